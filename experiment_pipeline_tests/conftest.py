@@ -106,7 +106,6 @@ LONGEST = (
     "end_to_end/test_s3.py",
     "storage/test_damage.py",
     "stages/test_experiment_run.py",
-    "tracking/test_mlflow_server.py",
     "orchestration/test_killed_stages.py",
     "stages/validated_data/test_asset.py",
     "stages/test_decision.py",

@@ -13,7 +13,7 @@ from upath import UPath
 import experiment_pipeline
 from experiment_pipeline.reporting.run_record import VersionRow
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.tracking.database.writing import remember
+from experiment_pipeline.tracking.database.recording import record_rows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
@@ -124,7 +124,7 @@ def test_the_champion_is_found_where_it_was_exported_to(
         headline="",
         fingerprint="",
     )
-    remember([version], "flight_delay")
+    record_rows([version], "flight_delay")
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(tmp_path / "empty"))
     assert len(experiment_pipeline.predict("flight_delay", rows).predictions) == 5

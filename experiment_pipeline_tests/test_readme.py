@@ -13,7 +13,7 @@ from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.tracking.database.connection import FILE, database
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.tracking.history import write_history
 
 ROOT = Path(__file__).parent.parent
@@ -100,7 +100,7 @@ def test_what_the_command_line_is_told_to_ask_has_answers():
     """Each command ends well, where there is a run of this week."""
     write_history()
     recent = RunFacts(status="accepted", started_at=pd.Timestamp.now("UTC").to_pydatetime())
-    RunMemory("flight_delay", "recent").remember([recent])
+    RunRecord("flight_delay", "recent").record([recent])
     (commands,) = blocks("Ask what was tried", "bash")
     for line in commands.splitlines():
         command, *arguments = shlex.split(line, comments=True)

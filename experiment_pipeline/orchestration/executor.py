@@ -12,13 +12,14 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
-from experiment_pipeline.orchestration.assets.shared import REFUSED, keep, remembered_id
+from experiment_pipeline.orchestration.assets.shared import REFUSED, record_id
 from experiment_pipeline.orchestration.code_locations import missing_label
 from experiment_pipeline.orchestration.instance import note_of
 from experiment_pipeline.orchestration.run_ends import end_lost_runs, tell_page, undecided
 from experiment_pipeline.reporting.run_record import Status
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import end_open
+from experiment_pipeline.tracking.outcomes import finish_run
 
 # The error by which Dagster ends a run at a blocking check.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
@@ -44,7 +45,7 @@ class NotedExecutor(dg.Executor):
         first = note_of(run.run_id, Process.here()) | undecided(run) | missing_label(run)
         instance.add_run_tags(run.run_id, first)
         end_lost_runs(instance)
-        remembered_as = remembered_id(run)
+        recorded_as = record_id(run)
         status: Status = "killed"
         try:
             failed, refused = False, ""
@@ -56,9 +57,9 @@ class NotedExecutor(dg.Executor):
         finally:
             # Without the database, the run has told so in its first step.
             with suppress(StorageError):
-                for ended in end_open(remembered_as, status):
-                    keep(ended)
-                tell_page(instance, run.run_id, remembered_as)
+                for ended in end_open(recorded_as, status):
+                    finish_run(ended, dg.get_dagster_logger().warning)
+                tell_page(instance, run.run_id, recorded_as)
 
 
 def _refused(event: dg.DagsterEvent) -> str:

@@ -7,14 +7,27 @@ metadata database. Out: runs that are over in both, with the reason and the last
 
 from contextlib import suppress
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import (
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunsFilter,
+    get_dagster_logger,
+)
 
 from experiment_pipeline.errors import StorageError
-from experiment_pipeline.orchestration.assets.shared import BACKFILL, keep
+from experiment_pipeline.orchestration.assets.shared import BACKFILL
 from experiment_pipeline.orchestration.instance import fail_killed_runs
 from experiment_pipeline.reporting.run_record import RunFacts, Status
-from experiment_pipeline.tracking.database.recording import CANCELLED, mark_killed, of_run, running
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import (
+    CANCELLED,
+    RunRecord,
+    mark_killed,
+    of_run,
+    running,
+)
+from experiment_pipeline.tracking.outcomes import finish_run
 
 EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
 NONE = "none"
@@ -26,15 +39,15 @@ def undecided(run: DagsterRun) -> dict[str, str]:
     return dict.fromkeys(inherited, NONE)
 
 
-def tell_page(instance: DagsterInstance, run_id: str, remembered_as: str) -> None:
+def tell_page(instance: DagsterInstance, run_id: str, recorded_as: str) -> None:
     """Show on the page of a run what is remembered of it: experiment, decision, version.
 
     Args:
         instance: that holds the run.
         run_id: Dagster's id of it.
-        remembered_as: the id of its rows; of a backfill, the backfill's.
+        recorded_as: the id of its rows; of a backfill, the backfill's.
     """
-    known = {run.experiment: facts for run in of_run(remembered_as) if (facts := run.facts())}
+    known = {run.experiment: facts for run in of_run(recorded_as) if (facts := run.facts())}
     if not known or not instance.has_run(run_id):
         return
     alone = len(known) == 1
@@ -58,14 +71,14 @@ def end_lost_runs(instance: DagsterInstance) -> None:
         ended = mark_killed()
         for run in running():
             facts = _end_of(instance, run)
-            if facts is not None and run.remember_if_still_running(facts):
+            if facts is not None and run.record_if_running(facts):
                 ended.append(run)
         for run in ended:
-            keep(run)
+            finish_run(run, get_dagster_logger().warning)
             tell_page(instance, run.run_id, run.run_id)
 
 
-def _end_of(instance: DagsterInstance, run: RunMemory) -> RunFacts | None:
+def _end_of(instance: DagsterInstance, run: RunRecord) -> RunFacts | None:
     """What Dagster knows of the end of a run that has not told its own."""
     last = _last_run(instance, run.run_id)
     if last is None or not last.is_finished:
@@ -81,12 +94,12 @@ def _end_of(instance: DagsterInstance, run: RunMemory) -> RunFacts | None:
     )
 
 
-def _last_run(instance: DagsterInstance, remembered_as: str) -> DagsterRun | None:
+def _last_run(instance: DagsterInstance, recorded_as: str) -> DagsterRun | None:
     """A run, or of a backfill the last one that was begun."""
-    run = instance.get_run_by_id(remembered_as)
+    run = instance.get_run_by_id(recorded_as)
     if run is not None:
         return run
-    return next(iter(instance.get_runs(RunsFilter(tags={BACKFILL: remembered_as}), limit=1)), None)
+    return next(iter(instance.get_runs(RunsFilter(tags={BACKFILL: recorded_as}), limit=1)), None)
 
 
 def _outcome(instance: DagsterInstance, run: DagsterRun) -> tuple[Status, str | None]:

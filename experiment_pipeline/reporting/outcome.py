@@ -12,7 +12,7 @@ from typing import Literal, Self
 import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError
-from experiment_pipeline.reporting.run_record import Remembered
+from experiment_pipeline.reporting.run_record import RecordRow
 
 Severity = Literal["error", "warning"]
 
@@ -135,7 +135,7 @@ class Outcome:
         warnings: sentences for the log that somebody should look at.
         tags: name → value, of the event of a partition.
         checks: what was held against limits.
-        remembered: rows for the metadata database.
+        record: rows for the metadata database.
     """
 
     facts: Mapping[str, Fact]
@@ -145,4 +145,4 @@ class Outcome:
     warnings: Sequence[str] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
     checks: Sequence[Check] = ()
-    remembered: Sequence[Remembered] = ()
+    record: Sequence[RecordRow] = ()

@@ -1,8 +1,7 @@
-"""What is remembered of a run, as data: each class is a table of the metadata database.
+"""The run record as data: each class is a table of the metadata database, each field a column.
 
-A stage's pure modules build such rows beside their outcome; `tracking/database` makes tables of the
-classes, column by column, so that a fact, its type and its meaning are declared here alone. Most
-rows belong to a run of an experiment; the writer adds both. In: results. Out: frozen values.
+Pure modules of the stages build such rows beside their outcome; the writer adds experiment and run.
+Type and meaning of a column are declared here alone.
 """
 
 from collections.abc import Mapping
@@ -19,22 +18,25 @@ Trigger = Literal["person", "schedule", "sensor", "command line"]
 Text = str | None
 Number = float | None
 Count = int | None
+Truth = bool | None
+Moment = datetime | None
+Json = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Remembered:
-    """A row of a table; TABLE names it, SCOPE says whose it is, KEYS tells those apart."""
+class RecordRow:
+    """A row of a table: TABLE is its name; SCOPE and KEYS are its primary key."""
 
     TABLE: ClassVar[str]
     SCOPE: ClassVar[tuple[str, ...]] = ("experiment", "run_id")
     KEYS: ClassVar[tuple[str, ...]] = ()
-    # Whether a row that says nothing of a column leaves there what an earlier one said.
+    # Whether a None leaves the value of an earlier row.
     MERGED: ClassVar[bool] = False
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFacts(Remembered):
-    """One execution of an experiment, from the raw table to the decision; None says nothing yet."""
+class RunFacts(RecordRow):
+    """One execution of an experiment, from the raw table to the decision; None: not known yet."""
 
     TABLE: ClassVar[str] = "runs"
 
@@ -45,11 +47,9 @@ class RunFacts(Remembered):
     ] = None
     triggered_by: Annotated[Trigger | None, "person, schedule, sensor or command line"] = None
     trigger_name: Annotated[Text, "name of the schedule or sensor, or the person's"] = None
-    started_at: Annotated[datetime | None, "when the first stage began, UTC"] = None
-    ended_at: Annotated[datetime | None, "when the last stage ended, UTC; null while it runs"] = (
-        None
-    )
-    seen_at: Annotated[datetime | None, "its last sign of life, UTC"] = None
+    started_at: Annotated[Moment, "when the first stage began, UTC"] = None
+    ended_at: Annotated[Moment, "when the last stage ended, UTC; null while it runs"] = None
+    seen_at: Annotated[Moment, "when it last wrote a row, UTC"] = None
     process: Annotated[
         Mapping[str, Any] | None, "host, number and start of its process, as JSON"
     ] = None
@@ -57,21 +57,21 @@ class RunFacts(Remembered):
     task: Annotated[Text, "binary, multiclass or regression"] = None
     target: Annotated[Text, "the column to predict"] = None
     metric: Annotated[Text, "what ranks the configurations"] = None
-    greater_is_better: Annotated[bool | None, "whether a greater metric is a better one"] = None
+    greater_is_better: Annotated[Truth, "whether a greater metric is a better one"] = None
     yaml_digest: Annotated[Text, "sha256 of defs.yaml as it was; its text is in `files`"] = None
     schema_digest: Annotated[Text, "sha256 of schema.yaml as it was; its text is in `files`"] = None
     settings: Annotated[
         Mapping[str, Any] | None, "what the launchpad changed for this run, as JSON"
     ] = None
     code_commit: Annotated[Text, "git commit of the project; null outside a repository"] = None
-    code_dirty: Annotated[bool | None, "whether files differed from the commit"] = None
+    code_dirty: Annotated[Truth, "whether files differed from the commit"] = None
     package_version: Annotated[Text, "version of experiment-pipeline"] = None
     python_version: Annotated[Text, "version of the interpreter"] = None
-    libraries: Annotated[Mapping[str, str] | None, "library → version, as JSON"] = None
+    libraries: Annotated[Json, "library → version, as JSON"] = None
     data_url: Annotated[Text, "where the table came from, without credentials"] = None
     data_digest: Annotated[Text, "sha256 of the table's content as delivered"] = None
     data_modified_at: Annotated[
-        datetime | None, "when the source last changed, UTC; null where it does not tell"
+        datetime | None, "when the source last changed, UTC; null where it is not known"
     ] = None
     data_rows: Annotated[Count, "rows as delivered"] = None
     data_columns: Annotated[Count, "columns as delivered"] = None
@@ -84,35 +84,35 @@ class RunFacts(Remembered):
     trained: Annotated[Count, "of these, fitted on all train rows"] = None
     stopped_early: Annotated[Count, "of these, stopped by halving at a rung"] = None
     failed: Annotated[Count, "of these, raised an error"] = None
-    not_started: Annotated[Count, "of these, left out for want of time"] = None
+    not_started: Annotated[Count, "of these, not fitted because the time was over"] = None
     reused: Annotated[Count, "of the trained and stopped, fitted by an earlier run"] = None
     chosen: Annotated[Text, "partition key of the chosen configuration"] = None
     choice_reason: Annotated[Text, "why it was chosen"] = None
     evaluation: Annotated[
         Text,
-        "test_set; or cross_validation: whatever is called test is then of train and test rows "
-        "that were left out of the fit",
+        "test_set; or cross_validation: test scores are then those of train and test rows that "
+        "were left out of the fit",
     ] = None
-    tie_group: Annotated[Count, "configurations that cannot be told from the best on test"] = None
+    tie_group: Annotated[
+        Count, "configurations that are statistically tied with the best on test"
+    ] = None
     test_score: Annotated[Number, "of the chosen one on the test set, in units of the metric"] = (
         None
     )
     test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
-    test_baseline: Annotated[Number, "what predicting without features scores on test"] = None
+    test_baseline: Annotated[Number, "score of the baseline (no features) on test"] = None
     validation_score: Annotated[Number, "of the model to export, on the validation set"] = None
     validation_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     validation_high: Annotated[Number, "upper bound of its 95 % interval"] = None
-    validation_baseline: Annotated[
-        Number, "what predicting without features scores on validation"
-    ] = None
-    looks: Annotated[Count, "models that have looked at these validation rows, this included"] = (
+    validation_baseline: Annotated[Number, "score of the baseline (no features) on validation"] = (
         None
     )
-    overlap: Annotated[Number, "share of them that another model has seen, 0 to 1"] = None
+    looks: Annotated[Count, "models scored on these validation rows so far, this included"] = None
+    overlap: Annotated[Number, "share of them on which another model was scored, 0 to 1"] = None
     decision: Annotated[Text, "why it was accepted or rejected, in a sentence"] = None
     version: Annotated[Text, "of the exported model, such as v0001"] = None
-    version_is_new: Annotated[bool | None, "false: it was the champion already"] = None
+    version_is_new: Annotated[Truth, "false: it was the champion already"] = None
     error_type: Annotated[Text, "class of the error that ended the run"] = None
     error: Annotated[Text, "what was wrong, and which rule it broke"] = None
     fix: Annotated[Text, "what to do about it"] = None
@@ -125,7 +125,7 @@ class RunFacts(Remembered):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetRow(Remembered):
+class SetRow(RecordRow):
     """One of a run's three sets."""
 
     TABLE: ClassVar[str] = "sets"
@@ -138,25 +138,25 @@ class SetRow(Remembered):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindingRow(Remembered):
-    """Something that a run's data analysis noticed."""
+class FindingRow(RecordRow):
+    """A finding of a run's data analysis."""
 
     TABLE: ClassVar[str] = "findings"
     KEYS: ClassVar[tuple[str, ...]] = ("code",)
 
     code: Annotated[str, "which rule; the one that `analysis.accept` uses"]
     title: Annotated[str, "what the rule looks for"]
-    severity: Annotated[str, "how it weighs in the verdict"]
+    severity: Annotated[str, "its weight in the verdict"]
     column_names: Annotated[tuple[str, ...], "the columns concerned, the worst first, as JSON"]
-    number: Annotated[Number, "what was measured; of several columns the worst"] = None
-    threshold: Annotated[Number, "what the number was compared with"] = None
+    number: Annotated[Number, "the measured value; of several columns the worst"] = None
+    threshold: Annotated[Number, "the number is compared with it"] = None
     evidence: Annotated[str, "one sentence with the numbers"]
     advice: Annotated[str, "what to do"]
     accepted: Annotated[Text, "the YAML's reason to accept it, where it gives one"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfigurationRow(Remembered):
+class ConfigurationRow(RecordRow):
     """One hyperparameter configuration of a run."""
 
     TABLE: ClassVar[str] = "configurations"
@@ -168,16 +168,16 @@ class ConfigurationRow(Remembered):
     hyperparameters: Annotated[Mapping[str, Any], "name → value, as JSON"]
     status: Annotated[str, "trained, stopped early, failed or not started"]
     rank: Annotated[Count, "on the test set; null without one"] = None
-    is_chosen: Annotated[bool | None, "whether it is the choice; null before one is made"] = None
+    is_chosen: Annotated[Truth, "whether it is the choice; null before one is made"] = None
     rung: Annotated[Number, "share of the train rows that its last fit had"] = None
-    reused: Annotated[bool | None, "whether an earlier run fitted it"] = None
+    reused: Annotated[Truth, "whether an earlier run fitted it"] = None
     test_score: Annotated[Number, "in units of the metric"] = None
     test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
     difference_to_best: Annotated[Number, "test score minus the best one"] = None
     difference_low: Annotated[Number, "lower bound, for all configurations together"] = None
     difference_high: Annotated[Number, "upper bound, for all configurations together"] = None
-    in_tie_group: Annotated[bool | None, "whether the test set cannot tell it from the best"] = None
+    in_tie_group: Annotated[Truth, "whether it is statistically tied with the best on test"] = None
     train_score: Annotated[Number, "in units of the metric"] = None
     seed_mean: Annotated[Number, "mean of its test scores with several seeds"] = None
     seed_deviation: Annotated[Number, "their standard deviation"] = None
@@ -188,16 +188,16 @@ class ConfigurationRow(Remembered):
     model_bytes: Annotated[Count, "of the stored model"] = None
     rounds: Annotated[Count, "boosting rounds; null where it does not boost"] = None
     worker: Annotated[Text, "address of the worker that fitted it; null without a cluster"] = None
-    attempts: Annotated[Count, "how often its fit was begun there"] = None
-    queue_seconds: Annotated[Number, "its fit waited for a place there"] = None
+    attempts: Annotated[Count, "how often its fit was started there"] = None
+    queue_seconds: Annotated[Number, "its fit waited for a free worker there"] = None
     read_seconds: Annotated[Number, "its fit waited there for the files of the tables"] = None
     fingerprint: Annotated[Text, "sha256 of everything that decides the fit"] = None
     reason: Annotated[Text, "why it has no rank, or that it was chosen"] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreRow(Remembered):
-    """What a run's chosen model scores on one set by one metric."""
+class ScoreRow(RecordRow):
+    """A score of a run's chosen model on one set by one metric."""
 
     TABLE: ClassVar[str] = "scores"
     KEYS: ClassVar[tuple[str, ...]] = ("set_name", "metric")
@@ -207,7 +207,7 @@ class ScoreRow(Remembered):
     estimate: Annotated[Number, "the score"] = None
     low: Annotated[Number, "lower bound of its 95 % interval"] = None
     high: Annotated[Number, "upper bound of its 95 % interval"] = None
-    baseline: Annotated[Number, "what predicting without features scores on the same rows"] = None
+    baseline: Annotated[Number, "score of the baseline (no features) on the same rows"] = None
     greater_is_better: Annotated[bool, "whether a greater score is a better one"]
 
     @classmethod
@@ -225,7 +225,7 @@ class ScoreRow(Remembered):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateRow(Remembered):
+class GateRow(RecordRow):
     """A gate of a run's validation report."""
 
     TABLE: ClassVar[str] = "gates"
@@ -234,13 +234,13 @@ class GateRow(Remembered):
     number: Annotated[int, "place in the report, from 1"]
     metric: Annotated[str, "that is judged"]
     rule: Annotated[str, "in words"]
-    value: Annotated[Number, "what was held against the limit"] = None
+    value: Annotated[Number, "the value compared with the limit"] = None
     limit_value: Annotated[Number, "the limit"] = None
     outcome: Annotated[str, "PASS, FAIL or CANNOT BE TOLD"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRow(Remembered):
+class ReportRow(RecordRow):
     """A page that a run has made; it is never overwritten by a later run."""
 
     TABLE: ClassVar[str] = "reports"
@@ -251,8 +251,8 @@ class ReportRow(Remembered):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileRow(Remembered):
-    """The text of a YAML file, once for all runs that had it."""
+class FileRow(RecordRow):
+    """The text of a YAML file, once for all runs that used it."""
 
     TABLE: ClassVar[str] = "files"
     SCOPE: ClassVar[tuple[str, ...]] = ()
@@ -263,29 +263,31 @@ class FileRow(Remembered):
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionRow(Remembered):
-    """A version of an experiment's exported model, as long as its history says so."""
+class VersionRow(RecordRow):
+    """A published version of an experiment's exported model."""
 
     TABLE: ClassVar[str] = "versions"
     SCOPE: ClassVar[tuple[str, ...]] = ("experiment",)
     KEYS: ClassVar[tuple[str, ...]] = ("version",)
 
     version: Annotated[str, "v0001 and so on"]
-    run_id: Annotated[Text, "of the run that published it; null where that is not known"] = None
+    run_id: Annotated[Text, "of the run that published it; null where it is not known"] = None
     created_at: Annotated[datetime, "when it was published, UTC"]
     place: Annotated[str, "its folder: path or URL"]
     configuration: Annotated[str, "partition key of the configuration"]
     headline: Annotated[str, "the first metric with its interval, in words"]
     fingerprint: Annotated[str, "of the configuration"]
-    approval_required: Annotated[
-        bool | None, "whether it is no champion before somebody approves it"
+    approval_required: Annotated[bool | None, "whether it must be approved to become champion"] = (
+        None
+    )
+    approved_by: Annotated[
+        Text, "the person who approved it; null: not approved, or not required"
     ] = None
-    approved_by: Annotated[Text, "who approved it; null: nobody, or nobody needed to"] = None
-    approved_at: Annotated[datetime | None, "when, UTC"] = None
-    approval_comment: Annotated[Text, "what the one who approved it had to say"] = None
+    approved_at: Annotated[Moment, "when, UTC"] = None
+    approval_comment: Annotated[Text, "comment of the approval"] = None
 
 
-ROWS: tuple[type[Remembered], ...] = (
+ROWS: tuple[type[RecordRow], ...] = (
     *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
     *(FileRow, VersionRow),
 )

@@ -1,10 +1,8 @@
 """Files by path, on a disk or in a bucket alike: read, written whole, created once, listed.
 
-A reader never sees half a file, and a power cut loses none: a file on a disk is written beside
-its place, synced and put there in one step; in a bucket it is one PUT, or a multipart upload,
-which shows when complete. Nothing is cached, so what another process wrote is seen. In: a path
-from `locations`, bytes. Out: bytes, names, or `StorageUnreachable` within a minute: every
-function ends with its first request that fails. What the files mean is decided by who calls.
+A reader never sees half a file, and a power cut loses none: a file on a disk is written beside its
+place, synced and renamed; in a bucket it is one PUT, or a multipart upload, which shows when complete.
+Nothing is cached. Every function raises `StorageUnreachable` within a minute.
 """
 
 import errno
@@ -39,7 +37,7 @@ _PARTS = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 4}
 _SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
 PATIENCE_SECONDS = 60.0
 _Result = TypeVar("_Result")
-# What was found out about each bucket, for the life of the process.
+# Bucket → whether its server keeps If-None-Match, once known.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
 
 
@@ -65,10 +63,9 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
 
 
 def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
-    """Return what was read; where the storage does not answer, try again for some time.
+    """Return what was read; while the storage does not answer, try again.
 
-    For who can wait, as a worker of a cluster can, and would lose more than the wait: a server that
-    starts again takes some ten seconds. What the storage refuses is raised at once.
+    A server that restarts takes some ten seconds. What the storage refuses is raised at once.
 
     Raises:
         StorageUnreachable: it did not answer in all that time.
@@ -85,15 +82,12 @@ def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) ->
 
 
 def exists(path: UPath) -> bool:
-    """Whether a file is there; a folder is none."""
+    """Whether a file is there; False for a folder."""
     return _unless_missing(path, _is_file, otherwise=False)
 
 
 def list_names(folder: UPath) -> list[str]:
-    """Return the names in a folder, sorted, without hidden ones; [] when there is no folder.
-
-    SeaweedFS shows the names of removed folders for some minutes longer; their files are gone.
-    """
+    """Return the names in a folder, sorted, without hidden ones; [] when there is no folder."""
     return _unless_missing(folder, _visible_names, otherwise=[])
 
 
@@ -103,7 +97,7 @@ def write_bytes(path: UPath, data: bytes) -> None:
 
 
 def write_many(contents: Mapping[UPath, bytes]) -> None:
-    """Do what `write_bytes` does for several; a folder on a disk is synced once, after its last."""
+    """Do what `write_bytes` does for several; a folder on a disk is synced once."""
     folders: dict[Path, UPath] = {}
     for path, data in contents.items():
         with explained(path):
@@ -119,7 +113,7 @@ def write_many(contents: Mapping[UPath, bytes]) -> None:
 
 
 def fetched(path: UPath, folder: Path) -> Path:
-    """Return a file as one of the operating system: itself, or from a bucket a copy in a folder."""
+    """Return a path on this disk: of the file itself, or of its copy in a folder."""
     if (place := on_disk(path)) is not None:
         return place
     copy = folder / path.name
@@ -130,7 +124,7 @@ def fetched(path: UPath, folder: Path) -> Path:
 
 @contextmanager
 def unfinished(folder: UPath) -> Iterator[Path]:
-    """Make an empty folder for files on their way to this storage (`put_file`); gone afterwards.
+    """Make an empty folder for files to be stored with `put_file`; it is removed afterwards.
 
     It is this one where the storage is a disk, else one below TMPDIR.
     """
@@ -147,9 +141,8 @@ def unfinished(folder: UPath) -> Iterator[Path]:
 
 
 def put_file(file: Path, path: UPath) -> None:
-    """Put a file of an `unfinished` folder in its place; whoever reads there sees all of it or none.
-
-    A bucket is given it in parts that show when complete.
+    """Put a file of an `unfinished` folder in its place, at once; in a bucket, in parts that show
+    when complete.
     """
     with explained(path):
         if (place := on_disk(path)) is None:
@@ -163,10 +156,9 @@ def put_file(file: Path, path: UPath) -> None:
 
 @contextmanager
 def streamed(path: UPath) -> Iterator[Path]:
-    """A file on this disk to be written in parts; when the block ends well, it is put in its place.
+    """A file on this disk to be written in parts, put in its place when the block ends well.
 
-    For what is too large to be bytes. Readers see the old or the new file, as of `write_bytes`; what
-    is on its way to a bucket lies below TMPDIR, and goes there in parts that show when complete.
+    For files that are too large to be bytes; promises as of `write_bytes`.
     """
     with unfinished(path.parent / f".{secrets.token_hex(8)}.tmp") as folder:
         yield folder / path.name
@@ -174,7 +166,7 @@ def streamed(path: UPath) -> Iterator[Path]:
 
 
 def open_file(path: UPath) -> BinaryIO:
-    """Open a file to read parts of it, wherever they lie; of a bucket each part is one request."""
+    """Open a file to read parts of it; in a bucket each part is one request."""
     with explained(path):
         if (place := on_disk(path)) is not None:
             found: BinaryIO = pa.OSFile(str(place))
@@ -192,72 +184,46 @@ def size_of(path: UPath) -> int:
 
 
 def remove(path: UPath) -> None:
-    """Remove a file, or a folder with all that is in it; what is gone already is no error."""
+    """Remove a file, or a folder with all that is in it, where it exists."""
     _unless_missing(path, _remove, otherwise=None)
 
 
 def create_exclusive(path: UPath, data: bytes) -> bool:
     """Make a file that does not exist yet; of all who try, in any process, one succeeds.
 
-    A bucket needs If-None-Match, which is tried out once per bucket: a server that ignores it
-    would overwrite silently. There, claims decide (`create_by_claim`).
-
     Returns:
         Whether this call made the file; False: it exists. (Over S3, a PUT whose answer was
         lost is repeated and may find its own file: False as well.)
+
+    Raises:
+        StorageUnreachable: also where the bucket's server ignores If-None-Match, as some do.
     """
     with explained(path):
         if (place := on_disk(path)) is not None:
-            # The file system must know hard links: a link is the one thing that both appears
-            # whole and refuses to replace.
+            # Only a hard link both appears whole and refuses to replace.
             made = False
             with _written_beside(place, data) as temporary, suppress(FileExistsError):
                 place.hardlink_to(temporary)
                 made = True
             _sync(place.parent)
             return made
-        if _conditions_are_kept(path):
+        server = path.fs.s3.meta.endpoint_url if is_s3(path) else path.protocol
+        bucket = f"{server}/{path.drive}"
+        if bucket not in _KEEPS_CONDITIONS:
+            _KEEPS_CONDITIONS[bucket] = _refuses_to_overwrite(path.parent)
+        if _KEEPS_CONDITIONS[bucket]:
             return _create_in_bucket(path, data)
-    return create_by_claim(path, data)
-
-
-def create_by_claim(path: UPath, data: bytes) -> bool:
-    """Do what `create_exclusive` does, on a server without conditional writes.
-
-    Everyone writes a claim, then lists the claims. Who sees only their own makes the file and
-    withdraws the claim; who sees another withdraws, waits, and begins again. Of two, the later
-    claim sees the earlier, so at most one makes the file, on every server whose listing shows
-    what was written before it, as S3 promises.
-
-    Raises:
-        StorageUnreachable: someone died between their claim and the file.
-    """
-    claims = path.parent / f".{path.name}.claims"
-    mine = claims / secrets.token_hex(8)
-    for attempt in range(_PAUSES):
-        if exists(path):
-            return False
-        write_bytes(mine, b"")
-        try:
-            # The file may have come, and its claim gone, between the look and our claim.
-            if list_names(claims) == [mine.name] and not exists(path):
-                write_bytes(path, data)
-                return True
-        finally:
-            remove(mine)
-        _pause(attempt)
-    if exists(path):
-        return False
     raise StorageUnreachable(
         str(path),
-        "another process has claimed it and not written it",
-        f"If no other run is at work, remove {claims}, then run again.",
+        "the server of this bucket has no conditional writes (If-None-Match), so that two runs at "
+        "once could overwrite each other's files",
+        "Use a server that has them, such as AWS S3, MinIO or SeaweedFS, or a folder on a disk.",
     )
 
 
 @contextmanager
 def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
-    """A hidden file in the same folder, which is made; safe on the disk, and gone afterwards."""
+    """A synced hidden file in the same folder, which is removed afterwards."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
     try:
@@ -271,7 +237,7 @@ def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
 
 
 def _sync(place: Path) -> None:
-    """Make a file, or names in a folder, safe: else a power cut could keep a later file and lose this."""
+    """Sync a file, or the names in a folder."""
     opened = os.open(place, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -280,7 +246,7 @@ def _sync(place: Path) -> None:
 
 
 def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Result) -> _Result:
-    """Act on a path; a missing file is no error, a missing bucket is."""
+    """Act on a path; only a missing bucket is an error, a missing file is not."""
     with explained(path):
         try:
             return act(path)
@@ -346,17 +312,8 @@ def _create_in_bucket(path: UPath, data: bytes) -> bool:
     return False
 
 
-def _conditions_are_kept(path: UPath) -> bool:
-    """Whether the server of a bucket refuses to overwrite when told so."""
-    server = path.fs.s3.meta.endpoint_url if is_s3(path) else path.protocol
-    bucket = f"{server}/{path.drive}"
-    if bucket not in _KEEPS_CONDITIONS:
-        _KEEPS_CONDITIONS[bucket] = _refuses_to_overwrite(path.parent)
-    return _KEEPS_CONDITIONS[bucket]
-
-
 def _refuses_to_overwrite(folder: UPath) -> bool:
-    """Try it out with a hidden file; the folder itself, because other places may be forbidden."""
+    """Try it out with a hidden file in the same folder: other places may be forbidden."""
     probe = folder / f".{secrets.token_hex(8)}.probe"
     folder.fs.pipe_file(probe.path, b"")
     try:

@@ -1,10 +1,9 @@
-"""What is noted and never changed: small files of their own, and larger ones that they name.
+"""Journals: small records of their own that are never changed, and larger files that they name.
 
     <root>/<experiment>/<folder>/<time>-<marks>-<random>.json    one note each, a JSON record
-                        <folder>/<sha256>.<ending>               what notes refer to, by its digest
+                        <folder>/<sha256>.<ending>               a file that notes name by its digest
 
 Nothing is read before a note is written, so two runs at once lose none; the names sort by time.
-In: records, bytes. Out: the same ones, checked. What a damaged note means is decided by who reads.
 """
 
 import secrets
@@ -22,15 +21,15 @@ from experiment_pipeline.table.digests import sha256
 _SHORT = 12  # characters of a digest in a file name; what is inside counts
 
 
-class Note(Protocol):
-    """A frozen dataclass that says when it was made."""
+class Dated(Protocol):
+    """A frozen dataclass with the time at which it was made."""
 
     @property
     def at(self) -> str:
         """As `now` gives it."""
 
 
-_Note = TypeVar("_Note", bound=Note)
+_Note = TypeVar("_Note", bound=Dated)
 
 
 def now() -> str:
@@ -40,7 +39,7 @@ def now() -> str:
 
 @dataclass(frozen=True)
 class Journals:
-    """The journals of one experiment; who extends it says what is noted in its FOLDER."""
+    """The journals of one experiment, in the FOLDER of a subclass."""
 
     root: Location
     experiment: str
@@ -59,14 +58,7 @@ class Journals:
 
 @dataclass(frozen=True)
 class Journal(Generic[_Note]):
-    """Notes of one kind.
-
-    Attributes:
-        folder: where they are.
-        kind: the record's class.
-        rule: what a damaged note is, for the message: `is no look`.
-        fix: what to do about it.
-    """
+    """Notes of one kind; `rule` and `fix` are those of the error about a damaged one."""
 
     folder: Location
     kind: type[_Note]
@@ -74,43 +66,38 @@ class Journal(Generic[_Note]):
     fix: str
 
     def append(self, note: _Note, *digests: str) -> None:
-        """Write a note; its name tells when, and of what."""
+        """Write a note; its name holds the time and the beginnings of the digests."""
         at = datetime.fromisoformat(note.at).strftime("%Y%m%dT%H%M%S.%fZ")
         name = "-".join([at, *(digest[:_SHORT] for digest in digests), secrets.token_hex(4)])
         write_bytes(self.folder / f"{name}.json", to_json(note))
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:
-        """Return name → the note, or what is wrong with it, of all, oldest first."""
+        """Return name → the note, or the error about it, oldest first."""
         return self._read(list_names(self.folder))
 
     def latest_first(self) -> Iterator[_Note | EntryCorrupt]:
-        """Each note, or what is wrong with it; an older one is read when it is asked for."""
+        """Each note, or the error about it; an older one is read only when it is asked for."""
         for name in reversed(list_names(self.folder)):
             yield from self._read([name]).values()
 
     def _read(self, names: Iterable[str]) -> dict[str, _Note | EntryCorrupt]:
         paths = {name: self.folder / name for name in names}
-        found = read_many(paths.values())  # from a bucket many at once
-        return {name: self._parsed(path, found.get(path)) for name, path in paths.items()}
-
-    def _parsed(self, path: Location, content: bytes | None) -> _Note | EntryCorrupt:
-        if content is None:
-            return EntryCorrupt(str(path), "is gone", self.fix)
-        try:
-            return from_json(self.kind, content, EntryCorrupt(str(path), self.rule, self.fix))
-        except EntryCorrupt as damage:
-            return damage
+        contents = read_many(paths.values())  # from a bucket many at once
+        notes: dict[str, _Note | EntryCorrupt] = {}
+        for name, path in paths.items():
+            damage = EntryCorrupt(str(path), self.rule, self.fix)
+            try:
+                notes[name] = from_json(self.kind, contents.get(path, b""), damage)
+            except EntryCorrupt:
+                notes[name] = damage
+        return notes
 
 
 @dataclass(frozen=True)
-class Contents:
-    """Files under the digest of their content, which notes refer to: equal ones are kept once.
+class NamedByDigest:
+    """Files that notes name by the digest of their content: equal ones are kept once.
 
-    Attributes:
-        folder: where they are.
-        ending: of their names.
-        rule: what one is that is gone or changed, for the message.
-        fix: what to do about it.
+    `ending` is that of their names; `rule` and `fix` are those of the error about a damaged one.
     """
 
     folder: Location
@@ -119,7 +106,7 @@ class Contents:
     fix: str
 
     def put(self, content: bytes) -> str:
-        """Store a content and return its digest; the same again mends what was damaged."""
+        """Store a content and return its digest; a damaged file is written again."""
         digest = sha256(content)
         if read_many([self.path(digest)]).get(self.path(digest)) != content:
             write_bytes(self.path(digest), content)

@@ -1,8 +1,6 @@
-"""From a path or URL to a `UPath` with time-outs and without caches, and what its failures mean.
+"""From a path or URL to a `UPath` with time-outs and without caches, and its failures in words.
 
-In: what a user writes, and the environment. Out: a path whose file system answers, or fails,
-within a minute; a failure as `StorageUnreachable`: culprit, rule, fix, without secrets. Reading
-and writing live in `files.py`.
+A file system answers, or fails, within a minute; a failure is a `StorageUnreachable` without secrets.
 """
 
 import errno
@@ -79,14 +77,14 @@ def location(
 ) -> UPath:
     """Return a path, or any fsspec URL, as a path with time-outs and without caches.
 
-    Each call makes its own S3 client, from the environment as it is now (AWS_ENDPOINT_URL,
-    AWS_PROFILE, …); the paths made from this one share it. A client takes 0.1 s.
+    Each call makes its own S3 client (0.1 s) from the environment (AWS_ENDPOINT_URL, AWS_PROFILE, …);
+    the paths made from this one share it.
 
     Args:
         url: `artifacts`, `~/x`, `file:///x`, `s3://bucket/prefix`, `https://…`
-        endpoint_url: an S3 server that is not AWS; None: what the environment says.
+        endpoint_url: of an S3 server that is not AWS; None: the environment's.
         anonymous: read a public bucket without credentials.
-        read_seconds: how long a server may stay silent, of each attempt.
+        read_seconds: how long a server may stay silent in each attempt.
 
     Raises:
         StorageUnreachable: a protocol that is not known, or whose package is missing.
@@ -114,7 +112,7 @@ def on_disk(path: UPath) -> Path | None:
 
 
 def is_s3(path: UPath) -> bool:
-    """Whether a path is in a bucket that is spoken to with s3fs."""
+    """Whether a path is in a bucket that s3fs reads."""
     return path.protocol in _S3
 
 
@@ -147,8 +145,8 @@ def _options(
 def _session() -> Any:
     """An S3 session whose uploads do not ask `Expect: 100-continue`.
 
-    aiohttp waits for that answer without any time-out, so that a PUT to a server that stays
-    silent would hang for ever (marin-community/marin#6719).
+    aiohttp waits for that answer without any time-out: a PUT to a silent server would hang for
+    ever (marin-community/marin#6719).
     """
     from aiobotocore.session import AioSession  # type: ignore[import-untyped]
     from botocore.handlers import add_expect_header
@@ -163,8 +161,7 @@ def explained(path: UPath) -> Iterator[None]:
     """Turn a failure to reach a path into the error that a user can act on.
 
     Raises:
-        StorageUnreachable: with the path as culprit, credentials removed. Its cause is the
-            original exception. What is no failure of the storage passes through unchanged.
+        StorageUnreachable: its cause is the original exception. Bugs pass through unchanged.
     """
     try:
         yield
@@ -175,7 +172,7 @@ def explained(path: UPath) -> Iterator[None]:
 
 
 def may_pass(error: StorageUnreachable) -> bool:
-    """Whether the server gave no answer, or one of its own trouble: a minute later it may be there."""
+    """Whether the server gave no answer, or an internal error: it may be back a minute later."""
     return error.fix == _NETWORK
 
 
@@ -189,11 +186,20 @@ def s3_code(error: BaseException) -> str | None:
 
 
 def _unreachable(path: UPath, error: Exception) -> StorageUnreachable:
-    # Some of botocore's and aiohttp's errors are OSErrors too.
-    if isinstance(error, OSError) and not isinstance(error, _remote_errors()):
-        rule, fix = _about_os_error(error)
+    code = s3_code(error)
+    # Some of botocore's and aiohttp's errors are OSErrors too, and s3fs makes some of S3's codes.
+    if not isinstance(error, OSError) or isinstance(error, _remote_errors()):
+        rule, fix = _about_remote_error(error, code)
+    elif code in _BY_CODE:
+        rule, fix = _BY_CODE[code]
+    elif code is not None and not isinstance(error, FileNotFoundError):
+        rule, fix = f"the server answered {code}: {error}", _NETWORK
+    elif isinstance(error, TimeoutError):
+        rule, fix = "no answer from the server in time", _NETWORK
     else:
-        rule, fix = _about_remote_error(error)
+        number = errno.ENOENT if isinstance(error, FileNotFoundError) else error.errno
+        unknown = (error.strerror or str(error) or type(error).__name__, _NETWORK)
+        rule, fix = _BY_ERRNO.get(number or 0, unknown)
     return StorageUnreachable(without_credentials(str(path)), without_credentials(rule), fix)
 
 
@@ -205,39 +211,22 @@ def _remote_errors() -> tuple[type[Exception], ...]:
     return BotoCoreError, ClientError, HttpError
 
 
-def _about_os_error(error: OSError) -> tuple[str, str]:
-    code = s3_code(error)
-    if code is not None and not isinstance(error, FileNotFoundError):
-        return _BY_CODE.get(code, (f"the server answered {code}: {error}", _NETWORK))
-    if code in _BY_CODE:
-        return _BY_CODE[code]
-    if isinstance(error, TimeoutError):
-        return "no answer from the server in time", _NETWORK
-    number = errno.ENOENT if isinstance(error, FileNotFoundError) else error.errno
-    if number is None or number not in _BY_ERRNO:
-        return error.strerror or str(error) or type(error).__name__, _NETWORK
-    return _BY_ERRNO[number]
-
-
-def _about_remote_error(error: Exception) -> tuple[str, str]:
+def _about_remote_error(error: Exception, code: str | None) -> tuple[str, str]:
     kind = type(error).__name__
     if "Credential" in kind or "Token" in kind:
-        return (
-            f"no usable credentials: {error}",
-            f"{_CREDENTIALS} A public bucket needs none: anonymous: true.",
-        )
+        fix = f"{_CREDENTIALS} A public bucket needs none: anonymous: true."
+        return f"no usable credentials: {error}", fix
     if kind == "ParamValidationError":
         return "the name is not allowed", "Correct the name of the bucket or the path."
     if kind == "ProfileNotFound":
         return str(error), "Correct AWS_PROFILE."
     if status := getattr(error, "status", None):
         return f"the server answered HTTP {status}", "Open the URL in a browser and correct it."
-    code = s3_code(error)
     return _BY_CODE.get(code or "", (f"no answer from the server: {error or kind}", _NETWORK))
 
 
 def without_credentials(text: str) -> str:
-    """Replace what a URL keeps secret by `***`: user and password, tokens and signatures.
+    """Replace the secrets of a URL by `***`: user and password, tokens and signatures.
 
     >>> without_credentials("https://me:pass@host/repo.git?token=abc&x=1")
     'https://***@host/repo.git?token=***&x=1'

@@ -1,12 +1,9 @@
-"""Estimators as bytes without pickle: skops, made canonical.
+"""Estimators as bytes without pickle: skops, made canonical, so that equal estimators have equal bytes.
 
-In: a fitted estimator. Out: bytes, the same for the same estimator in every process; and back, if
-they hold trusted types only.
-
-What skops writes differs from one process to the next: object ids are memory addresses, which
-also name the files in the archive, the archive's entries carry the time of day, and the nodes
-of trees have bytes between their fields that nobody ever wrote. Here ids and files are counted
-in the order of their first use, plain values need no id, the time is fixed, the gaps are zero.
+What skops writes differs from one process to the next: object ids are memory addresses, which also
+name the files in the archive; the archive holds the time of day; the nodes of trees have undefined
+bytes between their fields. Here ids and files are numbered in the order of their first use, plain
+values have no id, the time is fixed, the gaps are zero.
 """
 
 import io
@@ -14,7 +11,6 @@ import json
 import zipfile
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,8 +18,8 @@ import numpy as np
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 
-# What the pipelines of this package hold beyond the types skops trusts by itself: read by eye,
-# and never extended by what a file asks for.
+# What the pipelines of this package hold beyond the types skops trusts by itself: reviewed, and
+# never extended by what a file asks for.
 TRUSTED_TYPES: tuple[str, ...] = (
     *(name for algorithm in ALGORITHMS.values() for name in algorithm.trusted_types),
     # Plain attributes and numpy, what scikit-learn's public CalibratedClassifierCV holds.
@@ -74,10 +70,10 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
     Args:
         data: skops bytes.
         extra_trusted: types to trust beyond TRUSTED_TYPES: those of a user's own estimator,
-            known from where it was fitted; never asked of the data itself.
+            known from where it was fitted; never taken from the data itself.
 
     Raises:
-        InvalidModel: the data is no skops file, or holds a type that is not trusted.
+        InvalidModel: the data is not a skops file, or holds a type that is not trusted.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -90,7 +86,7 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
         ) from error
     except _DAMAGED as error:
         raise errors.InvalidModel(
-            "the stored estimator", f"it is no skops file: {error}", "train or export it again"
+            "the stored estimator", f"it is not a skops file: {error}", "train or export it again"
         ) from error
 
 
@@ -103,8 +99,7 @@ def loading_bytes(model: bytes) -> int:
 def untrusted_types(fresh: bytes) -> tuple[str, ...]:
     """Return the types in the bytes that neither skops nor TRUSTED_TYPES trusts, sorted.
 
-    Only for bytes of an estimator that this process has just fitted: what they hold is then
-    what its own code made. Of a file from elsewhere the answer means nothing.
+    Only for bytes of an estimator that this process has just fitted.
     """
     import skops.io
 
@@ -113,9 +108,9 @@ def untrusted_types(fresh: bytes) -> tuple[str, ...]:
 
 
 def _written(estimator: Any) -> io.BytesIO:
-    """What `skops.io.dumps` writes, but for the indents of its schema.
+    """What `skops.io.dumps` writes, without the indents of its schema.
 
-    They need the encoder of json that is written in Python: 40,000 texts took it 10 seconds.
+    Indents need json's encoder in Python: 40,000 texts took it 10 seconds.
     """
     import skops
     from skops.io._persist import SaveContext, get_state
@@ -131,10 +126,10 @@ def _written(estimator: Any) -> io.BytesIO:
 
 def _canonical(written: io.BytesIO) -> bytes:
     source = zipfile.ZipFile(written)
-    names = _Names({}, {})
-    schema = _renamed(json.loads(source.read(_SCHEMA)), names)
+    files: dict[str, str] = {}
+    schema = _renamed(json.loads(source.read(_SCHEMA)), {}, files)
     contents = {_SCHEMA: json.dumps(schema).encode()}
-    contents |= {new: _without_gaps(source.read(old)) for old, new in names.files.items()}
+    contents |= {new: _without_gaps(source.read(old)) for old, new in files.items()}
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w") as archive:
         for name, content in contents.items():
@@ -143,39 +138,23 @@ def _canonical(written: io.BytesIO) -> bytes:
     return target.getvalue()
 
 
-@dataclass(frozen=True)
-class _Names:
-    """Memory address → number, and file → numbered file, in the order of their first use."""
-
-    ids: dict[int, int]
-    files: dict[str, str]
-
-    def number(self, address: int) -> int:
-        # From 1: skops takes 0 for no id.
-        return self.ids.setdefault(address, len(self.ids) + 1)
-
-    def file(self, name: str) -> str:
-        return self.files.setdefault(name, f"{len(self.files):04d}{name[name.rindex('.') :]}")
-
-
-def _renamed(node: Any, names: _Names) -> Any:
-    """Copy a part of the schema with other names.
+def _renamed(node: Any, ids: dict[int, int], files: dict[str, str]) -> Any:
+    """Copy a part of the schema, ids and files numbered in the order of their first use.
 
     A text or a number loses its id: whether two equal ones are one object is up to Python.
     """
     if isinstance(node, list):
-        return [_renamed(one, names) for one in node]
+        return [_renamed(one, ids, files) for one in node]
     if not isinstance(node, dict):
         return node
-    copy = {
-        key: value if key == "__id__" else _renamed(value, names) for key, value in node.items()
-    }
+    copy = {k: v if k == "__id__" else _renamed(v, ids, files) for k, v in node.items()}
     if copy.get("__loader__") == "JsonNode":
         copy.pop("__id__", None)
     if "__id__" in copy:
-        copy["__id__"] = names.number(copy["__id__"])
-    if isinstance(copy.get("file"), str):
-        copy["file"] = names.file(copy["file"])
+        # From 1: skops takes 0 for no id.
+        copy["__id__"] = ids.setdefault(copy["__id__"], len(ids) + 1)
+    if isinstance(name := copy.get("file"), str):
+        copy["file"] = files.setdefault(name, f"{len(files):04d}{name[name.rindex('.') :]}")
     return copy
 
 

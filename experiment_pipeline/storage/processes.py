@@ -1,7 +1,4 @@
-"""Processes: which one executes a run, whether it still lives, and what it takes.
-
-In: the operating system's word. Out: frozen facts, which a run notes about itself.
-"""
+"""Processes: which one executes a run, whether it still lives, and its peak memory."""
 
 import os
 import re
@@ -14,6 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 _PROC = Path("/proc")
+_INITIAL_SPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
 
 
 @dataclass(frozen=True)
@@ -23,8 +21,8 @@ class Process:
     Attributes:
         host: the machine, and the container where there is one.
         pid: its number there.
-        started: when it began, in words of the system; another process of the same number
-            began at another time. Empty where the system does not tell.
+        started: boot and clock tick of its start, which tell it from a later process of the same
+            number. Empty where the system has no /proc.
     """
 
     host: str
@@ -39,42 +37,47 @@ class Process:
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Self:
-        """What `as_noted` gave."""
+        """The process of which `as_noted` was stored."""
         return cls(noted["host"], noted["pid"], noted["started"])
 
     @property
     def as_noted(self) -> dict[str, Any]:
-        """Plain values, to be kept."""
+        """Plain values, to be stored."""
         return asdict(self)
 
     @property
     def is_here(self) -> bool:
-        """Whether this process can see it at all."""
+        """Whether it is a process of this host."""
         return self.host == this_host()
 
     @property
     def is_gone(self) -> bool:
-        """Whether it has ended; only to be asked where it `is_here`."""
+        """Whether it has ended; only meaningful where it `is_here`."""
         started = _started(self.pid)
-        if started is None or not self.started:
-            return not _answers(self.pid)
-        return started != self.started
+        if started is not None and self.started:
+            return started != self.started
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # another user's, so it lives
+            return False
+        return False
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
 
 
 def this_host() -> str:
-    """Name of the machine, with that of the container's processes where it has its own.
+    """Name of the machine, and of the namespace of process numbers where it is a container's.
 
     A container on the host's network has the host's name and cannot see its processes.
     """
-    initial = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
     try:
         space = str((_PROC / "self/ns/pid").readlink())
     except OSError:
-        space = initial
-    return socket.gethostname() + ("" if space == initial else f" {space}")
+        space = _INITIAL_SPACE
+    return socket.gethostname() + ("" if space == _INITIAL_SPACE else f" {space}")
 
 
 def peak_memory_bytes() -> int:
@@ -86,30 +89,16 @@ def peak_memory_bytes() -> int:
         if kibibytes is not None:
             return 1024 * int(kibibytes[1])
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    # macOS counts in bytes, other systems in KiB.
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def _started(pid: int) -> str | None:
-    """Boot and clock tick at which a process began; "dead" for one that only waits to be reaped.
-
-    None: there is no such process, or the system does not tell.
-    """
+    """Boot and clock tick of a process's start; "dead" for a zombie; None: not found in /proc."""
     try:
         stat = (_PROC / str(pid) / "stat").read_text()
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return None
-    # The name of the program stands in parentheses and may hold anything; see proc(5).
+    # The program's name stands in parentheses and may hold anything; see proc(5).
     state, *others = stat.rpartition(")")[2].split()
     return "dead" if state in "ZX" else f"{boot} {others[18]}"
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it is someone else's, so it is there
-        return True
-    return True

@@ -1,14 +1,10 @@
-"""Where a model comes from, and where it goes to: git, and the versions of the software.
+"""Where a model comes from and where it is committed to: git, and the versions of the software.
 
-In: a directory, names of packages, the files of a version. Out: frozen facts; a commit on the
-branch `experiment-pipeline/<experiment>` that holds `models/<experiment>/…`, and the tag
-`<experiment>/<version>`; or git's own message, credentials removed.
-
-Every repository is treated as a remote one: the commit is made in a temporary bare repository and
-pushed, branch and tag in one atomic step. So a user's checked-out files and index are never
-touched, the branch is ours alone (it shares no history with the user's code: it holds what was
-published, not a copy of the code, whose commit stands in the manifest), and two exporters at once
-are sorted out by git itself.
+A version becomes a commit on the branch `experiment-pipeline/<experiment>` that holds
+`models/<experiment>/…`, and the tag `<experiment>/<version>`. The commit is made in a temporary bare
+repository and pushed, branch and tag in one atomic step: a user's checked-out files and index are
+never touched, and git itself decides between two exporters at once. The branch shares no history
+with the user's code, whose commit stands in the manifest.
 """
 
 import os
@@ -38,7 +34,7 @@ class CodeProvenance:
     dirty: bool | None
 
     def in_words(self) -> str:
-        """As a card says it."""
+        """Return the commit and whether files differed, for people."""
         if self.dirty is None:
             return "unknown: not run in a git repository"
         commit = self.commit or "no commit yet"
@@ -49,8 +45,8 @@ class CodeProvenance:
 class Environment:
     """The software a model needs: Python and (distribution, version) of packages.
 
-    The version is None where the package is no installed distribution, but a module of the user's
-    own project. `exporter` is this package, which the model does not need.
+    The version is None where the package is a module of the user's own project, not an installed
+    distribution. `exporter` is this package, which the model does not need.
     """
 
     exporter: str
@@ -75,8 +71,8 @@ class Environment:
 def code_provenance(directory: Path) -> CodeProvenance:
     """Return the commit of the repository around a directory, and whether files differ from it.
 
-    Untracked files count as a difference (git ignores apart): an untracked module can be
-    imported as well as any other. Outside a repository, or without git, nothing is known.
+    Untracked files count as a difference, ignored ones do not. Outside a repository, or without
+    git, nothing is known.
     """
     commit = dirty = None
     with suppress(GitFailed):  # no repository, or one without a commit
@@ -89,29 +85,26 @@ def code_provenance(directory: Path) -> CodeProvenance:
 
 def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) -> Environment:
     """Return the installed versions of distributions, and of a user's packages by import name."""
-    pinned: dict[str, str | None] = {
-        _normal(name): metadata.version(name) for name in distributions
-    }
+
+    def normal(name: str) -> str:
+        return re.sub(r"[-_.]+", "-", name).lower()
+
+    pinned: dict[str, str | None] = {normal(name): metadata.version(name) for name in distributions}
     owners = metadata.packages_distributions() if own_packages else {}
     for package in own_packages:
         (owner, *_) = owners.get(package, [None])
-        pinned[_normal(owner or package)] = None if owner is None else metadata.version(owner)
+        pinned[normal(owner or package)] = None if owner is None else metadata.version(owner)
     exporter = f"experiment-pipeline {metadata.version('experiment-pipeline')}"
     return Environment(exporter, platform.python_version(), tuple(pinned.items()))
 
 
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 SECONDS = 60
-# Set inside git hooks; they would point every command here at the hook's repository.
+# Set inside git hooks: they would lead every command to the hook's repository.
 _OF_A_REPOSITORY = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"),
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
     "GIT_QUARANTINE_PATH",
 )
-# Those that a version has: an earlier package knew no decision record.
 COMMITTED = (
     *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
@@ -149,8 +142,8 @@ def git(
             check=True,
         )
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).decode(errors="replace").strip()
-        raise GitFailed(without_credentials(said) or f"exit code {error.returncode}") from None
+        message = (error.stderr or error.stdout).decode(errors="replace").strip()
+        raise GitFailed(without_credentials(message) or f"exit code {error.returncode}") from None
     except subprocess.TimeoutExpired:
         raise GitFailed(f"no answer within {SECONDS} s") from None
     except FileNotFoundError:
@@ -160,7 +153,7 @@ def git(
 
 @dataclass(frozen=True)
 class Commit:
-    """A version in a git repository: full commit id, the branch on which it stands, its tag.
+    """A version in a git repository: full commit id, its branch, its tag.
 
     `reused`: it was there before.
     """
@@ -169,80 +162,6 @@ class Commit:
     branch: str
     tag: str
     reused: bool
-
-
-@dataclass(frozen=True)
-class _Exchange:
-    """A bare repository of our own, and the two refs of one version in the user's."""
-
-    local: Path
-    url: str
-    branch: str
-    tag: str
-
-    def git(self, *arguments: str, **options: Any) -> str:
-        return git(self.local, *arguments, **options)
-
-    def fetched(self, ref: str, *wanted: str) -> list[str]:
-        """Object ids of what is at the other side's ref."""
-        self.git("fetch", "--quiet", "--depth=1", "--", self.url, ref)
-        return self.git("rev-parse", *(f"FETCH_HEAD{what}" for what in wanted)).split("\n")
-
-    def refs(self) -> dict[str, str]:
-        """Ref → object id, of those of the two that exist."""
-        lines = self.git("ls-remote", "--", self.url, self.branch, self.tag).splitlines()
-        found = {ref: commit for commit, ref in (line.split("\t") for line in lines)}
-        return {ref: found[ref] for ref in (self.branch, self.tag) if ref in found}
-
-    def tree(self, experiment: str, files: Mapping[str, bytes]) -> str:
-        """Write models/<experiment>/… and return the tree's id."""
-        inner = ""
-        for name in sorted(files.keys() & {*COMMITTED}):
-            blob = self.git("hash-object", "-w", "--stdin", stdin=files[name])
-            inner += f"100644 blob {blob}\t{name}\n"
-        tree = self.git("mktree", stdin=inner.encode())
-        for name in (experiment, "models"):
-            tree = self.git("mktree", stdin=f"040000 tree {tree}\t{name}\n".encode())
-        return tree
-
-    def publish(self, tree: str, message: str, created: str) -> tuple[str, bool]:
-        """Push a commit of the tree; begin again when another exporter was faster."""
-        for _ in range(TRIES):
-            refs = self.refs()
-            if self.tag in refs:
-                return self._tagged(tree), True
-            commit = self._commit(tree, message, created, onto_branch=self.branch in refs)
-            # Not forced: git refuses when the branch has moved or the tag exists by now.
-            pushed = (f"{commit}:{self.branch}", f"{commit}:{self.tag}")
-            try:
-                self.git("push", "--quiet", "--atomic", "--", self.url, *pushed)
-            except GitFailed:
-                if self.refs() == refs:  # nobody else was there: it is a refusal
-                    raise
-            else:
-                return commit, False
-        raise GitFailed(f"other exporters were faster {TRIES} times")
-
-    def _commit(self, tree: str, message: str, created: str, *, onto_branch: bool) -> str:
-        parents = ["-p", *self.fetched(self.branch, "")] if onto_branch else []
-        try:
-            self.git("config", "--get", "user.email")
-            author: tuple[str, ...] = ()
-        except GitFailed:
-            author = _NOBODY
-        dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
-        return self.git(*author, "commit-tree", tree, *parents, "-m", message, environment=dates)
-
-    def _tagged(self, tree: str) -> str:
-        """The commit of the tag; RepositoryRefused where it does not hold this version."""
-        commit, found = self.fetched(self.tag, "^{commit}", "^{tree}")
-        if found != tree:
-            raise RepositoryRefused(
-                without_credentials(self.url),
-                f"{self.tag} already names another model",
-                "Use one repository per storage root, or delete the tag there.",
-            )
-        return commit
 
 
 def commit_version(
@@ -268,12 +187,89 @@ def commit_version(
             exchange = _Exchange(Path(folder), url, f"refs/heads/{branch}", f"refs/tags/{tag}")
             exchange.git("init", "--quiet", "--bare")
             tree = exchange.tree(experiment, files)
-            commit, reused = exchange.publish(tree, f"{experiment} {version}", created)
+            commit, reused = exchange.push(tree, f"{experiment} {version}", created)
     except GitFailed as error:
         raise RepositoryRefused(
             without_credentials(repository),
-            f"git said: {error}",
+            f"git reports: {error}",
             "Correct export.repository or the access to it, and run again: "
             f"{version} is in the registry and will only be committed.",
         ) from None
     return Commit(commit, branch, tag, reused)
+
+
+@dataclass(frozen=True)
+class _Exchange:
+    """A bare repository of our own, and the two refs of one version in the user's."""
+
+    local: Path
+    url: str
+    branch: str
+    tag: str
+
+    def git(self, *arguments: str, **options: Any) -> str:
+        return git(self.local, *arguments, **options)
+
+    def tree(self, experiment: str, files: Mapping[str, bytes]) -> str:
+        """Write models/<experiment>/… and return the tree's id."""
+        inner = ""
+        for name in sorted(files.keys() & {*COMMITTED}):
+            blob = self.git("hash-object", "-w", "--stdin", stdin=files[name])
+            inner += f"100644 blob {blob}\t{name}\n"
+        tree = self.git("mktree", stdin=inner.encode())
+        for name in (experiment, "models"):
+            tree = self.git("mktree", stdin=f"040000 tree {tree}\t{name}\n".encode())
+        return tree
+
+    def push(self, tree: str, message: str, created: str) -> tuple[str, bool]:
+        """Push a commit of the tree; return its id, and whether it was there before.
+
+        When another exporter was faster, it begins again.
+        """
+        for _ in range(TRIES):
+            refs = self._refs()
+            if self.tag in refs:
+                return self._tagged(tree), True
+            parents = ["-p", self._fetched(self.branch)[0]] if self.branch in refs else []
+            commit = self._commit(tree, parents, message, created)
+            # Not forced: git refuses when the branch has moved or the tag exists by now.
+            pushed = (f"{commit}:{self.branch}", f"{commit}:{self.tag}")
+            try:
+                self.git("push", "--quiet", "--atomic", "--", self.url, *pushed)
+            except GitFailed:
+                if self._refs() == refs:  # no other exporter was there: it is a refusal
+                    raise
+            else:
+                return commit, False
+        raise GitFailed(f"other exporters were faster {TRIES} times")
+
+    def _refs(self) -> dict[str, str]:
+        """Ref → object id, of those of the two that exist."""
+        lines = self.git("ls-remote", "--", self.url, self.branch, self.tag).splitlines()
+        found = {ref: commit for commit, ref in (line.split("\t") for line in lines)}
+        return {ref: found[ref] for ref in (self.branch, self.tag) if ref in found}
+
+    def _fetched(self, ref: str) -> list[str]:
+        """Object ids of the commit and the tree at the other side's ref."""
+        self.git("fetch", "--quiet", "--depth=1", "--", self.url, ref)
+        return self.git("rev-parse", "FETCH_HEAD^{commit}", "FETCH_HEAD^{tree}").split("\n")
+
+    def _commit(self, tree: str, parents: list[str], message: str, created: str) -> str:
+        author: tuple[str, ...] = ()
+        try:
+            self.git("config", "--get", "user.email")
+        except GitFailed:
+            author = _NOBODY
+        dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
+        return self.git(*author, "commit-tree", tree, *parents, "-m", message, environment=dates)
+
+    def _tagged(self, tree: str) -> str:
+        """The commit of the tag; RepositoryRefused where it does not hold this version."""
+        commit, found = self._fetched(self.tag)
+        if found != tree:
+            raise RepositoryRefused(
+                without_credentials(self.url),
+                f"{self.tag} already names another model",
+                "Use one repository per storage root, or delete the tag there.",
+            )
+        return commit

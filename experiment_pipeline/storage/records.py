@@ -1,8 +1,6 @@
-"""Values as bytes and back, the same bytes for the same values: JSON records, plain YAML, fingerprints.
+"""Records as canonical JSON and back, plain YAML, fingerprints. Nothing here touches a disk.
 
-A record is a frozen dataclass; its fields are the keys of a JSON object, so that what is written
-needs no other description. In: values, bytes. Out: bytes; a checked record, or the error that who
-reads it names. Nothing here touches a disk.
+A record is a frozen dataclass; its fields are the keys of a JSON object.
 """
 
 import json
@@ -19,9 +17,9 @@ from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.table.digests import sha256
 
 _Record = TypeVar("_Record")
-# A class → what checks it; made once each, for it takes milliseconds.
+# Class → its validator; made once each, because it takes milliseconds.
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
-# A number that may be undefined: JSON says null, which comes back as nan.
+# A number that may be undefined: null in JSON, which comes back as nan.
 Undefinable = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
@@ -32,9 +30,8 @@ def to_json(
 
     Args:
         record: a dataclass of numbers, texts, tuples, mappings and other such dataclasses.
-        not_finite: what becomes of numbers that JSON lacks (nan, inf): null, which every parser
-            reads; texts, which come back where a number is declared; or NaN and Infinity, which
-            come back anywhere, but only here.
+        not_finite: how nan and inf are written: as null, which every parser reads; as texts, which
+            come back where a number is declared; or as NaN and Infinity, which only Python reads.
     """
     return pydantic_core.to_json(record, indent=2, inf_nan_mode=not_finite) + b"\n"
 
@@ -57,7 +54,7 @@ def from_json(
 
 
 def sealed(record: object) -> bytes:
-    """Return a record as JSON with a digest of its own, so that a changed number shows too."""
+    """Return a record as JSON with a digest of its own, so that any change is noticed."""
     content = pydantic_core.to_jsonable_python(record, inf_nan_mode="null")
     return to_json({**content, "sha256": fingerprint_of(content)})
 
@@ -65,11 +62,11 @@ def sealed(record: object) -> bytes:
 def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineError) -> _Record:
     """Return the record that `sealed` wrote; arguments as of `from_json`."""
     try:
-        said = json.loads(content)
-        if said.pop("sha256") != fingerprint_of(said):
+        values = json.loads(content)
+        if values.pop("sha256") != fingerprint_of(values):
             raise damage
-        record: _Record = _adapter(kind).validate_python(said, extra="forbid")
-    # Without a digest, no object, or no JSON at all.
+        record: _Record = _adapter(kind).validate_python(values, extra="forbid")
+    # Without a digest, not an object, or not JSON at all.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damage from error
     return record
@@ -81,10 +78,6 @@ def yaml_bytes(value: Any) -> bytes:
 
 
 def fingerprint_of(parts: Mapping[str, Any]) -> str:
-    """Sha256, in hex, of the parts as canonical JSON: the same in every process, on every machine.
-
-    Args:
-        parts: JSON values by name. Anything else is a TypeError: a repr could hold an address.
-    """
+    """Sha256, in hex, of JSON values by name: the same on every machine; TypeError for others."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode())

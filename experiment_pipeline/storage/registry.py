@@ -1,18 +1,16 @@
 """The registry: numbered versions of an experiment's exported model, their history, the champion.
 
-    <root>/<experiment>/registry/claims/v0001.json    who took the number; written first, once
+    <root>/<experiment>/registry/claims/v0001.json    takes the number; written first, once
                                  v0001/…              the files; manifest.json is written last
                                  history/v0001.json   one line about it; never changed
-                                 approvals/v0001.required   it is no champion before the next
-                                           v0001.json       who approved it; written once
+                                 approvals/v0001.required   it needs an approval to be champion
+                                           v0001.json       its approval; written once
 
-A version exists with its manifest, an atomic step on a disk and on S3 alike; what an
-exporter that died left behind is never read. In: an experiment, or what a user names; a
-`ModelPackage`. Out: a `PublishedVersion`, or an `ExportedModel` (`versions.py`). Git: `provenance.py`.
+A version exists with its manifest, an atomic step on a disk and on S3 alike; what a killed exporter
+left behind is never read.
 """
 
 import re
-import time
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 
@@ -23,15 +21,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.locations import location, storage_root
 from experiment_pipeline.storage.records import from_json, to_json
-from experiment_pipeline.storage.versions import (
-    MANIFEST,
-    ExportedModel,
-    Identified,
-    ModelPackage,
-)
+from experiment_pipeline.storage.versions import MANIFEST, ExportedModel, ModelPackage
 
-# How long an exporter waits for another one of the same model: writing takes less.
-_RIVAL_SECONDS, _PAUSE = 5.0, 0.1
 _REQUIRED = ".required"
 _VERSION = re.compile(r"v\d{4,}")
 EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -45,8 +36,8 @@ class PublishedVersion:
         version: `v0001` and so on.
         path: its folder, as text.
         identity: as of `ModelPackage`.
-        reused: whether it was there before: the champion is the same model, file by file.
-        damaged: what is wrong with the version that was the champion before, if anything.
+        reused: whether it was there before, as the same model, file by file.
+        damaged: what is wrong with the version before, if anything.
     """
 
     version: str
@@ -58,11 +49,11 @@ class PublishedVersion:
 
 @dataclass(frozen=True)
 class Approval:
-    """That somebody stands for a version.
+    """The approval of a version.
 
     Attributes:
         version: `v0001` and so on.
-        by: who, by name.
+        by: the name of the person.
         at: when, ISO 8601 in UTC.
         comment: what they had to say; empty for nothing.
     """
@@ -77,7 +68,7 @@ class Approval:
 class HistoryEntry:
     """What the history keeps of a version, also when its folder is deleted; as of `ModelPackage`.
 
-    `visible`: whether its folder is there and complete, which every reader finds out anew.
+    `visible`: whether its folder is there and complete, as of the moment of reading.
     """
 
     version: str
@@ -101,26 +92,30 @@ class Registry:
         """Where the versions are."""
         return self.root / self.experiment / "registry"
 
+    @property
+    def _approvals(self) -> UPath:
+        return self.folder / "approvals"
+
     def versions(self) -> list[str]:
         """Return the visible versions, oldest first."""
-        manifests = {self.folder / v / MANIFEST: v for v in self._numbered(self.folder)}
+        manifests = {self.folder / v / MANIFEST: v for v in _numbered(self.folder)}
         return [manifests[path] for path in files.read_many(manifests)]
 
     def champion(self) -> str | None:
-        """Return the latest visible version that waits for no approval; None: there is none."""
+        """Return the latest visible version that does not wait for an approval, if any."""
         return self._latest(but=self.waiting())
 
     def waiting(self) -> set[str]:
-        """Return the versions that somebody must approve, and nobody has yet."""
+        """Return the versions that must be approved and are not yet."""
         names = set(files.list_names(self._approvals))
         return {one for one in _required(names) if f"{one}.json" not in names}
 
     def approval_required(self, version: str) -> bool:
-        """Whether a version is no champion before somebody approves it."""
+        """Whether a version can only be champion once it is approved."""
         return version in _required(files.list_names(self._approvals))
 
     def approve(self, approval: Approval) -> Approval:
-        """Approve a version, and return who did: of several, the first one.
+        """Approve a version, and return the approval that counts: the first one.
 
         Raises:
             InvalidModel: no such version is visible.
@@ -138,25 +133,13 @@ class Registry:
         return _approval(path, files.read_bytes(path))
 
     def approvals(self) -> dict[str, Approval]:
-        """Return version → who approved it.
+        """Return version → its approval.
 
         Raises:
             EntryCorrupt: a file is not what was written.
         """
-        versions = self._numbered(self._approvals)
-        stored = files.read_many(self._approvals / f"{version}.json" for version in versions)
-        return {path.stem: _approval(path, content) for path, content in stored.items()}
-
-    @property
-    def _approvals(self) -> UPath:
-        return self.folder / "approvals"
-
-    def _latest(self, but: Collection[str] = ()) -> str | None:
-        """Return the latest visible version, some apart."""
-        for version in reversed(self._numbered(self.folder)):
-            if version not in but and files.exists(self.folder / version / MANIFEST):
-                return version
-        return None
+        paths = [self._approvals / f"{version}.json" for version in _numbered(self._approvals)]
+        return {p.stem: _approval(p, content) for p, content in files.read_many(paths).items()}
 
     def model(self, version: str) -> ExportedModel:
         """Return the folder of a version."""
@@ -169,7 +152,7 @@ class Registry:
             EntryCorrupt: a file of the history is not what was written.
         """
         folder, visible = self.folder / "history", self.versions()
-        stored = files.read_many(folder / f"{version}.json" for version in self._numbered(folder))
+        stored = files.read_many(folder / f"{version}.json" for version in _numbered(folder))
         return [_history_entry(path, content, visible) for path, content in stored.items()]
 
     def entry(self, version: str) -> HistoryEntry:
@@ -180,31 +163,31 @@ class Registry:
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
     ) -> PublishedVersion:
-        """Make a package the next version, unless the champion is the same model and whole, or
-        the latest version is, and waits for an approval as this one would.
+        """Make a package the next version, unless `same` finds it.
 
-        A damaged champion stays as it is, and its model gets a new version. So does one that comes
-        back after another: the champion is the latest, so it must not be the one in between.
+        A damaged champion stays as it is, and its model gets a new version. So does a model that
+        comes back after another one: the champion is the latest version.
 
-        `check` raises when the package must not become visible.
+        Args:
+            package: the files.
+            check: raises when they must not become visible.
         """
-        if (same := self.same(package)) is not None:
+        identity, required = package.identity, package.approval_required
+        if (same := self.same(identity, required=required)) is not None:
             return same
         check(package)
         # The check takes seconds: another exporter may have published the same model meanwhile.
-        if (same := self.same(package)) is not None:
+        if (same := self.same(identity, required=required)) is not None:
             return same
         latest = self._latest()
         damaged = None if latest is None else self.model(latest).damage()
         version = self._claim(package)
-        if (same := self._rival(version, package)) is not None:
-            return same
         folder, package = self.folder / version, package.numbered(version)
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
-        if package.approval_required:
+        if required:
             files.write_bytes(self._approvals / f"{version}{_REQUIRED}", b"")
-        noted = {
+        line = {
             "version": version,
             "created": package.created,
             "configuration": package.configuration,
@@ -212,57 +195,40 @@ class Registry:
             "fingerprint": package.fingerprint,
             "code": package.code.in_words(),
         }
-        files.write_bytes(self.folder / "history" / f"{version}.json", to_json(noted))
+        files.write_bytes(self.folder / "history" / f"{version}.json", to_json(line))
         files.write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
-        return PublishedVersion(
-            version, str(folder), package.identity, reused=False, damaged=damaged
-        )
+        return PublishedVersion(version, str(folder), identity, reused=False, damaged=damaged)
 
-    def same(self, package: Identified) -> PublishedVersion | None:
-        """Return the champion, or a latest version that waits, if it is this model and whole."""
-        versions = [self.champion(), self._latest() if package.approval_required else None]
+    def same(self, identity: str, *, required: bool) -> PublishedVersion | None:
+        """Return the champion, if it is the model of an identity and intact.
+
+        Where an approval is required, so is the latest version, while it waits for one.
+        """
+        versions = [self.champion(), self._latest() if required else None]
         for version in filter(None, dict.fromkeys(versions)):
             model = self.model(version)
-            # Only a model that claims to be the same is read whole.
-            if model.identity == package.identity and model.damage() is None:
-                return PublishedVersion(version, str(model.folder), package.identity, reused=True)
+            if model.is_model(identity):
+                return PublishedVersion(version, str(model.folder), identity, reused=True)
         return None
 
-    def _rival(self, version: str, package: ModelPackage) -> PublishedVersion | None:
-        """Return the same model of who claimed a number just before, once it is visible.
-
-        Two runs at once export one model: the second waits for the first, unless that one died.
-        """
-        if (same := self.same(package)) is not None:
-            return same
-        latest = self._latest()
-        first = 0 if latest is None else _number(latest)
-        claims = self.folder / "claims"
-        earlier = [v for v in self._numbered(claims) if first < _number(v) < _number(version)]
-        found = files.read_many(claims / f"{v}.json" for v in earlier).values()
-        until = time.monotonic() + _RIVAL_SECONDS
-        own = package.identity.encode()
-        while any(own in claim for claim in found) and time.monotonic() < until:
-            if (same := self.same(package)) is not None:
-                return same
-            time.sleep(_PAUSE)
+    def _latest(self, but: Collection[str] = ()) -> str | None:
+        """Return the latest visible version, without some."""
+        for version in reversed(_numbered(self.folder)):
+            if version not in but and files.exists(self.folder / version / MANIFEST):
+                return version
         return None
 
     def _claim(self, package: ModelPackage) -> str:
+        """Take the next number, which no other exporter gets."""
         claims = self.folder / "claims"
-        taken = {*self._numbered(self.folder), *self._numbered(claims)}
-        number = max((_number(version) for version in taken), default=0)
+        taken = [*_numbered(self.folder), *_numbered(claims)]
+        number = max(map(_number, taken), default=0)
         claim = to_json({"created": package.created, "identity": package.identity})
         while True:
             number += 1
             version = f"v{number:04d}"
             if files.create_exclusive(claims / f"{version}.json", claim):
                 return version
-
-    def _numbered(self, folder: UPath) -> list[str]:
-        """Return the names of versions in a folder, oldest first."""
-        names = {name.partition(".")[0] for name in files.list_names(folder)}
-        return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
 
 
 def registry_of(spec: ExperimentSpec) -> Registry:
@@ -283,9 +249,7 @@ def find_model(name: str) -> ExportedModel:
     here = location(name)
     if files.exists(here / MANIFEST):
         return ExportedModel(here)
-    places = [here]
-    if EXPERIMENT.fullmatch(name):
-        places.append(storage_root() / name)
+    places = [here, *([storage_root() / name] if EXPERIMENT.fullmatch(name) else [])]
     for place in places:
         registry = Registry(place.parent, place.name)
         if (version := registry.champion()) is not None:
@@ -305,17 +269,23 @@ def find_model(name: str) -> ExportedModel:
     )
 
 
+def _numbered(folder: UPath) -> list[str]:
+    """Return the names of versions in a folder, oldest first."""
+    names = {name.partition(".")[0] for name in files.list_names(folder)}
+    return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
+
+
+def _number(version: str) -> int:
+    return int(version.removeprefix("v"))
+
+
 def _required(names: Iterable[str]) -> set[str]:
     return {name.removesuffix(_REQUIRED) for name in names if name.endswith(_REQUIRED)}
 
 
 def _approval(path: UPath, content: bytes) -> Approval:
     fix = f"Delete the file and approve {path.stem} again."
-    return from_json(Approval, content, EntryCorrupt(str(path), "is no approval", fix))
-
-
-def _number(version: str) -> int:
-    return int(version.removeprefix("v"))
+    return from_json(Approval, content, EntryCorrupt(str(path), "is not an approval", fix))
 
 
 def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:

@@ -1,14 +1,13 @@
-"""One version of an exported model: its files, and the manifest that proves that they are its own.
+"""One version of an exported model: its files, and the manifest with which they are verified.
 
-The manifest is written last, so a version without one does not exist. In: files as bytes, before
-they have a number; or a version's folder. Out: a `Manifest`, or files checked against it. What is
-in the files: `stages/exported_model/package.py`. Numbers and history: `registry.py`.
+The manifest is written last: a version without one does not exist. Numbers and history live in
+`registry.py`, what is in the files is decided by `stages/exported_model/package.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, Protocol
+from typing import Literal
 
 from upath import UPath
 
@@ -29,12 +28,12 @@ CARD = "README.md"
 SCHEMA = "schema.yaml"
 # For a reviewer to sign; versions of earlier packages have none.
 RECORD = "decision_record.md"
-# What decides a prediction, or which rows get one. The same in all of them = the same model,
-# whatever the card, the clock or the ledger of looks say by now.
+# What decides a prediction, or which rows get one. The same in all of them = the same model.
 DECISIVE = (
     *(MODEL, TRUSTED, "signature.json", "preparation.yaml", SCHEMA),
     *("hyperparameters.yaml", "sets.json"),
 )
+_AGAIN = "Use a complete copy, or run the experiment again: it publishes a new version."
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class Manifest:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
-        """Read a manifest back; InvalidModel, about `source`, for one of another format, or none."""
+        """Read a manifest back; InvalidModel, about `source`, when it is not one of this format."""
         damage = InvalidModel(
             source,
             f"it is not a manifest of format {FORMAT}, or one that was cut short",
@@ -79,37 +78,16 @@ class Manifest:
     def verify(self, name: str, content: bytes, source: str) -> bytes:
         """Return `content` when it is what was exported under `name`; else raise InvalidModel."""
         if name not in self.files:
-            raise InvalidModel(
-                source, f"the manifest lists no {name}", "Name a complete version folder."
-            )
-        found = sha256(content)
-        if found != self.files[name]:
+            fix = "Name a complete version folder."
+            raise InvalidModel(source, f"the manifest lists no {name}", fix)
+        digest = sha256(content)
+        if digest != self.files[name]:
             raise InvalidModel(
                 f"{source}/{name}",
-                f"sha256 is {found[:12]}…, the manifest says {self.files[name][:12]}…",
-                "Use an unchanged copy, or run the experiment again: it publishes a new version.",
+                f"sha256 is {digest[:12]}…, the manifest says {self.files[name][:12]}…",
+                _AGAIN,
             )
         return content
-
-
-class Identified(Protocol):
-    """A model that is looked for among the versions."""
-
-    @property
-    def identity(self) -> str:
-        """By which two are the same model."""
-
-    @property
-    def approval_required(self) -> bool:
-        """Whether a version of it is no champion before somebody approves it."""
-
-
-@dataclass(frozen=True)
-class KnownModel:
-    """A model that was exported before: what is left of it is what it was known by."""
-
-    identity: str
-    approval_required: bool
 
 
 def _nothing_more(_version: str) -> Mapping[str, bytes]:
@@ -125,7 +103,7 @@ class ModelPackage:
         headline: the first metric with its interval, in words.
         files: file name → content, all but the manifest.
         own_packages: top-level packages of a user's own estimator.
-        approval_required: whether it is no champion before somebody approves it.
+        approval_required: whether it can only be champion once it is approved.
         more: version → files that can only be made once it has its number; none is decisive.
     """
 
@@ -167,7 +145,7 @@ class ModelPackage:
 
 @dataclass(frozen=True)
 class ExportedModel:
-    """The folder of one version; nothing is read from it unchecked."""
+    """The folder of one version; nothing is read from it without verification."""
 
     folder: UPath
 
@@ -178,26 +156,25 @@ class ExportedModel:
         if not exists(path):
             raise InvalidModel(
                 str(self.folder),
-                f"holds no {MANIFEST}, so it is no exported model",
+                f"holds no {MANIFEST}, so it is not an exported model",
                 "Name a version folder, or <storage root>/<experiment> for its champion.",
             )
         return Manifest.from_bytes(read_bytes(path), str(path))
-
-    @property
-    def identity(self) -> str | None:
-        """The identity in the manifest; None when it cannot be read."""
-        try:
-            return self.manifest.identity
-        except InvalidModel:
-            return None
 
     def read(self, name: str) -> bytes:
         """Return a file of the version; InvalidModel when it is not what was exported."""
         return self._read([name])[name]
 
     def files(self) -> dict[str, bytes]:
-        """Return every file, checked, with the manifest."""
+        """Return every file, verified, with the manifest."""
         return {**self._read(self.manifest.files), MANIFEST: self.manifest.to_bytes()}
+
+    def is_model(self, identity: str) -> bool:
+        """Whether this is the intact model of an identity; only one that claims to be is read whole."""
+        try:
+            return self.manifest.identity == identity and bool(self.files())
+        except InvalidModel:
+            return False
 
     def damage(self) -> str | None:
         """Return which file is not what was exported, in words; None: all are."""
@@ -208,12 +185,11 @@ class ExportedModel:
         return None
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Name → content, checked; from a bucket many at once."""
+        """Name → content, verified; from a bucket many at once."""
         manifest, paths = self.manifest, {name: self.folder / name for name in names}
         found = read_many(paths.values())
-        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
         for name, path in paths.items():
             if name in manifest.files and path not in found:
-                raise InvalidModel(str(path), "is gone", fix)
+                raise InvalidModel(str(path), "is gone", _AGAIN)
         source = str(self.folder)
         return {n: manifest.verify(n, found.get(path, b""), source) for n, path in paths.items()}

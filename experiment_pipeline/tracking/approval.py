@@ -1,7 +1,4 @@
-"""Approving a version: in the registry, where it lasts, in the database, and on the pages.
-
-In: a registry, who approves which version. Out: who did; the version may be the champion now.
-"""
+"""Approve a version: in the registry, where it lasts, in the database, and on the pages."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -12,23 +9,23 @@ from experiment_pipeline.errors import StorageError, UnknownRun
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking.database.archive import moment, version_row
-from experiment_pipeline.tracking.database.connection import database, told
-from experiment_pipeline.tracking.database.tables import TABLES
-from experiment_pipeline.tracking.database.writing import remember
+from experiment_pipeline.tracking.database.connection import database, transaction
+from experiment_pipeline.tracking.database.recording import record_rows
+from experiment_pipeline.tracking.database.tables import VERSIONS
 from experiment_pipeline.tracking.pages import write_pages, write_record
 
 
 def approve(registry: Registry, version: str, by: str, comment: str = "") -> Approval:
-    """Approve a version; one that somebody has approved already keeps that approval.
+    """Approve a version; the first approval of a version is the one that counts.
 
     Args:
         registry: of the experiment.
         version: `v0001` and so on.
-        by: who stands for it.
+        by: the name of the person.
         comment: what they have to say.
 
     Returns:
-        The approval that holds.
+        The approval that counts.
 
     Raises:
         InvalidModel: no such version is published.
@@ -36,30 +33,34 @@ def approve(registry: Registry, version: str, by: str, comment: str = "") -> App
     """
     database()
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    given = registry.approve(Approval(version, by, now, comment))
-    run_id = _note(registry, given)
+    approval = registry.approve(Approval(version, by, now, comment))
+    run_id = _record(registry, approval)
     with suppress(StorageError, UnknownRun):
         if run_id is not None:
             write_record(registry.experiment, run_id, storage_root())
         write_pages(registry.experiment, storage_root())
-    return given
+    return approval
 
 
-def _note(registry: Registry, approval: Approval) -> str | None:
-    """Write it into the version's row; return the run that published the version, if known."""
-    engine, versions = database(), TABLES["versions"]
+def _record(registry: Registry, approval: Approval) -> str | None:
+    """Write the approval into the version's row; return the run that published it, if known."""
     which = {"experiment": registry.experiment, "version": approval.version}
-    values = {
-        "approved_by": approval.by,
-        "approved_at": moment(approval.at),
-        "approval_comment": approval.comment or None,
-    }
-    with told(engine.url), engine.begin() as connection:
-        connection.execute(sa.update(versions).filter_by(**which).values(values))
-        query = sa.select(versions.c.run_id).filter_by(**which)
-        found = connection.execute(query).first()
-    if found is not None:
-        return found.run_id  # type: ignore[no-any-return]
-    entry = registry.entry(approval.version)
-    remember([version_row(registry, entry, approval)], registry.experiment)
-    return None
+    change = (
+        sa.update(VERSIONS)
+        .filter_by(**which)
+        .values(
+            approved_by=approval.by,
+            approved_at=moment(approval.at),
+            approval_comment=approval.comment or None,
+        )
+    )
+
+    def write(connection: sa.Connection) -> list[str | None]:
+        connection.execute(change)
+        return list(connection.scalars(sa.select(VERSIONS.c.run_id).filter_by(**which)))
+
+    found = transaction(write)
+    if not found:
+        entry = registry.entry(approval.version)
+        record_rows([version_row(registry, entry, approval)], registry.experiment)
+    return found[0] if found else None

@@ -1,73 +1,34 @@
 """Two runs side by side: what changed in data, code and YAML, and what it did to the scores.
 
-Scores are compared row by row where both models were judged on the very same validation rows;
-elsewhere two intervals are shown, and that they do not pair. In: the rows of two runs. Out: a
-frozen `RunComparison`, also in words.
+Scores are compared row by row where both models predicted the same validation rows; elsewhere two
+intervals are shown without a paired difference.
 """
 
 import difflib
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.judged_rows import JUDGED_ROWS, WEIGHT, JudgedRows
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
+from experiment_pipeline.statistics.scores import paired_difference
 from experiment_pipeline.storage.files import read_bytes
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.tracking.questions import file_text, rows_of_run, run_of
 
-# The name of the report that holds what a run's model predicted for the validation rows.
-JUDGED_ROWS = "validation_rows"
 _DIGITS = 12
-_WEIGHT = "weight"
-
-
-@dataclass(frozen=True, eq=False)
-class JudgedRows:
-    """What a run's model predicted for the validation rows.
-
-    Attributes:
-        rows: (n, 2 + k): `y`, `cluster`, and `prediction_0` … of k columns, in the order of the set;
-            `weight` where rows have one.
-        threshold: positive from this probability on, where a metric asks.
-    """
-
-    rows: pd.DataFrame
-    threshold: float
-
-    @classmethod
-    def of(cls, predicted: SetPrediction, threshold: float) -> "JudgedRows":
-        """What `as_prediction` gives back."""
-        columns = np.atleast_2d(predicted.prediction.T)
-        named = {f"prediction_{number}": column for number, column in enumerate(columns)}
-        weights = {} if predicted.weights is None else {_WEIGHT: predicted.weights}
-        clusters = np.asarray(predicted.clusters)
-        frame = pd.DataFrame({"y": predicted.y, "unit": clusters, **named, **weights})
-        return cls(frame.reset_index(drop=True), threshold)
-
-    @property
-    def as_prediction(self) -> SetPrediction:
-        """The predictions, as judged."""
-        predictions = self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
-        one = predictions.shape[1] == 1
-        return SetPrediction(
-            self.rows["y"].to_numpy(),
-            predictions[:, 0] if one else predictions,
-            self.rows["unit"].to_numpy(),
-            self.rows[_WEIGHT].to_numpy() if _WEIGHT in self.rows else None,
-        )
+_Run = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that is not the same in both runs.
+    """One thing that differs between two runs.
 
     Attributes:
         what: data, code, yaml, schema, libraries, choice, price, settings.
@@ -94,7 +55,7 @@ class ScoreChange:
         after: of the second.
         difference: after minus before; its bounds are those of the paired difference, nan where
             the rows do not pair.
-        better: whether the second is better beyond chance; None where it cannot be told.
+        better: whether the second is better at the 95 % level; None where neither is.
     """
 
     metric: str
@@ -103,23 +64,23 @@ class ScoreChange:
     difference: Interval
     better: bool | None
 
+    @property
+    def is_paired(self) -> bool:
+        """Whether both models predicted the same rows."""
+        return math.isfinite(self.difference.low)
+
     def in_words(self) -> str:
         """`roc_auc 0.6912 (…) → 0.7021 (…): +0.0109 (0.0031 to 0.0187), better`."""
         if self.is_paired and self.difference.estimate == 0:
             return f"{self.metric} {numbers.interval(self.before)} in both: no difference"
-        told = {True: "better", False: "worse", None: "cannot be told apart"}[self.better]
+        verdict = {True: "better", False: "worse", None: "cannot be told apart"}[self.better]
         sign = "+" if self.difference.estimate >= 0 else "-"
         size = numbers.score(abs(self.difference.estimate))
         bounds = f" ({numbers.bounds(self.difference)})" if self.is_paired else ", not paired"
         return (
             f"{self.metric} {numbers.interval(self.before)} → {numbers.interval(self.after)}: "
-            f"{sign}{size}{bounds}, {told}"
+            f"{sign}{size}{bounds}, {verdict}"
         )
-
-    @property
-    def is_paired(self) -> bool:
-        """Whether both were judged on the same rows."""
-        return math.isfinite(self.difference.low)
 
 
 @dataclass(frozen=True)
@@ -129,14 +90,14 @@ class RunComparison:
     Attributes:
         before: the first run's row of the table `runs`.
         after: the second's.
-        changes: what is not the same.
+        changes: what differs.
         yaml_diff: the lines of defs.yaml and schema.yaml that differ, as a unified diff.
         scores: of every metric that both have on validation, the ranking metric first.
         why_unpaired: why the scores are not compared row by row; empty where they are.
     """
 
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
+    before: _Run
+    after: _Run
     changes: tuple[Change, ...]
     yaml_diff: str
     scores: tuple[ScoreChange, ...]
@@ -144,23 +105,20 @@ class RunComparison:
 
     def table(self) -> pd.DataFrame:
         """A row per metric: score, low and high of both runs, and the difference."""
-        rows = [
-            {
-                "metric": one.metric,
-                **_three("before", one.before),
-                **_three("after", one.after),
-                **_three("difference", one.difference),
-                "better": one.better,
-            }
-            for one in self.scores
-        ]
+        rows: list[dict[str, Any]] = []
+        for one in self.scores:
+            row: dict[str, Any] = {"metric": one.metric}
+            for name in ("before", "after", "difference"):
+                of: Interval = getattr(one, name)
+                row |= {name: of.estimate, f"{name}_low": of.low, f"{name}_high": of.high}
+            rows.append(row | {"better": one.better})
         return pd.DataFrame(rows).astype({"better": "boolean"} if rows else {})
 
     def in_words(self) -> str:
         """Everything, on lines."""
         names = [f"{run['experiment']} {run['run_id']}" for run in (self.before, self.after)]
         lines = [f"{names[0]} ({self.before['status']}) → {names[1]} ({self.after['status']})", ""]
-        lines += [one.in_words() for one in self.changes] or ["nothing that decides has changed"]
+        lines += [one.in_words() for one in self.changes] or ["nothing has changed"]
         lines += ["", *(one.in_words() for one in self.scores)]
         lines += [f"not paired: {self.why_unpaired}"] if self.why_unpaired else []
         lines += ["", self.yaml_diff] if self.yaml_diff else []
@@ -183,62 +141,60 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
     Args:
         before: id of the first run, or a beginning of it.
         after: of the second; None: the last one of the experiment.
-        experiment: its name; None: the ids tell.
+        experiment: its name; None: that of the ids.
 
     Raises:
-        UnknownRun: there is no such run, or several begin so.
+        UnknownRun: there is no such run, or several ids begin so.
     """
     return compared(run_of(experiment, before), run_of(experiment, after))
 
 
-def compared(first: Mapping[str, Any], second: Mapping[str, Any]) -> RunComparison:
+def compared(before: _Run, after: _Run) -> RunComparison:
     """Compare two runs by their rows of the table `runs`."""
-    changed = tuple(changes(first, second))
-    files = [
-        _diff(name, file_text(first[digest]), file_text(second[digest]))
-        for name, digest in (("defs.yaml", "yaml_digest"), ("schema.yaml", "schema_digest"))
-    ]
-    pair, why = _judged_pair(first, second)
+    diffs: list[str] = []
+    for name, digest in (("defs.yaml", "yaml_digest"), ("schema.yaml", "schema_digest")):
+        old, new = (file_text(run[digest]).splitlines() for run in (before, after))
+        diffs += difflib.unified_diff(old, new, name, name, lineterm="", n=1)
+    pair, why = _judged_pair(before, after)
     return RunComparison(
-        first, second, changed, "\n".join(filter(None, files)), _scores(first, second, pair), why
+        before,
+        after,
+        tuple(changes(before, after)),
+        "\n".join(diffs),
+        tuple(_score_changes(before, after, pair)),
+        why,
     )
 
 
-def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[Change]:
-    """What decides a run, where two rows of `runs` differ in it.
-
-    Args:
-        before: one row of the table.
-        after: another.
-    """
-    for what, column, words in (
-        ("data", "data_digest", _data),
-        ("schema", "schema_digest", _digest("schema_digest")),
-        ("yaml", "yaml_digest", _digest("yaml_digest")),
-        ("code", "code_commit", _code),
-        ("settings", "settings", _plain("settings")),
-        ("experiment-pipeline", "package_version", _plain("package_version")),
-        ("Python", "python_version", _plain("python_version")),
-        ("choice", "chosen", _plain("chosen")),
-        ("decision", "status", _plain("status")),
-        ("version", "version", _plain("version")),
+def changes(before: _Run, after: _Run) -> Iterator[Change]:
+    """What decides a run and differs between two rows of `runs`."""
+    for what, column in (
+        ("data", "data_digest"),
+        ("schema", "schema_digest"),
+        ("yaml", "yaml_digest"),
+        ("code", "code_commit"),
+        ("settings", "settings"),
+        ("experiment-pipeline", "package_version"),
+        ("Python", "python_version"),
+        ("choice", "chosen"),
+        ("decision", "status"),
+        ("version", "version"),
     ):
-        if before[column] == after[column] or (what == "choice" and _chose_alike(before, after)):
-            continue
-        yield Change(what, words(before), words(after))
+        # A partition key may be renamed: what counts is the configuration.
+        chosen = _chosen(before) if column == "chosen" else None
+        renamed = chosen is not None and chosen == _chosen(after)
+        if before[column] != after[column] and not renamed:
+            yield Change(what, _in_words(column, before), _in_words(column, after))
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
         if old.get(name) != new.get(name):
-            yield Change(name, str(old.get(name, "not there")), str(new.get(name, "not there")))
+            yield Change(
+                name, str(old.get(name, "not installed")), str(new.get(name, "not installed"))
+            )
 
 
-def _chose_alike(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    """Whether one configuration was chosen under two partition keys: these may be renamed."""
-    first, second = _chosen(before), _chosen(after)
-    return first is not None and first == second
-
-
-def _chosen(run: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
+def _chosen(run: _Run) -> tuple[str, dict[str, Any]] | None:
+    """Algorithm and hyperparameters of the chosen configuration."""
     rows = rows_of_run("configurations", run)
     found = rows.loc[rows["key"] == run["chosen"], ["algorithm", "hyperparameters"]]
     if found.empty:
@@ -247,103 +203,74 @@ def _chosen(run: Mapping[str, Any]) -> tuple[str, dict[str, Any]] | None:
     return str(algorithm), dict(hyperparameters)
 
 
-def _data(run: Mapping[str, Any]) -> str:
-    if run["data_rows"] is None:
-        return "not read"
-    columns = numbers.counted(run["data_columns"], "column")
-    return f"{run['data_rows']:,} rows, {columns} ({run['data_digest'][:_DIGITS]})"
+def _in_words(column: str, run: _Run) -> str:
+    value = run[column]
+    if column == "data_digest":
+        if run["data_rows"] is None:
+            return "not read"
+        columns = numbers.counted(run["data_columns"], "column")
+        return f"{run['data_rows']:,} rows, {columns} ({value[:_DIGITS]})"
+    if column == "code_commit":
+        changed = ", uncommitted changes" if run["code_dirty"] else ""
+        return f"{value[:_DIGITS]}{changed}" if value else "not in a git repository"
+    if value is None:
+        return "none"
+    return str(value)[:_DIGITS] if column.endswith("_digest") else str(value)
 
 
-def _code(run: Mapping[str, Any]) -> str:
-    if run["code_commit"] is None:
-        return "not in a git repository"
-    changed = ", uncommitted changes" if run["code_dirty"] else ""
-    return f"{run['code_commit'][:_DIGITS]}{changed}"
-
-
-def _digest(column: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda run: str(run[column] or "none")[:_DIGITS]
-
-
-def _plain(column: str) -> Callable[[Mapping[str, Any]], str]:
-    return lambda run: "none" if run[column] is None else str(run[column])
-
-
-def _diff(name: str, before: str, after: str) -> str:
-    lines = difflib.unified_diff(
-        before.splitlines(), after.splitlines(), name, name, lineterm="", n=1
-    )
-    return "\n".join(lines)
-
-
-def _judged_pair(
-    before: Mapping[str, Any], after: Mapping[str, Any]
-) -> tuple[tuple[JudgedRows, JudgedRows] | None, str]:
+def _judged_pair(before: _Run, after: _Run) -> tuple[tuple[JudgedRows, JudgedRows] | None, str]:
     """The predictions of both for the same rows; else why there is no such pair."""
-    digests = [_validation_digest(run) for run in (before, after)]
+    digests = [
+        _value_of(run, "sets", "set_name", "validation", "digest") for run in (before, after)
+    ]
     if None in digests:
-        return None, "one of the runs came to no validation set"
+        return None, "one of the runs has no validation set"
     if digests[0] != digests[1]:
         return None, "the validation sets are not the same rows"
+    places = [_value_of(run, "reports", "name", JUDGED_ROWS, "place") for run in (before, after)]
+    if None in places:
+        return None, "one of the runs stored no predictions of the validation rows"
     try:
-        first, second = _judged(before), _judged(after)
+        first, second = (
+            from_parquet(read_bytes(location(str(place))), JudgedRows) for place in places
+        )
     except ExperimentPipelineError as error:
         return None, f"{error.culprit} {error.rule}"
-    if first is None or second is None:
-        return None, "one of the runs kept no predictions of the validation rows"
-    alike = [one.rows.filter(items=["y", "unit", _WEIGHT]) for one in (first, second)]
+    alike = [one.rows.filter(items=["y", "unit", WEIGHT]) for one in (first, second)]
     if not alike[0].equals(alike[1]):
         return None, "targets, resampling clusters or weights are not the same"
     return (first, second), ""
 
 
-def _validation_digest(run: Mapping[str, Any]) -> str | None:
-    sets = rows_of_run("sets", run)
-    found = sets.loc[sets["set_name"] == "validation", "digest"]
+def _value_of(run: _Run, table: str, key: str, name: str, column: str) -> str | None:
+    """A value of the one row of a run that has a name."""
+    rows = rows_of_run(table, run)
+    found = rows.loc[rows[key] == name, column]
     return None if found.empty else str(found.item())
 
 
-def _judged(run: Mapping[str, Any]) -> JudgedRows | None:
-    reports = rows_of_run("reports", run)
-    found = reports.loc[reports["name"] == JUDGED_ROWS, "place"]
-    if found.empty:
-        return None
-    return from_parquet(read_bytes(location(str(found.item()))), JudgedRows)
-
-
-def _scores(
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
-    pair: tuple[JudgedRows, JudgedRows] | None,
-) -> tuple[ScoreChange, ...]:
-    old, new = _on_validation(before), _on_validation(after)
-    ranking = [after["metric"], *(name for name in new.index if name != after["metric"])]
-    return tuple(
-        _score_change(metric, old.loc[metric], new.loc[metric], pair)
-        for metric in ranking
-        if metric in old.index and metric in new.index
-    )
-
-
-def _on_validation(run: Mapping[str, Any]) -> pd.DataFrame:
-    scores = rows_of_run("scores", run)
-    return scores[scores["set_name"] == "validation"].set_index("metric")
-
-
-def _score_change(
-    metric: str, old: pd.Series, new: pd.Series, pair: tuple[JudgedRows, JudgedRows] | None
-) -> ScoreChange:
-    before = Interval(old["estimate"], old["low"], old["high"])
-    after = Interval(new["estimate"], new["low"], new["high"])
-    if pair is None:
-        gap = after.estimate - before.estimate
-        return ScoreChange(metric, before, after, Interval(gap, math.nan, math.nan), None)
-    difference = _paired(metric, *pair)
-    sign = 1 if new["greater_is_better"] else -1
-    better = None
-    if difference.low > 0 or difference.high < 0:
-        better = sign * difference.estimate > 0
-    return ScoreChange(metric, before, after, difference, better)
+def _score_changes(
+    before: _Run, after: _Run, pair: tuple[JudgedRows, JudgedRows] | None
+) -> Iterator[ScoreChange]:
+    both = []
+    for run in (before, after):
+        scores = rows_of_run("scores", run)
+        both.append(scores[scores["set_name"] == "validation"].set_index("metric"))
+    old, new = both
+    ranked = sorted(new.index, key=lambda metric: metric != after["metric"])
+    for metric in (one for one in ranked if one in old.index):
+        first, second = (
+            Interval(*of.loc[metric, ["estimate", "low", "high"]].astype(float)) for of in both
+        )
+        if pair is None:
+            gap = Interval(second.estimate - first.estimate, math.nan, math.nan)
+            yield ScoreChange(metric, first, second, gap, None)
+            continue
+        difference = _paired(metric, *pair)
+        better = None
+        if difference.low > 0 or difference.high < 0:
+            better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
+        yield ScoreChange(metric, first, second, difference, better)
 
 
 def _paired(metric: str, before: JudgedRows, after: JudgedRows) -> Interval:
@@ -351,7 +278,3 @@ def _paired(metric: str, before: JudgedRows, after: JudgedRows) -> Interval:
     old = first.linearise(metric, before.threshold)
     new = second.linearise(metric, after.threshold)
     return paired_difference(old, new, first.layout(metric))
-
-
-def _three(name: str, of: Interval) -> dict[str, float]:
-    return {name: of.estimate, f"{name}_low": of.low, f"{name}_high": of.high}

@@ -1,10 +1,9 @@
-"""An experiment's runs in MLflow, for those who have it: written after the decision, never in its way.
+"""Export an experiment's runs to MLflow, after the decision and without holding the run up.
 
-One MLflow run per run and below it one per configuration; pages as artifacts; a version as a model
-of MLflow's registry, whose alias `champion` is on the current one. A process of its own writes:
-the run waits for it a few seconds at the most, and a server that is away costs a warning. What is
-not there yet (`runs.mlflow_run_id` is null) comes with the next run. In: the metadata database.
-Out: what MLflow shows.
+One MLflow run per run and a child per configuration; pages as artifacts; a version as a registered
+model, whose alias `champion` is on the current one. A process of its own writes: the run waits a few
+seconds for it, and a server that is away costs a warning. A run that is not there yet
+(`runs.mlflow_run_id` is null) is exported with the next run.
 """
 
 import fcntl
@@ -18,9 +17,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -30,78 +27,46 @@ from experiment_pipeline.storage.files import list_names, read_many
 from experiment_pipeline.storage.locations import location, without_credentials
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.server import is_page
 
 # What is exported: `partial` and `running` are not decided yet.
 DECIDED = {"accepted": "FINISHED", "rejected": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-# How long a run waits; then the upload goes on by itself.
-SECONDS = 10.0
-# Of a request, and how often it is repeated: a server that is silent costs twice as much.
+SECONDS = 10.0  # a run waits so long; then the upload goes on by itself
 _REQUESTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
-# An outage, or a long history before MLflow was there, is caught up bit by bit.
-MOST_RUNS = 20
+MOST_RUNS = 20  # of one upload: after an outage, the rest comes with the next runs
 _TAG = "experiment_pipeline"
-_RUN_TAGS = (
-    *("status", "decision", "error", "verdict", "version", "triggered_by", "trigger_name"),
-    *("data_digest", "schema_digest", "yaml_digest", "code_commit", "code_dirty", "data_url"),
-)
 _RUN_PARAMS = ("target", "task", "metric", "chosen", "package_version", "python_version")
-_RUN_METRICS = (
-    *("data_rows", "data_columns", "rejected_rows", "declared", "trained", "stopped_early"),
-    *("failed", "not_started", "reused", "tie_group", "looks", "overlap"),
-    *("wall_seconds", "cpu_seconds", "peak_memory_bytes", "cost"),
-)
-_CONFIGURATION_TAGS = ("status", "rank", "is_chosen", "in_tie_group", "reused", "fingerprint")
-_CONFIGURATION_METRICS = (
-    *("test_score", "test_low", "test_high", "train_score", "difference_to_best", "rung"),
-    *("fit_cpu_seconds", "fit_wall_seconds", "predict_microseconds_per_row", "model_bytes"),
-    "rounds",
-)
 # MLflow's limits on one batch, and on a text.
 _MOST_PARAMS, _LONGEST = 100, 5_000
-# Where the runs of this process go: said when a stage begins, used when the run has ended.
-_DESTINATIONS: dict[RunMemory, Mlflow] = {}
+# Run of this process → where it is exported to: known when a stage begins, used when it has ended.
+_DESTINATIONS: dict[RunRecord, Mlflow] = {}
 
 
-@dataclass(frozen=True)
-class _Written:
-    """What is written into one run of MLflow."""
-
-    name: str
-    tags: Mapping[str, str]
-    params: Mapping[str, str]
-    metrics: Mapping[str, float]
-    started: int
-    ended: int
-    status: str = "FINISHED"
-    mark: Mapping[str, str] = field(default_factory=dict)
-
-
-def expect(run: RunMemory, destination: Mlflow | None) -> None:
-    """Note where a run of this process goes once it has ended."""
+def expect(run: RunRecord, destination: Mlflow | None) -> None:
+    """Note where a run of this process is exported to once it has ended."""
     if destination is not None:
         _DESTINATIONS[run] = destination
 
 
-def export(run: RunMemory) -> str:
+def export(run: RunRecord) -> str:
     """Write the experiment's runs that MLflow does not have yet; return a warning, or ''."""
     destination = _DESTINATIONS.pop(run, None)
     if destination is None:
         return ""
-    asked = json.dumps([run.experiment, destination.model_dump()])
-    with tempfile.TemporaryFile() as said:
+    request = json.dumps([run.experiment, destination.model_dump()])
+    with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - this package, with this interpreter
             [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
-            stdout=said,
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             env={"MLFLOW_DISABLE_TELEMETRY": "true", **_REQUESTS, **os.environ},
         )
         assert process.stdin is not None
-        with process.stdin as given:  # not by the command line or the environment, which others see
-            given.write(asked.encode())
+        with process.stdin as given:  # other users see command lines and environments
+            given.write(request.encode())
         try:
             code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
@@ -109,8 +74,8 @@ def export(run: RunMemory) -> str:
             return ""
         if code == 0:
             return ""
-        said.seek(0)
-        last = said.read().decode(errors="replace").strip().splitlines()[-1:]
+        output.seek(0)
+        last = output.read().decode(errors="replace").strip().splitlines()[-1:]
     problem = without_credentials("".join(last))[:500]
     return (
         f"MLflow ({destination.shown_uri}) did not get the run: {problem}. "
@@ -119,14 +84,7 @@ def export(run: RunMemory) -> str:
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
-    """Write what MLflow lacks, the newest run first; return how many runs were written.
-
-    What a broken upload left there is found by its tags and completed, not written twice.
-
-    Args:
-        experiment: its name.
-        destination: where to.
-    """
+    """Write what MLflow lacks, the newest run first; return how many runs were written."""
     from mlflow import MlflowClient
 
     uri = destination.tracking_uri
@@ -139,14 +97,14 @@ def export_runs(experiment: str, destination: Mlflow) -> int:
         into = _experiment_id(client, destination.experiment or experiment)
         for run_id in waiting:
             parent = _export_run(client, into, questions.run_of(experiment, run_id))
-            RunMemory(experiment, run_id).remember([RunFacts(mlflow_run_id=parent)])
+            RunRecord(experiment, run_id).record([RunFacts(mlflow_run_id=parent)])
         _mark_champion(client, experiment)
     return len(waiting)
 
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """One process of a user writes at a time: who waited finds nothing left to do."""
+    """Let one process of a user write at a time; the next one finds nothing left to do."""
     path = Path(tempfile.gettempdir()) / f"experiment_pipeline_mlflow_{os.getuid()}.lock"
     lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
     try:
@@ -163,7 +121,7 @@ def _experiment_id(client: Any, name: str) -> str:
     if found is None:
         try:
             return str(client.create_experiment(name))
-        except MlflowException:  # somebody else has made it meanwhile
+        except MlflowException:  # another user has made it meanwhile
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
@@ -171,19 +129,41 @@ def _experiment_id(client: Any, name: str) -> str:
 
 
 def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
-    """Write one run with its configurations, pages and version; return MLflow's id of it."""
+    """Write one run with its configurations, pages and version; return MLflow's id of it.
+
+    Runs that a broken upload has left are found by their tags and completed.
+    """
     mark = {f"{_TAG}.run_id": run["run_id"], f"{_TAG}.experiment": run["experiment"]}
     known = _found(client, into, mark)
-    parent = _put(client, into, _parent(run, mark), known[0].info.run_id if known else None)
+    scores = {
+        f"{row['set_name']}_{row['metric']}{suffix}": row[part]
+        for row in plain_rows(questions.rows_of_run("scores", run))
+        for part, suffix in (("estimate", ""), ("low", "_low"), ("high", "_high"))
+    }
+    own = {
+        "mlflow.note.content": run["decision"] or run["error"],
+        "mlflow.source.git.commit": run["code_commit"],
+        "mlflow.source.name": _TAG,
+    }
+    started = run["started_at"] or run["seen_at"]
+    name = f"{run['experiment']} {run['run_id'][:8]}"
+    parent = _put(
+        client,
+        known[0].info.run_id if known else _created(client, into, name, started, mark),
+        tags=_tags(run) | own,
+        params={name: run[name] for name in _RUN_PARAMS},
+        metrics=scores | dict(run),
+        ended=_milliseconds(run["ended_at"] or started),
+        status=DECIDED[run["status"]],
+    )
     children = {
-        child.data.tags.get(f"{_TAG}.configuration"): child
+        child.data.tags.get(f"{_TAG}.configuration"): child.info
         for child in _found(client, into, {"mlflow.parentRunId": parent})
     }
     for row in plain_rows(questions.rows_of_run("configurations", run)):
-        old = children.get(row["key"])
-        if old is None or old.info.status == "RUNNING":
-            child = _child(row, run, parent)
-            _put(client, into, child, None if old is None else old.info.run_id)
+        known_child = children.get(row["key"])
+        if known_child is None or known_child.status == "RUNNING":
+            _put_configuration(client, into, row, run, parent, known_child and known_child.run_id)
     with tempfile.TemporaryDirectory() as folder:
         _write_files(Path(folder), run)
         client.log_artifacts(parent, folder)
@@ -192,70 +172,66 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     return parent
 
 
+def _put_configuration(
+    client: Any,
+    into: str,
+    row: Mapping[str, Any],
+    run: Mapping[str, Any],
+    parent: str,
+    known: str | None,
+) -> None:
+    """Write one configuration as a child of its run."""
+    mark = {"mlflow.parentRunId": parent, f"{_TAG}.configuration": row["key"]}
+    shared = {name: run[name] for name in ("data_digest", "code_commit")}
+    _put(
+        client,
+        known or _created(client, into, row["key"], run["started_at"], mark),
+        tags=_tags({**row, **shared}) | {"mlflow.note.content": row["reason"]},
+        params={"algorithm": row["algorithm"], **row["hyperparameters"]},
+        metrics=row,
+        ended=_milliseconds(run["started_at"]) + int(1000 * (row["fit_wall_seconds"] or 0.0)),
+        status="FAILED" if row["status"] == "failed" else "FINISHED",
+    )
+
+
 def _found(client: Any, into: str, tags: Mapping[str, str]) -> list[Any]:
     """The runs that have these tags."""
-    said = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    return list(client.search_runs([into], said, max_results=5_000))
+    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    return list(client.search_runs([into], query, max_results=5_000))
 
 
-def _put(client: Any, into: str, what: _Written, run_id: str | None) -> str:
-    """Make a run, or complete one that a broken upload has left."""
+def _created(client: Any, into: str, name: str, started: datetime, mark: Mapping[str, str]) -> str:
+    """Make a run that can be found by its mark; return its id."""
+    made = client.create_run(into, _milliseconds(started), tags=dict(mark), run_name=name)
+    return str(made.info.run_id)
+
+
+def _put(
+    client: Any,
+    run_id: str,
+    *,
+    tags: Mapping[str, Any],
+    params: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    ended: int,
+    status: str,
+) -> str:
+    """Write what is known into a run, and end it."""
     from mlflow.entities import Metric, Param, RunTag
 
-    if run_id is None:
-        made = client.create_run(into, what.started, tags=dict(what.mark), run_name=what.name)
-        run_id = str(made.info.run_id)
-    tags = [RunTag(name, value) for name, value in what.tags.items()]
-    metrics = [Metric(name, value, what.ended, 0) for name, value in what.metrics.items()]
-    params = iter(Param(name, value) for name, value in what.params.items())
-    client.log_batch(run_id, metrics=metrics, params=[*islice(params, _MOST_PARAMS)], tags=tags)
-    while more := [*islice(params, _MOST_PARAMS)]:
-        client.log_batch(run_id, params=more)
-    client.set_terminated(run_id, what.status, what.ended)
+    logged = [
+        Metric(_name(name), float(value), ended, 0)
+        for name, value in metrics.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    ]
+    client.log_batch(
+        run_id, metrics=logged, tags=[RunTag(name, text) for name, text in _texts(tags).items()]
+    )
+    texts = [Param(name, text) for name, text in _texts(params).items()]
+    for start in range(0, len(texts), _MOST_PARAMS):
+        client.log_batch(run_id, params=texts[start : start + _MOST_PARAMS])
+    client.set_terminated(run_id, status, ended)
     return run_id
-
-
-def _parent(run: Mapping[str, Any], mark: Mapping[str, str]) -> _Written:
-    scores = plain_rows(questions.rows_of_run("scores", run))
-    metrics = {
-        f"{row['set_name']}_{row['metric']}{suffix}": row[part]
-        for row in scores
-        for part, suffix in (("estimate", ""), ("low", "_low"), ("high", "_high"))
-    }
-    started = run["started_at"] or run["seen_at"]
-    own = {"mlflow.note.content": run["decision"] or run["error"]}
-    commit = {"mlflow.source.git.commit": run["code_commit"], "mlflow.source.name": _TAG}
-    return _Written(
-        name=f"{run['experiment']} {run['run_id'][:8]}",
-        tags=_texts({f"{_TAG}.{name}": run[name] for name in _RUN_TAGS} | own | commit),
-        params=_texts({name: run[name] for name in _RUN_PARAMS}),
-        metrics=_numbers(metrics | {name: run[name] for name in _RUN_METRICS}),
-        started=_milliseconds(started),
-        ended=_milliseconds(run["ended_at"] or started),
-        status=DECIDED[run["status"]],
-        mark=mark,
-    )
-
-
-def _child(row: Mapping[str, Any], run: Mapping[str, Any], parent: str) -> _Written:
-    started = _milliseconds(run["started_at"])
-    mark = {"mlflow.parentRunId": parent, f"{_TAG}.configuration": row["key"]}
-    named = {name: row[name] for name in _CONFIGURATION_TAGS}
-    shared = {name: run[name] for name in ("data_digest", "code_commit")}
-    seconds = _numbers({"fit": row["fit_wall_seconds"]}).get("fit", 0.0)
-    return _Written(
-        name=row["key"],
-        tags=_texts(
-            {f"{_TAG}.{name}": value for name, value in (named | shared).items()}
-            | {"mlflow.note.content": row["reason"]}
-        ),
-        params=_texts({"algorithm": row["algorithm"], **row["hyperparameters"]}),
-        metrics=_numbers({name: row[name] for name in _CONFIGURATION_METRICS}),
-        started=started,
-        ended=started + int(1000 * seconds),
-        status="FAILED" if row["status"] == "failed" else "FINISHED",
-        mark=mark,
-    )
 
 
 def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
@@ -296,7 +272,7 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
 
 
 def _mark_champion(client: Any, experiment: str) -> None:
-    """Put the alias on the version that is current, where MLflow has it."""
+    """Put the alias on the current version, where MLflow has it."""
     versions = questions.versions(experiment)["version"]
     known = {} if versions.empty else _registered(client, experiment)
     if not versions.empty and versions.iloc[-1] in known:
@@ -309,15 +285,15 @@ def _registered(client: Any, name: str) -> dict[str, str]:
     return {one.tags.get(f"{_TAG}.version", ""): str(one.version) for one in found}
 
 
+def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Texts and truths of a row as tags of ours; its numbers are metrics."""
+    return {f"{_TAG}.{k}": value for k, value in row.items() if isinstance(value, str | bool)}
+
+
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """What is known, under names that MLflow takes, as texts that are no longer than it takes."""
+    """Values that are known, as names and texts within MLflow's limits."""
     known = {name: value for name, value in values.items() if value is not None}
     return {_name(name): str(value)[:_LONGEST] for name, value in known.items()}
-
-
-def _numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    known = {name: value for name, value in values.items() if isinstance(value, int | float)}
-    return {_name(name): float(value) for name, value in known.items() if math.isfinite(value)}
 
 
 def _name(text: str) -> str:

@@ -1,10 +1,10 @@
-"""What a notebook asks of the memory: experiments, runs, results, leaderboards, the champion.
+"""Questions to the metadata database: experiments, runs, results, leaderboards, versions.
 
-In: names and run ids, of which a beginning is enough. Out: DataFrames whose columns carry their
-clusters in their names and are those of the database's tables (`docs/database.md`).
+Answers are DataFrames with the columns of the database's tables (`docs/database.md`). A run is named
+by its id, of which a beginning is enough.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -16,12 +16,17 @@ from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
 from experiment_pipeline.storage.files import list_names
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.tracking.database.archive import archive
-from experiment_pipeline.tracking.database.connection import database, told
+from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import mark_killed
-from experiment_pipeline.tracking.database.tables import RUNS, TABLES, UtcDateTime
-from experiment_pipeline.tracking.database.views import VIEWS
+from experiment_pipeline.tracking.database.tables import (
+    CONFIGURATIONS,
+    RUNS,
+    TABLES,
+    VERSIONS,
+    VIEWS,
+    UtcDateTime,
+)
 
-CONFIGURATIONS, VERSIONS = TABLES["configurations"], TABLES["versions"]
 _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (UtcDateTime, "datetime64[us, UTC]"),
     (sa.Text, "str"),
@@ -29,16 +34,17 @@ _DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
     (sa.Integer, "Int64"),
     (sa.Float, "float64"),
 )
-_WHERE = "Run it, or name the database that remembers it in EXPERIMENT_PIPELINE_DATABASE."
+_RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
 # What `leaderboard` shows, before the hyperparameters.
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
     *("difference_to_best", "in_tie_group", "train_score", "fit_cpu_seconds", "model_bytes"),
 )
+_HISTORY = VIEWS["champion_history"].table
 
 
 def experiments() -> pd.DataFrame:
-    """Return every experiment that ever ran, one row each: its runs, its champion, its last run.
+    """Return a row per experiment that ever ran: its runs, its champion, its last run.
 
     >>> experiments()[["experiment", "runs", "accepted_runs", "champion", "last_status"]]
          experiment  runs  accepted_runs champion last_status
@@ -56,7 +62,7 @@ def experiments() -> pd.DataFrame:
         "configuration": "champion_configuration",
         "headline": "champion_score",
     }
-    champions = _read(_last_of_each(VERSIONS, newest, approved))[[*named]].rename(columns=named)
+    champions = _read(_first_of_each(VERSIONS, newest, approved))[[*named]].rename(columns=named)
     last = last_runs()[["experiment", "status"]].rename(columns={"status": "last_status"})
     return counted.merge(champions, how="left").merge(last, how="left")
 
@@ -77,14 +83,14 @@ def runs(
     1  00000001-flight_delay  0.0036
 
     Args:
-        experiment: of this one; None: of all.
-        status: with this status, or one of these.
-        since: begun at this moment or later; a text is read as pandas does, in UTC.
-        until: begun before this moment.
-        limit: as many at the most.
+        experiment: its name; None: runs of all.
+        status: one, or several.
+        since: started at this moment or later; a moment without zone is UTC.
+        until: started before this moment.
+        limit: at most so many.
 
     Raises:
-        UnknownRun: no run of the experiment is remembered.
+        UnknownRun: the experiment has no run.
     """
     _notice_killed_runs()
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
@@ -108,36 +114,33 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
         run: its id, or a beginning of it that no other run has; None: the last one.
 
     Raises:
-        UnknownRun: there is none, or several begin so.
+        UnknownRun: there is none, or several ids begin so.
     """
     _notice_killed_runs()
-    if experiment is not None:
-        check_experiment(experiment)
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc()).limit(2)
     if experiment is not None:
+        check_experiment(experiment)
         query = query.where(RUNS.c.experiment == experiment)
     if run is not None:
         query = query.where(RUNS.c.run_id.startswith(run, autoescape=True))
     found = _rows(query)
     if not found and run is None:
-        raise UnknownRun("the last run", "no run is remembered yet", _WHERE)
+        raise UnknownRun("the last run", "no run is recorded yet", _RUN_IT)
     if not found:
-        raise UnknownRun(
-            str(run),
-            "no run begins so" + (f" in {experiment}" if experiment else ""),
-            "List the runs: experiment-pipeline runs.",
-        )
+        place = f" in {experiment}" if experiment else ""
+        fix = "List the runs: experiment-pipeline runs."
+        raise UnknownRun(str(run), f"no run id begins so{place}", fix)
     if run is not None and len(found) > 1 and found[0]["run_id"] != run:
         raise UnknownRun(
             run,
-            f"several runs begin so: {found[0]['run_id']}, {found[1]['run_id']}",
+            f"several run ids begin so: {found[0]['run_id']}, {found[1]['run_id']}",
             "Write more of the id, or name the experiment.",
         )
     return found[0]
 
 
 def results(experiment: str, run: str | None = None) -> pd.DataFrame:
-    """Return a row per configuration of a run, with a column per hyperparameter, typed.
+    """Return a row per configuration of a run, with a typed column per hyperparameter.
 
     >>> found = results("flight_delay", run="00000002")
     >>> found[["algorithm", "status", "fit_cpu_seconds", "num_leaves", "C"]]
@@ -151,16 +154,18 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
 
     Args:
         experiment: its name.
-        run: as of `run_of`; None: the last run that has any results.
+        run: as of `run_of`; None: the last run that has results.
 
     Raises:
         UnknownRun: there is none.
     """
-    whose = _run_with_results(experiment) if run is None else run_of(experiment, run)
+    row = _last_with_results(experiment) if run is None else run_of(experiment, run)
     order = (CONFIGURATIONS.c.rank.is_(None), CONFIGURATIONS.c.rank, CONFIGURATIONS.c.key)
-    found = _read(_of_run(CONFIGURATIONS, whose).order_by(*order))
+    found = _read(_of_run(CONFIGURATIONS, row).order_by(*order))
     own = found.drop(columns=["hyperparameters"])
-    return pd.concat([own, _columns(found["hyperparameters"], own.columns)], axis=1)
+    wide = pd.DataFrame(found["hyperparameters"].tolist(), index=found.index)
+    names = {name: f"hyperparameter_{name}" for name in wide.columns if name in own.columns}
+    return pd.concat([own, wide.rename(columns=names).convert_dtypes()], axis=1)
 
 
 def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
@@ -174,14 +179,13 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     Args and raises as of `results`.
     """
     found = results(experiment, run)
-    known = [column.name for column in CONFIGURATIONS.columns]
-    searched = [name for name in found.columns if name not in known]
+    searched = [name for name in found.columns if name not in CONFIGURATIONS.c]
     ranked = found[found["rank"].notna()].reset_index(drop=True)
     return ranked[[*_BOARD, *searched]].dropna(axis=1, how="all")
 
 
 def rows_of(table: str, experiment: str, run: str | None = None) -> pd.DataFrame:
-    """Return what a table of the database holds of one run: sets, findings, scores, gates, reports.
+    """Return the rows of one run in a table: sets, findings, scores, gates, reports.
 
     Raises:
         UnknownRun: there is none.
@@ -190,12 +194,12 @@ def rows_of(table: str, experiment: str, run: str | None = None) -> pd.DataFrame
 
 
 def rows_of_run(table: str, run: Mapping[str, Any]) -> pd.DataFrame:
-    """Return what a table of the database holds of a run, by its row of `runs`."""
+    """Return the rows of a run, by its row of `runs`, in another table."""
     return _read(_of_run(TABLES[table], run))
 
 
 def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
-    """Return what the data analysis of a run noticed, a row per finding.
+    """Return the findings of a run's data analysis, a row each.
 
     >>> findings("flight_delay")[["code", "severity", "column_names", "evidence"]]
                   code severity column_names          evidence
@@ -221,21 +225,20 @@ def versions(experiment: str) -> pd.DataFrame:
     1   v0002  00000001-flight_delay              0.70
     2   v0003  00000002-flight_delay              0.71
     """
-    view = VIEWS["champion_history"].table
-    query = sa.select(view).where(view.c.experiment == experiment)
-    return _read(query.order_by(view.c.created_at, view.c.version))
+    query = sa.select(_HISTORY).where(_HISTORY.c.experiment == experiment)
+    return _read(query.order_by(_HISTORY.c.created_at, _HISTORY.c.version))
 
 
 def latest_versions(of_each: int) -> pd.DataFrame:
-    """Return the last so many versions of every experiment that have a score, the oldest first."""
-    view = VIEWS["champion_history"].table
-    newest = (view.c.created_at.desc(), view.c.version.desc())
-    found = _last_of_each(view, newest, view.c.validation_score.is_not(None), most=of_each)
-    return _read(found).sort_values(["created_at", "version"], ignore_index=True)
+    """Return the last versions of every experiment that have a score, the oldest first."""
+    newest = (_HISTORY.c.created_at.desc(), _HISTORY.c.version.desc())
+    scored = _HISTORY.c.validation_score.is_not(None)
+    found = _read(_first_of_each(_HISTORY, newest, scored, most=of_each))
+    return found.sort_values(["created_at", "version"], ignore_index=True)
 
 
 def gates_passed(run_ids: Sequence[str]) -> pd.DataFrame:
-    """Return how many gates some runs have, and how many of them were passed, a row per run."""
+    """Return a row per run: how many gates it has, and how many of them it passed."""
     gates = TABLES["gates"]
     passed = sa.func.sum(sa.case((gates.c.outcome == "PASS", 1), else_=0))
     counted = (passed.label("passed"), sa.func.count().label("gates"))
@@ -247,59 +250,49 @@ def gates_passed(run_ids: Sequence[str]) -> pd.DataFrame:
 def last_runs() -> pd.DataFrame:
     """Return the last run of every experiment."""
     newest = (RUNS.c.started_at.desc(), RUNS.c.run_id.desc())
-    return _read(_last_of_each(RUNS, newest, RUNS.c.started_at.is_not(None)))
+    return _read(_first_of_each(RUNS, newest, RUNS.c.started_at.is_not(None)))
 
 
 def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
-    """Return the last run begun before a moment that was accepted or rejected; None: there is none."""
+    """Return the last run started before a moment that was accepted or rejected, if any."""
     query = sa.select(RUNS).where(
         RUNS.c.experiment == experiment,
         RUNS.c.status.in_(["accepted", "rejected"]),
         RUNS.c.started_at < before,
     )
-    found = _rows(query.order_by(RUNS.c.started_at.desc()).limit(1))
-    return found[0] if found else None
+    return next(iter(_rows(query.order_by(RUNS.c.started_at.desc()).limit(1))), None)
 
 
 def reports_of(experiment: str, runs: int) -> pd.DataFrame:
     """Return the reports of an experiment's last runs: run_id, name, place."""
     reports = TABLES["reports"]
-    last = (
-        sa.select(RUNS.c.run_id)
-        .where(RUNS.c.experiment == experiment)
-        .order_by(RUNS.c.started_at.desc())
-        .limit(runs)
-        .subquery()
-    )
+    last = sa.select(RUNS.c.run_id).where(RUNS.c.experiment == experiment)
+    last = last.order_by(RUNS.c.started_at.desc()).limit(runs)
     query = sa.select(reports).where(
-        reports.c.experiment == experiment, reports.c.run_id.in_(sa.select(last.c.run_id))
+        reports.c.experiment == experiment,
+        reports.c.run_id.in_(sa.select(last.subquery().c.run_id)),
     )
     return _read(query.order_by(reports.c.run_id, reports.c.name))
 
 
 def file_text(digest: str | None) -> str:
-    """Return the text of a YAML file that a run had; empty where it is not known."""
+    """Return the text of a YAML file of a run; empty where it is not known."""
     files = TABLES["files"]
     found = _rows(sa.select(files.c.content).where(files.c.digest == digest))
     return str(found[0]["content"]) if found else ""
 
 
 def check_experiment(experiment: str) -> None:
-    """Raise UnknownRun when no run of the experiment is remembered."""
-    if _rows(sa.select(RUNS.c.run_id).where(RUNS.c.experiment == experiment).limit(1)):
-        return
+    """Raise UnknownRun when the experiment has no run."""
     names = [row["experiment"] for row in _rows(sa.select(RUNS.c.experiment).distinct())]
-    raise UnknownRun(
-        experiment,
-        "no run of this experiment is remembered"
-        + (f"; {did_you_mean(experiment, names)}" if names else ""),
-        _WHERE,
-    )
+    if experiment not in names:
+        near = f"; {did_you_mean(experiment, names)}" if names else ""
+        raise UnknownRun(experiment, f"no run of this experiment is recorded{near}", _RUN_IT)
 
 
 def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
     """Raise UnknownRun when a run, by its row, began before a moment; one without zone is UTC."""
-    moment = since.tz_localize("UTC") if since.tz is None else since
+    moment = _moment(since)
     if run["started_at"] is None or run["started_at"] < moment:
         raise UnknownRun(
             run["experiment"],
@@ -309,9 +302,9 @@ def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
 
 
 def _notice_killed_runs() -> None:
-    """A run whose process is gone is not shown as running, unless one may only read here.
+    """Mark and archive runs whose process is gone, unless this user may only read.
 
-    Nobody else marks and archives it again; where its storage is another one, nothing is written.
+    An archive is written where the storage root holds the experiment.
     """
     with suppress(StorageError):
         for run in mark_killed():
@@ -325,58 +318,51 @@ def _moment(given: pd.Timestamp | str) -> datetime:
     return utc.to_pydatetime()
 
 
-def _run_with_results(experiment: str) -> Mapping[str, Any]:
+def _last_with_results(experiment: str) -> Mapping[str, Any]:
     check_experiment(experiment)
-    any_results = sa.exists().where(
-        CONFIGURATIONS.c.experiment == RUNS.c.experiment, CONFIGURATIONS.c.run_id == RUNS.c.run_id
-    )
-    query = sa.select(RUNS).where(RUNS.c.experiment == experiment, any_results)
+    query = sa.select(RUNS).where(RUNS.c.experiment == experiment)
+    query = query.where(sa.select(CONFIGURATIONS.c.key).where(_OF_THE_RUN).exists())
     found = _rows(query.order_by(RUNS.c.started_at.desc()).limit(1))
     if not found:
-        raise UnknownRun(
-            experiment, "none of its runs came to a result", "Look at experiment-pipeline runs."
-        )
+        fix = "See how its runs ended: experiment-pipeline runs."
+        raise UnknownRun(experiment, "none of its runs has results", fix)
     return found[0]
 
 
-def _last_of_each(
+_OF_THE_RUN = sa.and_(
+    CONFIGURATIONS.c.experiment == RUNS.c.experiment, CONFIGURATIONS.c.run_id == RUNS.c.run_id
+)
+
+
+def _first_of_each(
     table: sa.Table,
-    newest: Sequence[sa.ColumnElement[Any]],
+    order: Sequence[sa.ColumnElement[Any]],
     which: sa.ColumnElement[bool],
     most: int = 1,
 ) -> sa.Select[Any]:
     """Of every experiment the rows that come first in an order, of those that count."""
-    place = sa.func.row_number().over(partition_by=table.c.experiment, order_by=newest)
-    placed = sa.select(table, place.label("from_the_last")).where(which).subquery()
-    own = [column for column in placed.c if column.name != "from_the_last"]
-    return sa.select(*own).where(placed.c.from_the_last <= most)
+    number = sa.func.row_number().over(partition_by=table.c.experiment, order_by=order)
+    numbered = sa.select(table, number.label("number_of_row")).where(which).subquery()
+    own = [numbered.c[name] for name in table.c.keys()]  # noqa: SIM118 - no mapping
+    return sa.select(*own).where(numbered.c.number_of_row <= most)
 
 
 def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:
-    return sa.select(table).where(
-        table.c.experiment == run["experiment"], table.c.run_id == run["run_id"]
-    )
-
-
-def _columns(hyperparameters: pd.Series, taken: Iterable[str]) -> pd.DataFrame:
-    """A column per hyperparameter, of the narrowest type that holds all of its values."""
-    wide = pd.DataFrame(hyperparameters.tolist(), index=hyperparameters.index)
-    names = {name: f"hyperparameter_{name}" for name in wide.columns if name in set(taken)}
-    return wide.rename(columns=names).convert_dtypes()
+    return sa.select(table).filter_by(experiment=run["experiment"], run_id=run["run_id"])
 
 
 def _read(query: sa.Select[Any]) -> pd.DataFrame:
-    """A column's type is that of the database, whatever the rows hold: nulls turn no count into a float."""
-    rows = pd.DataFrame(_rows(query), columns=[column.name for column in query.selected_columns])
-    types = {column.name: _dtype(column.type) for column in query.selected_columns}
-    return rows.astype({name: dtype for name, dtype in types.items() if dtype is not None})
-
-
-def _dtype(kind: sa.types.TypeEngine[Any]) -> str | None:
-    return next((dtype for base, dtype in _DTYPES if isinstance(kind, base)), None)
+    """The answer as a DataFrame whose types are those of the columns, whatever the rows hold."""
+    types = {
+        column.name: dtype
+        for column in query.selected_columns
+        for base, dtype in _DTYPES
+        if isinstance(column.type, base)
+    }
+    with reading() as connection:
+        return pd.read_sql(query, connection, dtype=types)
 
 
 def _rows(query: sa.Select[Any]) -> list[Mapping[str, Any]]:
-    engine = database()
-    with told(engine.url), engine.connect() as connection:
+    with reading() as connection:
         return [dict(row) for row in connection.execute(query).mappings()]

@@ -1,7 +1,6 @@
-"""What the decision record of a run tells, gathered from the metadata database.
+"""Gather what the decision record of a run shows, from the metadata database.
 
-In: a run that exported or refused. Out: `Decided`, its rows and what it is held against. What the
-record looks like: `record_page.py`; who writes it: `pages.py`, and the export.
+What the record looks like: `record_page.py`; who writes it: `pages.py`, and the export.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +18,10 @@ _SETS = ("train", "test", "validation")
 
 @dataclass(frozen=True)
 class Earlier:
-    """An earlier run that this one is held against.
+    """An earlier run that this one is compared with.
 
     Attributes:
-        which: in words: `the champion v0002`, `the run before`.
+        which: in words: `v0002`, `the run before`.
         comparison: from that run to this one.
     """
 
@@ -32,18 +31,18 @@ class Earlier:
 
 @dataclass(frozen=True)
 class Decided:
-    """Everything that the record of a run tells; rows as of the tables of the same names.
+    """Everything that the record of a run shows; rows as of the tables of the same names.
 
     Attributes:
         run: the run's own row.
-        sets: the three sets.
+        sets: train, test, validation.
         findings: of the data analysis.
         configurations: the ranked ones first, by rank.
         scores: of the chosen model.
         gates: of the validation report.
         reports: pages of the run.
-        earlier: what it is held against.
-        approval: who has approved the version, or must, in words; empty without a version.
+        earlier: runs that it is compared with.
+        approval: of the version, in words; empty without a version.
         version_place: the folder of the version; empty without one.
     """
 
@@ -60,7 +59,7 @@ class Decided:
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
-    """Return what is remembered of a run that has been decided.
+    """Return what is recorded of a run that has been decided.
 
     Args:
         experiment: its name.
@@ -75,63 +74,56 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     def rows(table: str) -> Sequence[Row]:
         return plain_rows(questions.rows_of_run(table, run))
 
+    def by_rank(row: Row) -> tuple[bool, int, str]:
+        return row["rank"] is None, row["rank"] or 0, row["key"]
+
     versions = plain_rows(questions.versions(experiment))
-    made = next((one for one in versions if one["version"] == run["version"]), None)
-    ranked = sorted(rows("configurations"), key=_by_rank)
+    own = next((one for one in versions if one["version"] == run["version"]), None)
     return Decided(
         run=run,
         sets=sorted(rows("sets"), key=lambda row: _SETS.index(row["set_name"])),
         findings=rows("findings"),
-        configurations=ranked,
+        configurations=sorted(rows("configurations"), key=by_rank),
         scores=rows("scores"),
         gates=rows("gates"),
         reports=rows("reports"),
         earlier=tuple(_earlier(run, versions)),
-        approval="" if made is None else approval_in_words(experiment, made),
-        version_place="" if made is None else made["place"],
+        approval="" if own is None else approval_in_words(experiment, own),
+        version_place="" if own is None else own["place"],
     )
 
 
 def is_decided(run: Row) -> bool:
-    """Whether a run came to a decision, so that there is something to sign."""
+    """Whether a run was accepted or rejected."""
     return run["status"] in {"accepted", "rejected"}
 
 
 def _earlier(run: Row, versions: Sequence[Row]) -> Iterator[Earlier]:
-    """The run that made the champion of then, and the last one that was decided."""
-    name, known = run["experiment"], set()
-    others = [one for one in versions if one["run_id"] not in {None, run["run_id"]}]
-    before = [one for one in others if one["created_at"] < run["started_at"]]
-    if before:
-        known.add(before[-1]["run_id"])
-        yield _held_against(f"{before[-1]['version']}", before[-1]["run_id"], run)
-    last = questions.last_decided(name, run["started_at"])
-    if last is not None and last["run_id"] not in {*known, run["run_id"]}:
-        yield _held_against("the run before", last["run_id"], run)
-
-
-def _held_against(which: str, run_id: str, run: Row) -> Earlier:
-    return Earlier(which, compared(questions.run_of(run["experiment"], run_id), run))
+    """Compare with the run of the version before this run, and with the last decided run."""
+    others = [
+        one
+        for one in versions
+        if one["run_id"] not in {None, run["run_id"]} and one["created_at"] < run["started_at"]
+    ]
+    names = {others[-1]["run_id"]: others[-1]["version"]} if others else {}
+    last = questions.last_decided(run["experiment"], run["started_at"])
+    if last is not None and last["run_id"] != run["run_id"]:
+        names.setdefault(last["run_id"], "the run before")
+    for run_id, which in names.items():
+        yield Earlier(which, compared(questions.run_of(run["experiment"], run_id), run))
 
 
 def approval_in_words(experiment: str, version: Row) -> str:
-    """Who approved a version, or how that is done.
+    """The approval of a version, or the command that gives it.
 
     Args:
         experiment: its name.
         version: `version`, `approval_required`, `approved_by`, `approved_at`.
     """
     if version["approved_by"]:
-        return (
-            f"approved by {version['approved_by']} at {numbers.moment(version['approved_at'])} UTC"
-        )
+        moment = numbers.moment(version["approved_at"])
+        return f"approved by {version['approved_by']} at {moment} UTC"
     if not version["approval_required"]:
         return "not required"
-    return (
-        f"required, and not given yet: experiment-pipeline approve {experiment} "
-        f"{version['version']} --by NAME"
-    )
-
-
-def _by_rank(row: Row) -> tuple[bool, int, str]:
-    return row["rank"] is None, row["rank"] or 0, row["key"]
+    command = f"experiment-pipeline approve {experiment} {version['version']} --by NAME"
+    return f"required, and not given yet: {command}"

@@ -1,11 +1,12 @@
-"""The memory as a person reads it in a terminal: few columns, numbers in words, one screen.
+"""Run records for people in a terminal, and as JSON for programs.
 
-In: what `questions.py` returns. Out: tables of texts, and plain JSON for programs.
+In: what `questions.py` returns. Out: tables of texts: few columns, numbers in words, one screen.
 """
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 import pandas as pd
@@ -16,9 +17,12 @@ from experiment_pipeline.storage.registry import Approval, HistoryEntry
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison
+from experiment_pipeline.tracking.database.tables import CONFIGURATIONS
 
 SHOWN_CONFIGURATIONS = 20
 _SHORT_ID = 8
+# A row → the text of a cell.
+Words = Callable[[Mapping[str, Any]], str]
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,18 @@ class TextTable:
 
 
 def experiments(found: pd.DataFrame) -> TextTable:
-    """Every experiment on a line, as `questions.experiments` returns them."""
+    """A line per experiment, of `questions.experiments`."""
     return _table("", found, _EXPERIMENTS)
 
 
 def runs(found: pd.DataFrame, *, named: bool) -> TextTable:
-    """Runs on a line each, as `questions.runs` returns them; named: with their experiment."""
-    return _table("", found, [one for one in _RUNS if named or one[0] != "experiment"])
+    """A line per run, of `questions.runs`; named: with the experiment."""
+    return _table("", found, {k: v for k, v in _RUNS.items() if named or k != "experiment"})
+
+
+def models(found: pd.DataFrame) -> TextTable:
+    """A line per version, of `models_frame`."""
+    return _table("", found, _MODELS)
 
 
 def models_frame(
@@ -52,71 +61,54 @@ def models_frame(
     waiting: Collection[str],
     approvals: Mapping[str, Approval],
 ) -> pd.DataFrame:
-    """A row per version of a registry, the oldest first, and which state it is in.
+    """A row per version of a registry, the oldest first: champion, gone or waits for approval.
 
     Args:
         history: of the registry.
         champion: the current version.
-        waiting: versions that somebody must approve.
-        approvals: version → who approved it.
+        waiting: versions that must be approved.
+        approvals: version → its approval.
     """
-    rows = [
-        {
-            "version": one.version,
-            "state": _state(one, champion, waiting),
-            "created": one.created,
-            "headline": one.headline,
-            "configuration": one.configuration,
-            "fingerprint": one.fingerprint,
-            "code": one.code,
-            **{
-                f"approved_{what}": getattr(approvals.get(one.version), what, None)
-                for what in ("by", "at")
-            },
-        }
-        for one in history
-    ]
+    rows = []
+    for one in history:
+        state = "" if one.visible else "gone"
+        if one.version in waiting and one.visible:
+            state = "waits for approval"
+        approval = approvals.get(one.version)
+        rows.append(
+            {
+                "version": one.version,
+                "state": "champion" if one.version == champion else state,
+                "created": one.created,
+                "headline": one.headline,
+                "configuration": one.configuration,
+                "fingerprint": one.fingerprint,
+                "code": one.code,
+                "approved_by": approval and approval.by,
+                "approved_at": approval and approval.at,
+            }
+        )
     return pd.DataFrame(rows)
 
 
-def models(found: pd.DataFrame) -> TextTable:
-    """Versions on a line each, as `models_frame` returns them."""
-    return _table("", found, _MODELS)
-
-
-def _state(one: HistoryEntry, champion: str | None, waiting: Collection[str]) -> str:
-    if one.version == champion:
-        return "champion"
-    if not one.visible:
-        return "gone"
-    return "waits for approval" if one.version in waiting else ""
-
-
-def run(whose: Mapping[str, Any]) -> list[TextTable]:
-    """Everything of one run, as `questions.run_of` returns it."""
-    experiment, run_id = whose["experiment"], whose["run_id"]
-    facts = [(name, printable(words(whose))) for name, words in _FACTS]
+def run(row: Mapping[str, Any]) -> list[TextTable]:
+    """Everything of one run, by its row: facts, then a table each of what belongs to it."""
+    facts = [(name, printable(words(row))) for name, words in _FACTS.items()]
     shown = [TextTable("", ("", ""), [fact for fact in facts if fact[1]])]
-    board = questions.results(experiment, run_id).head(SHOWN_CONFIGURATIONS)
-    parts = (
-        ("findings", questions.rows_of_run("findings", whose), _FINDINGS),
-        (
-            f"configurations ({whose['metric']} {evaluated(whose['evaluation']).short})",
-            board,
-            _BOARD,
-        ),
-        ("scores", questions.rows_of_run("scores", whose), _SCORES),
-        ("gates", questions.rows_of_run("gates", whose), _GATES),
-        ("reports", questions.rows_of_run("reports", whose), _REPORTS),
-    )
-    return shown + [_table(*part) for part in parts if len(part[1])]
+    board = questions.results(row["experiment"], row["run_id"]).head(SHOWN_CONFIGURATIONS)
+    title = f"configurations ({row['metric']} {evaluated(row['evaluation']).short})"
+    for name, columns in _PARTS.items():
+        frame = board if name == "configurations" else questions.rows_of_run(name, row)
+        if len(frame):
+            shown.append(_table(title if name == "configurations" else name, frame, columns))
+    return shown
 
 
-def run_json(whose: Mapping[str, Any]) -> str:
+def run_json(row: Mapping[str, Any]) -> str:
     """Everything of one run as one JSON object: the run's own facts, then a list per table."""
     names = ("sets", "findings", "configurations", "scores", "gates", "reports")
-    parts = {name: _records(questions.rows_of_run(name, whose)) for name in names}
-    return json.dumps({**_records(pd.DataFrame([whose]))[0], **parts}, indent=2)
+    parts = {name: _records(questions.rows_of_run(name, row)) for name in names}
+    return json.dumps({**_records(pd.DataFrame([row]))[0], **parts}, indent=2)
 
 
 def frame_json(frame: pd.DataFrame) -> str:
@@ -126,7 +118,7 @@ def frame_json(frame: pd.DataFrame) -> str:
 
 def comparison_json(found: RunComparison) -> str:
     """A comparison as one JSON object."""
-    said = {
+    parts = {
         "before": found.before["run_id"],
         "after": found.after["run_id"],
         "changes": [asdict(change) for change in found.changes],
@@ -134,11 +126,11 @@ def comparison_json(found: RunComparison) -> str:
         "scores": _records(found.table()),
         "why_unpaired": found.why_unpaired,
     }
-    return json.dumps(said, indent=2)
+    return json.dumps(parts, indent=2)
 
 
 def printable(text: str) -> str:
-    """A text without what would steer a terminal: names come from tables."""
+    """A text without control characters: names come from tables."""
     return "".join(one if one.isprintable() or one == "\n" else "�" for one in text)
 
 
@@ -148,30 +140,37 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-Words = Callable[[Mapping[str, Any]], str]
+def _table(title: str, frame: pd.DataFrame, columns: Mapping[str, Words]) -> TextTable:
+    rows = [tuple(printable(words(row)) for words in columns.values()) for row in plain_rows(frame)]
+    return TextTable(title, tuple(columns), rows)
 
 
-def _table(title: str, frame: pd.DataFrame, columns: Sequence[tuple[str, Words]]) -> TextTable:
-    rows = [tuple(printable(words(row)) for _, words in columns) for row in plain_rows(frame)]
-    return TextTable(title, tuple(name for name, _ in columns), rows)
+def _text(name: str, form: str | None = None) -> Words:
+    """The value of a column, in the form of a format string or as its type is shown."""
 
+    def words(row: Mapping[str, Any]) -> str:
+        value = row[name]
+        if value is None:
+            return ""
+        if form is not None:
+            return form.format(value)
+        if isinstance(value, float):
+            return numbers.score(value)
+        if isinstance(value, datetime):
+            return numbers.moment(value)
+        return ", ".join(value) if isinstance(value, list) else str(value)
 
-def _text(name: str, words: Callable[[Any], str] = str) -> Words:
-    return lambda row: "" if row[name] is None else words(row[name])
+    return words
 
 
 def _short(name: str) -> Words:
-    return _text(name, lambda text: text[:_SHORT_ID])
-
-
-def _moment(name: str) -> Words:
-    return _text(name, numbers.moment)
+    return lambda row: (row[name] or "")[:_SHORT_ID]
 
 
 def _interval(which: str) -> Words:
     def words(row: Mapping[str, Any]) -> str:
-        parts = [row[f"{which}_{part}"] for part in ("score", "low", "high")]
-        return "" if parts[0] is None else numbers.as_known(*parts)
+        score, *bounds = (row[f"{which}_{part}"] for part in ("score", "low", "high"))
+        return "" if score is None else numbers.as_known(score, *bounds)
 
     return words
 
@@ -182,24 +181,23 @@ def _score(row: Mapping[str, Any]) -> str:
 
 
 def _trigger(row: Mapping[str, Any]) -> str:
-    return " ".join(filter(None, (_text("triggered_by")(row), _text("trigger_name")(row))))
+    return " ".join(filter(None, (row["triggered_by"], row["trigger_name"])))
 
 
 def _data(row: Mapping[str, Any]) -> str:
     if row["data_rows"] is None:
         return ""
     columns = numbers.counted(row["data_columns"], "column")
-    return (
-        f"{row['data_rows']:,} rows, {columns} of {row['data_url']} ({_short('data_digest')(row)})"
-    )
+    digest = _short("data_digest")(row)
+    return f"{row['data_rows']:,} rows, {columns} of {row['data_url']} ({digest})"
 
 
 def _searched(row: Mapping[str, Any]) -> str:
     if row["declared"] is None:
         return ""
-    parts = ("trained", "stopped_early", "failed", "not_started", "reused")
-    said = [f"{row[part]} {part.replace('_', ' ')}" for part in parts if row[part]]
-    return f"{row['declared']} configurations: {', '.join(said)}"
+    names = ("trained", "stopped_early", "failed", "not_started", "reused")
+    counts = [f"{row[name]} {name.replace('_', ' ')}" for name in names if row[name]]
+    return f"{row['declared']} configurations: {', '.join(counts)}"
 
 
 def _code(row: Mapping[str, Any]) -> str:
@@ -219,91 +217,79 @@ def _cost(row: Mapping[str, Any]) -> str:
 
 
 def _hyperparameters(row: Mapping[str, Any]) -> str:
-    known = {column.name for column in questions.CONFIGURATIONS.columns}
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in row.items()
-        if name not in known and value is not None
+        if name not in CONFIGURATIONS.c and value is not None
     )
 
 
-_EXPERIMENTS: tuple[tuple[str, Words], ...] = (
-    ("experiment", _text("experiment")),
-    ("runs", _text("runs")),
-    ("champion", _text("champion")),
-    ("score", _text("champion_score")),
-    ("last run (UTC)", _moment("last_started_at")),
-    ("outcome", _text("last_status")),
-    ("took", _text("wall_seconds", "{:,.0f} s".format)),
-    ("cost", _text("cost", "{:.4g}".format)),
-)
-_RUNS: tuple[tuple[str, Words], ...] = (
-    ("run", _short("run_id")),
-    ("experiment", _text("experiment")),
-    ("started (UTC)", _moment("started_at")),
-    ("by", _trigger),
-    ("status", _text("status")),
-    ("score", _score),
-    ("model", _text("version")),
-    ("took", _text("wall_seconds", "{:,.0f} s".format)),
-)
-_MODELS: tuple[tuple[str, Words], ...] = (
-    ("model", _text("version")),
-    ("state", _text("state")),
-    ("created", _text("created")),
-    ("score", _text("headline")),
-    ("configuration", _text("configuration")),
-    ("approved by", _text("approved_by")),
-)
-_FACTS: tuple[tuple[str, Words], ...] = (
-    ("run", _text("run_id")),
-    ("experiment", _text("experiment")),
-    ("status", _text("status")),
-    ("decision", _text("decision")),
-    ("error", _text("error")),
-    ("fix", _text("fix")),
-    ("started (UTC)", _moment("started_at")),
-    ("by", _trigger),
-    ("data", _data),
-    ("rejected rows", _text("rejected_rows")),
-    ("verdict", _text("verdict")),
-    ("search", _searched),
-    ("choice", _text("chosen")),
-    ("why", _text("choice_reason")),
-    ("on test", _interval("test")),
-    ("chosen by", _text("evaluation")),
-    ("on validation", _interval("validation")),
-    ("looks", _text("looks")),
-    ("version", _text("version")),
-    ("code", _code),
-    ("took", _cost),
-)
-_FINDINGS: tuple[tuple[str, Words], ...] = (
-    ("severity", _text("severity")),
-    ("finding", _text("code")),
-    ("columns", _text("column_names", ", ".join)),
-    ("evidence", _text("evidence")),
-)
-_BOARD: tuple[tuple[str, Words], ...] = (
-    ("rank", _text("rank")),
-    ("configuration", _text("key")),
-    ("score", _interval("test")),
-    ("tie", lambda row: "tie" if row["in_tie_group"] is True else ""),
-    ("fit s", _text("fit_cpu_seconds", "{:,.1f}".format)),
-    ("status", _text("status")),
-    ("hyperparameters", _hyperparameters),
-)
-_SCORES: tuple[tuple[str, Words], ...] = (
-    ("set", _text("set_name")),
-    ("metric", _text("metric")),
-    ("score", _text("estimate", numbers.score)),
-    ("low", _text("low", numbers.score)),
-    ("high", _text("high", numbers.score)),
-    ("baseline", _text("baseline", numbers.score)),
-)
-_GATES: tuple[tuple[str, Words], ...] = (
-    ("gate", _text("rule")),
-    ("value", _text("value", numbers.score)),
-    ("outcome", _text("outcome")),
-)
-_REPORTS: tuple[tuple[str, Words], ...] = (("report", _text("name")), ("place", _text("place")))
+def _named(*names: str) -> dict[str, Words]:
+    """Columns under their own names."""
+    return {name: _text(name) for name in names}
+
+
+_EXPERIMENTS: Mapping[str, Words] = {
+    **_named("experiment", "runs", "champion"),
+    "score": _text("champion_score"),
+    "last run (UTC)": _text("last_started_at"),
+    "outcome": _text("last_status"),
+    "took": _text("wall_seconds", "{:,.0f} s"),
+    "cost": _text("cost", "{:.4g}"),
+}
+_RUNS: Mapping[str, Words] = {
+    "run": _short("run_id"),
+    "experiment": _text("experiment"),
+    "started (UTC)": _text("started_at"),
+    "by": _trigger,
+    "status": _text("status"),
+    "score": _score,
+    "model": _text("version"),
+    "took": _text("wall_seconds", "{:,.0f} s"),
+}
+_MODELS: Mapping[str, Words] = {
+    "model": _text("version"),
+    **_named("state", "created"),
+    "score": _text("headline"),
+    "configuration": _text("configuration"),
+    "approved by": _text("approved_by"),
+}
+_FACTS: Mapping[str, Words] = {
+    "run": _text("run_id"),
+    **_named("experiment", "status", "decision", "error", "fix"),
+    "started (UTC)": _text("started_at"),
+    "by": _trigger,
+    "data": _data,
+    "rejected rows": _text("rejected_rows"),
+    "verdict": _text("verdict"),
+    "search": _searched,
+    "choice": _text("chosen"),
+    "why": _text("choice_reason"),
+    "on test": _interval("test"),
+    "chosen by": _text("evaluation"),
+    "on validation": _interval("validation"),
+    **_named("looks", "version"),
+    "code": _code,
+    "took": _cost,
+}
+_PARTS: Mapping[str, Mapping[str, Words]] = {
+    "findings": {
+        "severity": _text("severity"),
+        "finding": _text("code"),
+        "columns": _text("column_names"),
+        "evidence": _text("evidence"),
+    },
+    "configurations": {
+        "rank": _text("rank"),
+        "configuration": _text("key"),
+        "score": _interval("test"),
+        "tie": lambda row: "tie" if row["in_tie_group"] is True else "",
+        "fit s": _text("fit_cpu_seconds", "{:,.1f}"),
+        "status": _text("status"),
+        "hyperparameters": _hyperparameters,
+    },
+    "scores": {"set": _text("set_name"), "metric": _text("metric"), "score": _text("estimate")}
+    | _named("low", "high", "baseline"),
+    "gates": {"gate": _text("rule")} | _named("value", "outcome"),
+    "reports": {"report": _text("name"), "place": _text("place")},
+}

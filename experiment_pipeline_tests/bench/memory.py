@@ -19,17 +19,15 @@ from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     FileRow,
-    Remembered,
+    RecordRow,
     RunFacts,
     VersionRow,
 )
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, opened
-from experiment_pipeline.tracking.database.recording import mark_killed
-from experiment_pipeline.tracking.database.tables import TABLES
-from experiment_pipeline.tracking.database.views import VIEWS
-from experiment_pipeline.tracking.database.writing import RunMemory, values_of
+from experiment_pipeline.tracking.database.recording import RunRecord, mark_killed, values_of
+from experiment_pipeline.tracking.database.tables import TABLES, VIEWS
 from experiment_pipeline.tracking.overview import experiment_page, overview
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.tracking.history import run_rows
@@ -86,12 +84,12 @@ def _measured(runs: int, configurations: int) -> Iterator[Measured]:
         yield Measured(what, _median(lambda _, asked=asked: asked()), "s", MOST_SECONDS)
     yield Measured(f"all {runs:,} runs as a table", _median(lambda _: questions.runs()), "s", None)
     new = [
-        (RunMemory(name, f"new{number}"), [*_rows(runs + number), *_configurations(configurations)])
+        (RunRecord(name, f"new{number}"), [*_rows(runs + number), *_configurations(configurations)])
         for number in range(_TIMES)
     ]
     yield Measured(
         f"writing all rows of a run, {configurations} configurations",
-        _median(lambda number: new[number][0].remember(new[number][1])),
+        _median(lambda number: new[number][0].record(new[number][1])),
         "s",
         MOST_SECONDS_OF_WRITING,
     )
@@ -148,7 +146,7 @@ def _id(number: int) -> str:
     return f"{(number * 2_654_435_761) % 2**32:08x}-0000-4000-8000-{number:012x}"
 
 
-def _configurations(count: int) -> list[Remembered]:
+def _configurations(count: int) -> list[RecordRow]:
     (first, *_) = [row for row in run_rows(0) if isinstance(row, ConfigurationRow)]
     return [
         replace(
@@ -164,7 +162,7 @@ def _configurations(count: int) -> list[Remembered]:
     ]
 
 
-def _rows(number: int) -> Iterator[Remembered]:
+def _rows(number: int) -> Iterator[RecordRow]:
     """What there is of a run beside its configurations."""
     accepted = number % 3 > 0
     best = 0.7 + (number % 97) / 1_000

@@ -14,8 +14,7 @@ from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.run_ends import end_lost_runs
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.processes import Process
-from experiment_pipeline.tracking.database.recording import of_run
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord, of_run
 from experiment_pipeline_tests import scenario
 
 COUNTED = "the search was cancelled after 12 of 40 configurations"
@@ -25,7 +24,7 @@ SHOWN = ("experiment", "decision", "version")
 @dg.op(config_schema={"told": dict})
 def tell(context: dg.OpExecutionContext) -> None:
     for experiment, facts in context.op_config["told"].items():
-        RunMemory(experiment, context.run_id).remember(
+        RunRecord(experiment, context.run_id).record(
             [RunFacts(started_at=datetime.now(UTC), **facts)]
         )
 
@@ -119,12 +118,12 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
         assert told.error.cause is told.error.context is None
 
 
-def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunMemory:
+def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunRecord:
     """A run of another host that its own row still calls running."""
     run = instance.create_run_for_job(telling, status=dg.DagsterRunStatus.STARTED)
     process = dataclasses.replace(Process.here(), host="elsewhere").as_noted
-    memory = RunMemory("clinic", run.run_id)
-    memory.remember(
+    memory = RunRecord("clinic", run.run_id)
+    memory.record(
         [
             RunFacts(
                 status="running", stage="training", process=process, started_at=datetime.now(UTC)
@@ -161,6 +160,6 @@ def test_what_dagster_knows_of_the_end_ends_the_row(
 def test_a_run_is_ended_once(instance) -> None:
     """What a run says of its own end is not overwritten by who looks later."""
     run = begun_run(instance, dg.DagsterRunStatus.FAILURE)
-    run.remember([RunFacts(status="rejected")])
+    run.record([RunFacts(status="rejected")])
     end_lost_runs(instance)
     assert run.facts().status == "rejected"

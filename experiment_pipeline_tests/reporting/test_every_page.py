@@ -21,7 +21,7 @@ from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
 from experiment_pipeline.tracking.database.connection import VARIABLE, opened
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.pages import write_pages, write_record
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
@@ -108,15 +108,15 @@ def write_memory(root: Path) -> None:
         data_columns=2,
         decision="no go: the target is constant\nask who delivers it",
     )
-    RunMemory(EXPERIMENT, "stopped").remember([no_go])
+    RunRecord(EXPERIMENT, "stopped").record([no_go])
     for run_id, report in ((accepted, "accepted"), (refused, "refused"), ("stopped", None)):
         stages = {"data_analysis": "data analysis"}
         if report:
             stages |= {"leaderboard": "leaderboard", "validation_report": report}
         places = {stage: str(location(str(root)) / PAGES[page]) for stage, page in stages.items()}
-        run = RunMemory(EXPERIMENT, run_id)
-        run.remember([ReportRow(name=name, place=place) for name, place in places.items()])
-        run.remember(write_record(EXPERIMENT, run_id, storage_root()))
+        run = RunRecord(EXPERIMENT, run_id)
+        run.record([ReportRow(name=name, place=place) for name, place in places.items()])
+        run.record(write_record(EXPERIMENT, run_id, storage_root()))
     write_pages(EXPERIMENT, storage_root())
 
 

@@ -22,7 +22,7 @@ from experiment_pipeline.reporting.outcome import (
     Rows,
 )
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 
 EVIL = "<script>alert(1)</script> [x](http://evil)"
 KEY = dg.AssetKey(["flights", "stage"])
@@ -32,8 +32,8 @@ KEY = dg.AssetKey(["flights", "stage"])
 def a_run(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Outcomes here are of a run that nobody has started."""
     assert not storage.exists()
-    run = RunMemory(KEY.path[0], "run")
-    run.remember([RunFacts(started_at=datetime.now(UTC))])
+    run = RunRecord(KEY.path[0], "run")
+    run.record([RunFacts(started_at=datetime.now(UTC))])
     monkeypatch.setattr(asset, "run_of", lambda *_: run)
 
 

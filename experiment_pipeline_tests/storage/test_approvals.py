@@ -7,9 +7,9 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel
-from experiment_pipeline.storage.files import remove, write_bytes
+from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.registry import Approval, Registry, find_model
-from experiment_pipeline.storage.versions import KnownModel, ModelPackage
+from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline_tests.storage.test_registry import accept, package
 
 AT = "2026-02-03T04:05:06+00:00"
@@ -42,13 +42,32 @@ def test_a_version_is_no_champion_before_somebody_approves_it(registry: Registry
 
 
 def test_a_registry_where_all_wait_says_what_to_do(registry: Registry) -> None:
-    """The champion of an experiment is asked for: the error names the version and the command."""
+    """The error names the version and the command; without the YAML's key the model is champion."""
     registry.publish(guarded(), accept)
     assert registry.champion() is None
     with pytest.raises(InvalidModel, match=r"v0001 must be approved first") as caught:
         find_model("flights")
     assert "experiment-pipeline approve flights v0001 --by NAME" in caught.value.fix
     assert find_model(str(registry.folder / "v0001")).manifest.version == "v0001"
+    published = registry.publish(package(), accept)
+    assert (published.version, published.reused) == ("v0002", False)
+    assert registry.champion() == "v0002"
+
+
+def test_the_champion_is_the_latest_approved_version(registry: Registry) -> None:
+    """Whatever was published or approved since; the approved model again is not a new version."""
+    for model in (b"one", b"two", b"three"):
+        registry.publish(guarded(model), accept)
+    registry.approve(Approval("v0002", "ada", AT))
+    registry.approve(Approval("v0001", "ada", AT))
+    assert registry.champion() == "v0002"
+    again = registry.publish(guarded(b"two"), accept)
+    assert (again.version, again.reused) == ("v0002", True)
+    path = registry.folder / "approvals" / "v0001.json"
+    write_bytes(path, b"{")
+    with pytest.raises(EntryCorrupt) as caught:
+        registry.approvals()
+    assert caught.value.culprit == str(path)
 
 
 def test_a_rerun_finds_the_version_that_waits(registry: Registry) -> None:
@@ -60,25 +79,7 @@ def test_a_rerun_finds_the_version_that_waits(registry: Registry) -> None:
             registry.approve(Approval(version, "ada", AT))
         again = [registry.publish(guarded(), accept) for _ in range(2)][-1]
         assert (again.version, again.reused) == ("v0002", True)
-    known = KnownModel(guarded(b"old").identity, approval_required=True)
-    assert registry.same(known) is None
-
-
-def test_the_champion_again_is_no_new_version_while_another_waits(registry: Registry) -> None:
-    """Data that changes back leads to the approved model, not to one more to approve."""
-    registry.publish(guarded(b"old"), accept)
-    registry.approve(Approval("v0001", "ada", AT))
-    registry.publish(guarded(b"new"), accept)
-    again = registry.publish(guarded(b"old"), accept)
-    assert (again.version, again.reused) == ("v0001", True)
-
-
-def test_without_the_key_a_waiting_model_is_published_as_champion(registry: Registry) -> None:
-    """Who takes the key out of the YAML has a champion with the next run."""
-    registry.publish(guarded(), accept)
-    published = registry.publish(package(), accept)
-    assert (published.version, published.reused) == ("v0002", False)
-    assert registry.champion() == "v0002"
+    assert registry.same(guarded(b"old").identity, required=True) is None
 
 
 def test_of_two_approvers_at_once_one_is_recorded(registry: Registry) -> None:
@@ -101,31 +102,3 @@ def test_an_unknown_version_is_not_approved(version: str, registry: Registry) ->
     assert "v0001" in caught.value.rule
     assert registry.approvals() == {}
     assert registry.waiting() == {"v0001"}
-
-
-def test_an_approval_outlives_a_later_version_that_waits(registry: Registry) -> None:
-    """The champion is the latest approved version, whatever has been published since."""
-    for model in (b"one", b"two", b"three"):
-        registry.publish(guarded(model), accept)
-    registry.approve(Approval("v0002", "ada", AT))
-    assert registry.champion() == "v0002"
-    registry.approve(Approval("v0001", "ada", AT))
-    assert registry.champion() == "v0002"
-
-
-def test_what_a_dead_exporter_left_waits_for_nobody(registry: Registry) -> None:
-    """A version that never became visible cannot be approved."""
-    registry.publish(guarded(), accept)
-    remove(registry.folder / "v0001" / "manifest.json")
-    with pytest.raises(InvalidModel, match="there are none"):
-        registry.approve(Approval("v0001", "ada", AT))
-
-
-def test_a_damaged_approval_names_its_file(registry: Registry) -> None:
-    """Who approved cannot be told; the error says which file to delete."""
-    registry.publish(guarded(), accept)
-    path = registry.folder / "approvals" / "v0001.json"
-    write_bytes(path, b"{")
-    with pytest.raises(EntryCorrupt) as caught:
-        registry.approvals()
-    assert caught.value.culprit == str(path)

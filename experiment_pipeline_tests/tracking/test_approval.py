@@ -17,7 +17,7 @@ from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.approval import approve
 from experiment_pipeline.tracking.database.archive import reindex
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import definitions
 from experiment_pipeline_tests.storage.test_registry import accept, package
@@ -36,7 +36,7 @@ def registry(storage: Path) -> Registry:
     for number, required in enumerate((False, True), start=1):
         model = replace(package(f"model {number}".encode()), approval_required=required)
         published = found.publish(model, accept)
-        run = RunMemory("flights", f"run-{number}")
+        run = RunRecord("flights", f"run-{number}")
         version = VersionRow(
             version=published.version,
             created_at=FIRST_DAY,
@@ -47,11 +47,11 @@ def registry(storage: Path) -> Registry:
             approval_required=required,
         )
         facts = RunFacts(status="accepted", started_at=FIRST_DAY, version=published.version)
-        run.remember([facts, version])
+        run.record([facts, version])
     return found
 
 
-def test_the_database_says_who_approved_when_and_why(registry: Registry) -> None:
+def test_the_database_and_the_pages_say_who_approved(registry: Registry, storage: Path) -> None:
     """The champion of the experiment is another one from then on."""
     assert questions.experiments()["champion"].item() == "v0001"
     approve(registry, "v0002", "ada", "fine")
@@ -60,11 +60,6 @@ def test_the_database_says_who_approved_when_and_why(registry: Registry) -> None
     assert found["approved_at"].date().isoformat() >= "2026-01-01"
     assert found["run_id"] == "run-2"
     assert questions.experiments()["champion"].item() == "v0002"
-
-
-def test_the_record_of_the_run_and_the_overview_say_so(registry: Registry, storage: Path) -> None:
-    """Whoever opens a page sees the name."""
-    approve(registry, "v0002", "ada")
     record = (storage / "flights" / "runs" / "run-2.record.md").read_text()
     assert "approved by ada" in record
     assert "v0002" in (storage / "overview.html").read_text()
@@ -95,21 +90,15 @@ def test_the_command_approves_and_lists(registry: Registry) -> None:
     again = command("approve", "flights", "v0002", "--by", "bob")
     assert "approved by ada" in again.output
     assert state() == ("champion", "ada")
+    unknown = command("approve", "flights", "v0009", "--by", "ada")
+    assert unknown.exit_code == 1
+    assert "experiment-pipeline models flights" in unknown.output
 
 
 def state() -> tuple[str, str | None]:
     """State and approver of the second version, as programs read them."""
     second = json.loads(command("models", "flights", "--json").output)[1]
     return second["state"], second["approved_by"]
-
-
-def test_an_unknown_version_is_an_error_on_one_screen(registry: Registry) -> None:
-    """Exit code 1, the versions there are, and the command that lists them."""
-    done = command("approve", "flights", "v0009", "--by", "ada")
-    assert done.exit_code == 1
-    assert "experiment-pipeline models flights" in done.output
-    assert command("approve", "flights", "v0002").exit_code == 2
-    assert registry.approvals() == {}
 
 
 @pytest.mark.slow

@@ -3,13 +3,12 @@
 import json
 from pathlib import Path
 
-import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.run_record import ReportRow
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.tracking.history import write_history
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +43,7 @@ def test_an_old_run_is_not_taken_for_the_new_one() -> None:
 
 def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(tmp_path: Path) -> None:
     """HTML and Markdown; tables and what is gone stay where they are, and the latter is said."""
-    run = RunMemory("flight_delay", write_history(runs=1)[0])
+    run = RunRecord("flight_delay", write_history(runs=1)[0])
     places = {
         "leaderboard": "board.html",
         "decision_record.md": "x.record.md",
@@ -52,7 +51,7 @@ def test_the_pages_of_a_run_are_copied_under_the_names_of_the_reports(tmp_path: 
     }
     for place in places.values():
         (tmp_path / place).write_text(place)
-    run.remember([ReportRow(name=n, place=str(tmp_path / p)) for n, p in places.items()])
+    run.record([ReportRow(name=n, place=str(tmp_path / p)) for n, p in places.items()])
     folder = tmp_path / "new" / "reports"
     done = show(run.run_id, "--copy-reports", folder)
     assert done.exit_code == 0, done.output
@@ -77,9 +76,3 @@ def test_the_workflow_runs_the_script_and_attaches_its_folder_always() -> None:
     assert workflow["env"]["EXPERIMENT"] == "flight_delay"
     attached = steps["Attach report and record"]
     assert (attached["if"], attached["with"]["path"]) == ("always()", folder)
-
-
-@pytest.mark.parametrize("path", ["docs/ci/experiment.yml", "docs/ci/experiment.sh"])
-def test_the_readme_names_the_encoder(path: str) -> None:
-    """Both files, by their paths."""
-    assert f"({path})" in (ROOT / "README.md").read_text()

@@ -15,7 +15,7 @@ from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.tracking import mlflow, questions
-from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
 
 # The tables of a tracking store, and MLflow's imports, take seconds.
@@ -93,14 +93,17 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
 
 
 def test_nothing_is_written_twice(store: Mlflow) -> None:
-    """A second upload has nothing to do; one that broke off is completed, whatever was there."""
+    """A second upload has nothing to do; one that broke off is completed; undecided runs wait."""
+    for status in ("running", "partial"):
+        facts = RunFacts(status=status, started_at=FIRST_DAY)  # type: ignore[arg-type]
+        RunRecord("flight_delay", status).record([facts])
     (run_id, _) = write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
     assert mlflow.export_runs("flight_delay", store) == 0
     before = [[run.info.run_id for run in runs] for runs in runs_in(store)]
     client = client_of(store.tracking_uri)
     client.delete_run(runs_in(store)[1][0].info.run_id)
-    RunMemory("flight_delay", run_id).remember([], forget=("mlflow_run_id",))
+    RunRecord("flight_delay", run_id).record([], reset=("mlflow_run_id",))
     assert mlflow.export_runs("flight_delay", store) == 1
     after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
     assert after[0] == before[0]
@@ -108,11 +111,25 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
     assert len(set(after[1]) & set(before[1])) == 5
 
 
+def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(
+    store: Mlflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has the run's database, and the destination from its standard input."""
+    (run_id,) = write_history(runs=1)
+    monkeypatch.setattr(mlflow, "SECONDS", 300)  # of a busy machine
+    run = RunRecord("flight_delay", run_id)
+    mlflow.expect(run, store)
+    assert mlflow.export(run) == ""
+    (parent,), children = runs_in(store)
+    assert questions.run_of("flight_delay")["mlflow_run_id"] == parent.info.run_id
+    assert len(children) == 3
+
+
 def test_pages_and_the_version_are_artifacts_and_a_registered_model(
     store: Mlflow, storage: Path
 ) -> None:
     """Reports and both YAML files hang on the run; the champion is a model of the registry."""
-    memory = RunMemory("flight_delay", "r1")
+    memory = RunRecord("flight_delay", "r1")
     page, folder = storage / "board.html", storage / "flight_delay" / "registry" / "v0001"
     write_bytes(location(str(page)), b"<h1>board</h1>")
     write_bytes(location(str(folder / "model.skops")), b"skops")
@@ -125,7 +142,7 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(
         yaml_digest="yaml0",
         metric="roc_auc",
     )
-    memory.remember([facts, ReportRow(name="leaderboard", place=str(page))])
+    memory.record([facts, ReportRow(name="leaderboard", place=str(page))])
     version = VersionRow(
         version="v0001",
         run_id="r1",
@@ -135,7 +152,7 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(
         headline="",
         fingerprint="f" * 64,
     )
-    remember([version], "flight_delay")
+    record_rows([version], "flight_delay")
     mlflow.export_runs("flight_delay", store)
     client = client_of(store.tracking_uri)
     champion = client.get_model_version_by_alias("flight_delay", "champion")
@@ -146,17 +163,9 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(
         for one in client.list_artifacts(champion.run_id, folder_name)
     }
     assert names >= {"defs.yaml", "model/model.skops", "reports/leaderboard.html"}
-    RunMemory("flight_delay", "r1").remember([], forget=("mlflow_run_id",))
+    RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
     mlflow.export_runs("flight_delay", store)
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
-
-
-def test_what_is_not_decided_waits(store: Mlflow) -> None:
-    """Running and partial runs are written when they are decided."""
-    for status in ("running", "partial"):
-        facts = RunFacts(status=status, started_at=FIRST_DAY)  # type: ignore[arg-type]
-        RunMemory("visits", status).remember([facts])
-    assert mlflow.export_runs("visits", store) == 0
 
 
 def test_a_server_that_is_away_is_a_warning_without_its_secret(
@@ -164,7 +173,7 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
 ) -> None:
     """The warning says where, and what comes of it; the run stays to be written by the next one."""
     write_history(runs=1)
-    run = RunMemory("flight_delay", "00000000-flight_delay")
+    run = RunRecord("flight_delay", "00000000-flight_delay")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setattr(mlflow, "SECONDS", 120)  # of a busy machine, most of them for imports
@@ -180,7 +189,9 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
 def test_a_silent_server_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the time that a run waits it goes on, and the upload with it."""
     write_history(runs=1)
-    run = RunMemory("flight_delay", "00000000-flight_delay")
+    run = RunRecord("flight_delay", "00000000-flight_delay")
+    mlflow.expect(run, None)
+    assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
     monkeypatch.setattr(mlflow, "SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -188,10 +199,3 @@ def test_a_silent_server_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> Non
         began = time.monotonic()
         assert mlflow.export(run) == ""
         assert time.monotonic() - began < 10
-
-
-def test_an_experiment_without_mlflow_starts_nothing() -> None:
-    """Without the key in the YAML there is no process, and no import."""
-    run = RunMemory("flight_delay", "r1")
-    mlflow.expect(run, None)
-    assert mlflow.export(run) == ""

@@ -19,7 +19,7 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.locations import location, storage_root
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.overview import experiment_page, overview
 from experiment_pipeline.tracking.pages import write_pages
 from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
@@ -83,7 +83,7 @@ def test_an_empty_database_is_a_page_that_says_so() -> None:
 def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
     """A first run that is still running, or failed at once, leaves empty cells, not errors."""
     running = RunFacts(status="running", started_at=FIRST_DAY)
-    RunMemory("fresh", "r1").remember([running])
+    RunRecord("fresh", "r1").record([running])
     (places,) = {tuple(write_pages("fresh", storage_root()))}
     assert places == ("overview", "runs")
     text = html_of(storage / "fresh" / "runs.html")
@@ -98,7 +98,7 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
 def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str) -> None:
     """Who cannot tell the colours reads the same."""
     facts = RunFacts(status=status, stage="search", started_at=FIRST_DAY)  # type: ignore[arg-type]
-    RunMemory("visits", "r1").remember([facts])
+    RunRecord("visits", "r1").record([facts])
     write_pages("visits", storage_root())
     text = html_of(storage / "visits" / "runs.html")
     assert f'<span class="tag {tone}">{status}</span>' in text
@@ -133,7 +133,7 @@ def test_names_from_data_stay_texts(storage: Path) -> None:
         cost=1.0,
     )
     report = ReportRow(name=EVIL, place=f'{storage}/visits/"{EVIL}.html')
-    RunMemory("visits", EVIL).remember([facts, report])
+    RunRecord("visits", EVIL).record([facts, report])
     write_pages("visits", storage_root())
     for page in ("overview.html", "visits/runs.html"):
         assert "<script" not in html_of(storage / page)
@@ -150,7 +150,7 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
         "elsewhere": "/somewhere/else/page.html",
     }
     rows = [ReportRow(name=name, place=place) for name, place in places.items()]
-    RunMemory("visits", "r1").remember([RunFacts(status="accepted", started_at=FIRST_DAY), *rows])
+    RunRecord("visits", "r1").record([RunFacts(status="accepted", started_at=FIRST_DAY), *rows])
     write_pages("visits", storage_root())
     links = re.findall('<a href="([^"]+)">([^<]+)</a>', html_of(storage / "visits" / "runs.html"))
     assert ("leaderboard/a=b/leaderboard.html", "leaderboard") in links
@@ -181,7 +181,7 @@ def test_links_lead_there_from_a_folder_and_from_the_server(storage: Path, page:
         ReportRow(name="card", place=str(card)),
     ]
     last = RunFacts(status="accepted", started_at=FIRST_DAY + timedelta(days=99))
-    RunMemory(name, "last").remember([last, *rows])
+    RunRecord(name, "last").record([last, *rows])
     write_pages(name, storage_root())
     said: list[str] = []
     page.on("console", lambda message: said.append(message.text))
@@ -211,7 +211,7 @@ def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:
     """What is kept as JSON counts between neighbours as it does in a comparison."""
     ids = write_history(runs=2)
     changed = RunFacts(libraries={"lightgbm": "4.8.0"}, settings={"workers": 1})
-    RunMemory("flight_delay", ids[1]).remember([changed])
+    RunRecord("flight_delay", ids[1]).record([changed])
     page = render(experiment_page("flight_delay", "artifacts"))
     assert "lightgbm: 4.7.0 → 4.8.0" in page
     assert "workers" in page

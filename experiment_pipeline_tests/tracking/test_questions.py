@@ -6,7 +6,7 @@ import pytest
 from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts, VersionRow
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
 
 pytestmark = pytest.mark.usefixtures("each_database")
@@ -37,7 +37,7 @@ def test_the_champion_is_the_latest_version_by_number() -> None:
             headline=f"of {version}",
             fingerprint="f",
         )
-        remember([row], "e")
+        record_rows([row], "e")
     found = questions.experiments()
     assert found[["champion", "champion_score"]].to_dict("records") == [
         {"champion": "v10000", "champion_score": "of v10000"}
@@ -66,7 +66,7 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
 def test_columns_have_the_same_types_whatever_is_missing() -> None:
     """A count with a gap stays a count: a run without results changes no other run's types."""
     write_history(runs=2)
-    RunMemory("flight_delay", "z").remember([RunFacts(status="running")])
+    RunRecord("flight_delay", "z").record([RunFacts(status="running")])
     types = questions.runs().dtypes.astype(str)
     expected = {"data_rows": "Int64", "code_dirty": "boolean", "cost": "float64", "error": "str"}
     assert types[list(expected)].to_dict() == expected
@@ -75,6 +75,7 @@ def test_columns_have_the_same_types_whatever_is_missing() -> None:
 def test_results_have_a_typed_column_per_hyperparameter() -> None:
     """A row per configuration in the order of the ranking; whole numbers stay whole."""
     write_history()
+    write_history("another")
     found = questions.results("flight_delay")
     assert list(found["key"]) == [KEYS[2], KEYS[0], KEYS[1]]
     assert found["num_leaves"].dtype == "Int64"
@@ -88,7 +89,7 @@ def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
     row = ConfigurationRow(
         key="k", algorithm="own", hyperparameters={"reason": 3}, status="trained", reason="chosen"
     )
-    RunMemory("e", "r").remember([RunFacts(status="accepted", started_at=FIRST_DAY), row])
+    RunRecord("e", "r").record([RunFacts(status="accepted", started_at=FIRST_DAY), row])
     found = questions.results("e")
     assert found.loc[0, ["reason", "hyperparameter_reason"]].tolist() == ["chosen", 3]
 
@@ -97,7 +98,7 @@ def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
     """A run that failed early hides no results; only what has a rank is on the board."""
     ids = write_history()
     later = RunFacts(status="failed", started_at=FIRST_DAY.replace(month=3))
-    RunMemory("flight_delay", "later").remember([later])
+    RunRecord("flight_delay", "later").record([later])
     board = questions.leaderboard("flight_delay")
     assert board["rank"].tolist() == [1, 2]
     assert board["test_score"].iloc[0] == pytest.approx(0.60)
@@ -105,22 +106,13 @@ def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
     assert older["test_score"].iloc[0] == pytest.approx(0.70)
 
 
-def test_runs_of_equal_names_of_two_experiments_do_not_mix() -> None:
-    """Experiment and run together tell whose rows they are."""
-    write_history("one", runs=2)
-    write_history("two", runs=2)
-    for name in ("one", "two"):
-        assert len(questions.results(name)) == 3
-        assert questions.rows_of("sets", name)["rows"].sum() == 10_000
-
-
 @pytest.mark.parametrize(
     ("experiment", "run", "said"),
     [
         ("flight_delai", None, "did you mean 'flight_delay'"),
-        ("flight_delay", "0000000", "several runs begin so"),
-        ("flight_delay", "%", "no run begins so"),
-        (None, "nothing", "no run begins so"),
+        ("flight_delay", "0000000", "several run ids begin so"),
+        ("flight_delay", "%", "no run id begins so"),
+        (None, "nothing", "no run id begins so"),
     ],
 )
 def test_what_is_not_remembered_is_told(experiment: str | None, run: str | None, said: str) -> None:

@@ -3,12 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.run_record import FindingRow, RunFacts, VersionRow
 from experiment_pipeline.storage.locations import storage_root
-from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.pages import write_record
 from experiment_pipeline.tracking.record import decided
 from experiment_pipeline.tracking.record_page import decision_record, record_of_version
@@ -76,8 +74,13 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     assert "roc_auc 0.7100 (0.6900 to 0.7300) → 0.5900" in refused
     assert "not paired: " in refused
     assert refused.count("Since ") == 1
-    later = RunMemory(EXPERIMENT, "later")
-    later.remember([RunFacts(status="rejected", started_at=FIRST_DAY.replace(month=3))])
+    assert "no earlier run" in section(record_of(ids[0]), "What changed")
+    record = record_of(ids[3])
+    assert "Refused: 1 of 1 gate failed" in section(record, "Decision")
+    assert "the champion stays" in section(record, "Decision")
+    assert "| FAIL |" in section(record, "Gates and looks")
+    later = RunRecord(EXPERIMENT, "later")
+    later.record([RunFacts(status="rejected", started_at=FIRST_DAY.replace(month=3))])
     both = section(record_of("later"), "What changed")
     assert "Since v0003 (00000002" in both
     assert "Since the run before (00000003" in both
@@ -96,9 +99,9 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
             "**go with conditions**",
             "3 rows rejected (0.03 %)",
             "6,000 train, 2,000 test, 2,000 validation",
-            "2 trained to the end, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
+            "2 trained, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
             f"**{KEYS[2]}**",
-            "0.6900 to 0.7300; predicting without features scores 0.5000",
+            "0.6900 to 0.7300; the baseline (no features) scores 0.5000",
             "**accepted: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/registry/",
         ),
         strict=True,
@@ -111,31 +114,18 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
 
 def test_a_run_that_was_refused_early_shows_how_far_it_came() -> None:
     """The steps it did not reach say so; the decision stands at the end all the same."""
-    RunMemory(EXPERIMENT, "early").remember([NO_GO])
+    RunRecord(EXPERIMENT, "early").record([NO_GO])
     way = section(record_of("early"), WAY)
     assert "2. Data analysis: **no go**" in way
     assert way.count("**not reached**") == 5
     assert "8. Decision: **refused**" in way
 
 
-def test_the_first_run_has_nothing_to_be_held_against() -> None:
-    """It says so."""
-    assert "no earlier run" in section(record_of(write_history()[0]), "What changed")
-
-
-def test_a_refused_run_names_the_gates_that_failed() -> None:
-    """And says that the champion stays."""
-    record = record_of(write_history()[3])
-    assert "Refused: 1 of 1 gate failed" in section(record, "Decision")
-    assert "the champion stays" in section(record, "Decision")
-    assert "| FAIL |" in section(record, "Gates and looks")
-
-
 def test_a_no_go_is_a_record_too() -> None:
     """Nothing was trained: the reasons stand where the choice would, and no section is broken."""
-    run = RunMemory(EXPERIMENT, "stopped")
+    run = RunRecord(EXPERIMENT, "stopped")
     facts = replace(NO_GO, decision="no go: the target is constant\nask who delivers it")
-    run.remember([facts])
+    run.record([facts])
     record = record_of("stopped")
     assert "Refused at data analysis: nothing is exported" in section(record, "Decision")
     assert "- no go: the target is constant\n- ask who delivers it" in record
@@ -146,7 +136,7 @@ def test_a_no_go_is_a_record_too() -> None:
 
 def test_names_from_data_stay_texts() -> None:
     """Markup in a name, a reason or a value is shown, in Markdown and on the page."""
-    run = RunMemory(EXPERIMENT, "strange")
+    run = RunRecord(EXPERIMENT, "strange")
     finding = FindingRow(
         code="constant_column",
         title="t",
@@ -166,7 +156,7 @@ def test_names_from_data_stay_texts() -> None:
         rejection_reasons={f"{MARKUP}: is no number": 3},
         decision=MARKUP,
     )
-    run.remember([finding, facts])
+    run.record([finding, facts])
     document = decision_record(decided(EXPERIMENT, "strange"), None)
     for text in (render(document), render_html(document)):
         assert "<script>" not in text
@@ -184,9 +174,9 @@ def test_reports_are_links_where_they_lie_below_the_root() -> None:
 def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
     """Written while the run still counts as running, it says accepted, and who must approve."""
     write_history(runs=2)
-    run = RunMemory(EXPERIMENT, "exporting")
+    run = RunRecord(EXPERIMENT, "exporting")
     facts = RunFacts(status="running", started_at=FIRST_DAY.replace(month=3), chosen=KEYS[0])
-    run.remember([facts])
+    run.record([facts])
     record = record_of_version(EXPERIMENT, "exporting", "v0009", required=True).decode()
     assert "is published as v0009" in record
     assert "experiment-pipeline approve flight_delay v0009 --by NAME" in record
@@ -208,26 +198,20 @@ def test_a_record_says_who_approved_the_version() -> None:
         approved_by="ada",
         approved_at=FIRST_DAY,
     )
-    remember([approved], EXPERIMENT)
+    record_rows([approved], EXPERIMENT)
     assert "approved by ada at 2026-02-02 06:00 UTC" in section(record_of(run_id), "Decision")
 
 
-@pytest.mark.parametrize("status", ["running", "failed", "killed", "partial"])
-def test_a_run_without_a_decision_has_no_record(status: str, storage: Path) -> None:
-    """There is nothing to sign."""
-    run = RunMemory(EXPERIMENT, "undecided")
-    run.remember([RunFacts(status=status, started_at=FIRST_DAY)])  # type: ignore[arg-type]
-    assert write_record(EXPERIMENT, "undecided", storage_root()) == ()
+def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
+    """As a page and as Markdown beside the archived run, both named as reports of the run."""
+    RunRecord(EXPERIMENT, "open").record([RunFacts(status="failed", started_at=FIRST_DAY)])
+    assert write_record(EXPERIMENT, "open", storage_root()) == ()
     assert not storage.exists()
-
-
-def test_a_record_is_written_beside_the_archived_run(storage: Path) -> None:
-    """As a page and as Markdown, both named as reports of the run."""
     run_id = write_history()[2]
     rows = write_record(EXPERIMENT, run_id, storage_root())
-    assert [row.name for row in rows] == ["decision_record", "decision_record.md"]
     folder = storage / EXPERIMENT / "runs"
-    assert [row.place for row in rows] == [
-        str(folder / f"{run_id}.record{suffix}") for suffix in (".html", ".md")
-    ]
+    assert {row.name: row.place for row in rows} == {
+        "decision_record": str(folder / f"{run_id}.record.html"),
+        "decision_record.md": str(folder / f"{run_id}.record.md"),
+    }
     assert 'class="verdict passed"' in (folder / f"{run_id}.record.html").read_text()

@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 from upath import UPath
 
-from experiment_pipeline.orchestration.assets.shared import keep
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.database.connection import VARIABLE
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run
 from experiment_pipeline_tests.tracking.history import write_history
@@ -81,7 +81,7 @@ def past(whole_past: Past, monkeypatch: pytest.MonkeyPatch) -> Past:
     return whole_past
 
 
-def test_an_accepted_run_is_remembered_from_table_to_version(past: Past) -> None:
+def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     """Every stage's facts are there, and the pages that people open."""
     row = questions.run_of(past.name, past.first)
     assert (row["status"], row["triggered_by"]) == ("accepted", "command line")
@@ -92,22 +92,21 @@ def test_an_accepted_run_is_remembered_from_table_to_version(past: Past) -> None
     assert row["validation_low"] <= row["validation_score"] <= row["validation_high"]
     assert (row["version"], row["version_is_new"]) == ("v0001", True)
     assert row["wall_seconds"] > 0
-    sets = questions.rows_of("sets", past.name, past.first).set_index("set_name")["rows"]
-    assert sets.sum() == row["data_rows"] - row["rejected_rows"]
-    reports = questions.rows_of("reports", past.name, past.first)
-    assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
-    assert all(Path(place).exists() for place in reports["place"])
-
-
-def test_each_configuration_is_remembered_with_cost_and_rank(past: Past) -> None:
-    """A row per configuration: its rank where it has one, what its fit took, which is chosen."""
-    row = questions.run_of(past.name, past.first)
     results = questions.results(past.name, past.first)
     assert len(results) == row["declared"]
     assert results.loc[results["is_chosen"], "key"].item() == row["chosen"]
     ranked = results[results["rank"].notna()]
     assert ranked["fit_wall_seconds"].notna().all()
     assert ranked["test_low"].le(ranked["test_score"]).all()
+    sets = questions.rows_of("sets", past.name, past.first).set_index("set_name")["rows"]
+    assert sets.sum() == row["data_rows"] - row["rejected_rows"]
+    reports = questions.rows_of("reports", past.name, past.first)
+    assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
+    assert all(Path(place).exists() for place in reports["place"])
+    assert past.name in (past.root / "overview.html").read_text()
+    page = (past.root / past.name / "runs.html").read_text()
+    assert page.count("accepted") >= 2
+    assert "rejected" in page
 
 
 def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(past: Past) -> None:
@@ -142,14 +141,6 @@ def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
     assert "decision" in {one.what for one in found.changes}
 
 
-def test_every_run_makes_the_pages_anew(past: Past) -> None:
-    """Overview and the experiment's page are there after a run, also one that was rejected."""
-    assert past.name in (past.root / "overview.html").read_text()
-    page = (past.root / past.name / "runs.html").read_text()
-    assert page.count("accepted") >= 2
-    assert "rejected" in page
-
-
 def test_real_runs_survive_the_loss_of_their_database(
     past: Past, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,43 +155,27 @@ def test_real_runs_survive_the_loss_of_their_database(
     assert list(questions.versions(past.name)["version"]) == ["v0001"]
 
 
-def test_a_failed_run_says_what_and_how_to_mend_it(spec: ExperimentSpec, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tags", "by", "name"),
+    [
+        ({"dagster/schedule_name": "nightly"}, "schedule", "nightly"),
+        ({"user": "ada"}, "command line", "ada"),
+    ],
+)
+def test_a_failed_run_says_what_to_fix_and_who_started_it(
+    tags: dict[str, str], by: str, name: str, spec: ExperimentSpec, tmp_path: Path
+) -> None:
     """A table that is gone: the run is there, with the error that the user saw."""
     (tmp_path / "visits.csv").unlink()
-    assert not run(spec, scenario.SCHEMA).success
+    assert not run(spec, scenario.SCHEMA, None, **tags).success
     row = questions.run_of(spec.name)
+    assert (row["triggered_by"], row["trigger_name"]) == (by, name)
     assert (row["status"], row["stage"]) == ("failed", "raw_data")
     assert "visits.csv" in row["error"]
     assert row["fix"]
 
 
-@pytest.mark.parametrize(
-    ("tags", "by", "name"),
-    [
-        ({"dagster/schedule_name": "nightly"}, "schedule", "nightly"),
-        ({"dagster/sensor_name": "new_data"}, "sensor", "new_data"),
-        ({"user": "ada"}, "command line", "ada"),
-    ],
-)
-def test_who_started_a_run_is_remembered(
-    tags: dict[str, str], by: str, name: str, spec: ExperimentSpec, tmp_path: Path
-) -> None:
-    """Schedule, sensor or person: by name."""
-    (tmp_path / "visits.csv").unlink()
-    run(spec, scenario.SCHEMA, None, **tags)
-    row = questions.run_of(spec.name)
-    assert (row["triggered_by"], row["trigger_name"]) == (by, name)
-
-
-def test_the_price_of_the_machine_makes_a_cost(spec: ExperimentSpec, tmp_path: Path) -> None:
-    """price_per_hour times the hours that the stages took."""
-    (tmp_path / "visits.csv").unlink()
-    run(with_keys(spec, price_per_hour=3600.0), scenario.SCHEMA)
-    row = questions.run_of(spec.name)
-    assert row["cost"] == pytest.approx(row["wall_seconds"])
-
-
-def test_a_run_of_two_experiments_is_remembered_for_each(
+def test_a_run_of_two_experiments_is_recorded_for_each(
     spec: ExperimentSpec, tmp_path: Path
 ) -> None:
     """Assets of several experiments that are materialized together do not mix."""
@@ -224,22 +199,10 @@ def test_a_run_of_two_experiments_is_remembered_for_each(
     assert len(set(found["run_id"])) == 1
 
 
-def test_a_run_without_its_database_fails_at_its_first_stage_and_says_why(
-    spec: ExperimentSpec, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nothing is read or trained whose outcome could not be remembered."""
-    monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
-    failed = run(spec, scenario.SCHEMA)
-    assert not failed.success
-    assert "DatabaseUnavailable" in failed.failure
-    assert VARIABLE in failed.failure
-    assert not storage.exists()
-
-
 def test_runs_in_a_bucket_are_archived_and_paged_there(place: UPath) -> None:
     """On S3 as on a disk: the archive and both pages lie below the root."""
     (run_id,) = write_history(runs=1)
-    keep(RunMemory("flight_delay", run_id))
+    finish_run(RunRecord("flight_delay", run_id), print)
     assert "flight_delay" in (place / "overview.html").read_text()
     assert run_id[:8] in (place / "flight_delay" / "runs.html").read_text()
     assert reindex(place, print) == 1

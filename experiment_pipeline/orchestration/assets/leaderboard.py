@@ -29,6 +29,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking.outcomes import with_pages
 
 STAGE = "leaderboard"
 INPUTS = ("train_set", "test_set", "search_results")
@@ -78,7 +79,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         place = str(stored.paths[page.PAGE])
         known = ranked.with_ensemble(declared)
         outcome = page.outcome(ranked, stored.files[page.SCORES], place, known)
-        outcome = asset.with_memory(replace(outcome, version=fingerprint), spec.name)
+        outcome = with_pages(replace(outcome, version=fingerprint), spec.name)
         return asset.report(context, key, outcome)
 
     return leaderboard

@@ -182,7 +182,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         with record(context):
             if config.given:
                 run = asset.run_of(context, spec.name)
-                run.remember([RunFacts(settings=config.given)])
+                run.record([RunFacts(settings=config.given)])
                 said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
                 context.log.info(f"changed for this run: {said}")
             sets = _sets(train_set, test_set, spec)
@@ -269,7 +269,7 @@ def _search(
 
     with (
         _counted_when_cancelled(progress),
-        recording.in_batches(asset.run_of(context, spec.name)) as remember,
+        recording.in_batches(asset.run_of(context, spec.name)) as record,
         drawing() as draw,
         _engine(spec, log) as engine,
         closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
@@ -282,7 +282,7 @@ def _search(
             tell(progress.told(event, elapsed))
             draw(progress, elapsed)
             if isinstance(event, Conclusion):
-                remember([page.remembered(event, given[event.key])])
+                record([page.record_row(event, given[event.key])])
             if isinstance(event, Conclusion) and event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
                 outcome = page.configuration(event, event.result, path, spec.evaluation_name)
@@ -290,7 +290,7 @@ def _search(
         tell(progress.end())
         seconds = time.perf_counter() - started
         others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
-        remember([page.remembered(one, given[one.key]) for one in others])
+        record([page.record_row(one, given[one.key]) for one in others])
         cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     concluded = [*others, *progress.concluded.values()]
     return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost

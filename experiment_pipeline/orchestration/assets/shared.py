@@ -9,8 +9,7 @@ import base64
 import getpass
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -22,12 +21,7 @@ import pandas as pd
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
 
-from experiment_pipeline.errors import (
-    ExperimentPipelineError,
-    StorageError,
-    memory_errors_named,
-    told_as,
-)
+from experiment_pipeline.errors import ExperimentPipelineError, memory_errors_named, told_as
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
@@ -45,15 +39,13 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import Entries, Entry
-from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.versions import RECORD
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
-from experiment_pipeline.tracking.database.archive import archive
-from experiment_pipeline.tracking.database.writing import RunMemory
-from experiment_pipeline.tracking.pages import write_pages, write_record
-from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, page_url
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.outcomes import finish_run, record_outcome
+from experiment_pipeline.tracking.server import page_url
 
 # Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
 TABLES = "experiment_pipeline_tables"
@@ -167,10 +159,14 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
 
         first = partial(recording.declared, spec, yaml_text, schema_text, _trigger(context.run))
         kept: dict[str, Fact] = {}
+
+        def finish(run: RunRecord) -> None:
+            kept.update(finish_run(run, context.log.warning))
+
         try:
             with (
                 told_as(lambda error: _failure(error, kept)),
-                recording.recorded(run, stage, first, lambda run: kept.update(keep(run))),
+                recording.recorded(run, stage, first, finish),
                 memory_errors_named(f"the stage {stage}"),
             ):
                 yield
@@ -181,59 +177,14 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
     return record
 
 
-def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunMemory:
+def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunRecord:
     """The rows of the run of an experiment."""
-    return RunMemory(experiment, remembered_id(context.run))
+    return RunRecord(experiment, record_id(context.run))
 
 
-def remembered_id(run: dg.DagsterRun) -> str:
-    """The id under which a run is remembered: of a backfill, whose runs are one, the backfill's."""
+def record_id(run: dg.DagsterRun) -> str:
+    """The id of a run's record: of a backfill, whose runs are one, the backfill's."""
     return run.tags.get(BACKFILL, run.run_id)
-
-
-def keep(run: RunMemory) -> dict[str, Fact]:
-    """Archive a run that has ended, make the pages anew, and tell MLflow, where that can be done.
-
-    Returns name → place of its decision record, where it came to one, and of the pages.
-    """
-    root = storage_root()
-    kept: dict[str, Fact] = {}
-    with suppress(StorageError):
-        killed = recording.mark_killed()  # before a question about runs would mark them
-        records = write_record(run.experiment, run.run_id, root)
-        run.remember(records)
-        kept |= {one.name: PagePath(one.place) for one in records}
-        for one in (*killed, run):
-            archive(one, root)
-            pages = write_pages(one.experiment, root).items()
-            kept |= {name: PagePath(str(page)) for name, page in pages}
-        if problem := mlflow.export(run):
-            dg.get_dagster_logger().warning(problem)
-    return kept
-
-
-def with_memory(outcome: Outcome, experiment: str) -> Outcome:
-    """The outcome, which also says where the pages of all runs are."""
-    pages = {"overview": OVERVIEW, "runs": f"{experiment}/{EXPERIMENT_PAGE}"}
-    places = {name: PagePath(str(storage_root() / page)) for name, page in pages.items()}
-    return replace(outcome, facts={**outcome.facts, **places})
-
-
-def _remember(run: RunMemory, outcome: Outcome) -> dict[str, Fact]:
-    """Write what an outcome wants remembered; a decision, or a check that blocks, ends the run.
-
-    Returns what the end of the run adds to the outcome's facts.
-    """
-    run.remember(outcome.remembered)
-    blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
-    decided = [one.status for one in outcome.remembered if isinstance(one, RunFacts)]
-    if blocked:
-        recording.end(run, "rejected", RunFacts(decision=blocked[0].means))
-    elif "accepted" in decided:
-        recording.end(run, "accepted")
-    else:
-        return {}
-    return keep(run)
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
@@ -290,7 +241,7 @@ def report(
     for note in outcome.notes:
         context.log.info(note)
     with told_to_the_user():
-        ended = _remember(run_of(context, key.path[0]), outcome)
+        ended = record_outcome(run_of(context, key.path[0]), outcome, context.log.warning)
     facts = {**outcome.facts, **ended}
     value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
     return dg.MaterializeResult(

@@ -13,6 +13,7 @@ import joblib
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
+from experiment_pipeline.reporting.judged_rows import JUDGED_ROWS
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
@@ -38,7 +39,6 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.tracking.comparison import JUDGED_ROWS
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence

@@ -71,7 +71,7 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
                 refusal=None if go else _refusal(target, because),
             )
         ],
-        remembered=[
+        record=[
             RunFacts(verdict=verdict),
             *(_row(one) for one in analysis["findings"] if one["outcome"] == "found"),
             ReportRow(name="data_analysis", place=place),

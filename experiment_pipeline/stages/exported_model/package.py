@@ -1,8 +1,5 @@
-"""The files of an exported model, built in memory.
-
-In: a fitted pipeline and what is known about it. Out: a `ModelPackage`, file name → bytes,
-complete but for what names the version, the decision record and the manifest.
-Storing lives in `storage/registry.py`, the fresh-process check in `stages/exported_model/reload_check.py`.
+"""The files of an exported model, built in memory: all but the manifest and the decision record,
+which need the version's number.
 """
 
 from dataclasses import asdict, dataclass

@@ -15,7 +15,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, TableBlock
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, PagePath
-from experiment_pipeline.reporting.run_record import Remembered, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import RecordRow, RunFacts, VersionRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -373,11 +373,11 @@ def outcome(version: Version, words: str, not_approved: str = "") -> Outcome:
             "card": Markdown(version.card),
         },
         checks=[Check("predictions_survive_reload", passed=True, means=proven)],
-        remembered=tuple(_remembered(version)),
+        record=tuple(_record_rows(version)),
     )
 
 
-def _remembered(version: Version) -> Iterator[Remembered]:
+def _record_rows(version: Version) -> Iterator[RecordRow]:
     published, entry, approval = version.published, version.entry, version.approval
     yield RunFacts(
         status="accepted",

@@ -1,8 +1,6 @@
-"""The proof that a model leaves this process: loaded in a fresh one, it predicts the same.
+"""Check that a model, loaded in a fresh process without this package, predicts the same.
 
-What compares is verify.py, the script that travels with every exported model: who receives it
-can run it again. It imports nothing of this package. In: a `ModelPackage` that is not visible
-yet. Out: nothing, or `PredictionsChanged`.
+The check is verify.py, a script that is part of every exported model and can be run again anywhere.
 """
 
 import os
@@ -18,8 +16,8 @@ from experiment_pipeline.errors import PredictionsChanged
 from experiment_pipeline.storage.versions import ModelPackage
 
 SECONDS = 300
-FOLDER = "experiment_pipeline_model_"  # how the names of the folders begin that a model is put in
-STALE_SECONDS = 3600  # no check lives that long: a folder of this age was left by a killed one
+FOLDER = "experiment_pipeline_model_"  # beginning of the names of temporary folders
+STALE_SECONDS = 3600  # a folder of this age was left by a killed check
 # `python -I` ignores the environment and the working directory, so that only what is
 # installed, and the folders of a user's own packages, can be imported.
 _LAUNCH = """
@@ -88,12 +86,12 @@ def check_in_fresh_process(package: ModelPackage) -> None:
         except subprocess.TimeoutExpired:
             raise _changed(package, f"gave no answer within {SECONDS} s") from None
         except subprocess.CalledProcessError as error:
-            said = error.stderr.decode(errors="replace").strip().splitlines()
-            raise _changed(package, "; ".join(said[-3:])) from None
+            lines = error.stderr.decode(errors="replace").strip().splitlines()
+            raise _changed(package, "; ".join(lines[-3:])) from None
 
 
 def _remove_stale() -> None:
-    """Remove what killed checks of this user have left; other users' folders are not ours."""
+    """Remove folders that killed checks of this user have left."""
     for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
         try:
             found = folder.lstat()
@@ -103,10 +101,10 @@ def _remove_stale() -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _changed(package: ModelPackage, said: str) -> PredictionsChanged:
+def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
     return PredictionsChanged(
         f"the exported model of {package.experiment}",
-        f"a fresh process does not reproduce its predictions: {said}",
+        f"a fresh process does not reproduce its predictions: {reason}",
         "Keep what the estimator predicts with in its fitted attributes, fix its random "
         "seed, and import nothing at prediction time that the model does not name.",
     )

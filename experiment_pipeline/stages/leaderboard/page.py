@@ -22,7 +22,7 @@ from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Pictures, Rows
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
-    Remembered,
+    RecordRow,
     ReportRow,
     RunFacts,
     ScoreRow,
@@ -47,7 +47,7 @@ from experiment_pipeline.table.table import plain_rows
 
 TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
 # Columns of the ranking that the database calls likewise.
-_REMEMBERED = {*COLUMNS} & {*ConfigurationRow.__dataclass_fields__}
+_RECORDED = {*COLUMNS} & {*ConfigurationRow.__dataclass_fields__}
 # Rem: the pictures need room.
 _WIDTH = 92
 SEEDS = "over seeds"
@@ -91,7 +91,7 @@ def outcome(
             **_ensemble_facts(board),
         },
         checks=[_beats_baseline(board)],
-        remembered=[*_remembered(board, declared), ReportRow(name="leaderboard", place=place)],
+        record=[*_record_rows(board, declared), ReportRow(name="leaderboard", place=place)],
     )
 
 
@@ -164,7 +164,7 @@ def _spread(mean: float | None, deviation: float | None) -> str:
     return numbers.spread(mean, deviation)
 
 
-def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[Remembered]:
+def _record_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[RecordRow]:
     """The ranking as rows, and what the run's own row says of the choice."""
     yield RunFacts(
         chosen=board.chosen,
@@ -182,7 +182,7 @@ def _remembered(board: Leaderboard, declared: Mapping[str, Configuration]) -> It
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
             test_high=row["high"],
-            **{name: row[name] for name in _REMEMBERED},
+            **{name: row[name] for name in _RECORDED},
         )
     yield ScoreRow.of("test", board.metric, board.score, board.baseline)
 

@@ -37,7 +37,7 @@ def outcome(table: RawTable, source: str) -> Outcome:
             "preview": Markdown(preview(first)),
             "dagster/column_schema": ColumnTypes(first),
         },
-        remembered=[
+        record=[
             RunFacts(
                 data_url=source,
                 data_digest=table.digest,

@@ -39,7 +39,7 @@ from experiment_pipeline.statistics.metrics import METRICS
 MOST_SHOWN = 20
 
 
-def remembered(one: Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
+def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
     """What came of a configuration as a row; the leaderboard adds its rank."""
     row = ConfigurationRow(
         key=one.key,
@@ -166,7 +166,7 @@ def results(
             "results": Rows(_shown(found, declared)),
             **counts,
         },
-        remembered=[RunFacts(**counts)],
+        record=[RunFacts(**counts)],
     )
 
 

@@ -39,7 +39,7 @@ def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
             "sets": Rows(sets.summary),
             "notes": Notes(sets.notes),
         },
-        remembered=[
+        record=[
             SetRow(
                 set_name=name,
                 rows=len(table.rows),

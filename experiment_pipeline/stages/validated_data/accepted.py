@@ -22,7 +22,7 @@ from experiment_pipeline.stages.validated_data.profile import (
     profile,
 )
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
-from experiment_pipeline.storage.journal import Contents, Journal, Journals, now
+from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.records import from_json
 
 RUNS, ACCEPTED = "runs", "accepted"
@@ -52,8 +52,8 @@ class DataProfiles(Journals):
         self._profiles.put(profile.to_bytes())
 
     @property
-    def _profiles(self) -> Contents:
-        return Contents(self.folder, "json", "is not what was written", _FIX)
+    def _profiles(self) -> NamedByDigest:
+        return NamedByDigest(self.folder, "json", "is not what was written", _FIX)
 
     def _notes(self, which: str) -> Journal[ProfileNote]:
         return Journal(self.folder / which, ProfileNote, "names no profile", _FIX)

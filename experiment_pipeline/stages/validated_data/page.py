@@ -15,7 +15,7 @@ from experiment_pipeline.table.preparation import Prepared
 from experiment_pipeline.table.table import Table, head
 
 # Of the reasons to reject rows, the most frequent ones.
-_REMEMBERED_REASONS = 10
+_RECORDED_REASONS = 10
 
 
 def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) -> Check:
@@ -86,12 +86,12 @@ def rejected(prepared: Table, data: ValidatedData, spec: ExperimentSpec) -> Outc
             "reasons": Rows(data.reasons),
             "whom_rejecting_hits": Rows(bias),
         },
-        remembered=[
+        record=[
             RunFacts(
                 rejected_rows=len(data.rejected),
                 rejection_reasons={
                     str(reason): int(rows)
-                    for reason, rows in data.reasons.head(_REMEMBERED_REASONS)
+                    for reason, rows in data.reasons.head(_RECORDED_REASONS)
                     .set_index("reason")["rows"]
                     .items()
                 },

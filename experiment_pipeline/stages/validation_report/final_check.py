@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
+from experiment_pipeline.reporting.judged_rows import JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -35,7 +36,6 @@ from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.table import Table, with_only
 from experiment_pipeline.table.target import encode_target
-from experiment_pipeline.tracking.comparison import JudgedRows
 
 _NO_IMPORTANCE = (
     "the importance of features is left out: shuffling each of them once would take longer than "

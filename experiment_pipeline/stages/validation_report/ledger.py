@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.storage.journal import Contents, Journal, Journals, now
+from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.table.identity import HashedRows, RowSample, sample_rows
 from experiment_pipeline.table.table import Table
@@ -141,7 +141,7 @@ class Ledger(Journals):
         return Journal(self.folder, Look, "is no look at the validation set", fix)
 
     @property
-    def _samples(self) -> Contents:
+    def _samples(self) -> NamedByDigest:
         folder = self.root / self.experiment / "validation_rows"
         rule, fix = "is not the sample of rows that was written", "Nothing: it is passed over."
-        return Contents(folder, "parquet", rule, fix)
+        return NamedByDigest(folder, "parquet", rule, fix)

@@ -23,7 +23,7 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.run_record import (
     GateRow,
-    Remembered,
+    RecordRow,
     ReportRow,
     RunFacts,
     ScoreRow,
@@ -88,8 +88,8 @@ def outcome(
                 refusal=None if report.accepted else refusal,
             )
         ],
-        remembered=[
-            *_remembered(report),
+        record=[
+            *_record_rows(report),
             *(ReportRow(name=name, place=where) for name, where in places.items()),
         ],
     )
@@ -122,7 +122,7 @@ def _gate_rows(report: ValidationReport) -> pd.DataFrame:
     )
 
 
-def _remembered(report: ValidationReport) -> Iterator[Remembered]:
+def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
     """The judgement as rows: scores, gates, and what the run's own row says of it."""
     ranking = report.score(report.metric)
     yield RunFacts(

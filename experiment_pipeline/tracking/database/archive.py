@@ -1,15 +1,11 @@
-"""The database's second home: a run's rows as one file in the storage, and the way back.
+"""Keep each ended run's rows as a file in the storage, and make a lost database again from these.
 
-    <root>/<experiment>/runs/<run_id>.json    everything that the tables hold of one run
-
-Written when a run is decided or fails, so that a database that is lost, or that was another one, is
-made again from the storage. In: a run. Out: its file; or, of a storage root, all rows again.
+<root>/<experiment>/runs/<run_id>.json    all rows of one run
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from itertools import chain
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -20,7 +16,7 @@ from experiment_pipeline.reporting.run_record import (
     FileRow,
     FindingRow,
     GateRow,
-    Remembered,
+    RecordRow,
     ReportRow,
     RunFacts,
     ScoreRow,
@@ -31,18 +27,18 @@ from experiment_pipeline.storage.files import list_names, read_many, write_bytes
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
-from experiment_pipeline.tracking.database.connection import database, told
-from experiment_pipeline.tracking.database.tables import RUNS, TABLES
-from experiment_pipeline.tracking.database.writing import RunMemory, remember
+from experiment_pipeline.tracking.database.connection import reading
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
+from experiment_pipeline.tracking.database.tables import RUNS, TABLES, VERSIONS
 
-_Row = TypeVar("_Row", bound=Remembered)
+_Row = TypeVar("_Row", bound=RecordRow)
 RUNS_FOLDER = "runs"
-_FIX = "Delete the file: the run it tells of is forgotten, nothing else."
+_FIX = "Delete the file: this run is then missing from the database, nothing else."
 
 
 @dataclass(frozen=True)
 class ArchivedRun:
-    """Everything that is remembered of one run."""
+    """All rows of one run."""
 
     experiment: str
     run_id: str
@@ -55,51 +51,57 @@ class ArchivedRun:
     reports: tuple[ReportRow, ...] = ()
     files: tuple[FileRow, ...] = ()
 
-    @property
-    def rows(self) -> tuple[Remembered, ...]:
-        """All of them."""
-        found = (self.sets, self.findings, self.configurations, self.scores, self.gates)
-        return (self.facts, *chain.from_iterable(found), *self.reports, *self.files)
+
+def archive(run: RunRecord, root: Location) -> None:
+    """Write a run's rows into the storage, over those of an earlier moment."""
+    with reading() as connection:
+
+        def rows(kind: type[_Row], **where: str) -> tuple[_Row, ...]:
+            found = connection.execute(sa.select(TABLES[kind.TABLE]).filter_by(**where)).mappings()
+            named = [{k: v for k, v in row.items() if k not in kind.SCOPE} for row in found]
+            return tuple(kind(**row) for row in named)
+
+        facts = rows(RunFacts, **run.scope)[0]
+        digests = [one for one in (facts.yaml_digest, facts.schema_digest) if one]
+        archived = ArchivedRun(
+            **run.scope,
+            facts=facts,
+            sets=rows(SetRow, **run.scope),
+            findings=rows(FindingRow, **run.scope),
+            configurations=rows(ConfigurationRow, **run.scope),
+            scores=rows(ScoreRow, **run.scope),
+            gates=rows(GateRow, **run.scope),
+            reports=rows(ReportRow, **run.scope),
+            files=tuple(file for digest in digests for file in rows(FileRow, digest=digest)),
+        )
+    path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
+    write_bytes(path, to_json(archived))
 
 
-def archive(run: RunMemory, root: Location) -> None:
-    """Write a run's rows into the storage, over what an earlier moment of it left there."""
-    folder = root / run.experiment / RUNS_FOLDER
-    write_bytes(folder / f"{run.run_id}.json", to_json(_archived(run)))
-
-
-def reindex(root: Location, tell: Callable[[str], object]) -> int:
+def reindex(root: Location, warn: Callable[[str], object]) -> int:
     """Write the rows of every run and version that a storage root knows, and return how many runs.
 
     Args:
         root: the storage root.
-        tell: hears of each file that is passed over because it is damaged.
+        warn: called with a sentence about each damaged file, which is passed over.
     """
     restored = 0
     for experiment in list_names(root):
         folder = root / experiment / RUNS_FOLDER
         paths = [folder / name for name in list_names(folder) if name.endswith(".json")]
         for path, content in read_many(paths).items():
-            damage = EntryCorrupt(str(path), "is no archived run", _FIX)
+            damage = EntryCorrupt(str(path), "is not an archived run", _FIX)
             try:
                 run = from_json(ArchivedRun, content, damage)
             except EntryCorrupt as error:
-                tell(str(error))
+                warn(str(error))
                 continue
-            RunMemory(run.experiment, run.run_id).remember(run.rows)
+            parts = [getattr(run, field.name) for field in fields(run)[3:]]
+            rows = [run.facts, *(row for part in parts for row in part)]
+            RunRecord(run.experiment, run.run_id).record(rows)
             restored += 1
-        _restore_versions(Registry(root, experiment), tell)
+        restore_versions(Registry(root, experiment), warn)
     return restored
-
-
-def know_version(registry: Registry, version: str, tell: Callable[[str], object]) -> None:
-    """Remember a version whose run was killed between publishing it and saying so."""
-    versions, engine = TABLES["versions"], database()
-    query = sa.select(versions.c.version).filter_by(experiment=registry.experiment, version=version)
-    with told(engine.url), engine.connect() as connection:
-        known = connection.execute(query).first()
-    if known is None:
-        _restore_versions(registry, tell)
 
 
 def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | None) -> VersionRow:
@@ -118,21 +120,20 @@ def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | No
     )
 
 
-def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None:
-    """The versions of the registry's history that the database does not know."""
+def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
+    """Write the versions of a registry that the database lacks.
+
+    One is missing where a run was killed between publishing it and recording it.
+    """
     try:
         history, approvals = registry.history(), registry.approvals()
     except EntryCorrupt as error:
-        tell(str(error))
+        warn(str(error))
         return
-    versions = TABLES["versions"]
-    engine = database()
-    with told(engine.url), engine.connect() as connection:
-        query = sa.select(versions.c.version).filter_by(experiment=registry.experiment)
-        known = set(connection.execute(query).scalars())
-        made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(
-            experiment=registry.experiment, version_is_new=True
-        )
+    with reading() as connection:
+        of_this = {"experiment": registry.experiment}
+        known = set(connection.scalars(sa.select(VERSIONS.c.version).filter_by(**of_this)))
+        made = sa.select(RUNS.c.version, RUNS.c.run_id).filter_by(**of_this, version_is_new=True)
         makers = {row.version: row.run_id for row in connection.execute(made)}
     rows = [
         replace(
@@ -142,34 +143,10 @@ def _restore_versions(registry: Registry, tell: Callable[[str], object]) -> None
         if one.version not in known
     ]
     if rows:
-        remember(rows, registry.experiment)
+        record_rows(rows, registry.experiment)
 
 
 def moment(text: str) -> datetime:
     """Return a moment that was written as ISO 8601; one without a zone is UTC."""
     found = datetime.fromisoformat(text)
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
-
-
-def _archived(run: RunMemory) -> ArchivedRun:
-    engine = database()
-    with told(engine.url), engine.connect() as connection:
-
-        def rows(kind: type[_Row], **where: str) -> tuple[_Row, ...]:
-            found = connection.execute(sa.select(TABLES[kind.TABLE]).filter_by(**where)).mappings()
-            named = [{k: v for k, v in row.items() if k not in kind.SCOPE} for row in found]
-            return tuple(kind(**row) for row in named)
-
-        facts = rows(RunFacts, **run.scope)[0]
-        digests = [one for one in (facts.yaml_digest, facts.schema_digest) if one]
-        return ArchivedRun(
-            **run.scope,
-            facts=facts,
-            sets=rows(SetRow, **run.scope),
-            findings=rows(FindingRow, **run.scope),
-            configurations=rows(ConfigurationRow, **run.scope),
-            scores=rows(ScoreRow, **run.scope),
-            gates=rows(GateRow, **run.scope),
-            reports=rows(ReportRow, **run.scope),
-            files=tuple(file for digest in digests for file in rows(FileRow, digest=digest)),
-        )

@@ -1,23 +1,34 @@
-"""Recording a run as it goes: that it began, which stage it is in, how it ended, what it took.
+"""Record a run in the metadata database as it goes: that it began, its rows, its cost, its end.
 
-Around each stage stands `recorded`; what a stage found out is remembered where it is told. A run
-whose process is gone is marked by whoever looks next. In: a run, a stage's name. Out: its row.
+`recorded` stands around a stage, whoever executes it. A row replaces the one with the same keys, so
+a retry, a reused result and a reindex leave what one writing would have left. A run whose process is
+gone is marked by the next one that asks about runs.
 """
 
+import math
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 
 from experiment_pipeline.errors import DatabaseUnavailable, ExperimentPipelineError
-from experiment_pipeline.reporting.run_record import FileRow, Remembered, RunFacts, Status
+from experiment_pipeline.reporting.run_record import (
+    FileRow,
+    RecordRow,
+    RunFacts,
+    Status,
+    VersionRow,
+)
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import METRICS
@@ -25,13 +36,13 @@ from experiment_pipeline.storage import batches
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.table.digests import sha256
-from experiment_pipeline.tracking.database.connection import database, told
-from experiment_pipeline.tracking.database.tables import RUNS
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.connection import reading, transaction
+from experiment_pipeline.tracking.database.tables import RUNS, TABLES
 
 # What an hour of the machine costs, in any currency; takes precedence over the YAML.
 PRICE_VARIABLE = "EXPERIMENT_PIPELINE_PRICE_PER_HOUR"
-_LIBRARIES = (
+CANCELLED = "the run was cancelled"
+_LIBRARIES = {
     "dagster",
     "lightgbm",
     "numpy",
@@ -40,43 +51,118 @@ _LIBRARIES = (
     "pyarrow",
     "scikit-learn",
     "skops",
-)
-CANCELLED = "the run was cancelled"
+}
 _LONGEST = 2_000  # characters of an error's text
+# SQLAlchemy leaves INSERT … ON CONFLICT to each dialect.
+_INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """The rows of one run of one experiment.
+
+    Attributes:
+        experiment: its name.
+        run_id: Dagster's id of the run.
+    """
+
+    experiment: str
+    run_id: str
+
+    @property
+    def scope(self) -> dict[str, str]:
+        """What every row of the run has in common."""
+        return {"experiment": self.experiment, "run_id": self.run_id}
+
+    def record(self, rows: Iterable[RecordRow], reset: Sequence[str] = ()) -> None:
+        """Write rows of this run, all or none; fields of `RunFacts` that are None change nothing.
+
+        Args:
+            rows: a VersionRow gets the id of this run.
+            reset: columns of the run that are made null again.
+
+        Raises:
+            DatabaseUnavailable: the database cannot be reached or written.
+        """
+        own = [replace(r, run_id=self.run_id) if isinstance(r, VersionRow) else r for r in rows]
+        facts = [_stated(row) for row in own if isinstance(row, RunFacts)]
+
+        def write(connection: sa.Connection) -> None:
+            self._update(connection, *([dict.fromkeys(reset, sa.null())] if reset else []), *facts)
+            _put(connection, [row for row in own if not isinstance(row, RunFacts)], self.scope)
+
+        transaction(write)
+
+    def facts(self) -> RunFacts | None:
+        """What is known of the run itself; None: it has no row."""
+        with reading() as connection:
+            found = connection.execute(sa.select(RUNS).filter_by(**self.scope)).mappings().first()
+        if found is None:
+            return None
+        return RunFacts(**{name: value for name, value in found.items() if name not in self.scope})
+
+    def record_if_running(self, facts: RunFacts) -> bool:
+        """Write facts of a run, unless it has ended meanwhile; return whether they were written."""
+        running = sa.update(RUNS).filter_by(**self.scope, status="running").values(_stated(facts))
+        return transaction(lambda connection: connection.execute(running).rowcount == 1)
+
+    def add_cost(self, wall_seconds: float, cpu_seconds: float, peak_memory_bytes: int) -> None:
+        """Add what a stage took to what the run has taken."""
+        wall = sa.func.coalesce(RUNS.c.wall_seconds, 0.0) + wall_seconds
+        peak = sa.func.coalesce(RUNS.c.peak_memory_bytes, 0)
+        values = {
+            "wall_seconds": wall,
+            "cpu_seconds": sa.func.coalesce(RUNS.c.cpu_seconds, 0.0) + cpu_seconds,
+            "peak_memory_bytes": sa.case((peak > peak_memory_bytes, peak), else_=peak_memory_bytes),
+            "cost": wall / 3600 * RUNS.c.price_per_hour,
+        }
+        transaction(lambda connection: self._update(connection, values))
+
+    def _update(self, connection: sa.Connection, *changes: Mapping[str, Any]) -> None:
+        """Change the run's row, which is made where there is none."""
+        insert = _INSERTS[connection.dialect.name](RUNS).values(**self.scope)
+        connection.execute(insert.on_conflict_do_nothing())
+        for values in filter(None, changes):
+            connection.execute(sa.update(RUNS).filter_by(**self.scope).values(values))
+
+
+def record_rows(rows: Sequence[RecordRow], experiment: str) -> None:
+    """Write rows that belong to an experiment, or to all, and to no run."""
+    transaction(lambda connection: _put(connection, rows, {"experiment": experiment}))
 
 
 @contextmanager
 def recorded(
-    run: RunMemory,
+    run: RunRecord,
     stage: str,
-    first: Callable[[], Sequence[Remembered]],
-    ended: Callable[[RunMemory], object],
+    first: Callable[[], Sequence[RecordRow]],
+    ended: Callable[[RunRecord], object],
 ) -> Iterator[None]:
     """Record a stage: that it began, what it took, and the error that ended it.
 
     Args:
-        run: of which it is a stage.
+        run: whose stage it is.
         stage: its name.
-        first: what is declared for the whole run; asked for at the run's first stage.
-        ended: hears when an error has ended the run.
+        first: returns what is declared for the whole run; called at the run's first stage.
+        ended: called when an error has ended the run.
 
     Raises:
         DatabaseUnavailable: before the stage begins.
     """
     begin(run, stage, first)
     wall, cpu = time.perf_counter(), time.process_time()
+    status: Status = "failed"
     try:
         yield
-    except ExperimentPipelineError as error:
-        _ended_by(run, "failed", error, f"{error.culprit}: {error.rule}", error.fix)
-        ended(run)
-        raise
-    except Exception as error:
-        _ended_by(run, "failed", error, str(error), "This is a bug: report it with its stack.")
-        ended(run)
-        raise
     except BaseException as error:
-        _ended_by(run, "killed", error, str(error) or CANCELLED, "Run it again: it goes on.")
+        message, fix = str(error), "This is a bug: report it with its stack."
+        if isinstance(error, ExperimentPipelineError):
+            message, fix = f"{error.culprit}: {error.rule}", error.fix
+        elif not isinstance(error, Exception):
+            status, message, fix = "killed", message or CANCELLED, "Run it again: it goes on."
+        facts = RunFacts(error_type=type(error).__name__, error=message[:_LONGEST], fix=fix)
+        with suppress(DatabaseUnavailable):  # it must not hide the error
+            end(run, status, facts)
         ended(run)
         raise
     finally:
@@ -84,43 +170,42 @@ def recorded(
             run.add_cost(time.perf_counter() - wall, time.process_time() - cpu, peak_memory_bytes())
 
 
-def in_batches(run: RunMemory) -> AbstractContextManager[Callable[[Iterable[Remembered]], None]]:
+def in_batches(run: RunRecord) -> AbstractContextManager[Callable[[Iterable[RecordRow]], None]]:
     """Take rows that come many times a second, and write them once a second and at the end.
 
-    A database that goes away meanwhile stops nothing: the rows wait.
+    While the database is away, the rows wait.
 
     Raises:
         DatabaseUnavailable: it is away at the end.
     """
 
-    def write(rows: Sequence[Remembered]) -> None:
-        run.remember([*rows, RunFacts(seen_at=datetime.now(UTC))])
+    def write(rows: Sequence[RecordRow]) -> None:
+        run.record([*rows, RunFacts(seen_at=datetime.now(UTC))])
 
     return batches.in_batches(write, away=DatabaseUnavailable)
 
 
-def begin(run: RunMemory, stage: str, first: Callable[[], Sequence[Remembered]]) -> None:
-    """Note that a stage begins; a run that had ended, as one part of a whole, goes on."""
-    now = datetime.now(UTC)
-    begun = run.facts()
+def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) -> None:
+    """Record that a stage begins; a run that had ended goes on."""
+    now, known = datetime.now(UTC), run.facts()
     facts = RunFacts(
         status="running",
         stage=stage,
         seen_at=now,
         process=Process.here().as_noted,
-        started_at=now if begun is None or begun.started_at is None else None,
+        started_at=now if known is None or known.started_at is None else None,
     )
     old = ("ended_at", "error_type", "error", "fix", "mlflow_run_id")
-    run.remember([*(first() if begun is None else ()), facts], forget=old)
+    run.record([*(first() if known is None else ()), facts], reset=old)
 
 
-def end(run: RunMemory, status: Status, facts: RunFacts | None = None) -> None:
-    """Note how a run ended."""
+def end(run: RunRecord, status: Status, facts: RunFacts | None = None) -> None:
+    """Record how a run ended."""
     now = datetime.now(UTC)
-    run.remember([replace(facts or RunFacts(), status=status, ended_at=now, seen_at=now)])
+    run.record([replace(facts or RunFacts(), status=status, ended_at=now, seen_at=now)])
 
 
-def end_open(run_id: str, status: Status) -> list[RunMemory]:
+def end_open(run_id: str, status: Status) -> list[RunRecord]:
     """End what a run has begun and not ended itself, for each of its experiments."""
     begun = of_run(run_id, status="running")
     for run in begun:
@@ -128,31 +213,35 @@ def end_open(run_id: str, status: Status) -> list[RunMemory]:
     return begun
 
 
-def of_run(run_id: str, **where: str) -> list[RunMemory]:
-    """What is remembered under a run's id: of each of its experiments."""
-    return _found(sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(run_id=run_id, **where))
+def of_run(run_id: str, **where: str) -> list[RunRecord]:
+    """The records under a run's id, one of each of its experiments."""
+    return _found(run_id=run_id, **where)
 
 
-def running() -> list[RunMemory]:
-    """Every run that has not ended, as far as its row tells."""
-    return _found(sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(status="running"))
+def running() -> list[RunRecord]:
+    """Every run whose row says that it is running."""
+    return _found(status="running")
 
 
-def _found(query: sa.Select[str, str]) -> list[RunMemory]:
-    engine = database()
-    with told(engine.url), engine.connect() as connection:
-        return [RunMemory(name, run_id) for name, run_id in connection.execute(query)]
+def _found(**where: str) -> list[RunRecord]:
+    with reading() as connection:
+        query = sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(**where)
+        return [RunRecord(experiment, run_id) for experiment, run_id in connection.execute(query)]
 
 
 def declared(
     spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
-) -> list[Remembered]:
-    """What a run says first: what was asked for, by whom, with which code and software."""
+) -> list[RecordRow]:
+    """The first rows of a run: what was asked for, by whom, with which code and software.
+
+    The texts are empty for an experiment that was made in Python.
+    """
     code = code_provenance(Path.cwd())
-    # An experiment that was made in Python has no defs.yaml.
     given = {name: text for name, text in (("yaml", yaml_text), ("schema", schema_text)) if text}
     digests = {name: sha256(text.encode()) for name, text in given.items()}
     price = os.environ.get(PRICE_VARIABLE)
+    algorithms = (ALGORITHMS.get(entry.algorithm) for entry in spec.search)
+    libraries = {*_LIBRARIES, *(name for one in algorithms if one for name in one.libraries)}
     facts = replace(
         trigger,
         task=spec.task,
@@ -165,20 +254,14 @@ def declared(
         code_dirty=code.dirty,
         package_version=metadata.version("experiment-pipeline"),
         python_version=platform.python_version(),
-        libraries={name: metadata.version(name) for name in _libraries(spec)},
+        libraries={name: metadata.version(name) for name in sorted(libraries)},
         price_per_hour=float(price) if price else spec.price_per_hour,
     )
     return [*(FileRow(digest=digests[name], content=text) for name, text in given.items()), facts]
 
 
-def _libraries(spec: ExperimentSpec) -> list[str]:
-    """Those that every run needs, and those of its algorithms."""
-    declared = (ALGORITHMS.get(entry.algorithm) for entry in spec.search)
-    return sorted({*_LIBRARIES, *(name for one in declared if one for name in one.libraries)})
-
-
-def mark_killed() -> list[RunMemory]:
-    """Mark every run of this host whose process is gone; who asks about runs calls it first."""
+def mark_killed() -> list[RunRecord]:
+    """Mark every run of this host whose process is gone, and return those."""
     gone = []
     for run in running():
         known = run.facts()
@@ -192,13 +275,58 @@ def mark_killed() -> list[RunMemory]:
             error=f"{process} is gone: it was killed, ran out of memory, or the machine restarted",
             fix="Run it again: what it had trained is reused.",
         )
-        if run.remember_if_still_running(facts):
+        if run.record_if_running(facts):
             gone.append(run)
     return gone
 
 
-def _ended_by(run: RunMemory, status: Status, error: BaseException, said: str, fix: str) -> None:
-    """Note the error that ended a run; that it cannot be noted must not hide it."""
-    facts = RunFacts(error_type=type(error).__name__, error=said[:_LONGEST], fix=fix)
-    with suppress(DatabaseUnavailable):
-        end(run, status, facts)
+def _stated(row: RecordRow) -> dict[str, Any]:
+    """Column → value, without what the row leaves open."""
+    return {name: value for name, value in _values(row).items() if value is not None}
+
+
+def _values(row: RecordRow) -> dict[str, Any]:
+    """Column → value; numbers that SQL lacks are null."""
+    return {field.name: _plain(getattr(row, field.name)) for field in fields(row)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        # No database keeps half a surrogate pair, PostgreSQL no character zero.
+        return value.encode(errors="backslashreplace").decode().replace("\0", "\N{SYMBOL FOR NULL}")
+    if isinstance(value, Mapping):
+        return {_plain(str(name)): _plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _put(connection: sa.Connection, rows: Iterable[RecordRow], scope: Mapping[str, str]) -> None:
+    """Insert rows, or put them in the place of those with the same keys.
+
+    Every writer takes tables and rows in the same order, so that no two block each other.
+    """
+
+    def table_of(row: RecordRow) -> str:
+        return row.TABLE
+
+    for name, group in groupby(sorted(rows, key=table_of), key=table_of):
+        of_table, table = list(group), TABLES[name]
+        kind = type(of_table[0])
+        keys = (*kind.SCOPE, *kind.KEYS)
+        # One statement may write a row once: of several with the same keys the last one counts,
+        # or, where rows are merged, the last value of each column.
+        once: dict[tuple[Any, ...], dict[str, Any]] = {}
+        for row in of_table:
+            values = {one: scope[one] for one in kind.SCOPE} | _values(row)
+            same = tuple(values[one] for one in keys)
+            new = {k: v for k, v in values.items() if v is not None or not kind.MERGED}
+            once[same] = {**dict.fromkeys(values), **once.get(same, {}), **new}
+        insert = _INSERTS[connection.dialect.name](table)
+        changes = {one.name: insert.excluded[one.name] for one in table.c if one.name not in keys}
+        if kind.MERGED:
+            changes = {k: sa.func.coalesce(new, table.c[k]) for k, new in changes.items()}
+        upsert = insert.on_conflict_do_update(index_elements=keys, set_=changes)
+        connection.execute(upsert, [once[same] for same in sorted(once)])

@@ -1,17 +1,17 @@
-"""The tables of the metadata database, made of the rows that are remembered.
+"""The tables and views of the metadata database, made of the row classes of `reporting/run_record.py`.
 
-In: the classes of `reporting/run_record.py`. Out: SQLAlchemy's tables with a comment per column.
+Each table and column has a comment that says what it means; the documentation is made of these.
 """
 
 import types
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import sqlalchemy as sa
 
-from experiment_pipeline.reporting.run_record import ROWS, Remembered
+from experiment_pipeline.reporting.run_record import ROWS, RecordRow
 
 
 class UtcDateTime(sa.types.TypeDecorator[datetime]):
@@ -25,14 +25,13 @@ class UtcDateTime(sa.types.TypeDecorator[datetime]):
         return None if value is None else value.astimezone(UTC)
 
     def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:  # noqa: ARG002
-        """From the database."""
-        if value is None or value.tzinfo is None:
-            return None if value is None else value.replace(tzinfo=UTC)
-        return value.astimezone(UTC)  # PostgreSQL answers in the zone of its session
+        """From the database; PostgreSQL answers in the zone of its session."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 _TYPES: Mapping[Any, Any] = {
-    str: sa.Text(),
     bool: sa.Boolean(),
     int: sa.BigInteger(),
     float: sa.Double(),
@@ -42,42 +41,110 @@ _SCOPE = {"experiment": "name of the experiment", "run_id": "Dagster's id of the
 METADATA = sa.MetaData()
 
 
-def _table(kind: type[Remembered]) -> sa.Table:
-    """The table of a class: whose rows they are first, then a column per field."""
+def _table(kind: type[RecordRow]) -> sa.Table:
+    """The table of a row class: its scope first, then a column per field."""
     columns = [
         sa.Column(name, sa.Text(), primary_key=True, comment=_SCOPE[name]) for name in kind.SCOPE
     ]
     hints = get_type_hints(kind, include_extras=True)
     columns += [_column(kind, field.name, hints[field.name]) for field in fields(kind)]
-    constraints = []
+    table = sa.Table(kind.TABLE, METADATA, *columns, comment=kind.__doc__)
     if kind.SCOPE == ("experiment", "run_id") and kind.TABLE != "runs":
-        whose = [f"runs.{name}" for name in kind.SCOPE]
-        constraints = [sa.ForeignKeyConstraint(kind.SCOPE, whose, ondelete="CASCADE")]
-    return sa.Table(kind.TABLE, METADATA, *columns, *constraints, comment=kind.__doc__)
+        parent = [f"runs.{name}" for name in kind.SCOPE]
+        table.append_constraint(sa.ForeignKeyConstraint(kind.SCOPE, parent, ondelete="CASCADE"))
+        # SQLite then keeps a run's rows side by side, in their own order, and the keys once.
+        table.dialect_options["sqlite"]["with_rowid"] = False
+    return table
 
 
-def _column(kind: type[Remembered], name: str, hint: Any) -> sa.Column[Any]:
+def _column(kind: type[RecordRow], name: str, hint: Any) -> sa.Column[Any]:
     declared, meaning = get_args(hint) if get_origin(hint) is Annotated else (hint, "")
-    optional = isinstance(declared, types.UnionType) or get_origin(declared) is Union
-    options = (
-        [one for one in get_args(declared) if one is not type(None)] if optional else [declared]
-    )
-    return sa.Column(
-        name,
-        _type(options[0]),
-        primary_key=name in kind.KEYS,
-        nullable=optional,
-        comment=meaning,
-    )
-
-
-def _type(declared: Any) -> Any:
-    if get_origin(declared) in {Mapping, tuple}:
-        return sa.JSON(none_as_null=True)
-    return _TYPES.get(declared, sa.Text())  # a Literal is one of its texts
+    nullable = isinstance(declared, types.UnionType) or get_origin(declared) is Union
+    python_type = get_args(declared)[0] if nullable else declared
+    sql_type = _TYPES.get(python_type, sa.Text())  # a Literal is text
+    if get_origin(python_type) in {Mapping, tuple}:
+        sql_type = sa.JSON(none_as_null=True)
+    key = name in kind.KEYS
+    return sa.Column(name, sql_type, primary_key=key, nullable=nullable, comment=meaning)
 
 
 TABLES: Mapping[str, sa.Table] = {kind.TABLE: _table(kind) for kind in ROWS}
-RUNS = TABLES["runs"]
+RUNS, CONFIGURATIONS, VERSIONS = (TABLES[name] for name in ("runs", "configurations", "versions"))
 sa.Index("runs_by_start", RUNS.c.experiment, RUNS.c.started_at)
 sa.Index("runs_by_status", RUNS.c.status)
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A view.
+
+    Attributes:
+        table: its name and columns, to be queried like any table.
+        select: the query that it stands for.
+    """
+
+    table: sa.Table
+    select: sa.Select[Any]
+
+
+def _view(name: str, meaning: str, select: sa.Select[Any], **meanings: str) -> View:
+    """A view of a query; `meanings` are those of columns that no table has."""
+    columns = [
+        sa.Column(c.name, c.type, comment=meanings.get(c.name) or getattr(c, "comment", None))
+        for c in select.selected_columns
+    ]
+    return View(sa.Table(name, sa.MetaData(), *columns, comment=meaning), select)
+
+
+def _runs_with(status: str) -> sa.Label[int]:
+    return sa.func.sum(sa.case((RUNS.c.status == status, 1), else_=0)).label(f"{status}_runs")
+
+
+_COUNTED = ("accepted", "rejected", "failed", "killed")
+_OF_ITS_RUN = sa.and_(
+    RUNS.c.experiment == VERSIONS.c.experiment, RUNS.c.run_id == VERSIONS.c.run_id
+)
+_ALL_VIEWS = (
+    _view(
+        "experiments",
+        "Every experiment: its runs counted, the first and the last one, and what all cost.",
+        sa.select(
+            RUNS.c.experiment,
+            sa.func.count().label("runs"),
+            *(_runs_with(status) for status in _COUNTED),
+            sa.func.min(RUNS.c.started_at).label("first_started_at"),
+            sa.func.max(RUNS.c.started_at).label("last_started_at"),
+            *(
+                sa.func.sum(RUNS.c[name]).label(name)
+                for name in ("wall_seconds", "cpu_seconds", "cost")
+            ),
+        ).group_by(RUNS.c.experiment),
+        runs="its runs, of any status",
+        **{f"{status}_runs": f"of these, with status {status}" for status in _COUNTED},
+        first_started_at="when the first run began, UTC",
+        last_started_at="when the last run began, UTC",
+        wall_seconds="of all its runs",
+        cpu_seconds="of all its runs",
+        cost="of all its runs that know a price, in its currency",
+    ),
+    _view(
+        "leaderboards",
+        "Every configuration of every run, with the run's metric and start.",
+        sa.select(
+            *CONFIGURATIONS.c,
+            *(RUNS.c[name] for name in ("metric", "greater_is_better", "started_at")),
+            RUNS.c.status.label("run_status"),
+        ).join_from(CONFIGURATIONS, RUNS),
+        run_status="status of the run",
+    ),
+    _view(
+        "champion_history",
+        "Every published version, with the run that made it and its score on validation.",
+        sa.select(
+            *VERSIONS.c,
+            *(RUNS.c[name] for name in ("metric", "validation_score", "validation_low")),
+            *(RUNS.c[name] for name in ("validation_high", "data_digest", "code_commit")),
+        ).outerjoin_from(VERSIONS, RUNS, _OF_ITS_RUN),
+    ),
+)
+VIEWS: Mapping[str, View] = {view.table.name: view for view in _ALL_VIEWS}

@@ -46,11 +46,17 @@ def test_a_card_says_what_a_reader_needs() -> None:
     ]
 
 
-def test_metrics_come_with_interval_and_baseline() -> None:
-    """No estimate stands alone."""
-    table = blocks("Metrics")[0]
-    assert isinstance(table, TableBlock)
+def test_the_card_holds_scores_looks_limits_and_origin_without_secrets() -> None:
+    """Each score with interval and baseline; warnings of earlier stages; uncommitted code; no password."""
+    table, limits = blocks("Metrics")[0], blocks("Limits")[0]
     assert table.rows[0] == ("validation", "roc_auc", "0.7100", "0.6500 to 0.7700", "0.5000")
+    assert isinstance(limits, Bullets)
+    assert limits.items[0] == "The train set holds no winter."
+    text = document.render(card())
+    assert "looked at 2 times (overlap 100 %)" in text
+    assert f"{'c' * 40}, with uncommitted changes" in text
+    assert "s3cr3t" not in text
+    assert "https://example.org/flights.csv" in text
 
 
 def test_the_threshold_is_told_with_the_class_it_decides() -> None:
@@ -58,30 +64,6 @@ def test_the_threshold_is_told_with_the_class_it_decides() -> None:
     text = document.render(card())
     assert "yes is predicted from a probability of 0.4 on" in text
     assert "probability of" not in document.render(card(threshold=None))
-
-
-def test_a_look_more_is_a_look_told() -> None:
-    """The number of looks at the validation rows stands beside the metrics."""
-    assert "looked at 2 times (overlap 100 %)" in document.render(card())
-
-
-def test_limits_of_the_stages_before_are_kept() -> None:
-    """What earlier stages warned of stands first among the limits."""
-    bullets = blocks("Limits")[0]
-    assert isinstance(bullets, Bullets)
-    assert bullets.items[0] == "The train set holds no winter."
-
-
-def test_uncommitted_code_is_called_so() -> None:
-    """The commit alone would claim too much."""
-    assert f"{'c' * 40}, with uncommitted changes" in document.render(card())
-
-
-def test_the_cards_url_holds_no_secret() -> None:
-    """User and password of the data's URL are left out."""
-    text = document.render(card())
-    assert "s3cr3t" not in text
-    assert "https://example.org/flights.csv" in text
 
 
 def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
@@ -95,14 +77,6 @@ def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
     assert "| x\\|y ## \\*z\\* |" in shown
     assert "\\_a\\_ b_c" in shown
     assert document.escape("# d\n- e") == "\\# d - e"
-
-
-def test_every_row_is_as_long_as_its_header() -> None:
-    """Tables of the card are rectangular."""
-    for section in card().sections:
-        for block in section.blocks:
-            if isinstance(block, TableBlock):
-                assert {len(row) for row in block.rows} <= {len(block.header)}
 
 
 def test_the_six_lines_load_the_model(tmp_path) -> None:

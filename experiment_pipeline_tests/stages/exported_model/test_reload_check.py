@@ -1,7 +1,6 @@
 """A model leaves this process only when a fresh one predicts the same, bit for bit."""
 
 import importlib
-import itertools
 import os
 import tempfile
 import time
@@ -36,9 +35,8 @@ def test_what_a_killed_check_left_is_removed(
 @pytest.mark.parametrize(
     ("algorithm", "task"),
     [
-        *itertools.product(["lightgbm", "random_forest"], ["binary", "multiclass", "regression"]),
-        *(("catboost", "binary"), ("catboost", "regression")),
-        *(("xgboost", "multiclass"), ("xgboost", "regression")),
+        *(("lightgbm", "binary"), ("lightgbm", "multiclass"), ("random_forest", "regression")),
+        *(("catboost", "binary"), ("xgboost", "regression")),
         # Means of members that have their classes in one order, in another, or have none.
         *(("lightgbm+linear", "binary"), ("lightgbm+linear", "regression")),
         ("linear+catboost+xgboost", "multiclass"),

@@ -245,7 +245,7 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     assert board.ensemble.in_words in outcome.facts["ensemble"]
     assert any(
         getattr(row, "key", "") == ENSEMBLE and row.hyperparameters["members"]
-        for row in outcome.remembered
+        for row in outcome.record
     )
 
 

@@ -6,11 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.storage.locations import Location, location
+from experiment_pipeline.storage.locations import location
 from experiment_pipeline.tracking.database.archive import archive, reindex
 from experiment_pipeline.tracking.database.connection import HEAD, VARIABLE
 from experiment_pipeline.tracking.database.documentation import documentation
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import write_history
 
@@ -22,51 +22,30 @@ def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/another.sqlite")
 
 
-def archived_with_damage(tmp_path: Path) -> tuple[Location, Path]:
-    """A root with the archive of four runs, and the file of the first, which is damaged."""
-    root = location(str(tmp_path / "artifacts"))
-    ids = write_history()
-    for run_id in ids:
-        archive(RunMemory("flight_delay", run_id), root)
-    damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
-    damaged.write_text("{}")
-    return root, damaged
-
-
 def test_a_lost_database_is_made_again_row_by_row(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every run that was archived is there again with all its rows, whatever was reindexed before."""
     root = location(str(tmp_path / "artifacts"))
     for run_id in write_history():
-        archive(RunMemory("flight_delay", run_id), root)
+        archive(RunRecord("flight_delay", run_id), root)
     before = everything() | {"versions": []}
     lose_the_database(tmp_path, monkeypatch)
     assert [reindex(root, print), reindex(root, print)] == [4, 4]
     assert everything() == before
 
 
-def test_a_damaged_file_is_told_and_takes_no_other_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One run is lost, its file is named, the others come back."""
-    root, damaged = archived_with_damage(tmp_path)
-    lose_the_database(tmp_path, monkeypatch)
-    told: list[str] = []
-    assert reindex(root, told.append) == 3
-    assert str(damaged) in told[0]
-
-
-def test_a_root_that_was_never_used_restores_nothing(tmp_path: Path) -> None:
-    """No folder is no error."""
-    assert reindex(location(str(tmp_path / "nothing")), print) == 0
-
-
 def test_the_command_says_what_came_back_and_what_was_passed_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runs are counted, a damaged file is named, the database is named without its password."""
-    root, damaged = archived_with_damage(tmp_path)
+    root = location(str(tmp_path / "artifacts"))
+    assert reindex(root, print) == 0
+    ids = write_history()
+    for run_id in ids:
+        archive(RunRecord("flight_delay", run_id), root)
+    damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
+    damaged.write_text("{}")
     lose_the_database(tmp_path, monkeypatch)
     done = CliRunner().invoke(main, ["reindex", "--root", str(root)])
     assert done.exit_code == 0, done.output

@@ -15,9 +15,8 @@ from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
-from experiment_pipeline.tracking.database.tables import METADATA
-from experiment_pipeline.tracking.database.views import VIEWS
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 
 
 def test_no_setting_means_a_file_beside_dagsters_own(
@@ -30,10 +29,7 @@ def test_no_setting_means_a_file_beside_dagsters_own(
     monkeypatch.delenv("DAGSTER_HOME")
     monkeypatch.chdir(tmp_path)
     assert database_url().database == str(tmp_path / ".dagster_home/experiment_pipeline.sqlite")
-
-
-def test_postgresql_gets_the_driver_that_dagster_brings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A plain PostgreSQL URL means psycopg2, whatever SQLAlchemy would take."""
+    # Plain PostgreSQL means the driver that Dagster brings, whatever SQLAlchemy would take.
     monkeypatch.setenv(VARIABLE, "postgresql://me:secret@host/name")
     assert database_url().drivername == "postgresql+psycopg2"
 
@@ -51,14 +47,10 @@ def test_migrations_lead_to_the_declared_tables() -> None:
     }
 
 
-def test_the_newest_migration_is_the_one_that_is_looked_for() -> None:
-    """A migration that nobody runs would leave every database behind."""
+def test_every_migration_is_applied_and_every_column_documented() -> None:
+    """HEAD is the newest migration; each column of each table and view has a comment."""
     folder = Path(connection.__file__).parent / "migrations"
     assert ScriptDirectory(str(folder)).get_current_head() == connection.HEAD
-
-
-def test_every_column_says_what_it_means() -> None:
-    """Each column of each table and view has a comment: it is the documentation."""
     all_of_them = [*METADATA.tables.values(), *(view.table for view in VIEWS.values())]
     silent = [str(c) for t in all_of_them for c in t.columns if not c.comment]
     assert silent == []
@@ -67,7 +59,7 @@ def test_every_column_says_what_it_means() -> None:
 @pytest.mark.parametrize(
     ("url", "rule"),
     [
-        ("nonsense", "is no database URL"),
+        ("nonsense", "is not a database URL"),
         ("postgresql://me:secret@127.0.0.1:9/none", "cannot be used"),
         ("postgresql://127.0.0.1:9/none?user=me&password=secret", "cannot be used"),
         ("postgresql+asyncpg://me:secret@host/name", "needs the package"),
@@ -87,26 +79,15 @@ def test_what_cannot_be_opened_is_told(
     assert VARIABLE in str(raised.value) or "pip install" in raised.value.fix
 
 
-def test_a_read_only_database_is_told_before_anything_is_written(tmp_path: Path) -> None:
-    """A run stops with a clear error, at its first word."""
-    script = (
-        "from experiment_pipeline.tracking.database.writing import RunMemory\n"
-        "from experiment_pipeline.reporting.run_record import RunFacts\n"
-        "RunMemory('e', 'r').remember([RunFacts(status='running')])\n"
-    )
-    url = f"sqlite:///file:{tmp_path}/read.sqlite?mode=ro&uri=true"
-    made = f"sqlite:///{tmp_path}/read.sqlite"
-    for this, code in ((made, 0), (url, 1)):
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            env=os.environ | {VARIABLE: this},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-    assert "DatabaseUnavailable" in done.stderr
-    assert "cannot be written" in done.stderr
+def test_a_read_only_database_is_refused_at_the_first_write(
+    metadata_database: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run stops with a clear error; what was asked before is answered."""
+    monkeypatch.setenv(VARIABLE, f"sqlite:///file:{metadata_database}?mode=ro&uri=true")
+    run = RunRecord("e", "r")
+    assert run.facts() is None
+    with pytest.raises(DatabaseUnavailable, match="attempt to write a readonly database"):
+        run.record([RunFacts(status="running")])
 
 
 def test_a_database_of_a_newer_package_is_left_alone() -> None:
@@ -123,9 +104,9 @@ def test_processes_that_open_a_new_database_together_all_can(tmp_path: Path) -> 
     """Of four processes at once one makes the tables; no row is lost."""
     script = (
         "import sys\n"
-        "from experiment_pipeline.tracking.database.writing import RunMemory\n"
+        "from experiment_pipeline.tracking.database.recording import RunRecord\n"
         "from experiment_pipeline.reporting.run_record import RunFacts\n"
-        "for n in range(20): RunMemory('e', sys.argv[1]+str(n)).remember([RunFacts(status='running')])\n"
+        "for n in range(20): RunRecord('e', sys.argv[1]+str(n)).record([RunFacts(status='running')])\n"
     )
     url = f"sqlite:///{tmp_path}/new.sqlite"
     started = [
@@ -135,12 +116,3 @@ def test_processes_that_open_a_new_database_together_all_can(tmp_path: Path) -> 
     assert [one.wait(120) for one in started] == [0, 0, 0, 0]
     with sa.create_engine(url).connect() as connected:
         assert connected.execute(sa.text("SELECT COUNT(*) FROM runs")).scalar() == 80
-
-
-def test_a_process_that_is_done_leaves_the_database_to_others() -> None:
-    """A run's rows can be read by plain SQLite, while the package has it open."""
-    RunMemory("e", "r").remember([RunFacts(status="running")])
-    import sqlite3
-
-    with sqlite3.connect(str(database_url().database)) as plain:
-        assert plain.execute("SELECT experiment, status FROM runs").fetchall() == [("e", "running")]

@@ -11,21 +11,20 @@ from multiprocessing.context import BaseContext
 import pytest
 import sqlalchemy as sa
 
-from experiment_pipeline.reporting.run_record import FileRow, Remembered, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts, VersionRow
 from experiment_pipeline.tracking.database.connection import database, opened
-from experiment_pipeline.tracking.database.recording import begin, end, mark_killed
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord, begin, end, mark_killed
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, run_rows
 
 pytestmark = pytest.mark.usefixtures("each_database")
-RUN = RunMemory("flight_delay", "r")
+RUN = RunRecord("flight_delay", "r")
 # What depends on the clock and the process.
 _PASSING = {"started_at", "ended_at", "seen_at", "process", "cost", "cpu_seconds", "wall_seconds"}
 _PASSING |= {"peak_memory_bytes"}
 
 
-def stages() -> list[tuple[str, list[Remembered]]]:
+def stages() -> list[tuple[str, list[RecordRow]]]:
     """What the stages of a run find out, in the order of the flow."""
     rows = run_rows(3)
     first = [row for row in rows if isinstance(row, FileRow | RunFacts)]
@@ -46,11 +45,11 @@ def stages() -> list[tuple[str, list[Remembered]]]:
     ]
 
 
-def write(run: RunMemory) -> None:
+def write(run: RunRecord) -> None:
     """A run from its first stage to its end, as the stages write it."""
     for stage, rows in stages():
         begin(run, stage, list)
-        run.remember(rows)
+        run.record(rows)
         run.add_cost(1.0, 1.0, 1)
     end(run, "accepted")
 
@@ -80,7 +79,7 @@ def write_until(statement: int) -> None:
 def write_runs(name: str) -> None:
     """In a process of its own: write ten runs, which share their YAML files and a version."""
     for number in range(10):
-        write(RunMemory("flight_delay", f"{name}{number}"))
+        write(RunRecord("flight_delay", f"{name}{number}"))
 
 
 @pytest.fixture(scope="module")
@@ -152,15 +151,3 @@ def test_runs_of_the_same_experiment_may_be_written_at_once(processes: BaseConte
     assert {row["status"] for row in found["runs"]} == {"accepted"}
     assert len(found["configurations"]) == 31 * configurations
     assert (len(found["files"]), len(found["versions"])) == (2, 1)
-
-
-def test_the_same_run_may_be_written_by_two_at_once(processes: BaseContext) -> None:
-    """A retry that begins while the first attempt still writes leaves one run, and it is whole."""
-    write(RUN)
-    whole = lasting()
-    _forget_everything()
-    started = [start(processes, write, RUN) for _ in range(3)]
-    for process in started:
-        process.join(120)
-    assert [process.exitcode for process in started] == [0, 0, 0]
-    assert lasting() == whole

@@ -1,6 +1,5 @@
 """The metadata database on a real PostgreSQL: Dagster beside it, a server that goes and comes."""
 
-import os
 import subprocess
 import sys
 import threading
@@ -21,20 +20,18 @@ from experiment_pipeline.tracking.database.connection import (
     database,
     opened,
 )
-from experiment_pipeline.tracking.database.tables import METADATA
-from experiment_pipeline.tracking.database.views import VIEWS
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.runs import run
-from experiment_pipeline_tests.tracking.history import write_history
 
 pytestmark = pytest.mark.slow
 
 
 def status(run_id: str) -> str | None:
     """The status of a run."""
-    found = RunMemory("e", run_id).facts()
+    found = RunRecord("e", run_id).facts()
     return None if found is None else found.status
 
 
@@ -56,7 +53,7 @@ def test_tables_of_dagster_in_the_same_database_are_left_alone(
         "CREATE TABLE alembic_version (version_num text)",
         "INSERT INTO alembic_version VALUES ('7e2f3204cf8e')",
     )
-    RunMemory("e", "r").remember([RunFacts(status="running")])
+    RunRecord("e", "r").record([RunFacts(status="running")])
     with database().connect() as connected:
         found = sa.inspect(connected)
         assert set(found.get_table_names(SCHEMA)) == {*METADATA.tables, "alembic_version"}
@@ -78,76 +75,32 @@ def test_the_database_itself_says_what_its_columns_mean() -> None:
                 assert found.get_table_comment(table.name, SCHEMA)["text"] == table.comment
 
 
-def reader(postgres: PostgresServer, name: str) -> str:
-    """Make a user who may read, as docs/database.md says; the URL."""
-    user = f"reader_{name}"
-    postgres.execute(
-        name,
-        f"CREATE ROLE {user} LOGIN PASSWORD 'reads'",
-        f"GRANT USAGE ON SCHEMA {SCHEMA} TO {user}",
-        f"GRANT SELECT ON ALL TABLES IN SCHEMA {SCHEMA} TO {user}",
-        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {SCHEMA} GRANT SELECT ON TABLES TO {user}",
-    )
-    return postgres.url(name, user, "reads")
-
-
-def test_who_may_only_read_asks_everything_and_runs_nothing(
+def test_a_user_without_rights_gets_the_servers_words(
     postgres: PostgresServer, postgres_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Questions are answered; a run stops at its first word, and is told who may not do what."""
-    write_history()
-    monkeypatch.setenv(VARIABLE, reader(postgres, postgres_database))
-    assert questions.experiments()["runs"].tolist() == [4]
-    assert len(questions.leaderboard("flight_delay")) == 2
-    assert len(questions.versions("flight_delay")) == 3
-    with pytest.raises(DatabaseUnavailable) as raised:
-        RunMemory("e", "r").remember([RunFacts(status="running")])
-    assert f"refuses this to user reader_{postgres_database}" in raised.value.rule
-    assert "permission denied for table runs" in raised.value.rule
-    assert "reads" not in str(raised.value).replace(VARIABLE, "")
-
-
-def test_who_may_only_read_keeps_that_right_after_a_migration(
-    postgres: PostgresServer, postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Views are made anew by a migration: the right to read them is given with them."""
-    write_history()
-    owner = os.environ[VARIABLE]
-    url = reader(postgres, postgres_database)
-    with database().begin() as connected:
-        connection.migrate(database(), connected, "0001")
-    monkeypatch.setenv(VARIABLE, url)
-    assert owner != url
-    assert questions.experiments()["runs"].tolist() == [4]
-
-
-def test_a_stranger_is_told(postgres: PostgresServer, postgres_database: str) -> None:
-    """A user without any right on an empty database hears which one is missing."""
+    """The error says which right, or password, is wrong, and shows no password."""
     user = f"stranger_{postgres_database}"
     postgres.execute(postgres_database, f"CREATE ROLE {user} LOGIN PASSWORD 'reads'")
-    with pytest.raises(DatabaseUnavailable, match="permission denied for database"):
-        opened(connection._url(postgres.url(postgres_database, user, "reads")))
-    with pytest.raises(DatabaseUnavailable, match="password authentication failed"):
-        opened(connection._url(postgres.url(postgres_database, user, "wrong")))
-
-
-def test_a_server_that_restarts_between_two_writes_is_found_again(
-    server_of_its_own: PostgresServer,
-) -> None:
-    """A connection that the pool still holds is not trusted."""
-    RunMemory("e", "before").remember([RunFacts(status="running")])
-    server_of_its_own.kill()
-    server_of_its_own.start()
-    RunMemory("e", "after").remember([RunFacts(status="running")])
-    assert (status("before"), status("after")) == ("running", "running")
+    for password, rule in (
+        ("reads", "permission denied for database"),
+        ("wrong", "password authentication failed"),
+    ):
+        monkeypatch.setenv(VARIABLE, postgres.url(postgres_database, user, password))
+        with pytest.raises(DatabaseUnavailable, match=rule) as raised:
+            database()
+        assert password not in str(raised.value)
 
 
 def test_a_write_waits_for_a_server_that_restarts(server_of_its_own: PostgresServer) -> None:
-    """What a stage found out after an hour is not lost to a restart of the server."""
-    RunMemory("e", "before").remember([RunFacts(status="running")])
+    """What a stage found out after an hour is not lost to a restart, before a write or during it."""
+    RunRecord("e", "before").record([RunFacts(status="running")])
+    server_of_its_own.kill()
+    server_of_its_own.start()
+    RunRecord("e", "after").record([RunFacts(status="running")])
+    assert (status("before"), status("after")) == ("running", "running")
     server_of_its_own.kill()
     threading.Timer(1.0, server_of_its_own.start).start()
-    RunMemory("e", "during").remember([RunFacts(status="running")])
+    RunRecord("e", "during").record([RunFacts(status="running")])
     assert status("during") == "running"
 
 
@@ -158,15 +111,15 @@ def test_a_server_that_stays_away_is_told_and_waited_for_once(
     monkeypatch.setattr(connection, "_PAUSES", (0.01, 0.01))
     waited: list[float] = []
     monkeypatch.setattr(connection.time, "sleep", waited.append)
-    RunMemory("e", "r").remember([RunFacts(status="running")])
+    RunRecord("e", "r").record([RunFacts(status="running")])
     server_of_its_own.kill()
     for _ in range(3):
         with pytest.raises(DatabaseUnavailable, match="Connection refused"):
-            RunMemory("e", "r").add_cost(1.0, 1.0, 1)
+            RunRecord("e", "r").add_cost(1.0, 1.0, 1)
     assert waited == [0.01, 0.01]
     opened.cache_clear()
-    with pytest.raises(DatabaseUnavailable, match="Start it, or correct the URL"):
-        RunMemory("e", "r").remember([RunFacts(status="running")])
+    with pytest.raises(DatabaseUnavailable, match="Check that it runs"):
+        RunRecord("e", "r").record([RunFacts(status="running")])
 
 
 @pytest.mark.usefixtures("postgres_database")
@@ -174,9 +127,9 @@ def test_processes_that_open_a_new_database_together_all_can() -> None:
     """Of three processes at once one makes the schema and its tables; no row is lost."""
     script = (
         "import sys\n"
-        "from experiment_pipeline.tracking.database.writing import RunMemory\n"
+        "from experiment_pipeline.tracking.database.recording import RunRecord\n"
         "from experiment_pipeline.reporting.run_record import RunFacts\n"
-        "for n in range(20): RunMemory('e', sys.argv[1]+str(n)).remember([RunFacts(status='running')])\n"
+        "for n in range(20): RunRecord('e', sys.argv[1]+str(n)).record([RunFacts(status='running')])\n"
     )
     started = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "abc"]
     assert [one.wait(120) for one in started] == [0, 0, 0]

@@ -14,10 +14,9 @@ import pytest
 from experiment_pipeline.errors import DatabaseUnavailable, DataError
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database.connection import VARIABLE
-from experiment_pipeline.tracking.database.recording import end, mark_killed, recorded
-from experiment_pipeline.tracking.database.writing import RunMemory
+from experiment_pipeline.tracking.database.recording import RunRecord, end, mark_killed, recorded
 
-RUN = RunMemory("e", "r")
+RUN = RunRecord("e", "r")
 
 
 def facts() -> RunFacts:
@@ -116,8 +115,8 @@ def running_elsewhere(run_id: str) -> Iterator[subprocess.Popen[str]]:
     script = (
         "import sys, time\n"
         "from experiment_pipeline.tracking.database.recording import recorded\n"
-        "from experiment_pipeline.tracking.database.writing import RunMemory\n"
-        "with recorded(RunMemory('e', sys.argv[1]), 'trained_model', list, print):\n"
+        "from experiment_pipeline.tracking.database.recording import RunRecord\n"
+        "with recorded(RunRecord('e', sys.argv[1]), 'trained_model', list, print):\n"
         "    print('there', flush=True)\n"
         "    time.sleep(600)\n"
     )
@@ -138,9 +137,9 @@ def test_a_killed_run_is_marked_and_a_living_one_is_not() -> None:
         assert mark_killed() == []
         dead.send_signal(signal.SIGKILL)
         dead.wait()
-        assert mark_killed() == [RunMemory("e", "dead")]
+        assert mark_killed() == [RunRecord("e", "dead")]
         assert mark_killed() == []
-        marked, living = RunMemory("e", "dead").facts(), RunMemory("e", "alive").facts()
+        marked, living = RunRecord("e", "dead").facts(), RunRecord("e", "alive").facts()
     assert marked is not None
     assert living is not None
     assert (marked.status, living.status) == ("killed", "running")
@@ -151,5 +150,5 @@ def test_a_killed_run_is_marked_and_a_living_one_is_not() -> None:
 def test_a_run_of_another_host_is_left_to_that_host() -> None:
     """From here nobody can see whether its process lives."""
     other = {"host": "elsewhere", "pid": 1, "started": ""}
-    RUN.remember([RunFacts(status="running", process=other)])
+    RUN.record([RunFacts(status="running", process=other)])
     assert mark_killed() == []

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     FileRow,
-    Remembered,
+    RecordRow,
     RunFacts,
     SetRow,
 )
 from experiment_pipeline.tracking.database.connection import database
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import RUNS, TABLES
-from experiment_pipeline.tracking.database.writing import RunMemory
 from experiment_pipeline_tests.tracking.history import run_rows
 
 pytestmark = pytest.mark.usefixtures("each_database")
@@ -34,32 +34,32 @@ def everything() -> dict[str, list[dict[str, object]]]:
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(run_rows(3)), repeated=st.integers(1, 3))
 def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order_they_are_written(
-    order: list[Remembered], repeated: int
+    order: list[RecordRow], repeated: int
 ) -> None:
     """A kill, a retry and a second look leave what one writing leaves."""
-    RunMemory("flight_delay", "r").remember(run_rows(3))
+    RunRecord("flight_delay", "r").record(run_rows(3))
     once = everything()
     for _ in range(repeated):
         for row in order:
-            RunMemory("flight_delay", "r").remember([row])
+            RunRecord("flight_delay", "r").record([row])
     assert everything() == once
 
 
 def test_what_says_nothing_leaves_what_was_said() -> None:
     """A later stage adds to a run's facts, and takes none away."""
-    memory = RunMemory("e", "r")
-    memory.remember([RunFacts(status="running", metric="rmse")])
-    memory.remember([RunFacts(status="accepted")])
+    memory = RunRecord("e", "r")
+    memory.record([RunFacts(status="running", metric="rmse")])
+    memory.record([RunFacts(status="accepted")])
     (row,) = all_rows("runs")
     assert (row["status"], row["metric"]) == ("accepted", "rmse")
 
 
 def test_a_failed_writing_leaves_nothing_behind() -> None:
     """All rows or none: a row that the database refuses takes the others with it."""
-    memory = RunMemory("e", "r")
+    memory = RunRecord("e", "r")
     bad = SetRow(set_name="train", rows=None, columns=1, digest="x")  # type: ignore[arg-type]
     try:
-        memory.remember([RunFacts(status="running"), bad])
+        memory.record([RunFacts(status="running"), bad])
     except sa.exc.IntegrityError:
         assert all_rows("runs") == []
     else:
@@ -75,33 +75,29 @@ def test_numbers_that_sql_lacks_are_null() -> None:
         status="trained",
         test_score=float("nan"),
     )
-    RunMemory("e", "r").remember([row])
+    RunRecord("e", "r").record([row])
     (stored,) = all_rows("configurations")
     assert stored["test_score"] is None
     assert stored["hyperparameters"] == {"C": None, "deep": [None, 1.0]}
 
 
 def test_stages_add_up_and_the_highest_peak_stays() -> None:
-    """The cost of a run is that of all its stages, at the machine's price."""
-    memory = RunMemory("e", "r")
-    memory.remember([RunFacts(status="running", price_per_hour=3.6)])
+    """The cost of a run is that of all its stages, at the machine's price, where it is known."""
+    RunRecord("e", "free").add_cost(wall_seconds=10.0, cpu_seconds=1.0, peak_memory_bytes=1)
+    assert all_rows("runs")[0]["cost"] is None
+    memory = RunRecord("e", "r")
+    memory.record([RunFacts(status="running", price_per_hour=3.6)])
     memory.add_cost(wall_seconds=10.0, cpu_seconds=15.0, peak_memory_bytes=200)
     memory.add_cost(wall_seconds=20.0, cpu_seconds=5.0, peak_memory_bytes=100)
-    (row,) = all_rows("runs")
+    (row,) = [one for one in all_rows("runs") if one["run_id"] == "r"]
     assert (row["wall_seconds"], row["cpu_seconds"], row["peak_memory_bytes"]) == (30.0, 20.0, 200)
     assert row["cost"] == 30.0 / 3600 * 3.6
-
-
-def test_a_run_without_a_price_has_no_cost() -> None:
-    """Nothing is made up where the price is not known."""
-    RunMemory("e", "r").add_cost(wall_seconds=10.0, cpu_seconds=1.0, peak_memory_bytes=1)
-    assert all_rows("runs")[0]["cost"] is None
 
 
 def test_texts_from_tables_are_data_not_sql() -> None:
     """A name that looks like SQL is kept as it is."""
     name = "x'); DROP TABLE runs; --"
-    RunMemory(name, name).remember([FileRow(digest=name, content=name)])
+    RunRecord(name, name).record([FileRow(digest=name, content=name)])
     assert all_rows("files") == [{"digest": name, "content": name}]
     with database().connect() as connected:
         assert connected.execute(sa.select(RUNS.c.experiment)).scalar() == name
@@ -115,7 +111,7 @@ def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
     second = ConfigurationRow(
         key="k", algorithm="a", hyperparameters={}, status="trained", test_score=0.5
     )
-    RunMemory("e", "r").remember([first, second])
+    RunRecord("e", "r").record([first, second])
     (row,) = all_rows("configurations")
     assert (row["status"], row["rung"], row["test_score"]) == ("trained", 0.25, 0.5)
 
@@ -124,7 +120,7 @@ def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
 def test_any_text_can_be_kept(odd: str) -> None:
     """Names and errors come from data: no character in them stops a run, usual ones stay."""
     row = ConfigurationRow(key=odd, algorithm="a", hyperparameters={odd: odd}, status="failed")
-    RunMemory("e", "r").remember([row, RunFacts(error=odd)])
+    RunRecord("e", "r").record([row, RunFacts(error=odd)])
     (stored,) = all_rows("configurations")
     kept = {"a\0b": "a␀b", "half \ud800": "half \\ud800"}.get(odd, odd)
     assert (stored["key"], stored["hyperparameters"]) == (kept, {kept: kept})

@@ -1,14 +1,13 @@
-"""What alembic calls to run the migrations on the connection that `connection.migrate` gives it.
+"""What alembic executes to run the migrations on the connection that `connection.migrate` gives it.
 
-Views stand on the columns of the tables: they go before a migration and come back after it. What
-each column means is written beside it where the database can keep that.
+Views are dropped before a migration and made again after it. Comments are written where the
+database keeps them.
 """
 
 import sqlalchemy as sa
 from alembic import context
 
-from experiment_pipeline.tracking.database.tables import METADATA
-from experiment_pipeline.tracking.database.views import VIEWS
+from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 
 connection: sa.Connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=METADATA, render_as_batch=True)
@@ -17,16 +16,15 @@ with context.begin_transaction():
         connection.execute(sa.text(f"DROP VIEW IF EXISTS {name}"))
     context.run_migrations()
     for name, view in VIEWS.items():
-        connection.execute(sa.text(f"CREATE VIEW {name} AS {view.select}"))
+        query = view.select.compile(connection, compile_kwargs={"literal_binds": True})
+        connection.execute(sa.text(f"CREATE VIEW {name} AS {query}"))
     if connection.dialect.supports_comments:
         for table in METADATA.tables.values():
             connection.execute(sa.schema.SetTableComment(table))
         for view in VIEWS.values():
-            told = sa.text(f"COMMENT ON VIEW {view.table.name} IS :words")
-            words = str(view.table.comment)
-            connection.execute(
-                told.bindparams(sa.bindparam("words", words, sa.Text(), literal_execute=True))
-            )
+            words = sa.bindparam("words", view.table.comment, sa.Text(), literal_execute=True)
+            comment = sa.text(f"COMMENT ON VIEW {view.table.name} IS :words")
+            connection.execute(comment.bindparams(words))
         for one in (*METADATA.tables.values(), *(view.table for view in VIEWS.values())):
             for column in one.columns:
                 connection.execute(sa.schema.SetColumnComment(column))
