@@ -1,17 +1,25 @@
 """Whole experiments in this process: definitions from a specification, one run, its events."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 
+from experiment_pipeline.orchestration.assets import exported_model
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.table.features import NamedColumns
+
+LEFT_OUT = (
+    (analysis_page, "_table_report", lambda _: "<p>no profile</p>"),
+    (exported_model, "check_in_fresh_process", lambda _: None),
+)
 
 
 @dataclass(frozen=True)
@@ -72,12 +80,23 @@ def definitions(spec: ExperimentSpec, schema: str) -> dg.Definitions:
 
 
 def run(
-    spec: ExperimentSpec, schema: str, instance: dg.DagsterInstance | None = None, **tags: str
+    spec: ExperimentSpec,
+    schema: str,
+    instance: dg.DagsterInstance | None = None,
+    *,
+    whole: bool = False,
+    **tags: str,
 ) -> Run:
-    """Run the experiment's job; the storage is where the environment says, the events in memory."""
+    """Run the experiment's job; the storage is where the environment says, the events in memory.
+
+    Unless the run is `whole`, it leaves out what takes more than half of its CPU time and has tests of
+    its own: the profile of every column, and loading the exported model in a fresh process.
+    """
     job = definitions(spec, schema).resolve_job_def(spec.name)
     tags = tags or range_tags(configurations(spec))
-    with _instance(instance) as used:
+    with _instance(instance) as used, ExitStack() as stack:
+        for owner, name, cheap in () if whole else LEFT_OUT:
+            stack.enter_context(patch.object(owner, name, cheap))
         return Run(job.execute_in_process(instance=used, tags=tags, raise_on_error=False))
 
 
