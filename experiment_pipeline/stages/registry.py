@@ -102,7 +102,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        5,
+        6,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={

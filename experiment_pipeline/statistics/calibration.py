@@ -1,14 +1,12 @@
-"""Whether probabilities can be taken for what they say, and models that move them on purpose.
+"""How far probabilities are calibrated, and the settings that shift them.
 
-CalibrationCurve is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of
-what came true are modelled by the predicted log odds. A slope below 1 is a model too sure of
-itself, above 1 too careful; the intercept, with the slope held at 1, is by how much the log odds
-are too low on average. Intervals draw the resampling clusters anew.
+Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of the
+outcome are modelled by the predicted log odds. A slope below 1 means overconfident, above 1
+underconfident; the intercept, with the slope held at 1, is by how much the log odds are too low on
+average. Intervals draw the resampling clusters anew.
 
-A model that is fitted with other class weights than the rows have says how likely a class would
-be among rows of that other mix. It ranks as well as before; its probabilities, and log loss and
-Brier score with them, are wrong by the shift (Elkan 2001; Dal Pozzolo et al. 2015). In:
-hyperparameters and predictions. Out: names, numbers and sentences; mending it is not done here.
+A model fitted with other class weights than the rows have predicts probabilities for rows of that other
+mix. Its ranking is as good, its probabilities are shifted (Elkan 2001; Dal Pozzolo et al. 2015).
 """
 
 import math
@@ -30,13 +28,13 @@ from experiment_pipeline.statistics.weights import (
     weighted_mean,
 )
 
-# Further classes are rare, and a page of curves tells nobody anything.
+# Further classes are rare; more curves make a page unreadable.
 MOST_CLASSES = 6
 _MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
 # Probabilities of 0 and 1 have no log odds.
 _EDGE = 1e-6
 _STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
-# The values that leave the classes as they are: of scikit-learn, LightGBM, XGBoost, CatBoost.
+# Values that do not reweight classes, of scikit-learn, LightGBM, XGBoost and CatBoost.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("is_unbalance", "unbalance", "unbalanced_sets"), (None, False)),
     **dict.fromkeys(("class_weight", "class_weights", "auto_class_weights"), (None,)),
@@ -47,9 +45,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
     """Return the setting that reweights classes, such as `class_weight=balanced`; else None.
 
-    Args:
-        hyperparameters: of a configuration; those of a step in a pipeline count as well, by
-            their last name (`model__class_weight`).
+    Settings of a step in a pipeline are recognised by their last name (`model__class_weight`).
     """
     for name, value in hyperparameters.items():
         neutral = _NEUTRAL.get(name.rpartition("__")[2])
@@ -60,31 +56,18 @@ def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
 
 @dataclass(frozen=True)
 class Miscalibration:
-    """What a reweighted model says on average, against what is.
+    """The largest shift between predicted and observed class shares of a reweighted model."""
 
-    Attributes:
-        setting: what reweights it.
-        of: the class that is off the furthest, in words.
-        predicted: its mean predicted probability on the validation set.
-        observed: its share there.
-    """
-
-    setting: str
-    of: str
-    predicted: float
-    observed: float
+    setting: str  # what reweights it
+    of: str  # the class with the largest shift
+    predicted: float  # its mean predicted probability on the validation set
+    observed: float  # its share there
 
 
 def miscalibration(
     setting: str | None, predicted: SetPrediction, classes: Sequence[object] | None
 ) -> Miscalibration | None:
-    """Measure a reweighted model; None for one that is not, and for regression.
-
-    Args:
-        setting: by `reweighting`.
-        predicted: of classes.
-        classes: of the target.
-    """
+    """Measure a model reweighted by a setting; None without a setting, and for regression."""
     if setting is None or classes is None:
         return None
     weights = relative_weights(predicted.weights)
@@ -92,10 +75,10 @@ def miscalibration(
     shares = np.bincount(codes, weights, minlength=len(classes)) / len(codes)
     several = predicted.prediction.ndim == 2
     columns = predicted.prediction.T if several else predicted.prediction[None]
-    said = np.array([float(weighted_mean(column, weights)) for column in columns])
-    # Of two classes the positive one tells both.
-    worst = int(np.abs(said - shares).argmax()) if several else 1
-    probability = said[worst if several else 0]
+    means = np.array([float(weighted_mean(column, weights)) for column in columns])
+    # For two classes report the positive one.
+    worst = int(np.abs(means - shares).argmax()) if several else 1
+    probability = means[worst if several else 0]
     return Miscalibration(setting, str(classes[worst]), float(probability), float(shares[worst]))
 
 
@@ -107,43 +90,29 @@ def named(metric: str, *, reweighted: bool) -> str:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Rows of about the same predicted probability.
+    """Rows of about the same predicted probability."""
 
-    Attributes:
-        rows: how many.
-        predicted: their mean predicted probability.
-        observed: the share that is of the class, with Wilson's pointwise 95 % interval (1927).
-    """
-
-    rows: int
-    predicted: float
-    observed: Interval
+    rows: int  # how many
+    predicted: float  # their mean predicted probability
+    observed: Interval  # the share of the class, with Wilson's pointwise 95 % interval (1927)
 
 
 @dataclass(frozen=True)
 class CalibrationCurve:
-    """How far the probabilities of one class are what they say.
+    """The calibration of one class."""
 
-    Attributes:
-        of: the class.
-        intercept: of the recalibration with slope 1, in log odds; 0: right on average.
-        slope: of the recalibration; 1: neither too sure nor too careful.
-        expected_error: the expected calibration error (Naeini et al. 2015), the mean distance of
-            predicted and observed over bins of equal size.
-        by_chance: what that error would be of a model that is perfectly calibrated.
-        bins: from the lowest probabilities to the highest.
-    """
-
-    of: str
-    intercept: Interval
-    slope: Interval
+    of: str  # the class
+    intercept: Interval  # of the recalibration with slope 1, in log odds; 0: right on average
+    slope: Interval  # of the recalibration; 1: neither overconfident nor underconfident
+    # the expected calibration error (Naeini et al. 2015), the mean distance of predicted and
+    # observed over bins of equal size
     expected_error: float
-    by_chance: float
-    bins: tuple[ReliabilityBin, ...]
+    by_chance: float  # the expected error of a perfectly calibrated model on as many rows
+    bins: tuple[ReliabilityBin, ...]  # from the lowest probabilities to the highest
 
     @property
     def in_doubt(self) -> bool:
-        """Whether the intervals of intercept or slope leave out what they should be."""
+        """Whether the interval of the intercept excludes 0, or that of the slope 1."""
         return any(
             math.isfinite(one.estimate) and not one.low <= ideal <= one.high
             for one, ideal in ((self.intercept, 0.0), (self.slope, 1.0))
@@ -153,14 +122,9 @@ class CalibrationCurve:
 def calibrations(
     predicted: SetPrediction, classes: Sequence[object]
 ) -> tuple[CalibrationCurve, ...]:
-    """Return the calibration of the positive class, or of each of the most frequent ones.
+    """Return the calibration of the positive class, or of each of the most frequent classes.
 
-    Args:
-        predicted: binary or multiclass.
-        classes: of the target, as many as there are codes.
-
-    Returns:
-        Nothing for a class that all rows or none belong to.
+    Classes that all rows or none belong to are left out.
     """
     predicted = replace(predicted, weights=relative_weights(predicted.weights))
     return tuple(
@@ -173,10 +137,7 @@ def calibrations(
 def class_by_class(
     predicted: SetPrediction, classes: Sequence[object]
 ) -> list[tuple[object, np.ndarray, np.ndarray]]:
-    """Return (class, is it this one, its probability): the positive, or each frequent class.
-
-    Arguments as of `calibrations`; none that all rows or none belong to.
-    """
+    """Return (class, is it this one, its probability) of the classes of `calibrations`."""
     if predicted.prediction.ndim == 1:
         found = [(classes[1], predicted.y == 1, predicted.prediction)]
     else:
@@ -190,22 +151,22 @@ def class_by_class(
 
 def _calibration(of: str, rows: SetPrediction) -> CalibrationCurve:
     """Judge one class: y is 0 or 1, the prediction its probability."""
-    # One part at a time: with all of them the rows would be held twice.
+    # One bin at a time: all of them together would hold the rows twice.
     binned = [_bin(rows.rows(part)) for part in _parts(rows.prediction)]
     bins, *numbers = zip(*binned, strict=True)
-    counted, told = map(np.array, numbers)
+    counted, effective = map(np.array, numbers)
     shares = counted / counted.sum()
-    said = np.array([one.predicted for one in bins])
-    found = np.array([one.observed.estimate for one in bins])
-    # The mean distance of a normal error is its deviation times the root of 2/π.
-    noise = np.sqrt(2 / np.pi * said * (1 - said) / told)
+    predicted = np.array([one.predicted for one in bins])
+    observed = np.array([one.observed.estimate for one in bins])
+    # The mean size of a normal error is its standard deviation times √(2/π).
+    noise = np.sqrt(2 / np.pi * predicted * (1 - predicted) / effective)
     intercept, slope = recalibration(rows)
     drawn = one_sample(rows.clusters, rows.weights)
     return CalibrationCurve(
         of,
         around(spread_of(intercept, drawn)),
         around(spread_of(slope, drawn)),
-        float(shares @ np.abs(said - found)),
+        float(shares @ np.abs(predicted - observed)),
         float(shares @ noise),
         bins,
     )
@@ -220,7 +181,7 @@ def _parts(probability: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _bin(rows: SetPrediction) -> tuple[ReliabilityBin, float, float]:
-    """What rows show, how much they count together, and of how many equal ones they tell."""
+    """Return a bin of rows, their weight, and their effective number."""
     observed = mean_with_interval(rows.y, rows.clusters, rows.weights, share=True)
     predicted = float(weighted_mean(rows.prediction, rows.weights))
     shown = ReliabilityBin(len(rows.y), predicted, observed)
@@ -236,8 +197,8 @@ def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
         rows: y is 0 or 1, the prediction (n,) the probability of 1.
 
     Returns:
-        nan where there is none: one class only, all probabilities equal, classes that the
-        probabilities tell apart without a mistake.
+        nan where they do not exist: one class only, all probabilities equal, classes that the
+        probabilities separate perfectly.
     """
     from scipy.special import logit
 

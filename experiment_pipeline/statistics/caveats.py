@@ -1,8 +1,8 @@
-"""What a sample cannot show: which intervals are too narrow, and why; how many clusters a limit needs.
+"""Caveats: which intervals are too narrow, and why; how many clusters a limit needs.
 
-Heavy tails, a rare class and days that resemble their neighbours hold more than a sample shows.
-Each rule was held against simulated sets (`make bench`, statistics), for hits and for false
-alarms. In: metrics, predictions, clusters. Out: sentences with their numbers, numbers of clusters.
+Heavy tails, a rare class and consecutive clusters that resemble each other hold more variation than a
+sample shows. Each rule was tested on simulated sets (`make bench`, statistics), for hits and for false
+alarms.
 """
 
 import math
@@ -17,20 +17,18 @@ from experiment_pipeline.statistics.scores import SetPrediction, effective_clust
 from experiment_pipeline.statistics.spread import ConsecutiveClusters, Spread, cluster_codes
 from experiment_pipeline.statistics.weights import Weights, weighted
 
-# The largest of 100 normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
+# The largest 1 % of normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
 _LARGEST, _HEAVY = 0.01, 0.28
-# With 3 positives a ROC AUC near 1 is common, and shows hardly any spread.
+# With 3 positives a ROC AUC near 1 is common, and its spread is hardly visible.
 _FEW_OF_A_CLASS = 6
-# An autocorrelation of zero is seldom found beyond so many standard errors, …
+# Standard errors beyond which an autocorrelation of zero is rarely estimated.
 _BEYOND_CHANCE = 2.2
-# … and one that leaves more degrees of freedom is short beside the set.
+# With more degrees of freedom the memory is short compared with the set.
 _FEW_DEGREES = 8
 FEW_CLUSTERS = 10
-
-
 # In simulations an autocorrelation of .5 is found in 1 of 4 series of 30, in 3 of 4 of 120.
 FEW_CONSECUTIVE_CLUSTERS = 30
-_MOST = 40  # a power of two: more clusters than anybody has
+_MOST = 40  # a power of two above any number of clusters
 
 
 def few_clusters_note(
@@ -42,27 +40,24 @@ def few_clusters_note(
         clusters: (n,) codes.
         what: one cluster in words, such as "group".
         place: the set.
-        weights: (n,) of the rows: unequal ones tell as much as fewer clusters.
+        weights: (n,) of the rows.
     """
     n_clusters = int(cluster_codes(clusters).max()) + 1
-    told = effective_clusters(clusters, weights)
-    if told < FEW_CLUSTERS <= n_clusters:
+    effective = effective_clusters(clusters, weights)
+    counted = f"the {place} set has {n_clusters} resampling clusters ({what})"
+    if effective < FEW_CLUSTERS <= n_clusters:
         return (
-            f"the {place} set has {n_clusters} resampling clusters ({what}), but their weights are so "
-            f"unequal that they tell as much as {told} of equal weight, fewer than {FEW_CLUSTERS}: "
-            "its intervals are wide, and still rough"
+            f"{counted} of unequal weight, which count as {effective} of equal weight, fewer than "
+            f"{FEW_CLUSTERS}: its intervals are wide and imprecise"
         )
     if n_clusters == 1:
         return f"the {place} set is one {what}: no interval can be computed, only the full range"
     if n_clusters < FEW_CLUSTERS:
-        return (
-            f"the {place} set has {n_clusters} resampling clusters ({what}), fewer than {FEW_CLUSTERS}: "
-            "its intervals are wide, and still rough"
-        )
+        return f"{counted}, fewer than {FEW_CLUSTERS}: its intervals are wide and imprecise"
     if isinstance(clusters, ConsecutiveClusters) and n_clusters < FEW_CONSECUTIVE_CLUSTERS:
         return (
-            f"the {place} set has {n_clusters} consecutive clusters ({what}): too few to see whether "
-            "they resemble their neighbours, which would make its intervals too narrow"
+            f"the {place} set has {n_clusters} consecutive clusters ({what}): too few to detect "
+            "autocorrelation, which would make its intervals too narrow"
         )
     return None
 
@@ -74,7 +69,7 @@ def caveats(
     place: str,
     threshold: float = 0.5,
 ) -> Iterator[str]:
-    """Yield why intervals are too narrow, a sentence for each reason; none where they hold.
+    """Yield why intervals are too narrow, one sentence for each reason.
 
     Args:
         metrics: whose intervals are shown.
@@ -83,12 +78,31 @@ def caveats(
         place: the set.
         threshold: of the metrics that need one.
     """
-    spreads = {name: predicted.spread(name, threshold) for name in metrics}
     yield from _heavy_tails(metrics, predicted, cluster, place)
-    yield from _rare_class(spreads, cluster, place)
-    yield from _neighbours(
-        spreads, int(cluster_codes(predicted.clusters).max()) + 1, cluster, place
-    )
+    spreads = {name: predicted.spread(name, threshold) for name in metrics}
+    rare = {
+        name: spread.scarcest
+        for name, spread in spreads.items()
+        if METRICS[name].by_pairs and 0 < spread.scarcest < _FEW_OF_A_CLASS
+    }
+    if rare:
+        yield (
+            f"{_intervals(rare, place)} may be too narrow: the rarest class is in "
+            f"{min(rare.values())} clusters ({cluster}). {_coverage('82 to 94')}"
+        )
+    n_clusters = int(cluster_codes(predicted.clusters).max()) + 1
+    correlated = {
+        name: spread.autocorrelation
+        for name, spread in spreads.items()
+        if spread.autocorrelation > _BEYOND_CHANCE / math.sqrt(n_clusters)
+        and spread.degrees_of_freedom < _FEW_DEGREES
+    }
+    if correlated:
+        yield (
+            f"{_intervals(correlated, place)} may be too narrow, although they allow for "
+            f"autocorrelation: {n_clusters} consecutive clusters ({cluster}) resemble their "
+            f"neighbours (autocorrelation {max(correlated.values()):.2f}). {_coverage('80 to 93')}"
+        )
 
 
 def _heavy_tails(
@@ -99,7 +113,7 @@ def _heavy_tails(
     largest = max(1, round(_LARGEST * n_clusters))
 
     def share(errors: Errors) -> float:
-        """Which share of the errors the clusters have that err most."""
+        """The share of the errors in the clusters with the largest ones."""
         of_rows = errors(predicted.y, predicted.prediction)
         by_cluster = np.bincount(codes, weights=weighted(of_rows, predicted.weights))
         by_cluster.sort()
@@ -109,11 +123,11 @@ def _heavy_tails(
     judged = [METRICS[name] for name in metrics if lowest >= METRICS[name].lowest_target]
     shares = {one.name: share(one.errors) for one in judged if one.errors}
     heavy = {name: found for name, found in shares.items() if found >= _HEAVY}
-    # Of fewer clusters one always makes much, and that they are few is said.
+    # With few clusters one always dominates; `few_clusters_note` warns of them.
     if n_clusters < FEW_CLUSTERS or not heavy:
         return
     trusted = "; mae is the metric to trust" if share(absolute_errors) < _HEAVY else ""
-    # Where absolute errors are not heavy, small targets make the relative ones so.
+    # If absolute errors are not heavy-tailed, small targets make the relative ones so.
     near_zero = {
         name: found
         for name, found in heavy.items()
@@ -123,60 +137,32 @@ def _heavy_tails(
     few = f"those of {largest:,} of {n_clusters:,} clusters ({cluster})"
     if rest:
         yield (
-            f"{_intervals(rest)} on the {place} set may be too narrow: the largest errors, {few}, "
-            f"make {100 * max(rest.values()):.0f} % of all, and larger ones are yet to come. In "
-            f"simulations the truth is held in 88 to 93 of 100 such sets, not 95{trusted}"
+            f"{_intervals(rest, place)} may be too narrow: the largest errors, {few}, make "
+            f"{100 * max(rest.values()):.0f} % of all, and new rows may have larger ones. "
+            f"{_coverage('88 to 93')}{trusted}"
         )
     if near_zero:
         yield (
-            f"{_intervals(near_zero)} on the {place} set is too narrow: targets "
-            f"come near zero, where relative errors have no finite mean; the largest, {few}, make "
-            f"{100 * max(near_zero.values()):.0f} % of all. In simulations the truth is held in 40 to 60 of "
-            f"100 such sets, not 95{trusted}"
+            f"{_intervals(near_zero, place)} is too narrow: targets come near zero, where relative "
+            f"errors have no finite mean; the largest, {few}, make "
+            f"{100 * max(near_zero.values()):.0f} % of all. {_coverage('40 to 60')}{trusted}"
         )
 
 
-def _rare_class(spreads: Mapping[str, Spread], cluster: str, place: str) -> Iterator[str]:
-    few = {
-        name: spread.scarcest
-        for name, spread in spreads.items()
-        if METRICS[name].by_pairs and 0 < spread.scarcest < _FEW_OF_A_CLASS
-    }
-    if few:
-        yield (
-            f"{_intervals(few)} on the {place} set may be too narrow: the rarest class is in "
-            f"{min(few.values())} clusters ({cluster}). In simulations the truth is held in 82 to 94 of "
-            f"100 such sets, not 95"
-        )
+def _intervals(names: Mapping[str, float], place: str) -> str:
+    plural = "s" if len(names) > 1 else ""
+    return f"the interval{plural} of {', '.join(names)} on the {place} set"
 
 
-def _neighbours(
-    spreads: Mapping[str, Spread], n_clusters: int, cluster: str, place: str
-) -> Iterator[str]:
-    long = {
-        name: spread.autocorrelation
-        for name, spread in spreads.items()
-        if spread.autocorrelation > _BEYOND_CHANCE / math.sqrt(n_clusters)
-        and spread.degrees_of_freedom < _FEW_DEGREES
-    }
-    if long:
-        yield (
-            f"{_intervals(long)} on the {place} set may be too narrow, though wider than for "
-            f"independent clusters: what {n_clusters} consecutive clusters ({cluster}) add resembles what "
-            f"their neighbours add (autocorrelation {max(long.values()):.2f}). In simulations the "
-            f"truth is held in 80 to 93 of 100 such sets, not 95"
-        )
-
-
-def _intervals(names: Mapping[str, float]) -> str:
-    return f"the interval{'s' if len(names) > 1 else ''} of {', '.join(names)}"
+def _coverage(percent: str) -> str:
+    return f"In simulations, {percent} % of such intervals hold the truth, not 95 %"
 
 
 def fewest_clusters(metric: str, limit: float) -> int | None:
     """Return how many clusters a perfect score needs for its worse bound to reach a limit.
 
-    By the width law of the intervals themselves: losses without an upper end reach any limit
-    with one cluster; None: no number does.
+    By the law of the metric's interval. Losses without an upper end reach any limit with one
+    cluster; None: no number does.
     """
 
     def reaches(n: int) -> bool:

@@ -1,16 +1,13 @@
 """Many configurations compared at once: with the best of them, and with the baseline.
 
-Scores on the same rows rise and fall together, so what is compared is the difference, by the
-difference of the influence values. Single 95 % intervals are too narrow for many: a multiplier
-bootstrap over the clusters gives the largest deviation of all differences from one control at once
-(many-to-one comparisons: Dunnett 1955; max-T: Hothorn, Bretz and Westfall 2008; Chernozhukov,
-Chetverikov and Kato 2013). The baseline is a control that nobody chose. The best is not: with
-the best score as the yardstick, such intervals cover the truth in half of all searches, because
-it was chosen for its luck. So each configuration that may be the best is a control in turn
-(multiple comparisons with the best: Hsu 1981; Edwards and Hsu 1983; Hsu 1996, ch. 4).
-Consecutive clusters that resemble their neighbours are compared by their slow projections
-(`spread.py`), which are fewer and nearly independent.
-In: scores where greater is better, and what each cluster adds to them. Out: `Comparison`, bounds.
+Scores on the same rows are correlated, so differences of influence values are compared. For many
+differences at once, a multiplier bootstrap over the clusters gives the largest deviation from one
+control (many-to-one comparisons: Dunnett 1955; max-T: Hothorn, Bretz and Westfall 2008; Chernozhukov,
+Chetverikov and Kato 2013). The baseline is a fixed control. The best configuration is not: it was
+selected by its score, and with it as the control such intervals miss the truth in half of all searches.
+So each configuration that may be the best is a control in turn (multiple comparisons with the best: Hsu
+1981; Edwards and Hsu 1983; Hsu 1996, ch. 4). Consecutive clusters are compared by their slow projections
+(`spread.py`). Scores are oriented so that greater is better.
 """
 
 import math
@@ -18,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import LEVEL, quantile
+from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
 from experiment_pipeline.statistics.spread import (
     ConsecutiveClusters,
     cluster_codes,
@@ -26,11 +23,11 @@ from experiment_pipeline.statistics.spread import (
 )
 
 DRAWS = 2_000
-# More clusters are put together, k-th with k-th, whatever their rows say (random groups, Wolter
-# 2007): a standard error moves by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
+# More clusters are merged at random, k-th with k-th (random groups, Wolter 2007): a standard error
+# moves by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
 MOST_CLUSTERS = 2_048
 _DRAWS_AT_ONCE = 250
-# Relative to the scores' own standard errors, less than this is rounding, not a difference.
+# Smaller differences, relative to the scores' own standard errors, are rounding.
 ROUNDING = 3e-7
 
 
@@ -43,8 +40,8 @@ class Comparison:
         low: (C,) lower bound of the true score minus that of the truly best, for all at once.
         high: (C,) upper bound, at most 0; exactly 0 in the tie group.
         tied: (C,) bool: may be the best; holds the truly best with probability 95 % at least.
-        optimism: by how much the best's score is expected to flatter it, in units of the
-            score: the mean of the largest chance deviation in the tie group, taken as equals.
+        optimism: expected selection bias of the best score, in units of the score: the mean of the
+            largest chance deviation in the tie group, taken as equals.
     """
 
     difference: np.ndarray
@@ -54,18 +51,10 @@ class Comparison:
     optimism: float
 
 
-@dataclass(frozen=True, eq=False)
-class Bounds:
-    """C differences from a control, bounded for all at once: low and high, (C,) each."""
-
-    low: np.ndarray
-    high: np.ndarray
-
-
 def comparison_codes(clusters: np.ndarray) -> np.ndarray:
     """Return the codes 0 … G-1 that comparisons resample, (n,): the clusters, at most 2,048.
 
-    Of more consecutive ones neighbours are put together, so that they stay in order.
+    Of more consecutive ones neighbours are merged, so that they stay in order.
     """
     codes = cluster_codes(clusters)
     n_clusters = int(codes.max()) + 1
@@ -81,21 +70,21 @@ def compare_with_best(
     seed: int,
     *,
     consecutive: bool = False,
-    told: float = math.inf,
+    effective: float = math.inf,
 ) -> Comparison:
-    """Compare configurations with the best one, whoever that truly is.
+    """Compare configurations with the truly best one, which need not be the one that scores best.
 
-    With configuration i as the control, |(score i - score j) - truth| ≤ cᵢ·seᵢⱼ for all j at
-    once with probability 95 %. For the truly best i nobody is then surely better, so it is in
-    the tie group {i: score i + cᵢ·seᵢⱼ ≥ score j for all j}, and every difference to it lies
-    inside the widest of the intervals to members of the group.
+    With configuration i as the control, |(score i - score j) - truth| ≤ cᵢ·seᵢⱼ for all j at once
+    with probability 95 %. The truly best i is then in the tie group
+    {i: score i + cᵢ·seᵢⱼ ≥ score j for all j}, and every difference to it lies inside the widest of
+    the intervals to members of the group.
 
     Args:
         scores: (C,) finite, greater is better.
         contributions: (G, C) what each cluster adds to each score, for greater is better.
         seed: of the draws.
         consecutive: whether the clusters are in the order of time, and may resemble neighbours.
-        told: of how many equal clusters they tell as much as, where weights are unequal.
+        effective: effective number of clusters, where row weights are unequal.
     """
     difference = scores - scores.max()
     if len(contributions) < 2:
@@ -106,12 +95,11 @@ def compare_with_best(
         contributions = independent_projections(contributions, contributions - shared)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
     draws = _draws(contributions, seed)
-    told = _told(contributions, told)
-    tails = _tails(told, len(scores) if consecutive else 1, seed)
-    half = _half_widths(ahead, contributions, draws, tails, told)
+    n_clusters = _at_least_two(contributions, effective)
+    tails = _tails(n_clusters, len(scores) if consecutive else 1, seed)
+    half = _half_widths(ahead, contributions, draws, tails, n_clusters)
     tied = (ahead + half >= 0).all(axis=1)
-    # To each member of the tie group, in a column each.
-    behind = ahead[:, tied]
+    behind = ahead[:, tied]  # each member of the tie group is a column
     return Comparison(
         difference,
         np.minimum((behind - half[tied].T).min(axis=1), 0.0),
@@ -128,34 +116,34 @@ def compare_with_control(
     seed: int,
     *,
     consecutive: bool = False,
-    told: float = math.inf,
-) -> Bounds:
-    """Bound the differences from a control that was not chosen by its score.
+    effective: float = math.inf,
+) -> tuple[Interval, ...]:
+    """Return the differences from a fixed control with bounds that hold for all C at once.
 
     Args:
         leads: (C,) score minus the control's.
         contributions: (G, C) what each cluster adds to each score.
         control: (G,) what it adds to the control's.
-        seed: of the draws.
-        consecutive: whether the clusters are in the order of time, and may resemble neighbours.
-        told: as of `compare_with_best`.
+        seed: as of `compare_with_best`, as are the next two.
+        consecutive: see there.
+        effective: see there.
     """
-    if len(contributions) < 2:
-        unknown = np.full(len(leads), np.inf)
-        return Bounds(-unknown, unknown)
-    every = np.column_stack([control, contributions])
-    if consecutive:
-        every = independent_projections(every, contributions - control[:, None])
-    told = _told(every, told)
-    errors = _pair_errors(every, told)[0]
-    tails = _tails(told, every.shape[1] if consecutive else 1, seed)
-    half = _critical_value(_draws(every, seed), 0, errors, tails) * errors[1:]
-    return Bounds(leads - half, leads + half)
+    half = np.full(len(leads), np.inf)
+    if len(contributions) > 1:
+        every = np.column_stack([control, contributions])
+        if consecutive:
+            every = independent_projections(every, contributions - control[:, None])
+        n_clusters = _at_least_two(every, effective)
+        errors = _pair_errors(every, n_clusters)[0]
+        tails = _tails(n_clusters, every.shape[1] if consecutive else 1, seed)
+        half = _critical_value(_draws(every, seed), 0, errors, tails) * errors[1:]
+    bounds = np.column_stack([leads, leads - half, leads + half])
+    return tuple(Interval(*three) for three in bounds.tolist())
 
 
-def _told(contributions: np.ndarray, told: float) -> float:
-    """How many clusters there are, or seem to be; two, whose error is hardly known, at the least."""
-    return float(max(min(len(contributions), told), 2))
+def _at_least_two(contributions: np.ndarray, effective: float) -> float:
+    """The effective number of clusters; with two the standard error is hardly known."""
+    return float(max(min(len(contributions), effective), 2))
 
 
 def _half_widths(
@@ -163,31 +151,30 @@ def _half_widths(
     contributions: np.ndarray,
     draws: np.ndarray,
     tails: np.ndarray,
-    told: float,
+    n_clusters: float,
 ) -> np.ndarray:
     """Return cᵢ·seᵢⱼ of each control i (row) and configuration j (column), (C, C).
 
-    Only who may be in the tie group needs its own cᵢ; for the others Bonferroni's, which is never
-    smaller, tells that somebody is surely better.
+    Only candidates for the tie group need their own cᵢ. For the others Bonferroni's, which is never
+    smaller, already shows that another one is better.
     """
     n = contributions.shape[1]
-    errors = _pair_errors(contributions, told)
-    bonferroni = quantile(told - 1, 1 - (1 - LEVEL) / max(n - 1, 1))
-    half = bonferroni * errors
+    errors = _pair_errors(contributions, n_clusters)
+    half = quantile(n_clusters - 1, 1 - (1 - LEVEL) / max(n - 1, 1)) * errors
     for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
         critical = _critical_value(draws, control, errors[control], tails)
         half[control] = critical * errors[control]
     return half
 
 
-def _pair_errors(contributions: np.ndarray, told: float) -> np.ndarray:
-    """Standard error of every paired difference, (C, C); equals differ by rounding at the least."""
+def _pair_errors(contributions: np.ndarray, n_clusters: float) -> np.ndarray:
+    """Standard error of every paired difference, (C, C), at least that of rounding."""
     products = contributions.T @ contributions
     squares = np.diag(products)
     sums = squares[:, None] + squares
     variances = np.maximum(sums - 2 * products, ROUNDING**2 * sums)
     np.fill_diagonal(variances, 0.0)
-    return np.asarray(np.sqrt(_inflation(told) * variances))
+    return np.asarray(np.sqrt(_inflation(n_clusters) * variances))
 
 
 def _critical_value(
@@ -217,8 +204,8 @@ def _critical_value(
 def _tails(n_clusters: float, columns: int, seed: int) -> np.ndarray:
     """Divisors (DRAWS, columns) that give normal draws the t distribution's tails for few clusters.
 
-    One column serves all differences where clusters are rows. Of consecutive clusters a handful may be
-    left, and each difference errs about its own error: a column for each.
+    One column serves all differences. Consecutive clusters may leave a handful of projections, where
+    each difference has an error of its own standard error: a column for each.
     """
     generator = np.random.default_rng([seed, 1])
     freedom = n_clusters - 1

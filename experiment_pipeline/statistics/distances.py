@@ -1,13 +1,9 @@
-"""How far two samples are apart: as an effect size beside its noise, and from 0 to 1.
+"""How far two samples are apart: an effect size beside its noise, and distances from 0 to 1.
 
-No p-values: of many rows each difference is significant. In: numbers, or counts over the same
-bins or categories. Out: numbers, a `Difference`. How a column becomes counts is
-`table/samples.py`'s, what a difference means for an experiment the callers'.
-
-Sources: the population stability index and its thresholds, below 0.1 none, up to 0.25 moderate,
-above large: Siddiqi, Credit Risk Scorecards (2006). Without any difference it is distributed as
-chi2(B - 1) * (1/n + 1/m) over B bins: Yurdakul and Naranjo, Journal of Risk Model Validation
-14(4) (2020).
+There are no p-values: with many rows each difference is significant. The population stability index
+and its threshold (above 0.25: large) are from Siddiqi, Credit Risk Scorecards (2006). Without a
+difference it is distributed as chi2(B - 1) · (1/n + 1/m) over B bins: Yurdakul and Naranjo, Journal of
+Risk Model Validation 14(4) (2020).
 """
 
 from dataclasses import dataclass
@@ -16,7 +12,7 @@ import numpy as np
 
 STATISTIC = "population stability index"
 LARGE = 0.25
-# How rarely two samples of the same source are called different, per column.
+# Per column, for two samples of the same source.
 FALSE_ALARM_RATE = 0.001
 
 
@@ -27,8 +23,7 @@ class Difference:
     Attributes:
         effect_size: population stability index above its expectation without a difference,
             at least 0; 0.25 and more is large.
-        noise: what the index passes by chance in one of 1,000 comparisons, less its
-            expectation: on samples this small nothing below it means anything.
+        noise: what the index exceeds by chance in one of 1,000 comparisons, less its expectation.
         alarming: the effect is large and more than noise.
     """
 
@@ -46,23 +41,18 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
     if min(reference.sum(), sample.sum()) == 0 or freedom == 0:
         return Difference(0.0, 0.0, alarming=False)
     scale = 1 / reference.sum() + 1 / sample.sum()
-    index = _stability_index(reference[used], sample[used])
+    # Half a row more in every bin keeps an empty bin finite.
+    p, q = ((counts[used] + 0.5) / (counts[used] + 0.5).sum() for counts in (reference, sample))
+    index = float(((q - p) * np.log(q / p)).sum())
     effect = max(0.0, index - freedom * scale)
     noise = float(chdtri(freedom, FALSE_ALARM_RATE) - freedom) * scale
     return Difference(effect, noise, alarming=effect >= LARGE and effect > noise)
 
 
-def _stability_index(first: np.ndarray, second: np.ndarray) -> float:
-    # Half a row more in every bin keeps an empty bin finite.
-    p = (first + 0.5) / (first + 0.5).sum()
-    q = (second + 0.5) / (second + 0.5).sum()
-    return float(((q - p) * np.log(q / p)).sum())
-
-
 def number_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the largest gap between the two distribution functions of float64 values (n,) and (m,), 0 … 1.
+    """Return the Kolmogorov-Smirnov distance of float64 values (n,) and (m,), 0 … 1.
 
-    This is the Kolmogorov-Smirnov distance; missing values count as the largest.
+    Missing values count as the largest.
     """
     first, second = np.sort(first), np.sort(second)  # missing values come last
     places = np.unique(np.concatenate([first, second]))

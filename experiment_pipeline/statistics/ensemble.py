@@ -1,11 +1,9 @@
-"""Ensembles of models that are there already: weights by greedy selection, judged without flattery.
+"""Ensembles of fitted models: weights by greedy selection, and folds to judge them without bias.
 
-Forward selection with replacement from a sorted start (Caruana, Niculescu-Mizil, Crew and Ksikes
-2004, "Ensemble Selection from Libraries of Models"): what is averaged are predictions, and a model
-that is taken twice weighs twice as much. Weights that are chosen on rows flatter the score on these
-rows, so the score is cross-fitted (Chernozhukov et al. 2018): the rows of each fold are predicted
-with weights that were chosen on the others. In: predictions of C models for the same rows, and what
-each cluster adds to each score. Out: weights.
+Forward selection with replacement from a sorted start (Caruana, Niculescu-Mizil, Crew and Ksikes 2004,
+"Ensemble Selection from Libraries of Models") averages predictions; a model taken twice weighs twice as
+much. Weights chosen on rows make the score on these rows optimistic, so the score is cross-fitted
+(Chernozhukov et al. 2018): each fold is predicted with weights that were chosen on the other folds.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,18 +13,18 @@ import numpy as np
 
 from experiment_pipeline.statistics.comparisons import comparison_codes
 from experiment_pipeline.statistics.spread import ConsecutiveClusters
-from experiment_pipeline.statistics.thresholds import FOLDS, dealt
+from experiment_pipeline.statistics.thresholds import FOLDS, fold_of_rows
 from experiment_pipeline.statistics.weights import Weights, relative_weights
 
-# Models that are looked at: those behind them are worse by more than an average wins back.
+# Candidates: models further behind lose more than an average regains.
 LIBRARY = 30
-# Steps of the selection: no weight is told from another by less than a twentieth.
+# Steps of the selection: weights are multiples of a twentieth at the finest.
 STEPS = 20
 # Steps without a better score that end it.
 PATIENCE = 4
-# What is kept of what a mean gains over the best model alone, when those who hardly help go.
+# Share of an ensemble's gain over the best model that must remain when members are removed.
 KEPT = 0.95
-# Weights of five models are known from so many rows as well as from more.
+# More rows do not change the weights of five models.
 MOST_ROWS = 20_000
 # Relative to a score, less than this is rounding, not a gain.
 _ROUNDING = 1e-9
@@ -36,17 +34,11 @@ Score = Callable[[np.ndarray], float]
 
 @dataclass(frozen=True, eq=False)
 class Folds:
-    """Resampling clusters dealt into folds.
+    """Resampling clusters dealt into folds."""
 
-    Attributes:
-        of_row: (n,) the fold of each row, 0 … K-1.
-        of_cluster: (G,) that of each cluster of `comparisons.comparison_codes`.
-        rows: (G,) how much the rows of each cluster count, on average 1 each.
-    """
-
-    of_row: np.ndarray
-    of_cluster: np.ndarray
-    rows: np.ndarray
+    of_row: np.ndarray  # (n,) the fold of each row, 0 … K-1
+    of_cluster: np.ndarray  # (G,) that of each cluster of `comparisons.comparison_codes`
+    rows: np.ndarray  # (G,) total weight of the rows of each cluster, on average 1 a row
 
     @property
     def count(self) -> int:
@@ -55,13 +47,7 @@ class Folds:
 
 
 def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Folds:
-    """Deal clusters into folds by their targets; consecutive ones, which resemble neighbours, in blocks.
-
-    Args:
-        y: encoded targets (n,).
-        clusters: (n,) codes of the resampling clusters.
-        weights: (n,) how much each row counts.
-    """
+    """Deal clusters (n,) into folds by their encoded targets (n,); consecutive ones in blocks."""
     codes = comparison_codes(clusters)
     rows = np.bincount(codes, relative_weights(weights))
     if isinstance(clusters, ConsecutiveClusters):
@@ -69,7 +55,7 @@ def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Fo
         of_cluster = np.arange(len(rows)) * count // len(rows)
     else:
         of_cluster = np.empty(len(rows), dtype=np.int64)
-        of_cluster[codes] = dealt(y, codes)
+        of_cluster[codes] = fold_of_rows(y, codes)
     return Folds(of_cluster[codes], of_cluster, rows)
 
 
@@ -93,7 +79,7 @@ def scores_without(
 
 
 def library_of(scores: np.ndarray) -> np.ndarray:
-    """Return the positions of the best scores, the best first, equal ones in their order."""
+    """Return the positions of the LIBRARY best scores, the best first, equal ones in their order."""
     best_first: np.ndarray = np.argsort(-scores, kind="stable")
     return best_first[:LIBRARY]
 
@@ -101,20 +87,23 @@ def library_of(scores: np.ndarray) -> np.ndarray:
 def forward_selection(library: np.ndarray, score: Score, members: int) -> np.ndarray:
     """Return the weights (L,) of the mean that scores best; they sum to 1.
 
-    It starts with the best mean of the first models, so that it does not have to find by luck
-    what ranks know already, and then takes, step by step, the model that helps most.
+    It starts with one each of the first models, as many as score best together, and then takes, step
+    by step, the model that helps most.
 
     Args:
         library: (L, n) or (L, n, k) predictions, the best model first; of equal steps the
             earlier model is taken.
-        score: of a prediction (n,) or (n, k); greater is better, nan is worse than any.
+        score: of a prediction (n,) or (n, k); greater is better, nan is the worst.
         members: different models at the most.
     """
-    counts = _start(library[:members], score, len(library))
+    sums = np.cumsum(library[:members], axis=0)
+    starts = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
+    start = next(size for size, one in enumerate(starts, 1) if not _gains(max(starts), one))
+    counts = (np.arange(len(library)) < start).astype(np.float64)
     total = np.tensordot(counts, library, axes=1)
     best, best_score = counts, _defined(score(total / counts.sum()))
     waited = 0
-    for size in range(int(counts.sum()) + 1, STEPS + 1):
+    for size in range(start + 1, STEPS + 1):
         allowed = np.flatnonzero(counts) if (counts > 0).sum() >= members else range(len(library))
         tried = {int(one): _defined(score((total + library[one]) / size)) for one in allowed}
         taken = max(tried, key=tried.__getitem__)
@@ -131,16 +120,16 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
 def without_dispensable(
     library: np.ndarray, weights: np.ndarray, score: Score, sizes: Sequence[float]
 ) -> np.ndarray:
-    """Return the weights (L,) without models that hardly help; who stays shares what they had.
+    """Return the weights (L,) without models that hardly help; the others share their weight.
 
-    They are stored, and asked about every row, all the same. One after the other goes, the largest
-    first, as long as those who stay keep KEPT of what the mean gains over the first model alone.
+    Each member costs storage and prediction time. One after the other is removed, the largest first,
+    as long as the others keep KEPT of what the mean gains over the first model alone.
 
     Args:
         library: as of `forward_selection`.
-        weights: (L,) what that gave.
+        weights: (L,) its result.
         score: as of `forward_selection`.
-        sizes: (L,) of the models, in whatever cluster.
+        sizes: (L,) of the models, in any one unit.
     """
     alone = _defined(score(library[0]))
     if not np.isfinite(alone):
@@ -150,25 +139,17 @@ def without_dispensable(
         left = np.where(np.arange(len(weights)) == one, 0.0, weights)
         return np.asarray(left / left.sum())
 
-    def gained(by: np.ndarray) -> float:
+    def gain(by: np.ndarray) -> float:
         return _defined(score(np.tensordot(by, library, axes=1))) - alone
 
-    needed = KEPT * gained(weights)
+    needed = KEPT * gain(weights)
     while np.count_nonzero(weights) > 1:
         members = np.flatnonzero(weights).tolist()
-        may_go = [one for one in members if gained(without(one)) >= needed]
-        if not may_go:
+        removable = [one for one in members if gain(without(one)) >= needed]
+        if not removable:
             break
-        weights = without(max(may_go, key=lambda one: (sizes[one], one)))
+        weights = without(max(removable, key=lambda one: (sizes[one], one)))
     return weights
-
-
-def _start(first: np.ndarray, score: Score, length: int) -> np.ndarray:
-    """One of each of the first models, of as many as score best."""
-    sums = np.cumsum(first, axis=0)
-    found = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
-    size = next(size for size, one in enumerate(found, 1) if not _gains(max(found), one))
-    return (np.arange(length) < size).astype(np.float64)
 
 
 def _gains(score: float, over: float) -> bool:

@@ -1,12 +1,10 @@
-"""Which features a model uses, and how: permutation importance, and partial dependence.
+"""Which features a model uses, and how: permutation importance and partial dependence.
 
-What a score loses when a feature's values change places (Breiman 2001), on test rows with the
-train-only fit: on rows that the model was fitted on, it would also count what was learnt by heart;
-and a model's own importance differs in meaning between algorithms. Two features that say the same
-each look unimportant. What a model says on average when a feature is set to a value (Friedman 2001)
-describes the model, not the world: features that go together are torn apart, so it is no cause. The
-rows are encoded once: a feature's encoded columns are changed together. In: encoded rows and how to
-predict them. Out: numbers.
+Permutation importance (Breiman 2001) is the loss in score when a feature's values are shuffled, on test
+rows with the train-only fit: on the rows of the fit it would also measure overfitting. Of two features
+with the same information each looks unimportant. Partial dependence (Friedman 2001) is the mean
+prediction when a feature is set to a value. It describes the model and not causes. Rows are encoded
+once; the columns that encode a feature are changed together.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,7 +19,7 @@ from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.weights import Weights
 
-# A value more costs a prediction of all rows.
+# Each value costs one prediction of all rows.
 MOST_VALUES, FEWEST_AVERAGED, MOST_AVERAGED = 12, 100, 2_000
 MOST_ROWS, FEWEST_ROWS = 2_000, 200
 MOST_REPEATS = 5
@@ -40,12 +38,12 @@ class Effort:
     def within(
         cls, seconds: float, seconds_per_row: float, n_rows: int, shape: tuple[int, int]
     ) -> Self | None:
-        """Return what can be done in a time: many rows first, then repeats.
+        """Return the effort that fits into a time: many rows first, then repeats.
 
         Args:
             seconds: of one core.
             seconds_per_row: of one core, to predict an encoded row.
-            n_rows: that there are.
+            n_rows: available rows.
             shape: number of features, and of columns that encode them.
 
         Returns:
@@ -64,10 +62,9 @@ class Effort:
 
 @dataclass(frozen=True)
 class FeatureImportance:
-    """What the score loses when a feature's values change places.
+    """The loss in score when a feature is shuffled, positive: worse without it.
 
-    `drop` is in units of the metric, positive: worse without it; `deviation` is that between
-    repeats.
+    `deviation` is the standard deviation between repeats.
     """
 
     feature: str
@@ -97,7 +94,7 @@ def permutation_importance(
         y: encoded targets (n,).
         repeats: how often each feature is shuffled.
         weights: (n,) of the rows; None: alike.
-        seed: of the permutations; each feature has its own, whatever the workers.
+        seed: of the permutations; the result does not depend on the workers.
         workers: features that are shuffled at a time, with one thread each.
 
     Returns:
@@ -113,8 +110,10 @@ def permutation_importance(
     def drops(number: int) -> np.ndarray:
         generator = np.random.default_rng([seed, number])
         orders = [generator.permutation(len(rows)) for _ in range(repeats)]
-        predicted = predict(_shuffled(rows, columns[names[number]], orders))
-        parts = np.split(predicted, repeats)
+        # One prediction of all copies costs less than one for each.
+        stacked, changed = np.tile(rows, (repeats, 1)), columns[names[number]]
+        stacked[:, changed] = rows[np.concatenate(orders)][:, changed]
+        parts = np.split(predict(stacked), repeats)
         return whole - np.array([score(y, part, weights) for part in parts])
 
     names = list(columns)
@@ -128,11 +127,7 @@ def permutation_importance(
 def affordable_rows(seconds: float, seconds_per_row: float, n_rows: int, features: int) -> int:
     """Return how many rows can be predicted at MOST_VALUES values of each feature; 0: too few.
 
-    Args:
-        seconds: of one core, for all features.
-        seconds_per_row: of one core, to predict an encoded row.
-        n_rows: that there are.
-        features: how many are looked at.
+    Arguments as of `Effort.within`; `features` is the number of curves.
     """
     affordable = int(seconds / (max(seconds_per_row, 1e-9) * MOST_VALUES * max(features, 1)))
     rows = min(n_rows, MOST_AVERAGED, affordable)
@@ -145,16 +140,13 @@ def partial_dependence(
     columns: np.ndarray,
     values: np.ndarray,
 ) -> np.ndarray:
-    """Return the mean prediction at each value of a feature.
+    """Return the mean prediction at each value of a feature, (v,) or (v, k).
 
     Args:
         predict: encoded rows → their prediction, (n,) or (n, k).
         rows: (n, d) encoded rows, dense.
         columns: (c,) positions of the columns that encode the feature.
         values: (v, c) the feature's values, encoded.
-
-    Returns:
-        (v,) or (v, k).
     """
     changed, means = rows.copy(), []
     for value in values:
@@ -178,13 +170,6 @@ def scored_by(
     )
 
 
-def _shuffled(rows: np.ndarray, columns: np.ndarray, orders: list[np.ndarray]) -> np.ndarray:
-    """Stack one copy of the rows for each order: one prediction costs less than many."""
-    stacked = np.tile(rows, (len(orders), 1))
-    stacked[:, columns] = rows[np.concatenate(orders)][:, columns]
-    return stacked
-
-
 def one_openmp_thread() -> None:
-    """Limit a worker thread for as long as it lives: nothing is to be restored."""
+    """Limit a worker thread to one OpenMP thread for as long as it lives."""
     threadpool_limits(limits=1, user_api="openmp")

@@ -1,10 +1,9 @@
 """An estimate with its bounds, and the laws by which a spread becomes bounds.
 
-A score is taken for normal on the scale where it is nearest to it. Which law is whose, chosen by
-simulation (`make bench`, statistics), is declared in `metrics.py`: the log and the logit take
-the usual skewness of losses and of ranking scores; squares may be skewed by far more, so theirs
-is measured; shares of rows are binomial but for their clusters. Comparing configurations lives in
-`comparisons.py`, what is still too narrow is said by `caveats.py`.
+A score is treated as normal on the scale on which it is closest to normal. Which law belongs to which
+metric was chosen by simulation (`make bench`, statistics) and is declared in `metrics.py`: log and logit
+take the usual skewness of losses and of ranking scores; the skewness of squares is measured; shares of
+rows are binomial but for their clusters.
 """
 
 import math
@@ -15,25 +14,18 @@ import numpy as np
 from experiment_pipeline.statistics.spread import Spread
 
 LEVEL = 0.95
-# A standard error below is zero but for the rounding of sums.
+# Standard errors below it are rounding of sums.
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the bounds that hold it with probability `level`.
+    """An estimate and the bounds that hold it with probability `level`."""
 
-    Attributes:
-        estimate: nan where the metric is undefined, and the bounds with it.
-        low: lower bound; -infinity where nothing is known.
-        high: upper bound.
-        level: 0.95 unless told.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    level: float = LEVEL
+    estimate: float  # nan where the metric is undefined, and the bounds with it
+    low: float  # lower bound; -infinity where it is unknown
+    high: float  # upper bound
+    level: float = LEVEL  # the confidence
 
 
 def difference(first: Spread, second: Spread) -> Interval:
@@ -48,13 +40,7 @@ def difference(first: Spread, second: Spread) -> Interval:
 
 
 def around(spread: Spread, level: float = LEVEL, least_error: float = 0.0) -> Interval:
-    """Return the estimate ± t standard errors: undefined as it is, infinitely wide for one cluster.
-
-    Args:
-        spread: of the estimate.
-        level: of the interval.
-        least_error: that the standard error has, whatever the spread says.
-    """
+    """Return the estimate ± t standard errors, at least `least_error`; infinite for one cluster."""
     unknown = math.nan if math.isnan(spread.estimate) else math.inf
     if math.isnan(spread.estimate) or spread.degrees_of_freedom == 0:
         return Interval(spread.estimate, -unknown, unknown, level)
@@ -76,7 +62,7 @@ def plain(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def by_log(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of a loss, which is positive: half of it is as far away as twice it."""
+    """Return the bounds of a positive loss, symmetric on the log scale."""
     if spread.estimate <= 0:
         return plain(spread, t)
     with np.errstate(over="ignore"):
@@ -85,7 +71,7 @@ def by_log(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def by_logit(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of a score between 0 and 1 that is no share of rows."""
+    """Return the bounds of a score between 0 and 1 that is not a share of rows."""
     from scipy.special import expit, logit
 
     theta = spread.estimate
@@ -97,7 +83,7 @@ def by_logit(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def by_squares(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of the root of a mean of squares, freed of that mean's skewness.
+    """Return the bounds of the root of a mean of squares, corrected for that mean's skewness.
 
     Hall's monotone cubic transformation (1992, "On the removal of skewness by transformation"):
     for a mean of skewness a, T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
@@ -113,8 +99,7 @@ def by_squares(spread: Spread, t: float) -> tuple[float, float]:
 def wilson(spread: Spread, t: float) -> tuple[float, float]:
     """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se².
 
-    Korn and Graubard 1998; Franco et al. 2019: it stays inside the range, and a perfect score
-    on 30 clusters does not become a certainty.
+    They stay inside the range, also of a perfect score (Korn and Graubard 1998; Franco et al. 2019).
     """
     theta, error = spread.estimate, spread.standard_error
     if min(theta, 1 - theta) < _ROUNDING:
@@ -122,7 +107,7 @@ def wilson(spread: Spread, t: float) -> tuple[float, float]:
     elif error > _ROUNDING:
         n = theta * (1 - theta) / error**2
     else:
-        return theta, theta  # known for certain: constant predictions have an AUC of 1/2
+        return theta, theta  # exactly known: constant predictions have an AUC of 1/2
     centre = (theta + t**2 / (2 * n)) / (1 + t**2 / n)
     half = t / (1 + t**2 / n) * math.sqrt(theta * (1 - theta) / n + (t / (2 * n)) ** 2)
     return centre - half, centre + half

@@ -1,8 +1,8 @@
 """Every metric, declared once: its tasks, direction and range, its formula, its interval, its words.
 
-A metric is one function with a declaration above it, which everything else asks (what a YAML may
-name, intervals, baselines, thresholds, reports): a new metric is written here and nowhere else. Parts
-of formulas: `spread.py`, `outcomes.py`; laws of intervals: `interval.py`; scores by a metric's name: `scores.py`.
+To add a metric, write it here: one function with a declaration above it. All else (what a YAML may
+name, intervals, baselines, thresholds, reports) reads METRICS. Parts of formulas are in `spread.py`
+and `outcomes.py`, laws of intervals in `interval.py`.
 """
 
 import math
@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from experiment_pipeline.statistics import interval
+from experiment_pipeline.statistics import interval, spread
 from experiment_pipeline.statistics.outcomes import (
     EPSILON,
     Called,
@@ -23,18 +23,8 @@ from experiment_pipeline.statistics.outcomes import (
     relative_errors,
     squared_errors,
 )
-from experiment_pipeline.statistics.spread import (
-    Linearised,
-    Spread,
-    average,
-    found,
-    found_and_right,
-    in_order,
-    mean,
-    undefined,
-)
+from experiment_pipeline.statistics.spread import Linearised, Spread, mean, undefined
 from experiment_pipeline.statistics.weights import (
-    MetricInput,
     Weights,
     weighted,
     weighted_mean,
@@ -43,6 +33,29 @@ from experiment_pipeline.statistics.weights import (
 )
 
 _TINY = float(np.finfo(np.float64).tiny)
+# A fixed list keeps the names countable; twice the level .5 is mae.
+PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
+
+METRICS: dict[str, "Metric"] = {}
+
+
+@dataclass(frozen=True, eq=False)
+class MetricInput:
+    """The input of a metric's formula."""
+
+    y: np.ndarray  # encoded targets (n,)
+    prediction: np.ndarray  # (n,) or (n, k), finite
+    threshold: float  # of the metrics that depend on one
+    weights: Weights = None  # (n,) by `relative_weights`
+
+    @property
+    def called(self) -> np.ndarray:
+        """The predicted class codes, or bool for binary, (n,)."""
+        several = self.prediction.ndim == 2
+        return np.asarray(
+            self.prediction.argmax(axis=1) if several else self.prediction >= self.threshold
+        )
+
 
 Form = Callable[[MetricInput], Linearised]
 Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -50,53 +63,38 @@ Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One metric: all that is known of it.
+    """The declaration of one metric."""
 
-    Attributes:
-        name: as the YAML writes it.
-        words: what it measures, a clause for people.
-        tasks: what it can judge; the first metric that is declared for a task is its usual one.
-        greater_is_better: the direction.
-        lowest: no score lies below.
-        highest: no score lies above.
-        form: rows → the score and the influence of each row.
-        bounds: the law of its interval, (spread, t) → low and high.
-        by_class: it compares classes, so the rarest decides how much is known; else it is a mean.
-        by_pairs: it counts pairs in the right order: near 1, as if sure, on few rows of a class.
-        by_probability: it takes probabilities for what they say, so that reweighting moves it.
-        at_thresholds: scores at each threshold of a binary model; None: it depends on none.
-        errors: (y, prediction) → what each row adds, (n,), where a few rows can make up the most.
-        constant: y (n,), weights → the best prediction () without classes, or with two.
-        of_equals: what to predict for rows that nothing tells apart; None: it hangs on others.
-        hides_rare: always guessing the frequent class does well.
-        lightgbm: its name there, for early stopping; None: not there, or it moves in steps.
-        objective: LightGBM's parameters that make it boost towards the metric; empty: it boosts
-            towards what is usual for the task.
-        lowest_target: no target may lie below.
-        when_asked: it answers a question of its own (a quantile, counts): reported where the
-            experiment names it, and not beside every other metric of the task.
-    """
-
-    name: str
-    words: str
+    name: str  # as the YAML writes it
+    words: str  # what it measures, a clause for people
+    # what it can judge; the first metric declared for a task is the task's default
     tasks: frozenset[str]
-    greater_is_better: bool = True
-    lowest: float = 0.0
-    highest: float = 1.0
-    form: Form
+    greater_is_better: bool = True  # the direction
+    lowest: float = 0.0  # lower end of its range
+    highest: float = 1.0  # upper end of its range
+    form: Form  # rows → the score and the influence of each row
+    # the law of its interval, (spread, t) → low and high
     bounds: Callable[[Spread, float], tuple[float, float]]
+    # it compares classes, so the rarest limits the precision; else it is a mean
     by_class: bool = False
+    # it counts ordered pairs: with few rows of a class it is near 1 by chance
     by_pairs: bool = False
-    by_probability: bool = False
+    by_probability: bool = False  # it depends on the calibration of probabilities
+    # scores at each threshold of a binary model; None: it depends on none
     at_thresholds: Callable[[Called], np.ndarray] | None = None
+    # (y, prediction) → what each row adds, (n,), where a few rows can dominate
     errors: Errors | None = None
+    # y (n,), weights → the best constant prediction () for regression and binary
     constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
+    # the best prediction for indistinguishable rows; None: it depends on others
     of_equals: Literal["mean", "median"] | None = None
-    hides_rare: bool = False
+    hides_rare: bool = False  # always predicting the frequent class scores well
+    # its name in LightGBM, for early stopping; None: not there, or a step function
     lightgbm: str | None = None
+    # LightGBM's parameters to boost towards it; empty: the task's default
     objective: Mapping[str, str | float] = field(default_factory=dict)
-    lowest_target: float = -math.inf
-    when_asked: bool = False
+    lowest_target: float = -math.inf  # lower limit of the targets
+    when_asked: bool = False  # it is reported only where the experiment names it
 
     @property
     def sign(self) -> int:
@@ -105,7 +103,7 @@ class Metric:
 
     @property
     def better_is(self) -> str:
-        """`higher` or `lower`: which scores are the better ones, in words."""
+        """`higher` or `lower`: the direction in words."""
         return "higher" if self.greater_is_better else "lower"
 
     @property
@@ -114,36 +112,33 @@ class Metric:
         return self.at_thresholds is not None
 
 
-METRICS: dict[str, Metric] = {}
-
-
 def names_of(task: str) -> tuple[str, ...]:
-    """Return the metrics that judge a task, its usual one first."""
+    """Return the metrics of a task, its default first."""
     return tuple(metric.name for metric in METRICS.values() if task in metric.tasks)
 
 
 def reported_of(task: str) -> tuple[str, ...]:
-    """Return those that every report of a task shows, whether or not they were asked for."""
+    """Return the metrics that every report of a task shows."""
     return tuple(name for name in names_of(task) if not METRICS[name].when_asked)
 
 
 def worse_bound(name: str, of: interval.Interval) -> float:
-    """Return the end that a careful reader judges: the low one where greater is better."""
+    """Return the bound at the worse end: the low one where greater is better."""
     return of.low if METRICS[name].greater_is_better else of.high
 
 
 def better_bound(name: str, of: interval.Interval) -> float:
-    """Return the other end."""
+    """Return the bound at the better end."""
     return of.high if METRICS[name].greater_is_better else of.low
 
 
 def better(name: str, a: float, b: float) -> bool:
-    """Whether score `a` is better than `b`; a score that is not finite is better than none."""
+    """Whether score `a` is better than `b`; a finite score is better than one that is not."""
     return math.isfinite(a) and (not math.isfinite(b) or (a - b) * METRICS[name].sign > 0)
 
 
 def significantly_better(name: str, difference: interval.Interval) -> bool:
-    """Whether the worse end of a score minus another is still better than no difference."""
+    """Whether the worse bound of a score minus another is still an improvement."""
     return METRICS[name].sign * worse_bound(name, difference) > 0
 
 
@@ -161,6 +156,18 @@ def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Call
     return declare
 
 
+def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
+    """Declare a regression metric that is the mean of its rows' errors."""
+
+    def form(of: MetricInput) -> Linearised:
+        if of.y.min() < METRICS[name].lowest_target:
+            return undefined(len(of.y))
+        return mean(errors(of.y, of.prediction), of.weights)
+
+    declare = _metric(name, words, _NUMBER, **_LOSS, bounds=interval.by_log, errors=errors, **facts)
+    declare(form)
+
+
 @_metric(
     "roc_auc",
     "how well the two classes are told apart, at any threshold",
@@ -172,7 +179,7 @@ def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Call
     lightgbm="auc",
 )
 def _roc_auc(of: MetricInput) -> Linearised:
-    return in_order(of.y == 1, of.prediction, of.weights)
+    return spread.concordance(of.y == 1, of.prediction, of.weights)
 
 
 @_metric(
@@ -190,7 +197,7 @@ def _average_precision(of: MetricInput) -> Linearised:
     Differentiated exactly. Row k enters its own term, and with M(s) rows scoring s or more it
     moves P(s_i) of every positive with s_i ≤ s_k by (y_k - P(s_i)) / M(s_i):
     ψ_k = n/n₊ · (y_k·(P(s_k) - θ) + Σ_{positive i: s_i ≤ s_k} (y_k - P(s_i)) / M(s_i)).
-    All numbers of rows are sums of weights, and ψ_k is counted as the weight of row k.
+    Numbers of rows are sums of weights, and ψ_k is multiplied by the weight of row k.
     """
     n = len(of.y)
     positive = of.y == 1
@@ -224,11 +231,6 @@ def _brier(of: MetricInput) -> Linearised:
     return mean((of.prediction - of.y) ** 2, of.weights)
 
 
-def _decided(of: MetricInput) -> np.ndarray:
-    several = of.prediction.ndim == 2
-    return np.asarray(of.prediction.argmax(axis=1) if several else of.prediction >= of.threshold)
-
-
 def _f1_at(cuts: Called) -> np.ndarray:
     return np.asarray(2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY))
 
@@ -243,7 +245,7 @@ def _f1_at(cuts: Called) -> np.ndarray:
     constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
 )
 def _f1(of: MetricInput) -> Linearised:
-    return found_and_right(of.y == 1, _decided(of) == 1, of.weights)
+    return spread.f1(of.y == 1, of.called == 1, of.weights)
 
 
 @_metric(
@@ -277,13 +279,13 @@ def _accuracy_at(cuts: Called) -> np.ndarray:
     hides_rare=True,
 )
 def _accuracy(of: MetricInput) -> Linearised:
-    return mean((_decided(of) == of.y).astype(np.float64), of.weights)
+    return mean((of.called == of.y).astype(np.float64), of.weights)
 
 
 def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     negatives = cuts.rows - cuts.positives
     shares = cuts.hits / max(cuts.positives, _TINY) + cuts.right_negatives / max(negatives, _TINY)
-    # A class that is not there has no share, as in the metric itself.
+    # As in the metric itself, an absent class has no share.
     return np.asarray(shares / max(int(cuts.positives > 0) + int(negatives > 0), 1))
 
 
@@ -296,8 +298,9 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     at_thresholds=_balanced_accuracy_at,
 )
 def _balanced_accuracy(of: MetricInput) -> Linearised:
-    right = _decided(of) == of.y
-    return average(found(of.y == label, right, of.weights) for label in np.unique(of.y))
+    right = of.called == of.y
+    parts = (spread.recall(of.y == label, right, of.weights) for label in np.unique(of.y))
+    return spread.average(parts)
 
 
 @_metric(
@@ -308,9 +311,9 @@ def _balanced_accuracy(of: MetricInput) -> Linearised:
     by_class=True,
 )
 def _f1_macro(of: MetricInput) -> Linearised:
-    y, decided = of.y, _decided(of)
-    classes = np.union1d(y, decided)
-    return average(found_and_right(y == c, decided == c, of.weights) for c in classes)
+    y, called = of.y, of.called
+    classes = np.union1d(y, called)
+    return spread.average(spread.f1(y == c, called == c, of.weights) for c in classes)
 
 
 @_metric(
@@ -324,7 +327,9 @@ def _f1_macro(of: MetricInput) -> Linearised:
 )
 def _roc_auc_ovr(of: MetricInput) -> Linearised:
     columns = enumerate(of.prediction.T)
-    return average(in_order(of.y == label, one, of.weights) for label, one in columns)
+    return spread.average(
+        spread.concordance(of.y == label, one, of.weights) for label, one in columns
+    )
 
 
 @_metric(
@@ -343,20 +348,15 @@ def _rmse(of: MetricInput) -> Linearised:
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
 
 
-@_metric(
+_mean_error(
     "mae",
     "the mean error in units of the target",
-    _NUMBER,
-    **_LOSS,
-    bounds=interval.by_log,
-    errors=absolute_errors,
+    absolute_errors,
     constant=weighted_median,
     of_equals="median",
     lightgbm="l1",
     objective={"objective": "regression_l1"},
 )
-def _mae(of: MetricInput) -> Linearised:
-    return mean(absolute_errors(of.y, of.prediction), of.weights)
 
 
 @_metric(
@@ -370,7 +370,7 @@ def _mae(of: MetricInput) -> Linearised:
     lightgbm="l2",
 )
 def _r2(of: MetricInput) -> Linearised:
-    """1 - mean(e²) / var(y), by the delta method; the mean of y is drawn anew as well."""
+    """1 - mean(e²) / var(y), by the delta method, with the mean of y drawn anew as well."""
     errors = weighted(squared_errors(of.y, of.prediction), of.weights)
     distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
     variance = distances.mean()
@@ -385,57 +385,30 @@ def _relative_median(y: np.ndarray, weights: Weights) -> np.ndarray:
     return weighted_median(y, weighted(1 / np.maximum(np.abs(y), EPSILON), weights))
 
 
-@_metric(
+_mean_error(
     "mape",
     "the mean error as a share of the target, which must not come near zero",
-    _NUMBER,
-    **_LOSS,
-    bounds=interval.by_log,
-    errors=relative_errors,
+    relative_errors,
     constant=_relative_median,
     lightgbm="mape",
 )
-def _mape(of: MetricInput) -> Linearised:
-    return mean(relative_errors(of.y, of.prediction), of.weights)
-
-
-@_metric(
+_mean_error(
     "poisson_deviance",
     "how well counts are predicted, where large ones vary more; no target may be negative",
-    _NUMBER,
-    **_LOSS,
-    bounds=interval.by_log,
-    errors=deviances,
+    deviances,
     of_equals="mean",
     lightgbm="poisson",
     objective={"objective": "poisson"},
     lowest_target=0.0,
     when_asked=True,
 )
-def _poisson_deviance(of: MetricInput) -> Linearised:
-    defined = of.y.min() >= 0
-    return mean(deviances(of.y, of.prediction), of.weights) if defined else undefined(len(of.y))
-
-
-# A number of levels keeps the names a list to choose from; half of mae is the level .5.
-PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
-
-
-def _pinball(of: MetricInput, level: float) -> Linearised:
-    """The loss that the quantile minimises (Koenker and Bassett 1978)."""
-    return mean(pinball_errors(of.y, of.prediction, level), of.weights)
-
-
-for _level in PINBALL_LEVELS:
-    _metric(
+for _level in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and Bassett 1978)
+    _mean_error(
         f"pinball_{_level:g}",
         f"how well a number is predicted that {_level:.0%} of the targets stay below",
-        _NUMBER,
-        **_LOSS,
-        bounds=interval.by_log,
-        errors=partial(pinball_errors, level=_level),
+        partial(pinball_errors, level=_level),
         constant=partial(weighted_quantile, level=_level),
         lightgbm="quantile",
         objective={"objective": "quantile", "alpha": _level},
         when_asked=True,
-    )(partial(_pinball, level=_level))
+    )

@@ -1,7 +1,4 @@
-"""What predictions come to, in terms that need no metric: class by class, and errors in clusters.
-
-In: encoded targets and predictions of one set. Out: frozen numbers.
-"""
+"""Predictions beside the truth without a metric: confusion, outcomes by class, errors by row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,19 +13,12 @@ EPSILON = float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True, eq=False)
 class Called:
-    """What is called positive from each of k thresholds on; rows count as their weights say.
+    """The rows called positive at each of k thresholds, as sums of weights."""
 
-    Attributes:
-        hits: (k,) positive rows among those that are called.
-        called: (k,) rows that are called.
-        positives: rows that are positive.
-        rows: all rows.
-    """
-
-    hits: np.ndarray
-    called: np.ndarray
-    positives: float
-    rows: float
+    hits: np.ndarray  # (k,) positive rows among the called ones
+    called: np.ndarray  # (k,) called rows
+    positives: float  # all positive rows
+    rows: float  # all rows
 
     @property
     def right_negatives(self) -> np.ndarray:
@@ -38,33 +28,21 @@ class Called:
 
 @dataclass(frozen=True)
 class ClassOutcome:
-    """What became of the rows of one class.
+    """Precision, recall and f1 of one class, and its most frequent confusion."""
 
-    Attributes:
-        label: the class.
-        support: rows that are of it.
-        precision: share of the rows called so that are of it; nan where none is called so.
-        recall: share of its rows that are called so; nan where there is none.
-        f1: their harmonic mean.
-        confused_with: what its rows are called most often instead; None: all are right.
-        confused: how many of them.
-    """
-
-    label: str
-    support: int
-    precision: float
-    recall: float
-    f1: float
-    confused_with: str | None
-    confused: int
+    label: str  # the class
+    support: int  # rows of the class
+    precision: float  # nan where no row is called so
+    recall: float  # nan without support
+    f1: float  # their harmonic mean
+    confused_with: str | None  # what its rows are called most often instead; None: all are right
+    confused: int  # how many of them
 
 
 def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:
-    """Return the codes of the classes with the most rows, at most so many, in their own order.
+    """Return the codes of the at most `most` classes with the highest counts (k,), ascending.
 
-    Args:
-        counts: (k,) rows of each class.
-        most: of equal counts the lower code comes first.
+    Of equal counts the lower code is taken.
     """
     return np.sort(np.argsort(-counts, kind="stable")[:most])
 
@@ -77,14 +55,14 @@ def confusion(y: np.ndarray, decided: np.ndarray, n_classes: int) -> np.ndarray:
 
 def class_outcomes(matrix: np.ndarray, classes: Sequence[object]) -> tuple[ClassOutcome, ...]:
     """Return the outcome of each class of a confusion, in its order."""
-    found = []
+    outcomes = []
     for code, label in enumerate(classes):
         hits, support = int(matrix[code, code]), int(matrix[code].sum())
         called = int(matrix[:, code].sum())
         missed = matrix[code].copy()
         missed[code] = 0
         worst = int(missed.argmax())
-        found.append(
+        outcomes.append(
             ClassOutcome(
                 str(label),
                 support,
@@ -95,21 +73,21 @@ def class_outcomes(matrix: np.ndarray, classes: Sequence[object]) -> tuple[Class
                 int(missed[worst]),
             )
         )
-    return tuple(found)
+    return tuple(outcomes)
 
 
 def squared_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to a squared error, (n,)."""
+    """Return (y - p)², (n,)."""
     return np.asarray((y - prediction) ** 2)
 
 
 def absolute_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to an absolute error, (n,)."""
+    """Return |y - p|, (n,)."""
     return np.asarray(np.abs(y - prediction))
 
 
 def relative_errors(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return what each row adds to a relative error, (n,)."""
+    """Return |y - p| / |y|, (n,)."""
     return np.asarray(np.abs(y - prediction) / np.maximum(np.abs(y), EPSILON))
 
 
@@ -119,7 +97,7 @@ def pinball_errors(y: np.ndarray, prediction: np.ndarray, level: float) -> np.nd
 
 
 def deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """Return 2·(y·log(y/p) - y + p), (n,); a prediction of nothing or less counts as nearly none."""
+    """Return 2·(y·log(y/p) - y + p), (n,); a prediction of zero or less is raised to EPSILON."""
     expected = np.maximum(prediction, EPSILON)
     # y·log(y) is 0 at 0.
     logs = y * np.log(np.where(y > 0, y, 1.0) / expected)
@@ -128,34 +106,25 @@ def deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Residuals:
-    """How far a regression is off: actual minus predicted, in units of the target.
+    """Summary of actual minus predicted, in units of the target."""
 
-    Attributes:
-        mean: positive: the model says too little on average.
-        mean_absolute: mean size of an error.
-        median_absolute: half of the errors are smaller.
-        quantiles: at QUANTILES.
-        largest: size of the largest error.
-        spread_of_target: standard deviation of the target on the same rows.
-    """
-
-    mean: float
-    mean_absolute: float
-    median_absolute: float
-    quantiles: tuple[float, ...]
-    largest: float
-    spread_of_target: float
+    mean: float  # positive: the model predicts too little on average
+    mean_absolute: float  # mean size of an error
+    median_absolute: float  # median size of an error
+    quantiles: tuple[float, ...]  # at QUANTILES
+    largest: float  # size of the largest error
+    spread_of_target: float  # standard deviation of the target on the same rows
 
 
 def residuals_of(y: np.ndarray, prediction: np.ndarray) -> Residuals:
     """Return the residuals of predictions (n,) of a target (n,), at least one row."""
-    off = y - prediction
-    size = np.abs(off)
+    residual = y - prediction
+    size = np.abs(residual)
     return Residuals(
-        float(off.mean()),
+        float(residual.mean()),
         float(size.mean()),
         float(np.median(size)),
-        tuple(np.quantile(off, QUANTILES).tolist()),
+        tuple(np.quantile(residual, QUANTILES).tolist()),
         float(size.max()),
         float(y.std()),
     )

@@ -1,13 +1,9 @@
 """Scores by a metric's name: with the influence of each row, their spread, their interval.
 
-What each metric is stands in `metrics.py`. In: encoded targets (n,) and predictions: regression
-(n,); binary (n,), the probability of classes[1]; multiclass (n, k) probabilities; with their
-clusters and weights a `SetPrediction`, of which every judgement is made. Weights are (n,) positive
-numbers, or None: all rows count alike. Out: numbers, `Linearised`, `Spread`, `Interval`.
-
-Also two scores on the same rows: of two models, or of a model and the best constant, which is the
-baseline: predicting without features. What varies is the influence of the difference. Many
-configurations at once are compared in `comparisons.py`.
+Encoded targets are (n,). Predictions are (n,) for regression, (n,) probabilities of classes[1] for
+binary and (n, k) probabilities for multiclass. Weights are (n,) positive numbers, or None: all rows
+count alike. The baseline is the best constant, the prediction without features; two scores on the same
+rows are compared by the influence of their difference. Many configurations: `comparisons.py`.
 """
 
 import math
@@ -17,19 +13,18 @@ import numpy as np
 
 from experiment_pipeline.statistics.comparisons import ROUNDING
 from experiment_pipeline.statistics.interval import LEVEL, Interval, around, quantile
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import METRICS, MetricInput
 from experiment_pipeline.statistics.spread import (
     Layout,
     Linearised,
     Spread,
-    gained,
+    cluster_codes,
     mean,
     spread_of,
     undefined,
     widened,
-    with_own_clusters,
 )
-from experiment_pipeline.statistics.weights import MetricInput, Weights, relative_weights
+from experiment_pipeline.statistics.weights import Weights, relative_weights
 
 
 def linearise(
@@ -41,22 +36,15 @@ def linearise(
 ) -> Linearised:
     """Return a metric's score and the influence of each row.
 
-    Args:
-        name: one of `metrics.METRICS`.
-        y: encoded targets (n,).
-        prediction: see the module docstring.
-        threshold: of the metrics that depend on one: positive from this probability on.
-        weights: see the module docstring.
-
-    Returns:
-        nan where the score is undefined (one class only, a prediction that is not finite).
+    It is nan where the score is undefined (one class only, a prediction that is not finite). At the
+    threshold and above a row is positive. Other arguments: see the module docstring.
     """
     y, prediction = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     if len(y) == 0 or not np.isfinite(prediction).all():
         return undefined(len(y))
     with np.errstate(over="ignore", invalid="ignore"):
-        judged = MetricInput(y, prediction, threshold, relative_weights(weights))
-        linearised = METRICS[name].form(judged)
+        given = MetricInput(y, prediction, threshold, relative_weights(weights))
+        linearised = METRICS[name].form(given)
         finite = np.isfinite(linearised.estimate) and np.isfinite(linearised.influence).all()
     return linearised if finite else undefined(len(y))
 
@@ -73,27 +61,24 @@ def score(
 
 
 def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Layout:
-    """Return the layout of a set for a metric: where it compares classes, each is a sample."""
+    """Return the layout of a set for a metric: if it compares classes, each class is a sample."""
     by_class = METRICS[name].by_class
     classes = y.astype(np.int64) if by_class else np.zeros(len(y), dtype=np.int64)
     return Layout.of(clusters, classes, relative_weights(weights))
 
 
 def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
-    """Return the layout of a set of which all rows are one sample."""
+    """Return the layout of a set whose rows are all one sample."""
     return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
 
 
 def effective_clusters(clusters: np.ndarray, weights: Weights = None) -> int:
-    """Return of how many clusters of equal weight clusters (n,) tell as much as."""
+    """Return the effective number of clusters (n,): fewer than there are where weights are unequal."""
     return one_sample(clusters, weights).scarcest
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
-    """Return the interval of a metric's score, inside the metric's range.
-
-    One cluster says nothing: the interval is the metric's whole range.
-    """
+    """Return the interval of a metric's score, inside the metric's range: all of it for one cluster."""
     metric, estimate = METRICS[name], spread.estimate
     if math.isnan(estimate):
         return Interval(math.nan, math.nan, math.nan, level)
@@ -111,41 +96,25 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
 def mean_with_interval(
     values: np.ndarray, clusters: np.ndarray, weights: Weights = None, *, share: bool = False
 ) -> Interval:
-    """Return the mean of (n,) values with its interval when clusters (n,) are drawn anew.
+    """Return the mean of (n,) values, none negative, with its interval; nan without rows.
 
-    Args:
-        values: not negative.
-        clusters: codes of the resampling clusters.
-        weights: see the module docstring.
-        share: values of 0 and 1: Wilson's interval; else that of a mean of errors.
-
-    Returns:
-        nan of no row.
+    With `share`, values are 0 or 1 and the interval is Wilson's; else that of a mean error.
     """
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)
-    # As these metrics are such means.
     spread = spread_of(mean(values * 1.0, relative_weights(weights)), one_sample(clusters, weights))
     return interval_of("accuracy" if share else "mae", spread)
 
 
 @dataclass(frozen=True, eq=False)
 class SetPrediction:
-    """The predictions of one fit for the rows of one set.
+    """The predictions of one fit for the rows of one set."""
 
-    Attributes:
-        y: encoded targets (n,).
-        prediction: see the module docstring.
-        clusters: (n,) integer codes of the resampling clusters, by `resampling_clusters`.
-        weights: (n,) how much each row counts; None: alike.
-        variance_factor: how many times the variance of a score is what the rows show.
-    """
-
-    y: np.ndarray
-    prediction: np.ndarray
-    clusters: np.ndarray
-    weights: Weights = None
-    variance_factor: float = 1.0
+    y: np.ndarray  # encoded targets (n,)
+    prediction: np.ndarray  # see the module docstring
+    clusters: np.ndarray  # (n,) integer codes of the resampling clusters, by `resampling_clusters`
+    weights: Weights = None  # (n,) how much each row counts; None: alike
+    variance_factor: float = 1.0  # on the variance of a score, for cross-validated predictions
     _layouts: dict[bool, Layout] = field(default_factory=dict, init=False, repr=False)
     _spreads: dict[tuple[str, float], Spread] = field(default_factory=dict, init=False, repr=False)
 
@@ -167,11 +136,10 @@ class SetPrediction:
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
         """Return the score and how much it varies between draws of the clusters."""
-        asked = metric, threshold
-        if asked not in self._spreads:
-            linearised = self.linearise(metric, threshold)
-            self._spreads[asked] = spread_of(linearised, self.layout(metric))
-        return self._spreads[asked]
+        key = metric, threshold
+        if key not in self._spreads:
+            self._spreads[key] = spread_of(self.linearise(metric, threshold), self.layout(metric))
+        return self._spreads[key]
 
     def interval(self, metric: str, threshold: float = 0.5) -> Interval:
         """Return the score with its interval."""
@@ -205,9 +173,10 @@ def paired_difference(
         drawn: by `layout`, of these rows.
         level: of the interval.
     """
-    # Two scores that are equal but for rounding differ by no more than that.
+    # Equal scores may differ by rounding, relative to their own standard errors.
     errors = (spread_of(one, drawn).standard_error for one in (first, second))
-    return around(spread_of(gained(first, second), drawn), level, ROUNDING * math.hypot(*errors))
+    gain = Linearised(second.estimate - first.estimate, second.influence - first.influence)
+    return around(spread_of(gain, drawn), level, ROUNDING * math.hypot(*errors))
 
 
 def best_constant(
@@ -219,12 +188,11 @@ def best_constant(
 ) -> np.ndarray:
     """Return the constant prediction that suits a metric best, () or (k,).
 
-    Several classes: their shares, which are best for probabilities and decide for the majority;
-    else what the metric declares.
+    For several classes these are their shares; else what the metric declares.
 
     Args:
         metric: one of `metrics.METRICS`.
-        y: encoded targets (n,) of the rows that are known.
+        y: encoded targets (n,) of the known rows.
         task: binary, multiclass or regression.
         n_classes: needed for multiclass.
         weights: of the known rows.
@@ -247,8 +215,8 @@ def baseline(
     metric: str, y: np.ndarray, constant: np.ndarray, weights: Weights = None
 ) -> Linearised:
     """Return what a constant scores, with the influence of each row (n,)."""
-    said = np.broadcast_to(constant, (len(y), *constant.shape))
-    return linearise(metric, y, said, weights=weights)
+    constants = np.broadcast_to(constant, (len(y), *constant.shape))
+    return linearise(metric, y, constants, weights=weights)
 
 
 def difference_to_baseline(
@@ -256,12 +224,10 @@ def difference_to_baseline(
 ) -> Interval:
     """Return a model's score minus the baseline's on the same rows, with its 95 % interval.
 
-    The interval is the estimate ± t standard errors of the paired difference. How well its
-    variance is known depends on the tails (degrees of freedom from the kurtosis: O'Neill 2014,
-    "Some useful moment results in sampling problems"): a decision that departs from the baseline
-    in 5 of 1,000 rows is known from 5. Decisions are counted with one more row of each kind,
-    right and wrong in both classes (Agresti and Caffo 2000): of 20 rows called negative, none
-    being positive does not show that none ever is.
+    The interval is the estimate ± t standard errors of the paired difference, with degrees of
+    freedom by the kurtosis (O'Neill 2014, "Some useful moment results in sampling problems").
+    Decisions get one more row of each kind, right and wrong in both classes (Agresti and Caffo
+    2000): 20 of 20 right negatives do not show that all are right.
 
     Args:
         metric: one of `metrics.METRICS`.
@@ -270,28 +236,25 @@ def difference_to_baseline(
         threshold: of the metrics that need one.
 
     Returns:
-        Undefined where one of the two scores is; one cluster says nothing.
+        nan where one of the two scores is; infinite bounds for one cluster.
     """
 
-    def paired(rows: SetPrediction, cut: float) -> Interval:
+    def paired(rows: SetPrediction, at: float) -> Interval:
         without = baseline(metric, rows.y, constant, rows.weights)
-        return paired_difference(without, rows.linearise(metric, cut), rows.layout(metric))
+        return paired_difference(without, rows.linearise(metric, at), rows.layout(metric))
 
     given = paired(predicted, threshold)
     decides = METRICS[metric].by_threshold and predicted.prediction.ndim == 1
     if not decides or not math.isfinite(given.low):
         return given
-    one_more = paired(_with_one_of_each(predicted, threshold), 0.5)
-    low, high = min(one_more.low, given.estimate), max(one_more.high, given.estimate)
-    return Interval(given.estimate, low, high)
-
-
-def _with_one_of_each(predicted: SetPrediction, threshold: float) -> SetPrediction:
-    """Add a row of each kind, each a cluster of its own and of mean weight, to decisions at 0.5."""
-    weights = relative_weights(predicted.weights)
-    return SetPrediction(
+    # Each added row is a cluster of its own, the last ones, and of mean weight.
+    codes, weights = cluster_codes(predicted.clusters), relative_weights(predicted.weights)
+    added = SetPrediction(
         np.concatenate([predicted.y, [0, 0, 1, 1]]),
         np.concatenate([predicted.prediction >= threshold, [0, 1, 0, 1]]),
-        with_own_clusters(predicted.clusters, 4),
+        np.concatenate([codes, codes.max() + 1 + np.arange(4)]).view(type(predicted.clusters)),
         None if weights is None else np.concatenate([weights, np.ones(4)]),
     )
+    one_more = paired(added, 0.5)
+    low, high = min(one_more.low, given.estimate), max(one_more.high, given.estimate)
+    return Interval(given.estimate, low, high)

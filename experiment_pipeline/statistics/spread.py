@@ -1,23 +1,15 @@
-"""How much a score varies when the clusters of a split are drawn anew, and how well that is known.
+"""How much a score varies when the resampling clusters are drawn anew.
 
-A score θ is a function of how often each row is drawn, m (all 1). Its influence values ψ are the
-derivatives n·∂θ/∂m_i: when rows are drawn anew m times, the score moves to about
-θ + mean((m - 1)·ψ), and ψ has mean zero. A row that weighs w more than others moves it by w times
-as much: so weights are part of ψ, and what follows from it needs none. One pass over the rows thus gives what a bootstrap gives, for every
-configuration and every cluster of resampling (infinitesimal jackknife: Efron 1982, ch. 6; Hampel
-1974).
+Infinitesimal jackknife (Efron 1982, ch. 6; Hampel 1974): the influence values ψ of a score θ are the
+derivatives n·∂θ/∂m_i by how often each row is drawn. They have mean zero and include the row's
+weight. One pass over the rows replaces a bootstrap.
 
-Rows of one cluster (a row, a group, a day) move together, so influence values are summed over
-clusters first: the cluster-robust variance, with the factor G/(G-1) for G clusters (Liang and
-Zeger 1986; Cameron and Miller 2015). Consecutive clusters may resemble their neighbours; their
-variance is the long-run one by equal-weighted cosines (Müller 2007; recommended by Lazarus,
-Lewis, Stock and Watson 2018): the projections of a series on slow cosines are nearly
-independent, each with the long-run variance, so that their mean square serves Student's t. How
-many cosines are slow enough depends on how long the series remembers; without memory it is all
-of them, and the variance is the usual one.
-
-In: a score with its influence, and clusters. Out: a `Spread`; the interval made of it is
-`interval.py`'s.
+Influence values are summed over clusters (a row, a group, a day): the cluster-robust variance with the
+factor G/(G-1) for G clusters (Liang and Zeger 1986; Cameron and Miller 2015). Consecutive clusters may
+resemble their neighbours: their long-run variance is that of equal-weighted cosines (Müller 2007;
+Lazarus, Lewis, Stock and Watson 2018). Projections on slow cosines are nearly independent. How many
+cosines are slow enough depends on the memory of the series; without memory all of them are, and the
+variance is the usual one.
 """
 
 import math
@@ -29,8 +21,29 @@ import numpy as np
 
 from experiment_pipeline.statistics.weights import Weights, effective_number, weighted
 
-# Numbers up to so many times their count are counted, which takes 8 bytes for each: a sort is slower.
+# Integers up to so many times their count are counted (8 bytes each) instead of sorted: it is faster.
 _COUNTED = 8
+# By which share the long-run variance may be too small for the memory that was found.
+_BIAS = 0.02
+# With fewer cosines, Student's t is very wide (4: ±2.8, 2: ±4.3).
+_FEWEST_COSINES = 4
+_LONGEST_MEMORY = 0.95
+# Tolerance for sums of weights.
+_ROUNDING = 1e-9
+# In shorter series the correlations are noise.
+_FEWEST_CLUSTERS = 6
+
+
+def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values, ascending, and the position (n,) of each value among them."""
+    codes = np.can_cast(values.dtype, np.int64) and len(values) > 0
+    if not codes or values.min() < 0 or values.max() > _COUNTED * len(values):
+        return np.unique(values, return_inverse=True)
+    present = np.bincount(values) > 0
+    found = np.flatnonzero(present)
+    if len(found) == len(present):
+        return found, values.astype(np.int64, copy=False)
+    return found, (np.cumsum(present) - 1)[values]
 
 
 def cluster_codes(clusters: np.ndarray) -> np.ndarray:
@@ -38,48 +51,27 @@ def cluster_codes(clusters: np.ndarray) -> np.ndarray:
     return distinct(np.asarray(clusters))[1]
 
 
-def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct values, ascending, and the position (n,) of each value among them.
+class ConsecutiveClusters(np.ndarray):
+    """Codes of resampling clusters in the order of time: `codes.view(ConsecutiveClusters)`.
 
-    Of whole numbers that are small for their number, as codes are, nothing is sorted.
+    The spread of a score then allows for neighbours that resemble each other. Parts and
+    permutations of the rows keep the type.
     """
-    codes = np.can_cast(values.dtype, np.int64) and len(values) > 0
-    if not codes or values.min() < 0 or values.max() > _COUNTED * len(values):
-        return np.unique(values, return_inverse=True)
-    there = np.bincount(values) > 0
-    found = np.flatnonzero(there)
-    if len(found) == len(there):
-        return found, values.astype(np.int64, copy=False)
-    return found, (np.cumsum(there) - 1)[values]
-
-
-def with_own_clusters(clusters: np.ndarray, more: int) -> np.ndarray:
-    """Return the clusters of rows (n,) that are followed by more, each a cluster of its own.
-
-    Consecutive ones stay so: the added ones come last.
-    """
-    codes = cluster_codes(clusters)
-    return np.concatenate([codes, codes.max() + 1 + np.arange(more)]).view(type(clusters))
 
 
 @dataclass(frozen=True, eq=False)
 class Linearised:
-    """A score and its linear approximation.
+    """A score and its linear approximation."""
 
-    Attributes:
-        estimate: the score; nan where it is undefined.
-        influence: (n,) of mean zero; nan where the score is.
-        unseen: variance that no row shows: of a mean over classes, the part of those classes
-            that are all right or all wrong in this sample.
-    """
-
-    estimate: float
-    influence: np.ndarray
+    estimate: float  # the score; nan where it is undefined
+    influence: np.ndarray  # (n,) of mean zero; nan where the score is
+    # variance that the rows do not show: of a mean over classes, the part of classes that are all
+    # right or all wrong in this sample
     unseen: float = 0.0
 
 
 def undefined(n: int) -> Linearised:
-    """Return what n rows say where there is no score."""
+    """Return an undefined score of n rows."""
     return Linearised(float("nan"), np.full(n, np.nan))
 
 
@@ -98,13 +90,8 @@ def ratio(numerator: np.ndarray, denominator: np.ndarray) -> Linearised:
     return Linearised(estimate, (numerator - estimate * denominator) / size)
 
 
-def gained(first: Linearised, second: Linearised) -> Linearised:
-    """Return second - first, of scores of the same rows."""
-    return Linearised(second.estimate - first.estimate, second.influence - first.influence)
-
-
 def average(parts: Iterable[Linearised]) -> Linearised:
-    """Return the mean of scores of the same rows, one or more; of their parts one is held at a time."""
+    """Return the mean of one or more scores of the same rows; holds one part at a time."""
     estimates, unseen, total = list[float](), 0.0, np.zeros(1)
     for part in parts:
         total = total + part.influence
@@ -114,28 +101,43 @@ def average(parts: Iterable[Linearised]) -> Linearised:
     return Linearised(float(np.mean(estimates)), total / n, unseen / n**2)
 
 
-def found(truth: np.ndarray, said: np.ndarray, weights: Weights = None) -> Linearised:
-    """Return which share of the true rows are said to be so: bool (n,) each."""
+def recall(truth: np.ndarray, called: np.ndarray, weights: Weights = None) -> Linearised:
+    """Return the share of the true rows that are called so: bool (n,) each."""
     of_truth = weighted(truth * 1.0, weights)
-    return _with_unseen(ratio(of_truth * said, of_truth), of_truth, 1.0)
+    return _with_unseen(ratio(of_truth * called, of_truth), of_truth, 1.0)
 
 
-def found_and_right(truth: np.ndarray, said: np.ndarray, weights: Weights = None) -> Linearised:
-    """Return the harmonic mean (F1) of that share and of the share of the said that are true."""
-    of_truth, of_said = weighted(truth * 1.0, weights), weighted(said * 1.0, weights)
-    f1 = ratio(2.0 * of_truth * said, of_truth + of_said)
-    # With the number of rows that are said to be of the class, f1 goes as the share found.
-    both = float(of_truth.sum() + of_said.sum())
-    return _with_unseen(f1, of_truth, 2 * float(of_truth.sum()) / both if both else 0.0)
+def f1(truth: np.ndarray, called: np.ndarray, weights: Weights = None) -> Linearised:
+    """Return the harmonic mean of recall and precision: bool (n,) each."""
+    of_truth, of_called = weighted(truth * 1.0, weights), weighted(called * 1.0, weights)
+    score = ratio(2.0 * of_truth * called, of_truth + of_called)
+    # For a given number of called rows, f1 is proportional to recall.
+    both = float(of_truth.sum() + of_called.sum())
+    return _with_unseen(score, of_truth, 2 * float(of_truth.sum()) / both if both else 0.0)
 
 
-def in_order(positive: np.ndarray, prediction: np.ndarray, weights: Weights = None) -> Linearised:
-    """Return the share of pairs, a positive and a negative row, in which the positive is ahead.
+def _with_unseen(part: Linearised, rows: np.ndarray, slope: float) -> Linearised:
+    """Give a share of 0 or 1 the variance of Agresti and Coull (1998): 0 of 10 is no certainty.
 
-    The placement values of DeLong, DeLong and Clarke-Pearson (1988), ties counted half: a
-    positive's placement is the share of negatives it beats, a negative's the share of
-    positives that beat it. One sort serves both (Sun and Xu 2014). A pair weighs what its rows
-    weigh, multiplied.
+    Args:
+        part: the score of one class.
+        rows: (n,) how much each row counts in it.
+        slope: derivative of the score by the share.
+    """
+    n = effective_number(rows)
+    if n == 0 or 0 < part.estimate < 1:
+        return part
+    return replace(part, unseen=slope**2 * 2 * (n + 2) / (n + 4) ** 3)
+
+
+def concordance(
+    positive: np.ndarray, prediction: np.ndarray, weights: Weights = None
+) -> Linearised:
+    """Return the share of pairs, a positive and a negative row, with the positive ahead (ROC AUC).
+
+    By the placement values of DeLong, DeLong and Clarke-Pearson (1988), ties counted half: the
+    share of negatives that a positive beats, of positives that beat a negative. One sort serves
+    both (Sun and Xu 2014). The weight of a pair is the product of its rows' weights.
     """
     n = len(positive)
     if positive.all() or not positive.any():
@@ -152,97 +154,70 @@ def in_order(positive: np.ndarray, prediction: np.ndarray, weights: Weights = No
     return Linearised(estimate, weighted((placement - estimate) / class_share, weights))
 
 
-def _with_unseen(part: Linearised, rows: np.ndarray, slope: float) -> Linearised:
-    """Give a share of rows that is 0 or 1 the variance of Agresti and Coull (1998).
+def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: int) -> float:
+    """Return the factor on the variance of a cross-validated score, whose models share rows.
 
-    Two successes and two failures are added: 0 of 10 is no certainty.
+    Errors of models that were fitted on each other's rows are correlated (Bates, Hastie and
+    Tibshirani 2021), and the variance has no unbiased estimate (Bengio and Grandvalet 2004). Nadeau
+    and Bengio (2003): the mean of J fold scores with variance S² has (1/J + predicted/fitted)·S²
+    instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give
+    1/R + Σ predicted/fitted: 2.25 for five folds once, 1.58 for three times five.
 
     Args:
-        part: the score of one class.
-        rows: (n,) how much each row counts in it.
-        slope: by how much the score moves with the share.
+        fitted: rows that each fold of one repeat is fitted on, for all repeats.
+        predicted: rows that it predicts.
+        repeats: R.
     """
-    n = effective_number(rows)
-    if n == 0 or 0 < part.estimate < 1:
-        return part
-    return replace(part, unseen=slope**2 * 2 * (n + 2) / (n + 4) ** 3)
+    ratios = np.asarray(predicted) / np.asarray(fitted)
+    return float(1 + ratios.sum()) / repeats
 
 
-# By which share the long-run variance may come out too small for the memory that was found.
-_BIAS = 0.02
-# With fewer, Student's t is so wide that little would be said (4: ±2.8, 2: ±4.3).
-_FEWEST_COSINES = 4
-_LONGEST_MEMORY = 0.95
-# Of sums of weights.
-_ROUNDING = 1e-9
-# In shorter series the correlations are noise.
-_FEWEST_CLUSTERS = 6
-
-
-class ConsecutiveClusters(np.ndarray):
-    """Codes of resampling clusters in the order of time: `codes.view(ConsecutiveClusters)`.
-
-    Neighbours may resemble one another, which the spread of a score then allows for. Parts
-    and permutations of the rows stay consecutive clusters.
-    """
+def widened(score: Linearised, factor: float) -> Linearised:
+    """Return a score whose variance is multiplied by a factor."""
+    influence = score.influence * math.sqrt(factor)
+    return replace(score, influence=influence, unseen=score.unseen * factor)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """A score and how much it varies between draws of the clusters.
+    """A score and how much it varies between draws of the clusters."""
 
-    Attributes:
-        estimate: the score.
-        standard_error: nan when there is one cluster only, or no score.
-        degrees_of_freedom: how well the standard error itself is known; 0 = not at all.
-        scarcest: clusters that hold the rarest class, where classes are compared; else all.
-        skewness: of the score between draws: 0 = as often above as below.
-        autocorrelation: of what consecutive clusters add to the score; 0 for other clusters.
-    """
-
-    estimate: float
-    standard_error: float
-    degrees_of_freedom: float
-    scarcest: int
-    skewness: float = 0.0
+    estimate: float  # the score
+    standard_error: float  # nan when there is one cluster only, or no score
+    degrees_of_freedom: float  # of the standard error; 0: unknown
+    scarcest: int  # clusters that hold the rarest class, where classes are compared; else all
+    skewness: float = 0.0  # of the score between draws
+    # of what consecutive clusters add to the score; 0 for other clusters
     autocorrelation: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Which rows are drawn together, and which of them are one sample; the same for all fits.
+    """Which rows are drawn together, and which of them are one sample; the same for all fits."""
 
-    Attributes:
-        cluster: (n,) code of each row's cluster, 0 … G-1.
-        cell: (n,) code of each row's cluster within its class, 0 … K-1.
-        cell_class: (K,) class of each cell.
-        clusters_per_class: (classes,) number of clusters that hold each class; of how many equal ones
-            they tell as much, where rows have weights.
-        consecutive: whether the codes are in the order of time.
-    """
-
-    cluster: np.ndarray
-    cell: np.ndarray
-    cell_class: np.ndarray
+    cluster: np.ndarray  # (n,) code of each row's cluster, 0 … G-1
+    cell: np.ndarray  # (n,) code of each row's cluster within its class, 0 … K-1
+    cell_class: np.ndarray  # (K,) class of each cell
+    # (classes,) clusters that hold each class; with row weights, the effective number of them
     clusters_per_class: np.ndarray
-    consecutive: bool = False
+    consecutive: bool = False  # whether the codes are in the order of time
 
     @classmethod
     def of(cls, clusters: np.ndarray, classes: np.ndarray, weights: Weights = None) -> Self:
         """Lay rows out by their clusters (n,) and by class codes (n,), all 0 for one sample."""
         cluster = cluster_codes(clusters)
         n_classes = int(classes.max(initial=0)) + 1
-        # Of one class its cells are the clusters: the same array, not another one.
+        # With one class the cells are the clusters: share the array.
         cells, cell = distinct(cluster * n_classes + classes if n_classes > 1 else cluster)
         cell_class = cells % n_classes
-        told = np.bincount(cell_class)
+        number = np.bincount(cell_class)
         if weights is not None:
             of_rows, of_weights = (
                 _effective(np.bincount(cell, counted), cell_class) for counted in (None, weights)
             )
             # By how much the weights make clusters less even than their rows do.
-            told = told * np.minimum(of_weights / of_rows, 1.0)
-        return cls(cluster, cell, cell_class, told, isinstance(clusters, ConsecutiveClusters))
+            number = number * np.minimum(of_weights / of_rows, 1.0)
+        return cls(cluster, cell, cell_class, number, isinstance(clusters, ConsecutiveClusters))
 
     @property
     def scarcest(self) -> int:
@@ -266,85 +241,43 @@ def cluster_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     """Return the spread of a linearised score.
 
-    The standard error is as well known as its clusters' contributions and its classes allow.
+    Where classes are samples of their own, each class's part of the variance has its own factor
+    and degrees of freedom: of 12,000 rows with 8 positives, the positives' part of an AUC's
+    variance needs the factor 8/7 (DeLong, DeLong and Clarke-Pearson 1988), and Welch and
+    Satterthwaite's degrees of freedom are about 7.
     """
     if not math.isfinite(linearised.estimate):
         return Spread(math.nan, math.nan, 0.0, 0)
     sums = cluster_sums(linearised.influence, layout.cluster)
     if len(sums) < 2:
         return Spread(linearised.estimate, math.nan, 0.0, layout.scarcest)
-    of_sum = moments(sums, consecutive=layout.consecutive)
-    hidden, freedom_by_class = _by_class(linearised, layout, len(sums))
-    freedom = min(of_sum.degrees_of_freedom, freedom_by_class)
+    independent = independent_projections(sums) if layout.consecutive else sums
+    n = len(independent)
+    parts = np.bincount(layout.cell_class, cluster_sums(linearised.influence, layout.cell) ** 2)
+    freedoms = np.maximum(layout.clusters_per_class - 1, 1)
+    lacking = max(float(parts @ (1 / freedoms - 1 / (len(sums) - 1))), 0.0)
+    known = float((parts**2 / freedoms).sum())
+    by_class = float(parts.sum()) ** 2 / known if known > 0 else layout.scarcest - 1.0
+    variance = n / (n - 1) * float(independent @ independent) + lacking + linearised.unseen
     return Spread(
         linearised.estimate,
-        math.sqrt(of_sum.variance + hidden + linearised.unseen),
-        float(np.clip(freedom, 1, len(sums) - 1)),
+        math.sqrt(variance),
+        float(np.clip(min(n - 1.0, _freedom_by_tails(sums), by_class), 1, len(sums) - 1)),
         layout.scarcest,
-        of_sum.skewness,
-        of_sum.autocorrelation,
+        _skewness(sums),
+        _autocorrelation(sums, 1) if layout.consecutive else 0.0,
     )
 
 
-def _by_class(linearised: Linearised, layout: Layout, n_clusters: int) -> tuple[float, float]:
-    """Return what the variance lacks with the classes as samples, and its degrees of freedom.
-
-    Of 12,000 rows with 8 positives, an AUC knows its variance from 8 rows, not from 12,000:
-    their part of it needs the factor 8/7 (DeLong, DeLong and Clarke-Pearson 1988), and Welch
-    and Satterthwaite's degrees of freedom are about 7.
-    """
-    parts = np.bincount(layout.cell_class, cluster_sums(linearised.influence, layout.cell) ** 2)
-    freedoms = np.maximum(layout.clusters_per_class - 1, 1)
-    lacking = float(parts @ (1 / freedoms - 1 / (n_clusters - 1)))
-    known = float((parts**2 / freedoms).sum())
-    freedom = float(parts.sum()) ** 2 / known if known > 0 else layout.scarcest - 1.0
-    return max(lacking, 0.0), freedom
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Of the sum of what G clusters add, when they are drawn anew.
-
-    Attributes:
-        variance: of the sum.
-        degrees_of_freedom: how well the variance is known, 1 … G-1.
-        skewness: of the sum; 0 = as often above as below.
-        autocorrelation: of what consecutive clusters add; 0 for independent ones.
-    """
-
-    variance: float
-    degrees_of_freedom: float
-    skewness: float
-    autocorrelation: float
-
-
-def moments(sums: np.ndarray, *, consecutive: bool) -> Moments:
-    """Return the moments of a sum.
-
-    Args:
-        sums: (G,) what each cluster adds, of mean zero; at least two, in the order of time where
-            they are consecutive.
-        consecutive: whether neighbours may resemble one another.
-    """
-    strangers = independent_projections(sums) if consecutive else sums
-    n_strangers = len(strangers)
-    variance = n_strangers / (n_strangers - 1) * float(strangers @ strangers)
-    freedom = min(n_strangers - 1.0, _freedom_by_tails(sums))
-    autocorrelation = _autocorrelation(sums, 1) if consecutive else 0.0
-    return Moments(variance, freedom, _skewness(sums), autocorrelation)
-
-
 def independent_projections(sums: np.ndarray, differing: np.ndarray | None = None) -> np.ndarray:
-    """Return what fewer clusters, independent of one another, would add to the same sums.
+    """Return the slow projections of consecutive clusters: K + 1 nearly independent contributions.
 
-    The slow projections of the series are nearly independent; with the first, which is zero, they
-    are K + 1 clusters whose sum varies as that of the G consecutive ones does. Without memory
-    K + 1 is G.
+    Their sum varies as that of the G consecutive clusters does. Without memory K + 1 is G.
 
     Args:
         sums: (G,) or (G, C) what each cluster adds to one sum or several, of mean zero, in the
             order of time.
-        differing: (G, …) series whose memory counts, where it is not that of the sums: what
+        differing: (G, …) the series whose memory counts, where it is not that of the sums: what
             all of them share does not matter where they are compared.
 
     Returns:
@@ -355,9 +288,9 @@ def independent_projections(sums: np.ndarray, differing: np.ndarray | None = Non
     n_clusters = len(sums)
     series = sums if differing is None else differing
     memory = _memory(_autocorrelation(series, 1), _autocorrelation(series, 2), n_clusters)
-    n_strangers = _slow_cosines(n_clusters, memory) + 1
-    slow = dct(sums, type=2, norm="ortho", axis=0)[:n_strangers]
-    return np.asarray(math.sqrt(n_clusters / n_strangers) * slow)
+    n = _slow_cosines(n_clusters, memory) + 1
+    slow = dct(sums, type=2, norm="ortho", axis=0)[:n]
+    return np.asarray(math.sqrt(n_clusters / n) * slow)
 
 
 def _freedom_by_tails(sums: np.ndarray) -> float:
@@ -375,7 +308,7 @@ def _freedom_by_tails(sums: np.ndarray) -> float:
 
 
 def _skewness(sums: np.ndarray) -> float:
-    """That of a cluster, adjusted for few of them (Joanes and Gill 1998), by the root of n."""
+    """The skewness of the sum, adjusted for few clusters (Joanes and Gill 1998)."""
     n, total = len(sums), float(sums @ sums)
     if n < 3 or total == 0:
         return 0.0
@@ -384,7 +317,7 @@ def _skewness(sums: np.ndarray) -> float:
 
 
 def _autocorrelation(sums: np.ndarray, lag: int) -> float:
-    """The correlation at a lag, freed of its bias in short series (Kendall 1954).
+    """The correlation at a lag, corrected for its bias in short series (Kendall 1954).
 
     Of several series, (G, C), the mean one, each weighted by its variance.
     """
@@ -398,9 +331,9 @@ def _autocorrelation(sums: np.ndarray, lag: int) -> float:
 def _memory(first: float, second: float, n_clusters: int) -> float:
     """What persists from one cluster to the next, by the correlations at lags 1 and 2.
 
-    A day's score is what persists and the luck of its rows, an autoregressive series plus
-    noise: ARMA(1, 1), whose correlations fall by the memory from lag to lag (Box and Jenkins
-    1970). Where the first is no more than chance, the quotient is noise.
+    The model is an autoregressive series plus noise, ARMA(1, 1), whose correlations fall by the
+    memory from lag to lag (Box and Jenkins 1970). Where the first is no more than chance, the
+    quotient is noise.
     """
     persists = second / first if first > 1 / math.sqrt(n_clusters) else 0.0
     return float(np.clip(max(first, persists), 0.0, _LONGEST_MEMORY))
@@ -416,25 +349,3 @@ def _slow_cosines(n_clusters: int, memory: float) -> int:
         return n_clusters - 1
     flat = n_clusters / math.pi * (1 - memory) * math.sqrt(3 * _BIAS / memory)
     return int(np.clip(flat, min(_FEWEST_COSINES, n_clusters - 1), n_clusters - 1))
-
-
-def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: int) -> float:
-    """Return how many times the variance is what the rows show.
-
-    Relative to S²/K of the K folds of one repeat, (1/J + predicted/fitted)·S² is
-    1/R + Σ predicted/fitted over these K for R repeats: 2.25 for five folds once, 1.58 for
-    three times five.
-
-    Args:
-        fitted: rows that each fold is fitted on, of all repeats.
-        predicted: rows that it predicts.
-        repeats: how often the rows were cut anew.
-    """
-    ratios = np.asarray(predicted) / np.asarray(fitted)
-    return float(1 + ratios.sum()) / repeats
-
-
-def widened(score: Linearised, factor: float) -> Linearised:
-    """Return a score whose variance is so many times what its rows show."""
-    influence = score.influence * math.sqrt(factor)
-    return replace(score, influence=influence, unseen=score.unseen * factor)

@@ -1,9 +1,8 @@
 """The decision threshold of a binary model: chosen on the test set, applied from then on.
 
-Every score at a threshold of a configuration's own comes from here: `on_test` for the test rows,
-`cross_fitted` where that score must not flatter itself. Where wrong decisions have costs, the
-exported threshold is the cheapest one. In: the truth and the probabilities of the test rows. Out: a
-`DecisionThreshold`, scores with influence, a curve. Weights are as in `scores.py`.
+`on_test` scores the test rows at a configuration's own best threshold; `cross_fitted` scores them
+without the optimism of that choice. With costs of wrong decisions, the exported threshold is the
+cheapest one. Arguments are as in `scores.py`.
 """
 
 import math
@@ -24,7 +23,7 @@ from experiment_pipeline.statistics.weights import (
     weighted_mean,
 )
 
-# Folds of `cross_fitted`: each chooses on four fifths of what the real choice sees.
+# Folds of `cross_fitted`: each threshold is chosen on four fifths of the rows.
 FOLDS = 5
 EXPECTED_COST = "expected cost per row"
 _TINY = float(np.finfo(np.float64).tiny)
@@ -34,25 +33,19 @@ _ABOVE_ALL = 1 + 2 * float(np.finfo(np.float64).eps)
 
 @dataclass(frozen=True)
 class DecisionThreshold:
-    """From which probability on a row is called positive.
+    """The probability from which on a row is called positive."""
 
-    Attributes:
-        value: the threshold; above 1 where no row is called positive.
-        metric: what it is best for on the test set: it maximises a metric, or minimises
-            EXPECTED_COST.
-        test_score: what it reaches there.
-    """
-
-    value: float
+    value: float  # above 1 where no row is called positive
+    # what it is best for on the test set: it maximises a metric, or minimises EXPECTED_COST
     metric: str
-    test_score: float
+    test_score: float  # what it reaches there
 
 
 def deciding_metric(metrics: Sequence[str], y: np.ndarray, weights: Weights = None) -> str:
     """Return the metric that a threshold maximises.
 
-    The first metric of the experiment that depends on a threshold; else f1, or balanced
-    accuracy when most rows are positive: f1 is then best served by calling every row positive.
+    The first metric of the experiment that depends on a threshold; else f1, or balanced accuracy
+    when most rows are positive: calling all rows positive would then maximise f1.
     """
     named = [name for name in metrics if METRICS[name].by_threshold]
     if named:
@@ -70,13 +63,9 @@ def choose_threshold(
 def decision_threshold(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold | None:
-    """Return the threshold of one fit, from its predictions of the test rows; None: not binary.
+    """Return the threshold of one fit on its test rows; None: not binary.
 
-    Args:
-        metrics: of the experiment, the ranking one first.
-        y: encoded targets (n,), of all test rows or those of a rung.
-        prediction: as for `scores.score`.
-        weights: of the rows.
+    The metrics are the experiment's, the ranking one first.
     """
     if prediction.ndim == 2 or "binary" not in METRICS[metrics[0]].tasks:
         return None
@@ -84,7 +73,7 @@ def decision_threshold(
 
 
 class ErrorCosts(Protocol):
-    """What wrong decisions cost, in any one cluster; both are positive."""
+    """What wrong decisions cost, in the same unit; both are positive."""
 
     @property
     def false_positive(self) -> float:
@@ -100,12 +89,11 @@ def cheapest_threshold(
 ) -> DecisionThreshold:
     """Return the threshold that minimises the expected cost per row; of equal ones the highest.
 
-    It is found on the rows, not by the odds of the costs (Elkan 2001): probabilities need not
-    be calibrated for it.
+    It is found on the rows, not by the odds of the costs (Elkan 2001), so probabilities need not
+    be calibrated.
     """
     cuts = _Cuts.of(prediction, weights)
-    called = cuts.called(y)
-    expected = _cost_at(costs, called)
+    expected = _cost_at(costs, cuts.called(y))
     best = int(expected.argmin())
     return DecisionThreshold(float(cuts.values[best]), EXPECTED_COST, float(expected[best]))
 
@@ -123,19 +111,13 @@ def cost_of(costs: ErrorCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class ThresholdCurve:
-    """What decisions come to at each of k thresholds, rising.
+    """Precision, recall and cost at each of k rising thresholds."""
 
-    Attributes:
-        thresholds: (k,) over the range of the probabilities.
-        precision: (k,) share of the called rows that are positive; nan where none is called.
-        recall: (k,) share of the positive rows that are called.
-        cost: (k,) expected cost per row; None without costs.
-    """
-
-    thresholds: np.ndarray
+    thresholds: np.ndarray  # (k,) over the range of the probabilities
+    # (k,) share of the called rows that are positive; nan where none is called
     precision: np.ndarray
-    recall: np.ndarray
-    cost: np.ndarray | None
+    recall: np.ndarray  # (k,) share of the positive rows that are called
+    cost: np.ndarray | None  # (k,) expected cost per row; None without costs
 
 
 def threshold_curve(
@@ -145,7 +127,7 @@ def threshold_curve(
     weights: Weights = None,
     points: int = 101,
 ) -> ThresholdCurve:
-    """Return the curve at evenly spaced thresholds; arguments as of `cheapest_threshold`."""
+    """Return the curve at evenly spaced thresholds."""
     thresholds = np.linspace(prediction.min(), prediction.max(), points)
     order = np.argsort(prediction, kind="stable")
     counted = weighted(np.ones(len(y)), relative_weights(weights))[order]
@@ -167,29 +149,25 @@ def threshold_curve(
 def scoring_threshold(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> float:
-    """Return the threshold to score one fit at, by `decision_threshold`, whose arguments these are.
-
-    Where none of the metrics depends on one any value serves, 0.5, and none is looked for.
-    """
+    """Return the value of `decision_threshold`; 0.5 where no metric depends on a threshold."""
     if not any(METRICS[name].by_threshold for name in metrics):
         return 0.5
     return threshold_value(decision_threshold(metrics, y, prediction, weights))
 
 
 def threshold_value(threshold: DecisionThreshold | None) -> float:
-    """Return the threshold's value; without one any value serves, 0.5."""
+    """Return the threshold's value; 0.5 without one, which nothing then depends on."""
     return 0.5 if threshold is None else threshold.value
 
 
 def on_test(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> Linearised:
-    """Return the score of a configuration on the test rows: by this it is ranked.
+    """Return the score by which a configuration is ranked: on the test rows, by the first metric.
 
-    The score is that of the ranking metric; one that depends on a threshold is at the
-    threshold that is best for this configuration, as the chosen one will be used. The influence
-    takes the threshold as given: at a maximum it moves the score in second order only.
-    Arguments as of `decision_threshold`.
+    A metric that depends on a threshold is taken at the threshold that is best for this
+    configuration, as the chosen one will be used. The influence takes the threshold as given: at a
+    maximum it moves the score in second order only.
     """
     threshold = scoring_threshold(metrics[:1], y, prediction, weights)
     return linearise(metrics[0], y, prediction, threshold, weights)
@@ -197,28 +175,20 @@ def on_test(
 
 @dataclass(frozen=True, eq=False)
 class CrossFitted:
-    """A score on the rows that the threshold is chosen on, without flattery.
+    """A score whose thresholds were chosen on other rows."""
 
-    Attributes:
-        score: of all rows, each decided by the threshold that is best on other folds.
-        cuts: (K,) the thresholds of the folds; empty where the metric needs none.
-    """
+    score: Linearised  # of all rows, each decided by the threshold that is best on other folds
+    cuts: np.ndarray  # (K,) the thresholds of the folds; empty where the metric needs none
 
-    score: Linearised
-    cuts: np.ndarray
+    def threshold_error(self, metric: str, others: SetPrediction) -> float:
+        """Return the standard error that the choice of the threshold adds, in units of the metric.
 
-    def luck(self, metric: str, others: SetPrediction) -> float:
-        """Return how far other rows' score is from this one by the choice of the threshold alone.
-
-        The choice on all rows is one more draw like those of the folds. What they score on the
-        other rows varies by s²; one draw differs from the mean of K by s²·(1 + 1/K).
+        The choice on all rows is one more draw like those of the folds. The scores of their
+        thresholds on other rows vary by s²; one draw differs from the mean of K by s²·(1 + 1/K).
 
         Args:
             metric: of the score.
             others: by the same fit, of rows that no threshold was chosen on.
-
-        Returns:
-            A standard error, in units of the metric; 0 where no threshold was chosen.
         """
         folds = len(self.cuts)
         if folds < 2:
@@ -228,26 +198,26 @@ class CrossFitted:
 
 
 def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
-    """Score the rows that a threshold is chosen on as rows that it was not chosen on.
+    """Score rows at thresholds that were chosen on other rows.
 
-    The clusters are dealt into folds, and the rows of each are decided by the threshold that is
-    best on the others (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold
-    are scored as they are.
+    Clusters are dealt into folds; each fold is decided by the threshold that is best on the others
+    (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold are scored as they are.
     """
     y, prediction, weights = predicted.y, predicted.prediction, predicted.weights
     by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
         return CrossFitted(predicted.linearise(metric), np.empty(0))
-    fold, every = dealt(y, cluster_codes(predicted.clusters)), _Cuts.of(prediction, weights)
+    fold, every = fold_of_rows(y, cluster_codes(predicted.clusters)), _Cuts.of(prediction, weights)
     cuts = np.array([every.best(metric, y, fold != one).value for one in range(fold.max() + 1)])
     decided = replace(predicted, prediction=(prediction >= cuts[fold]).astype(np.float64))
     return CrossFitted(decided.linearise(metric), cuts)
 
 
-def dealt(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
+def fold_of_rows(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Return the fold (n,) of each row: clusters by their mean target, dealt in turn.
 
-    Clusters of equal means are dealt at random: five working days would be a fold per weekday.
+    Clusters of equal means are dealt at random; in order, five working days would become a fold per
+    weekday.
 
     Args:
         y: encoded targets (n,); of two classes the mean is the share of positives.
@@ -262,17 +232,11 @@ def dealt(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Cuts:
-    """Where probabilities can be cut: above all, then between the distinct ones, falling.
+    """Where probabilities can be cut: above all, then between the distinct ones, falling."""
 
-    Attributes:
-        values: (k + 1,) thresholds.
-        code: (n,) place of each row's probability among the k distinct ones, the largest first.
-        weights: (n,) of the rows.
-    """
-
-    values: np.ndarray
-    code: np.ndarray
-    weights: Weights
+    values: np.ndarray  # (k + 1,) thresholds
+    code: np.ndarray  # (n,) position of each row's probability among the k distinct ones, falling
+    weights: Weights  # (n,) of the rows
 
     @classmethod
     def of(cls, prediction: np.ndarray, weights: Weights) -> "_Cuts":
@@ -295,10 +259,8 @@ class _Cuts:
     def called(self, y: np.ndarray, rows: np.ndarray | None = None) -> Called:
         """Return what each threshold calls positive, of all rows or those of a mask."""
         counted = weighted(np.ones(len(y)) if rows is None else rows * 1.0, self.weights)
-        hits, called = self._called(counted * (y == 1)), self._called(counted)
+        hits, called = (
+            np.append(0.0, np.cumsum(np.bincount(self.code, one, len(self.values) - 1)))
+            for one in (counted * (y == 1), counted)
+        )
         return Called(hits, called, hits[-1], called[-1])
-
-    def _called(self, weights: np.ndarray) -> np.ndarray:
-        """Return the weight of what each threshold calls positive, (k + 1,)."""
-        counts = np.bincount(self.code, weights=weights, minlength=len(self.values) - 1)
-        return np.concatenate([[0.0], np.cumsum(counts)])

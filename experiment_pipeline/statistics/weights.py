@@ -1,35 +1,14 @@
-"""How much each row counts: rows with their weights, and what weights do to numbers of rows.
+"""Row weights: how much each row counts in a score.
 
-Only ratios of weights count: they are brought to a mean of 1, and weights that are all equal are
-none. A score is then a function of weighted rows, as scikit-learn's `sample_weight` defines it, and
-a row of weight 2 scores as two equal rows of weight 1 do; how sure a score is, is another question:
-it is one row, drawn once. In: targets, predictions, weights. Out: arrays and numbers.
+Only ratios of weights matter: they are scaled to a mean of 1. A row of weight 2 scores as two equal
+rows of weight 1 do (scikit-learn's `sample_weight`); for uncertainty it is one row, drawn once.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 
 Weights = np.ndarray | None
-# Half of the weight is reached, but for the rounding of sums.
+# Tolerance for rounded cumulative sums.
 _ROUNDING = 1e-9
-
-
-@dataclass(frozen=True, eq=False)
-class MetricInput:
-    """Predictions beside the truth, as a metric takes them.
-
-    Attributes:
-        y: encoded targets (n,).
-        prediction: (n,) or (n, k), of finite numbers.
-        threshold: of the metrics that depend on one.
-        weights: (n,) by `relative_weights`.
-    """
-
-    y: np.ndarray
-    prediction: np.ndarray
-    threshold: float
-    weights: Weights = None
 
 
 def relative_weights(weights: Weights) -> Weights:
@@ -40,12 +19,12 @@ def relative_weights(weights: Weights) -> Weights:
 
 
 def weighted(values: np.ndarray, weights: Weights) -> np.ndarray:
-    """Return what each row adds, (n,), counted as its weight says."""
+    """Return values (n,) multiplied by the weights."""
     return values if weights is None else values * weights
 
 
 def effective_number(weights: np.ndarray) -> float:
-    """Return of how many equal rows a mean is as uncertain (Kish 1965): (Σw)² / Σw²."""
+    """Return the number of equal rows with the same variance of a mean: (Σw)² / Σw² (Kish 1965)."""
     squares = float(weights @ weights)
     return float(weights.sum()) ** 2 / squares if squares else 0.0
 
@@ -56,7 +35,7 @@ def weighted_mean(y: np.ndarray, weights: Weights) -> np.ndarray:
 
 
 def weighted_median(y: np.ndarray, weights: Weights) -> np.ndarray:
-    """Return the median, (): where half of the weight is reached; halfway to the next if exactly."""
+    """Return the median, (): the mean of both neighbours where exactly half the weight lies below."""
     if weights is None:
         return np.asarray(np.median(y))
     order = np.argsort(y, kind="stable")

@@ -164,6 +164,6 @@ def test_the_luck_of_a_threshold_is_what_lies_between_its_choices() -> None:
     y, noise = np.arange(300) % 2, generator.random(300)
     others = _rows(generator.integers(0, 2, 300), generator.random(300))
     clear, noisy = _rows(y, 0.25 + 0.5 * y), _rows(y, noise)
-    assert cross_fitted("f1", clear).luck("f1", clear) == 0
-    assert cross_fitted("accuracy", noisy).luck("accuracy", others) > 0.005
-    assert cross_fitted("roc_auc", noisy).luck("roc_auc", noisy) == 0
+    assert cross_fitted("f1", clear).threshold_error("f1", clear) == 0
+    assert cross_fitted("accuracy", noisy).threshold_error("accuracy", others) > 0.005
+    assert cross_fitted("roc_auc", noisy).threshold_error("roc_auc", noisy) == 0

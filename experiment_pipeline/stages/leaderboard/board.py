@@ -1,9 +1,7 @@
 """The leaderboard: every configuration in a row, and the choice of one with its reason.
 
-In: the results of a search and its predictions of the test rows. Out: a `Leaderboard`, whose
-order and choice depend neither on the order of the results nor on how fast they were trained; it
-is stored whole, so that nothing downstream has to rank again. Scores and rows: `ranking.py`;
-remarks: `notes.py`; how a board looks: `page.py`.
+Order and choice depend neither on the order of the results nor on training times. A `Leaderboard` is
+stored whole, so that later stages need not rank again.
 """
 
 from collections import Counter
@@ -13,8 +11,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from experiment_pipeline import errors
-from experiment_pipeline.errors import SetsReplaced, TrainingError
+from experiment_pipeline.errors import AllConfigurationsFailed, SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.spec import ExperimentSpec
@@ -23,9 +20,9 @@ from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
 from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ensemble import (
     Ensemble,
-    Found,
+    FoundEnsemble,
     RefitTime,
-    ensemble_in_time,
+    find_ensemble,
 )
 from experiment_pipeline.stages.leaderboard.ranking import (
     RankedModel,
@@ -53,52 +50,40 @@ _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "n
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """A ranking and its choice.
+    """A ranking and its choice."""
 
-    Attributes:
-        metric: what ranks.
-        rows: with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first,
-            those without a rank last. `low` and `high` bound the score (95 %);
-            `difference_to_best` is the score minus the best one, `difference_low` and
-            `difference_high` bound what it truly is, for all configurations together;
-            `overfit_gap` is by how much the train score is better; `seed_mean` and
-            `seed_deviation` are those of the scores with several seeds.
-        chosen: key of the configuration to ship.
-        reason: why, in words.
-        score: the chosen configuration's score on the test set.
-        baseline: what predicting without features scores there.
-        difference_to_baseline: the chosen score minus the baseline's on the same rows, at a
-            cross-fitted threshold; the bounds hold for all configurations together.
-        tie_group: keys that the test set cannot tell from the best, the best first.
-        optimism: by how much the best score is expected to flatter; None where that cannot be
-            told from drift (a split by time), or not be estimated (one resampling cluster).
-        edges: where the choice, or of an ensemble the best configuration, lies at an end of the
-            search.
-        notes: what to know before believing it, one sentence each.
-        evaluation: test_set, or cross_validation: scores are then those of train and test rows
-            that were left out of the fit.
-        ensemble: of the best few, which is a row as well; None where one alone is best.
-        digests: of the sets "train" and "test" that it holds for.
-    """
-
-    metric: str
+    metric: str  # by which configurations are ranked
+    # with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first, those
+    # without a rank last. `low` and `high` bound the score (95 %); `difference_to_best` is the
+    # score minus the best one, `difference_low` and `difference_high` bound its true value, for all
+    # configurations together; `overfit_gap` is by how much the train score is better; `seed_mean`
+    # and `seed_deviation` are those of the scores with several seeds
     rows: pd.DataFrame
-    chosen: str
-    reason: str
-    score: Interval
-    baseline: float
+    chosen: str  # key of the configuration to ship
+    reason: str  # why, in words
+    score: Interval  # the chosen configuration's score on the test set
+    baseline: float  # what predicting without features scores there
+    # the chosen score minus the baseline's on the same rows, at a cross-fitted threshold; the
+    # bounds hold for all configurations together
     difference_to_baseline: Interval
-    tie_group: tuple[str, ...]
+    tie_group: tuple[str, ...]  # keys that are statistically tied with the best, the best first
+    # expected selection bias of the best score; None where it cannot be separated from drift (a
+    # split by time), or not be estimated (one resampling cluster)
     optimism: float | None
+    # where the choice, or of an ensemble the best configuration, lies at an end of the search
     edges: tuple[SearchEdge, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # caveats, one sentence each
+    # test_set, or cross_validation: scores are then those of train and test rows that were left out
+    # of the fit
     evaluation: str = "test_set"
+    # of the best few, which is a row as well; None where there is none
     ensemble: Ensemble | None = None
+    # of the sets "train" and "test" that were ranked on
     digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def beats_baseline(self) -> bool:
-        """Whether the chosen score is better than the baseline's by more than chance."""
+        """Whether the chosen score is significantly better than the baseline's."""
         return significantly_better(self.metric, self.difference_to_baseline)
 
     @property
@@ -118,13 +103,13 @@ class Leaderboard:
 
     @property
     def single(self) -> str:
-        """Key of the configuration to learn from: the choice, or of an ensemble the best alone."""
+        """Key of the choice, or if that is the ensemble of the best single configuration."""
         if self.chosen != ENSEMBLE:
             return self.chosen
         return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
 
     def with_ensemble(self, declared: Mapping[str, Configuration]) -> dict[str, Configuration]:
-        """Return key → configuration of every row: what is declared, and the ensemble."""
+        """Return key → configuration of every row: the declared ones, and the ensemble."""
         own = {} if self.ensemble is None else {ENSEMBLE: self.ensemble.configuration}
         return {**declared, **own}
 
@@ -138,32 +123,27 @@ def leaderboard(
     set_aside: Sequence[str],
     time: RefitTime | None = None,
 ) -> Leaderboard:
-    """Rank what a search has left for these sets.
+    """Rank the results of a search on its sets, and choose.
 
     Args:
-        found: the search.
-        stored: fingerprint → result, of those it names.
+        found: the search results.
+        stored: fingerprint → result, of those that it names.
         predictions: as of `rank`.
-        sets: that it was made from.
+        sets: of the search.
         spec: the experiment.
-        set_aside: what the split had to leave out, a sentence each.
+        set_aside: rows that the split left out, a sentence each; they become notes.
         time: as of `rank`.
     """
-    board = rank(
-        conclusions.concluded(found, stored),
-        predictions,
-        RankedRows(
-            sets.y_test,
-            sets.test_clusters(spec),
-            sets.y_train,
-            sets.w_test,
-            sets.w_train,
-            sets.variance_factor,
-        ),
-        spec,
-        sets.classes,
-        time,
+    rows = RankedRows(
+        sets.y_test,
+        sets.test_clusters(spec),
+        sets.y_train,
+        sets.w_test,
+        sets.w_train,
+        sets.variance_factor,
     )
+    concluded = conclusions.concluded(found, stored)
+    board = rank(concluded, predictions, rows, spec, sets.classes, time)
     return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
 
 
@@ -178,20 +158,24 @@ def rank(
     """Rank configurations by the experiment's metric and choose one.
 
     Args:
-        concluded: what came of each, in any order; those that were trained are ranked.
-        predictions: gives what a result predicts for the test rows; asked once of each, of the
-            choice once more, so it may read a store.
+        concluded: the outcome of each, in any order; those that were trained are ranked.
+        predictions: result → its predictions of the test rows; called once for each, and once more
+            for the choice, so it may read a store.
         rows: the test rows.
-        spec: the experiment. Configurations it declares and nobody concluded are listed last.
+        spec: the experiment. Declared configurations without an outcome are listed last.
         classes: of the target; None for regression.
-        time: of a budget of seconds, which an ensemble has to be fitted again in; None: no limit.
+        time: left of a budget, in which an ensemble must be fitted again; None: no limit.
 
     Raises:
         AllConfigurationsFailed: no configuration has a score.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    found, left_out = ensemble_in_time(measured, predictions, rows, spec, time)
+    found, left_out = find_ensemble(measured, predictions, rows, spec), ""
+    if found is not None and time is not None and found.is_better:
+        by_print = {one.fingerprint: one for one in results}
+        left_out = time.why_not([by_print[one.fingerprint] for one in found.ensemble.members])
+        found = None if left_out else found
     if found is not None:
         measured += measure([found.result], lambda _: found.on_test, rows, spec)
     ranking = order(measured, rows, spec, len(classes or ()))
@@ -203,10 +187,9 @@ def rank(
     ensemble = None if found is None else found.ensemble
     table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
     on_test = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
-    predicted = rows.predicted(on_test)
     needed = {one.key: one.needed_seconds for one in concluded}
     notes = leaderboard_notes.notes(
-        ranking, table.assign(needed=table["key"].map(needed)), edges, predicted, spec
+        ranking, table.assign(needed=table["key"].map(needed)), edges, rows.predicted(on_test), spec
     )
     return Leaderboard(
         metric=spec.metric,
@@ -234,11 +217,11 @@ def ranking_fingerprint(
     set_aside: Sequence[str],
     seconds: float | None = None,
 ) -> str:
-    """Return the digest of all that decides a leaderboard; what the fits took is theirs.
+    """Return the digest of all that decides a leaderboard; measured times do not.
 
     Args:
-        given: what of the experiment a ranking depends on.
-        found: the search.
+        given: the part of the experiment that a ranking depends on.
+        found: the search results.
         set_aside: as of `leaderboard`.
         seconds: the budget of the run, where it has one.
     """
@@ -260,7 +243,7 @@ def ranking_fingerprint(
 
 
 def board_digest(board: Leaderboard) -> str:
-    """Return the digest of a leaderboard: of all that a later stage can learn from it."""
+    """Return the digest of a leaderboard: of all that a later stage can read from it."""
     return fingerprint_of({"rows": table_digest(board.rows), "choice": facts_json(board).decode()})
 
 
@@ -311,29 +294,27 @@ def check_same_metric(results: SearchResults, metric: str) -> None:
 
 def _nothing_to_rank(
     ranking: Ranking, concluded: Sequence[Conclusion], metric: str
-) -> errors.AllConfigurationsFailed:
+) -> AllConfigurationsFailed:
     if ranking.undefined:
-        return errors.AllConfigurationsFailed(
+        return AllConfigurationsFailed(
             f"all {len(ranking.undefined)} trained configurations",
             f"have an undefined {metric}",
             "look for predictions that are not finite, or choose another metric",
         )
     failures = Counter(one.failure.in_words for one in concluded if one.failure is not None)
     others = Counter(one.reason for one in concluded if one.failure is None)
-    if others:
-        # Those who failed came further than those who were stopped.
-        (reason, _), *_ = (failures or others).most_common(1)
-        return errors.AllConfigurationsFailed(
-            "the leaderboard",
-            f"no configuration was trained on all rows: {reason}",
-            "raise the budget, write halving: off, or mend what failed",
-        )
-    if not failures:
-        return errors.AllConfigurationsFailed(
+    if not failures and not others:
+        return AllConfigurationsFailed(
             "the leaderboard", "no configuration was trained", "train trained_model first"
         )
-    (reason, count), *_ = failures.most_common(1)
-    return errors.AllConfigurationsFailed(
+    (reason, count), *_ = (failures or others).most_common(1)
+    if others:
+        return AllConfigurationsFailed(
+            "the leaderboard",
+            f"no configuration was trained on all rows: {reason}",
+            "raise the budget, write halving: off, or fix what failed",
+        )
+    return AllConfigurationsFailed(
         f"all {failures.total()} configurations",
         f"failed, {count} of them with {reason}",
         "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
@@ -341,38 +322,43 @@ def _nothing_to_rank(
     )
 
 
-def _choose(ranking: Ranking, spec: ExperimentSpec, found: Found | None) -> tuple[RankedModel, str]:
-    """Return the choice and its reason. Never by seconds: they differ from run to run.
+def _choose(
+    ranking: Ranking, spec: ExperimentSpec, found: FoundEnsemble | None
+) -> tuple[RankedModel, str]:
+    """Return the choice and its reason. Measured times never decide: they differ between runs.
 
-    An ensemble is chosen where it is better than one alone would be that was picked in the same
-    way, and as the smallest only where it is the best and nothing else is tied.
+    With `choice: best_score` an ensemble is chosen where it is better than the best single model,
+    both cross-fitted; with `smallest_in_tie_group` only where nothing is tied with it.
     """
     best, tied = ranking.entries[0], ranking.tie_group
-    among = numbers.counted(len(ranking.single), "configuration")
-    among += " and their ensemble" if found else ""
+    configurations = numbers.counted(len(ranking.single), "configuration")
     how = evaluated(spec.evaluation_name)
+    among = f"{configurations} and their ensemble" if found else configurations
     standing = f"best {spec.metric} of {among} {how.where}: {numbers.interval(best.score)}"
-    if len(tied) > 1:
-        standing += f"; {len(tied) - 1:,} more cannot be told from it"
+    if (ties := len(tied) - 1) > 0:
+        standing += f"; statistically tied with {numbers.counted(ties, 'other')}"
     beyond_ties = best.is_ensemble and len(tied) == 1
     if found and (found.is_better if spec.choice == "best_score" else beyond_ties):
-        together = next(entry for entry in ranking.entries if entry.is_ensemble)
-        told = found.ensemble.told(spec.metric, together, ranking.single[0], found.alone)
-        if together is not best:
-            several = numbers.counted(len(ranking.single), "configuration")
-            standing = f"the ensemble of the best few of {several} {how.where}: {numbers.interval(together.score)}"
-        return together, f"{standing}; {told}"
+        own = next(entry for entry in ranking.entries if entry.is_ensemble)
+        against = found.ensemble.against_best(spec.metric, own, ranking.single[0], found.alone)
+        if own is best:
+            return own, f"{standing}; {against}"
+        return own, (
+            f"the ensemble of the best few of {configurations} {how.where}: "
+            f"{numbers.interval(own.score)}; {against}. Scores above it in the table are "
+            f"optimistic: the best of {len(ranking.single)} was picked on the same rows"
+        )
+    sign = METRICS[spec.metric].sign
     if spec.choice == "best_score":
         return ranking.single[0], standing + _tie_break(ranking.single)
-    sign = METRICS[spec.metric].sign
     smallest = min(
         (entry for entry in tied if not entry.is_ensemble),
         key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
     )
     if smallest is best:
-        return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
+        return best, standing + ("; it is the smallest of these" if ties else "")
     return smallest, (
-        f"smallest of the {len(tied)} models that {how.by} cannot tell from the best: "
+        f"smallest of the {len(tied)} models that are statistically tied {how.where}: "
         f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "
         f"{numbers.interval(smallest.score)}; the best, {best.result.configuration.in_words}, has "
         f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}"
@@ -385,5 +371,5 @@ def _tie_break(entries: Sequence[RankedModel]) -> str:
     if not equal:
         return ""
     larger = equal[0].result.model_bytes > best.result.model_bytes
-    rule = "the smallest model of them" if larger else "of equal size, the first by key"
-    return f"; {len(equal)} more score exactly the same: taken is {rule}"
+    rule = "the smallest model of them" if larger else "the first by key, as their sizes are equal"
+    return f"; {len(equal)} more have exactly the same score: chosen is {rule}"

@@ -1,8 +1,7 @@
-"""The choice as models: what was fitted for it, and how it becomes what is judged and exported.
+"""The choice as models: the stored fits behind it, and the fitted estimator that is judged and exported.
 
-A configuration is its one stored model; an ensemble is the weighted mean of its members', each
-restored or fitted again as if it were chosen alone. In: a board and the stored models it names.
-Out: a `ChosenModel`, which gives fitted scikit-learn estimators.
+A configuration is its one stored model; an ensemble is the weighted mean of its members', each restored
+or fitted again as if it were chosen alone.
 """
 
 from collections.abc import Sequence
@@ -32,21 +31,14 @@ from experiment_pipeline.statistics.importance import one_openmp_thread
 
 @dataclass(frozen=True, eq=False)
 class ChosenModel:
-    """What was chosen.
+    """What was chosen."""
 
-    Attributes:
-        result: its numbers, as they stand in its row.
-        on_test: what it predicts for the test rows; of an ensemble, cross-fitted.
-        members: the models behind it, one of a configuration, without their predictions.
-        weights: of each member; they sum to 1.
-        clusters: (n,) codes of the resampling clusters of the test rows.
-    """
-
-    result: ModelResult
-    on_test: np.ndarray
+    result: ModelResult  # its numbers, as in its row
+    on_test: np.ndarray  # its predictions of the test rows; of an ensemble, cross-fitted
+    # the models behind it, one for a configuration, without their predictions
     members: tuple[TrainedModel, ...]
-    weights: tuple[float, ...]
-    clusters: np.ndarray
+    weights: tuple[float, ...]  # of each member; they sum to 1
+    clusters: np.ndarray  # (n,) codes of the resampling clusters of the test rows
 
     @classmethod
     def of(
@@ -63,7 +55,8 @@ class ChosenModel:
         ensemble = board.chosen_ensemble
         if ensemble is None:
             model = store.require(board.fingerprint)
-            return cls(model.result, model.predictions.test, (_alone(model),), (1.0,), clusters)
+            alone = (_without_predictions(model),)
+            return cls(model.result, model.predictions.test, alone, (1.0,), clusters)
         models = tuple(store.require(one.fingerprint) for one in ensemble.members)
         known = {one.result.fingerprint: one.predictions.test for one in models}
 
@@ -75,7 +68,7 @@ class ChosenModel:
         return cls(
             ensemble.result([one.result for one in models], board.metric),
             ensemble.cross_fitted(predicted, y_test, clusters),
-            tuple(map(_alone, models)),
+            tuple(map(_without_predictions, models)),
             tuple(one.weight for one in ensemble.members),
             clusters,
         )
@@ -102,9 +95,9 @@ class ChosenModel:
             spec: as of `refit`.
             workers: fits at a time, one thread each.
         """
-        # The longest first keeps every core busy; the rows are encoded once for all who read them.
-        order = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
-        # Each fit limits the threads of its own; the limit around them is what they go back to.
+        # The longest first keeps every core busy; each encoder encodes the rows once.
+        longest_first = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
+        # Each fit sets its own thread limit and restores the one around it.
         with threadpool_limits(limits=1):
             held = held_encoders(one.result.configuration for one in self.members)
             encoded = {
@@ -115,10 +108,10 @@ class ChosenModel:
             def fit(one: TrainedModel) -> Pipeline:
                 return refit_trained(one, *encoded[one.result.features], sets, spec)
 
-            if len(order) == 1:
-                return fit(order[0])
+            if len(self.members) == 1:
+                return fit(self.members[0])
             with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
-                done = {one.result.fingerprint: pool.submit(fit, one) for one in order}
+                done = {one.result.fingerprint: pool.submit(fit, one) for one in longest_first}
                 fitted = [done[one.result.fingerprint].result() for one in self.members]
         return self._mean(fitted, sets.classes)
 
@@ -133,6 +126,6 @@ class ChosenModel:
         return weighted_mean(list(zip(names, fitted, self.weights, strict=True)), classes)
 
 
-def _alone(model: TrainedModel) -> TrainedModel:
-    """A model that keeps no predictions: those of all members are as many columns of the test set."""
+def _without_predictions(model: TrainedModel) -> TrainedModel:
+    """Free the predictions, which are a column of the test set for each member."""
     return replace(model, predictions=Predictions(np.empty(0), np.empty(0)))

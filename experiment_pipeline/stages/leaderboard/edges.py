@@ -1,8 +1,4 @@
-"""Where a choice lies at an end of what was searched, and how far to go on from there.
-
-In: the search of a spec, a configuration's hyperparameters. Out: `SearchEdge`s. What a better search
-would be as a whole: `stages/validation_report/next_search.py`.
-"""
+"""Where a choice lies at an end of what was searched, and how far to continue from there."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -14,36 +10,27 @@ from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 # A draw this close to the end of its range, as a share of the range, lies at the end.
 _MARGIN = 0.05
 _DIGITS = 4
-# Hyperparameters that are shares: nothing lies beyond 1.
+# Hyperparameters that are shares of at most 1.
 _SHARES = frozenset(
     [
         *("bagging_fraction", "subsample", "max_samples", "l1_ratio"),
         *("feature_fraction", "feature_fraction_bynode", "colsample_bytree", "max_features"),
     ]
 )
-# The smallest count that a hyperparameter takes, where it is not 1: a tree of one leaf asks nothing.
+# The smallest value of a count, where it is not 1: a tree of one leaf does not split.
 _FEWEST = {"num_leaves": 2, "max_leaf_nodes": 2, "min_samples_split": 2}
 
 
 @dataclass(frozen=True)
 class SearchEdge:
-    """A hyperparameter whose chosen value ends what was searched.
+    """A hyperparameter whose chosen value lies at an end of what was searched."""
 
-    Attributes:
-        hyperparameter: its name.
-        value: the chosen value.
-        end: which end it is.
-        low: the smallest value searched.
-        high: the largest value searched.
-        wider: the next value to reach beyond that end.
-    """
-
-    hyperparameter: str
-    value: int | float
-    end: Literal["low", "high"]
-    low: int | float
-    high: int | float
-    wider: int | float
+    hyperparameter: str  # its name
+    value: int | float  # the chosen value
+    end: Literal["low", "high"]  # which end it is
+    low: int | float  # the smallest value searched
+    high: int | float  # the largest value searched
+    wider: int | float  # the next value to reach beyond that end
 
     def in_words(self) -> str:
         """Return the edge and the wider range in one sentence."""
@@ -59,37 +46,72 @@ class SearchEdge:
 class _Span:
     """Everything that was searched of one hyperparameter of one algorithm."""
 
+    name: str
     low: float
     high: float
     log: bool
     integer: bool
-    listed: bool  # only its very ends are ends
+    listed: bool  # its values are listed, without ranges
     unlimited: bool  # "no limit" was searched as well: nothing lies above
+
+    @property
+    def smallest(self) -> int:
+        return _FEWEST.get(self.name, 1)
+
+    @property
+    def is_share(self) -> bool:
+        return is_share(self.name) and not self.integer
+
+    def end_of(self, value: float) -> Literal["low", "high"] | None:
+        """The end at which a value lies; None where it does not, or nothing lies beyond."""
+        place = (value - self.low) / (self.high - self.low)
+        if self.log:
+            place = math.log(value / self.low) / math.log(self.high / self.low)
+        margin = 1e-9 if self.listed else _MARGIN
+        nothing_below = self.low <= 0 or (self.integer and self.low <= self.smallest)
+        if place <= margin and not nothing_below:
+            return "low"
+        nothing_above = self.unlimited or (self.is_share and self.high >= 1)
+        return "high" if place >= 1 - margin and not nothing_above else None
+
+    def beyond(self, end: str) -> float:
+        """A value beyond an end by half the width; on a log scale by √ratio, at least twice."""
+        if self.log:
+            factor = max(math.sqrt(self.high / self.low), 2.0)
+            value = self.low / factor if end == "low" else self.high * factor
+        else:
+            half = (self.high - self.low) / 2
+            value = max(self.low - half, self.low / 2) if end == "low" else self.high + half
+        if self.integer:
+            value = max(value, self.smallest)
+        return min(value, 1.0) if self.is_share else value
 
 
 def search_edges(
     spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
 ) -> tuple[SearchEdge, ...]:
-    """Return the searched hyperparameters that a configuration has at an end.
+    """Return the searched numbers that a configuration has at an end.
 
-    Only numbers have ends. No end is reported where nothing sensible lies beyond: below 0,
-    below the smallest count, above a share of 1.
+    An end beyond which nothing sensible lies is not reported: 0, the smallest count, a share of 1.
     """
     edges = []
     for name, value in sorted(hyperparameters.items()):
         span = _span(spec, algorithm, name)
-        if span is not None and is_number(value) and value >= span.low:
-            edges.append(_edge(name, value, span))
-    return tuple(edge for edge in edges if edge is not None)
+        if span is None or not is_number(value) or value < span.low:
+            continue
+        if (end := span.end_of(value)) is not None:
+            wider = rounded(span.beyond(end), integer=span.integer)
+            edges.append(SearchEdge(name, value, end, span.low, span.high, wider))
+    return tuple(edges)
 
 
 def is_share(name: str) -> bool:
-    """Whether a hyperparameter, when no count, is a share of at most 1."""
+    """Whether a hyperparameter, if it is not a count, is a share of at most 1."""
     return name in _SHARES
 
 
 def rounded(value: float, *, integer: bool) -> int | float:
-    """Return a value as YAML should show it: 4 significant digits, whole where it counts."""
+    """Return a value as YAML should show it: 4 significant digits, counts as integers."""
     return round(value) if integer else float(f"{value:.{_DIGITS}g}")
 
 
@@ -97,47 +119,6 @@ def is_searched_by_ratio(spec: ExperimentSpec, algorithm: str, name: str) -> boo
     """Whether the values of a hyperparameter lie on a logarithmic scale, or as far apart."""
     span = _span(spec, algorithm, name)
     return span is not None and span.log and (not span.listed or span.high >= 10 * span.low)
-
-
-def _edge(name: str, value: float, span: _Span) -> SearchEdge | None:
-    place = _place(value, span)
-    margin = 1e-9 if span.listed else _MARGIN
-    if place <= margin and not _nothing_below(name, span):
-        end: Literal["low", "high"] = "low"
-    elif place >= 1 - margin and not _nothing_above(name, span):
-        end = "high"
-    else:
-        return None
-    wider = rounded(_beyond(name, span, end), integer=span.integer)
-    return SearchEdge(name, value, end, span.low, span.high, wider)
-
-
-def _place(value: float, span: _Span) -> float:
-    """Where a value lies between the ends, 0 to 1."""
-    if span.log:
-        return math.log(value / span.low) / math.log(span.high / span.low)
-    return (value - span.low) / (span.high - span.low)
-
-
-def _nothing_below(name: str, span: _Span) -> bool:
-    return span.low <= 0 or (span.integer and span.low <= _FEWEST.get(name, 1))
-
-
-def _nothing_above(name: str, span: _Span) -> bool:
-    return span.unlimited or ((is_share(name) and not span.integer) and span.high >= 1)
-
-
-def _beyond(name: str, span: _Span, end: str) -> float:
-    """Half the width again; on a logarithmic scale half its ratio, at least twice."""
-    if span.log:
-        factor = max(math.sqrt(span.high / span.low), 2.0)
-        value = span.low / factor if end == "low" else span.high * factor
-    else:
-        half = (span.high - span.low) / 2
-        value = max(span.low - half, span.low / 2) if end == "low" else span.high + half
-    if span.integer:
-        value = max(value, _FEWEST.get(name, 1))
-    return min(value, 1.0) if (is_share(name) and not span.integer) else value
 
 
 def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
@@ -152,6 +133,7 @@ def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
     if not ends or min(ends) == max(ends):
         return None
     return _Span(
+        name,
         low=min(ends),
         high=max(ends),
         log=min(ends) > 0 and all(r.scale == "log" for r in ranges),
@@ -170,5 +152,5 @@ def _given(spec: ExperimentSpec, algorithm: str, name: str) -> Iterator[Scalar |
 
 
 def is_number(value: object) -> TypeGuard[int | float]:
-    """Whether a value of a hyperparameter is a number; true and false are none."""
+    """Whether a value of a hyperparameter is a number; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

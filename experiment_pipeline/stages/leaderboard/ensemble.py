@@ -1,10 +1,8 @@
 """The ensemble of the best few configurations: one more row of the leaderboard, and of the choice.
 
-Its members and weights come from what trained configurations predict for the test rows; nothing is
-fitted for it. Its row has the score of cross-fitted predictions, so that it can be compared with
-the others; the weights that are exported come from all test rows. How weights are found:
-`statistics/ensemble.py`. In: measured configurations and their predictions. Out: an `Ensemble`,
-which stands with the board, and what it predicts.
+Members and weights come from the predictions of trained configurations for the test rows; nothing is
+fitted. Its row has the score of cross-fitted predictions, so that it can be compared with the others;
+the exported weights come from all test rows. How weights are chosen: `statistics/ensemble.py`.
 """
 
 import math
@@ -42,41 +40,28 @@ from experiment_pipeline.statistics.scores import linearise
 from experiment_pipeline.statistics.thresholds import on_test
 from experiment_pipeline.storage.records import fingerprint_of
 
-Known = Callable[[str], np.ndarray]
-
 
 @dataclass(frozen=True)
 class EnsembleMember:
-    """A configuration of an ensemble, as it was fitted, and its weight.
+    """A configuration of an ensemble, as it was fitted, and its weight."""
 
-    Attributes:
-        configuration: with its full hyperparameters.
-        fingerprint: of its model.
-        rounds: boosting rounds of that fit; None for what does not boost.
-        weight: of all members' together 1.
-    """
-
-    configuration: Configuration
-    fingerprint: str
-    rounds: int | None
-    weight: float
+    configuration: Configuration  # with its full hyperparameters
+    fingerprint: str  # of its model
+    rounds: int | None  # boosting rounds of that fit; None for other algorithms
+    weight: float  # those of all members sum to 1
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Which configurations are averaged, with which weights.
+    """Which configurations are averaged, with which weights."""
 
-    Attributes:
-        members: by all test rows, the heaviest first.
-        folds: of each fold, what the other folds chose: fingerprint → weight.
-    """
-
-    members: tuple[EnsembleMember, ...]
+    members: tuple[EnsembleMember, ...]  # by all test rows, the largest weight first
+    # of each fold, what was chosen on the other folds: fingerprint → weight
     folds: tuple[Mapping[str, float], ...]
 
     @property
     def fingerprint(self) -> str:
-        """Everything that decides the model: its members' fingerprints and their weights."""
+        """The digest of its members' fingerprints and their weights."""
         parts = sorted((one.fingerprint, one.weight) for one in self.members)
         return fingerprint_of({ENSEMBLE: parts})
 
@@ -84,7 +69,7 @@ class Ensemble:
     def configuration(self) -> Configuration:
         """The row of the leaderboard as a configuration: its settings are its members.
 
-        What reweights classes in one of them moves the mean's probabilities, too.
+        Settings that reweight classes in a member are listed: they shift the mean's probabilities.
         """
         settings: dict[str, Scalar] = {"members": self.in_words}
         for one in self.members:
@@ -98,31 +83,28 @@ class Ensemble:
         """`0.6 of lightgbm__7f3a9c2e, 0.4 of linear__C=0.1`."""
         return ", ".join(f"{one.weight:.2g} of {one.configuration.key}" for one in self.members)
 
-    def told(self, metric: str, ensemble: RankedModel, best: RankedModel, alone: float) -> str:
-        """What it brings and costs beside the best configuration alone.
+    def against_best(self, metric: str, own: RankedModel, best: RankedModel, alone: float) -> str:
+        """Compare it in words with the best configuration.
 
         Args:
             metric: that ranks.
-            ensemble: its entry.
+            own: the ensemble's entry.
             best: that of the best configuration.
-            alone: as of `Found`.
+            alone: as of `FoundEnsemble`.
         """
         seconds = best.result.predict_seconds_per_row
-        times = ensemble.result.predict_seconds_per_row / seconds if seconds else math.nan
+        times = own.result.predict_seconds_per_row / seconds if seconds else math.nan
         slower = "" if math.isnan(times) else f", {times:.1f} times the prediction time"
         return (
-            f"{metric} {numbers.score(ensemble.score.estimate)} instead of "
-            f"{numbers.score(alone)} of one configuration alone, both picked by other rows than "
-            f"they are scored on; {len(self.members)} models{slower} of {best.result.key}, no more "
-            "fits"
+            f"its cross-fitted {metric} ({numbers.score(own.score.estimate)}) is better than the "
+            f"best single model's ({numbers.score(alone)}, also cross-fitted); "
+            f"{len(self.members)} models{slower} of {best.result.key}, no additional fits"
         )
 
     def result(self, members: Sequence[ModelResult], metric: str) -> ModelResult:
-        """Return the numbers of the row; what was not measured of the whole is nan.
+        """Return the numbers of the row: sums over its members; what was not measured is nan.
 
-        Args:
-            members: their numbers, in any order: its cost is what they have cost already.
-            metric: that ranks.
+        The members' results may be in any order; the metric is the one that ranks.
         """
         return ModelResult(
             key=ENSEMBLE,
@@ -145,11 +127,13 @@ class Ensemble:
             notes=tuple(dict.fromkeys(note for one in members for note in one.notes)),
         )
 
-    def cross_fitted(self, known: Known, y: np.ndarray, clusters: np.ndarray) -> np.ndarray:
-        """Return what it predicts for the test rows, each by weights of other rows, (n,) or (n, k).
+    def cross_fitted(
+        self, known: Callable[[str], np.ndarray], y: np.ndarray, clusters: np.ndarray
+    ) -> np.ndarray:
+        """Return its predictions of the test rows by weights of other rows, (n,) or (n, k).
 
         Args:
-            known: fingerprint → what that model predicts for the test rows; asked once of each.
+            known: fingerprint → that model's predictions of the test rows; called once for each.
             y: encoded targets (n,) of the test rows.
             clusters: (n,) codes of the resampling clusters.
         """
@@ -167,23 +151,16 @@ class Ensemble:
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """An ensemble beside the best alone, both picked by other rows than those they are scored on.
+class FoundEnsemble:
+    """An ensemble beside the best single model, both picked on other rows than they are scored on."""
 
-    Attributes:
-        ensemble: its members and weights.
-        result: the numbers of its row.
-        on_test: what it predicts for the test rows, cross-fitted.
-        alone: the score of always taking the configuration that is best on the other folds. The
-            best score of the board is no measure for an ensemble: it was picked by these very rows.
-        is_better: whether the ensemble's cross-fitted score is better than that.
-    """
-
-    ensemble: Ensemble
-    result: ModelResult
-    on_test: np.ndarray
+    ensemble: Ensemble  # its members and weights
+    result: ModelResult  # the numbers of its row
+    on_test: np.ndarray  # its cross-fitted predictions of the test rows
+    # the score of taking, for each fold, the configuration that is best on the others. The best
+    # score of the board is not comparable: it was picked on these very rows
     alone: float
-    is_better: bool
+    is_better: bool  # whether the ensemble's cross-fitted score is better than that
 
 
 def find_ensemble(
@@ -191,34 +168,35 @@ def find_ensemble(
     predictions: TestPredictions,
     rows: RankedRows,
     spec: ExperimentSpec,
-) -> Found | None:
-    """Return the ensemble of the best few; None where it is off, or where one alone is best.
+) -> FoundEnsemble | None:
+    """Return the ensemble of the best few; None where it is off, or where one model is better alone.
 
     Args:
         measured: configurations that were trained on all rows, in any order.
-        predictions: gives what a result predicts for the test rows; asked of the best only, of
-            its members once more, so that no more than a part of the rows is held of many.
+        predictions: called once for each of the best, and once more for members, so that only a
+            part of the rows is held of many models.
         rows: the test rows.
         spec: its metric decides, and how many members there may be.
     """
-    candidates = _candidates(measured, METRICS[spec.metric].sign)
+    sign = METRICS[spec.metric].sign
+    candidates = _candidates(measured, sign)
     folds, rule = folds_of(rows.y, rows.clusters, rows.weights), spec.ensemble
     if rule is None or len(candidates) < 2 or folds.count < 2:
         return None
-    best = dict(_libraries(candidates, folds, rows, METRICS[spec.metric].sign))
+    best = dict(_libraries(candidates, folds, rows, sign))
     some = some_rows(len(rows.y))
-    looked_at = sorted({one for library in best.values() for one in library})
-    seen = {one: predictions(candidates[one].result)[some] for one in looked_at}
+    needed = sorted({one for library in best.values() for one in library})
+    seen = {one: predictions(candidates[one].result)[some] for one in needed}
 
     def chosen(left_out: int | None) -> dict[int, float]:
+        """The weights that are chosen without a fold, the largest first."""
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
         library = np.stack([seen[one][keep] for one in best[left_out]])
         score = partial(_score, spec.metric, rows, some[keep])
         weights = forward_selection(library, score, rule.members)
-        # What a prediction costs grows with the bytes, and these are the same in every run.
+        # Bytes stand for the prediction time, because they are the same in every run.
         sizes = [candidates[one].result.model_bytes for one in best[left_out]]
         weights = without_dispensable(library, weights, score, sizes)
-        # The heaviest first; of equal weights the better one.
         heaviest = np.argsort(-weights, kind="stable").tolist()
         return {best[left_out][i]: float(weights[i]) for i in heaviest if weights[i] > 0}
 
@@ -227,16 +205,19 @@ def find_ensemble(
     results = [one.result for one in candidates]
     prints = [one.fingerprint for one in results]
     ensemble = Ensemble(
-        tuple(_member(results[one], weight) for one, weight in members.items()),
+        tuple(
+            EnsembleMember(of.configuration, of.fingerprint, of.rounds, weight)
+            for of, weight in ((results[one], weight) for one, weight in members.items())
+        ),
         tuple(
             {prints[one]: weight for one, weight in chosen(fold).items()}
             for fold in range(folds.count)
         ),
     )
-    known = dict(zip(prints, results, strict=True))
+    by_print = dict(zip(prints, results, strict=True))
 
     def predicted(one: Ensemble) -> np.ndarray:
-        return one.cross_fitted(lambda print_: predictions(known[print_]), rows.y, rows.clusters)
+        return one.cross_fitted(lambda key: predictions(by_print[key]), rows.y, rows.clusters)
 
     on_test = predicted(ensemble)
     if math.isnan(together := _score(spec.metric, rows, slice(None), on_test)):
@@ -245,15 +226,11 @@ def find_ensemble(
     alone = _score(spec.metric, rows, slice(None), predicted(replace(ensemble, folds=firsts)))
     result = ensemble.result([results[one] for one in members], spec.metric)
     better = together > alone or math.isnan(alone)
-    return Found(ensemble, result, on_test, METRICS[spec.metric].sign * alone, better)
-
-
-def _member(result: ModelResult, weight: float) -> EnsembleMember:
-    return EnsembleMember(result.configuration, result.fingerprint, result.rounds, weight)
+    return FoundEnsemble(ensemble, result, on_test, sign * alone, better)
 
 
 def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
-    """Those with a score that compete, the best first; of equal models one is enough."""
+    """Competing configurations with a score, the best first, and each model once."""
     scored = [
         one
         for one in measured
@@ -269,10 +246,10 @@ def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
 def _libraries(
     candidates: Sequence[Measured], folds: Folds, rows: RankedRows, sign: int
 ) -> Iterator[tuple[int | None, list[int]]]:
-    """Who is looked at: on all rows (None), and without each fold, whose rows have no say in it."""
+    """The best candidates on all rows (None), and without each fold."""
     scores = sign * np.array([one.score.estimate for one in candidates])
     yield None, library_of(scores).tolist()
-    # As they are, without what makes intervals of overlapping fits wider.
+    # Without the factor that widens the intervals of overlapping fits.
     scale = sign / math.sqrt(rows.variance_factor)
     contributions = scale * np.column_stack([one.contribution for one in candidates])
     for fold in range(folds.count):
@@ -282,64 +259,27 @@ def _libraries(
 def _score(
     metric: str, rows: RankedRows, some: np.ndarray | slice, prediction: np.ndarray
 ) -> float:
-    """Greater is better; a metric that depends on a threshold at the best one."""
-    judged, y = METRICS[metric], rows.y[some]
+    """The score with its sign, greater is better; at the best threshold where it needs one."""
+    declared, y = METRICS[metric], rows.y[some]
     weights = None if rows.weights is None else rows.weights[some]
-    if judged.by_threshold and prediction.ndim == 1:
-        return judged.sign * on_test([metric], y, prediction, weights).estimate
-    return judged.sign * linearise(metric, y, prediction, weights=weights).estimate
+    if declared.by_threshold and prediction.ndim == 1:
+        return declared.sign * on_test([metric], y, prediction, weights).estimate
+    return declared.sign * linearise(metric, y, prediction, weights=weights).estimate
 
 
 @dataclass(frozen=True)
 class RefitTime:
-    """What is left of a budget of seconds when the ranking is made.
+    """What is left of a budget of seconds when the ranking is made."""
 
-    Attributes:
-        left: seconds.
-        after: how long refit and report take.
-    """
-
-    left: float
-    after: AfterSearch
+    left: float  # seconds
+    after: AfterSearch  # estimates how long refit and report take
 
     def why_not(self, members: Sequence[ModelResult]) -> str:
-        """Say why an ensemble of these is left out; empty where there is time for it."""
+        """Return why an ensemble of these is left out; empty where there is time for it."""
         needed = self.after.seconds([FullFit.of(one) for one in members])
         if needed <= self.left:
             return ""
         return (
-            f"an ensemble of {len(members)} of them is left out: its refit and report would have "
-            f"taken {needed:.1f} seconds or so of the {max(self.left, 0.0):.1f} that were left"
+            f"an ensemble of {len(members)} of them is left out: its refit and report need about "
+            f"{needed:.1f} seconds, and {max(self.left, 0.0):.1f} are left of the budget"
         )
-
-
-def ensemble_in_time(
-    measured: Sequence[Measured],
-    predictions: TestPredictions,
-    rows: RankedRows,
-    spec: ExperimentSpec,
-    time: RefitTime | None,
-) -> tuple[Found | None, str]:
-    """Return the ensemble of the best few that there is time to fit again, of fewer members if need be.
-
-    Args:
-        measured: as of `find_ensemble`, as are the next three.
-        predictions: see there.
-        rows: see there.
-        spec: see there.
-        time: what is left; None: there is no limit.
-
-    Returns:
-        The ensemble, and why a larger one that would be chosen is left out; empty: none is.
-    """
-    found, said = find_ensemble(measured, predictions, rows, spec), ""
-    results = {one.result.fingerprint: one.result for one in measured}
-    while found is not None and time is not None and found.is_better and spec.ensemble is not None:
-        members = [results[one.fingerprint] for one in found.ensemble.members]
-        if not (why := time.why_not(members)):
-            break
-        said, fewer = said or why, len(members) - 1
-        smaller = spec.ensemble.model_copy(update={"members": fewer})
-        spec = spec.model_copy(update={"ensemble": smaller})
-        found = find_ensemble(measured, predictions, rows, spec) if fewer > 1 else None
-    return found, said

@@ -105,8 +105,8 @@ def _ensemble_facts(board: Leaderboard) -> dict[str, Any]:
 
 def _rank(board: Leaderboard) -> str:
     rank, ranked = _place(board)
-    honest = ", by a score that does not flatter itself as those above it do" if rank > 1 else ""
-    return f"{rank:,} of {ranked:,}{honest if board.chosen_ensemble else ''}"
+    why = "; the scores above it are optimistic, its own is cross-fitted" if rank > 1 else ""
+    return f"{rank:,} of {ranked:,}{why if board.chosen_ensemble else ''}"
 
 
 def _place(board: Leaderboard) -> tuple[int, int]:

@@ -1,8 +1,7 @@
 """The ranking on the test set: scores with intervals, ties, leads over the baseline, and its rows.
 
-In: the results of a search and its predictions of the test rows. Out: a `Ranking`, and a table
-of it with the columns of COLUMNS: every declared configuration in a row, nobody forgotten.
-Which one is chosen, and what a `Leaderboard` is: `board.py`.
+A `Ranking` orders the results of a search; `build_rows` makes a table of it with the columns of COLUMNS,
+a row for every declared configuration. The choice is made in `board.py`.
 """
 
 import math
@@ -31,7 +30,6 @@ from experiment_pipeline.statistics.scores import (
 )
 from experiment_pipeline.statistics.spread import (
     ConsecutiveClusters,
-    Linearised,
     cluster_sums,
     spread_of,
     widened,
@@ -69,22 +67,16 @@ TestPredictions = Callable[[ModelResult], np.ndarray]
 
 @dataclass(frozen=True)
 class RankedModel:
-    """A configuration with a score.
+    """A configuration with a score, or the ensemble of some."""
 
-    Attributes:
-        result: what training left behind.
-        score: on the test set, with its own 95 % interval.
-        difference: the score minus the best one, in units of the metric; the bounds are those
-            of the true score minus the truly best one, for all configurations together.
-        tied: whether the test set cannot tell it from the best.
-        difference_to_baseline: the score, at a cross-fitted threshold, minus the baseline's on
-            the same rows; the bounds hold for all configurations together.
-    """
-
-    result: ModelResult
-    score: Interval
+    result: ModelResult  # of its training
+    score: Interval  # on the test set, with its own 95 % interval
+    # the score minus the best one, in units of the metric; the bounds are those of the true score
+    # minus the truly best one, for all configurations together
     difference: Interval
-    tied: bool
+    tied: bool  # whether it is statistically tied with the best
+    # the score, at a cross-fitted threshold, minus the baseline's on the same rows; the bounds hold
+    # for all configurations together
     difference_to_baseline: Interval
 
     @property
@@ -95,84 +87,59 @@ class RankedModel:
 
 @dataclass(frozen=True)
 class Ranking:
-    """The configurations with a score, the best first, and those without.
+    """The configurations with a score, the best first, and those without."""
 
-    Attributes:
-        entries: by score; of equal scores an ensemble comes last, else the smaller model, then the
-            smaller key first.
-        undefined: results whose score is no finite number, by key.
-        baseline: what predicting without features scores on the test set.
-        optimism: by how much the best score is expected to flatter, because it is the best of
-            many and because its threshold is the best of many; nan when the test set is one
-            resampling cluster.
-    """
-
+    # by score; of equal scores the ensemble comes last, else the smaller model, then the smaller
+    # key first
     entries: tuple[RankedModel, ...]
-    undefined: tuple[ModelResult, ...]
-    baseline: float
+    undefined: tuple[ModelResult, ...]  # results whose score is not a finite number, by key
+    baseline: float  # what predicting without features scores on the test set
+    # expected selection bias of the best score, as the best of many and by its own threshold; nan
+    # when the test set is one resampling cluster
     optimism: float
 
     @property
     def tie_group(self) -> tuple[RankedModel, ...]:
-        """The entries that cannot be told from the best, which is one of them."""
+        """The entries that are statistically tied with the best, the best included."""
         return tuple(entry for entry in self.entries if entry.tied)
 
     @property
     def single(self) -> tuple[RankedModel, ...]:
-        """The entries that are configurations, not their ensemble."""
+        """The entries without the ensemble."""
         return tuple(entry for entry in self.entries if not entry.is_ensemble)
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What one configuration scores, what each cluster adds to it, and both cross-fitted."""
+    """A result's score and what each cluster adds to it, both also at cross-fitted thresholds."""
 
     result: ModelResult
     score: Interval
     contribution: np.ndarray
-    honest: float
-    honest_contribution: np.ndarray
+    cross_fitted: float
+    cross_fitted_contribution: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
 class RankedRows:
-    """What the predictions of the test rows are held against.
+    """The test rows that predictions are compared with, and what the baseline needs."""
 
-    Attributes:
-        y: encoded targets (n,).
-        clusters: (n,) codes of the resampling clusters.
-        y_train: encoded targets of the train set, which the baseline knows.
-        weights: (n,) how much each row counts; None: alike.
-        w_train: that of the train rows.
-        variance_factor: how many times the variance of a score is what the rows show.
-    """
-
-    y: np.ndarray
-    clusters: np.ndarray
-    y_train: np.ndarray
-    weights: Weights = None
-    w_train: Weights = None
-    variance_factor: float = 1.0
+    y: np.ndarray  # encoded targets (n,)
+    clusters: np.ndarray  # (n,) codes of the resampling clusters
+    y_train: np.ndarray  # encoded targets of the train set, for the baseline
+    weights: Weights = None  # (n,) how much each row counts; None: alike
+    w_train: Weights = None  # that of the train rows
+    variance_factor: float = 1.0  # as of `SetPrediction`
 
     def predicted(self, prediction: np.ndarray) -> SetPrediction:
-        """Put a fit's predictions of the test rows beside them."""
+        """Return a fit's predictions of the test rows with the rows."""
         return SetPrediction(self.y, prediction, self.clusters, self.weights, self.variance_factor)
 
 
 def order(
-    measured: Sequence[Measured],
-    rows: RankedRows,
-    spec: ExperimentSpec,
-    n_classes: int,
+    measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec, n_classes: int
 ) -> Ranking:
-    """Put what was measured in order.
-
-    Args:
-        measured: by `measure`, of fully trained configurations and their ensemble.
-        rows: the test rows.
-        spec: its metric ranks, its seed is that of the comparison's draws.
-        n_classes: of the target; 0 for regression.
-    """
+    """Rank what was measured; `n_classes` is that of the target, 0 for regression."""
     sign = METRICS[spec.metric].sign
     scored = sorted(
         (one for one in measured if math.isfinite(one.score.estimate)),
@@ -188,20 +155,35 @@ def order(
     control = widened(baseline(spec.metric, rows.y, constant, rows.weights), rows.variance_factor)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
-    comparison = comparisons.compare_with_best(
+    consecutive = isinstance(rows.clusters, ConsecutiveClusters)
+    effective = effective_clusters(rows.clusters, rows.weights)
+    best = comparisons.compare_with_best(
         sign * np.array([one.score.estimate for one in scored]),
         sign * np.column_stack([one.contribution for one in scored]),
         seed=spec.seed,
-        consecutive=isinstance(rows.clusters, ConsecutiveClusters),
-        told=effective_clusters(rows.clusters, rows.weights),
+        consecutive=consecutive,
+        effective=effective,
     )
-    flattery = max(sign * (scored[0].score.estimate - scored[0].honest), 0.0)
-    return Ranking(
-        tuple(_entries(scored, comparison, _leads(scored, control, rows, spec.seed), sign)),
-        undefined,
-        control.estimate,
-        comparison.optimism + flattery,
+    leads = comparisons.compare_with_control(
+        np.array([one.cross_fitted for one in scored]) - control.estimate,
+        np.column_stack([one.cross_fitted_contribution for one in scored]),
+        cluster_sums(control.influence, comparisons.comparison_codes(rows.clusters)),
+        spec.seed,
+        consecutive=consecutive,
+        effective=effective,
     )
+    # Adding 0.0 turns the -0.0 of the best into 0.0.
+    estimates = sign * best.difference + 0.0
+    ends = np.sort(sign * np.column_stack([best.low, best.high]), axis=1) + 0.0
+    differences = [Interval(*three) for three in np.column_stack([estimates, ends]).tolist()]
+    entries = tuple(
+        RankedModel(one.result, one.score, difference, tied, lead)
+        for one, difference, tied, lead in zip(
+            scored, differences, best.tied.tolist(), leads, strict=True
+        )
+    )
+    of_threshold = max(sign * (scored[0].score.estimate - scored[0].cross_fitted), 0.0)
+    return Ranking(entries, undefined, control.estimate, best.optimism + of_threshold)
 
 
 def measure(
@@ -210,13 +192,9 @@ def measure(
     rows: RankedRows,
     spec: ExperimentSpec,
 ) -> Iterator[Measured]:
-    """Score results anew from their predictions, in the order of their keys.
+    """Score results anew from their predictions of the test rows, in the order of their keys.
 
-    Args:
-        results: fully trained ones, in any order.
-        predictions: gives what a result predicts for the test rows; asked once of each.
-        rows: the test rows.
-        spec: its metric ranks.
+    `predictions` is called once for each of the fully trained results.
     """
     drawn = layout(spec.metric, rows.y, rows.clusters, rows.weights)
     compared = comparisons.comparison_codes(rows.clusters)
@@ -226,48 +204,16 @@ def measure(
         best = widened(
             on_test(spec.metric_names, rows.y, prediction, rows.weights), rows.variance_factor
         )
-        predicted = rows.predicted(prediction)
-        honest = cross_fitted(spec.metric, predicted).score if by_threshold else best
+        other = best
+        if by_threshold:
+            other = cross_fitted(spec.metric, rows.predicted(prediction)).score
         yield Measured(
             result,
             interval_of(spec.metric, spread_of(best, drawn)),
             cluster_sums(best.influence, compared),
-            honest.estimate,
-            cluster_sums(honest.influence, compared),
+            other.estimate,
+            cluster_sums(other.influence, compared),
         )
-
-
-def _leads(
-    scored: Sequence[Measured], control: Linearised, rows: RankedRows, seed: int
-) -> list[Interval]:
-    """The scores minus the baseline's, in units of the metric."""
-    leads = np.array([one.honest for one in scored]) - control.estimate
-    bounds = comparisons.compare_with_control(
-        leads,
-        np.column_stack([one.honest_contribution for one in scored]),
-        cluster_sums(control.influence, comparisons.comparison_codes(rows.clusters)),
-        seed,
-        consecutive=isinstance(rows.clusters, ConsecutiveClusters),
-        told=effective_clusters(rows.clusters, rows.weights),
-    )
-    return [
-        Interval(*three) for three in np.column_stack([leads, bounds.low, bounds.high]).tolist()
-    ]
-
-
-def _entries(
-    scored: Sequence[Measured],
-    comparison: comparisons.Comparison,
-    leads: Sequence[Interval],
-    sign: int,
-) -> Iterator[RankedModel]:
-    # Adding 0.0 turns the -0.0 of the best into 0.0.
-    ends = np.sort(sign * np.column_stack([comparison.low, comparison.high]), axis=1) + 0.0
-    for number, (one, lead) in enumerate(zip(scored, leads, strict=True)):
-        difference = Interval(
-            float(sign * comparison.difference[number]) + 0.0, *ends[number].tolist()
-        )
-        yield RankedModel(one.result, one.score, difference, bool(comparison.tied[number]), lead)
 
 
 def build_rows(
@@ -275,17 +221,19 @@ def build_rows(
     chosen: str,
     concluded: Sequence[Conclusion],
     spec: ExperimentSpec,
-    told: str = "",
+    members: str = "",
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.
 
+    After the ranked ones come those with an undefined score, then those that were stopped early,
+    the furthest first; then the failed, same reasons together; then those not started.
+
     Args:
-        ranking: of the configurations with a score; they come first, then those without one.
+        ranking: of the configurations with a score.
         chosen: key of the choice, marked in the column `reason`.
-        told: what the column says of an ensemble.
-        concluded: of these, what was stopped early follows, the one that came furthest first;
-            then what failed, same reasons together; what was not started comes last.
-        spec: declares the rest, which nobody has trained.
+        concluded: by the search; declared configurations that are missing were not started.
+        spec: declares the configurations.
+        members: of the ensemble in words, for its column `reason`.
     """
     sign = METRICS[spec.metric].sign
     met = {one.key for one in concluded}
@@ -295,33 +243,31 @@ def build_rows(
         if one.key not in met
     ]
     unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]
+    rows = []
+    for number, entry in enumerate(ranking.entries, 1):
+        reasons = ["chosen"] if entry.result.key == chosen else []
+        reasons += [members] if entry.is_ensemble else []
+        rows.append(
+            _measured(entry.result, entry.score.estimate, sign, ": ".join(reasons))
+            | {
+                "rank": number,
+                "low": entry.score.low,
+                "high": entry.score.high,
+                "difference_to_best": entry.difference.estimate,
+                "difference_low": entry.difference.low,
+                "difference_high": entry.difference.high,
+                "in_tie_group": entry.tied,
+            }
+        )
     undefined = f"{spec.metric} is undefined"
-    rows = [
-        *(
-            _ranked(number, one, sign, chosen, told)
-            for number, one in enumerate(ranking.entries, 1)
-        ),
-        *(_measured(one, one.test_score, sign, undefined) for one in ranking.undefined),
-        *(_unranked(one, sign) for one in sorted(unranked, key=partial(_place, sign=sign))),
-    ]
+    rows += [_measured(one, one.test_score, sign, undefined) for one in ranking.undefined]
+    for one in sorted(unranked, key=partial(_place, sign=sign)):
+        last = {} if one.result is None else _measured(one.result, one.result.test_score, sign, "")
+        reason = one.reason if one.failure is None else one.failure.in_words
+        what = {"key": one.key, "algorithm": one.algorithm, "status": one.status, "reason": reason}
+        rows.append(last | what)
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
-
-
-def _ranked(
-    number: int, entry: RankedModel, sign: int, chosen: str, told: str
-) -> dict[str, object]:
-    reasons = ["chosen"] if entry.result.key == chosen else []
-    reasons += [told] if entry.is_ensemble else []
-    return _measured(entry.result, entry.score.estimate, sign, ": ".join(reasons)) | {
-        "rank": number,
-        "low": entry.score.low,
-        "high": entry.score.high,
-        "difference_to_best": entry.difference.estimate,
-        "difference_low": entry.difference.low,
-        "difference_high": entry.difference.high,
-        "in_tie_group": entry.tied,
-    }
 
 
 def _measured(result: ModelResult, score: float, sign: int, reason: str) -> dict[str, object]:
@@ -342,13 +288,6 @@ def _measured(result: ModelResult, score: float, sign: int, reason: str) -> dict
         "reason": reason,
         "fingerprint": result.fingerprint,
     }
-
-
-def _unranked(one: Conclusion, sign: int) -> dict[str, object]:
-    measured = {} if one.result is None else _measured(one.result, one.result.test_score, sign, "")
-    reason = one.reason if one.failure is None else one.failure.in_words
-    what = {"key": one.key, "algorithm": one.algorithm, "status": one.status, "reason": reason}
-    return measured | what
 
 
 def _place(one: Conclusion, sign: int) -> tuple[float | str | bool, ...]:

@@ -1,12 +1,10 @@
-"""Several fits as one model: a configuration with other seeds, and the calibrator of its probabilities.
+"""Several fits as one model: a configuration with other seeds, and calibrated probabilities.
 
-Only on all train rows: at small rungs of halving one fit is enough to tell who goes on. A seed says
-how much of a score is luck; averaged, the fits are a model of their own. A calibrator is learnt on
-predictions of train rows by fits that have not seen them, as many rounds as the model has, of folds
-cut by the clusters of the split; no test row has a part in it, so that the test score, which ranks, is
-that of the calibrated model, the one that is exported. It is paid for by each configuration that has
-one, as a score without it would be another model's. In: a configuration and shared work. Out: one
-`FittedModel`. How an average or a calibrated model is put together: `averaging.py`, `calibrating.py`.
+Both are done on all train rows only: at the small rungs of halving one fit is enough. Seeds show how
+much of a score is chance; the mean of the fits is a model of its own. Calibrators are learnt on
+out-of-fold predictions of train rows, by fits of as many rounds as the model's, with folds cut by the
+clusters of the split. No test row is used, so the test score is that of the calibrated model that is
+exported. How an average or a calibrated model is built: `averaging.py`, `calibrating.py`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,21 +15,13 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EmptySet
-from experiment_pipeline.spec import (
-    CalibrationMethod,
-    CrossValidation,
-    ExperimentSpec,
-    Scalar,
-)
+from experiment_pipeline.spec import CalibrationMethod, CrossValidation, ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.search.averaging import averaged
-from experiment_pipeline.stages.search.calibrating import (
-    Calibration,
-    learn_calibration,
-)
+from experiment_pipeline.stages.search.calibrating import Calibration, learn_calibration
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, Learner
+from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -41,14 +31,14 @@ from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.folds import FoldRows, folds_of
 
-# scikit-learn's number. By simulation (reweighted LightGBM, 190 positives of 4,000): slope 1.11 with
-# five folds and 1.17 with three, whose models are of a third fewer rows and so too sure.
+# scikit-learn's default. By simulation (reweighted LightGBM, 190 positives of 4,000): slope 1.11 with
+# five folds and 1.17 with three, whose models see a third fewer rows and are overconfident.
 CALIBRATION_FOLDS = 5
-# Below, in the rarest class, a sigmoid of two numbers is a guess.
+# With fewer rows of the rarest class, the two numbers of a sigmoid are a guess.
 FEWEST_TO_CALIBRATE = 20
-# Below, in the rarest class, steps follow the noise. By simulation isotonic made models that were
-# calibrated before worse: log loss by .015 with 55 positives, .010 with 180, .004 with 730; a
-# sigmoid by .000 to .001.
+# With fewer rows of the rarest class, isotonic steps overfit. By simulation they made the log loss of
+# calibrated models worse by .015 with 55 positives, .010 with 180, .004 with 730; a sigmoid by .000 to
+# .001.
 FEWEST_FOR_ISOTONIC = 500
 
 _DRAWS_NOTHING = "another seed makes the same model: it draws nothing, and counts as one fit"
@@ -58,28 +48,20 @@ Fit = Callable[[Configuration, SharedWork, TrainingSets, ExperimentSpec], _Fit]
 
 @dataclass(frozen=True, eq=False)
 class Composed:
-    """What came of a configuration.
+    """The model of a configuration."""
 
-    Attributes:
-        fitted: the model, as it is stored, judged and exported.
-        on_test: what it predicts for the test rows.
-        predict_seconds: CPU time of that.
-        by_seed: (fits, n_test, …) what each fit alone predicts for them; None: there is one.
-        averaged: of how many fits it is the mean.
-        calibration: how its probabilities were calibrated.
-    """
-
-    fitted: FittedModel
-    on_test: np.ndarray
-    predict_seconds: float
+    fitted: FittedModel  # the model, as it is stored, judged and exported
+    on_test: np.ndarray  # its predictions of the test rows
+    predict_seconds: float  # CPU time of that
+    # (fits, n_test, …) the predictions of each fit; None: there is one
     by_seed: np.ndarray | None = None
-    averaged: int = 1
-    calibration: CalibrationMethod | None = None
+    averaged: int = 1  # of how many fits it is the mean
+    calibration: CalibrationMethod | None = None  # how its probabilities were calibrated
 
 
 @dataclass(frozen=True)
 class _FitToRestore:
-    """A fit as `Learner.restore` asks for it."""
+    """A fit as `Learner.restore` needs it."""
 
     configuration: Configuration
     rounds: int | None
@@ -87,12 +69,10 @@ class _FitToRestore:
 
 
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:
-    """Return how a configuration is to be calibrated: as the YAML says, else where it reweights."""
-    if (
-        spec.task == "regression"
-        or spec.calibrate == "off"
-        or not competes(configuration.algorithm)
-    ):
+    """Return how to calibrate a configuration: as in the YAML, else where it reweights."""
+    if spec.calibrate == "off":
+        return None
+    if spec.task == "regression" or not competes(configuration.algorithm):
         return None
     if spec.calibrate is None:
         return "sigmoid" if reweighting(configuration.hyperparameters) else None
@@ -100,7 +80,7 @@ def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> Calibr
 
 
 def composition(configuration: Configuration, spec: ExperimentSpec) -> dict[str, dict[str, Scalar]]:
-    """Return what decides a model beyond its one fit: nothing, where there is no more to it."""
+    """Return what decides a model beyond its single fit; empty for a single fit."""
     found: dict[str, Scalar] = {}
     if (fits := planned_fits(configuration, spec)) > 1 and spec.seeds is not None:
         found |= {"fits": fits, "average": spec.seeds.average}
@@ -117,14 +97,14 @@ def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
 def folds_to_calibrate(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> tuple[FoldRows, ...]:
-    """Return the folds of the train rows, where somebody is to be calibrated."""
+    """Return the folds of the train rows; none where no configuration is to be calibrated."""
     if not any(calibration_of(one, spec) for one in configurations):
         return ()
     wanted = CrossValidation(folds=CALIBRATION_FOLDS, repeats=1)
     try:
         return folds_of(sets.train, spec, wanted, sets.features)
     except EmptySet:
-        # Of one cluster no fold can be left out: each configuration says that it is not calibrated.
+        # One cluster cannot be cut: `_method` notes that the model is not calibrated.
         return ()
 
 
@@ -135,31 +115,43 @@ def compose(
     spec: ExperimentSpec,
     fit: Fit,
 ) -> Composed:
-    """Fit a configuration as often as asked for, and calibrate it.
+    """Fit a configuration with each of its seeds, and calibrate it.
 
     Args:
         configuration: what to fit.
-        work: its encoder's tables, and the folds where somebody is calibrated.
+        work: its encoder's tables, and the folds for calibration.
         sets: task, classes and folds; their rows are not used.
         spec: its seeds and its calibration are used.
         fit: makes one fit.
     """
-    given = _Given(configuration, work, sets, _specs(configuration, spec))
-    fits = list(given.fits(fit))
+    composing = _Composing(configuration, work, sets, _specs(configuration, spec))
+    fits = list(composing.fits(fit))
     average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
     members = fits if average else fits[:1]
-    whole = _together(fits, members)
+    (model, on_test, seconds), every = fits[0], [one for one, _, _ in fits]
     method, caveat = _method(configuration, work, spec)
-    nothing = [_DRAWS_NOTHING] if len(fits) < len(given.specs) else []
-    notes = (*whole.fitted.notes, *nothing, *caveat)
-    whole = replace(whole, fitted=replace(whole.fitted, notes=notes))
+    nothing = [_DRAWS_NOTHING] if len(fits) < len(composing.specs) else []
+    rounds = [one.rounds for one, _, _ in members if one.rounds is not None]
+    whole = Composed(
+        replace(
+            model,
+            rounds=round(float(np.median(rounds))) if rounds else None,
+            cpu_seconds=sum(one.cpu_seconds for one in every),
+            wall_seconds=sum(one.wall_seconds for one in every),
+            notes=(*model.notes, *nothing, *caveat),
+        ),
+        np.mean([predicted for _, predicted, _ in members], axis=0) if average else on_test,
+        seconds,
+        by_seed=np.stack([predicted for _, predicted, _ in fits]) if len(fits) > 1 else None,
+        averaged=len(members),
+    )
     if not average and method is None:
         return whole
-    estimator = given.estimator([model for model, _, _ in members])
+    estimator = composing.estimator([model for model, _, _ in members])
     if method is not None:
-        whole, calibration = given.calibrated(whole, method, estimator.classes_)
+        whole, calibration = composing.calibrated(whole, method, estimator.classes_)
         estimator = calibration.around(estimator)
-    return given.as_estimator(whole, estimator)
+    return composing.as_estimator(whole, estimator)
 
 
 def refit_composed(
@@ -172,7 +164,7 @@ def refit_composed(
     averaged_fits: int = 1,
     calibration: Calibration | None = None,
 ) -> Any:
-    """Return an estimator fitted on other rows, put together as the model of the search is.
+    """Return an estimator fitted on other rows, composed as the model of the search is.
 
     Args:
         configuration: what to fit.
@@ -181,7 +173,7 @@ def refit_composed(
         sets: give task and classes; their rows are not used.
         spec: its seeds.
         averaged_fits: of how many fits the model is the mean.
-        calibration: taken over as it was learnt: another one would have seen test rows.
+        calibration: of the search: one learnt anew would have seen test rows.
     """
     refit = learner_of(configuration.algorithm).refit
     specs = _specs(configuration, spec)[:averaged_fits]
@@ -193,40 +185,21 @@ def refit_composed(
 
 
 def _specs(configuration: Configuration, spec: ExperimentSpec) -> list[ExperimentSpec]:
-    """The experiment with each of the seeds that a configuration is fitted with, its own first."""
+    """The experiment with each of a configuration's seeds, its own first."""
     fits = 1 if spec.seeds is None or not competes(configuration.algorithm) else spec.seeds.fits
     others = [f"{spec.seed}/fit {number}".encode() for number in range(2, fits + 1)]
     seeds = [int(sha256(text)[:8], 16) % 2**31 for text in others]
     return [spec, *(spec.model_copy(update={"seed": seed}) for seed in seeds)]
 
 
-def _together(fits: Sequence[_Fit], members: Sequence[_Fit]) -> Composed:
-    """Some of the fits as one, at the cost of all."""
-    (model, on_test, seconds), every = fits[0], [one for one, _, _ in fits]
-    if len(members) > 1:
-        on_test = np.mean([predicted for _, predicted, _ in members], axis=0)
-    cost = replace(
-        model,
-        rounds=_median([one.rounds for one, _, _ in members]),
-        cpu_seconds=sum(one.cpu_seconds for one in every),
-        wall_seconds=sum(one.wall_seconds for one in every),
-    )
-    by_seed = np.stack([predicted for _, predicted, _ in fits]) if len(fits) > 1 else None
-    return Composed(cost, on_test, seconds, by_seed, averaged=len(members))
-
-
 @dataclass(frozen=True, eq=False)
-class _Given:
+class _Composing:
     """One configuration, what its fits share, and the experiment with each of its seeds."""
 
     configuration: Configuration
     work: SharedWork
     sets: TrainingSets
     specs: Sequence[ExperimentSpec]
-
-    @property
-    def learner(self) -> Learner:
-        return learner_of(self.configuration.algorithm)
 
     def fits(self, fit: Fit) -> Iterator[_Fit]:
         """The fits with each seed; one alone where a second one predicts the same."""
@@ -240,10 +213,14 @@ class _Given:
 
     def estimator(self, models: Sequence[FittedModel]) -> Any:
         """The fits as one fitted estimator."""
-        each = []
-        for model, spec in zip(models, self.specs, strict=False):
-            stored = _FitToRestore(self.configuration, model.rounds, model.trusted_types)
-            each.append(self.learner.restore(stored, model.model, self.sets, spec))
+        restore = learner_of(self.configuration.algorithm).restore
+        each = [
+            restore(
+                _FitToRestore(self.configuration, model.rounds, model.trusted_types),
+                *(model.model, self.sets, spec),
+            )
+            for model, spec in zip(models, self.specs, strict=False)
+        ]
         return each[0] if len(each) == 1 else averaged(each, getattr(each[0], "classes_", None))
 
     def calibrated(
@@ -251,15 +228,16 @@ class _Given:
     ) -> tuple[Composed, Calibration]:
         """Learn calibrators of a model, whose classes come in the order of `labels`."""
         order = [list(self.sets.classes or ()).index(label) for label in labels]
-        on_test = whole.on_test
+        on_test, work = whole.on_test, self.work
         with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
             if self.sets.folds:
-                found = self._learn(method, on_test, order)
+                # The predictions of a cross-validation are out of fold.
+                calibration = learn_calibration(method, on_test, work.y_test, order, work.w_test)
                 on_test = self._cross_calibrated(method, on_test, order)
             else:
-                rows, guessed = self._out_of_fold(whole.fitted.rounds, whole.averaged)
-                weights = _of(self.work.w_train, rows)
-                found = learn_calibration(method, guessed, self.work.y_train[rows], order, weights)
+                rows, predicted = self._out_of_fold(whole.fitted.rounds, whole.averaged)
+                y, weights = work.y_train[rows], _of(work.w_train, rows)
+                calibration = learn_calibration(method, predicted, y, order, weights)
         fitted = replace(
             whole.fitted,
             cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
@@ -267,57 +245,46 @@ class _Given:
         )
         by_seed = whole.by_seed
         if by_seed is not None:
-            by_seed = np.stack([found.applied(one) for one in by_seed])
+            by_seed = np.stack([calibration.applied(one) for one in by_seed])
         whole = replace(whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method)
-        return whole, found
+        return whole, calibration
 
     def _out_of_fold(self, rounds: int | None, fits: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of train rows, and what fits that have not seen them predict there.
+        """Positions of train rows, and the mean predictions there of fits without them.
 
-        Their features were made of all train rows, which knows no target but by an encoding that
-        is cross-fitted itself.
+        Features are encoded on all train rows; encoders that use the target are cross-fitted.
         """
         task, classes = self.sets.task, self.sets.classes
+        refit = learner_of(self.configuration.algorithm).refit
         every = self.work.train_rows(self.configuration.features)
-        rows, guessed = list[np.ndarray](), list[np.ndarray]()
+        rows, means = list[np.ndarray](), list[np.ndarray]()
         for fold in self.work.folds_to_calibrate:
-            seen = every.part(fold.fitted)
+            seen, held_out = every.part(fold.fitted), every.table[fold.predicted]
             models = [
-                self.learner.refit(self.configuration, rounds, seen, self.sets, spec)
+                refit(self.configuration, rounds, seen, self.sets, spec)
                 for spec in self.specs[:fits]
             ]
-            held_out = every.table[fold.predicted]
-            said = [predictions_of(one, held_out, task, classes) for one in models]
+            predicted = [predictions_of(one, held_out, task, classes) for one in models]
             rows.append(np.flatnonzero(fold.predicted))
-            guessed.append(np.mean(said, axis=0))
-        return np.concatenate(rows), np.concatenate(guessed)
+            means.append(np.mean(predicted, axis=0))
+        return np.concatenate(rows), np.concatenate(means)
 
     def _cross_calibrated(
         self, method: CalibrationMethod, prediction: np.ndarray, order: Sequence[int]
     ) -> np.ndarray:
-        """The predictions of a cross-validation, each fold calibrated by what the others show."""
-        folds, found = self.sets.folds, np.empty_like(prediction)
+        """The predictions of a cross-validation, each fold calibrated on the others."""
+        folds, found, work = self.sets.folds, np.empty_like(prediction), self.work
         for fold in folds:
             others = np.concatenate(
                 [one.places for one in folds if one.repeat == fold.repeat and one is not fold]
             )
-            learnt = self._learn(method, prediction, order, others)
+            y, weights = work.y_test[others], _of(work.w_test, others)
+            learnt = learn_calibration(method, prediction[others], y, order, weights)
             found[fold.places] = learnt.applied(prediction[fold.places])
         return found
 
-    def _learn(
-        self,
-        method: CalibrationMethod,
-        on_test: np.ndarray,
-        order: Sequence[int],
-        rows: Any = slice(None),
-    ) -> Calibration:
-        """Learn on predictions of test rows: of a cross-validation, which are out of fold."""
-        y, weights = self.work.y_test[rows], _of(self.work.w_test, rows)
-        return learn_calibration(method, on_test[rows], y, order, weights)
-
     def as_estimator(self, whole: Composed, estimator: Any) -> Composed:
-        """A model that is stored, and predicts, as the estimator that would be exported."""
+        """The model, stored as the estimator that would be exported, and predicting with it."""
 
         def predict(rows: Any) -> np.ndarray:
             return predictions_of(estimator, rows, self.sets.task, self.sets.classes)
@@ -332,19 +299,14 @@ class _Given:
         return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
 
 
-def _of(weights: Weights, rows: Any) -> Weights:
+def _of(weights: Weights, rows: np.ndarray) -> Weights:
     return None if weights is None else weights[rows]
-
-
-def _median(rounds: Sequence[int | None]) -> int | None:
-    known = [one for one in rounds if one is not None]
-    return round(float(np.median(known))) if known else None
 
 
 def _method(
     configuration: Configuration, work: SharedWork, spec: ExperimentSpec
 ) -> tuple[CalibrationMethod | None, list[str]]:
-    """How a configuration is calibrated on these rows, and why not as asked for."""
+    """How to calibrate a configuration on these rows, and why it differs from the YAML."""
     method = calibration_of(configuration, spec)
     if method is None:
         return None, []

@@ -1,11 +1,9 @@
-"""A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and the way back.
+"""A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and its parts.
 
-scikit-learn's voting estimators fit their members; here these are fitted already, so what `fit` would
-learn is set. Members that share their features become one pipeline, of these features and of the mean
-of their models: rows are encoded once for each way to encode them. What comes of it loads without this
-package. Whose mean it is, and with which weights: `stages/leaderboard/ensemble.py`. In: fitted pipelines
-of one target. Out: a Pipeline, or a VotingClassifier or VotingRegressor of Pipelines; of either its
-features and models, taken apart.
+scikit-learn's voting estimators fit their members; here these are fitted already, so the attributes that
+`fit` sets are set. Members with the same features become one pipeline of these features and the mean of
+their models, so that rows are encoded once for each encoder. The result, a Pipeline, VotingClassifier or
+VotingRegressor, loads without this package.
 """
 
 import re
@@ -26,7 +24,7 @@ from experiment_pipeline.stages.search.features import encoded_columns
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.statistics.importance import one_openmp_thread
 
-# Of rows that are encoded, and of encoded ones that a thread predicts, so many at a time.
+# So many rows are encoded at a time, and so many encoded ones predicted by a thread.
 _ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
 
 _NamedModel = tuple[str, Any, float]
@@ -37,16 +35,19 @@ def weighted_mean(
 ) -> Any:
     """Return the mean of fitted pipelines, of their probabilities where there are classes.
 
-    The attributes are those that `fit` sets in scikit-learn 1.9; a test holds the result to an
-    ordinary `fit`. Members that agree keep the order of their classes; where they do not
-    (scikit-learn sorts them, here the positive class is the last) or have not seen a class, all are
-    put into the order of the target.
+    The attributes are those that `fit` sets in scikit-learn 1.9; a test compares the result with an
+    ordinary `fit`. Members that agree keep the order of their classes. If they do not (scikit-learn
+    sorts them, here the positive class is the last), or have not seen a class, all are put into the
+    order of the target.
 
     Args:
         members: name, pipeline and weight of each; those whose features are one object share them.
         classes: of the target, in the order of `TrainingSets`; None for regression.
     """
-    order = _order(members, classes)
+    order = classes
+    if classes is not None:
+        orders = {tuple(pipeline.classes_) for _, pipeline, _ in members}
+        order = orders.pop() if len(orders) == 1 else classes
     groups: dict[int, tuple[Any, list[_NamedModel]]] = {}
     for number, (name, pipeline, weight) in enumerate(members, 1):
         # scikit-learn addresses what is nested by two underscores.
@@ -54,7 +55,11 @@ def weighted_mean(
         _, models = groups.setdefault(id(pipeline[0]), (pipeline[0], []))
         models.append((named, _in_order(pipeline[-1], order), weight))
     pipelines = [
-        (models[0][0], _pipeline(features, models, order), sum(weight for *_, weight in models))
+        (
+            models[0][0],
+            Pipeline([("features", features), ("model", _mean(models, order))]),
+            sum(weight for *_, weight in models),
+        )
         for features, models in groups.values()
     ]
     whole = _mean(pipelines, order)
@@ -63,45 +68,25 @@ def weighted_mean(
     return whole
 
 
-def _pipeline(
-    features: Any, models: Sequence[_NamedModel], order: tuple[Any, ...] | None
-) -> Pipeline:
-    return Pipeline([("features", features), ("model", _mean(models, order))])
-
-
 def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
-    """The mean of fitted estimators; of one alone itself."""
+    """The mean of fitted estimators; a single one as it is."""
     names, fitted, weights = zip(*members, strict=True)
     if len(fitted) == 1:
         return fitted[0]
     mean = averaged(fitted, order, names=names, weights=weights)
-    # scikit-learn's Bunch would need more trust than a plain dict.
+    # scikit-learn's Bunch would need one more trusted type than a plain dict.
     mean.named_estimators_ = dict(zip(names, fitted, strict=True))
     return mean
 
 
-def _order(
-    members: Sequence[tuple[str, Pipeline, float]], classes: tuple[Any, ...] | None
-) -> tuple[Any, ...] | None:
-    """The order of the columns: that of the members, where they agree."""
-    if classes is None:
-        return None
-    orders = {tuple(pipeline.classes_) for _, pipeline, _ in members}
-    return orders.pop() if len(orders) == 1 else classes
-
-
 def _in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
-    """A model whose columns are those of the classes: itself, or one behind a permutation."""
+    """A model whose columns are those of the classes, if need be behind a permutation.
+
+    The permutation is a stacked layer without hidden units: a matrix of zeros and ones. For two
+    classes a stack passes it the probability of the second alone.
+    """
     if classes is None or tuple(model.classes_) == classes:
         return model
-    return _permuted(model, classes)
-
-
-def _permuted(model: Any, classes: tuple[Any, ...]) -> Any:
-    """Stack one layer without a hidden cluster on a model: a matrix of zeros and ones.
-
-    Of two classes it is given the probability of the second alone.
-    """
     from sklearn.ensemble import StackingClassifier
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import LabelBinarizer
@@ -140,29 +125,20 @@ def _permuted(model: Any, classes: tuple[Any, ...]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class TakenApart:
-    """The fitted features and models of a pipeline, or of the pipelines of a mean.
+    """The fitted features and models of a pipeline, or of the pipelines of a mean."""
 
-    Attributes:
-        features: each once.
-        models: what reads each, and its weight.
-    """
-
-    features: tuple[Any, ...]
-    models: tuple[tuple[Any, float], ...]
+    features: tuple[Any, ...]  # each once
+    models: tuple[tuple[Any, float], ...]  # the model behind each, and its weight
 
     @classmethod
     def of(cls, estimator: Any) -> "TakenApart":
-        """Take apart what `weighted_mean`, `fitted_pipeline` or `refit` gave."""
-        if isinstance(estimator, Pipeline):
-            return cls((estimator[0],), ((estimator[-1], 1.0),))
-        pipelines, total = estimator.estimators_, sum(estimator.weights)
-        return cls(
-            tuple(one[0] for one in pipelines),
-            tuple(
-                (one[-1], weight / total)
-                for one, weight in zip(pipelines, estimator.weights, strict=True)
-            ),
-        )
+        """Take apart the result of `weighted_mean`, `fitted_pipeline` or `refit`."""
+        pipelines, weights = [estimator], [1.0]
+        if not isinstance(estimator, Pipeline):
+            pipelines, total = estimator.estimators_, sum(estimator.weights)
+            weights = [weight / total for weight in estimator.weights]
+        models = [one[-1] for one in pipelines]
+        return cls(tuple(one[0] for one in pipelines), tuple(zip(models, weights, strict=True)))
 
     @cached_property
     def _slices(self) -> list[slice]:
@@ -191,7 +167,7 @@ class TakenApart:
         return np.hstack(encoded)
 
     def predict(self, encoded: np.ndarray, task: str, classes: Sequence[Any] | None) -> np.ndarray:
-        """Return what encoded rows (n, d), dense, are predicted: (n,) or (n, k)."""
+        """Return the predictions of encoded rows (n, d), dense: (n,) or (n, k)."""
         parts = [
             weight * predictions_of(model, encoded[:, place], task, classes)
             for place, (model, weight) in zip(self._slices, self.models, strict=True)
@@ -202,19 +178,13 @@ class TakenApart:
     def predict_rows(
         self, rows: pd.DataFrame, task: str, classes: Sequence[Any] | None, workers: int
     ) -> np.ndarray:
-        """Return what rows (n, features) are predicted, (n,) or (n, k).
+        """Return the predictions of rows (n, features), (n,) or (n, k).
 
-        They are encoded and predicted in parts of a fixed size: the memory does not grow with them,
-        and the last bit does not depend on the workers.
-
-        Args:
-            rows: as of `encode`.
-            task: as of `predict`.
-            classes: as of `predict`.
-            workers: parts at a time, one thread each.
+        They are encoded and predicted in parts of a fixed size, `workers` at a time: the memory does
+        not grow with the rows, and the last bit does not depend on the workers.
         """
         found = list[np.ndarray]()
-        # Transformers stay in this thread: some note something while they transform.
+        # Some transformers write to themselves while they transform: they stay in this thread.
         with (
             threadpool_limits(limits=1, user_api="blas"),
             ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool,

@@ -263,7 +263,7 @@ def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
-    luck = fitted.luck(metric, validation)
+    luck = fitted.threshold_error(metric, validation)
     gap = difference(on_test, replace(seen, standard_error=math.hypot(seen.standard_error, luck)))
     best_case = better_bound(metric, gap)
     return Gap(
