@@ -63,7 +63,7 @@ def test_mape_of_targets_near_zero_is_said_to_have_no_mean(
 
     assert least <= _share(("mape",), drawn) <= most
     said = _said(("mape",), drawn(np.random.default_rng(0)))
-    assert all("targets come near zero" in one and "40 to 60 of 100" in one for one in said)
+    assert all("targets come near zero" in one and "40 to 60 %" in one for one in said)
 
 
 def test_one_of_few_clusters_is_no_heavy_tail() -> None:
@@ -86,7 +86,7 @@ def test_days_that_resemble_their_neighbours_are_named() -> None:
     """The sentence has the autocorrelation; the same days as strangers have none."""
     days = _days(np.random.default_rng(1), 0.9)
     (said,) = _said(("log_loss",), days)
-    assert "what 80 consecutive clusters (row) add resembles" in said
+    assert "80 consecutive clusters (row) resemble their neighbours" in said
     assert "autocorrelation 0." in said
     strangers = SetPrediction(days.y, days.prediction, np.asarray(days.clusters))
     assert not _said(("log_loss",), strangers)

@@ -4,7 +4,21 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from experiment_pipeline.statistics.spread import independent_projections, moments
+from experiment_pipeline.statistics.spread import (
+    ConsecutiveClusters,
+    Layout,
+    Linearised,
+    Spread,
+    independent_projections,
+    spread_of,
+)
+
+
+def _spread(sums: np.ndarray, *, consecutive: bool) -> Spread:
+    """Return the spread of a sum over clusters of one row each."""
+    codes = np.arange(len(sums))
+    clusters = codes.view(ConsecutiveClusters) if consecutive else codes
+    return spread_of(Linearised(0.0, len(sums) * sums), Layout.of(clusters, 0 * codes))
 
 
 def _series(clusters: int, memory: float, seed: int) -> np.ndarray:
@@ -17,8 +31,8 @@ def _series(clusters: int, memory: float, seed: int) -> np.ndarray:
 def test_independent_clusters_have_the_usual_variance() -> None:
     """G/(G-1) times the sum of squares, with about G-1 degrees of freedom for a normal sample."""
     sums = _series(400, 0, seed=1)
-    found = moments(sums, consecutive=False)
-    assert found.variance == pytest.approx(400 / 399 * (sums**2).sum())
+    found = _spread(sums, consecutive=False)
+    assert found.standard_error**2 == pytest.approx(400 / 399 * (sums**2).sum())
     assert 250 < found.degrees_of_freedom <= 399
     assert abs(found.skewness) < 0.02
     assert found.autocorrelation == 0
@@ -27,14 +41,14 @@ def test_independent_clusters_have_the_usual_variance() -> None:
 def test_a_variance_that_few_clusters_make_is_known_from_few() -> None:
     """Of 2,000 clusters 6 add nearly all: about 12 degrees of freedom are left."""
     sums = np.where(np.arange(2_000) < 6, np.tile([1.0, -1.0], 1_000), 1e-3)
-    found = moments(sums - sums.mean(), consecutive=False)
+    found = _spread(sums - sums.mean(), consecutive=False)
     assert found.degrees_of_freedom == pytest.approx(12, abs=0.5)
 
 
 def test_the_skewness_is_that_of_the_sum() -> None:
     """An exponential cluster has skewness 2, the sum of 100 of them 0.2."""
     draws = np.random.default_rng(2).exponential(size=(400, 100))
-    found = [moments(row - row.mean(), consecutive=False).skewness for row in draws]
+    found = [_spread(row - row.mean(), consecutive=False).skewness for row in draws]
     assert np.mean(found) == pytest.approx(0.2, abs=0.02)
 
 
@@ -42,9 +56,9 @@ def test_the_skewness_is_that_of_the_sum() -> None:
 def test_neighbours_that_resemble_one_another_widen_the_variance(
     memory: float, truth: float
 ) -> None:
-    """With autocorrelation 0.5 the sum of 200 days varies 3 times as much as of strangers."""
-    found = [moments(_series(200, memory, seed), consecutive=True) for seed in range(200)]
-    assert np.mean([one.variance for one in found]) / 200 == pytest.approx(truth, rel=0.1)
+    """With autocorrelation 0.5 the sum of 200 days varies 3 times as much as without it."""
+    found = [_spread(_series(200, memory, seed), consecutive=True) for seed in range(200)]
+    assert np.mean([one.standard_error**2 for one in found]) / 200 == pytest.approx(truth, rel=0.1)
     assert np.mean([one.autocorrelation for one in found]) == pytest.approx(memory, abs=0.02)
 
 
@@ -52,22 +66,26 @@ def test_a_persistent_part_under_noise_is_found() -> None:
     """Half of a day's variance is luck of its rows: the first correlation alone would hide it."""
     noise = np.random.default_rng(3).normal(size=(200, 200))
     found = [
-        moments(_series(200, 0.8, seed) + noise[seed] - noise[seed].mean(), consecutive=True)
+        _spread(_series(200, 0.8, seed) + noise[seed] - noise[seed].mean(), consecutive=True)
         for seed in range(200)
     ]
     # 9 times the variance of the persistent half and once that of the luck.
-    assert np.mean([one.variance for one in found]) / 200 > 0.8 * 10
+    assert np.mean([one.standard_error**2 for one in found]) / 200 > 0.8 * 10
 
 
-def test_short_or_constant_series_have_moments() -> None:
+def test_short_or_constant_series_have__spread() -> None:
     """Two clusters, and clusters that add nothing, are no errors."""
-    two = moments(np.array([1.0, -1.0]), consecutive=True)
-    assert (two.variance, two.degrees_of_freedom, two.autocorrelation) == (pytest.approx(4), 1, 0)
-    still = moments(np.zeros(30), consecutive=True)
-    assert (still.variance, still.skewness, still.autocorrelation) == (0, 0, 0)
+    two = _spread(np.array([1.0, -1.0]), consecutive=True)
+    assert (two.standard_error**2, two.degrees_of_freedom, two.autocorrelation) == (
+        pytest.approx(4),
+        1,
+        0,
+    )
+    still = _spread(np.zeros(30), consecutive=True)
+    assert (still.standard_error, still.skewness, still.autocorrelation) == (0, 0, 0)
 
 
-def test_without_memory_every_cluster_is_a_stranger() -> None:
+def test_without_memory_every_cluster_counts() -> None:
     """Contributions that change sign from day to day keep all of their clusters and products."""
     several = np.column_stack([np.tile([1.0, -1.0], 20), np.tile([2.0, -2.0], 20)])
     found = independent_projections(several)
@@ -75,7 +93,7 @@ def test_without_memory_every_cluster_is_a_stranger() -> None:
     assert found.T @ found == pytest.approx(several.T @ several)
 
 
-def test_what_all_series_share_does_not_decide_how_many_strangers_are_left() -> None:
+def test_what_all_series_share_does_not_decide_the_number_of_projections() -> None:
     """A common memory leaves few; where the differences have none, all clusters stay."""
     shared, own = _series(200, 0.8, seed=4), np.tile([0.2, -0.2], 100)
     several = np.column_stack([shared + own, shared - own])

@@ -192,12 +192,14 @@ def test_comparisons_know_how_much_uneven_clusters_tell() -> None:
     """Hundred clusters that tell as much as six leave wider differences, from best and baseline."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
     scores = np.array([0.0, -0.1, -0.2])
-    few, all_of_them = (compare_with_best(scores, parts, 0, told=told) for told in (6, 100))
+    few, all_of_them = (compare_with_best(scores, parts, 0, effective=told) for told in (6, 100))
     assert (few.low[1:] < all_of_them.low[1:]).all()
     plain = compare_with_best(scores, parts, 0)
     assert np.array_equal(plain.low, all_of_them.low)
-    bounds = [compare_with_control(scores, parts, parts[:, 0], 0, told=one) for one in (6, 100)]
-    assert (bounds[0].low[1:] < bounds[1].low[1:]).all()
+    bounds = [
+        compare_with_control(scores, parts, parts[:, 0], 0, effective=one) for one in (6, 100)
+    ]
+    assert all(one.low < other.low for one, other in zip(bounds[0][1:], bounds[1][1:], strict=True))
 
 
 def test_few_effective_clusters_are_said() -> None:
@@ -205,7 +207,7 @@ def test_few_effective_clusters_are_said() -> None:
     clusters = np.arange(200)
     said = few_clusters_note(clusters, "row", "test", np.where(clusters < 3, 1e4, 1.0))
     assert said is not None
-    assert "200 resampling clusters (row), but their weights are so unequal" in said
+    assert "200 resampling clusters (row) of unequal weight, which count as 3" in said
     assert few_clusters_note(clusters, "row", "test", np.full(200, 3.0)) is None
 
 

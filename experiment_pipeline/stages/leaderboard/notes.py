@@ -31,9 +31,6 @@ _ENDED = {
     TRAINED: ("have no rank", ": "),
 }
 _MOST_CAUSES = 4
-# With fewer, a fifth of the search is one configuration.
-_FEWEST_FOR_SPEND = 10
-_FIRST_SHARE = 0.2
 
 
 def notes(
@@ -62,7 +59,6 @@ def notes(
         *_seeds(ranking, spec.metric),
         *_selection_bias(ranking, rows, spec),
         *(edge.in_words() for edge in edges),
-        *_spend(ranking, spec.metric),
         *_unranked(rows),
     )
 
@@ -78,24 +74,6 @@ def cluster_in_words(spec: ExperimentSpec) -> str:
     if spec.split.by == "time":
         return f"{spec.split.unit} of {spec.split.column}"
     return f"value of {spec.split.column}" if spec.split.by == "group" else "row"
-
-
-def expected_best(scores: Sequence[float], size: int) -> float:
-    """Return the mean best score of `size` configurations drawn at random from all.
-
-    Exact: the i-th best of N is the best drawn with probability C(N-i, size-1) / C(N, size)
-    (Dodge et al. 2019, "Show Your Work").
-
-    Args:
-        scores: the best first, N of them.
-        size: 1 … N.
-    """
-    total, missed, mean = len(scores), 1.0, 0.0
-    for drawn_before, value in enumerate(scores[: total - size + 1]):
-        probability = size / (total - drawn_before)
-        mean += missed * probability * value
-        missed *= 1 - probability
-    return mean
 
 
 def weights_in_words(spec: ExperimentSpec) -> Iterator[str]:
@@ -175,22 +153,6 @@ def _selection_bias(ranking: Ranking, rows: pd.DataFrame, spec: ExperimentSpec) 
             f"{stopped:,} more were stopped early by scores on a part of the test rows: intervals, "
             "ties and optimism account for the ranked ones alone"
         )
-
-
-def _spend(ranking: Ranking, metric: str) -> Iterator[str]:
-    """What the last four fifths of the search gained, averaged over the order of the search."""
-    scores = [entry.score.estimate for entry in ranking.single]
-    if len(scores) < _FEWEST_FOR_SPEND:
-        return
-    fifth = math.ceil(_FIRST_SHARE * len(scores))
-    expected = expected_best(scores, fifth)
-    gain = METRICS[metric].sign * (scores[0] - expected)
-    seconds = sum(entry.result.fit_cpu_seconds for entry in ranking.single)
-    yield (
-        f"the last 80 % of the search made {metric} better by {gain:.2g}: {fifth} configurations "
-        f"drawn at random reach {numbers.score(expected)} on average, all {len(scores)} reach "
-        f"{numbers.score(scores[0])} and cost {seconds:,.1f} CPU seconds"
-    )
 
 
 def _unranked(rows: pd.DataFrame) -> Iterator[str]:

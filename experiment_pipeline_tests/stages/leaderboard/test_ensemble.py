@@ -1,4 +1,4 @@
-"""The ensemble of the best few: its row, its honest score, and when it is chosen."""
+"""The ensemble of the best few: its row, its cross-fitted score, and when it is chosen."""
 
 from dataclasses import replace
 from functools import cache
@@ -55,8 +55,8 @@ def row_of(board: Leaderboard) -> dict:
     return row
 
 
-def test_models_that_err_apart_are_averaged_and_chosen() -> None:
-    """The row has rank, interval, sums of what its members cost, and who they are."""
+def test_models_with_different_errors_are_averaged_and_chosen() -> None:
+    """The row has rank, interval, the sums of its members' costs, and its members."""
     board = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0]).rank()
     row = row_of(board)
     assert board.chosen == ENSEMBLE
@@ -67,8 +67,8 @@ def test_models_that_err_apart_are_averaged_and_chosen() -> None:
     assert row["fit_cpu_seconds"] == 2.0 * len(members)
     assert row["predict_microseconds_per_row"] == pytest.approx(3 * len(members))
     assert row["reason"] == f"chosen: {board.ensemble.in_words}"
-    assert "instead of " in board.reason
-    assert "both picked by other rows than they are scored on" in board.reason
+    assert "its cross-fitted rmse (" in board.reason
+    assert "is better than the best single model's (" in board.reason
     assert f"{len(members)} models, {len(members)}.0 times the prediction time" in board.reason
     assert board.fingerprint == board.ensemble.fingerprint == row["fingerprint"]
     assert len(board.rows) == 5
@@ -101,12 +101,9 @@ def test_it_is_held_against_one_that_was_picked_by_other_rows_as_well() -> None:
     behind = [board for board in boards if board.rows["key"].iloc[0] != ENSEMBLE]
     chosen = [board for board in behind if board.chosen == ENSEMBLE]
     assert len(chosen) > len(behind) / 2 > 0
-    assert all(
-        board.reason.startswith(
-            "the ensemble of the best few of 60 configurations on the test set: "
-        )
-        for board in chosen
-    )
+    for board in chosen:
+        assert board.reason.startswith("the ensemble of the best few of 60 configurations on the")
+        assert board.reason.endswith("optimistic: the best of 60 was picked on the same rows")
 
 
 def test_a_choice_behind_others_says_why_where_its_rank_is_read() -> None:
@@ -120,8 +117,8 @@ def test_a_choice_behind_others_says_why_where_its_rank_is_read() -> None:
         explains = board.chosen == ENSEMBLE and rank > 1
         assert ("does not speak against the ensemble" in page.decision(shown)) is explains
         assert (f"Rank {rank} of 61" in page.decision(shown)) is explains
-        assert ("does not flatter itself" in told.facts["rank"]) is explains
-        assert ("does not flatter itself" in told.notes[0]) is explains
+        assert ("its own is cross-fitted" in told.facts["rank"]) is explains
+        assert ("its own is cross-fitted" in told.notes[0]) is explains
         seen.add(explains)
     assert True in seen
 
@@ -135,7 +132,7 @@ def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> Non
 
 
 @given(st.permutations(range(6)), st.integers(0, 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: int) -> None:
     """The same results in any order have the same members, weights and scores."""
     search = search_of(numbers_spec(6), [1.0, 1.0, 1.1, 0.9, 1.3, 1.0], seed)
@@ -191,23 +188,10 @@ def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it() -> Non
     assert apart.chosen == ENSEMBLE
 
 
-def test_of_equal_scores_the_configuration_is_the_best() -> None:
-    """An ensemble that gains nothing on other rows costs only."""
-    spec = numbers_spec(2)
-    search = search_of(spec, [1.0, 1.0])
-    rows = RankedRows(search.y_test, search.clusters, search.y_train)
-    (one, other) = measure(search.results, lambda _: search.y_test + 1.0, rows, spec)
-    from experiment_pipeline.stages.leaderboard.ranking import order
-
-    mean = replace(one, result=replace(one.result, key=ENSEMBLE, model_bytes=0))
-    assert order([mean, other], rows, spec, 0).entries[0].result.key == other.result.key
-
-
-def test_no_configuration_has_its_key() -> None:
-    """An estimator of one's own may be called so: its key then has a digest."""
+def test_a_configuration_never_has_its_key() -> None:
+    """The key of an imported estimator with the same name gets a digest."""
     spec = numbers_spec(0, search=[{"algorithm": "mine.ensemble"}])
-    (key,) = [one.key for one in configurations(spec)]
-    assert key.startswith("ensemble__")
+    assert next(one.key for one in configurations(spec)).startswith("ensemble__")
 
 
 def test_the_model_is_known_by_its_members_and_weights() -> None:
@@ -297,6 +281,6 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None
     assert board.chosen == without.chosen != ENSEMBLE
     assert board.rows.equals(without.rows)
     assert board.reason.startswith(f"{without.reason}; an ensemble of ")
-    assert board.reason.endswith("seconds or so of the 5.0 that were left")
+    assert board.reason.endswith("seconds, and 5.0 are left of the budget")
     hurried = made.rank(time=RefitTime(60.0, after))
     assert (hurried.chosen, hurried.reason) == (usual.chosen, usual.reason)
