@@ -25,6 +25,7 @@ from experiment_pipeline.stages.leaderboard.ensemble import (
     find_ensemble,
 )
 from experiment_pipeline.stages.leaderboard.ranking import (
+    Measured,
     RankedModel,
     RankedRows,
     Ranking,
@@ -171,11 +172,7 @@ def rank(
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    found, left_out = find_ensemble(measured, predictions, rows, spec), ""
-    if found is not None and time is not None and found.is_better:
-        by_print = {one.fingerprint: one for one in results}
-        left_out = time.why_not([by_print[one.fingerprint] for one in found.ensemble.members])
-        found = None if left_out else found
+    found, left_out = _ensemble(measured, predictions, rows, spec, time)
     if found is not None:
         measured += measure([found.result], lambda _: found.on_test, rows, spec)
     ranking = order(measured, rows, spec, len(classes or ()))
@@ -209,6 +206,22 @@ def rank(
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
     )
+
+
+def _ensemble(
+    measured: Sequence[Measured],
+    predictions: TestPredictions,
+    rows: RankedRows,
+    spec: ExperimentSpec,
+    time: RefitTime | None,
+) -> tuple[FoundEnsemble | None, str]:
+    """Return the ensemble, or why one that would be chosen is left out for want of time."""
+    found = find_ensemble(measured, predictions, rows, spec)
+    if found is None or time is None or not found.is_better:
+        return found, ""
+    results = {one.result.fingerprint: one.result for one in measured}
+    left_out = time.why_not([results[one.fingerprint] for one in found.ensemble.members])
+    return (None if left_out else found), left_out
 
 
 def ranking_fingerprint(

@@ -189,16 +189,12 @@ def find_ensemble(
     seen = {one: predictions(candidates[one].result)[some] for one in needed}
 
     def chosen(left_out: int | None) -> dict[int, float]:
-        """The weights that are chosen without a fold, the largest first."""
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
-        library = np.stack([seen[one][keep] for one in best[left_out]])
         score = partial(_score, spec.metric, rows, some[keep])
-        weights = forward_selection(library, score, rule.members)
+        library = {one: seen[one][keep] for one in best[left_out]}
         # Bytes stand for the prediction time, because they are the same in every run.
-        sizes = [candidates[one].result.model_bytes for one in best[left_out]]
-        weights = without_dispensable(library, weights, score, sizes)
-        heaviest = np.argsort(-weights, kind="stable").tolist()
-        return {best[left_out][i]: float(weights[i]) for i in heaviest if weights[i] > 0}
+        sizes = [candidates[one].result.model_bytes for one in library]
+        return _weights(library, score, rule.members, sizes)
 
     if len(members := chosen(None)) < 2:
         return None
@@ -227,6 +223,20 @@ def find_ensemble(
     result = ensemble.result([results[one] for one in members], spec.metric)
     better = together > alone or math.isnan(alone)
     return FoundEnsemble(ensemble, result, on_test, sign * alone, better)
+
+
+def _weights(
+    library: Mapping[int, np.ndarray],
+    score: Callable[[np.ndarray], float],
+    members: int,
+    sizes: Sequence[int],
+) -> dict[int, float]:
+    """Return model → weight, the largest first, of predictions with the best model first."""
+    predictions = np.stack(list(library.values()))
+    weights = forward_selection(predictions, score, members)
+    weights = without_dispensable(predictions, weights, score, sizes)
+    names, heaviest = list(library), np.argsort(-weights, kind="stable").tolist()
+    return {names[i]: float(weights[i]) for i in heaviest if weights[i] > 0}
 
 
 def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
