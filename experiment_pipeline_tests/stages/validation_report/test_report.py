@@ -166,7 +166,7 @@ def test_few_clusters_and_weak_segments_are_noted() -> None:
     few = SetPrediction(rows.y, rows.prediction, np.arange(len(rows.y)) % 3)
     weak = Segment("origin", "EWR", 400, Interval(0.5, 0.4, 0.6), clearly_worse=True)
     report = report_of(exported=few, segments=[weak])
-    assert any("3 resampling units" in note for note in report.notes)
+    assert any("3 resampling clusters" in note for note in report.notes)
     assert any("clearly weaker where origin is EWR (400 rows)" in note for note in report.notes)
 
 
