@@ -91,7 +91,7 @@ _STAGES = (
     Stage(
         "search",
         ("trained_model", "search_results"),
-        5,
+        6,
         2.0,
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
         checks={

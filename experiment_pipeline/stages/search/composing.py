@@ -256,7 +256,7 @@ class _Composing:
         """
         task, classes = self.sets.task, self.sets.classes
         refit = learner_of(self.configuration.algorithm).refit
-        every = self.work.train_rows(self.configuration.features)
+        every = self.work.train[self.configuration.features]
         rows, means = list[np.ndarray](), list[np.ndarray]()
         for fold in self.work.folds_to_calibrate:
             seen, held_out = every.part(fold.fitted), every.table[fold.predicted]
@@ -290,12 +290,12 @@ class _Composing:
             return predictions_of(estimator, rows, self.sets.task, self.sets.classes)
 
         model = persistence.to_bytes(estimator)
-        fitted = replace(whole.fitted, predict=predict, model=model, on_train=None)
+        fitted = replace(whole.fitted, predict=predict, model=model)
         whole = replace(whole, fitted=fitted)
         if self.sets.folds:
             return whole
         with Clock() as clock:
-            on_test = predict(self.work.encoded[self.configuration.features].test)
+            on_test = predict(self.work.test[self.configuration.features])
         return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
 
 

@@ -27,7 +27,7 @@ from experiment_pipeline.stages.search.features import (
     column_kinds,
     directions,
 )
-from experiment_pipeline.stages.search.shared_work import EncodedSets
+from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.stages.search.slices import HELD_ROWS, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.weights import Weights
@@ -38,15 +38,30 @@ from experiment_pipeline.table.target import encode_target
 _OF_MANY_TEXTS = ("target", "text")
 
 
-def encode(encoder: Features, sets: TrainingSets, *, held: bool = True) -> EncodedSets:
-    """Encode the sets by a encoder that is fitted on train alone; `held` as in `fit_rows`."""
+def encode(
+    encoder: Features,
+    sets: TrainingSets,
+    y: np.ndarray,
+    weights: Weights = None,
+    *,
+    held: bool = True,
+) -> tuple[EncodedRows, Any]:
+    """Return the train rows and the table of test rows, encoded by features of train alone.
+
+    Args:
+        encoder: how columns are encoded.
+        sets: the rows.
+        y: (n_train,) encoded target.
+        weights: (n_train,) how much each row counts; None: all alike.
+        held: as in `fit_rows`.
+    """
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=held)
     if _at_once(encoder, sets.test):
         test = transformed(features, sets.test)
     else:
         test = _sliced(features, sets.test).held()
     wanted = directions(features, sets.directions)
-    return EncodedSets(train, test, categorical_positions(features), wanted)
+    return EncodedRows(train, y, categorical_positions(features), weights, wanted), test
 
 
 def fit_features(

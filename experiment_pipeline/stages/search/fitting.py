@@ -41,9 +41,6 @@ from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.table import slices
 from experiment_pipeline.table.target import encode_target
 
-# So many are predicted of the test rows where a fit has found all predictions anyway.
-ROWS_TO_TIME = 500
-
 
 def share_work(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
@@ -61,7 +58,6 @@ def share_work(
 def _shared(
     configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> SharedWork:
-    encoders = dict.fromkeys(configuration.features for configuration in configurations)
     held = held_encoders(configurations)
     planned = (
         table
@@ -69,11 +65,17 @@ def _shared(
         if (table := learner_of(one.algorithm).shared_table(one, sets, spec)) is not None
         for _ in range(composing.planned_fits(one, spec))
     )
+    y_train, w_train = sets.y_train, sets.w_train
+    encoded = {
+        encoder: encode(encoder, sets, y_train, w_train, held=encoder in held)
+        for encoder in dict.fromkeys(one.features for one in configurations)
+    }
     return SharedWork(
-        encoded={encoder: encode(encoder, sets, held=encoder in held) for encoder in encoders},
-        y_train=sets.y_train,
+        train={encoder: train for encoder, (train, _) in encoded.items()},
+        test={encoder: test for encoder, (_, test) in encoded.items()},
+        y_train=y_train,
         y_test=sets.y_test,
-        w_train=sets.w_train,
+        w_train=w_train,
         w_test=sets.w_test,
         tables=SharedTables(planned),
     )
@@ -92,10 +94,7 @@ def fit_configuration(
     composed = composing.compose(configuration, work, sets, spec, fit)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
-    if fitted.on_train is None:
-        on_train = fitted.predict(work.encoded[configuration.features].train[scored])
-    else:
-        on_train = fitted.on_train[scored]
+    on_train = fitted.predict(work.train[configuration.features].table[scored])
     for rows, predicted in (("test", on_test), ("train", on_train)):
         _check_finite(configuration, rows, predicted)
     predictions = Predictions(on_test, on_train, composed.by_seed)
@@ -132,18 +131,10 @@ def _fitted(
     """A model of the train rows, what it predicts for the test rows, in how many seconds."""
     learner = learner_of(configuration.algorithm)
     fitted = learner.fit(configuration, work, sets, spec, stored=stored)
-    test = work.encoded[configuration.features].test
-    n_test = test.shape[0]
-    if fitted.on_test is not None and n_test > ROWS_TO_TIME:
-        # What the fit knows was not predicted: some rows tell how long that takes, and that it is it.
-        some = np.linspace(0, n_test - 1, ROWS_TO_TIME).astype(np.int64)
-        with Clock() as predicting:
-            predicted = fitted.predict(test[some])
-        if np.array_equal(predicted, fitted.on_test[some]):
-            return fitted, fitted.on_test, predicting.cpu_seconds * n_test / ROWS_TO_TIME
+    test = work.test[configuration.features]
     with Clock() as predicting:
         # Some estimators copy what they predict.
-        parts = [fitted.predict(test[rows]) for rows in slices(n_test, HELD_ROWS)]
+        parts = [fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)]
     return fitted, np.concatenate(parts), predicting.cpu_seconds
 
 

@@ -1,7 +1,7 @@
 """What the fits of a sweep share: encoded tables, targets, and tables that a library made of them.
 
-Any number of threads read it, none writes. In: what `features.py` encoded. Out: the same arrays,
-locked, and tables that are made once, lent, and dropped after the last fit that needs them.
+Any number of threads read it, none writes: arrays are locked. A library's table is made once, lent,
+and dropped after the last fit that needs it.
 """
 
 import threading
@@ -20,14 +20,14 @@ from experiment_pipeline.table.folds import FoldRows
 
 
 class LastTable:
-    """The table that a library made last of some rows, for whoever needs the same one next."""
+    """The table that a library made last of some rows, for the next fit that needs the same one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._known: tuple[Hashable, Any] | None = None
 
     def borrow(self, table: Hashable, make: Callable[[], Any]) -> Any:
-        """Give a table, made if it is not the last one; one is made at a time."""
+        """Return a table, made if it is not the last one; one is made at a time."""
         with self._lock:
             if self._known is None or self._known[0] != table:
                 self._known = None
@@ -36,32 +36,15 @@ class LastTable:
 
 
 @dataclass(frozen=True, eq=False)
-class EncodedSets:
-    """The sets as one encoder encodes them, its features fitted on train alone.
-
-    Attributes:
-        train: (n_train, d) float64, dense or sparse, or a `SlicedTable` of it.
-        test: (n_test, d).
-        categorical: columns that are codes of categories.
-        directions: by `features.directions`.
-    """
-
-    train: Any
-    test: Any
-    categorical: list[int]
-    directions: list[int] | None = None
-
-
-@dataclass(frozen=True, eq=False)
 class EncodedRows:
-    """Encoded rows with their targets, all of which a model is fitted on.
+    """Encoded rows with their targets, for a model to be fitted on.
 
     Attributes:
         table: (n, d) float64, dense or sparse, or a `SlicedTable` of it.
         y: (n,) class codes or floats.
         categorical: columns that are codes of categories.
         weights: (n,) how much each row counts; None = all alike.
-        directions: by `features.directions`.
+        directions: (d,) by `features.directions`.
         made: what a library made of them, for several fits of the same rows.
     """
 
@@ -87,7 +70,7 @@ class SharedTables:
     after the last: a search over `max_bin` must not keep a table for every value.
 
     Attributes:
-        found: what decides a table → gives it, of what makes it, where it may have been made before.
+        found: what decides a table → a function of what makes it, which may find it in the storage.
     """
 
     def __init__(self, planned: Iterable[Hashable] = ()) -> None:
@@ -101,7 +84,7 @@ class SharedTables:
 
     @contextmanager
     def borrow(self, table: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
-        """Give a planned table, made if need be, to one fit; another attempt may borrow again."""
+        """Lend a planned table, made if need be, to one fit; another attempt may borrow again."""
         with self._locks[table]:
             if table not in self._tables:
                 found = self.found.get(table)
@@ -121,17 +104,19 @@ class SharedWork:
     """What every fit of a sweep reads.
 
     Attributes:
-        encoded: encoder → the sets in that encoding.
+        train: encoder → the train rows, encoded by features that are fitted on them alone.
+        test: encoder → (n_test, d) the test rows, encoded by the same.
         y_train: (n_train,) class codes or floats.
         y_test: (n_test,) encoded.
         w_train: (n_train,) how much each row counts; None = all alike.
         w_test: (n_test,).
         tables: what libraries make of the encoded tables, when first asked for.
-        folds_to_calibrate: parts of the train rows; none where nobody is calibrated.
+        folds_to_calibrate: parts of the train rows; none where no model is calibrated.
         folds: of a cross-validation: the same for the rows of each fold.
     """
 
-    encoded: Mapping[Features, EncodedSets]
+    train: Mapping[Features, EncodedRows]
+    test: Mapping[Features, Any]
     y_train: np.ndarray
     y_test: np.ndarray
     w_train: Weights
@@ -140,49 +125,48 @@ class SharedWork:
     folds_to_calibrate: tuple[FoldRows, ...] = ()
     folds: tuple["SharedWork", ...] = ()
 
-    def train_rows(self, encoder: Features) -> EncodedRows:
-        """Return the train rows as a encoder encodes them, with all that is known of them."""
-        encoded = self.encoded[encoder]
-        known = encoded.categorical, self.w_train, encoded.directions
-        return EncodedRows(encoded.train, self.y_train, *known)
-
     def __post_init__(self) -> None:
         """Lock all arrays.
 
         An estimator that writes into its input fails alone, instead of changing the table under
         every other fit.
         """
-        tables = [table for one in self.encoded.values() for table in (one.train, one.test)]
-        weights = [one for one in (self.w_train, self.w_test) if one is not None]
-        for table in (*tables, self.y_train, self.y_test, *weights):
-            _lock(table)
+        tables = [*(rows.table for rows in self.train.values()), *self.test.values()]
+        for table in (*tables, self.y_train, self.y_test, self.w_train, self.w_test):
+            # Each read of a sliced table is an array of its own.
+            if table is not None and not isinstance(table, SlicedTable):
+                for part in _arrays(table):
+                    part.flags.writeable = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Pack it for another process, without locks, the tables of libraries and sliced ones.
 
-        Who is fitted in other processes reads whole tables.
+        Estimators that are fitted in other processes read whole tables.
         """
-        state = {name: value for name, value in self.__dict__.items() if name != "tables"}
         whole = {
-            encoder: one
-            for encoder, one in self.encoded.items()
-            if not isinstance(one.train, SlicedTable)
+            encoder: (rows.table, rows.categorical, rows.directions)
+            for encoder, rows in self.train.items()
+            if not isinstance(rows.table, SlicedTable)
         }
-        return state | {"encoded": whole}
+        state = {name: value for name, value in self.__dict__.items() if name != "tables"}
+        return state | {"train": whole, "test": {encoder: self.test[encoder] for encoder in whole}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Unpack it in another process, where large arrays arrive as maps of a file.
 
-        They are shown as plain arrays on the same memory, which an estimator may keep and store
-        like those of a thread, and locked again: pickle forgets that they were.
+        They become plain arrays on the same memory, which an estimator may keep and store like
+        those of a thread, and are locked again: pickle drops that flag.
         """
-        encoded = {
-            encoder: replace(one, train=_plain(one.train), test=_plain(one.test))
-            for encoder, one in state["encoded"].items()
-        }
         names = ("y_train", "y_test", "w_train", "w_test")
         arrays = {name: _plain(state[name]) for name in names}
-        self.__dict__.update(state | arrays | {"encoded": encoded, "tables": SharedTables()})
+        y, weights = arrays["y_train"], arrays["w_train"]
+        train = {
+            encoder: EncodedRows(_plain(table), y, categorical, weights, directions)
+            for encoder, (table, categorical, directions) in state["train"].items()
+        }
+        test = {encoder: _plain(table) for encoder, table in state["test"].items()}
+        made = {"train": train, "test": test, "tables": SharedTables()}
+        self.__dict__.update(state | arrays | made)
         self.__post_init__()
 
 
@@ -191,22 +175,18 @@ def labels_of(y: np.ndarray, classes: tuple | None) -> np.ndarray:
     return y if classes is None else np.asarray(classes)[y]
 
 
+def _arrays(table: Any) -> list[np.ndarray]:
+    """The arrays of a table, dense or sparse."""
+    from scipy.sparse import issparse
+
+    return [table.data, table.indices, table.indptr] if issparse(table) else [table]
+
+
 def _plain(table: Any) -> Any:
-    """Show mapped memory as a plain array, dense or sparse; nothing is copied."""
+    """Return mapped memory as a plain array, dense or sparse; nothing is copied."""
     from scipy.sparse import issparse
 
     if issparse(table):
-        parts = (_plain(table.data), _plain(table.indices), _plain(table.indptr))
+        parts = tuple(map(_plain, _arrays(table)))
         return type(table)(parts, shape=table.shape, copy=False)
     return np.asarray(table.data) if isinstance(table, np.memmap) else table
-
-
-def _lock(table: Any) -> None:
-    """Make an array read-only, dense or sparse; of a sliced one each read is an array of its own."""
-    from scipy.sparse import issparse
-
-    if isinstance(table, SlicedTable):
-        return
-    parts = [table.data, table.indices, table.indptr] if issparse(table) else [table]
-    for part in parts:
-        part.flags.writeable = False

@@ -19,7 +19,7 @@ from experiment_pipeline.stages.search.configurations import (
     configurations,
     default_features,
 )
-from experiment_pipeline.stages.search.learners.algorithms import space
+from experiment_pipeline.stages.search.learners import space
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import (
     Evidence,

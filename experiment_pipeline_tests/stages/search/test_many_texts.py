@@ -161,16 +161,14 @@ def test_a_text_that_stands_in_many_rows_is_encoded_once(encoder: str) -> None:
 def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
     """Numbers and short lists are encoded as by ordinal, which such a table is left with."""
     sets = with_texts("multiclass")
-    encoded, columns = (
-        encode(encoder, sets),
-        encoded_columns(fit_features(encoder, sets.train, sets.fit_mask, sets)),
-    )
+    encoded, _ = encode(encoder, sets, sets.y_train)
+    columns = encoded_columns(fit_features(encoder, sets.train, sets.fit_mask, sets))
     assert encoded.categorical == columns["carrier"].tolist()
     assert len(columns["town"]) == (3 if encoder == "target" else many_texts.NUMBERS)
-    assert sum(map(len, columns.values())) == encoded.train.shape[1]
+    assert sum(map(len, columns.values())) == encoded.table.shape[1]
     few = replace(sets, features=("distance", "night", "carrier"))
-    same, ordinal = encode(encoder, few), encode("ordinal", few)
-    assert np.array_equal(same.train, ordinal.train)
+    (same, _), (ordinal, _) = (encode(each, few, few.y_train) for each in (encoder, "ordinal"))
+    assert np.array_equal(same.table, ordinal.table)
     assert same.categorical == ordinal.categorical
     assert TOWNS > FEW_TEXTS
 
@@ -236,11 +234,11 @@ def test_each_column_of_few_texts_has_codes_of_its_own(encoder: str) -> None:
     side = pd.Series(np.where(sets.train["night"], "left", "right"), dtype="str").array
     train = sets.train.assign(side=side)
     two = replace(sets, train=train, test=train, features=(*sets.features, "side"))
-    encoded = encode(encoder, two)
+    _, encoded = encode(encoder, two, two.y_train)
     columns = encoded_columns(fit_features(encoder, two.train, two.fit_mask, two))
     for name in ("carrier", "side"):
-        codes = encode("ordinal", replace(two, features=(name,))).test
-        assert np.array_equal(encoded.test[:, columns[name]], codes)
+        codes = encode("ordinal", replace(two, features=(name,)), two.y_train)[1]
+        assert np.array_equal(encoded[:, columns[name]], codes)
         assert len(np.unique(codes)) > 1
 
 

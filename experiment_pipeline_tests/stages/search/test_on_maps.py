@@ -113,7 +113,7 @@ def test_boosters_read_a_locked_map(library: str, monkeypatch: pytest.MonkeyPatc
     spec, sets = experiment([one(library, n_estimators=5)]), training_sets()
     held = train_one(spec, sets)
     _few_are_many(monkeypatch)
-    table = encoding.encode(held.result.features, sets).train
+    table = encoding.encode(held.result.features, sets, sets.y_train)[0].table
     assert not table.flags.writeable
     assert not table.flags.owndata
     found = train_one(spec, sets)

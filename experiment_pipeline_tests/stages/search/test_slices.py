@@ -25,10 +25,10 @@ from experiment_pipeline.stages.search.fitting import (
     refit_trained,
     share_work,
 )
-from experiment_pipeline.stages.search.learners import boosting, learner_of, lightgbm_learner
-from experiment_pipeline.stages.search.learners.boosting import (
-    BinnedTable,
-    bin_table,
+from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
+from experiment_pipeline.stages.search.learners.lightgbm_learner import (
+    Bins,
+    bin_rows,
     boost,
     boosting_plan,
 )
@@ -107,9 +107,9 @@ def test_slices_of_any_size_hold_the_same_numbers(
     assert to_bytes(again) == to_bytes(features)
     assert to_bytes(fit_features(encoder, sets.train, sets.fit_mask, sets)) == to_bytes(features)
     assert np.array_equal(sliced[:], table, equal_nan=True)
-    held = encoding.encode(encoder, sets)
-    assert np.array_equal(held.train, table, equal_nan=True)
-    assert np.array_equal(held.test, test, equal_nan=True)
+    held, held_test = encoding.encode(encoder, sets, sets.y_train)
+    assert np.array_equal(held.table, table, equal_nan=True)
+    assert np.array_equal(held_test, test, equal_nan=True)
 
 
 def _rows(sets: Any, *, sliced: bool) -> EncodedRows:
@@ -119,13 +119,13 @@ def _rows(sets: Any, *, sliced: bool) -> EncodedRows:
     return EncodedRows(given, sets.y_train, [2], weights)
 
 
-def _text(binned: BinnedTable, plan: Any) -> str:
-    return boost(binned, plan, "binary").model_to_string()
+def _text(binned: Bins, plan: Any) -> str:
+    return boost(binned, plan, _rows(training_sets(), sliced=False), "binary").model_to_string()
 
 
-def _bytes(binned: BinnedTable, folder: Path) -> list[bytes]:
+def _bytes(binned: Bins, folder: Path) -> list[bytes]:
     found = []
-    for dataset in (binned.fit, binned.early_stopping):
+    for dataset in binned:
         if dataset is not None:
             file = folder / f"{len(list(folder.iterdir()))}.bin"
             dataset.save_binary(file)
@@ -145,10 +145,10 @@ def test_bins_of_slices_are_those_of_an_array(
     configuration = lightgbm(n_estimators=20, min_child_samples=5, **more)
     plan = boosting_plan(configuration, sets, spec, stops=stops)
     early_stopping = sets.early_stopping if stops else None
-    at_once = bin_table(_rows(sets, sliced=False), plan, early_stopping)
+    at_once = bin_rows(_rows(sets, sliced=False), plan, early_stopping)
     monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", size)
     monkeypatch.setattr(slices.InTurn, "batch_size", size)
-    sliced = bin_table(_rows(sets, sliced=True), plan, early_stopping)
+    sliced = bin_rows(_rows(sets, sliced=True), plan, early_stopping)
     assert _bytes(sliced, tmp_path) == _bytes(at_once, tmp_path)
     assert _text(sliced, plan) == _text(at_once, plan)
 
@@ -162,7 +162,7 @@ def test_bins_of_many_rows_do_not_follow_the_seed() -> None:
         configuration = lightgbm(n_estimators=5, bin_construct_sample_cnt=count)
         made = boosting_plan(configuration, sets, spec, stops=False)
         plan = boosting_plan(configuration, sets, experiment([one("lightgbm")]), stops=False)
-        return _text(bin_table(_rows(sets, sliced=True), made), plan)
+        return _text(bin_rows(_rows(sets, sliced=True), made), plan)
 
     assert text(1, 50) == text(2, 50)
     assert text(1, 50) != text(1, 60)
@@ -178,7 +178,7 @@ def test_a_search_by_slices_finds_the_same_models(
     sets = with_texts()
     sliced = train_one(spec, sets)
     shared = share_work(configurations(spec), sets, spec)
-    assert isinstance(shared.encoded["target"].train, SlicedTable)
+    assert isinstance(shared.train["target"].table, SlicedTable)
     refitted = encoded_rows("target", sets.every_row, sets, held=False)
     assert isinstance(refitted[1].table, SlicedTable)
     again = refit_trained(sliced, *refitted, sets, spec)
@@ -204,8 +204,8 @@ def test_who_reads_all_rows_is_given_them() -> None:
     ]
     spec, sets = experiment(search), with_texts()
     shared = share_work(configurations(spec), sets, spec)
-    assert isinstance(shared.encoded["ordinal"].train, SlicedTable)
-    assert isinstance(shared.encoded["target"].train, np.ndarray)
+    assert isinstance(shared.train["ordinal"].table, SlicedTable)
+    assert isinstance(shared.train["target"].table, np.ndarray)
     outcomes = train(spec, sets)
     assert all(isinstance(outcome, TrainedModel) for outcome in outcomes.values()), outcomes
 
@@ -255,7 +255,9 @@ def test_fits_of_the_same_rows_share_their_bins(monkeypatch: pytest.MonkeyPatch)
     others = [*leaves, lightgbm(num_leaves=8)]
     alone = [learner.refit(one, 5, _rows(sets, sliced=True), sets, spec) for one in others]
     made = []
-    monkeypatch.setattr(boosting, "bin_table", lambda *given: made.append(1) or bin_table(*given))
+    monkeypatch.setattr(
+        lightgbm_learner, "bin_rows", lambda *given: made.append(1) or bin_rows(*given)
+    )
     rows = _rows(sets, sliced=True)
     shared = [learner.refit(one, 5, rows, sets, spec) for one in others]
     assert len(made) == 2

@@ -27,7 +27,7 @@ from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, 
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import StoresTables
-from experiment_pipeline.stages.search.shared_work import EncodedSets, SharedTables, SharedWork
+from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedTables, SharedWork
 from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
 from experiment_pipeline.storage.arrays import mapped, write_tables
@@ -231,9 +231,9 @@ def _encoded_digest(encoder: Features, sets: TrainingSets, truth: str) -> str:
 def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
     """Write what fits read of encoded rows; a large table slice by slice, as it is encoded."""
     for prefix, part in _parts(sets):
-        made = encode(encoder, part, held=False)
+        made, test = encode(encoder, part, part.y_train, held=False)
         facts = {"categorical": made.categorical, "directions": made.directions}
-        tables = {"train": made.train, "test": made.test} | {
+        tables = {"train": made.table, "test": test} | {
             name: np.array(fact, dtype=np.int64) for name, fact in facts.items() if fact is not None
         }
         write_tables({f"{prefix}{name}": table for name, table in tables.items()}, folder)
@@ -241,14 +241,16 @@ def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
 
 def _work(encoder: Features, arrays: Mapping[str, Any], prefix: str) -> SharedWork:
     directions = arrays.get(f"{prefix}directions")
-    encoded = EncodedSets(
+    truth: dict[str, Any] = {name: arrays.get(f"{prefix}{name}") for name in _TRUTH}
+    rows = EncodedRows(
         arrays[f"{prefix}train"],
-        arrays[f"{prefix}test"],
+        truth["y_train"],
         arrays[f"{prefix}categorical"].tolist(),
+        truth["w_train"],
         None if directions is None else directions.tolist(),
     )
-    truth: dict[str, Any] = {name: arrays.get(f"{prefix}{name}") for name in _TRUTH}
-    return SharedWork(encoded={encoder: encoded}, **truth, tables=SharedTables())
+    test = {encoder: arrays[f"{prefix}test"]}
+    return SharedWork(train={encoder: rows}, test=test, **truth, tables=SharedTables())
 
 
 def _digest(array: np.ndarray) -> str:

@@ -1,6 +1,12 @@
-"""Which learner fits an algorithm. None of a library is imported here before it is needed."""
+"""Which learner fits an algorithm, and where an algorithm is worth searching.
 
-from experiment_pipeline.spec import ExperimentSpec
+No library is imported here before it is needed.
+"""
+
+from collections.abc import Iterable
+
+from experiment_pipeline.spec import ExperimentSpec, Range
+from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import algorithms
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
@@ -18,12 +24,34 @@ def learner_of(algorithm: str) -> Learner:
 def check_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
     """Raise when an algorithm cannot do what the experiment asks of all: weights, directions.
 
-    The boosting libraries can. Errors are those of `algorithms.check_demands`.
+    The boosting libraries can. Errors are those of `algorithms.check_estimator_demands`.
     """
     if configuration.algorithm not in BOOSTERS:
-        algorithms.check_demands(configuration, task, spec)
+        algorithms.check_estimator_demands(configuration, task, spec)
 
 
 def check_hyperparameters(configuration: Configuration, task: str) -> None:
     """Raise when a configuration's names cannot work; see `Learner.check_hyperparameters`."""
     learner_of(configuration.algorithm).check_hyperparameters(configuration, task)
+
+
+def space(
+    algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
+) -> dict[str, Range]:
+    """Return where to search an algorithm; empty for an import path and for dummy.
+
+    Args:
+        algorithm: a declared algorithm's name, or an import path.
+        task: decides what it is.
+        direction: towards which models.
+        used: names the YAML uses already; a parameter of a booster keeps the alias it has there.
+    """
+    if algorithms.is_own_estimator(algorithm):
+        return {}
+    ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})
+    aliases = BOOSTERS[algorithm].names.accepted if algorithm in BOOSTERS else {}
+    names = set(used)
+    return {
+        next((alias for alias in aliases.get(own, ()) if alias in names), own): given
+        for own, given in ranges.items()
+    }

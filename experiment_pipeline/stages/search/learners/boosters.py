@@ -1,15 +1,378 @@
-"""The boosting libraries that are fitted on shared tables: what fits each, with its parameters."""
+"""CatBoost and XGBoost as `Learner`s, and the boosting libraries by name.
 
+Both are fitted as imported estimators are: by their scikit-learn interface, with the early-stopping
+set as `eval_set`. The stored and exported estimator is made of scikit-learn's own parts around the
+library's: it gives codes of categories the form that the library reads and returns classes of the
+target, and it loads with scikit-learn and the library alone.
+"""
+
+import importlib.util
+from abc import abstractmethod
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from experiment_pipeline.stages.search.learners import catboost_parameters, xgboost_parameters
-from experiment_pipeline.stages.search.learners.booster_learner import BoosterLearner
-from experiment_pipeline.stages.search.learners.catboost_learner import CatBoostLearner
+import numpy as np
+
+from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
+from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec.algorithms import ALGORITHMS
+from experiment_pipeline.stages.search.averaging import averaged
+from experiment_pipeline.stages.search.learners.algorithms import estimator_class
+from experiment_pipeline.stages.search.learners.estimator_learner import EstimatorLearner, Fit
 from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
-from experiment_pipeline.stages.search.learners.xgboost_learner import XGBoostLearner
+from experiment_pipeline.stages.search.learners.parameter_names import (
+    ParameterNames,
+    name_table,
+    words,
+)
+from experiment_pipeline.stages.search.learners.rounds import (
+    LEARNING_RATE,
+    LOSSES,
+    Rounds,
+    take_rounds,
+    watchable,
+)
+from experiment_pipeline.stages.search.shared_work import EncodedRows
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.search.configurations import Configuration
+    from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+
+@dataclass(frozen=True)
+class BoosterLearner(EstimatorLearner):
+    """A boosting library with scikit-learn's interface; methods as in `Learner`.
+
+    Attributes:
+        names: of its parameters.
+        metrics: LightGBM's name of a metric → the library's, which orders models alike.
+        output: what encoded rows become: "default" arrays, or "pandas".
+    """
+
+    names: ClassVar[ParameterNames]
+    metrics: ClassVar[Mapping[str, str]]
+    output: ClassVar[str] = "default"
+
+    @abstractmethod
+    def codes_step(self) -> Any:
+        """Return an unfitted transformer of the columns of codes, -1 where a category is missing."""
+
+    @abstractmethod
+    def boost(
+        self,
+        make: Any,
+        parameters: Mapping[str, Scalar],
+        rows: EncodedRows,
+        rounds: Rounds,
+        held_out: EncodedRows | None,
+    ) -> tuple[Any, int]:
+        """Return the library's fitted estimator and its rounds.
+
+        Args:
+            make: its class.
+            parameters: of the configuration.
+            rows: to fit on; their codes come last, and their target is a number or a code.
+            rounds: what stops it; `watched` is the library's metric.
+            held_out: the early-stopping set; None: no early stopping.
+        """
+
+    def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
+        """Check that the package is installed, and the names."""
+        if importlib.util.find_spec(self.names.library) is None:
+            raise UnknownAlgorithm(
+                f"algorithm {self.names.library}",
+                f"the package {self.names.library} is not installed",
+                f'pip install "experiment-pipeline[{self.names.library}]"',
+            )
+        self.names.own_names(configuration.key, configuration.hyperparameters, task)
+
+    def watched(
+        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
+    ) -> str | None:
+        """The metric that stops a fit."""
+        with suppress(InvalidExperiment):
+            return self._planned(configuration, sets, spec)[1].watched
+        return None
+
+    def fit_rows(
+        self,
+        configuration: "Configuration",
+        rows: EncodedRows,
+        sets: "TrainingSets",
+        spec: ExperimentSpec,
+        rounds: int | None = None,
+        *,
+        stops: bool = True,
+    ) -> Fit:
+        """Boost until the early-stopping set gets no better, or to the end.
+
+        A class that the rows lack has no column in the result, as with other estimators.
+        """
+        given, planned = self._planned(configuration, sets, spec, rounds, stops=stops)
+        codes, rows = self._with_codes(rows)
+        held_out = rows.part(sets.early_stopping) if planned.patience else None
+        rows = rows if held_out is None else rows.part(sets.fit_mask)
+        task, classes = sets.task, list[Any]()
+        if sets.classes is not None:
+            seen, y = np.unique(rows.y, return_inverse=True)
+            rows, classes = replace(rows, y=y), [sets.classes[code] for code in seen]
+            task = "multiclass" if len(seen) > 2 else "binary"
+            if held_out is not None:
+                held_out = held_out.part(np.isin(held_out.y, seen))
+                held_out = replace(held_out, y=np.searchsorted(seen, held_out.y))
+        if held_out is not None and planned.watched is not None:
+            watched = planned.watched if task == sets.task else LOSSES[task]
+            watched = watchable(watched, task, len(np.unique(held_out.y)))
+            metric = self.metrics.get(watched) or self.metrics[LOSSES[task]]
+            planned = replace(planned, watched=metric)
+        make = estimator_class(ALGORITHMS[self.names.library].estimator(sets.task).path)
+        estimator, kept = self.boost(make, given, rows, planned, held_out)
+        if codes is not None:
+            from sklearn.pipeline import Pipeline
+
+            estimator = Pipeline([("codes", codes), ("booster", estimator)])
+        # An average of one is scikit-learn's own way from codes to classes.
+        whole = averaged([estimator], classes, names=["model"]) if classes else estimator
+        return Fit(whole, kept)
+
+    def _planned(
+        self,
+        configuration: "Configuration",
+        sets: "TrainingSets",
+        spec: ExperimentSpec,
+        rounds: int | None = None,
+        *,
+        stops: bool = True,
+    ) -> tuple[dict[str, Scalar], Rounds]:
+        """The parameters of a configuration, all but those that decide the rounds; and these."""
+        key = configuration.key
+        given = self.names.own_names(key, configuration.hyperparameters, sets.task)
+        stops = stops and rounds is None
+        planned = take_rounds(given, key, sets, spec, stops=stops, fixed=rounds)
+        return {"learning_rate": LEARNING_RATE, "random_state": spec.seed} | given, planned
+
+    def _with_codes(self, rows: EncodedRows) -> tuple[Any, EncodedRows]:
+        """Rows in the form of the library, codes last, and the fitted step that makes them so."""
+        if not rows.categorical:
+            return None, rows
+        from sklearn.compose import ColumnTransformer
+
+        columns = rows.table.shape[1]
+        others = [column for column in range(columns) if column not in rows.categorical]
+        order = [*others, *rows.categorical]
+        parts = [
+            ("numbers", "passthrough", others),
+            ("codes", self.codes_step(), rows.categorical),
+        ]
+        step = ColumnTransformer(parts, verbose_feature_names_out=False)
+        table = step.set_output(transform=self.output).fit_transform(rows.table)
+        wanted = rows.directions
+        return step, replace(
+            rows,
+            table=table,
+            categorical=list(range(len(others), columns)),
+            directions=None if wanted is None else [wanted[column] for column in order],
+        )
+
+
+class CatBoostLearner(BoosterLearner):
+    """Encodes categories by the targets of the rows before; a missing one is one more category."""
+
+    output = "pandas"
+    metrics: ClassVar = {
+        "auc": "AUC",
+        "average_precision": "PRAUC",
+        "binary_logloss": "Logloss",
+        "multi_logloss": "MultiClass",
+        "l1": "MAE",
+        "l2": "RMSE",
+        "mape": "MAPE",
+    }
+    names = ParameterNames(
+        "catboost",
+        accepted=name_table("""
+            border_count max_bin
+            early_stopping_round early_stopping_rounds od_wait
+            l2_leaf_reg reg_lambda
+            learning_rate eta
+            loss_function objective
+            max_depth depth
+            max_leaves num_leaves
+            min_data_in_leaf min_child_samples
+            num_iterations iterations n_estimators num_boost_round num_trees
+            rsm colsample_bylevel
+            """),
+        # They decide determinism, or what the experiment or the encoder decides.
+        reserved=words("""
+        allow_const_label allow_writing_files best_model_min_trees callback cat_features
+        class_names classes_count custom_loss custom_metric device_config devices eval_fraction
+        eval_metric has_time ignored_features logging_level metadata metric_period
+        monotone_constraints name od_pval od_type random_seed random_state save_snapshot silent
+        snapshot_file snapshot_interval task_type thread_count train_dir use_best_model
+        used_ram_limit verbose
+        """),
+        objective="loss_function",
+        objectives={
+            "binary": ("Logloss",),
+            "multiclass": ("MultiClass", "MultiClassOneVsAll"),
+            "regression": (
+                *("RMSE", "MAE", "MAPE", "Quantile", "Huber", "LogCosh", "Expectile"),
+                *("Poisson", "Tweedie"),
+            ),
+        },
+        path="catboost.CatBoostClassifier",
+    )
+
+    def codes_step(self) -> Any:
+        """CatBoost takes no float for a category."""
+        import pandas as pd
+        from sklearn.preprocessing import FunctionTransformer
+
+        return FunctionTransformer(
+            pd.DataFrame, kw_args={"dtype": "int64"}, feature_names_out="one-to-one"
+        )
+
+    def boost(  # noqa: D102 - as in the base class
+        self,
+        make: Any,
+        parameters: Mapping[str, Scalar],
+        rows: EncodedRows,
+        rounds: Rounds,
+        held_out: EncodedRows | None,
+    ) -> tuple[Any, int]:
+        import catboost as cb
+
+        def pool(part: EncodedRows) -> cb.Pool:
+            given = {"cat_features": part.categorical, "weight": part.weights, "thread_count": 1}
+            return cb.Pool(part.table, part.y, **given)
+
+        fixed: dict[str, Any] = {
+            **parameters,
+            "thread_count": 1,
+            "allow_writing_files": False,
+            "allow_const_label": True,
+            "logging_level": "Silent",
+        }
+        is_classifier = hasattr(make, "predict_proba")
+        if is_classifier:
+            # Two at least: CatBoost refuses a single one.
+            fixed["class_names"] = list(range(max(int(rows.y.max()) + 1, 2)))
+        settings: dict[str, Any] = {}
+        if rows.directions is not None:
+            settings["monotone_constraints"] = rows.directions
+        if held_out is not None:
+            # The mean square of a probability's error has another name.
+            is_brier = rounds.watched == "RMSE" and is_classifier
+            settings |= {
+                "eval_metric": "BrierScore" if is_brier else rounds.watched,
+                "od_type": "Iter",
+                "od_wait": rounds.patience,
+                "use_best_model": True,
+            }
+        fitted = make(**fixed, **settings, iterations=rounds.at_most)
+        fitted.fit(pool(rows), eval_set=None if held_out is None else pool(held_out))
+        # What differs between two equal fits: time and id, and predictions of the held-out rows.
+        metadata = fitted.get_metadata()
+        for name in ("model_guid", "train_finish_time"):
+            del metadata[name]
+        kept = int(fitted.tree_count_)
+        bare = make(**fixed, iterations=kept)
+        bare.load_model(blob=fitted.__getstate__()["__model"])
+        return bare, kept
+
+
+class XGBoostLearner(BoosterLearner):
+    """Splits sets of categories; a missing one is what XGBoost takes for missing."""
+
+    metrics: ClassVar = {
+        "auc": "auc",
+        "average_precision": "aucpr",
+        "binary_logloss": "logloss",
+        "multi_logloss": "mlogloss",
+        "l1": "mae",
+        "l2": "rmse",
+        "mape": "mape",
+    }
+    names = ParameterNames(
+        "xgboost",
+        # The last three belong to objectives: the constructor takes them without naming them.
+        accepted=name_table("""
+            early_stopping_min_delta min_delta
+            early_stopping_round early_stopping_rounds
+            gamma min_split_loss
+            learning_rate eta
+            max_depth
+            num_iterations n_estimators num_boost_round
+            objective
+            reg_alpha alpha
+            reg_lambda lambda
+            huber_slope
+            quantile_alpha
+            tweedie_variance_power
+            """),
+        reserved=words("""
+        booster callbacks device enable_categorical eval_metric feature_types importance_type
+        missing monotone_constraints multi_strategy n_jobs nthread num_class random_state seed
+        sampling_method tree_method validate_parameters verbosity
+        """),
+        objective="objective",
+        objectives={
+            "binary": ("binary:logistic",),
+            "multiclass": ("multi:softprob",),
+            "regression": (
+                *("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"),
+                *("reg:quantileerror", "count:poisson", "reg:gamma", "reg:tweedie"),
+            ),
+        },
+        path="xgboost.XGBClassifier",
+    )
+
+    def codes_step(self) -> Any:
+        """XGBoost refuses a negative code, and has a way of its own for what is missing."""
+        from sklearn.impute import SimpleImputer
+
+        return SimpleImputer(
+            missing_values=-1, strategy="constant", fill_value=np.nan, keep_empty_features=True
+        )
+
+    def boost(  # noqa: D102 - as in the base class
+        self,
+        make: Any,
+        parameters: Mapping[str, Scalar],
+        rows: EncodedRows,
+        rounds: Rounds,
+        held_out: EncodedRows | None,
+    ) -> tuple[Any, int]:
+        from xgboost.callback import EarlyStopping
+
+        fixed: dict[str, Any] = {
+            **parameters,
+            "tree_method": "hist",
+            "n_jobs": 1,
+            "verbosity": 0,
+        }
+        if rows.categorical:
+            kinds = ["q"] * rows.table.shape[1]
+            kinds[rows.categorical[0] :] = ["c"] * len(rows.categorical)
+            fixed |= {"enable_categorical": True, "feature_types": kinds}
+        if rows.directions is not None:
+            fixed["monotone_constraints"] = tuple(rows.directions)
+        estimator, against = make(**fixed, n_estimators=rounds.at_most), dict[str, Any]()
+        if held_out is not None:
+            stop = EarlyStopping(rounds.patience, min_delta=rounds.min_delta, save_best=True)
+            estimator.set_params(eval_metric=rounds.watched, callbacks=[stop])
+            against["eval_set"] = [(held_out.table, held_out.y)]
+            if held_out.weights is not None:
+                against["sample_weight_eval_set"] = [held_out.weights]
+        estimator.fit(rows.table, rows.y, sample_weight=rows.weights, verbose=False, **against)
+        kept = estimator.get_booster().num_boosted_rounds()
+        return estimator.set_params(callbacks=None, n_estimators=kept), kept
+
 
 BOOSTERS: Mapping[str, BoosterLearner | LightGBMLearner] = {
-    "catboost": CatBoostLearner(catboost_parameters.NAMES),
+    "catboost": CatBoostLearner(),
     "lightgbm": LightGBMLearner(),
-    "xgboost": XGBoostLearner(xgboost_parameters.NAMES),
+    "xgboost": XGBoostLearner(),
 }

@@ -11,16 +11,9 @@ from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.search.learners import algorithms
-from experiment_pipeline.stages.search.learners.algorithms import (
-    estimator_for,
-    is_baseline,
-    is_own_estimator,
-    settle,
-)
-from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, StoredFit
+from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel, RestorableFit
 from experiment_pipeline.stages.search.shared_work import EncodedRows, labels_of
 from experiment_pipeline.stages.search.slices import SlicedTable
-from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 
 if TYPE_CHECKING:
@@ -30,6 +23,15 @@ if TYPE_CHECKING:
 
 # Rows on which a user's own estimator must predict the same after it was stored and loaded.
 RELOADED_ROWS = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted estimator of encoded rows; `rounds` and `notes` as in `FittedModel`."""
+
+    estimator: Any
+    rounds: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,20 +46,54 @@ class EstimatorLearner:
         self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> str | None:
         """The metric itself for the baseline, whose constant is the best one for it."""
-        return spec.metric if is_baseline(configuration, sets.task) else None
+        return spec.metric if algorithms.is_baseline(configuration, sets.task) else None
 
-    def shared_table(
-        self,
-        configuration: "Configuration",  # noqa: ARG002
-        sets: "TrainingSets",  # noqa: ARG002
-        spec: ExperimentSpec,  # noqa: ARG002
-    ) -> None:
+    def shared_table(self, *_: object) -> None:
         """None: an estimator reads the encoded table itself."""
         return
 
     def reads_all(self, configuration: "Configuration") -> bool:
-        """Yes, but for the baseline, which looks at the target alone."""
+        """True, but for the baseline, which reads the target alone."""
         return competes(configuration.algorithm)
+
+    def fit_rows(
+        self,
+        configuration: "Configuration",
+        rows: EncodedRows,
+        sets: "TrainingSets",
+        spec: ExperimentSpec,
+        rounds: int | None = None,
+        *,
+        stops: bool = True,
+    ) -> Fit:
+        """Fit an estimator, with the early-stopping set where its `fit` takes one.
+
+        Args:
+            configuration: what to fit.
+            rows: what to fit on; where it stops early, the train rows.
+            sets: give task, classes and the early-stopping set.
+            spec: its seed and its metric are used.
+            rounds: a fixed number, without early stopping.
+            stops: whether it may stop early.
+        """
+        estimator = algorithms.estimator_for(configuration, sets.task, spec, rows, sets.classes)
+        on_set, notes = False, tuple[str, ...]()
+        if rounds is not None or not stops:
+            algorithms.fix_rounds(estimator, rounds)
+        else:
+            on_set, notes = algorithms.set_early_stopping(estimator, sets.early_stopping)
+        given: dict[str, Any] = {}
+        if on_set:
+            held_out, rows = rows.part(sets.early_stopping), rows.part(sets.fit_mask)
+            given = {"X_val": held_out.table, "y_val": labels_of(held_out.y, sets.classes)}
+            if held_out.weights is not None:
+                given["sample_weight_val"] = held_out.weights
+        if rows.weights is not None:
+            given["sample_weight"] = rows.weights
+        # The baseline reads the shape of a sliced table alone.
+        X = rows.table.outline if isinstance(rows.table, SlicedTable) else rows.table
+        estimator.fit(X, labels_of(rows.y, sets.classes), **given)
+        return Fit(estimator, estimator.n_iter_ if on_set else None, notes)
 
     def fit(
         self,
@@ -69,55 +105,43 @@ class EstimatorLearner:
         *,
         stored: bool = True,
     ) -> FittedModel:
-        """Fit an estimator, with the early-stopping set where it has a place for it."""
+        """Fit on the train rows, and check that a user's own estimator survives the store."""
         from experiment_pipeline.stages.search.scoring import predictions_of
 
-        rows = work.train_rows(configuration.features)
-        weights = rows.weights
-        estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
-        encoded = work.encoded[configuration.features]
-        if rounds is not None:
-            algorithms.fix_rounds(estimator, rounds)
-        stopping = settle(estimator, sets.early_stopping)
-        X, held_out = _readable(encoded.train), dict[str, Any]()
-        y = labels_of(rows.y, sets.classes)
-        if stopping.on_slice:
-            held_out = {"X_val": X[sets.early_stopping], "y_val": y[sets.early_stopping]}
-            X, y = X[sets.fit_mask], y[sets.fit_mask]
-            if weights is not None:
-                held_out["sample_weight_val"] = weights[sets.early_stopping]
-                weights = weights[sets.fit_mask]
+        rows = work.train[configuration.features]
         # Once more here: the import of a user's own estimator may have loaded another OpenMP.
         with threadpool_limits(limits=1, user_api="openmp"), Clock() as clock:
-            estimator.fit(X, y, **held_out, **_weighted(weights))
+            fitted = self.fit_rows(configuration, rows, sets, spec, rounds)
 
         def predict(rows: Any) -> np.ndarray:
-            return predictions_of(estimator, rows, sets.task, sets.classes)
+            return predictions_of(fitted.estimator, rows, sets.task, sets.classes)
 
-        model = persistence.to_bytes(estimator) if stored else b""
+        model = persistence.to_bytes(fitted.estimator) if stored else b""
         trusted_types: tuple[str, ...] = ()
-        if stored and is_own_estimator(configuration.algorithm):
+        if stored and algorithms.is_own_estimator(configuration.algorithm):
             trusted_types = persistence.untrusted_types(model)
+            some = work.test[configuration.features][:RELOADED_ROWS]
             reloaded = persistence.from_bytes(model, trusted_types)
-            _check_reloaded(configuration, predict, reloaded, encoded.test[:RELOADED_ROWS], sets)
+            again = predictions_of(reloaded, some, sets.task, sets.classes)
+            _check_same(configuration, predict, some, again)
         return FittedModel(
             predict=predict,
             model=model,
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
-            rounds=estimator.n_iter_ if stopping.on_slice else None,
+            rounds=fitted.rounds,
             trusted_types=trusted_types,
-            notes=stopping.notes,
+            notes=fitted.notes,
         )
 
     def restore(
         self,
-        stored: StoredFit,
+        stored: RestorableFit,
         model: bytes,
         sets: "TrainingSets",  # noqa: ARG002
         spec: ExperimentSpec,  # noqa: ARG002
     ) -> Any:
-        """Read the skops file, trusting what was noted when it was fitted."""
+        """Read the skops file, trusting the types that were recorded when it was fitted."""
         return persistence.from_bytes(model, stored.trusted_types)
 
     def refit(
@@ -128,33 +152,16 @@ class EstimatorLearner:
         sets: "TrainingSets",
         spec: ExperimentSpec,
     ) -> Any:
-        """Fit an estimator of as many rounds, which stops nowhere."""
-        labels = labels_of(rows.y, sets.classes)
-        estimator = estimator_for(configuration, sets.task, spec, rows, sets.classes)
-        algorithms.fix_rounds(estimator, rounds)
-        return estimator.fit(_readable(rows.table), labels, **_weighted(rows.weights))
+        """Fit an estimator of as many rounds, without early stopping."""
+        return self.fit_rows(configuration, rows, sets, spec, rounds, stops=False).estimator
 
 
-def _readable(table: Any) -> Any:
-    """What `fit` is given: the shape alone of a table that it does not look at."""
-    return table.outline if isinstance(table, SlicedTable) else table
-
-
-def _weighted(weights: Weights) -> dict[str, np.ndarray]:
-    """The arguments by which `fit` is told how much each row counts."""
-    return {} if weights is None else {"sample_weight": weights}
-
-
-def _check_reloaded(
+def _check_same(
     configuration: "Configuration",
     predict: Callable[[Any], np.ndarray],
-    reloaded: Any,
     rows: Any,
-    sets: "TrainingSets",
+    again: np.ndarray,
 ) -> None:
-    from experiment_pipeline.stages.search.scoring import predictions_of
-
-    again = predictions_of(reloaded, rows, sets.task, sets.classes)
     if not np.array_equal(predict(rows), again, equal_nan=True):
         raise errors.TrainingError(
             f"configuration {configuration.key}",

@@ -1,8 +1,7 @@
-"""What a family of algorithms can do: fit on shared work, come back from bytes, fit once more.
+"""The interface of a family of algorithms: fit on shared work, load from bytes, refit.
 
-Everything else of a search is the same for all: which features, which rows, how predictions are
-scored, what is stored. `learner_of` finds the one of an algorithm. In: a configuration and encoded
-rows. Out: a `FittedModel`, or a fitted scikit-learn estimator, which loads without this package.
+Everything else of a search is the same for all algorithms: which features, which rows, how
+predictions are scored, what is stored. `learner_of` finds the learner of an algorithm.
 """
 
 import time
@@ -27,14 +26,12 @@ class FittedModel:
 
     Attributes:
         predict: encoded rows (n, d) → predictions in the shape of `results.Predictions`.
-        model: what `Learner.restore` reads; empty where nobody will.
+        model: what `Learner.restore` reads; empty where it is not to be stored.
         cpu_seconds: of the fitting thread, by `Clock`.
-        wall_seconds: the same by the clock on the wall.
-        rounds: that it keeps; None for what does not stop early.
+        wall_seconds: the same in wall-clock time.
+        rounds: best iteration; None for an algorithm without early stopping.
         trusted_types: what loading it needs beyond `persistence.TRUSTED_TYPES`.
-        on_train: what it predicts for every train row, where the fit has found that anyway.
-        on_test: the same of every test row: bit by bit what `predict` says of it.
-        notes: what to know about the fit, one sentence each.
+        notes: remarks on the fit, one sentence each.
     """
 
     predict: Callable[[Any], np.ndarray]
@@ -43,14 +40,12 @@ class FittedModel:
     wall_seconds: float
     rounds: int | None = None
     trusted_types: tuple[str, ...] = ()
-    on_train: np.ndarray | None = None
-    on_test: np.ndarray | None = None
     notes: tuple[str, ...] = ()
 
 
 @dataclass
 class Clock:
-    """Time spent inside its `with` block by this thread: one thread per fit, so all of it."""
+    """Time that this thread spends inside the `with` block; a fit has one thread."""
 
     cpu_seconds: float = 0.0
     wall_seconds: float = 0.0
@@ -64,20 +59,15 @@ class Clock:
         self.wall_seconds = time.perf_counter() - self._wall
 
 
-class StoredFit(Protocol):
-    """What of a fit is needed to restore it."""
+class RestorableFit(Protocol):
+    """What of a fit is needed to restore it; attributes as in `FittedModel`."""
 
     @property
-    def configuration(self) -> "Configuration":
-        """What was fitted."""
-
+    def configuration(self) -> "Configuration": ...  # noqa: D102
     @property
-    def rounds(self) -> int | None:
-        """That it keeps; None for what does not stop early."""
-
+    def rounds(self) -> int | None: ...  # noqa: D102
     @property
-    def trusted_types(self) -> tuple[str, ...]:
-        """As of `FittedModel`."""
+    def trusted_types(self) -> tuple[str, ...]: ...  # noqa: D102
 
 
 class Learner(Protocol):
@@ -96,16 +86,13 @@ class Learner(Protocol):
     ) -> str | None:
         """Return what a fit takes from the experiment's metric, which is part of its fingerprint.
 
-        None: nothing, also for an impossible configuration, of which the fit will say so.
+        None: nothing, also for an invalid configuration, whose fit will raise.
         """
 
     def shared_table(
         self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
     ) -> Hashable | None:
-        """Return what decides the table that `fit` will borrow from `SharedWork.tables`.
-
-        None: it borrows none, also for an impossible configuration.
-        """
+        """Return what decides the table that `fit` borrows from `SharedWork.tables`; None: none."""
 
     def reads_all(self, configuration: "Configuration") -> bool:
         """Return whether `fit` and `refit` read all rows at once: then no table is a `SlicedTable`."""
@@ -124,19 +111,20 @@ class Learner(Protocol):
 
         Args:
             configuration: what to fit.
-            work: its encoder's tables are among them.
-            sets: their early-stopping set is what it may stop on; their rows are not used.
+            work: holds the tables of its encoder.
+            sets: give the early-stopping set; their rows are not used.
             spec: its seed and its metric are used.
-            rounds: so many, and no early stopping; None: as the configuration and `sets` say.
+            rounds: a fixed number of rounds, without early stopping; None: as the configuration
+                and `sets` say.
             stored: whether its bytes are wanted; a fold's fit leaves them out.
 
         Raises:
-            TrainingError: it is not the same once reloaded.
+            TrainingError: it predicts something else after it was stored and loaded.
             Exception: whatever the library raises.
         """
 
     def restore(
-        self, stored: StoredFit, model: bytes, sets: "TrainingSets", spec: ExperimentSpec
+        self, stored: RestorableFit, model: bytes, sets: "TrainingSets", spec: ExperimentSpec
     ) -> Any:
         """Return the fitted estimator of a stored model.
 
@@ -152,11 +140,11 @@ class Learner(Protocol):
         sets: "TrainingSets",
         spec: ExperimentSpec,
     ) -> Any:
-        """Return an estimator fitted on all of these rows, with no early stopping.
+        """Return an estimator fitted on all of these rows, without early stopping.
 
         Args:
             configuration: what to fit.
-            rounds: of a fit that stopped early; None for what does not.
+            rounds: of a fit that stopped early; None for an algorithm without early stopping.
             rows: what to fit on.
             sets: give task and classes; their rows are not used.
             spec: its seed and its metric are used.
@@ -165,7 +153,7 @@ class Learner(Protocol):
 
 @runtime_checkable
 class StoresTables(Protocol):
-    """A learner whose shared table can be written down, so that it is made once for all machines."""
+    """A learner whose shared table can be written to files, made once for all machines."""
 
     def make_table(
         self,

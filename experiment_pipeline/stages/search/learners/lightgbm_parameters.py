@@ -62,7 +62,7 @@ xgboost_dart_mode
 zero_as_missing
 """)
 # They decide determinism, or what the experiment decides for every configuration alike.
-_RESERVED = name_table("""
+RESERVED_ALIASES = name_table("""
 bagging_seed bagging_fraction_seed
 categorical_feature cat_column cat_feature categorical_column categorical_features
 data_random_seed data_seed
@@ -86,30 +86,18 @@ verbosity verbose
 # They decide the bins: configurations that agree on them share one binned Dataset.
 DATASET_PARAMETERS = frozenset(
     {
-        "bin_construct_sample_cnt",
-        "enable_bundle",
-        "is_enable_sparse",
-        "linear_tree",
-        "max_bin",
-        "min_data_in_bin",
-        "use_missing",
-        "zero_as_missing",
+        *("bin_construct_sample_cnt", "enable_bundle", "is_enable_sparse", "linear_tree"),
+        *("max_bin", "min_data_in_bin", "use_missing", "zero_as_missing"),
     }
 )
-_OBJECTIVES: dict[str, tuple[str, ...]] = {
+_OBJECTIVES = {
     "binary": ("binary",),
     "multiclass": ("multiclass", "multiclassova"),
     "regression": (
-        "regression",
-        "regression_l1",
-        "huber",
-        "fair",
-        "poisson",
-        "quantile",
-        "mape",
-        "gamma",
-        "tweedie",
+        *("regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape"),
+        *("gamma", "tweedie"),
     ),
 }
 _TEXTS = frozenset({"boosting", "data_sample_strategy"})
+_RESERVED = frozenset(RESERVED_ALIASES).union(*RESERVED_ALIASES.values())
 NAMES = ParameterNames("lightgbm", _ACCEPTED, _RESERVED, "objective", _OBJECTIVES, _TEXTS)

@@ -16,7 +16,7 @@ from experiment_pipeline.stages.search import encoding
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines import shared_files
 from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.learners import boosting
+from experiment_pipeline.stages.search.learners import lightgbm_learner
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import Entries
@@ -50,9 +50,9 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """From 100 rows on tables are large; an item for each that was binned."""
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
     monkeypatch.setattr(shared_files, "HELD_ROWS", 100)
-    binned, bin_table = list[int](), boosting.bin_table
+    binned, bin_rows = list[int](), lightgbm_learner.bin_rows
     monkeypatch.setattr(
-        boosting, "bin_table", lambda *g, **m: binned.append(1) or bin_table(*g, **m)
+        lightgbm_learner, "bin_rows", lambda *g, **m: binned.append(1) or bin_rows(*g, **m)
     )
     return binned
 

@@ -80,7 +80,7 @@ def test_large_tables_are_written_slice_by_slice(
         work, _ = read_shared(
             SharedFolder(str(folder), "e"), shared[each.key], "target", bare(sets)
         )
-        return work.encoded["target"].train
+        return work.train["target"].table
 
     at_once = written(tmp_path / "at once")
     monkeypatch.setattr(encoding, "HELD_ROWS", 1_000)
@@ -107,7 +107,7 @@ def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path, said.append))
     assert "is made again" in said[0]
     work, _ = read_shared(place, digests, "ordinal", bare(sets))
-    assert work.encoded["ordinal"].train.shape == (600, 4)
+    assert work.train["ordinal"].table.shape == (600, 4)
     train.unlink()
     with pytest.raises(EntryCorrupt, match="is gone"):
         read_shared(place, digests, "ordinal", bare(sets))
@@ -120,7 +120,7 @@ def test_arrays_are_locked_and_have_no_rows_to_lose(tmp_path: Path) -> None:
     digests = shared[configurations(SPEC)[0].key]
     work, found = read_shared(place, digests, "ordinal", bare(sets))
     with pytest.raises(ValueError, match="read-only"):
-        work.encoded["ordinal"].train[0, 0] = 1.0
+        work.train["ordinal"].table[0, 0] = 1.0
     assert (found.early_stopping == sets.early_stopping).all()
     assert len(found.train) == 0
 

@@ -17,7 +17,7 @@ from sklearn.neural_network import MLPClassifier
 
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
-from experiment_pipeline.stages.search.learners.algorithms import AUTO_ROWS, settle
+from experiment_pipeline.stages.search.learners.algorithms import AUTO_ROWS, set_early_stopping
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -29,7 +29,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
 
 HIST = "sklearn.ensemble.HistGradientBoosting"
 FEW, MANY = (np.arange(rows) % 7 == 0 for rows in (700, AUTO_ROWS + 1))
-NO_SLICE = np.zeros(AUTO_ROWS + 1, dtype=bool)
+NO_SET = np.zeros(AUTO_ROWS + 1, dtype=bool)
 
 
 @pytest.mark.parametrize(
@@ -42,54 +42,53 @@ NO_SLICE = np.zeros(AUTO_ROWS + 1, dtype=bool)
         OneVsRestClassifier(SGDClassifier(early_stopping=True)),
     ],
 )
-def test_where_no_slice_can_be_given_it_is_off_and_said(estimator: Any) -> None:
+def test_random_early_stopping_is_switched_off_with_a_note(estimator: Any) -> None:
     """These hold out random rows of what they are fitted on."""
-    stopping = settle(estimator, FEW)
+    on_set, (note,) = set_early_stopping(estimator, FEW)
     values = [v for k, v in estimator.get_params().items() if k.endswith("early_stopping")]
     assert values == [False]
-    assert not stopping.on_slice
-    (note,) = stopping.notes
-    assert "early_stopping: True is not done" in note
+    assert not on_set
+    assert "early_stopping: True has no effect" in note
 
 
 def test_patience_is_a_switch_where_there_is_no_other() -> None:
     """GradientBoosting holds out rows as soon as it is patient; MLP's patience is for train rows."""
     boosting = GradientBoostingClassifier(n_iter_no_change=5)
-    (note,) = settle(boosting, FEW).notes
+    _, (note,) = set_early_stopping(boosting, FEW)
     assert boosting.n_iter_no_change is None
-    assert "n_iter_no_change: 5 is not done" in note
+    assert "n_iter_no_change: 5 has no effect" in note
     for patient in (MLPClassifier(n_iter_no_change=5), SGDClassifier(n_iter_no_change=3)):
         patience = patient.n_iter_no_change
-        assert settle(patient, FEW).notes == ()
+        assert set_early_stopping(patient, FEW) == (False, ())
         assert patient.n_iter_no_change == patience
 
 
 @pytest.mark.parametrize(
-    ("asked", "early_stopping", "on_slice", "notes"),
+    ("asked", "early_stopping", "on_set", "notes"),
     [
         (True, FEW, True, 0),
         (True, MANY, True, 0),
-        (True, NO_SLICE, False, 1),
+        (True, NO_SET, False, 1),
         ("auto", FEW, False, 0),
         ("auto", MANY, True, 0),
-        ("auto", NO_SLICE, False, 1),
+        ("auto", NO_SET, False, 1),
         (False, MANY, False, 0),
     ],
 )
 @pytest.mark.parametrize("kind", [HistGradientBoostingClassifier, HistGradientBoostingRegressor])
-def test_what_takes_a_slice_is_given_ours(
-    kind: Any, asked: Any, early_stopping: np.ndarray, on_slice: bool, notes: int
+def test_an_estimator_that_takes_a_set_gets_the_early_stopping_set(
+    kind: Any, asked: Any, early_stopping: np.ndarray, on_set: bool, notes: int
 ) -> None:
     """True stops whatever the size, auto from 10,000 rows on, as scikit-learn has it."""
     estimator = kind(early_stopping=asked)
-    stopping = settle(estimator, early_stopping)
-    assert (stopping.on_slice, len(stopping.notes)) == (on_slice, notes)
-    assert estimator.early_stopping is on_slice
+    found, noted = set_early_stopping(estimator, early_stopping)
+    assert (found, len(noted)) == (on_set, notes)
+    assert estimator.early_stopping is on_set
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_a_fit_stops_on_the_inner_slice_alone(task: str) -> None:
-    """The rounds are those of a fit by hand with that slice, and the refit makes as many."""
+def test_a_fit_stops_on_the_early_stopping_set_alone(task: str) -> None:
+    """Another early-stopping set gives another model, and the refit makes as many rounds."""
     name = "Regressor" if task == "regression" else "Classifier"
     spec = experiment([one(f"{HIST}{name}", early_stopping=True, max_iter=500)], task)
     sets = training_sets(task)
@@ -115,6 +114,6 @@ def test_no_group_is_on_both_sides_of_the_stop() -> None:
 
 
 def test_a_note_reaches_the_result() -> None:
-    """Who asked for something that is not done can read it beside the scores."""
+    """A setting without effect is reported beside the scores."""
     entry = one("sklearn.linear_model.SGDClassifier", loss="log_loss", early_stopping=True)
-    assert "not done" in train_one(experiment([entry]), training_sets()).result.notes[0]
+    assert "has no effect" in train_one(experiment([entry]), training_sets()).result.notes[0]

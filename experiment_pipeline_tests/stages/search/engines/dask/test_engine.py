@@ -13,7 +13,7 @@ from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, WorkersDiffer
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
-from experiment_pipeline.stages.search import encoding, features, fitting
+from experiment_pipeline.stages.search import encoding, features
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.engines.dask import task
@@ -126,21 +126,6 @@ def test_rows_that_threads_encode_in_slices_give_the_same_bins(
     spec = experiment([one("lightgbm", n_estimators=20, bin_construct_sample_cnt=200)])
     sets = training_sets()
     assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
-
-
-def test_test_rows_reach_a_worker_in_bins_where_threads_score_bins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where no round is dropped: the same predictions, for which nobody reads numbers again."""
-    monkeypatch.setattr(fitting, "ROWS_TO_TIME", 20)
-    spec, sets = experiment([one("lightgbm", early_stopping_round=0)]), training_sets()
-    engine = workers(tmp_path)
-    (found,) = engine.train(configurations(spec), sets, spec)
-    assert {Path(path).name.split(".")[0] for path in files(tmp_path) if ".bin" in path} == {
-        "fit",
-        "test",
-    }
-    assert essence({found.key: found}) == essence(train(spec, sets))
 
 
 def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:

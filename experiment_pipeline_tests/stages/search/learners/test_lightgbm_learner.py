@@ -1,0 +1,267 @@
+"""LightGBM: shared bins change nothing, and neither does the way to an estimator."""
+
+from dataclasses import replace
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm.basic import _ConfigAliases
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.errors import InvalidExperiment
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
+from experiment_pipeline.stages.search.learners import lightgbm_learner, lightgbm_parameters
+from experiment_pipeline.stages.search.learners.lightgbm_learner import (
+    Bins,
+    bin_rows,
+    boost,
+    boosting_plan,
+)
+from experiment_pipeline.stages.search.learners.rounds import stopping_metric
+from experiment_pipeline.stages.search.shared_work import EncodedRows
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    lightgbm,
+    one,
+    table,
+    train,
+    train_one,
+    training_sets,
+)
+
+TASKS = ["binary", "multiclass", "regression"]
+
+
+def plan(task: str = "binary", *, stops: bool = True, **hyperparameters: Any) -> Any:
+    """A plan of the scenario's experiment."""
+    spec = experiment([one("lightgbm")], task)
+    return boosting_plan(lightgbm(**hyperparameters), training_sets(task), spec, stops=stops)
+
+
+def numbers(task: str = "binary") -> EncodedRows:
+    """The numeric columns of train."""
+    sets = training_sets(task)
+    table = sets.train[["distance", "delay", "night"]].to_numpy(dtype=np.float64)
+    return EncodedRows(table, sets.y_train, [])
+
+
+def held_out(task: str) -> Bins:
+    """Bins of these rows, with the early-stopping set held out."""
+    sets = training_sets(task)
+    return bin_rows(numbers(task), plan(task), sets.early_stopping, sets.fit_mask)
+
+
+def by_lightgbm(planned: Any, bins: Bins, callback: Any) -> lgb.Booster:
+    """What the library's own loop grows."""
+    parameters = {"metric": planned.rounds.watched, "feature_pre_filter": False}
+    return lgb.train(
+        *(dict(planned.parameters) | parameters, bins[0], planned.rounds.at_most),
+        valid_sets=[bins[1]],
+        callbacks=[callback],
+        keep_training_booster=True,
+    )
+
+
+def test_the_list_of_names_is_that_of_the_library() -> None:
+    """Every name and alias is LightGBM's, complete for what is listed."""
+    known = _ConfigAliases._get_all_param_aliases()
+    names = lightgbm_parameters.NAMES
+    for own, aliases in {**names.accepted, **lightgbm_parameters.RESERVED_ALIASES}.items():
+        assert sorted(known[own]) == sorted([own, *aliases]), own
+    assert names.accepted.keys() >= lightgbm_parameters.DATASET_PARAMETERS
+
+
+@pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
+@pytest.mark.parametrize(
+    ("task", "changes"),
+    [
+        ("binary", {}),
+        ("multiclass", {}),
+        ("regression", {"metric": "pinball_0.9"}),
+        ("regression", {"metric": "poisson_deviance"}),
+    ],
+)
+def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
+    task: str, changes: dict[str, str], encoder: str
+) -> None:
+    """The assembled estimator is what LGBMClassifier.fit or LGBMRegressor.fit would give."""
+    sets = training_sets(task)
+    if changes.get("metric") == "poisson_deviance":
+        sets = replace(sets, train=_counts(sets.train), test=_counts(sets.test))
+    entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
+    spec = experiment([entry | {"features": encoder}], task, **changes)
+    trained = train_one(spec, sets)
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    features, model = pipeline[0], pipeline[-1]
+    kept = sets.train[~sets.early_stopping]
+    codes = {"categorical_feature": [3]} if encoder == "ordinal" else {}
+    # The booster's codes follow the order of the classes, fit's that of their names.
+    y = kept["late"] if sets.classes is None else kept["late"].map(sets.classes.index)
+    ordinary = type(model)(**model.get_params())
+    ordinary.fit(features.transform(kept), y.to_numpy(), **codes)
+    method = "predict" if task == "regression" else "predict_proba"
+    rows = features.transform(sets.test)
+    assert np.array_equal(getattr(ordinary, method)(rows), getattr(model, method)(rows))
+
+
+def _counts(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(late=rows["late"].clip(lower=0).round())
+
+
+def test_shared_bins_give_what_own_bins_give() -> None:
+    """Configurations that differ in anything but the bins may share them."""
+    shared = bin_rows(numbers(), plan())
+    for leaf in (2, 20, 100):
+        planned = plan(stops=False, n_estimators=20, min_data_in_leaf=leaf)
+        texts = [
+            boost(bins, planned, numbers(), "binary").model_to_string()
+            for bins in (shared, bin_rows(numbers(), planned))
+        ]
+        assert texts[0] == texts[1]
+
+
+def test_bins_of_another_size_are_other_bins() -> None:
+    """Only the parameters that decide the bins tell binnings apart."""
+    assert not plan(num_leaves=5, learning_rate=0.2).binning
+    assert list(plan(max_bins=15).binning) == [("max_bin", 15)]
+    outcomes = train(experiment([one("lightgbm", max_bin=[15, 255])]), training_sets())
+    assert len({outcome.model for outcome in outcomes.values()}) == 2
+
+
+def test_early_stopping_keeps_the_best_round_and_ignores_the_test_set() -> None:
+    """Other test rows give the same model; another early-stopping set another one."""
+    spec, sets = experiment([one("lightgbm")]), training_sets()
+    first = train_one(spec, sets)
+    assert 1 <= first.result.rounds < 2000
+    other = table(sets.classes).iloc[600:].assign(distance=0.0, late="no")
+    assert train_one(spec, replace(sets, test=other)).model == first.model
+    moved = replace(sets, early_stopping=np.roll(sets.early_stopping, 1))
+    assert train_one(spec, moved).model != first.model
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("asked", [{}, {"early_stopping_min_delta": 0.01}, {"n_estimators": 7}])
+def test_it_stops_where_lightgbm_would(task: str, asked: dict[str, float]) -> None:
+    """The same trees and the same best round as with its own callback, in the same text."""
+    planned, bins = plan(task, early_stopping_round=5, **asked), held_out(task)
+    stops = lgb.early_stopping(5, min_delta=planned.rounds.min_delta, verbose=False)
+    ordinary = by_lightgbm(planned, bins, stops)
+    ours = boost(bins, planned, numbers(task), task)
+    assert 0 < ours.best_iteration == ordinary.best_iteration
+    assert ours.model_to_string() == ordinary.model_to_string()
+
+
+def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The best of these rounds is kept; the last round is always evaluated."""
+    planned, bins = plan(n_estimators=20, learning_rate=0.02), held_out("binary")
+    seen: dict[str, dict[str, list[float]]] = {}
+    by_lightgbm(planned, bins, lgb.record_evaluation(seen))
+    scores = dict(enumerate(seen["valid_0"]["auc"], start=1))
+    assert bins[1] is not None
+    monkeypatch.setattr(lightgbm_learner, "_EVALUATED_ROWS", bins[1].num_data() // 2)
+    best = max([3, 6, 9, 12, 15, 18, 20], key=scores.__getitem__)
+    assert boost(bins, planned, numbers(), "binary").best_iteration == best
+
+
+def test_without_early_stopping_every_row_is_fitted_on() -> None:
+    """No early-stopping set, or no patience: a fixed number of rounds on all train rows."""
+    sets = training_sets()
+    none = replace(sets, early_stopping=np.zeros(600, dtype=bool))
+    default = train_one(experiment([one("lightgbm")]), none)
+    stated = train_one(experiment([one("lightgbm", early_stopping_round=0)]), sets)
+    assert default.result.rounds == stated.result.rounds == 100
+    assert np.array_equal(default.predictions.test, stated.predictions.test)
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "watched"),
+    [
+        ("roc_auc", "binary", "auc"),
+        ("average_precision", "binary", "average_precision"),
+        ("brier", "binary", "l2"),
+        ("f1", "binary", "binary_logloss"),
+        ("accuracy", "multiclass", "multi_logloss"),
+        ("mae", "regression", "l1"),
+        ("r2", "regression", "l2"),
+    ],
+)
+def test_early_stopping_watches_the_metric_that_ranks(metric: str, task: str, watched: str) -> None:
+    """Where LightGBM has the metric it is watched, else the loss."""
+    assert stopping_metric(metric, task) == watched
+
+
+def _towards(
+    metric: str, directions: dict[str, int] | None = None, **hyperparameters: Any
+) -> tuple[object, object]:
+    spec = experiment([one("lightgbm")], "regression", metric=metric)
+    sets = replace(training_sets("regression"), directions=directions or {})
+    planned = boosting_plan(lightgbm(**hyperparameters), sets, spec)
+    return planned.parameters["objective"], planned.rounds.watched
+
+
+def test_trees_are_grown_towards_the_metric() -> None:
+    """The objective follows the metric, a configuration may set its own, and both are watched."""
+    assert _towards("rmse") == ("regression", "l2")
+    assert _towards("mae") == ("regression_l1", "l1")
+    assert _towards("pinball_0.9") == ("quantile", "quantile")
+    assert _towards("mae", objective="regression") == ("regression", "l1")
+    # LightGBM refuses monotone constraints where it boosts towards a median.
+    assert _towards("mae", {"distance": 1}) == ("regression", "l1")
+    with pytest.raises(InvalidExperiment, match="judges the quantile"):
+        _towards("pinball_0.9", alpha=0.5)
+
+
+def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss() -> None:
+    """LightGBM calls any ranking of one class perfect, and would stop at once."""
+    sets = training_sets()
+    positive = replace(sets, early_stopping=sets.early_stopping & (sets.y_train == 1))
+    assert train_one(experiment([one("lightgbm")]), positive).result.rounds > 1
+
+
+def test_a_bagging_fraction_has_an_effect() -> None:
+    """LightGBM's default frequency of 0 would ignore it."""
+    assert plan(subsample=0.5).parameters["bagging_freq"] == 1
+    assert plan(subsample=0.5, subsample_freq=3).parameters["bagging_freq"] == 3
+    assert "bagging_freq" not in plan().parameters
+
+
+@pytest.mark.parametrize("boosting", ["dart", "rf"])
+def test_boosting_without_a_best_round_does_not_stop_early(boosting: str) -> None:
+    """Both dart and rf run their number of rounds, LightGBM's own default where none is given."""
+    planned = plan(boosting_type=boosting, subsample=0.5)
+    assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
+
+
+def test_every_fit_is_deterministic_and_of_one_thread() -> None:
+    """What reproducibility needs is set for every configuration."""
+    fixed = plan().parameters
+    assert fixed["deterministic"]
+    assert fixed["force_row_wise"]
+    assert (fixed["num_threads"], fixed["seed"], fixed["learning_rate"]) == (1, 0, 0.1)
+
+
+def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads() -> None:
+    """It uses the threads of OpenMP, which `OMP_NUM_THREADS` or a limit in the process sets."""
+    spec, sets = experiment([one("lightgbm")]), training_sets()
+    trained = train_one(spec, sets)
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    assert pipeline[-1].n_jobs == 0
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads, user_api="openmp"):
+            found = pipeline.predict_proba(sets.test)[:, 1]
+        assert np.array_equal(found, trained.predictions.test)
+
+
+@pytest.mark.parametrize("setting", ["linear_tree", "use_quantized_grad", "extra_trees"])
+def test_special_settings_train_and_store(setting: str) -> None:
+    """Parameters that change how trees are grown survive the store."""
+    spec, sets = experiment([one("lightgbm", **{setting: True})]), training_sets()
+    trained = train_one(spec, sets)
+    reloaded = lgb.Booster(model_str=trained.model.decode())
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    rows = pipeline[0].transform(sets.test)
+    assert np.array_equal(reloaded.predict(rows), trained.predictions.test)
