@@ -233,7 +233,7 @@ def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(
     learner, of = learner_of("lightgbm"), lightgbm(num_leaves=8, max_bin=63)
     texts = []
     for most in (1_000, 100):
-        monkeypatch.setattr(lightgbm_learner, "HELD_ROWS", most)
+        monkeypatch.setattr(lightgbm_learner, "_BY_ROWS", most)
         refitted = learner.refit(of, 20, _rows(sets, sliced=True), sets, spec)
         texts.append(refitted.booster_.model_to_string())
     by_rows, by_columns = texts
