@@ -6,25 +6,30 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline import run_experiment
+from experiment_pipeline.errors import (
+    DataError,
+    EmptySet,
+    ExperimentPipelineError,
+    InvalidExperiment,
+    UnreadableTable,
+)
+from experiment_pipeline.experiment import ExperimentRun, ModelsInMemory
 
-pytestmark = pytest.mark.usefixtures("storage")
 SCHEMA = (
     "columns:\n  x: {dtype: float64, nullable: true}\n  late: {nullable: true}\nstrict: false\n"
 )
 
 
-def spec_on(url, **changes):
+def run_on(data, schema=SCHEMA, **changes) -> ExperimentRun:
     """A cheap experiment on a table with the columns x and late."""
-    mapping = {
-        "name": "bad",
-        "data": str(url),
-        "target": "late",
+    settings = {
         "task": "binary",
         "search": [{"algorithm": "linear"}, {"algorithm": "dummy"}],
         "metric": "roc_auc",
+        "split": {"by": "random"},
     }
-    return scenario.ExperimentSpec.model_validate(mapping | changes)
+    return run_experiment(data, "late", schema=schema, **settings | changes)
 
 
 def good(rows=300):
@@ -50,24 +55,22 @@ FILES = {
 
 @pytest.mark.parametrize("what", FILES)
 def test_an_unreadable_file_is_named_with_the_rule_and_the_fix(tmp_path, what):
-    """No run starts training on a file that is no table."""
-    content, said = FILES[what]
+    """No run starts training on a file that is not a table."""
+    content, expected = FILES[what]
     path = tmp_path / "table.csv"
     path.write_bytes(content)
-    done = runs.run(spec_on(path), SCHEMA)
-    assert not done.success
-    assert done.failure.startswith("UnreadableTable: ")
-    assert "table.csv" in done.failure
-    assert "fix: " in done.failure
-    assert any(part in done.failure for part in said.split("|")), done.failure
+    with pytest.raises(UnreadableTable, match=expected) as caught:
+        run_on(path)
+    assert "table.csv" in str(caught.value)
+    assert "fix: " in str(caught.value)
 
 
 @pytest.mark.parametrize("url", ["nowhere.csv", "."])
-def test_no_file_and_a_folder_without_tables_are_told_apart_from_a_table(tmp_path, url):
+def test_a_missing_file_and_a_folder_without_tables_are_named(tmp_path, url):
     """The path is named, and what to do."""
-    done = runs.run(spec_on(tmp_path / url), SCHEMA)
-    assert not done.success
-    assert "fix: " in done.failure
+    with pytest.raises(UnreadableTable, match="fix: ") as caught:
+        run_on(tmp_path / url)
+    assert str(tmp_path) in str(caught.value)
 
 
 TARGETS = {
@@ -82,56 +85,42 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("what", TARGETS)
-def test_a_target_that_cannot_be_learnt_stops_before_training(tmp_path, what):
+def test_a_target_that_cannot_be_learnt_stops_before_training(what):
     """Nothing is spent on it, and the message names the target."""
-    change, said = TARGETS[what]
-    path = tmp_path / "table.csv"
-    change(good()).to_csv(path, index=False)
-    done = runs.run(spec_on(path), SCHEMA)
-    assert not done.success
-    assert said in done.failure
-    assert done.materialized("trained_model") == []
+    change, expected = TARGETS[what]
+    models = ModelsInMemory()
+    with pytest.raises((DataError, InvalidExperiment), match=expected):
+        run_on(change(good()), models=models)
+    assert not models.models
 
 
-@pytest.mark.parametrize("name", ["table.csv", "parts/one.csv"])
-def test_a_column_that_is_not_there_ends_the_run_before_anything_is_stored(tmp_path, name):
-    """By the header alone, or, where it is not looked at, as soon as the table is read."""
-    (tmp_path / "parts").mkdir()
-    good().to_csv(tmp_path / name, index=False)
-    url = tmp_path / name if name == "table.csv" else tmp_path / "parts"
-    done = runs.run(spec_on(url, exclude={"lat": "a slip"}), SCHEMA)
-    assert "exclude.lat: the table has no column 'lat'; did you mean 'late'?" in done.failure
-    assert done.materialized("raw_data") == []
+def test_a_column_that_is_absent_is_named_with_the_nearest():
+    """A wrong name in the settings ends the run before anything is trained."""
+    with pytest.raises(ExperimentPipelineError, match=r"exclude.lat: .* did you mean 'late'"):
+        run_on(good(), exclude={"lat": "a slip"})
 
 
-def test_a_set_that_would_be_empty_is_named(tmp_path):
+def test_a_set_that_would_be_empty_is_named():
     """A column that names no validation row leaves nothing to judge on."""
     frame = good().assign(part=["train"] * 200 + ["test"] * 100)
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    spec = spec_on(tmp_path / "table.csv", split={"by": "column", "column": "part"})
-    done = runs.run(spec, SCHEMA)
-    assert not done.success
-    assert "validation" in done.failure
+    accepted = {"accept": {"too_few_rows_per_class": "to see the split"}}
+    with pytest.raises(EmptySet, match="validation"):
+        run_on(frame, split={"by": "column", "column": "part"}, analysis=accepted)
 
 
-def test_infinite_values_are_dealt_with_and_reported(tmp_path):
-    """The run ends well, and the analysis says where they are."""
+def test_infinite_values_are_reported_and_end_no_run():
+    """The run ends with a decision, and the analysis says where they are."""
     frame = good()
     frame.loc[3, "x"] = np.inf
-    frame.to_parquet(tmp_path / "table.parquet")
-    done = runs.run(spec_on(tmp_path / "table.parquet"), SCHEMA)
-    assert done.success, done.failure
-    assert "infinite" in done.metadata("data_analysis")["findings"].lower()
+    run = run_on(frame)
+    assert run.report.accepted
+    assert any("infinite" in finding.code for finding in run.analysis.found)
 
 
-@pytest.mark.slow
-def test_a_thousand_columns_and_fifty_rows_end_in_a_word_not_in_a_hang(tmp_path):
-    """A table wider than long, without anything to learn, ends with the reason."""
+def test_a_table_wider_than_long_ends_with_a_reason():
+    """Three hundred columns, fifty rows and nothing to learn: the verdict names what is wrong."""
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(50, 1_000))).rename(columns=str)
+    frame = pd.DataFrame(rng.normal(size=(50, 300))).rename(columns=str)
     frame["late"] = rng.integers(0, 2, 50)
-    frame.to_csv(tmp_path / "table.csv", index=False)
-    done = runs.run(spec_on(tmp_path / "table.csv"), "columns:\n  late: {}\nstrict: false\n")
-    # The target is a coin: the table is refused, or its model is.
-    refused_by = done.failure.split(":")[0]
-    assert refused_by in ("fit_for_modelling", "acceptance_criteria_met"), done.failure
+    run = run_on(frame, "columns:\n  late: {}\nstrict: false\n")
+    assert not run.report.accepted
