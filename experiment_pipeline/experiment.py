@@ -240,13 +240,13 @@ def declare(
     name: str, data: pd.DataFrame | str | Path, target: str, settings: Mapping[str, Any]
 ) -> tuple[RawTable[pd.DataFrame], ExperimentSpec]:
     """Read the table, and complete the settings by what can be inferred from it."""
+    source: dict[str, Any] = {}
     if isinstance(data, pd.DataFrame):
-        source: dict[str, Any] = {"url": "DataFrame"}
         frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX))
         raw = RawTable(frame, table_digest(frame), "DataFrame", None, None, None, ())
     else:
-        source = {"url": str(data)}
-        given = Data.model_validate({**source, **settings.get("data", {})})
+        source = {"url": str(data), **settings.get("data", {})}
+        given = Data.model_validate(source)
         raw = parse(read_source(given), given)
     attributes: dict[str, Any] = {}
     if {"task", "split", "search", "metric"} - settings.keys():
@@ -258,8 +258,8 @@ def declare(
             seconds=settings.get("budget", {}).get("seconds"),
         )
         attributes = infer(raw.frame, wishes).attributes(source)
-    attributes |= {"data": source, "target": target, **settings}
-    return raw, spec_from(name, attributes, lambda key: ".".join(map(str, key)))
+    attributes |= {"target": target, **settings, "data": source or None}
+    return raw, spec_from(name, attributes)
 
 
 def search_all(

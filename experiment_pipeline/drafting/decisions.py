@@ -1,15 +1,12 @@
 """Task, positive class, metric and split of a first experiment, each with its reason.
 
-Without a word of the user rows are split at random, unless a column names the sets, or the rows
-are a series in time: a random split would judge each day by the days around it. Whether other
-models will meet the future, or customers they have never seen, no table tells: it is a hint. What is
-searched is in `search.py`. In: columns as they will be prepared, and what the user has decided. Out: Decisions, or
-UnusableTable where only the user can know.
+Rows are split at random, unless a column names the sets, or the rows are a time series. Whether
+models will predict the future, or for unknown customers, cannot be inferred: it becomes a hint.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -49,25 +46,45 @@ def infer_task(target: pd.Series, given: str | None) -> Decision:
     distinct = known.nunique()
     if distinct < 2:
         what = f"{plain(known.iloc[0])!r} in every row" if distinct else "missing in every row"
-        raise _unusable(known, f"it is {what}: there is nothing to learn", "name another --target")
+        raise _unusable(target, f"it is {what}: there is nothing to learn", "name another --target")
     if given is not None:
         return _given_task(known, distinct, given)
     if distinct == 2:
         first, second = sorted(map(plain, known.unique()), key=str)
         return Decision("binary", f"the target holds two values, {first!r} and {second!r}")
-    if kind_of(known) == "datetime":
+    kind, often_enough = kind_of(known), len(known) / distinct >= FEWEST_ROWS_PER_CLASS
+    if kind == "datetime":
         raise _unusable(target, "it holds dates, which no task predicts", "name another --target")
-    if kind_of(known) in NUMERIC:
-        return _task_of_numbers(known, distinct)
-    rows = len(known) / distinct
-    if distinct <= MOST_TEXT_CLASSES and rows >= FEWEST_ROWS_PER_CLASS:
+    if kind in NUMERIC:
+        values = known.to_numpy(dtype=np.float64)
+        if not np.all(values == np.floor(values)):
+            return Decision("regression", "the target holds numbers with fractions")
+        if distinct <= MOST_NUMBER_CLASSES and often_enough:
+            return Decision(
+                "multiclass",
+                f"the target holds only {distinct} different whole numbers; if their order and "
+                "distance count, regression",
+            )
+        return Decision("regression", f"the target holds {distinct:,} different whole numbers")
+    if distinct <= MOST_TEXT_CLASSES and often_enough:
         return Decision("multiclass", f"the target holds {distinct} different texts")
     raise _unusable(
         target,
         f"it holds {distinct:,} different texts in {len(known):,} rows: no numbers, and too many "
         "for classes",
-        "name another --target, or say --task multiclass if these are classes",
+        "name another --target, or add --task multiclass if these are classes",
     )
+
+
+def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
+    if task not in get_args(Task):
+        hint = did_you_mean(task, get_args(Task))
+        raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
+    if task == "binary" and distinct != 2:
+        raise _unusable(known, f"it holds {distinct:,} different values, binary needs 2", _DROP)
+    if task == "regression" and kind_of(known) not in NUMERIC:
+        raise _unusable(known, f"it holds {known.dtype}, regression needs numbers", _DROP)
+    return Decision(task, "given")
 
 
 def infer_positive_class(target: pd.Series, given: str | None) -> Decision:
@@ -112,34 +129,10 @@ def infer_metric(task: str, given: str | None, positive_share: float | None) -> 
     why = METRICS[metric].words
     if positive_share is not None and positive_share < RARE:
         why += (
-            f"; only {positive_share:.1%} of the rows are positive: average_precision looks "
-            "harder at these"
+            f"; only {positive_share:.1%} of the rows are positive: average_precision weighs "
+            "these more"
         )
     return Decision(metric, why)
-
-
-def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
-    if task not in get_args(Task):
-        hint = did_you_mean(task, get_args(Task))
-        raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
-    if task == "binary" and distinct != 2:
-        raise _unusable(known, f"it holds {distinct:,} different values, binary needs 2", _DROP)
-    if task == "regression" and kind_of(known) not in NUMERIC:
-        raise _unusable(known, f"it holds {known.dtype}, regression needs numbers", _DROP)
-    return Decision(task, "given")
-
-
-def _task_of_numbers(known: pd.Series, distinct: int) -> Decision:
-    values = known.to_numpy(dtype=np.float64)
-    if not np.all(values == np.floor(values)):
-        return Decision("regression", "the target holds numbers with fractions")
-    if distinct <= MOST_NUMBER_CLASSES and len(known) / distinct >= FEWEST_ROWS_PER_CLASS:
-        return Decision(
-            "multiclass",
-            f"the target holds only {distinct} different whole numbers; if their order and "
-            "distance count, regression",
-        )
-    return Decision("regression", f"the target holds {distinct:,} different whole numbers")
 
 
 def _unusable(target: pd.Series, rule: str, fix: str) -> UnusableTable:
@@ -147,6 +140,7 @@ def _unusable(target: pd.Series, rule: str, fix: str) -> UnusableTable:
 
 
 SPLITS = ("random", "group", "time", "column")
+_UNITS: tuple[Literal["day", "hour", "minute", "second"], ...] = ("day", "hour", "minute", "second")
 # Below it a period holds too few instants to cut between.
 FEWEST_DAYS = 10
 _SET_NAMES = {
@@ -175,7 +169,7 @@ def infer_split(
         known = did_you_mean(column, raw.columns)
         raise UnusableTable(f"--split-column {column}", f"no such column; {known}", "correct it")
     if by is None:
-        return _split_without_a_word(raw, plans, column)
+        return _inferred_split(raw, plans, column)
     if by == "random":
         if column is not None:
             raise UnusableTable(
@@ -195,7 +189,7 @@ def infer_split(
 
 
 def split_hints(plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]) -> tuple[str, ...]:
-    """What speaks for another split than the random one, a sentence each."""
+    """Reasons for another split than the random one, a sentence each."""
     if split["by"] != "random":
         return ()
     hints = [
@@ -215,7 +209,7 @@ def split_hints(plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]) -> tu
     return tuple(hints)
 
 
-def _split_without_a_word(
+def _inferred_split(
     raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], column: str | None
 ) -> Decision:
     named = [name for name in plans if _named_sets(raw[name])]
@@ -237,19 +231,15 @@ def _series(plans: Mapping[str, ColumnPlan]) -> Decision | None:
         return None
     if found.step is None or found.days < FEWEST_DAYS:
         return None
+    counts = [(found.step / pd.Timedelta(1, unit), unit) for unit in _UNITS]
+    whole = [numbers.counted(int(n), unit) for n, unit in counts if n >= 1 and n.is_integer()]
+    step = whole[0] if whole else str(found.step)
     why = (
-        f"the rows are a series, {_in_words(found.step)} apart in {times[0]}: at random, each would be "
-        "judged by a model that knows its neighbours, so the past trains and the future judges"
+        f"the rows are a time series, {step} apart in {times[0]}: at random, a model would be "
+        "scored on rows whose neighbours it was fitted on, so it is fitted on the past and scored "
+        "on the future"
     )
     return Decision({"by": "time", "column": times[0]}, why)
-
-
-def _in_words(step: pd.Timedelta) -> str:
-    for unit in ("day", "hour", "minute", "second"):
-        number = step / pd.Timedelta(1, unit)
-        if number >= 1 and number.is_integer():
-            return numbers.counted(int(number), unit)
-    return str(step)
 
 
 def _only_column(raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], by: str) -> str:
@@ -262,9 +252,7 @@ def _only_column(raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], by: str) ->
     if len(candidates) == 1:
         return candidates[0]
     found = f"candidates: {listed(candidates)}" if candidates else f"columns: {listed(plans)}"
-    raise UnusableTable(
-        f"--split {by}", f"the column it goes by is not told; {found}", "add --split-column"
-    )
+    raise UnusableTable(f"--split {by}", f"its column is not given; {found}", "add --split-column")
 
 
 def _times(plans: Mapping[str, ColumnPlan]) -> list[str]:

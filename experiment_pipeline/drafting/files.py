@@ -1,12 +1,10 @@
-"""A table → the files of a drafted experiment, and what the command says about them.
+"""A table → the files of a drafted experiment, and the summary that the command prints.
 
-Reads the table, infers (`drafting/inference`), tries the draft up to the split as a run will do
-it, renders the commented defs.yaml. Decides nothing and writes nothing; nothing is trained. In:
-where the table is, and what the user has decided. Out: texts.
+The draft is tried as far as the split, as a run will do it. Nothing is written, nothing is trained.
 """
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -42,23 +40,31 @@ from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.target import check_metrics, check_target
 
+TEMPLATES = Path(__file__).parent / "templates"
+WIDTH = 100
+MOST_LINES = 8
+
 
 @dataclass(frozen=True)
-class Trial:
-    """What came out.
+class TriedDraft:
+    """A draft, as far as the split of its rows.
 
     Attributes:
+        draft: with the reasons.
+        spec: that it declares.
         schema_text: YAML of the schema that was inferred.
         sets: the split; None where it did not come to that.
         problem: why a run would stop; None where it would not.
     """
 
+    draft: Draft
+    spec: ExperimentSpec
     schema_text: str
     sets: SplitSets | None
     problem: str | None
 
 
-def try_out(raw: pd.DataFrame, spec: ExperimentSpec) -> Trial:
+def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft:
     """Prepare, validate and split the table as a run will do it."""
     prepared = prepare(raw, spec.preparation)
     schema_text = infer_schema(prepared.frame, spec.target)
@@ -70,18 +76,13 @@ def try_out(raw: pd.DataFrame, spec: ExperimentSpec) -> Trial:
         features = feature_columns(outcome.validated, spec)
         sets = split(outcome.validated, spec, features, membership)
     except DataError as error:
-        return Trial(schema_text, None, str(error))
+        return TriedDraft(draft, spec, schema_text, None, str(error))
     rejected = check_rejection_rate(outcome, spec.validation)
-    return Trial(schema_text, sets, rejected[0] if rejected else None)
-
-
-TEMPLATES = Path(__file__).parent / "templates"
-WIDTH = 100
-MOST_LINES = 8
+    return TriedDraft(draft, spec, schema_text, sets, rejected[0] if rejected else None)
 
 
 def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], command: str) -> str:
-    """The text of defs.yaml: what the draft says, with the reasons as comments."""
+    """The text of defs.yaml: the settings, with the reasons as comments."""
     environment = jinja2.Environment(  # noqa: S701 - YAML, not HTML
         loader=jinja2.FileSystemLoader(TEMPLATES),
         trim_blocks=True,
@@ -89,13 +90,13 @@ def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], comm
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"yaml": in_yaml, "comment": _comment, "capital": _capital}
+    environment.filters |= {"yaml": in_yaml, "comment": _comment}
     metric = draft.metric.value
     return environment.get_template("defs.yaml.jinja").render(
         name=name,
         command=command,
         draft=draft,
-        said=draft.attributes(data),
+        settings=draft.attributes(data),
         found=f"Read: {found}.",
         other_metrics=[other for other in names_of(draft.task.value) if other != metric],
         limit="at_least: 0.8" if METRICS[metric].greater_is_better else "at_most: 0.5",
@@ -120,25 +121,41 @@ def in_yaml(value: Any) -> str:
     return text.removesuffix("...\n").rstrip("\n")
 
 
-def summary(
-    draft: Draft, table: RawTable, rows: int, spec: ExperimentSpec, trial: Trial, command: str
-) -> str:
+def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str:
     """What was inferred and why, and the command that runs it."""
-    lines = [f"Read {spec.source.shown_url}: {_found(table, rows)}.", *map(_indented, table.notes)]
-    lines += [_line(what, why) for what, why in _decisions(draft)]
-    count = len(configurations(spec))
+    draft, spec = tried.draft, tried.spec
+    facts = [("target", readable(draft.target))]
+    named = [("task", draft.task), ("positive", draft.positive_class), ("metric", draft.metric)]
+    facts += [(what, f"{readable(one.value)}: {one.why}") for what, one in named if one is not None]
+    facts.append(("split", f"{in_yaml(draft.full_split)}: {draft.split.why}"))
+    if draft.evaluation is not None:
+        facts.append(("chosen by", f"{draft.evaluation.value}: {draft.evaluation.why}"))
+    if draft.max_rejected is not None:
+        facts.append(("rejected", f"up to {draft.max_rejected.value}: {draft.max_rejected.why}"))
+    facts += _first("left out", [f"{readable(c)}: {why}" for c, why in draft.excluded.items()])
+    facts += _first("prepared", [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared])
     algorithms = ", ".join(dict.fromkeys(entry.algorithm for entry in spec.search))
-    lines.append(_line("search", f"{count} configurations: {algorithms}"))
-    if trial.sets is not None:
-        counts = ", ".join(f"{key} {len(t):,}" for key, t in trial.sets.tables().items())
-        lines.append(_line("rows", counts + (" of the sample" if len(table.frame) < rows else "")))
-    lines += [_line("consider", hint) for hint in draft.hints]
-    lines += ["Wrote defs.yaml and schema.yaml; both are yours to edit."]
-    if trial.problem is None:
-        lines += [f"Run: {command}"]
+    facts.append(("search", f"{len(configurations(spec))} configurations: {algorithms}"))
+    if tried.sets is not None:
+        counts = ", ".join(f"{key} {len(one):,}" for key, one in tried.sets.tables().items())
+        sample = " of the sample" if len(table.frame) < rows else ""
+        facts.append(("rows", counts + sample))
+    facts += [("consider", hint) for hint in draft.hints]
+    lines = [f"Read {spec.source.shown_url}: {_found(table, rows)}."]
+    lines += [f"  {note}" for note in table.notes]
+    lines += [f"  {what:<9} {why}" for what, why in facts]
+    lines.append("Wrote defs.yaml and schema.yaml; both are yours to edit.")
+    if tried.problem is None:
+        lines.append(f"Run: {command}")
     else:
-        lines += ["As they are, a run will stop:", _indented(trial.problem)]
+        lines += ["As they are, a run will stop:", textwrap.indent(tried.problem, "  ")]
     return "\n".join(lines)
+
+
+def _first(what: str, reasons: Sequence[str]) -> list[tuple[str, str]]:
+    more = len(reasons) - MOST_LINES
+    rest = [f"and {more} more, see defs.yaml"] if more > 0 else []
+    return [(what, reason) for reason in [*reasons[:MOST_LINES], *rest]]
 
 
 def _found(table: RawTable, rows: int) -> str:
@@ -147,39 +164,6 @@ def _found(table: RawTable, rows: int) -> str:
     how = [table.format, table.compression, table.encoding]
     how += [f"delimiter {table.delimiter!r}"] if table.delimiter else []
     return f"{rows:,} rows, {columns:,} columns, {', '.join(part for part in how if part)}{sample}"
-
-
-def _decisions(draft: Draft) -> Iterator[tuple[str, str]]:
-    yield "target", readable(draft.target)
-    named = [("task", draft.task), ("positive", draft.positive_class), ("metric", draft.metric)]
-    for what, decision in named:
-        if decision is not None:
-            yield what, f"{readable(decision.value)}: {decision.why}"
-    yield "split", f"{in_yaml(draft.full_split)}: {draft.split.why}"
-    if draft.evaluation is not None:
-        yield "chosen by", f"{readable(draft.evaluation.value)}: {draft.evaluation.why}"
-    if draft.max_rejected is not None:
-        yield "rejected", f"up to {draft.max_rejected.value}: {draft.max_rejected.why}"
-    yield from _first([("left out", f"{readable(c)}: {why}") for c, why in draft.excluded.items()])
-    yield from _first([("prepared", f"{readable(p.name)}: {p.why}") for p in draft.prepared])
-
-
-def _first(lines: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    more = len(lines) - MOST_LINES
-    rest = [(lines[0][0], f"and {more} more, see defs.yaml")] if more > 0 else []
-    return [*lines[:MOST_LINES], *rest]
-
-
-def _line(what: str, why: str) -> str:
-    return f"  {what:<9} {why}"
-
-
-def _indented(text: str) -> str:
-    return textwrap.indent(text, "  ")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _comment(text: str, indent: int) -> str:
@@ -198,7 +182,7 @@ def _comment(text: str, indent: int) -> str:
 
 @dataclass(frozen=True)
 class Drafted:
-    """File name → text, and what was inferred and why."""
+    """File name → text, and the summary of what was inferred and why."""
 
     files: Mapping[str, str]
     summary: str
@@ -223,27 +207,33 @@ def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) 
     table, rows = _read(source)
     written = {**wishes.source, "url": written_url}
 
-    def tried(draft: Draft) -> tuple[Draft, ExperimentSpec, Trial]:
+    def tried_out(draft: Draft) -> TriedDraft:
         spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
-        return draft, spec, try_out(table.frame, spec)
+        return try_out(table.frame, draft, spec)
 
-    draft, spec, trial = tried(infer(table.frame, wishes, rows))
-    nobody_asked = wishes.split is None and wishes.split_column is None
-    if trial.problem and nobody_asked and draft.split.value["by"] == "time":
-        draft, spec, trial = tried(_at_random(draft, trial.problem))
+    tried = tried_out(infer(table.frame, wishes, rows))
+    chosen_here = wishes.split is None and wishes.split_column is None
+    if tried.problem and chosen_here and tried.draft.split.value["by"] == "time":
+        why = (
+            f"the rows are a time series in {tried.draft.split.value['column']}, but by time a run "
+            f"would stop ({tried.problem.splitlines()[0]}). At random a model is scored on rows "
+            "whose neighbours it was fitted on: scores are optimistic"
+        )
+        tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
+    found = _found(table, rows)
     return Drafted(
         {
-            "schema.yaml": trial.schema_text,
-            "defs.yaml": defs_yaml(name, draft, _found(table, rows), written, command),
+            "schema.yaml": tried.schema_text,
+            "defs.yaml": defs_yaml(name, tried.draft, found, written, command),
         },
-        summary(draft, table, rows, spec, trial, command),
+        _summary(tried, table, rows, command),
     )
 
 
 def _read(source: Data) -> tuple[RawTable[pd.DataFrame], int]:
     """Read a table, or a sample of a large one, and how many rows it has.
 
-    By the numbers of the rows: which columns are features is what is to be found out.
+    Rows are drawn by their numbers, because the features are not known yet.
     """
 
     def chosen(rows: int) -> np.ndarray:
@@ -253,14 +243,3 @@ def _read(source: Data) -> tuple[RawTable[pd.DataFrame], int]:
         return positions
 
     return parse_sample(read_source(source), source, chosen, Shelf().spooled)
-
-
-def _at_random(draft: Draft, problem: str) -> Draft:
-    """The draft of a series that cannot be split by time, and what that costs."""
-    culprit = problem.splitlines()[0]
-    why = (
-        f"the rows are a series in {draft.split.value['column']}, but by time a run would stop "
-        f"({culprit}). At random each row is judged by a model that knows its neighbours: scores "
-        "flatter"
-    )
-    return replace(draft, split=Decision({"by": "random"}, why))

@@ -1,7 +1,4 @@
-"""A first experiment on an unknown table: what can be inferred, why, and what only people know.
-
-In: a raw table and the user's wishes. Out: a Draft, whose `attributes` are an ExperimentSpec's.
-"""
+"""A first experiment on an unknown table: what can be inferred, why, and what only people know."""
 
 import math
 from collections.abc import Mapping
@@ -74,8 +71,8 @@ class Draft:
         return {**self.split.value, **ids}
 
     def attributes(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what the YAML of this draft says, for `spec_from`; `data` as it is to say."""
-        said = {
+        """Return the keys of this draft's YAML, for `spec_from`; `data` as it is to be written."""
+        keys: dict[str, Any] = {
             "data": dict(data),
             "target": self.target,
             "task": self.task.value,
@@ -86,14 +83,14 @@ class Draft:
             "metric": self.metric.value,
         }
         if self.positive_class is not None:
-            said["positive_class"] = self.positive_class.value
+            keys["positive_class"] = self.positive_class.value
         if self.evaluation is not None:
-            said["evaluation"] = self.evaluation.value
+            keys["evaluation"] = self.evaluation.value
         if self.seconds is not None:
-            said["budget"] = {"seconds": self.seconds}
+            keys["budget"] = {"seconds": self.seconds}
         if self.max_rejected is not None:
-            said["validation"] = {"max_rejected_fraction": self.max_rejected.value}
-        return said
+            keys["validation"] = {"max_rejected_fraction": self.max_rejected.value}
+        return keys
 
 
 def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
@@ -125,9 +122,14 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     }
     excluded.pop(split.value.get("column"), None)
     prepared = [target_plan] if target_plan.preparation and kind_of(target) in NUMERIC else []
-    prepared += [p for p in plans.values() if _is_prepared(p, excluded, split)]
+    split_column = split.value.get("column")
+    prepared += [
+        plan
+        for name, plan in plans.items()
+        if plan.preparation and (name not in excluded or name == split_column)
+    ]
     metric = decisions.infer_metric(task.value, wishes.metric, share)
-    features = plans.keys() - excluded.keys() - {*ids, split.value.get("column")}
+    features = plans.keys() - excluded.keys() - {*ids, split_column}
     shape = Shape(
         task=task.value,
         metric=metric.value,
@@ -197,12 +199,6 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
         return target
     prepared = read_completely(target, settings)
     return target if prepared is None else prepared
-
-
-def _is_prepared(plan: ColumnPlan, excluded: Mapping[str, str], split: decisions.Decision) -> bool:
-    return bool(plan.preparation) and (
-        plan.name not in excluded or plan.name == split.value.get("column")
-    )
 
 
 def _rejection_limit(target: pd.Series) -> decisions.Decision | None:

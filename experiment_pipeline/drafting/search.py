@@ -1,9 +1,6 @@
 """The search of a first experiment: which algorithms, where, and why; sized for the table.
 
-It stays within minutes on two cores up to millions of cells. What a table is asked lives in
-`decisions.py`. In: the size of a table and what is asked. Out: entries of `search`, in the order in
-which they are begun where there may be no time for all: LightGBM's own defaults and the same with
-extremely random trees, before the draws (a learned portfolio in that place was not better everywhere).
+It takes minutes on two cores, up to millions of cells.
 """
 
 from collections.abc import Mapping
@@ -24,6 +21,14 @@ MANY_CLASSES = 10
 DRAWS_OF_A_BUDGET = 200
 
 
+# How far the rows of a category are trusted.
+_CATEGORIES: Mapping[str, Any] = {
+    "cat_smooth": {"low": 1.0, "high": 100.0, "scale": "log"},
+    "cat_l2": {"low": 0.3, "high": 30.0, "scale": "log"},
+    "min_data_per_group": {"low": 2, "high": 100, "scale": "log"},
+}
+
+
 @dataclass(frozen=True)
 class Proposal:
     """One entry of the search and why it is there."""
@@ -34,7 +39,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Shape:
-    """What of a table decides its search.
+    """The facts about a table that decide its search.
 
     Attributes:
         task: binary, multiclass or regression.
@@ -44,7 +49,7 @@ class Shape:
         classes: of the target; 1 for regression.
         texts: how many of the features are categories or texts.
         many_texts: how many of these hold more different ones than codes tell apart.
-        seconds: that search, refit and report may take; None: as few draws as take minutes.
+        seconds: for search, refit and report; None: as few draws as take minutes.
     """
 
     task: str
@@ -63,42 +68,53 @@ class Shape:
 
     @property
     def cells(self) -> int:
-        """What a round of boosting goes over."""
+        """Cells that one round of boosting reads."""
         trees = self.classes if self.task == "multiclass" else 1
         return self.train_rows * self.features * trees
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
-    """Return boosted trees, a forest, a linear model and the baseline, sized for the table."""
+    """Return boosted trees, a forest, a linear model and the baseline, sized for the table.
+
+    They start in this order where the time does not suffice for all: LightGBM's defaults, and the
+    same with extremely random trees, before the draws.
+    """
     boosted = "boosted trees: on most tables the best"
     if shape.classes > MANY_CLASSES:
         boosted += (
             f"; each round grows {shape.classes} of them, so few draws, and none that learns slowly"
         )
-    first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
+    # Where codes do not tell all texts apart, the search chooses among other encoders.
+    encoders = {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
+    first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}], **encoders}
+    strength = {"C": [0.01, 0.1, 1.0]}
+    if shape.task == "regression":
+        strength = {"alpha": [0.1, 1.0, 10.0]}
     return (
+        Proposal(first, "boosted trees by their defaults, and with random splits: fitted first"),
+        Proposal(_lightgbm(shape, encoders), boosted),
+        Proposal(_forest(shape), "many trees on random parts of the table: robust"),
         Proposal(
-            first | _encoders(shape),
-            "boosted trees by their defaults, and with splits at random: begun first",
+            {"algorithm": "linear", "hyperparameters": strength},
+            "if it comes close to the trees, prefer it: it can be explained",
         ),
-        Proposal(_lightgbm(shape), boosted),
-        Proposal(_forest(shape), "many trees on random parts of the table: hard to get wrong"),
-        Proposal(
-            _linear(shape.task), "if it comes close to the trees, prefer it: it can be explained"
-        ),
-        Proposal({"algorithm": "dummy"}, "knows nothing of the features: what all must beat"),
+        Proposal({"algorithm": "dummy"}, "ignores the features: what all must beat"),
     )
 
 
-def _lightgbm(shape: Shape) -> dict[str, Any]:
+def _lightgbm(shape: Shape, encoders: Mapping[str, Any]) -> dict[str, Any]:
     rows, many_classes = shape.train_rows, shape.classes > MANY_CLASSES
     leaves = 127 if rows >= 50_000 else 63 if rows >= 2_000 else 15
     slowest, fastest = (0.05, 0.12) if many_classes else (0.02, 0.2)
+    draws = 10 if shape.cells > LARGE_CELLS else 12 if many_classes else 20
+    # Both ways to boost towards a median: which is better depends on the table.
+    objective = METRICS[shape.metric].objective.get("objective")
+    both = {"objective": [objective, "regression"]} if objective == "regression_l1" else {}
     return {
         "algorithm": "lightgbm",
         "method": "random",
-        "draws": _draws(shape),
-        **_encoders(shape),
+        "draws": draws if shape.seconds is None else DRAWS_OF_A_BUDGET,
+        **encoders,
         "hyperparameters": {
             "learning_rate": _log(slowest, fastest),
             "num_leaves": _log(4, leaves),
@@ -108,39 +124,13 @@ def _lightgbm(shape: Shape) -> dict[str, Any]:
             "extra_trees": [False, True],
             "lambda_l2": _log(0.01, 10.0),
             **(_CATEGORIES if shape.texts else {}),
-            **_objectives(shape.metric),
+            **both,
         },
     }
 
 
-def _draws(shape: Shape) -> int:
-    """Where a budget ends the search, more than it has time for."""
-    if shape.seconds is not None:
-        return DRAWS_OF_A_BUDGET
-    return 10 if shape.cells > LARGE_CELLS else 12 if shape.classes > MANY_CLASSES else 20
-
-
-def _encoders(shape: Shape) -> dict[str, Any]:
-    """Where codes do not tell all texts apart, the search chooses among what else they can be."""
-    return {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
-
-
 def _log(low: float, high: float) -> dict[str, Any]:
     return {"low": low, "high": high, "scale": "log"}
-
-
-# How far the rows of a category are trusted.
-_CATEGORIES = {
-    "cat_smooth": _log(1.0, 100.0),
-    "cat_l2": _log(0.3, 30.0),
-    "min_data_per_group": _log(2, 100),
-}
-
-
-def _objectives(metric: str) -> dict[str, Any]:
-    """Both ways to boost towards a median: which of them is better goes by the table."""
-    own = METRICS[metric].objective.get("objective")
-    return {"objective": [own, "regression"]} if own == "regression_l1" else {}
 
 
 def _forest(shape: Shape) -> dict[str, Any]:
@@ -155,8 +145,3 @@ def _forest(shape: Shape) -> dict[str, Any]:
         "algorithm": "random_forest",
         "hyperparameters": {**settings, "min_samples_leaf": leaves},
     }
-
-
-def _linear(task: str) -> dict[str, Any]:
-    strength = {"alpha": [0.1, 1.0, 10.0]} if task == "regression" else {"C": [0.01, 0.1, 1.0]}
-    return {"algorithm": "linear", "hyperparameters": strength}

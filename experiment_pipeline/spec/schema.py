@@ -1,15 +1,14 @@
-"""What schema.yaml may say: pandera's own words, closed, so that a typo is an error.
+"""The keys of schema.yaml: pandera's own, closed, so that a typo is an error.
 
-pandera ignores a key it does not know, and looks checks up as attributes of a class. In: the
-mapping as YAML gives it. Out: a SchemaFile, which `for_pandera` writes out again, every check
-well-formed. The text and its lines belong to `schema_text`; what only pandera can judge (types,
-values that fit them) and the schema itself to `columns.schema`.
+pandera ignores a key it does not know, and finds checks as attributes of a class. `for_pandera`
+writes a judged file out again; what only pandera can judge (types, values that fit them) is left
+to `table.schema`.
 """
 
 import datetime as dt
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -18,6 +17,7 @@ from pydantic import (
     ModelWrapValidatorHandler,
     PrivateAttr,
     Strict,
+    create_model,
     model_validator,
 )
 
@@ -54,18 +54,14 @@ def _compiled(pattern: Any) -> Any:
     try:
         re.compile(str(pattern))
     except re.error as error:
-        raise ValueError(f"{pattern!r} is no regular expression: {error}; correct it") from None
+        raise ValueError(f"{pattern!r} is not a regular expression: {error}; correct it") from None
     return pattern
 
 
 Flag = Annotated[bool, Strict()]
 Value = Annotated[Any, AfterValidator(_as_pandera_writes_it)]
-Values = tuple[Value, ...] | None
 Names = Annotated[tuple[str, ...], BeforeValidator(_a_list)]
 Operator = Literal["<", "<=", "==", "!=", ">=", ">"]
-_T = TypeVar("_T")
-# A check whose value is forgotten says so; one that is not there is None.
-Given = Annotated[_T | None, BeforeValidator(lambda value: {} if value is None else value)]
 
 
 class Words(Closed):
@@ -117,91 +113,50 @@ class CheckRule(Words):
 
     def for_pandera(self, name: str) -> Settings:
         """The check in pandera's list notation."""
-        said = {
+        stated = {
             key: list(value) if isinstance(value, tuple) else value
             for key, value in self
             if key in self.model_fields_set
         }
-        options = {key: said.pop(key) for key in CheckRule.model_fields if key in said}
-        return {**said, "options": {"check_name": name, **options}}
+        options = {key: stated.pop(key) for key in CheckRule.model_fields if key in stated}
+        return {**stated, "options": {"check_name": name, **options}}
 
 
-class Equality(CheckRule):
-    """The value that all are, or none is."""
+def _check(*needed: str, **arguments: Any) -> Any:
+    """The field of one check: argument → its type, or its type and default.
 
-    value: Value = None
-
-
-class LowerLimit(CheckRule):
-    """What values are above."""
-
-    min_value: Value = None
-
-
-class UpperLimit(CheckRule):
-    """What values are below."""
-
-    max_value: Value = None
+    `needed` must be given. A check without any value is an error, unlike one that is not there.
+    """
+    fields: Any = {
+        name: kind if isinstance(kind, tuple) else (kind | None, None)
+        for name, kind in arguments.items()
+    }
+    model = create_model("Check", __base__=CheckRule, **fields)
+    model.needed = needed
+    return Annotated[model | None, BeforeValidator(lambda raw: {} if raw is None else raw)], None
 
 
-class IntervalCheck(CheckRule):
-    """What values lie between."""
-
-    min_value: Value = None
-    max_value: Value = None
-    include_min: Flag = True
-    include_max: Flag = True
-    needed = ("min_value", "max_value")
-
-
-class Allowed(CheckRule):
-    """The values there are."""
-
-    allowed_values: Values = None
-
-
-class Forbidden(CheckRule):
-    """The values there are not."""
-
-    forbidden_values: Values = None
-
-
-class Pattern(CheckRule):
-    """What texts look like."""
-
-    pattern: Annotated[Any, AfterValidator(_compiled)] = None
-
-
-class Affix(CheckRule):
-    """How texts begin or end."""
-
-    string: str | None = None
-
-
-class Length(CheckRule):
-    """How long texts are."""
-
-    min_value: int | None = None
-    max_value: int | None = None
-    exact_value: int | None = None
-
-
-class CompareColumns(CheckRule):
-    """One column against another, row by row."""
-
-    left: str | None = None
-    operator: Operator | None = None
-    right: str | None = None
-    needed = ("left", "operator", "right")
-
-
-class ColumnsAddUp(CheckRule):
-    """Columns that sum to another, give or take the tolerance."""
-
-    parts: Names | None = None
-    total: str | None = None
-    tolerance: float | None = None
-    needed = ("parts", "total")
+_LIMITS = {"min_value": Value, "max_value": Value}
+_COLUMN_CHECKS: dict[str, Any] = {
+    **dict.fromkeys(("equal_to", "not_equal_to"), _check(value=Value)),
+    **dict.fromkeys(("greater_than", "greater_than_or_equal_to"), _check(min_value=Value)),
+    **dict.fromkeys(("less_than", "less_than_or_equal_to"), _check(max_value=Value)),
+    "in_range": _check(*_LIMITS, **_LIMITS, include_min=(Flag, True), include_max=(Flag, True)),
+    "isin": _check(allowed_values=tuple[Value, ...]),
+    "notin": _check(forbidden_values=tuple[Value, ...]),
+    **dict.fromkeys(
+        ("str_matches", "str_contains"),
+        _check(pattern=Annotated[Any, AfterValidator(_compiled)]),
+    ),
+    **dict.fromkeys(("str_startswith", "str_endswith"), _check(string=str)),
+    "str_length": _check(min_value=int, max_value=int, exact_value=int),
+}
+_TABLE_CHECKS: dict[str, Any] = {
+    "compare_columns": _check(
+        *("left", "operator", "right"), left=str, operator=Operator, right=str
+    ),
+    "columns_add_up": _check(*("parts", "total"), parts=Names, total=str, tolerance=float),
+}
 
 
 class Checks(Words):
@@ -223,23 +178,8 @@ class Checks(Words):
                 yield name, check
 
 
-class ColumnChecks(Checks):
-    """Checks of one column."""
-
-    equal_to: Given[Equality] = None
-    not_equal_to: Given[Equality] = None
-    greater_than: Given[LowerLimit] = None
-    greater_than_or_equal_to: Given[LowerLimit] = None
-    less_than: Given[UpperLimit] = None
-    less_than_or_equal_to: Given[UpperLimit] = None
-    in_range: Given[IntervalCheck] = None
-    isin: Given[Allowed] = None
-    notin: Given[Forbidden] = None
-    str_matches: Given[Pattern] = None
-    str_contains: Given[Pattern] = None
-    str_startswith: Given[Affix] = None
-    str_endswith: Given[Affix] = None
-    str_length: Given[Length] = None
+# Checks of one column; they may stand beside its other keys.
+ColumnChecks = create_model("ColumnChecks", __base__=Checks, **_COLUMN_CHECKS)
 
 
 class OnlyChecks(Checks):
@@ -256,14 +196,11 @@ class OnlyChecks(Checks):
 
 
 class ListedChecks(ColumnChecks, OnlyChecks):
-    """What stands under `checks` of a column."""
+    """The checks under `checks` of a column."""
 
 
-class TableChecks(OnlyChecks):
-    """Checks over several columns of a row."""
-
-    compare_columns: Given[CompareColumns] = None
-    columns_add_up: Given[ColumnsAddUp] = None
+# Checks over several columns of a row.
+TableChecks = create_model("TableChecks", __base__=OnlyChecks, **_TABLE_CHECKS)
 
 
 def _both_notations(raw: Any) -> Any:
@@ -271,7 +208,7 @@ def _both_notations(raw: Any) -> Any:
     if raw is None or isinstance(raw, Mapping):
         return [] if raw is None else [raw]
     if not isinstance(raw, list):
-        raise ValueError(f"{raw!r} is no list of checks; write name: arguments")  # noqa: TRY004
+        raise ValueError(f"{raw!r} is not a list of checks; write name: arguments")  # noqa: TRY004
     return [_by_name(entry) for entry in raw]
 
 
@@ -376,7 +313,7 @@ class SchemaFile(Described):
     def for_pandera(self) -> Settings:
         """The schema as pandera's own reader takes it."""
         checks = [check.for_pandera(name) for one in self.checks for name, check in one.given()]
-        said = {key: getattr(self, key) for key in self.model_fields_set}
+        stated = {key: getattr(self, key) for key in self.model_fields_set}
         unique = [self.unique] if isinstance(self.unique, str) else self.unique
         columns = {name: column.for_pandera() for name, column in self.columns.items()}
-        return {**said, "unique": unique, "columns": columns, "checks": checks or None}
+        return {**stated, "unique": unique, "columns": columns, "checks": checks or None}

@@ -307,7 +307,7 @@ def test_a_column_that_names_the_sets_is_followed() -> None:
         ({"metric": "auc"}, "--metric auc: no metric of task regression"),
         ({"positive_class": "1"}, "--positive-class 1: has no effect on task regression"),
         ({"split": "tme"}, "--split tme: no such split; did you mean 'time'?"),
-        ({"split": "time"}, "--split time: the column it goes by is not told; columns: 'feature'"),
+        ({"split": "time"}, "--split time: its column is not given; columns: 'feature'"),
         ({"split": "time", "split_column": "feature"}, "--split-column feature: it holds no dates"),
         ({"split": "random", "split_column": "feature"}, "has no effect on a random split"),
         ({"split": "column", "split_column": "feature"}, "its values do not name train, test and"),
@@ -356,10 +356,8 @@ def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int])
 def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
     """The inferred attributes are a valid spec under which the table validates and splits."""
     frame = table(day=DAYS.astype("str"), mass=repeated("5 kg", "6 kg"), y=target)
-    spec = spec_from(
-        "drafted", infer(frame, Wishes(target="y")).attributes({"url": "t.csv"}), lambda _: "draft"
-    )
-    trial = try_out(frame, spec)
+    draft = infer(frame, Wishes(target="y"))
+    trial = try_out(frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"})))
     assert trial.problem is None
     assert trial.sets is not None
     assert sum(map(len, trial.sets.tables().values())) == ROWS
@@ -368,10 +366,8 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
 def test_a_table_that_cannot_run_is_told_why() -> None:
     """One of two classes fits into one set only: the draft is made, and the problem said."""
     frame = table(y=[*repeated("a")[:-1], "lonely"])
-    spec = spec_from(
-        "drafted", infer(frame, Wishes(target="y")).attributes({"url": "t.csv"}), lambda _: "draft"
-    )
-    trial = try_out(frame, spec)
+    draft = infer(frame, Wishes(target="y"))
+    trial = try_out(frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"})))
     assert trial.sets is None
     assert "lonely" in (trial.problem or "")
 

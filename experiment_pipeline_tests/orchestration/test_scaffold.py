@@ -239,20 +239,20 @@ def test_a_series_is_split_by_time_and_the_files_say_why(
     assert (spec.split.by, spec.split.column) == ("time", "date")
     assert spec.preparation.datetime_formats == {"date": ("%Y/%m/%d",)}
     text, said = (made / "defs.yaml").read_text(), capsys.readouterr().out
-    assert "# Inferred: the rows are a series, 1 day apart in date" in text
-    assert "the rows are a series, 1 day apart in date" in said
+    assert "# Inferred: the rows are a time series, 1 day apart in date" in text
+    assert "the rows are a time series, 1 day apart in date" in said
 
 
 def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Nobody reports drizzle after the first year: the draft runs, and tells that scores flatter."""
+    """Nobody reports drizzle after the first year: the draft runs, and tells that scores are optimistic."""
     series(["sun", "rain", "drizzle"] * 20 + ["sun", "rain"] * 60)
     made = scaffold(folder, data="series.csv", target="weather")
     assert spec_in(made).split.by == "random"
     said = capsys.readouterr().out
     assert "by time a run would stop (test set: its 36 rows lack 1 class of weather" in said
-    assert "scores flatter" in said
+    assert "scores are optimistic" in said
     assert "Run: dagster job execute" in said
     asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")
     assert spec_in(asked).split.by == "time"

@@ -39,7 +39,7 @@ BAD_SCHEMAS = {
     "columns: {a: {isinn: [1]}}": "'isin'",
     "columns: {a: {in_range: {min_value: 3, max_value: 1}}}": r"columns\.a\.in_range",
     "columns: {a: {in_range: {min: 3}}}": r"in_range\.min",
-    "columns: {a: {str_matches: '('}}": "no regular expression",
+    "columns: {a: {str_matches: '('}}": "not a regular expression",
     "columns: {a: {greater_than: null}}": "lacks its value",
     "columns: {a: {nullable: 1}}": r"columns\.a\.nullable",
     "columns: {a: {dtype: int64, nullable: true}}": "Write Int64",
