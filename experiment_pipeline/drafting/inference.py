@@ -131,10 +131,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     metric = decisions.infer_metric(task.value, wishes.metric, share)
     features = plans.keys() - excluded.keys() - {*ids, split_column}
     shape = Shape(
-        task=task.value,
-        metric=metric.value,
-        rows=len(raw) if rows is None else rows,
-        features=len(features),
+        *(task.value, metric.value, len(raw) if rows is None else rows, len(features)),
         classes=1 if task.value == "regression" else target.nunique(),
         texts=sum(kind_of(raw[name]) in TEXTS for name in features),
         many_texts=sum(plans[name].many_texts for name in features),

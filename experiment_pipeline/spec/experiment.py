@@ -228,69 +228,63 @@ class ExperimentSpec(Closed):
         return value
 
     @model_validator(mode="after")
-    def _parts_fit_together(self) -> Self:
+    def _keys_fit_together(self) -> Self:
         self._check_one_role(self.target, "target")
         if self.sample_weight == self.target:
             raise impossible(f"names the target {self.target!r}; name another", "sample_weight")
         self._check_one_role(self.sample_weight, "column of the weights")
-        self._check_monotone()
-        if self.positive_class is not None and self.task != "binary":
-            raise impossible(f"no effect on task {self.task}; drop it", "positive_class")
-        if self.costs is not None and self.task != "binary":
-            raise impossible(
-                f"no threshold decides a task {self.task}, so there is nothing to choose by costs; "
-                "drop it",
-                "costs",
-            )
-        if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
-            raise impossible("a regression predicts no probabilities; drop it", "calibrate")
+        for name in self.monotone:
+            if name in self.not_features:
+                raise impossible(
+                    f"{name!r} is not a feature, so no prediction depends on it; drop it here, or "
+                    "its other role",
+                    *("monotone", name),
+                )
+        self._check_task()
         self._check_evaluation()
         self._check_metric(self.metric, "metric")
         for number, criterion in enumerate(self.acceptance):
-            self._check_metric(criterion.metric, "acceptance", number, "metric")
+            place = ("acceptance", number, "metric")
+            self._check_metric(criterion.metric, *place)
             if criterion.metric in [other.metric for other in self.acceptance[:number]]:
-                raise impossible(
-                    f"{criterion.metric} has a limit already; keep one",
-                    *("acceptance", number, "metric"),
-                )
+                raise impossible(f"{criterion.metric} has a limit already; keep one", *place)
         return self
 
     def _check_one_role(self, name: str | None, what: str) -> None:
         """Refuse a second role for the target, or for the column of the weights."""
-        roles: list[tuple[str | int, ...]] = []
-        if name in self.exclude:
-            roles.append(("exclude", str(name)))
-        if name in self.split.id_columns:
-            roles.append(("split", "id_columns"))
-        if self.split.by != "random" and name == self.split.column:
-            roles.append(("split", "column"))
-        if name in self.preparation.calendar:
-            roles.append(("preparation", "calendar"))
-        for role in roles:
-            raise impossible(f"names the {what} {name!r}; drop it there", *role)
+        roles: list[tuple[bool, tuple[str, ...]]] = [
+            (name in self.exclude, ("exclude", str(name))),
+            (name in self.split.id_columns, ("split", "id_columns")),
+            (name == getattr(self.split, "column", ""), ("split", "column")),
+            (name in self.preparation.calendar, ("preparation", "calendar")),
+        ]
+        for has_role, place in roles:
+            if has_role:
+                raise impossible(f"names the {what} {name!r}; drop it there", *place)
 
-    def _check_monotone(self) -> None:
+    def _check_task(self) -> None:
+        """Refuse settings of another task."""
         if self.monotone and self.task == "multiclass":
             raise impossible(
                 "several classes have no direction: their probabilities sum to 1, so that one "
                 "rises where others fall; drop it, or predict one class by task: binary",
                 "monotone",
             )
-        for name in self.monotone:
-            if name in self.not_features:
-                raise impossible(
-                    f"{name!r} is no feature, so no prediction can rise or fall with it; drop it "
-                    "here, or its other role",
-                    *("monotone", name),
-                )
+        if self.positive_class is not None and self.task != "binary":
+            raise impossible(f"no effect on task {self.task}; drop it", "positive_class")
+        if self.costs is not None and self.task != "binary":
+            raise impossible(f"no threshold decides a task {self.task}; drop it", "costs")
+        if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
+            raise impossible("a regression predicts no probabilities; drop it", "calibrate")
 
     def _check_evaluation(self) -> None:
+        """Refuse settings that cross-validation cannot follow."""
         if self.evaluation is None:
             return
         if self.export.refit == "none":
             raise impossible(
-                "cross-validation leaves a model of each fold, and none of them is the one to "
-                "ship; drop it, or write evaluation: test_set",
+                "cross-validation leaves a model of each fold, and none for export; drop it, or "
+                "write evaluation: test_set",
                 *("export", "refit"),
             )
         if "halving" in self.model_fields_set and self.halving is not None:
@@ -306,13 +300,11 @@ class ExperimentSpec(Closed):
                 *("evaluation", "cross_validation", "repeats"),
             )
 
-    def _check_metric(self, name: str, *location: str | int) -> None:
+    def _check_metric(self, name: str, *place: str | int) -> None:
         allowed = names_of(self.task)
         if name not in allowed:
-            raise impossible(
-                f"{name!r} is no metric of task {self.task}; {allowed_instead(name, allowed)}",
-                *location,
-            )
+            known = allowed_instead(name, allowed)
+            raise impossible(f"{name!r} is not a metric of task {self.task}; {known}", *place)
 
 
 def spec_from(

@@ -1,8 +1,6 @@
 """`owners`, `tags`, `freshness`, `mlflow`, `schedule`, `engine`: an experiment in Dagster, MLflow, Dask.
 
-Nothing of it enters a result. Dagster's own rules for such names, and those of a cron expression of
-five fields as crontab(5) has them, are judged here in words, without Dagster. In: values of the YAML.
-Out: immutable settings.
+Nothing of it enters a result. Dagster's rules for such names are checked without Dagster.
 """
 
 import ipaddress
@@ -25,7 +23,7 @@ _USER = re.compile("//[^/@]*@")
 def _owner(value: str) -> str:
     if re.fullmatch(rf"team:\S.*|{_EMAIL}", value):
         return value
-    raise ValueError(f"{value!r} is no owner; write an email address, or team:name")
+    raise ValueError(f"{value!r} is not an owner; write an email address, or team:name")
 
 
 def _tag_key(value: str) -> str:
@@ -34,7 +32,7 @@ def _tag_key(value: str) -> str:
     if re.fullmatch(rf"({_NAME}/)?{_NAME}", value):
         return value
     raise ValueError(
-        f"{value!r} is no name of a tag; write up to 63 letters, digits, _, - and ., "
+        f"{value!r} is not the name of a tag; write up to 63 letters, digits, _, - and ., "
         "a second such part after a / if you like"
     )
 
@@ -42,7 +40,9 @@ def _tag_key(value: str) -> str:
 def _tag_value(value: str) -> str:
     if re.fullmatch(rf"({_NAME})?", value):
         return value
-    raise ValueError(f"{value!r} is no value of a tag; write up to 63 letters, digits, _, - and .")
+    raise ValueError(
+        f"{value!r} is not the value of a tag; write up to 63 letters, digits, _, - and ."
+    )
 
 
 Owner = Annotated[str, AfterValidator(_owner)]
@@ -51,7 +51,7 @@ TagValue = Annotated[str, AfterValidator(_tag_value)]
 
 
 class Freshness(Closed):
-    """How old leaderboard and exported model may get before Dagster's page says so."""
+    """How old leaderboard and exported model may get before Dagster's page marks them."""
 
     warn_after: str | None = Field(
         None, description="A duration; unset: no warning", examples=["2 days"]
@@ -113,7 +113,7 @@ class Certificates(Closed):
     @classmethod
     def _is_a_path(cls, value: str) -> str:
         if "-----BEGIN" in value or "\n" in value:
-            raise ValueError("is no path; write it into a file, and name that file")
+            raise ValueError("is not a path; write it into a file, and name that file")
         return value
 
 
@@ -170,7 +170,7 @@ class DaskEngine(Closed):
         found = _ADDRESS.fullmatch(self.address)
         if found is None or found["protocol"] not in ("tcp", "tls"):
             raise impossible(
-                "is no address of a scheduler; write local, or tls://host:8786", "address"
+                "is not the address of a scheduler; write local, or tls://host:8786", "address"
             )
         return found["protocol"]
 
@@ -203,62 +203,56 @@ class Engine(Closed):
         raise ValueError("write {dask: local}, or {dask: {address: tls://host:8786}}")
 
 
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-# Field → smallest, largest, names of the values from the smallest on.
-_FIELDS: dict[str, tuple[int, int, list[str]]] = {
-    "minute": (0, 59, []),
-    "hour": (0, 23, []),
-    "day of month": (1, 31, []),
-    "month": (1, 12, _MONTHS),
-    "day of week": (0, 7, _DAYS),
+# Field → smallest and largest value, and the names of values from the smallest on.
+_CRON: dict[str, tuple[int, int, str]] = {
+    "minute": (0, 59, ""),
+    "hour": (0, 23, ""),
+    "day of month": (1, 31, ""),
+    "month": (1, 12, "jan feb mar apr may jun jul aug sep oct nov dec"),
+    "day of week": (0, 7, "sun mon tue wed thu fri sat"),
 }
+_CRON_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?")
 _DAYS_OF_MONTH = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?")
 
 
 def check_cron(expression: str) -> None:
-    """Raise ValueError when the expression is not five valid fields, or names a day that never is.
+    """Raise ValueError for other than five fields of crontab(5), or a day that never comes.
 
     >>> check_cron("0 6 * * mon-fri")
     """
-    texts = expression.split()
-    if len(texts) != len(_FIELDS):
+    texts = expression.lower().split()
+    if len(texts) != len(_CRON):
         raise ValueError(
-            f"{expression!r} is no cron expression; write five fields ({', '.join(_FIELDS)}), "
+            f"{expression!r} is not a cron expression; write five fields ({', '.join(_CRON)}), "
             "such as '0 6 * * *' for every day at 6"
         )
-    values = {name: _values(text.lower(), name) for text, name in zip(texts, _FIELDS, strict=True)}
-    longest = max(_DAYS_OF_MONTH[month - 1] for month in values["month"])
-    if min(values["day of month"]) > longest:
+    fields = zip(texts, _CRON, strict=True)
+    matched = {
+        name: {n for part in text.split(",") for n in _values(part, name)} for text, name in fields
+    }
+    if min(matched["day of month"]) > max(_DAYS_OF_MONTH[month - 1] for month in matched["month"]):
         raise ValueError(f"{expression!r} names a day that never comes; correct day or month")
 
 
-def _values(text: str, name: str) -> set[int]:
-    """All values that one field matches."""
-    return {value for part in text.split(",") for value in _part_values(part, name)}
-
-
-def _part_values(part: str, name: str) -> range:
-    low, high, names = _FIELDS[name]
-    match = _PART.fullmatch(part)
-    wrong = ValueError(
-        f"{part!r} is no {name} of a cron expression; allowed: * or {low} to {high}"
-        f"{' or ' + names[0] + ' to ' + names[-1] if names else ''}, as 1,2 or 1-5 or */2"
-    )
-    if match is None:
-        raise wrong
-    if match["first"] is not None:
-        known = {text: number for number, text in enumerate(names, start=low)}
+def _values(part: str, field: str) -> range:
+    """The values that one part of a field matches."""
+    low, high, names = _CRON[field]
+    numbers = {name: number for number, name in enumerate(names.split(), start=low)}
+    found = _CRON_PART.fullmatch(part)
+    first, last, step = low, high, 1
+    if found and found["step"]:
+        step = int(found["step"])
+    if found and found["first"]:
         ends = [
-            known.get(text, int(text) if text.isdecimal() else -1)
-            for text in (match["first"], match["last"] or match["first"])
+            numbers.get(end, int(end) if end.isdecimal() else -1)
+            for end in (found["first"], found["last"] or found["first"])
         ]
-        if not low <= ends[0] <= ends[1] <= high:
-            raise wrong
-        # Vixie cron: a step after a single value counts up to the largest.
-        low, high = ends[0], ends[1] if match["last"] or not match["step"] else high
-    step = int(match["step"] or 1)
-    if step < 1:
-        raise wrong
-    return range(low, high + 1, step)
+        # A step after a single value counts up to the largest.
+        first, last = ends[0], high if found["step"] and not found["last"] else ends[1]
+    if found is None or step < 1 or not low <= first <= last <= high:
+        words = f" or {names[:3]} to {names[-3:]}" if names else ""
+        raise ValueError(
+            f"{part!r} is not a {field} of a cron expression; allowed: * or {low} to {high}{words}, "
+            "as 1,2 or 1-5 or */2"
+        )
+    return range(first, last + 1, step)

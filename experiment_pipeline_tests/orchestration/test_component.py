@@ -49,7 +49,7 @@ def test_a_folder_becomes_an_experiment(folder: ExperimentsFolder) -> None:
         ("binary", "binry", "visits/defs.yaml:6: task: 'binry' is not", "did you mean 'binary'?"),
         ("num_leaves", "num_leavs", "visits/defs.yaml:11: configuration lightgbm", "'num_leaves'"),
         ("lightgbm", "sklearn.svm.SVX", "visits/defs.yaml:9: algorithm sklearn.svm.SVX", "no SVX"),
-        ("roc_auc", "auc", "visits/defs.yaml:7: metric: 'auc' is no metric", "allowed: roc_auc"),
+        ("roc_auc", "auc", "visits/defs.yaml:7: metric: 'auc' is not a metric", "allowed: roc_auc"),
         (".Experiment", ".Experimnt", "visits/defs.yaml:1: type: there is no", "experiment's is"),
         ("experiment_p", "experimnt_p", "visits/defs.yaml:1: type: there is no", "install the pac"),
         (

@@ -27,7 +27,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("target", 2013, "target: 2013 is a number, not a text; put it in quotes: '2013'"),
     ("target", "", "target: is empty"),
     ("task", "binry", "task: 'binry' is not allowed; did you mean 'binary'?"),
-    ("task", "regression", "metric: 'roc_auc' is no metric of task regression"),
+    ("task", "regression", "metric: 'roc_auc' is not a metric of task regression"),
     ("positive_class", ["yes"], "positive_class: ['yes'] is not allowed here"),
     ("exclude", ["arrival"], "exclude: write each excluded column with its reason"),
     ("exclude", {"arrival": ""}, "exclude.arrival: is empty; write the reason"),
@@ -156,9 +156,9 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     (
         "engine.dask",
         "lokal",
-        "engine.dask.address: is no address of a scheduler; write local, or tl",
+        "engine.dask.address: is not the address of a scheduler; write local, or tl",
     ),
-    ("engine.dask", "http://h:8786", "engine.dask.address: is no address of a scheduler"),
+    ("engine.dask", "http://h:8786", "engine.dask.address: is not the address of a scheduler"),
     ("engine.dask", "tls://me:pass@h:8786", "engine.dask.address: an address has no user and no"),
     ("engine.dask", "tcp://10.0.0.7:8786", "engine.dask.address: tcp:// to another machine is nei"),
     (
@@ -192,7 +192,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
             "address": "tls://h:1",
             "certificates": {"ca": "a", "certificate": "b", "key": "-----BEGIN"},
         },
-        "engine.dask.certificates.key: is no path; write it into a file",
+        "engine.dask.certificates.key: is not a path; write it into a file",
     ),
     ("engine.dask", ["tls://me:pass@h:8786"], "engine.dask: ['tls://***@h:8786'] is not allowed"),
     ("data", ["s3://b/t?token=pass"], "data: ['s3://b/t?***'] is not allowed here"),
@@ -227,7 +227,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
         "tolerance: -1 is out of range; allowed: at leas",
     ),
     # metric, choice, acceptance
-    ("metric", "auc", "metric: 'auc' is no metric of task binary"),
+    ("metric", "auc", "metric: 'auc' is not a metric of task binary"),
     ("metric", None, "metric: no value is given; write a text"),
     ("choice", "fastest", "choice: 'fastest' is not allowed; allowed: best_score, smallest_in"),
     ("ensemble", "of", "ensemble: write off, on, or keys and values {members: 5}"),
@@ -241,16 +241,20 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("acceptance", [{**CRITERION, "at_most": 1}], "acceptance.0: give exactly one of at_least"),
     ("acceptance", [{"metric": "brier", "at_least": 0.1}], "brier is a metric that needs at_most"),
     ("acceptance", [{"metric": "roc_auc", "at_least": 70}], "acceptance.0.at_least: 70 is out of"),
-    ("acceptance", [{"metric": "rmse", "at_most": 1}], "acceptance.0.metric: 'rmse' is no metric"),
+    (
+        "acceptance",
+        [{"metric": "rmse", "at_most": 1}],
+        "acceptance.0.metric: 'rmse' is not a metric",
+    ),
     ("acceptance", [CRITERION, CRITERION], "acceptance.1.metric: roc_auc has a limit already"),
     ("acceptance", [{**CRITERION, "judged_by": "luck"}], "allowed: bound, estimate"),
     # owners, tags, freshness, price
     ("owners", "team:ml", "owners: 'team:ml' is not allowed here; write a list"),
-    ("owners", ["ml"], "owners.0: 'ml' is no owner; write an email address, or team:name"),
-    ("owners", ["team:"], "owners.0: 'team:' is no owner"),
-    ("tags", {"tier 1": "a"}, "tags.tier 1: 'tier 1' is no name of a tag"),
+    ("owners", ["ml"], "owners.0: 'ml' is not an owner; write an email address, or team:name"),
+    ("owners", ["team:"], "owners.0: 'team:' is not an owner"),
+    ("tags", {"tier 1": "a"}, "tags.tier 1: 'tier 1' is not the name of a tag"),
     ("tags", {"dagster/kind": "a"}, "'dagster/kind' is one of Dagster's own tags"),
-    ("tags", {"tier": "a b"}, "tags.tier: 'a b' is no value of a tag"),
+    ("tags", {"tier": "a b"}, "tags.tier: 'a b' is not the value of a tag"),
     ("tags", {"tier": 1}, "tags.tier: 1 is a number, not a text; put it in quotes: '1'"),
     ("freshness", {"warn_after": "1 day"}, "freshness.fail_after: is missing: a duration, such as"),
     ("freshness", {"fail_after": "soon"}, "freshness.fail_after: 'soon' is not a duration"),
@@ -263,7 +267,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("price_per_hour", 0, "price_per_hour: 0 is out of range; allowed: above 0"),
     # the rest
     ("export.refit", "always", "export.refit: 'always' is not allowed; allowed: train_and_test"),
-    ("schedule", "daily", "schedule: 'daily' is no cron expression"),
+    ("schedule", "daily", "schedule: 'daily' is not a cron expression"),
     ("schedule", None, "schedule: no value is given; write a text"),
     ("workers", 0, "workers: 0 is out of range; allowed: at least 1 and at most 256"),
     ("workers", True, "workers: true is not a number"),
@@ -440,9 +444,12 @@ def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
     for wrong, said in (
         ({"sample_weight": "late"}, "sample_weight: names the target 'late'"),
         ({"sample_weight": "arrival"}, "exclude.arrival: names the column of the weights"),
-        ({"monotone": {"arrival": "increasing"}}, "monotone.arrival: 'arrival' is no feature"),
+        ({"monotone": {"arrival": "increasing"}}, "monotone.arrival: 'arrival' is not a feature"),
         ({"monotone": {"age": "up"}}, "monotone.age: "),
-        ({"sample_weight": "w", "monotone": {"w": "increasing"}}, "monotone.w: 'w' is no feature"),
+        (
+            {"sample_weight": "w", "monotone": {"w": "increasing"}},
+            "monotone.w: 'w' is not a feature",
+        ),
         (
             {"monotone": {"age": "increasing"}, "task": "multiclass", "metric": "log_loss"},
             "monotone: several classes have no direction",
@@ -459,7 +466,7 @@ def test_costs_are_of_binary_decisions(task: str, metric: str) -> None:
     costs = {"false_positive": 1, "false_negative": 10}
     raw = changed("costs", costs) | {"task": task, "metric": metric}
     (problem,) = told(raw)
-    assert problem.startswith(f"defs.yaml:1: costs: no threshold decides a task {task}, so")
+    assert problem.startswith(f"defs.yaml:1: costs: no threshold decides a task {task}")
     assert problem.endswith("drop it")
     assert told(changed("costs", costs)) == []
 
