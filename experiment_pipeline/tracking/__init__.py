@@ -1,5 +1,3 @@
-"""The memory of experiments: every run of each, asked about from Python, the command line, a page.
-
-Reads the metadata database and what its rows point to. What a run writes there is declared in
-`reporting/run_record.py` and written by `orchestration/assets/shared.py`.
+"""Tracking: the record of every run in a database, and what is asked of it from Python, the command
+line and the pages.
 """

@@ -73,13 +73,15 @@ class ScoreChange:
         """`roc_auc 0.6912 (…) → 0.7021 (…): +0.0109 (0.0031 to 0.0187), better`."""
         if self.is_paired and self.difference.estimate == 0:
             return f"{self.metric} {numbers.interval(self.before)} in both: no difference"
-        verdict = {True: "better", False: "worse", None: "cannot be told apart"}[self.better]
         sign = "+" if self.difference.estimate >= 0 else "-"
         size = numbers.score(abs(self.difference.estimate))
-        bounds = f" ({numbers.bounds(self.difference)})" if self.is_paired else ", not paired"
+        verdict = "not paired"
+        if self.is_paired:
+            verdict = {True: "better", False: "worse", None: "not significant"}[self.better]
+            size += f" ({numbers.bounds(self.difference)})"
         return (
             f"{self.metric} {numbers.interval(self.before)} → {numbers.interval(self.after)}: "
-            f"{sign}{size}{bounds}, {verdict}"
+            f"{sign}{size}, {verdict}"
         )
 
 

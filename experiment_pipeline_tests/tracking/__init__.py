@@ -1,1 +1,1 @@
-"""Tests of the memory of experiments."""
+"""Tests of `experiment_pipeline.tracking`."""

@@ -1,4 +1,4 @@
-"""A made-up history of two experiments: what the tests of the memory ask about."""
+"""A made-up history of two experiments: what the tests of the run record ask about."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -161,10 +161,10 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
     ids = [f"{number:08x}-{experiment}" for number in range(runs)]
     for number, run_id in enumerate(ids):
         accepted = number < runs - 1
-        memory = RunRecord(experiment, run_id)
+        record = RunRecord(experiment, run_id)
         best = 0.70 + number / 100 if accepted else 0.60
-        memory.record(run_rows(number, status="accepted" if accepted else "rejected", best=best))
-        memory.add_cost(36.0, 50.0 + number, 300_000_000)
+        record.record(run_rows(number, status="accepted" if accepted else "rejected", best=best))
+        record.add_cost(36.0, 50.0 + number, 300_000_000)
         if accepted:
             version = VersionRow(
                 version=f"v{number + 1:04d}",

@@ -129,7 +129,7 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(
     store: Mlflow, storage: Path
 ) -> None:
     """Reports and both YAML files hang on the run; the champion is a model of the registry."""
-    memory = RunRecord("flight_delay", "r1")
+    run = RunRecord("flight_delay", "r1")
     page, folder = storage / "board.html", storage / "flight_delay" / "registry" / "v0001"
     write_bytes(location(str(page)), b"<h1>board</h1>")
     write_bytes(location(str(folder / "model.skops")), b"skops")
@@ -142,7 +142,7 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(
         yaml_digest="yaml0",
         metric="roc_auc",
     )
-    memory.record([facts, ReportRow(name="leaderboard", place=str(page))])
+    run.record([facts, ReportRow(name="leaderboard", place=str(page))])
     version = VersionRow(
         version="v0001",
         run_id="r1",

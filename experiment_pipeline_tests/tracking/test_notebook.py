@@ -1,4 +1,4 @@
-"""The notebook of the documents: it is one, it runs, and its answers are those of the memory."""
+"""The notebook of the documents: it is one, it runs, and its answers are those of the database."""
 
 import nbformat
 import pytest
@@ -18,7 +18,7 @@ def test_the_notebook_is_one_that_jupyter_opens(notebook: nbformat.NotebookNode)
     assert NOTEBOOK.stat().st_size < 50_000
 
 
-def test_the_answers_of_the_notebook_are_those_of_the_memory(
+def test_the_answers_of_the_notebook_are_those_of_the_database(
     notebook: nbformat.NotebookNode,
 ) -> None:
     """Every cell runs from the first to the last, and shows what the notebook says it shows."""

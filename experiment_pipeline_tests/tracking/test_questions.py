@@ -1,4 +1,4 @@
-"""What a notebook asks of the memory, on a made-up history."""
+"""What a notebook asks of the database, on a made-up history."""
 
 import pandas as pd
 import pytest

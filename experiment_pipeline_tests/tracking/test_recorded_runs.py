@@ -1,4 +1,4 @@
-"""What a real run leaves in the memory: accepted, rejected, failed, again, by whom."""
+"""What a real run leaves in the database: accepted, rejected, failed, again, by whom."""
 
 import shutil
 from collections.abc import Mapping

@@ -1,6 +1,5 @@
-"""The metadata database: what people ask about the runs of all experiments, in plain SQL tables.
+"""The metadata database: what was declared, tried, chosen and decided, on which data, at which cost.
 
-Large things that never change are files elsewhere in the storage; here is what was declared, tried,
-chosen and decided, by whom, on which data, at which cost. SQLite without any set-up, or any
-SQLAlchemy URL in EXPERIMENT_PIPELINE_DATABASE.
+Plain SQL tables in SQLite without any set-up, or at any URL in EXPERIMENT_PIPELINE_DATABASE. Large
+files lie elsewhere in the storage.
 """

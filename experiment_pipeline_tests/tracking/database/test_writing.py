@@ -1,4 +1,4 @@
-"""Writing the memory of a run: the same rows, however often."""
+"""Writing the record of a run: the same rows, however often."""
 
 import pytest
 import sqlalchemy as sa
@@ -47,19 +47,19 @@ def test_the_rows_of_a_run_do_not_depend_on_how_often_or_in_which_order_they_are
 
 def test_what_says_nothing_leaves_what_was_said() -> None:
     """A later stage adds to a run's facts, and takes none away."""
-    memory = RunRecord("e", "r")
-    memory.record([RunFacts(status="running", metric="rmse")])
-    memory.record([RunFacts(status="accepted")])
+    run = RunRecord("e", "r")
+    run.record([RunFacts(status="running", metric="rmse")])
+    run.record([RunFacts(status="accepted")])
     (row,) = all_rows("runs")
     assert (row["status"], row["metric"]) == ("accepted", "rmse")
 
 
 def test_a_failed_writing_leaves_nothing_behind() -> None:
     """All rows or none: a row that the database refuses takes the others with it."""
-    memory = RunRecord("e", "r")
+    run = RunRecord("e", "r")
     bad = SetRow(set_name="train", rows=None, columns=1, digest="x")  # type: ignore[arg-type]
     try:
-        memory.record([RunFacts(status="running"), bad])
+        run.record([RunFacts(status="running"), bad])
     except sa.exc.IntegrityError:
         assert all_rows("runs") == []
     else:
@@ -85,10 +85,10 @@ def test_stages_add_up_and_the_highest_peak_stays() -> None:
     """The cost of a run is that of all its stages, at the machine's price, where it is known."""
     RunRecord("e", "free").add_cost(wall_seconds=10.0, cpu_seconds=1.0, peak_memory_bytes=1)
     assert all_rows("runs")[0]["cost"] is None
-    memory = RunRecord("e", "r")
-    memory.record([RunFacts(status="running", price_per_hour=3.6)])
-    memory.add_cost(wall_seconds=10.0, cpu_seconds=15.0, peak_memory_bytes=200)
-    memory.add_cost(wall_seconds=20.0, cpu_seconds=5.0, peak_memory_bytes=100)
+    run = RunRecord("e", "r")
+    run.record([RunFacts(status="running", price_per_hour=3.6)])
+    run.add_cost(wall_seconds=10.0, cpu_seconds=15.0, peak_memory_bytes=200)
+    run.add_cost(wall_seconds=20.0, cpu_seconds=5.0, peak_memory_bytes=100)
     (row,) = [one for one in all_rows("runs") if one["run_id"] == "r"]
     assert (row["wall_seconds"], row["cpu_seconds"], row["peak_memory_bytes"]) == (30.0, 20.0, 200)
     assert row["cost"] == 30.0 / 3600 * 3.6
