@@ -1,4 +1,4 @@
-"""The rows that a choice rests on, as every page, note and record names them.
+"""The rows that a choice is based on, as every page, note and record names them.
 
 In: the name of the evaluation, as the YAML has it. Out: words for sentences.
 """
@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Where the scores come from by which configurations are compared.
+    """The words for the scores that configurations are compared by.
 
     Attributes:
         where: "with AUC 0.8 …".
         short: the same in a heading.
-        name: of what is compared with validation.
+        name: of the scores, compared with those on validation.
         place: the set, as in "the … set".
-        by: "… cannot tell it from the best".
+        by: "tied with the best by …".
         fitted: "configurations were fitted …".
-        scores: of which rows and models the scores are, a sentence.
+        scores: which rows and models the scores are of, a sentence.
     """
 
     where: str
@@ -46,12 +46,12 @@ _CROSS_VALIDATION = Evaluated(
     by="cross-validation",
     fitted="and chosen by cross-validation on the train and test rows together",
     scores=(
-        "Test scores are those of cross-validation: of train and test rows, by models that were "
-        "fitted on others of them."
+        "Test scores are cross-validated: of train and test rows, predicted by models that were "
+        "fitted on the other folds."
     ),
 )
 
 
 def evaluated(evaluation: str | None) -> Evaluated:
-    """Return the words for `test_set` (None: of a run that did not say) or `cross_validation`."""
+    """Return the words for `test_set` (also for None, of an old run) or `cross_validation`."""
     return _CROSS_VALIDATION if evaluation == "cross_validation" else _TEST_SET

@@ -1,12 +1,10 @@
 """The decision record: one page of a whole run, from table to decision, for a reviewer to sign.
 
-The decision, the way to it step by step with a link to each report, then the question, the data,
-what was tried and what was not, what was chosen and by how much, gates, looks, cost, what changed
-since the version and the run before. In: what `record.py` gathers of a run. Out: a `Document`;
-nothing is computed here.
+In: what `record.py` gathers of a run. Out: a `Document`; nothing is computed here.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
@@ -24,6 +22,16 @@ from experiment_pipeline.reporting.document import (
     render,
 )
 from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.sections import (
+    HOLD_OUT,
+    facts,
+    first_rows,
+    gates_table,
+    known,
+    scores_table,
+    sets_table,
+)
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.tracking.flow import flow
 from experiment_pipeline.tracking.record import Decided, Row, approval_in_words, decided
 from experiment_pipeline.tracking.server import relative_to
@@ -34,13 +42,9 @@ _TO_SIGN = "." * 40
 
 
 def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
-    """Return the record that a version of the exported model holds, as Markdown.
+    """Return the record of the run that publishes a version, as Markdown.
 
-    Args:
-        experiment: its name.
-        run_id: of the run that publishes the version.
-        version: its number.
-        required: whether it is no champion before somebody approves it.
+    `required`: whether the version becomes the champion only once it is approved.
     """
     found = decided(
         experiment, run_id, {"status": "accepted", "version": version, "version_is_new": True}
@@ -51,12 +55,9 @@ def record_of_version(experiment: str, run_id: str, version: str, *, required: b
 
 
 def decision_record(of: Decided, root: str | None) -> Document:
-    """Return the page.
+    """Return the page of a run; reports below the storage `root` are linked from its `runs/`.
 
-    Args:
-        of: the run.
-        root: of the storage: reports below it are linked from `<root>/<experiment>/runs/`; None:
-            places stand as they are.
+    None: places are shown as they are.
     """
     return Document(
         f"{of.run['experiment']}: from table to decision",
@@ -82,7 +83,7 @@ def _decision(of: Decided) -> Section:
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
     if of.gates:
         lines = tuple(
-            f"Failed: {gate['rule']}; it is {_number(gate['value'])}"
+            f"Failed: {gate['rule']}; it is {known(gate['value'])}"
             for gate in of.gates
             if gate["outcome"] != "PASS"
         )
@@ -94,26 +95,25 @@ def _decision(of: Decided) -> Section:
 
 
 def _in_a_sentence(of: Decided) -> str:
-    run = of.run
-    stays = "nothing is exported and the champion stays"
+    run, score = of.run, ""
+    if run["validation_score"] is not None:
+        baseline = run["validation_baseline"]
+        without = (
+            "" if baseline is None else f"; the baseline (no features) scores {known(baseline)}"
+        )
+        score = (
+            f" On the {HOLD_OUT} it scores {run['metric']} {_score(run, 'validation')}{without}."
+        )
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
-        return f"Accepted: {run['chosen']} {what} {run['version']}.{_scored(run)}"
+        return f"Accepted: {run['chosen']} {what} {run['version']}.{score}"
+    stays = "nothing is exported and the champion stays"
     if not of.gates:
         return f"Refused at {_words(run['stage'])}: {stays}."
     failed = sum(gate["outcome"] == "FAIL" for gate in of.gates)
-    gates = numbers.counted(len(of.gates), "gate")
-    return f"Refused: {failed} of {gates} failed, so {stays}.{_scored(run)}"
-
-
-def _scored(run: Row) -> str:
-    """What the model is worth, for who reads nothing else."""
-    if run["validation_score"] is None:
-        return ""
-    baseline = run["validation_baseline"]
-    without = "" if baseline is None else f"; predicting without features: {_number(baseline)}"
-    score = f"{run['metric']} {_score(run, 'validation')}"
-    return f" On rows kept back until the end it scores {score}{without}."
+    return (
+        f"Refused: {failed} of {numbers.counted(len(of.gates), 'gate')} failed, so {stays}.{score}"
+    )
 
 
 def _words(name: str | None) -> str:
@@ -124,45 +124,43 @@ def _question(run: Row) -> Section:
     better = "greater" if run["greater_is_better"] else "smaller"
     by = " ".join(filter(None, (run["triggered_by"], run["trigger_name"])))
     code = run["code_commit"] or "not in a git repository"
-    if run["code_dirty"]:
-        code += ", with uncommitted changes"
-    said = {
+    code += ", with uncommitted changes" if run["code_dirty"] else ""
+    asked = {
         "predict": f"{run['target']} ({run['task']})",
         "judged by": f"{run['metric']}, {better} is better",
         "run": run["run_id"],
-        "started": f"{_moment(run['started_at'])}, by {by}" if by else _moment(run["started_at"]),
+        "started": f"{_moment(run['started_at'])}{f', by {by}' if by else ''}",
         "defs.yaml, sha256": run["yaml_digest"],
         "schema.yaml, sha256": run["schema_digest"],
         "changed in the launchpad": numbers.settings(run["settings"] or {}),
         "code": code,
         "experiment-pipeline": run["package_version"],
     }
-    return Section("Question", (_facts(said),))
+    return Section("Question", (facts(asked),))
 
 
 def _data(of: Decided) -> Section:
     run = of.run
     if run["data_rows"] is None:
         return Section("Data", (Paragraph("The table was not read in this run."),))
-    columns = numbers.counted(run["data_columns"], "column")
-    said = {
+    rejected, columns = run["rejected_rows"], numbers.counted(run["data_columns"], "column")
+    share = f" ({numbers.share((rejected or 0) / run['data_rows'])})" if run["data_rows"] else ""
+    table = {
         "table": run["data_url"],
         "delivered": f"{numbers.counted(run['data_rows'], 'row')}, {columns}",
         "sha256": run["data_digest"],
-        "last changed": _moment(run["data_modified_at"]) if run["data_modified_at"] else None,
-        "rejected": _rejected(run),
+        "last changed": _moment(run["data_modified_at"]),
+        "rejected": None if rejected is None else f"{numbers.counted(rejected, 'row')}{share}",
         "verdict": run["verdict"],
     }
-    blocks: list[Block] = [_facts(said)]
-    reasons = run["rejection_reasons"] or {}
-    if reasons:
+    blocks: list[Block] = [facts(table)]
+    if reasons := run["rejection_reasons"]:
         rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
         blocks.append(TableBlock(("most frequent reasons to reject a row", "rows"), rows))
     if of.sets:
-        cells = tuple((s["set_name"], f"{s['rows']:,}", s["digest"][:16]) for s in of.sets)
-        blocks.append(TableBlock(("set", "rows", "sha256 begins"), cells))
+        blocks.append(sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.sets))
     if of.findings:
-        shown = tuple(
+        found = [
             (
                 one["severity"],
                 one["code"],
@@ -170,26 +168,18 @@ def _data(of: Decided) -> Section:
                 one["evidence"],
                 one["accepted"] or "",
             )
-            for one in of.findings[:MOST_LISTED]
-        )
+            for one in of.findings
+        ]
         header = ("severity", "finding", "columns", "evidence", "accepted because")
-        blocks += [TableBlock(header, shown), *_more(len(of.findings), "finding")]
+        blocks += first_rows(header, found, MOST_LISTED, "finding")
     return Section("Data", tuple(blocks))
 
 
-def _rejected(run: Row) -> str | None:
-    if run["rejected_rows"] is None:
-        return None
-    share = numbers.share(run["rejected_rows"] / run["data_rows"]) if run["data_rows"] else "none"
-    return f"{numbers.counted(run['rejected_rows'], 'row')} ({share})"
-
-
 def _tried(of: Decided) -> Section:
-    run = of.run
+    run, title = of.run, "Tried, and not tried"
     if run["declared"] is None:
-        said = f"No configuration: the run ended at {_words(run['stage'])}."
-        return Section("Tried, and not tried", (Paragraph(said),))
-    declared = numbers.counted(run["declared"], "configuration")
+        text = f"No configuration: the run ended at {_words(run['stage'])}."
+        return Section(title, (Paragraph(text),))
     counts = {
         "trained on all train rows": run["trained"],
         "stopped early": run["stopped_early"],
@@ -198,15 +188,15 @@ def _tried(of: Decided) -> Section:
         "reused from earlier runs": run["reused"],
     }
     parts = ", ".join(f"{count or 0:,} {what}" for what, count in counts.items())
-    blocks: list[Block] = [Paragraph(f"{declared} declared: {parts}.")]
-    without = [one for one in of.configurations if one["status"] in {"failed", "not started"}]
-    if without:
-        rows = tuple(
-            (one["key"], one["status"], one["reason"] or "") for one in without[:MOST_LISTED]
-        )
-        table = TableBlock(("configuration", "status", "reason"), rows)
-        blocks += [table, *_more(len(without), "such configuration")]
-    return Section("Tried, and not tried", tuple(blocks))
+    declared = numbers.counted(run["declared"], "configuration")
+    without = [
+        (one["key"], one["status"], one["reason"] or "")
+        for one in of.configurations
+        if one["status"] in {"failed", "not started"}
+    ]
+    header = ("configuration", "status", "reason")
+    table = first_rows(header, without, MOST_LISTED, "such configuration") if without else []
+    return Section(title, (Paragraph(f"{declared} declared: {parts}."), *table))
 
 
 def _choice(of: Decided) -> Iterator[Section]:
@@ -215,9 +205,8 @@ def _choice(of: Decided) -> Iterator[Section]:
         return
     (chosen,) = [one for one in of.configurations if one["key"] == run["chosen"]] or [{}]
     settings = numbers.settings(chosen.get("hyperparameters") or {})
-    said = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}: {run['choice_reason']}."
+    text = f"Chosen: {run['chosen']}{f' ({settings})' if settings else ''}: {run['choice_reason']}."
     ties, how = run["tie_group"] or 1, evaluated(run["evaluation"])
-    ranked = [one for one in of.configurations if one["rank"] is not None][:MOST_RANKED]
     rows = tuple(
         (
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
@@ -226,62 +215,63 @@ def _choice(of: Decided) -> Iterator[Section]:
             numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
             "tied" if one["in_tie_group"] and ties > 1 else "",
         )
-        for one in ranked
+        for one in of.configurations
+        if one["rank"] is not None
     )
     header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
-    apart = (
-        f"{how.by[:1].upper()}{how.by[1:]} tells it from every other configuration."
-        if ties == 1
-        else f"{ties} configurations cannot be told from the best {how.where}."
+    apart = "No other configuration is statistically tied with the best"
+    if ties > 1:
+        apart = f"{ties} configurations are statistically tied for the best"
+    note = (
+        f"{apart} {how.where}. Differences are paired on the same rows; their intervals hold for all "
+        "configurations together. The baseline (no features) scores "
+        f"{known(run['test_baseline'])} {how.short}."
     )
-    paired = (
-        "Differences are paired on the same rows; their intervals hold for all "
-        "configurations together."
-    )
-    baseline = f"Predicting without features scores {_number(run['test_baseline'])} {how.short}."
-    yield Section(
-        "Choice, and by how much",
-        (Paragraph(said), TableBlock(header, rows), Paragraph(f"{apart} {paired} {baseline}")),
-    )
+    table = TableBlock(header, rows[:MOST_RANKED])
+    yield Section("Choice, and by how much", (Paragraph(text), table, Paragraph(note)))
 
 
 def _judgement(of: Decided) -> Iterator[Section]:
     run = of.run
     if run["validation_score"] is None and not of.gates:
         return
-    gates = tuple(
-        (g["rule"], _number(g["value"]), _number(g["limit_value"]), g["outcome"]) for g in of.gates
-    )
-    scores = tuple(
+    names = ("rule", "value", "limit_value", "outcome")
+    blocks: list[Block] = [gates_table(tuple(gate[name] for name in names) for gate in of.gates)]
+    scores = [
         (
+            one["set_name"],
             one["metric"],
-            numbers.as_known(one["estimate"], one["low"], one["high"]),
-            _number(one["baseline"]),
+            Interval(*(_or_nan(one[part]) for part in ("estimate", "low", "high"))),
+            one["baseline"],
         )
         for one in of.scores
         if one["set_name"] == "validation"
-    )
-    blocks: list[Block] = [TableBlock(("gate", "value", "limit", "outcome"), gates)]
-    if scores:
-        blocks.append(TableBlock(("metric", "on validation", "baseline"), scores))
-    if run["looks"] is not None:
-        among = f"; another model has seen {numbers.share(run['overlap'] or 0.0)} of them"
-        looks = numbers.counted(run["looks"], "model has", "models have")
-        said = f"{looks} looked at these validation rows, this one included"
-        blocks.append(Paragraph(f"{said}{among if run['looks'] > 1 else ''}."))
+    ]
+    blocks += [scores_table(scores)] if scores else []
+    if (looks := run["looks"]) is not None:
+        models = numbers.counted(looks, "model was", "models were")
+        overlap = numbers.share(run["overlap"] or 0.0)
+        again = f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
+        text = f"{models} evaluated on these validation rows, this one included{again}."
+        blocks.append(Paragraph(text))
     yield Section("Gates and looks", tuple(blocks))
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _changed(of: Decided) -> Section:
     if not of.earlier:
-        said = "There is no earlier run or version to compare with."
-        return Section("What changed", (Paragraph(said),))
+        text = "There is no earlier run or version to compare with."
+        return Section("What changed", (Paragraph(text),))
     blocks: list[Block] = []
     for one in of.earlier:
-        found = one.comparison
-        before = found.before
+        found, before = one.comparison, one.comparison.before
         since = f"{before['run_id'][:8]}, {_moment(before['started_at'])}, {before['status']}"
-        lines = [change.in_words() for change in found.changes] or ["nothing that decides"]
+        lines = [change.in_words() for change in found.changes] or [
+            "nothing that affects the result"
+        ]
         lines += [score.in_words() for score in found.scores]
         lines += [f"not paired: {found.why_unpaired}"] if found.why_unpaired else []
         blocks += [Paragraph(f"Since {one.which} ({since}):"), Bullets(tuple(lines))]
@@ -293,27 +283,31 @@ def _changed(of: Decided) -> Section:
 
 
 def _cost(run: Row) -> Section:
-    peak = run["peak_memory_bytes"]
-    said = {
-        "wall time": None if run["wall_seconds"] is None else numbers.seconds(run["wall_seconds"]),
-        "CPU time": None if run["cpu_seconds"] is None else numbers.seconds(run["cpu_seconds"]),
+    seconds, peak = (
+        {"wall time": "wall_seconds", "CPU time": "cpu_seconds"},
+        run["peak_memory_bytes"],
+    )
+    spent = {
+        **{k: None if run[v] is None else numbers.seconds(run[v]) for k, v in seconds.items()},
         "peak memory": None if peak is None else f"{peak / 1e6:,.0f} MB",
         "money": None if run["cost"] is None else f"{run['cost']:.4g}",
     }
-    return Section("Cost until this was written", (_facts(said),))
+    return Section("Cost until this was written", (facts(spent),))
 
 
 def _reports(of: Decided, root: str | None) -> Section:
-    found = [
-        (_words(one["name"]), one["place"])
-        for one in of.reports
-        if one["place"].endswith(".html") and "record" not in one["name"]
-    ]
-    below = {place: None if root is None else relative_to(root, place) for _, place in found}
-    links = [Link(name, f"../../{below[place]}") for name, place in found if below[place]]
-    rows = tuple((name, place) for name, place in found if not below[place])
-    elsewhere: list[Block] = [TableBlock(("report", "place"), rows)] if rows else []
-    return Section("Reports", (*links, *elsewhere) or (Paragraph("None."),))
+    links: list[Block] = []
+    elsewhere = []
+    for one in of.reports:
+        place = one["place"]
+        if not place.endswith(".html") or "record" in one["name"]:
+            continue
+        if below := None if root is None else relative_to(root, place):
+            links.append(Link(_words(one["name"]), f"../../{below}"))
+        else:
+            elsewhere.append((_words(one["name"]), place))
+    links += [TableBlock(("report", "place"), tuple(elsewhere))] if elsewhere else []
+    return Section("Reports", tuple(links) or (Paragraph("None."),))
 
 
 def _signature() -> Section:
@@ -321,22 +315,8 @@ def _signature() -> Section:
     return Section("Reviewed", (TableBlock(("", ""), rows),))
 
 
-def _facts(said: Mapping[str, str | None]) -> Block:
-    rows = tuple((what, value) for what, value in said.items() if value)
-    return TableBlock(("", ""), rows) if rows else Paragraph("Nothing is known of it.")
-
-
-def _more(number: int, what: str) -> list[Block]:
-    more = number - MOST_LISTED
-    return [Paragraph(f"And {numbers.counted(more, f'more {what}')}.")] if more > 0 else []
-
-
 def _score(row: Row, which: str) -> str:
     return numbers.as_known(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))
-
-
-def _number(value: float | None) -> str:
-    return "undefined" if value is None else numbers.score(value)
 
 
 def _moment(moment: datetime | None) -> str:

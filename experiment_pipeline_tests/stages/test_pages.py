@@ -69,16 +69,16 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
         "Decision threshold",
         "Class by class",
         "Weakest segments",
-        "Notes",
+        "Caveats",
     ]
     said = document.sections[0].blocks[0].text
     score = report.score("roc_auc").interval
     assert said == (
-        "Accepted: the one gate holds (better than the baseline, as no acceptance criteria are set). "
-        f"{report.configuration} scores roc_auc "
-        f"{score.estimate:.4f} on 1,500 validation rows that nobody chose by; with 95 % confidence "
-        f"it lies between {score.low:.4f} and {score.high:.4f}. Predicting without features would "
-        "have scored 0.5000: the model is better by more than chance."
+        "Accepted: the one gate passes (better than the baseline, as no acceptance criteria are set). "
+        f"{report.configuration} scores roc_auc {score.estimate:.4f} on 1,500 rows of the validation "
+        "set (final hold-out), which were not used to choose the model. The 95 % interval is "
+        f"{score.low:.4f} to {score.high:.4f}. The baseline (no features) scores 0.5000: the model is "
+        "significantly better (95 % level)."
     )
 
 
@@ -106,4 +106,6 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
 
 def test_a_report_without_segments_says_so() -> None:
     """No weak part is a result, too."""
-    assert "No part of the set" in render(validation_page.build_document(report_of()))
+    assert "No segment scores below the whole set" in render(
+        validation_page.build_document(report_of())
+    )

@@ -48,10 +48,10 @@ def test_an_accepted_run_says_what_is_shipped_and_why() -> None:
     choice = section(record, "Choice, and by how much")
     assert f"{KEYS[2]} (num\\_leaves 31" in choice.replace("num_leaves", "num\\_leaves")
     assert "-0.0500" in choice
-    assert "tells it from every other configuration" in choice
+    assert "No other configuration is statistically tied with the best on the test set" in choice
     judged = section(record, "Gates and looks")
     assert "| lower bound of roc_auc at least 0.65 | 0.6900 | 0.6500 | PASS |" in judged
-    assert "3 models have looked at these validation rows" in judged
+    assert "3 models were evaluated on these validation rows" in judged
     assert "36 s" in section(record, "Cost until this was written")
     assert section(record, "Reviewed").count("....... |") == 4
 

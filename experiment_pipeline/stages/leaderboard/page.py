@@ -1,8 +1,8 @@
-"""A leaderboard as an outcome and as a page. In: data. Out: what is shown; nothing is computed."""
+"""A leaderboard as an outcome and as a page. In: data. Out: facts, blocks; nothing is computed."""
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.charts import MUTED, SERIES, Estimates
 from experiment_pipeline.reporting.document import (
+    Block,
     Bullets,
     Document,
     Paragraph,
@@ -27,6 +28,7 @@ from experiment_pipeline.reporting.run_record import (
     RunFacts,
     ScoreRow,
 )
+from experiment_pipeline.reporting.sections import facts
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import (
@@ -52,22 +54,32 @@ _RECORDED = {*COLUMNS} & {*ConfigurationRow.__dataclass_fields__}
 _WIDTH = 92
 SEEDS = "over seeds"
 _HOW_TO_READ = (
-    "Tied configurations cannot be told from the best: the difference may be chance. All are compared at once and on the same rows, so intervals may overlap where a configuration is not tied.",
-    "A configuration that was stopped early has a score on a part of the rows: it has no rank, and its score cannot be compared with those on all rows.",
-    "CPU seconds are those of the last fit, on as many rows as it had; µs per row is what one prediction takes.",
-    "The overfit gap is by how much the score on train rows is better.",
-    "Where a configuration was fitted with several seeds, mean and standard deviation of their scores stand beside it: a lead smaller than that is luck of the seed.",
-    "The ensemble is a weighted mean of what configurations predict. Its score is of predictions whose weights were chosen on other rows; its CPU seconds are those of its members, and are spent already.",
+    (
+        "Tied configurations are statistically tied with the best: the difference may be chance. All are "
+        "compared at once and on the same rows, so intervals may overlap where a configuration is not tied."
+    ),
+    (
+        "A configuration that halving stopped early has a score on a part of the rows. It has no rank; do "
+        "not compare its score with scores on all rows."
+    ),
+    "CPU seconds are those of the last fit; µs per row is the time of one prediction.",
+    "The overfit gap is the score on train rows minus the score in the ranking, in the direction of better.",
+    (
+        "Where a configuration was fitted with several seeds, the mean and standard deviation of their "
+        "scores are shown: a smaller lead is within the noise of the seed."
+    ),
+    (
+        "The ensemble is a weighted mean of the predictions of configurations. Its score is cross-fitted: "
+        "each weight was chosen on other rows. Its CPU seconds are those of its members."
+    ),
+    "Nothing on this page uses the validation set (final hold-out).",
 )
 
 
 def outcome(
     board: Leaderboard, scores: bytes, place: str, declared: Mapping[str, Configuration]
 ) -> Outcome:
-    """The choice and the ranking, their picture (PNG), and the place of the page.
-
-    `declared` is key → configuration of every row: what the YAML declares, and the ensemble.
-    """
+    """Return the choice and the ranking; `scores` is a PNG, `declared` has every row's key."""
     words = declared[board.chosen].in_words
     return Outcome(
         value=board,
@@ -105,63 +117,68 @@ def _ensemble_facts(board: Leaderboard) -> dict[str, Any]:
 
 def _rank(board: Leaderboard) -> str:
     rank, ranked = _place(board)
-    why = "; the scores above it are optimistic, its own is cross-fitted" if rank > 1 else ""
-    return f"{rank:,} of {ranked:,}{why if board.chosen_ensemble else ''}"
+    return f"{rank:,} of {ranked:,}{_why_not_first(board) if rank > 1 else ''}"
+
+
+def _why_not_first(board: Leaderboard) -> str:
+    """Why an ensemble is chosen that is not ranked first."""
+    if board.chosen_ensemble is None:
+        return ""
+    return (
+        ": its score is cross-fitted, while the scores ranked above it are optimistic, because the "
+        "best of them was picked on the same rows"
+    )
 
 
 def _place(board: Leaderboard) -> tuple[int, int]:
-    """The rank of the choice, and how many have one."""
+    """The rank of the choice, and how many configurations have one."""
     ranks = board.rows.set_index("key")["rank"]
     return int(ranks[board.chosen]), int(ranks.notna().sum())
 
 
 def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
-    """The first rows as people compare them: scores first, then what it is and what it costs.
+    """The first rows: scores first, then hyperparameters and cost.
 
-    A score in brackets is on a part of the rows, and no rank's.
+    A score in brackets is on a part of the rows, and has no rank.
     """
     rows = board.rows.head(MOST_SHOWN)
-    standing = rows["status"].mask(rows["in_tie_group"], "tied").replace(TRAINED, "")
-    scores = [
-        "" if pd.isna(score) else numbers.score(score) if ranked else f"({numbers.score(score)})"
-        for score, ranked in zip(rows["test_score"], rows["rank"].notna(), strict=True)
-    ]
+    each = plain_rows(rows)
     values = searched_values(declared[key] for key in rows["key"])
     varied: dict[str, Any] = {str(n): values[n].reindex(rows["key"]).to_numpy() for n in values}
+    seeds = {SEEDS: [_spread(row) for row in each]} if _has_seeds(each) else {}
     table = pd.DataFrame(
         {
             "rank": rows["rank"],
-            board.metric: scores,
-            "95 % interval": [
-                "" if pd.isna(low) else f"{numbers.score(low)} to {numbers.score(high)}"
-                for low, high in zip(rows["low"], rows["high"], strict=True)
+            board.metric: [
+                _score(row["test_score"]) if row["rank"] else f"({_score(row['test_score'])})"
+                for row in each
             ],
-            **_seeds_of(rows),
+            "95 % interval": list(map(_interval, each)),
+            **seeds,
             "algorithm": rows["algorithm"],
-            "standing": standing,
+            "standing": rows["status"].mask(rows["in_tie_group"], "tied").replace(TRAINED, ""),
             **varied,
-            "overfit gap": ["" if pd.isna(it) else numbers.score(it) for it in rows["overfit_gap"]],
+            "overfit gap": [_score(row["overfit_gap"]) for row in each],
             "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
             "µs per row": rows["predict_microseconds_per_row"].map(numbers.measured),
             "MB": (rows["model_bytes"].astype("float64") / 1e6).map(numbers.measured),
             "configuration": rows["key"],
         }
     )
-    return table.reset_index(drop=True)
+    return table.replace("()", "").reset_index(drop=True)
 
 
-def _seeds_of(rows: pd.DataFrame) -> dict[str, Any]:
-    """A column of what other seeds make of each score, where there are some."""
-    if rows["seed_mean"].isna().all():
-        return {}
-    each = zip(rows["seed_mean"], rows["seed_deviation"], strict=True)
-    return {SEEDS: [_spread(mean, deviation) for mean, deviation in each]}
+def _interval(row: Mapping[Any, Any]) -> str:
+    return "" if row["low"] is None else f"{_score(row['low'])} to {_score(row['high'])}"
 
 
-def _spread(mean: float | None, deviation: float | None) -> str:
-    if mean is None or deviation is None or pd.isna(mean):
-        return ""
-    return numbers.spread(mean, deviation)
+def _spread(row: Mapping[Any, Any]) -> str:
+    mean, deviation = row["seed_mean"], row["seed_deviation"]
+    return "" if mean is None or deviation is None else numbers.spread(mean, deviation)
+
+
+def _has_seeds(rows: Sequence[Mapping[Any, Any]]) -> bool:
+    return any(row["seed_mean"] is not None for row in rows)
 
 
 def _record_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[RecordRow]:
@@ -188,19 +205,18 @@ def _record_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> I
 
 
 def _beats_baseline(board: Leaderboard) -> Check:
-    difference = board.difference_to_baseline
-    better = METRICS[board.metric].better_is
+    difference, better = board.difference_to_baseline, METRICS[board.metric].better_is
     bound = worse_bound(board.metric, difference)
-    told = "is" if board.beats_baseline else "may be no"
+    how = "significantly better" if board.beats_baseline else "not significantly better"
     return Check(
         "winner_beats_baseline",
         passed=board.beats_baseline,
         means=(
-            f"the choice {told} better than predicting without features: {board.metric} "
-            f"{numbers.interval(board.score)} {evaluated(board.evaluation).where}, where {better} is better, against "
-            f"{numbers.score(board.baseline)}; the difference on the same rows is "
-            f"{numbers.interval(difference)}, of which the worse end, {numbers.score(bound)}, is "
-            "held against 0"
+            f"the choice is {how} than the baseline (no features): {board.metric} "
+            f"{numbers.interval(board.score)} {evaluated(board.evaluation).where}, {better} is better, "
+            f"against {numbers.score(board.baseline)}; the paired difference is "
+            f"{numbers.interval(difference)}, and its worse bound, {numbers.score(bound)}, is "
+            "compared with 0"
         ),
         severity="warning",
         value=bound,
@@ -269,43 +285,39 @@ def document(shown: SearchShown, experiment: str) -> Document:
 def _scores_in_words(board: Leaderboard) -> str:
     if board.evaluation == "cross_validation":
         return (
-            "Scores are of train and test rows together: the rows are cut into folds, and each "
-            "fold is predicted by models that were fitted on others. These models share rows, so "
-            "the 95 % intervals are wider than the rows alone would make them (Nadeau and Bengio "
-            "2003). The model that is kept was fitted on all of the rows."
+            "Scores are of train and test rows together, cut into folds: each fold is predicted by "
+            "models that were fitted on the others. These models share rows, so the 95 % intervals "
+            "are widened (Nadeau and Bengio 2003). The stored model was fitted on all of the rows."
         )
     return (
-        "A score is on the test set, which no model was fitted on; its 95 % interval says what "
-        "other test rows of the same kind could have made of it."
+        "Scores are measured on the test set, which no model was fitted on. The 95 % interval shows "
+        "how far the score could differ on other test rows of the same kind."
     )
 
 
 def decision(shown: SearchShown) -> str:
-    """What was chosen, what it scores and beats, and how many are as good, in words."""
+    """Return what was chosen, its score, the baseline, and the ties, in words."""
     board = shown.board
     others, (rank, ranked) = len(board.tie_group) - 1, _place(board)
-    surely = "It beats" if board.beats_baseline else "It does not surely beat"
-    as_good = (
-        f"{numbers.counted(others, 'other configuration')} cannot be told from the best"
-        if others
-        else "No other configuration comes close enough to be taken for it by chance"
-        if ranked > 1
-        else "No other configuration was trained on all rows"
-    )
-    honest = (
-        f" Rank {rank:,} of {ranked:,} does not speak against the ensemble: its score is of "
-        "predictions whose weights were chosen on other rows, while the best of those above it "
-        "was picked by the rows that it is scored on; one that is picked by other rows does worse."
-    )
+    beats = "significantly better than" if board.beats_baseline else "not significantly better than"
+    ties = "No other configuration was trained on all rows"
+    if ranked > 1:
+        ties = "No other configuration is statistically tied with the best"
+    if others > 0:
+        is_tied = "is" if others == 1 else "are"
+        count = numbers.counted(others, "other configuration")
+        ties = f"{count} {is_tied} statistically tied with the best"
+    why = ""
+    if board.chosen_ensemble and rank > 1:
+        why = f" The ensemble is ranked {rank:,} of {ranked:,}{_why_not_first(board)}."
     return (
         f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} "
-        f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). {surely} predicting without "
-        f"features, which scores {numbers.score(board.baseline)}. {as_good}."
-        f"{honest if board.chosen_ensemble and rank > 1 else ''}"
+        f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). This is "
+        f"{beats} the baseline (no features), which scores {numbers.score(board.baseline)}. {ties}.{why}"
     )
 
 
-def _choice(shown: SearchShown) -> TableBlock:
+def _choice(shown: SearchShown) -> Block:
     board = shown.board
     counts = Counter(board.rows["status"][board.rows["key"] != ENSEMBLE])
     ended = ", ".join(f"{counts[status]:,} {status}" for status in STATUSES if counts[status])
@@ -313,29 +325,27 @@ def _choice(shown: SearchShown) -> TableBlock:
     why = "".join(f" ({most_frequent})" for most_frequent in held[held != ""].mode().head(1))
     better = METRICS[board.metric].better_is
     ensemble, chosen = board.chosen_ensemble, board.chosen
-    facts = {
-        **(
-            {"Hyperparameters": shown.settings_in_words(chosen)}
-            if ensemble is None
-            else {"Members": ensemble.in_words}
-        ),
-        "Why this one": f"It is the {board.reason}.",
+    settings = ("Hyperparameters", shown.settings_in_words(chosen))
+    name, words = settings if ensemble is None else ("Members", ensemble.in_words)
+    known = {
+        name: words,
+        "Reason": f"It is the {board.reason}.",
         "Minus the baseline": f"{numbers.interval(board.difference_to_baseline)}, {better} is better",
         "Searched": f"{numbers.counted(counts.total(), 'configuration')}: {ended}{why}",
     }
     members = [chosen] if ensemble is None else [one.configuration.key for one in ensemble.members]
     if shown.spent.keys() >= set(members):
         whom = "the chosen configuration" if ensemble is None else "its members"
-        facts["Cost"] = (
+        known["Cost"] = (
             f"{numbers.measured(sum(shown.spent.values()))} CPU seconds for all fits, "
             f"{numbers.measured(sum(shown.spent[key] for key in members))} of them for {whom}; "
-            "encoding, predicting and scoring take time of their own, which a budget counts"
+            "encoding, predicting and scoring are not included, but count for a budget"
         )
-    return TableBlock(("", ""), tuple(facts.items()))
+    return facts(known)
 
 
 def _configurations(shown: SearchShown) -> Section:
-    seeds = [SEEDS] if _has_seeds(shown) else []
+    seeds = [SEEDS] if _has_seeds(shown.rows) else []
     header = (
         *("rank", "configuration", "algorithm", "status", shown.board.metric, "95 % interval"),
         *(*seeds, "minus the best", "tied", "CPU s", "µs per row", "MB", "overfit gap"),
@@ -343,7 +353,7 @@ def _configurations(shown: SearchShown) -> Section:
     )
     table = TableBlock(
         header,
-        tuple(_cells(shown, row) for row in shown.rows),
+        tuple(_cells(shown, row, bool(seeds)) for row in shown.rows),
         tuple(_classes(row, shown.board.chosen) for row in shown.rows),
         ("algorithm", "status"),
     )
@@ -366,25 +376,17 @@ def _classes(row: Mapping[Any, Any], chosen: str) -> str:
     return " ".join(name for name, holds in has.items() if holds)
 
 
-def _has_seeds(shown: SearchShown) -> bool:
-    return any(row["seed_mean"] is not None for row in shown.rows)
-
-
-def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
-    interval = row["low"] is not None
-    size = row["model_bytes"]
-    settings = shown.settings(row["key"])
+def _cells(shown: SearchShown, row: Mapping[Any, Any], seeds: bool) -> tuple[str, ...]:
+    size, settings = row["model_bytes"], shown.settings(row["key"])
     return (
         "" if row["rank"] is None else f"{row['rank']:,}",
-        *(row["key"], row["algorithm"], row["status"]),
-        _score(row["test_score"]),
-        f"{numbers.score(row['low'])} to {numbers.score(row['high'])}" if interval else "",
-        *([_spread(row["seed_mean"], row["seed_deviation"])] if _has_seeds(shown) else []),
+        *(row["key"], row["algorithm"], row["status"], _score(row["test_score"]), _interval(row)),
+        *([_spread(row)] if seeds else []),
         _score(row["difference_to_best"]),
         "yes" if row["in_tie_group"] else "",
         _amount(row["fit_cpu_seconds"]),
         _amount(row["predict_microseconds_per_row"]),
-        "" if size is None else numbers.measured(size / 1e6),
+        _amount(None if size is None else size / 1e6),
         _score(row["overfit_gap"]),
         *(
             numbers.setting(settings[name]) if name in settings else ""
@@ -396,9 +398,9 @@ def _cells(shown: SearchShown, row: Mapping[Any, Any]) -> tuple[str, ...]:
 
 
 def _workers(placed: pd.DataFrame) -> Section:
-    """Who fitted, the slowest first."""
+    """The workers of a cluster, the slowest first."""
     table, there = of_workers(placed), placed["worker"].nunique()
-    slow = tuple(slow_workers(placed)) or ("No worker stands out by how long its fits take.",)
+    slow = tuple(slow_workers(placed)) or ("No worker is noticeably slower than the others.",)
     cut = f"These are the slowest {len(table):,} of {there:,}." if len(table) < there else ""
     rows = TableBlock(
         tuple(map(str, table.columns)), tuple(table.itertuples(index=False, name=None))

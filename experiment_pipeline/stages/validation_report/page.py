@@ -1,6 +1,6 @@
-"""What people see of the judgement: an outcome, and a document, whose sections are `sections.py`'s.
+"""A validation report as an outcome and as a document, whose sections are in `sections.py`.
 
-In: the report. Out: what is told; nothing is computed.
+In: the report. Out: facts, checks, rows of the run record; nothing is computed.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Document, around
 from experiment_pipeline.reporting.outcome import (
     Check,
-    Fact,
     Markdown,
     Notes,
     Outcome,
@@ -28,8 +27,8 @@ from experiment_pipeline.reporting.run_record import (
     RunFacts,
     ScoreRow,
 )
+from experiment_pipeline.reporting.sections import HOLD_OUT
 from experiment_pipeline.stages.validation_report import sections
-from experiment_pipeline.stages.validation_report.calibration_section import calibration
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -42,31 +41,31 @@ def outcome(
     places: Mapping[str, str],
     words: str,
 ) -> Outcome:
-    """The judgement: scores, gates, decision.
+    """Return scores, gates and decision.
 
     Args:
         report: the judgement.
         markdown: the same, of its document.
         pictures: title → PNG.
         places: name → place of the page, "validation_report", of the search to try next where it
-            is not accepted, "next_search", and of what else a run remembers.
+            is not accepted, "next_search", and of other files of the run.
         words: the chosen configuration, for people.
     """
     place, next_search = places["validation_report"], places.get("next_search", "no file")
     ranking = report.score(report.metric)
+    score = f"{report.metric} {numbers.interval(ranking.interval)}"
     alone = report.gates[0] if len(report.gates) == 1 else None
     decision = "accepted" if report.accepted else "not accepted"
-    refusal = NotAccepted(
-        words,
-        "; ".join(gate.in_words() for gate in report.failed_gates),
-        f"Read the report for the reasons; the search to try next is in it, and in {next_search}.",
-    )
+    gates = Rows(_gate_rows(report))
     return Outcome(
-        notes=[f"{decision}: {words}: {_score_in_words(report)}", f"report: {place}"],
+        notes=[f"{decision}: {words}: {score} on the {HOLD_OUT}", f"report: {place}"],
         facts={
             "decision": decision,
-            **_scored(report),
-            "gates": Rows(_gate_rows(report)),
+            "score on validation": score,
+            "baseline": f"{numbers.score(ranking.baseline)} without features",
+            "minus baseline": numbers.interval(ranking.difference_to_baseline),
+            "validation rows": f"{report.rows:,}",
+            "gates": gates,
             "configuration": words,
             "looked at": looked_at(report.looks, report.overlap),
             "report": PagePath(place),
@@ -84,8 +83,8 @@ def outcome(
                 means="\n".join(gate.in_words() for gate in report.gates),
                 value=None if alone is None else alone.value,
                 limit=None if alone is None else alone.limit,
-                facts={"gates": Rows(_gate_rows(report))},
-                refusal=None if report.accepted else refusal,
+                facts={"gates": gates},
+                refusal=None if report.accepted else _refusal(report, words, next_search),
             )
         ],
         record=[
@@ -95,30 +94,18 @@ def outcome(
     )
 
 
-def _score_in_words(report: ValidationReport) -> str:
-    interval = numbers.interval(report.score(report.metric).interval)
-    return f"{report.metric} {interval} on the validation set"
-
-
-def _scored(report: ValidationReport) -> dict[str, Fact]:
-    ranking = report.score(report.metric)
-    return {
-        "score on validation": f"{report.metric} {numbers.interval(ranking.interval)}",
-        "baseline": f"{numbers.score(ranking.baseline)} without features",
-        "minus baseline": numbers.interval(ranking.difference_to_baseline),
-        "validation rows": f"{report.rows:,}",
-    }
+def _refusal(report: ValidationReport, words: str, next_search: str) -> NotAccepted:
+    return NotAccepted(
+        words,
+        "; ".join(gate.in_words() for gate in report.failed_gates),
+        f"Read the report for the reasons; the search to try next is in it, and in {next_search}.",
+    )
 
 
 def _gate_rows(report: ValidationReport) -> pd.DataFrame:
     return pd.DataFrame(
-        {
-            "outcome": [gate.outcome for gate in report.gates],
-            "value": [gate.value for gate in report.gates],
-            "limit": [gate.limit for gate in report.gates],
-            "gate": [gate.rule for gate in report.gates],
-            "what it means": [gate.means for gate in report.gates],
-        }
+        [(gate.outcome, gate.value, gate.limit, gate.rule, gate.means) for gate in report.gates],
+        columns=["outcome", "value", "limit", "gate", "what it means"],
     )
 
 
@@ -152,20 +139,18 @@ def build_document(
     following: NextSearch | None = None,
     charts: sections.Charts = MappingProxyType({}),
 ) -> Document:
-    """Return the report as a document: the decision, why not, and then what is known of it."""
-    told = [
+    """Return the report as a document: the decision, the reasons, and the details."""
+    parts = (
         sections.gates(report),
         *([] if following is None else [sections.next_steps(following)]),
         *sections.champion(report),
         sections.metrics(report, charts),
-        *calibration(report, charts),
+        *sections.calibration(report, charts),
         *sections.threshold(report, charts),
         *sections.errors(report, charts),
         *sections.classes(report, charts),
         *sections.features(report, charts),
         sections.segments(report, charts),
-        sections.notes(report),
-    ]
-    return Document(
-        f"{report.experiment}: validation report", tuple(told), around(report.experiment)
+        sections.caveats(report),
     )
+    return Document(f"{report.experiment}: validation report", parts, around(report.experiment))

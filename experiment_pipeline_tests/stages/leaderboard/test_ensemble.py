@@ -115,10 +115,10 @@ def test_a_choice_behind_others_says_why_where_its_rank_is_read() -> None:
         rank = row_of(board)["rank"]
         told = page.outcome(board, b"", "here", declared)
         explains = board.chosen == ENSEMBLE and rank > 1
-        assert ("does not speak against the ensemble" in page.decision(shown)) is explains
-        assert (f"Rank {rank} of 61" in page.decision(shown)) is explains
-        assert ("its own is cross-fitted" in told.facts["rank"]) is explains
-        assert ("its own is cross-fitted" in told.notes[0]) is explains
+        assert ("its score is cross-fitted" in page.decision(shown)) is explains
+        assert (f"ranked {rank} of 61" in page.decision(shown)) is explains
+        assert ("its score is cross-fitted" in told.facts["rank"]) is explains
+        assert ("its score is cross-fitted" in told.notes[0]) is explains
         seen.add(explains)
     assert True in seen
 
@@ -221,9 +221,9 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     paths = {key: (Step(1.0, 1.0, 0.9, 2.0),) for key in declared}
     shown = SearchShown(board, board.with_ensemble(declared), paths, search.spec)
     text = page.to_html(shown, "board")
-    assert board.ensemble.in_words in text.partition("Why this one")[0]
+    assert board.ensemble.in_words in text.partition("Reason")[0]
     assert "4 configurations: 4 trained" in text
-    assert "of them for its members; encoding, predicting and scoring take time" in text
+    assert "of them for its members; encoding, predicting and scoring are not included" in text
     assert shown.best != ENSEMBLE
     outcome = page.outcome(board, b"", "place", board.with_ensemble(declared))
     assert board.ensemble.in_words in outcome.facts["ensemble"]

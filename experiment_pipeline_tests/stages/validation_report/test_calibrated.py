@@ -37,6 +37,6 @@ def test_a_report_shows_probabilities_before_and_after() -> None:
     (pair,) = model.calibrated_classifiers_
     assert len(pair.estimator.estimators_[0].estimators_) == 2
     told = render(found.document)
-    assert "They are calibrated (sigmoid), by what was learnt on predictions of train rows" in told
+    assert "A calibrator was applied (sigmoid), learnt from predictions of train rows" in told
     assert "before calibrating" in told
     assert "not calibrated" not in told

@@ -165,7 +165,7 @@ def unreadable() -> Champion:
 
 
 UNTOLD = {
-    "all rows seen": (lambda rows: champion(VALIDATION), "0 of the validation set's units"),
+    "all rows seen": (lambda rows: champion(VALIDATION), "0 of the validation set's clusters"),
     "no record": (
         lambda rows: Champion(**{**vars(champion(rows)), "fitted_rows": None}),
         "may hold rows that the champion was fitted on",
@@ -213,7 +213,7 @@ def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
     text = render(build_document(report))
     assert "not\\_worse\\_than\\_champion v0001" in text or "not_worse_than_champion v0001" in text
     assert "## Against the champion" in text
-    assert "Both on the same 1,000 validation rows, paired." in text
+    assert "Both models on the same 1,000 validation rows, paired." in text
     found = reasons(spec_of(), search_of(spec_of(), [1] * 4).rank(), report, Evidence())
     assert "worse_than_champion" in [reason.code for reason in found]
     assert not {"label_ceiling", "underfit"} & {reason.code for reason in found}

@@ -47,7 +47,7 @@ def awkward(task: str) -> pd.DataFrame:
     frame["house"] = generator.integers(0, 120, len(frame))
     frame["day"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(
         np.sort(generator.integers(0, 300, len(frame))), unit="D"
-    ).as_cluster("us")
+    ).as_unit("us")
     unused = {"house", "day", "weight"}
     return frame[[*(name for name in frame if name not in unused), *sorted(unused)]]
 

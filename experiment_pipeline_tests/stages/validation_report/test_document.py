@@ -30,7 +30,7 @@ EVERY = {
     "multiclass": [*("Decision", "Scores", "Calibration", "Class by class")],
     "regression": [*("Decision", "Scores", "Errors")],
 }
-LAST = ["Importance of features", "How the first features are used", "Weakest segments", "Notes"]
+LAST = ["Importance of features", "How the first features are used", "Weakest segments", "Caveats"]
 each_task = pytest.mark.parametrize("task", EVERY)
 
 
@@ -54,7 +54,7 @@ def section(found: Checked, title: str) -> list:
 def test_each_task_is_told_what_concerns_it_in_this_order(task: str) -> None:
     """The decision first, then scores, then what explains them; notes last."""
     assert [one.title for one in of(task).document.sections] == [*EVERY[task], *LAST]
-    assert section(of(task), "Decision")[0].text.startswith("Accepted: the one gate holds (")
+    assert section(of(task), "Decision")[0].text.startswith("Accepted: the one gate passes (")
 
 
 @each_task
