@@ -286,8 +286,15 @@ def _registered(client: Any, name: str) -> dict[str, str]:
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts and truths of a row as tags of ours; its numbers are metrics."""
-    return {f"{_TAG}.{k}": value for k, value in row.items() if isinstance(value, str | bool)}
+    """Texts and truths of a row as tags of ours; its numbers are metrics.
+
+    The names of experiment and run are the mark of a parent, by which it is found: no child has them.
+    """
+    return {
+        f"{_TAG}.{name}": value
+        for name, value in row.items()
+        if isinstance(value, str | bool) and name not in {"experiment", "run_id"}
+    }
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
