@@ -58,8 +58,8 @@ def test_the_shift_is_measured_on_the_validation_rows() -> None:
     assert miscalibration(BALANCED, _rows(y, y / 1), None) is None
 
 
-def test_a_report_says_it_beside_every_probability_metric_and_with_numbers() -> None:
-    """log_loss and brier are marked, roc_auc is not; a model as it is is not marked at all."""
+def test_a_report_marks_every_probability_metric() -> None:
+    """log_loss and brier are marked, roc_auc is not; other models are not marked."""
     shifted = seen_through(1, seed=1, shift=1.5)
     report = report_of(exported=shifted, hyperparameters={"class_weight": "balanced"})
     text = document.render(build_document(report))
@@ -85,12 +85,12 @@ def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:
     assert named("roc_auc", reweighted=True) == "roc_auc"
 
 
-def test_a_leaderboard_says_that_reweighted_ones_are_not_calibrated() -> None:
+def test_a_leaderboard_notes_that_reweighted_ones_are_not_calibrated() -> None:
     """The note counts them, and says more where the ranking metric is a probability's."""
     entry = {"algorithm": "lightgbm", "hyperparameters": {"scale_pos_weight": [1, 3, 9]}}
     for metric, counts in (("log_loss", True), ("roc_auc", False)):
         board = search_of(spec_of(search=[entry], metric=metric), [1, 2, 3]).rank()
         (note,) = [note for note in board.notes if "not calibrated" in note]
         assert note.startswith("2 of 3 ranked configurations are reweighted")
-        assert ("log_loss counts this shift" in note) is counts
+        assert ("which makes their log_loss worse" in note) is counts
     assert not [note for note in search_of(spec_of(), [1] * 4).rank().notes if "calibrat" in note]

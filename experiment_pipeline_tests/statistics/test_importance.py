@@ -129,17 +129,5 @@ def test_the_work_is_bounded_by_the_time_that_predicting_takes() -> None:
     slower = Effort.within(10, 4e-4, 100_000, wide)
     assert slower is not None
     assert FEWEST_ROWS <= slower.rows < MOST_ROWS
+    assert slower.rows * slower.repeats * 50 * 4e-4 <= 10
     assert Effort.within(10, 1e-2, 100_000, wide) is None
-
-
-@pytest.mark.parametrize("n_rows", [20, 1_000, 1_000_000])
-@pytest.mark.parametrize("seconds_per_row", [0.0, 1e-6, 1e-4, 1e-2])
-@pytest.mark.parametrize("shape", [(1, 1), (54, 54), (30, 60_000)])
-def test_an_effort_keeps_to_its_seconds(
-    n_rows: int, seconds_per_row: float, shape: tuple[int, int]
-) -> None:
-    """Predicting every shuffled row of every feature takes no longer than was given."""
-    effort = Effort.within(5, seconds_per_row, n_rows, shape)
-    if effort is not None:
-        assert effort.rows * effort.repeats * shape[0] * seconds_per_row <= 5
-        assert effort.rows <= n_rows

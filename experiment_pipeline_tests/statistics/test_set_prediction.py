@@ -6,21 +6,12 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of
-from experiment_pipeline.statistics.spread import distinct, spread_of
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.spread import distinct
 
 BINARY = SetPrediction(
     np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.9]), np.array([0, 0, 1, 1])
 )
-
-
-def test_scores_and_intervals_are_those_of_the_metrics() -> None:
-    """The object only carries what belongs together."""
-    parts = (BINARY.y, BINARY.prediction, BINARY.clusters)
-    assert BINARY.score("accuracy", 0.45) == scores.score("accuracy", *parts[:2], 0.45)
-    linearised, drawn = scores.linearise("roc_auc", *parts[:2]), BINARY.layout("roc_auc")
-    assert BINARY.interval("roc_auc") == interval_of("roc_auc", spread_of(linearised, drawn))
 
 
 def test_a_part_keeps_truth_prediction_and_cluster_together() -> None:

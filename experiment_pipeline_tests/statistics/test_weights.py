@@ -1,4 +1,4 @@
-"""Weighted scores: scikit-learn's, rows repeated, and the same as none where all are equal."""
+"""Scores with and without weights: scikit-learn's, those of repeated rows, and their influence."""
 
 import warnings
 from collections.abc import Callable
@@ -35,7 +35,7 @@ from experiment_pipeline.statistics.thresholds import (
 from experiment_pipeline.statistics.weights import weighted_median
 
 CUT = 0.5
-Reference = Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+Reference = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
 
 
 def _hard(p: np.ndarray) -> np.ndarray:
@@ -87,11 +87,12 @@ def made(task: str, seed: int, n: int = 60) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(("name", "task"), CASES)
-def test_a_weighted_score_is_that_of_scikit_learn(name: str, task: str) -> None:
-    """With `sample_weight` as it is defined there, for every metric and task, within rounding."""
+def test_scores_are_those_of_scikit_learn(name: str, task: str) -> None:
+    """With and without `sample_weight`, for every metric and task, ties and zeros included."""
     for seed in range(5):
         y, prediction = made(task, seed)
-        weights = np.random.default_rng(seed).lognormal(sigma=1.5, size=len(y))
+        y[0] = 0
+        weights = np.random.default_rng(seed).lognormal(sigma=1.5, size=len(y)) if seed else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             expected = _reference(name)(y, prediction, weights)
@@ -168,7 +169,7 @@ def test_the_influence_of_a_row_is_the_derivative_by_its_weight(name: str, task:
 
 @pytest.mark.parametrize("name", ["mae", "roc_auc", "accuracy"])
 def test_unequal_weights_make_intervals_wider(name: str) -> None:
-    """A few heavy rows tell as much as few rows: the interval knows."""
+    """A few heavy rows determine the score, so its interval is as wide as that of few rows."""
     task = min(METRICS[name].tasks)
     y, prediction = made(task, 1, n=400)
     plain = SetPrediction(y, prediction, np.arange(400))
@@ -188,8 +189,8 @@ def test_a_perfect_score_of_few_heavy_rows_is_no_certainty() -> None:
     assert of_one.low < 0.25
 
 
-def test_comparisons_know_how_much_uneven_clusters_tell() -> None:
-    """Hundred clusters that tell as much as six leave wider differences, from best and baseline."""
+def test_comparisons_use_the_effective_number_of_clusters() -> None:
+    """A hundred clusters that count as six leave wider differences, from best and baseline."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
     scores = np.array([0.0, -0.1, -0.2])
     few, all_of_them = (compare_with_best(scores, parts, 0, effective=told) for told in (6, 100))
@@ -202,7 +203,7 @@ def test_comparisons_know_how_much_uneven_clusters_tell() -> None:
     assert all(one.low < other.low for one, other in zip(bounds[0][1:], bounds[1][1:], strict=True))
 
 
-def test_few_effective_clusters_are_said() -> None:
+def test_few_effective_clusters_are_noted() -> None:
     """Many rows whose weight lies on a few."""
     clusters = np.arange(200)
     said = few_clusters_note(clusters, "row", "test", np.where(clusters < 3, 1e4, 1.0))

@@ -23,7 +23,6 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import calibrations
-from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.folds import folds_of
@@ -267,4 +266,3 @@ def test_fingerprints_know_what_decides_and_nothing_else() -> None:
     spec: ExperimentSpec = experiment([weighted], seeds=3)
     small = fingerprint(configurations(spec)[0], sets, spec.plain)
     assert small == prints(weighted, calibrate="off")
-    assert METRICS["log_loss"].by_probability

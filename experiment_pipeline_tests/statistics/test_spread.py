@@ -1,9 +1,12 @@
-"""The moments of a sum over clusters: as wide as the clusters are alike, as certain as they are many."""
+"""The spread of a score over clusters, consecutive ones and overlapping fits included."""
+
+import math
 
 import numpy as np
 import pytest
 from scipy.signal import lfilter
 
+from experiment_pipeline.statistics.scores import layout, linearise
 from experiment_pipeline.statistics.spread import (
     ConsecutiveClusters,
     Layout,
@@ -11,6 +14,8 @@ from experiment_pipeline.statistics.spread import (
     Spread,
     independent_projections,
     spread_of,
+    variance_factor,
+    widened,
 )
 
 
@@ -99,3 +104,24 @@ def test_what_all_series_share_does_not_decide_the_number_of_projections() -> No
     several = np.column_stack([shared + own, shared - own])
     assert len(independent_projections(several)) < 20
     assert len(independent_projections(several, np.column_stack([own, -own]))) == 200
+
+
+@pytest.mark.parametrize(("folds", "repeats", "factor"), [(5, 1, 2.25), (5, 3, 1.25 + 1 / 3)])
+def test_the_factor_is_nadeau_and_bengios(folds: int, repeats: int, factor: float) -> None:
+    """(1/J + predicted/fitted) · S² over the S²/K that the rows of one repeat show."""
+    several = folds * repeats
+    found = variance_factor([400] * several, [100] * several, repeats)
+    assert found == pytest.approx(factor)
+    by_folds = (1 / several + 100 / 400) / (1 / folds)
+    assert found == pytest.approx(by_folds)
+
+
+def test_a_widened_score_is_the_same_score_less_surely() -> None:
+    """The standard error grows by the root of the factor."""
+    rng = np.random.default_rng(0)
+    y, prediction = rng.integers(0, 2, 200), rng.random(200)
+    plain = linearise("log_loss", y, prediction)
+    drawn = layout("log_loss", y, np.arange(200))
+    once, wider = spread_of(plain, drawn), spread_of(widened(plain, 2.25), drawn)
+    assert wider.estimate == once.estimate
+    assert math.isclose(wider.standard_error, 1.5 * once.standard_error)
