@@ -8,17 +8,17 @@ from unittest.mock import patch
 
 import dagster as dg
 
-from experiment_pipeline.orchestration.assets import exported_model
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page as analysis_page
+from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.locations import Location
 from experiment_pipeline.table.features import NamedColumns
 
 LEFT_OUT = (
     (analysis_page, "_table_report", lambda _: "<p>no profile</p>"),
-    (exported_model, "check_in_fresh_process", lambda _: None),
+    (export, "check_in_fresh_process", lambda _: None),
 )
 
 
