@@ -1,7 +1,7 @@
-"""The command `experiment-pipeline`: ask what experiments have found, use the models they exported.
+"""The command `experiment-pipeline`: query experiments, and predict with their exported models.
 
-Parses, calls, prints; nothing is computed here, and heavy imports wait for the command that
-needs them. An error a user can act on is told on one screen, with exit code 1.
+Heavy imports wait for the command that needs them. An error that a user can act on ends with its
+message and exit code 1.
 """
 
 import json
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from experiment_pipeline.errors import InvalidModel, memory_errors_named, told_as
+from experiment_pipeline.errors import InvalidModel, memory_errors_named, reported_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,22 +31,22 @@ _ENDLESS = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
-class ToldOnOneScreen(click.Group):
+class ErrorsWithoutStack(click.Group):
     """Commands whose errors a user can act on end with a message and exit code 1, without a stack."""
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the command that was asked for."""
         with (
-            told_as(lambda error: click.ClickException(str(error))),
+            reported_as(lambda error: click.ClickException(str(error))),
             memory_errors_named("this command"),
         ):
             return super().invoke(ctx)
 
 
-@click.group(cls=ToldOnOneScreen)
+@click.group(cls=ErrorsWithoutStack)
 @click.version_option(package_name="experiment-pipeline", prog_name="experiment-pipeline")
 def main() -> None:
-    """Ask what experiments have found out, and use the models that they exported."""
+    """Query experiments, and predict with the models that they exported."""
 
 
 @main.command()
@@ -83,7 +83,7 @@ def predict(
 
     MODEL is a version's folder, or <root>/<experiment> or an experiment's name for its
     champion. TABLE is a path or URL of CSV or Parquet; the target may be absent. It may be larger
-    than memory: what takes long is told on stderr.
+    than memory: progress goes to stderr.
     """
     rejected = rejected or _beside(output)
     from experiment_pipeline.prediction.files import load_model
@@ -91,17 +91,18 @@ def predict(
     if trust:  # as `python` itself does; a console script has no folder of its own
         sys.path.append("")
     with _stopped_like_ctrl_c():
-        tell = partial(click.echo, err=True)
-        outcome = load_model(model, trust).predict_table(table, output, rejected, tell)
+        outcome = load_model(model, trust).predict_table(
+            table, output, rejected, partial(click.echo, err=True)
+        )
     if as_json:
-        told = {**asdict(outcome), "output": output, "rejected_output": rejected}
-        click.echo(json.dumps(told, indent=2))
+        facts = {**asdict(outcome), "output": output, "rejected_output": rejected}
+        click.echo(json.dumps(facts, indent=2))
         return
     click.echo(f"model     {outcome.model}")
     click.echo(f"predicted {outcome.predicted:>9,} rows  {output}")
     click.echo(f"rejected  {outcome.rejected:>9,} rows  {rejected}")
     for note in outcome.notes:
-        click.echo(f"let pass  {note}")
+        click.echo(f"allowed   {note}")
 
 
 @main.command()
@@ -134,7 +135,7 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
 @click.argument("experiment")
 @click.argument("version")
 @click.option("--by", required=True, help="Who approves it.")
-@click.option("--comment", default="", help="What they have to say.")
+@click.option("--comment", default="", help="Why, for the decision record.")
 @click.option("--root", help="Where it was exported to.  [default: the storage root]")
 def approve(experiment: str, version: str, by: str, comment: str, root: str | None) -> None:
     """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
@@ -245,7 +246,7 @@ def show(
 @click.option("--experiment", help="Of this experiment, where a run is one of several.")
 @as_json
 def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -> None:
-    """Say what changed from run BEFORE to run AFTER, and what it did to the scores."""
+    """Show what changed from run BEFORE to run AFTER, and how the scores changed."""
     from experiment_pipeline.tracking import comparison, terminal
 
     found = comparison.compare(before, after, experiment)
@@ -253,9 +254,9 @@ def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -
 
 
 @main.command()
-@click.option("--page", is_flag=True, help="Print only the page that tells of the columns.")
+@click.option("--page", is_flag=True, help="Print only the page that describes the columns.")
 def database(*, page: bool) -> None:
-    """Say where the metadata database is, and what its tables and columns mean, for SQL."""
+    """Show where the metadata database is, and what its tables and columns mean, for SQL."""
     from experiment_pipeline.tracking.database.documentation import documentation
 
     if not page:
@@ -293,7 +294,7 @@ def reindex(root: str | None) -> None:
 def reports(port: int | None, command: tuple[str, ...]) -> None:
     """Show the storage's pages in a browser of this machine, alone or beside COMMAND.
 
-    COMMAND, such as `dagster dev`, is told the address, to which the metadata of what it runs
+    COMMAND, such as `dagster dev`, receives the address, to which the metadata of its runs
     then links; both end together.
     """
     from experiment_pipeline.tracking import server
@@ -339,7 +340,7 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
 def _print(tables: "Iterable[TextTable]") -> None:
     from rich.console import Console
 
-    # Into a file or a pipe, nothing is cut or wrapped at the width of a terminal nobody sees.
+    # Into a file or a pipe, nothing is cut or wrapped at the width of a terminal.
     width = None if sys.stdout.isatty() else _ENDLESS
     console = Console(width=width, highlight=False, markup=False, emoji=False)
     for number, one in enumerate(tables):

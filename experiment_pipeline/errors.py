@@ -1,12 +1,12 @@
-"""The error family of the project, its one door to a user, and what a wrong name is told.
+"""The errors that a user can act on, and hints for a wrong name.
 
     ExperimentPipelineError            every message: culprit, rule, fix
-    ├── InvalidExperiment              the YAML says something impossible
+    ├── InvalidExperiment              the YAML asks for something impossible
     ├── DataError
     │   ├── UnreadableTable            no table could be read from the URL
     │   ├── InvalidSchema              schema.yaml itself is wrong, or contradicts the table
     │   ├── UnusableTable              a table, but not one this experiment can run on
-    │   ├── UnfitForModelling          the data analysis says `no go`
+    │   ├── UnfitForModelling          the verdict of the data analysis is `no go`
     │   ├── TooManyRejectedRows        the limit on the rejection rate was passed
     │   └── EmptySet                   a set would be empty or lack a class
     ├── TrainingError
@@ -27,7 +27,7 @@
     └── ExportError
         ├── PredictionsChanged         the reloaded model predicts something else
         ├── RepositoryRefused          git would not take the commit
-        └── InvalidModel               a path that is no exported model, or one that was changed
+        └── InvalidModel               a path without an exported model, or one that was changed
 
 Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a bug and crashes.
 """
@@ -54,13 +54,13 @@ class ExperimentPipelineError(Exception):
         return type(self), (self.culprit, self.rule, self.fix)
 
     @property
-    def told(self) -> str:
-        """The whole message for people; the class says which branch of the family it is."""
+    def with_class(self) -> str:
+        """The whole message, after the name of its class."""
         return f"{type(self).__name__}: {self}"
 
 
 @contextmanager
-def told_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[None]:
+def reported_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[None]:
     """The one door from an error of the family to a user; a bug crashes as it is.
 
     Args:
@@ -90,7 +90,7 @@ def memory_errors_named(work: str) -> Iterator[None]:
 
 
 class InvalidExperiment(ExperimentPipelineError):
-    """The YAML says something impossible."""
+    """The YAML asks for something impossible."""
 
 
 class DataError(ExperimentPipelineError):
@@ -110,7 +110,7 @@ class UnusableTable(DataError):
 
 
 class UnfitForModelling(DataError):
-    """The data analysis says `no go`."""
+    """The verdict of the data analysis is `no go`."""
 
 
 class TooManyRejectedRows(DataError):
@@ -126,7 +126,7 @@ class TrainingError(ExperimentPipelineError):
 
 
 class UnknownAlgorithm(TrainingError):
-    """An algorithm's import path leads nowhere, or to something that is no estimator."""
+    """An algorithm's import path leads nowhere, or to something other than an estimator."""
 
 
 class AllConfigurationsFailed(TrainingError):
@@ -194,7 +194,7 @@ class RepositoryRefused(ExportError):
 
 
 class InvalidModel(ExportError):
-    """The path is no exported model, or the model's files were changed."""
+    """The path holds no exported model, or the model's files were changed."""
 
 
 SHOWN_NAMES = 12

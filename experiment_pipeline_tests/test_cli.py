@@ -128,7 +128,7 @@ def test_a_file_of_new_categories_is_predicted_and_told() -> None:
     result = run("predict", "flights", written(exported.delivered(4).assign(carrier="ZZ")))
     assert result.exit_code == 0, result.output
     assert "predicted         4 rows" in result.output
-    told = "let pass  carrier: 4 rows with a category that training did not see: 'ZZ' (4)"
+    told = "allowed   carrier: 4 rows with a category that training did not see: 'ZZ' (4)"
     assert told in result.output
 
 

@@ -1,7 +1,7 @@
-"""A first experiment on an unknown table; here what its user may say, with nothing heavy imported.
+"""A first experiment on an unknown table; here the options of the command, without heavy imports.
 
-`columns` tells what each column is, `decisions` chooses task, metric, split and search, `inference`
-makes a draft of all of it, `files` tries the draft and writes it for people.
+`columns` decides what each column is, `decisions` task, metric and split, `search` the search,
+`inference` joins them to a draft, `files` tries it and renders its files.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class Wishes(BaseModel):
     )
     split: str | None = Field(None, description="random, group, time or column")
     split_column: str | None = Field(None, description="The column that the split goes by")
-    exclude: list[str] = Field([], description="A column that is no feature; repeat the option")
+    exclude: list[str] = Field([], description="A column that is not a feature; repeatable")
     id_column: list[str] = Field([], description="A column that identifies a row; repeatable")
     delimiter: str | None = Field(None, description="Between the fields of a CSV file")
     encoding: str | None = Field(None, description="Of a CSV file")
@@ -31,6 +31,6 @@ class Wishes(BaseModel):
 
     @property
     def source(self) -> dict[str, Any]:
-        """What is said about the table, as `spec.Data` takes it."""
-        said = self.model_dump(include={"delimiter", "encoding", "endpoint_url", "anonymous"})
-        return {"url": self.data, **{key: value for key, value in said.items() if value}}
+        """The options of the table, as `spec.Data` takes them."""
+        given = self.model_dump(include={"delimiter", "encoding", "endpoint_url", "anonymous"})
+        return {"url": self.data, **{key: value for key, value in given.items() if value}}

@@ -1,8 +1,7 @@
 """What a column of an unknown table is: a feature as it stands, one to prepare, or none at all.
 
-Looks at one column without the target, so nothing here can tell a leak (`data_analysis` does).
-In: a raw column. Out: a ColumnPlan with the reason in words. What looks like a type is only
-called one when the preparation then reads every cell of it.
+A column is examined without the target, so that leaks are not found here (`data_analysis` does).
+A type is only inferred when the preparation then reads every cell of the column.
 """
 
 import itertools
@@ -34,7 +33,7 @@ from experiment_pipeline.table.preparation import prepare
 
 # A number that names one of so few things is read as a category.
 MOST_NAMED_CATEGORIES = 50
-# Texts are no categories when more than half of them differ, and at least so many: codes are
+# Texts are not categories when more than half of them differ, and at least so many: codes are
 # excluded, texts of words are read by their letters.
 FEWEST_FREE_TEXTS = 20
 FREE_TEXT_SHARE = 0.5
@@ -93,7 +92,7 @@ class ColumnPlan:
 
 
 def plan_columns(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
-    """Look at each column; what "1,234" means, "0,5" in another column tells."""
+    """Plan each column; "0,5" in one column decides what "1,234" means in another."""
     plans = {str(name): plan_column(column) for name, column in raw.items()}
     written = {name: plan.preparation.get("numbers", {}) for name, plan in plans.items()}
     if any(numbers.get("decimal") == "," for numbers in written.values()):
@@ -180,7 +179,7 @@ def _text_dates(
 
 
 def _agree(texts: Sequence[str], formats: Sequence[str]) -> bool:
-    """Whether all formats read the same dates: '5 May 2024' does not tell %b from %B."""
+    """Whether all formats read the same dates: '5 May 2024' fits %b and %B."""
     column = pd.Series(texts, dtype="str")
     first, *others = [read_datetimes(column, (wanted,)) for wanted in formats]
     return all(first.equals(other) for other in others)
@@ -270,7 +269,7 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
 
 
 def _has_words(known: pd.Series) -> bool:
-    """Whether most texts are of several words, of which letters tell more than the whole."""
+    """Whether most texts are of several words, which the text encoder reads by their letters."""
     return bool(known.astype("str").str.strip().str.contains(r"\s").mean() > FREE_TEXT_SHARE)
 
 
@@ -280,7 +279,7 @@ def _identifier(name: str) -> ColumnPlan:
 
 
 def _entities(name: str, distinct: int, rows: int) -> ColumnPlan:
-    why = f"names {distinct:,} things, {rows / distinct:.3g} rows each: a model would learn them by heart"
+    why = f"names {distinct:,} things, {rows / distinct:.3g} rows each: a model would memorize them"
     return ColumnPlan(name, why, excluded=True, names_entities=distinct < rows)
 
 

@@ -19,7 +19,7 @@ from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 from experiment_pipeline.table.target import plain
 
-# Whole numbers with more values are quantities, texts with more are no classes.
+# Whole numbers with more values are quantities, texts with more are not classes.
 MOST_NUMBER_CLASSES = 10
 MOST_TEXT_CLASSES = 100
 FEWEST_ROWS_PER_CLASS = 5

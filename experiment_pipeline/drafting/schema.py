@@ -1,7 +1,7 @@
 """The first schema.yaml of a table, for people to edit.
 
-Types, nullability and the values of low-cardinality texts; no smallest and largest values, for those
-of a sample are no rule and would reject the next delivery. In: the prepared table. Out: YAML.
+Types, nullability and the values of low-cardinality texts. No smallest and largest values: those of
+a sample would reject the next delivery.
 """
 
 from typing import Any
@@ -17,13 +17,13 @@ LISTED_CATEGORIES = 20
 HEADER = """\
 # The schema of this table, in pandera's words, inferred once: edit it freely.
 #
-# A row that breaks a rule is rejected, with every reason. What a line can say:
+# A row that breaks a rule is rejected, with every reason. What a line can hold:
 #   dtype: float64     int64, str, bool, datetime64[us], category ...; with coerce: true a cell
 #                      is converted where that changes nothing, else its row is rejected
-#   nullable: true     a missing value is allowed; false: it rejects its row; without a word, it is
+#   nullable: true     a missing value is allowed; false: it rejects its row; not given: it is
 #                      kept and counted in a feature, and rejects its row elsewhere
 #   isin: [a, b]       another value rejects its row; with raise_warning: true, as in the lists
-#                      below, it is kept and counted: a new category is normal life
+#                      below, it is kept and counted: new categories are common
 # For all features at once, in defs.yaml:
 #   validation: {unseen_categories: reject, unseen_missing_values: reject}
 #

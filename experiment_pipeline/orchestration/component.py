@@ -26,7 +26,7 @@ from experiment_pipeline.errors import (
     InvalidSchema,
     UnknownAlgorithm,
 )
-from experiment_pipeline.orchestration.assets.shared import told_to_the_user
+from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME, ExperimentSpec
@@ -100,7 +100,7 @@ class Experiment(dg.Component):
     Becomes the assets from the raw table to the exported model, a job, a schedule
     and a sensor for new data, all named after the folder of its defs.yaml.
 
-    Options of the scaffold; what is left out is inferred, and said:
+    Options of the scaffold; what is left out is inferred and reported:
 
     --data            path or URL of the table (needed)
 
@@ -116,13 +116,13 @@ class Experiment(dg.Component):
 
     --split-column    the column that the split goes by
 
-    --exclude         a column that is no feature; repeat it for several
+    --exclude         a column that is not a feature; repeat it for several
 
     --id-column       a column that identifies a row; repeat it for several
 
     --delimiter, --encoding, --endpoint-url, --anonymous true
 
-                      how the table is read, where the file does not tell
+                      how the table is read, where it cannot be inferred
     """
 
     def __init__(self, name: str, named: NamedColumns | ExperimentPipelineError) -> None:
@@ -144,7 +144,7 @@ class Experiment(dg.Component):
 
     @property
     def named(self) -> NamedColumns:
-        """What the YAML says.
+        """What the YAML declares.
 
         Raises:
             InvalidExperiment, InvalidSchema: with `file:line` of each problem.
@@ -170,7 +170,7 @@ class Experiment(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster knows of the experiment, or its error in the experiment's place.
 
-        That it does not fit its table is only said: a run will stop at it, but tables change.
+        A mismatch with its table is only a warning: a run will stop at it, but tables change.
 
         Raises:
             ExperimentPipelineError: the command is there to check.
@@ -183,20 +183,20 @@ class Experiment(dg.Component):
         if isinstance(self._named, ExperimentPipelineError):
             return placeholder(self.name, self._named)
         if problem is not None:
-            _say_once(f"{self.name} does not fit its table: {problem}")
+            _warn_once(f"{self.name} does not fit its table: {problem}")
         return build_experiment(self._named)
 
 
 def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
     """A job of the experiment's name whose run fails with the error, and one asset for the graph."""
-    _say_once(f"{name} is left out: {error}")
+    _warn_once(f"{name} is left out: {error}")
     if not re.fullmatch(NAME, name):
         name = "experiment_" + re.sub(r"\W", "_", name, flags=re.ASCII)
     description = f"This experiment cannot be loaded:\n\n```\n{error}\n```"
 
     @dg.asset(name=PLACEHOLDER, key_prefix=name, group_name=name, description=description)
     def cannot_be_loaded() -> None:
-        with told_to_the_user():
+        with reported_to_the_user():
             raise error
 
     job = dg.define_asset_job(
@@ -209,7 +209,7 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
 
 
 @functools.cache
-def _say_once(message: str) -> None:
+def _warn_once(message: str) -> None:
     """Dagster loads the same definitions several times in one command."""
     click.echo(message, err=True)
 

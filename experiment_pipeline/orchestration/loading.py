@@ -2,9 +2,8 @@
 
 Its error stands where people look for it: in place of its job and its assets, in the log, and
 in `dg check defs`, which fails. The component files are judged before Dagster reads any, because it
-stops at the first that is no YAML, and says nothing of the file when a type is misspelt. A bug is
-no error of an experiment: it keeps its stack, and nothing is loaded. In: the folder `defs/`.
-Out: Definitions.
+stops at the first that is not YAML, and does not name the file of a misspelt type. A bug keeps its
+stack, and nothing is loaded.
 """
 
 import importlib
@@ -103,7 +102,7 @@ def _exists(type_name: str) -> bool:
 class ReadableTree(dg.ComponentTree):
     """Dagster's tree of components, without the folders that cannot be read.
 
-    A folder of folders that has a defs.yaml of its own loses what it says while one of those
+    A folder of folders that has a defs.yaml of its own is ignored while one of those
     below it is left out.
     """
 

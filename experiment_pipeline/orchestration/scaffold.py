@@ -16,7 +16,7 @@ import click
 import dagster as dg
 
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.errors import InvalidExperiment, told_as
+from experiment_pipeline.errors import InvalidExperiment, reported_as
 from experiment_pipeline.orchestration.code_locations import code_location
 from experiment_pipeline.spec import NAME
 
@@ -39,7 +39,7 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
             click.ClickException: with the error that a user can act on; nothing is written.
         """
         with (
-            told_as(lambda error: click.ClickException(str(error))),
+            reported_as(lambda error: click.ClickException(str(error))),
             _whole_or_nothing(request.target_path),
         ):
             drafted = _drafted(request)

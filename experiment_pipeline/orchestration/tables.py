@@ -12,7 +12,7 @@ import dagster as dg
 import pandas as pd
 from dagster import InputContext, OutputContext
 
-from experiment_pipeline.orchestration.assets.shared import told_to_the_user
+from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
 from experiment_pipeline.storage.locations import Location, storage_root
 from experiment_pipeline.storage.tables import read_table, table_of, write_table
 
@@ -39,14 +39,14 @@ class TablesIOManager(dg.UPathIOManager):
         if not (isinstance(obj, pd.DataFrame) or is_dataclass(obj)):
             raise TypeError(f"{path} is for tables; the asset returned a {type(obj).__name__}")
         table: Any = obj
-        with told_to_the_user():
+        with reported_to_the_user():
             write_table(path, table)
 
     def load_from_path(self, context: InputContext, path: Location) -> Any:
         """Read a table for an asset; with what is said of it, where the argument's type asks."""
         asked = context.dagster_type.typing_type
         kind: Any = asked if is_dataclass(asked) else pd.DataFrame
-        with told_to_the_user():
+        with reported_to_the_user():
             return read_table(path, kind)
 
     def get_metadata(

@@ -1,10 +1,8 @@
 """Every setting of both YAML files, closed and frozen: their limits, meaning and defaults.
 
-`experiment` is defs.yaml as a whole, `table`, `search` and `judgement` are its parts, `algorithms`
-and `metrics` the names that it may use, `schema` is schema.yaml.
-`reading` turns text into nodes that know their lines, `models` walks from a path to what is
-declared there, `sentences` says what is wrong. What the settings do lives in the stage that uses
-them. In: texts. Out: immutable objects, or an error with file and line.
+`experiment` is defs.yaml as a whole, `table`, `search` and `operation` are its parts, `algorithms`
+the names that it may use, `reads` the keys that each stage reads, `schema` is schema.yaml.
+`reading` turns text into nodes that know their lines, `sentences` pydantic's errors into problems.
 """
 
 from experiment_pipeline.spec.algorithms import Features as Features

@@ -18,7 +18,7 @@ Features = Literal["ordinal", "onehot", "target", "text"]
 # Up to so many distinct texts are a list of categories, whatever the encoder.
 FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
-# The row of the leaderboard that is no configuration: its key, and its algorithm.
+# The row of the leaderboard that is not a configuration: its key, and its algorithm.
 ENSEMBLE = "ensemble"
 
 
@@ -53,8 +53,8 @@ class Estimator:
     Attributes:
         path: where its class is imported from.
         defaults: hyperparameters that it gets where the YAML gives no others.
-        well_known: hyperparameters that it has in every version: who names only these is checked
-            without importing it, which takes a second.
+        well_known: hyperparameters that it has in every version: a configuration with only these is
+            checked without importing it, which takes a second.
         spaces: where it is worth searching, by how flexible the models should be.
     """
 

@@ -67,11 +67,11 @@ class ExperimentSpec(Closed):
     sample_weight: str | None = Field(
         None,
         min_length=1,
-        description="The column of positive numbers that say how much each row counts; no feature",
+        description="The column of positive numbers that weigh the rows; not a feature",
         examples=["policy_years"],
     )
     exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
-        {}, description="Column → the reason it is no feature"
+        {}, description="Column → the reason it is not a feature"
     )
     monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
         {},
@@ -95,18 +95,20 @@ class ExperimentSpec(Closed):
     )
     seeds: SeedsSetting = Field(
         None,
-        description="How often a configuration is fitted, to tell its lead from luck; unset: once",
+        description="How often a configuration is fitted, to separate its lead from chance; unset: once",
     )
     calibrate: CalibrateSetting = Field(
         None,
-        description="How probabilities are made shares that come true, learnt on train rows alone; "
+        description="How probabilities are calibrated, on train rows alone; "
         "unset: sigmoid where a configuration reweights classes",
     )
     halving: Annotated[
         Halving | None,
         on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
         OFF_IS_WRITTEN,
-    ] = Field(Halving(), description="off, or how train rows grow while configurations get fewer")
+    ] = Field(
+        Halving(), description="off, or shares of the train rows for ever fewer configurations"
+    )
     budget: Budget = Budget()
     seed: int = Field(
         0, ge=0, lt=2**31, description="Of everything that is drawn: fits and resamples"
@@ -136,7 +138,7 @@ class ExperimentSpec(Closed):
     )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
-        "none", description="required: a version is no champion before somebody approves it"
+        "none", description="required: a version becomes champion only when it is approved"
     )
 
     # How the experiment runs in Dagster; nothing of it decides a result.

@@ -1,9 +1,8 @@
 """defs.yaml's keys as JSON schema: what editors, Dagster's docs page and `dg check yaml` know.
 
 It is at most as strict as the models, which judge: a text with `{{ env… }}` stands for any single
-value, and rules between keys are not in it. What is left of unions is told by kinds and conditions,
-because a validator says of a plain union only that nothing fits. In: the models. Out: one
-schema without references, so that it can stand inside another.
+value, and rules between keys are not in it. Unions become conditions on the kind of value: of a plain
+union a validator only reports that nothing fits. Without references, it can be part of another schema.
 """
 
 from collections.abc import Mapping, Sequence
@@ -57,7 +56,7 @@ def _resolved(node: Schema, models: Mapping[str, Schema]) -> Schema:
 
 
 def _by_tag(members: Sequence[Schema], key: str) -> Schema:
-    """Members of which one of their keys tells which it is."""
+    """A union whose members are selected by the value of one key."""
     tags = [one["properties"][key]["const"] for one in members]
     conditions = [
         {"if": {"properties": {key: {"const": tag}}, "required": [key]}, "then": member}
@@ -68,7 +67,7 @@ def _by_tag(members: Sequence[Schema], key: str) -> Schema:
 
 
 def _by_kind(members: Sequence[Schema]) -> Schema:
-    """Members that are told by the kind of value; what is said of one kind binds no other."""
+    """A union whose members are selected by the kind of value; a rule for one kind binds no other."""
     union: Schema = {"type": [], "allOf": []}
     for member in members:
         union["type"] += [kind for kind in _kinds(member) if kind not in union["type"]]

@@ -224,7 +224,7 @@ ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
 
 
 class Described(Words):
-    """What is said for people, of a column or of a table."""
+    """Keys for people, of a column or of a table."""
 
     title: Any = None
     description: Any = None

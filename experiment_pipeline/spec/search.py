@@ -18,7 +18,7 @@ from experiment_pipeline.statistics.metrics import METRICS
 
 
 def _read_exponent(value: Any) -> Any:
-    """YAML takes 1e-3 for a text (it wants 1.0e-3); nobody who writes it means a text."""
+    """YAML reads 1e-3 as a text (it wants 1.0e-3), which is never meant."""
     if isinstance(value, str) and re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value):
         return float(value)
     return value
@@ -54,7 +54,7 @@ class Search(Closed):
         if value in ALGORITHMS or re.fullmatch(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)+", value):
             return value
         raise ValueError(
-            f"{value!r} is no algorithm; {allowed_instead(value, list(ALGORITHMS))} "
+            f"{value!r} is not an algorithm; {allowed_instead(value, list(ALGORITHMS))} "
             "or an import path such as sklearn.neighbors.KNeighborsClassifier"
         )
 
@@ -64,7 +64,7 @@ class Search(Closed):
         if value == ():
             raise ValueError("the list is empty; name encoders, or drop the key")
         if isinstance(value, tuple) and len(set(value)) < len(value):
-            raise ValueError("a encoder stands there twice; keep it once")
+            raise ValueError("an encoder is listed twice; keep it once")
         return value
 
     @model_validator(mode="after")
@@ -212,14 +212,14 @@ class Halving(Closed):
     keep: float = Field(0.25, gt=0, lt=1, description="The share that goes on to the next rung")
     # Five tables, LightGBM in a space as narrow as the scaffold writes: rungs of up to 1,100 rows
     # ordered the configurations hardly better than luck (rank correlation with all rows 0.06 in
-    # the mean, -0.6 to 0.5), of 1,600 to 2,200 rows by 0.3. A wide space is told apart by fewer.
+    # the mean, -0.6 to 0.5), of 1,600 to 2,200 rows by 0.3. In a wide space fewer rows suffice.
     fewest_rows: int = Field(1_500, ge=50, description="A rung of fewer train rows is left out")
 
     @field_validator("fractions")
     @classmethod
     def _grow_to_all_rows(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
         if len(fractions) < 2:
-            raise ValueError("one rung stops nobody; write two or more, or halving: off")
+            raise ValueError("one rung stops no configuration; write two or more, or halving: off")
         if any(one >= other for one, other in itertools.pairwise(fractions)):
             raise ValueError("each rung needs more rows than the one before; put them in order")
         if fractions[-1] != 1:
@@ -236,7 +236,7 @@ class EnsembleRule(Closed):
 
 
 class Budget(Closed):
-    """Limits of a search; they act between fits, and what was not started says so."""
+    """Limits of a search, checked between fits; configurations that did not start are listed."""
 
     seconds: float | None = Field(
         None,

@@ -53,7 +53,7 @@ _WRONG_KIND = ("_type", "_parsing", "_from_float", "finite_number")
 class Problem:
     """One thing that is wrong: the path of its key, and a sentence that says what is allowed.
 
-    `fix` is what to do where the sentence does not say it.
+    `fix` is what to do where the sentence leaves it open.
     """
 
     location: Location
@@ -70,7 +70,7 @@ def invalid(
 ) -> InvalidExperiment:
     """One error for all problems, a line each, the first after its own `file:line`.
 
-    Without `line_of` the settings come from no file, and the paths of their keys say where.
+    Without `line_of` the settings come from no file, and the paths of their keys stand for them.
     """
     if line_of is None:
         text = "\n".join(map(str, problems[:MOST_PROBLEMS]))

@@ -169,7 +169,7 @@ class Preparation(Closed):
             for one in formats or ():
                 if "%" not in str(one):
                     raise ValueError(
-                        f"{name}: {one!r} is no strptime format; write one such as '%d.%m.%Y'"
+                        f"{name}: {one!r} is not a strptime format; write one such as '%d.%m.%Y'"
                     )
         return found
 
@@ -212,7 +212,7 @@ _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
 
 
 class Analysis(Closed):
-    """What the data analysis may be told; which codes and thresholds there are, its rules know."""
+    """Settings of the data analysis; its rules know which codes and thresholds there are."""
 
     findings: tuple[
         Annotated[str, Field(pattern=IMPORT_PATH, description="Module:instance")], ...
@@ -267,7 +267,7 @@ class Validation(Closed):
     (`strict`), missing columns (`required`, `add_missing_columns`), a check that only warns
     (`raise_warning`).
 
-    Values that nobody has seen before are normal life. In a feature, a list (`isin`) is a rule
+    New values are common. In a feature, a list (`isin`) is a rule
     that rejects, and one with `raise_warning: true`, as a drafted schema has it, counts; and a
     missing value is kept and counted unless the column says `nullable: false`. The two keys
     decide it for all features; target, ids and excluded columns are held to the schema as it is.
@@ -322,7 +322,7 @@ class Fractions(Closed):
 Column = Annotated[str, Field(min_length=1, examples=["customer_id"])]
 IdColumns = Annotated[
     tuple[Column, ...],
-    Field(description="Columns that identify a row: they decide its set, and are no features"),
+    Field(description="Columns that identify a row: they decide its set, and are not features"),
 ]
 
 

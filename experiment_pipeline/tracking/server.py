@@ -98,7 +98,7 @@ def application(root: Location) -> "Starlette":
         try:
             content = _content(root, path)
         except StorageUnreachable as error:
-            return PlainTextResponse(error.told, 502, _HEADERS)
+            return PlainTextResponse(error.with_class, 502, _HEADERS)
         if content is None:
             return PlainTextResponse(_missing(root, path), 404, _HEADERS)
         kind = _SERVED[PurePosixPath(path).suffix]

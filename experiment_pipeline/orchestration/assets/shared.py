@@ -21,7 +21,7 @@ import pandas as pd
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
 
-from experiment_pipeline.errors import ExperimentPipelineError, memory_errors_named, told_as
+from experiment_pipeline.errors import ExperimentPipelineError, memory_errors_named, reported_as
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
@@ -165,7 +165,7 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
 
         try:
             with (
-                told_as(lambda error: _failure(error, kept)),
+                reported_as(lambda error: _failure(error, kept)),
                 recording.recorded(run, stage, first, finish),
                 memory_errors_named(f"the stage {stage}"),
             ):
@@ -208,16 +208,16 @@ def _user() -> str | None:
         return None
 
 
-def told_to_the_user() -> AbstractContextManager[None]:
+def reported_to_the_user() -> AbstractContextManager[None]:
     """Turn the project's own errors into a Failure that is not retried; bugs crash as they are."""
-    return told_as(_failure)
+    return reported_as(_failure)
 
 
 def _failure(
     error: ExperimentPipelineError, kept: Mapping[str, Fact] = MappingProxyType({})
 ) -> dg.Failure:
     return dg.Failure(
-        description=_with_pages([error.told], kept),
+        description=_with_pages([error.with_class], kept),
         metadata={"culprit": error.culprit, "rule": error.rule, "fix": error.fix},
         allow_retries=False,
     )
@@ -240,7 +240,7 @@ def report(
         context.log.warning(warning)
     for note in outcome.notes:
         context.log.info(note)
-    with told_to_the_user():
+    with reported_to_the_user():
         ended = record_outcome(run_of(context, key.path[0]), outcome, context.log.warning)
     facts = {**outcome.facts, **ended}
     value: dict[str, Any] = {} if outcome.value is None else {"value": outcome.value}
@@ -267,7 +267,7 @@ def report_check(
     problems = [f"{check.name}: {problem}" for problem in check.problems]
     refused: dict[str, Fact] = {}
     if error and not check.passed:
-        told = problems or [check.means] if check.refusal is None else [check.refusal.told]
+        told = problems or [check.means] if check.refusal is None else [check.refusal.with_class]
         refused = {REFUSED: _with_pages(told, facts)}
         context.log.error(f"{FAILED}{refused[REFUSED]}\n")
     else:
