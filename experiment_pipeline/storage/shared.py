@@ -25,12 +25,7 @@ _Read = TypeVar("_Read")
 
 @dataclass(frozen=True)
 class SharedFolder:
-    """Where the shared files of an experiment are.
-
-    Attributes:
-        url: of the storage root.
-        experiment: its name.
-    """
+    """Where the shared files of an experiment are; `url`: of the storage root."""
 
     url: str
     experiment: str
@@ -48,17 +43,11 @@ class SharedFolder:
 
 @dataclass
 class SharedFiles:
-    """The shared files that one search uses: a context that ends with it.
-
-    Attributes:
-        folder: where they are.
-        warn: gets a sentence for each damaged file, which is made again.
-        log: gets a sentence about what is kept.
-    """
+    """The shared files that one search uses: a context that ends with it."""
 
     folder: SharedFolder
-    warn: Callable[[str], object]
-    log: Callable[[str], object]
+    warn: Callable[[str], object]  # of each damaged file, which is made again
+    log: Callable[[str], object]  # of what is kept
     _checked: set[str] = field(default_factory=set)
     _kept: set[str] = field(default_factory=set)
 
@@ -100,12 +89,11 @@ class SharedFiles:
 
     def _clear(self) -> None:
         shared = self.folder.path / STAGE
-        names = list_names(shared)
-        kept = [shared / name for name in names if name in self._kept]
+        kept = [shared / name for name in list_names(shared) if name in self._kept]
         if not kept:
             remove(shared)
             return
-        for name in names:
+        for name in list_names(shared):
             if name not in self._kept:
                 remove(shared / name)
         size = sum(size_of(path / name) for path in kept for name in list_names(path))

@@ -1,8 +1,7 @@
-"""The seam between a search and what trains for it.
+"""The interface between a search and the engine that trains for it, and the engine of threads.
 
-A search says what to train, on which rows, and when to stop; an engine says how many fits there are
-at a time, trains, and hands back each outcome as it is done. Two engines give the same models, bit by
-bit. Which rungs there are, and who goes on, is decided in `halving.py`.
+A search decides what to train, on which rows, and when to stop. An engine trains, and yields each outcome
+when it is done. All engines give the same models, bit by bit.
 """
 
 from collections.abc import Generator, Sequence
@@ -40,14 +39,13 @@ class FitEngine(Protocol):
             configurations: what to train; not those the store has.
             sets: train and test set.
             spec: its seed and its metrics are used.
-            brake: asked before each fit; where it says no, the configuration is left out, while
-                those that are running end and are yielded.
-            longest_first: which keeps every worker busy to the end; else in the order given, for
-                when there may be no time for all.
+            brake: asked before each fit; a configuration that may not start is left out.
+            longest_first: keeps every worker busy to the end; else in the order given, for searches
+                without time for all.
 
-        Closing the generator cancels the fits that wait. What a configuration raises becomes a
-        `FailedConfiguration`; what says nothing of it gets a second attempt, by itself, when all
-        others are done. An interruption propagates.
+        Closing the generator cancels the fits that wait. An error of a fit becomes a
+        `FailedConfiguration`; one that says nothing of the configuration (memory, disk, network)
+        gets a second attempt by itself, when all others are done. An interruption propagates.
         """
 
 

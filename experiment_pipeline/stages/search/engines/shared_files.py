@@ -44,13 +44,7 @@ _TRUTH = ("y_train", "y_test", "w_train", "w_test")
 
 @dataclass(frozen=True)
 class Digests:
-    """The shared files of one configuration.
-
-    Attributes:
-        truth: of targets, weights and parts of the rows.
-        encoded: of its encoder's tables.
-        table: of the library's table; None: there is none in the storage.
-    """
+    """The shared files of one configuration: truth, tables of its encoder, the library's table."""
 
     truth: str
     encoded: str
@@ -70,7 +64,14 @@ def share_files(
         files.put(truth, partial(write_tables, arrays))
     encoded = dict[Features, str]()
     for encoder in dict.fromkeys(one.features for one in configurations):
-        digest = encoded[encoder] = _encoded_digest(encoder, sets, truth)
+        digest = encoded[encoder] = fingerprint_of(
+            {
+                "encoder": encoder_fingerprint(encoder, sets),
+                "test": sets.digests["test"],
+                "directions": dict(sets.directions),
+                "truth": truth,
+            }
+        )
         if files.lacks(digest):
             files.put(digest, partial(_write_encoded, encoder, sets))
 
@@ -166,22 +167,6 @@ def read_shared(
     return replace(whole, folds=tuple(folds), folds_to_calibrate=to_calibrate), found
 
 
-def read_table(
-    folder: SharedFolder,
-    digest: str,
-    configuration: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-) -> Any:
-    """Return the table of a library; arguments and errors as of `read_shared`."""
-    learner = learner_of(configuration.algorithm)
-    if not isinstance(learner, StoresTables):
-        raise TypeError(configuration.algorithm)
-    with folder.entries.as_files(digest) as (_, files):
-        return learner.read_table(configuration, work, sets, spec, files)
-
-
 def _parts(sets: TrainingSets) -> Iterator[tuple[str, TrainingSets]]:
     """The sets, and those of their folds, each with the prefix of its files."""
     yield "", sets
@@ -215,17 +200,6 @@ def _with_masks(sets: TrainingSets, arrays: Mapping[str, Any], prefix: str) -> T
     )
     masks: dict[str, Any] = {name: arrays.get(f"{prefix}{name}") for name in _MASKS}
     return replace(sets, **masks, folds=folds)
-
-
-def _encoded_digest(encoder: Features, sets: TrainingSets, truth: str) -> str:
-    return fingerprint_of(
-        {
-            "encoder": encoder_fingerprint(encoder, sets),
-            "test": sets.digests["test"],
-            "directions": dict(sets.directions),
-            "truth": truth,
-        }
-    )
 
 
 def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:

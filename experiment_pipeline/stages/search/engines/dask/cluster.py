@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from experiment_pipeline.errors import (
-    ClusterError,
     ClusterLost,
     ClusterUnreachable,
     InvalidExperiment,
@@ -74,23 +73,14 @@ def engine_of(declared: Engine | None) -> DaskEngine | None:
 
 @dataclass(frozen=True)
 class Done:
-    """A task that ended.
-
-    Attributes:
-        key: its name.
-        value: what the function returned; None where it is lost.
-        lost: why it is lost; None: it is not.
-        worker: address of the last worker that had it.
-        attempts: 1, or the workers that died with it.
-        queue_seconds: from submission to the result, without the seconds that the function ran.
-    """
+    """A task that ended: with a value, or lost for a reason, with its last worker."""
 
     key: str
     value: Any | None
     lost: str | None
     worker: str
-    attempts: int
-    queue_seconds: float
+    attempts: int  # 1, or how many workers died with it
+    queue_seconds: float  # from submission to the result, without those of the function
 
 
 class Cluster:
@@ -109,10 +99,8 @@ class Cluster:
         """
         if time.monotonic() < self._next_look:
             return sum(self._threads.values())
-        try:
+        with self._while_connected():
             threads = self._client.nthreads()
-        except OSError as error:
-            raise self._lost() from error
         for address in self._threads.keys() - threads.keys():
             self._log(f"worker {address} is gone; Dask runs its fits again on other workers")
         for address in threads.keys() - self._threads.keys():
@@ -130,10 +118,8 @@ class Cluster:
         Raises:
             ClusterLost: the scheduler is gone.
         """
-        try:
+        with self._while_connected():
             return dict(self._client.run(function, *arguments, on_error="return"))
-        except OSError as error:
-            raise self._lost() from error
 
     def run(
         self,
@@ -182,12 +168,8 @@ class Cluster:
         payload = cloudpickle.dumps((function, argument))
         # Dask must never see a name twice: it would answer with the first one's result.
         name = f"fit-{key}-{secrets.token_hex(4)}"
-        try:
+        with self._while_connected():
             return self._client.submit(perform, payload, key=name, pure=False)
-        except Exception as error:
-            if self._client.status == "running":
-                raise
-            raise self._lost() from error
 
     def _done(self, future: "Future", key: str, since: float) -> Done:
         from distributed.scheduler import KilledWorker
@@ -195,12 +177,6 @@ class Cluster:
         try:
             if future.status == "error":
                 error = future.exception()
-                if "deserialization of the task graph" in str(error):
-                    raise ClusterError(
-                        f"the scheduler {self._scheduler}",
-                        "cannot load this package",
-                        "install experiment-pipeline[dask] where it runs, as it is here",
-                    )
                 if not isinstance(error, KilledWorker):
                     raise error
                 worker, deaths = error.last_worker.address, error.allowed_failures + 1
@@ -209,14 +185,20 @@ class Cluster:
                     "the memory of a worker is too small"
                 )
                 return Done(key, None, lost, worker, deaths, 0.0)
-            try:
+            with self._while_connected():
                 value, worker, seconds = future.result()
-            except (OSError, CancelledError, asyncio.CancelledError) as error:
-                raise self._lost() from error
             queued = max(0.0, time.monotonic() - since - seconds)
             return Done(key, value, None, worker, 1, queued)
         finally:
             future.release()
+
+    @contextmanager
+    def _while_connected(self) -> Generator[None, None, None]:
+        """Turn what Dask raises without a scheduler, pending futures included, into `ClusterLost`."""
+        try:
+            yield
+        except (OSError, CancelledError, asyncio.CancelledError) as error:
+            raise self._lost() from error
 
     def _lost(self, rule: str = "went away", fix: str = "start it") -> ClusterLost:
         fix = f"{fix}, then run again: what was trained is stored and is not trained again"

@@ -19,13 +19,9 @@ from experiment_pipeline.errors import EntryCorrupt, WorkersDiffer
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.engines.dask.software import differences, software
-from experiment_pipeline.stages.search.engines.shared_files import (
-    Digests,
-    read_shared,
-    read_table,
-)
+from experiment_pipeline.stages.search.engines.shared_files import Digests, read_shared
 from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.learner import Clock
+from experiment_pipeline.stages.search.learners.learner import Clock, StoresTables
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.sweep import (
@@ -48,25 +44,15 @@ SAME_SOFTWARE = (
 
 @dataclass(frozen=True)
 class Task:
-    """One fit.
-
-    Attributes:
-        configuration: what to fit.
-        fingerprint: of what is to be trained.
-        digests: the files that it reads.
-        folder: where these are.
-        sets: without rows, see `shared_files.bare`.
-        spec: what of the experiment a fit may depend on.
-        software: of the process that searches.
-    """
+    """One fit: what to fit, and which files of which folder it reads."""
 
     configuration: Configuration
     fingerprint: str
     digests: Digests
     folder: SharedFolder
-    sets: TrainingSets
-    spec: ExperimentSpec
-    software: Mapping[str, str]
+    sets: TrainingSets  # without rows, by `shared_files.bare`
+    spec: ExperimentSpec  # the part that a fit may depend on
+    software: Mapping[str, str]  # of the process that searches
 
 
 @dataclass(frozen=True)
@@ -143,7 +129,12 @@ def run_task(task: Task) -> Ran:
 
 
 def _read(task: Task) -> tuple[SharedWork, TrainingSets]:
-    """Read what the fit shares with others, and the library's table that it will borrow."""
+    """Read what the fit shares with others, and the library's table that it will borrow.
+
+    Raises:
+        EntryCorrupt: a file is gone, or not what was written.
+        StorageUnreachable: the storage does not answer.
+    """
     one, digests = task.configuration, task.digests
     of = task.folder, replace(digests, table=None), task.sets.classes
     read = partial(read_shared, task.folder, digests, one.features, task.sets)
@@ -152,10 +143,13 @@ def _read(task: Task) -> tuple[SharedWork, TrainingSets]:
     scope = (of, task.spec.seed)
     tables = TablesOfTask(scope)
     if digests.table is not None:
-        table = learner_of(one.algorithm).shared_table(one, sets, task.spec)
-        of_table = partial(read_table, task.folder, digests.table, one, work, sets, task.spec)
-        with tables.borrow(table, of_table):
-            pass
+        learner = learner_of(one.algorithm)
+        if not isinstance(learner, StoresTables):
+            raise TypeError(one.algorithm)
+        with task.folder.entries.as_files(digests.table) as (_, files):
+            read = partial(learner.read_table, one, work, sets, task.spec, files)
+            with tables.borrow(learner.shared_table(one, sets, task.spec), read):
+                pass
     folds = tuple(
         replace(fold, tables=TablesOfTask((scope, number)))
         for number, fold in enumerate(work.folds)
