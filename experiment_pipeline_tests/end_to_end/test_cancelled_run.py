@@ -95,11 +95,11 @@ def test_cancelling_takes_back_what_waits_and_loses_nothing(project, dask, clien
         def is_midway() -> bool:
             return len(partitions()) >= 3 and all(client.processing().values())
 
-        ui.wait_until(is_midway, 90, "some configurations are stored, and both workers fit")
+        ui.wait_until(is_midway, 240, "some configurations are stored, and both workers fit")
         ((run, _),) = runs(ui)
         answer = ui.ask(TERMINATE, run=run)["terminateRun"]["__typename"]
         assert answer == "TerminateRunSuccess"
-        ui.wait_until(lambda: tasks_of(client) == 0, 10, "the scheduler knows no task any more")
+        ui.wait_until(lambda: tasks_of(client) == 0, 30, "the scheduler knows no task any more")
         ui.wait_until(lambda: runs(ui) == [(run, "CANCELED")], 30, "the run has ended")
         done, kept = partitions(), stored(project)
         errors = [event["error"] for event in log(ui, run) if event.get("error")]
