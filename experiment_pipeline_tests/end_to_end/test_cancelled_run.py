@@ -110,7 +110,7 @@ def test_cancelling_takes_back_what_waits_and_loses_nothing(project, dask, clien
         assert list(project.folder.rglob(f"{EXPERIMENT}/shared"))
 
         assert ui.ask(LAUNCH, job=EXPERIMENT)["launchRun"]["__typename"] == "LaunchRunSuccess"
-        ui.wait_until(lambda: runs(ui)[0][1] == "SUCCESS", 120, "the rerun ends well")
+        ui.wait_until(lambda: runs(ui)[0][1] == "SUCCESS", 240, "the rerun ends well")
         again = {event.get("message") for event in log(ui, runs(ui)[0][0])}
         assert f"reused {len(done)} of {FITS + 1} configurations" in again
         assert kept.items() <= stored(project).items()
