@@ -6,6 +6,7 @@ functions; they add storage, the database and pages.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,6 +26,11 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared
+from experiment_pipeline.stages.exported_model.export import (
+    AcceptedModel,
+    package_model,
+    publish,
+)
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -47,7 +53,14 @@ from experiment_pipeline.stages.split_sets.sets import SetTable, SplitSets, as_s
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedData, validate
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
+from experiment_pipeline.stages.validation_report.final_evaluation import (
+    fitted_rows_of,
+    set_facts,
+)
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.storage.provenance import code_provenance
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets, set_aside_in_words
@@ -96,6 +109,7 @@ class ExperimentRun:
         results: a row per configuration.
         leaderboard: the ranking and the choice.
         evaluation: the choice on the validation set: report, decision, fitted pipeline.
+        package: the files of the accepted model; None where it was not accepted.
     """
 
     spec: ExperimentSpec
@@ -107,6 +121,7 @@ class ExperimentRun:
     results: SearchResults | None = None
     leaderboard: Leaderboard | None = None
     evaluation: FinalCheck | None = None
+    package: ModelPackage | None = None
 
     @property
     def report(self) -> ValidationReport:
@@ -135,6 +150,7 @@ def run_experiment(
     name: str = "experiment",
     schema: str | None = None,
     models: ModelsInMemory | None = None,
+    registry: Registry | None = None,
     log: Log = lambda _: None,
     **settings: Any,
 ) -> ExperimentRun:
@@ -152,6 +168,7 @@ def run_experiment(
         name: of the experiment.
         schema: text of a schema.yaml; None: inferred from the table.
         models: earlier results to reuse, and where new ones are kept; None: of this run alone.
+        registry: where an accepted model becomes a version; None: it is packaged, not published.
         log: is given each sentence about the run.
         settings: keys of defs.yaml; a key that is left out is inferred from the table.
 
@@ -222,10 +239,11 @@ def run_experiment(
     log(f"chosen: {board.chosen}, {board.reason}")
 
     # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.
+    chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
     run.evaluation = final_check(
         spec,
         board,
-        ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec)),
+        chosen,
         sets,
         validation_set.rows,
         delivered=raw.frame.loc[validation_set.rows.index],
@@ -233,6 +251,25 @@ def run_experiment(
         seconds_left=lambda: ends - perf_counter(),
     )
     log("accepted" if run.report.accepted else "not accepted")
+    if not run.report.accepted:
+        return run
+
+    # Export: model, card, metrics and manifest as the files of a version.
+    declared = {one.key: one for one in configurations(spec)}
+    accepted = AcceptedModel(
+        pipeline=run.evaluation.pipeline,
+        configuration=board.with_ensemble(declared)[board.chosen],
+        result=chosen.result,
+        board=board,
+        report=run.report,
+        sets=set_facts(sets, validation_set),
+        validation=validation_set,
+        fitted_rows=fitted_rows_of(raw.frame, sets, spec),
+        schema_text=schema_text,
+    )
+    run.package = package_model(spec, accepted, datetime.now(tz=UTC), code_provenance(Path.cwd()))
+    if registry is not None:
+        log(f"{publish(registry, run.package).version} published")
     return run
 
 

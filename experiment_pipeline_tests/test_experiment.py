@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from upath import UPath
 
 from experiment_pipeline import run_experiment
 from experiment_pipeline.errors import (
@@ -15,8 +16,10 @@ from experiment_pipeline.errors import (
     UnfitForModelling,
 )
 from experiment_pipeline.experiment import ExperimentRun, ModelsInMemory
+from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline_tests import runs, scenario
 
@@ -25,13 +28,13 @@ def run_clinic(task: str = "binary", split: str = "random", **changes: Any) -> E
     """The experiment of the scenario on its table."""
     settings = scenario.spec_mapping(task, split) | changes
     del settings["data"]
-    models, target = settings.pop("models", None), settings.pop("target")
-    table = settings.pop("table", None)
+    target, table = settings.pop("target"), settings.pop("table", None)
+    given = {key: settings.pop(key) for key in ("models", "registry") if key in settings}
     return run_experiment(
         scenario.table() if table is None else table,
         target,
         schema=scenario.SCHEMA,
-        models=models,
+        **given,
         **settings,
     )
 
@@ -91,12 +94,24 @@ def test_a_target_is_enough() -> None:
     assert np.corrcoef(predicted, frame["x"])[0, 1] > 0.99
 
 
+def test_an_accepted_model_becomes_a_version_that_predicts(tmp_path: Path) -> None:
+    """With a registry the run publishes; the version predicts rows as delivered."""
+    registry = Registry(UPath(tmp_path), "clinic")
+    run = run_clinic(registry=registry)
+    assert run.package is not None
+    assert registry.versions() == ["v0001"]
+    table = scenario.sound_table()
+    predicted = load_model(registry.folder / "v0001").predict(table)
+    assert len(predicted.predictions) == len(table)
+
+
 def test_noise_is_not_accepted_and_gives_no_model() -> None:
     """A run that is not accepted keeps its report and says why there is no model."""
     rng = np.random.default_rng(1)
     frame = pd.DataFrame({"x": rng.normal(size=300), "y": rng.normal(size=300)})
     run = run_experiment(frame, "y", search=[{"algorithm": "linear"}])
     assert not run.report.accepted
+    assert run.package is None
     with pytest.raises(NotAccepted):
         _ = run.model
 

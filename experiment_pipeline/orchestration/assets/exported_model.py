@@ -36,7 +36,6 @@ from experiment_pipeline.tracking.record_page import record_of_version
 
 STAGE = "exported_model"
 IDENTITY = "identity.txt"
-INPUTS = ("validation_set", "leaderboard", "validation_report")
 
 
 class ApprovalConfig(dg.Config):

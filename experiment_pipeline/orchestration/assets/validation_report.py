@@ -1,6 +1,6 @@
 """validation_report: the chosen configuration on the validation set, its gates, the decision.
 
-A report of the same choice on the same rows is reused: it is not another look.
+A report of the same choice on the same rows is reused and is not another look.
 """
 
 import time
@@ -34,7 +34,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     PICTURE,
     REPORT,
     STAGE,
-    Look,
+    FinalEvaluation,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.entries import Entry, stage_entries
@@ -47,7 +47,7 @@ INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
-    """Look at the validation set once, with the chosen configuration."""
+    """FinalEvaluation at the validation set once, with the chosen configuration."""
     spec, schema_text = named.spec, named.schema_text
     key, given = asset.key_of(spec, STAGE), spec.part(STAGES["validation_report"].reads)
     declared = {configuration.key: configuration for configuration in configurations(spec)}
@@ -71,7 +71,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         with record(context):
             sets = as_evaluated(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
-            look = Look(
+            evaluation = FinalEvaluation(
                 given,
                 raw_data.frame,
                 sets,
@@ -87,15 +87,15 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, STAGE),
-                look.fingerprint,
+                evaluation.fingerprint,
                 lambda: table_bytes(sets.train, sets.test, validation_set.rows),
-                look.files,
+                evaluation.files,
                 "reused the report of the same model on the same rows",
             )
         report = ValidationReport.from_json(stored.files[REPORT].decode())
         words = leaderboard.with_ensemble(declared)[report.configuration].in_words
         outcome = _outcome(report, stored, words)
-        outcome = replace(outcome, value=look.judged(report), version=look.fingerprint)
+        outcome = replace(outcome, value=evaluation.judged(report), version=evaluation.fingerprint)
         return asset.report(context, key, outcome)
 
     return validation_report

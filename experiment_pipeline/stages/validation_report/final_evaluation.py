@@ -1,6 +1,6 @@
-"""One look at the validation set: what decides it, what is noted before it, the files it leaves.
+"""The final evaluation with its storage: the ledger entry before it, the files that it leaves.
 
-In: the choice, the sets, what the stages before have stored. Out: files by name.
+The judgement itself is pure and in `final_check.py`.
 """
 
 from collections.abc import Callable
@@ -64,8 +64,8 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is looked at: one choice, one validation set."""
+class FinalEvaluation:
+    """One choice on one validation set (final hold-out)."""
 
     spec: ExperimentSpec
     raw: Table
@@ -104,7 +104,7 @@ class Look:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Everything that decides the report, but how often was looked before."""
+        """Everything that decides the report, except the number of earlier looks."""
         return fingerprint_of(
             {
                 "board": board_digest(self.board),
@@ -117,11 +117,11 @@ class Look:
         )
 
     def files(self) -> dict[str, bytes]:
-        """Look, and return the result as files: three forms for programs, the UI and people."""
+        """Evaluate, and return the result as files: for programs, the UI and people."""
         from experiment_pipeline.stages.validation_report.pictures import pngs
         from experiment_pipeline.storage.persistence import to_bytes
 
-        check = self._take()
+        check = self._evaluate()
         report, following = check.report, check.next_search
         told = page.build_document(report, following, check.charts)
         files = {
@@ -130,33 +130,20 @@ class Look:
             PAGE: render_html(told, passed=report.accepted).encode(),
             MODEL: to_bytes(check.pipeline),
             **{f"{title}{PICTURE}": png for title, png in pngs(report).items()},
-            FITTED_ROWS: self._fitted_rows().to_bytes(),
+            FITTED_ROWS: fitted_rows_of(self.raw, self.sets, self.spec).to_bytes(),
             JUDGED: to_parquet(check.judged),
         }
         if following is not None:
             files[NEXT_SEARCH] = following.yaml.encode()
         return files
 
-    def _delivered(self, row_numbers: pd.Index) -> Table:
-        """Rows of the sets as they were delivered."""
-        return picked(self.raw, self.raw.index.get_indexer(row_numbers))
-
-    def _fitted_rows(self) -> FittedRows:
-        """The rows that the next challenger must not be compared on."""
-        rows = self._delivered(self.sets.row_numbers)
-        preparation = self.spec.preparation
-        sources = source_columns(self.sets.features, rows.columns, preparation)
-        # Only a user's function knows what it reads.
-        every = preparation.function is not None
-        return FittedRows.of(rows, self.spec, list(rows.columns) if every else sources)
-
-    def _take(self) -> "FinalCheck":
-        """Look, and write it into the ledger first: a look that crashes was one, too."""
+    def _evaluate(self) -> "FinalCheck":
+        """Evaluate, after an entry in the ledger: an evaluation that crashes counts as a look."""
         from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
         from experiment_pipeline.stages.validation_report.final_check import final_check
 
         ledger = Ledger.of(self.spec.name)
-        delivered = self._delivered(self.validation_set.rows.index)
+        delivered = delivered_rows(self.raw, self.validation_set.rows.index)
         model = (self.validation_set.digest, self.model_fingerprint)
         seen = (*model, delivered, self.spec.split.id_columns)
         earlier = ledger.earlier_looks(*seen, tell=self.tell)
@@ -207,9 +194,28 @@ class Look:
                 for score in report.scores
             ]
         )
-        sizes, digests = self.sets.set_sizes, self.sets.digests
-        sets = (
-            *(SetFact(name, sizes[name], digests[name]) for name in ("train", "test")),
-            SetFact("validation", len(self.validation_set.rows), self.validation_set.digest),
-        )
+        sets = set_facts(self.sets, self.validation_set)
         return Judged(scores, self.fingerprint, self.model_fingerprint, sets)
+
+
+def delivered_rows(raw: Table, row_numbers: pd.Index) -> Table:
+    """Return rows of the sets as they were delivered."""
+    return picked(raw, raw.index.get_indexer(row_numbers))
+
+
+def fitted_rows_of(raw: Table, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:
+    """Return the rows that the exported model is fitted on: no challenger is compared on them."""
+    rows = delivered_rows(raw, sets.row_numbers)
+    sources = source_columns(sets.features, rows.columns, spec.preparation)
+    # A user's function does not declare what it reads.
+    every = spec.preparation.function is not None
+    return FittedRows.of(rows, spec, list(rows.columns) if every else sources)
+
+
+def set_facts(sets: TrainingSets, validation_set: SetTable) -> tuple[SetFact, ...]:
+    """Return rows and digest of the three sets."""
+    sizes, digests = sets.set_sizes, sets.digests
+    return (
+        *(SetFact(name, sizes[name], digests[name]) for name in ("train", "test")),
+        SetFact("validation", len(validation_set.rows), validation_set.digest),
+    )
