@@ -101,7 +101,7 @@ def test_an_accepted_model_becomes_a_version_that_predicts(tmp_path: Path) -> No
     assert run.package is not None
     assert registry.versions() == ["v0001"]
     table = scenario.sound_table()
-    predicted = load_model(registry.folder / "v0001").predict(table)
+    predicted = load_model(str(registry.folder / "v0001")).predict(table)
     assert len(predicted.predictions) == len(table)
 
 
