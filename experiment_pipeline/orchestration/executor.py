@@ -15,7 +15,7 @@ from experiment_pipeline.errors import StorageError
 from experiment_pipeline.orchestration.assets.shared import REFUSED, record_id
 from experiment_pipeline.orchestration.code_locations import missing_label
 from experiment_pipeline.orchestration.instance import note_of
-from experiment_pipeline.orchestration.run_ends import end_lost_runs, tell_page, undecided
+from experiment_pipeline.orchestration.run_ends import end_lost_runs, tag_run, undecided
 from experiment_pipeline.reporting.run_record import Status
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import end_open
@@ -55,23 +55,23 @@ class NotedExecutor(dg.Executor):
                 yield _plain(event, refused) if event.is_step_failure else event
             status = "failed" if failed else "partial"
         finally:
-            # Without the database, the run has told so in its first step.
+            # A run without the database has reported that in its first step.
             with suppress(StorageError):
                 for ended in end_open(recorded_as, status):
                     finish_run(ended, dg.get_dagster_logger().warning)
-                tell_page(instance, run.run_id, recorded_as)
+                tag_run(instance, run.run_id, recorded_as)
 
 
 def _refused(event: dg.DagsterEvent) -> str:
     """Why a check has stopped the run; empty for every other event."""
     if event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
         return ""
-    told = event.asset_check_evaluation_data.metadata.get(REFUSED)
-    return told.text or "" if isinstance(told, dg.TextMetadataValue) else ""
+    reason = event.asset_check_evaluation_data.metadata.get(REFUSED)
+    return reason.text or "" if isinstance(reason, dg.TextMetadataValue) else ""
 
 
 def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
-    """A failure that says what to do, without Dagster's stack: the end of the run repeats it."""
+    """A failure with what to do, without Dagster's stack: the end of the run repeats it."""
     failure = event.step_failure_data
     text = failure.user_failure_data.description if failure.user_failure_data else None
     if failure.error is not None and failure.error.cls_name == CHECK_FAILED:

@@ -1,8 +1,7 @@
-"""How runs end, in the words of Dagster's page and in the memory, also where nobody was left to say.
+"""The end of runs, as tags on Dagster's page and in the run record.
 
-The page shows experiment, decision and version of a run as tags. A process that was killed tells
-nobody: whoever looks next does, which is the next run, and the sensor. In: an instance, the
-metadata database. Out: runs that are over in both, with the reason and the last sign of life.
+The page shows experiment, decision and version of a run as tags. A killed process cannot report its
+end; the next run or the sensor does it, with the reason and the time of the last sign of life.
 """
 
 from contextlib import suppress
@@ -39,11 +38,11 @@ def undecided(run: DagsterRun) -> dict[str, str]:
     return dict.fromkeys(inherited, NONE)
 
 
-def tell_page(instance: DagsterInstance, run_id: str, recorded_as: str) -> None:
-    """Show on the page of a run what is remembered of it: experiment, decision, version.
+def tag_run(instance: DagsterInstance, run_id: str, recorded_as: str) -> None:
+    """Tag a run with what its record holds: experiment, decision, version.
 
     Args:
-        instance: that holds the run.
+        instance: the one that holds the run.
         run_id: Dagster's id of it.
         recorded_as: the id of its rows; of a backfill, the backfill's.
     """
@@ -53,8 +52,7 @@ def tell_page(instance: DagsterInstance, run_id: str, recorded_as: str) -> None:
     alone = len(known) == 1
 
     def of_each(values: dict[str, str | None]) -> str:
-        said = [value if alone else f"{name} {value}" for name, value in values.items() if value]
-        return ", ".join(filter(None, said)) or NONE
+        return ", ".join(v if alone else f"{name} {v}" for name, v in values.items() if v) or NONE
 
     tags = {
         EXPERIMENT: ", ".join(known),
@@ -65,7 +63,7 @@ def tell_page(instance: DagsterInstance, run_id: str, recorded_as: str) -> None:
 
 
 def end_lost_runs(instance: DagsterInstance) -> None:
-    """End every run that is over and does not say so: for Dagster, and in the memory."""
+    """End every run whose process is gone: for Dagster, and in its run record."""
     fail_killed_runs(instance)
     with suppress(StorageError):
         ended = mark_killed()
@@ -75,27 +73,27 @@ def end_lost_runs(instance: DagsterInstance) -> None:
                 ended.append(run)
         for run in ended:
             finish_run(run, get_dagster_logger().warning)
-            tell_page(instance, run.run_id, run.run_id)
+            tag_run(instance, run.run_id, run.run_id)
 
 
 def _end_of(instance: DagsterInstance, run: RunRecord) -> RunFacts | None:
-    """What Dagster knows of the end of a run that has not told its own."""
+    """What Dagster knows of the end of a run that did not record its own; None: it is not over."""
     last = _last_run(instance, run.run_id)
     if last is None or not last.is_finished:
         return None
-    status, said = _outcome(instance, last)
+    status, reason = _outcome(instance, last)
     known = run.facts()
     return RunFacts(
         status=status,
         ended_at=None if known is None else known.seen_at,
-        error_type=None if said is None else last.status.value.capitalize(),
-        error=said,
-        fix=None if said is None else "Run it again: what it had trained is reused.",
+        error_type=None if reason is None else last.status.value.capitalize(),
+        error=reason,
+        fix=None if reason is None else "Run it again: what it had trained is reused.",
     )
 
 
 def _last_run(instance: DagsterInstance, recorded_as: str) -> DagsterRun | None:
-    """A run, or of a backfill the last one that was begun."""
+    """A run; of a backfill its last run."""
     run = instance.get_run_by_id(recorded_as)
     if run is not None:
         return run
@@ -103,12 +101,12 @@ def _last_run(instance: DagsterInstance, recorded_as: str) -> DagsterRun | None:
 
 
 def _outcome(instance: DagsterInstance, run: DagsterRun) -> tuple[Status, str | None]:
-    """Its status in the memory, and why it ended."""
+    """Its status in the run record, and why it ended."""
     if run.status is DagsterRunStatus.CANCELED:
         return "killed", CANCELLED
     if run.status is DagsterRunStatus.SUCCESS:
         return "partial", None
     failures = instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)
     ends = instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
-    said = ends[-1].message if ends else "Dagster says that it failed"
-    return ("failed" if failures else "killed"), said
+    reason = ends[-1].message if ends else "Dagster reports that it failed"
+    return ("failed" if failures else "killed"), reason

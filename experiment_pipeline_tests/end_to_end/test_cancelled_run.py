@@ -23,7 +23,7 @@ LOGS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{events
   __typename ... on MessageEvent{message} ... on ErrorEvent{error{message stack}}}}}}"""
 SAID = (
     rf"the search was cancelled after (\d+) of {FITS + 1} configurations; "
-    "what is stored is reused by the next run"
+    "the next run reuses what is stored"
 )
 
 

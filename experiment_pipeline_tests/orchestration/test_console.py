@@ -70,7 +70,7 @@ def test_steps_after_a_failed_one_are_not_listed(capsys: pytest.CaptureFixture[s
 @dg.op
 def interrupted() -> None:
     """A step that is ended from outside."""
-    raise Cancelled("the run was cancelled; what is stored is reused by the next run")
+    raise Cancelled("the run was cancelled; the next run reuses what is stored")
 
 
 @dg.job

@@ -112,7 +112,7 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
     (end,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELED)
     for told in (step.dagster_event.step_failure_data, end.dagster_event.job_canceled_data):
         first, *pages = told.error.message.splitlines()
-        assert first == f"{said}; what is stored is reused by the next run"
+        assert first == f"{said}; the next run reuses what is stored"
         assert all(line.startswith(("  page: ", " " * 8)) for line in pages)
         assert not told.error.stack
         assert told.error.cause is told.error.context is None

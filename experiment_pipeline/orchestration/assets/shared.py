@@ -1,8 +1,7 @@
-"""What every stage's `asset.py` shares: names of assets, failures, and telling an outcome.
+"""What the assets of all stages share: names, inputs, failures, the run record, reporting.
 
 Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`. `report` turns
-an `Outcome` into Dagster's result, metadata, checks and log lines; nobody else does. What a stage
-finds out is made by the pure modules beside its `asset.py`.
+an `Outcome` into Dagster's result, metadata, checks and log lines.
 """
 
 import base64
@@ -47,20 +46,20 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run, record_outcome
 from experiment_pipeline.tracking.server import page_url
 
-# Key of the IO manager. The rest of a project has resources too: nobody calls one of its own so.
+# Key of the IO manager: no other resource of a project has this name.
 TABLES = "experiment_pipeline_tables"
-# Tags by which Dagster says who started a run.
+# Tags by which Dagster records what started a run.
 FROM_UI, SCHEDULE, SENSOR = "dagster/from_ui", "dagster/schedule_name", "dagster/sensor_name"
 BACKFILL = "dagster/backfill"
-# How the one text begins that says why a run has failed; a console shows nothing more of it.
+# The beginning of the text that explains a failed run; the console shows that text alone.
 FAILED = "FAILED\n\n"
 INTERRUPTED = KeyboardInterrupt, dg.DagsterExecutionInterruptedError  # Ctrl-C, "Terminate"
 REFUSED = "what to do"  # metadata of a failed check: the same text
-# Pages that say more about it, what is nearest to the failure first.
+# Pages with more on a failure, the most specific first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
-# Metadata is stored in the event log, and shown whole: a longer table is a page of its own.
+# Metadata is stored in the event log and shown whole; a longer table has a page of its own.
 MOST_ROWS = 100
-# A cell as short as `0.6772 to 0.7723` is not broken, or a screen would hold half of the rows.
+# A cell as short as `0.6772 to 0.7723` stays on one line, so that a screen holds twice the rows.
 _ONE_LINE = 20
 
 
@@ -139,12 +138,13 @@ def reused_or_made(
 class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
     """Ends a run as Dagster's own interruption does, and is shown without a stack."""
 
-    def __init__(self, said: str) -> None:
-        BaseException.__init__(self, said)
-        self.user_code_process_error_infos = [SerializableErrorInfo(f"{said}\n", [], "Cancelled")]
+    def __init__(self, message: str) -> None:
+        BaseException.__init__(self, message)
+        info = SerializableErrorInfo(f"{message}\n", [], "Cancelled")
+        self.user_code_process_error_infos = [info]
 
 
-# What stands around the work of a stage: it is recorded, and its errors are told to the user.
+# A context around the work of a stage: it is recorded, and its errors are reported to the user.
 Recorder = Callable[[dg.AssetExecutionContext], AbstractContextManager[None]]
 
 
@@ -171,8 +171,8 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
             ):
                 yield
         except INTERRUPTED as error:
-            told = f"{str(error) or recording.CANCELLED}; what is stored is reused by the next run"
-            raise Cancelled(_with_pages([told], kept)) from None
+            message = f"{str(error) or recording.CANCELLED}; the next run reuses what is stored"
+            raise Cancelled(_with_pages([message], kept)) from None
 
     return record
 
@@ -188,20 +188,20 @@ def record_id(run: dg.DagsterRun) -> str:
 
 
 def _trigger(run: dg.DagsterRun) -> RunFacts:
-    """Who started a run; one that a person executes again has the tags of the first, too."""
+    """Return what started a run; a run that a person re-executes also has the tags of the first."""
     by_person = FROM_UI in run.tags
     if SCHEDULE in run.tags and not by_person:
         return RunFacts(triggered_by="schedule", trigger_name=run.tags[SCHEDULE])
     if SENSOR in run.tags and not by_person:
         return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
-    # What starts a run in another process than its own notes the code location.
+    # The webserver and the daemon note the code location of the runs that they start.
     by_command = run.remote_job_origin is None and not by_person
     name = run.tags.get("user") or (_user() if by_command else None)
     return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
 
 
 def _user() -> str | None:
-    """Who runs this process; None: a number without a name, as in many containers."""
+    """Return the user of this process; None: it has no name, as in many containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -223,10 +223,10 @@ def _failure(
     )
 
 
-def _with_pages(told: Sequence[str], facts: Mapping[str, Fact]) -> str:
-    """What ended a run, and where to read on: paths, and addresses where they are served."""
+def _with_pages(messages: Sequence[str], facts: Mapping[str, Fact]) -> str:
+    """Return what ended a run with the paths of pages, and their addresses where they are served."""
     found = [fact.path for name in _READ_ON if isinstance(fact := facts.get(name), PagePath)]
-    lines = [*told]
+    lines = [*messages]
     for path in found[:_MOST_PAGES]:
         lines += [f"  page: {path}", *([f"        {url}"] if (url := page_url(path)) else [])]
     return "\n".join(lines)
@@ -235,7 +235,7 @@ def _with_pages(told: Sequence[str], facts: Mapping[str, Fact]) -> str:
 def report(
     context: dg.AssetExecutionContext, key: dg.AssetKey, outcome: Outcome
 ) -> dg.MaterializeResult:
-    """Tell an outcome: its sentences in the log, the rest as the result of the asset."""
+    """Log the sentences of an outcome, record it, and return the rest as the result of the asset."""
     for warning in outcome.warnings:
         context.log.warning(warning)
     for note in outcome.notes:
@@ -259,16 +259,16 @@ def report_check(
     check: Check,
     facts: Mapping[str, Fact] = MappingProxyType({}),
 ) -> dg.AssetCheckResult:
-    """Tell a check; what it failed of is logged, too, so that the console says it.
+    """Return a check's result, and log its problems.
 
-    `facts` are those of the outcome: an error says where to read on.
+    `facts` are those of the outcome: an error names its pages.
     """
     error = check.severity == "error"
     problems = [f"{check.name}: {problem}" for problem in check.problems]
     refused: dict[str, Fact] = {}
     if error and not check.passed:
-        told = problems or [check.means] if check.refusal is None else [check.refusal.with_class]
-        refused = {REFUSED: _with_pages(told, facts)}
+        reasons = problems or [check.means] if check.refusal is None else [check.refusal.with_class]
+        refused = {REFUSED: _with_pages(reasons, facts)}
         context.log.error(f"{FAILED}{refused[REFUSED]}\n")
     else:
         for problem in problems:
@@ -327,7 +327,7 @@ def _picture(title: str, png: bytes) -> str:
 
 
 def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
-    """A frame as a table of the UI; what is cut off is still in the stored table."""
+    """A table of the UI; rows beyond the first 100 are in the stored table."""
     records = [
         dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
         for row in frame.head(MOST_ROWS).to_dict("records")
