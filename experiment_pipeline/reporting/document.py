@@ -1,9 +1,7 @@
-"""Documents as data, their Markdown, and one HTML page that needs nothing else.
+"""Documents as data, rendered as Markdown or as one self-contained HTML page.
 
-A report is built as a `Document`, so that its content can be tested without parsing text, and
-rendered last. In: plain texts, pictures as SVG. Out: Markdown or HTML in which texts are
-shown, never interpreted: what either would act upon is escaped. How a page looks is in
-`templates/`.
+In: plain texts, tables, charts. Out: Markdown or HTML in which every text is escaped. Styles are in
+`templates/`, charts are drawn by `scripts/`.
 """
 
 import html

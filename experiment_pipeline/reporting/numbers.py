@@ -1,7 +1,6 @@
-"""How a number reads: a score, its interval, a count, a share, a moment; a name, a list of them.
+"""Numbers and names as text: scores, intervals, counts, shares, moments, lists of names.
 
-What people compare is cut to what they can compare; stored tables and results keep every digit.
-In: numbers, names. Out: texts. Sentences around them belong to whoever says them.
+Texts are rounded; stored tables and results keep every digit. In: numbers, names. Out: texts.
 """
 
 import math
@@ -50,7 +49,7 @@ def as_known(estimate: float | None, low: float | None, high: float | None) -> s
 
 
 def moment(when: datetime | None) -> str:
-    """`2026-02-03 06:00`, in UTC as everything that is remembered; empty where it is not known."""
+    """`2026-02-03 06:00`, UTC; empty where it is not known."""
     return "" if when is None else f"{when:%Y-%m-%d %H:%M}"
 
 
@@ -75,7 +74,7 @@ def seconds(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`7 s`, `40 s`, `12 min`, `3 h`: of a guess, as coarse as one reads it."""
+    """`7 s`, `40 s`, `12 min`, `3 h`: coarse, for estimates."""
     if seconds < 20:
         return f"{seconds:.0f} s"
     if seconds < 90:
@@ -85,7 +84,7 @@ def duration(seconds: float) -> str:
 
 
 def measured(value: float) -> str:
-    """`0`, `0.012`, `3.4`, `41`, `1,234`: what would be a bit different again; empty: missing."""
+    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, for what varies from run to run; empty: nan."""
     if math.isnan(value):
         return ""
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"

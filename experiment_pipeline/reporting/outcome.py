@@ -1,8 +1,7 @@
-"""What a stage has to say, once: its table, its version, facts, notes and checks, as data.
+"""The outcome of a stage as data: its table, version, facts, notes and checks.
 
-A stage's pure modules build an `Outcome`; the one function `report` in `orchestration/assets/shared.py` tells it
-to Dagster, so that a fact, a check or a sentence in the log is declared where it is found out.
-In: results. Out: frozen values, which know nothing of Dagster.
+A stage's pure modules build an `Outcome`; `report` in `orchestration/assets/shared.py` reports it
+to Dagster. In: results. Out: frozen values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """A table to look at, best first: a long one is cut off."""
+    """A table to show, best first; long ones are cut."""
 
     frame: pd.DataFrame
 
@@ -40,7 +39,7 @@ class Notes:
 
 @dataclass(frozen=True)
 class Markdown:
-    """Text that is Markdown already: what came from a table is escaped in it."""
+    """Text that is Markdown already, with names and values escaped."""
 
     text: str
 
@@ -54,31 +53,31 @@ class Pictures:
 
 @dataclass(frozen=True)
 class PagePath:
-    """Where something is: a path or URL to copy."""
+    """A path or URL to copy."""
 
     path: str
 
 
-# A number is shown as long as a reader needs it; `undefined` where it is not finite.
+# A number is rounded for display; `undefined` where it is not finite.
 Fact = bool | int | float | str | None | Rows | ColumnTypes | Notes | Markdown | Pictures | PagePath
 
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """What was held against a limit, and what came of it.
+    """The result of a check.
 
     Attributes:
         name: of the asset check; stable.
         passed: whether it holds.
-        means: what came of it, for people.
+        means: the result in words.
         severity: an error can stop the run, a warning is for people to judge.
         value: what was measured, where it is one number.
-        limit: what the value was held against.
-        facts: what it rests on.
-        problems: why it failed, each said in the log as well.
-        caveats: for people to judge, said as warnings; they fail nothing.
-        notes: said, and nothing more.
-        refusal: what ends the run, with what to do about it.
+        limit: what the value was compared with.
+        facts: what the result is based on.
+        problems: why it failed, each logged as well.
+        caveats: logged as warnings; they fail nothing.
+        notes: logged.
+        refusal: the error that ends the run.
     """
 
     name: str
@@ -106,10 +105,7 @@ class Check:
         value: float | None = None,
         limit: float | None = None,
     ) -> Self:
-        """Passed when there is no problem, and says what `holds` then; else the problems.
-
-        Caveats and notes stand below.
-        """
+        """Return a check that passes without problems; `holds` is its meaning then."""
         return cls(
             name,
             passed=not problems,
@@ -125,16 +121,16 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What came of a stage.
+    """The outcome of a stage.
 
     Attributes:
         facts: name → fact, in the order in which they are read.
-        value: what is handed on, a table or a record around one; None where there is nothing.
-        version: changes with what later stages depend on; None where the table's own will do.
+        value: the asset's value, a table or a record around one; None: there is none.
+        version: the data version; None: the table's own.
         notes: sentences for the log.
-        warnings: sentences for the log that somebody should look at.
+        warnings: likewise, logged as warnings.
         tags: name → value, of the event of a partition.
-        checks: what was held against limits.
+        checks: of the asset.
         record: rows for the metadata database.
     """
 

@@ -1,7 +1,7 @@
-"""The pages of the memory: all experiments on one, and each experiment's runs on its own.
+"""The overview of all experiments, and the page of each experiment's runs.
 
 In: the metadata database. Out: `Document`s, whose links are relative to the storage root, so that
-the pages work wherever the storage is looked at. Who writes them, and when: `pages.py`.
+the pages work wherever the storage is read. `pages.py` writes them.
 """
 
 import html
@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.sections import HOLD_OUT
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.versions import RECORD
 from experiment_pipeline.table.table import plain_rows
@@ -23,18 +24,17 @@ from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_pa
 
 # More runs than people scroll through; the command line and SQL have them all.
 MOST_RUNS = 200
-# As many as a small plot shows.
 MOST_VERSIONS = 40
 _UNFOLDED = 20
 _WIDTH, _HEIGHT, _MARGIN = 160, 36, 3
-# The reports of a run in the order of the flow, the whole of it first.
+# The reports of a run in the order of the flow, the record of the whole run first.
 _WORDS = {
     RECORD.removesuffix(".md"): "from table to decision",
     "data_analysis": "data analysis",
     "leaderboard": "leaderboard",
     "validation_report": "validation report",
 }
-_SAID = {
+_STATUS_WORDS = {
     "running": "is running: {stage}",
     "accepted": "was accepted",
     "rejected": "was rejected",
@@ -54,7 +54,7 @@ _TONES: dict[Any, document.Tone] = {
 def overview(now: datetime) -> document.Document:
     """Return the page of all experiments: champion, gates, last run, age of the data, cost, trend."""
     found = plain_rows(questions.experiments())
-    last = _last_runs()
+    last = {row["experiment"]: row for row in plain_rows(questions.last_runs())}
     champions = _champions()
     gates = _gates(champions)
     rows = [
@@ -132,7 +132,7 @@ def _experiment_row(
     current = champions[-1] if champions else None
     return (
         document.Link(name, f"{name}/{EXPERIMENT_PAGE}"),
-        _with(_outcome(latest), numbers.moment(row["last_started_at"])),
+        _two_lines(_outcome(latest), numbers.moment(row["last_started_at"])),
         _text(row["champion"]),
         _two_lines(*_scored(current)) if current else _text(row["champion_score"]),
         gates.get((name, current["run_id"]), "") if current else "",
@@ -147,7 +147,7 @@ def _champions() -> dict[str, list[Mapping[str, Any]]]:
     """Experiment → its last versions that have a score, the oldest first."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for version in plain_rows(questions.latest_versions(MOST_VERSIONS)):
-        # One that waits for an approval is no champion.
+        # A version that waits for approval is not the champion.
         if version["approved_by"] is not None or not version["approval_required"]:
             found.setdefault(version["experiment"], []).append(version)
     return found
@@ -160,10 +160,6 @@ def _gates(champions: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[tuple[s
         (row["experiment"], row["run_id"]): f"{row['passed']} of {row['gates']} passed"
         for row in plain_rows(questions.gates_passed(current))
     }
-
-
-def _last_runs() -> dict[str, Mapping[str, Any]]:
-    return {row["experiment"]: row for row in plain_rows(questions.last_runs())}
 
 
 def _run_row(
@@ -179,7 +175,9 @@ def _run_row(
         _text(row["version"]),
         _two_lines(_text(row["triggered_by"]), _text(row["trigger_name"])),
         numbers.seconds(row["wall_seconds"]) if _is_number(row["wall_seconds"]) else "",
-        _wrapped(_linked(reports.get(row["run_id"], ()), experiment, root)),
+        document.Markup(
+            f'<div class="links">{" ".join(_linked(reports.get(row["run_id"], ()), experiment, root))}</div>'
+        ),
     )
 
 
@@ -197,20 +195,10 @@ def _by_flow(report: tuple[str, str]) -> tuple[int, str]:
     return list(_WORDS).index(name) if name in _WORDS else len(_WORDS), name
 
 
-def _wrapped(parts: Iterable[str]) -> document.Markup:
-    """Safe pieces of HTML side by side, on as many lines as they need."""
-    return document.Markup(f'<div class="links">{" ".join(parts)}</div>')
-
-
-def _two_lines(first: str, second: str) -> document.Markup:
-    return _with(document.Markup(html.escape(first)), second)
-
-
-def _with(first: document.Markup, second: str) -> document.Markup:
-    """A text in small letters below something."""
-    return document.Markup(
-        f"{first.html}<br><small>{html.escape(second)}</small>" if second else first.html
-    )
+def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
+    """A text in small letters below another."""
+    above = first.html if isinstance(first, document.Markup) else html.escape(first)
+    return document.Markup(f"{above}<br><small>{html.escape(second)}</small>" if second else above)
 
 
 def tone_of(experiment: str) -> document.Tone:
@@ -232,18 +220,20 @@ def _neighbours(runs: Sequence[Mapping[str, Any]]) -> document.Block:
     for after, before in pairwise(runs):
         told = "; ".join(one.in_words() for one in changes(before, after))
         lines.append(
-            f"{before['run_id'][:8]} → {after['run_id'][:8]}: {told or 'nothing that decides'}"
+            f"{before['run_id'][:8]} → {after['run_id'][:8]}: {told or 'nothing that affects the result'}"
         )
     return document.Bullets(tuple(lines)) if lines else document.Paragraph("This is its first run.")
 
 
 def _in_a_sentence(row: Mapping[str, Any]) -> str:
     status = _text(row["status"])
-    said = _SAID.get(status, f"is {status}").format(stage=_text(row["stage"]).replace("_", " "))
+    said = _STATUS_WORDS.get(status, f"is {status}").format(
+        stage=_text(row["stage"]).replace("_", " ")
+    )
     score, bounds = _scored(row)
     parts = [
         f"Run {row['run_id'][:8]} {said}",
-        f"{score} ({bounds}) on validation" if score else "",
+        f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
         f"version {_text(row['version'])}" if _text(row["version"]) else "",
     ]
     return f"{', '.join(filter(None, parts))}."
@@ -289,7 +279,7 @@ def _cost(row: Mapping[str, Any]) -> str:
 
 
 def _trend(values: Sequence[Any]) -> document.Markup:
-    """A line through the values, the oldest first, with its ends in words for who cannot see it."""
+    """A line through the values, the oldest first, named by its ends in words."""
     known = [(place, float(value)) for place, value in enumerate(values) if _is_number(value)]
     if len(known) < 2:
         return document.Markup("")

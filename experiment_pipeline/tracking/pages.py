@@ -1,10 +1,10 @@
-"""Writing the memory's pages into the storage: made anew by every run.
+"""Write the pages of the run record into the storage, after every run.
 
     <root>/overview.html                 all experiments
     <root>/<experiment>/runs.html        the runs of one
                         runs/<run_id>.record.html, .md      the decision record of a run
 
-In: the metadata database. Out: files, whose places are told.
+In: the metadata database. Out: files and their places.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def write_pages(experiment: str, root: Location) -> dict[str, Location]:
 
 
 def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRow, ...]:
-    """Write the decision record of a run, page and Markdown; nothing while it is not decided."""
+    """Write the decision record of a decided run, as page and Markdown."""
     if not is_decided(run_of(experiment, run_id)):
         return ()
     found = decided(experiment, run_id)

@@ -1,11 +1,11 @@
-"""The storage's pages over HTTP, for the browser of this machine: read-only, and nothing else.
+"""The storage's pages over HTTP, read-only, for the browser of this machine.
 
     http://127.0.0.1:3001/                             the overview
     http://127.0.0.1:3001/<path below the root>        a page, or the JSON, YAML or picture beside it
 
-Models, tables, hidden files and whatever a link leads to are not there, and a page can load nothing
-from outside. Where a server runs is said by EXPERIMENT_PIPELINE_REPORTS_URL. In: the storage
-root, a path. Out: answers; of a place in the storage, its address.
+Models, tables, hidden files and targets of links are not served, and a page can load nothing from
+outside. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the storage root, a
+path. Out: answers; the address of a file of the storage.
 """
 
 import os
@@ -44,7 +44,7 @@ _SERVED = {
 }
 # Names of experiments, stages, fingerprints, partition keys: none begins with a dot.
 _PART = re.compile(r"[\w=+@,-][\w.=+@,-]*", re.ASCII)
-# Pages bring styles, pictures and the scripts of the data's profile along, and may load no others.
+# Pages contain their styles and scripts, and may load no others.
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
     "script-src 'unsafe-inline'; img-src 'self' data:; font-src data:; "
@@ -69,11 +69,7 @@ def is_page(path: str) -> bool:
 
 
 def page_url(place: str) -> str | None:
-    """Return the address of a page of the storage; None: it is no page, or no server runs.
-
-    Args:
-        place: path or URL of a file.
-    """
+    """Return the address of a path or URL of the storage; None: not a page, or no server runs."""
     server = os.environ.get(URL_VARIABLE)
     if not server or not is_page(place):
         return None
@@ -82,9 +78,9 @@ def page_url(place: str) -> str | None:
 
 
 def application(root: Location) -> "Starlette":
-    """Return what answers for a storage root; names other than this machine's are refused.
+    """Return the server of a storage root; host names other than this machine's are refused.
 
-    A page elsewhere may lead its own name to 127.0.0.1 and then ask as if it were at home.
+    Otherwise a foreign page could resolve its own name to 127.0.0.1 (DNS rebinding).
     """
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
@@ -111,13 +107,10 @@ def application(root: Location) -> "Starlette":
 
 
 def listening(port: int | None = None) -> socket.socket:
-    """Return a socket that listens on this machine alone.
-
-    Args:
-        port: which; None: 3001, or any free one where that is taken.
+    """Return a socket that listens on this machine only; None: 3001, or else any free port.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the given port is taken.
     """
     try:
         return socket.create_server((HOST, PORT if port is None else port))
@@ -133,12 +126,7 @@ def url_of(listener: socket.socket) -> str:
 
 
 def serve(listener: socket.socket, beside: int | None = None) -> None:
-    """Answer until interrupted.
-
-    Args:
-        listener: where to listen.
-        beside: number of the parent process, with which it ends too.
-    """
+    """Answer until interrupted, or until the parent process `beside` ends."""
     import uvicorn
 
     settings = uvicorn.Config(
@@ -152,9 +140,9 @@ def serve(listener: socket.socket, beside: int | None = None) -> None:
 
 
 def run_beside(command: tuple[str, ...], listener: socket.socket) -> NoReturn:
-    """Become another command, which is told the server's address; the server ends with it.
+    """Replace this process by a command that has the server's address; the server ends with it.
 
-    The command keeps this process, and so its terminal, its signals and its exit code.
+    The command keeps the terminal, the signals and the exit code of this process.
 
     Raises:
         OSError: there is no such command.
@@ -169,14 +157,14 @@ def run_beside(command: tuple[str, ...], listener: socket.socket) -> NoReturn:
 
 
 def _end_with(server: "uvicorn.Server", parent: int) -> None:
-    """Whoever loses its parent gets another one."""
+    """Stop once the parent has ended: then this process has another parent."""
     while os.getppid() == parent:
         time.sleep(_SECONDS_BETWEEN_LOOKS)
     server.should_exit = True
 
 
 def _content(root: Location, path: str) -> bytes | None:
-    """What a path of the browser may show; None: nothing."""
+    """The file of a path, if it may be served."""
     parts = path.split("/")
     if not all(map(_PART.fullmatch, parts)) or PurePosixPath(path).suffix not in _SERVED:
         return None
@@ -191,4 +179,4 @@ def _content(root: Location, path: str) -> bytes | None:
 def _missing(root: Location, path: str) -> str:
     if path == OVERVIEW:
         return f"No run has written its pages into {root} yet.\nRun an experiment, then reload."
-    return f"There is no page {path} in {root}.\nAll that there are can be reached from /."
+    return f"There is no page {path} in {root}.\nAll pages can be reached from /."

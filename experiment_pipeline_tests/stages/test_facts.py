@@ -84,7 +84,7 @@ def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:
     assert list(table.frame)[:6] == [
         *("rank", "roc_auc", "95 % interval", "algorithm", "standing", "num_leaves"),
     ]
-    assert shown.facts["shown below"] == "20 of 25; leaderboard's report has all"
+    assert shown.facts["shown below"] == "20 of 25; the leaderboard's report has all"
     assert list(shown.facts)[:3] == ["score on test", "baseline", "minus baseline"]
     assert str(shown.facts["chosen"]).startswith("lightgbm (num_leaves ")
 

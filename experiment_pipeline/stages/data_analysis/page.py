@@ -1,9 +1,8 @@
-"""The data analysis for people: a self-contained HTML page of at most 5 MB, and Markdown.
+"""The data analysis as an outcome, Markdown, and a self-contained HTML page of at most 5 MB.
 
 In: a DataAnalysis, for the page its table and spec. Out: verdict first, then findings; the page
-also has skrub's table report on rows outside of the validation set, and loads nothing from
-elsewhere. Names and values of the table may hold anything: they are escaped by skrub in its part,
-by the document in all others.
+also has skrub's table report on rows outside of the validation set. Names and values are escaped
+by skrub in its part, by the document in all others.
 """
 
 from collections.abc import Mapping
@@ -51,7 +50,7 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
         place: where the page lies.
     """
     verdict, reasons = analysis["verdict"], analysis["reasons"]
-    because = "; ".join(reasons) or "no condition, nothing that blocks"
+    because = "; ".join(reasons) or "no conditions, nothing that blocks"
     go = verdict != "no go"
     return Outcome(
         notes=[f"verdict: {verdict}: {because}; report: {place}"] if go else [],
@@ -102,14 +101,14 @@ def _refusal(target: str, because: str) -> UnfitForModelling:
     return UnfitForModelling(
         f"target {target}",
         f"the data analysis says no go: {because}",
-        "Change the data or the YAML as the report says, or accept the finding by its code under "
-        "analysis.accept with the reason.",
+        "Change the data or the YAML as the report advises, or accept the finding: give its code and a "
+        "reason under analysis.accept.",
     )
 
 
 def markdown_report(analysis: DataAnalysis) -> str:
     """Verdict, reasons, probe, found findings with their YAML; the others by code only."""
-    said: list[document.Block] = [
+    blocks: list[document.Block] = [
         document.Bullets(analysis.reasons),
         document.Paragraph(_probe_sentence(analysis.probe)),
         *(
@@ -119,7 +118,7 @@ def markdown_report(analysis: DataAnalysis) -> str:
         ),
         *map(_card, analysis.found),
     ]
-    parts = [f"## Verdict: {analysis.verdict}", *map(document.rendered, said)]
+    parts = [f"## Verdict: {analysis.verdict}", *map(document.rendered, blocks)]
     for name, words in (("not_found", "Not found"), ("not_applicable", "Not applicable")):
         codes = [f"`{finding.code}`" for finding in analysis.findings if finding.outcome == name]
         parts.append(f"**{words}:** {', '.join(codes) or 'none'}")
@@ -127,7 +126,7 @@ def markdown_report(analysis: DataAnalysis) -> str:
 
 
 def _card(finding: Finding) -> document.Card:
-    """A found finding, with what acceptance made of it, its number and threshold."""
+    """A finding with its number, threshold and acceptance."""
     said = [finding.code]
     if finding.number is not None:
         limit = "" if finding.threshold is None else f" (threshold {finding.threshold:.4g})"
@@ -202,8 +201,8 @@ def _document(
     columns = _columns(frame, spec, most_columns)
     table = _table_report(frame.iloc[analysis.shown_rows][columns]) if columns else ""
     note = (
-        f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, sampled from those outside of the "
-        f"validation set; {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
+        f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, sampled outside of the validation set "
+        f"(final hold-out); {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
         f"{MOST_CHARACTERS} characters."
     )
     sections = (
@@ -226,8 +225,8 @@ def _rows(analysis: DataAnalysis) -> str:
     if analysis.rows_read == analysis.rows:
         return f"{analysis.rows:,} rows"
     return (
-        f"{analysis.rows:,} rows, of which a sample of {analysis.rows_read:,} was read, chosen by a "
-        "hash of their features: every number of a finding is of the sample"
+        f"{analysis.rows:,} rows; the findings are based on a sample of {analysis.rows_read:,}, chosen "
+        "by a hash of their features"
     )
 
 
@@ -236,12 +235,16 @@ def _associations(analysis: DataAnalysis, spec: ExperimentSpec) -> list[document
     if not strongest:
         return []
     said = (
-        f"Skill of a model on one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
-        f"the strongest {len(strongest)} of {len(analysis.associations):,}."
+        f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
+        f"the highest {len(strongest)} of {len(analysis.associations):,}."
     )
     rows = tuple((one.column, numbers.share(one.skill)) for one in strongest)
     table = document.TableBlock(("feature", "skill"), rows)
-    return [document.Section("What predicts the target alone", (document.Paragraph(said), table))]
+    return [
+        document.Section(
+            "Features that predict the target alone", (document.Paragraph(said), table)
+        )
+    ]
 
 
 def _columns(frame: pd.DataFrame, spec: ExperimentSpec, most: int) -> list[str]:

@@ -1,8 +1,6 @@
-"""What people see of the export: which version it is, where it lies, and its model card.
+"""An exported model as an outcome, and its model card: purpose, scores, limits, how to load it.
 
-The card says what the model is for, what it is worth, and how to load it. In: a published version;
-`ModelFacts`, all that is known of a model besides itself. Out: an outcome, a `Document`; nothing
-is computed here.
+In: a published version; `ModelFacts`. Out: an outcome, a `Document`; nothing is computed here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,7 +41,7 @@ _OUTCOMES = {"PASS": "passed", "FAIL": "failed", "CANNOT BE TOLD": "cannot be to
 class Score:
     """A metric on one set, test or validation, with its interval.
 
-    `baseline` is what predicting without features scores on the same rows; None: not scored.
+    `baseline` is the score of the baseline (no features) on the same rows; None: not scored.
     """
 
     set_name: str
@@ -58,24 +56,19 @@ class Score:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Everything the files of a version say about its model.
+    """Everything that the files of a version state about its model.
 
     Attributes:
         spec: the experiment as run; what else is not named here is as of `ValidationReport`.
-        configuration: the chosen one, with its full hyperparameters.
         members: of an ensemble, the heaviest first; none of a configuration.
         rounds: boosting rounds of the exported fit; None when it does not boost.
-        fingerprint: of the chosen configuration.
-        reason: why it was chosen, from the leaderboard.
+        reason: why the configuration was chosen, from the leaderboard.
         raw_types: column → dtype of the table as delivered.
-        sets: train, test and validation.
         threshold: binary only: chosen on test.
         scores: on validation those of the exported fit, on test those of the configuration
             fitted on train alone. The first is the headline.
-        limits: what the stages before warned of, one sentence each.
-        created: when the model is exported, ISO 8601.
-        code: what made it.
-        environment: the software it needs.
+        limits: warnings of earlier stages, one sentence each.
+        created: time of the export, ISO 8601.
         calibration, averaged: as of `ModelResult`.
     """
 
@@ -144,7 +137,7 @@ def _question(facts: ModelFacts, signature: Signature) -> Section:
                 f"{facts.positive_class} is predicted from a probability of "
                 f"{numbers.probability(facts.threshold)} on. This threshold was chosen "
                 f"{evaluated(facts.spec.evaluation_name).where}{_by_costs(facts)}; the pipeline's "
-                "own predict cuts at 0.5."
+                "own predict uses 0.5."
             )
         )
     return Section("Question", tuple(said))
@@ -155,7 +148,7 @@ def _by_costs(facts: ModelFacts) -> str:
     if costs is None:
         return ""
     return (
-        f", where it costs least (a false positive {costs.false_positive:g}, a false negative "
+        f", where the cost is least (a false positive {costs.false_positive:g}, a false negative "
         f"{costs.false_negative:g})"
     )
 
@@ -168,14 +161,14 @@ def _data(facts: ModelFacts) -> Section:
         Paragraph(
             f"The rows were split by {_split_in_words(facts)}. Configurations were fitted "
             f"{evaluated(spec.evaluation_name).fitted}. The exported model was fitted on "
-            f"{'train and test' if refit else 'the train set'} and judged on the validation set."
+            f"{'train and test' if refit else 'the train set'} and evaluated on the validation set (final hold-out)."
         ),
         TableBlock(("set", "rows", "sha256 begins"), sets),
     ]
     if spec.exclude:
         reasons = tuple(redacted(list(spec.exclude.items()))[:SHOWN_ROWS])
         blocks += [
-            Paragraph(f"Columns that are no features ({len(spec.exclude)}):"),
+            Paragraph(f"Columns excluded from the features ({len(spec.exclude)}):"),
             TableBlock(("column", "reason"), tuple(map(tuple, reasons))),
         ]
     return Section("Data", tuple(blocks))
@@ -230,8 +223,7 @@ def _ensemble(facts: ModelFacts) -> Section:
             ),
             TableBlock(header, rows),
             Paragraph(
-                "Its score before validation is of predictions whose weights were chosen on other "
-                "rows."
+                "Its score before validation is cross-fitted: the weights were chosen on other rows."
             ),
         ),
     )
@@ -264,7 +256,7 @@ def _gates(facts: ModelFacts) -> Section:
 
 def _limits(facts: ModelFacts) -> Section:
     general = (
-        "The intervals cover the choice of validation rows, not a world that changes later.",
+        "The intervals cover the sampling of validation rows, not changes of the data over time.",
         "A category never seen in training is treated as unknown, a missing value as missing.",
         "Rows that break schema.yaml should get no prediction.",
     )
@@ -279,8 +271,8 @@ def _loading(facts: ModelFacts, signature: Signature) -> Section:
         (
             Paragraph(
                 "In this folder, with the packages of environment.txt. Read trusted_types.json "
-                "first: these types may run code. Running verify.py proves that the model "
-                "predicts here what it predicted at the export."
+                "first: these types may run code. verify.py checks that the model predicts "
+                "here what it predicted at the export."
             ),
             Code("python", LOAD.format(call=call)),
             Paragraph("On rows as delivered, with preparation and schema applied:"),
@@ -304,12 +296,12 @@ class Version:
     """A version of the registry, as the export leaves it.
 
     Attributes:
-        published: the version, and whether it was there before.
+        published: the version, and whether it existed before.
         entry: the same in the registry's history.
-        committed: what was done in the YAML's repository; empty where it names none.
+        committed: the commit in the YAML's repository, in words; empty where it names none.
         card: the model card, in Markdown.
-        required: whether it is no champion before somebody approves it.
-        approval: who has approved it; None: nobody.
+        required: whether it becomes the champion only once it is approved.
+        approval: of whom; None: not approved.
     """
 
     published: PublishedVersion
@@ -321,7 +313,7 @@ class Version:
 
     @property
     def waiting(self) -> bool:
-        """Whether somebody must approve it still."""
+        """Whether it must still be approved."""
         return self.required and self.approval is None
 
     @property
@@ -333,7 +325,7 @@ class Version:
             return "not required"
         name = self.published.version
         how = f"experiment-pipeline approve EXPERIMENT {name} --by NAME"
-        return f"{name} is no champion before somebody approves it: {how}"
+        return f"{name} becomes the champion when it is approved: {how}"
 
 
 def outcome(version: Version, words: str, not_approved: str = "") -> Outcome:
@@ -342,27 +334,27 @@ def outcome(version: Version, words: str, not_approved: str = "") -> Outcome:
     `words` are its configuration's, for people. `not_approved` is the version that the launchpad wanted to approve, whichever it is.
     """
     published, committed = version.published, version.committed
-    said = "published"
+    state = "published"
     if published.reused:
-        said = "is published already" if version.waiting else "is the champion already"
+        state = "is already published" if version.waiting else "is already the champion"
     damaged = published.damaged
-    proven = "a fresh process without this package predicts the same, bit for bit"
+    proven = "a fresh process without this package makes the same predictions, bit for bit"
     if published.reused:
-        proven = "proven when this version was published"
-    warnings = [f"the version before is damaged: {damaged}"] if damaged else []
+        proven = "checked when this version was published"
+    warnings = [f"the previous version is damaged: {damaged}"] if damaged else []
     if not_approved not in {"", published.version}:
         warnings.append(f"{not_approved} is not approved: this run exports {published.version}")
     return Outcome(
         version=published.identity,
         notes=[
             f"{words}: {version.entry.headline}",
-            f"{published.version} {said}: {published.path}{committed}",
+            f"{published.version} {state}: {published.path}{committed}",
             *([version.approved] if version.waiting else []),
         ],
         warnings=warnings,
         facts={
             "version": published.version,
-            "state": said,
+            "state": state,
             "score": version.entry.headline,
             "configuration": words,
             "approval": version.approved,

@@ -102,7 +102,7 @@ class SearchShown:
         shown = names(self.placed)
         each = zip(*(self.placed[name] for name in ("key", "worker", "attempts")), strict=True)
         return {
-            key: shown[worker] + (f", begun {attempts:.0f} times" if attempts > 1 else "")
+            key: shown[worker] + (f", {attempts:.0f} attempts" if attempts > 1 else "")
             for key, worker, attempts in each
         }
 

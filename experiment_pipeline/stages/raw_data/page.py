@@ -1,7 +1,4 @@
-"""What people see of the delivered table: how it was read, and its first rows.
-
-In: a parsed table. Out: an outcome, a preview in which nothing could act.
-"""
+"""The delivered table as an outcome. In: a parsed table. Out: an outcome, an escaped preview."""
 
 import html
 import re
@@ -19,7 +16,7 @@ MOST_CHARACTERS = 60
 
 
 def outcome(table: RawTable, source: str) -> Outcome:
-    """What was read and decided on the way; `source` is the URL without its secrets."""
+    """Return how the table was read; `source` is the URL without its secrets."""
     absent, first = "does not apply", head(table.frame, SHOWN_ROWS)
     return Outcome(
         value=table,
@@ -49,9 +46,9 @@ def outcome(table: RawTable, source: str) -> Outcome:
 
 
 def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
-    """The first `rows` rows as a Markdown table; wide tables and long texts are cut, and say so.
+    """Return the first rows as a Markdown table, cut to MOST_COLUMNS and MOST_CHARACTERS.
 
-    Names and values come from strangers: HTML and Markdown in them is shown, not rendered.
+    HTML and Markdown in names and values is escaped.
     """
     shown = frame.iloc[:rows, :MOST_COLUMNS]
     cells = shown.astype("object").where(shown.notna(), "").astype("str").to_numpy()

@@ -1,4 +1,4 @@
-"""What people see of the search: every configuration the moment it is concluded, and all of them.
+"""The search as outcomes: each configuration when it is concluded, then the table of all.
 
 In: conclusions, the table of results, the cost. Out: outcomes and a check.
 """
@@ -73,12 +73,16 @@ def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
 def configuration(
     one: Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
 ) -> Outcome:
-    """A configuration that was trained or stopped early; `path` is where its model lies.
+    """Return the outcome of a configuration that was trained or stopped early.
 
-    `evaluation` names where its test score comes from.
+    Dagster plots each number over all partitions. Scores of configurations that were stopped early
+    are on a part of the rows, so each such part has a plot of its own.
 
-    Dagster plots each number over all partitions. Scores of one that was stopped early are on a
-    part of the rows, so they have a plot of their own for each such part.
+    Args:
+        one: how it ended.
+        result: of its last fit.
+        path: of its model.
+        evaluation: where its test score comes from.
     """
     share = numbers.share(one.fraction or 0.0)
     where = "" if one.status == TRAINED else f" at {share} of the train rows"
@@ -113,7 +117,7 @@ def configuration(
 def _seeds_of(result: ModelResult) -> dict[str, Fact]:
     if (found := result.seeds) is None:
         return {}
-    fits = f"{found.fits} fits, each with a seed of its own"
+    fits = f"{found.fits} fits with different seeds"
     return {
         "over seeds": f"{numbers.spread(found.mean, found.deviation)} ({fits})",
         f"deviation of {result.metric} over seeds": found.deviation,
@@ -129,9 +133,9 @@ def _others(result: ModelResult) -> str:
 
 
 def _placed(found: Placement) -> str:
-    """`tcp://10.0.0.7:40123, after 0.31 s in the queue and 0.12 s to read`, and how often begun."""
+    """`tcp://10.0.0.7:40123, after 0.31 s in the queue and 0.12 s to read, 2 attempts`."""
     queue, read = map(numbers.measured, (found.queue_seconds, found.read_seconds))
-    again = "" if found.attempts == 1 else f", begun {found.attempts} times"
+    again = "" if found.attempts == 1 else f", {found.attempts} attempts"
     return f"{found.worker}, after {queue} s in the queue and {read} s to read{again}"
 
 
@@ -171,7 +175,7 @@ def results(
 
 
 def _workers(rows: pd.DataFrame) -> dict[str, Fact]:
-    """Who fitted on a cluster, and who was slow."""
+    """The workers of a cluster, and the slow ones."""
     found = of_workers(rows)
     if found.empty:
         return {}
@@ -180,10 +184,10 @@ def _workers(rows: pd.DataFrame) -> dict[str, Fact]:
 
 
 def first_of(rows: int) -> str:
-    """`20 of 1,000; leaderboard's report has all`."""
+    """`20 of 1,000; the leaderboard's report has all`."""
     if rows <= MOST_SHOWN:
         return numbers.counted(rows, "configuration")
-    return f"{MOST_SHOWN} of {rows:,}; leaderboard's report has all"
+    return f"{MOST_SHOWN} of {rows:,}; the leaderboard's report has all"
 
 
 def _counted(counts: Mapping[str, int]) -> Iterator[str]:
@@ -200,7 +204,7 @@ def _cost(cost: SearchCost) -> str:
 
 
 def _ordered(found: SearchResults) -> pd.DataFrame:
-    """The best first: trained ones, then by how many rows they have seen, then by score."""
+    """The best first: by the share of rows of the last fit, then by score."""
     sign = METRICS[found.metric].sign
     return (
         found.rows.assign(_gain=sign * found.rows["test_score"])
@@ -222,10 +226,9 @@ def _best(
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
-    """Return what tells configurations apart, as texts: a row per key, a column per hyperparameter.
+    """Return the hyperparameters that vary, as texts: a row per key, a column per hyperparameter.
 
-    A hyperparameter that a configuration does not give is an empty text; one that has the same
-    value wherever it is given has no column.
+    Empty where a configuration does not have the hyperparameter.
     """
     given = {one.key: {k: str(v) for k, v in one.hyperparameters.items()} for one in declared}
     table = pd.DataFrame(list(given.values()), index=list(given), dtype="str")
@@ -282,6 +285,6 @@ def _failed_in_words(failed: int, declared: int) -> str:
     if not failed:
         return f"none of {numbers.counted(declared, 'configuration')} failed"
     return (
-        f"{failed:,} of {numbers.counted(declared, 'configuration')} failed: no score is known of "
-        "them, and the leaderboard lists them last"
+        f"{failed:,} of {numbers.counted(declared, 'configuration')} failed: they have no score, and the "
+        "leaderboard lists them last"
     )

@@ -1,7 +1,4 @@
-"""What people see of the split: the three sets, and what was held against them.
-
-In: the sets. Out: outcomes and checks.
-"""
+"""The split as outcomes of the three sets and checks of them. In: the sets. Out: outcomes, checks."""
 
 from collections.abc import Sequence
 
@@ -22,14 +19,14 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet
 from experiment_pipeline.table.table import Table
 
 ROLE = {
-    "train": "What configurations are fitted on.",
-    "test": "What configurations are compared on.",
-    "validation": "What is looked at once, at the end, with the chosen configuration.",
+    "train": "Configurations are fitted on it.",
+    "test": "Configurations are compared on it.",
+    "validation": "The final hold-out: used once, at the end, to evaluate the chosen configuration.",
 }
 
 
 def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
-    """One of the sets, as it is handed on; the notes are of all three."""
+    """Return one of the sets; the notes are of all three."""
     return Outcome(
         value=table,
         version=table.digest,
@@ -53,7 +50,7 @@ def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
 def checks(
     sets: SplitSets, validated: Table, spec: ExperimentSpec, features: Sequence[str]
 ) -> list[Check]:
-    """What must hold of the three sets together."""
+    """Return the checks of the three sets together."""
     pairs = equal_pairs(sets, spec, features)
     copies = note_copies(sets, spec, features, pairs)
     return [

@@ -1,4 +1,4 @@
-"""What people see of the validation: how many rows were kept, which were not, and what changed.
+"""The validated and the rejected rows as outcomes.
 
 In: the two parts of a table, and how they differ from the accepted version. Out: outcomes.
 """
@@ -19,12 +19,12 @@ _RECORDED_REASONS = 10
 
 
 def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) -> Check:
-    """Whether no more rows are rejected than the YAML allows."""
+    """Return the check of the share of rejected rows."""
     most = spec.validation.max_rejected_fraction
     return Check.of(
         "rejection_rate_within_limit",
         guards.check_rejection_rate(data, spec.validation, changed.previous_rate),
-        holds=f"{_rejected_in_words(data)}, at most {numbers.share(most)} may be",
+        holds=f"{_rejected_in_words(data)}, at most {numbers.share(most)} is allowed",
         value=data.rejection_rate,
         limit=most,
     )
@@ -70,13 +70,13 @@ def _rejected_in_words(data: ValidatedData) -> str:
 
 
 def rejected(prepared: Table, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
-    """The rejected rows, and a warning when they are of a kind; with what validating noted."""
+    """Return the rejected rows, with a warning when they differ from the others."""
     bias = guards.rejection_bias(prepared, data, guards.key_columns(prepared, spec))
     resemble = Check.of(
         "rejected_rows_resemble_the_others",
         guards.check_rejection_bias(bias, data.rejection_rate),
         "warning",
-        holds="rejecting takes no larger part of some rows than chance explains",
+        holds="no group of rows is rejected more often than chance explains",
     )
     return Outcome(
         value=data.rejected,

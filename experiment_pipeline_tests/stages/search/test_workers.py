@@ -56,5 +56,5 @@ def test_the_page_names_the_worker_of_each_configuration_and_how_all_did() -> No
     fits = results()[:8].assign(key=keys).replace({"worker": {A: "tcp://<b>:1"}})
     page = to_html(replace(shown, placed=fits), "flights")
     assert "A fit on 10.0.0.2 takes 3.0 times" in page
-    assert "10.0.0.2, begun 2 times" in page
+    assert "10.0.0.2, 2 attempts" in page
     assert "<b>" not in page.partition("fitted by")[2]
