@@ -10,6 +10,7 @@
   const FIRST = 20;
   const [INK, PAPER, PANEL, MUTED, LINE, MARK] = ["ink", "paper", "panel", "muted", "line", "series-2"].map((name) => `var(--${name})`);
   const short = (value) => String(Number(Number(value).toPrecision(4)));
+  const isRound = (value) => value === undefined || short(value).length < 4;
   const counted = (number) => number.toLocaleString("en");
   const list = (one) => (one === undefined ? [] : [one].flat());
 
@@ -47,7 +48,7 @@
 
   function axis(one, across) {
     const ofNames = one.type === "category";
-    const label = ofNames ? { width: across ? 90 : 150, overflow: "truncate" } : { formatter: short };
+    const label = ofNames ? { width: across ? 90 : 150, overflow: "truncate" } : { formatter: short, showMinLabel: isRound(one.min), showMaxLabel: isRound(one.max) };
     return {
       type: "value",
       scale: true,
@@ -71,8 +72,12 @@
     return make("div", { class: "hint" }, make("b", {}, lines[row].cells[1].textContent), cells);
   }
 
-  function complete(option) {
-    const top = (option.legend ? 26 : 0) + (list(option.yAxis).some((one) => one.name) ? 34 : 10);
+  function complete(option, width) {
+    // A legend of long names takes several lines.
+    const distinct = new Set(option.series.map((one) => one.name).filter((name) => name));
+    const letters = [...distinct].reduce((sum, name) => sum + 8 * name.length + 40, 0);
+    const legend = option.legend ? 6 + 20 * Math.ceil(letters / width) : 0;
+    const top = legend + (list(option.yAxis).some((one) => one.name) ? 34 : 10);
     const named = { ...text, color: INK, fontWeight: 600, align: "right" };
     const emphasis = { scale: 1.5, itemStyle: { color: "inherit", borderColor: "inherit" }, lineStyle: { color: "inherit" } };
     return {
@@ -145,10 +150,11 @@
     filter();
   }
 
-  charts = [...document.querySelectorAll("figure.chart")].map((figure) => ({
-    canvas: figure.querySelector("[role=img]"),
-    option: complete(JSON.parse(figure.querySelector("script").textContent)),
-  }));
+  charts = [...document.querySelectorAll("figure.chart")].map((figure) => {
+    const canvas = figure.querySelector("[role=img]");
+    const option = JSON.parse(figure.querySelector("script").textContent);
+    return { canvas, option: complete(option, canvas.clientWidth || 500) };
+  });
   // One after the other: the first is there before the last is drawn.
   let waiting = [];
   function next() {

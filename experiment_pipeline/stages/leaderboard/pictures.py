@@ -40,6 +40,7 @@ from experiment_pipeline.stages.leaderboard.edges import is_number, is_searched_
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     NOT_STARTED,
+    STOPPED_EARLY,
     TRAINED,
     SearchResults,
     Step,
@@ -49,6 +50,7 @@ from experiment_pipeline.stages.search.workers import names, placed
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.table.table import plain_rows
 
+Row = Mapping[Any, Any]
 # What a page holds of a larger search; a thousand are 1 MB of it.
 MOST_ROWS = 1_000
 
@@ -172,7 +174,7 @@ class SearchShown:
         ranked = (row["key"] for row in self.rows if row["rank"] is not None)
         return str(next(key for key in ranked if key != ENSEMBLE))
 
-    def started(self, algorithm: str) -> list[dict[str, Any]]:
+    def started(self, algorithm: str) -> list[Row]:
         """Return the rows of an algorithm that were started."""
         started = [row for row in self.rows if row["status"] != NOT_STARTED]
         return [row for row in started if row["algorithm"] == algorithm]
@@ -187,15 +189,16 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
     tied = numbers.counted(len(board.tie_group), "configuration")
     if full:
         axis, outside = _score_axis(shown, full, intervals=True)
-        at = [max(row["fit_cpu_seconds"], 0.001) for row in full]
-        each = list(zip(full, at, strict=True))
+        at = {row["key"]: max(row["fit_cpu_seconds"], 0.001) for row in full}
         spans = [
-            item(x, row["low"], row["high"], row=shown.places[row["key"]])
-            for row, x in each
+            item(at[row["key"]], row["low"], row["high"], row=shown.places[row["key"]])
+            for row in full
             if row["low"] is not None
         ]
-        chosen = [item(x, row["test_score"]) for row, x in each if row["key"] == board.chosen]
+        pale = {"color": MUTED, "opacity": 0.5}
+        chosen = [item(at[r["key"]], r["test_score"]) for r in full if r["key"] == board.chosen]
         label = {"show": True, "formatter": "chosen", "color": INK, "position": "top"}
+        ring = {"color": "none", "borderColor": INK, "borderWidth": 2}
         yield Chart(
             "Score against cost",
             f"{board.metric} of {numbers.counted(ranked, 'configuration')} against CPU seconds of "
@@ -203,20 +206,15 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
             f"tied for the best; the baseline scores {numbers.score(board.baseline)}.",
             {
                 "legend": {},
-                "xAxis": log_axis(at, name="CPU seconds of the fit"),
+                "xAxis": log_axis(list(at.values()), name="CPU seconds of the fit"),
                 "yAxis": axis,
                 "series": [
-                    {
-                        **bars(spans, MUTED, upright=True),
-                        "itemStyle": {"color": MUTED, "opacity": 0.5},
-                    },
-                    *_marks(
-                        shown,
-                        full,
-                        lambda row: (max(row["fit_cpu_seconds"], 0.001), row["test_score"]),
+                    {**bars(spans, MUTED, upright=True), "itemStyle": pale},
+                    *_marks(shown, full, lambda row: (at[row["key"]], row["test_score"])),
+                    dots(chosen, INK, symbolSize=18, silent=True, label=label, itemStyle=ring),
+                    level(
+                        board.baseline, "yAxis", f"baseline {numbers.score(board.baseline)}", BAD
                     ),
-                    dots(chosen, INK, symbolSize=18, silent=True, label=label, itemStyle=_RING),
-                    _baseline(shown),
                 ],
             },
             f"{better.capitalize()} is better, further left is cheaper. Filled marks are statistically "
@@ -227,9 +225,6 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
         yield _spend_chart(shown, spend)
 
 
-_RING = {"color": "none", "borderColor": INK, "borderWidth": 2}
-
-
 def _spend_chart(shown: SearchShown, spend: list[tuple[float, float, float, int]]) -> Chart:
     top, total = spend[-1][2], spend[-1][0]
     first = next(cost for cost, _, so_far, _ in spend if so_far == top)
@@ -238,10 +233,10 @@ def _spend_chart(shown: SearchShown, spend: list[tuple[float, float, float, int]
     fitted = [shown.rows[row] for row in at]
     small = sum(s.fit_cpu_seconds for p in shown.paths.values() for s in p if s.fraction < 1)
     label = {"formatter": "smaller rungs", "color": MUTED, "position": "insideTop"}
-    area = {"silent": True, "itemStyle": {"color": "var(--panel)"}, "label": label}
-    best = curve(
-        [item(cost, so_far) for cost, _, so_far, _ in spend], INK, step="end", symbol="none"
-    )
+    area: Option = {"silent": True, "itemStyle": {"color": "var(--panel)"}, "label": label}
+    area["data"] = [[{"xAxis": 0}, {"xAxis": digits(small)}]] if small else []
+    line = [item(cost, so_far) for cost, _, so_far, _ in spend]
+    best = curve(line, INK, step="end", symbol="none", silent=True, markArea=area)
     return Chart(
         "Best score against CPU seconds spent",
         f"The best score, {numbers.score(top)}, was reached after {numbers.measured(first)} of "
@@ -250,14 +245,7 @@ def _spend_chart(shown: SearchShown, spend: list[tuple[float, float, float, int]
             "xAxis": {"name": "CPU seconds so far", "min": 0},
             "yAxis": axis,
             "series": [
-                {
-                    **best,
-                    "silent": True,
-                    "markArea": {
-                        **area,
-                        "data": [[{"xAxis": 0}, {"xAxis": digits(small)}]] if small else [],
-                    },
-                },
+                best,
                 *_marks(shown, fitted, lambda row: at[shown.places[row["key"]]]),
             ],
         },
@@ -269,7 +257,7 @@ def _spend_chart(shown: SearchShown, spend: list[tuple[float, float, float, int]
 def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]:
     """Return the hyperparameters of an algorithm together, then each against the score."""
     axes, own = shown.axes[algorithm], shown.started(algorithm)
-    scored = [row for row in own if row["test_score"] is not None and row["status"] != FAILED]
+    scored = [row for row in own if _has_score(row) and row["status"] != FAILED]
     if not axes or not scored:
         return
     first = scored[0]["key"]
@@ -300,7 +288,7 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
 def _one_hyperparameter(
     shown: SearchShown,
     axis: SearchAxis,
-    scored: list[dict[str, Any]],
+    scored: list[Row],
     score_axis: Option,
 ) -> Chart:
     """Return the scores against one hyperparameter."""
@@ -308,11 +296,8 @@ def _one_hyperparameter(
     rows = [row for row in scored if axis.name in shown.settings(row["key"])]
     own = [one.hyperparameters.get(axis.name) for one in shown.declared.values()]
     tried = [value for value in own if is_number(value)]
-    said = (
-        f"The best configuration has {numbers.setting(given[rows[0]['key']])}"
-        if rows
-        else "Not set"
-    )
+    best = numbers.setting(given[rows[0]["key"]]) if rows else "no value"
+    said = f"The best configuration has {best}"
     if tried:
         said += f"; tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
     place: Option = {"name": axis.name}
@@ -321,7 +306,7 @@ def _one_hyperparameter(
     elif axis.log:
         place |= log_axis([float(value) for value in given.values() if is_number(value)])
 
-    def at(row: Mapping[str, Any]) -> tuple[Any, float]:
+    def at(row: Row) -> tuple[Any, float]:
         value = given[row["key"]]
         return numbers.setting(value) if axis.kinds else value, row["test_score"]
 
@@ -331,10 +316,7 @@ def _one_hyperparameter(
         {
             "xAxis": place,
             "yAxis": score_axis,
-            "series": [
-                *_marks(shown, [r for r in rows if _is_ranked(r)], at),
-                _stopped(shown, rows, at),
-            ],
+            "series": _marks(shown, rows, at),
         },
         size="small",
         height=230,
@@ -361,11 +343,10 @@ def rung_charts(shown: SearchShown) -> Iterator[Chart]:
         full, number = row["status"] == TRAINED, shown.places[row["key"]]
         colour = INK if row["key"] == shown.board.chosen else SERIES[0] if full else MUTED
         style = {"color": colour, "width": 3 if colour == INK else 1.2}
-        opacity = 0.8 if full else max(0.15, min(0.6, 40 / len(known)))
+        style["opacity"] = 0.8 if full else _pale(len(known))
         points = [[x, digits(y)] for x, y in path]
         if len(points) > 1:
-            look = {**style, "opacity": opacity}
-            lines.append({"coords": points, "row": number, "lineStyle": look})
+            lines.append({"coords": points, "row": number, "lineStyle": style})
         ends[full].append(item(*path[-1], row=number))
     entered = Counter(step.fraction for path in shown.paths.values() for step in path)
     counts = ", ".join(f"{entered[f]:,} on {_share_in_words(f)}" for f in shown.fractions)
@@ -425,11 +406,11 @@ def _learning_curve(shown: SearchShown, shares: Option) -> Chart:
     )
 
 
-def _parallel(shown: SearchShown, axes: Sequence[SearchAxis], own: list[dict[str, Any]]) -> Option:
+def _parallel(shown: SearchShown, axes: Sequence[SearchAxis], own: list[Row]) -> Option:
     """Return parallel coordinates: what varies, how far each was fitted, the score on all rows."""
     reached = [FAILED, *map(_share_in_words, shown.fractions)]
 
-    def got(row: Mapping[str, Any]) -> str:
+    def got(row: Row) -> str:
         path = shown.paths.get(row["key"], ())
         return FAILED if row["status"] == FAILED or not path else _share_in_words(path[-1].fraction)
 
@@ -440,50 +421,35 @@ def _parallel(shown: SearchShown, axes: Sequence[SearchAxis], own: list[dict[str
     for row in reversed(own):
         settings = shown.settings(row["key"])
         values: list[Any] = [
-            "-"
-            if a.name not in settings
-            else numbers.setting(settings[a.name])
-            if a.kinds
-            else settings[a.name]
-            for a in axes
+            numbers.setting(settings.get(axis.name, "-")) if axis.kinds else settings[axis.name]
+            for axis in axes
         ]
         values += [got(row)] if len(steps) > 1 else []
         values.append(digits(row["test_score"]) if _is_ranked(row) else "-")
+        failed, place = row["status"] == FAILED, shown.places[row["key"]]
+        style: Option = {"color": BAD, "type": "dashed", "width": 1, "opacity": 0.7}
         if _is_ranked(row):
-            part = (
-                100
-                if row["in_tie_group"]
-                else 100 - round(100 * (ranked.index(row["key"]) + 1) / len(ranked))
-            )
-            colour = f"color-mix(in oklab, {SERIES[4]}, {SERIES[0]} {part}%)"
-            style: Option = {
-                "color": colour,
-                "width": 4 if row["key"] == shown.board.chosen else 1.6,
-            }
-        else:
-            bad = row["status"] == FAILED
-            style = {
-                "color": BAD if bad else MUTED,
-                "type": "dashed" if bad else "dotted",
-                "width": 1,
-            }
-            style["opacity"] = 0.7 if bad else max(0.15, min(0.6, 40 / len(own)))
-        data.append({"value": values, "row": shown.places[row["key"]], "lineStyle": style})
+            worse = 0 if row["in_tie_group"] else (ranked.index(row["key"]) + 1) / len(ranked)
+            colour = f"color-mix(in oklab, {SERIES[4]}, {SERIES[0]} {100 - round(100 * worse)}%)"
+            style = {"color": colour, "width": 4 if row["key"] == shown.board.chosen else 1.6}
+        elif not failed:
+            style |= {"color": MUTED, "type": "dotted", "opacity": _pale(len(own))}
+        data.append({"value": values, "row": place, "lineStyle": style})
     drawn = [_parallel_axis(shown, axis, own) for axis in axes]
     drawn += [names_axis(steps, name="fitted on")] if len(steps) > 1 else []
     drawn.append({"name": shown.board.metric})
     left = 24 + 8 * min(22, max(len(axis["name"]) for axis in drawn))
-    place = {"nameLocation": "start", "nameTruncate": {"maxWidth": left - 18}}
+    names = {"nameLocation": "start", "nameTruncate": {"maxWidth": left - 18}}
     return {
         "parallel": {"layout": "vertical", "left": left, "right": 30, "top": 16, "bottom": 34},
-        "parallelAxis": [{"dim": dim, **place, **axis} for dim, axis in enumerate(drawn)],
+        "parallelAxis": [{"dim": dim, **names, **axis} for dim, axis in enumerate(drawn)],
         "series": [
             {"type": "parallel", "inactiveOpacity": 0.03, "activeOpacity": 0.85, "data": data}
         ],
     }
 
 
-def _parallel_axis(shown: SearchShown, axis: SearchAxis, own: list[dict[str, Any]]) -> Option:
+def _parallel_axis(shown: SearchShown, axis: SearchAxis, own: list[Row]) -> Option:
     if axis.kinds:
         return names_axis(axis.kinds, name=axis.name)
     given = [v for row in own if is_number(v := shown.settings(row["key"])[axis.name])]
@@ -491,44 +457,29 @@ def _parallel_axis(shown: SearchShown, axis: SearchAxis, own: list[dict[str, Any
 
 
 def _marks(
-    shown: SearchShown,
-    rows: Sequence[Mapping[str, Any]],
-    at: Callable[[Mapping[str, Any]], Sequence[Any]],
+    shown: SearchShown, rows: Sequence[Row], at: Callable[[Row], Sequence[Any]]
 ) -> list[Option]:
-    """Return a mark per row, its shape and colour by algorithm, filled where tied with the best."""
-    made = []
-    for number, algorithm in enumerate(dict.fromkeys(row["algorithm"] for row in shown.rows)):
-        look = {"name": algorithm, "symbol": SYMBOLS[number % len(SYMBOLS)]}
-        for tied in (False, True):
-            own = [
-                r for r in rows if (r["algorithm"], bool(r["in_tie_group"])) == (algorithm, tied)
-            ]
-            if own:
-                items = [item(*at(row), row=shown.places[row["key"]]) for row in own]
-                made.append(
-                    dots(
-                        items,
-                        SERIES[number % len(SERIES)],
-                        filled=tied,
-                        symbolSize=10 if tied else 8,
-                        **look,
-                    )
-                )
+    """Return a mark per row, by algorithm, filled where tied; triangles where halving stopped it."""
+    groups: dict[tuple[str, bool], list[Option]] = {}
+    for row in rows:
+        kind = (row["algorithm"] if _is_ranked(row) else STOPPED_EARLY, bool(row["in_tie_group"]))
+        groups.setdefault(kind, []).append(item(*at(row), row=shown.places[row["key"]]))
+    order, made = list(dict.fromkeys(row["algorithm"] for row in shown.rows)), []
+    for (name, tied), items in sorted(groups.items()):
+        look: Option = {"symbol": "triangle", "symbolSize": 6}
+        colour = MUTED
+        if name in order:
+            number = order.index(name) % len(SERIES)
+            look, colour = (
+                {"symbol": SYMBOLS[number], "symbolSize": 10 if tied else 8},
+                SERIES[number],
+            )
+        made.append(dots(items, colour, filled=tied, name=name, **look))
     return made
 
 
-def _stopped(
-    shown: SearchShown,
-    rows: Sequence[Mapping[str, Any]],
-    at: Callable[[Mapping[str, Any]], Sequence[Any]],
-) -> Option:
-    """Return small triangles for configurations that halving stopped."""
-    items = [item(*at(row), row=shown.places[row["key"]]) for row in rows if not _is_ranked(row)]
-    return dots(items, MUTED, filled=False, symbol="triangle", symbolSize=6)
-
-
 def _score_axis(
-    shown: SearchShown, rows: Sequence[Mapping[str, Any]], *, intervals: bool = False
+    shown: SearchShown, rows: Sequence[Row], *, intervals: bool = False
 ) -> tuple[Option, str]:
     """Return the axis of scores, and in words what is outside of it.
 
@@ -556,18 +507,16 @@ def _score_axis(
     if worse := sum(not low <= row["test_score"] <= high for row in own):
         count = numbers.counted(worse, "far worse score is", "far worse scores are")
         outside.append(f"{count} outside the plotted range.")
-    ends = {"showMinLabel": False, "showMaxLabel": False}
-    axis = {"name": shown.board.metric, "min": digits(low), "max": digits(high), "axisLabel": ends}
+    axis = {"name": shown.board.metric, "min": digits(low), "max": digits(high)}
     return axis, " ".join(outside)
 
 
-def _baseline(shown: SearchShown) -> Option:
-    value = shown.board.baseline
-    return level(value, "yAxis", f"baseline {numbers.score(value)}", BAD)
+def _is_ranked(row: Row) -> bool:
+    return row["status"] == TRAINED and _has_score(row)
 
 
-def _is_ranked(row: Mapping[str, Any]) -> bool:
-    return row["status"] == TRAINED and row["test_score"] is not None
+def _has_score(row: Row) -> bool:
+    return row["test_score"] is not None and math.isfinite(row["test_score"])
 
 
 def _spend(shown: SearchShown) -> list[tuple[float, float, float, int]]:
@@ -593,6 +542,11 @@ def _spend(shown: SearchShown) -> list[tuple[float, float, float, int]]:
         for (key, step), cost, so_far in zip(full, costs, best, strict=True)
         if key in shown.places
     ]
+
+
+def _pale(count: int) -> float:
+    """Return the opacity of one of many: the more, the paler."""
+    return max(0.15, min(0.6, 40 / count))
 
 
 def _share_in_words(fraction: float) -> str:

@@ -169,7 +169,6 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
         drawn += [bars(spans, colour, upright=True)] if calibrated else []
     ends = [b.observed.high for one in found for b in one.bins]
     ends += [one.bins[-1].predicted for one in (*found, *before)]
-    hidden = {"axisLabel": {"showMaxLabel": False}}
     highest = min(1.0, 1.05 * max(ends))
     worst = max(found, key=lambda one: one.expected_error)
     of = "" if len(found) == 1 else f", {worst.of}"
@@ -179,8 +178,8 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
         f"to the diagonal is at most {numbers.score(worst.expected_error)}{of}.",
         {
             **({"legend": {}} if len(found) > 1 or before else {}),
-            "xAxis": {"name": "predicted probability", "min": 0, "max": highest, **hidden},
-            "yAxis": {"name": "observed share", "min": 0, "max": highest, **hidden},
+            "xAxis": {"name": "predicted probability", "min": 0, "max": highest},
+            "yAxis": {"name": "observed share", "min": 0, "max": highest},
             "series": [reference((0, 0), (highest, highest)), *drawn],
         },
     )
@@ -329,15 +328,19 @@ def _confusion(
         data.append(item(column, row, part, tip=tip, itemStyle=style, label=label))
     right, cut = np.trace(matrix) / max(matrix.sum(), 1), len(classes) - len(shown)
     alt = f"Rows by actual and predicted class; {numbers.share(right)} are right"
+    every: Option = {"interval": 0, "hideOverlap": False}
+    upright, gap = ({"rotate": 60}, 84) if len(shown) > 4 else ({}, 28)
     return Chart(
         "Confusion",
         f"{alt}; the {cut} rarest classes are not shown." if cut else f"{alt}.",
         {
-            "xAxis": names_axis(names, name="predicted"),
-            "yAxis": names_axis(names, name="actual", inverse=True, nameLocation="start"),
+            "xAxis": names_axis(names, name="predicted", nameGap=gap, axisLabel=every | upright),
+            "yAxis": names_axis(
+                names, name="actual", inverse=True, nameLocation="start", axisLabel=every
+            ),
             "series": [{"type": "heatmap", "data": data}],
         },
-        height=int(max(200, 110 + 34 * len(shown))),
+        height=int(max(200, 110 + gap + 34 * len(shown))),
     )
 
 
