@@ -4,7 +4,7 @@
 functions; they add storage, the database and pages.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import joblib
+import numpy as np
 import pandas as pd
 
 from experiment_pipeline.drafting import Wishes
@@ -47,6 +48,7 @@ from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SetTable, SplitSets, as_stored, split
@@ -58,6 +60,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     set_facts,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage
@@ -89,6 +92,11 @@ class ModelsInMemory:
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what a trained model predicts."""
         return self.models[fingerprint].predictions
+
+    def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return fingerprint → predictions of the test rows, of the models that were trained."""
+        known = [one for one in fingerprints if one in self.models]
+        return {one: self.models[one].predictions.test for one in known}
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return a trained model."""
@@ -247,6 +255,9 @@ def run_experiment(
         sets,
         validation_set.rows,
         delivered=raw.frame.loc[validation_set.rows.index],
+        evidence=lambda: evidence(
+            spec, sets, board, label_ceiling(run.analysis), store.test_predictions
+        ),
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),
     )
@@ -332,3 +343,24 @@ def stop_at(problems: Sequence[str], check: str) -> None:
     """Raise DataError where a check that ends a run has found problems."""
     if problems:
         raise DataError(check, "; ".join(problems), "Correct the table or the YAML.")
+
+
+def label_ceiling(analysis: DataAnalysis | None) -> float | None:
+    """Return the best score that conflicting labels allow; None where the analysis knows none."""
+    findings = () if analysis is None else analysis.findings
+    ceilings = [one.ceiling for one in findings if one.code == "conflicting_labels"]
+    return ceilings[0] if ceilings else None
+
+
+def evidence(
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    board: Leaderboard,
+    ceiling: float | None,
+    test_predictions: Callable[[Iterable[str]], Mapping[str, np.ndarray]],
+) -> Evidence:
+    """Return what analysis and search know of the reachable score, for a model that was refused."""
+    trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
+    curve = learning_curve(spec, sets, trained, test_predictions)
+    scored = scored_rows(len(sets.train), sets.classes)
+    return Evidence(ceiling, curve, len(scored) / len(sets.test))

@@ -5,7 +5,6 @@ A report of the same choice on the same rows is reused and is not another look.
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import joblib
@@ -15,7 +14,6 @@ from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.judged_rows import JUDGED_ROWS
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
@@ -23,7 +21,6 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.final_evaluation import (
@@ -39,9 +36,6 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.table.features import NamedColumns
-
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
@@ -68,6 +62,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         validation_set: SetTable,
         leaderboard: Leaderboard,
     ) -> dg.MaterializeResult:
+        from experiment_pipeline.experiment import evidence  # it loads what fits
+
         with record(context):
             sets = as_evaluated(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
@@ -77,8 +73,10 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 sets,
                 validation_set,
                 leaderboard,
-                lambda: _evidence(
-                    spec, sets, leaderboard, label_ceiling(raw_data.digest, spec, schema_text)
+                lambda: evidence(
+                    *(spec, sets, leaderboard),
+                    label_ceiling(raw_data.digest, spec, schema_text),
+                    TrainedModelStore.of(spec.name).test_predictions,
                 ),
                 spec.workers or joblib.cpu_count(),
                 context.log.warning,
@@ -110,19 +108,4 @@ def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outco
         {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
         {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
         words,
-    )
-
-
-def _evidence(
-    spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
-) -> "Evidence":
-    """What the analysis and the search know of what is within reach."""
-    from experiment_pipeline.stages.search.scoring import scored_rows
-    from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
-
-    store = TrainedModelStore.of(spec.name)
-    trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
-    curve = learning_curve(spec, sets, trained, store.test_predictions)
-    return Evidence(
-        ceiling, curve, len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
     )
