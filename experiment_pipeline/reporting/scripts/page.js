@@ -48,7 +48,8 @@
 
   function axis(one, across) {
     const ofNames = one.type === "category";
-    const label = ofNames ? { width: across ? 90 : 150, overflow: "truncate" } : { formatter: short, showMinLabel: isRound(one.min), showMaxLabel: isRound(one.max) };
+    const ends = one.type === "log"; // ticks of its own, all of them round
+    const label = ofNames ? { width: across ? 90 : 150, overflow: "truncate" } : { formatter: short, showMinLabel: ends || isRound(one.min), showMaxLabel: ends || isRound(one.max) };
     return {
       type: "value",
       scale: true,
