@@ -1,8 +1,7 @@
 """An average of fitted estimators, as a fitted scikit-learn estimator.
 
-scikit-learn's voting estimators fit their members themselves; here they are put together of members
-that are fitted, and predict what an ordinary `fit` of the same members would. In: fitted
-estimators. Out: a VotingClassifier or VotingRegressor, which loads without this package.
+scikit-learn's voting estimators fit their members themselves; here they are built around fitted
+members, predict what an ordinary `fit` of the same members would, and load without this package.
 """
 
 from collections.abc import Sequence
@@ -22,16 +21,14 @@ def averaged(
 
     Args:
         members: fitted; of a classifier all with probabilities in the same order of classes.
-        classes: what the columns of their probabilities are called; None or none for regression,
-            as CatBoost's regressors have it.
+        classes: what the columns of their probabilities are called; None or empty for regression.
         names: of the members; empty: numbered.
         weights: of the members; None: all equal.
     """
     from sklearn.ensemble import VotingClassifier, VotingRegressor
 
-    named = list(
-        zip(names or [f"fit_{n}" for n in range(1, len(members) + 1)], members, strict=True)
-    )
+    names = names or [f"fit_{number}" for number in range(1, len(members) + 1)]
+    named = list(zip(names, members, strict=True))
     shares = None if weights is None else list(weights)
     if classes is None or not len(classes):
         average = VotingRegressor(named, weights=shares)

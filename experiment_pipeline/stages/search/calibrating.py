@@ -1,16 +1,14 @@
-"""Calibrators: what turns a model's probabilities into shares that come true, learnt out of fold.
+"""Calibrators: what turns a model's probabilities into calibrated ones, learnt out of fold.
 
-sigmoid: Platt's (1999) sigmoid with his targets, which keep it from certainty, of the log odds that
-the model gives: a logistic recalibration (Cox 1958), which for boosted trees and linear models is
-the scale they add up on, and on which other class weights are a shift (Elkan 2001). isotonic: the
-best rising step function (Zadrozny and Elkan 2002), held between the same targets, so that no row
-is certain. Niculescu-Mizil and Caruana (2005) compare both: isotonic needs more rows. Several
-classes are calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002), as
-scikit-learn does; one temperature for all could not mend a shift between classes.
+sigmoid: Platt's (1999) sigmoid with his targets, fitted on the log odds: a logistic recalibration
+(Cox 1958), on which other class weights are a shift (Elkan 2001). isotonic: the best rising step
+function, held between the same targets, so that no row gets probability 0 or 1; it needs more rows
+(Niculescu-Mizil and Caruana 2005). Several classes are calibrated one against the rest and divided
+by their sum (Zadrozny and Elkan 2002), as scikit-learn does.
 
-In: predictions of rows that the predicting fits have not seen, and what these rows are. Out:
-a fitted scikit-learn CalibratedClassifierCV, which loads without this package. Which rows and fits
-these are: `composing.py`.
+`CalibratedClassifierCV.fit` itself fits a sigmoid on probabilities instead of log odds, and refits
+without early stopping; here its fitted form is built from calibrators, and loads without this
+package. Which rows and fits they are learnt on: `composing.py`.
 """
 
 from collections.abc import Sequence
@@ -27,7 +25,7 @@ _EDGE = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
-class Calibration:
+class Calibrators:
     """Fitted calibrators of one model.
 
     Attributes:
@@ -60,16 +58,12 @@ class Calibration:
         return shares[:, np.argsort(self.order)]
 
     def around(self, estimator: Any) -> Any:
-        """Return a fitted classifier with its calibrators as one fitted estimator.
-
-        Args:
-            estimator: fitted, with `predict_proba`, its classes in the order of `order`.
-        """
+        """Return a fitted classifier, its classes as in `order`, with its calibrators as one."""
         from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier
 
         # Within, classes are the numbers of columns, which are sorted, as scikit-learn relies on,
         # also where the positive class sorts first. An average has no decision_function, which
-        # would be asked before the probabilities.
+        # would be used instead of the probabilities.
         codes = np.arange(len(estimator.classes_))
         within = averaged([estimator], list(codes), names=["model"])
         whole = CalibratedClassifierCV(within, method=self.method)
@@ -86,44 +80,42 @@ def learn_calibration(
     y: np.ndarray,
     order: Sequence[int],
     weights: np.ndarray | None = None,
-) -> Calibration:
+) -> Calibrators:
     """Learn calibrators.
 
     Args:
         method: sigmoid or isotonic.
-        prediction: of rows that were not fitted on; binary (n,) of the class of number 1, several
-            classes (n, k).
+        prediction: of rows that were not fitted on; as of `Calibrators.applied`.
         y: (n,) numbers of the classes.
-        order: as of `Calibration`.
+        order: as of `Calibrators`.
         weights: (n,) of the rows; None: all equal.
     """
     learn = _sigmoid if method == "sigmoid" else _isotonic
     columns = _columns(prediction, order)
     places = [1] if len(order) == 2 else range(len(order))
     found = [learn(columns[:, k], (y == order[k]).astype(np.float64), weights) for k in places]
-    return Calibration(method, tuple(found), tuple(order))
+    return Calibrators(method, tuple(found), tuple(order))
 
 
-def calibration_in(estimator: Any, classes: Sequence[Any]) -> Calibration:
-    """Return the calibrators of a model that `Calibration.around` made."""
+def calibration_in(estimator: Any, classes: Sequence[Any]) -> Calibrators:
+    """Return the calibrators of a model that `Calibrators.around` made."""
     (pair,) = estimator.calibrated_classifiers_
     order = tuple(list(classes).index(label) for label in estimator.classes_)
-    return Calibration(estimator.method, tuple(pair.calibrators), order)
+    return Calibrators(estimator.method, tuple(pair.calibrators), order)
+
+
+def uncalibrated(estimator: Any) -> Any:
+    """Return the fitted classifier that `Calibrators.around` was given."""
+    (pair,) = estimator.calibrated_classifiers_
+    (model,) = pair.estimator.estimators_
+    return model
 
 
 def _columns(prediction: np.ndarray, order: Sequence[int]) -> np.ndarray:
     """The probabilities of all classes, (n, k), in the order that the model has."""
-    every = prediction
     if prediction.ndim == 1:
-        every = np.column_stack([1 - prediction, prediction])
-    return every[:, list(order)]
-
-
-def uncalibrated(estimator: Any) -> Any:
-    """Return the fitted classifier that `Calibration.around` was given."""
-    (pair,) = estimator.calibrated_classifiers_
-    (model,) = pair.estimator.estimators_
-    return model
+        prediction = np.column_stack([1 - prediction, prediction])
+    return prediction[:, list(order)]
 
 
 def _sigmoid(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:
@@ -132,26 +124,18 @@ def _sigmoid(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None)
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import FunctionTransformer
 
-    edge = _edge(probability)
-    steps = (
+    # Forests and neighbours give 0 and 1, which have no log odds. They are moved in by half the
+    # distance of the next probability (half a vote), or these rows alone would decide the sigmoid.
+    edge, distance = _EDGE, np.minimum(probability, 1 - probability)
+    certain = distance <= _EDGE
+    if certain.any() and not certain.all():
+        edge = max(float(distance[~certain].min()) / 2, _EDGE)
+    log_odds = logit(np.clip(probability, edge, 1 - edge))
+    return make_pipeline(
         FunctionTransformer(np.clip, kw_args={"a_min": edge, "a_max": 1 - edge}),
         FunctionTransformer(logit),
+        _SigmoidCalibration().fit(log_odds, y, weights),
     )
-    log_odds = logit(np.clip(probability, edge, 1 - edge))
-    return make_pipeline(*steps, _SigmoidCalibration().fit(log_odds, y, weights))
-
-
-def _edge(probability: np.ndarray) -> float:
-    """What stands in for the probabilities 0 and 1, which have no log odds.
-
-    Forests and neighbours say 0 where no vote was cast: as far out as half a vote, or these rows
-    alone would decide the sigmoid.
-    """
-    distance = np.minimum(probability, 1 - probability)
-    certain = distance <= _EDGE
-    if not certain.any() or certain.all():
-        return _EDGE
-    return max(float(distance[~certain].min()) / 2, _EDGE)
 
 
 def _isotonic(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:

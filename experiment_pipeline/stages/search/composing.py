@@ -18,7 +18,7 @@ from experiment_pipeline.errors import EmptySet
 from experiment_pipeline.spec import CalibrationMethod, CrossValidation, ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import competes
 from experiment_pipeline.stages.search.averaging import averaged
-from experiment_pipeline.stages.search.calibrating import Calibration, learn_calibration
+from experiment_pipeline.stages.search.calibrating import Calibrators, learn_calibration
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
@@ -162,7 +162,7 @@ def refit_composed(
     spec: ExperimentSpec,
     *,
     averaged_fits: int = 1,
-    calibration: Calibration | None = None,
+    calibration: Calibrators | None = None,
 ) -> Any:
     """Return an estimator fitted on other rows, composed as the model of the search is.
 
@@ -225,7 +225,7 @@ class _Composing:
 
     def calibrated(
         self, whole: Composed, method: CalibrationMethod, labels: np.ndarray
-    ) -> tuple[Composed, Calibration]:
+    ) -> tuple[Composed, Calibrators]:
         """Learn calibrators of a model, whose classes come in the order of `labels`."""
         order = [list(self.sets.classes or ()).index(label) for label in labels]
         on_test, work = whole.on_test, self.work

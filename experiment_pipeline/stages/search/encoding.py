@@ -2,9 +2,8 @@
 
 Few rows are encoded all at once. Many are fitted on column by column and encoded in slices, which
 gives the same features and the same numbers without the copies of the whole table that
-scikit-learn makes on the way; where nobody reads all rows at once, they stay a `SlicedTable`. Which
-transformers a encoder has lives in `features.py`. In: a encoder and rows. Out: a fitted
-ColumnTransformer, encoded rows, encoded sets.
+scikit-learn makes on the way; where no fit reads all rows at once, they stay a `SlicedTable`. Which
+transformers an encoder has lives in `features.py`.
 """
 
 from collections.abc import Callable, Mapping
@@ -72,7 +71,7 @@ def fit_features(
     Args:
         encoder: how columns are encoded.
         rows: (n, columns) prepared rows.
-        fit_mask: bool (n,): those whose target may be looked at.
+        fit_mask: bool (n,): rows whose target may be used.
         sets: give features, target, task, classes and split; their rows are not used.
     """
     columns = list(sets.features)
@@ -81,9 +80,16 @@ def fit_features(
     if not many and _at_once(encoder, rows):
         return features.fit(rows[columns])
     # All at once, it would encode all rows only to put them beside each other.
-    parts = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
-    together = ColumnTransformer(parts, sparse_threshold=0.0).fit(rows[:1][columns])
-    return together if many else _as_fitted(features, together)
+    frozen = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
+    together = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
+    if not many:
+        # What `features.fit` gives, of parts that were fitted one by one.
+        together.transformers = features.transformers
+        together.transformers_ = [
+            (name, part.estimator if isinstance(part, FrozenEstimator) else part, of)
+            for name, part, of in together.transformers_
+        ]
+    return together
 
 
 def fit_rows(
@@ -97,17 +103,17 @@ def fit_rows(
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
     As `transformed`, but the code of a row whose target the features have seen comes from rows
-    that are no kin of it.
+    that are not related to it. The first four arguments are those of `fit_features`.
 
     Args:
-        encoder: as the other three, of `fit_features`.
+        encoder: how columns are encoded.
         rows: the rows.
         fit_mask: of them.
         sets: what they mean.
-        held: whether somebody reads all of them at once.
+        held: whether some fit reads all of them at once.
 
     Returns:
-        The features; (n, d) float64, dense or sparse, or, where nobody holds it, a `SlicedTable`.
+        The features; (n, d) float64, dense or sparse, or, unless held, a `SlicedTable`.
     """
     columns = list(sets.features)
     if encoder not in _OF_MANY_TEXTS and _at_once(encoder, rows):
@@ -125,7 +131,7 @@ def fit_rows(
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
-    """Encode rows by fitted features: as `transform`, but each of many texts once."""
+    """Encode rows by fitted features: as `transform`, but each distinct one of many texts once."""
     parts = _parts(fitted)
     frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
     if fitted.sparse_output_ or not frozen:
@@ -157,9 +163,9 @@ def _sliced(
     """Rows as `transformed` would encode them, slice by slice.
 
     Args:
-        fitted: the features.
+        fitted: features.
         rows: n of them.
-        coded: part → what stands in for its numbers in the rows `grown`.
+        coded: part → its numbers in the rows of the fit mask.
         fit_mask: bool (n,).
     """
     parts = _parts(fitted)
@@ -198,11 +204,15 @@ def _looked_up(
 def _cross_fitted(
     features: ColumnTransformer, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> dict[str, np.ndarray]:
-    """Part → codes by the target of the rows that were looked at, each from rows no kin of it."""
-    coded = [(name, part, of) for name, part, of in features.transformers_ if _is_coded(part)]
+    """Part → codes by the target of the rows of the fit mask, each from unrelated rows."""
+    coded = [
+        (name, part, of)
+        for name, part, of in features.transformers_
+        if isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)
+    ]
     if not coded:
         return {}
-    seen, y, weights = _looked_at(rows, fit_mask, sets)
+    seen, y, weights = _of_mask(rows, fit_mask, sets)
     parts = many_texts.parts_of(seen, sets)
     return {
         name: many_texts.cross_fitted(part, seen[of], y, parts, weights) for name, part, of in coded
@@ -218,24 +228,14 @@ def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
 
 
 def _as_often_as_counts(column: pd.Series) -> pd.Series:
-    """Few texts of which an encoder of categories learns what it learns of a column of many.
+    """A few texts of which an encoder of categories learns what it learns of a column of many.
 
-    It asks which there are, and which are more frequent than others: the rarest stand here once, the
-    next rarest twice. Read one by one, those of a large column take a hundred bytes each.
+    It needs the distinct ones in the order of their frequency: the rarest stand here once, the next
+    rarest twice. Read one by one, those of a large column take a hundred bytes each.
     """
     counts = many_texts.texts_of(column).value_counts(dropna=False, sort=False)
     often = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
     return counts.index.repeat(often).to_series()
-
-
-def _as_fitted(declared: ColumnTransformer, frozen: ColumnTransformer) -> ColumnTransformer:
-    """What `declared.fit` gives, of its parts that were fitted one by one."""
-    frozen.transformers = declared.transformers
-    frozen.transformers_ = [
-        (name, part.estimator if isinstance(part, FrozenEstimator) else part, of)
-        for name, part, of in frozen.transformers_
-    ]
-    return frozen
 
 
 def _many_texts(
@@ -248,17 +248,13 @@ def _many_texts(
     many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
     if encoder == "text":
         return {name: many_texts.letters(rows[name]) for name in many}
-    seen, y, weights = _looked_at(rows, fit_mask, sets)
+    seen, y, weights = _of_mask(rows, fit_mask, sets)
     return {name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in many}
 
 
-def _looked_at(
+def _of_mask(
     rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> tuple[pd.DataFrame, np.ndarray, Weights]:
-    """The rows whose target may be looked at, their encoded targets, and how much each counts."""
+    """The rows of the fit mask, their encoded targets, and how much each counts."""
     seen = some_rows(rows, np.flatnonzero(fit_mask))
     return seen, encode_target(seen[sets.target], sets.classes), sets.weights_of(seen)
-
-
-def _is_coded(part: Any) -> bool:
-    return isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)

@@ -1,22 +1,21 @@
 """Features: how the columns of a prepared table become the numbers a model reads.
 
-scikit-learn transformers and functions of numpy and pandas only, because the features travel
-in the exported pipeline, which loads without this package. In: a table and a encoder.
-Out: a ColumnTransformer that finds its columns by name, in any order, and ignores the others. How it
-is fitted and encodes rows: `encoding.py`.
+scikit-learn transformers and functions of numpy and pandas only, because the features travel in the
+exported pipeline, which loads without this package. They find their columns by name, in any order,
+and ignore the others. `encoding.py` fits them and encodes rows.
 
-Numbers and booleans become float64, at most as large as a forest can hold: a missing value is
-nan whatever the type said. Every other column is read as text, one value at
-a time: categories, mixed objects and nullable strings alike, and None, nan and NA are missing.
+Numbers and booleans become float64, at most as large as a forest can hold: a missing value is nan.
+Every other column is read as text, one value at a time: categories, mixed objects and nullable
+strings alike, and None, nan and NA are missing.
 
-ordinal: numbers keep nan, which LightGBM and forests split on, where the rows that the features
-were made for lack some; where they lack none, the median stands in for a later one, which LightGBM
-would read as 0 and other estimators refuse. A category is its code, a missing or unseen one is -1,
-which LightGBM takes for missing.
-target, text: as ordinal, but of a text column with more than FEW_TEXTS values the numbers of
-`many_texts.py` stand in for its codes: the mean target of each text, or what its letters say.
+ordinal: numbers keep nan, which LightGBM and forests split on. Where the rows that the features are
+fitted on lack none, the median replaces a later one, which LightGBM would read as 0 and other
+estimators refuse. A category is its code, a missing or unseen one is -1, which LightGBM takes for
+missing.
+target, text: as ordinal, but a text column with more than FEW_TEXTS values becomes the numbers of
+`many_texts.py`: the mean target of each text, or what its letters say.
 onehot: an infinite number is a missing one; numbers get the median, an indicator of what was
-missing, and cluster variance; a category is a column, missing is one more, an unseen one counts as an
+missing, and unit variance; a category is a column, missing is one more, an unseen one counts as an
 infrequent one.
 """
 
@@ -40,6 +39,7 @@ from sklearn.preprocessing import (
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search import many_texts
+from experiment_pipeline.stages.search.many_texts import function_step
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # LightGBM's default number of bins: more codes would share bins anyway.
@@ -72,7 +72,7 @@ def build_features(
     features: Sequence[str],
     many: Mapping[str, FrozenEstimator] = MappingProxyType({}),
 ) -> ColumnTransformer:
-    """Return the unfitted features of a encoder for a table of such columns.
+    """Return the unfitted features of an encoder for a table of such columns.
 
     Args:
         encoder: how columns are encoded.
@@ -84,7 +84,21 @@ def build_features(
     kinds = column_kinds(table, features)
     onehot = encoder == "onehot"
     sparse = onehot and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
-    numbers = _standardised() if onehot else _bounded(_stand_ins(table, kinds.numbers))
+    if onehot:
+        # One infinite cell would flatten its whole column.
+        numbers = make_pipeline(
+            *_float64_and_clipped(nan=np.nan, posinf=np.nan, neginf=np.nan),
+            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+            StandardScaler(),
+        )
+    else:
+        # Per number its median; nan where some are missing, and stay so.
+        stand_ins = [
+            np.nan if table[name].hasnans else float(table[name].median()) for name in kinds.numbers
+        ]
+        numbers = make_pipeline(
+            *_float64_and_clipped(nan=np.array(stand_ins), posinf=np.inf, neginf=-np.inf)
+        )
     parts: list[tuple[str, Any, Any]] = [
         # A column that is named alone arrives as a Series, which pandas can read as text.
         (f"text_{number}", many[name] if name in many else _texts(encoder, sparse=sparse), name)
@@ -129,7 +143,7 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
 
 
 def _parts(fitted: ColumnTransformer) -> Iterator[tuple[Any, list[str], np.ndarray]]:
-    """What encodes features, these features, and the positions of what comes of them."""
+    """Each part: its transformer, the features it encodes, the positions of its columns."""
     for name, part, names in fitted.transformers_:
         if name != "remainder":
             place = fitted.output_indices_[name]
@@ -172,62 +186,30 @@ def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[i
     return found
 
 
-def _function(function: Any, **arguments: Any) -> FunctionTransformer:
-    return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
-
-
-def _stand_ins(table: pd.DataFrame, numbers: Sequence[str]) -> np.ndarray:
-    """Per number its median; nan where some are missing, and stay so."""
-    return np.array(
-        [np.nan if table[name].hasnans else float(table[name].median()) for name in numbers]
-    )
-
-
-def _bounded(stand_ins: np.ndarray) -> Pipeline:
-    return make_pipeline(
-        _float64(), _function(np.nan_to_num, nan=stand_ins, posinf=np.inf, neginf=-np.inf), _clip()
-    )
-
-
-def _standardised() -> Pipeline:
-    return make_pipeline(
-        _float64(),
-        # One infinite cell would flatten its whole column.
-        _function(np.nan_to_num, nan=np.nan, posinf=np.nan, neginf=np.nan),
-        _clip(),
-        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
-        StandardScaler(),
-    )
-
-
-def _float64() -> FunctionTransformer:
-    return _function(pd.DataFrame, dtype="float64")
-
-
-def _clip() -> FunctionTransformer:
-    return _function(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
+def _float64_and_clipped(**replaced: Any) -> list[FunctionTransformer]:
+    """The first steps for numbers; `replaced`: what stands for nan and infinite ones."""
+    return [
+        function_step(pd.DataFrame, dtype="float64"),
+        function_step(np.nan_to_num, **replaced),
+        function_step(np.clip, a_min=-_LARGEST, a_max=_LARGEST),
+    ]
 
 
 def _texts(encoder: Features, *, sparse: bool) -> Pipeline:
-    encoder = _onehot(sparse) if encoder == "onehot" else _ordinal()
-    return make_pipeline(*many_texts.as_texts(), encoder)
-
-
-def _ordinal() -> OrdinalEncoder:
-    return OrdinalEncoder(
-        handle_unknown="use_encoded_value",
-        unknown_value=-1,
-        encoded_missing_value=-1,
-        max_categories=MAX_ORDINAL_CATEGORIES,
-    )
-
-
-def _onehot(sparse: bool) -> OneHotEncoder:
-    return OneHotEncoder(
-        handle_unknown="infrequent_if_exist",
-        max_categories=MAX_ONEHOT_CATEGORIES,
-        sparse_output=sparse,
-    )
+    if encoder == "onehot":
+        step = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            max_categories=MAX_ONEHOT_CATEGORIES,
+            sparse_output=sparse,
+        )
+    else:
+        step = OrdinalEncoder(
+            handle_unknown="use_encoded_value",
+            unknown_value=-1,
+            encoded_missing_value=-1,
+            max_categories=MAX_ORDINAL_CATEGORIES,
+        )
+    return make_pipeline(*many_texts.as_texts(), step)
 
 
 def _onehot_bytes(table: pd.DataFrame, kinds: ColumnKinds) -> int:

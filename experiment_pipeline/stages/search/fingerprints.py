@@ -1,7 +1,7 @@
-"""What decides a trained model, as one digest, known before anything is fitted.
+"""What decides a trained model, as one sha256 digest, known before anything is fitted.
 
 Two fits with the same fingerprint are the same model, whatever their keys and whatever other
-configurations surround them. In: a configuration, the sets, the experiment. Out: sha256 hex.
+configurations surround them.
 """
 
 import importlib.util
@@ -33,10 +33,10 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
     """Return the digest of everything that decides a trained model and its predictions.
 
     The rows (train of the rung, its early-stopping set, test), features, target and classes, the
-    algorithm with its full hyperparameters, seed, how often it is fitted and how calibrated, the metric where the fit looks at one, this code's version
-    and those of the fitting libraries; for a user's own estimator its package's version and the
-    source of its module (modules that it imports in turn are not looked at). Not the
-    metrics: scores follow from the predictions.
+    algorithm with its full hyperparameters, the seed, how often it is fitted and how calibrated, the
+    metric where the fit uses one, the versions of this code and of the fitting libraries; for a user's
+    own estimator its package's version and the source of its module, not of modules that it imports.
+    Metrics do not count: scores follow from the predictions.
     """
     stopped = sets.folds[0].sets if sets.folds else sets
     return fingerprint_of(

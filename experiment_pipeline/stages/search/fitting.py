@@ -2,8 +2,7 @@
 
 A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline
 that takes a table with the feature columns by name and loads without this package. What differs
-between families of algorithms lives in their `Learner`, threads, order and failures in `sweep.py`. In: a configuration, or a stored model, and rows. Out: a
-`TrainedModel`, or a Pipeline.
+between families of algorithms lives in their `Learner`; threads, order and failures in `sweep.py`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -96,7 +95,12 @@ def fit_configuration(
     scored = scored_rows(len(work.y_train), sets.classes)
     on_train = fitted.predict(work.train[configuration.features].table[scored])
     for rows, predicted in (("test", on_test), ("train", on_train)):
-        _check_finite(configuration, rows, predicted)
+        if odd := int((~np.isfinite(predicted)).sum()):
+            raise errors.TrainingError(
+                f"configuration {configuration.key}",
+                f"{odd} of {predicted.size} predictions on {rows} rows are not finite",
+                "regularise more, learn more slowly, or scale the target",
+            )
     predictions = Predictions(on_test, on_train, composed.by_seed)
     result = ModelResult(
         key=configuration.key,
@@ -167,17 +171,8 @@ def _cross_fitted(
     return fitted, on_test, sum(seconds for _, _, seconds in each)
 
 
-def _check_finite(configuration: Configuration, rows: str, predictions: np.ndarray) -> None:
-    if odd := int((~np.isfinite(predictions)).sum()):
-        raise errors.TrainingError(
-            f"configuration {configuration.key}",
-            f"{odd} of {predictions.size} predictions on {rows} rows are not finite",
-            "regularise more, learn more slowly, or scale the target",
-        )
-
-
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
-    """Return the features of a encoder as a model of the train rows is judged with them."""
+    """Return the features of an encoder as a model of the train rows is judged with them."""
     return gathered(fit_features(encoder, sets.train, sets.fit_mask, sets), sets.train)
 
 
@@ -188,28 +183,25 @@ def fitted_pipeline(
     spec: ExperimentSpec,
     features: ColumnTransformer | None = None,
 ) -> Pipeline:
-    """Return the pipeline of a trained model: its features fitted anew on train, which gives
-    the same ones, and the stored model.
+    """Return the pipeline of a trained model: features fitted again on train, and the stored model.
 
     Args:
-        result: its numbers.
+        result: its results.
         model: its bytes.
         sets: that it was trained on.
         spec: as of its fit.
-        features: of its encoder, fitted on train already; None: not yet.
+        features: of its encoder, if fitted on train already.
 
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
     if features is None:
         features = train_features(result.features, sets)
-    return _pipeline(features, _restored(result, model, sets, spec))
-
-
-def _restored(result: ModelResult, model: bytes, sets: TrainingSets, spec: ExperimentSpec) -> Any:
     if result.is_composed:
-        return persistence.from_bytes(model, result.trusted_types)
-    return learner_of(result.algorithm).restore(result, model, sets, spec)
+        estimator = persistence.from_bytes(model, result.trusted_types)
+    else:
+        estimator = learner_of(result.algorithm).restore(result, model, sets, spec)
+    return _pipeline(features, estimator)
 
 
 def refit(

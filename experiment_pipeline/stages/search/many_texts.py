@@ -1,10 +1,9 @@
-"""Columns of many texts as numbers: by the target of their rows, and by the letters in them.
+"""Columns of many texts as numbers: by the target of their rows, or by the letters in them.
 
-Plain scikit-learn, fitted once and frozen, so that they travel in the exported pipeline. What is
-learnt from the target is learnt from rows that may be looked at: neither those that a fit stops on,
-nor, where a row is to be fitted on, that row or its kin (cross-fitting). So the score on train rows
-is that of what the fit was given; the exported features give such a row the code of all rows. Which columns these are,
-and what becomes of the others, is decided in `features.py`.
+Plain scikit-learn, fitted once and frozen, so that it travels in the exported pipeline. Codes by the
+target are learnt from the rows of the fit mask alone, and the code of a row to be fitted on from rows
+that are not related to it (cross-fitting); the exported features give such a row the code of all
+rows. `features.py` decides which columns these are.
 """
 
 from typing import Any
@@ -44,19 +43,21 @@ def texts_of(column: pd.Series) -> pd.Series:
     return pd.Series(column, dtype="str")
 
 
+def function_step(function: Any, **arguments: Any) -> FunctionTransformer:
+    """Return a transformer that applies a function of numpy or pandas and keeps the column names."""
+    return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
+
+
 def as_texts() -> list[FunctionTransformer]:
-    """The first steps for a column that is named alone: texts, as a table of one column."""
-    return [
-        FunctionTransformer(pd.Series, kw_args={"dtype": "str"}, feature_names_out="one-to-one"),
-        FunctionTransformer(np.expand_dims, kw_args={"axis": 1}, feature_names_out="one-to-one"),
-    ]
+    """Return the first steps for a column that is named alone: texts, as a table of one column."""
+    return [function_step(pd.Series, dtype="str"), function_step(np.expand_dims, axis=1)]
 
 
 def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
-    """Deal rows into PARTS parts, each a stranger to the others as the sets are to each other.
+    """Deal rows into PARTS parts that are as independent of each other as the sets are.
 
     By time: stretches of it, cut between distinct times. By group: whole groups. Else whole clusters,
-    by a hash of their own.
+    by their hash.
 
     Args:
         rows: (n, columns).
@@ -73,7 +74,7 @@ def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
         hashes = cluster_hashes(rows, sets.split, sets.target, sets.features, _SALT)
         parts = hashes % np.uint64(PARTS)
     if len(np.unique(parts)) < 2:
-        # All of one group or one time: told apart all the same, for want of better.
+        # All of one group or one time: single rows are dealt.
         parts = numbered(rows, np.full(len(rows), salt_number(_SALT))) % np.uint64(PARTS)
     return np.asarray(parts, dtype=np.int64)
 
@@ -84,7 +85,7 @@ def target_codes(
     """Fit the mean target of each text; of classes the share of each, of two that of the second.
 
     Args:
-        column: (n,) the rows that may be looked at.
+        column: (n,) rows of the fit mask.
         y: (n,) their encoded target.
         task: binary, multiclass or regression.
         weights: (n,) how much each counts, with a mean of 1; None: all alike.
@@ -101,19 +102,14 @@ def target_codes(
     y = y if task == "multiclass" else y.astype(np.float64)
     fitted = make_pipeline(*as_texts(), encoder, codes).fit(column, y)
     if weights is not None:
-        _weigh(fitted, column, y, weights)
+        # Weighted means take the place of what scikit-learn's encoder has learnt, which takes none.
+        # The encoder's own categories are the codes that there are, in their order.
+        _, found = np.unique(fitted[:-1].transform(column)[:, 0], return_inverse=True)
+        labels, count = _labels(codes, y), int(found.max()) + 1
+        codes.encodings_ = [_means(found, label, weights, count) for label in labels.T]
+        means = np.average(labels, axis=0, weights=weights)
+        codes.target_mean_ = means[0] if codes.classes_ is None else means
     return FrozenEstimator(fitted)
-
-
-def _weigh(fitted: Pipeline, column: pd.Series, y: np.ndarray, weights: np.ndarray) -> None:
-    """Put weighted means in the place of what scikit-learn's encoder has learnt, which takes none."""
-    encoder = fitted[-1]
-    # The encoder's own categories are the codes that there are, in their order.
-    _, codes = np.unique(fitted[:-1].transform(column)[:, 0], return_inverse=True)
-    labels = _labels(encoder, y)
-    encoder.encodings_ = [_means(codes, label, weights, int(codes.max()) + 1) for label in labels.T]
-    means = np.average(labels, axis=0, weights=weights)
-    encoder.target_mean_ = means[0] if encoder.classes_ is None else means
 
 
 def cross_fitted(
@@ -161,8 +157,8 @@ def _labels(encoder: TargetEncoder, y: np.ndarray) -> np.ndarray:
 
 def _means(codes: np.ndarray, y: np.ndarray, weights: Weights, count: int) -> np.ndarray:
     """The mean target of each code and of SMOOTHING rows of the mean of all, (count,)."""
-    told = len(y) > 0 and (weights is None or weights.any())
-    mean = weighted_mean(y, weights) if told else 0.0
+    any_counts = len(y) > 0 and (weights is None or weights.any())
+    mean = weighted_mean(y, weights) if any_counts else 0.0
     sums = np.bincount(codes, weights=weighted(y, weights), minlength=count)
     counts = np.bincount(codes, weights=weights, minlength=count)
     return np.asarray((sums + SMOOTHING * mean) / (counts + SMOOTHING))

@@ -3,14 +3,12 @@
 Predictions have one shape, whatever the estimator and whatever order it keeps its classes in:
 regression (n,); binary (n,), the probability of classes[1]; multiclass (n, k), probabilities in the
 order of the classes. A fit is stored with what it predicts for the test rows and for some train
-rows: whatever an experiment asks for later (another ranking metric, a gate) is computed from these.
-Fitting lives in `fitting.py`. In: a fitted estimator and rows, or predictions and targets. Out:
-predictions, scores.
+rows: what an experiment asks for later (another ranking metric, a gate) is computed from these.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import pandas as pd
@@ -23,6 +21,9 @@ from experiment_pipeline.statistics.scores import interval_of, layout, score
 from experiment_pipeline.statistics.spread import spread_of, widened
 from experiment_pipeline.statistics.thresholds import on_test, scoring_threshold
 from experiment_pipeline.statistics.weights import Weights
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.search.shared_work import SharedWork
 
 
 def predict(
@@ -59,8 +60,8 @@ def predictions_of(
     return probabilities[:, 1] if task == "binary" else probabilities
 
 
-# The train score tells overfitting. Trees predict a row in half the time that they take to grow on
-# it: a fifth of the rows cost a tenth of the fit, all of them could cost as much.
+# The train score shows overfitting. Trees predict a row in half the time that they take to grow on
+# it: a fifth of the rows cost a tenth of the fit.
 TRAIN_SCORE_SHARE = 0.2
 TRAIN_SCORE_ROWS = (1_000, 5_000)
 # Boosted trees predict a number per row and class, each by trees of its own.
@@ -68,7 +69,7 @@ TRAIN_SCORE_NUMBERS = 50_000
 
 
 class Known(Protocol):
-    """What earlier fits have left, by fingerprint: those that exist."""
+    """The stored results of earlier fits, by fingerprint: those that exist."""
 
     def results(self, fingerprints: Sequence[str]) -> Mapping[str, ModelResult]:
         """Return the numbers, scored by what was asked for when they were trained."""
@@ -82,19 +83,6 @@ def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
     share = np.clip(round(TRAIN_SCORE_SHARE * n_train), *TRAIN_SCORE_ROWS)
     scored = min(n_train, share, TRAIN_SCORE_NUMBERS // len(classes or (0,)))
     return np.linspace(0, n_train - 1, scored).astype(np.int64)
-
-
-class Targets(Protocol):
-    """Encoded targets and weights of all train and test rows, as in `TrainingSets`."""
-
-    @property
-    def y_train(self) -> np.ndarray: ...  # noqa: D102
-    @property
-    def y_test(self) -> np.ndarray: ...  # noqa: D102
-    @property
-    def w_train(self) -> Weights: ...  # noqa: D102
-    @property
-    def w_test(self) -> Weights: ...  # noqa: D102
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,8 +102,8 @@ class Truth:
     w_test: Weights = None
 
     @classmethod
-    def of(cls, targets: Targets, classes: Sequence | None) -> Self:
-        """Return what is known of the rows that are scored; classes as in `TrainingSets`."""
+    def of(cls, targets: "SharedWork | TrainingSets", classes: Sequence | None) -> Self:
+        """Return the targets and weights of the scored rows; classes as in `TrainingSets`."""
         y_train, w_train = targets.y_train, targets.w_train
         scored = scored_rows(len(y_train), classes)
         of_scored = None if w_train is None else w_train[scored]
@@ -130,23 +118,21 @@ def scores(predictions: Predictions, truth: Truth, spec: ExperimentSpec) -> Scor
         truth: of the same rows.
         spec: its metrics, at the threshold that is best for the test rows.
     """
-    y, found, weights = truth.y_test, predictions.test, truth.w_test
-    cut = scoring_threshold(spec.metric_names, y, found, weights)
-    on_test = {name: score(name, y, found, cut, weights) for name in spec.metric_names}
-    each = () if predictions.by_seed is None else predictions.by_seed
+    y, weights, names = truth.y_test, truth.w_test, spec.metric_names
+    cut = scoring_threshold(names, y, predictions.test, weights)
+    on_test = {name: score(name, y, predictions.test, cut, weights) for name in names}
+    by_seed = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
         train_score=score(spec.metric, truth.y_train, predictions.train, cut, truth.w_train),
         test_score=on_test[spec.metric],
         test_scores=on_test,
-        seed_scores=tuple(_at_its_best(one, truth, spec) for one in each),
+        # Each at its own best threshold.
+        seed_scores=tuple(
+            score(spec.metric, y, one, scoring_threshold(names, y, one, weights), weights)
+            for one in by_seed
+        ),
     )
-
-
-def _at_its_best(prediction: np.ndarray, truth: Truth, spec: ExperimentSpec) -> float:
-    y, weights = truth.y_test, truth.w_test
-    cut = scoring_threshold(spec.metric_names, y, prediction, weights)
-    return score(spec.metric, y, prediction, cut, weights)
 
 
 def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: ExperimentSpec) -> Interval:

@@ -1,7 +1,7 @@
-"""What each worker of a cluster did in a search, so that one that is slow is seen at once.
+"""What each worker of a cluster did in a search, so that a slow one is visible at once.
 
-Configurations fall to workers by chance, so that what a fit takes in the middle tells workers apart
-once each has had a few. In: the table of results. Out: a row per worker, and sentences.
+Configurations fall to workers by chance, so that the median time of a fit compares workers once each
+has had a few.
 """
 
 from collections.abc import Iterator
@@ -10,14 +10,14 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 
-# A worker is told of when its fits take so many times as long as those of the others, and it and
+# A worker is reported when its fits take so many times as long as those of the others, and it and
 # they have had so many.
 SLOW, LEAST_FITS = 1.5, 3
 MOST_WORKERS = 20
 
 
 def placed(results: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of `search_results` whose last fit was a worker's; none without a cluster."""
+    """Return the rows of `search_results` whose last fit ran on a worker; none without a cluster."""
     if "worker" not in results:
         return results[:0].assign(worker=None)
     return results[results["worker"].fillna("") != ""]
@@ -36,12 +36,30 @@ def of_workers(results: pd.DataFrame) -> pd.DataFrame:
     `at work` is the share of the seconds from handing fits out to their end that it fitted in, `of a
     core` what its fits had of one; `begun again` counts attempts that workers before it have lost.
     """
-    rows = sorted(_each(placed(results)), key=lambda one: -one[0])
-    return pd.DataFrame([row for _, row in rows[:MOST_WORKERS]])
+    rows, shown = placed(results), names(placed(results))
+    found = list[tuple[float, dict[str, str]]]()
+    for worker, own in rows.groupby("worker"):
+        wall, cpu = own["fit_wall_seconds"].sum(), own["fit_cpu_seconds"].sum()
+        read, queue = own["read_seconds"].sum(), own["queue_seconds"].sum()
+        fits = int(own["fit_wall_seconds"].notna().sum())
+        middle = float(own["fit_wall_seconds"].median()) if fits else 0.0
+        row = {
+            "worker": shown[str(worker)],
+            "fits": f"{fits:,}",
+            "failed": f"{len(own) - fits:,}",
+            "s per fit": numbers.measured(middle),
+            "at work": numbers.share(wall / (wall + read + queue)) if wall else "",
+            "of a core": numbers.share(cpu / wall) if wall else "",
+            "begun again": f"{int(own['attempts'].sum()) - len(own):,}",
+            "s to read": numbers.measured(read),
+        }
+        found.append((middle, row))
+    found.sort(key=lambda one: -one[0])
+    return pd.DataFrame([row for _, row in found[:MOST_WORKERS]])
 
 
 def slow_workers(results: pd.DataFrame) -> Iterator[str]:
-    """Say which workers take much longer for a fit than the others."""
+    """Yield a sentence for each worker that takes much longer for a fit than the others."""
     done = placed(results).dropna(subset=["fit_wall_seconds"])
     shown = names(done)
     for worker, own in done.groupby("worker")["fit_wall_seconds"]:
@@ -53,25 +71,3 @@ def slow_workers(results: pd.DataFrame) -> Iterator[str]:
                 f"A fit on {shown[str(worker)]} takes {times:.1f} times as long as on the others "
                 f"({numbers.measured(own.median())} s, not {numbers.measured(others.median())} s)."
             )
-
-
-def _each(rows: pd.DataFrame) -> Iterator[tuple[float, dict[str, str]]]:
-    shown = names(rows)
-    for worker, own in rows.groupby("worker"):
-        wall, cpu = own["fit_wall_seconds"].sum(), own["fit_cpu_seconds"].sum()
-        read, queue = own["read_seconds"].sum(), own["queue_seconds"].sum()
-        fits = int(own["fit_wall_seconds"].notna().sum())
-        middle = float(own["fit_wall_seconds"].median()) if fits else 0.0
-        yield (
-            middle,
-            {
-                "worker": shown[str(worker)],
-                "fits": f"{fits:,}",
-                "failed": f"{len(own) - fits:,}",
-                "s per fit": numbers.measured(middle),
-                "at work": numbers.share(wall / (wall + read + queue)) if wall else "",
-                "of a core": numbers.share(cpu / wall) if wall else "",
-                "begun again": f"{int(own['attempts'].sum()) - len(own):,}",
-                "s to read": numbers.measured(read),
-            },
-        )

@@ -12,7 +12,7 @@ from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 
 from experiment_pipeline.stages.search.calibrating import (
-    Calibration,
+    Calibrators,
     calibration_in,
     learn_calibration,
     uncalibrated,
@@ -60,7 +60,7 @@ def cut(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         yield np.flatnonzero(np.arange(n) % FOLDS != fold), np.arange(fold, n, FOLDS)
 
 
-def ours(method: Any, X: np.ndarray, y: np.ndarray) -> tuple[Any, Calibration]:
+def ours(method: Any, X: np.ndarray, y: np.ndarray) -> tuple[Any, Calibrators]:
     """The full model, calibrated on predictions of the same folds."""
     model = ByShares().fit(X, y)
     guessed = np.empty((len(y), len(model.classes_)))
