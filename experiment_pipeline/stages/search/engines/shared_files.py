@@ -205,7 +205,8 @@ def _with_masks(sets: TrainingSets, arrays: Mapping[str, Any], prefix: str) -> T
 def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
     """Write what fits read of encoded rows; a large table slice by slice, as it is encoded."""
     for prefix, part in _parts(sets):
-        made, test = encode(encoder, part, part.y_train, held=False)
+        # Targets are in a file of their own.
+        made, test = encode(encoder, part, _NOTHING, held=False)
         facts = {"categorical": made.categorical, "directions": made.directions}
         tables = {"train": made.table, "test": test} | {
             name: np.array(fact, dtype=np.int64) for name, fact in facts.items() if fact is not None
