@@ -51,9 +51,9 @@ from experiment_pipeline.stages.search.results import ModelResult, Predictions, 
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.page import checks as check_sets
-from experiment_pipeline.stages.split_sets.sets import SetTable, SplitSets, as_stored, split
+from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
-from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedData, validate
+from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.final_evaluation import (
     fitted_rows_of,
@@ -61,15 +61,15 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
+from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.membership import assign_sets, set_aside_in_words
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.schema import fit_columns, load_schema
-from experiment_pipeline.table.table import whole
+from experiment_pipeline.table.prepared import assign
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.target import check_metrics, check_target
 
 Log = Callable[[str], object]
@@ -122,10 +122,10 @@ class ExperimentRun:
 
     spec: ExperimentSpec
     schema_text: str
-    raw: RawTable[pd.DataFrame]
+    raw: RawTable
     analysis: DataAnalysis | None = None
-    validated: ValidatedData[pd.DataFrame] | None = None
-    sets: SplitSets[pd.DataFrame] | None = None
+    validated: ValidatedData | None = None
+    sets: SplitSets | None = None
     results: SearchResults | None = None
     leaderboard: Leaderboard | None = None
     evaluation: FinalCheck | None = None
@@ -191,22 +191,20 @@ def run_experiment(
     store = ModelsInMemory() if models is None else models
 
     # Prepare every row once; membership of the sets is a function of the prepared rows.
-    prepared = prepare(raw.frame, spec.preparation)
+    prepared = prepare(raw.frame, spec.preparation, keep=spilled)
     schema_text = schema or infer_schema(prepared.frame, spec.target)
     rules = load_schema(schema_text)
-    fitted, _ = fit_columns(prepared.frame, raw.frame.columns, rules)
-    features = feature_columns(fitted, spec)
-    membership = assign_sets(fitted, spec, features)
+    prepared = assign(prepared, raw.frame.columns, rules, spec, spilled)
     run = ExperimentRun(spec, schema_text, raw)
 
     # Analyse: nothing that looks at the target reads a validation row.
-    run.analysis, _ = analyse_prepared(fitted, membership, features, spec)
+    run.analysis, _ = analyse_prepared(prepared, spec)
     log(f"data analysis: {run.analysis.verdict}")
     if run.analysis.verdict == "no go":
         raise unfit(spec, run.analysis)
 
     # Validate: rows that break the schema are set aside with their reasons.
-    run.validated = validated = validate(raw.frame, prepared, rules, spec, sets=membership)
+    run.validated = validated = validate(raw.frame, prepared, rules, spec, keep=spilled)
     if problems := check_rejection_rate(validated, spec.validation):
         raise TooManyRejectedRows(
             "validated_data",
@@ -214,22 +212,16 @@ def run_experiment(
             "Correct the rows, or raise validation.max_rejected_fraction.",
         )
     check_target(validated.validated, spec)
-    set_aside = tuple(set_aside_in_words(validated.set_aside))
 
     # Split into three disjoint sets.
-    rows = validated.validated
-    features = feature_columns(rows, spec)
-    run.sets = split(rows, spec, features, membership)
-    for check in check_sets(run.sets, rows, spec, features):
+    rows = validated.to_split(prepared, raw.digest, raw.types)
+    features = feature_columns(rows.rows, spec)
+    run.sets = split(rows, spec, features, spilled)
+    for check in check_sets(run.sets, rows.rows, spec, features):
         stop_at(check.problems if check.severity == "error" else (), check.name)
-    origin = Origin(raw.digest, raw.types, "", set_aside)
-    train_set, test_set, validation_set = (
-        SetTable(whole(one.rows), one.digest, one.early_stopping, one.origin)
-        for one in as_stored(run.sets, spec, features, origin).values()
-    )
 
     # Search: one model per configuration, compared on the test set or by cross-validation.
-    sets = as_evaluated(train_set, test_set, spec)
+    sets = as_evaluated(run.sets.train, run.sets.test, spec)
     for part in (sets.train, sets.test):
         check_metrics(part[sets.target], spec)
     run.results = search_all(sets, spec, store, Threads(workers), log)
@@ -242,7 +234,7 @@ def run_experiment(
         lambda result: store.predictions(result.fingerprint).test,
         sets,
         spec,
-        set_aside,
+        rows.origin.set_aside,
     )
     log(f"chosen: {board.chosen}, {board.reason}")
 
@@ -253,8 +245,8 @@ def run_experiment(
         board,
         chosen,
         sets,
-        validation_set.rows,
-        delivered=raw.frame.loc[validation_set.rows.index],
+        run.sets.validation.rows,
+        delivered=raw.frame.loc[run.sets.validation.rows.index],
         evidence=lambda: evidence(
             spec, sets, board, label_ceiling(run.analysis), store.test_predictions
         ),
@@ -273,8 +265,8 @@ def run_experiment(
         result=chosen.result,
         board=board,
         report=run.report,
-        sets=set_facts(sets, validation_set),
-        validation=validation_set,
+        sets=set_facts(sets, run.sets.validation),
+        validation=run.sets.validation,
         fitted_rows=fitted_rows_of(raw.frame, sets, spec),
         schema_text=schema_text,
     )
@@ -286,7 +278,7 @@ def run_experiment(
 
 def declare(
     name: str, data: pd.DataFrame | str | Path, target: str, settings: Mapping[str, Any]
-) -> tuple[RawTable[pd.DataFrame], ExperimentSpec]:
+) -> tuple[RawTable, ExperimentSpec]:
     """Read the table, and complete the settings by what can be inferred from it."""
     source: dict[str, Any] = {}
     if isinstance(data, pd.DataFrame):

@@ -13,14 +13,25 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from pandera.pandas import DataFrameSchema
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, Preparation
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet, as_stored
+from experiment_pipeline.stages.split_sets.sets import (
+    BETWEEN,
+    FITTED,
+    STOPS,
+    SetTable,
+    SplitSets,
+    early_stopping_gap,
+    early_stopping_rows,
+)
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.table.digests import rows_digest
 from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.preparation import PreparedTable, prepare
+from experiment_pipeline.table.prepared import fit
 
 ROWS = 480
 PATIENTS = 160
@@ -220,11 +231,30 @@ def _dates_in_two_formats(visited: pd.Series) -> pd.Series:
     return iso.where(visited.index % 5 != 0, visited.dt.strftime("%d.%m.%Y %H:%M"))
 
 
-def stored(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> dict[str, StoredSet]:
+def stored(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> dict[str, SetTable]:
     """Two sets as the split stage stores them."""
-    digests = {"train": rows_digest(train), "test": rows_digest(test)}
-    sets = SplitSets(train, test, test[:0], (), digests | {"validation": ""}, pd.DataFrame())
-    return as_stored(sets, spec, feature_columns(train, spec), Origin("", {}, "", ()))
+    stopping = early_stopping_rows(train, spec, feature_columns(train, spec))
+    between = early_stopping_gap(train, stopping, spec)
+    roles = np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)
+    origin = Origin("", {}, "", ())
+    return {
+        "train": SetTable(train, rows_digest(train), roles, origin),
+        "test": SetTable(test, rows_digest(test), np.empty(0, np.uint8), origin),
+    }
+
+
+def prepared_rows(
+    raw: pd.DataFrame, preparation: Preparation, schema: DataFrameSchema, **absent: Any
+) -> PreparedTable:
+    """Return every row, prepared, with the columns that the schema wants."""
+    return fit(prepare(raw, preparation, **absent), raw.columns, schema)
+
+
+def split_sets(train: pd.DataFrame, test: pd.DataFrame, validation: pd.DataFrame) -> SplitSets:
+    """Three sets as their checks take them."""
+    nothing, origin = np.empty(0, np.uint8), Origin("", {}, "", ())
+    sets = [SetTable(rows, "", nothing, origin) for rows in (train, test, validation)]
+    return SplitSets(*sets, notes=(), summary=train)
 
 
 def to_train_on(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:

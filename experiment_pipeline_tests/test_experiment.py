@@ -49,7 +49,7 @@ def test_each_task_and_split_leads_to_a_decision(task: str, split: str) -> None:
     assert run.leaderboard is not None
     assert set(run.validated.rejected.index) == set(scenario.BROKEN_ROWS)
     rows = len(run.validated.validated)
-    assert rows == sum(map(len, run.sets.tables().values())) + run.sets.left_out
+    assert rows == sum(map(len, run.sets.rows().values())) + run.sets.left_out
     assert set(run.leaderboard.rows["status"]) == {"trained"}
     assert run.report.configuration == run.leaderboard.chosen
     assert run.report.scores[0].metric == scenario.METRICS[task]

@@ -26,17 +26,16 @@ from experiment_pipeline.spec.models import readable
 from experiment_pipeline.spec.sentences import explain, invalid
 from experiment_pipeline.stages.data_analysis.analysis import MOST_ROWS, SAMPLED_ROWS
 from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.stages.raw_data.table import RawTable, parse_sample
+from experiment_pipeline.stages.raw_data.table import RawTable, read
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.statistics.metrics import METRICS, names_of
-from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.table.digests import mixed, uniform
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.prepared import assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.target import check_metrics, check_target
 
@@ -69,12 +68,13 @@ def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft
     prepared = prepare(raw, spec.preparation)
     schema_text = infer_schema(prepared.frame, spec.target)
     try:
-        membership = assign_sets(prepared.frame, spec, feature_columns(prepared.frame, spec))
-        outcome = validate(raw, prepared, load_schema(schema_text), spec, sets=membership)
+        schema = load_schema(schema_text)
+        prepared = assign(prepared, raw.columns, schema, spec)
+        outcome = validate(raw, prepared, schema, spec)
         check_target(outcome.validated, spec)
         check_metrics(outcome.validated[spec.target], spec)
         features = feature_columns(outcome.validated, spec)
-        sets = split(outcome.validated, spec, features, membership)
+        sets = split(outcome.to_split(prepared), spec, features)
     except DataError as error:
         return TriedDraft(draft, spec, schema_text, None, str(error))
     rejected = check_rejection_rate(outcome, spec.validation)
@@ -137,7 +137,7 @@ def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str
     algorithms = ", ".join(dict.fromkeys(entry.algorithm for entry in spec.search))
     facts.append(("search", f"{len(configurations(spec))} configurations: {algorithms}"))
     if tried.sets is not None:
-        counts = ", ".join(f"{key} {len(one):,}" for key, one in tried.sets.tables().items())
+        counts = ", ".join(f"{key} {len(one):,}" for key, one in tried.sets.rows().items())
         sample = " of the sample" if len(table.frame) < rows else ""
         facts.append(("rows", counts + sample))
     facts += [("consider", hint) for hint in draft.hints]
@@ -230,16 +230,18 @@ def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) 
     )
 
 
-def _read(source: Data) -> tuple[RawTable[pd.DataFrame], int]:
+def _read(source: Data) -> tuple[RawTable, int]:
     """Read a table, or a sample of a large one, and how many rows it has.
 
     Rows are drawn by their numbers, because the features are not known yet.
     """
+    counted = 0
 
     def chosen(rows: int) -> np.ndarray:
-        positions = np.arange(rows)
+        nonlocal counted
+        counted, positions = rows, np.arange(rows)
         if rows > MOST_ROWS:
             positions = positions[uniform(mixed(positions.view(np.uint64))) < SAMPLED_ROWS / rows]
         return positions
 
-    return parse_sample(read_source(source), source, chosen, Shelf().spooled)
+    return read(read_source(source), source, chosen=chosen), counted

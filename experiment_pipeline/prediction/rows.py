@@ -23,21 +23,22 @@ from experiment_pipeline import errors
 from experiment_pipeline.prediction.signature import Signature, example_rows
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.raw_data import table as raw_data
-from experiment_pipeline.stages.raw_data.contents import Delivered, open_contents
+from experiment_pipeline.stages.raw_data.contents import Content, open_contents
 from experiment_pipeline.stages.validated_data.columns import LetPass
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
+from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import yaml_bytes
-from experiment_pipeline.storage.spill import BATCH_ROWS, Shelf
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.preparation import Prepared, prepare
+from experiment_pipeline.table.preparation import PreparedTable, prepare
+from experiment_pipeline.table.prepared import fit
 from experiment_pipeline.table.schema import for_prediction
-from experiment_pipeline.table.table import Columns, slices, whole
+from experiment_pipeline.table.table import SLICE_ROWS, slices, with_columns
 
 PREPARATION = "preparation.yaml"
 TEXT = "str"
 _UNSEEN = ("unseen_categories", "unseen_missing_values")
 _CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
-Parts = Sequence[tuple[str, bytes | Delivered]]
+Parts = Sequence[tuple[str, Content]]
 ROW_NUMBER = "row_number"
 PREDICTION = "prediction"
 # So many rows are encoded at a time: some models read a column for each text there is.
@@ -108,12 +109,9 @@ class Reading:
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
         texts = [name for name, kind in self.raw_types.items() if kind == TEXT]
-        shelf = Shelf()
-        read = raw_data.read(parts, data, shelf.spooled, as_written=texts)
-        for name, cells in read.columns():
-            was_text = self.raw_types.get(name) == TEXT and str(cells.dtype) != TEXT
-            shelf[name] = as_text(cells) if was_text else cells
-        return whole(Columns(read.index, shelf))
+        frame = raw_data.read(parts, data, as_written=texts).frame
+        other = [name for name in texts if name in frame and str(frame[name].dtype) != TEXT]
+        return with_columns(frame, {name: spilled(as_text(frame[name])) for name in other})
 
 
 def _validation(found: Mapping[str, Any]) -> Validation:
@@ -184,14 +182,14 @@ class Predicting:
         return tuple(one.text for one in self._let_pass if one.cells)
 
     def batches(self, raw: pd.DataFrame) -> Iterator[Batch]:
-        """Give what becomes of the rows of a table, BATCH_ROWS at a time.
+        """Give what becomes of the rows of a table, SLICE_ROWS at a time.
 
         Raises:
             UnusableTable: a column is missing that a feature is made of, or cannot be used.
             TooManyRejectedRows: not one row satisfies the schema; all batches were given.
         """
         left = False
-        for some in slices(len(raw), BATCH_ROWS):
+        for some in slices(len(raw), SLICE_ROWS):
             batch = self._batch(raw.iloc[some])
             left |= batch.predictions is not None
             yield batch
@@ -201,6 +199,7 @@ class Predicting:
     def _batch(self, raw: pd.DataFrame) -> Batch:
         signature = self._signature
         prepared = _prepared(raw, self._reading, signature)
+        prepared = fit(prepared, raw.columns, self._rules)
         parted = validate(raw, prepared, self._rules, validation=self._reading.validation)
         kept = parted.validated
         self._reasons.update(dict(parted.reasons.itertuples(index=False, name=None)))
@@ -272,7 +271,7 @@ def source_columns(
     return list(dict.fromkeys([*taken, *preparation.calendar]))
 
 
-def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepared:
+def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> PreparedTable:
     preparation = reading.preparation
     needed = source_columns(signature.features, reading.raw_types, preparation)
     absent = [name for name in needed if name not in raw.columns]

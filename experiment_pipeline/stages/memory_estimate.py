@@ -9,7 +9,6 @@ import pandas as pd
 
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.memory_limits import free_memory
-from experiment_pipeline.table.table import Table, head
 
 # Of a table of rows to predict.
 _PREDICTION_PEAK = 1.0
@@ -35,9 +34,9 @@ def warn_of_memory(stage: str, size: int, warn: Callable[[str], object]) -> None
         )
 
 
-def table_bytes(*tables: Table) -> int:
+def table_bytes(*tables: pd.DataFrame) -> int:
     """Return the bytes of tables in memory, estimated from their first rows."""
-    return sum(_bytes_of(head(table, _SAMPLED_ROWS), len(table)) for table in tables)
+    return sum(_bytes_of(table.iloc[:_SAMPLED_ROWS], len(table)) for table in tables)
 
 
 def _bytes_of(first: pd.DataFrame, rows: int) -> int:

@@ -1,107 +1,136 @@
-"""Cells in a file that is mapped: memory holds what is read of them, and may forget it again.
+"""Cells in a file that is mapped: memory holds what is read of them, and the system may drop it again.
 
-What is too large for memory is an array all the same, a column, or a table with one map for each
-column: `frame[name]` costs nothing, and some of its rows cost these rows. Whoever copies all columns
-(`frame[mask]`, `pd.concat`, `to_numpy()`) has them in memory after all. The files lie below TMPDIR,
-which must be a disk, and have no name: a kill leaves none behind, and their space, which `df` shows
-and `du` does not, is free as soon as nobody holds the cells. In: cells. Out: the same, bit by bit,
-locked.
+What is too large for memory is an ordinary array, column or DataFrame all the same, with one map per
+column: `frame[name]` costs nothing, and some of its rows cost these rows. Whatever copies all columns
+at once (`frame[mask]`, `pd.concat`, `to_numpy()`) needs memory for all of them. The files lie below
+TMPDIR, which must be a disk. They have no name: a killed process leaves none behind, and their space,
+which `df` shows and `du` does not, is free when the cells are dropped. In: cells, or what writes them.
+Out: the same cells, bit by bit, read-only.
 """
 
 import io
+import itertools
 import mmap
 import pickle
+import shutil
 import tempfile
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from experiment_pipeline.errors import StorageUnreachable, UnusableTable
+from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.storage.files import open_file
+from experiment_pipeline.storage.locations import Location, explained
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
-from experiment_pipeline.table.table import Columns, Table, picked, stacked
+from experiment_pipeline.table.table import Cells, kept_index, of_columns, rows_at
 
-# What is no larger need not touch a disk; a stage holds several of that size.
+# Tables, arrays and files that are no larger stay in memory, and so do single columns.
 HELD_BYTES = 64 * 1024 * 1024
-_ALIGNED = 64  # bytes, as Arrow has it
+COLUMN_BYTES = 4 * 1024 * 1024
+_ALIGNED = 64  # bytes, as Arrow aligns
+_CHUNK_BYTES = 16 * 1024 * 1024
 _PREFIX = "experiment_pipeline-"
-_Cells = TypeVar("_Cells")
+_Thing = TypeVar("_Thing")
 
 
 def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
-    """Return the content of a new file without a name, as a map that can only be read.
+    """Return the content of a new file without a name, as a read-only map.
 
     Raises:
-        StorageUnreachable: there is no place for it.
+        StorageUnreachable: there is no room for it.
     """
-    with _no_place_told(), tempfile.TemporaryFile(prefix=_PREFIX) as file:
+    with _no_room_reported(), tempfile.TemporaryFile(prefix=_PREFIX) as file:
         write(file)
         file.flush()
-        # Of no bytes there is nothing to map.
+        # An empty file cannot be mapped.
         if not file.tell():
             return memoryview(b"")
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-class Aside:
-    """Parts of columns of Python objects, or of any others, set aside on the disk one after another.
-
-    Raises:
-        StorageUnreachable: there is no place for them.
-    """
-
-    def __init__(self) -> None:
-        with _no_place_told():
-            self._file = tempfile.TemporaryFile(prefix=_PREFIX)  # noqa: SIM115 - see below
-        weakref.finalize(self, self._file.close)
-
-    def put(self, part: pd.Series) -> int:
-        """Set a part aside, and return where it is.
-
-        Raises:
-            UnusableTable: an object in it is none that can be written down.
-        """
-        try:
-            content = pickle.dumps(part, protocol=5)
-        except (pickle.PicklingError, TypeError, AttributeError) as error:
-            raise UnusableTable(
-                f"column {part.name!r}",
-                f"it holds objects that no file can keep: {error}",
-                "Give its values one type, such as text, number or date.",
-            ) from error
-        with _no_place_told():
-            place = self._file.seek(0, io.SEEK_END)
-            self._file.write(content)
-        return place
-
-    def get(self, place: int) -> pd.Series:
-        """Return the part that is there."""
-        self._file.seek(place)
-        part: pd.Series = pickle.load(self._file)  # noqa: S301 - set aside by this process
-        return part
-
-
 @contextmanager
-def _no_place_told() -> Iterator[None]:
+def _no_room_reported() -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        # Errors without a number are not the system's: a damaged gzip stream, for example.
+        if error.errno is None:
+            raise
         raise StorageUnreachable(
             tempfile.gettempdir(),
-            f"a table on its way finds no place there: {error.strerror or error}",
+            f"there is no room for a temporary table: {error.strerror or error}",
             "Free some space, or name a larger folder in the variable TMPDIR.",
         ) from error
 
 
-def mapped(cells: _Cells) -> _Cells:
-    """Return an array, of numpy, pandas or Arrow, on a map of its cells.
+def gathered(stream: BinaryIO) -> bytes | memoryview:
+    """Return all that a stream has left: bytes, or a map where it is large."""
+    start = stream.read(HELD_BYTES + 1)
+    if len(start) <= HELD_BYTES:
+        return start
 
-    The protocol of pickle tells the large parts of a thing from how it is made of them (PEP 574):
-    they go to the file, the rest never leaves memory.
+    def write(file: BinaryIO) -> None:
+        file.write(start)
+        shutil.copyfileobj(stream, file, _CHUNK_BYTES)
+
+    return mapped_file(write)
+
+
+def read_mapped(paths: Sequence[Location]) -> list[memoryview]:
+    """Return the content of files, wherever they lie, on one map: a copy that nothing changes.
+
+    Raises:
+        StorageUnreachable: one of them cannot be read, or there is no room.
+    """
+    ends = [0]
+
+    def write(file: BinaryIO) -> None:
+        for path in paths:
+            with explained(path):
+                source = open_file(path)
+            while True:
+                with explained(path):
+                    chunk = source.read(_CHUNK_BYTES)
+                if not chunk:
+                    break
+                file.write(chunk)
+            ends.append(file.tell())
+
+    content = mapped_file(write)
+    return [content[start:end] for start, end in pairwise(ends)]
+
+
+def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return batches of one schema below one another, on a map if they are large."""
+    held, size = list[pa.RecordBatch](), 0
+    for batch in batches:
+        held.append(batch)
+        size += batch.nbytes
+        if size > HELD_BYTES:
+            break
+    else:
+        return pa.Table.from_batches(held, schema)
+
+    def write(file: BinaryIO) -> None:
+        with pa.ipc.new_file(file, schema) as writer:
+            for batch in itertools.chain(held, batches):
+                writer.write_batch(batch)
+
+    # The columns are views of the map.
+    with pa.ipc.open_file(pa.py_buffer(mapped_file(write))) as reader:
+        return reader.read_all()
+
+
+def mapped(cells: _Thing) -> _Thing:
+    """Return an array of numpy, pandas or Arrow, or several, on a map of their cells.
+
+    The protocol of pickle separates the large parts of an object from the rest (PEP 574): they go to
+    the file, the rest stays in memory.
     """
     parts = list[pickle.PickleBuffer]()
     made_of = io.BytesIO()
@@ -117,46 +146,67 @@ def mapped(cells: _Cells) -> _Cells:
 
     content = mapped_file(write)
     buffers = [content[span] for span in spans]
-    back: _Cells = pickle.loads(made_of.getvalue(), buffers=buffers)  # noqa: S301 - made above
+    back: _Thing = pickle.loads(made_of.getvalue(), buffers=buffers)  # noqa: S301 - made above
     return back
 
 
+class _Pickler(pickle.Pickler):
+    """Also separates the cells of datetimes, which numpy alone pickles inside."""
+
+    def reducer_override(self, part: Any) -> Any:
+        if type(part) is np.ndarray and kind_of_type(part.dtype) in ("datetime", "duration"):
+            return np.ndarray.view, (part.view(np.int64), part.dtype)
+        return NotImplemented
+
+
 def aside(cells: np.ndarray) -> np.ndarray:
-    """Return an array that is read seldom: on a map where it is large."""
+    """Return an array that is read seldom, on a map if it is large."""
     return mapped(cells) if cells.nbytes > HELD_BYTES else cells
 
 
-def mapped_column(column: pd.Series) -> pd.Series:
-    """Return a column on a map of its cells, with row numbers for an index; objects as they are."""
-    if holds_objects(column):
-        return column
-    values: Any = column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
-    return pd.Series(mapped(values), name=column.name, copy=False)
+def spilled(cells: Cells) -> Cells:
+    """Return a column, or the columns of a table, on a map if they are large: a `Keep`.
 
-
-def mapped_frame(table: Table) -> pd.DataFrame:
-    """Return a table as a DataFrame on maps; each column is had once, whole."""
-    index = table.index
-    if type(index) is pd.Index:
-        cells = mapped_column(index.to_series())
-        index = pd.Index(cells, name=index.name, copy=False)
-    columns = {name: mapped_column(table[name]).set_axis(index) for name in table.columns}
-    # Arrow keeps for itself what it has read the columns into.
+    Columns of Python objects stay in memory: pickled and read again they would be there, too.
+    """
+    if isinstance(cells, pd.DataFrame):
+        return on_map(cells) if _size([cells]) > COLUMN_BYTES else cells
+    if holds_objects(cells) or cells.memory_usage(index=False) <= COLUMN_BYTES:
+        return cells
+    column = pd.Series(mapped(_array(cells)), cells.index, name=cells.name, copy=False)
+    # Arrow keeps the memory that it read columns into.
     pa.default_memory_pool().release_unused()
-    return pd.DataFrame(columns, index=index, copy=False)
+    return column
+
+
+def on_map(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table whose columns, but those of objects, lie on one map."""
+    own = {str(name): table[name] for name in table.columns}
+    plain = [name for name in own if not holds_objects(own[name])]
+    arrays = mapped([_array(own[name]) for name in plain])
+    columns = {name: pd.Series(one, copy=False) for name, one in zip(plain, arrays, strict=True)}
+    return of_columns({name: columns.get(name, own[name]) for name in own}, table.index)
+
+
+def _array(column: pd.Series) -> Any:
+    return column.to_numpy() if isinstance(column.dtype, np.dtype) else column.array
 
 
 def some_rows(table: pd.DataFrame, positions: np.ndarray) -> pd.DataFrame:
     """Return the rows at these positions (k,), in their order: on maps where they are large."""
     if _size([table]) * len(positions) <= HELD_BYTES * len(table):
         return table.iloc[positions]
-    cells = {str(name): table[name] for name in table.columns}
-    return mapped_frame(picked(Columns(table.index, cells), positions))
+    return rows_at(table, positions, spilled)
 
 
 def together(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Return tables of the same columns below one another: on maps where they are large."""
-    return pd.concat(tables) if _size(tables) <= HELD_BYTES else mapped_frame(stacked(tables))
+    if _size(tables) <= HELD_BYTES:
+        return pd.concat(tables)
+    names = map(str, tables[0].columns)
+    columns = {name: spilled(pd.concat([one[name] for one in tables])) for name in names}
+    first, *others = tables
+    return of_columns(columns, kept_index(first.index.append([t.index for t in others]), spilled))
 
 
 def joined(blocks: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
@@ -172,12 +222,3 @@ def joined(blocks: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
 
 def _size(tables: Iterable[pd.DataFrame]) -> int:
     return sum(int(table.memory_usage(index=False).sum()) for table in tables)
-
-
-class _Pickler(pickle.Pickler):
-    """Leaves out the cells of datetimes, too: numpy takes them for part of how a thing is made."""
-
-    def reducer_override(self, part: Any) -> Any:
-        if type(part) is np.ndarray and kind_of_type(part.dtype) in ("datetime", "duration"):
-            return np.ndarray.view, (part.view(np.int64), part.dtype)
-        return NotImplemented

@@ -1,13 +1,12 @@
-"""A table as a Parquet file and back, the same table: values, types, index, order.
+"""A table as a Parquet file and back: the same values, types, index and order.
 
 A frozen dataclass with one table among its fields goes the same way: its other fields, the facts of
-the table, stand as JSON in the file's metadata, so that both are replaced in one step.
+the table, are JSON in the file's metadata, so that both are replaced in one step.
 
-pandas alone gives some columns back as another type: categories that are no texts, objects,
-whole seconds. So the types stand in the file's metadata and are restored, and what cannot be
-is refused by name before it is written. Every reader of Parquet opens the file. `Columns` are
-written in batches, a row group each, and a large file can be had as such again, for who asks for a
-`Table`. Under which path a stage's table lies: `orchestration/tables.py`.
+pandas alone gives some columns back as another type: categories that are not texts, objects, whole
+seconds. So the types are in the metadata and are restored, and a column that cannot be restored is
+refused by name. Rows are written in groups and a large file is read a column at a time, to columns on
+maps. Under which path a stage's table lies: `orchestration/tables.py`.
 """
 
 import base64
@@ -16,10 +15,11 @@ import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints, overload
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, get_type_hints, overload
 
 import numpy as np
 import pandas as pd
@@ -35,25 +35,25 @@ from pydantic import (
     create_model,
 )
 
-from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.storage import objects
+from experiment_pipeline.errors import EntryCorrupt, UnusableTable
 from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
 from experiment_pipeline.storage.locations import Location
-from experiment_pipeline.storage.mapped import mapped_frame
-from experiment_pipeline.storage.spill import BATCH_ROWS, Shelf
+from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
-from experiment_pipeline.table.table import Columns, Table, whole
+from experiment_pipeline.table.table import kept_index, of_columns, slices
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-# A file that is larger is not read whole into memory: packed, it is a fraction of it.
+# Rows of a row group: of twenty numbers each, some 40 MB.
+GROUP_ROWS = 262_144
+# A larger file is not read whole into memory: packed, it is a fraction of it.
 WHOLE_BYTES = 16 * 1024 * 1024
-# Of such a file, columns that were read stay in memory as long as they are no more, then on a map.
-KEPT_BYTES = 256 * 1024 * 1024
 _METADATA = b"experiment_pipeline"
-_FACTS = _METADATA + b".attrs"  # looks at validation rows that are counted stand under this key
-Held = TypeVar("Held")
+_FACTS = _METADATA + b".attrs"  # the ledger of looks has facts under this key
+# What Arrow raises about cells that it cannot keep.
+_UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplementedError)
+_Read = TypeVar("_Read")
 
 
 def _packed(codes: np.ndarray) -> str:
@@ -76,111 +76,79 @@ def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
     Raises:
         UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
     """
-    return _file(_as_arrow(whole(table_of(table)), facts_json(table)))
+    sink = io.BytesIO()
+    _write(sink, table_of(table), facts_json(table))
+    return sink.getvalue()
 
 
-def table_of(table: "Table | DataclassInstance") -> Table:
+def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> None:
+    """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`."""
+    frame, facts = table_of(table), facts_json(table)
+    if len(frame) <= GROUP_ROWS:
+        write_bytes(path, to_parquet(table))
+        return
+    with streamed(path) as place:
+        _write(place, frame, facts)
+
+
+def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
     """Return the table itself, or the one that a dataclass holds."""
-    if isinstance(table, pd.DataFrame | Columns):
+    if isinstance(table, pd.DataFrame):
         return table
-    held: Table = getattr(table, _parts_of(type(table))[0])
+    held: pd.DataFrame = getattr(table, _parts_of(type(table))[0])
     return held
 
 
-def facts_json(table: "Table | DataclassInstance") -> bytes:
-    """Return what a dataclass says of its table, as JSON; nothing of a table alone."""
-    if isinstance(table, pd.DataFrame | Columns):
+def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
+    """Return the other fields of a dataclass with a table as JSON; `{}` for a table alone."""
+    if isinstance(table, pd.DataFrame):
         return b"{}"
     _, facts = _parts_of(type(table))
-    return (
-        facts(**{name: getattr(table, name) for name in facts.model_fields})
-        .model_dump_json()
-        .encode()
-    )
-
-
-@overload
-def from_parquet(content: bytes) -> pd.DataFrame: ...
-@overload
-def from_parquet(content: bytes, kind: type[Held]) -> Held: ...
-def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
-    """Return what `to_parquet` was given: a table, which can be had of any file, or a `kind`.
-
-    Raises:
-        ValueError: the file has other facts.
-    """
-    table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
-    return _held(kind, _as_frame(table), table.schema.metadata or {})
-
-
-def _as_frame(table: pa.Table) -> pd.DataFrame:
-    """Restore the columns that were read, of all or of some."""
-    frame: pd.DataFrame = table.to_pandas()
-    types: dict[str, dict[str, Any]] = json.loads(
-        (table.schema.metadata or {}).get(_METADATA, "{}")
-    )
-    return frame.assign(
-        **{
-            name: _restored(frame[name], table[name], types[name])
-            for name in frame.columns
-            if (type_ := types.get(name))
-            if type_["dtype"] in ("object", "category") or type_["dtype"] != str(frame[name].dtype)
-        }
-    )
-
-
-def _held(kind: Any, table: Table, metadata: Mapping[bytes, bytes]) -> Any:
-    if kind is pd.DataFrame:
-        return table
-    name, facts = _parts_of(kind)
-    try:
-        said = facts.model_validate_json(metadata.get(_FACTS, b"{}"))
-    except ValidationError:
-        raise ValueError(f"it does not say {', '.join(facts.model_fields)} of its rows") from None
-    return kind(**{name: table}, **dict(said))
-
-
-def _is_table(hint: Any) -> bool:
-    return hint in (pd.DataFrame, Table) or isinstance(hint, TypeVar)
+    values = {name: getattr(table, name) for name in facts.model_fields}
+    return facts(**values).model_dump_json().encode()
 
 
 @functools.cache
 def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
-    """The name of a dataclass's table, and its other fields as a model, to be JSON."""
+    """The name of a dataclass's table, and a model of its other fields."""
     hints = get_type_hints(kind, include_extras=True)
-    [table] = [one.name for one in fields(kind) if _is_table(hints[one.name])]
+    [table] = [one.name for one in fields(kind) if hints[one.name] is pd.DataFrame]
     declared: Any = {one.name: (hints[one.name], ...) for one in fields(kind) if one.name != table}
     config = ConfigDict(ser_json_inf_nan="strings", protected_namespaces=())
     return table, create_model("Facts", __config__=config, **declared)
 
 
-def _as_arrow(frame: pd.DataFrame, facts: bytes) -> pa.Table:
-    """Turn a table, or its first rows, into what is written; UnusableTable names a column."""
+def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
     _check_names(frame)
     try:
-        return _described(frame, facts)
-    except objects.UNFIT:
+        objects = _as_it_comes_back(frame)
+    except _UNFIT:
         for name in frame.columns:  # the error does not always name the column
             try:
-                _described(frame[[name]], facts)
-            except objects.UNFIT as error:
-                raise objects.refused(name, objects.what_it_holds(frame[name])) from error
+                _as_it_comes_back(frame[[name]])
+            except _UNFIT as error:
+                raise _refused(name, _what_it_holds(frame[name])) from error
         raise
-
-
-def _described(frame: pd.DataFrame, facts: bytes) -> pa.Table:
-    table = pa.Table.from_pandas(frame)
+    schema = _group(frame, objects, slice(0, GROUP_ROWS)).schema
+    notes = json.loads(schema.metadata[b"pandas"])
+    if isinstance(frame.index, pd.RangeIndex):  # of a range only its ends are noted
+        notes["index_columns"][0]["stop"] = frame.index.stop
     types = {name: _type(frame[name]) for name in frame.columns}
-    own = {_METADATA: json.dumps(types).encode(), _FACTS: facts}
-    table = table.replace_schema_metadata({**table.schema.metadata, **own})
-    _check_way_back(frame, table)
+    own = {b"pandas": json.dumps(notes), _METADATA: json.dumps(types), _FACTS: facts}
+    schema = schema.with_metadata({**schema.metadata, **own})
+    with pq.ParquetWriter(sink, schema, write_page_checksum=True) as file:
+        for rows in slices(len(frame), GROUP_ROWS):
+            group = _group(frame, objects, rows).replace_schema_metadata(schema.metadata)
+            file.write_table(group, row_group_size=GROUP_ROWS)
+
+
+def _group(frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice) -> pa.Table:
+    """Some rows as Arrow writes them; the type of a column of objects is that of all its cells."""
+    table = pa.Table.from_pandas(frame.drop(columns=[*objects]).iloc[rows])
+    for name, cells in objects.items():
+        own = cells.slice(rows.start, min(rows.stop, len(frame)) - rows.start)
+        table = table.add_column(frame.columns.get_loc(name), name, own)
     return table
-
-
-def _file(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, write_page_checksum=True, row_group_size=BATCH_ROWS)
-    return sink.getvalue()
 
 
 def _check_names(frame: pd.DataFrame) -> None:
@@ -188,9 +156,56 @@ def _check_names(frame: pd.DataFrame) -> None:
     seen = Counter(names)
     for name in names:
         if not isinstance(name, str):
-            raise objects.refused(name, "its name is no text")
+            raise _refused(name, "its name is not a text")
         if seen[name] > 1:
-            raise objects.refused(name, "its name stands in the table twice")
+            raise _refused(name, "its name is in the table twice")
+
+
+def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
+    """Return the columns of objects for Arrow; ValueError when a column would come back changed.
+
+    The first row shows the type of the others; of objects, each value must be the same.
+    """
+    objects = {
+        str(name): pa.array(frame[name], from_pandas=True)
+        for name in frame.columns
+        if holds_objects(frame[name])
+    }
+    table = _group(frame, objects, slice(0, 1))
+    types = {name: _type(frame[name]) for name in frame.columns}
+    table = table.replace_schema_metadata(
+        {**table.schema.metadata, _METADATA: json.dumps(types).encode()}
+    )
+    sink = io.BytesIO()
+    pq.write_table(table, sink)
+    back = from_parquet(sink.getvalue())
+    for name, dtype in frame.dtypes.items():
+        if str(back[name].dtype) != str(dtype):
+            raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
+        if name in objects and not _are_same(frame[name], objects[name].to_pylist()):
+            raise ValueError(f"{name!r}: its objects would change")
+    return objects
+
+
+def _are_same(column: pd.Series, back: list[Any]) -> bool:
+    """Whether objects look as before, digits included; None, NaN and NA are all missing."""
+    return all(
+        b is None if missing else (type(a), repr(a)) == (type(b), repr(b))
+        for a, b, missing in zip(column, back, column.isna(), strict=True)
+    )
+
+
+def _what_it_holds(column: pd.Series) -> str:
+    if not holds_objects(column):
+        return f"its type {column.dtype} has no way into a Parquet file and back"
+    kinds = sorted({type(value).__name__ for value in column.dropna()})
+    return f"it holds objects ({', '.join(kinds)}) that a column of a Parquet file cannot keep"
+
+
+def _refused(name: object, rule: str) -> UnusableTable:
+    return UnusableTable(
+        f"column {name!r}", rule, "Give its values one type, such as text, number or date."
+    )
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
@@ -203,6 +218,89 @@ def _type(column: pd.Series) -> dict[str, Any]:
         writer.write_batch(batch)
     categories = base64.b64encode(sink.getvalue()).decode()
     return {"dtype": "category", "categories": categories, "ordered": column.cat.ordered}
+
+
+@overload
+def from_parquet(content: bytes) -> pd.DataFrame: ...
+@overload
+def from_parquet(content: bytes, kind: type[_Read]) -> _Read: ...
+def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
+    """Return what `to_parquet` was given: a table, which any such file gives, or a `kind`.
+
+    Raises:
+        ValueError: the file has other facts.
+    """
+    table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
+    return _with_facts(kind, _as_frame(table), table.schema.metadata or {})
+
+
+@overload
+def read_table(path: Location) -> pd.DataFrame: ...
+@overload
+def read_table(path: Location, kind: type[_Read]) -> _Read: ...
+def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
+    """Return a table as it was written, or the dataclass that holds it.
+
+    The columns of a large one lie on maps; replacing the file does not change them.
+
+    Raises:
+        StorageUnreachable: there is none, or it cannot be read.
+        EntryCorrupt: the file is not a Parquet file, or was cut short.
+    """
+    if size_of(path) <= WHOLE_BYTES:
+        content = read_bytes(path)
+        with _damage_reported(path):
+            return from_parquet(content, kind)
+    source = open_file(path)
+    with _damage_reported(path):
+        file = pq.ParquetFile(source, page_checksum_verification=True)
+        metadata = file.schema_arrow.metadata or {}
+        rows = file.read(columns=[], use_pandas_metadata=True).to_pandas()
+        index = json.loads(metadata.get(b"pandas", b"{}")).get("index_columns", ())
+        columns = {
+            name: spilled(_as_frame(file.read(columns=[name]))[name])
+            for name in file.schema_arrow.names
+            if name not in index
+        }
+        table = of_columns(columns, kept_index(rows.index, spilled))
+        return _with_facts(kind, table, metadata)
+
+
+@contextmanager
+def _damage_reported(path: Location) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # Arrow's errors are one or the other
+        raise EntryCorrupt(
+            str(path), f"is not a whole Parquet file: {error}", "Materialize its asset again."
+        ) from error
+
+
+def _with_facts(kind: Any, table: pd.DataFrame, metadata: Mapping[bytes, bytes]) -> Any:
+    if kind is pd.DataFrame:
+        return table
+    name, facts = _parts_of(kind)
+    try:
+        stated = facts.model_validate_json(metadata.get(_FACTS, b"{}"))
+    except ValidationError:
+        raise ValueError(f"it lacks the facts {', '.join(facts.model_fields)}") from None
+    return kind(**{name: table}, **dict(stated))
+
+
+def _as_frame(table: pa.Table) -> pd.DataFrame:
+    """Restore the columns that were read, all or some."""
+    frame: pd.DataFrame = table.to_pandas()
+    types: dict[str, dict[str, Any]] = json.loads(
+        (table.schema.metadata or {}).get(_METADATA, "{}")
+    )
+    return frame.assign(
+        **{
+            name: _restored(frame[name], table[name], types[name])
+            for name in frame.columns
+            if (type_ := types.get(name))
+            if type_["dtype"] in ("object", "category") or type_["dtype"] != str(frame[name].dtype)
+        }
+    )
 
 
 def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) -> pd.Series:
@@ -218,163 +316,3 @@ def _restored(column: pd.Series, stored: pa.ChunkedArray, kind: dict[str, Any]) 
     dtype = pd.CategoricalDtype(categories.to_pandas(), kind["ordered"])
     values = pd.Categorical.from_codes(codes.to_numpy(), dtype=dtype)
     return pd.Series(values, index=column.index)
-
-
-def _check_way_back(frame: pd.DataFrame, table: pa.Table) -> None:
-    """Raise ValueError when a column would come back as something else.
-
-    The first row tells its type; of objects, each value must be the same.
-    """
-    back = from_parquet(_file(table.slice(0, 1)))
-    for name, dtype in frame.dtypes.items():
-        if str(back[name].dtype) != str(dtype):
-            raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
-        if holds_objects(frame[name]) and not objects.same_objects(
-            frame[name], table[name].to_pylist()
-        ):
-            raise ValueError(f"{name!r}: its objects would change")
-
-
-def write_table(path: Location, table: "Table | DataclassInstance") -> None:
-    """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`.
-
-    `Columns` of more rows than a batch are written in batches, the same bytes; each column is had
-    once, whole. Columns of objects have no type before all are seen: they are gone through twice.
-    """
-    held, facts = table_of(table), facts_json(table)
-    if isinstance(held, Columns) and len(held) > BATCH_ROWS:
-        cells = held.cells
-        if not isinstance(cells, Shelf):
-            cells = Shelf(batch_rows=BATCH_ROWS)
-            cells.update((name, held[name]) for name in held.columns)
-        _write_in_batches(path, cells, held.index, facts)
-        return
-    write_bytes(path, _file(_as_arrow(whole(held), facts)))
-
-
-def _write_in_batches(path: Location, cells: Shelf, index: pd.Index, facts: bytes) -> None:
-    types, batches = objects.types_of_objects(cells.batches(index)), cells.batches(index)
-    batch = next(batches)
-    first = _as_arrow(batch, facts)
-    typed = objects.with_types(first, batch, types)
-    schema = typed.schema.with_metadata(_of_all_rows(first.schema.metadata, index))
-    with streamed(path) as place, pq.ParquetWriter(place, schema, write_page_checksum=True) as file:
-        file.write_table(typed, row_group_size=BATCH_ROWS)
-        for some in batches:
-            rows = objects.with_types(pa.Table.from_pandas(some), some, types)
-            file.write_table(rows, row_group_size=BATCH_ROWS)
-
-
-def _of_all_rows(metadata: Mapping[bytes, bytes], index: pd.Index) -> dict[bytes, bytes]:
-    """What pandas notes of a batch, as it would of the table: a range of row numbers is only noted."""
-    notes = json.loads(metadata[b"pandas"])
-    if isinstance(index, pd.RangeIndex):
-        notes["index_columns"][0]["stop"] = index.stop
-    return {**metadata, b"pandas": json.dumps(notes).encode()}
-
-
-@overload
-def read_table(path: Location) -> pd.DataFrame: ...
-@overload
-def read_table(path: Location, kind: type[Held]) -> Held: ...
-def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
-    """Return a table as it was written: values, types, index; or the dataclass that holds it.
-
-    A large one is a DataFrame on maps of a column each; who declares a `Table` is given it as a
-    `StoredTable`.
-
-    Raises:
-        StorageUnreachable: there is none, or it cannot be read.
-        EntryCorrupt: the file is no Parquet file, or was cut short.
-    """
-    if size_of(path) <= WHOLE_BYTES:
-        content = read_bytes(path)
-        with _told_as_damage(path):
-            return from_parquet(content, kind)
-    stays = (
-        kind is not pd.DataFrame and get_type_hints(kind)[_parts_of(kind)[0]] is not pd.DataFrame
-    )
-    stored = StoredTable.at(path, Shelf(KEPT_BYTES) if stays else None)
-    table = stored if stays else mapped_frame(stored)
-    with _told_as_damage(path):
-        return _held(kind, table, stored.cells.metadata)
-
-
-@contextmanager
-def _told_as_damage(path: Location) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:  # Arrow's errors are one or the other
-        raise EntryCorrupt(
-            str(path), f"is no whole Parquet file: {error}", "Materialize its asset again."
-        ) from error
-
-
-class StoredTable(Columns):
-    """A table in a file, which is read a column, or a batch of rows, at a time.
-
-    Errors while it is read are those of `read_table`. Whoever replaces the file changes nothing for
-    who has opened it: a file on a disk stays what it was, and a bucket tells that it did not.
-    """
-
-    cells: "_StoredCells"
-
-    @classmethod
-    def at(cls, path: Location, kept: Shelf | None = None) -> "StoredTable":
-        """Open a file, whose columns go there once they are read; errors as of `read_table`."""
-        cells = _StoredCells(path, kept)
-        return cls(cells.index(), cells)
-
-    def batches(self, names: Sequence[str] | None = None) -> Iterator[pd.DataFrame]:
-        """Give the rows in batches as they lie in the file, with all or some of the columns."""
-        start = 0
-        for batch in self.cells.batches(list(self.columns if names is None else names)):
-            yield batch.set_axis(self.index[start : start + len(batch)])
-            start += len(batch)
-
-
-class _StoredCells(Mapping[str, pd.Series]):
-    def __init__(self, path: Location, kept: Shelf | None) -> None:
-        self._path = path
-        source = open_file(path)
-        with _told_as_damage(path):
-            self._file = pq.ParquetFile(source, page_checksum_verification=True)
-        self.metadata: Mapping[bytes, bytes] = self._file.schema_arrow.metadata or {}
-        notes = json.loads(self.metadata.get(b"pandas", b"{}"))
-        index = [one for one in notes.get("index_columns", ()) if isinstance(one, str)]
-        names = self._file.schema_arrow.names
-        self._names = dict.fromkeys(name for name in names if name not in index)
-        self._kept = kept
-
-    def index(self) -> pd.Index:
-        with _told_as_damage(self._path):
-            rows: pd.DataFrame = self._file.read(columns=[], use_pandas_metadata=True).to_pandas()
-        return rows.index
-
-    def __getitem__(self, name: str) -> pd.Series:
-        if self._kept is not None and name in self._kept:
-            return self._kept[name]
-        if name not in self._names:
-            raise KeyError(name)
-        with _told_as_damage(self._path):
-            column = _as_frame(self._file.read(columns=[name]))[name]
-        if self._kept is None:
-            return column
-        self._kept[name] = column
-        return self._kept[name]
-
-    def batches(self, names: list[str]) -> Iterator[pd.DataFrame]:
-        for number in range(self._file.num_row_groups):
-            with _told_as_damage(self._path):
-                table = self._file.read_row_group(number, names, use_pandas_metadata=True)
-                batch = _as_frame(table)
-            yield batch[names]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names

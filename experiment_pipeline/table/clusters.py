@@ -26,13 +26,13 @@ from experiment_pipeline.table.digests import (
     value_hashes,
 )
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
-from experiment_pipeline.table.table import Table, picked, slices
+from experiment_pipeline.table.table import slices
 
 MICROSECOND = pd.Timedelta("1us")
 
 
 def cluster_hashes(
-    frame: Table, split: Split, target: str, features: Sequence[str], salt: str
+    frame: pd.DataFrame, split: Split, target: str, features: Sequence[str], salt: str
 ) -> np.ndarray:
     """Hash what tells rows apart: their group, else declared ids, else their features.
 
@@ -47,20 +47,20 @@ def cluster_hashes(
         return row_hashes(frame, [split.column], salt)
     if split.id_columns:
         return row_hashes(frame, split.id_columns, salt)
-    equal = equal_rows(frame, features, salt)
-    hashes, people = equal.hashes, picked(frame, np.flatnonzero(equal.by_chance))
+    equal = equal_rows([frame], features, salt)
+    hashes, people = equal.hashes, np.flatnonzero(equal.by_chance)
     label = [name for name in frame.columns if name == target]
-    labelled = hashes[equal.by_chance] + row_hashes(people, label, f"{salt}/label")
-    hashes[equal.by_chance] = numbered(people, labelled)
+    labelled = hashes[people] + row_hashes(frame, label, f"{salt}/label", people)
+    hashes[people] = numbered(frame, labelled, people)
     return hashes
 
 
-def numbered(frame: Table, keys: np.ndarray) -> np.ndarray:
-    """Hash keys together with a number for each of the rows that share one: uint64 (n,).
+def numbered(frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = None) -> np.ndarray:
+    """Hash the keys (k,) of some rows, or all, with a number for each row that shares one: uint64.
 
     The numbers go by what is in the rows, so that their order does not matter.
     """
-    order = np.lexsort((row_hashes(frame, list(frame.columns), "numbers"), keys))
+    order = np.lexsort((row_hashes(frame, list(frame.columns), "numbers", rows), keys))
     starts = np.flatnonzero(np.diff(keys[order], prepend=~keys[order][:1]) != 0)
     sizes = np.diff(starts, append=len(keys))
     numbers = np.empty(len(keys), dtype=np.uint64)
@@ -68,7 +68,7 @@ def numbered(frame: Table, keys: np.ndarray) -> np.ndarray:
     return mixed(keys + mixed(numbers))
 
 
-def strata_of(frame: Table, spec: ExperimentSpec) -> np.ndarray:
+def strata_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     """Number the classes: int64 (n,); one stratum for regression and for whole groups."""
     if spec.task == "regression" or spec.split.by == "group" or spec.target not in frame:
         return np.zeros(len(frame), dtype=np.int64)
@@ -80,7 +80,7 @@ def classes_of(target: pd.Series) -> np.ndarray:
     return pd.factorize(value_hashes(target), sort=True)[0].astype(np.int64, copy=False)
 
 
-def times_of(frame: Table, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
+def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
     """Return the split's times as float64 (n,), nan where missing, and the gap in their cluster.
 
     Datetimes count in microseconds, of which float64 holds every one until the year 2255.
@@ -107,7 +107,9 @@ def times_of(frame: Table, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, 
     return numbers_of(times), 0.0
 
 
-def resampling_clusters(frame: Table, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def resampling_clusters(
+    frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+) -> np.ndarray:
     """Number the clusters that an interval resamples: what the split keeps together.
 
     Groups, ids, or stretches of time; else rows, copies of one record together. Where sets are
@@ -160,8 +162,8 @@ class EqualRows:
     copied: np.ndarray
 
 
-def equal_rows(frame: Table, columns: Sequence[str], salt: str) -> EqualRows:
-    """Find the rows that are equal, and tell copies of one record from different people.
+def equal_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str], salt: str) -> EqualRows:
+    """Find the rows of one or several tables that are equal, and tell copies from different people.
 
     Take a combination that m of n rows hold. In one column, k rows differ from it there and
     agree everywhere else (near misses), and c other rows hold its value there. If the column
@@ -176,9 +178,9 @@ def equal_rows(frame: Table, columns: Sequence[str], salt: str) -> EqualRows:
     A row's answer depends on no order, and rows that are added later hardly change it for any
     but their neighbours. The work is that of hashing the table two to four times.
     """
-    sums = np.zeros(len(frame), dtype=np.uint64)
+    sums = np.zeros(sum(map(len, tables)), dtype=np.uint64)
     for name in columns:
-        sums += column_part(frame[name], name, salt)
+        sums += _part(tables, name, salt)
     twice = repeated(sums)
     by_chance, copied = twice.copy(), twice.copy()
     if twice.any():
@@ -186,7 +188,7 @@ def equal_rows(frame: Table, columns: Sequence[str], salt: str) -> EqualRows:
         _, firsts, codes, counts = np.unique(
             sums[several], return_index=True, return_inverse=True, return_counts=True
         )
-        around = _Neighbours(frame, sums, several[firsts], counts, salt)
+        around = _Neighbours(tables, sums, several[firsts], counts, salt)
         chance, copies = around.judge(sorted(columns))
         by_chance[several], copied[several] = chance[codes], copies[codes]
     return EqualRows(mixed(sums), twice, by_chance, copied)
@@ -197,14 +199,14 @@ class _Neighbours:
     """The rows around the combinations that are asked about.
 
     Attributes:
-        frame: the table.
+        tables: their rows are n together.
         sums: uint64 (n,), the sum of the columns' parts.
         asked: (U,) position of one row of each combination.
         equal: (U,) how many rows each has.
         salt: of the parts.
     """
 
-    frame: Table
+    tables: Sequence[pd.DataFrame]
     sums: np.ndarray
     asked: np.ndarray
     equal: np.ndarray
@@ -230,7 +232,7 @@ class _Neighbours:
         return by_chance, ~by_chance & (self.equal - 1 > TOLERANCE * most)
 
     def _part(self, name: str) -> np.ndarray:
-        return column_part(self.frame[name], name, self.salt)
+        return _part(self.tables, name, self.salt)
 
     def _others_like(self, hashes: np.ndarray) -> np.ndarray:
         """Count the rows outside of each combination that share its hash: int64 (U,)."""
@@ -243,6 +245,10 @@ class _Neighbours:
         return others
 
 
+def _part(tables: Sequence[pd.DataFrame], name: str, salt: str) -> np.ndarray:
+    return np.concatenate([column_part(table[name], name, salt) for table in tables])
+
+
 def _blocks(with_value: Mapping[str, np.ndarray]) -> list[list[str]]:
     """Unite columns that determine each other: their values occur equally often, everywhere."""
     blocks: dict[bytes, list[str]] = {}
@@ -251,7 +257,9 @@ def _blocks(with_value: Mapping[str, np.ndarray]) -> list[list[str]]:
     return list(blocks.values())
 
 
-def canonical_order(frame: Table, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def canonical_order(
+    frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
+) -> np.ndarray:
     """Order rows by what is in them: by time under a split by time, and then by a hash.
 
     The hash is that of the features and the target, so that a column that no model sees changes

@@ -24,14 +24,18 @@ from experiment_pipeline.table.kinds import (
     microseconds,
     numbers_of,
 )
-from experiment_pipeline.table.table import Table, slices
+from experiment_pipeline.table.table import slices
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 FRACTIONAL = np.uint64(0xD1B54A32D192ED03)
 
 
-def row_hashes(frame: Table, columns: Sequence[str], salt: str) -> np.ndarray:
+def row_hashes(
+    frame: pd.DataFrame, columns: Sequence[str], salt: str, rows: np.ndarray | None = None
+) -> np.ndarray:
     """Hash the named columns of every row, in whatever order; another salt is another draw.
+
+    `rows` are positions (k,) of those that are hashed; None: all of them.
 
     Two different rows share a hash with probability 2**-64; among a million rows, any two do
     with probability 3e-8.
@@ -39,9 +43,10 @@ def row_hashes(frame: Table, columns: Sequence[str], salt: str) -> np.ndarray:
     Returns:
         uint64 (n,).
     """
-    total = np.zeros(len(frame), dtype=np.uint64)
+    total = np.zeros(len(frame) if rows is None else len(rows), dtype=np.uint64)
     for column in columns:
-        total += column_part(frame[column], column, salt)
+        cells = frame[column] if rows is None else frame[column].iloc[rows]
+        total += column_part(cells, column, salt)
     return mixed(total)
 
 

@@ -20,10 +20,9 @@ from experiment_pipeline.table.calendar_parts import calendar_columns
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 from experiment_pipeline.table.preparation import declared_columns
 from experiment_pipeline.table.schema import fit_columns, shared_schema
-from experiment_pipeline.table.table import Table
 
 
-def feature_columns(frame: Table, spec: ExperimentSpec) -> list[str]:
+def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     """Return the columns that models are fitted on.
 
     Raises:
@@ -47,7 +46,7 @@ def feature_columns(frame: Table, spec: ExperimentSpec) -> list[str]:
     return features
 
 
-def directions_of(frame: Table, spec: ExperimentSpec) -> dict[str, int]:
+def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
     """Return feature → 1 where the prediction may only rise with it, -1 where only fall.
 
     Raises:
@@ -77,13 +76,13 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("sample_weight",), spec.sample_weight
 
 
-def _check_named_columns(frame: Table, spec: ExperimentSpec) -> None:
+def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
     for place, name in named_columns(spec):
         if name not in frame.columns:
             raise _absent(".".join(map(str, place)), name, frame)
 
 
-def _absent(place: str, name: str, frame: Table) -> UnusableTable:
+def _absent(place: str, name: str, frame: pd.DataFrame) -> UnusableTable:
     return UnusableTable(
         place,
         f"the table has no column {name!r}; {did_you_mean(name, frame.columns)}",

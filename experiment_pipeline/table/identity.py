@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.table.digests import distinct, row_hashes
-from experiment_pipeline.table.table import Table, picked
 
 FITTED_ROWS = "fitted_rows.parquet"
 # A share of 1,000 rows is known to within 3 points; 1,000 x 64 hashes are 256 kB.
@@ -38,7 +37,7 @@ class HashedRows:
         rows: (n, columns) as delivered; a column is read when it is asked for.
     """
 
-    rows: Table
+    rows: pd.DataFrame
     _known: dict[tuple[str, ...], tuple[np.ndarray, float]] = field(default_factory=dict)
 
     def by(self, columns: tuple[str, ...]) -> tuple[np.ndarray, float]:
@@ -84,24 +83,26 @@ class RowSample:
             found = max(0.0, (found - 1 + singles) / singles)
         return min(1.0, found * self.rows / len(others.rows))
 
-    def _comparable(self, others: Table, id_columns: Sequence[str]) -> tuple[str, ...]:
+    def _comparable(self, others: pd.DataFrame, id_columns: Sequence[str]) -> tuple[str, ...]:
         both = tuple(name for name in self.hashes.columns if name in others.columns)
         ids = tuple(id_columns)
         return ids if ids and set(ids) <= set(both) else tuple(sorted(both))
 
 
-def sample_rows(rows: Table, id_columns: Sequence[str]) -> RowSample:
+def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
     """Return what recognises rows later: the ids, and the columns that tell most rows apart."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
-    hashes = _hash_values(picked(rows, np.sort(chosen)), rows.columns)
+    hashes = _hash_values(rows, rows.columns, np.sort(chosen))
     telling = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
     kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *telling]))[:MOST_COLUMNS]
     return RowSample(len(rows), hashes[kept].reset_index(drop=True))
 
 
-def _hash_values(rows: Table, columns: Iterable[str]) -> pd.DataFrame:
+def _hash_values(
+    rows: pd.DataFrame, columns: Iterable[str], some: np.ndarray | None = None
+) -> pd.DataFrame:
     halves = {
-        name: (row_hashes(rows, [name], _SALT) >> np.uint64(32)).astype(np.uint32)
+        name: (row_hashes(rows, [name], _SALT, some) >> np.uint64(32)).astype(np.uint32)
         for name in columns
     }
     return pd.DataFrame(halves)
@@ -120,20 +121,27 @@ class FittedRows:
     hashes: np.ndarray
 
     @classmethod
-    def of(cls, rows: Table, spec: ExperimentSpec, sources: Collection[str]) -> Self:
+    def of(
+        cls,
+        rows: pd.DataFrame,
+        spec: ExperimentSpec,
+        sources: Collection[str],
+        some: np.ndarray | None = None,
+    ) -> Self:
         """Return the identity of rows as delivered.
 
         Args:
-            rows: train and test rows.
+            rows: a table that holds train and test rows.
             spec: what its split keeps together is one: groups, else ids, else equal features.
             sources: the columns that features are made of; with a user's function all of them.
+            some: positions (k,) of train and test rows; None: all rows are.
         """
         declared = (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
         known = bool(declared) and set(declared) <= set(rows.columns)
         columns = tuple(declared) if known else tuple(sorted(sources))
-        return cls(columns, distinct(row_hashes(rows, columns, _SALT)))
+        return cls(columns, distinct(row_hashes(rows, columns, _SALT, some)))
 
-    def among(self, rows: Table) -> np.ndarray | None:
+    def among(self, rows: pd.DataFrame) -> np.ndarray | None:
         """Return which rows as delivered are among them, bool (n,); None: a column is missing."""
         if not set(self.columns) <= set(rows.columns):
             return None

@@ -17,14 +17,16 @@ import pandas as pd
 from experiment_pipeline.spec import ColumnSplit, ExperimentSpec, Fractions, TimeSplit
 from experiment_pipeline.table.clusters import cluster_hashes, strata_of, times_of
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
-from experiment_pipeline.table.table import Table, picked, slices
+from experiment_pipeline.table.table import Keep, in_memory, rows_at, slices
 
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
 _NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))
 
 
-def assign_sets(prepared: Table, spec: ExperimentSpec, features: Sequence[str]) -> pd.Series:
+def assign_sets(
+    prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
+) -> pd.Series:
     """Name the set of each row.
 
     Returns:
@@ -36,7 +38,7 @@ def assign_sets(prepared: Table, spec: ExperimentSpec, features: Sequence[str]) 
     """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
-    rows = prepared if known.all() else picked(prepared, np.flatnonzero(known))
+    rows = prepared if known.all() else rows_at(prepared, np.flatnonzero(known), keep)
     if len(rows):
         codes[known] = _codes(rows, spec, features)
     return named(codes, prepared.index)
@@ -52,7 +54,7 @@ def codes_of(sets: pd.Series) -> np.ndarray:
     return sets.cat.codes.to_numpy(dtype=np.uint8)
 
 
-def has_keys(frame: Table, spec: ExperimentSpec) -> np.ndarray:
+def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     """Tell which rows have every value that the split goes by: bool (n,)."""
     names = list(spec.split.id_columns)
     if spec.split.by != "random":
@@ -63,7 +65,7 @@ def has_keys(frame: Table, spec: ExperimentSpec) -> np.ndarray:
     return known
 
 
-def _codes(rows: Table, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
+def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
         return _named_sets(rows[split.column], split)
@@ -83,7 +85,7 @@ def _named_sets(column: pd.Series, split: ColumnSplit) -> np.ndarray:
     return codes
 
 
-def _times_cut(rows: Table, split: TimeSplit) -> np.ndarray:
+def _times_cut(rows: pd.DataFrame, split: TimeSplit) -> np.ndarray:
     times, gap = times_of(rows, split.column, pd.Timedelta(split.gap))
     codes, lasts = cut_by_order(times, _shares(split.fractions))
     for last in lasts:

@@ -10,7 +10,7 @@ import importlib
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,14 +28,12 @@ from experiment_pipeline.table.kinds import (
     numbers_of,
 )
 from experiment_pipeline.table.table import (
-    AnyTable,
-    Overlaid,
-    Place,
-    Table,
-    made,
-    picked,
+    SLICE_ROWS,
+    Keep,
+    in_memory,
+    of_columns,
+    one_below_another,
     slices,
-    whole,
 )
 
 RULES = {
@@ -70,35 +68,45 @@ class Unparsable:
 
 
 @dataclass(frozen=True)
-class Prepared(Generic[AnyTable]):
+class PreparedTable:
     """A prepared table, and what the preparation did.
 
     Attributes:
         frame: the rows of the raw table, in their order, with their index.
         changes: columns `column`, `step`, `cells_changed`; a row per declared step.
         unparsable: column → its cells that held something else than the declared type, if any.
-            They are in memory, as many as there are: 8 bytes each and those of the cell.
+        notes: how the columns were fitted to the schema.
+        sets: the set of each row, as of `assign_sets`; None: they were not assigned.
     """
 
-    frame: AnyTable
+    frame: pd.DataFrame
     changes: pd.DataFrame
     unparsable: Mapping[str, Unparsable]
+    notes: tuple[str, ...] = ()
+    sets: pd.Series | None = None
+
+    def assigned(self) -> pd.Series:
+        """Return the set of each row; ValueError where none were assigned."""
+        if self.sets is None:
+            raise ValueError("these rows have no sets")
+        return self.sets
 
 
 def prepare(
-    raw: AnyTable,
+    raw: pd.DataFrame,
     preparation: Preparation,
     may_be_absent: Collection[str] = (),
-    cells: Place | None = None,
-) -> Prepared[AnyTable]:
+    keep: Keep = in_memory,
+    batch_rows: int = SLICE_ROWS,
+) -> PreparedTable:
     """Apply the declared preparation to every row.
 
     Args:
         raw: a table with the index `row_number`.
         preparation: what is declared.
         may_be_absent: columns that rows to predict on need not have, such as the target.
-        cells: where the columns go that are changed; None: they stay in memory. So many rows as are
-            a batch there are given to the user's function at a time, else all of them.
+        keep: of the columns that are changed.
+        batch_rows: the user's function is given so many rows at a time.
 
     Raises:
         UnusableTable: a declared column is absent or of the wrong type, a calendar column's
@@ -106,33 +114,32 @@ def prepare(
         InvalidExperiment: the user's function cannot be imported.
     """
     _check_columns_exist(raw, preparation, may_be_absent)
-    values = Overlaid(dict.fromkeys(map(str, raw.columns)), raw, {} if cells is None else cells)
+    values = {str(name): raw[name] for name in raw.columns}
     changes: list[tuple[str, str, int]] = []
     unparsable = dict[str, Unparsable]()
     for name in raw.columns:
         given = raw[name]
         column = prepare_column(given, preparation)
-        if column.cells is not given or not isinstance(name, str):
-            values.put(str(name), column.cells)
+        if column.cells is not given:
+            values[str(name)] = keep(column.cells)
         changes += [(str(name), step, count) for step, count in column.cells_changed.items()]
         if column.unparsable.any():
             rule = RULES[preparation.types[str(name)]]
             unparsable[str(name)] = Unparsable(given[column.unparsable], rule)
     for name, parts in preparation.calendar.items():
         for new, numbers in calendar_parts(values, name, parts).items():
-            values.put(new, numbers)
+            values[new] = keep(numbers)
             changes.append((new, "calendar", int(numbers.notna().sum())))
-    frame = made(raw, raw.index, values)
+    frame = of_columns(values, raw.index)
     if preparation.function is not None:
-        after, changed = _through_function(preparation.function, frame, cells)
-        frame = made(raw, raw.index, after)
+        frame, changed = _through_function(preparation.function, frame, keep, batch_rows)
         changes += [(name, "function", count) for name, count in changed.items()]
-    told = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
-    return Prepared(frame, told, unparsable)
+    counted = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
+    return PreparedTable(frame, counted, unparsable)
 
 
 def _check_columns_exist(
-    raw: Table, preparation: Preparation, may_be_absent: Collection[str]
+    raw: pd.DataFrame, preparation: Preparation, may_be_absent: Collection[str]
 ) -> None:
     for setting, column in declared_columns(preparation):
         excused = column in may_be_absent and setting != "calendar"
@@ -264,27 +271,23 @@ ROWS_TRIED_ALONE = 50
 
 
 def _through_function(
-    path: str, frame: Table, cells: Place | None
-) -> tuple[Mapping[str, pd.Series], Mapping[str, int]]:
-    """Return the columns that the function makes, and how many cells of each it changed."""
-    changed = dict[str, int]()
-
-    def batches() -> Iterator[pd.DataFrame]:
-        rows = len(frame) if cells is None else cells.batch_rows
-        for before, after in apply_function(path, frame, rows):
-            for name, count in _changes_of_function(before, after):
-                changed[name] = changed.get(name, 0) + count
-            yield after
-
-    if cells is None or len(frame) <= cells.batch_rows:
-        (after,) = batches()
-        return {str(name): column for name, column in after.items()}, changed
-    cells.hold(batches())
-    return cells, changed
+    path: str, frame: pd.DataFrame, keep: Keep, batch_rows: int
+) -> tuple[pd.DataFrame, Mapping[str, int]]:
+    """Return the table that the function makes, and how many cells of each column it changed."""
+    changed, parts = dict[str, int](), list[pd.DataFrame]()
+    for before, after in apply_function(path, frame, batch_rows):
+        for name, count in _changes_of_function(before, after):
+            changed[name] = changed.get(name, 0) + count
+        parts.append(after if len(after) == len(frame) else keep(after))
+    columns = {
+        str(name): keep(one_below_another([part[name] for part in parts]))
+        for name in parts[0].columns
+    }
+    return of_columns(columns, frame.index), changed
 
 
 def apply_function(
-    path: str, frame: Table, batch_rows: int
+    path: str, frame: pd.DataFrame, batch_rows: int
 ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
     """Apply the function to a batch of rows after the other, and check that it works row by row.
 
@@ -302,13 +305,12 @@ def apply_function(
     if not callable(function):
         raise _leads_nowhere(path, CULPRIT, "function")
     step = max(1, len(frame) // ROWS_TRIED_ALONE)
-    few = whole(picked(frame, np.arange(len(frame))[::step][:ROWS_TRIED_ALONE]))
+    few = frame.iloc[np.arange(len(frame))[::step][:ROWS_TRIED_ALONE]]
     alone = None
     if len(few) < len(frame) or batch_rows < len(frame):
         alone = _same_rows(path, few, function(few.copy()))
     for rows in slices(len(frame), max(batch_rows, 1)):
-        cells = {name: frame[name].iloc[rows] for name in frame.columns}
-        given = pd.DataFrame(cells, index=frame.index[rows], copy=False)
+        given = frame.iloc[rows]
         returned = _same_rows(path, given, function(given.copy()))
         if alone is not None:
             tried = given.index.intersection(few.index)

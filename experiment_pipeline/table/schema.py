@@ -21,14 +21,12 @@ from pandera.io.pandas_io import deserialize_schema
 from pandera.pandas import Check, extensions
 
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
-from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import SchemaText
 from experiment_pipeline.spec.schema import Column, Operator, Settings
 from experiment_pipeline.spec.sentences import Problem
 from experiment_pipeline.table.coercion import coerce, has_room_for_missing
-from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.table import AnyTable, Place, Table, with_cells, without
+from experiment_pipeline.table.table import with_columns
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
 # Metadata of a column whose schema says `nullable: false`: pandera cannot tell it from no word.
@@ -165,8 +163,8 @@ for _function, _statistics in (
 
 
 def fit_columns(
-    frame: AnyTable, delivered: pd.Index, schema: pa.DataFrameSchema
-) -> tuple[AnyTable, list[str]]:
+    frame: pd.DataFrame, delivered: pd.Index, schema: pa.DataFrameSchema
+) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the columns that the schema wants, and notes on what was done.
 
     Args:
@@ -185,7 +183,8 @@ def fit_columns(
         if column.required and not column.regex and name not in frame.columns
     ]
     if absent and schema.add_missing_columns:
-        frame = with_cells(frame, {name: _added(schema.columns[name], frame) for name in absent})
+        added = {name: _added(schema.columns[name], frame) for name in absent}
+        frame = with_columns(frame, added)
         notes.append(f"columns added, because the delivery lacks them: {listed(absent)}")
     elif absent:
         name = absent[0]
@@ -205,33 +204,14 @@ def fit_columns(
             "Add them to the schema, or write strict: filter to leave new columns out.",
         )
     if new and schema.strict == "filter":
-        frame = without(frame, new)
+        frame = frame.drop(columns=new)
         notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
     if schema.ordered:
         _check_order(frame, schema)
     return frame, notes
 
 
-def prepared_rows(
-    raw: AnyTable,
-    preparation: Preparation,
-    schema: pa.DataFrameSchema,
-    cells: Place | None = None,
-) -> AnyTable:
-    """Return every row, prepared, with the columns that validated rows will have.
-
-    What sets are assigned to: hashing a new column that the schema leaves out would reshuffle
-    them. Nothing is judged or coerced yet.
-
-    Raises:
-        UnusableTable: as `prepare`.
-        InvalidSchema: as `fit_columns`.
-    """
-    prepared = prepare(raw, preparation, cells=cells)
-    return fit_columns(prepared.frame, raw.columns, schema)[0]
-
-
-def column_schemas(frame: Table, schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
+def column_schemas(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
     """Return the schema of each column of the table; one that is not named may hold anything."""
     schemas = {}
     for name in map(str, frame.columns):
@@ -257,12 +237,12 @@ def _named(name: str, schema: pa.DataFrameSchema) -> bool:
     return _schema_of(str(name), schema) is not None
 
 
-def _added(column: pa.Column, frame: Table) -> pd.Series:
+def _added(column: pa.Column, frame: pd.DataFrame) -> pd.Series:
     value = None if column.default is None else column.default
     return pd.Series([value] * len(frame), index=frame.index, dtype=None if value else "object")
 
 
-def _check_order(frame: Table, schema: pa.DataFrameSchema) -> None:
+def _check_order(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> None:
     wanted = [name for name in schema.columns if name in frame.columns]
     actual = [name for name in frame.columns if name in schema.columns]
     for want, have in zip(wanted, actual, strict=True):

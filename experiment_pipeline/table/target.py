@@ -15,12 +15,11 @@ from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
-from experiment_pipeline.table.table import Table
 
 SETS_TO_FILL = 3
 
 
-def check_target(validated: Table, spec: ExperimentSpec) -> None:
+def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
     """Check that the target exists, varies, and is what the task predicts.
 
     Raises:

@@ -29,9 +29,8 @@ from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.membership import assign_sets
-from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.schema import load_schema, prepared_rows
+from experiment_pipeline.table.prepared import prepare_and_assign
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
 # (rows, columns) → seconds that the analysis may take; see the part below for the other limits.
@@ -160,9 +159,9 @@ def analysis(frame: pd.DataFrame) -> list[Measured]:
     """The analysis with its report, from the raw table to the HTML page."""
     spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), _name(frame)
     started = time.perf_counter()
-    rows = prepared_rows(frame, spec.preparation, schema)
-    features = feature_columns(rows, spec)
-    found = analyse(rows, assign_sets(rows, spec, features), features, spec)
+    prepared = prepare_and_assign(frame, schema, spec)
+    rows, features = prepared.frame, feature_columns(prepared.frame, spec)
+    found = analyse(rows, prepared.assigned(), features, spec)
     page = report_html(found, rows, spec).encode()
     seconds = time.perf_counter() - started
     return [
@@ -177,13 +176,10 @@ def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
     frame_bytes = int(frame.memory_usage(deep=True).sum())
     with PeakMemory(held_before) as memory:
         started = time.perf_counter()
-        prepared = prepare(frame, spec.preparation)
+        prepared = prepare_and_assign(frame, schema, spec)
         parted = validate(frame, prepared, schema, spec)
-        del prepared
-        rows = prepared_rows(frame, spec.preparation, schema)
-        membership = assign_sets(rows, spec, feature_columns(rows, spec))
         features = feature_columns(parted.validated, spec)
-        sets = split(parted.validated, spec, features, membership)
+        sets = split(parted.to_split(prepared), spec, features)
         check_leaks(sets, spec, features)
         check_look_alike(sets, spec, features)
         seconds = time.perf_counter() - started

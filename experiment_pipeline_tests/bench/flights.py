@@ -7,14 +7,13 @@ import yaml
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import parse
+from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.membership import assign_sets
-from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.prepared import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
-from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.tables import Cut
 
 ROOT = Path(__file__).parent.parent.parent
@@ -49,10 +48,8 @@ def flights_sets(spec: ExperimentSpec) -> TrainingSets:
 def flights_cut(spec: ExperimentSpec) -> Cut:
     """The three sets of the flights, as the assets make them."""
     raw = parse(read_source(spec.data), spec.data).frame
-    prepared = prepare(raw, spec.preparation)
     schema = load_schema((FOLDER / "schema.yaml").read_text())
-    validated = validate(raw, prepared, schema, spec).validated
-    features = feature_columns(validated, spec)
-    membership = assign_sets(prepared.frame, spec, features)
-    sets = split(validated, spec, features, membership)
-    return Cut(spec, scenario.to_train_on(sets.train, sets.test, spec), sets.validation)
+    prepared = prepare_and_assign(raw, schema, spec)
+    parted = validate(raw, prepared, schema, spec)
+    sets = split(parted.to_split(prepared), spec, feature_columns(parted.validated, spec))
+    return Cut(spec, as_evaluated(sets.train, sets.test, spec), sets.validation.rows)

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.mapped import mapped_column
+from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file
 from experiment_pipeline_tests.bench.watching import anonymous_bytes, watch
@@ -102,7 +102,7 @@ class Asked:
             train, test = (
                 pd.DataFrame(
                     {
-                        name: mapped_column(pd.read_parquet(path, columns=[name])[name][rows])
+                        name: spilled(pd.read_parquet(path, columns=[name])[name][rows])
                         for name in pq.read_schema(path).names
                     },
                     copy=False,

@@ -15,6 +15,7 @@ from experiment_pipeline.drafting.search import Shape, propose_search
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import refit
+from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.rungs import best_first
 from experiment_pipeline.stages.search.scoring import predict
@@ -23,7 +24,6 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.target import encode_target
-from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.tables import TABLES, experiment, rows_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -105,7 +105,7 @@ def _search(shape: Shape, draws: int) -> list[dict[str, object]]:
 
 def _choose(spec: ExperimentSpec, drawn: pd.DataFrame, truth: pd.DataFrame) -> Chosen:
     cut = cut_rows(drawn, spec, feature_columns(drawn, spec))
-    sets = scenario.to_train_on(cut.train, cut.test, spec)
+    sets = as_evaluated(cut.train, cut.test, spec)
     outcomes = train_configurations(configurations(spec), sets, spec, 1)
     trained = {one.key: one.result for one in outcomes if isinstance(one, TrainedModel)}
     best = trained[best_first(trained, spec.metric)[0]]

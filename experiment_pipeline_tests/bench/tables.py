@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.target import encode_target
-from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.table_list import TABLES, Table
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -58,7 +58,7 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
     rows = rows_of(table, spec)
     features = feature_columns(rows, spec)
     sets = cut_rows(rows, spec, features)
-    return Cut(spec, scenario.to_train_on(sets.train, sets.test, spec), sets.validation)
+    return Cut(spec, as_evaluated(sets.train, sets.test, spec), sets.validation.rows)
 
 
 def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:

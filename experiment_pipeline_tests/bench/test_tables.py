@@ -3,7 +3,7 @@
 import pytest
 
 from experiment_pipeline.stages.split_sets.checks import check_leaks
-from experiment_pipeline.stages.split_sets.sets import SplitSets
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.tables import TABLES, Table
 
@@ -22,7 +22,7 @@ def test_a_table_is_cut_into_disjoint_sets(table):
     assert sum(map(len, rows)) == len(set.union(*rows)) <= tables.ROWS_AT_MOST
     assert len(rows[0]) > 600
     assert min(map(len, rows)) > 200
-    sets = SplitSets(*parts, notes=(), digests={}, summary=parts[0])
+    sets = scenario.split_sets(*parts)
     leaks = check_leaks(sets, cut.spec, cut.sets.features)
     # People of different crashes can be alike in eleven coarse columns.
     assert [leak for leak in leaks if cut.spec.split.by == "random" or "groups" in leak] == []

@@ -360,7 +360,7 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
     trial = try_out(frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"})))
     assert trial.problem is None
     assert trial.sets is not None
-    assert sum(map(len, trial.sets.tables().values())) == ROWS
+    assert sum(map(len, trial.sets.rows().values())) == ROWS
 
 
 def test_a_table_that_cannot_run_is_told_why() -> None:

@@ -109,7 +109,7 @@ def test_what_is_said_of_a_table_goes_with_it() -> None:
     pd.testing.assert_frame_equal(back.table, told.table)
     assert (back.digests, back.notes, back.score) == (told.digests, told.notes, told.score)
     pd.testing.assert_frame_equal(from_parquet(to_parquet(told)), told.table)
-    with pytest.raises(ValueError, match="does not say digests, notes, score"):
+    with pytest.raises(ValueError, match="lacks the facts digests, notes, score"):
         from_parquet(to_parquet(told.table), Told)
 
 

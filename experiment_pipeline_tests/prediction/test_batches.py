@@ -21,7 +21,7 @@ from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.validated_data import columns
-from experiment_pipeline.storage import spill as shelf
+from experiment_pipeline.storage import mapped
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
@@ -102,7 +102,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def told(model: Model, batch_rows: int, table: str, suffix: str) -> tuple[object, ...]:
     """Outcome or error, predictions and rejected rows of a table, in batches of this size."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "BATCH_ROWS", batch_rows)
+        patch.setattr(rows, "SLICE_ROWS", batch_rows)
         try:
             outcome = model.predict_table(table, f"p{suffix}", f"r{suffix}")
         except (TooManyRejectedRows, UnusableTable) as error:
@@ -184,7 +184,7 @@ def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:
         half = model.read("t.csv").iloc[20 * part : 20 * part + 20]
         half.to_parquet(f"folder/{part}.parquet")
     monkeypatch.setattr(sources, "WHOLE_BYTES", 10)
-    monkeypatch.setattr(shelf.Shelf.__init__, "__defaults__", (0, 7))
+    monkeypatch.setattr(mapped, "COLUMN_BYTES", 0)
     for name in ("t.csv", "t.csv.gz", "folder"):
         assert_same(told(model, 7, name, ".csv"), small)
 
@@ -221,7 +221,7 @@ def test_what_is_cut_short_leaves_nothing(model, monkeypatch, cut) -> None:
         return one(*arguments)
 
     monkeypatch.setattr(rows, "prediction_table", stops)
-    monkeypatch.setattr(rows, "BATCH_ROWS", 2)
+    monkeypatch.setattr(rows, "SLICE_ROWS", 2)
     with pytest.raises(BaseException):  # noqa: B017, PT011 - a KeyboardInterrupt is no Exception
         model.predict_table("t.csv", "p.csv", "r.csv")
     assert {path.name for path in Path().iterdir()} == {"r.csv", "t.csv"}
@@ -231,7 +231,7 @@ def test_what_is_cut_short_leaves_nothing(model, monkeypatch, cut) -> None:
 def test_only_what_takes_long_is_told(model, monkeypatch) -> None:
     """Rows so far, their pace, and the time left until the last row; nothing of a short one."""
     pd.DataFrame([GOOD] * 4, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
-    monkeypatch.setattr(rows, "BATCH_ROWS", 2)
+    monkeypatch.setattr(rows, "SLICE_ROWS", 2)
     lines: list[str] = []
     model.predict_table("t.csv", "p.csv", "r.csv", lines.append)
     assert lines == []

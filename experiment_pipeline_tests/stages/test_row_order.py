@@ -10,6 +10,7 @@ import pytest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.rungs import ladder
 from experiment_pipeline.stages.search.scoring import predict
@@ -23,8 +24,7 @@ from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.membership import assign_sets
-from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.prepared import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.target import encode_target
 from experiment_pipeline_tests import scenario
@@ -65,16 +65,16 @@ class Answer:
 
 def sets_of(raw: pd.DataFrame, spec: ExperimentSpec) -> SplitSets:
     """Prepare, validate and split a table as the assets do."""
-    prepared = prepare(raw, spec.preparation)
-    validated = validate(raw, prepared, load_schema(scenario.SCHEMA), spec).validated
-    features = feature_columns(prepared.frame, spec)
-    return split(validated, spec, features, assign_sets(prepared.frame, spec, features))
+    schema = load_schema(scenario.SCHEMA)
+    prepared = prepare_and_assign(raw, schema, spec)
+    data = validate(raw, prepared, schema, spec)
+    return split(data.to_split(prepared), spec, feature_columns(data.validated, spec))
 
 
 def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
     """Run the core of an experiment, from the raw table to the model to export."""
     parts = sets_of(raw, spec)
-    sets = scenario.to_train_on(parts.train, parts.test, spec)
+    sets = as_evaluated(parts.train, parts.test, spec)
     declared = configurations(spec)
     models = {one.result.key: one for one in train_configurations(declared, sets, spec, workers=2)}
     board = board_of(spec, sets, models)
@@ -85,15 +85,16 @@ def answer(raw: pd.DataFrame, spec: ExperimentSpec) -> Answer:
     report = judge(
         spec,
         board.chosen,
-        predicted(exported, parts.validation, sets, spec),
-        predicted(train_only, parts.validation, sets, spec),
+        predicted(exported, parts.validation.rows, sets, spec),
+        predicted(train_only, parts.validation.rows, sets, spec),
         on_test,
         sets.y_train,
         sets.classes,
         threshold=decision_threshold(spec.metric_names, on_test.y, on_test.prediction),
     )
     intervals = [(one.metric, one.interval, one.baseline) for one in report.scores]
-    return Answer(dict(parts.digests), models, board, to_bytes(exported), intervals)
+    digests = {name: one.digest for name, one in parts.by_name().items()}
+    return Answer(digests, models, board, to_bytes(exported), intervals)
 
 
 def predicted(
@@ -140,7 +141,7 @@ def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
     digests = []
     for frame in (halving_scenario.rows(), shuffled(halving_scenario.rows())):
         parts = cut_rows(frame, spec, features)
-        rungs = ladder(15, scenario.to_train_on(parts.train, parts.test, spec), spec).rungs
+        rungs = ladder(15, as_evaluated(parts.train, parts.test, spec), spec).rungs
         digests.append(
             [(dict(one.sets.digests), one.sets.early_stopping.tolist()) for one in rungs]
         )
@@ -157,5 +158,5 @@ def test_people_who_are_alike_are_told_apart_by_what_is_in_their_rows():
     frame = frame.assign(late=random.choice(["no", "yes"], 900), hour=np.arange(900))
     spec = halving_scenario.experiment(exclude={"hour": "of the delivery"})
     usual, other = (cut_rows(table, spec, list("abc")) for table in (frame, shuffled(frame)))
-    assert usual.digests == other.digests
-    assert usual.validation["hour"].tolist() == other.validation["hour"].tolist()
+    assert usual.test.digest == other.test.digest
+    assert usual.validation.digest == other.validation.digest

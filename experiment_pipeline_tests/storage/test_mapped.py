@@ -19,8 +19,7 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped as mapping
 from experiment_pipeline.storage import tables
-from experiment_pipeline.storage.mapped import mapped, mapped_frame
-from experiment_pipeline.storage.spill import Shelf
+from experiment_pipeline.storage.mapped import batches_as_table, mapped, on_map
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
@@ -33,7 +32,7 @@ def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
     """Values, missing ones, type, index and digest; also of no rows, and of some."""
     frame = one_column(COLUMNS[kind])
     for rows in (frame, frame.iloc[:0], frame.iloc[[2, 0]]):
-        found = mapped_frame(rows)
+        found = on_map(rows)
         pd.testing.assert_frame_equal(found, rows)
         assert table_digest(found) == table_digest(rows)
         assert to_parquet(found) == to_parquet(rows)
@@ -55,9 +54,9 @@ def test_a_large_stored_table_is_read_as_a_small_one(
         }
     )
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(tables, "BATCH_ROWS", pieces)
+        patch.setattr(tables, "GROUP_ROWS", pieces)
         path = UPath(folder) / "table.parquet"
-        write_table(path, tables.Columns(frame.index, dict(frame.items())))
+        write_table(path, frame)
         small = read_table(path)
         patch.setattr(tables, "WHOLE_BYTES", 0)
         large = read_table(path)
@@ -73,7 +72,7 @@ def test_a_large_set_is_on_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tables, "WHOLE_BYTES", 0)
     found = read_table(path, SetTable)
     pd.testing.assert_frame_equal(found.rows, held.rows)
-    assert (found.digest, found.origin, len(found.inner)) == (held.digest, held.origin, 3)
+    assert (found.digest, found.origin, len(found.early_stopping)) == (held.digest, held.origin, 3)
     assert not found.rows["float64"].to_numpy().flags.writeable
     some = found.rows.iloc[[0, 1]]
     some.loc[some.index[0], "float64"] = 7.0
@@ -130,14 +129,15 @@ def _anonymous() -> int:
     return 1024 * int(found[1])
 
 
-def test_texts_that_wait_on_the_disk_are_read_without_a_copy() -> None:
-    """A column of many is a view of the file: Arrow allocates nothing for it, nor for the others."""
+def test_batches_on_a_map_are_read_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of texts is a view of the file: Arrow allocates nothing for it."""
+    monkeypatch.setattr(mapping, "HELD_BYTES", 0)
     texts = pa.array([f"text {number}" for number in range(10_000)], pa.large_string())
-    spooled = Shelf().spooled([pa.record_batch({"a": texts, "b": texts})] * 3)
+    batch = pa.record_batch({"a": texts, "b": texts})
     before = pa.total_allocated_bytes()
-    column = spooled.column("b")
+    table = batches_as_table(iter([batch] * 3), batch.schema)
     assert pa.total_allocated_bytes() - before < 10_000
-    assert column.equals(pa.chunked_array([texts] * 3))
+    assert table["b"].equals(pa.chunked_array([texts] * 3))
 
 
 @pytest.mark.parametrize("most", [0, 1_000_000])

@@ -7,7 +7,8 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
-from experiment_pipeline.table.membership import assign_sets
+from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows
+from experiment_pipeline.table.membership import assign_sets, codes_of
 from experiment_pipeline_tests import scenario
 
 FEATURES = ["a", "b"]
@@ -58,4 +59,5 @@ def cut_rows(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str] = FEATURES
 ) -> SplitSets:
     """Return the three sets of rows none of which was rejected."""
-    return split(frame, spec, features, assign_sets(frame, spec, features))
+    codes = codes_of(assign_sets(frame, spec, features))
+    return split(ValidatedRows(frame, codes, Origin("", {}, "", ())), spec, features)

@@ -31,7 +31,7 @@ def tied(frame: pd.DataFrame) -> pd.DataFrame:
 
 def shares(frame: pd.DataFrame) -> tuple[float, float]:
     """Return which shares of the equal rows are people for sure, and copies for sure."""
-    found = equal_rows(frame, list(frame.columns), "s")
+    found = equal_rows([frame], list(frame.columns), "s")
     assert found.repeated.any()
     return found.by_chance[found.repeated].mean(), found.copied[found.repeated].mean()
 
@@ -88,9 +88,9 @@ def test_coarse_copies_stay_together_in_caveat():
 def test_the_order_of_rows_and_columns_changes_no_answer():
     """Each row is judged as before, wherever it stands."""
     frame = flags(3_000, [0.2] * 8).assign(m=RNG(3).integers(0, 30, 3_000))
-    usual = equal_rows(frame, list(frame.columns), "s")
+    usual = equal_rows([frame], list(frame.columns), "s")
     mixed = frame.sample(frac=1, random_state=0)
-    other = equal_rows(mixed, list(frame.columns[::-1]), "s")
+    other = equal_rows([mixed], list(frame.columns[::-1]), "s")
     for name in ("hashes", "repeated", "by_chance", "copied"):
         assert np.array_equal(getattr(usual, name)[mixed.index], getattr(other, name))
 

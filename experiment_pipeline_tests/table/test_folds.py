@@ -73,7 +73,7 @@ def test_the_order_and_number_of_rows_do_not_matter(by: dict) -> None:
 
 def test_one_cluster_cannot_be_left_out() -> None:
     """The error says what to write instead."""
-    with pytest.raises(EmptySet, match="300 train and test rows are one unit"):
+    with pytest.raises(EmptySet, match="300 train and test rows are one cluster"):
         cut(made(300, patient="the only one"), BY_GROUP)
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.table.identity import FittedRows, HashedRows, sample_rows
-from experiment_pipeline.table.table import Columns, picked
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 
@@ -116,15 +115,3 @@ def test_fitted_rows_go_by_what_the_split_keeps_together() -> None:
     assert FittedRows.of(rows[:4], spec, ["age"]).among(rows).sum() == 6
     bare = spec_of()
     assert FittedRows.of(rows[:4], bare, ["income", "age"]).columns == ("age", "income")
-
-
-def test_rows_are_recognised_a_column_at_a_time() -> None:
-    """A table that holds no cells itself gives the same sample, overlap and hashes."""
-    before, now = _table(), _table().iloc[10:]
-    stored = {name: before[name].reset_index(drop=True) for name in before}
-    lazy = picked(Columns(before.index, stored), np.arange(10, len(before)))
-    sample = sample_rows(before, ["id"])
-    assert sample.overlap(HashedRows(lazy), ()) == sample.overlap(HashedRows(now), ())
-    assert sample_rows(lazy, ["id"]).hashes.equals(sample_rows(now, ["id"]).hashes)
-    of_lazy, of_rows = (FittedRows.of(one, spec_of(), ["age"]) for one in (lazy, now))
-    assert of_lazy.to_bytes() == of_rows.to_bytes()

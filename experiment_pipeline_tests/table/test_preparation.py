@@ -12,11 +12,11 @@ from pydantic import ValidationError
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.table.preparation import Prepared, prepare
+from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline_tests import scenario
 
 
-def prepared(cells, **settings) -> Prepared:
+def prepared(cells, **settings) -> PreparedTable:
     """Prepare a table of one column `x`."""
     raw = pd.DataFrame({"x": pd.Series(cells)}).rename_axis(index="row_number")
     return prepare(raw, Preparation.model_validate(settings))
@@ -277,7 +277,7 @@ def user_module(monkeypatch):
     return module
 
 
-def applied(module, function) -> Prepared:
+def applied(module, function) -> PreparedTable:
     """Prepare 200 rows by the declared parts and then the function."""
     module.change = function
     raw = pd.DataFrame({"x": np.arange(200.0)}).rename_axis("row_number")

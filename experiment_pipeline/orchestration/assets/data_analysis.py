@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import dagster as dg
+import pandas as pd
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import ExperimentSpec
@@ -14,12 +15,11 @@ from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import stage_entries
+from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.storage.spill import Shelf
-from experiment_pipeline.table.features import NamedColumns, feature_columns
-from experiment_pipeline.table.membership import assign_sets
-from experiment_pipeline.table.schema import load_schema, prepared_rows
-from experiment_pipeline.table.table import Table
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.prepared import prepare_and_assign
+from experiment_pipeline.table.schema import load_schema
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 
@@ -89,11 +89,9 @@ def _fingerprint(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> str
     )
 
 
-def _examine(raw: Table, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
-    table = prepared_rows(raw, spec.preparation, load_schema(schema_text), Shelf())
-    features = feature_columns(table, spec)
-    sets = assign_sets(table, spec, features)
-    analysis, prepared = analyse_prepared(table, sets, features, spec)
+def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
+    rows = prepare_and_assign(raw, load_schema(schema_text), spec, spilled)
+    analysis, prepared = analyse_prepared(rows, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),
         MARKDOWN: page.markdown_report(analysis).encode(),

@@ -7,7 +7,6 @@ from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
-from experiment_pipeline.storage.spill import Shelf
 from experiment_pipeline.table.features import NamedColumns
 
 
@@ -26,10 +25,9 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         with record(context):
             if (columns := peek_columns(spec.source)) is not None:
                 named.check(columns)
-            shelf = Shelf()
             source = read_source(spec.source)
             warn_of_memory("raw_data", delivered_bytes(source), context.log.warning)
-            table = parse(source, spec.source, shelf, shelf.spooled)
+            table = parse(source, spec.source)
             named.check(list(table.frame.columns))
         return asset.report(context, key, page.outcome(table, spec.source.shown_url))
 

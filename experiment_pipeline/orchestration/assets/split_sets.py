@@ -8,12 +8,11 @@ import dagster as dg
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.split_sets import page
-from experiment_pipeline.stages.split_sets.sets import as_stored, split
+from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
-from experiment_pipeline.storage.spill import Shelf
+from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.table.features import NamedColumns, feature_columns
 from experiment_pipeline.table.membership import SETS
-from experiment_pipeline.table.membership import named as sets_of
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
@@ -45,12 +44,10 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             rows = validated_data.rows
             warn_of_memory("split_sets", table_bytes(rows), context.log.warning)
             features = feature_columns(rows, spec)
-            membership = sets_of(validated_data.sets, rows.index)
-            sets = split(rows, spec, features, membership, Shelf)
-            stored = as_stored(sets, spec, features, validated_data.origin)
+            sets = split(validated_data, spec, features, spilled)
         checks = page.checks(sets, rows, spec, features)
-        for name, table in stored.items():
-            outcome = page.outcome(sets, name, table)
+        for name in SETS:
+            outcome = page.outcome(sets, name)
             if name == "train":
                 outcome = replace(outcome, notes=sets.notes, checks=checks)
             yield asset.report(context, asset.key_of(spec, f"{name}_set"), outcome)

@@ -10,12 +10,11 @@ from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memo
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
-from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows, validate
-from experiment_pipeline.storage.spill import Shelf
-from experiment_pipeline.table.features import NamedColumns, feature_columns
-from experiment_pipeline.table.membership import assign_sets, codes_of, set_aside_in_words
-from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.schema import fit_columns, load_schema
+from experiment_pipeline.stages.validated_data.rows import validate
+from experiment_pipeline.storage.mapped import spilled
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.prepared import prepare_and_assign
+from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.target import check_target
 
 _DESCRIBED = {
@@ -57,12 +56,9 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
             warn_of_memory("validated_data", table_bytes(raw_data.frame), context.log.warning)
-            prepared = prepare(raw_data.frame, spec.preparation, cells=Shelf())
             schema = load_schema(schema_text)
-            # Of all prepared rows, as the data analysis did: rejecting a row moves no other.
-            fitted, _ = fit_columns(prepared.frame, raw_data.frame.columns, schema)
-            sets = assign_sets(fitted, spec, feature_columns(fitted, spec))
-            data = validate(raw_data.frame, prepared, schema, spec, sets=sets, cells=Shelf())
+            prepared = prepare_and_assign(raw_data.frame, schema, spec, spilled)
+            data = validate(raw_data.frame, prepared, schema, spec, keep=spilled)
             changed = data_changes.against_the_accepted(spec, data, context.log.warning)
         yield asset.report(context, rejected, page.rejected(prepared.frame, data, spec))
         within = page.within_limit(data, changed, spec)
@@ -71,13 +67,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 check_target(data.validated, spec)
                 changed.note_run()
         kept = page.validated(raw_data.frame, prepared, data, changed, within)
-        origin = Origin(
-            raw_data.digest,
-            raw_data.types,
-            changed.profile.digest,
-            tuple(set_aside_in_words(data.set_aside)),
-        )
-        value = ValidatedRows(data.validated, codes_of(sets[data.validated.index]), origin)
+        value = data.to_split(prepared, raw_data.digest, raw_data.types, changed.profile.digest)
         yield asset.report(context, validated, replace(kept, value=value))
 
     return validated_data

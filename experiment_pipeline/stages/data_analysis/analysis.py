@@ -32,8 +32,9 @@ from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.table.clusters import canonical_order, numbered
 from experiment_pipeline.table.digests import row_hashes, uniform
+from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.kinds import kind_of
-from experiment_pipeline.table.table import Table, picked, whole
+from experiment_pipeline.table.preparation import PreparedTable
 
 Verdict = Literal["go", "go with conditions", "no go"]
 
@@ -191,19 +192,18 @@ def analyse(
 
 
 def analyse_prepared(
-    prepared: Table,
-    sets: pd.Series,
-    features: Sequence[str],
-    spec: ExperimentSpec,
+    prepared: PreparedTable, spec: ExperimentSpec
 ) -> tuple[DataAnalysis, pd.DataFrame]:
     """Analyse a prepared table of any size; return the analysis and the rows it has read.
 
     A large table is known by a sample (`rows_to_read`). Columns of lists or mappings are left out:
     no finding is about them, and they cannot be features.
     """
-    read = rows_to_read(prepared, features)
-    frame = whole(prepared if read is None else picked(prepared, read))
-    sets = (sets if read is None else sets.iloc[read]).astype("str")
+    frame, features = prepared.frame, feature_columns(prepared.frame, spec)
+    sets = prepared.assigned()
+    if (read := rows_to_read(frame, features)) is not None:
+        frame, sets = frame.iloc[read], sets.iloc[read]
+    sets = sets.astype("str")
     frame = frame.drop(columns=[name for name in frame if kind_of(frame[name]) == "nested"])
     # Ordered by what the rows hold, but by no target of a validation row.
     visible = (sets != "validation").to_numpy()
@@ -211,7 +211,7 @@ def analyse_prepared(
         **{spec.target: frame[spec.target].where(visible)} if spec.target in frame else {}
     )
     frame = frame.iloc[canonical_order(seen, spec, features)]
-    return analyse(frame, sets[frame.index], features, spec, len(prepared)), frame
+    return analyse(frame, sets[frame.index], features, spec, len(prepared.frame)), frame
 
 
 def _answer(rule: FindingRule, subject: Subject) -> Finding:
@@ -243,7 +243,7 @@ def how_many_to_read(rows: int) -> int:
     return rows if rows <= MOST_ROWS else SAMPLED_ROWS
 
 
-def rows_to_read(prepared: Table, features: Sequence[str]) -> np.ndarray | None:
+def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:
     """Choose the rows that stand for a large table; None: all of its rows are read.
 
     By a hash of their features, so that neither the order of the rows nor a target decides, and

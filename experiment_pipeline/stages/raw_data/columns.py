@@ -56,13 +56,6 @@ class Decisions:
         return (*texts, *decided)
 
 
-def typed_text(
-    name: str, column: pa.ChunkedArray, missing: Sequence[str], decisions: Decisions
-) -> pa.ChunkedArray:
-    """Type a whole column of texts; the texts in `missing` become missing values."""
-    return _typed(name, with_missing(column, missing, decisions), decisions)
-
-
 def with_missing(
     column: pa.ChunkedArray, missing: Sequence[str], decisions: Decisions
 ) -> pa.ChunkedArray:
@@ -81,7 +74,8 @@ def nested(fields: Iterable[pa.Field]) -> list[str]:
     return [field.name for field in fields if pa.types.is_nested(_storage(field.type))]
 
 
-def _typed(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
+def typed_text(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
+    """Type a whole column of texts."""
     present = column.drop_null()
     if len(present) == 0:
         decisions.columns[EMPTY].append(name)

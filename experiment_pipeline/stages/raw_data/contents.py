@@ -1,32 +1,32 @@
 """What a delivered file is, by its bytes and never by its name: compression, format, encoding.
 
-Refuses what is no table: HTML, workbooks, archives, images, truncated files. Of an encoding, a byte
-order mark decides, else valid UTF-8 is UTF-8. Where most of it is, the first line that is not is
+Refuses what is not a table: HTML, workbooks, archives, images, truncated files. A byte order mark
+decides the encoding, else valid UTF-8 is UTF-8. Where most of it is, the first line that is not is
 named: no code page is right for a file of two. Else charset-normalizer guesses from the lines that
 are not ASCII, among the code pages of Latin alphabets where the other bytes stand alone between
-ASCII letters, and the guess is told. CSV text is read in `csv_text`. In: a file's name and bytes.
-Out: its unpacked bytes, as UTF-8 where it is text. Parquet is read in `parquet.py`.
+ASCII letters, and the guess is noted. CSV text is read in `csv_text`, Parquet in `parquet`. In: a
+file's name and bytes. Out: its unpacked bytes, as UTF-8 where it is text.
 """
 
 import bz2
 import codecs
 import gzip
-import io
 import lzma
 import re
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 from urllib.parse import unquote
 
 import charset_normalizer
 import pyarrow as pa
 
 from experiment_pipeline.errors import UnreadableTable, listed
+from experiment_pipeline.storage.mapped import gathered
 
 PARQUET_MAGIC = b"PAR1"
 LOOK = 65_536  # bytes; enough to see what a file is, without copying all of it
@@ -53,31 +53,33 @@ OTHER_KINDS = (
 HTML_STARTS = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<!--")
 
 
-class Delivered(Protocol):
-    """A file that is not fetched before it is known what it is, because it may be large."""
-
-    @property
-    def size(self) -> int:
-        """How many bytes it has."""
-
-    def open(self) -> BinaryIO:
-        """Open it, to read parts of it."""
-
-    def read(self) -> bytes:
-        """Fetch all of it."""
+# The bytes of a file, in memory or on a map.
+Content = bytes | memoryview
 
 
 @dataclass(frozen=True)
 class Contents:
-    """One unpacked file; `name` is relative to the folder that was read.
-
-    `content` is all of it; of a large file it is what was delivered, packed as it was.
-    """
+    """One file, packed as delivered; `name` is relative to the folder that was read."""
 
     name: str
-    content: bytes | Delivered
+    content: Content
     format: str
     compression: str | None
+
+    def unpacked(self) -> Content:
+        """Return all of it, on a map where it is large; UnreadableTable where it is damaged."""
+        if self.compression is None:
+            return self.content
+        with _damage_reported(self.name, self.compression):
+            return gathered(_unpacking(self.name, self.content, self.compression))
+
+    def start(self, size: int) -> bytes:
+        """Return so many bytes of the unpacked file; errors as of `unpacked`."""
+        if self.compression is None:
+            return bytes(self.content[:size])
+        with _damage_reported(self.name, self.compression):
+            start: bytes = _unpacking(self.name, self.content, self.compression).read(size)
+            return start
 
     @property
     def folder_keys(self) -> dict[str, str | None]:
@@ -90,79 +92,42 @@ class Contents:
         }
 
     def with_folder_keys(self, table: pa.Table) -> pa.Table:
-        """The table with the folders' values as further columns of text."""
-        for key in self.folder_keys:
+        """Add the folders' values to the table, as further columns of text."""
+        for key, value in self.folder_keys.items():
             if key in table.column_names:
                 raise UnreadableTable(
                     self.name,
                     f"the folder's name and the file both have a column {key!r}",
                     "rename one of the two",
                 )
-            table = table.append_column(key, self.folder_column(key, table.num_rows))
+            column = pa.repeat(pa.scalar(value, pa.large_string()), table.num_rows)
+            table = table.append_column(key, column)
         return table
 
-    def folder_column(self, key: str, rows: int) -> pa.Array:
-        """Return the value of a folder for each row, as text."""
-        return pa.repeat(pa.scalar(self.folder_keys[key], pa.large_string()), rows)
 
-    @property
-    def text(self) -> bytes:
-        """All of it; fetched and unpacked, where it was not yet."""
-        content = self.content
-        return content if isinstance(content, bytes) else _unpack(self.name, content.read())[0]
-
-    @contextmanager
-    def stream(self) -> Iterator[BinaryIO]:
-        """Open it, unpacked, to be read from the beginning to the end."""
-        with ExitStack() as opened:
-            content = self.content
-            if isinstance(content, bytes):
-                yield io.BytesIO(content)
-                return
-            # Unpackers ask for some kB at a time, and of a bucket each time is a request.
-            packed: Any = opened.enter_context(content.open())
-            stream: Any = io.BufferedReader(packed, CHUNK_BYTES)
-            if self.compression is not None:
-                stream = opened.enter_context(STREAMS[self.compression](stream))
-            yield stream
-
-
-def open_contents(name: str, content: bytes | Delivered, declared: str | None) -> Contents:
-    """Unpack a file and find out its format.
+def open_contents(name: str, content: Content, declared: str | None) -> Contents:
+    """Find out compression and format of a file.
 
     Args:
         name: for messages; its folders may name columns (see `folder_keys`).
         content: the file as it was delivered.
-        declared: the format that the user expects; None: whatever it is.
+        declared: the format that the user expects; None: any.
 
     Raises:
         UnreadableTable: the file is empty, truncated, or something else than a table.
     """
-    unpacked, compression, found = _opened(name, content)
+    first = bytes(content[:LOOK])
+    compression = next((how for magic, how in MAGIC.items() if first.startswith(magic)), None)
+    file = Contents(name, content, "", compression)
+    start = file.start(LOOK)
+    found = _format(name, start if start.strip() else bytes(file.unpacked()))
     if declared and declared != found:
         raise UnreadableTable(
             name,
             f"data.format says {declared}, but the file's first bytes say {found}",
             "correct data.format, or drop it",
         )
-    return Contents(name, unpacked, found, compression)
-
-
-def _opened(name: str, content: bytes | Delivered) -> tuple[bytes | Delivered, str | None, str]:
-    """What a file holds, the compression around it, its format."""
-    if not isinstance(content, bytes):
-        with content.open() as file:
-            head = file.read(LOOK)
-        if head.startswith(PARQUET_MAGIC):
-            return content, None, "parquet"
-        packed = next((name for magic, name, _ in UNPACKERS if head.startswith(magic)), None)
-        if packed is None or packed in STREAMS:
-            with suppress(*DAMAGES), Contents(name, content, "", packed).stream() as stream:
-                if (start := stream.read(LOOK)).strip():
-                    return content, packed, _format(name, start)
-        content = content.read()
-    unpacked, compression = _unpack(name, content)
-    return unpacked, compression, _format(name, unpacked)
+    return replace(file, format=found)
 
 
 def refuse_duplicates(name: str, column_names: list[str]) -> None:
@@ -179,7 +144,7 @@ def refuse_duplicates(name: str, column_names: list[str]) -> None:
 
 
 def _format(name: str, content: bytes) -> str:
-    if not content[:LOOK].strip() and not content.strip():
+    if not content.strip():
         raise UnreadableTable(
             name, f"it is empty ({len(content):,} bytes, nothing but blanks)", FIX_DELIVER
         )
@@ -197,62 +162,57 @@ def _format(name: str, content: bytes) -> str:
     return "csv"
 
 
-def _unpack(name: str, content: bytes) -> tuple[bytes, str | None]:
-    for magic, compression, unpack in UNPACKERS:
-        if content.startswith(magic):
-            try:
-                return unpack(name, content), compression
-            except DAMAGES as error:
-                raise UnreadableTable(
-                    name, f"its {compression} stream is truncated or damaged: {error}", FIX_DOWNLOAD
-                ) from None
-    return content, None
+# First bytes → compression.
+MAGIC = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ\x00": "xz",
+    b"PK\x03\x04": "zip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+}
+# EOFError is how gzip and bz2 say that the stream stops too early.
+_DAMAGES = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
 
 
-def _unpack_zip(name: str, content: bytes) -> bytes:
+@contextmanager
+def _damage_reported(name: str, compression: str) -> Iterator[None]:
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            if "[Content_Types].xml" in archive.namelist():
-                raise UnreadableTable(name, "it is an Office document", "save the sheet as CSV")
-            members = [m for m in archive.namelist() if not _is_clutter(m)]
-            if len(members) != 1:
-                raise UnreadableTable(
-                    name,
-                    f"the archive holds {len(members)} files: {listed(members)}",
-                    "zip exactly one table",
-                )
-            return archive.read(members[0])
+        yield
     except zipfile.BadZipFile as error:
         raise UnreadableTable(name, f"it is a damaged zip file: {error}", FIX_DOWNLOAD) from None
     except (RuntimeError, NotImplementedError) as error:  # a password; a method zipfile lacks
         raise UnreadableTable(name, f"cannot be unpacked: {error}", "zip it without one") from None
+    except _DAMAGES as error:
+        raise UnreadableTable(
+            name, f"its {compression} stream is truncated or damaged: {error}", FIX_DOWNLOAD
+        ) from None
+
+
+def _unpacking(name: str, content: Content, compression: str) -> Any:
+    """Return a stream of what is packed; reading it raises what `_damage_reported` reports."""
+    packed: Any = pa.BufferReader(content)
+    match compression:
+        case "gzip":
+            return gzip.GzipFile(fileobj=packed)
+        case "bzip2":
+            return bz2.BZ2File(packed)
+        case "xz":
+            return lzma.LZMAFile(packed)
+        case "zstd":
+            return pa.CompressedInputStream(packed, "zstd")
+    archive = zipfile.ZipFile(packed)
+    if "[Content_Types].xml" in archive.namelist():
+        raise UnreadableTable(name, "it is an Office document", "save the sheet as CSV")
+    members = [member for member in archive.namelist() if not _is_clutter(member)]
+    if len(members) != 1:
+        raise UnreadableTable(
+            name, f"the archive holds {len(members)} files: {listed(members)}", "zip one table"
+        )
+    return archive.open(members[0])
 
 
 def _is_clutter(member: str) -> bool:
     return member.endswith("/") or member.startswith("__MACOSX/") or "/." in f"/{member}"
-
-
-def _unpack_zstd(_: str, content: bytes) -> bytes:
-    unpacked: bytes = pa.CompressedInputStream(pa.BufferReader(content), "zstd").read()
-    return unpacked
-
-
-# EOFError is how gzip and bz2 say that the stream stops too early.
-DAMAGES = (EOFError, OSError, ValueError, zlib.error, lzma.LZMAError)
-# What need not be unpacked at once.
-STREAMS: dict[str, Callable[[BinaryIO], Any]] = {
-    "gzip": lambda file: gzip.GzipFile(fileobj=file),
-    "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
-    "zstd": lambda file: pa.CompressedInputStream(file, "zstd"),
-}
-UNPACKERS: tuple[tuple[bytes, str, Callable[[str, bytes], bytes]], ...] = (
-    (b"\x1f\x8b", "gzip", lambda _, content: gzip.decompress(content)),
-    (b"BZh", "bzip2", lambda _, content: bz2.decompress(content)),
-    (b"\xfd7zXZ\x00", "xz", lambda _, content: lzma.decompress(content)),
-    (b"PK\x03\x04", "zip", _unpack_zip),
-    (b"\x28\xb5\x2f\xfd", "zstd", _unpack_zstd),
-)
 
 
 # UTF-32 before UTF-16: its mark begins with the same two bytes.
@@ -283,17 +243,17 @@ SHOWN_BYTES = 10
 class Utf8Text:
     """`content` is valid UTF-8 without a mark; `encoding` is what it was delivered in."""
 
-    content: bytes
+    content: Content
     encoding: str
     notes: tuple[str, ...] = ()
 
 
-def to_utf8(name: str, content: bytes, declared: str | None) -> Utf8Text:
-    """Decode a file.
+def to_utf8(name: str, content: Content, declared: str | None) -> Utf8Text:
+    """Decode an unpacked file.
 
     Args:
         name: for messages.
-        content: the unpacked file.
+        content: of the file.
         declared: the encoding that the user names; None: find it out.
 
     Raises:
@@ -302,14 +262,15 @@ def to_utf8(name: str, content: bytes, declared: str | None) -> Utf8Text:
     if declared:
         return Utf8Text(_transcoded(name, content, declared), declared)
     for mark, encoding in MARKS:
-        if content.startswith(mark):
+        if bytes(content[: len(mark)]) == mark:
             return Utf8Text(_transcoded(name, content, encoding), encoding)
-    if b"\0" in content:
-        raise UnreadableTable(
-            name,
-            f"it is binary: a zero byte at {content.index(0):,}",
-            "point data.url at a CSV or Parquet file; UTF-16 needs data.encoding: utf-16-le",
-        )
+    for start, chunk in chunks(content):
+        if b"\0" in chunk:
+            raise UnreadableTable(
+                name,
+                f"it is binary: a zero byte at {start + chunk.index(0):,}",
+                "point data.url at a CSV or Parquet file; UTF-16 needs data.encoding: utf-16-le",
+            )
     bad = first_bad_byte(content)
     if bad is None:
         return Utf8Text(content, "utf-8")
@@ -323,9 +284,15 @@ def to_utf8(name: str, content: bytes, declared: str | None) -> Utf8Text:
     return Utf8Text(text, guess, (note,))
 
 
-def _transcoded(name: str, content: bytes, encoding: str) -> bytes:
+def chunks(content: Content) -> Iterator[tuple[int, bytes]]:
+    """Give a large content in parts that are copied one at a time: position, bytes."""
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield start, bytes(content[start : start + CHUNK_BYTES])
+
+
+def _transcoded(name: str, content: Content, encoding: str) -> bytes:
     try:
-        return content.decode(encoding).encode().removeprefix(codecs.BOM_UTF8)
+        return str(content, encoding).encode().removeprefix(codecs.BOM_UTF8)
     except LookupError:
         raise UnreadableTable(
             name, f"data.encoding {encoding!r} is no encoding Python knows", FIX_ENCODING
@@ -334,12 +301,11 @@ def _transcoded(name: str, content: bytes, encoding: str) -> bytes:
         raise UnreadableTable(name, f"it is not {encoding}: {error}", FIX_ENCODING) from None
 
 
-def first_bad_byte(content: bytes) -> int | None:
-    """Where it is no UTF-8; None: all of it is. In chunks, so that no second copy is made."""
+def first_bad_byte(content: Content) -> int | None:
+    """Return the position of the first byte that is not UTF-8; None: all of it is."""
     decoder = codecs.getincrementaldecoder("utf-8")()
-    for start in range(0, len(content), CHUNK_BYTES):
+    for start, chunk in chunks(content):
         held = len(decoder.getstate()[0])  # the beginning of a letter that the chunk goes on with
-        chunk = content[start : start + CHUNK_BYTES]
         try:
             decoder.decode(chunk, final=start + CHUNK_BYTES >= len(content))
         except UnicodeDecodeError as error:
@@ -347,29 +313,28 @@ def first_bad_byte(content: bytes) -> int | None:
     return None
 
 
-def _utf8_share(content: bytes) -> float:
+def _utf8_share(content: Content) -> float:
     """Bytes in valid UTF-8 sequences / bytes, of those that are not ASCII; there are some."""
     beyond_ascii = valid = 0
-    for start in range(0, len(content), CHUNK_BYTES):
-        chunk = content[start : start + CHUNK_BYTES]
+    for _, chunk in chunks(content):
         ascii_bytes = len(chunk.decode("ascii", errors="ignore"))
         beyond_ascii += len(chunk) - ascii_bytes
         valid += len(chunk.decode(errors="ignore").encode()) - ascii_bytes
     return valid / beyond_ascii
 
 
-def _where(content: bytes, bad: int) -> str:
-    """Say in which line a byte is, and what stands from there on."""
+def _where(content: Content, bad: int) -> str:
+    """Say in which line a byte is, and what follows."""
     line = len(re.findall(rb"\r\n|\r|\n", content[:bad])) + 1
     return (
         f"most of it is UTF-8, but line {line:,} is not: byte 0x{content[bad]:02x} at the start of "
-        f"{content[bad : bad + SHOWN_BYTES]!r}"
+        f"{bytes(content[bad : bad + SHOWN_BYTES])!r}"
     )
 
 
-def _guess(name: str, content: bytes) -> str:
+def _guess(name: str, content: Content) -> str:
     telling, size = [], 0
-    for line in content.splitlines():
+    for line in bytes(content).splitlines():
         if not line.isascii():
             telling.append(line)
             size += len(line)

@@ -6,15 +6,12 @@ module reads again to say which line is wrong. Also here: the names in the heade
 of a file alone, for looks that must cost nothing.
 """
 
-import bz2
 import csv
 import io
 import itertools
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
@@ -25,7 +22,8 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.raw_data.contents import (
     FIX_DELIVER,
     MARKS,
-    Utf8Text,
+    Content,
+    chunks,
     first_bad_byte,
     open_contents,
     refuse_duplicates,
@@ -44,40 +42,64 @@ BLOCK_BYTES = 16 * 1024 * 1024  # a row must fit into one block
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What the beginning of a file tells: its columns, what is between them, what was found out."""
+class CsvText:
+    """One CSV file.
 
+    Attributes:
+        name: of the file.
+        content: all of it, in UTF-8.
+        names: of its columns.
+        delimiter: between its fields.
+        encoding: in which it was delivered.
+        notes: what was found out.
+    """
+
+    name: str
+    content: Content
     names: list[str]
     delimiter: str
     encoding: str
     notes: tuple[str, ...]
 
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Give the rows: columns of text (large_string), with nothing missing yet.
 
-@dataclass(frozen=True)
-class CsvText:
-    """One file: its columns as text (large_string, nothing missing yet) and what was found out."""
+        Raises:
+            UnreadableTable: ragged, or a quotation mark is never closed.
+        """
+        _refuse_open_quote(self.name, self.content, self.delimiter)
+        # Numbers for names: the header is read as a row and cut off, so that no name can mislead.
+        numbers = [str(position) for position in range(len(self.names))]
+        skipped = 1
+        try:
+            for batch in arrow_csv.open_csv(
+                pa.BufferReader(self.content),
+                arrow_csv.ReadOptions(column_names=numbers, block_size=BLOCK_BYTES),
+                arrow_csv.ParseOptions(delimiter=self.delimiter, newlines_in_values=True),
+                arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(numbers, pa.large_string()),
+                    strings_can_be_null=False,
+                ),
+            ):
+                columns = batch.slice(skipped).columns
+                yield pa.RecordBatch.from_arrays(columns, names=self.names)
+                skipped = max(0, skipped - batch.num_rows)
+        except pa.ArrowInvalid as error:
+            _refuse_ragged(self.name, self.content, self.delimiter)
+            raise UnreadableTable(
+                self.name,
+                f"cannot be read as CSV: {error}",
+                "correct the file, or write it as Parquet",
+            ) from None
 
-    table: pa.Table
-    encoding: str
-    delimiter: str
-    notes: tuple[str, ...]
 
-
-def read(name: str, content: bytes, data: spec.Data) -> CsvText:
+def read(name: str, content: Content, data: spec.Data) -> CsvText:
     """Read one unpacked CSV file; what `data` does not say of it is found out.
 
     Raises:
-        UnreadableTable: binary, not in the encoding, ragged, an open quote, a name twice.
+        UnreadableTable: binary, not in the encoding, a name twice.
     """
     text = to_utf8(name, content, data.encoding)
-    looks = looks_of(name, text, data)
-    _refuse_open_quote(name, text.content, looks.delimiter)
-    table = _columns(name, text.content, looks).rename_columns(looks.names)
-    return CsvText(table, looks.encoding, looks.delimiter, looks.notes)
-
-
-def looks_of(name: str, text: Utf8Text, data: spec.Data) -> Looks:
-    """Find out what `data` does not say; errors as of `read`."""
     delimiter = data.delimiter or _find_delimiter(text.content)
     _refuse_odd(delimiter)
     header = _header(name, text.content, delimiter)
@@ -93,12 +115,12 @@ def looks_of(name: str, text: Utf8Text, data: spec.Data) -> Looks:
         )
     if all(_is_number(field) for field in header):
         notes.append("all column names are numbers: does the first line hold names at all?")
-    return Looks(names, delimiter, text.encoding, tuple(notes))
+    return CsvText(name, text.content, names, delimiter, text.encoding, tuple(notes))
 
 
-def _find_delimiter(content: bytes) -> str:
+def _find_delimiter(content: Content) -> str:
     """The delimiter by which most lines have as many fields as the header, then the most fields."""
-    sample = content[:SAMPLE_CHARACTERS].decode("utf-8", errors="ignore")
+    sample = str(content[:SAMPLE_CHARACTERS], "utf-8", errors="ignore")
     complete = len(content) <= SAMPLE_CHARACTERS
     return max(DELIMITERS, key=lambda delimiter: _fit(sample, delimiter, complete))
 
@@ -121,7 +143,7 @@ def _refuse_odd(delimiter: str) -> None:
         )
 
 
-def _header(name: str, content: bytes, delimiter: str) -> list[str]:
+def _header(name: str, content: Content, delimiter: str) -> list[str]:
     try:
         return next(_records(content, delimiter))[1]
     except StopIteration:
@@ -148,38 +170,7 @@ def _made_up(position: int, header: list[str]) -> str:
     return name
 
 
-def _options(looks: Looks) -> dict[str, Any]:
-    # Numbers for names: the header is read as a row and cut off, so that no name can mislead.
-    names = [str(position) for position in range(len(looks.names))]
-    return {
-        "read_options": arrow_csv.ReadOptions(column_names=names, block_size=BLOCK_BYTES),
-        "parse_options": arrow_csv.ParseOptions(delimiter=looks.delimiter, newlines_in_values=True),
-        "convert_options": arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.large_string()), strings_can_be_null=False
-        ),
-    }
-
-
-def parsed(stream: BinaryIO, looks: Looks) -> Iterator[pa.RecordBatch]:
-    """Parse a file in blocks of lines: text columns; ArrowInvalid where it is no table."""
-    skipped = 1
-    for batch in arrow_csv.open_csv(stream, **_options(looks)):
-        columns = batch.slice(skipped).columns
-        yield pa.RecordBatch.from_arrays(columns, names=looks.names)
-        skipped = max(0, skipped - batch.num_rows)
-
-
-def _columns(name: str, content: bytes, looks: Looks) -> pa.Table:
-    try:
-        return arrow_csv.read_csv(pa.BufferReader(content), **_options(looks)).slice(1)
-    except pa.ArrowInvalid as error:
-        _refuse_ragged(name, content, looks.delimiter)
-        raise UnreadableTable(
-            name, f"cannot be read as CSV: {error}", "correct the file, or write it as Parquet"
-        ) from None
-
-
-def _refuse_ragged(name: str, content: bytes, delimiter: str) -> None:
+def _refuse_ragged(name: str, content: Content, delimiter: str) -> None:
     """Raise UnreadableTable about the first line that has not as many fields as the header."""
     records = _records(content, delimiter)
     try:
@@ -195,10 +186,10 @@ def _refuse_ragged(name: str, content: bytes, delimiter: str) -> None:
     )
 
 
-def _refuse_open_quote(name: str, content: bytes, delimiter: str) -> None:
+def _refuse_open_quote(name: str, content: Content, delimiter: str) -> None:
     # Arrow reads an open quote to the end of the file as one value and says nothing. An even
     # number of quotes cannot end in an open one, unless values hold single quotes (5" pipe).
-    if content.count(b'"') % 2 == 0:
+    if sum(chunk.count(b'"') for _, chunk in chunks(content)) % 2 == 0:
         return
     last_complete = 0
     try:
@@ -215,10 +206,10 @@ def _refuse_open_quote(name: str, content: bytes, delimiter: str) -> None:
 
 
 def _records(
-    content: bytes, delimiter: str, *, strict: bool = False
+    content: Content, delimiter: str, *, strict: bool = False
 ) -> Iterator[tuple[int, list[str]]]:
     """(line number of its start, fields) of each record that is not blank; lines count from 1."""
-    lines = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", newline="")
+    lines = io.TextIOWrapper(pa.BufferReader(content), encoding="utf-8", newline="")
     reader = _reader(lines, delimiter, strict=strict)
     start = 1
     for fields in reader:
@@ -245,13 +236,6 @@ def _is_number(text: str) -> bool:
 # As much of the unpacked file as the delimiter is found by.
 HEAD_BYTES = SAMPLE_CHARACTERS
 
-# First bytes → a decompressor that can be stopped early.
-_UNPACKERS: tuple[tuple[bytes, Callable[[], Any]], ...] = (
-    (b"\x1f\x8b", lambda: zlib.decompressobj(zlib.MAX_WBITS | 16)),
-    (b"BZh", bz2.BZ2Decompressor),
-    (b"\xfd7zXZ\x00", lzma.LZMADecompressor),
-)
-
 
 def csv_columns(name: str, head: bytes, data: spec.Data) -> list[str] | None:
     """Return the names in the header of a CSV file.
@@ -266,23 +250,15 @@ def csv_columns(name: str, head: bytes, data: spec.Data) -> list[str] | None:
         in an encoding that would have to be guessed, a beginning that is no table.
     """
     try:
-        text = _whole_lines(unpacked(head))
-        if data.encoding is None and not _tells_its_encoding(text):
+        file = open_contents(name, head, data.format)
+        text = _whole_lines(file.start(HEAD_BYTES))
+        if file.format != "csv" or (data.encoding is None and not _tells_its_encoding(text)):
             return None
-        if open_contents(name, text, data.format).format != "csv":
-            return None
-        return list(read(name, text, data).table.column_names)
-    except (UnreadableTable, InvalidExperiment, EOFError, OSError, zlib.error, lzma.LZMAError):
+        found = read(name, text, data)
+        rows = list(found.batches())
+    except (UnreadableTable, InvalidExperiment):
         return None
-
-
-def unpacked(head: bytes) -> bytes:
-    """Return the beginning of a text; errors are those of what is packed otherwise or cut short."""
-    for magic, unpacker in _UNPACKERS:
-        if head.startswith(magic):
-            unpacked: bytes = unpacker().decompress(head, HEAD_BYTES)
-            return unpacked
-    return head
+    return list(rows[0].schema.names) if rows else None
 
 
 def _whole_lines(text: bytes) -> bytes:

@@ -8,7 +8,6 @@ import pandas as pd
 from experiment_pipeline.reporting.outcome import ColumnTypes, Markdown, Notes, Outcome
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.stages.raw_data.table import RawTable
-from experiment_pipeline.table.table import head
 
 SHOWN_ROWS = 5
 MOST_COLUMNS = 40
@@ -17,7 +16,7 @@ MOST_CHARACTERS = 60
 
 def outcome(table: RawTable, source: str) -> Outcome:
     """Return how the table was read; `source` is the URL without its secrets."""
-    absent, first = "does not apply", head(table.frame, SHOWN_ROWS)
+    absent, first = "does not apply", table.frame.iloc[:SHOWN_ROWS]
     return Outcome(
         value=table,
         version=table.digest,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
@@ -20,10 +20,11 @@ from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable, UnreadableTable, did_you_mean, listed
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Delivered
+from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Content
 from experiment_pipeline.stages.raw_data.csv_text import HEAD_BYTES, csv_columns
-from experiment_pipeline.storage.files import list_names, open_file, read_bytes, read_many
-from experiment_pipeline.storage.locations import explained, is_s3, location, on_disk
+from experiment_pipeline.storage.files import list_names, read_bytes, read_many
+from experiment_pipeline.storage.locations import explained, location, on_disk
+from experiment_pipeline.storage.mapped import read_mapped
 from experiment_pipeline.storage.tables import WHOLE_BYTES
 from experiment_pipeline.table.digests import sha256
 
@@ -63,34 +64,31 @@ class _Part:
         return int(self.info.get("size") or 0)
 
 
-class _Large:
-    """A file of a table that may be larger than memory."""
-
-    def __init__(self, path: UPath, size: int) -> None:
-        self._path, self.size = path, size
-
-    def open(self) -> BinaryIO:
-        return open_file(self._path)
-
-    def read(self) -> bytes:
-        return read_bytes(self._path)
-
-
-def read_source(data: Data) -> list[tuple[str, bytes | Delivered]]:
-    """Fetch every file of the table: (name, content), in the order of their names.
-
-    Files on a disk or in a bucket that are large, together, are handed on as they are.
+def delivered_bytes(parts: Sequence[tuple[str, Content]]) -> int:
+    """Return about how many bytes the table of these files takes in memory.
 
     Args:
-        data: where they are.
+        parts: as `read_source` returns them.
+    """
+    size, name = sum(len(content) for _, content in parts), parts[0][0].lower()
+    if name.endswith((".parquet", ".parq", ".pq")):
+        return _FROM_PARQUET * size
+    return (1 if name.endswith((".csv", ".tsv")) else _FROM_PACKED) * size
+
+
+def read_source(data: Data) -> list[tuple[str, Content]]:
+    """Fetch every file of the table: (name, content), in the order of their names.
+
+    Large files, together, are copied below TMPDIR and mapped.
 
     Raises:
         UnreadableTable: no such file (with similar names), or a folder without tables.
-        StorageUnreachable: no permission, no credentials, no bucket, no answer.
+        StorageUnreachable: no permission, no credentials, no bucket, no answer, no room.
     """
     parts = _parts(data)
-    if _are_large(parts):
-        return [(part.name, _Large(part.path, part.size)) for part in parts]
+    if sum(part.size for part in parts) > WHOLE_BYTES:
+        mapped = read_mapped([part.path for part in parts])
+        return [(part.name, content) for part, content in zip(parts, mapped, strict=True)]
     if len(parts) == 1:
         return [(parts[0].name, read_bytes(parts[0].path))]
     contents = read_many(part.path for part in parts)
@@ -98,24 +96,6 @@ def read_source(data: Data) -> list[tuple[str, bytes | Delivered]]:
         if part.path not in contents:
             raise _unreadable(data, f"{part.name} went away while it was read", "Run again.")
     return [(part.name, contents[part.path]) for part in parts]
-
-
-def delivered_bytes(parts: Sequence[tuple[str, bytes | Delivered]]) -> int:
-    """Return about how many bytes the table of these files takes in memory.
-
-    Args:
-        parts: as `read_source` returns them.
-    """
-    sizes = (len(one) if isinstance(one, bytes) else one.size for _, one in parts)
-    name = parts[0][0].lower()
-    if name.endswith((".parquet", ".parq", ".pq")):
-        return _FROM_PARQUET * sum(sizes)
-    return (1 if name.endswith((".csv", ".tsv")) else _FROM_PACKED) * sum(sizes)
-
-
-def _are_large(parts: Sequence[_Part]) -> bool:
-    known = (on_disk(part.path) is not None or is_s3(part.path) for part in parts)
-    return all(known) and sum(part.size for part in parts) > WHOLE_BYTES
 
 
 def fingerprint_source(data: Data) -> str:

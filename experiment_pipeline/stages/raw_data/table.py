@@ -1,19 +1,15 @@
 """raw_data: the bytes of the user's files → one typed table, and what was decided on the way.
 
-Here: `parse`, the stage, and `read`, its columns for who needs no digest. Beside it: `contents` (what
-a file is), `parquet` and `csv_text` (files → columns), `columns` (columns → types). Not here: what
-people see of it (`page.py`), fetching the files (`sources.py`), cleaning values
-(`table/preparation.py`).
+Here: `parse`, the stage, and `read`, the same without a digest. Beside it: `contents` (what a file
+is), `parquet` and `csv_text` (files → columns), `columns` (columns → types). Not here: the page
+(`page.py`), fetching the files (`sources.py`), cleaning values (`table/preparation.py`).
 
-Types, notes and digest go by whole columns, so the table is made a column at a time: with a place
-to put columns, a table may be larger than memory. Nothing is changed in silence: what was
-found out by looking is in `RawTable.notes`.
+Types, notes and digest need whole columns, so the table is made a column at a time. Nothing is changed
+in silence: what was decided is in `RawTable.notes`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, overload
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,23 +17,32 @@ import pyarrow as pa
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.stages.raw_data import columns, csv_text
-from experiment_pipeline.stages.raw_data.contents import Contents, Delivered, open_contents
-from experiment_pipeline.stages.raw_data.csv_large import LargeCsv, look_through
+from experiment_pipeline.stages.raw_data import csv_text
+from experiment_pipeline.stages.raw_data.columns import (
+    TEXT,
+    Decisions,
+    nested,
+    plain,
+    typed_text,
+    with_missing,
+)
+from experiment_pipeline.stages.raw_data.contents import Content, Contents, open_contents
 from experiment_pipeline.stages.raw_data.parquet import ParquetFile
-from experiment_pipeline.table.digests import INDEX, TableDigest, cell_hashes, table_digest
-from experiment_pipeline.table.table import AnyTable, Columns, whole
+from experiment_pipeline.storage.mapped import batches_as_table, spilled
+from experiment_pipeline.table.digests import INDEX, table_digest
+from experiment_pipeline.table.table import of_columns
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 
 
 @dataclass(frozen=True)
-class RawTable(Generic[AnyTable]):
+class RawTable:
     """A table as delivered, typed.
 
     Attributes:
-        frame: all rows and columns; its int64 index `row_number` counts the rows from 0.
-        digest: sha256 (hex) of columns, types and values; see `table_digest`.
+        frame: rows and columns; its int64 index `row_number` is the place in the source, from 0.
+        digest: sha256 (hex) of columns, types and values; see `table_digest`. Empty where only
+            `read`.
         format: what the files are: "csv" or "parquet".
         encoding: of the text; None for Parquet.
         delimiter: between the fields; None for Parquet.
@@ -45,7 +50,7 @@ class RawTable(Generic[AnyTable]):
         notes: what was decided for the user, one sentence each.
     """
 
-    frame: AnyTable
+    frame: pd.DataFrame
     digest: str
     format: str
     encoding: str | None
@@ -59,154 +64,84 @@ class RawTable(Generic[AnyTable]):
         return {str(name): str(self.frame[name].dtype) for name in self.frame.columns}
 
 
-class Texts(Protocol):
-    """Columns of text that need not be in memory."""
-
-    @property
-    def rows(self) -> int:
-        """How many there are."""
-
-    def column(self, name: str) -> pa.ChunkedArray:
-        """Return one of them."""
-
-
-Spool = Callable[[Iterable[pa.RecordBatch]], Texts]
-
-
-@dataclass(frozen=True)
-class Read:
-    """What both formats give: columns with their final types, one after the other.
-
-    Attributes:
-        files: what was opened, at least one.
-        rows: of the table, at least one.
-        cells: name and cells of each column, once, in order.
-        parts: notes on the files.
-        decisions: those on columns, complete when all columns were had.
-    """
-
-    files: Sequence[Contents]
-    rows: int
-    cells: Iterator[tuple[str, pa.ChunkedArray]]
-    parts: tuple[str, ...]
-    decisions: tuple[columns.Decisions, ...]
-    encoding: str | None = None
-    delimiter: str | None = None
-
-    @property
-    def index(self) -> pd.RangeIndex:
-        """The row numbers."""
-        return pd.RangeIndex(self.rows, name=INDEX)
-
-    def columns(self) -> Iterator[tuple[str, pd.Series]]:
-        """Give name and cells of each column, once, in order."""
-        return ((name, cells.to_pandas()) for name, cells in self.cells)
-
-    def as_table(self, frame: AnyTable, digest: str) -> "RawTable[AnyTable]":
-        """Return these columns, all of which were had, with what there is to say of them."""
-        compressions = dict.fromkeys(file.compression for file in self.files if file.compression)
-        return RawTable(
-            frame=frame,
-            digest=digest,
-            format=self.files[0].format,
-            encoding=self.encoding,
-            delimiter=self.delimiter,
-            compression=", ".join(compressions) or None,
-            notes=(*self.parts, *(note for decided in self.decisions for note in decided.notes())),
-        )
-
-
-@overload
-def parse(
-    parts: Sequence[tuple[str, bytes | Delivered]], data: spec.Data
-) -> RawTable[pd.DataFrame]: ...
-@overload
-def parse(
-    parts: Sequence[tuple[str, bytes | Delivered]],
-    data: spec.Data,
-    cells: MutableMapping[str, pd.Series],
-    spool: Spool,
-) -> RawTable[Columns]: ...
-def parse(
-    parts: Sequence[tuple[str, bytes | Delivered]],
-    data: spec.Data,
-    cells: MutableMapping[str, pd.Series] | None = None,
-    spool: Spool | None = None,
-) -> RawTable[pd.DataFrame] | RawTable[Columns]:
-    """Read one table from its files.
+def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
+    """Read one table from its files; the columns of a large one lie on maps.
 
     Args:
         parts: (name, content) of each file, at least one; several are the parts of one table,
             with the same columns, appended in this order.
         data: how to read them, where the user knows better than the files tell.
-        cells: where the columns go; None: they stay in memory, as a DataFrame.
-        spool: where the texts of a large CSV wait until their columns are typed.
 
     Raises:
         UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
         InvalidExperiment: `data` says something that has no effect on these files.
     """
-    found = read(parts, data, spool)
-    digest, held = TableDigest(found.index), {} if cells is None else cells
-    for name, series in found.columns():
-        digest.add(name, series.dtype, cell_hashes(series))
-        held[name] = series
-    table: Any = Columns(found.index, held)
-    return found.as_table(whole(table) if cells is None else table, digest.hexdigest())
+    table = read(parts, data)
+    return replace(table, digest=table_digest(table.frame))
 
 
-def parse_sample(
-    parts: Sequence[tuple[str, bytes | Delivered]],
+def read(
+    parts: Sequence[tuple[str, Content]],
     data: spec.Data,
-    chosen: Callable[[int], np.ndarray],
-    spool: Spool | None = None,
-) -> tuple[RawTable[pd.DataFrame], int]:
-    """Read some rows of a table, whose types are those of all rows; errors as of `parse`.
+    as_written: Collection[str] = (),
+    chosen: Callable[[int], np.ndarray] | None = None,
+) -> RawTable:
+    """Read a table, or some of its rows, without a digest; errors as of `parse`.
 
     Args:
         parts: as of `parse`.
         data: as of `parse`.
-        chosen: given the number of rows, positions of those to keep, ascending.
-        spool: as of `parse`.
-
-    Returns:
-        The rows, numbered as in the table, with the digest of what was kept; and how many rows
-        the table has.
-    """
-    found = read(parts, data, spool)
-    rows = chosen(len(found.index))
-    index = pd.Index(rows, name=INDEX)
-    # A column at a time; what was not chosen of it goes at once.
-    cells = {name: series.iloc[rows].set_axis(index) for name, series in found.columns()}
-    kept = pd.DataFrame(cells, index=index, copy=False)
-    return found.as_table(kept, table_digest(kept)), len(found.index)
-
-
-def read(
-    parts: Sequence[tuple[str, bytes | Delivered]],
-    data: spec.Data,
-    spool: Spool | None = None,
-    as_written: Sequence[str] = (),
-) -> Read:
-    """Read the columns of one table.
-
-    Args:
-        parts: as `parse` takes them.
-        data: the same.
-        spool: the same.
         as_written: columns of CSV files that stay the texts they are, whatever they look like.
-
-    Raises:
-        UnreadableTable, InvalidExperiment: as of `parse`.
+        chosen: given the number of rows, positions of those to keep, ascending; they keep the types
+            and the numbers that they have in the whole table. None: all rows.
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
-    is_csv = _the_format(files) == "csv"
-    found = _read_csv(files, data, spool, as_written) if is_csv else _read_parquet(files, data)
+    found = (
+        _of_csv(files, data, as_written)
+        if _the_format(files) == "csv"
+        else _of_parquet(files, data)
+    )
     if found.rows == 0:
         raise UnreadableTable(
             files[0].name, "it has a header and no rows", "deliver a table that has rows"
         )
-    return found
+    index: pd.Index = pd.RangeIndex(found.rows, name=INDEX)
+    positions = None if chosen is None else chosen(found.rows)
+    if positions is not None:
+        index = pd.Index(positions, name=INDEX)
+    columns = dict[str, pd.Series]()
+    for name, cells in found.columns:
+        column = cells.to_pandas()
+        columns[name] = spilled(column if positions is None else column.iloc[positions])
+    compressions = dict.fromkeys(file.compression for file in files if file.compression)
+    return RawTable(
+        frame=of_columns(columns, index),
+        digest="",
+        format=files[0].format,
+        encoding=found.encoding,
+        delimiter=found.delimiter,
+        compression=", ".join(compressions) or None,
+        notes=(
+            *_notes_on_parts(files),
+            *found.notes,
+            *(note for decided in found.decisions for note in decided.notes()),
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Arrow:
+    """What both formats give: `columns` with their final types, each made when it is reached.
+
+    `decisions` are complete when all columns were made.
+    """
+
+    rows: int
+    columns: Iterable[tuple[str, pa.ChunkedArray]]
+    notes: Iterable[str]
+    decisions: Sequence[Decisions]
+    encoding: str | None = None
+    delimiter: str | None = None
 
 
 def _the_format(files: Sequence[Contents]) -> str:
@@ -220,73 +155,48 @@ def _the_format(files: Sequence[Contents]) -> str:
     return files[0].format
 
 
-def _read_csv(
-    files: Sequence[Contents],
-    data: spec.Data,
-    spool: Spool | None,
-    as_written: Sequence[str],
-) -> Read:
-    decisions = columns.Decisions()
-    # What the name of a folder says is no field of a file.
-    kept = {*as_written} - {*_folder_keys(files)}
+def _of_csv(files: Sequence[Contents], data: spec.Data, as_written: Collection[str]) -> _Arrow:
+    first = csv_text.read(files[0].name, files[0].unpacked(), data)
+    texts = list[csv_text.CsvText]()
+
+    def empty(file: Contents, text: csv_text.CsvText) -> pa.Table:
+        columns = pa.schema([(name, TEXT) for name in text.names]).empty_table()
+        return file.with_folder_keys(columns)
+
+    schema = empty(files[0], first).schema
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for file in files:  # one of them is unpacked at a time
+            text = csv_text.read(file.name, file.unpacked(), data) if texts else first
+            _check_same_columns(
+                files[0].name, schema.names, file.name, empty(file, text).column_names
+            )
+            texts.append(replace(text, content=b""))
+            for batch in text.batches():
+                own = file.with_folder_keys(pa.Table.from_batches([batch]))
+                yield from own.select(schema.names).to_batches()
 
     # Types are found after stacking: a part alone could look like numbers, the table not.
-    def typed(name: str, column: pa.ChunkedArray) -> tuple[str, pa.ChunkedArray]:
-        if name in kept:
-            return name, columns.with_missing(column, data.missing_values, decisions)
-        return name, columns.typed_text(name, column, data.missing_values, decisions)
+    table, decisions = batches_as_table(batches(), schema), Decisions()
+    # The name of a folder is not a field of a file.
+    kept = {*as_written} - {*_folder_keys(files)}
 
-    large = [look_through(file, data) for file in files] if spool is not None else [None]
-    if spool is not None and (plain := [one for one in large if one]) and len(plain) == len(large):
-        with suppress(pa.ArrowInvalid):  # reading it whole says what is wrong
-            names, spooled = _spooled(plain, spool)
-            looks = [one.looks for one in plain]
-            return Read(
-                files,
-                spooled.rows,
-                (typed(name, spooled.column(name)) for name in names),
-                (*_notes_on_parts(files), *_once(looks)),
-                (decisions,),
-                encoding=looks[0].encoding,
-                delimiter=looks[0].delimiter,
-            )
-    texts = [csv_text.read(file.name, file.text, data) for file in files]
-    table = _stacked(
-        [
-            (file.name, file.with_folder_keys(text.table))
-            for file, text in zip(files, texts, strict=True)
-        ]
-    )
-    cells = dict(zip(table.column_names, table.columns, strict=True))
-    return Read(
-        files,
+    def typed() -> Iterator[tuple[str, pa.ChunkedArray]]:
+        for name in schema.names:
+            column = with_missing(table[name], data.missing_values, decisions)
+            yield name, column if name in kept else typed_text(name, column, decisions)
+
+    return _Arrow(
         table.num_rows,
-        # What was had need not stay in memory.
-        (typed(name, cells.pop(name)) for name in table.column_names),
-        (*_notes_on_parts(files), *_once(texts)),
+        typed(),
+        dict.fromkeys(note for text in texts for note in text.notes),
         (decisions,),
         encoding=", ".join(dict.fromkeys(text.encoding for text in texts)),
-        delimiter=texts[0].delimiter,
+        delimiter=first.delimiter,
     )
 
 
-def _once(files: Sequence[csv_text.Looks | csv_text.CsvText]) -> dict[str, None]:
-    """The notes of several files, each one once."""
-    return dict.fromkeys(note for file in files for note in file.notes)
-
-
-def _spooled(files: Sequence[LargeCsv], spool: Spool) -> tuple[list[str], Texts]:
-    no_rows = [(one.file.name, one.file.with_folder_keys(_texts(one.looks.names))) for one in files]
-    names = _stacked(no_rows).column_names
-    return names, spool(batch.select(names) for one in files for batch in one.batches())
-
-
-def _texts(names: Sequence[str]) -> pa.Table:
-    """A table of texts without rows."""
-    return pa.schema([(name, columns.TEXT) for name in names]).empty_table()
-
-
-def _read_parquet(files: Sequence[Contents], data: spec.Data) -> Read:
+def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Arrow:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
             raise InvalidExperiment(
@@ -294,24 +204,21 @@ def _read_parquet(files: Sequence[Contents], data: spec.Data) -> Read:
             )
     opened = [(file.name, ParquetFile(file)) for file in files]
     schema = _stacked([(name, file.no_rows) for name, file in opened]).schema
-    keys = _folder_keys(files)
-    nested = columns.nested(schema)
-    names = [name for name in schema.names if name not in {*keys, *nested}]
-    notes = _notes_on_parts(files)
-    if nested:
-        notes.append(f"lists, structs or maps, left out: {listed(nested)}")
-    decisions, of_names = columns.Decisions(), columns.Decisions()
+    keys, decisions, of_names = _folder_keys(files), Decisions(), Decisions()
+    lists = nested(schema)
 
     def typed() -> Iterator[tuple[str, pa.ChunkedArray]]:
+        names = [name for name in schema.names if name not in {*keys, *lists}]
         for name in (*names, *keys):
             column = _stacked([(part, file.read(name)) for part, file in opened])[name]
             if name in keys:
-                yield name, columns.typed_text(name, column, (), of_names)
+                yield name, typed_text(name, column, of_names)
             else:
-                yield name, columns.plain(name, column, decisions)
+                yield name, plain(name, column, decisions)
 
+    notes = [f"lists, structs or maps, left out: {listed(lists)}"] if lists else []
     rows = sum(file.rows for _, file in opened)
-    return Read(files, rows, typed(), tuple(notes), (decisions, of_names))
+    return _Arrow(rows, typed(), notes, (decisions, of_names))
 
 
 def _folder_keys(files: Sequence[Contents]) -> list[str]:
@@ -331,12 +238,7 @@ def _stacked(tables: Sequence[tuple[str, pa.Table]]) -> pa.Table:
     """The parts as one table with the columns in the order of the first part."""
     first_name, first = tables[0]
     for name, table in tables[1:]:
-        if different := set(first.column_names) ^ set(table.column_names):
-            raise UnreadableTable(
-                name,
-                f"its columns differ from those of {first_name}: {listed(sorted(different))}",
-                "deliver the same columns in every part",
-            )
+        _check_same_columns(first_name, first.column_names, name, table.column_names)
     try:
         return pa.concat_tables(
             [table.select(first.column_names) for _, table in tables],
@@ -348,3 +250,12 @@ def _stacked(tables: Sequence[tuple[str, pa.Table]]) -> pa.Table:
             f"a column has types that do not go together: {error}",
             "write the column with one type in every part",
         ) from None
+
+
+def _check_same_columns(first: str, wanted: Sequence[str], name: str, found: Sequence[str]) -> None:
+    if different := set(wanted) ^ set(found):
+        raise UnreadableTable(
+            name,
+            f"its columns differ from those of {first}: {listed(sorted(different))}",
+            "deliver the same columns in every part",
+        )

@@ -20,7 +20,6 @@ from experiment_pipeline.table.clusters import equal_rows, times_of
 from experiment_pipeline.table.digests import distinct, row_hashes, value_hashes
 from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.table.samples import differences
-from experiment_pipeline.table.table import Table, picked, stacked
 
 PAIRS = list(combinations(SETS, 2))
 # Rows that a model can have memorised lift a share of right answers by at most their own share.
@@ -30,9 +29,9 @@ TOLERATED_COPIES = 0.01
 CONTRADICTED = 0.25
 
 
-def check_disjoint(sets: SplitSets, validated: Table) -> list[str]:
+def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
     """Tell whether every validated row is in one set, unchanged, or left out by the gap."""
-    rows = {name: np.sort(table.index.to_numpy()) for name, table in sets.tables().items()}
+    rows = {name: np.sort(table.index.to_numpy()) for name, table in sets.rows().items()}
     problems = [
         f"{one} and {other} share {numbers.counted(shared, 'row')}"
         for one, other in PAIRS
@@ -183,16 +182,23 @@ def equal_pairs(sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]) 
 def _equal_pairs(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
 ) -> Iterator[_EqualPair]:
-    tables = sets.tables()
-    everything = stacked([*tables.values()])
-    equal = equal_rows(everything, features, "leaks")
+    tables = sets.rows()
+    equal = equal_rows([*tables.values()], features, "leaks")
     # Only a row that equals another one can equal one of another set.
     several = np.flatnonzero(equal.repeated)
     hashes, copied = equal.hashes[several], equal.copied[several]
-    whole = row_hashes(picked(everything, several), [*features, spec.target], "leaks")
-    ends = np.searchsorted(several, np.cumsum([0, *map(len, tables.values())]))
+    starts = np.cumsum([0, *map(len, tables.values())])
+    ends = np.searchsorted(several, starts)
     rows = {name: slice(*ends[number : number + 2]) for number, name in enumerate(SETS)}
-    usual = _share_that_differs(everything[spec.target]) if copied.any() else 0.0
+    named = [*features, spec.target]
+    whole = np.concatenate(
+        [
+            row_hashes(table, named, "leaks", several[rows[name]] - starts[number])
+            for number, (name, table) in enumerate(tables.items())
+        ]
+    )
+    targets = [table[spec.target] for table in tables.values()]
+    usual = _share_that_differs(targets) if copied.any() else 0.0
     for one, other in PAIRS:
         found = np.isin(hashes[rows[other]], hashes[rows[one]])
         copies = found & copied[rows[other]]
@@ -208,16 +214,16 @@ def _equal_pairs(
         )
 
 
-def _share_that_differs(column: pd.Series) -> float:
-    """Share of pairs of any two rows whose values differ."""
-    ordered = np.sort(value_hashes(column))
+def _share_that_differs(parts: Sequence[pd.Series]) -> float:
+    """Share of pairs of any two rows whose values differ, of the parts of a column."""
+    ordered = np.sort(np.concatenate([value_hashes(part) for part in parts]))
     starts = np.flatnonzero(np.diff(ordered, prepend=~ordered[:1]))
     return 1 - float(np.sum((np.diff(starts, append=len(ordered)) / len(ordered)) ** 2))
 
 
 def _shared(sets: SplitSets, columns: Sequence[str], what: str) -> list[str]:
     hashes = {
-        name: distinct(row_hashes(table, columns, "leaks")) for name, table in sets.tables().items()
+        name: distinct(row_hashes(table, columns, "leaks")) for name, table in sets.rows().items()
     }
     return [
         f"{one} and {other} share {numbers.counted(len(shared), what)} ({', '.join(columns)})"
@@ -227,7 +233,7 @@ def _shared(sets: SplitSets, columns: Sequence[str], what: str) -> list[str]:
 
 
 def _overlaps(sets: SplitSets, split: TimeSplit) -> list[str]:
-    problems, tables = [], sets.tables()
+    problems, tables = [], sets.rows()
     for earlier, later in (("train", "test"), ("test", "validation")):
         before, gap = times_of(tables[earlier], split.column, pd.Timedelta(split.gap))
         after, _ = times_of(tables[later], split.column, pd.Timedelta(split.gap))
@@ -250,7 +256,7 @@ def check_look_alike(
     """
     compared = []
     for column in (spec.target, *features):
-        found = differences(sets.train[column], sets.test[column], sets.validation[column])
+        found = differences(*(table[column] for table in sets.rows().values()))
         for name, apart in zip(("test", "validation"), found, strict=True):
             compared.append((column, name, STATISTIC, apart.effect_size, apart.alarming))
     table = pd.DataFrame(

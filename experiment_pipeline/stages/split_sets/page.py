@@ -15,8 +15,7 @@ from experiment_pipeline.stages.split_sets.checks import (
     equal_pairs,
     note_copies,
 )
-from experiment_pipeline.stages.split_sets.sets import SplitSets, StoredSet
-from experiment_pipeline.table.table import Table
+from experiment_pipeline.stages.split_sets.sets import SplitSets
 
 ROLE = {
     "train": "Configurations are fitted on it.",
@@ -25,8 +24,9 @@ ROLE = {
 }
 
 
-def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
+def outcome(sets: SplitSets, name: str) -> Outcome:
     """Return one of the sets; the notes are of all three."""
+    table = sets.by_name()[name]
     return Outcome(
         value=table,
         version=table.digest,
@@ -48,7 +48,7 @@ def outcome(sets: SplitSets, name: str, table: StoredSet) -> Outcome:
 
 
 def checks(
-    sets: SplitSets, validated: Table, spec: ExperimentSpec, features: Sequence[str]
+    sets: SplitSets, validated: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> list[Check]:
     """Return the checks of the three sets together."""
     pairs = equal_pairs(sets, spec, features)
@@ -67,7 +67,7 @@ def checks(
 
 
 def _rows(sets: SplitSets) -> str:
-    rows = (f"{name} {len(table):,}" for name, table in sets.tables().items())
+    rows = (f"{name} {len(table):,}" for name, table in sets.rows().items())
     return f"each row is in one set: {', '.join(rows)}; {sets.left_out:,} left out"
 
 

@@ -5,16 +5,15 @@ the sets are cut, so that it is to the train rows what the test set is to them. 
 and the experiment. Out: `SplitSets`, or EmptySet with the counts; masks of the train rows.
 """
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import EmptySet, UnusableTable, listed
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
-from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows
 from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table.clusters import (
     canonical_order,
@@ -27,14 +26,12 @@ from experiment_pipeline.table.clusters import (
 from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number
 from experiment_pipeline.table.kinds import holds_objects
 from experiment_pipeline.table.membership import (
-    LEFT_OUT,
     SETS,
-    codes_of,
     cut_by_hash,
     cut_tail,
     has_keys,
 )
-from experiment_pipeline.table.table import AnyTable, Columns, Table, made, picked
+from experiment_pipeline.table.table import Keep, in_memory, kept_index, of_columns
 
 FITTED, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20
@@ -49,81 +46,58 @@ FIXES = {
 }
 
 
-@dataclass(frozen=True)
-class SplitSets(Generic[AnyTable]):
-    """Disjoint parts of the validated rows, each in the canonical order of rows.
-
-    Attributes:
-        train: rows to fit on.
-        test: rows to choose between configurations on.
-        validation: rows to look at once, with the chosen one.
-        notes: how the rows were told apart and what that entails, for people to read.
-        digests: set → `raw_data.rows_digest` of its table: the order of the source's rows has
-            no part in it.
-        summary: a row per set: `set`, `rows`, `share`; for classes the share of each (up to
-            20), for regression `mean` and `std` of the target; by time `first` and `last`.
-        left_out: number of validated rows in no set: those of the gap.
-    """
-
-    train: AnyTable
-    test: AnyTable
-    validation: AnyTable
-    notes: tuple[str, ...]
-    digests: Mapping[str, str]
-    summary: pd.DataFrame
-    left_out: int = 0
-
-    def tables(self) -> dict[str, AnyTable]:
-        """Return set → table, in the order train, test, validation."""
-        return {name: getattr(self, name) for name in SETS}
-
-
 @dataclass(frozen=True, eq=False)
-class StoredSet:
+class SetTable:
     """One set as it is stored, and what the stages after it must know of it.
 
     Attributes:
         rows: of the set, in the canonical order.
-        digest: of the rows: two stages with other digests have read other sets.
-        early_stopping: of each train row what it is to a fit that stops early: `FITTED` on, `STOPS` it, or
-            `BETWEEN` the two in time. Empty for the other sets.
+        digest: `rows_digest` of the rows: the order of the source has no part in it. Stages that
+            find another digest have read another set.
+        early_stopping: of each train row what it is to a fit that stops early: `FITTED` on, `STOPS`
+            it, or `BETWEEN` the two in time. Empty for the other sets.
         origin: what the rows were made of.
     """
 
-    rows: Table
+    rows: pd.DataFrame
     digest: str
     early_stopping: Codes
     origin: Origin
 
 
-@dataclass(frozen=True, eq=False)
-class SetTable(StoredSet):
-    """A stored set, whose rows are in memory."""
+@dataclass(frozen=True)
+class SplitSets:
+    """Disjoint parts of the validated rows, each in the canonical order of rows.
 
-    rows: pd.DataFrame
+    Attributes:
+        train: rows to fit on.
+        test: rows to choose between configurations on.
+        validation: the final hold-out: rows to score the chosen configuration on, once.
+        notes: what the cut entails, for people to read.
+        summary: a row per set: `set`, `rows`, `share`; for classes the share of each (up to
+            20), for regression `mean` and `std` of the target; by time `first` and `last`.
+        left_out: number of validated rows in no set: those of the gap.
+    """
 
+    train: SetTable
+    test: SetTable
+    validation: SetTable
+    notes: tuple[str, ...]
+    summary: pd.DataFrame
+    left_out: int = 0
 
-def as_stored(
-    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str], origin: Origin
-) -> dict[str, StoredSet]:
-    """Return set → what is stored of it; EmptySet as `early_stopping_rows`."""
-    inner = early_stopping_rows(sets.train, spec, features)
-    between = early_stopping_gap(sets.train, inner, spec)
-    codes = {"train": np.select([inner, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)}
-    nothing = np.empty(0, np.uint8)
-    return {
-        name: StoredSet(table, sets.digests[name], codes.get(name, nothing), origin)
-        for name, table in sets.tables().items()
-    }
+    def by_name(self) -> dict[str, SetTable]:
+        """Return set → table, in the order train, test, validation."""
+        return {name: getattr(self, name) for name in SETS}
+
+    def rows(self) -> dict[str, pd.DataFrame]:
+        """Return set → its rows, in the same order."""
+        return {name: table.rows for name, table in self.by_name().items()}
 
 
 def split(
-    validated: AnyTable,
-    spec: ExperimentSpec,
-    features: Sequence[str],
-    membership: pd.Series,
-    cells: Callable[[], MutableMapping[str, pd.Series]] | None = None,
-) -> SplitSets[AnyTable]:
+    validated: ValidatedRows, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
+) -> SplitSets:
     """Cut the validated rows into three sets, those that `assign_sets` gave the prepared rows.
 
     So the data analysis has kept away from those of the validation set, and a rejected row shifts
@@ -133,58 +107,65 @@ def split(
         validated: rows that satisfy the schema.
         spec: the experiment.
         features: feature columns.
-        membership: the set of each row.
-        cells: makes a place for the columns of a set, of a table that holds none; None: they are
-            picked out of the table whenever they are asked for.
+        keep: of the columns of each set.
 
     Raises:
         EmptySet: a set would be empty, or lack a class.
         UnusableTable: a row lacks the value that the split goes by, or it names no set.
     """
-    _check_keys(validated, spec)
-    if not membership.index.equals(validated.index):
-        membership = membership.reindex(validated.index)
-    _check_values_named(validated, membership, spec)
-    order = canonical_order(validated, spec, features)
-    in_order = codes_of(membership)[order]
-    places = {name: order[in_order == code] for code, name in enumerate(SETS)}
-    del order, in_order
-    tables, digests = _cut(validated, places, cells)
+    rows = validated.rows
+    _check_keys(rows, spec)
+    _check_values_named(validated, spec)
+    order = canonical_order(rows, spec, features)
+    codes = validated.sets[order]
+    places = {name: order[codes == code] for code, name in enumerate(SETS)}
+    del order, codes
+    tables, digests = _cut(rows, places, keep)
     for name, table in tables.items():
-        _check_filled(name, table, validated, spec)
-    left_out = len(validated) - sum(map(len, tables.values()))
+        _check_filled(name, table, rows, spec)
+    left_out = len(rows) - sum(map(len, tables.values()))
+    stopping = early_stopping_rows(tables["train"], spec, features)
+    between = early_stopping_gap(tables["train"], stopping, spec)
+    roles = {"train": np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)}
+    sets = {
+        name: SetTable(table, digests[name], roles.get(name, _NO_ROLES), validated.origin)
+        for name, table in tables.items()
+    }
     return SplitSets(
-        **tables,
-        notes=tuple(_notes(validated, tables, spec, features, left_out)),
-        digests=digests,
+        **sets,
+        notes=tuple(_notes(rows, tables, spec, features, left_out)),
         summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
         left_out=left_out,
     )
 
 
+_NO_ROLES = np.empty(0, np.uint8)
+
+
 def _cut(
-    validated: AnyTable,
-    places: Mapping[str, np.ndarray],
-    cells: Callable[[], MutableMapping[str, pd.Series]] | None,
-) -> tuple[dict[str, AnyTable], dict[str, str]]:
-    """Pick each set, and digest it as `rows_digest` does; each column is had and hashed once."""
-    tables = {name: picked(validated, rows) for name, rows in places.items()}
-    digests = {name: TableDigest(pd.RangeIndex(len(rows))) for name, rows in places.items()}
-    kept = {name: cells() for name in places} if cells and isinstance(validated, Columns) else {}
-    for column in validated.columns:
-        whole = validated[column]
+    rows: pd.DataFrame, places: Mapping[str, np.ndarray], keep: Keep
+) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
+    """Pick each set, and digest it as `rows_digest` does; each column is picked and hashed once."""
+    digests = {name: TableDigest(pd.RangeIndex(len(own))) for name, own in places.items()}
+    columns: dict[str, dict[str, pd.Series]] = {name: {} for name in places}
+    for column in map(str, rows.columns):
+        whole = rows[column]
         # Of objects, each set must be hashed alone: what else is in the column changes how.
         hashes = None if holds_objects(whole) else cell_hashes(whole)
-        for name, rows in places.items():
-            own = cell_hashes(whole.iloc[rows]) if hashes is None else hashes[rows]
-            digests[name].add(column, whole.dtype, own)
-            if name in kept:
-                kept[name][column] = whole.iloc[rows]
-    tables |= {name: made(tables[name], tables[name].index, own) for name, own in kept.items()}
+        for name, own in places.items():
+            cells = whole.iloc[own]
+            digests[name].add(
+                column, whole.dtype, cell_hashes(cells) if hashes is None else hashes[own]
+            )
+            columns[name][column] = keep(cells)
+    tables = {
+        name: of_columns(columns[name], kept_index(rows.index[own], keep))
+        for name, own in places.items()
+    }
     return tables, {name: digest.hexdigest() for name, digest in digests.items()}
 
 
-def _check_keys(validated: Table, spec: ExperimentSpec) -> None:
+def _check_keys(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
     lacking = ~has_keys(validated, spec)
     if lacking.any():
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
@@ -195,18 +176,20 @@ def _check_keys(validated: Table, spec: ExperimentSpec) -> None:
         )
 
 
-def _check_values_named(validated: Table, membership: pd.Series, spec: ExperimentSpec) -> None:
-    unnamed = (membership == LEFT_OUT).to_numpy()
+def _check_values_named(validated: ValidatedRows, spec: ExperimentSpec) -> None:
+    unnamed = validated.sets == len(SETS)
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
             f"split.column {spec.split.column}",
             f"{unnamed.sum()} rows hold values that name no set: "
-            f"{listed(validated[spec.split.column][unnamed].unique())}",
+            f"{listed(validated.rows[spec.split.column][unnamed].unique())}",
             "List these values under split.train, test or validation, or reject them by isin.",
         )
 
 
-def _check_filled(name: str, table: Table, validated: Table, spec: ExperimentSpec) -> None:
+def _check_filled(
+    name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: ExperimentSpec
+) -> None:
     if not len(table):
         raise EmptySet(
             f"{name} set", f"0 of {len(validated)} rows fall into it", FIXES[spec.split.by]
@@ -225,7 +208,9 @@ def _check_filled(name: str, table: Table, validated: Table, spec: ExperimentSpe
         )
 
 
-def _facts(name: str, tables: Mapping[str, Table], spec: ExperimentSpec) -> dict[str, object]:
+def _facts(
+    name: str, tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec
+) -> dict[str, object]:
     table, rows = tables[name], sum(map(len, tables.values()))
     facts: dict[str, object] = {"set": name, "rows": len(table), "share": len(table) / rows}
     target = table[spec.target]
@@ -241,8 +226,8 @@ def _facts(name: str, tables: Mapping[str, Table], spec: ExperimentSpec) -> dict
 
 
 def _notes(
-    validated: Table,
-    tables: Mapping[str, Table],
+    validated: pd.DataFrame,
+    tables: Mapping[str, pd.DataFrame],
     spec: ExperimentSpec,
     features: Sequence[str],
     left_out: int,
@@ -269,9 +254,9 @@ def _notes(
                 )
 
 
-def _equal_rows(validated: Table, features: Sequence[str]) -> Iterator[str]:
+def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
     """Tell which equal rows were taken for copies, and which for different cases."""
-    equal = equal_rows(validated, features, "notes")
+    equal = equal_rows([validated], features, "notes")
     if together := int(np.sum(equal.repeated & ~equal.by_chance)):
         yield (
             f"{together:,} of {len(validated):,} rows equal another in every feature, more than the "
@@ -285,7 +270,7 @@ def _equal_rows(validated: Table, features: Sequence[str]) -> Iterator[str]:
 
 
 def _unseen_calendar(
-    tables: Mapping[str, Table], spec: ExperimentSpec, features: Sequence[str]
+    tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec, features: Sequence[str]
 ) -> Iterator[str]:
     """Tell where a set holds months, weekdays or hours that training never saw."""
     for source, parts in spec.preparation.calendar.items():
@@ -309,7 +294,7 @@ HELD_OUT = 0.15
 
 
 def early_stopping_rows(
-    train: Table, spec: ExperimentSpec, features: Sequence[str], draw: str = ""
+    train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], draw: str = ""
 ) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping.
 
@@ -351,7 +336,7 @@ def early_stopping_rows(
     return held_out if held_out.any() else cut_tail(places, classes, HELD_OUT)
 
 
-def early_stopping_gap(train: Table, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
+def early_stopping_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
     """Tell which train rows lie within the split's gap before the early-stopping set.
 
     A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
@@ -371,7 +356,7 @@ def early_stopping_gap(train: Table, inner: np.ndarray, spec: ExperimentSpec) ->
     return within if enough else none
 
 
-def _classes(train: Table, spec: ExperimentSpec) -> np.ndarray:
+def _classes(train: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     if spec.task == "regression":
         return np.zeros(len(train), dtype=np.int64)
     return classes_of(train[spec.target])

@@ -7,7 +7,7 @@ cases; here its checks are called one by one on the cells that can be judged, so
 every reason. Python-level work is done for rejected cells only.
 """
 
-from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -22,7 +22,7 @@ from experiment_pipeline.spec import Validation
 from experiment_pipeline.table.coercion import Coerced, coerce, schema_kind, with_room_for_missing
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.schema import NEVER_MISSING
-from experiment_pipeline.table.table import Table, slices
+from experiment_pipeline.table.table import slices
 
 LONGEST_VALUE, LONGEST_RULE = 80, 200
 SHOWN_VALUES = 5
@@ -123,67 +123,30 @@ class LetPass:
 
 @dataclass(frozen=True)
 class CheckedColumn:
-    """A column after its checks.
+    """A column of n cells after its checks.
 
     Attributes:
-        fitting: the cells in the schema's type, without those that the type cannot hold.
-        positions: int: where in the table each of them stands.
+        fitting: (m,) the cells in the schema's type, without those that the type cannot hold.
+        left_out: int (n - m,): positions of the others, ascending.
         broken: rules that rows break.
         let_pass: what is counted, also where it is 0: the same ones whatever the cells are.
     """
 
     fitting: pd.Series
-    positions: np.ndarray
+    left_out: np.ndarray
     broken: tuple[Broken, ...] = ()
     let_pass: tuple[LetPass, ...] = ()
 
+    @property
+    def positions(self) -> np.ndarray:
+        """Where in the table each of the fitting cells is: int (m,)."""
+        return np.delete(np.arange(len(self.fitting) + len(self.left_out)), self.left_out)
 
-_NONE = np.empty(0, dtype=np.int64)
-
-
-class CheckedColumns(Mapping[str, CheckedColumn]):
-    """The columns of a table after their checks, had one at a time.
-
-    Args:
-        frame: the table before.
-        cells: where the columns go that the checks changed; the others stay where they are from.
-    """
-
-    def __init__(self, frame: Table, cells: MutableMapping[str, pd.Series]) -> None:
-        self.frame, self.let_pass = frame, list[LetPass]()
-        self._cells = cells
-        self._left_out: dict[str, np.ndarray] = {}
-        self._broken: dict[str, tuple[Broken, ...]] = {}
-
-    def put(self, name: str, given: pd.Series, checked: CheckedColumn) -> None:
-        """Keep what became of a column."""
-        self.let_pass += checked.let_pass
-        self._broken[name] = checked.broken
-        if len(checked.positions) < len(given):
-            out = np.ones(len(given), dtype=bool)
-            out[checked.positions] = False
-            self._left_out[name] = np.flatnonzero(out)
-        if checked.fitting is not given:
-            self._cells[name] = checked.fitting
-
-    def __getitem__(self, name: str) -> CheckedColumn:
-        """Return a column; what the check left out of it is not there."""
-        cells = self._cells[name] if name in self._cells else self.frame[name]
-        positions = np.delete(np.arange(len(self.frame)), self._left_out.get(name, _NONE))
-        index = self.frame.index if name not in self._left_out else self.frame.index[positions]
-        return CheckedColumn(cells.set_axis(index).rename(name), positions, self._broken[name])
-
-    def __iter__(self) -> Iterator[str]:
-        """Name the columns."""
-        return iter(self.frame.columns)
-
-    def __len__(self) -> int:
-        """Count the columns."""
-        return len(self.frame.columns)
-
-    def __contains__(self, name: object) -> bool:
-        """Tell whether there is such a column, without reading it."""
-        return name in self.frame
+    def of_rows(self, rows: np.ndarray) -> pd.Series:
+        """Return the cells of rows, bool (n,), that are fitting."""
+        wanted = np.delete(rows, self.left_out)
+        cells: pd.Series = self.fitting if wanted.all() else self.fitting[wanted]
+        return cells
 
 
 def check_column(
@@ -206,8 +169,8 @@ def check_column(
     Raises:
         InvalidSchema: the schema cannot be applied to a column of this type.
     """
-    name, let_pass = str(column.name), list[LetPass]()
-    positions = np.arange(len(column))
+    name, let_pass, given = str(column.name), list[LetPass](), len(column)
+    positions = np.arange(given)
     if unparsable is not None:
         positions = np.flatnonzero(~unparsable)
         column = column.iloc[positions]
@@ -233,7 +196,8 @@ def check_column(
     found = [_judged(coerced.fitting, positions, check, validation) for check in schema.checks]
     broken += [one for one in found if isinstance(one, Broken) and len(one.positions)]
     let_pass += [one for one in found if isinstance(one, LetPass)]
-    return CheckedColumn(coerced.fitting, positions, tuple(broken), tuple(let_pass))
+    left_out = np.delete(np.arange(given), positions)
+    return CheckedColumn(coerced.fitting, left_out, tuple(broken), tuple(let_pass))
 
 
 def _judged(

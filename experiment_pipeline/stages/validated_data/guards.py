@@ -13,13 +13,12 @@ from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of
 from experiment_pipeline.table.samples import differences
-from experiment_pipeline.table.table import Table, picked
 
 LISTED_VALUES = 20
 _WAY_ON = "\n  fix: Mend these rows or their rule in schema.yaml, or raise the limit."
 
 
-def check_conserved(raw: Table, data: ValidatedData) -> list[str]:
+def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
     """Tell whether raw == validated + rejected, each row once, rejected ones as delivered."""
     problems = []
     both = data.validated.index.append(data.rejected.index)
@@ -32,8 +31,8 @@ def check_conserved(raw: Table, data: ValidatedData) -> list[str]:
     if invented := int((places < 0).sum()):
         problems.append(f"{numbers.counted(invented, 'row')} in no raw table")
     if not problems:
-        delivered = picked(raw, raw.index.get_indexer(data.rejected.index))
-        if not all(data.rejected[name].equals(delivered[name]) for name in raw.columns):
+        rejected = raw.index.get_indexer(data.rejected.index)
+        if not all(data.rejected[name].equals(raw[name].iloc[rejected]) for name in raw.columns):
             problems.append("rejected rows differ from what was delivered")
     return problems
 
@@ -62,7 +61,9 @@ def check_rejection_rate(
     return problems
 
 
-def rejection_bias(prepared: Table, data: ValidatedData, columns: Sequence[str]) -> pd.DataFrame:
+def rejection_bias(
+    prepared: pd.DataFrame, data: ValidatedData, columns: Sequence[str]
+) -> pd.DataFrame:
     """Tell whether rejected rows differ from the kept ones, such as in the target.
 
     Args:
@@ -77,11 +78,10 @@ def rejection_bias(prepared: Table, data: ValidatedData, columns: Sequence[str])
     """
     # That a rare class is set aside is said as such: it is no bias of the schema's.
     counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
-    prepared = picked(prepared, counted) if len(counted) < len(prepared) else prepared
-    rejected = prepared.index.isin(data.rejected.index)
+    rejected = prepared.index[counted].isin(data.rejected.index)
     found = []
     for name in columns:
-        column = prepared[name]
+        column = prepared[name].iloc[counted]
         # A row without a target is rejected for just that, which is no bias.
         present = column.notna().to_numpy()
         (apart,) = differences(column[~rejected & present], column[rejected & present])
@@ -96,7 +96,7 @@ def rejection_bias(prepared: Table, data: ValidatedData, columns: Sequence[str])
     return pd.DataFrame(found, columns=[*names, "effect_size", "alarming"])
 
 
-def key_columns(prepared: Table, spec: ExperimentSpec) -> list[str]:
+def key_columns(prepared: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     """Return the columns in which rejecting must not choose: target, and group or time."""
     names = [spec.target, *([] if spec.split.by == "random" else [spec.split.column])]
     return [

@@ -3,6 +3,8 @@
 In: the two parts of a table, and how they differ from the accepted version. Out: outcomes.
 """
 
+import pandas as pd
+
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -11,8 +13,7 @@ from experiment_pipeline.stages.validated_data import guards
 from experiment_pipeline.stages.validated_data.accepted import Changed
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.table.membership import set_aside_in_words
-from experiment_pipeline.table.preparation import Prepared
-from experiment_pipeline.table.table import Table, head
+from experiment_pipeline.table.preparation import PreparedTable
 
 # Of the reasons to reject rows, the most frequent ones.
 _RECORDED_REASONS = 10
@@ -31,7 +32,7 @@ def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) ->
 
 
 def validated(
-    raw: Table, prepared: Prepared, data: ValidatedData, changed: Changed, within: Check
+    raw: pd.DataFrame, prepared: PreparedTable, data: ValidatedData, changed: Changed, within: Check
 ) -> Outcome:
     """The rows that satisfy the schema."""
     return Outcome(
@@ -42,7 +43,7 @@ def validated(
             "preparation": Rows(prepared.changes),
             "notes": Notes(data.notes),
             **changed.facts(),
-            "dagster/column_schema": ColumnTypes(head(data.validated, 1)),
+            "dagster/column_schema": ColumnTypes(data.validated.iloc[:1]),
             "rejection_rate": data.rejection_rate,
         },
         checks=[
@@ -69,7 +70,7 @@ def _rejected_in_words(data: ValidatedData) -> str:
     return f"{broken:,} of {numbers.counted(rows, 'row')} ({share}) are rejected"
 
 
-def rejected(prepared: Table, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
+def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
     """Return the rejected rows, with a warning when they differ from the others."""
     bias = guards.rejection_bias(prepared, data, guards.key_columns(prepared, spec))
     resemble = Check.of(

@@ -21,7 +21,6 @@ from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.table.samples import BINS, Bins, has_many_values, most_frequent
-from experiment_pipeline.table.table import Table
 
 # A value has a bin of its own when it stands in this share of the rows, and more than once.
 LEAST_SHARE = 0.01
@@ -100,7 +99,7 @@ class DataProfile:
         return sha256(self.to_bytes())
 
 
-def profile(validated: Table, rejection_rate: float) -> DataProfile:
+def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
     """Profile every column of a table."""
     columns = {str(name): _profile(validated[name]) for name in validated.columns}
     return DataProfile(len(validated), rejection_rate, columns)
@@ -190,7 +189,7 @@ class DataChanges:
 
 
 def compare(
-    accepted: DataProfile, current: DataProfile, validated: Table, spec: ExperimentSpec
+    accepted: DataProfile, current: DataProfile, validated: pd.DataFrame, spec: ExperimentSpec
 ) -> DataChanges:
     """Compare a version of the data with the accepted one.
 

@@ -6,9 +6,10 @@ and the words to `columns.py`.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field
-from typing import Generic, Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,6 @@ from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     Broken,
     CheckedColumn,
-    CheckedColumns,
     LetPass,
     check_column,
     count_reasons,
@@ -28,16 +28,24 @@ from experiment_pipeline.stages.validated_data.columns import (
     shortened,
 )
 from experiment_pipeline.storage.tables import Codes
-from experiment_pipeline.table.digests import row_hashes
+from experiment_pipeline.table.digests import column_part
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of
 from experiment_pipeline.table.membership import (
+    codes_of,
     may_have_rare_classes,
     rare_classes_in,
     set_aside_in_words,
 )
-from experiment_pipeline.table.preparation import Prepared
-from experiment_pipeline.table.schema import column_schemas, columns_of, fit_columns
-from experiment_pipeline.table.table import AnyTable, Table, made, picked, with_cells
+from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.table.schema import column_schemas, columns_of
+from experiment_pipeline.table.table import (
+    Keep,
+    in_memory,
+    kept_index,
+    of_columns,
+    rows_at,
+    with_columns,
+)
 
 REASONS = "rejection_reasons"
 KEEP: dict[str, Literal["first", "last", False]] = {
@@ -45,32 +53,6 @@ KEEP: dict[str, Literal["first", "last", False]] = {
     "exclude_first": "first",
     "exclude_last": "last",
 }
-
-
-@dataclass(frozen=True)
-class ValidatedData(Generic[AnyTable]):
-    """The table in two parts.
-
-    Attributes:
-        validated: prepared rows that satisfy the schema, in its types.
-        rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per
-            line, with the offending value.
-        rejection_rate: rejected rows but those set aside / all rows, in [0, 1].
-        reasons: columns `reason`, `rows`; most frequent first. A row counts for each reason.
-        notes: what was left out, filled or let pass, for people to read.
-        set_aside: class (k,) of each rejected row whose only fault is that its class is too rare,
-            with the rows' index.
-        let_pass: those of the notes that count cells, and what was counted in vain; in the same
-            order for any rows of the same columns.
-    """
-
-    validated: AnyTable
-    rejected: AnyTable
-    rejection_rate: float
-    reasons: pd.DataFrame
-    notes: tuple[str, ...] = ()
-    set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
-    let_pass: tuple[LetPass, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,20 +83,64 @@ class ValidatedRows:
         origin: what they were made of.
     """
 
-    rows: Table
+    rows: pd.DataFrame
     sets: Codes
     origin: Origin
 
 
+@dataclass(frozen=True)
+class ValidatedData:
+    """The table in two parts.
+
+    Attributes:
+        validated: prepared rows that satisfy the schema, in its types.
+        rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per
+            line, with the offending value.
+        rejection_rate: rejected rows but those set aside / all rows, in [0, 1].
+        reasons: columns `reason`, `rows`; most frequent first. A row counts for each reason.
+        notes: what was left out, filled or tolerated, for people to read.
+        set_aside: class (k,) of each rejected row whose only fault is that its class is too rare,
+            with the rows' index.
+        let_pass: those of the notes that count cells, and what was counted in vain; in the same
+            order for any rows of the same columns.
+    """
+
+    validated: pd.DataFrame
+    rejected: pd.DataFrame
+    rejection_rate: float
+    reasons: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
+    let_pass: tuple[LetPass, ...] = ()
+
+    def to_split(
+        self,
+        prepared: PreparedTable,
+        raw_digest: str = "",
+        raw_types: Mapping[str, str] = MappingProxyType({}),
+        profile: str = "",
+    ) -> ValidatedRows:
+        """Return the validated rows with what later stages must know of them.
+
+        Args:
+            prepared: the table they are from, with the set of each row.
+            raw_digest: as of `Origin`.
+            raw_types: as of `Origin`.
+            profile: as of `Origin`.
+        """
+        origin = Origin(raw_digest, raw_types, profile, tuple(set_aside_in_words(self.set_aside)))
+        places = prepared.frame.index.get_indexer(self.validated.index)
+        return ValidatedRows(self.validated, codes_of(prepared.assigned())[places], origin)
+
+
 def validate(
-    raw: AnyTable,
-    prepared: Prepared[AnyTable],
+    raw: pd.DataFrame,
+    prepared: PreparedTable,
     schema: pa.DataFrameSchema,
     spec: ExperimentSpec | None = None,
     validation: Validation | None = None,
-    sets: pd.Series | None = None,
-    cells: MutableMapping[str, pd.Series] | None = None,
-) -> ValidatedData[AnyTable]:
+    keep: Keep = in_memory,
+) -> ValidatedData:
     """Part the rows that satisfy the schema from those that do not.
 
     Uniqueness is judged last, among the rows that break no other rule: a row is not rejected
@@ -122,13 +148,12 @@ def validate(
 
     Args:
         raw: the table as delivered.
-        prepared: what `prepare` made of it.
+        prepared: what `prepare_and_assign` made of it; without sets no class is too rare for them.
         schema: from `load_schema`.
         spec: the experiment; None for rows to predict on, which need no target.
         validation: of rows to predict on, all of whose columns are features; an experiment has
             its own. Such rows come in batches, and of one batch none need be left.
-        sets: the set of each prepared row, index `row_number`; None: no class is too rare for them.
-        cells: where reasons go, and columns that get another type; None: they stay in memory.
+        keep: of the columns that are made.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -136,36 +161,43 @@ def validate(
         UnusableTable: the table already has a column `rejection_reasons`.
     """
     _check_given(raw, prepared)
-    frame, notes = fit_columns(prepared.frame, raw.columns, schema)
-    schemas = column_schemas(frame, schema)
-    cells = {} if cells is None else cells
-    columns = CheckedColumns(frame, cells)
-    broken = _check_columns(columns, prepared, schemas, spec, validation)
-    notes += [one.text for one in columns.let_pass if one.cells]
+    frame, schemas = prepared.frame, column_schemas(prepared.frame, schema)
+    columns, broken = _check_columns(prepared, schemas, spec, validation, keep)
     broken += _check_weights(columns, spec)
-    broken += _check_rows(frame, columns, schema)
+    broken += _check_rows(frame.index, columns, schema)
     broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
     if spec is not None and spec.validation.duplicate_rows == "reject":
-        broken += _check_duplicates(frame, columns, _intact(broken, len(frame)))
-    rare = _too_rare(columns, _intact(broken, len(frame)), frame.index, spec, sets)
+        broken += _check_duplicates(columns, _intact(broken, len(frame)))
+    rare = _too_rare(columns, _intact(broken, len(frame)), frame.index, spec, prepared.sets)
     if len(rare):
-        broken.append(_rare(rare, frame.index))
-        notes += set_aside_in_words(rare)
+        rule, positions = "is a class with too few rows", frame.index.get_indexer(rare.index)
+        broken.append(Broken(str(rare.name), rule, positions, rare))
     intact = _intact(broken, len(frame))
     reasons = count_reasons(broken)
     if validation is None and not intact.any():
         raise no_rows_left(len(intact), reasons["reason"])
     rejected = np.flatnonzero(~intact)
-    cells[REASONS] = rejection_reasons(broken, rejected)
+    texts = keep(rejection_reasons(broken, rejected))
+    let_pass = [one for column in columns.values() for one in column.let_pass]
+    noted = [one.text for one in let_pass if one.cells]
     return ValidatedData(
-        validated=_kept(frame, columns, intact),
-        rejected=with_cells(picked(raw, rejected), {REASONS: cells[REASONS]}),
+        validated=_kept(columns, intact, frame.index, keep),
+        rejected=with_columns(rows_at(raw, rejected, keep), {REASONS: texts}),
         rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
         reasons=reasons,
-        notes=tuple(notes),
+        notes=(*prepared.notes, *noted, *set_aside_in_words(rare)),
         set_aside=rare,
-        let_pass=tuple(columns.let_pass),
+        let_pass=tuple(let_pass),
     )
+
+
+def _kept(
+    columns: Mapping[str, CheckedColumn], intact: np.ndarray, index: pd.Index, keep: Keep
+) -> pd.DataFrame:
+    kept = {name: column.of_rows(intact) for name, column in columns.items()}
+    if not intact.all():
+        kept = {name: keep(cells) for name, cells in kept.items()}
+    return of_columns(kept, kept_index(index[intact], keep))
 
 
 def no_rows_left(rows: int, reasons: Iterable[str]) -> TooManyRejectedRows:
@@ -177,18 +209,13 @@ def no_rows_left(rows: int, reasons: Iterable[str]) -> TooManyRejectedRows:
     )
 
 
-def _check_given(raw: Table, prepared: Prepared) -> None:
+def _check_given(raw: pd.DataFrame, prepared: PreparedTable) -> None:
     if not raw.index.equals(prepared.frame.index):
         raise ValueError("raw and prepared are not of the same rows")
     if REASONS in raw.columns:
         raise UnusableTable(
-            f"column {REASONS}", "this name is kept for why rows were rejected", "Rename it."
+            f"column {REASONS}", "this name is reserved for why rows were rejected", "Rename it."
         )
-
-
-def _rare(rows: pd.Series, index: pd.Index) -> Broken:
-    rule, positions = "is a class with too few rows", index.get_indexer(rows.index)
-    return Broken(str(rows.name), rule, positions, rows)
 
 
 def _too_rare(
@@ -202,7 +229,7 @@ def _too_rare(
     none = pd.Series(dtype="str")
     if spec is None or sets is None or spec.task == "regression" or spec.target not in columns:
         return none
-    target = _of_rows(columns[spec.target], intact).set_axis(index[intact])
+    target = columns[spec.target].of_rows(intact).set_axis(index[intact])
     if spec.validation.rare_classes == "stop" or not may_have_rare_classes(target):
         return none
     rare: pd.Series = target[target.isin(rare_classes_in(target, sets))]
@@ -210,32 +237,38 @@ def _too_rare(
 
 
 def _check_columns(
-    columns: CheckedColumns,
-    prepared: Prepared,
+    prepared: PreparedTable,
     schemas: Mapping[str, pa.Column],
     spec: ExperimentSpec | None,
     validation: Validation | None,
-) -> list[Broken]:
-    unparsable, broken = _unparsable(prepared)
-    for name in columns:
-        column = columns.frame[name]
-        target, lenience = None, validation
-        if spec is not None:
-            lenience = None if name in spec.not_features else spec.validation
-        if spec is not None and name == spec.target:
-            missing = column.isna().to_numpy(copy=True)
-            missing[unparsable.get(name, _NONE)] = False
-            if missing.any():
-                target = Broken(None, "target is missing", np.flatnonzero(missing))
-                broken.append(target)
-        mask = None
+    keep: Keep,
+) -> tuple[dict[str, CheckedColumn], list[Broken]]:
+    """Check each column, and return the rules that rows break so far."""
+    columns, broken = dict[str, CheckedColumn](), list[Broken]()
+    unparsable = dict[str, np.ndarray]()
+    for name, bad in prepared.unparsable.items():
+        unparsable[name] = positions = prepared.frame.index.get_indexer(bad.cells.index)
+        broken.append(Broken(name, bad.rule, positions, bad.cells))
+    for name in map(str, prepared.frame.columns):
+        column, target, lenience, mask = prepared.frame[name], None, validation, None
         if name in unparsable:
             mask = np.zeros(len(column), dtype=bool)
             mask[unparsable[name]] = True
+        if spec is not None:
+            lenience = None if name in spec.not_features else spec.validation
+        if spec is not None and name == spec.target:
+            missing = column.isna().to_numpy()
+            if mask is not None:
+                missing = missing & ~mask
+            if missing.any():
+                target = Broken(None, "target is missing", np.flatnonzero(missing))
+                broken.append(target)
         checked = check_column(column, schemas[name], mask, lenience, target)
-        columns.put(name, column, checked)
+        if checked.fitting is not column:
+            checked = replace(checked, fitting=keep(checked.fitting))
+        columns[name] = checked
         broken += checked.broken
-    return broken
+    return columns, broken
 
 
 def _check_weights(
@@ -264,18 +297,8 @@ def _check_weights(
     return found
 
 
-def _unparsable(prepared: Prepared) -> tuple[dict[str, np.ndarray], list[Broken]]:
-    """Turn what the preparation could not read into positions and broken rules."""
-    found: dict[str, np.ndarray] = {}
-    broken = []
-    for name, bad in prepared.unparsable.items():
-        found[name] = positions = prepared.frame.index.get_indexer(bad.cells.index)
-        broken.append(Broken(name, bad.rule, positions, bad.cells))
-    return found, broken
-
-
 def _check_rows(
-    frame: Table, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
+    index: pd.Index, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
 ) -> list[Broken]:
     """Apply the checks over several columns; a cell that does not fit counts as missing.
 
@@ -286,7 +309,7 @@ def _check_rows(
         names = columns_of(check)
         if not set(names) <= columns.keys():
             continue
-        cells = pd.DataFrame({name: _whole(columns[name], frame.index) for name in names})
+        cells = pd.DataFrame({name: _whole(columns[name], index) for name in names})
         failed = np.flatnonzero(failing_cells(cells, check, "checks"))
         if len(failed):
             rule = f"fails {shortened(str(check.error or check.name))}"
@@ -312,28 +335,23 @@ def _check_unique(
     broken = []
     for name, rule in schemas.items():
         if rule.unique:
-            cells = _of_rows(columns[name], intact)
+            cells = columns[name].of_rows(intact)
             twice = (cells.duplicated(keep=KEEP[rule.report_duplicates]) & cells.notna()).to_numpy()
             broken.append(Broken(name, "is not unique", rows[twice], cells[twice]))
     if schema.unique and set(schema.unique) <= columns.keys():
-        table = pd.DataFrame({name: _of_rows(columns[name], intact) for name in schema.unique})
+        table = pd.DataFrame({name: columns[name].of_rows(intact) for name in schema.unique})
         repeated = table.duplicated(keep=KEEP[schema.report_duplicates])
         twice = (repeated & table.notna().any(axis="columns")).to_numpy()
         broken.append(Broken(None, "is not unique", rows[twice], table[twice]))
     return [rule for rule in broken if len(rule.positions)]
 
 
-def _check_duplicates(frame: Table, columns: CheckedColumns, intact: np.ndarray) -> list[Broken]:
-    table = _kept(frame, columns, intact)
-    hashes = pd.Series(row_hashes(table, list(table.columns), "duplicates"))
-    twice = np.flatnonzero(intact)[hashes.duplicated().to_numpy()]
+def _check_duplicates(columns: Mapping[str, CheckedColumn], intact: np.ndarray) -> list[Broken]:
+    sums = np.zeros(int(intact.sum()), dtype=np.uint64)
+    for name, column in columns.items():
+        sums += column_part(column.of_rows(intact), name, "duplicates")
+    twice = np.flatnonzero(intact)[pd.Series(sums, copy=False).duplicated().to_numpy()]
     return [Broken(None, "repeats an earlier row", twice)] if len(twice) else []
-
-
-def _of_rows(column: CheckedColumn, intact: np.ndarray) -> pd.Series:
-    kept = intact[column.positions]
-    cells: pd.Series = column.fitting if kept.all() else column.fitting[kept]
-    return cells
 
 
 def _intact(broken: list[Broken], rows: int) -> np.ndarray:
@@ -341,30 +359,3 @@ def _intact(broken: list[Broken], rows: int) -> np.ndarray:
     for rule in broken:
         intact[rule.positions] = False
     return intact
-
-
-def _kept(frame: AnyTable, columns: CheckedColumns, intact: np.ndarray) -> AnyTable:
-    return made(frame, frame.index[intact], _OfRows(columns, intact))
-
-
-_NONE = np.empty(0, dtype=np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class _OfRows(Mapping[str, pd.Series]):
-    """The cells of rows that break no rule."""
-
-    columns: CheckedColumns
-    intact: np.ndarray
-
-    def __getitem__(self, name: str) -> pd.Series:
-        return _of_rows(self.columns[name], self.intact)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.columns)
-
-    def __len__(self) -> int:
-        return len(self.columns)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.columns

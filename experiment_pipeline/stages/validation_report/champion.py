@@ -25,10 +25,10 @@ from experiment_pipeline.stages.validation_report.gates import ChampionCompariso
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import persistence, versions
-from experiment_pipeline.storage.mapped import mapped_frame
+from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.table.table import SLICE_ROWS, Table, picked, slices
+from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 # Of the difference: a model is stopped when chance explains its loss in one of twenty cases. By
 # simulation (logistic data, 1,000 validation rows): stops 67 % of models that are worse by 0.02
@@ -72,7 +72,7 @@ def hold_against_champion(
     fingerprint: str,
     challenger: SetPrediction,
     threshold: float,
-    validation: Table,
+    validation: pd.DataFrame,
     classes: tuple[Scalar, ...] | None,
 ) -> ChampionComparison | None:
     """Compare the model that would be exported with the one that is, if there is one.
@@ -95,7 +95,7 @@ def hold_against_champion(
     try:
         champion = current.read()
         unseen = _unseen(champion, validation)
-        new = picked(validation, np.flatnonzero(unseen))
+        new = some_rows(validation, np.flatnonzero(unseen))
         prediction = _predictions(champion, new, spec, classes)
     except (InvalidModel, UnusableTable) as error:
         return replace(blank, why_untold=f"cannot be told, {error.culprit} {error.rule}")
@@ -103,7 +103,7 @@ def hold_against_champion(
     return replace(found, left_out=int((~unseen).sum()))
 
 
-def _unseen(champion: Champion, validation: Table) -> np.ndarray:
+def _unseen(champion: Champion, validation: pd.DataFrame) -> np.ndarray:
     """Which rows the champion has not seen; UnusableTable when that is not known."""
     seen = None if champion.fitted_rows is None else champion.fitted_rows.among(validation)
     if seen is None:
@@ -118,7 +118,7 @@ def _unseen(champion: Champion, validation: Table) -> np.ndarray:
 
 def _predictions(
     champion: Champion,
-    rows: Table,
+    rows: pd.DataFrame,
     spec: ExperimentSpec,
     classes: tuple[Scalar, ...] | None,
 ) -> np.ndarray:
@@ -132,10 +132,9 @@ def _predictions(
         )
     if not len(rows):
         return np.empty(0)
-    held = rows if isinstance(rows, pd.DataFrame) else mapped_frame(rows)
     names, found = tuple(signature.features), []
-    for some in slices(len(held), SLICE_ROWS):
-        features = delivered.prepared_features(held.iloc[some], champion.reading, signature)
+    for some in slices(len(rows), SLICE_ROWS):
+        features = delivered.prepared_features(rows.iloc[some], champion.reading, signature)
         found.append(predict(champion.pipeline, features, names, spec.task, classes))
     return np.concatenate(found)
 

@@ -34,7 +34,7 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.clusters import resampling_clusters
-from experiment_pipeline.table.table import Table, with_only
+from experiment_pipeline.table.table import with_only
 from experiment_pipeline.table.target import encode_target
 
 _NO_IMPORTANCE = (
@@ -72,7 +72,7 @@ def final_check(
     sets: TrainingSets,
     validation: pd.DataFrame,
     *,
-    delivered: Table,
+    delivered: pd.DataFrame,
     earlier_looks: EarlierLooks = NO_LOOKS,
     current: champion.CurrentVersion | None = None,
     evidence: Callable[[], Evidence] = Evidence,

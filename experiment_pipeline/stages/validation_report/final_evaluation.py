@@ -23,11 +23,11 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import champion, page
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
-from experiment_pipeline.table.table import Table, picked
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.final_check import FinalCheck
@@ -68,7 +68,7 @@ class FinalEvaluation:
     """One choice on one validation set (final hold-out)."""
 
     spec: ExperimentSpec
-    raw: Table
+    raw: pd.DataFrame
     sets: TrainingSets
     validation_set: SetTable
     board: Leaderboard
@@ -198,18 +198,18 @@ class FinalEvaluation:
         return Judged(scores, self.fingerprint, self.model_fingerprint, sets)
 
 
-def delivered_rows(raw: Table, row_numbers: pd.Index) -> Table:
+def delivered_rows(raw: pd.DataFrame, row_numbers: pd.Index) -> pd.DataFrame:
     """Return rows of the sets as they were delivered."""
-    return picked(raw, raw.index.get_indexer(row_numbers))
+    return some_rows(raw, raw.index.get_indexer(row_numbers))
 
 
-def fitted_rows_of(raw: Table, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:
+def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:
     """Return the rows that the exported model is fitted on: no challenger is compared on them."""
-    rows = delivered_rows(raw, sets.row_numbers)
-    sources = source_columns(sets.features, rows.columns, spec.preparation)
+    sources = source_columns(sets.features, raw.columns, spec.preparation)
     # A user's function does not declare what it reads.
     every = spec.preparation.function is not None
-    return FittedRows.of(rows, spec, list(rows.columns) if every else sources)
+    rows = raw.index.get_indexer(sets.row_numbers)
+    return FittedRows.of(raw, spec, list(raw.columns) if every else sources, rows)
 
 
 def set_facts(sets: TrainingSets, validation_set: SetTable) -> tuple[SetFact, ...]:

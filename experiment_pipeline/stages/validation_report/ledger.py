@@ -12,12 +12,13 @@ is said by `report.py`.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pandas as pd
+
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.table.identity import HashedRows, RowSample, sample_rows
-from experiment_pipeline.table.table import Table
 
 # Fewer shared rows may be chance, and flatter nobody.
 LEAST_OVERLAP = 0.1
@@ -75,7 +76,7 @@ class Ledger(Journals):
         self,
         validation_digest: str,
         fingerprint: str,
-        rows: Table,
+        rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
     ) -> Look:
         """Note a look, now; call it before the rows are looked at, so that none goes uncounted.
@@ -97,7 +98,7 @@ class Ledger(Journals):
         self,
         validation_digest: str,
         fingerprint: str,
-        rows: Table,
+        rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
         *,
         tell: Callable[[str], object],

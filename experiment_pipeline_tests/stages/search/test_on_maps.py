@@ -96,7 +96,7 @@ def test_a_search_on_maps_is_the_same_one(way: str, monkeypatch: pytest.MonkeyPa
     held, in_memory = _searched(spec, lambda frame: frame)
     assert "failed" not in held["counts"], held["answer"]
     _few_are_many(monkeypatch)
-    found, on_maps = _searched(spec, mapped.mapped_frame)
+    found, on_maps = _searched(spec, mapped.on_map)
     assert found == held
     for name, model in in_memory.models.items():
         close = 1e-14 if model.result.algorithm == "linear" else 0.0

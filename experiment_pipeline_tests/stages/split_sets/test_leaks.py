@@ -1,5 +1,7 @@
 """Checks on the sets: disjoint, without leaks, alike."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,6 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import SETS
-from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.table.made_rows import (
@@ -36,23 +37,22 @@ from experiment_pipeline_tests.table.made_rows import (
 def test_the_scenario_s_sets_pass_every_check(task, by):
     """Disjoint, without leaks and alike, with digests and a summary of each set."""
     spec = scenario.spec(task, by)
-    raw = scenario.table()
-    validated = validate(
-        raw, prepare(raw, spec.preparation), load_schema(scenario.SCHEMA), spec
-    ).validated
+    raw, schema = scenario.table(), load_schema(scenario.SCHEMA)
+    prepared = scenario.prepared_rows(raw, spec.preparation, schema)
+    validated = validate(raw, prepared, schema, spec).validated
     features = feature_columns(validated, spec)
     sets = cut_rows(validated, spec, features)
     assert check_disjoint(sets, validated) == []
     assert check_leaks(sets, spec, features) == []
     assert not check_look_alike(sets, spec, features)["alarming"].any()
-    assert len(set(sets.digests.values())) == 3
+    assert len({table.digest for table in sets.by_name().values()}) == 3
     assert sets.summary["set"].tolist() == list(SETS)
 
 
 def tampered(sets: SplitSets, **tables) -> SplitSets:
     """Return the sets with other tables."""
-    fields = {name: getattr(sets, name) for name in ("notes", "digests", "summary", "left_out")}
-    return SplitSets(**{**sets.tables(), **tables}, **fields)
+    changed = {name: replace(getattr(sets, name), rows=rows) for name, rows in tables.items()}
+    return replace(sets, **changed)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_leak_is_found(by, said):
     """A train row among the test rows shows, whatever kept them apart."""
     frame = made(100)
     sets = cut_rows(frame, experiment(by), FEATURES)
-    leaking = tampered(sets, test=pd.concat([sets.train.tail(1), sets.test]))
+    leaking = tampered(sets, test=pd.concat([sets.train.rows.tail(1), sets.test.rows]))
     problems = check_leaks(leaking, experiment(by), FEATURES)
     assert any(pd.Series([problem]).str.contains(said)[0] for problem in problems)
     assert "train and test share 1 row" in check_disjoint(leaking, frame)
@@ -78,10 +78,10 @@ def test_lost_twice_and_invented_rows_are_found():
     """The check on disjoint sets sees every way in which they can be wrong."""
     frame = made(100)
     sets = cut_rows(frame, experiment(BY_ID), FEATURES)
-    assert "99 rows" in check_disjoint(tampered(sets, test=sets.test.iloc[1:]), frame)[0]
-    twice = pd.concat([sets.test, sets.test.head(2)])
+    assert "99 rows" in check_disjoint(tampered(sets, test=sets.test.rows.iloc[1:]), frame)[0]
+    twice = pd.concat([sets.test.rows, sets.test.rows.head(2)])
     assert "test has 2 rows twice" in check_disjoint(tampered(sets, test=twice), frame)
-    invented = sets.test.set_axis(sets.test.index + 1000)
+    invented = sets.test.rows.set_axis(sets.test.rows.index + 1000)
     assert "that nobody validated" in check_disjoint(tampered(sets, test=invented), frame)[0]
 
 

@@ -19,8 +19,7 @@ from experiment_pipeline.stages.split_sets.sets import (
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.membership import assign_sets
-from experiment_pipeline.table.preparation import prepare
+from experiment_pipeline.table.prepared import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.table.made_rows import (
@@ -51,7 +50,7 @@ def test_copies_stay_together_and_are_said():
     twice = pd.concat([made(300)] * 2, ignore_index=True).rename_axis(index="row_number")
     sets = cut_rows(twice, experiment(RANDOM), FEATURES)
     assert any("600 of 600 rows" in note and "copies" in note for note in sets.notes)
-    assert not set(sets.train["a"]) & set(sets.test["a"])
+    assert not set(sets.train.rows["a"]) & set(sets.test.rows["a"])
 
 
 def test_time_is_cut_between_distinct_timestamps():
@@ -60,8 +59,8 @@ def test_time_is_cut_between_distinct_timestamps():
         100, visited=pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(100) // 7, "D")
     )
     sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
-    assert sets.train["visited"].max() < sets.test["visited"].min()
-    assert sets.test["visited"].max() < sets.validation["visited"].min()
+    assert sets.train.rows["visited"].max() < sets.test.rows["visited"].min()
+    assert sets.test.rows["visited"].max() < sets.validation.rows["visited"].min()
     assert check_leaks(sets, experiment(BY_TIME), FEATURES) == []
 
 
@@ -69,7 +68,7 @@ def test_the_gap_keeps_its_distance():
     """Rows after a cut that lie within the gap are in no set, and are counted."""
     spec = experiment({**BY_TIME, "gap": "12 hours"})
     sets = cut_rows(made(1_000), spec, FEATURES)
-    assert sets.test["visited"].min() - sets.train["visited"].max() >= pd.Timedelta("12h")
+    assert sets.test.rows["visited"].min() - sets.train.rows["visited"].max() >= pd.Timedelta("12h")
     assert sets.left_out == 22
     assert any("22 rows" in note for note in sets.notes)
     assert check_disjoint(sets, made(1_000)) == []
@@ -80,8 +79,8 @@ def test_numbers_are_times_without_a_gap():
     """A split by year works on numbers; each number is a cluster."""
     frame = made(90, visited=2000 + np.arange(90) // 9)
     sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
-    assert sets.train["visited"].max() == 2005
-    assert len(np.unique(resampling_clusters(sets.train, experiment(BY_TIME), FEATURES))) == 6
+    assert sets.train.rows["visited"].max() == 2005
+    assert len(np.unique(resampling_clusters(sets.train.rows, experiment(BY_TIME), FEATURES))) == 6
 
 
 def test_calendar_values_that_training_never_saw_are_noted():
@@ -136,13 +135,13 @@ def test_the_sets_of_the_prepared_rows_are_kept():
     """What the analysis did not look at stays the validation set after rows are rejected."""
     spec = scenario.spec(split="time")
     raw = scenario.table()
-    prepared = prepare(raw, spec.preparation)
-    features = feature_columns(prepared.frame, spec)
-    membership = assign_sets(prepared.frame, spec, features)
-    validated = validate(raw, prepared, load_schema(scenario.SCHEMA), spec).validated
-    sets = split(validated, spec, features, membership)
-    assert (membership[sets.validation.index] == "validation").all()
-    assert check_disjoint(sets, validated) == []
+    schema = load_schema(scenario.SCHEMA)
+    prepared = prepare_and_assign(raw, schema, spec)
+    data = validate(raw, prepared, schema, spec)
+    sets = split(data.to_split(prepared), spec, feature_columns(data.validated, spec))
+    assert prepared.sets is not None
+    assert (prepared.sets[sets.validation.rows.index] == "validation").all()
+    assert check_disjoint(sets, data.validated) == []
 
 
 DIGESTS = {"train": "a", "test": "b"}
@@ -166,9 +165,9 @@ def test_the_inner_slice_has_a_salt_of_its_own():
     """Within the train set, a row's set says nothing about its early-stopping set."""
     frame = made(4_000)
     sets = cut_rows(frame, experiment(BY_ID), FEATURES)
-    assert early_stopping_rows(sets.train, experiment(BY_ID), FEATURES).mean() == pytest.approx(
-        0.15, abs=0.03
-    )
+    assert early_stopping_rows(
+        sets.train.rows, experiment(BY_ID), FEATURES
+    ).mean() == pytest.approx(0.15, abs=0.03)
 
 
 def test_the_inner_slice_of_a_time_keeps_every_class_if_it_can():

@@ -1,5 +1,7 @@
 """Validation: every row kept or rejected, never lost, with every reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,7 @@ from experiment_pipeline.stages.validated_data.guards import (
 from experiment_pipeline.stages.validated_data.rows import REASONS, ValidatedData, validate
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.schema import for_prediction, load_schema, prepared_rows
+from experiment_pipeline.table.schema import for_prediction, load_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.validated_data.validation import checked, clinic, reasons
 
@@ -159,8 +161,9 @@ def test_exact_copies_are_rejected_where_the_yaml_says_so():
     raw = raw.rename_axis(index="row_number")
     for policy, rejected in (("keep", []), ("reject", [470, 471, 472])):
         spec = scenario.spec(validation={"duplicate_rows": policy})
-        prepared = prepare(raw, spec.preparation)
-        data = validate(raw, prepared, load_schema(scenario.SCHEMA), spec)
+        schema = load_schema(scenario.SCHEMA)
+        prepared = scenario.prepared_rows(raw, spec.preparation, schema)
+        data = validate(raw, prepared, schema, spec)
         assert data.rejected.index.tolist() == rejected
 
 
@@ -190,8 +193,8 @@ def test_new_columns_follow_strict():
 def test_columns_that_the_preparation_adds_are_not_new():
     """Calendar columns pass strict: true without standing in the schema."""
     raw = scenario.table()
-    prepared = prepare(raw, scenario.spec().preparation)
     schema = load_schema(scenario.SCHEMA.replace("strict: filter", "strict: true"))
+    prepared = scenario.prepared_rows(raw, scenario.spec().preparation, schema)
     assert "visited_hour" in validate(raw, prepared, schema).validated
 
 
@@ -241,9 +244,10 @@ def test_rows_to_predict_on_need_only_the_features():
     raw = scenario.table().drop(columns=["readmitted", "cost", "triage", "visit_id"]).head(100)
     schema = load_schema(scenario.SCHEMA)
     schema.columns["age"].unique = True
-    prepared = prepare(raw, spec.preparation, may_be_absent=spec.not_features)
     features = ["ward", "age", "weight", scenario.STRANGE, scenario.MARKUP]
-    data = validate(raw, prepared, for_prediction(schema, features))
+    rules = for_prediction(schema, features)
+    prepared = scenario.prepared_rows(raw, spec.preparation, rules, may_be_absent=spec.not_features)
+    data = validate(raw, prepared, rules)
     assert set(data.rejected.index) == {11, 37, 58, 83}
     assert schema.columns["age"].unique
 
@@ -333,8 +337,8 @@ def test_a_new_column_that_the_schema_leaves_out_is_no_prepared_row():
     """Sets are assigned to the columns that validated rows will have, calendar included."""
     raw, preparation = scenario.table(), scenario.spec().preparation
     schema = load_schema(scenario.SCHEMA)
-    rows = prepared_rows(raw.assign(new=range(len(raw))), preparation, schema)
-    pd.testing.assert_frame_equal(rows, prepared_rows(raw, preparation, schema))
+    rows = scenario.prepared_rows(raw.assign(new=range(len(raw))), preparation, schema).frame
+    pd.testing.assert_frame_equal(rows, scenario.prepared_rows(raw, preparation, schema).frame)
     assert "visited_hour" in rows
     assert len(rows) == len(raw)
 
@@ -395,7 +399,8 @@ def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> Vali
         }
     )
     schema = load_schema("columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n")
-    return validate(raw, prepare(raw, Preparation()), schema, spec, sets=sets)
+    prepared = replace(prepare(raw, Preparation()), sets=sets)
+    return validate(raw, prepared, schema, spec)
 
 
 def test_rows_of_a_class_that_is_too_rare_are_set_aside():

@@ -7,15 +7,14 @@ from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.validated_data.profile import DataProfile
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.storage.records import from_json
-from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
 
 
 def checked(columns: dict, schema: str, spec=None) -> ValidatedData:
     """Validate a small table that needs no preparation."""
-    raw = pd.DataFrame(columns).rename_axis(index="row_number")
-    return validate(raw, prepare(raw, Preparation()), load_schema(schema), spec)
+    raw, rules = pd.DataFrame(columns).rename_axis(index="row_number"), load_schema(schema)
+    return validate(raw, scenario.prepared_rows(raw, Preparation(), rules), rules, spec)
 
 
 def reasons(data: ValidatedData) -> dict[int, list[str]]:
@@ -25,8 +24,8 @@ def reasons(data: ValidatedData) -> dict[int, list[str]]:
 
 def clinic(**changes) -> ValidatedData:
     """Validate the scenario's table."""
-    raw, spec = scenario.table(), scenario.spec(**changes)
-    return validate(raw, prepare(raw, spec.preparation), load_schema(scenario.SCHEMA), spec)
+    raw, spec, rules = scenario.table(), scenario.spec(**changes), load_schema(scenario.SCHEMA)
+    return validate(raw, scenario.prepared_rows(raw, spec.preparation, rules), rules, spec)
 
 
 def read_back(content: bytes) -> DataProfile:
