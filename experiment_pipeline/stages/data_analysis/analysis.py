@@ -1,8 +1,7 @@
 """The data analysis as a whole: every rule once, the probe, the verdict.
 
-In: the prepared table, the set of each row, the features, the spec. Out: a frozen DataAnalysis;
-its verdict follows from the findings alone, by rules that are written down here. How it is shown
-is in `page.py`.
+In: the prepared table, the set of each row, the features, the spec. Out: a frozen DataAnalysis,
+whose verdict follows from the findings alone by VERDICT_RULES.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +16,6 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import (
     SEVERITIES,
     Finding,
-    FindingRule,
     Severity,
 )
 from experiment_pipeline.stages.data_analysis.findings import (
@@ -41,8 +39,8 @@ Verdict = Literal["go", "go with conditions", "no go"]
 VERDICT_RULES = (
     "A found finding that blocks makes the verdict `no go`.",
     "Otherwise a found finding that is a condition makes it `go with conditions`.",
-    "Otherwise it is `go`; notes never weigh.",
-    "A finding that the YAML accepts weighs one step less: a block is a condition, a condition a note.",
+    "Otherwise it is `go`; notes do not count.",
+    "A finding that the YAML accepts counts one step less: a block is a condition, a condition a note.",
 )
 _LED_TO: dict[Severity, Verdict] = {
     "blocks": "no go",
@@ -53,7 +51,7 @@ _LED_TO: dict[Severity, Verdict] = {
 
 @dataclass(frozen=True)
 class Judgement:
-    """A verdict and why: a sentence per finding that weighed, and per acceptance."""
+    """A verdict and its reasons: a sentence per finding that counted, and per acceptance."""
 
     verdict: Verdict
     reasons: tuple[str, ...]
@@ -70,7 +68,7 @@ def accept(findings: Sequence[Finding], reasons: Mapping[str, str]) -> tuple[Fin
 
 
 def weight(finding: Finding) -> Severity:
-    """How much a finding weighs: its severity, one step less when it is accepted."""
+    """The severity of a finding, one step less when it is accepted."""
     if finding.outcome != "found":
         return "note"
     step = SEVERITIES.index(finding.severity) + (finding.accepted is not None)
@@ -81,27 +79,25 @@ def judge(findings: Sequence[Finding], accepted: Mapping[str, str]) -> Judgement
     """Apply VERDICT_RULES to findings on which acceptances are marked."""
     weights: list[Severity] = [*map(weight, findings), "note"]
     heaviest = min(weights, key=SEVERITIES.index)
-    weighed = [f for f in findings if weight(f) != "note" or f.accepted is not None]
+    words = {"blocks": "blocks", "condition": "is a condition", "note": "is a note"}
+    reasons = []
+    for finding in by_weight(findings):
+        if weight(finding) != "note" or finding.accepted is not None:
+            reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
+            reasons.append(f"{finding.code} {words[weight(finding)]}{reason}: {finding.evidence}")
     found = {finding.code for finding in findings if finding.outcome == "found"}
-    idle = [f"accepted, but not found: {code}" for code in accepted if code not in found]
-    return Judgement(_LED_TO[heaviest], (*map(_sentence, by_weight(weighed)), *idle))
+    reasons += [f"accepted, but not found: {code}" for code in accepted if code not in found]
+    return Judgement(_LED_TO[heaviest], tuple(reasons))
 
 
 def by_weight(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     """Found first, the heaviest first; then not found; then not applicable."""
     outcomes = ("found", "not_found", "not_applicable")
-    return tuple(
-        sorted(
-            findings,
-            key=lambda f: (outcomes.index(f.outcome), SEVERITIES.index(weight(f))),
-        )
-    )
 
+    def place(finding: Finding) -> tuple[int, int]:
+        return outcomes.index(finding.outcome), SEVERITIES.index(weight(finding))
 
-def _sentence(finding: Finding) -> str:
-    words = {"blocks": "blocks", "condition": "is a condition", "note": "is a note"}
-    accepted = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
-    return f"{finding.code} {words[weight(finding)]}{accepted}: {finding.evidence}"
+    return tuple(sorted(findings, key=place))
 
 
 @dataclass(frozen=True)
@@ -110,14 +106,13 @@ class DataAnalysis:
 
     Attributes:
         findings: one per rule; found first, the heaviest first.
-        probe: what simple models reach, or why there are none.
-        verdict: go, go with conditions, or no go.
-        reasons: a sentence per finding that weighed, per acceptance, and per idle acceptance.
+        probe: scores of simple models, or why there are none.
+        reasons: a sentence per finding that counted, per acceptance, and per idle acceptance.
         associations: how well each feature predicts the target alone, the strongest first.
         shown_rows: positions of the rows that a report may show: a sample without the
             validation set, at most `spec.analysis.report_rows`.
         rows: number of rows of the table.
-        rows_read: how many of them the findings are of: all, or a sample of a larger table.
+        rows_read: how many of them were analysed: all, or a sample of a larger table.
     """
 
     findings: tuple[Finding, ...]
@@ -150,18 +145,18 @@ def analyse(
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
 
-    Rules about the table alone read all rows; whatever reads the target reads no row of the
-    validation set. Work is bounded: see the constants of the modules.
+    Rules about the table alone read all rows; rules about the target read no row of the
+    validation set (final hold-out).
 
     Args:
         frame: (n, columns) prepared rows.
         sets: (n,) train, test, validation or gap, with the index of `frame`.
         features: columns that a model would get.
         spec: the experiment.
-        rows: number of rows of the table that `frame` is a sample of; None: it is all of it.
+        rows: number of rows of the table that `frame` is a sample of; None: `frame` is all of it.
 
     Raises:
-        UnusableTable: the target is no column of the table.
+        UnusableTable: the table does not have the target's column.
         InvalidExperiment: the YAML names a finding, threshold or rule that does not exist.
     """
     if spec.target not in frame.columns:
@@ -174,8 +169,19 @@ def analyse(
     visible = (sets != "validation").to_numpy()
     subject = Subject(frame, visible, tuple(features), spec, sets)
     findings = [rule.check(subject) for rule in TABLE_RULES]
-    findings += [_answer(rule, subject) for rule in own_rules(spec.analysis)]
-    probe = run_probe(subject, _left_out(findings, spec))
+    for rule in own_rules(spec.analysis):
+        own = rule.check(subject)
+        if not isinstance(own, Finding) or own.code != rule.code:
+            raise InvalidExperiment(
+                "analysis.findings",
+                f"the rule {rule.code!r} returned {own!r}",
+                "Return one Finding of its code, as found, not_found and not_applicable of Rule do.",
+            )
+        findings.append(own)
+    # Columns that give the target away take no part, unless the YAML accepts them.
+    leaks = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
+    left_out = dict.fromkeys(c for one in findings if one.code in leaks for c in one.columns)
+    probe = run_probe(subject, tuple(left_out))
     findings += [rule.check(subject, probe) for rule in PROBE_RULES]
     marked = accept(findings, spec.analysis.accept)
     judgement = judge(marked, spec.analysis.accept)
@@ -194,10 +200,10 @@ def analyse(
 def analyse_prepared(
     prepared: PreparedTable, spec: ExperimentSpec
 ) -> tuple[DataAnalysis, pd.DataFrame]:
-    """Analyse a prepared table of any size; return the analysis and the rows it has read.
+    """Analyse a prepared table of any size; return the analysis and the rows that it read.
 
-    A large table is known by a sample (`rows_to_read`). Columns of lists or mappings are left out:
-    no finding is about them, and they cannot be features.
+    Of a large table it reads a sample (`rows_to_read`). Columns of lists or mappings are left
+    out: they cannot be features.
     """
     frame, features = prepared.frame, feature_columns(prepared.frame, spec)
     sets = prepared.assigned()
@@ -205,7 +211,7 @@ def analyse_prepared(
         frame, sets = frame.iloc[read], sets.iloc[read]
     sets = sets.astype("str")
     frame = frame.drop(columns=[name for name in frame if kind_of(frame[name]) == "nested"])
-    # Ordered by what the rows hold, but by no target of a validation row.
+    # Ordered by the values of the rows, without the targets of the validation set.
     visible = (sets != "validation").to_numpy()
     seen = frame.assign(
         **{spec.target: frame[spec.target].where(visible)} if spec.target in frame else {}
@@ -214,48 +220,21 @@ def analyse_prepared(
     return analyse(frame, sets[frame.index], features, spec, len(prepared.frame)), frame
 
 
-def _answer(rule: FindingRule, subject: Subject) -> Finding:
-    """What a rule of the user's own says, if it is one finding of its code."""
-    finding = rule.check(subject)
-    if isinstance(finding, Finding) and finding.code == rule.code:
-        return finding
-    raise InvalidExperiment(
-        "analysis.findings",
-        f"the rule {rule.code!r} returned {finding!r}",
-        "Return one Finding of its code, as found, not_found and not_applicable of Rule do.",
-    )
-
-
-def _left_out(findings: Sequence[Finding], spec: ExperimentSpec) -> tuple[str, ...]:
-    """What gives the target away, unless people said that it does not."""
-    codes = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()
-    columns = [column for one in findings if one.code in codes for column in one.columns]
-    return tuple(dict.fromkeys(columns))
-
-
-# A table with more rows is known by a sample of them: every share is then known to a tenth of a
-# percent, and what the findings ask of all rows stays within minutes and a gigabyte.
+# Of a larger table a sample is analysed: shares are then exact to a tenth of a percent, and the
+# analysis stays within minutes and a gigabyte.
 MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 
 
-def how_many_to_read(rows: int) -> int:
-    """Return how many rows stand for a table of so many, about."""
-    return rows if rows <= MOST_ROWS else SAMPLED_ROWS
-
-
 def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:
-    """Choose the rows that stand for a large table; None: all of its rows are read.
+    """Sample positions of a large table, int64 (k,), ascending; None: all rows are read.
 
-    By a hash of their features, so that neither the order of the rows nor a target decides, and
-    equal rows are together in the sample or out of it. Where few combinations make up the table,
-    that would be all of a kind or none: there equal rows are numbered and chosen one by one.
-
-    Returns:
-        int64 (k,): positions, ascending.
+    Rows are chosen by a hash of their features, so the sample depends neither on the order of
+    the rows nor on a target, and equal rows are all in the sample or all out of it. A table of
+    few combinations would be sampled badly that way: there each row is chosen on its own.
     """
-    if (wanted := how_many_to_read(len(prepared))) == len(prepared):
+    if len(prepared) <= MOST_ROWS:
         return None
-    share = wanted / len(prepared)
+    share = SAMPLED_ROWS / len(prepared)
     hashes = row_hashes(prepared, features, "sample of the analysis")
     chosen = np.flatnonzero(uniform(hashes) < share)
     if not SAMPLED_ROWS / 2 < len(chosen) < SAMPLED_ROWS * 2:

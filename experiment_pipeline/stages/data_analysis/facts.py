@@ -1,7 +1,7 @@
 """Facts about one column, measured once over all of its rows and read by many findings.
 
-In: a column. Out: frozen numbers, no rows. Nothing here looks at the target. A number
-column is sorted once; of a text column the 10,000 most frequent texts are kept.
+In: a column. Out: frozen numbers. The target is not read. A number column is sorted once; of a
+text column the 10,000 most frequent texts are kept.
 """
 
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ LARGEST_FLOAT32 = 3.4e38
 
 @dataclass(frozen=True)
 class Edge:
-    """One end of a number column, to tell a placeholder from a value."""
+    """One end of a number column, to distinguish a placeholder from a value."""
 
     value: float  # the smallest (or largest) finite one
     rows: int
@@ -121,7 +121,7 @@ class TextFacts:
 
     @property
     def sampled(self) -> str:
-        """What to say when not every distinct text was read."""
+        """Words for the evidence when not every distinct text was read."""
         if self.distinct <= len(self.texts):
             return ""
         return f" (the {len(self.texts):,} most frequent of {self.distinct:,} texts read)"
@@ -155,6 +155,13 @@ def number_facts(values: np.ndarray) -> NumberFacts:
     ordered = np.sort(known[np.isfinite(known)])
     distinct = int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
     low, first, middle, third, high = _at(ordered, 0.05, 0.25, 0.5, 0.75, 0.95)
+    # The third standardised moment; 0 for fewer than three values or no spread.
+    skewness = 0.0
+    if ordered.size >= 3 and ordered[0] != ordered[-1]:
+        scaled = ordered / np.max(np.abs(ordered))
+        centred = scaled - scaled.mean()
+        if (deviation := float(np.sqrt(np.mean(centred**2)))) > 0:
+            skewness = float(np.mean((centred / deviation) ** 3))
     return NumberFacts(
         rows=len(values),
         missing=len(values) - len(known),
@@ -167,7 +174,7 @@ def number_facts(values: np.ndarray) -> NumberFacts:
         p05=low,
         p95=high,
         p99_magnitude=_at(np.sort(np.abs(ordered)), 0.99)[0],
-        skewness=_skewness(ordered),
+        skewness=skewness,
     )
 
 
@@ -207,13 +214,3 @@ def _edge(ordered: np.ndarray, sign: int) -> Edge:
     quarter, three_quarters = _at(rest, 0.25, 0.75)
     gap = float(rest[0] - ordered[0]) if rest.size else 0.0
     return Edge(sign * float(ordered[0]), run, gap, three_quarters - quarter if gap else 0.0)
-
-
-def _skewness(ordered: np.ndarray) -> float:
-    """Third standardised moment; 0 for fewer than three values or no spread."""
-    if ordered.size < 3 or ordered[0] == ordered[-1]:
-        return 0.0
-    scaled = ordered / np.max(np.abs(ordered))
-    centred = scaled - scaled.mean()
-    deviation = float(np.sqrt(np.mean(centred**2)))
-    return float(np.mean((centred / deviation) ** 3)) if deviation > 0 else 0.0

@@ -1,9 +1,7 @@
 """A finding, and what makes one: a rule with its code, title, advice, thresholds and measure.
 
-Whatever satisfies FindingRule is a rule, a user's own class too; the rules of this package extend
-Rule, or ColumnRule where a number per column is held against the threshold. In: a Subject. Out: a
-Finding in one of three outcomes. What findings add up to is in `analysis.py`; how they look is in
-`page.py`.
+Any class that satisfies FindingRule is a rule. The rules of this package extend Rule, or
+ColumnRule where a number per column is compared with the threshold. In: a Subject. Out: a Finding.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,13 +20,13 @@ _MOST_IN_YAML = 20
 
 @dataclass(frozen=True)
 class Finding:
-    """What one rule says about one table.
+    """The result of one rule on one table.
 
     Attributes:
         code: stable name, the one that `analysis.accept` uses.
         title: what the rule looks for.
         outcome: found, not_found, or not_applicable (the evidence says why).
-        severity: how a found one weighs in the verdict; `note` for the other outcomes.
+        severity: how much a found one counts in the verdict; `note` for the other outcomes.
         columns: the columns concerned, the worst first.
         number: what was measured; of several columns the worst.
         threshold: what the number was compared with.
@@ -59,8 +57,8 @@ class Threshold:
     """A number that the YAML may change.
 
     Attributes:
-        default: its value when the YAML says nothing.
-        low, high: the values that make sense, both included.
+        default: its value when the YAML does not set it.
+        low, high: the allowed values, both included.
         meaning: what is compared with it.
     """
 
@@ -72,10 +70,10 @@ class Threshold:
 
 @runtime_checkable
 class FindingRule(Protocol):
-    """What is asked of every table. An instance of a user's own is named in `analysis.findings`.
+    """A rule. The YAML names an instance of a user's own class under `analysis.findings`.
 
-    It may look at all rows, but at the target of none in the validation set: it reads
-    `subject.target` or `subject.visible_target`, never the target's column of `subject.frame`.
+    It may read all rows, but not the targets of the validation set: it reads `subject.target` or
+    `subject.visible_target`, never the target's column of `subject.frame`.
     """
 
     @property
@@ -91,13 +89,14 @@ class FindingRule(Protocol):
 
 
 class Rule:
-    """A rule of which code, title, advice and thresholds are declared beside its `check`.
+    """A rule that declares code, title, advice and thresholds as class attributes.
 
     Attributes:
         code, title, advice: the same in all its findings.
-        threshold: what its number is compared with; None: 1, for what may not occur at all.
-        blocks: what it is compared with to be severe, where there is a second level.
-        excluded: the reason to exclude the columns found by, where the YAML is to do so.
+        threshold: what its number is compared with; None: 1, for what must not occur at all.
+        blocks: the threshold of the severe level, where there is one.
+        excluded: the reason that the suggested YAML gives to exclude the columns found; empty: it
+            does not exclude them.
     """
 
     code: ClassVar[str]
@@ -109,7 +108,7 @@ class Rule:
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
-        """What the YAML may change."""
+        """As in FindingRule."""
         named = {self.code: self.threshold, f"{self.code}_blocks": self.blocks}
         return {name: limit for name, limit in named.items() if limit is not None}
 
@@ -168,7 +167,7 @@ class Rule:
         )
 
     def not_applicable(self, reason: str) -> Finding:
-        """The question does not arise; `reason` is one sentence."""
+        """The rule does not apply to the table; `reason` is one sentence."""
         return Finding(
             *(self.code, self.title, "not_applicable", "note", (), None, None),
             *(reason, self.advice),
@@ -176,16 +175,17 @@ class Rule:
 
 
 class ColumnRule(Rule):
-    """A number per column against the threshold: the columns at or beyond it, the worst first.
+    """A rule that compares a number per column with the threshold and lists the worst first.
 
     Attributes:
-        unjudged: the sentence for a table without a column to judge; empty: that is innocent.
-        one: what a column is called in the evidence, of which several are formed by an s.
-        said: what is said of the columns found; may name the `{limit}`, a share.
-        each: what is said of one of them; may name its `{number}` and that as a `{share}`.
-        innocence: the sentence where no column is found; may name the worst number alike.
-        above: whether a column is found above the threshold only, not at it.
-        severity: how much it weighs, if that depends on nothing.
+        unjudged: the sentence for a table without a column to judge; empty: then nothing is found.
+        one: the noun for a column in the evidence; its plural takes an s.
+        said: the words after the number of columns found; `{limit}` is the threshold as a share.
+        each: the words after the name of one column; `{number}` is its number, `{share}` that
+            number as a share.
+        innocence: the sentence where no column is found; with the worst `{number}` or `{share}`.
+        above: whether a column must exceed the threshold to be found; else it may equal it.
+        severity: the severity, if it does not depend on the columns.
     """
 
     unjudged: ClassVar[str] = ""
@@ -201,7 +201,7 @@ class ColumnRule(Rule):
         raise NotImplementedError
 
     def words(self, subject: Subject, column: str, number: float) -> str:  # noqa: ARG002 - as below
-        """What is said of a column found, behind its name."""
+        """The words after the name of a column found."""
         return f" ({self.each.format(number=number, share=numbers.share(number))})"
 
     def innocent(self, worst: float) -> str:
@@ -213,7 +213,7 @@ class ColumnRule(Rule):
         return number > limit if self.above else number >= limit
 
     def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:  # noqa: ARG002 - it may depend on them
-        """How much the columns found weigh."""
+        """The severity, given the columns found."""
         return self.severity
 
     def fix(self, subject: Subject, columns: Sequence[str]) -> Mapping[str, Any] | None:  # noqa: ARG002 - as above
@@ -221,7 +221,7 @@ class ColumnRule(Rule):
         return None
 
     def check(self, subject: Subject) -> Finding:
-        """Hold every column's number against the threshold."""
+        """Compare every column's number with the threshold."""
         measured = self.measure(subject)
         if not measured and self.unjudged:
             return self.not_applicable(self.unjudged)
@@ -244,7 +244,7 @@ class ColumnRule(Rule):
 
 
 def listed(one: str, said: str, words: Mapping[str, str]) -> str:
-    """`2 features with gaps: a (7 rows), b (1 row).`, from column → the words behind its name."""
+    """`2 features with gaps: a (7 rows), b (1 row).`, from column → the words after its name."""
     each = numbers.some_of([numbers.shown(column) + behind for column, behind in words.items()])
     return f"{numbers.counted(len(words), one)} {said}: {each}."
 

@@ -1,11 +1,9 @@
-"""The probe: what simple models reach on a sample, before anything is spent on a search.
+"""The probe: scores of simple models on a sample, before a search.
 
-In: a subject and the features to leave out. Out: scores of the baseline, a linear model and a
-small LightGBM of fixed sizes, cross-validated on visible rows, cut into folds as the experiment
-cuts its sets. Features are numbers, and categories as small integer codes that come from the
-values alone, most frequent first; everything that is learnt (medians, scales, categories) is
-learnt within each fold. The work is bounded by rows, columns, classes and rounds, never by time,
-so the result does not depend on the machine.
+In: a subject and the features to leave out. Out: scores of the baseline, a linear model and a small
+LightGBM, cross-validated on visible rows in folds that follow the experiment's split. Medians,
+scales and categories are learnt within each fold. The work is bounded by rows, columns, classes and
+rounds, not by time, so the result does not depend on the machine.
 """
 
 import math
@@ -46,16 +44,11 @@ class Encoded:
 def encode(frame: pd.DataFrame, features: Sequence[str]) -> Encoded:
     """Encode number and text features; others are left out."""
     kinds = {column: kind_of(frame[column]) for column in features}
-    numbers = [_number(frame[c]) for c, kind in kinds.items() if kind in NUMERIC]
-    texts = [_codes(frame[c]) for c, kind in kinds.items() if kind in TEXTS]
-    columns = [*numbers, *texts]
+    numbers = [numbers_of(frame[c]) for c, kind in kinds.items() if kind in NUMERIC]
+    columns = [np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), np.nan) for x in numbers]
+    columns += [_codes(frame[c]) for c, kind in kinds.items() if kind in TEXTS]
     values = np.column_stack(columns) if columns else np.empty((len(frame), 0))
     return Encoded(values, len(numbers))
-
-
-def _number(column: pd.Series) -> np.ndarray:
-    values = numbers_of(column)
-    return np.where(np.isfinite(values), np.clip(values, -_LARGEST, _LARGEST), np.nan)
 
 
 def _codes(column: pd.Series) -> np.ndarray:
@@ -82,7 +75,7 @@ def fitted_models(
     for name in MODELS:
         model = _linear(subject, encoded) if name == "linear" else _lightgbm(subject, len(fit))
         with warnings.catch_warnings():
-            # A linear probe that has not quite converged is still a probe.
+            # The linear model is good enough for a probe before it has converged.
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(encoded.matrix[fit], y[fit])
         yield name, model
@@ -152,11 +145,10 @@ class ProbeScore:
     """Mean score of a model over the folds.
 
     Attributes:
-        standard_error: of the mean, with the correction for folds that share their training
-            rows (Nadeau and Bengio 2003): √((1/k + judged rows / fitted rows) · variance).
-        gain: how much better than the baseline of the same fold, on average; positive is
-            better whatever the metric.
-        gain_error: standard error of the gain, which is smaller where folds differ in difficulty.
+        standard_error: of the mean, corrected for folds that share their training rows (Nadeau
+            and Bengio 2003): √((1/k + judged rows / fitted rows) · variance).
+        gain: mean difference to the baseline of the same fold; positive is better for any metric.
+        gain_error: standard error of the gain.
     """
 
     model: str
@@ -177,8 +169,8 @@ class Probe:
     skill: float  # of the best model, from 0 to 1 (see `skill.py`)
     rows: int
     folds: int
-    left_out: tuple[str, ...]  # leak suspects, which took no part
-    unread: int  # further text features that took no part, because there are too many
+    left_out: tuple[str, ...]  # leak suspects, not used
+    unread: int  # number of further text features not used, because there are too many
 
     def score(self, model: str, metric: str | None = None) -> ProbeScore:
         """One score, by default on the experiment's metric."""
@@ -187,7 +179,7 @@ class Probe:
 
 
 def best_score(scores: Sequence[ProbeScore], metric: str) -> ProbeScore:
-    """The score of the model that is best on a metric; never the baseline's."""
+    """The score of the model, other than the baseline, that is best on a metric."""
     best, *others = [s for s in scores if s.metric == metric and s.model != BASELINE]
     for other in others:
         best = other if metrics.better(metric, other.mean, best.mean) else best
@@ -196,7 +188,7 @@ def best_score(scores: Sequence[ProbeScore], metric: str) -> ProbeScore:
 
 @dataclass(frozen=True)
 class NoProbe:
-    """Why there was nothing to measure: one sentence."""
+    """Why there is no probe: one sentence."""
 
     reason: str
 
@@ -217,7 +209,9 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
     usable = [column for column in subject.features if column not in set(left_out)]
     unread = [column for column in usable if column in subject.texts][MOST_TEXTS:]
     features = [column for column in usable if column not in set(unread)]
-    rows = subject.sample(subject.target.rows, _most_rows(subject, len(features)))
+    cells_per_row = max(len(features), 1) * max(subject.target.n_classes, 2) / 2
+    most_rows = int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
+    rows = subject.sample(subject.target.rows, most_rows)
     encoded = encode(subject.frame[features].iloc[rows], features)
     if not encoded.matrix.shape[1]:
         return NoProbe("No number or text feature is left to learn from.")
@@ -226,12 +220,19 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
         judged = list(_judge(subject, rows, encoded))
     if len(judged) < 2:
         return NoProbe(f"{len(rows):,} rows do not make two folds with every class to learn.")
-    return _summary(subject, judged, len(rows), tuple(left_out), len(unread))
-
-
-def _most_rows(subject: Subject, features: int) -> int:
-    cells_per_row = max(features, 1) * max(subject.target.n_classes, 2) / 2
-    return int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
+    metric = subject.spec.metric
+    scores = tuple(
+        _averaged(subject, judged, name, wanted)
+        for wanted in subject.spec.metric_names
+        for name in (BASELINE, *MODELS)
+    )
+    best = best_score(scores, metric).model
+    skills = [skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged]
+    mean_skill = mean_of_known(skills, math.nan)
+    return Probe(
+        *(metric, scores, best, mean_skill),
+        *(len(rows), len(judged), tuple(left_out), len(unread)),
+    )
 
 
 def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_ProbedFold]:
@@ -248,56 +249,30 @@ def _judge(subject: Subject, rows: np.ndarray, encoded: Encoded) -> Iterator[_Pr
         yield _ProbedFold(y[fit], y[judge], predictions)
 
 
-def _summary(
-    subject: Subject, judged: list[_ProbedFold], rows: int, left_out: tuple[str, ...], unread: int
-) -> Probe:
-    metric = subject.spec.metric
-    scores = tuple(
-        _averaged(subject, judged, name, wanted)
-        for wanted in subject.spec.metric_names
-        for name in (BASELINE, *MODELS)
-    )
-    best = best_score(scores, metric).model
-    skills = [skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged]
-    return Probe(
-        metric, scores, best, mean_of_known(skills, math.nan), rows, len(judged), left_out, unread
-    )
-
-
 def _scores(subject: Subject, judged: list[_ProbedFold], model: str, metric: str) -> list[float]:
     task, classes = subject.spec.task, subject.target.n_classes
     if model == BASELINE:
         return [baseline_score(metric, f.y_fit, f.y, task, classes) for f in judged]
-    by_threshold = task == "binary" and METRICS[metric].by_threshold
-    thresholds = [
-        _threshold(judged[:i] + judged[i + 1 :], model, metric) if by_threshold else 0.5
-        for i in range(len(judged))
-    ]
-    return [
-        score(metric, fold.y, fold.predictions[model], threshold)
-        for fold, threshold in zip(judged, thresholds, strict=True)
-    ]
-
-
-def _threshold(others: list[_ProbedFold], model: str, metric: str) -> float:
-    """The decision threshold that suits the other folds best."""
-    y = np.concatenate([fold.y for fold in others])
-    prediction = np.concatenate([fold.predictions[model] for fold in others])
-    return choose_threshold(metric, y, prediction).value
+    scores = []
+    for number, fold in enumerate(judged):
+        threshold = 0.5
+        if task == "binary" and METRICS[metric].by_threshold:
+            # The decision threshold that is best on the other folds.
+            others = judged[:number] + judged[number + 1 :]
+            y = np.concatenate([other.y for other in others])
+            prediction = np.concatenate([other.predictions[model] for other in others])
+            threshold = choose_threshold(metric, y, prediction).value
+        scores.append(score(metric, fold.y, fold.predictions[model], threshold))
+    return scores
 
 
 def _averaged(subject: Subject, judged: list[_ProbedFold], model: str, metric: str) -> ProbeScore:
     scores = np.array(_scores(subject, judged, model, metric))
     gains = scores - np.array(_scores(subject, judged, BASELINE, metric))
     gains *= METRICS[metric].sign
-    return ProbeScore(
-        model,
-        metric,
-        mean_of_known(scores, math.nan),
-        _error_of_mean(scores, judged),
-        mean_of_known(gains, math.nan),
-        _error_of_mean(gains, judged),
-    )
+    mean, gain = mean_of_known(scores, math.nan), mean_of_known(gains, math.nan)
+    errors = _error_of_mean(scores, judged), _error_of_mean(gains, judged)
+    return ProbeScore(model, metric, mean, errors[0], gain, errors[1])
 
 
 def _error_of_mean(values: np.ndarray, judged: list[_ProbedFold]) -> float:

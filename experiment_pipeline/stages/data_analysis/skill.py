@@ -1,17 +1,14 @@
-"""How well something predicts the target, and each feature alone: one scale for all tasks.
+"""Skill: how well predictions, or one feature alone, predict the target, on one scale for all tasks.
 
-The experiment's metric may be any, in any cluster; a threshold such as "nearly perfect" needs a
-scale of its own. Skill is the Gini coefficient 2·AUC - 1 for two classes, Goodman and Kruskal's λ
-(share of the errors of the most frequent class that are avoided) for several, and R² for numbers.
-Negative values become 0.
+A threshold such as "nearly perfect" must not depend on the metric of the experiment. Skill is the
+Gini coefficient 2·AUC - 1 for two classes, Goodman and Kruskal's λ (share of the errors of the most
+frequent class that are avoided) for several, and R² for numbers. Negative values become 0.
 
-A feature alone is tried by a small model, cross-fitted: the mean target per bin (of a number the
-leaves of a small tree, or 32 quantiles for a numeric target; each text; one bin for missing
-values), shrunk to the overall mean. For a numeric target a straight interpolation between
-neighbours competes with it, because bins cannot follow an exact relation. Texts that hardly repeat
-are read in other ways, too: by their order, by a number, by their words.
-
-In: values, targets, folds. Out: skills. Which rows are read is decided in `subject.py`.
+The skill of a feature alone is that of a small cross-fitted model: the mean target per bin (of a
+number the leaves of a small tree, or 32 quantiles for a numeric target; each text; one bin for
+missing values), shrunk to the overall mean. For a numeric target linear interpolation between
+neighbours is tried as well, because bins cannot follow an exact relation. Texts that hardly repeat
+are also read by their order, by a number in them, and by their words.
 """
 
 import re
@@ -36,9 +33,9 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 
 
 def numbers_of_texts(texts: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (the way of reading, numbers (n,)): nan where a text is missing or holds none.
+    """Yield (the way of reading, numbers (n,)): nan where a text is missing or has no number.
 
-    Ids are given out in some order, C9 before C10; a note may hold an amount.
+    Ids are assigned in some order, C9 before C10; a note may contain an amount.
     """
     codes, distinct = pd.factorize(texts)
     padded = [_RUN.sub(lambda run: run.group().zfill(_DIGITS), text) for text in distinct]
@@ -52,9 +49,9 @@ def numbers_of_texts(texts: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def words_of_texts(texts: pd.Series) -> Any:
-    """Which frequent words each text holds: csr (n, words) of 0 and 1; None without words.
+    """Which words of three or more texts each text holds: csr (n, words) of 0 and 1; None: none.
 
-    A word is frequent in three texts or more; case is no matter.
+    Case is ignored.
     """
     from sklearn.feature_extraction.text import CountVectorizer
 
@@ -92,22 +89,18 @@ def skill(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
     elif task == "regression":
         value = score("r2", y, prediction)
     else:
-        value = _errors_avoided(y, np.argmax(prediction, axis=1))
+        errors_of_mode = len(y) - np.bincount(y.astype(np.int64)).max()
+        errors = np.count_nonzero(np.argmax(prediction, axis=1) != y)
+        value = 1 - errors / errors_of_mode if errors_of_mode else float("nan")
     return float(max(value, 0.0)) if np.isfinite(value) else float("nan")
-
-
-def _errors_avoided(y: np.ndarray, predicted: np.ndarray) -> float:
-    errors_of_mode = len(y) - np.bincount(y.astype(np.int64)).max()
-    errors = np.count_nonzero(predicted != y)
-    return 1 - errors / errors_of_mode if errors_of_mode else float("nan")
 
 
 MOST_ROWS = 10_000
 _BINS = 32
 _LEAF = 5
-# Of fewer texts each has rows enough to stand for itself.
+# With fewer texts, each has enough rows for a bin of its own.
 _FEWEST_TEXTS = 50
-# Weight of the overall mean in a bin's mean, in rows: a bin of one row says little.
+# Weight of the overall mean in a bin's mean, in rows.
 _PRIOR_ROWS = 2.0
 
 
@@ -117,21 +110,17 @@ class Association:
 
     column: str
     skill: float
-    # How it was read, where that is not by its values: "by its words".
-    way: str = ""
+    way: str = ""  # how it was read, where that is not by its values: "by its words"
 
 
 @dataclass(frozen=True, eq=False)
-class Trial:
-    """What every feature is tried on: encoded targets (m,), and positions in them.
-
-    For a regression there are 0 classes.
-    """
+class OneFeatureModels:
+    """Cross-fits a small model per feature on the same rows."""
 
     task: Task
-    classes: int
-    y: np.ndarray
-    folds: Sequence[Fold]
+    classes: int  # 0 for a regression
+    y: np.ndarray  # (m,) encoded targets
+    folds: Sequence[Fold]  # positions in `y`
 
     def associations(self, features: pd.DataFrame) -> tuple[Association, ...]:
         """Every number and text column of the m rows with its skill, the strongest first."""
@@ -167,15 +156,21 @@ class Trial:
         return max(in_bins, mean_of_known(lines))
 
     def _by_bins(self, bins: Sequence[np.ndarray]) -> float:
-        """Skill of the mean target of each bin; `bins` holds (m,) bins of all rows for each fold."""
+        """Skill of the mean target per bin; `bins` are, for each fold, the bins (m,) of all rows."""
         several = self.task == "multiclass"
         truth = (
             np.eye(max(self.classes, 2))[self.y.astype(np.int64)] if several else self.y[:, None]
         )
         scores = []
         for (fit, judge), each in zip(self.folds, bins, strict=True):
-            means = _means(each, truth, fit)[each[judge]]
-            scores.append(skill(self.task, self.y[judge], means if several else means[:, 0]))
+            bins_of_fit, n_bins = each[fit], int(each.max()) + 1
+            rows = np.bincount(bins_of_fit, minlength=n_bins)[:, None]
+            sums = np.column_stack(
+                [np.bincount(bins_of_fit, weights=one, minlength=n_bins) for one in truth[fit].T]
+            )
+            means = (sums + _PRIOR_ROWS * truth[fit].mean(axis=0)) / (rows + _PRIOR_ROWS)
+            found = means[each[judge]]
+            scores.append(skill(self.task, self.y[judge], found if several else found[:, 0]))
         return mean_of_known(scores)
 
     def _by_words(self, texts: pd.Series) -> float:
@@ -202,7 +197,7 @@ def mean_of_known(scores: Sequence[float] | np.ndarray, otherwise: float = 0.0) 
 
 
 def _leaves(data: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:
-    """Leaf (m,) of each value in a small tree, which cuts where the classes part; 0 for missing."""
+    """Leaf (m,) of each value in a small classification tree; 0 for missing."""
     from sklearn.tree import DecisionTreeClassifier
 
     missing = np.isnan(data)
@@ -229,17 +224,6 @@ def _quantile_bins(fitted: np.ndarray, data: np.ndarray) -> np.ndarray:
     bins = np.searchsorted(np.unique(known[places]), data, side="right") + 1
     bins[np.isnan(data)] = 0
     return bins
-
-
-def _means(bins: np.ndarray, truth: np.ndarray, fit: np.ndarray) -> np.ndarray:
-    """Mean target per bin (bins, outputs), shrunk to the mean of all fitted rows."""
-    n_bins, overall = int(bins.max()) + 1, truth[fit].mean(axis=0)
-    rows = np.bincount(bins[fit], minlength=n_bins)[:, None]
-    sums = np.stack(
-        [np.bincount(bins[fit], weights=column, minlength=n_bins) for column in truth[fit].T],
-        axis=1,
-    )
-    return np.asarray((sums + _PRIOR_ROWS * overall) / (rows + _PRIOR_ROWS))
 
 
 def _interpolated(

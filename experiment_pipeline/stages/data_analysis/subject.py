@@ -1,8 +1,8 @@
-"""What is analysed: one table, its features, and which rows may be looked at with the target.
+"""The table under analysis: its features, and the rows whose target may be read.
 
-In: the prepared table, the set of each row, the spec. Out: views that several findings
-share, measured at most once. The target is read in one place, `target`, and only for rows
-outside of the validation set.
+In: the prepared table, the set of each row, the spec. Out: views that several findings share, each
+computed at most once. Only `target` and `visible_target` read the target, and only outside of the
+validation set (final hold-out).
 """
 
 from collections.abc import Iterator, Mapping
@@ -28,7 +28,7 @@ from experiment_pipeline.table.target import encode_target, find_classes
 
 # With fewer possible combinations than this many times the rows, equal rows happen by chance.
 ROOM = 10
-# What is fitted per class takes memory and time for each.
+# Models take memory and time per class.
 MOST_CLASSES = 200
 # The square of a smaller spread of a target is 0 in float64.
 SMALLEST_SPREAD = 1e-150
@@ -38,16 +38,13 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Target:
-    """The target of the visible rows that have one.
-
-    Classes too rare to be modelled are set aside, with their visible rows: those are none of `rows`.
-    """
+    """The target of the visible rows that have one, without those of classes set aside as too rare."""
 
     rows: np.ndarray  # positions (n,) in the table of the rows it is known for
     y: np.ndarray  # encoded targets (n,): class codes, or floats
     classes: tuple | None  # as `find_classes` gives them; None for regression
     problem: str | None = None  # why it cannot be modelled; then `rows` and `y` are empty
-    set_aside: Mapping[Scalar, int] = field(default_factory=dict)
+    set_aside: Mapping[Scalar, int] = field(default_factory=dict)  # class → visible rows
 
     def of(self, rows: np.ndarray) -> np.ndarray:
         """Targets (m,) of some of the rows, positions in the table."""
@@ -59,7 +56,7 @@ class Target:
         return len(self.classes or ())
 
     def outcomes(self) -> Iterator[np.ndarray]:
-        """Yield what a mean may be of, float64 (n,): the number, or for each class 1 where it is."""
+        """Yield the number, float64 (n,), or of each class a 0/1 indicator."""
         if self.classes is None:
             yield self.y
         else:
@@ -96,7 +93,7 @@ class Subject:
 
     @cached_property
     def calculable(self) -> dict[str, NumberFacts]:
-        """The number features that vary and of which squares are finite."""
+        """The number features that vary and whose squares are finite."""
         return {
             c: f
             for c, f in self.numbers.items()
@@ -159,8 +156,8 @@ class Subject:
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
         """Rows (classes, 3) of each class in train, test and validation.
 
-        Those of validation are expected: its rows by the share of the class elsewhere. Class codes
-        (n,) are given with the positions (n,) of their rows, all of them visible.
+        The validation set's number is an expectation: its rows times the share of the class
+        elsewhere. `y` are class codes (n,), `rows` their positions (n,), all of them visible.
         """
         sets = self.sets.to_numpy()[rows]
         seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
@@ -168,10 +165,9 @@ class Subject:
         return np.column_stack([*seen, share * len(self.positions("validation"))])
 
     def _too_rare(self, known: pd.Series) -> dict[Scalar, int]:
-        """Classes of the visible rows that validation will set aside, with their rows."""
-        if self.spec.task == "regression" or self.spec.validation.rare_classes == "stop":
-            return {}
-        if not may_have_rare_classes(known):
+        """Class → visible rows, of the classes that validation will set aside."""
+        stops = self.spec.validation.rare_classes == "stop"
+        if self.spec.task == "regression" or stops or not may_have_rare_classes(known):
             return {}
         classes = find_classes(known, self.spec)
         codes = encode_target(known, classes)
@@ -191,8 +187,8 @@ class Subject:
         if not rows.size:
             return ()
         y, pairs = self.target.of(rows), list(folds(self, rows, 2))
-        trial = skill.Trial(self.spec.task, self.target.n_classes, y, pairs)
-        return trial.associations(self.frame[list(self.features)].iloc[rows])
+        models = skill.OneFeatureModels(self.spec.task, self.target.n_classes, y, pairs)
+        return models.associations(self.frame[list(self.features)].iloc[rows])
 
     @cached_property
     def feature_hashes(self) -> np.ndarray:
@@ -234,7 +230,7 @@ class Subject:
 
 def _problem_of_number(facts: Facts) -> str | None:
     if not isinstance(facts, NumberFacts):
-        return "a regression target is a number, this one is none"
+        return "a regression target must be a number, this one is not"
     if facts.largest_magnitude > LARGEST_FLOAT32:
         return f"the target reaches {facts.largest_magnitude:.3g}, beyond what models calculate"
     if not facts.highest.value - facts.lowest.value > SMALLEST_SPREAD:
@@ -243,33 +239,23 @@ def _problem_of_number(facts: Facts) -> str | None:
 
 
 def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
-    """Yield (fit, judge) index arrays into `rows`, positions of known targets, as the split cuts.
+    """Yield (fit, judge) index arrays into `rows`, positions of known targets.
 
-    There are at most `number` folds; fewer where there are fewer clusters.
+    Under a split by time, each fold is judged on a block of moments and fitted on all moments
+    before it. Otherwise clusters, sorted by target and at random among equal ones, are dealt to
+    the folds in turn. There are at most `number` folds; fewer where there are fewer clusters.
     """
     if subject.spec.split.by == "time":
         times = subject.frame[subject.spec.split.column].iloc[rows]
-        yield from _forward(pd.factorize(times, sort=True)[0], number)
+        moments = pd.factorize(times, sort=True)[0]
+        ordered = np.sort(moments)
+        cuts = [ordered[len(ordered) * k // (number + 1)] for k in range(1, number + 1)]
+        for start, end in zip(cuts, [*cuts[1:], ordered[-1] + 1], strict=True):
+            fit = np.flatnonzero(moments < start)
+            judge = np.flatnonzero((moments >= start) & (moments < end))
+            if fit.size and judge.size:
+                yield fit, judge
         return
-    fold = _fold_of_each(subject, rows, number)
-    for left_out in np.unique(fold):
-        if (fold != left_out).any():
-            yield np.flatnonzero(fold != left_out), np.flatnonzero(fold == left_out)
-
-
-def _forward(moments: np.ndarray, number: int) -> Iterator[skill.Fold]:
-    """Fit on all moments before a block, judge on the block; cuts are between moments."""
-    ordered = np.sort(moments)
-    cuts = [ordered[len(ordered) * k // (number + 1)] for k in range(1, number + 1)]
-    for start, end in zip(cuts, [*cuts[1:], ordered[-1] + 1], strict=True):
-        fit, judge = np.flatnonzero(moments < start), moments >= start
-        judge = np.flatnonzero(judge & (moments < end))
-        if fit.size and judge.size:
-            yield fit, judge
-
-
-def _fold_of_each(subject: Subject, rows: np.ndarray, number: int) -> np.ndarray:
-    """Fold (m,) of each row: clusters sorted by target, equal ones at random, dealt in turn."""
     hashes = cluster_hashes(
         subject.frame, subject.spec.split, subject.spec.target, subject.features, "folds"
     )
@@ -279,4 +265,7 @@ def _fold_of_each(subject: Subject, rows: np.ndarray, number: int) -> np.ndarray
     dealt = np.empty(len(first), dtype=np.int64)
     order = np.lexsort((subject.generator().random(len(first)), target))
     dealt[order] = np.arange(len(first)) % number
-    return np.asarray(dealt[clusters])
+    fold = dealt[clusters]
+    for left_out in np.unique(fold):
+        if (fold != left_out).any():
+            yield np.flatnonzero(fold != left_out), np.flatnonzero(fold == left_out)

@@ -1,11 +1,10 @@
 """Columns that hold the mean target of each row's group: target encoding over all rows.
 
-In: a subject. Out: which number columns, and of which groups. A group's mean with the row in it
-gives a part of the answer away; the mean of the others gives all of it. What such a column does
-to a score cannot be told from its skill, so the arithmetic is checked instead: the mean of the
-visible rows must lie closer to the column than rows drawn from the group could. What is computed
-by group needs whole groups to be seen, which a sample of rows would tear apart; of a large table
-only a few groups are looked up.
+In: a subject. Out: which number columns, and by which key. A group's mean that includes the row
+leaks a part of its target; together with the others' mean it leaks all of it. The skill of such a
+column does not show this, so its arithmetic is checked: it must be closer to the mean of the
+visible rows than chance allows. That needs whole groups, which a sample of rows would break up;
+of a large table a few groups are read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,13 +21,15 @@ from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
 
 
 def key_columns(subject: Subject, most: int) -> list[str]:
-    """Texts and whole numbers whose values repeat, features or not; the split's group first."""
+    """At most `most` text and integer columns whose values repeat; the split's group first."""
     split = subject.spec.split
     first = [split.column] if split.by == "group" else []
     others = [c for c in subject.frame.columns if c not in {*first, subject.spec.target}]
     found: list[str] = []
     for column in [*first, *others]:
-        if len(found) < most and _repeats(subject, column):
+        values = subject.frame[column]
+        grouping = len(found) < most and kind_of(values) in TEXTS | {"integer", "boolean"}
+        if grouping and 2 <= _distinct(subject, column) <= len(values) / 2:
             found.append(column)
     return found
 
@@ -36,20 +37,13 @@ def key_columns(subject: Subject, most: int) -> list[str]:
 def rows_of_groups(subject: Subject, column: str, most: int) -> np.ndarray:
     """Positions of all rows with the first few values of a column, ascending.
 
-    About `most` rows, if the values have equally many; where they do not, at most four times as
-    many, of which the last may lack rows of their group.
+    About `most` rows if values are equally frequent; else at most four times as many, and the
+    last groups may lack rows.
     """
     values = subject.frame[column]
     each = len(values) / max(_distinct(subject, column), 1)
     few = values.iloc[:most].dropna().unique()[: max(int(most / each), 1)]
     return np.flatnonzero(values.isin(few).to_numpy())[: 4 * most]
-
-
-def _repeats(subject: Subject, column: str) -> bool:
-    values = subject.frame[column]
-    if kind_of(values) not in TEXTS | {"integer", "boolean"}:
-        return False
-    return 2 <= _distinct(subject, column) <= len(values) / 2
 
 
 def _distinct(subject: Subject, column: str) -> int:
@@ -63,36 +57,33 @@ MOST_ROWS = 10_000
 MOST_GROUPED_ROWS = 1_000
 MOST_CLASSES = 20
 MOST_KEYS = 20
-# Rows by which an encoder may have drawn a group's mean to the overall one.
+# Weights, in rows, with which an encoder may have shrunk a group's mean to the overall mean.
 PRIORS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _FEWEST_GROUPS = 20
 _FEWEST_ROWS = 30
-# An honest column is that close to the means of rows it has not seen once in a million tables.
+# A column that was not computed from these rows is that close to their means once in a million tables.
 _LARGEST_CHANCE = 1e-6
 _EXACT = 1e-6
 
 
 @dataclass(frozen=True)
 class FromTarget:
-    """A column that is computed from the target; `words` end a sentence.
-
-    The own weight is the share of the row's own target in its value, over all rows on average: 1
-    where it follows exactly from the value and others that are at hand, 0 where it needs the value
-    of a later row.
-    """
+    """A column that is computed from the target."""
 
     column: str
-    words: str
+    words: str  # how it is computed
+    # Mean share of the row's own target in its value: 1 where the target follows exactly from it
+    # and other known values, 0 where it needs the value of a later row.
     own_weight: float
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """What rows are grouped by."""
+    """The groups of all rows by one column."""
 
     name: str
-    codes: np.ndarray  # (n,) of all rows; -1 where it is missing
-    sizes: np.ndarray  # (groups,) rows of each, the hidden ones too
+    codes: np.ndarray  # (n,) of all rows; -1 where the key is missing
+    sizes: np.ndarray  # (groups,) rows of each, hidden ones included
 
 
 def target_means(subject: Subject) -> Iterator[FromTarget]:
@@ -118,9 +109,9 @@ def target_means(subject: Subject) -> Iterator[FromTarget]:
 
 
 def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Columns for which the target rises as for its own means, with the outcomes it rises for.
+    """Columns on which the target has the slope that it has on its group means, with the outcomes.
 
-    The target's slope on its group means is 1, and more where they are drawn to the middle.
+    That slope is 1, and more where the means are shrunk.
     """
     rows = subject.sample(np.arange(len(subject.target.rows)), MOST_ROWS)
     outcomes = list(islice(subject.target.outcomes(), MOST_CLASSES))
@@ -157,9 +148,9 @@ def _decides(groups: Groups, x: np.ndarray) -> bool:
 def _is_mean(subject: Subject, x: np.ndarray, y: np.ndarray, groups: Groups) -> bool:
     """Whether x is closer to the mean of each group's visible rows than chance allows.
 
-    Let σ² be the variance within groups. For any x that has not seen these rows the mean of
-    n_v of them differs from it by σ²/n_v or more on average; for the mean of all n rows, n_v
-    of which are visible, by (1 - n_v/n) σ²/n_v.
+    Let σ² be the variance within groups. The mean of n_v rows differs from any x that was not
+    computed from them by σ²/n_v or more on average; from the mean of all n rows, n_v of which
+    are visible, by (1 - n_v/n) σ²/n_v.
     """
     from scipy.stats import chi2
 
@@ -188,7 +179,7 @@ def _is_mean(subject: Subject, x: np.ndarray, y: np.ndarray, groups: Groups) -> 
 
 
 def _means_of_the_others(subject: Subject, columns: Sequence[str], key: str) -> list[str]:
-    """Columns whose differences within a group are those of the target, turned and divided by n-1.
+    """Columns whose differences within a group are those of the target, divided by -(n - 1).
 
     (S - y)/(n - 1) differs between two rows of a group by -(y - y')/(n - 1), whatever S is.
     """
@@ -215,9 +206,9 @@ def _mirrors(x: np.ndarray, y: np.ndarray, groups: np.ndarray, others: np.ndarra
     if len(x) < _FEWEST_ROWS or np.std(y) == 0:
         return False
     own, wanted = _within(x, groups) * others, _within(y, groups)
-    telling = np.abs(wanted) > _EXACT * np.std(y)
+    varied = np.abs(wanted) > _EXACT * np.std(y)
     exact = np.abs(own + wanted) <= 1e-3 * np.std(y)
-    return bool(telling.sum() >= _FEWEST_ROWS and exact[telling].mean() >= 0.95)
+    return bool(varied.sum() >= _FEWEST_ROWS and exact[varied].mean() >= 0.95)
 
 
 def _within(values: np.ndarray, groups: np.ndarray) -> np.ndarray:

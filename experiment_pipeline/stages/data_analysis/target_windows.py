@@ -1,9 +1,8 @@
-"""Columns computed along the rows from a target that is not yet known: rolling means and sums.
+"""Columns computed along the rows from targets that are not yet known: rolling means and sums.
 
-In: a subject. Out: which number columns hold the row's own target, or a later one. A mean of the
-days before is honest and stays unnamed: only the arithmetic with the row's own target, or one
-after it, is tried. Rows are taken in the order of the table or of its time, and within the
-values of a key where there is one.
+In: a subject. Out: the number columns that contain the row's own target, or a later one; a mean of
+earlier rows only is not reported. Rows are read in the order of the table and of its times, with
+and without a key that they are grouped by.
 """
 
 from collections.abc import Iterator
@@ -30,29 +29,29 @@ MOST_OUTCOMES = 4
 LONGEST_WINDOW = 62
 FURTHEST_AHEAD = 31
 _FEWEST_ROWS = 50
-# Share of the rows that could contradict the arithmetic, and do not.
+# Share of the rows for which the arithmetic must hold.
 _EXACT_ROWS = 0.9
-# Of the spread of what is compared: rounding, not noise.
+# As a share of the spread of the values compared.
 _ROUNDING = 1e-3
 _RELATED = 0.2
 _SCREENED = 1_000
-# An exponential mean as pandas adjusts it needs some rows before it follows its own formula.
+# The adjusted exponential mean of pandas follows the recursion only after some rows.
 _START = 20
 
 
 @dataclass(frozen=True, eq=False)
 class _Walk:
-    """Rows one after another."""
+    """Rows in one order, grouped by a key or not."""
 
     y: np.ndarray  # (m,) targets, nan where they are hidden or unknown
     start: np.ndarray  # (m,) position of the first row of each row's key value
     numbers: np.ndarray  # (m, columns) number features
     columns: tuple[str, ...]
-    words: str  # " by store", or nothing
+    words: str  # " by store", or empty
 
 
 def target_windows(subject: Subject) -> Iterator[FromTarget]:
-    """Yield the number features that are such a window, each once."""
+    """Yield the number features that are windows over the target, each once."""
     columns = tuple(c for c, facts in subject.calculable.items() if facts.distinct > 2)
     columns = columns[:MOST_COLUMNS]
     named: set[str] = set()
@@ -70,17 +69,13 @@ def _found(walk: _Walk) -> Iterator[FromTarget]:
     ):
         yield from (FromTarget(column, words + walk.words, 1.0) for column in columns)
     for column, width, ahead in _rolling(walk):
-        yield FromTarget(column, _in_words(width, ahead) + walk.words, 1.0)
+        until = "the row itself" if ahead == 0 else f"{ahead} rows later"
+        words = f"a mean or sum of the targets of {width} rows, up to {until}"
+        words = f"the target {ahead} rows later" if width == 1 else words
+        yield FromTarget(column, words + walk.words, 1.0)
     for column in _still_to_come(walk):
         words = "the sum of the target from the row itself on, as the next row's value shows"
         yield FromTarget(column, words + walk.words, 0.0)
-
-
-def _in_words(width: int, ahead: int) -> str:
-    if width == 1:
-        return f"the target {ahead} rows later"
-    until = "the row itself" if ahead == 0 else f"{ahead} rows later"
-    return f"a mean or sum of the targets of {width} rows, up to {until}"
 
 
 def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
@@ -121,7 +116,7 @@ def _orders(subject: Subject) -> Iterator[np.ndarray]:
 
 
 def _recursive(walk: _Walk) -> Iterator[str]:
-    """Columns of which x = p·x_before + q·y + r holds, and neither part alone does."""
+    """Columns with x = p·x_before + q·y + r, where neither term alone gives x."""
     place = np.arange(len(walk.y))
     after = np.flatnonzero((place > walk.start) & np.isfinite(walk.y))
     settled = after[place[after] - walk.start[after] >= _START]
@@ -152,7 +147,7 @@ def _explained(moves: np.ndarray, before: np.ndarray, y: np.ndarray) -> np.ndarr
 
 
 def _exact(design: np.ndarray, wanted: np.ndarray, spread: float) -> np.ndarray:
-    """Which rows a line reproduces, bool (n,); it is fitted on those that follow it best."""
+    """Rows that a linear fit reproduces, bool (n,); it is refitted on the 80 % that it fits best."""
     design = np.column_stack([design - design.mean(axis=0), np.ones(len(wanted))])
     kept = np.arange(len(wanted))
     for _ in range(4):
@@ -163,16 +158,16 @@ def _exact(design: np.ndarray, wanted: np.ndarray, spread: float) -> np.ndarray:
 
 
 def _mean_so_far(walk: _Walk) -> Iterator[str]:
-    """Columns of which n·x - (n - 1)·x_before is the target."""
+    """Columns with n·x - (n - 1)·x_before equal to the target."""
     place = np.arange(len(walk.y))
     rows = np.flatnonzero((place > walk.start) & np.isfinite(walk.y))
     if rows.size < _FEWEST_ROWS:
         return
     n = (place - walk.start + 1)[rows][:, None]
-    told = n * walk.numbers[rows] - (n - 1) * walk.numbers[rows - 1]
+    implied = n * walk.numbers[rows] - (n - 1) * walk.numbers[rows - 1]
     y = walk.y[rows][:, None]
     moved = walk.numbers[rows] != walk.numbers[rows - 1]
-    exact = np.abs(told - y) <= 10 * _ROUNDING * np.std(y)
+    exact = np.abs(implied - y) <= 10 * _ROUNDING * np.std(y)
     for number, column in enumerate(walk.columns):
         seen = moved[:, number]
         if seen.sum() >= _FEWEST_ROWS and exact[seen, number].mean() >= _EXACT_ROWS:
@@ -180,23 +175,23 @@ def _mean_so_far(walk: _Walk) -> Iterator[str]:
 
 
 def _still_to_come(walk: _Walk) -> Iterator[str]:
-    """Columns of which x - x_after is the target; of a sum over the past it is the opposite."""
+    """Columns with x - x_after equal to the target; for a sum of earlier rows the sign is opposite."""
     rows = np.flatnonzero((walk.start[1:] == walk.start[:-1]) & np.isfinite(walk.y[:-1]))
     if rows.size < _FEWEST_ROWS:
         return
     y = walk.y[rows][:, None]
     spent = walk.numbers[rows] - walk.numbers[rows + 1]
-    telling = np.isfinite(spent) & ((spent != 0) | (y != 0))
-    exact = telling & (np.abs(spent - y) <= 10 * _ROUNDING * np.std(y))
-    count = telling.sum(axis=0)
+    varied = np.isfinite(spent) & ((spent != 0) | (y != 0))
+    exact = varied & (np.abs(spent - y) <= 10 * _ROUNDING * np.std(y))
+    count = varied.sum(axis=0)
     found = (count >= _FEWEST_ROWS) & (exact.sum(axis=0) >= _EXACT_ROWS * count)
     yield from (walk.columns[number] for number in np.flatnonzero(found))
 
 
 def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
-    """Columns of which s·(x - x_before) = y[t + ahead] - y[t + ahead - width], s = 1 or width.
+    """Columns with s·(x - x_before) = y[t + ahead] - y[t + ahead - width], s = 1 or width.
 
-    Only where the steps of x are related to those of the target so far ahead is it tried.
+    Tried only where the steps of x correlate with those of the target `ahead` rows later.
     """
     moves = _steps(walk.numbers, walk.start, 1)
     own_moves = _steps(walk.y[:, None], walk.start, 1)[:, 0]
@@ -204,20 +199,16 @@ def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
     related = _correlations(moves, np.column_stack(later)) >= _RELATED
     for ahead in np.flatnonzero(related.any(axis=0)).tolist():
         widths = np.arange(2 if ahead == 0 else 1, LONGEST_WINDOW + 1)
-        gained = np.column_stack([_gained(walk, int(width), ahead) for width in widths])
+        gains = [_steps(walk.y[:, None], walk.start, int(width))[:, 0] for width in widths]
+        gained = np.column_stack([_shifted(gain, walk.start, ahead) for gain in gains])
         for number in np.flatnonzero(related[:, ahead]):
             place = _width(moves[:, number], gained, widths)
             if place is not None:
                 yield walk.columns[number], int(widths[place]), ahead
 
 
-def _gained(walk: _Walk, width: int, ahead: int) -> np.ndarray:
-    """The target `ahead` rows later less that of `width` rows before it: (m,)."""
-    return _shifted(_steps(walk.y[:, None], walk.start, width)[:, 0], walk.start, ahead)
-
-
 def _width(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray) -> int | None:
-    """Position of the width of which a mean or a sum moves so; tried on some of the rows first."""
+    """Position of the window's width, if any; screened on some of the rows first."""
     some = np.unique(np.linspace(0, len(moves) - 1, _SCREENED).astype(np.int64))
     screened = _matching(moves[some], gained[some], widths, _FEWEST_ROWS // 5)
     for place in np.flatnonzero(screened >= _EXACT_ROWS - 0.1):
@@ -228,11 +219,12 @@ def _width(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray) -> int | N
 
 
 def _matching(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest: int) -> np.ndarray:
-    """Share (widths,) of the rows where either moves in which both do alike; 0 for few rows."""
+    """Share (widths,) of the rows with a step in which both steps agree; 0 for too few rows."""
     known = np.isfinite(gained) & np.isfinite(moves)[:, None]
     known &= (gained != 0) | (moves != 0)[:, None]
     count = known.sum(axis=0)
-    within = 10 * _ROUNDING * _spread(np.where(known, gained, np.nan))
+    spread = pd.DataFrame(np.where(known, gained, np.nan)).std(ddof=0).fillna(0.0)
+    within = 10 * _ROUNDING * spread.to_numpy()
     shares = [
         (known & (np.abs(scale * moves[:, None] - gained) <= within)).sum(axis=0)
         / np.maximum(count, 1)
@@ -242,7 +234,7 @@ def _matching(moves: np.ndarray, gained: np.ndarray, widths: np.ndarray, fewest:
 
 
 def _steps(values: np.ndarray, start: np.ndarray, width: int) -> np.ndarray:
-    """What each row has more than the one `width` before it, nan where that has another key."""
+    """Difference to the row `width` before, nan where that row has another key."""
     steps = np.full(values.shape, np.nan)
     if width < len(values):
         steps[width:] = values[width:] - values[:-width]
@@ -260,19 +252,14 @@ def _shifted(values: np.ndarray, start: np.ndarray, ahead: int) -> np.ndarray:
 
 
 def _correlations(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Correlations (columns, others) over the rows that both know, each scaled by all it knows."""
+    """Correlations (columns, others) over the rows known in both, each scaled by all its rows."""
     first, second = _scaled(values), _scaled(others)
     both = np.isfinite(values).astype(float).T @ np.isfinite(others).astype(float)
     return np.asarray(np.where(both >= _FEWEST_ROWS, first.T @ second / np.maximum(both, 1), 0.0))
 
 
-def _spread(values: np.ndarray) -> np.ndarray:
-    """Standard deviation (columns,) of what is known."""
-    return np.asarray(pd.DataFrame(values).std(ddof=0).fillna(0.0))
-
-
 def _scaled(values: np.ndarray) -> np.ndarray:
-    """Columns with mean 0 and standard deviation 1; what is unknown or constant is 0."""
+    """Columns with mean 0 and standard deviation 1; unknown values and constant columns are 0."""
     table = pd.DataFrame(values)
     spread = table.std(ddof=0)
     return ((table - table.mean()) / spread.where(spread > 0, 1.0)).fillna(0.0).to_numpy()

@@ -1,8 +1,7 @@
-"""Recognising what a text stands for: a missing value, a number, a date, another spelling.
+"""Recognise missing values, numbers, dates and spelling variants among the texts of a column.
 
-In: distinct texts of a column. Out: what each of them looks like; numbers in the words of
-`spec.Numbers`, so that the preparation reads what is recognised here. How many rows hold a text,
-and what follows, is the findings' business.
+In: distinct texts. Out: which of them are what. The writing of numbers is given in the terms of
+`spec.Numbers`, so that the preparation can read what is recognised here.
 """
 
 import re
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# (decimal, thousands), the likelier first: "1,234" alone is read as a thousand.
+# (decimal, thousands), the likelier first: "1,234" alone is read as 1234.
 _MARKS: tuple[tuple[str, str | None], ...] = (
     (".", None),
     (".", ","),
@@ -24,7 +23,7 @@ _MARKS: tuple[tuple[str, str | None], ...] = (
     (".", " "),
     (",", " "),
 )
-# More units than this are no units but part of a code, as in the seats 12A … 12F.
+# More units than this are not units but part of a code, as in the seats 12A … 12F.
 _MOST_UNITS = 3
 _UNIT = r"[A-Za-zµΩ°²³/]{1,8}|%"
 _CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
@@ -34,7 +33,7 @@ _CODE = re.compile(r"\s*[-+]?0\d+\s*")
 
 @dataclass(frozen=True)
 class Writing:
-    """How the texts (n,) of a column write numbers: in the words of `spec.Numbers`."""
+    """How the texts (n,) of a column write numbers, in the terms of `spec.Numbers`."""
 
     reads: np.ndarray  # bool (n,), the texts it reads
     bare: np.ndarray  # bool (n,), those of them without a unit
@@ -57,7 +56,7 @@ class Writing:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """The entry of `preparation.numbers`; every unit has factor 1, for people to correct."""
+        """The entry of `preparation.numbers`; every unit has factor 1, for the user to correct."""
         declared: dict[str, Any] = {"decimal": self.decimal} if self.decimal != "." else {}
         if self.thousands:
             declared["thousands"] = self.thousands
@@ -77,30 +76,22 @@ def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
 
 
 def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Writing:
-    pattern = _pattern(decimal, thousands)
-    matches = [None if _CODE.fullmatch(text) else pattern.fullmatch(text) for text in texts]
-    found = [None if match is None else _unit_of(match) for match in matches]
-    units = Counter(unit for unit in found if unit)
-    taken = tuple(unit for unit, _ in units.most_common()) if len(units) <= _MOST_UNITS else ()
-    reads = np.array([unit in {"", *taken} for unit in found], dtype=bool)
-    bare = np.array([unit == "" for unit in found], dtype=bool)
-    return Writing(reads, bare, decimal, thousands, taken)
-
-
-def _pattern(decimal: str, thousands: str | None) -> re.Pattern[str]:
     point = re.escape(decimal)
     mark = r"[\s\u00a0\u202f]" if thousands == " " else re.escape(thousands or "")
     # No group of thousands begins with a zero: "0,123" has a decimal comma.
     grouped = rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|" if thousands else ""
     digits = rf"(?:{grouped}\d+)(?:{point}\d+)?(?:[eE][+-]?\d+)?|{point}\d+"
-    return re.compile(
+    pattern = re.compile(
         rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?:{digits})\s*"
         rf"(?P<after>{_CURRENCY}|{_UNIT})?\s*"
     )
-
-
-def _unit_of(match: re.Match[str]) -> str:
-    return match["before"] or match["after"] or ""
+    matches = [None if _CODE.fullmatch(text) else pattern.fullmatch(text) for text in texts]
+    found = [match and (match["before"] or match["after"] or "") for match in matches]
+    units = Counter(unit for unit in found if unit)
+    taken = tuple(unit for unit, _ in units.most_common()) if len(units) <= _MOST_UNITS else ()
+    reads = np.array([unit in {"", *taken} for unit in found], dtype=bool)
+    bare = np.array([unit == "" for unit in found], dtype=bool)
+    return Writing(reads, bare, decimal, thousands, taken)
 
 
 # As `fold` writes them. "none" is left out: in many tables it is a category ("no garage").
@@ -137,14 +128,14 @@ DATE_FORMATS = (
     "%d.%m.%y",
     "%Y%m%d",
 )
-# Shorter texts are codes, longer ones are prose, of which every comparison would take long.
+# Shorter texts are codes; longer ones are prose, which would take long to compare.
 _FEWEST_LETTERS, _MOST_LETTERS = 5, 60
 _ISO_SHAPE = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
 _DATE_SHAPE = r"(?=.*\d)[\w.,/:+\- ]{6,35}"
 
 
 def fold(text: str) -> str:
-    """A text without what people vary by accident: case and spaces."""
+    """A text without differences of case and spaces."""
     return " ".join(text.split()).casefold()
 
 
@@ -154,9 +145,9 @@ def placeholders(texts: Sequence[str]) -> np.ndarray:
 
 
 def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Which texts each date format reads: format → bool (n,), those that read none left out.
+    """Date format → which texts it reads, bool (n,); the format that reads most comes first.
 
-    The one that reads most comes first, so that 03/04/2024 is read as its column writes dates.
+    Formats that read no text are left out. 03/04/2024 is so read as most of its column.
     """
     column = pd.Series(texts, dtype="str").str.strip()
     shaped = column[column.str.fullmatch(_DATE_SHAPE)]
@@ -182,9 +173,9 @@ def spellings(texts: Sequence[str]) -> list[tuple[str, ...]]:
 def look_alikes(texts: Sequence[str], counts: np.ndarray) -> list[tuple[str, str]]:
     """Pairs (text, other) that may mean the same: a typing error, or words left out.
 
-    A typing error is one letter more, less or changed in a text of five to sixty letters
-    that has at most a twentieth of the other's rows. Words left out: the one begins with
-    all words of the other. Texts with digits are codes and are not compared.
+    A typing error is one letter more, less or changed in a text of five to sixty letters with at
+    most a twentieth of the other's rows. Words left out: the one text begins with all words of
+    the other. Texts with digits are codes and are not compared.
     """
     rows: dict[str, int] = {}
     written: dict[str, str] = {}
@@ -197,13 +188,21 @@ def look_alikes(texts: Sequence[str], counts: np.ndarray) -> list[tuple[str, str
         for text in rows
         if _FEWEST_LETTERS <= len(text) <= _MOST_LETTERS and not any(map(str.isdigit, text))
     ]
-    pairs = _typing_errors(words, rows) | _longer_names(words)
+    known = set(words)
+    longer_names = {
+        (" ".join(parts[:n]), word)
+        for word in words
+        for parts in [word.split()]
+        for n in range(1, len(parts))
+        if " ".join(parts[:n]) in known
+    }
+    pairs = _typing_errors(words, rows) | longer_names
     ordered = sorted(pairs, key=lambda pair: (-rows[pair[0]], pair))
     return [(written[kept], written[other]) for kept, other in ordered]
 
 
 def _typing_errors(words: list[str], rows: dict[str, int]) -> set[tuple[str, str]]:
-    """Words that become equal when a letter is left out of one or both are compared."""
+    """Pairs (frequent, rare) of words that are one letter apart."""
     neighbours: defaultdict[str, list[str]] = defaultdict(list)
     for word in words:
         for shortened in {word, *(word[:i] + word[i + 1 :] for i in range(len(word)))}:
@@ -222,14 +221,3 @@ def _one_letter_apart(first: str, second: str) -> bool:
     start = next((i for i, (a, b) in enumerate(letters) if a != b), min(len(first), len(second)))
     one, other = first[start:], second[start:]
     return one[1:] == other[1:] or one[1:] == other or one == other[1:]
-
-
-def _longer_names(words: list[str]) -> set[tuple[str, str]]:
-    known = set(words)
-    return {
-        (" ".join(parts[:n]), word)
-        for word in words
-        for parts in [word.split()]
-        for n in range(1, len(parts))
-        if " ".join(parts[:n]) in known
-    }

@@ -1,19 +1,16 @@
-"""All rules, in the order in which they are examined, and those of the user's own.
+"""All rules in the order in which they run, the user's own rules, and the check of their settings.
 
-A finding is declared once, in the file of what it looks at: its class, and its place in that
-file's RULES. A user's own is an instance of any class that satisfies FindingRule, named by import
-path under `analysis: findings:`. What the YAML says of findings is judged here, by the rules
-themselves: which codes may be accepted, which thresholds there are, which values make sense.
+A rule is declared once: its class, and its place in the RULES of its file. A user's own rule is an
+instance of any class that satisfies FindingRule, named by import path under `analysis: findings:`.
 """
 
 import importlib
 import inspect
-from collections.abc import Mapping
 
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
 from experiment_pipeline.spec.sentences import Problem
 from experiment_pipeline.spec.table import Analysis
-from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
+from experiment_pipeline.stages.data_analysis.finding import FindingRule
 from experiment_pipeline.stages.data_analysis.findings import (
     categories,
     drift,
@@ -44,29 +41,28 @@ def own_rules(analysis: Analysis) -> tuple[FindingRule, ...]:
     """The rules that the YAML names by import path.
 
     Raises:
-        InvalidExperiment: a path leads nowhere, or to what is no rule.
+        InvalidExperiment: a path cannot be imported, or is not a rule.
     """
     return tuple(_own_rule(path) for path in analysis.findings)
 
 
 def own_code(analysis: Analysis) -> dict[str, str]:
-    """Import path → digest of its module's source: a changed rule asks again.
+    """Import path → digest of its module's source, so that a changed rule runs again.
 
-    Modules that it imports in turn are not looked at; a compiled one counts by its `__version__`.
+    Modules that it imports are not read; a compiled module counts by its `__version__`.
     """
-    return {path: _code(path.partition(":")[0]) for path in analysis.findings}
-
-
-def _code(module_name: str) -> str:
-    module = importlib.import_module(module_name)
-    try:
-        return sha256(inspect.getsource(module).encode())
-    except (OSError, TypeError):
-        return str(getattr(module, "__version__", ""))
+    digests = {}
+    for path in analysis.findings:
+        module = importlib.import_module(path.partition(":")[0])
+        try:
+            digests[path] = sha256(inspect.getsource(module).encode())
+        except (OSError, TypeError):
+            digests[path] = str(getattr(module, "__version__", ""))
+    return digests
 
 
 def problems(analysis: Analysis) -> list[Problem]:
-    """What the YAML says wrong of findings, each with its place."""
+    """Unknown codes and thresholds, impossible values and unusable rules in the YAML."""
     own, found = [], []
     for number, path in enumerate(analysis.findings):
         try:
@@ -74,39 +70,22 @@ def problems(analysis: Analysis) -> list[Problem]:
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
-    known = {rule.code: rule.thresholds for rule in TABLE_RULES}
-    known |= {rule.code: rule.thresholds for rule in PROBE_RULES}
+    known = {rule.code: rule.thresholds for rule in (*TABLE_RULES, *PROBE_RULES)}
     for rule in own:
         if rule.code in known:
             there = f"the code {rule.code!r} is taken; give the rule one of its own"
             found.append(Problem(("analysis", "findings"), there))
         known[rule.code] = rule.thresholds
+    for code in analysis.accept:
+        if code not in known:
+            unknown = f"{code!r} is not a finding code; {did_you_mean(code, list(known))}"
+            found.append(Problem(("analysis", "accept", code), unknown))
     thresholds = {name: limit for each in known.values() for name, limit in each.items()}
-    unknown = [
-        Problem(
-            ("analysis", "accept", code),
-            f"{code!r} is no finding code; {did_you_mean(code, list(known))}",
-        )
-        for code in analysis.accept
-        if code not in known
-    ]
-    return [*found, *unknown, *_bad_thresholds(analysis, thresholds)]
-
-
-def check_settings(analysis: Analysis) -> None:
-    """Raise InvalidExperiment for what `problems` finds first."""
-    for problem in problems(analysis):
-        place = ".".join(map(str, problem.location))
-        raise InvalidExperiment(place, problem.message, "correct the YAML")
-
-
-def _bad_thresholds(analysis: Analysis, known: Mapping[str, Threshold]) -> list[Problem]:
-    found = []
     for name, value in analysis.thresholds.items():
         place = ("analysis", "thresholds", name)
-        limit = known.get(name)
+        limit = thresholds.get(name)
         if limit is None:
-            unknown = f"{name!r} is no threshold; {did_you_mean(name, known)}"
+            unknown = f"{name!r} is no threshold; {did_you_mean(name, thresholds)}"
             found.append(Problem(place, unknown))
         elif not limit.low <= value <= limit.high:
             beyond = (
@@ -115,6 +94,13 @@ def _bad_thresholds(analysis: Analysis, known: Mapping[str, Threshold]) -> list[
             )
             found.append(Problem(place, beyond))
     return found
+
+
+def check_settings(analysis: Analysis) -> None:
+    """Raise InvalidExperiment for the first of `problems`."""
+    for problem in problems(analysis):
+        place = ".".join(map(str, problem.location))
+        raise InvalidExperiment(place, problem.message, "correct the YAML")
 
 
 def _own_rule(path: str) -> FindingRule:

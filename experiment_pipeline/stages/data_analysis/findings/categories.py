@@ -1,4 +1,4 @@
-"""Categories that are one, rare, or too many; and columns that say the same as another."""
+"""Categories with several spellings, rare or too many ones, and columns with equal content."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -24,17 +24,17 @@ from experiment_pipeline.stages.data_analysis.texts import look_alikes, spelling
 from experiment_pipeline.table.kinds import numbers_of
 
 _MANY = 1e12
-# Of texts whose spellings are compared with each other.
+# Texts of a column whose spellings are compared.
 MOST_COMPARED = 2_000
-# Of what is compared pair by pair to find columns that say the same.
+# Rows and columns compared pair by pair to find near duplicates.
 MOST_ROWS, MOST_COLUMNS = 5_000, 1_000
 
 
 @dataclass(frozen=True)
 class _Variants:
-    """Pairs (kept, replaced) of one column, surely or maybe the same."""
+    """Pairs (kept, replaced) of spellings in one column."""
 
-    sure: tuple[tuple[str, str], ...]
+    sure: tuple[tuple[str, str], ...]  # they differ in case and spaces only
     maybe: tuple[tuple[str, str], ...]
 
     def __str__(self) -> str:
@@ -59,15 +59,14 @@ class _Variants:
 
 
 def _quoted(text: str) -> str:
-    """A text in quotes, with its spaces, for it may differ in nothing else."""
+    """A text in quotes, with its spaces, which may be the only difference."""
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
 class CategoryVariants(Rule):
     """One category under several spellings: case, spaces, typing errors, words left out.
 
-    Spellings that differ in case or spaces are almost surely the same. Look-alikes are a guess,
-    and so only a note.
+    A difference of case or spaces is a condition; look-alikes are a guess, and so only a note.
     """
 
     code = "category_variants"
@@ -84,28 +83,27 @@ class CategoryVariants(Rule):
         }
         if not judged:
             return self.not_applicable(f"No text column has 2 to {MOST_COMPARED:,} categories.")
-        variants = {column: self._variants(facts) for column, facts in judged.items()}
-        found = {c: each for c, each in variants.items() if each.sure or each.maybe}
+        found: dict[str, _Variants] = {}
+        for column, facts in judged.items():
+            groups = spellings(facts.texts)  # the most frequent spelling of each is kept
+            sure = tuple((kept, other) for kept, *others in groups for other in others)
+            maybe = tuple(look_alikes(facts.texts, facts.counts))
+            if sure or maybe:
+                found[column] = _Variants(sure, maybe)
         if not found:
             return self.not_found("No two texts of a column look alike.", number=0, threshold=1)
         columns = sorted(found, key=lambda c: (-len(found[c].sure), -len(found[c].maybe)))
         total = sum(len(each.sure) + len(each.maybe) for each in found.values())
-        said = numbers.some_of([f"{numbers.shown(c)}: {found[c]}" for c in columns])
+        each_column = numbers.some_of([f"{numbers.shown(c)}: {found[c]}" for c in columns])
         return self.found(
             "condition" if any(each.sure for each in found.values()) else "note",
             f"{numbers.counted(total, 'pair')} of spellings in "
-            f"{numbers.counted(len(columns), 'column')}; {said}.",
+            f"{numbers.counted(len(columns), 'column')}; {each_column}.",
             columns=columns,
             number=total,
             threshold=1,
             fix={"preparation": {"categories": {c: found[c].declaration for c in columns}}},
         )
-
-    @staticmethod
-    def _variants(facts: TextFacts) -> _Variants:
-        """The most frequent spelling of each group is kept."""
-        sure = tuple((kept, other) for kept, *others in spellings(facts.texts) for other in others)
-        return _Variants(sure, tuple(look_alikes(facts.texts, facts.counts)))
 
 
 class HighCardinality(ColumnRule):
@@ -134,15 +132,12 @@ class HighCardinality(ColumnRule):
 
 
 class RareCategories(Rule):
-    """Categories with a handful of rows: a model learns nothing about them.
-
-    Columns of high cardinality are another finding and are not listed here.
-    """
+    """Categories with too few rows to learn from, in columns without high cardinality."""
 
     code = "rare_categories"
     title = "Rare categories"
     advice = (
-        "Nothing, as a rule: the models pool or ignore them. Check that they are no typing errors."
+        "Usually nothing: the models pool or ignore them. Check that they are not typing errors."
     )
     threshold = Threshold(10, 2, _MANY, "rows of a category, rare below it")
 
@@ -162,7 +157,11 @@ class RareCategories(Rule):
         if not columns:
             evidence = f"Every category has at least {numbers.counted(fewest, 'row')}."
             return self.not_found(evidence, number=fewest, threshold=limit)
-        words = {c: f" ({self._words(rare[c], len(subject.frame))})" for c in columns}
+        words = {}
+        for column in columns:
+            share = numbers.share(float(rare[column].sum() / len(subject.frame)))
+            count = numbers.counted(len(rare[column]), "category", "categories")
+            words[column] = f" ({count}, {share})"
         return self.found(
             "note",
             listed("feature", "with rare categories", words),
@@ -171,23 +170,18 @@ class RareCategories(Rule):
             threshold=limit,
         )
 
-    @staticmethod
-    def _words(rows: np.ndarray, total: int) -> str:
-        share = numbers.share(float(rows.sum() / total))
-        return f"{numbers.counted(len(rows), 'category', 'categories')}, {share}"
-
 
 class NearDuplicateColumns(Rule):
-    """Features that say the same: importance is shared between them at random.
+    """Features with equal content: importance is shared between them at random.
 
-    Numbers are compared by rank correlation, so a change of cluster, or a logarithm, is the same
-    column; a missing value ranks below all others. Columns of few values are compared value by
-    value, so a code and its name are the same column.
+    Numbers are compared by rank correlation, so a change of unit, or a logarithm, is the same
+    column; a missing value ranks below all others. Columns whose values repeat are compared value
+    by value, so a code and its name are the same column.
     """
 
     code = "near_duplicate_columns"
-    title = "Columns that say the same"
-    advice = "Keep one of each; which one cannot matter for the score."
+    title = "Columns with equal content"
+    advice = "Keep one of each; which one does not matter for the score."
     threshold = Threshold(0.999, 0.5, 1, "rank correlation, found from it")
     _fewest_rows = 10
 
@@ -226,15 +220,14 @@ class NearDuplicateColumns(Rule):
             columns=list(dict.fromkeys(column for pair in pairs for column in pair)),
             number=best[pairs[0]],
             threshold=limit,
-            fix=exclude(later, "says the same as another column"),
+            fix=exclude(later, "has the content of another column"),
         )
 
 
 def _one_to_one(sample: pd.DataFrame, columns: Sequence[str]) -> dict[tuple[str, str], float]:
-    """Pairs whose values determine each other, among columns that repeat their values.
+    """Pairs of columns whose values repeat and determine each other.
 
-    Codes in order of appearance are equal exactly when each value of one column goes with
-    one value of the other.
+    That is so exactly when their codes in order of appearance are equal.
     """
     groups: defaultdict[bytes, list[str]] = defaultdict(list)
     for column in columns:

@@ -19,7 +19,7 @@ class DriftOverTime(Rule):
 
     Compares the first third of the moments with the last: Kolmogorov-Smirnov distance for numbers,
     total variation for texts. Under a random split the sets share each moment, so the test score
-    promises what the future does not keep.
+    is higher than a score on future rows would be.
     """
 
     code = "drift_over_time"
@@ -38,11 +38,23 @@ class DriftOverTime(Rule):
         if not early.size or not late.size:
             return self.not_applicable(f"{numbers.shown(time)} has too few different moments.")
         limit = self.limit(subject)
-        drifts = self._drifts(subject, early, late)
+        frame, compared = subject.frame, subject.features[:MOST_COLUMNS]
+        measured = {
+            column: distance(frame[column].iloc[early], frame[column].iloc[late])
+            for column in compared
+            if kind_of(frame[column]) in NUMERIC | TEXTS
+        }
+        drifts = dict(sorted(measured.items(), key=lambda item: -item[1]))
         columns = [column for column, value in drifts.items() if value >= limit]
         target = self._target_drift(subject, time)
         number = max([target, *drifts.values()])
-        evidence = self._evidence(subject, time, drifts, target)
+        each = numbers.some_of([f"{numbers.shown(c)} {value:.2f}" for c, value in drifts.items()])
+        left_out = len(subject.features) - len(compared)
+        unread = f" The last {left_out:,} features were not compared." if left_out > 0 else ""
+        evidence = (
+            f"Distance of the first and last third by {numbers.shown(time)} (0 alike, 1 disjoint): "
+            f"target {target:.2f}; features {each or 'none'}.{unread}"
+        )
         random = subject.spec.split.by == "random"
         if target >= limit:
             columns.insert(0, subject.spec.target)
@@ -74,17 +86,6 @@ class DriftOverTime(Rule):
         early, late = known[moments < first], known[moments > last]
         return subject.sample(early, MOST_ROWS), subject.sample(late, MOST_ROWS)
 
-    @staticmethod
-    def _drifts(subject: Subject, early: np.ndarray, late: np.ndarray) -> dict[str, float]:
-        """Distance of each feature, the largest first."""
-        frame = subject.frame
-        measured = {
-            column: distance(frame[column].iloc[early], frame[column].iloc[late])
-            for column in subject.features[:MOST_COLUMNS]
-            if kind_of(frame[column]) in NUMERIC | TEXTS
-        }
-        return dict(sorted(measured.items(), key=lambda item: -item[1]))
-
     def _target_drift(self, subject: Subject, time: str) -> float:
         if subject.target.problem:
             return 0.0
@@ -97,18 +98,6 @@ class DriftOverTime(Rule):
         classes = subject.target.n_classes
         counts = (np.bincount(part.astype(int), minlength=classes) for part in (first, last))
         return share_distance(*counts)
-
-    @staticmethod
-    def _evidence(subject: Subject, time: str, drifts: dict[str, float], target: float) -> str:
-        each = numbers.some_of(
-            [f"{numbers.shown(column)} {value:.2f}" for column, value in drifts.items()]
-        )
-        left_out = len(subject.features) - MOST_COLUMNS
-        unread = f" The last {left_out:,} features were not compared." if left_out > 0 else ""
-        return (
-            f"Distance of the first and last third by {numbers.shown(time)} (0 alike, 1 disjoint): target "
-            f"{target:.2f}; features {each or 'none'}.{unread}"
-        )
 
 
 RULES = (DriftOverTime(),)

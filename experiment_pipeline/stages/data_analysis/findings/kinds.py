@@ -1,4 +1,4 @@
-"""Columns that are not what they seem: empty, constant, ids, of mixed types, numbers or dates as text."""
+"""Columns that are empty, constant, ids, of mixed types, or numbers or dates stored as text."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -22,13 +22,13 @@ _NO_TEXT = "There is no text feature, but for those declared as text."
 
 
 class _EveryRow(Rule):
-    """Features of which something holds in every row; `said` and `innocence` tell of them."""
+    """Features with a property that holds in every row."""
 
-    said: ClassVar[str]
-    innocence: ClassVar[str]
+    said: ClassVar[str]  # the words after the number of columns found
+    innocence: ClassVar[str]  # the words after the number of features, where none is found
 
     def value(self, facts: Facts) -> str | None:
-        """What is said behind the name of such a column; None for all others."""
+        """The words after the name of a column found; None for all others."""
         raise NotImplementedError
 
     def check(self, subject: Subject) -> Finding:
@@ -58,7 +58,7 @@ class AllMissingColumn(_EveryRow):
 
 
 class ConstantColumn(_EveryRow):
-    """Features with one value: they tell no two rows apart (a missing value would)."""
+    """Features with one value and no missing one."""
 
     code = "constant_column"
     title = "Columns with one value"
@@ -74,16 +74,16 @@ class ConstantColumn(_EveryRow):
 
 
 class AlmostUniqueColumn(ColumnRule):
-    """Features with another value in almost every row: ids, or texts that models cannot use.
+    """Features with a different value in almost every row: ids, or texts that models cannot use.
 
-    Of numbers only whole ones count that look like ids: by their name, or because they run
-    through the table without holes. A measurement may well be different in every row.
+    Numbers count only if they are whole and look like ids: by their name, or because they are
+    consecutive. A measurement may be different in every row.
     """
 
     code = "almost_unique_column"
     title = "Columns that are almost unique"
     advice = (
-        "Exclude ids: a model can only learn them by heart. Name a true row id in "
+        "Exclude ids: a model can only memorise them. Name a true row id in "
         "split.id_columns, so that it decides the row's set. Names and titles may stay: "
         "`features: text` of a search entry reads their letters."
     )
@@ -105,14 +105,13 @@ class AlmostUniqueColumn(ColumnRule):
         if not isinstance(facts, NumberFacts | TextFacts):
             return 0.0
         known = facts.rows - facts.missing
-        like_an_id = isinstance(facts, TextFacts) or self._is_like_an_id(column, facts)
-        return facts.distinct / known if known >= self._fewest_rows and like_an_id else 0.0
-
-    def _is_like_an_id(self, column: str, facts: NumberFacts) -> bool:
-        if not facts.whole or facts.infinite or facts.distinct < self._fewest_rows:
-            return False
-        without_holes = facts.highest.value - facts.lowest.value < 1.05 * facts.distinct
-        return is_named_like_an_id(column) or without_holes
+        if isinstance(facts, NumberFacts):
+            if not facts.whole or facts.infinite or facts.distinct < self._fewest_rows:
+                return 0.0
+            consecutive = facts.highest.value - facts.lowest.value < 1.05 * facts.distinct
+            if not consecutive and not is_named_like_an_id(column):
+                return 0.0
+        return facts.distinct / known if known >= self._fewest_rows else 0.0
 
     def repeats(self, subject: Subject, facts: TextFacts) -> bool:
         """Whether a text has too few distinct values for this rule."""
@@ -122,8 +121,8 @@ class AlmostUniqueColumn(ColumnRule):
 class MixedTypes(ColumnRule):
     """Text columns that hold numbers in some rows and something else in others.
 
-    Missing values and their placeholders do not count, and a number with a unit is no number
-    here: "9E" is a code. When nearly all texts are numbers, the column is `numbers_as_text`.
+    Missing values and placeholders do not count. A number with a unit counts as a text: "9E" is a
+    code. When nearly all texts are numbers, the finding is `numbers_as_text`.
     """
 
     code = "mixed_types"
@@ -159,9 +158,9 @@ class MixedTypes(ColumnRule):
 
 
 class NumbersAsText(ColumnRule):
-    """Numbers stored as texts: with separators, a decimal comma, a currency or a unit.
+    """Numbers stored as texts, with separators, a decimal comma, a currency or a unit.
 
-    As texts they are categories: 9 is as far from 10 as from 1000.
+    As texts they are categories without an order.
     """
 
     code = "numbers_as_text"
@@ -193,7 +192,7 @@ class NumbersAsText(ColumnRule):
 
 
 class DatesAsText(ColumnRule):
-    """Dates stored as texts, maybe in several formats: as texts they have no order."""
+    """Dates stored as texts, possibly in several formats."""
 
     code = "dates_as_text"
     title = "Dates stored as text"
@@ -227,7 +226,10 @@ class DatesAsText(ColumnRule):
         if formats := {c: each for c, each in used.items() if each != [ISO]}:
             preparation["datetime_formats"] = formats
         preparation |= _missing_values(found)
-        preparation["calendar"] = {column: self._calendar(f) for column, f in found.items()}
+        calendar = preparation["calendar"] = {}
+        for column, facts in found.items():
+            by_time_of_day = any(":" in text for text in facts.texts)
+            calendar[column] = ["month", "day_of_week", *(["hour"] if by_time_of_day else [])]
         return {"preparation": preparation}
 
     @staticmethod
@@ -240,18 +242,13 @@ class DatesAsText(ColumnRule):
                 read |= reads
         return used
 
-    @staticmethod
-    def _calendar(facts: TextFacts) -> list[str]:
-        by_time_of_day = any(":" in text for text in facts.texts)
-        return ["month", "day_of_week", *(["hour"] if by_time_of_day else [])]
-
 
 ALMOST_UNIQUE, NUMBERS, DATES = AlmostUniqueColumn(), NumbersAsText(), DatesAsText()
 RULES = (AllMissingColumn(), ConstantColumn(), ALMOST_UNIQUE, MixedTypes(), NUMBERS, DATES)
 
 
 def is_category(subject: Subject, column: str) -> bool:
-    """Whether a text feature is no number or date in disguise, which rules of their own find."""
+    """Whether a text feature is neither numbers nor dates stored as text."""
     facts = subject.undeclared_texts.get(column)
     return facts is None or (
         facts.share_of_numbers < NUMBERS.limit(subject)

@@ -1,9 +1,9 @@
-"""Features that give the target away, or are made of it. People decide: some are known in time.
+"""Features that leak the target, or are computed from it. The user decides: some are known in time.
 
-Noise in one row of ten keeps a copy below any threshold of skill that an honest column may reach;
-that it is a copy shows in how it agrees: to the last digit, or class by class with a value of its
-own for each. Columns that add up (or multiply) to a numeric target are found by a least squares
-fit, which must reproduce every row it is shown; multiplication is the same in logarithms.
+A copy of the target with noise in one row of ten can have less skill than a legitimate column. It
+is recognised by exact agreement: to the last digit, or by a value of its own for each class.
+Columns whose sum (or product) is a numeric target are found by a least squares fit (of logarithms)
+that must reproduce every row.
 """
 
 import math
@@ -23,13 +23,13 @@ from experiment_pipeline.stages.data_analysis.target_windows import target_windo
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
 _MOST_COMPARED = 5_000
-# Share of the rows of a number that are the target to the last digits.
+# Share of the rows in which a number equals the target up to a linear relation.
 _FEWEST_EQUAL = 0.5
-# Share of each class that is told, beyond guessing: Youden's J for two classes.
-_LEAST_TOLD = 0.7
+# Share of each class that is recognised, beyond guessing: Youden's J for two classes.
+_LEAST_RECOGNISED = 0.7
 _PAIRS = 500
 _ROUNDING = 1e-6
-# In a target of few values equal ones meet by chance.
+# A target in which one value is more frequent agrees with other columns by chance.
 _COMMONEST = 0.1
 _FEWEST_ROWS = 50
 _MOST_COLUMNS = 100
@@ -39,14 +39,10 @@ _EXACT = 1e-6
 
 @dataclass(frozen=True)
 class _NearCopy:
-    """A column that is the target in most rows.
-
-    For a number, `share` is that of the rows that agree; for classes the share of each class that
-    is told, beyond guessing.
-    """
+    """A column that is the target in most rows."""
 
     column: str
-    share: float
+    share: float  # of the rows that agree; for classes of each class recognised, beyond guessing
     words: str
 
 
@@ -68,9 +64,10 @@ def _near_copies(subject: Subject) -> Iterator[_NearCopy]:
     for column in subject.features:
         values = subject.frame[column].iloc[rows]
         if kind_of(values) in NUMERIC | TEXTS:
-            told = _told(pd.factorize(values, use_na_sentinel=False)[0], y)
-            if told >= _LEAST_TOLD:
-                yield _NearCopy(column, told, f"a value for each class tells {numbers.share(told)}")
+            share = _recognised(pd.factorize(values, use_na_sentinel=False)[0], y)
+            if share >= _LEAST_RECOGNISED:
+                words = f"a value for each class, {numbers.share(share)} beyond guessing"
+                yield _NearCopy(column, share, words)
 
 
 def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
@@ -89,10 +86,10 @@ def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
     return float(near.sum() / len(x))
 
 
-def _told(levels: np.ndarray, y: np.ndarray) -> float:
-    """Mean share of each class that has the level of its own, from 0 for guessing to 1.
+def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
+    """Mean share of each class in its own level, from 0 for guessing to 1.
 
-    0 unless there are as many levels as classes, but for one more where the value is missing.
+    0 unless there are as many levels as classes, or one more for missing values.
     """
     y = y.astype(np.int64)
     classes = int(y.max()) + 1
@@ -109,7 +106,7 @@ def _told(levels: np.ndarray, y: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class _Combination:
-    """A formula that gives the target on all rows it was tried on."""
+    """A formula that equals the target on all rows read."""
 
     columns: tuple[str, ...]
     formula: str
@@ -124,9 +121,14 @@ def _exact_combination(subject: Subject) -> _Combination | None:
     """
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
-    columns, values = _complete_columns(subject, rows)
+    data = {
+        column: numbers_of(subject.frame[column].iloc[rows])
+        for column in list(subject.calculable)[:_MOST_COLUMNS]
+    }
+    columns = [column for column, each in data.items() if np.isfinite(each).all()]
     if len(columns) < 2 or len(rows) < 2 * len(columns) + 10 or np.ptp(y) == 0:
         return None
+    values = np.column_stack([data[column] for column in columns])
     weights = _exact_weights(values, y)
     if weights is not None:
         return _combination(columns, weights, len(rows))
@@ -138,21 +140,8 @@ def _exact_combination(subject: Subject) -> _Combination | None:
     return None if weights is None else _combination(kept, weights, len(rows), product=True)
 
 
-def _complete_columns(subject: Subject, rows: np.ndarray) -> tuple[list[str], np.ndarray]:
-    columns, values = [], []
-    for column in list(subject.calculable)[:_MOST_COLUMNS]:
-        data = numbers_of(subject.frame[column].iloc[rows])
-        if np.isfinite(data).all():
-            columns.append(column)
-            values.append(data)
-    return columns, np.column_stack(values) if values else np.empty((len(rows), 0))
-
-
 def _exact_weights(values: np.ndarray, y: np.ndarray) -> np.ndarray | None:
-    """Weight (columns,) of each column when the fit leaves nothing over, else None.
-
-    Fitted on every other row and tried on all of them.
-    """
+    """Weight (columns,) of each column if the fit on every other row reproduces all rows."""
     centre, scale = values.mean(axis=0), values.std(axis=0)
     usable = scale > 1e-9 * (1 + np.abs(centre))
     design = (values[:, usable] - centre[usable]) / scale[usable]
@@ -179,15 +168,14 @@ def _combination(
 
 
 class LeakSuspect(Rule):
-    """Features that give the target away: alone, with noise, or as a sum or product of several.
+    """Features that leak the target: alone, with noise, or as a sum or product of several.
 
     Measured by a small model on one feature (`skill.py`), by agreement with the target and, for
-    numbers, by an exact fit. Columns that are known only after the outcome look like
-    this; so does a really good predictor, which is why people decide.
+    numbers, by an exact fit. A very good predictor looks the same, so the user decides.
     """
 
     code = "leak_suspect"
-    title = "Features that give the target away"
+    title = "Features that leak the target"
     advice = (
         "Is each of these columns known before the prediction is made? Exclude what is not; if "
         "all are, write the reason under analysis: accept: leak_suspect."
@@ -211,7 +199,7 @@ class LeakSuspect(Rule):
             each = numbers.some_of(
                 [f"{numbers.shown(copy.column)} ({copy.words})" for copy in copies]
             )
-            sentences.append(f"The target with noise, it seems: {each}.")
+            sentences.append(f"Probably the target with noise: {each}.")
         combination = _exact_combination(subject) if subject.spec.task == "regression" else None
         if combination:
             best = 1.0
@@ -231,10 +219,9 @@ class LeakSuspect(Rule):
 
     @staticmethod
     def _copies(subject: Subject, suspects: Sequence[str]) -> list[_NearCopy]:
-        """Copies with noise that are no suspects yet.
+        """Copies with noise that are not among the suspects.
 
-        Those of classes only where everything else together predicts less: an honest flag that
-        says so much stands among others that say something too.
+        Of classes only those that predict more than all other features together.
         """
         copies = [copy for copy in _near_copies(subject) if copy.column not in suspects]
         if not copies or subject.spec.task == "regression":
@@ -256,10 +243,10 @@ class LeakSuspect(Rule):
 
 
 class MadeOfTarget(Rule):
-    """Features that are computed from the target of their own row, or of one after it.
+    """Features that are computed from the target of their own row, or of a later one.
 
     A rolling mean that includes the day itself, target encoding over all rows, a running total:
-    alone they may predict little, and a model that unravels them is perfect and useless. Their
+    alone they may predict little, but a model can recover the target from several of them. Their
     arithmetic is checked, not their skill.
     """
 
@@ -271,7 +258,7 @@ class MadeOfTarget(Rule):
         "reason under analysis: accept: made_of_target."
     )
     excluded = "computed from the target"
-    # A mean of more rows than this gives little of each away.
+    # A mean of more rows than this leaks little of each target.
     _few_rows = 20
 
     def check(self, subject: Subject) -> Finding:
@@ -294,30 +281,29 @@ class MadeOfTarget(Rule):
 
 
 class TellingMissingValues(Rule):
-    """Missing values that tell the target: in all rows that miss a value the outcome is the same.
+    """Missing values that leak the target: rows that miss a value have the same outcome.
 
-    A plane that is looked up by its tail number is missing where the flight was cancelled. Few
-    rows are concerned, so the column predicts little on the whole and is no leak suspect; for
-    these rows the answer is given away all the same.
+    A plane that is looked up by its tail number is missing where the flight was cancelled. These
+    rows are few, so the column predicts little on the whole and is not a leak suspect.
     """
 
     code = "telling_missing_values"
-    title = "Missing values that tell the target"
+    title = "Missing values that leak the target"
     advice = (
         "Ask when these values become known. If they are missing because of the outcome, exclude "
         "the columns."
     )
     excluded = "missing because of the outcome"
     threshold = Threshold(
-        0.95, 0.5, 1, "skill of saying the same of all rows that miss the value, found from it"
+        0.95, 0.5, 1, "skill of one prediction for all rows that miss the value, found from it"
     )
     _fewest_rows = 20
-    # Chance that so many rows of one class are missing together, if missing meant nothing.
+    # Chance of so many rows of one class, if values were missing at random.
     _largest_chance = 1e-4
 
     @dataclass(frozen=True)
-    class Told:
-        """What the rows that miss a value have in common, and how well it describes them."""
+    class SharedOutcome:
+        """The outcome of the rows that miss a value, and the skill of predicting it for all."""
 
         rows: int
         skill: float
@@ -327,21 +313,22 @@ class TellingMissingValues(Rule):
         if subject.target.problem:
             return self.not_applicable(f"Nothing to predict: {subject.target.problem}.")
         incomplete = [column for column, facts in subject.facts.items() if facts.missing]
-        told = {c: t for c in incomplete if (t := self._told(subject, c))}
-        if not told:
+        shared = {c: one for c in incomplete if (one := self._shared(subject, c))}
+        if not shared:
             return self.not_applicable(
                 f"No feature is missing in {self._fewest_rows} or more rows."
             )
         limit = self.limit(subject)
-        columns = sorted((c for c in told if told[c].skill >= limit), key=lambda c: -told[c].rows)
-        best = max(each.skill for each in told.values())
+        columns = [column for column, each in shared.items() if each.skill >= limit]
+        columns.sort(key=lambda column: -shared[column].rows)
+        best = max(each.skill for each in shared.values())
         if not columns:
             return self.not_found(
                 f"Rows that miss a value agree on the target by {numbers.share(best)} at most.",
                 number=best,
                 threshold=limit,
             )
-        words = {column: f" ({told[column].words})" for column in columns}
+        words = {column: f" ({shared[column].words})" for column in columns}
         return self.found(
             "condition",
             listed("feature", "missing where the target is the same", words),
@@ -350,8 +337,12 @@ class TellingMissingValues(Rule):
             threshold=limit,
         )
 
-    def _told(self, subject: Subject, column: str) -> Told | None:
-        """None when too few visible rows miss the value."""
+    def _shared(self, subject: Subject, column: str) -> SharedOutcome | None:
+        """None when too few visible rows miss the value.
+
+        Of classes, the skill is the share of the errors avoided by predicting the most frequent
+        class of these rows.
+        """
         missing = subject.frame[column].isna().to_numpy()[subject.target.rows]
         y = subject.target.y[missing]
         if len(y) < self._fewest_rows or len(y) == len(missing):
@@ -359,11 +350,7 @@ class TellingMissingValues(Rule):
         if subject.spec.task == "regression":
             skill = 1 - float(np.var(y) / np.var(subject.target.y))
             words = f"{len(y):,} rows, target {y.mean():.4g} ± {y.std():.2g}"
-            return self.Told(len(y), skill, words)
-        return self._told_class(subject, y)
-
-    def _told_class(self, subject: Subject, y: np.ndarray) -> Told:
-        """Share of the errors avoided by saying the most frequent class of these rows."""
+            return self.SharedOutcome(len(y), skill, words)
         commonest = int(np.bincount(y).argmax())
         share, usual = float(np.mean(y == commonest)), float(np.mean(subject.target.y == commonest))
         surprising = usual < 1 and len(y) * math.log(usual) < math.log(self._largest_chance)
@@ -373,7 +360,7 @@ class TellingMissingValues(Rule):
             f"{len(y):,} rows, {numbers.share(share)} of them {name}, "
             f"{numbers.share(usual)} elsewhere"
         )
-        return self.Told(len(y), skill, words)
+        return self.SharedOutcome(len(y), skill, words)
 
 
 RULES = (LeakSuspect(), MadeOfTarget(), TellingMissingValues())

@@ -1,4 +1,4 @@
-"""What the probe's scores say: no signal, too much of it, or less than the criteria ask for."""
+"""Rules about the probe's scores: no signal, too much of it, or less than the criteria require."""
 
 import math
 
@@ -30,11 +30,11 @@ class ProbeRule(Rule):
 
 
 class ProbeNoBetterThanBaseline(ProbeRule):
-    """No probe model beats predicting without features: there may be nothing to learn."""
+    """No probe model is better than the baseline (no features): there may be nothing to learn."""
 
     code = "probe_no_better_than_baseline"
     title = "No signal in the features"
-    advice = "Look for features that can know the outcome before spending a search on these."
+    advice = "Look for features that predict the outcome before you spend a search on these."
     threshold = Threshold(2, 0, 100, "standard errors between probe and baseline, found below it")
 
     def judge(self, subject: Subject, probe: Probe) -> Finding:
@@ -42,12 +42,13 @@ class ProbeNoBetterThanBaseline(ProbeRule):
         known = [s for s in models if math.isfinite(s.gain) and math.isfinite(s.gain_error)]
         if not known:
             return self.not_applicable(f"{probe.metric} is undefined on the folds of the probe.")
-        surest = max(known, key=self._errors)
-        errors, limit = self._errors(surest), self.limit(subject)
+        clearest = max(known, key=self._errors)
+        errors, limit = self._errors(clearest), self.limit(subject)
         evidence = (
-            f"The surest probe ({surest.model}) reaches {numbers.score(surest.mean)} "
-            f"{probe.metric}, the baseline {numbers.score(probe.score(BASELINE).mean)}: a gain of "
-            f"{numbers.score(surest.gain)} ± {numbers.score(surest.gain_error)} per fold, "
+            f"The probe with the clearest gain ({clearest.model}) reaches "
+            f"{numbers.score(clearest.mean)} {probe.metric}, the baseline "
+            f"{numbers.score(probe.score(BASELINE).mean)}: a gain of "
+            f"{numbers.score(clearest.gain)} ± {numbers.score(clearest.gain_error)} per fold, "
             f"{errors:.3g} standard errors."
         )
         severity: Severity | None = None if errors >= limit else "condition"
@@ -55,14 +56,14 @@ class ProbeNoBetterThanBaseline(ProbeRule):
 
     @staticmethod
     def _errors(score: ProbeScore) -> float:
-        """Gain in standard errors; without any spread between the folds it is sure."""
+        """Gain in standard errors; infinite without any spread between the folds."""
         if score.gain_error > 0:
             return score.gain / score.gain_error
         return math.copysign(math.inf, score.gain) if score.gain else 0.0
 
 
 class ProbeNearlyPerfect(ProbeRule):
-    """A simple model predicts nearly everything: good luck, or a leak over several columns."""
+    """A simple model predicts nearly everything: an easy task, or a leak over several columns."""
 
     code = "probe_nearly_perfect"
     title = "Too good to be true"
@@ -93,9 +94,8 @@ class ProbeNearlyPerfect(ProbeRule):
 class CriterionOutOfReach(ProbeRule):
     """An acceptance criterion far above what the probe reached.
 
-    What a search must still gain is compared with what the probe gained over the baseline: a
-    search finds more than a probe, but seldom much more. A condition and never a block, because
-    the probe is only a probe.
+    The gain still missing is compared with the probe's gain over the baseline: a search gains
+    more than a probe, but seldom much more. It never blocks, because the probe is only an estimate.
     """
 
     code = "criterion_out_of_reach"
@@ -120,13 +120,25 @@ class CriterionOutOfReach(ProbeRule):
         if not known:
             return self.not_applicable("The criteria are undefined on the folds of the probe.")
         hardest = max(known, key=lambda i: missing[i])
-        number, limit = missing[hardest], self.limit(subject)
-        evidence = self._evidence(probe, criteria[hardest], number)
+        number, limit, criterion = missing[hardest], self.limit(subject), criteria[hardest]
+        best = best_score(probe.scores, criterion.metric)
+        baseline = probe.score(BASELINE, criterion.metric)
+        if number <= 0:
+            rest = "which the probe reaches."
+        elif math.isinf(number):
+            rest = "but the probe gains nothing over the baseline."
+        else:
+            rest = f"so a search must still gain {numbers.share(number)} of what the probe gained."
+        evidence = (
+            f"Best probe ({best.model}) {numbers.score(best.mean)} ± "
+            f"{numbers.score(best.standard_error)} {criterion.metric}, baseline "
+            f"{numbers.score(baseline.mean)}, criterion {criterion.limit:g}, {rest}"
+        )
         severity: Severity | None = None if number <= limit else "condition"
         return self.judged(severity, evidence, number=number, threshold=limit)
 
     def _missing_gain(self, probe: Probe, criterion: Criterion) -> float:
-        """(criterion - probe) / (probe - baseline): negative when the probe is beyond it."""
+        """(criterion - probe) / (probe - baseline); 0 when the probe reaches the criterion."""
         metric = criterion.metric
         best, baseline = best_score(probe.scores, metric), probe.score(BASELINE, metric)
         sign = METRICS[metric].sign
@@ -135,22 +147,6 @@ class CriterionOutOfReach(ProbeRule):
         if missing <= 0:
             return 0.0
         return missing / gained if gained > 0 else math.nan if math.isnan(gained) else math.inf
-
-    def _evidence(self, probe: Probe, criterion: Criterion, number: float) -> str:
-        metric = criterion.metric
-        best, baseline = best_score(probe.scores, metric), probe.score(BASELINE, metric)
-        missing = (
-            "which the probe reaches."
-            if number <= 0
-            else "so nothing was gained yet of what is asked."
-            if math.isinf(number)
-            else f"so a search must still gain {numbers.share(number)} of what the probe gained."
-        )
-        return (
-            f"Best probe ({best.model}) {numbers.score(best.mean)} ± "
-            f"{numbers.score(best.standard_error)} {metric}, baseline "
-            f"{numbers.score(baseline.mean)}, criterion {criterion.limit:g}, {missing}"
-        )
 
 
 RULES = (ProbeNoBetterThanBaseline(), ProbeNearlyPerfect(), CriterionOutOfReach())

@@ -1,4 +1,4 @@
-"""Rows that are like others: equal ones with different targets, copies, one entity."""
+"""Rows that resemble others: equal features with different targets, copies, rows of one entity."""
 
 import re
 from dataclasses import dataclass, replace
@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Criterion
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
@@ -21,23 +20,22 @@ _NAME = re.compile(
 
 
 def is_named_like_an_id(column: str) -> bool:
-    """Whether a column's name says that it names something: patient_id, tailnum, orderNo."""
+    """Whether a column has the name of an id: patient_id, tailnum, orderNo."""
     return bool(_NAME.search(column))
 
 
 class ConflictingLabels(Rule):
     """Rows with the same features and different targets, and the best score they allow.
 
-    No function of the features can tell such rows apart. Its best prediction is the share of each
-    class (the mean, or the median where the metric is absolute) among equal rows; the score of
-    that prediction on these very rows is a ceiling. Rows that have no equal count as perfectly
-    predictable, so the true ceiling is lower.
+    The best prediction from the features is the share of each class (the mean, or the median for
+    an absolute metric) among equal rows; its score on the same rows is a ceiling for every model.
+    Rows without an equal count as perfectly predictable, so the true ceiling is lower.
     """
 
     code = "conflicting_labels"
     title = "Same features, different targets"
     advice = (
-        "Add a column that tells these rows apart, or correct their labels; no model can exceed "
+        "Add a column that distinguishes these rows, or correct their labels; no model can exceed "
         "the ceiling."
     )
     threshold = Threshold(
@@ -56,23 +54,26 @@ class ConflictingLabels(Rule):
             reason = "No two rows outside of the validation set have equal features."
             return self.not_applicable(reason)
         share, limit = self._contradicted(subject, groups), self.limit(subject)
-        metric = self._metric(subject)
+        metric = subject.spec.metric
+        if not metrics.METRICS[metric].of_equals:
+            metric = "r2" if subject.spec.task == "regression" else "accuracy"
         ceiling = scores.score(metric, target.y, self._best_prediction(subject, groups, metric))
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; equal "
             f"features contradict {numbers.share(share)} of the target, so {metric} can be "
             f"{ceiling:.4g} at best."
         )
-        beyond = self._criterion_beyond(subject, metric, ceiling)
+        criteria = [each.limit for each in subject.spec.acceptance if each.metric == metric]
+        beyond = [limit for limit in criteria if metrics.better(metric, limit, ceiling)]
         own = ceiling if metric == subject.spec.metric else None
-        # Where few combinations exist, equal rows that differ are noise, not wrong labels.
+        # With few possible combinations, different targets of equal rows are noise.
         room = subject.possible_combinations >= ROOM * len(subject.frame)
         severity: Severity | None = None
         if share > limit:
             severity = "condition" if room and subject.spec.task != "regression" else "note"
-        if beyond is not None:
+        if beyond:
             severity = "blocks"
-            evidence += f" The acceptance criterion asks for {beyond.limit:g}."
+            evidence += f" The acceptance criterion asks for {beyond[0]:g}."
         finding = self.judged(
             severity, evidence, columns=[subject.spec.target], number=share, threshold=limit
         )
@@ -100,21 +101,6 @@ class ConflictingLabels(Rule):
         of_equals = _median if metrics.METRICS[metric].of_equals == "median" else _mean
         return np.asarray(of_equals(groups, y)[groups])
 
-    @staticmethod
-    def _metric(subject: Subject) -> str:
-        if metrics.METRICS[subject.spec.metric].of_equals:
-            return subject.spec.metric
-        return "r2" if subject.spec.task == "regression" else "accuracy"
-
-    @staticmethod
-    def _criterion_beyond(subject: Subject, metric: str, ceiling: float) -> Criterion | None:
-        beyond = (
-            criterion
-            for criterion in subject.spec.acceptance
-            if criterion.metric == metric and metrics.better(metric, criterion.limit, ceiling)
-        )
-        return next(beyond, None)
-
 
 def _mean(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
     """Mean (groups,) of each group's values."""
@@ -132,9 +118,8 @@ def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 class DuplicateRows(Rule):
     """Rows that repeat another one in every column but the target, over all sets.
 
-    Every split keeps them in one set (a random one by their features, the others by the column
-    that they share as well), so they only count twice. In a table with few possible combinations
-    equal rows are no copies, and the question does not arise.
+    Every split keeps them in one set, so they only count twice. In a table with few possible
+    combinations equal rows are not copies, and the rule does not apply.
     """
 
     code = "duplicate_rows"
@@ -170,10 +155,10 @@ class DuplicateRows(Rule):
 class RepeatedEntities(Rule):
     """Several rows of one customer, patient or machine: a random split lets models recognise them.
 
-    A column names entities when its values repeat and its name says so (`patient_id`), or when it
-    is a text that fixes at least two other columns. The intraclass correlation of the target
-    (one-way analysis of variance; Shrout and Fleiss 1979, ICC(1)) says how much rows of an entity
-    are alike. Excluded columns count too: models recognise an entity by its other features.
+    A column names entities when its values repeat and it has the name of an id, or when it is a
+    text that determines at least two other columns. The intraclass correlation of the target
+    (one-way analysis of variance; Shrout and Fleiss 1979, ICC(1)) measures how similar the rows of
+    an entity are. Excluded columns count too: models recognise an entity by its other features.
     """
 
     code = "repeated_entities"
@@ -189,7 +174,7 @@ class RepeatedEntities(Rule):
 
     @dataclass(frozen=True)
     class Entity:
-        """A column that names entities, and how alike the target is within one (-1 to 1)."""
+        """A column that names entities; `likeness` is the intraclass correlation (-1 to 1)."""
 
         column: str
         distinct: int
@@ -243,7 +228,10 @@ class RepeatedEntities(Rule):
     def _entity(self, subject: Subject, column: str, limit: float) -> Entity | None:
         codes = pd.factorize(subject.frame[column].iloc[subject.target.rows])[0]
         known = codes >= 0
-        likeness = _intraclass_correlation(codes[known], self._numeric_target(subject)[known])
+        y = subject.target.y.astype(np.float64)
+        if subject.spec.task == "multiclass":  # whether it is the most frequent class
+            y = (y == np.bincount(y.astype(np.int64)).argmax()).astype(np.float64)
+        likeness = _intraclass_correlation(codes[known], y[known])
         named = is_named_like_an_id(column)
         if not named and (
             likeness < limit or self._fixed_columns(subject, column) < self._fewest_fixed
@@ -253,16 +241,8 @@ class RepeatedEntities(Rule):
         rows_each = float(subject.frame[column].notna().sum() / distinct)
         return self.Entity(column, distinct, rows_each, likeness)
 
-    @staticmethod
-    def _numeric_target(subject: Subject) -> np.ndarray:
-        """The target as a number (n,); of several classes, whether it is the most frequent."""
-        y = subject.target.y
-        if subject.spec.task != "multiclass":
-            return y.astype(np.float64)
-        return np.asarray(y == np.bincount(y.astype(np.int64)).argmax(), dtype=np.float64)
-
     def _fixed_columns(self, subject: Subject, column: str) -> int:
-        """How many other varying features have one value per entity, on at most 20,000 rows."""
+        """Number of other varying features with one value per entity, on at most 20,000 rows."""
         rows = subject.sample(np.arange(len(subject.frame)), self._rows_for_fixed)
         sample = subject.frame.iloc[rows]
         codes = pd.factorize(sample[column])[0]

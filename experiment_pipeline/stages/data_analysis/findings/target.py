@@ -1,4 +1,4 @@
-"""What is to be predicted: whether there is a target, of the declared task, with rows to learn from."""
+"""Rules about the target: whether it exists, fits the declared task and has rows to learn from."""
 
 from typing import Any
 
@@ -17,11 +17,7 @@ _MANY = 1e12
 
 
 class TargetMissing(Rule):
-    """Rows without a target, which are rejected before the split.
-
-    Many of them ask for the reason: what is known only about some rows is often known because of
-    the outcome.
-    """
+    """Rows without a target, which are rejected before the split; often because of the outcome."""
 
     code = "target_missing"
     title = "Rows without a target"
@@ -80,8 +76,8 @@ class TargetConstant(Rule):
 class TargetLooksLikeAnotherTask(Rule):
     """A target whose values fit another task than the declared one.
 
-    A regression target with a handful of values is a class; a class with fractions is a number;
-    two classes are binary. Blocks where the declared task cannot be fitted at all.
+    A regression target with few values is a class; a class with fractions is a number; two
+    classes are binary. Blocks where the declared task cannot be fitted at all.
     """
 
     code = "target_looks_like_another_task"
@@ -126,7 +122,7 @@ class TargetLooksLikeAnotherTask(Rule):
 
     @staticmethod
     def _severity(declared: Task, likely: Task, known: pd.Series, distinct: int) -> Severity | None:
-        """None: the declared task is plausible, even where another one is too."""
+        """None where the declared task is plausible, even if another one is too."""
         if declared == "binary" and distinct > 2:
             return "blocks"
         if declared == "regression" and kind_of(known) not in NUMERIC:
@@ -142,12 +138,12 @@ class TargetLooksLikeAnotherTask(Rule):
         if subject.spec.task == "regression" and facts and facts.writing.reads.all():
             return number_preparation({subject.spec.target: facts})
         if subject.spec.acceptance or subject.spec.positive_class is not None:
-            return None  # they would have to change too, and only people know to what
+            return None  # they would have to change too, and only the user knows how
         return {"task": likely, "metric": names_of(likely)[0]}
 
 
 class TooManyClasses(Rule):
-    """More classes than can be learnt: mostly the target is a number or an id."""
+    """More classes than can be learnt: usually the target is a number or an id."""
 
     code = "too_many_classes"
     title = "Too many classes"
@@ -173,16 +169,16 @@ class TooManyClasses(Rule):
 class TooFewRowsPerClass(Rule):
     """Classes with too few rows in a set, and those that are set aside.
 
-    The classes of the validation set are not read: its expected number of rows of a class is its
-    size times the share of the class elsewhere.
+    Of the validation set (final hold-out) the expected number of rows is used; its targets are
+    not read.
     """
 
     code = "too_few_rows_per_class"
     title = "Classes with too few rows in a set"
     advice = (
         "Deliver more rows of the class, merge it with another under preparation.categories, or "
-        "give the smaller sets a larger share. Must it be predicted, then write validation: "
-        "rare_classes: stop, and no run goes on without it."
+        "give the smaller sets a larger share. If it must be predicted, write validation: "
+        "rare_classes: stop; then a run without it stops."
     )
     threshold = Threshold(10, 1, _MANY, "rows of a class in a set, found below it")
     _sets = ("train", "test", "validation")
@@ -199,6 +195,16 @@ class TooFewRowsPerClass(Rule):
         fewest, where = float(rows[rarest, place]), self._sets[place]
         name = numbers.shown((target.classes or ())[rarest])
         about = "about " if where == "validation" else ""
+        set_aside = ""
+        if rare := target.set_aside:
+            each = numbers.some_of(
+                [f"{numbers.shown(c)!r} ({numbers.counted(n, 'row')})" for c, n in rare.items()]
+            )
+            set_aside = (
+                f"{numbers.counted(len(rare), 'class', 'classes')} too rare for three sets will be "
+                f"set aside, and no model can predict {'it' if len(rare) == 1 else 'them'}: {each}, "
+                "without the validation set's rows. Of the others: "
+            )
         evidence = (
             f"Class {name!r} has {about}{fewest:.3g} rows in the {where} set, the fewest of "
             f"{len(rows)} classes in three sets."
@@ -206,36 +212,21 @@ class TooFewRowsPerClass(Rule):
         severity: Severity = "blocks" if fewest < 1 else "condition"
         return self.judged(
             severity if fewest < limit or target.set_aside else None,
-            self._set_aside(subject) + evidence,
+            set_aside + evidence,
             columns=[subject.spec.target],
             number=fewest,
             threshold=limit,
             fix={"validation": {"rare_classes": "stop"}} if target.set_aside else None,
         )
 
-    @staticmethod
-    def _set_aside(subject: Subject) -> str:
-        """The sentence about classes that are too rare for three sets; empty without any."""
-        rare = subject.target.set_aside
-        if not rare:
-            return ""
-        each = [
-            f"{numbers.shown(name)!r} ({numbers.counted(n, 'row')})" for name, n in rare.items()
-        ]
-        return (
-            f"{numbers.counted(len(rare), 'class', 'classes')} too rare for three sets will be set "
-            f"aside, and no model can predict {'it' if len(rare) == 1 else 'them'}: "
-            f"{numbers.some_of(each)}, without the validation set's rows. Of the others: "
-        )
-
 
 class ClassImbalance(Rule):
-    """A rare class: accuracy says little, and a score needs many rows to be sure of."""
+    """A rare class: accuracy is uninformative, and a score needs many rows to be precise."""
 
     code = "class_imbalance"
     title = "Rare class"
     advice = (
-        "Judge by average_precision or roc_auc next to the prevalence. Do not reweight by habit: "
+        "Use average_precision or roc_auc, next to the prevalence. Do not reweight by habit: "
         "a reweighted model is not calibrated."
     )
     threshold = Threshold(0.05, 0, 0.5, "share of the rarest class, found below it")
@@ -250,15 +241,15 @@ class ClassImbalance(Rule):
         share, limit = float(shares[rarest]), self.limit(subject)
         name = numbers.shown((subject.target.classes or ())[rarest])
         evidence = f"The rarest class, {name!r}, has {numbers.share(share)} of the rows."
-        fooled = METRICS[subject.spec.metric].hides_rare
+        hidden = METRICS[subject.spec.metric].hides_rare
         better = "average_precision" if subject.spec.task == "binary" else "balanced_accuracy"
         return self.judged(
-            None if share >= limit else "condition" if fooled else "note",
+            None if share >= limit else "condition" if hidden else "note",
             evidence,
             columns=[subject.spec.target],
             number=share,
             threshold=limit,
-            fix={"metric": better} if fooled else None,
+            fix={"metric": better} if hidden else None,
         )
 
 

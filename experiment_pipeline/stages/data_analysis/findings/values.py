@@ -1,4 +1,4 @@
-"""Values of a column that are no values, or far from all others: placeholders, infinities, outliers."""
+"""Values that are missing, stand for a missing one, are infinite, or far from all others."""
 
 import math
 from collections.abc import Sequence
@@ -24,9 +24,9 @@ from experiment_pipeline.stages.data_analysis.subject import Subject
 class PlaceholderValues(ColumnRule):
     """Values that stand for a missing one: ?, unknown, blanks, -999.
 
-    A text counts by what it says. A number counts when it is one of the usual ones, lies at an
-    end of the column, repeats, and is further from its neighbour than half of the other values
-    are spread; a -1 also when all other values are not negative.
+    A text counts if it is a usual placeholder. A number counts if it is a usual one, lies at an
+    end of the column, repeats, and is further from its neighbour than the interquartile range of
+    the other values; a -1 also when no other value is negative.
     """
 
     code = "placeholder_values"
@@ -45,7 +45,7 @@ class PlaceholderValues(ColumnRule):
         }
     )
     _fewest_rows = 2
-    # Columns with fewer distinct values are codes, whose values are apart by nature.
+    # Columns with fewer distinct values are codes, which have gaps anyway.
     _fewest_distinct = 10
 
     def measure(self, subject: Subject) -> dict[str, float]:
@@ -66,9 +66,9 @@ class PlaceholderValues(ColumnRule):
         return finding if finding.outcome == "found" else replace(finding, number=None)
 
     def weigh(self, subject: Subject, columns: Sequence[str]) -> Severity:
-        """A class that says unknown is meant to be none, and -999 no number.
+        """A placeholder in the target, or a number other than 0 and -1, is a condition.
 
-        0 and -1 may be numbers all the same, and a text among texts harms little.
+        0 and -1 may be real values, and a placeholder among texts does little harm.
         """
         judged = self._judged(subject)
         values = [value for column in columns for value in self._values(judged[column])]
@@ -105,7 +105,7 @@ class PlaceholderValues(ColumnRule):
 
 
 class InfiniteValues(ColumnRule):
-    """Infinite values, which most models refuse and no mean survives."""
+    """Infinite values, which most models refuse and which make every mean infinite."""
 
     code = "infinite_values"
     title = "Infinite values"
@@ -128,8 +128,8 @@ class InfiniteValues(ColumnRule):
 class AbsurdMagnitudes(ColumnRule):
     """Values a thousand times larger than nearly all others of their column, or beyond float32.
 
-    They are mostly errors of cluster or typing, and one of them decides a mean or a linear model. A
-    target beyond float32 blocks: no model can be fitted to it.
+    They are mostly wrong units or typing errors, and one of them can dominate a mean or a linear
+    model. A target beyond float32 blocks: no model can be fitted to it.
     """
 
     code = "absurd_magnitudes"
@@ -179,8 +179,8 @@ class Outliers(ColumnRule):
     code = "outliers"
     title = "Outliers"
     advice = (
-        "Look at these rows. A range in schema.yaml rejects what cannot be true; trees do not "
-        "mind what is rare but true."
+        "Look at these rows. A range in schema.yaml rejects impossible values; rare but true "
+        "ones do not harm trees."
     )
     threshold = Threshold(10, 1.5, 1e6, "interquartile ranges from a quartile, found above it")
     _fewest_rows = 50
@@ -205,9 +205,11 @@ class Outliers(ColumnRule):
         )
 
     def _farthest(self, facts: NumberFacts) -> tuple[float, float] | None:
-        """(distance, value) of the one farthest out; None where half of the values are equal."""
-        first, _, third = facts.quartiles
-        scale = math.log if self._has_long_tail(facts) else float
+        """(distance, value) of the farthest value; None where half of the values are equal."""
+        first, median, third = facts.quartiles
+        asymmetry = facts.p95 + facts.p05 - 2 * median
+        long_tail = asymmetry > self._long_tail * (facts.p95 - facts.p05)
+        scale = math.log if facts.lowest.value > 0 and long_tail else float
         spread = scale(third) - scale(first)
         if not spread > 0:
             return None
@@ -215,19 +217,13 @@ class Outliers(ColumnRule):
         low = (scale(first) - scale(facts.lowest.value)) / spread
         return (high, facts.highest.value) if high >= low else (low, facts.lowest.value)
 
-    def _has_long_tail(self, facts: NumberFacts) -> bool:
-        if facts.lowest.value <= 0:
-            return False
-        asymmetry = facts.p95 + facts.p05 - 2 * facts.quartiles[1]
-        return asymmetry > self._long_tail * (facts.p95 - facts.p05)
-
 
 class SkewedColumn(ColumnRule):
-    """Number features with a very long tail: a linear model hears little but the tail."""
+    """Number features with a very long tail, which dominates a linear model."""
 
     code = "skewed_column"
     title = "Very skewed columns"
-    advice = "Trees do not mind. For a linear model take the logarithm in a preparation function."
+    advice = "No harm for trees. For a linear model take the logarithm in a preparation function."
     threshold = Threshold(10, 1, 1e6, "skewness in absolute value, found above it")
     _fewest_distinct = 10
     unjudged = f"No number column has {_fewest_distinct} or more distinct values."
@@ -245,13 +241,13 @@ class SkewedColumn(ColumnRule):
 
 
 class MissingValues(ColumnRule):
-    """Features that are mostly missing. Those without any value are another finding."""
+    """Features that are mostly missing, but not entirely."""
 
     code = "missing_values"
     title = "Columns that are mostly missing"
     advice = (
-        "Find out why. The models learn from the absence too, which is right only if it will mean "
-        "the same tomorrow."
+        "Find out why. The models learn from the absence too, which is right only if it means the "
+        "same in future data."
     )
     threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
     said = "with more than {limit} missing"
