@@ -70,7 +70,8 @@ def problems(analysis: Analysis) -> list[Problem]:
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
-    known = {rule.code: rule.thresholds for rule in (*TABLE_RULES, *PROBE_RULES)}
+    known = {rule.code: rule.thresholds for rule in TABLE_RULES}
+    known |= {rule.code: rule.thresholds for rule in PROBE_RULES}
     for rule in own:
         if rule.code in known:
             there = f"the code {rule.code!r} is taken; give the rule one of its own"
@@ -82,17 +83,17 @@ def problems(analysis: Analysis) -> list[Problem]:
             found.append(Problem(("analysis", "accept", code), unknown))
     thresholds = {name: limit for each in known.values() for name, limit in each.items()}
     for name, value in analysis.thresholds.items():
-        place = ("analysis", "thresholds", name)
+        key = ("analysis", "thresholds", name)
         limit = thresholds.get(name)
         if limit is None:
             unknown = f"{name!r} is no threshold; {did_you_mean(name, thresholds)}"
-            found.append(Problem(place, unknown))
+            found.append(Problem(key, unknown))
         elif not limit.low <= value <= limit.high:
             beyond = (
                 f"threshold {name} is {value:g}; it is the {limit.meaning}: "
                 f"write a number from {limit.low:g} to {limit.high:g}"
             )
-            found.append(Problem(place, beyond))
+            found.append(Problem(key, beyond))
     return found
 
 

@@ -220,7 +220,7 @@ class NearDuplicateColumns(Rule):
             columns=list(dict.fromkeys(column for pair in pairs for column in pair)),
             number=best[pairs[0]],
             threshold=limit,
-            fix=exclude(later, "has the content of another column"),
+            fix=exclude(later, "duplicates another column"),
         )
 
 
