@@ -1,7 +1,7 @@
-"""Predicting with an exported model, from its folder and a table's URL to two files.
+"""Predict with an exported model, from its folder and a table's URL to two files.
 
-The shell around `prediction/rows.py`: finds and verifies the model, reads, writes as it predicts,
-tells how far it is. In: names. Out: files, and an `PredictedFile` to report. The command line is `cli.py`.
+Finds and verifies the model, reads, predicts (`prediction/rows.py`), writes, and logs progress. In:
+names of models and tables. Out: predictions, or files and a `PredictedFile`.
 """
 
 import json
@@ -27,20 +27,17 @@ from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_so
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.files import streamed
 from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.registry import find_model
+from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.schema import load_schema
 
-# A line says something new after so long, and what takes less needs none.
+# Between two lines of progress.
 SECONDS_BETWEEN_LINES = 10.0
 Tell = Callable[[str], object]
 
 
 @dataclass(frozen=True)
 class PredictedFile:
-    """What a prediction came to: which version predicted, for how many rows and for how many not.
-
-    `notes` are as of `Predicted`.
-    """
+    """The model's version, the numbers of predicted and rejected rows, `notes` as of `Predicted`."""
 
     model: str
     predicted: int
@@ -50,14 +47,14 @@ class PredictedFile:
 
 @dataclass(frozen=True)
 class Model:
-    """An exported model, with what it takes to use it on rows as delivered.
+    """An exported model that predicts for rows as delivered.
 
     Attributes:
         name: experiment and version.
-        pipeline: the fitted scikit-learn pipeline, which takes prepared rows.
+        pipeline: the fitted scikit-learn pipeline, for prepared rows.
         reading: how delivered rows become prepared ones.
-        schema: what a valid row is.
-        signature: the features, and what comes out.
+        schema: rules for valid rows.
+        signature: features and outputs.
     """
 
     name: str
@@ -67,35 +64,34 @@ class Model:
     signature: Signature
 
     def read(self, table: str, tell: Tell = lambda _: None) -> pd.DataFrame:
-        """Return the rows of a table, with the types that the training table had.
+        """Return the rows of a table, with the types of the training table.
 
-        The columns of a large one lie in files below TMPDIR, mapped, while it is held.
+        The columns of a large table are memory-mapped files below TMPDIR.
 
         Args:
             table: any URL that `data.url` of an experiment may be.
-            tell: is given a warning where the memory may not be enough.
+            tell: called with a warning when the memory may not be enough.
 
         Raises:
             UnreadableTable, UnusableTable, StorageUnreachable.
         """
-        data = Data.model_validate({"url": table})
-        source = read_source(data)
+        source = read_source(Data.model_validate({"url": table}))
         warn_of_memory("prediction", delivered_bytes(source), tell)
         return self.reading.rows(source, table)
 
     def predict_table(
         self, table: str, output: str, rejected: str, tell: Tell = lambda _: None
     ) -> PredictedFile:
-        """Predict for the rows of a table that may be larger than memory, from file to files.
+        """Predict in batches for a table that may be larger than memory, and write two files.
 
-        Rows go through in batches. The files show when they are complete, that of the predictions
-        last; whatever ends this before leaves none, and those that were there as they were.
+        A file appears when it is complete, the predictions last. After an error no new file exists
+        and old ones are unchanged.
 
         Args:
             table: as `read` takes it.
-            output: where the predictions go; a .csv or .parquet file, or a URL of one.
-            rejected: where the rows go that break the schema; the same.
-            tell: is told now and then how far it is, where it takes long.
+            output: for the predictions; a .csv or .parquet file, or a URL of one.
+            rejected: for the rows that break the schema; the same.
+            tell: called with the progress every SECONDS_BETWEEN_LINES.
 
         Raises:
             ExperimentPipelineError: as `read` and `predict`.
@@ -112,15 +108,15 @@ class Model:
                     predicted += len(batch.predictions)
                 rejections(_numbered(batch.rejected))
                 refused += len(batch.rejected)
-                tell(_how_far(predicted + refused, len(rows), time.monotonic() - started))
+                tell(_progress(predicted + refused, len(rows), time.monotonic() - started))
         return PredictedFile(self.name, predicted, refused, predicting.notes)
 
     def predict(self, rows: pd.DataFrame) -> Predicted:
-        """Prepare and check rows as delivered as in training, and predict for the valid ones.
+        """Prepare and check delivered rows as in training, and predict for the valid ones.
 
         Raises:
-            UnusableTable: a column is missing that a feature is made of, or cannot be used.
-            TooManyRejectedRows: not one row satisfies the schema.
+            UnusableTable: a required column is missing or cannot be used.
+            TooManyRejectedRows: no row satisfies the schema.
         """
         predicting = self._predicting()
         parts = list(predicting.batches(rows))
@@ -136,7 +132,7 @@ class Model:
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
-    """Return an exported model that predicts here what it predicted at its export.
+    """Return an exported model, after a check that it predicts here what it did at its export.
 
     >>> model = load_model("artifacts/flight_delay/registry/v0001")
     >>> model.predict(model.read("new_flights.csv")).rejected.empty
@@ -145,11 +141,11 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     Args:
         model: a version's folder or URL; `<root>/<experiment>`, or an experiment's name under the
             storage root, for the champion.
-        trusted: code of the user's own that the model may run: types of an estimator, and
+        trusted: the user's own code that the model may run: types of an estimator, and
             `module:function` of a preparation.
 
     Raises:
-        InvalidModel: no model, a changed one, or one that needs code that is not trusted.
+        InvalidModel: there is no model, it was changed, or it needs code that is not trusted.
         PredictionsChanged: it predicts something else here than at its export.
     """
     exported = find_model(model)
@@ -163,10 +159,56 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     return Model(source, pipeline, reading, schema, signature)
 
 
+def champion(experiment: str, trusted: Collection[str] = ()) -> Model:
+    """Return the current model of an experiment, wherever its versions are exported to.
+
+    >>> model = champion("flight_delay")
+    >>> model.name
+    'flight_delay v0001'
+
+    Args:
+        experiment: its name.
+        trusted: as `load_model` takes it.
+
+    Raises:
+        ExperimentPipelineError: as of `load_model`.
+    """
+    # SQLAlchemy is slow to load, and `load_model` does not need it.
+    from experiment_pipeline.tracking import questions
+
+    for place in questions.versions(experiment)["place"].tail(1):
+        home = location(place).parent.parent
+        if Registry(home.parent, home.name).champion() is not None:
+            return load_model(str(home), trusted)
+    return load_model(experiment, trusted)
+
+
+def predict(experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] = ()) -> Predicted:
+    """Predict with the champion of an experiment, for rows as delivered.
+
+    >>> found = predict("flight_delay", "new_flights.csv")
+    >>> found.predictions[["flight", "prediction"]].head(2)
+      flight prediction
+    0   F000        yes
+    1   F001         no
+
+    Args:
+        experiment: its name.
+        rows: a table with the columns of the training table, with or without the target; or any
+            URL that `data.url` of an experiment may be.
+        trusted: as `load_model` takes it.
+
+    Raises:
+        ExperimentPipelineError: as of `load_model`, `Model.read` and `Model.predict`.
+    """
+    model = champion(experiment, trusted)
+    return model.predict(model.read(rows) if isinstance(rows, str) else rows)
+
+
 def _load(
     exported: versions.ExportedModel, reading: Reading, trusted: Collection[str], source: str
 ) -> Any:
-    """Return the pipeline, when it needs no code but this project's and what is trusted."""
+    """Return the pipeline; InvalidModel when it needs code that is not trusted."""
     wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(persistence.TRUSTED_TYPES)
     if reading.preparation.function is not None:
         wanted.add(reading.preparation.function)
@@ -178,7 +220,7 @@ def _load(
             f"If you know where it comes from, add {options}",
         )
     types = [name for name in trusted if ":" not in name]
-    # The list above is only what the model says of itself; here skops looks into the bytes.
+    # The list above is declared by the model; skops checks the bytes themselves.
     return persistence.from_bytes(exported.read(versions.MODEL), types)
 
 
@@ -189,7 +231,7 @@ def _check_outputs(table: str, output: str, rejected: str) -> None:
     paths = [str(location(url)) for url in (table, output, rejected)]
     if len(set(paths)) < len(paths):
         raise UnusableTable(
-            output, "table, predictions and rejected rows would share a file", "Name three."
+            output, "table, predictions and rejected rows would share a file", "Name three files."
         )
 
 
@@ -202,7 +244,7 @@ def _numbered(rejected: pd.DataFrame) -> pd.DataFrame:
 
 @contextmanager
 def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
-    """A file to be made of parts with the same columns and types; it shows when it is complete."""
+    """Write a file in parts with the same columns and types; it appears when it is complete."""
     with streamed(location(url)) as place, ExitStack() as opened:
         if url.endswith(".csv"):
             text = opened.enter_context(place.open("wb"))
@@ -228,18 +270,18 @@ def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
 
 
 def _now_and_then(tell: Tell) -> Tell:
-    said = time.monotonic()
+    last = time.monotonic()
 
-    def told(text: str) -> None:
-        nonlocal said
-        if time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+    def log(text: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             tell(text)
-            said = time.monotonic()
+            last = time.monotonic()
 
-    return told
+    return log
 
 
-def _how_far(done: int, rows: int, seconds: float) -> str:
+def _progress(done: int, rows: int, seconds: float) -> str:
     """`1,310,720 of 3,000,000 rows, 52,000 a second, about 35 s left`."""
     pace = done / max(seconds, 1e-9)
     left = f", about {numbers.duration((rows - done) / pace)} left" if done < rows else ""

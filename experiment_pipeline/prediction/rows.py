@@ -1,11 +1,8 @@
-"""Rows as delivered: read the way the training table was read, prepared, judged, predicted.
+"""Rows as delivered: read as the training table was read, prepared, validated, predicted.
 
-Types in a CSV file are found from the whole column, so a short file may look otherwise: a
-column of codes that happens to hold numbers only would lose "1.50" to 1.5. What the training
-table held decides instead. What has its type is then taken in batches of rows, however many there
-are: preparation, rules and model see one row at a time, and what is told is added up. In: files, or
-a raw table; a fitted pipeline and what travels with it (reading, schema, signature). Out: a raw
-table, or `Predicted`. Finding the model and its files: `files.py`.
+Types of a CSV file's columns come from the training table: inferred from a short file, a column of
+codes would become numbers ("1.50" → 1.5). Rows are then processed in batches. In: files, or a raw
+table; a fitted pipeline with its reading, schema and signature. Out: a raw table, or `Predicted`.
 """
 
 import json
@@ -41,9 +38,9 @@ _CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
 Parts = Sequence[tuple[str, Content]]
 ROW_NUMBER = "row_number"
 PREDICTION = "prediction"
-# So many rows are encoded at a time: some models read a column for each text there is.
+# Rows encoded at a time: one-hot encoders make a column for each text.
 PREDICTED_ROWS = 65_536
-# Another machine may sum in another order; a model that means something else differs by more.
+# Sums on another machine may differ by rounding.
 TOLERANCE = 1e-6
 
 
@@ -52,11 +49,10 @@ class Reading:
     """How a table as delivered becomes a prepared one.
 
     Attributes:
-        csv: the settings of `spec.Data` that the experiment gave for its CSV files.
-        raw_types: column → pandas dtype that the training table had before its preparation.
-        preparation: what happens to each row.
-        validation: of the experiment; only `unseen_categories` and `unseen_missing_values` are
-            kept, and mean the same for rows to predict on.
+        csv: the settings of `spec.Data` for CSV files.
+        raw_types: column → pandas dtype of the training table before its preparation.
+        preparation: of each row.
+        validation: of the experiment; only `unseen_categories` and `unseen_missing_values` are kept.
     """
 
     csv: Mapping[str, Any]
@@ -66,8 +62,8 @@ class Reading:
 
     @classmethod
     def of(cls, spec: ExperimentSpec, raw_types: Mapping[str, str]) -> "Reading":
-        """Return how the experiment read its table."""
-        # Not the format: the next table may be Parquet where this one was CSV.
+        """Return the reading of an experiment."""
+        # Without the format: the next table may be Parquet where this one was CSV.
         data = spec.data or Data(url="frame")
         csv = data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
         return cls(csv, raw_types, spec.preparation, spec.validation)
@@ -86,7 +82,7 @@ class Reading:
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Reading":
-        """Read it back; InvalidModel when it is none."""
+        """Read it back; InvalidModel for another content."""
         try:
             found = yaml.safe_load(data)
             preparation = Preparation.model_validate(found["preparation"])
@@ -96,15 +92,14 @@ class Reading:
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
             raise errors.InvalidModel(
                 source,
-                f"{PREPARATION} does not say how a table is read",
+                f"{PREPARATION} does not describe how a table is read",
                 "Use it with the version of experiment-pipeline that exported it.",
             ) from None
 
     def rows(self, parts: Parts, url: str) -> pd.DataFrame:
-        """Return the raw table of some files, with the types of the training table.
+        """Return the raw table of some files from `url`, with the types of the training table.
 
-        `url` is where they are from, for messages. The columns of a large table lie on a disk.
-        Errors are those of `raw_data.read`.
+        The columns of a large table are kept on disk. Errors are those of `raw_data.read`.
         """
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
@@ -115,25 +110,25 @@ class Reading:
 
 
 def _validation(found: Mapping[str, Any]) -> Validation:
-    """What becomes of values never seen; a model without a word on missing ones rejects them."""
-    told = {name: found.get(name) for name in _UNSEEN}
-    if told["unseen_missing_values"] is None:
-        # Of such a model, `reject` left the word to each list of the schema.
-        lists = None if told["unseen_categories"] == "reject" else told["unseen_categories"]
-        told = {"unseen_categories": lists, "unseen_missing_values": "reject"}
-    return Validation.model_validate(told)
+    """The rules for unseen values; an old model without one for missing values rejects them."""
+    rules = {name: found.get(name) for name in _UNSEEN}
+    if rules["unseen_missing_values"] is None:
+        # In such a model, `reject` meant the list of each column in the schema.
+        lists = None if rules["unseen_categories"] == "reject" else rules["unseen_categories"]
+        rules = {"unseen_categories": lists, "unseen_missing_values": "reject"}
+    return Validation.model_validate(rules)
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """What became of the rows.
+    """Predictions and rejected rows.
 
     Attributes:
         predictions: a row per accepted row: `row_number`, the id columns, `prediction`, and for
             classes one `probability_<class>` each (binary: of the positive class alone).
         rejected: the other rows as delivered, with `rejection_reasons`.
-        notes: what was let pass, counted, a column each: a category or a missing value that
-            training did not see, a default that was filled in.
+        notes: counts, a sentence per column, of accepted categories or missing values that training
+            did not see, and of defaults that were filled in.
     """
 
     predictions: pd.DataFrame
@@ -143,28 +138,21 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of the rows of one batch, as `Predicted` has them of all.
-
-    Attributes:
-        predictions: None where no row satisfies the schema.
-        rejected: the other rows; none, or all.
-    """
+    """As `Predicted`, for one batch; `predictions` is None where no row satisfies the schema."""
 
     predictions: pd.DataFrame | None
     rejected: pd.DataFrame
 
 
 class Predicting:
-    """Rows as delivered on their way through a model, batch by batch; what is told is added up.
+    """Predicts for delivered rows batch by batch, and adds up the notes.
 
-    Each row becomes what it would become alone. No rule of `for_prediction` needs a second row,
-    nor does the preparation: a user's function is held to it, and is given the rows of a batch.
+    The result of a row does not depend on the other rows of its batch.
 
     Args:
         pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
         reading: how delivered rows become prepared ones.
-        schema: what a valid row is. Target, excluded and id columns may be absent: only what the
-            features are made of is prepared and judged.
+        schema: rules for valid rows. Target, excluded and id columns may be absent.
         signature: the model's.
     """
 
@@ -178,15 +166,15 @@ class Predicting:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What was let pass so far, as of `Predicted`."""
+        """The notes so far, as of `Predicted`."""
         return tuple(one.text for one in self._let_pass if one.cells)
 
     def batches(self, raw: pd.DataFrame) -> Iterator[Batch]:
-        """Give what becomes of the rows of a table, SLICE_ROWS at a time.
+        """Yield the results of a table, SLICE_ROWS rows at a time.
 
         Raises:
-            UnusableTable: a column is missing that a feature is made of, or cannot be used.
-            TooManyRejectedRows: not one row satisfies the schema; all batches were given.
+            UnusableTable: a required column is missing or cannot be used.
+            TooManyRejectedRows: no row satisfies the schema; raised after the last batch.
         """
         left = False
         for some in slices(len(raw), SLICE_ROWS):
@@ -203,25 +191,23 @@ class Predicting:
         parted = validate(raw, prepared, self._rules, validation=self._reading.validation)
         kept = parted.validated
         self._reasons.update(dict(parted.reasons.itertuples(index=False, name=None)))
-        self._count([*parted.let_pass, *_unseen_categories(self._pipeline, kept, self._rules)])
+        later = [*parted.let_pass, *_unseen_categories(self._pipeline, kept, self._rules)]
+        # The rules of one schema count the same things of any rows, in the same order.
+        if self._let_pass:
+            both = zip(self._let_pass, later, strict=True)
+            later = [before.and_those_of(after) for before, after in both]
+        self._let_pass = later
         if not len(kept):
             return Batch(None, parted.rejected)
         ids = [name for name in signature.id_columns if name in raw.columns]
         predictions = prediction_table(self._pipeline, kept, raw.loc[kept.index, ids], signature)
         return Batch(predictions, parted.rejected)
 
-    def _count(self, later: Sequence[LetPass]) -> None:
-        # The rules of one schema count the same things of any rows, in the same order.
-        if self._let_pass:
-            both = zip(self._let_pass, later, strict=True)
-            later = [before.and_those_of(after) for before, after in both]
-        self._let_pass = [*later]
-
 
 def prediction_table(
     pipeline: Any, prepared: pd.DataFrame, ids: pd.DataFrame, signature: Signature
 ) -> pd.DataFrame:
-    """Predict, and name what came out, as `Predicted.predictions` describes.
+    """Predict, and return a table as of `Predicted.predictions`.
 
     Args:
         pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
@@ -237,7 +223,7 @@ def prediction_table(
 
 
 def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature: Signature) -> None:
-    """Predict on the example rows and compare with what the model predicted at its export.
+    """Predict on the example rows and compare with the predictions at the export.
 
     Raises:
         PredictionsChanged: a number differs by more than TOLERANCE, relatively.
@@ -255,10 +241,10 @@ def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature:
 
 
 def prepared_features(raw: pd.DataFrame, reading: Reading, signature: Signature) -> pd.DataFrame:
-    """Return what a model takes, of all rows as delivered; no schema judges them.
+    """Return the features (n, f) of all delivered rows, without a check by a schema.
 
     Raises:
-        UnusableTable: a column is missing that a feature is made of, or cannot be used.
+        UnusableTable: a required column is missing or cannot be used.
     """
     return signature.select(_prepared(raw, reading, signature).frame)
 
@@ -266,7 +252,7 @@ def prepared_features(raw: pd.DataFrame, reading: Reading, signature: Signature)
 def source_columns(
     features: Iterable[str], delivered: Collection[str], preparation: Preparation
 ) -> list[str]:
-    """Return the columns as delivered that features are made of, without a user's function."""
+    """Return the delivered columns that features are made of, without a user's function."""
     taken = [name for name in features if name in delivered]
     return list(dict.fromkeys([*taken, *preparation.calendar]))
 
@@ -283,7 +269,7 @@ def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prep
             "Deliver the columns the model was trained on.",
         )
     declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
-    # A user's own function is given everything: only it knows what it reads.
+    # A user's own function gets every column: it does not declare what it reads.
     rows = raw[needed] if preparation.function is None else raw
     return prepare(rows, preparation, may_be_absent=declared - set(needed))
 
@@ -291,7 +277,7 @@ def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prep
 def _unseen_categories(
     pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
 ) -> Iterator[LetPass]:
-    """Count of each text without a list in the schema, which the validation counts, what is new."""
+    """Count unseen texts of columns without a list in the schema; the validation counts the others."""
     from experiment_pipeline.stages.search.features import seen_categories
     from experiment_pipeline.stages.search.voting import TakenApart
 

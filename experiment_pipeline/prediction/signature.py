@@ -1,10 +1,8 @@
-"""What an exported model takes and gives: its signature, and the golden rows that prove it.
+"""The signature of an exported model, and the golden rows that test it.
 
-Whoever calls the model needs no experiment for it: the features with their dtypes, the
-classes in the order of the probability columns, the threshold. Golden rows are the few on which
-it must predict the same wherever it is loaded. In: a prepared table. Out: the columns that the
-pipeline reads; awkward rows among them and what the model says about them, as JSON that gives
-every bit back. Comparing belongs to `rows.py` and the verify.py of `exported_model`.
+The signature lists the features with their dtypes, the classes in the order of the probability
+columns, and the threshold. Golden rows are a few rows on which the model must predict the same
+wherever it is loaded; `rows.py` and the verify.py of `exported_model` compare.
 """
 
 import json
@@ -23,19 +21,19 @@ from experiment_pipeline.table.table import with_only
 
 SIGNATURE = "signature.json"
 UNSEEN_CATEGORY = "a category never seen"
-# JSON has no infinity; pandas reads these texts as one.
+# JSON has no infinity; pandas parses these texts as such.
 INFINITE = {np.inf: "inf", -np.inf: "-inf"}
 
 
 @dataclass(frozen=True)
 class Signature:
-    """What goes into a model and what comes out.
+    """Inputs and outputs of a model.
 
     Attributes:
         task: binary, multiclass or regression.
-        target: the column that is predicted; no input.
+        target: the column that is predicted.
         features: feature → pandas dtype, in the order of the table the model was fitted on.
-        id_columns: columns that name a row; they are copied beside its prediction.
+        id_columns: columns that identify a row; copied beside its prediction.
         classes: the class of each column of `predict_proba`; None for regression.
         positive_class: binary: the class whose probability the threshold cuts.
         threshold: binary: the positive class is predicted from this probability on.
@@ -50,27 +48,27 @@ class Signature:
     threshold: float | None = None
 
     def to_bytes(self) -> bytes:
-        """Return the signature as JSON; the order of the features is kept."""
+        """Return the signature as JSON, with the features in order."""
         return to_json(self)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Signature":
-        """Read a signature back; InvalidModel when it is none."""
+        """Read a signature back; InvalidModel for another content."""
         damage = InvalidModel(
-            source, f"{SIGNATURE} is no signature", "Name a complete version folder."
+            source, f"{SIGNATURE} is not a signature", "Name a complete version folder."
         )
         signature = from_json(cls, data, damage)
         if signature.task == "binary" and signature.positive_class is None:
             if not signature.classes:
                 raise damage
-            # Versions exported while the YAML named none model the greater class.
+            # Old versions without a positive class model the greater one.
             return replace(signature, positive_class=signature.classes[-1])
         return signature
 
     def select(self, prepared: pd.DataFrame) -> pd.DataFrame:
         """Return the features of a prepared table, in order and with the model's dtypes.
 
-        A column of whole numbers or booleans that lacks some becomes float64: numbers to a model.
+        Integers or booleans with missing values become float64.
 
         Raises:
             UnusableTable: a feature is missing, or holds values of another type.
@@ -137,7 +135,7 @@ def golden_rows(prepared: pd.DataFrame, features: Sequence[str], plain: int = 5)
 
 
 def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
-    """Return what the pipeline says about some rows: method → predictions."""
+    """Return the predictions of some rows by method."""
     methods = [name for name in ("predict", "predict_proba") if hasattr(pipeline, name)]
     return {name: getattr(pipeline, name)(rows).tolist() for name in methods}
 

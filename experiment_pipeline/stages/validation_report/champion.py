@@ -1,9 +1,8 @@
-"""The challenger against the champion: what both score on the same rows.
+"""Compare the challenger with the champion, by the paired difference of their scores.
 
-Both predict the same validation rows, none of which the champion was fitted or chosen on; what
-is judged is the paired difference of their scores. In: the champion as it was exported, rows as
-delivered, the challenger's predictions. Out: a `ChampionComparison`. A published champion is read
-from a registry: nothing before it is needed, and everything is checked against its manifest.
+Both predict the same validation rows, without those that the champion was fitted or chosen on.
+In: the exported champion, rows as delivered, the challenger's predictions. Out: a
+`ChampionComparison`. A published champion is read from a registry and checked against its manifest.
 """
 
 import json
@@ -30,22 +29,17 @@ from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
-# Of the difference: a model is stopped when chance explains its loss in one of twenty cases. By
-# simulation (logistic data, 1,000 validation rows): stops 67 % of models that are worse by 0.02
-# AUC and 3 % of those that are not worse; a 95 % interval 59 % and 0 %, one of 80 % 74 % and 6 %.
-# A stop costs a look at the report, a worse champion costs until somebody notices.
+# Of the difference's interval: its better bound is a one-sided test at the 5 % level. Simulated
+# (logistic data, 1,000 validation rows): it stops 67 % of the models that are worse by 0.02 AUC and
+# 3 % of those that are not worse; a level of 95 % stops 59 % and 0 %, one of 80 % 74 % and 6 %.
 CONFIDENCE = 0.9
 
 
 @dataclass(frozen=True, eq=False)
 class Champion:
-    """An exported model, and what travels with it.
+    """An exported model with its files.
 
-    Attributes:
-        pipeline: the fitted pipeline.
-        signature: what it takes and gives.
-        reading: how rows as delivered become what it takes.
-        fitted_rows: what it was fitted and chosen on; None: exported before that was kept.
+    `fitted_rows` are the rows it was fitted and chosen on; None: an old export without them.
     """
 
     pipeline: Any
@@ -58,7 +52,7 @@ class Champion:
 class CurrentVersion:
     """The version that a challenger would replace, and its configuration's fingerprint.
 
-    `read` reads it; InvalidModel when it cannot be had.
+    `read` loads it; it raises InvalidModel for a model that cannot be loaded.
     """
 
     version: str
@@ -75,15 +69,15 @@ def hold_against_champion(
     validation: pd.DataFrame,
     classes: tuple[Scalar, ...] | None,
 ) -> ChampionComparison | None:
-    """Compare the model that would be exported with the one that is, if there is one.
+    """Compare the challenger with the champion; None: there is none, or it is not requested.
 
     Args:
-        spec: the experiment; `not_worse_than_champion` is on.
-        current: the champion; None: there is none, or it is not asked for.
+        spec: the experiment.
+        current: the champion.
         fingerprint: of the challenger's configuration.
         challenger: the challenger's predictions of the validation rows (n,).
         threshold: the challenger's; the champion keeps its own.
-        validation: (n, columns) the same rows as delivered: the champion prepares them its way.
+        validation: (n, columns) the same rows as delivered; the champion prepares them itself.
         classes: of the target, as `challenger.y` is encoded.
     """
     if current is None:
@@ -98,20 +92,20 @@ def hold_against_champion(
         new = some_rows(validation, np.flatnonzero(unseen))
         prediction = _predictions(champion, new, spec, classes)
     except (InvalidModel, UnusableTable) as error:
-        return replace(blank, why_untold=f"cannot be told, {error.culprit} {error.rule}")
+        return replace(blank, why_untold=f"not compared, {error.culprit} {error.rule}")
     found = _compared(blank, challenger.rows(unseen), prediction, threshold, champion)
     return replace(found, left_out=int((~unseen).sum()))
 
 
 def _unseen(champion: Champion, validation: pd.DataFrame) -> np.ndarray:
-    """Which rows the champion has not seen; UnusableTable when that is not known."""
+    """Rows that the champion was not fitted or chosen on; UnusableTable when that is unknown."""
     seen = None if champion.fitted_rows is None else champion.fitted_rows.among(validation)
     if seen is None:
         raise UnusableTable(
             "the validation set",
-            "may hold rows that the champion was fitted on: it kept no record of them, or one by "
-            "columns that are gone",
-            "The next export keeps one.",
+            "may hold rows that the champion was fitted on: its record of them is missing, or is by "
+            "columns that are missing now",
+            "The next export keeps a record.",
         )
     return ~seen
 
@@ -122,7 +116,7 @@ def _predictions(
     spec: ExperimentSpec,
     classes: tuple[Scalar, ...] | None,
 ) -> np.ndarray:
-    """Predict; UnusableTable when the champion answers another question."""
+    """Predict; UnusableTable when the champion has another target or other classes."""
     signature = champion.signature
     answers = (signature.task, signature.target, set(signature.classes or ()))
     positive = classes is None or spec.task != "binary" or signature.positive_class == classes[1]
@@ -149,7 +143,7 @@ def _compared(
     n_clusters = len(np.unique(challenger.clusters))
     if n_clusters < FEW_CLUSTERS:
         why = (
-            f"cannot be told, {n_clusters} of the validation set's clusters are new to the champion, "
+            f"not compared, {n_clusters} of the validation set's clusters are new to the champion, "
             f"fewer than {FEW_CLUSTERS}"
         )
         return replace(blank, why_untold=why)
@@ -160,7 +154,7 @@ def _compared(
     old = before.linearise(metric, 0.5 if own is None else own)
     difference = paired_difference(old, new, challenger.layout(metric), CONFIDENCE)
     if not np.isfinite(difference.estimate):
-        return replace(blank, why_untold=f"cannot be told, {metric} is undefined on these rows")
+        return replace(blank, why_untold=f"not compared, {metric} is undefined on these rows")
     return replace(blank, scores=PairedScores(len(y), new.estimate, old.estimate, difference))
 
 
@@ -173,7 +167,7 @@ class PublishedChampion:
 
     @property
     def fingerprint(self) -> str:
-        """Of its configuration; empty when its manifest is damaged: then it is no known model."""
+        """Of its configuration; empty when its manifest is damaged."""
         try:
             return self.exported.manifest.fingerprint
         except InvalidModel:
@@ -181,14 +175,14 @@ class PublishedChampion:
 
     @property
     def models(self) -> list[str]:
-        """Fingerprints of the models it is made of: of an ensemble those of its members."""
+        """Fingerprints of its trained models: of an ensemble those of its members."""
         with suppress(InvalidModel):
             return [str(one) for one in self.facts.get("members", ())] or [self.fingerprint]
         return [self.fingerprint]
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What metrics.json says: scores, gates, threshold, looks, champion; or InvalidModel."""
+        """The content of metrics.json: scores, gates, threshold, looks, champion; or InvalidModel."""
         found: dict[str, Any] = json.loads(self.exported.read(versions.METRICS))
         return found
 
@@ -199,14 +193,15 @@ class PublishedChampion:
         return None if before is None else before["version"]
 
     def read(self, trusted_types: Sequence[str] = (), function: str | None = None) -> Champion:
-        """Return the model with what travels with it.
+        """Load the model with its files.
 
         Args:
-            trusted_types: types of a user's own estimator, known from where it was fitted.
-            function: `module:function` of a preparation that may run: the YAML's.
+            trusted_types: types of a user's own estimator that may be loaded.
+            function: `module:function` of the preparation in the YAML; no other may run.
 
         Raises:
-            InvalidModel: a file is not what was exported, or needs code that is not trusted.
+            InvalidModel: a file was changed after the export, the model needs code that is not
+                trusted, or it predicts something else here than at its export.
         """
         content = self.exported.read(delivered.PREPARATION)
         reading = delivered.Reading.from_bytes(content, self.version)
@@ -218,14 +213,6 @@ class PublishedChampion:
             )
         signature = Signature.from_bytes(self.exported.read(SIGNATURE), self.version)
         pipeline = persistence.from_bytes(self.exported.read(versions.MODEL), trusted_types)
-        self._prove(pipeline, signature)
-        fitted_rows = None
-        if FITTED_ROWS in self.exported.manifest.files:
-            fitted_rows = FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
-        return Champion(pipeline, signature, reading, fitted_rows)
-
-    def _prove(self, pipeline: Any, signature: Signature) -> None:
-        """Stop when it predicts otherwise here than at its export, or not at all."""
         example, expected = map(self.exported.read, (versions.EXAMPLE, versions.EXPECTED))
         fix = "Install the versions of its environment.txt to compare with it."
         try:
@@ -236,6 +223,10 @@ class PublishedChampion:
         except Exception as error:
             why = f"cannot predict here: {type(error).__name__}: {error}"
             raise InvalidModel(self.version, why, fix) from error
+        fitted_rows = None
+        if FITTED_ROWS in self.exported.manifest.files:
+            fitted_rows = FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
+        return Champion(pipeline, signature, reading, fitted_rows)
 
 
 def find_champion(registry: Registry) -> PublishedChampion | None:

@@ -1,8 +1,8 @@
 """Which features the chosen configuration uses, and how: importance and partial dependence.
 
-Both ask the train-only fit about test rows: nothing is chosen by them, and the validation rows are
-for the judgement. Both are bounded in time by what the search took. In: a fitted pipeline and the
-sets. Out: a frozen `Usage`; how it is measured lives in `statistics/importance.py`.
+Both are measured with the train-only fit on test rows, in a time bounded by that of the search. In:
+a fitted pipeline and the sets. Out: a frozen `Usage`. The measures are in
+`statistics/importance.py`.
 """
 
 import math
@@ -22,7 +22,7 @@ from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
-# What this may take: shares of the search, and seconds of the wall.
+# Time limits: a share of the search's, and wall seconds.
 _SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
 _DEPENDENCE = 1 / 3
 MOST_FEATURES = 4
@@ -33,14 +33,14 @@ _MOST_MARKS = 40
 
 @dataclass(frozen=True)
 class Dependence:
-    """What the model says on average when a feature is set to a value.
+    """Mean prediction when a feature is set to a value (partial dependence).
 
     Attributes:
         feature: its name.
-        values: v of them in words, as they stand in the data.
-        places: v numbers on an axis; empty for categories.
+        values: v values as text.
+        places: v positions on an axis; empty for categories.
         marks: where the rows lie: quantiles of a number; of categories the share of each.
-        curves: in words, what is predicted: a class, or the target.
+        curves: what is predicted: classes, or the target.
         means: per curve v mean predictions.
     """
 
@@ -53,7 +53,7 @@ class Dependence:
 
     @property
     def reach(self) -> float:
-        """Between the smallest and the largest mean of a curve, of the curve that moves most."""
+        """Largest difference between two means of one curve."""
         return max(max(mean) - min(mean) for mean in self.means)
 
 
@@ -63,11 +63,11 @@ class Usage:
 
     Attributes:
         metric: of the importance.
-        rows: of test that were shuffled.
-        repeats: how often.
+        rows: test rows that were shuffled.
+        repeats: shuffles per feature.
         importance: the most important first; empty for an undefined score.
         dependence: of the first of them; empty where the time does not suffice.
-        rows_of_dependence: of test that were averaged.
+        rows_of_dependence: test rows that were averaged.
     """
 
     metric: str
@@ -80,12 +80,12 @@ class Usage:
 
 @dataclass(frozen=True)
 class Work:
-    """What decides how long features may be looked at.
+    """The time that the measurement may take.
 
     Attributes:
-        search_seconds: what the search took, by the clock on the wall.
-        seconds_per_row: of one core, to predict an encoded row.
-        workers: predictions at a time, one thread each.
+        search_seconds: wall seconds of the search.
+        seconds_per_row: to predict an encoded row on one core.
+        workers: parallel predictions, one thread each.
         left: seconds of the experiment's budget; infinite without one.
     """
 
@@ -100,12 +100,12 @@ class Work:
 
     @property
     def is_unhurried(self) -> bool:
-        """Whether the budget leaves all the time that is wanted."""
+        """Whether the budget leaves all the requested time."""
         return self.left >= self._wanted
 
     @property
     def seconds(self) -> float:
-        """By the clock on the wall."""
+        """Wall seconds that may be used."""
         return min(self._wanted, max(self.left, 0.0))
 
 
@@ -116,13 +116,13 @@ def usage(
     work: Work,
     cut: float,
 ) -> Usage | None:
-    """Measure what the features do; None where even shuffling each once would take too long.
+    """Measure the use of features; None where shuffling each once would take too long.
 
     Args:
         spec: the experiment.
         train_only: the fit of the search.
         sets: train and test set.
-        work: what it may cost.
+        work: the time limit.
         cut: the exported threshold.
     """
     from experiment_pipeline.stages.search.voting import TakenApart
@@ -170,7 +170,7 @@ def usage(
 
 @dataclass(frozen=True, eq=False)
 class _Grid:
-    """Values of a feature, each as the position of a row that has it; else as of `Dependence`."""
+    """Values of a feature; `positions` are those of rows that have them, else as in `Dependence`."""
 
     positions: np.ndarray
     values: tuple[str, ...]
@@ -185,8 +185,12 @@ def _dependence(
     columns: np.ndarray,
     predict: Callable[[np.ndarray], np.ndarray],
 ) -> Dependence | None:
-    """The curve of one feature of a sample; None where its values have no place on an axis."""
-    grid = _grid(column)
+    """The curve of one feature of a sample; None for a type without an axis, or a constant."""
+    kind, grid = kind_of(column), None
+    if kind in QUANTITIES:
+        grid = _numbers(column.to_numpy(dtype=np.float64, na_value=np.nan))
+    elif kind in TEXTS | {"boolean"}:
+        grid = _categories(column)
     if grid is None or len(grid.positions) < 2:
         return None
     means = importance.partial_dependence(
@@ -209,15 +213,8 @@ def _dependence(
     )
 
 
-def _grid(column: pd.Series) -> _Grid | None:
-    kind = kind_of(column)
-    if kind in QUANTITIES:
-        return _numbers(column.to_numpy(dtype=np.float64, na_value=np.nan))
-    return _categories(column) if kind in TEXTS | {"boolean"} else None
-
-
 def _numbers(values: np.ndarray) -> _Grid:
-    """From the second percentile to the last but one: beyond them few rows hold a curve."""
+    """Quantiles from 2 % to 98 %: beyond them few rows support a curve."""
     present = np.flatnonzero(np.isfinite(values))
     order = present[np.argsort(values[present], kind="stable")]
     share = np.linspace(0.02, 0.98, importance.MOST_VALUES) * max(len(order) - 1, 0)
@@ -230,7 +227,7 @@ def _numbers(values: np.ndarray) -> _Grid:
 
 
 def _categories(column: pd.Series) -> _Grid:
-    """The most frequent values, and what is missing."""
+    """The most frequent values, and missing values."""
     missing = column.isna().to_numpy()
     shares = {value: int(count) for value, count in column.value_counts().items()}
     found = [

@@ -1,8 +1,7 @@
-"""The final check: the chosen configuration is refitted, and looks at the validation set, once.
+"""The final check: refit the chosen configuration and score it once on the validation set.
 
-Puts together what its parts know: `trained_model` fits, `validation_report` judges,
-`effects` asks about features, `next_search` explains, `pictures` draws. In: the choice, its stored model, the three sets.
-Out: a `FinalCheck` with the very pipeline that would be exported.
+In: the choice, its stored model, the three sets. Out: a `FinalCheck` with the pipeline that would
+be exported.
 """
 
 import math
@@ -19,17 +18,19 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.calibrating import uncalibrated
-from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.stages.validation_report import champion, pictures
-from experiment_pipeline.stages.validation_report.details import Uncalibrated, exported_threshold
+from experiment_pipeline.stages.validation_report.details import (
+    Segment,
+    Uncalibrated,
+    exported_threshold,
+    weakest_segments,
+)
 from experiment_pipeline.stages.validation_report.effects import Usage, Work, usage
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
-from experiment_pipeline.stages.validation_report.next_search import NextSearch, next_search
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
-from experiment_pipeline.stages.validation_report.segments import Segment, weakest_segments
-from experiment_pipeline.stages.validation_report.shortfall import Evidence
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, NextSearch, next_search
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside
@@ -45,17 +46,17 @@ _NO_TIME = (
     "the importance of features is left out, and where nothing was left the weakest segments, too: "
     "the budget of seconds was spent on the search and on fitting the chosen configuration again"
 )
-# What comes after the parts that may be left out: pictures, and the files.
+# Reserved for pictures and files, which follow the optional parts.
 _TO_DRAW_SECONDS = 1.5
-# The loss from test to validation is as sure on so many rows; the scores that gates hold are of all.
+# More rows hardly narrow the interval of the loss from test to validation. Gates use all rows.
 MOST_ROWS_OF_GAP = 20_000
 
 
 @dataclass(frozen=True, eq=False)
 class FinalCheck:
-    """The judgement, why not and what next (None when accepted), the pipeline as it would be
-    exported, what there is to draw, and what it predicted, by which a later run is compared with
-    it.
+    """The report, the next search (None when accepted), the pipeline to export, and the charts.
+
+    `judged` holds the predictions of the validation rows; later runs are compared with them.
     """
 
     report: ValidationReport
@@ -79,29 +80,25 @@ def final_check(
     workers: int = 1,
     seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalCheck:
-    """Judge the chosen configuration on rows that nothing was fitted or chosen on.
+    """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-    Args:
-        spec: the experiment.
-        board: its leaderboard.
-        trained: what was chosen, as stored.
-        sets: train and test set.
-        validation: (n, columns) the validation set.
-        delivered: (n, any columns) the same rows as delivered.
-        earlier_looks: of other models at these rows.
-        current: the version it would replace; None: there is none, or it is not asked for.
-        evidence: what other stages know of the reachable score; asked for when a gate failed.
-        workers: predictions at a time, one thread each.
-        seconds_left: of the experiment's budget, now; what nothing rests on is left out for it.
+    `validation` (n, columns) is prepared; `delivered` (n, any columns) holds the same rows as
+    delivered. `earlier_looks` are those of other models at these rows, `current` is the version to
+    replace, if it is compared. `evidence` is called when a gate fails. `workers` predict in
+    parallel. Optional parts are left out when `seconds_left` of the time budget is spent.
     """
+    refit = spec.export.refit != "none"
+    fitted_on = sets.every_row if refit else sets.train
     train_only = trained.train_only(sets, spec)
-    fitted_on = _fitted_on(spec, sets)
-    exported = _exported(spec, trained, train_only, fitted_on, sets, workers)
-    on_test = _on_test(trained, sets)
+    exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
+    y, weights = sets.y_test, sets.w_test
+    on_test = SetPrediction(y, trained.on_test, trained.clusters, weights, sets.variance_factor)
     on_validation = _predicted(exported, validation, sets, spec, workers)
     threshold = exported_threshold(spec, on_test)
     cut = threshold_value(threshold)
-    work = _work(board, trained.result, workers, seconds_left() - _TO_DRAW_SECONDS)
+    left = seconds_left() - _TO_DRAW_SECONDS
+    searched, pace = board.searched_cpu_seconds / workers, trained.result.predict_seconds_per_row
+    work = Work(searched, pace, workers, left)
     used = _usage(spec, trained, train_only, sets, work, cut)
     report = judge(
         *(spec, board.chosen, on_validation),
@@ -112,7 +109,7 @@ def final_check(
         w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,
         usage=used,
-        segments=_segments(validation, on_validation, spec, sets, cut) if work.left > 0 else (),
+        segments=_segments(validation, on_validation, spec, sets, cut) if left > 0 else (),
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
         uncalibrated=_uncalibrated(trained, exported, on_validation, validation, sets, workers),
@@ -120,20 +117,12 @@ def final_check(
             spec, current, trained.result.fingerprint, on_validation, cut, delivered, sets.classes
         ),
     )
-    report = replace(report, notes=(*report.notes, *_left_out(used, work)))
+    if used is None:
+        left_out = _NO_IMPORTANCE if work.is_unhurried else _NO_TIME
+        report = replace(report, notes=(*report.notes, left_out))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalCheck(report, following, exported, charts, JudgedRows.of(on_validation, cut))
-
-
-def _on_test(trained: ChosenModel, sets: TrainingSets) -> SetPrediction:
-    return SetPrediction(
-        sets.y_test,
-        trained.on_test,
-        trained.clusters,
-        sets.w_test,
-        sets.variance_factor,
-    )
 
 
 def _segments(
@@ -146,31 +135,6 @@ def _segments(
     return weakest_segments(validation, sets.features, on_validation, spec.metric, threshold=cut)
 
 
-def _left_out(used: Usage | None, work: Work) -> tuple[str, ...]:
-    """Why there is no importance; nothing where there is."""
-    if used is not None:
-        return ()
-    return (_NO_IMPORTANCE if work.is_unhurried else _NO_TIME,)
-
-
-def _work(board: Leaderboard, result: ModelResult, workers: int, left: float) -> Work:
-    searched = board.searched_cpu_seconds / workers
-    return Work(searched, result.predict_seconds_per_row, workers, left)
-
-
-def _exported(
-    spec: ExperimentSpec,
-    trained: ChosenModel,
-    train_only: Any,
-    rows: pd.DataFrame,
-    sets: TrainingSets,
-    workers: int,
-) -> Any:
-    if spec.export.refit == "none":
-        return train_only
-    return trained.refitted(rows, sets, spec, workers)
-
-
 def _usage(
     spec: ExperimentSpec,
     trained: ChosenModel,
@@ -179,16 +143,11 @@ def _usage(
     work: Work,
     cut: float,
 ) -> Usage | None:
-    """Ask a fit about rows that it has not seen: of a cross-validation those of the first fold."""
+    """Use rows that the fit has not seen: of a cross-validation those of the first fold."""
     if not sets.folds:
         return usage(spec, train_only, sets, work, cut)
     fold = sets.folds[0].sets
     return usage(spec, trained.refitted(fold.train, fold, spec), fold, work, cut)
-
-
-def _fitted_on(spec: ExperimentSpec, sets: TrainingSets) -> pd.DataFrame:
-    """The rows that the exported fit has seen."""
-    return sets.train if spec.export.refit == "none" else sets.every_row
 
 
 def _of_search(
@@ -200,7 +159,7 @@ def _of_search(
     spec: ExperimentSpec,
     workers: int,
 ) -> SetPrediction:
-    """What the fit of the search says of the validation rows, or of so many of them, evenly spread."""
+    """Predict at most MOST_ROWS_OF_GAP validation rows, evenly spread, with the fit of the search."""
     shown = slice(None, None, -(-len(validation) // MOST_ROWS_OF_GAP))
     if exported is train_only:
         return on_validation.rows(shown)
@@ -215,7 +174,7 @@ def _uncalibrated(
     sets: TrainingSets,
     workers: int,
 ) -> Uncalibrated | None:
-    """What the exported model would say without its calibrators; None: it has none."""
+    """Predict with the exported model without its calibrators; None: it has none."""
     calibration = trained.result.calibration
     if calibration is None:
         return None
@@ -226,11 +185,7 @@ def _uncalibrated(
 
 
 def _predicted(
-    pipeline: Any,
-    rows: pd.DataFrame,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-    workers: int,
+    pipeline: Any, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec, workers: int
 ) -> SetPrediction:
     return SetPrediction(
         encode_target(rows[sets.target], sets.classes),

@@ -1,6 +1,6 @@
-"""The final evaluation with its storage: the ledger entry before it, the files that it leaves.
+"""The final evaluation with its storage: the ledger entry before it, and its files.
 
-The judgement itself is pure and in `final_check.py`.
+The computation is in `final_check.py`.
 """
 
 from collections.abc import Callable
@@ -42,7 +42,7 @@ PICTURE = ".png"
 
 @dataclass(frozen=True)
 class SetFact:
-    """One of the three sets: how many rows, and the digest by which to recognise them."""
+    """One of the three sets: the number of rows and their digest."""
 
     name: str
     rows: int
@@ -51,11 +51,7 @@ class SetFact:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The scores as they are stored, a row per metric, and where the whole report is.
-
-    `model_fingerprint` is that of the model that was looked at, `sets` are what it was fitted,
-    chosen and looked at on.
-    """
+    """The stored scores, a row per metric, the report's fingerprint, the model's, and its sets."""
 
     scores: pd.DataFrame
     fingerprint: str
@@ -79,21 +75,21 @@ class FinalEvaluation:
 
     @property
     def model_fingerprint(self) -> str:
-        """Of what was chosen."""
+        """Of the chosen model."""
         return self.board.fingerprint
 
     @cached_property
     def current(self) -> champion.PublishedChampion | None:
-        """What the model would replace, where the YAML asks."""
+        """The version that the model would replace; None: none, or no comparison is requested."""
         if self.spec.not_worse_than_champion is None:
             return None
         return champion.find_champion(registry_of(self.spec))
 
     @property
     def held_against(self) -> str | None:
-        """The version that decides the report: of a model that is the champion, the one before.
+        """The version that the report compares with; of the champion itself, the one before it.
 
-        So a model that was exported finds the report again with which it was.
+        So the report of an exported model is found again.
         """
         if self.current is None:
             return None
@@ -104,7 +100,7 @@ class FinalEvaluation:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Everything that decides the report, except the number of earlier looks."""
+        """Of all inputs of the report except the number of earlier looks."""
         return fingerprint_of(
             {
                 "board": board_digest(self.board),
@@ -117,17 +113,17 @@ class FinalEvaluation:
         )
 
     def files(self) -> dict[str, bytes]:
-        """Evaluate, and return the result as files: for programs, the UI and people."""
+        """Evaluate, and return the result as files: name → content."""
         from experiment_pipeline.stages.validation_report.pictures import pngs
         from experiment_pipeline.storage.persistence import to_bytes
 
         check = self._evaluate()
         report, following = check.report, check.next_search
-        told = page.build_document(report, following, check.charts)
+        document = page.build_document(report, following, check.charts)
         files = {
             REPORT: report.to_json().encode(),
-            MARKDOWN: render(told).encode(),
-            PAGE: render_html(told, passed=report.accepted).encode(),
+            MARKDOWN: render(document).encode(),
+            PAGE: render_html(document, passed=report.accepted).encode(),
             MODEL: to_bytes(check.pipeline),
             **{f"{title}{PICTURE}": png for title, png in pngs(report).items()},
             FITTED_ROWS: fitted_rows_of(self.raw, self.sets, self.spec).to_bytes(),
@@ -167,7 +163,7 @@ class FinalEvaluation:
         return replace(check, report=replace(check.report, notes=notes))
 
     def _trusted(self, store: TrainedModelStore) -> champion.CurrentVersion | None:
-        """The champion, trusted as far as this storage trained it and the YAML names its code."""
+        """The champion; code is trusted that this storage trained with or that the YAML names."""
         current, function = self.current, self.spec.preparation.function
         if current is None:
             return None
@@ -178,7 +174,7 @@ class FinalEvaluation:
         )
 
     def judged(self, report: ValidationReport) -> Judged:
-        """The scores as a table, and where the whole report is."""
+        """Return the scores as a table, with the fingerprints and sets."""
         scores = pd.DataFrame(
             [
                 {
@@ -199,14 +195,14 @@ class FinalEvaluation:
 
 
 def delivered_rows(raw: pd.DataFrame, row_numbers: pd.Index) -> pd.DataFrame:
-    """Return rows of the sets as they were delivered."""
+    """Return rows of the sets as delivered."""
     return some_rows(raw, raw.index.get_indexer(row_numbers))
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:
-    """Return the rows that the exported model is fitted on: no challenger is compared on them."""
+    """Return the rows that the exported model is fitted on; later challengers leave them out."""
     sources = source_columns(sets.features, raw.columns, spec.preparation)
-    # A user's function does not declare what it reads.
+    # A user's function does not declare the columns it reads.
     every = spec.preparation.function is not None
     rows = raw.index.get_indexer(sets.row_numbers)
     return FittedRows.of(raw, spec, list(raw.columns) if every else sources, rows)

@@ -1,8 +1,7 @@
-"""The gates: acceptance criteria, and the champion, held against what the exported fit scores.
+"""The gates: the scores of the exported fit against acceptance criteria and the champion.
 
-In: criteria, scores with intervals, baselines, the paired scores that `champion.py` found. Out:
-`Gate`s. Without criteria there is still one gate, and it says so: the ranking metric must be
-better than the baseline's on the same rows by more than chance.
+In: criteria, scores with intervals, baselines, the paired scores of `champion.py`. Out: `Gate`s.
+Without criteria, the ranking metric must be significantly better than the baseline's.
 """
 
 import math
@@ -17,10 +16,9 @@ from experiment_pipeline.statistics.interval import Interval
 
 @dataclass(frozen=True)
 class MetricScore:
-    """What the exported fit scores on the validation set: estimate and 95 % bounds.
+    """A score of the exported fit on the validation set: estimate and 95 % bounds.
 
-    `baseline` is what predicting without features scores on the same rows, the difference is
-    paired on them.
+    `baseline` is the score of the best constant on the same rows; the difference is paired.
     """
 
     metric: str
@@ -31,18 +29,18 @@ class MetricScore:
 
 @dataclass(frozen=True)
 class Gate:
-    """One criterion and how it was met.
+    """One criterion and its outcome.
 
     Attributes:
-        metric: that is judged.
-        rule: in words, such as `lower bound of roc_auc at least 0.65`.
-        value: what was held against the limit: a bound or the estimate; nan never passes.
-            Against the baseline it is the baseline plus the worse bound of the difference.
-        limit: the limit.
+        metric: the metric that is judged.
+        rule: such as `lower bound of roc_auc at least 0.65`.
+        value: a bound or the estimate; nan never passes. For the baseline's gate: the baseline plus
+            the worse bound of the difference.
+        limit: what `value` is compared with.
         by_bound: whether `value` is a bound.
         passed: the outcome.
-        told: False when there is too little to judge by; such a gate blocks nothing.
-        means: what the outcome means, in words.
+        told: False when there is too little data to decide; such a gate blocks nothing.
+        means: the meaning of the outcome, a phrase.
     """
 
     metric: str
@@ -82,14 +80,15 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
     else:
         limit = float(criterion.at_most)  # type: ignore[arg-type]
         relation, passed = "at most", value <= limit
-    judged = f"{_worse_end(criterion.metric)} bound" if by_bound else "estimate"
+    end = _worse_end(criterion.metric)
+    judged = f"{end} bound" if by_bound else "estimate"
     rule = f"{judged} of {criterion.metric} {relation} {limit:g}"
-    means = f"the estimate {'holds' if passed else 'does not hold'}"
+    means = f"the estimate {'passes' if passed else 'does not pass'}"
     if by_bound:
-        means = "even the careful end of the interval holds"
+        means = f"the {end} bound of the 95 % interval passes"
         if not passed:
             likely = not metrics.better(criterion.metric, limit, interval.estimate)
-            means = "the careful end of the interval does not hold" + (
+            means = f"the {end} bound of the 95 % interval does not pass" + (
                 f"; the estimate {numbers.score(interval.estimate)} does: more validation rows may "
                 "show it"
                 if likely and math.isfinite(interval.estimate)
@@ -107,8 +106,7 @@ def _against_baseline(score: MetricScore) -> Gate:
     )
     value = score.baseline + metrics.worse_bound(score.metric, difference)
     passed = metrics.significantly_better(score.metric, difference)
-    more = "more" if passed else "no more"
-    means = f"better than predicting without features by {more} than chance"
+    means = f"{'significantly' if passed else 'not significantly'} better than the baseline"
     return Gate(score.metric, rule, value, score.baseline, True, passed, means=means)
 
 
@@ -118,8 +116,9 @@ def _worse_end(metric: str) -> str:
 
 @dataclass(frozen=True)
 class PairedScores:
-    """Two models on the same rows: scores of the one that would be exported, of the one that is,
-    and the first minus the second, paired, at the level of `champion.CONFIDENCE`.
+    """Scores of challenger and champion on the same rows.
+
+    `difference`: challenger minus champion, paired, at the level `champion.CONFIDENCE`.
     """
 
     rows: int
@@ -130,16 +129,16 @@ class PairedScores:
 
 @dataclass(frozen=True)
 class ChampionComparison:
-    """How the challenger stands against the champion.
+    """The challenger compared with the champion.
 
     Attributes:
         version: the champion's.
         metric: the ranking metric of the challenger.
         tolerance: how much worse the challenger may be, in units of the metric.
         same_model: whether the challenger is the champion; nothing is compared then.
-        why_untold: why nothing could be compared; empty where it was.
-        left_out: validation rows that the champion was fitted or chosen on.
-        scores: of both, where they were compared.
+        why_untold: the reason for no comparison, else empty.
+        left_out: number of validation rows that the champion was fitted or chosen on.
+        scores: of both; None: not compared.
     """
 
     version: str
@@ -152,26 +151,24 @@ class ChampionComparison:
 
     @property
     def gate(self) -> Gate:
-        """The gate: failed when even the better bound of the difference is too bad."""
+        """The gate; it fails when the better bound of the difference is beyond the tolerance."""
         rule = f"not_worse_than_champion {self.version}"
         limit = 0.0 - metrics.METRICS[self.metric].sign * self.tolerance
         if self.scores is not None:
             bound = metrics.better_bound(self.metric, self.scores.difference)
             passed = not metrics.better(self.metric, limit, bound)
-            words = f"{rule}: {self._in_words(self.scores)}"
-            means = "not surely worse than it" if passed else "surely worse than it"
-            return Gate(self.metric, words, bound, limit, True, passed, means=means)
+            scores, difference = self.scores, self.scores.difference
+            rule += (
+                f": {self.metric} {numbers.score(scores.challenger)} after "
+                f"{numbers.score(scores.champion)} on the same {scores.rows:,} rows; better bound "
+                f"({numbers.share(difference.level)}) of the difference {numbers.interval(difference)}"
+            )
+            means = f"{'not ' if passed else ''}significantly worse than it"
+            return Gate(self.metric, rule, bound, limit, True, passed, means=means)
         if self.same_model:
-            rule = f"{rule}: it is this very model"
+            rule = f"{rule}: it is this model"
             means = "nothing would change"
             return Gate(self.metric, rule, 0.0, limit, True, passed=True, means=means)
         rule = f"{rule}: {self.why_untold}"
-        means = "too little to judge by; it blocks nothing"
+        means = "too little data to decide; it blocks nothing"
         return Gate(self.metric, rule, math.nan, limit, True, passed=True, told=False, means=means)
-
-    def _in_words(self, scores: PairedScores) -> str:
-        return (
-            f"{self.metric} {numbers.score(scores.challenger)} after {numbers.score(scores.champion)} on the same "
-            f"{scores.rows:,} rows; better bound ({numbers.share(scores.difference.level)}) of the "
-            f"difference {numbers.interval(scores.difference)}"
-        )

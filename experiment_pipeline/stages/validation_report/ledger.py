@@ -3,10 +3,9 @@
     <root>/<experiment>/validation_looks/<time>-<rows>-<model>-<random>.json   one look each
                         validation_rows/<digest>.parquet    a sample of the rows that were seen
 
-A look is a model judged on the validation set; the same model again has nothing new to tell, so
-models are counted. Looks are notes of a journal, so two runs at once lose none. In: rows and a
-fingerprint. Out: `EarlierLooks`. Rows are recognised in `table/identity.py`; what the looks mean
-is said by `report.py`.
+A look is a model scored on the validation set; a second look of the same model is not counted.
+Looks are notes of a journal, so parallel runs lose none. In: rows and a fingerprint. Out:
+`EarlierLooks`. `table/identity.py` recognises rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,15 +19,13 @@ from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.table.identity import HashedRows, RowSample, sample_rows
 
-# Fewer shared rows may be chance, and flatter nobody.
+# A smaller share of common rows may be chance and hardly biases a score.
 LEAST_OVERLAP = 0.1
 
 
 @dataclass(frozen=True)
 class EarlierLooks:
-    """How many other models have looked at some of these rows, and the share of them, 0 … 1, that
-    the look with the most of them had.
-    """
+    """The number of other models scored on some of these rows, and their largest overlap, 0 … 1."""
 
     models: int = 0
     overlap: float = 0.0
@@ -43,7 +40,7 @@ NO_LOOKS = EarlierLooks()
 
 
 def looked_at(looks: int, overlap: float) -> str:
-    """Say how many models have looked at some rows, the present one included."""
+    """Return a sentence on the number of looks, the present one included."""
     times = "once" if looks == 1 else f"{looks} times"
     among = "" if looks == 1 else f" (overlap {numbers.share(overlap)})"
     return f"These validation rows have been looked at {times}{among}, this look included."
@@ -57,8 +54,8 @@ class Look:
         at: when, ISO 8601 in UTC, with microseconds.
         validation_digest: sha256 in hex of the validation rows.
         fingerprint: of the trained model that was judged on them.
-        sample: sha256 in hex of the sample of these rows; None: kept before there were samples,
-            so that only the same digest tells that rows are the same.
+        sample: sha256 in hex of the sample of these rows; None: an old look without a sample,
+            recognised by its digest alone.
     """
 
     at: str
@@ -79,13 +76,13 @@ class Ledger(Journals):
         rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
     ) -> Look:
-        """Note a look, now; call it before the rows are looked at, so that none goes uncounted.
+        """Record a look; call it before scoring, so that an interrupted look is counted.
 
         Args:
             validation_digest: of the validation set, prepared.
             fingerprint: of the model.
             rows: the same rows as delivered.
-            id_columns: those that name a row.
+            id_columns: columns that identify a row.
         """
         at = now()
         # Looks at the same rows share their sample.
@@ -103,10 +100,9 @@ class Ledger(Journals):
         *,
         tell: Callable[[str], object],
     ) -> EarlierLooks:
-        """Return how often other models have looked at these rows; arguments as of `record_look`.
+        """Return the looks of other models at these rows; arguments as of `record_look`.
 
-        A look whose file, or whose sample of rows, is damaged counts as one at these very rows: it
-        is told, and no look is forgotten.
+        A look with a damaged file or sample counts as one at these rows; `tell` gets a warning.
         """
         here = HashedRows(rows)
         shares: dict[str, float] = {}
@@ -130,14 +126,14 @@ class Ledger(Journals):
             except EntryCorrupt as damage:
                 tell(f"{damage.culprit} {damage.rule}: it counts as a look at these rows")
                 model, share = name, 1.0
-            # A model's own looks are no earlier ones.
+            # A model's own looks do not count.
             if model != fingerprint and share >= LEAST_OVERLAP:
                 others[model] = max(share, others.get(model, 0.0))
         return EarlierLooks(len(others), max(others.values(), default=0.0))
 
     @property
     def looks(self) -> Journal[Look]:
-        """A note for each look."""
+        """One note for each look."""
         fix = "Delete the file: it counts for one."
         return Journal(self.folder, Look, "is no look at the validation set", fix)
 

@@ -30,8 +30,8 @@ from experiment_pipeline.reporting.run_record import (
 from experiment_pipeline.reporting.sections import HOLD_OUT
 from experiment_pipeline.stages.validation_report import sections
 from experiment_pipeline.stages.validation_report.ledger import looked_at
-from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.shortfall import NextSearch
 
 
 def outcome(

@@ -1,8 +1,6 @@
-"""The validation report: what the chosen configuration is worth on rows nobody chose by.
+"""The validation report: scores of the chosen configuration on rows not used to choose it.
 
-Scores live in `statistics/scores.py`, criteria in `gates.py`, weak parts in `segments.py`; why it
-is not good enough is `next_search.py`'s question, and how a report looks `page.py`'s.
-In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`, rendered last.
+In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`; `page.py` renders it.
 """
 
 import math
@@ -19,6 +17,7 @@ from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.validation_report.details import (
     Details,
+    Segment,
     Uncalibrated,
     details_of,
     metric_threshold,
@@ -31,7 +30,6 @@ from experiment_pipeline.stages.validation_report.gates import (
     hold,
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
-from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics.calibration import (
     Miscalibration,
     miscalibration,
@@ -59,15 +57,18 @@ from experiment_pipeline.storage.records import from_json, to_json
 
 @dataclass(frozen=True)
 class Gap:
-    """How one and the same train-only fit scores on test, where it was chosen, and on validation.
+    """Scores of the train-only fit on test, where it was chosen, and on validation.
 
-    After a cross-validation there is no such fit: `test` is the score of models of folds on the
-    rows that they were not fitted on, `validation` that of the exported model, which has seen more.
+    After a cross-validation, `test` is the out-of-fold score and `validation` that of the exported
+    model, which was fitted on more rows.
 
-    On test it decides at a cross-fitted threshold, so that what is lost on validation is not the
-    luck of the threshold; the interval of the difference, validation minus test, holds that luck.
-    `worse`: even the interval's better end is worse than no difference. `evaluation`: what the
-    choice rests on, by its name in the YAML; `rows`: of validation, where they are not all.
+    Attributes:
+        test: at a cross-fitted threshold, so that it is not optimistic.
+        validation: at the threshold chosen on test.
+        difference: validation minus test; its interval includes the error of the threshold.
+        worse: whether the better bound of the difference is below zero improvement.
+        evaluation: the rows that the choice was made on, by their name in the YAML.
+        rows: validation rows used; None: all.
     """
 
     test: Interval
@@ -87,27 +88,26 @@ class ValidationReport:
         configuration: key of the chosen configuration.
         metric: the ranking metric.
         rows: of the validation set.
-        refitted: whether the exported fit has seen the test rows as well.
+        refitted: whether the exported model was fitted on the test rows, too.
         scores: of the ranking metric, of the criteria, then of `metrics.reported_of`.
             f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
         gates: at least one.
         gap: of the ranking metric.
-        positive_class: binary only; the class that was modelled, whether or not the YAML names it.
+        positive_class: binary only; the class that was modelled.
         hyperparameters: of the configuration.
         threshold: binary only; chosen on the test set.
         prevalence: binary only: share of positive rows in the validation set.
         miscalibration: of a reweighted model that is not calibrated; None for any other.
-        calibrated_by: how its probabilities were calibrated; None: they are as they are.
-        clusters_that_count: metric → clusters that decide how sure it is: those of the rarest class,
-            where it compares classes, else all.
-        details: what else there is to know of it.
-        usage: which features it uses, and how, on the test rows; None: not looked at.
+        calibrated_by: how its probabilities were calibrated; None: they were not.
+        clusters_that_count: metric → number of clusters that determines its uncertainty: of the
+            rarest class for a metric that compares classes, else all.
+        details: calibration, decisions, classes, residuals.
+        usage: which features it uses, on the test rows; None: not measured.
         segments: the weakest parts of the validation set.
-        champion: how it stands against the exported model; None when there is none, or the
-            YAML does not ask.
-        looks: how many models have looked at these rows, this one included.
-        overlap: share of these rows that another model has seen at once, at most.
-        notes: what to know before believing it, one sentence each.
+        champion: the comparison with the exported model; None: none exists, or none is requested.
+        looks: number of models scored on these rows, this one included.
+        overlap: largest share of these rows that another model was scored on.
+        notes: caveats, one sentence each.
     """
 
     experiment: str
@@ -144,16 +144,16 @@ class ValidationReport:
         return tuple(gate for gate in self.gates if not gate.passed)
 
     def score(self, metric: str) -> MetricScore:
-        """Return what the exported fit scores; StopIteration for a metric of another task."""
+        """Return the score of a metric; StopIteration for one of another task."""
         return next(score for score in self.scores if score.metric == metric)
 
     def to_json(self) -> str:
-        """Return strict JSON; numbers that JSON lacks are the texts NaN and Infinity."""
+        """Return strict JSON; NaN and Infinity become texts."""
         return to_json(self, not_finite="strings").decode()
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Return the report that `to_json` wrote; EntryCorrupt for another text."""
+        """Read the report back; EntryCorrupt for another text."""
         fix = "Materialize validation_report again."
         return from_json(cls, text, EntryCorrupt("report.json", "is no validation report", fix))
 
@@ -182,16 +182,16 @@ def judge(
         spec: the experiment.
         configuration: key of the chosen one.
         exported: the fit that would be exported, on the validation rows.
-        train_only: the fit of the search, on these rows or an even part; without a refit `exported`.
+        train_only: the fit of the search, on these rows or an evenly spread part.
         test: that fit on the test rows.
-        y_fitted: encoded targets of the rows that `exported` saw: all that the baseline knows.
+        y_fitted: encoded targets that `exported` was fitted on; the baseline is derived from them.
         classes: of the target, for binary the positive one last; None for regression.
-        w_fitted: their weights; None: all count alike.
-        threshold: of the decision, chosen on the test rows; None without one.
+        w_fitted: weights of these rows.
+        threshold: chosen on the test rows; None: not binary.
         usage: by `effects.usage`, of `train_only`.
         segments: by `weakest_segments`, of `exported`.
         earlier_looks: of other models at these validation rows.
-        champion: how `exported` stands against the exported model.
+        champion: the comparison with the exported model.
         hyperparameters: of the configuration.
         uncalibrated: `exported` without its calibrators; None: it has none.
     """
@@ -208,7 +208,7 @@ def judge(
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
         miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
-        calibrated_by=uncalibrated.mended_by if uncalibrated else None,
+        calibrated_by=uncalibrated.calibrated_by if uncalibrated else None,
         clusters_that_count={x.metric: exported.spread(x.metric, cut).scarcest for x in scores},
         details=details_of(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
@@ -226,7 +226,7 @@ def _miscalibration(
     exported: SetPrediction,
     classes: tuple[Scalar, ...] | None,
 ) -> Miscalibration | None:
-    """How far a reweighted model is off that nothing has calibrated."""
+    """The shift of a reweighted model's probabilities; None for a calibrated model."""
     setting = None if uncalibrated else reweighting(hyperparameters)
     return miscalibration(setting, exported, classes)
 
@@ -237,25 +237,22 @@ def _scores(
     cut: float,
     known: tuple[np.ndarray, str, int, Weights],
 ) -> tuple[MetricScore, ...]:
-    """The metrics of the experiment, then the others that every report of the task shows."""
+    """Score the metrics of the experiment, then those of every report of the task."""
     others = reported_of(spec.task)
     if spec.task == "regression" and (exported.y == 0).any():
-        # Relative to a target of zero, an error has no size.
+        # A relative error is undefined for a target of zero.
         others = tuple(name for name in others if name != "mape")
-    return tuple(
-        _scored(metric, exported, cut, best_constant(metric, *known))
-        for metric in dict.fromkeys((*spec.metric_names, *others))
-    )
-
-
-def _scored(metric: str, exported: SetPrediction, cut: float, constant: np.ndarray) -> MetricScore:
-    """What the exported fit scores, beside a constant."""
-    return MetricScore(
-        metric,
-        exported.interval(metric, cut),
-        baseline(metric, exported.y, constant, exported.weights).estimate,
-        difference_to_baseline(metric, exported, constant, cut),
-    )
+    scores = []
+    for metric in dict.fromkeys((*spec.metric_names, *others)):
+        constant = best_constant(metric, *known)
+        score = MetricScore(
+            metric,
+            exported.interval(metric, cut),
+            baseline(metric, exported.y, constant, exported.weights).estimate,
+            difference_to_baseline(metric, exported, constant, cut),
+        )
+        scores.append(score)
+    return tuple(scores)
 
 
 def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n_rows: int) -> Gap:
@@ -287,7 +284,7 @@ def _notes(
     if earlier.models:
         yield (
             f"these validation rows have been {earlier.in_words()}: every choice made after a "
-            "look makes their scores more flattering"
+            "look makes their scores more optimistic"
         )
     if report.gap.worse:
         yield _gap_in_words(spec, report.gap)
@@ -330,5 +327,5 @@ def _gap_in_words(spec: ExperimentSpec, gap: Gap) -> str:
         f"{numbers.score(gap.difference.high)})"
     )
     if spec.split.by == "time":
-        return f"{lost}: drift and the optimism of the choice, which cannot be told apart here"
+        return f"{lost}: drift and the optimism of the choice, which cannot be separated here"
     return f"{lost}: more than chance; the choice was optimistic, or the sets are not alike"

@@ -19,8 +19,8 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.reporting.evaluated import evaluated
 from experiment_pipeline.reporting.sections import HOLD_OUT, first_rows
 from experiment_pipeline.stages.validation_report.ledger import looked_at
-from experiment_pipeline.stages.validation_report.next_search import NextSearch
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.shortfall import NextSearch
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better

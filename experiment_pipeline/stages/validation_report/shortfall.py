@@ -1,26 +1,34 @@
-"""Why no configuration is good enough: reasons, each with its number, the surest first.
+"""Why no configuration passes the gates, and what to try next: reasons, and a new `search:`.
 
-Whether more train rows still help is read from the rungs of the search. What to search next is
-`next_search.py`'s answer. In: a leaderboard and a validation report
-whose gate failed. Out: `Reason`s, in this order: what no search can mend (nothing learnt, a
-ceiling in the labels, too few rows to be sure), then what was measured on the chosen fit
-(drift, underfit, overfit, weak segments), then what the search and the data leave open.
+Reasons come in this order: those that no search can fix (nothing learnt, a ceiling in the labels,
+too few rows), those measured on the chosen fit (drift, underfit, overfit, weak segments), those that
+the search and the data leave open. The new search keeps fixed values, extends ranges beyond their
+edges, moves towards more or less flexible models, and draws with a new seed. In: spec, leaderboard, a
+report with a failed gate. Out: a `NextSearch` with valid YAML.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import ExperimentSpec, algorithms
+from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algorithms
+from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.edges import SearchEdge, is_share, rounded
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
 from experiment_pipeline.stages.search import rungs
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+    default_features,
+)
 from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.learners import space
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -30,11 +38,12 @@ from experiment_pipeline.statistics.metrics import better, worse_bound
 from experiment_pipeline.statistics.scores import layout, paired_difference
 from experiment_pipeline.statistics.spread import average
 from experiment_pipeline.statistics.thresholds import on_test
+from experiment_pipeline.storage.records import yaml_bytes
 
 
 @dataclass(frozen=True)
 class Reason:
-    """Something that explains a failed gate: a stable code, a sentence with the numbers, advice."""
+    """An explanation of a failed gate: a stable code, a sentence with the numbers, advice."""
 
     code: str
     evidence: str
@@ -43,7 +52,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """What the last step to all train rows brought, on the same test rows.
+    """The gain of the last step to all train rows, on the same test rows.
 
     Attributes:
         rows_before: train rows of the last rung but one.
@@ -51,7 +60,7 @@ class LearningCurve:
         before: mean score of the ranking metric with `rows_before`.
         after: the same with all.
         gain: after minus before, paired.
-        configurations: how many were trained on both.
+        configurations: the number that was trained on both.
     """
 
     rows_before: int
@@ -64,13 +73,13 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What other stages know, where they do.
+    """Results of other stages, where available.
 
     Attributes:
         ceiling: the best score of the ranking metric that rows with the same features and
             different labels allow on the train and test rows.
-        learning_curve: what more train rows brought.
-        train_rows: that train scores are of, for each test row.
+        learning_curve: the gain of more train rows.
+        train_rows: rows that train scores are of, per test row.
     """
 
     ceiling: float | None = None
@@ -81,46 +90,38 @@ class Evidence:
 def reasons(
     spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
 ) -> tuple[Reason, ...]:
-    """Return why a gate failed, the surest reason first; none when every gate passed."""
+    """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
     gate = _decisive(spec, report)
+    nothing = Reason(
+        "nothing_learnt",
+        f"No configuration is significantly better than the baseline: {board.metric} "
+        f"{numbers.interval(board.score)}, baseline {numbers.score(board.baseline)}.",
+        "Look for features that are related to the target; another search will not help.",
+    )
     return (
-        *_nothing_learnt(board),
+        *(() if board.beats_baseline else (nothing,)),
         *(() if gate is None else _ceiling(gate, spec, evidence)),
         *(() if gate is None else _sample_size(gate, spec, report)),
         *_measured(report),
         *_fit(gate, spec, board, evidence.train_rows),
-        *_weak_segments(report),
-        *_left_open(spec, board, evidence.learning_curve),
+        *_left_open(spec, board, report, evidence.learning_curve),
     )
 
 
 def families(spec: ExperimentSpec) -> tuple[str, ...]:
-    """Return the algorithms of the search that look at features, in the order of the YAML."""
+    """Return the algorithms of the search that use features, in the order of the YAML."""
     tried = dict.fromkeys(entry.algorithm for entry in spec.search)
     return tuple(filter(algorithms.competes, tried))
 
 
 def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
-    """The gate to explain: that of the ranking metric, which all the evidence is about.
-
-    None when the model is good enough, and only the champion is better.
-    """
+    """The gate to explain, if possible of the ranking metric; None: only the champion's failed."""
     against_champion = None if report.champion is None else report.champion.gate
     failed = [gate for gate in report.failed_gates if gate != against_champion]
     of_metric = [gate for gate in failed if gate.metric == spec.metric]
     return next(iter([*of_metric, *failed]), None)
-
-
-def _nothing_learnt(board: Leaderboard) -> Iterator[Reason]:
-    if not board.beats_baseline:
-        yield Reason(
-            "nothing_learnt",
-            f"No configuration is surely better than predicting without features: {board.metric} "
-            f"{numbers.interval(board.score)}, baseline {numbers.score(board.baseline)}.",
-            "Look for features that have to do with the target; another search will not help.",
-        )
 
 
 def _ceiling(gate: Gate, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
@@ -136,7 +137,7 @@ def _ceiling(gate: Gate, spec: ExperimentSpec, evidence: Evidence) -> Iterator[R
 
 
 def _sample_size(gate: Gate, spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
-    """Too few rows even for a perfect score, or for the one that was reached."""
+    """Too few rows for a perfect score, or for the reached one."""
     if not gate.by_bound or math.isnan(gate.value):
         return
     metric, limit = gate.metric, numbers.score(gate.limit)
@@ -150,7 +151,7 @@ def _sample_size(gate: Gate, spec: ExperimentSpec, report: ValidationReport) -> 
             f"for {metric}: even a perfect score has the bound "
             f"{numbers.score(perfect_bound(metric, clusters))} there; it cannot reach {limit} "
             f"{enough}.",
-            "Validate on more rows, or change the limit; no search can mend it.",
+            "Validate on more rows, or change the limit; no search can fix it.",
         )
     elif better(metric, interval.estimate, gate.limit):
         # The standard error shrinks as 1/√rows.
@@ -174,8 +175,8 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
             f"{held.metric} {numbers.score(held.scores.champion)}, this model "
             f"{numbers.score(held.scores.challenger)} (difference "
             f"{numbers.interval(held.scores.difference)}).",
-            "Find what the champion's data, features or search had that these lack; where it is "
-            "right to replace it all the same, raise not_worse_than_champion.tolerance.",
+            "Compare the champion's data, features and search with these; to replace it anyway, raise "
+            "not_worse_than_champion.tolerance.",
         )
     if gap.worse:
         same = gap.evaluation == "test_set"
@@ -193,11 +194,10 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
 def _fit(
     gate: Gate | None, spec: ExperimentSpec, board: Leaderboard, train_rows: float
 ) -> Iterator[Reason]:
-    """Overfit when train beats test by more than chance, else underfit when even train misses the
-    limit.
+    """Overfit when train is better than test by twice the half width of the 95 % interval, else
+    underfit when the train score misses the limit.
 
-    The variances of two sets' scores add up, each falls with the number of rows: the train score of
-    fewer rows is the less sure one. Twice the half width of 95 % is asked for.
+    The variances of both sets' scores add up, and each is proportional to 1/rows.
     """
     row = board.rows[board.rows["key"] == board.single].iloc[0]
     train, gap = float(row["train_score"]), float(row["overfit_gap"])
@@ -207,19 +207,24 @@ def _fit(
             "overfit",
             f"On its train rows {model} has {spec.metric} {numbers.score(train)}, "
             f"{evaluated(spec.evaluation_name).short} {numbers.score(float(row['test_score']))}: it "
-            "has learnt rows by heart.",
+            "has memorised rows.",
             "Regularise more, drop features, or train on more rows.",
         )
     elif gate and gate.metric == spec.metric and better(spec.metric, gate.limit, train):
         yield Reason(
             "underfit",
-            f"Even on its own train rows {model} has {spec.metric} "
+            f"On its own train rows {model} has only {spec.metric} "
             f"{numbers.score(train)}, the limit is {numbers.score(gate.limit)}.",
             "Let models be more flexible, and add features.",
         )
 
 
-def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
+def _left_open(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    curve: LearningCurve | None,
+) -> Iterator[Reason]:
     weak = [segment for segment in report.segments if segment.clearly_worse]
     for worst in weak[:1]:
         yield Reason(
@@ -228,15 +233,10 @@ def _weak_segments(report: ValidationReport) -> Iterator[Reason]:
             f"{numbers.interval(worst.score)} on {worst.rows:,} rows.",
             "Look for features that matter there, or leave these rows to another model.",
         )
-
-
-def _left_open(
-    spec: ExperimentSpec, board: Leaderboard, curve: LearningCurve | None
-) -> Iterator[Reason]:
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
         yield Reason("search_edge", f"{sentence}.", f"Search on to {edge.wider:g}.")
-    # All train rows are surely better than a part of them.
+    # All train rows are significantly better than a part of them.
     if curve is not None and better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
         yield Reason(
             "few_train_rows",
@@ -256,12 +256,12 @@ def _left_open(
         yield Reason(
             "families_agree",
             f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same "
-            f"{spec.metric}: what they share, the features, sets the limit.",
+            f"{spec.metric}: the features, which they share, set the limit.",
             "Add or improve features before searching on.",
         )
 
 
-# A step that shows something: twice the rows at least.
+# A rung of at most half the rows: a smaller step shows no gain.
 _LARGEST_PART = 0.5
 Predictions = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 
@@ -269,16 +269,16 @@ Predictions = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
 def learning_curve(
     spec: ExperimentSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
 ) -> LearningCurve | None:
-    """Return what the train rows beyond the last rung brought; None where no rung was small.
+    """Return the gain of the train rows beyond the last small rung; None without such a rung.
 
-    The mean over all configurations that went from that rung to the end: they were chosen by
-    their scores at the rung, so chance makes the gain look smaller, never larger.
+    It is the mean over all configurations that were trained on both. They were chosen by their
+    scores at the rung, so the gain is biased downwards.
 
     Args:
         spec: the experiment.
         sets: the full sets.
         trained: keys of the configurations that were trained on all rows.
-        stored: fingerprints → predictions of the test rows (of the rung) that exist.
+        stored: fingerprints → existing predictions of the test rows (of the rung).
     """
     candidates = rungs.within_budget(configurations(spec), spec)
     competing = [one for one in candidates if rungs.competes(one)]
@@ -310,3 +310,114 @@ def learning_curve(
         gain=paired_difference(before, after, layout(spec.metric, y, clusters, weights)),
         configurations=len(both),
     )
+
+
+# Algorithms that are suggested although the YAML does not name them.
+FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
+_DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
+
+
+@dataclass(frozen=True)
+class NextSearch:
+    """Why the gate failed, in the order of `shortfall.py`, and a `search:` for the YAML."""
+
+    reasons: tuple[Reason, ...]
+    yaml: str
+
+
+_DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
+
+
+def next_search(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    evidence: Evidence | None = None,
+) -> NextSearch:
+    """Return why the choice fails its gates, and the next search to try."""
+    found = reasons(spec, board, report, evidence or Evidence())
+    asked = [_DIRECTIONS[reason.code] for reason in found if reason.code in _DIRECTIONS]
+    direction = asked[0] if asked else "as_is"
+    chosen = next(one for one in configurations(spec) if one.key == board.single)
+    seed = (max(entry.seed for entry in spec.search) + 1) % 2**31
+    searches = list(_around(spec, chosen, board.edges, direction, seed))
+    if not searches or any(reason.code == "one_family" for reason in found):
+        others = [name for name in FAMILIES if name not in families(spec)] or FAMILIES
+        searches += [
+            _random(name, _DRAWS_OF_NEW_FAMILY, seed, space(name, spec.task, "as_is"))
+            for name in others
+        ]
+    written = [search.model_dump(mode="json", exclude_unset=True) for search in searches]
+    return NextSearch(found, yaml_bytes({"search": written}).decode())
+
+
+def _around(
+    spec: ExperimentSpec,
+    chosen: Configuration,
+    edges: Iterable[SearchEdge],
+    direction: Direction,
+    seed: int,
+) -> Iterator[Search]:
+    """Search the chosen algorithm again, if it has hyperparameters to search."""
+    declared = _searched(spec, chosen.algorithm)
+    given = chosen.hyperparameters
+    new = space(chosen.algorithm, spec.task, direction, given)
+    # Values that the YAML fixes stay fixed, unless other models are needed.
+    values: dict[str, Any] = {
+        name: value
+        for name, value in given.items()
+        if name not in declared and (direction == "as_is" or name not in new)
+    }
+    values |= {name: near for name, near in new.items() if name not in values}
+    for name in declared.keys() & given.keys() - new.keys():
+        values[name] = _near(name, given[name], declared[name])
+    values |= {edge.hyperparameter: _beyond(edge) for edge in edges}
+    if any(isinstance(value, Range | tuple) for value in values.values()):
+        yield _random(chosen.algorithm, _DRAWS, seed, values, chosen.features)
+
+
+def _random(
+    algorithm: str,
+    draws: int,
+    seed: int,
+    hyperparameters: Mapping[str, Any],
+    features: str | None = None,
+) -> Search:
+    fields = {"algorithm": algorithm, "method": "random", "draws": draws, "seed": seed}
+    encoder = {} if features in {None, default_features(algorithm)} else {"features": features}
+    ordered = dict(sorted(hyperparameters.items()))
+    return Search.model_validate(fields | encoder | {"hyperparameters": ordered})
+
+
+def _searched(spec: ExperimentSpec, algorithm: str) -> dict[str, Range | tuple[Scalar, ...]]:
+    """The searched values of an algorithm, explicit configurations included."""
+    declared: dict[str, Range | tuple[Scalar, ...]] = {}
+    for entry in spec.search:
+        if entry.algorithm == algorithm:
+            declared |= entry.searched
+            names = dict.fromkeys(name for one in entry.configurations for name in one)
+            for name in names:
+                values = [one[name] for one in entry.configurations if name in one]
+                declared[name] = tuple(dict.fromkeys(values))
+    return declared
+
+
+def _near(name: str, value: Scalar, declared: Range | tuple[Scalar, ...]) -> Any:
+    """Half to twice a positive number; else as declared."""
+    if isinstance(value, bool | str) or value is None or value <= 0:
+        return declared
+    integer = isinstance(value, int)
+    low, high = rounded(value / 2, integer=integer), rounded(value * 2, integer=integer)
+    if integer:
+        low, high = max(low, 1), max(high, 2)
+    elif is_share(name):
+        high = min(high, 1.0)
+    return Range(low=low, high=high, scale="log")
+
+
+def _beyond(edge: SearchEdge) -> Range:
+    """From the middle of the searched range to beyond its edge."""
+    positive = min(edge.low, edge.wider) > 0
+    middle = math.sqrt(edge.low * edge.high) if positive else (edge.low + edge.high) / 2
+    ends = sorted([rounded(middle, integer=isinstance(edge.wider, int)), edge.wider])
+    return Range(low=ends[0], high=ends[1], scale="log" if positive else "linear")

@@ -141,7 +141,7 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
     assert gates.rows[0][0] == "FAIL"
     assert gates.rows[0][3:] == (
         "0.9700",
-        "the careful end of the interval does not hold, nor does the estimate",
+        "the lower bound of the 95 % interval does not pass, nor does the estimate",
     )
 
 

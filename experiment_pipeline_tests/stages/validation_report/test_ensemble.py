@@ -17,7 +17,7 @@ from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
-from experiment_pipeline.stages.validation_report.next_search import next_search
+from experiment_pipeline.stages.validation_report.shortfall import next_search
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, board_of, chosen_of
 from experiment_pipeline_tests.stages.validation_report.checked import METRIC

@@ -8,7 +8,7 @@ import yaml
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import check_hyperparameters, space
-from experiment_pipeline.stages.validation_report.next_search import (
+from experiment_pipeline.stages.validation_report.shortfall import (
     FAMILIES,
     NextSearch,
     next_search,

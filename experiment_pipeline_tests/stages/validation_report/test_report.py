@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.reporting.document import render
+from experiment_pipeline.stages.validation_report.details import Segment
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
-from experiment_pipeline.stages.validation_report.segments import Segment
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import Interval, difference
 from experiment_pipeline.statistics.metrics import reported_of
@@ -129,7 +129,7 @@ def test_under_a_time_split_drift_and_optimism_are_not_told_apart() -> None:
     """The note of the gap says so."""
     timed = spec_of(split={"by": "time", "column": "day"})
     report = report_of(timed, exported=seen_through(3, seed=2), test=seen_through(0.3, seed=1))
-    assert any("cannot be told apart here" in note for note in report.notes)
+    assert any("cannot be separated here" in note for note in report.notes)
 
 
 def test_gates_decide_and_a_failed_one_is_named() -> None:

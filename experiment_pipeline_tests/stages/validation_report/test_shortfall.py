@@ -5,7 +5,7 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import TRAINED, Fitted
-from experiment_pipeline.stages.validation_report.segments import Segment
+from experiment_pipeline.stages.validation_report.details import Segment
 from experiment_pipeline.stages.validation_report.shortfall import (
     Evidence,
     LearningCurve,
