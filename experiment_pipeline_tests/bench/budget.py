@@ -63,8 +63,8 @@ def _made_up(shape: Shape, seconds: float) -> Case:
     spec = experiment_of(shape, seconds)
     frame = shape.table()
     cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
-    sets = scenario.to_train_on(cut.train, cut.test, spec)
-    return Case(str(shape), spec, sets, cut.validation)
+    sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
+    return Case(str(shape), spec, sets, cut.validation.rows)
 
 
 def _of_texts(name: str, seconds: float) -> Case:

@@ -78,7 +78,7 @@ def _measured(shape: Shape) -> list[Measured]:
     frame = shape.table()
     spec = experiment_of(shape)
     cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
-    sets = scenario.to_train_on(cut.train, cut.test, spec)
+    sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
     started = time.perf_counter()
     trained = trained_by_search(spec, sets)
     searching = time.perf_counter() - started
@@ -89,7 +89,7 @@ def _measured(shape: Shape) -> list[Measured]:
     refitting = time.perf_counter() - started
     started = time.perf_counter()
     workers = joblib.cpu_count()
-    rows = cut.validation
+    rows = cut.validation.rows
     final_check(spec, board, chosen, sets, rows, delivered=rows, workers=workers)
     rest = time.perf_counter() - started - refitting
     found = [
@@ -125,4 +125,4 @@ def experiment_of(shape: Shape, seconds: float | None = None) -> ExperimentSpec:
 def _refitted(
     spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, chosen: ChosenModel
 ) -> None:
-    chosen.refitted(pd.concat([cut.train, cut.test]), sets, spec)
+    chosen.refitted(pd.concat([cut.train.rows, cut.test.rows]), sets, spec)

@@ -99,11 +99,11 @@ def look_at(
     """The same for a table and settings of one's own, and with so much of the budget left."""
     spec = spec_of(task, more)
     cut = cut_rows(frame, spec, feature_columns(frame, spec))
-    sets = scenario.to_train_on(cut.train, cut.test, spec)
+    sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
     events = search(configurations(spec), sets, spec, NothingKnown(), Threads(1), time.perf_counter)
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
     board = board_of(spec, sets, trained)
-    rows, chosen = cut.validation, chosen_of(spec, sets, board, trained)
+    rows, chosen = cut.validation.rows, chosen_of(spec, sets, board, trained)
     check = final_check(
         spec, board, chosen, sets, rows, delivered=rows, seconds_left=lambda: seconds_left
     )

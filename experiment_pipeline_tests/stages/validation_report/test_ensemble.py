@@ -59,7 +59,7 @@ class Case:
         self.spec = ExperimentSpec.model_validate(named | more)
         frame = table(task)
         self.cut = cut_rows(frame, self.spec, [name for name in frame if name != "y"])
-        self.sets = scenario.to_train_on(self.cut.train, self.cut.test, self.spec)
+        self.sets = scenario.to_train_on(self.cut.train.rows, self.cut.test.rows, self.spec)
         done = train_configurations(configurations(self.spec), self.sets, self.spec, workers=1)
         self.trained = {one.key: one for one in done if isinstance(one, TrainedModel)}
         self.board: Leaderboard = board_of(self.spec, self.sets, self.trained)
@@ -68,11 +68,11 @@ class Case:
     def predicted(self, pipeline: Any) -> np.ndarray:
         """What a pipeline predicts for the validation rows."""
         sets = self.sets
-        return predict(pipeline, self.cut.validation, sets.features, sets.task, sets.classes)
+        return predict(pipeline, self.cut.validation.rows, sets.features, sets.task, sets.classes)
 
     def checked(self) -> FinalCheck:
         """The choice, judged."""
-        rows = self.cut.validation
+        rows = self.cut.validation.rows
         return final_check(self.spec, self.board, self.chosen, self.sets, rows, delivered=rows)
 
 
