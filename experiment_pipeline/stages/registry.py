@@ -47,7 +47,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        4,
+        5,
         0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
@@ -113,7 +113,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        5,
+        6,
         2.0,
         reads=(*FITTING, *_SEARCHED, "preparation", "not_worse_than_champion", "costs", "export"),
         checks={
