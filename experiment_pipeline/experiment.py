@@ -39,16 +39,15 @@ from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
-    Fitted,
-    Note,
+    SearchNote,
     SearchResults,
 )
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
-from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.scoring import scored_rows
+from experiment_pipeline.stages.search.search import run_search
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
@@ -73,34 +72,6 @@ from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.target import check_metrics, check_target
 
 Log = Callable[[str], object]
-
-
-class ModelsInMemory:
-    """Trained models of one run, by fingerprint: the store of a run that keeps nothing."""
-
-    def __init__(self) -> None:
-        self.models: dict[str, TrainedModel] = {}
-
-    def put(self, trained: TrainedModel) -> TrainedModel:
-        """Keep a trained model."""
-        return self.models.setdefault(trained.result.fingerprint, trained)
-
-    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
-        """Return fingerprint → numbers, of the models that were trained."""
-        return {one: self.models[one].result for one in fingerprints if one in self.models}
-
-    def predictions(self, fingerprint: str) -> Predictions:
-        """Return what a trained model predicts."""
-        return self.models[fingerprint].predictions
-
-    def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return fingerprint → predictions of the test rows, of the models that were trained."""
-        known = [one for one in fingerprints if one in self.models]
-        return {one: self.models[one].predictions.test for one in known}
-
-    def require(self, fingerprint: str) -> TrainedModel:
-        """Return a trained model."""
-        return self.models[fingerprint]
 
 
 @dataclass
@@ -224,7 +195,14 @@ def run_experiment(
     sets = as_evaluated(run.sets.train, run.sets.test, spec)
     for part in (sets.train, sets.test):
         check_metrics(part[sets.target], spec)
-    run.results = search_all(sets, spec, store, Threads(workers), log)
+
+    def listen(event: SearchNote | Conclusion) -> None:
+        if isinstance(event, SearchNote):
+            log(event.text)
+
+    engine = Threads(workers)
+    found = run_search(configurations(spec), sets, spec, store, engine, listen=listen)
+    run.results = found.results
 
     # Rank and choose.
     fingerprints = [one for one in run.results.rows["fingerprint"] if one]
@@ -300,26 +278,6 @@ def declare(
         attributes = infer(raw.frame, wishes).attributes(source)
     attributes |= {"target": target, **settings, "data": source or None}
     return raw, spec_from(name, attributes)
-
-
-def search_all(
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-    store: ModelsInMemory,
-    engine: Threads,
-    log: Log,
-) -> SearchResults:
-    """Train every configuration that the budget allows; return a row for each of them."""
-    declared = configurations(spec)
-    concluded: list[Conclusion] = []
-    for event in search(declared, sets, spec, store, engine, perf_counter):
-        if isinstance(event, Fitted):
-            store.put(event.model)
-        elif isinstance(event, Conclusion):
-            concluded.append(event)
-        elif isinstance(event, Note):
-            log(event.text)
-    return SearchResults.of(declared, concluded, spec.metric, sets.digests)
 
 
 def unfit(spec: ExperimentSpec, analysis: DataAnalysis) -> UnfitForModelling:

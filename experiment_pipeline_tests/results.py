@@ -1,7 +1,7 @@
 """Results of configurations: made up, where only their scores matter, and of whole searches."""
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import joblib
 
@@ -10,20 +10,8 @@ from experiment_pipeline.stages.search.conclusions import Event, Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.results import ModelResult, ModelsInMemory, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-
-
-class NothingKnown:
-    """A store that is empty."""
-
-    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
-        """No result exists."""
-        return {}
-
-    def predictions(self, fingerprint: str) -> Predictions:
-        """Nobody may ask."""
-        raise KeyError(fingerprint)
 
 
 def events_of(
@@ -31,7 +19,7 @@ def events_of(
 ) -> Iterator[Event]:
     """What a search says that finds nothing stored; None: as many workers as cores."""
     engine = Threads(workers or joblib.cpu_count())
-    return search(configurations(spec), sets, spec, NothingKnown(), engine, time.perf_counter)
+    return search(configurations(spec), sets, spec, ModelsInMemory(), engine, time.perf_counter)
 
 
 def trained_by_search(

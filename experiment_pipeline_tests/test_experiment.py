@@ -15,9 +15,10 @@ from experiment_pipeline.errors import (
     TooManyRejectedRows,
     UnfitForModelling,
 )
-from experiment_pipeline.experiment import ExperimentRun, ModelsInMemory
+from experiment_pipeline.experiment import ExperimentRun
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import from_parquet

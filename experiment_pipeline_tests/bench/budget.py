@@ -18,7 +18,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.foresight import AfterSearch
+from experiment_pipeline.stages.search.time_estimate import AfterSearch
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.page import build_document
@@ -94,7 +94,7 @@ def _measured(case: Case) -> list[Measured]:
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.
     trained = {one.model.key: one.model for one in fits if one.rung.is_full}
-    time_left = RefitTime(seconds - searched, AfterSearch.of(sets, workers))
+    time_left = RefitTime(seconds - searched, AfterSearch(sets, workers))
     board = board_of(spec, sets, trained, time_left)
     chosen = chosen_of(spec, sets, board, trained)
     again = time.perf_counter()
@@ -114,7 +114,7 @@ def _measured(case: Case) -> list[Measured]:
         Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), "", None),
     ]
     for one in found:
-        print(f"  {one.name}: {one.value:.2f} {one.cluster}", flush=True)
+        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
     print(f"  {board.reason}", flush=True)
     return found
 

@@ -55,7 +55,7 @@ def measurements(runs: int = 10_000, configurations: int = 50) -> list[Measured]
         megabytes = path.stat().st_size / 1e6
     found.append(Measured("the file", megabytes, "MB", None))
     for one in found:
-        print(f"  {one.name}: {one.value:.3f} {one.cluster}", flush=True)
+        print(f"  {one.name}: {one.value:.3f} {one.unit}", flush=True)
     return found
 
 

@@ -21,7 +21,6 @@ from experiment_pipeline_tests.bench import (
     orchestration,
     past_memory,
     processes,
-    progress,
     reports,
     rivals,
     small_tables,
@@ -152,15 +151,6 @@ comparison of workers.
 {figures}"""
 
 
-def time_left(_: argparse.Namespace) -> str:
-    """What a search says of the time it still takes."""
-    figures = table(FIGURE, progress.measurements())
-    return f"""Recorded fits, handed out again to two and to four workers: of the lines after a tenth of the way,
-how many said a time left that was wrong by more than a factor of two.
-
-{figures}"""
-
-
 def the_memory(asked: argparse.Namespace) -> str:
     """The metadata database when it has become large."""
     runs = round(10_000 * asked.scale)
@@ -222,7 +212,6 @@ PARTS: Mapping[str, Part] = {
     "rivals": Part("The same seconds", same_seconds),
     "ensembles": Part("The ensemble of the best few", ensembles_alone),
     "small": Part("Small tables", small),
-    "progress": Part("The time left", time_left),
     "memory": Part("The memory of experiments", the_memory),
     "data": Part("The stages before training", stages),
 }

@@ -99,7 +99,7 @@ def _measured(shape: Shape) -> list[Measured]:
         Measured(f"{shape}: the rest ÷ the search", rest / searching, "x", MOST_SHARE),
     ]
     for one in found:
-        print(f"  {one.name}: {one.value:.2f} {one.cluster}", flush=True)
+        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
     return found
 
 

@@ -34,7 +34,7 @@ def test_validation_is_measured_with_its_memory():
     held_before = anonymous_bytes()
     seconds, memory, compared = data.validation(data.wide_table(2_000, 12), held_before)
     assert seconds.value > 0
-    assert memory.cluster == "x"
+    assert memory.unit == "x"
     assert memory.value > 0
     assert compared.row().startswith("| profile and comparison with the accepted version, 2,000 x")
 

@@ -22,8 +22,8 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
-from experiment_pipeline.stages.search.foresight import AfterSearch
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
+from experiment_pipeline.stages.search.time_estimate import AfterSearch
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries
@@ -91,7 +91,7 @@ def _time(
     """What is left of the budget; None: there is none."""
     left = budget_left(context, spec, perf_counter)()
     workers = spec.workers or joblib.cpu_count()
-    return None if math.isinf(left) else RefitTime(left, AfterSearch.of(sets, workers))
+    return None if math.isinf(left) else RefitTime(left, AfterSearch(sets, workers))
 
 
 def _ranked(

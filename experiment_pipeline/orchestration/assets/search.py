@@ -9,9 +9,8 @@ stays missing while the leaderboard still gets made.
 
 import logging
 import math
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -33,8 +32,7 @@ from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memo
 from experiment_pipeline.stages.search import page
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
-    Fitted,
-    Note,
+    SearchNote,
     SearchResults,
 )
 from experiment_pipeline.stages.search.configurations import (
@@ -42,20 +40,15 @@ from experiment_pipeline.stages.search.configurations import (
     configurations,
     search_notes,
 )
-from experiment_pipeline.stages.search.cost import SearchCost, search_cost
+from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.engines.dask.cluster import connected, engine_of
 from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
-from experiment_pipeline.stages.search.progress import Progress, drawing
-from experiment_pipeline.stages.search.results import IntactModels, ModelResult, TrainedModelStore
-from experiment_pipeline.stages.search.scoring import interval_on_test
-from experiment_pipeline.stages.search.time_left import TimeLeft
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import storage_root
-from experiment_pipeline.storage.processes import peak_memory_bytes
 from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.target import check_metrics
@@ -245,64 +238,33 @@ def _search(
     context: dg.AssetExecutionContext,
     spec: ExperimentSpec,
     sets: TrainingSets,
-    wanted: Sequence[Configuration],
+    asked_for: Sequence[Configuration],
     declared: Sequence[Configuration],
 ) -> tuple[SearchResults, SearchCost]:
-    """Store what is fitted the moment it is, and report what is concluded."""
-    from experiment_pipeline.stages.search.halving import search, settled
+    """Run the search; log, record and report each configuration when it is concluded."""
+    from experiment_pipeline.stages.search.search import run_search
 
     log, models = context.log, asset.key_of(spec, "trained_model")
-    store = TrainedModelStore.of(spec.name)
-    known = IntactModels(store, log.warning)
+    store = TrainedModelStore.of(spec.name, log.warning)
     given = {one.key: one.given for one in declared}
-
-    def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
-        return interval_on_test(known.predictions(result.fingerprint).test, scored_on, spec)
-
-    time_left = TimeLeft(1)
-    progress = Progress(spec.metric, time_left, interval, spec.budget.seconds)
-    started = time.perf_counter()
-
-    def tell(notes: Iterable[Note]) -> None:
-        for note in notes:
-            (log.warning if note.warns else log.info)(note.text)
-
     with (
-        _counted_when_cancelled(progress),
         recording.in_batches(asset.run_of(context, spec.name)) as record,
-        drawing() as draw,
         _engine(spec, log) as engine,
-        closing(search(wanted, sets, spec, known, engine, time.perf_counter)) as events,
     ):
-        for event in events:
-            if isinstance(event, Fitted):
-                store.put(event.model)
-            elapsed = time.perf_counter() - started
-            time_left.workers = engine.workers
-            tell(progress.told(event, elapsed))
-            draw(progress, elapsed)
-            if isinstance(event, Conclusion):
-                record([page.record_row(event, given[event.key])])
-            if isinstance(event, Conclusion) and event.result is not None:
+
+        def listen(event: SearchNote | Conclusion) -> None:
+            if isinstance(event, SearchNote):
+                (log.warning if event.warns else log.info)(event.text)
+                return
+            record([page.record_row(event, given[event.key])])
+            if event.result is not None:
                 path = str(store.entries.folder(event.result.fingerprint))
                 outcome = page.configuration(event, event.result, path, spec.evaluation_name)
                 log_partition(context, models, event.key, outcome)
-        tell(progress.end())
-        seconds = time.perf_counter() - started
-        others = list(settled(declared, sets, spec, known)) if len(wanted) < len(declared) else []
-        record([page.record_row(one, given[one.key]) for one in others])
-        cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
-    concluded = [*others, *progress.concluded.values()]
-    return SearchResults.of(declared, concluded, spec.metric, sets.digests), cost
 
-
-@contextmanager
-def _counted_when_cancelled(progress: Progress) -> Iterator[None]:
-    """Let an interruption say how far the search has come."""
-    try:
-        yield
-    except asset.INTERRUPTED:
-        raise KeyboardInterrupt(progress.cancelled) from None
+        found = run_search(declared, sets, spec, store, engine, asked_for=asked_for, listen=listen)
+        record([page.record_row(one, given[one.key]) for one in found.others])
+    return found.results, found.cost
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from experiment_pipeline.stages.leaderboard.ranking import (
 )
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration, default_features
-from experiment_pipeline.stages.search.foresight import AfterSearch, FullFit
 from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.time_estimate import AfterSearch
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.ensemble import (
     Folds,
@@ -286,7 +286,7 @@ class RefitTime:
 
     def why_not(self, members: Sequence[ModelResult]) -> str:
         """Return why an ensemble of these is left out; empty where there is time for it."""
-        needed = self.after.seconds([FullFit.of(one) for one in members])
+        needed = self.after.seconds(members)
         if needed <= self.left:
             return ""
         return (

@@ -1,8 +1,7 @@
-"""What a search says: events while it runs, and in the end a table.
+"""What a search yields while it runs, and its table of results.
 
-`search_results` has a row for every declared configuration: declared = trained + stopped early +
-failed + not started, always. Searching lives in `halving.py`. In: what it finds out. Out: what the
-shell stores, logs and counts; and from the table, with what is stored, the conclusions again.
+The table has a row for every declared configuration: declared = trained + stopped early + failed +
+not started, always.
 """
 
 from collections import Counter
@@ -26,8 +25,8 @@ FAILED, NOT_STARTED = "failed", "not started"
 
 
 @dataclass(frozen=True)
-class Note:
-    """Something to know about the search; most of it is no warning."""
+class SearchNote:
+    """A line to log about the search."""
 
     text: str
     warns: bool = False
@@ -39,20 +38,18 @@ class RungStarted:
 
     Attributes:
         rung: which one.
-        entered: who takes part.
-        known: key → result, of those that an earlier run has fitted here.
-        later: the rungs after it.
+        entered: the configurations that take part.
+        known: key → result of an earlier run at this rung.
     """
 
     rung: Rung
     entered: tuple[Configuration, ...]
     known: Mapping[str, ModelResult]
-    later: tuple[Rung, ...]
 
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A fit has ended well and is to be stored, whatever the rung."""
+    """A fit has succeeded and is to be stored, whatever the rung."""
 
     rung: Rung
     model: TrainedModel
@@ -63,8 +60,8 @@ class Step:
     """What one fit of a configuration scored on its way up the rungs.
 
     Attributes:
-        fraction: of the train rows; below 1 the test rows are thinned as well, so that only
-            scores at 1 can be compared with those of another rung.
+        fraction: of the train rows; below 1 the test rows are thinned as well, so scores of
+            different fractions cannot be compared.
         test_score: of the ranking metric; nan where undefined.
         train_score: the same on train rows.
         fit_cpu_seconds: CPU time of the fitting thread, whichever run fitted it.
@@ -95,7 +92,7 @@ class Conclusion:
         reused: whether that result is an earlier run's.
         failure: what it raised, when it failed.
         path: its fits from the smallest rung on, that of `result` last.
-        needed_seconds: that it was expected to take, where it was not begun for want of time.
+        needed_seconds: estimate for a configuration that was not started for lack of time.
     """
 
     key: str
@@ -119,7 +116,7 @@ class Conclusion:
     def trained(
         cls, result: ModelResult, *, reused: bool = False, before: Sequence[Step] = ()
     ) -> Self:
-        """Return that a configuration has a model of all train rows, after steps on fewer."""
+        """Conclude with a model of all train rows, after steps on fewer."""
         path = (*before, Step.of(result, 1.0))
         what = result.key, result.algorithm, TRAINED
         return cls(*what, result=result, fraction=1.0, reused=reused, path=path)
@@ -128,14 +125,14 @@ class Conclusion:
     def failed(
         cls, algorithm: str, raised: FailedConfiguration, rung: Rung, before: Sequence[Step] = ()
     ) -> Self:
-        """Return that a configuration failed; at a small rung it says which."""
+        """Conclude with a failure; the reason names a small rung."""
         where = "" if rung.is_full else f" (at {rung})"
         failure = replace(raised, reason=f"{raised.reason}{where}")
         what = raised.key, algorithm, FAILED, failure.reason
         return cls(*what, fraction=rung.fraction, failure=failure, path=tuple(before))
 
 
-Event = Note | RungStarted | Fitted | Conclusion
+Event = SearchNote | RungStarted | Fitted | Conclusion
 
 
 STATUSES = (TRAINED, STOPPED_EARLY, FAILED, NOT_STARTED)
@@ -173,13 +170,13 @@ _PLACED = {
 
 @dataclass(frozen=True, eq=False)
 class SearchResults:
-    """The table as it is stored, and what it holds for.
+    """The table of results as it is stored.
 
     Attributes:
         rows: see `search_results`.
         metric: what the scores are of.
         digests: of the sets "train" and "test".
-        paths: key → its fits from the smallest rung on; of nobody who was not fitted.
+        paths: key → its fits from the smallest rung on, of configurations that were fitted.
     """
 
     rows: pd.DataFrame
@@ -195,7 +192,7 @@ class SearchResults:
         metric: str,
         digests: Mapping[str, str],
     ) -> Self:
-        """Return what a search has concluded of each of its configurations.
+        """Return the results of a search.
 
         Raises:
             KeyError: a configuration has no conclusion.
@@ -262,14 +259,14 @@ def _concluded(
         train, test = float(row["train_score"]), float(row["test_score"])
         scored = replace(stored[print_], train_score=train, test_score=test)
         result = replace(scored, key=key, metric=found.metric)
-    # Results that an earlier package stored tell no seconds.
+    # Results of an earlier version have no `needed_seconds`.
     fraction, needed = (
         None if pd.isna(value) else float(value)
         for value in (row["rung"], row.get("needed_seconds"))
     )
-    told = str(row["algorithm"]), str(row["status"]), str(row["reason"])
+    stated = str(row["algorithm"]), str(row["status"]), str(row["reason"])
     path = found.paths.get(key, ())
-    return Conclusion(key, *told, result, fraction, bool(row["reused"]), failure, path, needed)
+    return Conclusion(key, *stated, result, fraction, bool(row["reused"]), failure, path, needed)
 
 
 def _row(one: Conclusion) -> dict[str, object]:

@@ -1,9 +1,7 @@
 """The search space as an ordered list of configurations, and the key of each.
 
-Grids, random draws and explicit lists live here; what a hyperparameter means to its
-algorithm, and which names it accepts, lives in `algorithms.py`. In: the spec.
-Out: configurations, each once, grouped by algorithm, in an order that depends on the YAML
-alone: the static partitions of `trained_model`.
+Each configuration stands once, grouped by algorithm, in an order that depends on the YAML alone: they are
+the static partitions of `trained_model`.
 """
 
 import json
@@ -41,8 +39,8 @@ class Configuration:
     """One algorithm with one full set of hyperparameters.
 
     Attributes:
-        key: the name, unique in the experiment, at most MAX_KEY_LENGTH of [A-Za-z0-9_.=-]:
-            `linear__C=0.1` where all that is searched fits, else `lightgbm__7f3a9c2e`.
+        key: its name, unique in the experiment: `linear__C=0.1`, or `lightgbm__7f3a9c2e` where that
+            would be longer than MAX_KEY_LENGTH.
         algorithm: a built-in algorithm's name, or an import path.
         features: how categories reach the model.
         hyperparameters: all that the YAML gives, fixed and searched, sorted by name.
@@ -55,27 +53,24 @@ class Configuration:
 
     @property
     def in_words(self) -> str:
-        """`lightgbm (learning_rate 0.05, num_leaves 31)`: what it is, not how it is called."""
+        """`lightgbm (learning_rate 0.05, num_leaves 31)`."""
         name = self.algorithm.rpartition(".")[2]
         return f"{name} ({self.settings})" if self.given else name
 
     @property
     def settings(self) -> str:
-        """`learning_rate 0.05, num_leaves 31`; of one without hyperparameters `defaults`.
-
-        A feature encoder that is not the algorithm's own stands first.
-        """
+        """`learning_rate 0.05, num_leaves 31`, or `defaults`; an encoder of its own stands first."""
         return numbers.settings(self.given) or "defaults"
 
     @property
     def given(self) -> dict[str, Scalar]:
-        """Name → value of what tells it, a feature encoder that is not its algorithm's included."""
+        """Name → value of the hyperparameters, and of the encoder if it is not the algorithm's default."""
         own = self.features == default_features(self.algorithm)
         return {**({} if own else {"features": self.features}), **self.hyperparameters}
 
 
 @dataclass(frozen=True)
-class _Draft:
+class _Unnamed:
     """A configuration that has no key yet."""
 
     algorithm: str
@@ -85,12 +80,12 @@ class _Draft:
 
     @property
     def identity(self) -> str:
-        """What two drafts share when they are the same configuration."""
+        """The same for two that are one configuration."""
         return json.dumps([self.algorithm, self.features, self.hyperparameters], sort_keys=True)
 
     @property
     def nameable(self) -> dict[str, Scalar]:
-        """What a key can tell: hyperparameters, and where they coincide the features."""
+        """What can stand in a key: the hyperparameters, and the encoder."""
         return {"features": self.features, **self.hyperparameters}
 
 
@@ -103,7 +98,7 @@ def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
         InvalidExperiment: the search holds more than MAX_CONFIGURATIONS.
     """
     algorithms = [entry.algorithm for entry in spec.search]
-    first: dict[str, _Draft] = {}
+    first: dict[str, _Unnamed] = {}
     for draft in chain.from_iterable(map(_drafts, spec.search)):
         first.setdefault(draft.identity, draft)
     if len(first) > MAX_CONFIGURATIONS:
@@ -135,11 +130,11 @@ def search_notes(spec: ExperimentSpec) -> tuple[str, ...]:
 
 
 def default_features(algorithm: str) -> Features:
-    """Return the feature encoder that suits an algorithm; of an import path, what suits most."""
+    """Return the encoder that suits an algorithm; for an import path, the one that suits most."""
     return ALGORITHMS[algorithm].features if algorithm in ALGORITHMS else "onehot"
 
 
-def _drafts(entry: Search) -> Iterator[_Draft]:
+def _drafts(entry: Search) -> Iterator[_Unnamed]:
     fixed = {k: v for k, v in entry.hyperparameters.items() if not isinstance(v, Range | tuple)}
     encoders = entry.encoders or (default_features(entry.algorithm),)
     varied = frozenset({"features"} if len(encoders) > 1 else ())
@@ -147,7 +142,7 @@ def _drafts(entry: Search) -> Iterator[_Draft]:
     pairs = _random_choices(entry, encoders) if drawn else product(_choices(entry), encoders)
     for chosen, encoder in pairs:
         full = dict(sorted({**fixed, **chosen}.items()))
-        yield _Draft(entry.algorithm, encoder, full, varied | frozenset(chosen))
+        yield _Unnamed(entry.algorithm, encoder, full, varied | frozenset(chosen))
 
 
 def _choices(entry: Search) -> Iterable[dict[str, Scalar]]:
@@ -164,7 +159,7 @@ def _random_choices(
 ) -> Iterator[tuple[dict[str, Scalar], Features]]:
     """Yield distinct draws: more draws from the same seed begin with the same ones.
 
-    Encoders come from a generator of their own: a list of them leaves the other draws as they were.
+    Encoders have a generator of their own, so a list of them does not change the other draws.
     """
     import numpy as np
 
@@ -195,7 +190,7 @@ def _draw(generator: "np.random.Generator", space: Range | tuple[Scalar, ...]) -
         value = math.exp(generator.uniform(math.log(space.low), math.log(space.high)))
     else:
         value = float(generator.uniform(space.low, space.high))
-    # Rounded before training, so that the key tells the truth; rounding may pass an end.
+    # Rounded before training, so that the key is exact; rounding may pass an end.
     return float(min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), space.low), space.high))
 
 
@@ -207,8 +202,8 @@ def _too_many(culprit: str, size: int) -> errors.InvalidExperiment:
     )
 
 
-def _keys(drafts: Sequence[_Draft]) -> list[str]:
-    """Name the drafts; where names coincide, add what tells them apart, at last digests."""
+def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
+    """Name configurations; where names coincide, add what differs, and at last digests."""
     heads = _heads({draft.algorithm for draft in drafts})
     keys = [_key(heads[draft.algorithm], draft, draft.searched) for draft in drafts]
     for same in _collisions(keys):
@@ -223,13 +218,13 @@ def _keys(drafts: Sequence[_Draft]) -> list[str]:
 
 
 def _heads(algorithms: set[str]) -> dict[str, str]:
-    """Return how each algorithm is called in keys: its class, or its path if that is shared."""
+    """Return the name of each algorithm in keys: its class, or its path if two share a class name."""
     short = {algorithm: algorithm.rpartition(".")[2] for algorithm in algorithms}
     shared = Counter(short.values())
     return {a: a if shared[name] > 1 else name for a, name in short.items()}
 
 
-def _key(head: str, draft: _Draft, names: frozenset[str]) -> str:
+def _key(head: str, draft: _Unnamed, names: frozenset[str]) -> str:
     values = draft.nameable
     parts = [f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())]
     key = "__".join([_escaped(head), *parts])
@@ -237,7 +232,7 @@ def _key(head: str, draft: _Draft, names: frozenset[str]) -> str:
     return key if is_name else _marked(head, draft, _DIGITS)
 
 
-def _telling_names(drafts: Sequence[_Draft]) -> frozenset[str]:
+def _telling_names(drafts: Sequence[_Unnamed]) -> frozenset[str]:
     names = frozenset[str]().union(*(draft.nameable for draft in drafts))
     absent = object()
     return frozenset(
@@ -254,7 +249,7 @@ def _collisions(keys: Sequence[str]) -> list[list[int]]:
     return [same for same in places.values() if len(same) > 1]
 
 
-def _marked(head: str, draft: _Draft, digits: int) -> str:
+def _marked(head: str, draft: _Unnamed, digits: int) -> str:
     digest = sha256(draft.identity.encode())[:digits]
     return f"{_escaped(head)[: MAX_KEY_LENGTH - 2 - digits]}__{digest}"
 

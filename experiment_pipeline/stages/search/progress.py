@@ -1,8 +1,4 @@
-"""How far a search is, in lines of a log: what is done, the best so far, the time left.
-
-How the time left is guessed: `time_left.py`. In: the events of a search, and when they came. Out:
-notes to log, `Standing` for whoever draws it, and what the search found out.
-"""
+"""How far a search is, in lines of a log: what is done, the best so far, the slowest fit."""
 
 import logging
 import math
@@ -16,33 +12,23 @@ from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Event,
     Fitted,
-    Note,
     RungStarted,
+    SearchNote,
 )
-from experiment_pipeline.stages.search.cost import seconds_of
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import best_first, competes
-from experiment_pipeline.stages.search.time_left import TimeLeft
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 
-# Quick fits end many times a second, and every line is an event that is stored: a line says
-# something new after so many seconds, and after such a part of the way.
+# Quick fits end many times a second, and every line is an event that is stored: a line is due
+# after so many seconds and after such a part of the rung.
 SECONDS_BETWEEN_LINES = 5.0
-LINES_ON_THE_WAY = 20
-# Nobody plans by less, and the last fit is hard to guess.
-LEAST_SECONDS_LEFT = 2.0
+LINES_OF_A_RUNG = 20
 
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a search is.
-
-    Attributes:
-        text: in words.
-        short: where it is and the time left, in words, for a line that is short.
-        part: of the way, by time, in [0, 1].
-    """
+    """How far a search is: in words, in few words, and as a part of the way in [0, 1]."""
 
     text: str
     short: str
@@ -59,162 +45,133 @@ class Progress:
 
     Attributes:
         metric: name of the ranking metric.
-        time_left: guesses when it ends.
-        interval: of a result's score on the test rows of these sets; None = scores alone.
-        most_seconds: after which no fit starts; None = no limit.
+        interval: of a result's score on the test rows of these sets; None: lines have scores alone.
         concluded: key → what came of it.
         fitted: the fits of this run, at any rung.
-        started: the rung that runs; None before the first.
-        done: configurations that this rung is done with.
-        scored: key → result at this rung.
-        intervals: fingerprint → interval, of those that were the best when a line was due.
-        said_at: elapsed seconds at the last line that was due.
     """
 
     metric: str
-    time_left: TimeLeft
     interval: Callable[[ModelResult, TrainingSets], Interval] | None = None
-    most_seconds: float | None = None
     concluded: dict[str, Conclusion] = field(default_factory=dict)
     fitted: list[ModelResult] = field(default_factory=list)
-    started: RungStarted | None = None
-    done: int = 0
-    scored: dict[str, ModelResult] = field(default_factory=dict)
-    intervals: dict[str, Interval] = field(default_factory=dict)
-    said_at: float = -math.inf
+    _rung: RungStarted | None = None
+    # Of the present rung: configurations that are done with, and key → result.
+    _done: int = 0
+    _scored: dict[str, ModelResult] = field(default_factory=dict)
+    # Fingerprint → interval, of those that were the best when a line was due.
+    _intervals: dict[str, Interval] = field(default_factory=dict)
+    # Elapsed seconds and done configurations at the last line.
+    _last_line: tuple[float, int] = (-math.inf, 0)
 
-    def told(self, event: Event, elapsed_seconds: float) -> Iterator[Note]:
-        """Take an event into account, and yield what there is to say of it."""
-        if isinstance(event, Note):
+    def notes(self, event: Event, elapsed_seconds: float) -> Iterator[SearchNote]:
+        """Take an event into account, and yield the lines to log."""
+        if isinstance(event, SearchNote):
             yield event
         elif isinstance(event, RungStarted):
-            yield from self._begin(event, elapsed_seconds)
+            self._rung, self._done, self._scored = event, len(event.known), dict(event.known)
+            self._last_line = -math.inf, 0
+            if event.rung.of > 1:
+                counts = numbers.counted(len(event.entered), "configuration")
+                yield SearchNote(f"{event.rung}: {counts}, {len(event.known)} reused")
         elif isinstance(event, Fitted):
             result = event.model.result
             for note in result.notes:
-                yield Note(f"{result.key}: {note}", warns=True)
+                yield SearchNote(f"{result.key}: {note}", warns=True)
             self.fitted.append(result)
-            self.scored[result.key] = result
-            seconds = seconds_of(result, len(event.rung.sets.test))
-            self.time_left.fit_ended(result.key, elapsed_seconds, seconds, result.rounds)
+            self._scored[result.key] = result
             yield from self._fit_ended(elapsed_seconds)
         else:
             self.concluded[event.key] = event
             if (raised := event.failure) is not None:
                 text = f"{event.key} failed: {raised.in_words}\n{raised.traceback}"
-                yield Note(text, warns=True)
-                self.time_left.fit_ended(event.key, elapsed_seconds)
+                yield SearchNote(text, warns=True)
                 yield from self._fit_ended(elapsed_seconds)
 
     @property
     def cancelled(self) -> str:
-        """How far a search had come that is ended from outside."""
-        if self.started is None:
+        """How far a search had come that was ended from outside."""
+        if self._rung is None:
             return "the search was cancelled before its first fit"
-        rung = self.started.rung
-        counts = f"{self.done} of {numbers.counted(len(self.started.entered), 'configuration')}"
+        rung = self._rung.rung
+        counts = f"{self._done} of {numbers.counted(len(self._rung.entered), 'configuration')}"
         at = f" at {rung}" if rung.of > 1 else ""
         return f"the search was cancelled after {counts}{at}"
 
-    def end(self) -> Iterator[Note]:
+    def end(self) -> Iterator[SearchNote]:
         """Yield what was reused.
 
         Raises:
-            AllConfigurationsFailed: nothing at all worked.
+            AllConfigurationsFailed: there is no model at all.
         """
         if reused := sum(one.reused for one in self.concluded.values()):
-            yield Note(f"reused {reused} of {len(self.concluded)} configurations")
+            yield SearchNote(f"reused {reused} of {len(self.concluded)} configurations")
         failed = [one.failure for one in self.concluded.values() if one.failure is not None]
         if len(failed) == len(self.concluded):
             raise errors.AllConfigurationsFailed(
                 f"{len(failed)} of {len(failed)} configurations",
                 f"failed, the first ({failed[0].key}) with {failed[0].in_words}",
-                "Mend the cause, or take the algorithm out of `search`.",
+                "Fix the cause, or take the algorithm out of `search`.",
             )
 
-    def standing(self, elapsed_seconds: float) -> Standing:
-        """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, about 40 s left`."""
-        left = self._seconds_left(elapsed_seconds)
-        text, where = self._counts()
-        if best := self._best_first():
-            result = self.scored[best[0]]
-            interval = self.intervals.get(result.fingerprint)
+    @property
+    def standing(self) -> Standing:
+        """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, slowest fit 40 s`."""
+        if self._rung is None:
+            return Standing("0 done", "0 done", 0.0)
+        rung, entered = self._rung.rung, len(self._rung.entered)
+        text = short = f"{self._done} of {entered} done"
+        if rung.of > 1:
+            where = f"rung {rung.number} of {rung.of}"
+            text, short = f"{where}: {text}", f"{where}, {self._done} of {entered}"
+        if best := self._best():
+            result = self._scored[best]
+            interval = self._intervals.get(result.fingerprint)
             score = numbers.score(result.test_score)
             if interval is not None:
                 score = numbers.interval(interval)
             text += f", best {self.metric} {score} by {result.algorithm}"
-        if left is None:
-            return Standing(text, where, 0.0)
-        said = f", about {numbers.duration(left)} left" if left >= LEAST_SECONDS_LEFT else ""
-        part = elapsed_seconds / max(elapsed_seconds + left, 1e-9)
-        return Standing(text + said, f"{where}{said}", part)
+        if self.fitted:
+            slowest = max(one.fit_wall_seconds for one in self.fitted)
+            text += f", slowest fit {numbers.measured(slowest)} s"
+        return Standing(text, short, (rung.number - 1 + self._done / max(entered, 1)) / rung.of)
 
-    def _begin(self, event: RungStarted, elapsed_seconds: float) -> Iterator[Note]:
-        self.started, self.done, self.scored = event, len(event.known), dict(event.known)
-        known = event.known.keys()
-        self.time_left.rung_began(event.rung, event.later, event.entered, known, elapsed_seconds)
-        if event.rung.of > 1:
-            counts = numbers.counted(len(event.entered), "configuration")
-            yield Note(f"{event.rung}: {counts}, {len(known)} reused")
-
-    def _fit_ended(self, elapsed_seconds: float) -> Iterator[Note]:
+    def _fit_ended(self, elapsed_seconds: float) -> Iterator[SearchNote]:
         """A line after the first fit, after the last of a rung, and now and then between."""
-        if self.started is None:
+        if self._rung is None:
             return
-        self.done += 1
-        if self.done >= len(self.started.entered) or self._is_due(elapsed_seconds):
-            self.said_at = elapsed_seconds
-            self._look_at_the_best(self.started.rung.sets)
-            yield Note(self.standing(elapsed_seconds).text)
+        self._done += 1
+        entered, (seconds, done) = len(self._rung.entered), self._last_line
+        is_due = (
+            elapsed_seconds - seconds >= SECONDS_BETWEEN_LINES
+            and self._done - done >= entered / LINES_OF_A_RUNG
+        )
+        if is_due or self._done >= entered:
+            self._last_line = elapsed_seconds, self._done
+            # An interval takes longer than a score: only of the best, when a line is due.
+            if self.interval is not None and (best := self._best()):
+                result = self._scored[best]
+                if result.fingerprint not in self._intervals:
+                    found = self.interval(result, self._rung.rung.sets)
+                    self._intervals[result.fingerprint] = found
+            yield SearchNote(self.standing.text)
 
-    def _is_due(self, elapsed_seconds: float) -> bool:
-        pause = elapsed_seconds - self.said_at
-        if pause < SECONDS_BETWEEN_LINES:
-            return False
-        left = self._seconds_left(elapsed_seconds) or 0.0
-        return pause >= (elapsed_seconds + left) / LINES_ON_THE_WAY
-
-    def _counts(self) -> tuple[str, str]:
-        """Where the search is: in full, and in short."""
-        if self.started is None:
-            return "0 done", "0 done"
-        rung = self.started.rung
-        done = f"{self.done} of {len(self.started.entered)} done"
-        if rung.of == 1:
-            return done, done
-        where = f"rung {rung.number} of {rung.of}"
-        return f"{where}: {done}", where
-
-    def _look_at_the_best(self, sets: TrainingSets) -> None:
-        """An interval takes longer than a score: of the best alone, when it is said."""
-        for key in self._best_first()[:1]:
-            result = self.scored[key]
-            if self.interval is not None and result.fingerprint not in self.intervals:
-                self.intervals[result.fingerprint] = self.interval(result, sets)
-
-    def _best_first(self) -> list[str]:
-        """Who competes at this rung, the best first; nobody whose score is undefined."""
+    def _best(self) -> str | None:
+        """The best of this rung that competes and whose score is defined."""
         scored = {
             key: one
-            for key, one in self.scored.items()
+            for key, one in self._scored.items()
             if competes(one) and math.isfinite(one.test_score)
         }
-        return best_first(scored, self.metric)
-
-    def _seconds_left(self, elapsed_seconds: float) -> float | None:
-        left = self.time_left.seconds(elapsed_seconds, self._best_first())
-        if left is None or self.most_seconds is None:
-            return left
-        return min(left, max(self.most_seconds - elapsed_seconds, 0.0))
+        return next(iter(best_first(scored, self.metric)), None)
 
 
 @contextmanager
-def drawing() -> Iterator[Callable[[Progress, float], None]]:
-    """Give a function that shows progress after so many seconds to whoever draws it, if any."""
+def drawing() -> Iterator[Callable[[Progress], None]]:
+    """Yield a function that shows progress to the handlers of DRAWN, if there are any."""
 
-    def draw(progress: Progress, elapsed_seconds: float) -> None:
+    def draw(progress: Progress) -> None:
         if DRAWN.handlers:
-            DRAWN.warning("", extra={"standing": progress.standing(elapsed_seconds)})
+            DRAWN.warning("", extra={"standing": progress.standing})
 
     try:
         yield draw

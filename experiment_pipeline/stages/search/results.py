@@ -1,18 +1,16 @@
-"""What a fit leaves behind: its numbers, its model, or why it failed; and the store of these.
+"""What a fit returns: its numbers, its model, or why it failed; and the stores of these.
 
-    <root>/<experiment>/trained_model/<fingerprint>/
-        model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
-        test_predictions.<digest>.npy    of all test rows
-        train_predictions.<digest>.npy   of the train rows that the train score is of
-        seed_predictions.<digest>.npy    of all test rows, of each fit alone, where there are several
-        result.json                      the numbers
-
-Plain frozen data. In: what `fitting.py` measured. Out: the same, kept and checked. How entries
-are kept whole: `storage/entries.py`; what decides a fingerprint: `fingerprints.py`.
+<root>/<experiment>/trained_model/<fingerprint>/
+    model.<digest>.txt | .skops      LightGBM's text, or a skops file; without the features
+    test_predictions.<digest>.npy    of all test rows
+    train_predictions.<digest>.npy   of the train rows that the train score is of
+    seed_predictions.<digest>.npy    of all test rows, of each fit alone, where there are several
+    result.json                      the numbers
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -42,13 +40,13 @@ class SeedSpread:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a fit ran that was a task of a cluster.
+    """Where a fit ran on a cluster.
 
     Attributes:
         worker: its address.
-        attempts: how often it was begun; more than once where workers were lost.
-        queue_seconds: from being handed out to the beginning of the last attempt.
-        read_seconds: until the worker had the files that it shares with other fits.
+        attempts: how often it started; more than once where workers were lost.
+        queue_seconds: from its submission to the start of the last attempt.
+        read_seconds: until the worker had read the shared files.
     """
 
     worker: str
@@ -62,12 +60,11 @@ class Scores:
     """Scores of one fit.
 
     Attributes:
-        metric: the ranking metric that was asked for; like the other scores it can be another one
-            later, see `scoring.py`.
-        train_score: of `metric`, on train rows (those of `scoring.scored_rows`), at the threshold
-            of the test score.
-        test_score: of `metric`, on all test rows; nan where undefined. A score that depends on a
-            threshold is at the best one for these rows.
+        metric: the ranking metric; scores can be computed for another one later, see `scoring.py`.
+        train_score: of `metric` on the train rows of `scoring.scored_rows`, at the threshold of the
+            test score.
+        test_score: of `metric` on all test rows, at the best threshold for these rows where it
+            depends on one; nan where undefined.
         test_scores: every metric of the experiment, on all test rows, at that threshold.
         seed_scores: of `metric`, on all test rows: of each fit alone, the experiment's seed first;
             empty where there is one.
@@ -81,7 +78,7 @@ class Scores:
 
     @property
     def seeds(self) -> SeedSpread | None:
-        """What other seeds make of the score; None: there is one fit."""
+        """The spread of the score over seeds; None: there is one fit."""
         scores = np.array(self.seed_scores)
         if len(scores) < 2 or not np.isfinite(scores).all():
             return None
@@ -105,12 +102,12 @@ class ModelResult(Scores):
         fit_wall_seconds: the same fit by the clock on the wall.
         predict_seconds_per_row: CPU time on encoded test rows.
         model_bytes: size of the stored model, without features.
-        trusted_types: what loading it needs beyond `persistence.TRUSTED_TYPES`: types of a
-            user's own estimator, noted when this process had just fitted it.
-        averaged: of how many fits it predicts the mean.
-        calibration: how its probabilities were calibrated; None: they are as they are.
-        notes: what to know about the fit, one sentence each.
-        placement: where it ran; None: in this process, or beside it.
+        trusted_types: types of a user's own estimator, which loading it needs beyond
+            `persistence.TRUSTED_TYPES`.
+        averaged: the number of fits whose mean it predicts.
+        calibration: how its probabilities were calibrated; None: not at all.
+        notes: on the fit, one sentence each.
+        placement: where it ran on a cluster; None: on this machine.
     """
 
     key: str
@@ -133,12 +130,12 @@ class ModelResult(Scores):
 
     @property
     def is_composed(self) -> bool:
-        """Whether the stored model is more than one fit of its algorithm."""
+        """Whether the model is averaged or calibrated, more than one fit of its algorithm."""
         return self.averaged > 1 or self.calibration is not None
 
     @property
     def model_file(self) -> str:
-        """What the stored model is called, by its format."""
+        """The name of the stored model's file, by its format."""
         return _SKOPS if self.is_composed else model_file(self.algorithm)
 
     @property
@@ -194,9 +191,9 @@ class FailedConfiguration:
         fingerprint: of what was to be trained.
         error_type: the class of the exception.
         reason: its message.
-        traceback: for who has to mend the estimator.
-        says_nothing: of the configuration: what it raised comes from the machine or the
-            interpreter, and another attempt may end well.
+        traceback: to fix the estimator by.
+        says_nothing: the error comes from the machine or the interpreter and not from the
+            configuration: another attempt may succeed.
         placement: as of `ModelResult`.
     """
 
@@ -222,23 +219,80 @@ _SKOPS = "model.skops"
 _BY_SEED = "seed_predictions.npy"
 
 
+class ModelStore(Protocol):
+    """Trained models by fingerprint; a search reuses what is there and adds what it trains."""
+
+    def results(self, fingerprints: Sequence[str]) -> Mapping[str, ModelResult]:
+        """Return fingerprint → numbers, of those that exist."""
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what an existing model predicts."""
+
+    def put(self, trained: TrainedModel) -> TrainedModel:
+        """Store a trained model, and return what the store holds now."""
+
+
+class ModelsInMemory:
+    """Trained models by fingerprint: the store of a run that writes no files."""
+
+    def __init__(self, models: Mapping[str, TrainedModel] | None = None) -> None:
+        """Start with models of earlier runs, or with none."""
+        self.models = dict(models or {})
+
+    def put(self, trained: TrainedModel) -> TrainedModel:
+        """Keep a trained model."""
+        return self.models.setdefault(trained.result.fingerprint, trained)
+
+    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
+        """Return fingerprint → numbers, of the models that were trained."""
+        return {one: self.models[one].result for one in fingerprints if one in self.models}
+
+    def predictions(self, fingerprint: str) -> Predictions:
+        """Return what a trained model predicts."""
+        return self.models[fingerprint].predictions
+
+    def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return fingerprint → predictions of the test rows, of the models that were trained."""
+        known = [one for one in fingerprints if one in self.models]
+        return {one: self.models[one].predictions.test for one in known}
+
+    def require(self, fingerprint: str) -> TrainedModel:
+        """Return a trained model."""
+        return self.models[fingerprint]
+
+
 @dataclass(frozen=True)
 class TrainedModelStore:
-    """The trained models of one experiment; EntryCorrupt is raised as `Entries` says."""
+    """The trained models of one experiment; EntryCorrupt is raised as `Entries` says.
+
+    Attributes:
+        entries: what is stored.
+        warn: is given a sentence for each damaged entry that `results` comes across; such entries go
+            into quarantine. None: they are not checked.
+    """
 
     entries: Entries[ModelResult]
+    warn: Callable[[str], object] | None = None
+    _checked: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, experiment: str) -> "TrainedModelStore":
+    def of(
+        cls, experiment: str, warn: Callable[[str], object] | None = None
+    ) -> "TrainedModelStore":
         """Return those under the storage root."""
-        return cls(Entries(storage_root(), experiment, "trained_model", ModelResult))
+        return cls(Entries(storage_root(), experiment, "trained_model", ModelResult), warn)
 
     def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
         """Return fingerprint → numbers, of the entries that exist.
 
-        One small file per entry is read; the model and its predictions are not looked at.
+        One small file per entry is read; to check an entry, all of its files, once.
         """
-        found = self.entries.read(fingerprints, names=())
+        asked = list(fingerprints)
+        if self.warn is not None:
+            new = [print_ for print_ in asked if print_ not in self._checked]
+            self.entries.quarantine_damaged(new, self.warn)
+            self._checked.update(new)
+        found = self.entries.read(asked, names=())
         return {print_: entry.record for print_, entry in found.items()}
 
     def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
@@ -257,7 +311,7 @@ class TrainedModelStore:
         return self.get_many([fingerprint]).get(fingerprint)
 
     def require(self, fingerprint: str) -> TrainedModel:
-        """Return an entry that must be there; EntryCorrupt when it is gone."""
+        """Return an entry; EntryCorrupt when it is gone."""
         return _trained(self.entries.require(fingerprint))
 
     def get_many(self, fingerprints: Iterable[str]) -> dict[str, TrainedModel]:
@@ -276,32 +330,6 @@ class TrainedModelStore:
             files[_BY_SEED] = npy(trained.predictions.by_seed)
         held = self.entries.put(trained.result.fingerprint, files, trained.result)
         return trained if held.record is trained.result else _trained(held)
-
-
-@dataclass(frozen=True)
-class IntactModels:
-    """What of a store a run can reuse: each entry is looked into once, before it is relied on.
-
-    Attributes:
-        store: the trained models.
-        tell: is given a sentence for each damaged entry, which goes into quarantine.
-    """
-
-    store: TrainedModelStore
-    tell: Callable[[str], object]
-    _looked_into: set[str] = field(default_factory=set)
-
-    def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
-        """Return fingerprint → numbers, of the intact entries."""
-        asked = list(fingerprints)
-        new = [print_ for print_ in asked if print_ not in self._looked_into]
-        self.store.entries.quarantine_damaged(new, self.tell)
-        self._looked_into.update(new)
-        return self.store.results(asked)
-
-    def predictions(self, fingerprint: str) -> Predictions:
-        """Return what an entry predicts."""
-        return self.store.predictions(fingerprint)
 
 
 def _trained(entry: Entry[ModelResult]) -> TrainedModel:

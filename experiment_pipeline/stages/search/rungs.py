@@ -1,4 +1,4 @@
-"""The rungs of successive halving: which there are, their rows, who comes first and who goes on.
+"""The rungs of successive halving: their number and rows, and which configurations go on.
 
 Synchronous: a rung is decided when all its fits are done, so neither the number of workers nor
 their speed changes the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li
@@ -6,9 +6,7 @@ et al. 2018 (Hyperband); scikit-learn's HalvingRandomSearchCV does the same with
 
 The rows of rungs are nested parts, cut the way the sets are cut. Random and named sets: whole clusters
 in the order of a salted hash, the same share of each class. By group: whole groups in the order of
-their hash. By time: rows spread evenly over the whole period. The early-stopping set is thinned like the
-rest. In: configurations, sets and the experiment. Out: a `Ladder`, and orders. Fitting lives in
-`halving.py`.
+their hash. By time: rows spread evenly over the whole period.
 """
 
 import json
@@ -30,13 +28,13 @@ from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.table.clusters import cluster_hashes, times_of
 from experiment_pipeline.table.digests import rows_digest, sha256
 
-# Below, a rung costs more trust than it saves time.
+# With fewer, a rung saves little time.
 FEWEST_CONFIGURATIONS = 8
 FEWEST_ROWS_PER_CLASS = 20
-# So many go on at least: a tie group needs candidates.
+# At least so many go on: a tie group needs candidates.
 FEWEST_KEPT = 5
-# Test rows that small rungs are scored on at least: cheap, and few would choose by luck (of 60
-# configurations of the bundled flights, 2,000 rows lost the 9 best ones, 4,000 the very best).
+# Small rungs are scored on at least so many test rows: with few, luck decides (of 60 configurations of
+# the bundled flights, 2,000 rows lost the 9 best ones, 4,000 the very best).
 SCORED_ROWS = 4_000
 
 
@@ -87,11 +85,9 @@ def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder
     if sets.folds:
         return full_only(sets, "no halving: cross-validation fits every configuration on all folds")
     if n_competing < FEWEST_CONFIGURATIONS:
-        return full_only(
-            sets,
-            f"no halving: it needs {FEWEST_CONFIGURATIONS} configurations that compete, and there "
-            f"{'is' if n_competing == 1 else 'are'} {n_competing}",
-        )
+        there_are = f"{'is' if n_competing == 1 else 'are'} {n_competing}"
+        needs = f"{FEWEST_CONFIGURATIONS} configurations that compete"
+        return full_only(sets, f"no halving: it needs {needs}, and there {there_are}")
     kept = _kept(n_competing, spec.halving)
     if not kept:
         return full_only(
@@ -118,12 +114,12 @@ def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder
 
 
 def survivors(rung: Rung, scored: Mapping[str, ModelResult], metric: str) -> tuple[str, ...]:
-    """Return the keys that go on from a rung of these scores, the best first."""
+    """Return the keys that go on from a rung, the best first."""
     return tuple(best_first(scored, metric)[: rung.kept])
 
 
 def _kept(n_competing: int, halving: Halving) -> list[int]:
-    """Return how many go on from each rung, as long as somebody is stopped."""
+    """Return how many go on from each rung, as long as one is stopped."""
     counts = [n_competing]
     for _ in halving.fractions[:-1]:
         counts.append(max(math.ceil(counts[-1] * halving.keep), FEWEST_KEPT))
@@ -131,7 +127,7 @@ def _kept(n_competing: int, halving: Halving) -> list[int]:
 
 
 def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
-    """Say what a rung lacks; empty = nothing. Smaller fractions lack more."""
+    """Return what a rung lacks; empty: nothing."""
     if (count := int(rows.sum())) < fewest_rows:
         return f"it would have {count} rows, it needs {fewest_rows}"
     if sets.classes is None:
@@ -150,15 +146,14 @@ def _thinned(sets: TrainingSets, rows: np.ndarray, fraction: float) -> TrainingS
 
 
 def competes(one: Configuration | ModelResult) -> bool:
-    """Whether a configuration has to earn its full training."""
+    """Whether a configuration takes part in halving; the baseline does not."""
     return algorithms.competes(one.algorithm)
 
 
 def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configuration]:
-    """Shuffle by the seed: a larger pool keeps the order of those it had.
+    """Shuffle by the seed and by what a configuration is, so a larger pool keeps the order.
 
-    By what a configuration is and not by its key, which grows when another hyperparameter is
-    searched.
+    Keys do not decide: they grow when another hyperparameter is searched.
     """
 
     def digest(one: Configuration) -> str:
@@ -171,9 +166,9 @@ def drawn(configurations: Sequence[Configuration], seed: int) -> list[Configurat
 def within_budget(
     configurations: Sequence[Configuration], spec: ExperimentSpec
 ) -> list[Configuration]:
-    """Draw as many as the budget allows, the baseline beside them: a larger budget only adds.
+    """Draw as many as the budget allows, and the baseline; a larger budget only adds.
 
-    They come in the order in which they are begun where there may be no time for all.
+    They come in the order in which they start where there may be no time for all.
     """
     competing = [one for one in configurations if competes(one)]
     beside = [one for one in configurations if not competes(one)]
@@ -184,7 +179,7 @@ def within_budget(
 
 
 def _side_by_side(configurations: Sequence[Configuration]) -> list[Configuration]:
-    """Each algorithm's in the order declared, and of every algorithm the same share at any time."""
+    """Interleave the algorithms, each in its declared order and with the same share at any point."""
     counts, places = Counter(one.algorithm for one in configurations), Counter[str]()
     shares = {}
     for one in configurations:
@@ -207,7 +202,7 @@ def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
 def promising_first(
     configurations: Sequence[Configuration], scored: Mapping[str, ModelResult], metric: str
 ) -> list[Configuration]:
-    """Order what there may be no time for: the baseline, the best so far, then as given."""
+    """Order what there may be no time for: the baseline, the best so far, the rest as given."""
     place = {key: number for number, key in enumerate(best_first(scored, metric))}
     return sorted(configurations, key=lambda one: (competes(one), place.get(one.key, len(place))))
 
@@ -215,9 +210,8 @@ def promising_first(
 def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
     """Return a place in [0, 1) for each train row: float64 (n_train,).
 
-    The rows of a fraction are those below it, so a larger fraction has all rows of a smaller one
-    and the fraction 1 has all. Within the early-stopping set and outside it, every class that is there is there from
-    the smallest fraction on.
+    The rows of a fraction are those below it, so fractions are nested. Every class of the
+    early-stopping set, and every class of the rest, is in the smallest fraction already.
 
     Args:
         sets: the full sets.
@@ -256,12 +250,12 @@ def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool
 
 
 def _salt(spec: ExperimentSpec) -> str:
-    """One of its own: the sets and the early-stopping set are cut by other draws."""
+    """Not that of the sets and of the early-stopping set, which are other draws."""
     return f"rungs/{getattr(spec.split, 'seed', 0)}"
 
 
 def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Let clusters take part in the order of their hash, until the fraction's rows are reached.
+    """Order clusters by their hash until the rows of a fraction are reached.
 
     A cluster of several strata counts for the lowest. In each stratum, the first cluster of each
     class comes before all others.
@@ -290,10 +284,10 @@ def _clusters_of(clusters: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, 
 
 
 def _first_of_each_class(codes: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-    """Tell which clusters are the first of their stratum to hold a class: bool per cluster."""
-    held = pd.DataFrame({"stratum": stratum[codes], "y": y, "unit": codes})
+    """Return which clusters are the first of their stratum with a class: bool per cluster."""
+    held = pd.DataFrame({"stratum": stratum[codes], "y": y, "cluster": codes})
     firsts = np.zeros(len(stratum), dtype=bool)
-    firsts[held.groupby(["stratum", "y"])["unit"].min().to_numpy()] = True
+    firsts[held.groupby(["stratum", "y"])["cluster"].min().to_numpy()] = True
     return firsts
 
 

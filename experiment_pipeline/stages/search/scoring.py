@@ -6,15 +6,15 @@ order of the classes. A fit is stored with what it predicts for the test rows an
 rows: what an experiment asks for later (another ranking metric, a gate) is computed from these.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.results import ModelResult, Predictions, Scores
+from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Predictions, Scores
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import interval_of, layout, score
@@ -66,16 +66,6 @@ TRAIN_SCORE_SHARE = 0.2
 TRAIN_SCORE_ROWS = (1_000, 5_000)
 # Boosted trees predict a number per row and class, each by trees of its own.
 TRAIN_SCORE_NUMBERS = 50_000
-
-
-class Known(Protocol):
-    """The stored results of earlier fits, by fingerprint: those that exist."""
-
-    def results(self, fingerprints: Sequence[str]) -> Mapping[str, ModelResult]:
-        """Return the numbers, scored by what was asked for when they were trained."""
-
-    def predictions(self, fingerprint: str) -> Predictions:
-        """Return what an existing one predicts."""
 
 
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
@@ -150,7 +140,7 @@ def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: Experimen
 
 
 def scored_as_asked(
-    known: Known, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
+    known: ModelStore, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
 ) -> dict[str, ModelResult]:
     """Return the known results with the scores that are asked for now.
 

@@ -1,11 +1,9 @@
 """The sweep: every configuration trained on this machine, as many at a time as there are workers.
 
-One thread per fit in a pool of threads, on shared work: LightGBM and scikit-learn's trees and
-linear models release the GIL, and no table is copied. Imported estimators may not release it:
-where the first fits of one spend their time waiting for it, its others go to processes, which joblib
-starts once per run and maps the tables into: there is no copy per worker. Storing and progress live
-in the shell. In: configurations and sets. Out: what was trained and what failed, as it is done; the
-same whatever the number of workers, the order of the configurations and their company.
+One thread per fit on shared tables: LightGBM and scikit-learn's trees and linear models release the GIL.
+Imported estimators may not: where the first fits of one spend their time waiting for the GIL, its others
+go to processes of joblib, which map the tables. The outcome does not depend on the number of workers or
+on the order of the configurations.
 """
 
 import ast
@@ -28,8 +26,9 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import Brake, in_order, seconds_of
+from experiment_pipeline.stages.search.cost import in_order, seconds_of
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
 from experiment_pipeline.stages.search.learners.algorithms import is_own_estimator
@@ -43,15 +42,14 @@ from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
 from experiment_pipeline.statistics.importance import one_openmp_thread
 
-# Seconds of fits that are worth the start of processes, which takes two.
+# Processes, which take two seconds to start, are worth it for so many seconds of fits.
 WORTH_PROCESSES = 10.0
-# The share of its seconds that a fit was at work, beside others of its kind: those that release
-# the GIL come near 1, those that hold it to one over the workers.
+# CPU seconds over wall seconds of a fit beside others of its kind: near 1 if it releases the GIL, else
+# near one over the number of workers.
 RELEASES_THE_GIL = 0.8
-# What an estimator does not raise by itself, and what may be otherwise a minute later: the
-# interpreter is at fault, memory is short, a disk or a network fails.
+# Errors of the machine and not of an estimator; they may be gone a minute later.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
-# Idle processes wait so long for the next rung, and then give their memory back.
+# Idle processes wait so long for the next rung, and then end.
 IDLE_SECONDS = 20
 SECONDS_BETWEEN_LOOKS = 1.0
 # 3.12 collects no garbage in the midst of a parse.
@@ -73,9 +71,7 @@ def train_configurations(
 ) -> Generator[Outcome, None, None]:
     """Train configurations as `FitEngine.train` says, `workers` at a time: one per core is right.
 
-    `share` prepares what their fits share.
-    The second attempt is made in the calling thread, and fits that run in threads end before the
-    generator is closed.
+    `share` prepares what their fits share. Fits that run in threads end before the generator is closed.
     """
     ordered = in_order(configurations, sets, longest_first=longest_first)
     if not ordered:
@@ -108,7 +104,7 @@ def _in_pools(
     workers: int,
     brake: Brake | None,
 ) -> Generator[Outcome, None, None]:
-    """Train each once: those to be tried in threads, the others in threads or in processes."""
+    """Train each once: those to be tried first in threads, the others in threads or processes."""
     found = list[ModelResult]()
     with closing(_in_threads(train, tried, workers, brake)) as outcomes:
         for outcome in outcomes:
@@ -141,7 +137,7 @@ def _to_be_tried(ordered: Sequence[Configuration], workers: int) -> list[Configu
 def _held_back(
     tried: Sequence[ModelResult], left: Sequence[Configuration], n_test: int, workers: int
 ) -> set[str]:
-    """The algorithms that threads hold back, where what is left of them is worth processes."""
+    """The algorithms that hold the GIL and have enough fits left to be worth processes."""
     waiting = Counter(one.algorithm for one in left)
     held = set()
     for algorithm in {one.algorithm for one in tried}:
@@ -184,9 +180,9 @@ def with_second_attempts(
     firsts: Generator[Outcome, None, None],
     by_itself: Callable[[FailedConfiguration], Generator[Outcome, None, None]],
 ) -> Generator[Outcome, None, None]:
-    """Yield outcomes; what says nothing of its configuration is tried again, after all others.
+    """Yield outcomes; what failed because of the machine is tried again after all others.
 
-    Also beyond a budget: it was begun within.
+    Also beyond a budget: it was started within.
     """
     disturbed = list[FailedConfiguration]()
     with closing(firsts):
@@ -202,29 +198,28 @@ def with_second_attempts(
 
 
 def _after_a_first(first: FailedConfiguration, second: Outcome) -> Outcome:
-    """A second attempt, which tells of the first one."""
-    said = f"a first attempt ended with {first.error_type}: {first.reason}"
+    """Note the first attempt on the outcome of the second."""
+    before = f"a first attempt ended with {first.error_type}: {first.reason}"
     if isinstance(second, FailedConfiguration):
-        reason = f"{second.reason} (in a second attempt by itself; {said})"
+        reason = f"{second.reason} (in a second attempt by itself; {before})"
         return replace(second, reason=reason)
-    note = f"{said}; as that says nothing of the configuration, it was trained again, by itself"
+    note = f"{before}; the machine caused that, so it was trained again, by itself"
     return replace(second, result=replace(second.result, notes=(*second.result.notes, note)))
 
 
 def trained_or_failed(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> Outcome:
-    """Fit a configuration in this thread; what it raises is a failure of its own."""
+    """Fit a configuration in this thread; an error becomes a FailedConfiguration."""
     try:
         return fit_configuration(configuration, work, sets, spec)
-    # The one place that catches every Exception: estimators, users' own among them, raise
-    # anything, and one configuration must not end a sweep. It is reported, never dropped.
+    # Estimators, users' own among them, raise anything, and one must not end a sweep.
     except Exception as error:  # noqa: BLE001
         return failure_of(configuration, fingerprint(configuration, sets, spec), error)
 
 
 def failure_of(one: Configuration, print_: str, error: Exception) -> FailedConfiguration:
-    """Return what is told of an error that is being handled; `print_` is the fingerprint."""
+    """Return the failure for an error that is being handled; `print_` is the fingerprint."""
     what = one.key, print_, type(error).__name__, str(error), traceback.format_exc()
     return FailedConfiguration(*what, says_nothing=isinstance(error, OF_THE_MACHINE))
 
@@ -281,7 +276,7 @@ def _alone(train: Train, configuration: Configuration, parent: int) -> Outcome:
 
 @cache
 def _end_with(parent: int) -> None:
-    """Let this process end with the one that started it, which does not tell when it is killed."""
+    """End this process when the one that started it is gone, which may have been killed."""
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -293,13 +288,11 @@ def _end_with(parent: int) -> None:
 
 @cache
 def parse_one_at_a_time() -> None:
-    """Let the threads of this process wait for each other to parse, from now on.
+    """Let the threads of this process parse one after the other, from now on.
 
-    Before 3.11.8 CPython counted the depth of `ast.parse` in one place for all threads (gh-106905):
-    where a collection of garbage in the midst of one parse let another thread parse, the first one
-    ended with `SystemError: AST constructor recursion depth mismatch`. Fits parse without saying
-    so: numpy reads the header of an array with `ast.literal_eval`, pandas its `eval`, `inspect` the
-    signatures of compiled functions, and users' estimators may do anything.
+    Before 3.11.8 CPython counted the depth of `ast.parse` for all threads in one place (gh-106905), so a
+    parse in two threads could end with `SystemError: AST constructor recursion depth mismatch`. Fits
+    parse: numpy reads the header of an array with `ast.literal_eval`, pandas its `eval`.
     """
     if sys.version_info >= FIRST_SAFE:
         return

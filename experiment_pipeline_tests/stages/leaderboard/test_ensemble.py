@@ -17,7 +17,7 @@ from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
 from experiment_pipeline.stages.search.conclusions import Step
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.foresight import AfterSearch
+from experiment_pipeline.stages.search.time_estimate import AfterSearch
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
@@ -26,6 +26,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     result_of,
     spec_of,
 )
+from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of
 
 
 def search_of(
@@ -275,12 +276,12 @@ def _many(models: int) -> list[dict]:
 def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None:
     """The best configuration is chosen then, as if there were no ensemble; with time nothing changes."""
     made = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
-    after = AfterSearch(1_000, 2_000, 300, workers=2, encoding=lambda _: 0.0)
-    board, usual = made.rank(time=RefitTime(5.0, after)), made.rank()
+    after = AfterSearch(sets_of(experiment()), workers=2)
+    board, usual = made.rank(time=RefitTime(1.0, after)), made.rank()
     without = made.rank(spec=numbers_spec(4, ensemble="off"))
     assert board.chosen == without.chosen != ENSEMBLE
     assert board.rows.equals(without.rows)
     assert board.reason.startswith(f"{without.reason}; an ensemble of ")
-    assert board.reason.endswith("seconds, and 5.0 are left of the budget")
+    assert board.reason.endswith("seconds, and 1.0 are left of the budget")
     hurried = made.rank(time=RefitTime(60.0, after))
     assert (hurried.chosen, hurried.reason) == (usual.chosen, usual.reason)

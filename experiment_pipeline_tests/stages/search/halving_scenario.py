@@ -1,7 +1,7 @@
 """Rows enough for rungs, an experiment that searches them, and a store in memory."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fit
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.halving import search
-from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.search.scenario import one
@@ -69,28 +69,13 @@ def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> Training
     return scenario.to_train_on(frame.iloc[:-TEST], frame.iloc[-TEST:], spec)
 
 
-@dataclass
-class Memory:
-    """What a store would hold: fingerprint → trained model."""
-
-    models: dict[str, TrainedModel] = field(default_factory=dict)
+class Memory(ModelsInMemory):
+    """A store in memory whose content can be compared."""
 
     @property
     def contents(self) -> dict[str, bytes]:
         """What must not depend on how the search was run: fingerprint → bytes of the model."""
         return {name: one.model for name, one in self.models.items()}
-
-    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
-        """The results that exist."""
-        return {name: self.models[name].result for name in fingerprints if name in self.models}
-
-    def predictions(self, fingerprint: str) -> Predictions:
-        """What one predicts."""
-        return self.models[fingerprint].predictions
-
-    def keep(self, event: Fitted) -> None:
-        """Store a model."""
-        self.models[event.model.result.fingerprint] = event.model
 
 
 @dataclass
@@ -144,7 +129,7 @@ def run(
     for event in running:
         events.append(event)
         if isinstance(event, Fitted):
-            memory.keep(event)
+            memory.put(event.model)
             if kill_after == sum(isinstance(one, Fitted) for one in events):
                 running.close()
     return Ran(events)

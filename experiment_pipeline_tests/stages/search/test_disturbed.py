@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline_tests.stages.search import own_estimators
@@ -49,7 +49,7 @@ def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
     assert isinstance(outcome, TrainedModel)
     (note,) = outcome.result.notes
     assert fault in note
-    assert "says nothing of the configuration" in note
+    assert "the machine caused that" in note
     undisturbed = experiment([one(f"{OWN}.Plain", strength=[2.0])])
     (plain,) = train(undisturbed, training_sets()).values()
     assert outcome.result.test_score == plain.result.test_score

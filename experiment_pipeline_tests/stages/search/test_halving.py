@@ -1,7 +1,6 @@
 """The search: the best go on, the same ones however it is run, and everybody is accounted for."""
 
 import itertools
-import threading
 from dataclasses import replace
 
 import pytest
@@ -12,18 +11,20 @@ from experiment_pipeline.stages.search import fitting
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Fitted,
-    Note,
     RungStarted,
+    SearchNote,
     Step,
     accounts,
     search_results,
 )
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.cost import in_order
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.halving import search, settled
 from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.stages.search.sweep import trained_or_failed
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
     SEARCH,
@@ -62,7 +63,6 @@ def test_the_best_of_each_rung_go_on(ran):
     """14 compete on a fifth of the rows, 6 on half of them, 5 and the dummy on all."""
     rungs = [event for event in ran.events if isinstance(event, RungStarted)]
     assert [len(event.entered) for event in rungs] == [14, 6, 6]
-    assert [len(event.later) for event in rungs] == [2, 1, 0]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
 
@@ -157,7 +157,7 @@ def test_one_configuration_alone_is_trained_on_all_rows():
     (alone,) = [c for c in configurations(SPEC) if c.key == KEYS[1]]
     ran = run(SPEC, SETS, wanted=[alone])
     assert ran.conclusions[alone.key].fraction == 1.0
-    (note,) = [event for event in ran.events if isinstance(event, Note)]
+    (note,) = [event for event in ran.events if isinstance(event, SearchNote)]
     assert "no halving" in note.text
 
 
@@ -226,14 +226,20 @@ def test_a_budget_of_configurations_is_drawn_by_the_seed():
     assert reasons == {"the budget is 4 configurations"}
 
 
-class PerFit:
-    """A clock on which each fit takes about a second: its thread asks twice before it starts."""
+class OneByOne:
+    """Fits in the calling thread; by its own clock that takes a second for each 600 train rows."""
 
-    seconds = 0.0
+    workers, seconds = 1, 0.0
 
-    def __call__(self) -> float:
-        self.seconds += 0.0 if threading.current_thread() is threading.main_thread() else 0.5
-        return self.seconds
+    def train(self, configurations, sets, spec, brake=None, *, longest_first=True):
+        """Train those that may start."""
+        if not configurations:
+            return
+        work = share_work(configurations, sets, spec)
+        for each in in_order(configurations, sets, longest_first=longest_first):
+            if brake is None or brake.may_start(each.key):
+                self.seconds += len(sets.train) / 600
+                yield trained_or_failed(each, work, sets, spec)
 
 
 @pytest.mark.parametrize("ticks", [3, 16, 22])
@@ -241,15 +247,16 @@ def test_a_budget_of_seconds_ends_between_fits(ticks):
     """What is running ends and is kept; the rest says that the time was spent."""
     spec = experiment(budget={"seconds": ticks})
     memory = Memory()
-    ran = run(spec, SETS, memory, workers=1, now=PerFit())
+    engine = OneByOne()
+    ran = run(spec, SETS, memory, engine=engine, now=lambda: engine.seconds)
     assert 0 < ran.fits < FITS
     assert set(ran.conclusions) == set(KEYS)
     reasons = [c.reason for c in ran.conclusions.values()]
     assert any("budget of" in reason for reason in reasons)
-    assert any("depends on the speed" in e.text for e in ran.events if isinstance(e, Note))
+    assert any("depends on the speed" in e.text for e in ran.events if isinstance(e, SearchNote))
     # Who was trained in full for lack of time stays so.
     in_full = {key for key, c in ran.conclusions.items() if c.status == "trained"}
-    after, quiet = run(spec, SETS, memory, now=lambda: 0.0), run(SPEC, SETS)
+    after, quiet = run(SPEC, SETS, memory), run(SPEC, SETS)
     assert {key for key in KEYS if after.answer[key] != quiet.answer[key]} <= in_full
     assert all(after.conclusions[key].status == "trained" for key in in_full)
 
@@ -285,7 +292,9 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
 
 def test_without_time_for_all_the_best_go_first():
     """Whoever gets to the second rung scored at least as well as whoever the time ended before."""
-    ran = run(experiment(budget={"seconds": 20}), SETS, workers=1, now=PerFit())
+    engine = OneByOne()
+    spec = experiment(budget={"seconds": 20})
+    ran = run(spec, SETS, engine=engine, now=lambda: engine.seconds)
     scores = {1: {}, 2: {}, 3: {}}
     for event in ran.events:
         if isinstance(event, Fitted):

@@ -15,8 +15,8 @@ import pytest
 
 from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.stages.search import sweep
+from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline_tests.fresh_process import printed_by

@@ -20,11 +20,11 @@ from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -100,7 +100,7 @@ def look_at(
     spec = spec_of(task, more)
     cut = cut_rows(frame, spec, feature_columns(frame, spec))
     sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
-    events = search(configurations(spec), sets, spec, NothingKnown(), Threads(1), time.perf_counter)
+    events = search(configurations(spec), sets, spec, ModelsInMemory(), Threads(1), time.perf_counter)
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
     board = board_of(spec, sets, trained)
     rows, chosen = cut.validation.rows, chosen_of(spec, sets, board, trained)

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Protocol
 
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.shared import SharedFiles

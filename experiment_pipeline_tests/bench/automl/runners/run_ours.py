@@ -25,13 +25,13 @@ from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.target import find_classes
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.results import NothingKnown
 from experiment_pipeline_tests.stages.leaderboard import board_examples
 
 try:
@@ -50,7 +50,7 @@ def fit(job: Job) -> str:
     sets = scenario.to_train_on(rows["train"], rows["test"], spec)
     workers = joblib.cpu_count()
     events = search(
-        configurations(spec), sets, spec, NothingKnown(), Threads(workers), time.perf_counter
+        configurations(spec), sets, spec, ModelsInMemory(), Threads(workers), time.perf_counter
     )
     fits = [event for event in events if isinstance(event, Fitted) and event.rung.is_full]
     trained = {one.model.key: one.model for one in fits}

@@ -12,8 +12,9 @@ from dataclasses import replace
 from experiment_pipeline.errors import WorkersDiffer
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import FITTING
+from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import Brake, in_order
+from experiment_pipeline.stages.search.cost import in_order
 from experiment_pipeline.stages.search.engines.dask.cluster import Cluster
 from experiment_pipeline.stages.search.engines.dask.software import (
     REACHED,

@@ -14,8 +14,8 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, WorkersDiffer
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search import encoding, features
+from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.cost import Brake
 from experiment_pipeline.stages.search.engines.dask import task
 from experiment_pipeline.stages.search.engines.dask.cluster import connected
 from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
