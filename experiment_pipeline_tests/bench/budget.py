@@ -16,9 +16,9 @@ from experiment_pipeline.drafting.columns import MOST_CODES
 from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
+from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.time_estimate import AfterSearch
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.page import build_document

@@ -242,7 +242,7 @@ def _search(
     declared: Sequence[Configuration],
 ) -> tuple[SearchResults, SearchCost]:
     """Run the search; log, record and report each configuration when it is concluded."""
-    from experiment_pipeline.stages.search.search import run_search
+    from experiment_pipeline.stages.search.halving import run_search
 
     log, models = context.log, asset.key_of(spec, "trained_model")
     store = TrainedModelStore.of(spec.name, log.warning)

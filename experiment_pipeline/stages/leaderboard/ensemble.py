@@ -21,10 +21,10 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     RankedRows,
     TestPredictions,
 )
+from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration, default_features
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.time_estimate import AfterSearch
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.ensemble import (
     Folds,

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,9 +19,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Features, Range, Scalar, Search
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.table.digests import sha256
-
-if TYPE_CHECKING:
-    import numpy as np
 
 # Longer keys are cut in the middle where Dagster shows them, and two may then look the same.
 MAX_KEY_LENGTH = 40
@@ -161,8 +157,6 @@ def _random_choices(
 
     Encoders have a generator of their own, so a list of them does not change the other draws.
     """
-    import numpy as np
-
     generator = np.random.default_rng(entry.seed)
     of_encoders = np.random.default_rng([entry.seed, len(encoders)])
     spaces = sorted(entry.searched.items())
@@ -177,7 +171,7 @@ def _random_choices(
             yield drawn, encoder
 
 
-def _draw(generator: "np.random.Generator", space: Range | tuple[Scalar, ...]) -> Scalar:
+def _draw(generator: np.random.Generator, space: Range | tuple[Scalar, ...]) -> Scalar:
     if isinstance(space, tuple):
         return space[int(generator.integers(len(space)))]
     if space.integer and space.scale == "linear":

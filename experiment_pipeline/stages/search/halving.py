@@ -5,6 +5,7 @@ does not depend on the number of workers, on the order of the configurations or 
 (budgets of seconds and of failures aside, which say so).
 """
 
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -20,20 +21,100 @@ from experiment_pipeline.stages.search.conclusions import (
     Fitted,
     RungStarted,
     SearchNote,
+    SearchResults,
     Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.cost import SearchCost, search_cost
 from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.progress import Progress, drawing
 from experiment_pipeline.stages.search.results import (
     ModelResult,
     ModelStore,
     Outcome,
     TrainedModel,
 )
-from experiment_pipeline.stages.search.rungs import Rung
-from experiment_pipeline.stages.search.scoring import scored_as_asked
+from experiment_pipeline.stages.search.scoring import interval_on_test, scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.processes import peak_memory_bytes
+
+Listener = Callable[[SearchNote | Conclusion], object]
+
+
+@dataclass(frozen=True, eq=False)
+class SearchOutcome:
+    """What a search has found.
+
+    Attributes:
+        results: a row for each declared configuration.
+        cost: of the fits of this run.
+        others: conclusions of the declared configurations that were not asked for.
+    """
+
+    results: SearchResults
+    cost: SearchCost
+    others: Sequence[Conclusion]
+
+
+def run_search(
+    declared: Sequence[Configuration],
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    store: ModelStore,
+    engine: FitEngine,
+    *,
+    asked_for: Sequence[Configuration] | None = None,
+    listen: Listener = lambda _: None,
+) -> SearchOutcome:
+    """Train what is not stored yet, store each model at once, and conclude every configuration.
+
+    Args:
+        declared: all configurations of the experiment.
+        sets: the full train and test set.
+        spec: of the search.
+        store: what it holds is reused.
+        engine: trains what is missing.
+        asked_for: configurations to train; None: all. Of the others the stored results are reported.
+        listen: is given each note, a line for a log, and each conclusion, once its model is stored.
+
+    Raises:
+        AllConfigurationsFailed: there is no model at all.
+        KeyboardInterrupt: or whatever else ended the search; its text says how far it was.
+    """
+    asked_for = declared if asked_for is None else asked_for
+
+    def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
+        return interval_on_test(store.predictions(result.fingerprint).test, scored_on, spec)
+
+    progress, started = Progress(spec.metric, interval), time.perf_counter()
+    try:
+        with (
+            drawing() as draw,
+            closing(search(asked_for, sets, spec, store, engine, time.perf_counter)) as events,
+        ):
+            for event in events:
+                if isinstance(event, Fitted):
+                    store.put(event.model)
+                for note in progress.notes(event, time.perf_counter() - started):
+                    listen(note)
+                draw(progress)
+                if isinstance(event, Conclusion):
+                    listen(event)
+    except BaseException as error:
+        if not isinstance(error, Exception):  # an interruption
+            error.args = (progress.cancelled,)
+        raise
+    for note in progress.end():
+        listen(note)
+    seconds = time.perf_counter() - started
+    others = () if len(asked_for) == len(declared) else settled(declared, sets, spec, store)
+    others = tuple(one for one in others if one.key not in progress.concluded)
+    cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
+    concluded = [*others, *progress.concluded.values()]
+    results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
+    return SearchOutcome(results, cost, others)
 
 
 def search(
@@ -87,7 +168,7 @@ def settled(
 class _RungFit:
     """A result of a configuration, and the rung that it comes from."""
 
-    rung: Rung
+    rung: rungs.Rung
     result: ModelResult
     reused: bool
 
@@ -154,7 +235,7 @@ class _HalvingRun:
         return rungs.ladder(len(competing), self.sets, self.spec)
 
     def _climb(
-        self, rung: Rung, entered: Sequence[Configuration]
+        self, rung: rungs.Rung, entered: Sequence[Configuration]
     ) -> Generator[Event, None, set[str]]:
         """Fit what is not known at this rung; return the keys that are concluded by it."""
         algorithms = {one.key: one.algorithm for one in entered}
@@ -186,7 +267,7 @@ class _HalvingRun:
         self.fits.setdefault(key, []).append(fit)
 
     def _outcomes(
-        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: Rung
+        self, missing: Sequence[Configuration], found: Mapping[str, ModelResult], rung: rungs.Rung
     ) -> Generator[Outcome, None, None]:
         """Train; where nothing may start, nothing is even encoded."""
         spec, tried = self._spec(rung.sets), set[str]()
@@ -210,13 +291,13 @@ class _HalvingRun:
             beyond = self.plan.beyond(rung, left)
             yield from self.engine.train(beyond, rung.sets, spec, longest_first=False)
 
-    def _survivors(self, rung: Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
+    def _survivors(self, rung: rungs.Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
         """The keys that go on to the next rung: none from the last."""
         here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
         scored = {key: last.result for key, last in here.items() if last.rung is rung}
         return rungs.survivors(rung, self.plan.may_go_on(rung, scored), self.spec.metric)
 
-    def _stopped(self, one: Configuration, rung: Rung, entered: int) -> Conclusion:
+    def _stopped(self, one: Configuration, rung: rungs.Rung, entered: int) -> Conclusion:
         """Conclude what does not go on, because others were better or nothing more may start."""
         path = self._path(one.key)
         if one.key in self.in_full:

@@ -15,9 +15,9 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, RefitTime, find_ensemble
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
+from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Step
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.time_estimate import AfterSearch
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (

@@ -11,15 +11,17 @@ import pytest
 
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.spec.search import Budget
-from experiment_pipeline.stages.search.budget import Brake, NotBegun, TimePlan
+from experiment_pipeline.stages.search.budget import (
+    AfterSearch,
+    Brake,
+    FitTimes,
+    NotBegun,
+    TimePlan,
+    encoding_seconds,
+)
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import Rung, competes, ladder
-from experiment_pipeline.stages.search.time_estimate import (
-    AfterSearch,
-    FitTimes,
-    encoding_seconds,
-)
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import SEARCH, experiment, sets_of
