@@ -27,21 +27,13 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared
-from experiment_pipeline.stages.exported_model.export import (
-    AcceptedModel,
-    package_model,
-    publish,
-)
+from experiment_pipeline.stages.exported_model.export import AcceptedModel, package_model, publish
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
-from experiment_pipeline.stages.search.conclusions import (
-    Conclusion,
-    SearchNote,
-    SearchResults,
-)
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.folds import as_evaluated
@@ -54,10 +46,7 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
-from experiment_pipeline.stages.validation_report.final_evaluation import (
-    fitted_rows_of,
-    set_facts,
-)
+from experiment_pipeline.stages.validation_report.final_evaluation import fitted_rows_of, set_facts
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
 from experiment_pipeline.storage.mapped import spilled

@@ -30,11 +30,7 @@ from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.search import page
-from experiment_pipeline.stages.search.conclusions import (
-    Conclusion,
-    SearchNote,
-    SearchResults,
-)
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,

@@ -28,11 +28,7 @@ from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import (
-    EncodedRows,
-    SharedTables,
-    SharedWork,
-)
+from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedTables, SharedWork
 from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence

@@ -29,12 +29,7 @@ from experiment_pipeline.stages.search.cost import SearchCost, search_cost
 from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.progress import Progress, drawing
-from experiment_pipeline.stages.search.results import (
-    ModelResult,
-    ModelStore,
-    Outcome,
-    TrainedModel,
-)
+from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Outcome, TrainedModel
 from experiment_pipeline.stages.search.scoring import interval_on_test, scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
