@@ -100,7 +100,9 @@ def look_at(
     spec = spec_of(task, more)
     cut = cut_rows(frame, spec, feature_columns(frame, spec))
     sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
-    events = search(configurations(spec), sets, spec, ModelsInMemory(), Threads(1), time.perf_counter)
+    events = search(
+        configurations(spec), sets, spec, ModelsInMemory(), Threads(1), time.perf_counter
+    )
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
     board = board_of(spec, sets, trained)
     rows, chosen = cut.validation.rows, chosen_of(spec, sets, board, trained)
