@@ -21,7 +21,7 @@ from experiment_pipeline.prediction.signature import Signature, example_rows
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
-from experiment_pipeline.stages.validated_data.columns import LetPass
+from experiment_pipeline.stages.validated_data.columns import Tolerated
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import yaml_bytes
@@ -162,12 +162,12 @@ class Predicting:
         self._pipeline, self._reading, self._signature = pipeline, reading, signature
         self._rules = for_prediction(schema, list(signature.features))
         self._reasons = Counter[str]()
-        self._let_pass: list[LetPass] = []
+        self._tolerated: list[Tolerated] = []
 
     @property
     def notes(self) -> tuple[str, ...]:
         """The notes so far, as of `Predicted`."""
-        return tuple(one.text for one in self._let_pass if one.cells)
+        return tuple(one.text for one in self._tolerated if one.cells)
 
     def batches(self, raw: pd.DataFrame) -> Iterator[Batch]:
         """Yield the results of a table, SLICE_ROWS rows at a time.
@@ -191,12 +191,12 @@ class Predicting:
         parted = validate(raw, prepared, self._rules, validation=self._reading.validation)
         kept = parted.validated
         self._reasons.update(dict(parted.reasons.itertuples(index=False, name=None)))
-        later = [*parted.let_pass, *_unseen_categories(self._pipeline, kept, self._rules)]
+        later = [*parted.tolerated, *_unseen_categories(self._pipeline, kept, self._rules)]
         # The rules of one schema count the same things of any rows, in the same order.
-        if self._let_pass:
-            both = zip(self._let_pass, later, strict=True)
+        if self._tolerated:
+            both = zip(self._tolerated, later, strict=True)
             later = [before.and_those_of(after) for before, after in both]
-        self._let_pass = later
+        self._tolerated = later
         if not len(kept):
             return Batch(None, parted.rejected)
         ids = [name for name in signature.id_columns if name in raw.columns]
@@ -276,7 +276,7 @@ def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prep
 
 def _unseen_categories(
     pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
-) -> Iterator[LetPass]:
+) -> Iterator[Tolerated]:
     """Count unseen texts of columns without a list in the schema; the validation counts the others."""
     from experiment_pipeline.stages.search.features import seen_categories
     from experiment_pipeline.stages.search.voting import TakenApart
@@ -287,7 +287,7 @@ def _unseen_categories(
         if column is not None and any(check.name == "isin" for check in column.checks):
             continue
         texts = rows[name].dropna().astype("str")
-        yield LetPass.of("unseen", texts[~texts.isin(seen)])
+        yield Tolerated.of("unseen", texts[~texts.isin(seen)])
 
 
 def _outputs(

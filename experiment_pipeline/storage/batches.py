@@ -1,8 +1,7 @@
-"""What comes many times a second, written together: once a second, and nothing waits for longer.
+"""Things that come many times a second are written together, once a second, by a thread of its own.
 
-A thread of its own writes: whoever brings something does not wait for a disk or a server, and what
-was brought last does not wait for what comes next. What is written, and where, is decided by who
-calls. In: things, and a function that writes some of them. Out: nothing, or what that function raised.
+So the code that has something to write does not wait for a disk or a server. In: things, and a
+function that writes some of them. Out: nothing, or what that function raised.
 """
 
 import threading
@@ -71,7 +70,7 @@ class _Batches(Generic[_Thing]):
             self._came.clear()
             try:
                 self._write_some()
-            # The thread of the block is told, by what it does next.
+            # The next `take`, or the end of the block, raises it.
             except Exception as error:  # noqa: BLE001
                 if self._away is None or not isinstance(error, self._away):
                     self._error = error

@@ -1,12 +1,11 @@
-"""What tells rows apart: the cluster of a split, copies of one record, the canonical order.
+"""Clusters of rows, copies of one record, and the canonical order of rows.
 
-The cluster is what must stay in one set, and what intervals resample. Rows that are equal in all
-features are copies of one record, or different people. That is decided for each combination of
-values on its own, by what the rows around it let expect: of two flags and a price, ten rows with the
-same price are copies where that price stands nowhere else; of fourteen flags, a thousand rows
-without any flag are a thousand people, as the rows with one flag show. The canonical order keeps the
-order of the source from deciding anything: sums of floats, bins of histograms and the batches of a
-fit go by the order of rows. In: rows and the experiment. Out: hashes, codes, masks, positions.
+A cluster stays in one set, and intervals resample clusters. Rows that are equal in all features are
+copies of one record, or different people. That is decided for each combination of values by the rows
+around it: of two flags and a price, ten rows with the same price are copies where no other row has
+that price; of fourteen flags, a thousand rows without any flag are a thousand people, as the rows with
+one flag show. The canonical order makes results independent of the order of the source. In: rows and
+the experiment. Out: hashes, codes, masks, positions.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""Which columns of a table reach a model, and the names that the YAML says, held against it.
+"""Which columns of a table reach a model, and whether the columns that the YAML names exist.
 
-The stages find a wrong name when they come to it; `NamedColumns` tells from the header alone, before
-anything is read or trained. How features are encoded belongs to `stages/search`, how values are
+The stages find a wrong name when they come to it; `NamedColumns` finds it from the header alone,
+before anything is read or trained. How features are encoded belongs to `stages/search`, how values are
 prepared and checked to the stages.
 """
 
@@ -61,7 +61,9 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
                 f"the column holds {kind}, which has no direction: only numbers have one",
                 f"Drop it there, or read it as a number by preparation: types: {{{name}: number}}.",
             )
-    return {name: 1 if said == "increasing" else -1 for name, said in spec.monotone.items()}
+    return {
+        name: 1 if direction == "increasing" else -1 for name, direction in spec.monotone.items()
+    }
 
 
 def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
@@ -118,10 +120,10 @@ def _check_type(column: pd.Series) -> None:
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """What one experiment says of its columns, and where.
+    """The columns that one experiment names, and where.
 
     Attributes:
-        spec: what defs.yaml says.
+        spec: of defs.yaml.
         schema_text: the content of schema.yaml.
         line_of: path of a key of defs.yaml → its `file:line`.
         schema_path: of schema.yaml, as messages show it.
@@ -137,7 +139,7 @@ class NamedColumns:
     def check(self, delivered: Sequence[str]) -> None:
         """Hold every name against the table's.
 
-        Names that `preparation.function` may have made cannot be told from the header.
+        Columns that `preparation.function` may make are not in the header, and are not checked.
 
         Raises:
             InvalidExperiment: keys of defs.yaml name columns that are not there.

@@ -23,7 +23,7 @@ from experiment_pipeline.table.digests import distinct, row_hashes
 FITTED_ROWS = "fitted_rows.parquet"
 # A share of 1,000 rows is known to within 3 points; 1,000 x 64 hashes are 256 kB.
 MOST_ROWS, MOST_COLUMNS = 1_000, 64
-# With fewer rows that have no equal, who is who cannot be told.
+# With fewer rows that have no equal, rows that look the same are taken for the same.
 _FEWEST_SINGLES = 0.25
 _COLUMNS = b"columns"
 _SALT = "row identity"
@@ -90,7 +90,7 @@ class RowSample:
 
 
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
-    """Return what recognises rows later: the ids, and the columns that tell most rows apart."""
+    """Return what recognises rows later: the ids, and the columns with most distinct values."""
     chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
     hashes = _hash_values(rows, rows.columns, np.sort(chosen))
     telling = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))

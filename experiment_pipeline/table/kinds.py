@@ -1,8 +1,7 @@
-"""What a column is, in one vocabulary, and its values as numbers.
+"""The kind of a column, in one vocabulary, and its values as numbers.
 
-Everyone who must know whether a column holds numbers, dates or texts asks here; no dtype is tested
-elsewhere. Also here: datetimes as one kind of thing. pandas keeps them in whatever unit a file had,
-so that a plain view as integers means seconds here and nanoseconds there.
+No dtype is tested elsewhere. Also here: datetimes in microseconds. pandas keeps them in the unit that
+a file had, so that a plain view as integers means seconds here and nanoseconds there.
 """
 
 from collections.abc import Sequence

@@ -1,12 +1,10 @@
 """Which set each row belongs to: a pure function of the rows and the experiment.
 
-The same rows get the same sets in every process, in any order and whatever else is in memory.
-Under a random split or one by group, rows that are added move none of the old ones (a table
-with few clusters per class is ranked instead of thresholded: there a few rows move). One class of two
-rows among thousands stops nobody who can do without it: which classes have too few rows for three
-sets is told here, the validation sets their rows aside and the data analysis foresees it. In:
-prepared or validated rows. Out: the name of a set per row, and classes. Cutting tables apart belongs
-to `stages/split_sets/sets.py`.
+The same rows get the same sets in every process and in any order. Under a random split or one by
+group, rows that are added move none of the old ones (a table with few clusters per class is ranked
+instead of thresholded: there a few rows move). Also here: which classes have too few rows for three
+sets; the validation sets their rows aside. In: prepared or validated rows. Out: the name of a set per
+row, and classes. Cutting tables apart belongs to `stages/split_sets/sets.py`.
 """
 
 from collections.abc import Sequence
@@ -30,8 +28,8 @@ def assign_sets(
     """Name the set of each row.
 
     Returns:
-        "train", "test", "validation", or "gap" for a row between two sets in time, and for
-        one without the value that the split goes by; index as `prepared`.
+        "train", "test", "validation", or "gap" for a row between two sets in time, or without the
+        value that the split goes by; index as `prepared`.
 
     Raises:
         UnusableTable: the column to split by time holds no times.

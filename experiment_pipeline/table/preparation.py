@@ -2,7 +2,7 @@
 
 First every column alone (missing values, categories, type), then the calendar, then the user's own
 function by import path, which is held to working row by row. It runs in this process with this
-process's rights. In: a raw table and the declaration. Out: `Prepared`. Counting is done here,
+process's rights. In: a raw table and the declaration. Out: `PreparedTable`. Counting is done here,
 rejecting belongs to the validation.
 """
 
@@ -322,8 +322,7 @@ def imported(path: str, culprit: str, what: str) -> Any:
     """Return what `module:name` leads to.
 
     Raises:
-        InvalidExperiment: nothing; the culprit is the key of the YAML that names it, and what it
-            should be is told.
+        InvalidExperiment: the path leads nowhere; `culprit` is the key of the YAML that names it.
     """
     module_name, _, name = path.partition(":")
     try:

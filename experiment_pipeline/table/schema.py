@@ -29,7 +29,7 @@ from experiment_pipeline.table.coercion import coerce, has_room_for_missing
 from experiment_pipeline.table.table import with_columns
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
-# Metadata of a column whose schema says `nullable: false`: pandera cannot tell it from no word.
+# Metadata of a column whose schema says `nullable: false`, which is pandera's default, too.
 NEVER_MISSING = {"never_missing": True}
 UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError)
 
@@ -46,15 +46,15 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
             know; the message begins with `file:line` and names every key that is wrong.
     """
     source = SchemaText(text, path)
-    said = source.read()
-    found = [_first_problem(name, column) for name, column in said.columns.items()]
+    declared = source.read()
+    found = [_first_problem(name, column) for name, column in declared.columns.items()]
     if problems := [problem for problem in found if problem is not None]:
         raise source.invalid(problems)
     try:
-        schema = _built(said.for_pandera())
+        schema = _built(declared.for_pandera())
     except UNBUILDABLE as error:  # each column builds alone
         raise source.invalid([Problem(("checks",), str(error), "Correct its values.")]) from None
-    for name, column in said.columns.items():
+    for name, column in declared.columns.items():
         if "nullable" in column.model_fields_set and not column.nullable:
             schema.columns[name].metadata = NEVER_MISSING
     return schema
@@ -62,7 +62,7 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
 
 @functools.lru_cache(maxsize=64)
 def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
-    """`load_schema` for those who only look: a schema is read once however often it is loaded."""
+    """Return `load_schema`, read once; the schema must not be changed."""
     return load_schema(text, path)
 
 
@@ -70,7 +70,7 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
     """Return what rows to predict on must satisfy: the rules about the features alone.
 
     Target, ids and excluded columns need not be there; nothing need be unique, and a new
-    column is no matter, because the model never sees it.
+    column is ignored, because the model never sees it.
     """
     columns = {}
     for name, column in schema.columns.items():

@@ -156,7 +156,7 @@ def test_no_rule_that_needs_a_second_row_is_held_against_rows_to_predict_on(mode
         assert (outcome.predicted, outcome.rejected, outcome.notes) == (5, 0, ())
 
 
-def test_what_was_let_pass_is_added_up(model, monkeypatch) -> None:
+def test_what_was_tolerated_is_added_up(model, monkeypatch) -> None:
     """Categories of all batches together, the first named ones; of a default and of gaps, too."""
     new = [(*GOOD[:3], "", "true", colour, GOOD[6]) for colour in ("pink", "grey", "pink", "blue")]
     pd.DataFrame([GOOD, *new], columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")

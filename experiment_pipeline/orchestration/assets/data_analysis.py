@@ -4,9 +4,9 @@ import json
 from dataclasses import replace
 
 import dagster as dg
-import pandas as pd
 
 from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.orchestration.assets.prepared import prepared_rows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
@@ -15,11 +15,9 @@ from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import stage_entries
-from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.prepared import prepare_and_assign
-from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline.table.preparation import PreparedTable
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 
@@ -48,7 +46,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
                 lambda: table_bytes(raw_data.frame),
-                lambda: _examine(raw_data.frame, given, schema_text),
+                lambda: _examine(prepared_rows(raw_data, given, named, hand_on=True), given),
                 "reused the analysis of the same table",
             )
         analysis = json.loads(stored.files[ANALYSIS])
@@ -89,8 +87,7 @@ def _fingerprint(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> str
     )
 
 
-def _examine(raw: pd.DataFrame, spec: ExperimentSpec, schema_text: str) -> dict[str, bytes]:
-    rows = prepare_and_assign(raw, load_schema(schema_text), spec, spilled)
+def _examine(rows: PreparedTable, spec: ExperimentSpec) -> dict[str, bytes]:
     analysis, prepared = analyse_prepared(rows, spec)
     return {
         ANALYSIS: analysis.to_json().encode(),

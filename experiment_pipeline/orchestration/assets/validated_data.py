@@ -6,6 +6,7 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.orchestration.assets.prepared import prepared_rows
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.validated_data import accepted as data_changes
@@ -13,8 +14,7 @@ from experiment_pipeline.stages.validated_data import page
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.prepared import prepare_and_assign
-from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline.table.schema import shared_schema
 from experiment_pipeline.table.target import check_target
 
 _DESCRIBED = {
@@ -25,7 +25,7 @@ _DESCRIBED = {
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Prepare, check every row against the schema, keep both halves."""
-    spec, schema_text = named.spec, named.schema_text
+    spec = named.spec
     validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
     raw, analysis = asset.key_of(spec, "raw_data"), asset.key_of(spec, "data_analysis")
 
@@ -56,8 +56,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     ) -> Iterator[dg.MaterializeResult]:
         with record(context):
             warn_of_memory("validated_data", table_bytes(raw_data.frame), context.log.warning)
-            schema = load_schema(schema_text)
-            prepared = prepare_and_assign(raw_data.frame, schema, spec, spilled)
+            schema = shared_schema(named.schema_text, named.schema_path)
+            prepared = prepared_rows(raw_data, spec, named)
             data = validate(raw_data.frame, prepared, schema, spec, keep=spilled)
             changed = data_changes.against_the_accepted(spec, data, context.log.warning)
         yield asset.report(context, rejected, page.rejected(prepared.frame, data, spec))

@@ -1,7 +1,6 @@
-"""Arrow columns → the types the rest of the project knows, and a note for every decision.
+"""Arrow columns → numbers, booleans, text and datetimes, with a note for every decision.
 
-Numbers, booleans, text and datetimes come out. Dates inside a CSV stay text: which format they
-have is for the user to say (`preparation.types`). What would change a value is not done:
+Dates inside a CSV stay text: the user states their format (`preparation.types`). No value changes:
 '00501' stays text, and so does a whole number that a float cannot hold exactly.
 """
 
@@ -46,7 +45,7 @@ class Decisions:
     missing_texts: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
 
     def notes(self) -> tuple[str, ...]:
-        """Tell the decisions, a sentence each."""
+        """Return a sentence for each decision."""
         texts = [
             f"{text!r} was read as missing: {numbers.counted(sum(cells), 'cell')} "
             f"in {numbers.counted(len(cells), 'column')}"
@@ -80,7 +79,7 @@ def typed_text(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.C
     if len(present) == 0:
         decisions.columns[EMPTY].append(name)
         return pa.chunked_array([pa.nulls(len(column), pa.float64())])
-    # A sample that is no number, or no boolean, proves that the column is none.
+    # A sample that is not a number or boolean proves that the column is not.
     sample = present.slice(0, SAMPLE_VALUES)
     if _all_match(sample, NUMBER):
         return _number(name, column, decisions)
@@ -105,7 +104,7 @@ def _number(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.Chun
     if large is not None and pc.any(pc.match_substring_regex(column.filter(large), WHOLE)).as_py():
         decisions.columns[TOO_LARGE].append(name)
         return column
-    return _told_infinite(name, number, decisions)
+    return _infinite_noted(name, number, decisions)
 
 
 def _cast_to_number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
@@ -140,7 +139,7 @@ def _boolean(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.Chu
     return pc.cast(column, TEXT)
 
 
-def _told_infinite(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
+def _infinite_noted(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.ChunkedArray:
     if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
         decisions.columns[INFINITE].append(name)
     return column
@@ -158,14 +157,14 @@ def plain(name: str, column: pa.ChunkedArray, decisions: Decisions) -> pa.Chunke
     if pa.types.is_integer(kind) and _beyond_exact(column) is not None:
         decisions.columns[TOO_LARGE].append(name)
         return pc.cast(column, TEXT)
-    for belongs, told, target in REDUCED:
+    for belongs, note, target in REDUCED:
         if belongs(kind):
-            return _converted(name, column, told, target, decisions)
-    return _told_infinite(name, column, decisions)
+            return _converted(name, column, note, target, decisions)
+    return _infinite_noted(name, column, decisions)
 
 
 def _converted(
-    name: str, column: pa.ChunkedArray, told: str, target: pa.DataType, decisions: Decisions
+    name: str, column: pa.ChunkedArray, note: str, target: pa.DataType, decisions: Decisions
 ) -> pa.ChunkedArray:
     if pa.types.is_duration(column.type):
         column = pc.cast(pc.cast(column, pa.duration("us")), pa.int64())
@@ -173,8 +172,8 @@ def _converted(
     try:
         column = pc.cast(column, target)
     except pa.ArrowInvalid:
-        told, column = NO_TEXT, pa.chunked_array([pa.nulls(len(column), target)])
-    decisions.columns[told].append(name)
+        note, column = NO_TEXT, pa.chunked_array([pa.nulls(len(column), target)])
+    decisions.columns[note].append(name)
     return column
 
 
@@ -195,7 +194,7 @@ def _all_booleans(column: pa.ChunkedArray) -> bool:
     return bool(pc.all(pc.is_in(column, BOOLEANS)).as_py())
 
 
-# (types of a Parquet column, what is told, what they become)
+# (types of a Parquet column, note, what they become)
 REDUCED: tuple[tuple[Callable[[pa.DataType], bool], str, pa.DataType], ...] = (
     (pa.types.is_date, DATES, pa.timestamp("us")),
     (pa.types.is_decimal, DECIMALS, pa.float64()),

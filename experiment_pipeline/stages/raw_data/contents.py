@@ -131,7 +131,7 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
 
 
 def refuse_duplicates(name: str, column_names: list[str]) -> None:
-    """Raise UnreadableTable when a name stands twice, and say where."""
+    """Raise UnreadableTable when a name is there twice."""
     twice = [column for column, times in Counter(column_names).items() if times > 1]
     if not twice:
         return

@@ -1,9 +1,8 @@
-"""CSV bytes → an Arrow table whose columns are all text: encoding, delimiter, shape.
+"""CSV bytes → Arrow batches whose columns are all text: encoding, delimiter, shape.
 
 Which texts are numbers, or missing, is decided in `columns.py`, when all parts are together.
-Arrow parses (fast, and exact about the number of fields); where it gives up, Python's csv
-module reads again to say which line is wrong. Also here: the names in the header from the beginning
-of a file alone, for looks that must cost nothing.
+Arrow parses, fast and exact about the number of fields; where it gives up, Python's csv module finds
+the line that is wrong. Also here: the header's names from the beginning of a file alone.
 """
 
 import csv
@@ -220,7 +219,7 @@ def _records(
 
 def _reader(lines: io.TextIOBase, delimiter: str, *, strict: bool = False) -> "_csv.Reader":
     """A reader of cells as large as Arrow reads them; by itself, csv gives up at 128 KiB."""
-    # The limit is the whole process's: it is only ever raised, so nobody's reading breaks.
+    # The limit is the whole process's: it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), BLOCK_BYTES))
     return csv.reader(lines, delimiter=delimiter, strict=strict)
 
@@ -246,8 +245,8 @@ def csv_columns(name: str, head: bytes, data: spec.Data) -> list[str] | None:
         data: how to read it.
 
     Returns:
-        The names; None where the beginning does not tell: another format or compression, bytes
-        in an encoding that would have to be guessed, a beginning that is no table.
+        The names; None where the beginning does not suffice: another format, bytes in an encoding
+        that would have to be guessed, a beginning that is not a table.
     """
     try:
         file = open_contents(name, head, data.format)

@@ -1,10 +1,9 @@
-"""Train and test set as folds: what a cross-validated search is given.
+"""Train and test set as folds, for a cross-validated search.
 
 The choice rests on predictions of train and test rows by models that have not seen them; the
-validation set has no part in it. Each row stands once per repeat among the test rows, with the
-prediction of that repeat: their mean would be that of several models, which flatters what is
-unstable, while one model will be shipped. Which rows are a fold: `table/folds.py`. In: the sets of
-the split stage as `TrainingSets`. Out: the same with folds.
+validation set has no part in it. Each row is once per repeat among the test rows, with the prediction
+of that repeat: the mean over repeats would be that of several models, and one model is exported.
+Which rows are a fold: `table/folds.py`. In: two sets. Out: `TrainingSets` with folds.
 """
 
 from dataclasses import replace

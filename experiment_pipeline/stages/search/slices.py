@@ -1,9 +1,9 @@
-"""Encoded rows that nobody holds: who reads some of them has just these encoded.
+"""Encoded rows that are not held in memory: reading some of them encodes just these.
 
-The float table of a large set is eight bytes per cell, and what LightGBM makes of it is one. So a
-table that LightGBM alone reads is encoded slice by slice, binned and forgotten. Encoding works row
-by row: the numbers are the same however the rows are sliced (tested). How rows are encoded lives in
-`features.py`. In: how to encode some rows. Out: what reads like an array of them.
+The float table of a large set takes eight bytes per cell, LightGBM's bins take one. So a table that
+LightGBM alone reads is encoded slice by slice, binned and dropped. Encoding works row by row: the
+numbers are the same however the rows are sliced. In: how to encode some rows. Out: what reads like
+an array of them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,7 +25,7 @@ _SALT = salt_number("rows to make bins of")
 
 @dataclass(frozen=True, eq=False)
 class SlicedTable:
-    """A table (n, d) float64 of which each read encodes the rows that are read.
+    """A table (n, d) float64 that encodes the rows that are read, at each read.
 
     Attributes:
         encode: positions (m,) of rows → (m, d) float64.
@@ -74,15 +74,15 @@ class SlicedTable:
 
     @property
     def outline(self) -> np.ndarray:
-        """Zeros of this shape, which take no memory: for who looks at the shape alone."""
+        """Zeros of this shape, which take no memory, for code that needs the shape alone."""
         return np.broadcast_to(np.zeros(1), self.shape)
 
 
 class InTurn:
     """Rows as LightGBM asks for them: some one by one, to make bins of, and then all in slices.
 
-    Which rows the bins are made of is not left to its draw, which is another one for every kind of
-    table: whichever row it asks for, it is given the next of `sampled`.
+    LightGBM draws other rows to make bins of for each kind of table. So whichever row it asks for, it
+    is given the next of `sampled`.
     """
 
     batch_size = ROWS_OF_A_SLICE
@@ -105,8 +105,7 @@ class InTurn:
 def rows_for_bins(rows: int, count: int) -> np.ndarray:
     """Draw the rows that bins are made of: the same for every configuration, seed and machine.
 
-    One of each of `count` equal stretches of the table, so that all of it has a say, however it is
-    ordered; which one says a hash, so that no rhythm in the table can coincide with the draw.
+    A hash draws one row of each of `count` equal stretches of the table.
 
     Returns:
         int64 (count,), ascending; all rows where there are no more.

@@ -1,9 +1,7 @@
-"""What every fit of a search is given: the train and the test set, and what they mean.
+"""The train and the test set of a search, with features, classes, early-stopping set and digests.
 
-No fitting lives here. In: the tables of the split stage. Out: one frozen object with features,
-classes, the early-stopping set for early stopping and the digests that fingerprints rest on. A rung of
-halving is a `TrainingSets` with fewer rows and digests of their own, and so is a fold of a
-cross-validation (`folds.py`).
+A rung of halving is a `TrainingSets` with fewer rows and digests of their own, and so is a fold of a
+cross-validation (`folds.py`). In: the tables of the split stage. Out: one frozen object.
 """
 
 from collections.abc import Mapping
@@ -28,9 +26,8 @@ from experiment_pipeline.table.target import encode_target, find_classes
 class TrainingSets:
     """The rows a configuration is fitted on and compared on.
 
-    Under cross-validation both are the rows of train and test set together: `train` once, as the
-    model to be shipped is fitted on them; `test` as often as they are predicted, by models of
-    folds that have not seen them.
+    Under cross-validation both are the rows of train and test set together: `train` once, `test` as
+    often as they are predicted, by models of folds that have not seen them.
 
     Attributes:
         train: the train rows (of the rung), prepared; (n_train, columns).

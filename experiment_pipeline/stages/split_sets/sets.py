@@ -1,8 +1,7 @@
-"""The three sets as tables, the early-stopping set of the train set, and what there is to say about them.
+"""The three sets as tables, and the early-stopping set: the train rows on which a fit stops.
 
-The early-stopping set is the train rows on which a fit decides when to stop, and nothing else: cut the way
-the sets are cut, so that it is to the train rows what the test set is to them. In: validated rows
-and the experiment. Out: `SplitSets`, or EmptySet with the counts; masks of the train rows.
+The early-stopping set is cut the way the sets are cut, so that it is to the train rows what the test
+set is to them. In: validated rows and the experiment. Out: `SplitSets`, or EmptySet with the counts.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -255,7 +254,7 @@ def _notes(
 
 
 def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
-    """Tell which equal rows were taken for copies, and which for different cases."""
+    """Note which equal rows were taken for copies, and which for different cases."""
     equal = equal_rows([validated], features, "notes")
     if together := int(np.sum(equal.repeated & ~equal.by_chance)):
         yield (
@@ -272,7 +271,7 @@ def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[st
 def _unseen_calendar(
     tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec, features: Sequence[str]
 ) -> Iterator[str]:
-    """Tell where a set holds months, weekdays or hours that training never saw."""
+    """Note where a set holds months, weekdays or hours that training never saw."""
     for source, parts in spec.preparation.calendar.items():
         for column in (f"{source}_{part}" for part in parts):
             if column not in features:
@@ -300,11 +299,11 @@ def early_stopping_rows(
 
     By time: the last rows. By group: whole groups. Else: whole clusters by a hash with a salt
     of its own. Each side holds every class wherever a cut allows it. Train rows that are all
-    of one cluster (one timestamp, one group) are told apart all the same, for want of better.
+    of one cluster (one timestamp, one group) are parted row by row.
 
     Args:
         train: rows to fit on.
-        spec: its split says how to cut.
+        spec: the experiment.
         features: feature columns.
         draw: another name is another draw of clusters.
 
@@ -337,11 +336,10 @@ def early_stopping_rows(
 
 
 def early_stopping_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
-    """Tell which train rows lie within the split's gap before the early-stopping set.
+    """Return which train rows lie within the split's gap before the early-stopping set.
 
-    A fit that stops on the slice leaves them out, as the gap between the sets does. Where less
-    than half of the rows before the slice would be left, or a class would be lost, there is no
-    gap: a train set too short for it is fitted on as it is.
+    A fit that stops on that set leaves them out. There is no gap where it would leave less than half
+    of the rows before the set, or lose a class.
 
     Returns:
         bool (n,); none but under a split by time.

@@ -58,13 +58,13 @@ class DataProfiles(Journals):
     def _notes(self, which: str) -> Journal[ProfileNote]:
         return Journal(self.folder / which, ProfileNote, "names no profile", _FIX)
 
-    def latest(self, which: str, tell: Callable[[str], object]) -> DataProfile | None:
-        """Profile of the run before (RUNS), or the accepted one; `tell` hears what is damaged."""
+    def latest(self, which: str, warn: Callable[[str], object]) -> DataProfile | None:
+        """Return the profile of the run before (RUNS), or the accepted one; `warn` of damage."""
         for note in self._notes(which).latest_first():
             try:
                 return self._profile(note)
             except EntryCorrupt as damage:
-                tell(f"{damage.culprit} {damage.rule}: the version before it counts")
+                warn(f"{damage.culprit} {damage.rule}: the version before it counts")
         return None
 
     def _profile(self, note: ProfileNote | EntryCorrupt) -> DataProfile:
@@ -139,13 +139,13 @@ _WAY_ON = (
 
 
 def against_the_accepted(
-    spec: ExperimentSpec, outcome: ValidatedData, tell: Callable[[str], object]
+    spec: ExperimentSpec, outcome: ValidatedData, warn: Callable[[str], object]
 ) -> Changed:
-    """Profile the validated rows, keep the profile, and compare it; `tell` hears of damage."""
+    """Profile the validated rows, keep the profile, and compare it; `warn` of damage."""
     store = DataProfiles.of(spec.name)
     current = profile(outcome.validated, outcome.rejection_rate)
     store.put(current)
-    previous, accepted = store.latest(RUNS, tell), store.latest(ACCEPTED, tell)
+    previous, accepted = store.latest(RUNS, warn), store.latest(ACCEPTED, warn)
     return Changed(
         profile=current,
         previous_rate=None if previous is None else previous.rejection_rate,

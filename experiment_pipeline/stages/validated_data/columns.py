@@ -61,8 +61,8 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class LetPass:
-    """How many cells of a column were let pass, or filled; it is told where there are any.
+class Tolerated:
+    """How many cells of a column were tolerated, or filled.
 
     Attributes:
         column: its name.
@@ -80,12 +80,14 @@ class LetPass:
     named: Mapping[object, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, what: Literal["against", "unseen"], cells: pd.Series, rule: str = "") -> "LetPass":
+    def of(
+        cls, what: Literal["against", "unseen"], cells: pd.Series, rule: str = ""
+    ) -> "Tolerated":
         """Count the cells (k,) of a column by their values."""
         counts = cells.value_counts(sort=False).head(MOST_NAMED)
         return cls(str(cells.name), what, len(cells), rule, dict(counts.items()))
 
-    def and_those_of(self, later: "LetPass") -> "LetPass":
+    def and_those_of(self, later: "Tolerated") -> "Tolerated":
         """Add what was counted of the rows after these."""
         named = dict(self.named)
         for value, cells in later.named.items():
@@ -98,18 +100,18 @@ class LetPass:
         """`size: 3 values kept against isin(['S', 'M']): 'XL' (3)`."""
         match self.what:
             case "filled":
-                told = f"{self.cells} missing values became {self.rule}"
+                note = f"{self.cells} missing values became {self.rule}"
             case "missing":
                 kept = numbers.counted(self.cells, "missing value")
-                told = f"{kept} kept: the schema says nothing of missing ones"
+                note = f"{kept} kept: the schema says nothing of missing ones"
             case "against":
                 kept = numbers.counted(self.cells, "value")
-                told = f"{kept} kept against {self.rule}: {self._most_frequent}"
+                note = f"{kept} kept against {self.rule}: {self._most_frequent}"
             case "unseen":
                 rows = numbers.counted(self.cells, "row")
                 which = f"a category that training did not see: {self._most_frequent}"
-                told = f"{rows} with {which}"
-        return f"{self.column}: {told}"
+                note = f"{rows} with {which}"
+        return f"{self.column}: {note}"
 
     @property
     def _most_frequent(self) -> str:
@@ -129,13 +131,13 @@ class CheckedColumn:
         fitting: (m,) the cells in the schema's type, without those that the type cannot hold.
         left_out: int (n - m,): positions of the others, ascending.
         broken: rules that rows break.
-        let_pass: what is counted, also where it is 0: the same ones whatever the cells are.
+        tolerated: what is counted, also where it is 0: the same ones whatever the cells are.
     """
 
     fitting: pd.Series
     left_out: np.ndarray
     broken: tuple[Broken, ...] = ()
-    let_pass: tuple[LetPass, ...] = ()
+    tolerated: tuple[Tolerated, ...] = ()
 
     @property
     def positions(self) -> np.ndarray:
@@ -169,21 +171,21 @@ def check_column(
     Raises:
         InvalidSchema: the schema cannot be applied to a column of this type.
     """
-    name, let_pass, given = str(column.name), list[LetPass](), len(column)
+    name, tolerated, given = str(column.name), list[Tolerated](), len(column)
     positions = np.arange(given)
     if unparsable is not None:
         positions = np.flatnonzero(~unparsable)
         column = column.iloc[positions]
     if schema.default is not None:
         filled = int(column.isna().sum())
-        let_pass.append(LetPass(name, "filled", filled, repr(schema.default)))
+        tolerated.append(Tolerated(name, "filled", filled, repr(schema.default)))
         column = column.where(column.notna(), schema.default) if filled else column
     # The schema's own word: the type with room for missing ones depends on what else is there.
     broken, declared = [], schema.dtype
     missing = column.isna().to_numpy()
     if not schema.nullable and missing_rule is None:
         if _keeps_missing(schema, validation):
-            let_pass.append(LetPass(name, "missing", int(missing.sum())))
+            tolerated.append(Tolerated(name, "missing", int(missing.sum())))
             schema = with_room_for_missing(schema) if missing.any() else schema
         elif missing.any():
             broken.append(Broken(name, "is missing", positions[missing]))
@@ -195,18 +197,18 @@ def check_column(
         positions = positions[column.index.isin(coerced.fitting.index)]
     found = [_judged(coerced.fitting, positions, check, validation) for check in schema.checks]
     broken += [one for one in found if isinstance(one, Broken) and len(one.positions)]
-    let_pass += [one for one in found if isinstance(one, LetPass)]
+    tolerated += [one for one in found if isinstance(one, Tolerated)]
     left_out = np.delete(np.arange(given), positions)
-    return CheckedColumn(coerced.fitting, left_out, tuple(broken), tuple(let_pass))
+    return CheckedColumn(coerced.fitting, left_out, tuple(broken), tuple(tolerated))
 
 
 def _judged(
     cells: pd.Series, positions: np.ndarray, check: pa.Check, validation: Validation | None
-) -> Broken | LetPass:
+) -> Broken | Tolerated:
     failed = failing_cells(cells, check, f"columns.{cells.name}")
     rule, failing = shortened(str(check.error or check.name)), cells[failed]
     if _only_counts(check, validation):
-        return LetPass.of("against", failing, rule)
+        return Tolerated.of("against", failing, rule)
     return Broken(str(cells.name), f"fails {rule}", positions[failed], failing)
 
 

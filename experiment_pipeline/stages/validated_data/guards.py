@@ -1,6 +1,6 @@
-"""What must hold about validated and rejected rows, in words; an empty list means it does.
+"""Checks of validated and rejected rows: problems in words, an empty list where there are none.
 
-In: the two parts of a table. Out: problems for asset checks, and whom rejecting hits.
+In: the two parts of a table. Out: problems, and which rows rejecting hits more than others.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from experiment_pipeline.table.kinds import QUANTITIES, kind_of
 from experiment_pipeline.table.samples import differences
 
 LISTED_VALUES = 20
-_WAY_ON = "\n  fix: Mend these rows or their rule in schema.yaml, or raise the limit."
+_WAY_ON = "\n  fix: Correct these rows or their rule in schema.yaml, or raise the limit."
 
 
 def check_conserved(raw: pd.DataFrame, data: ValidatedData) -> list[str]:
@@ -76,13 +76,13 @@ def rejection_bias(
         share of its rows), `rows` with it, `rejected` of them, `rejected_fraction`,
         `effect_size` and `alarming` as in `distances.Difference`, kept against rejected.
     """
-    # That a rare class is set aside is said as such: it is no bias of the schema's.
+    # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
     counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
     rejected = prepared.index[counted].isin(data.rejected.index)
     found = []
     for name in columns:
         column = prepared[name].iloc[counted]
-        # A row without a target is rejected for just that, which is no bias.
+        # A row without a target is rejected for just that, which is not a bias.
         present = column.notna().to_numpy()
         (apart,) = differences(column[~rejected & present], column[rejected & present])
         losses = pd.DataFrame({"value": _grouped(column), "rejected": rejected})
@@ -105,7 +105,7 @@ def key_columns(prepared: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
 
 
 def check_rejection_bias(bias: pd.DataFrame, rejection_rate: float) -> list[str]:
-    """Say whom rejecting hits, from the table of `rejection_bias`; an empty list: nobody more."""
+    """Return in words which rows rejecting hits more than others, from `rejection_bias`."""
     return [
         f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
         f"{row.value} ({row.rejected} of {row.rows}), and {rejection_rate:.1%} of all rows: "

@@ -20,7 +20,7 @@ from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     Broken,
     CheckedColumn,
-    LetPass,
+    Tolerated,
     check_column,
     count_reasons,
     failing_cells,
@@ -101,7 +101,7 @@ class ValidatedData:
         notes: what was left out, filled or tolerated, for people to read.
         set_aside: class (k,) of each rejected row whose only fault is that its class is too rare,
             with the rows' index.
-        let_pass: those of the notes that count cells, and what was counted in vain; in the same
+        tolerated: those of the notes that count cells, and what was counted in vain; in the same
             order for any rows of the same columns.
     """
 
@@ -111,7 +111,7 @@ class ValidatedData:
     reasons: pd.DataFrame
     notes: tuple[str, ...] = ()
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
-    let_pass: tuple[LetPass, ...] = ()
+    tolerated: tuple[Tolerated, ...] = ()
 
     def to_split(
         self,
@@ -178,8 +178,8 @@ def validate(
         raise no_rows_left(len(intact), reasons["reason"])
     rejected = np.flatnonzero(~intact)
     texts = keep(rejection_reasons(broken, rejected))
-    let_pass = [one for column in columns.values() for one in column.let_pass]
-    noted = [one.text for one in let_pass if one.cells]
+    tolerated = [one for column in columns.values() for one in column.tolerated]
+    noted = [one.text for one in tolerated if one.cells]
     return ValidatedData(
         validated=_kept(columns, intact, frame.index, keep),
         rejected=with_columns(rows_at(raw, rejected, keep), {REASONS: texts}),
@@ -187,7 +187,7 @@ def validate(
         reasons=reasons,
         notes=(*prepared.notes, *noted, *set_aside_in_words(rare)),
         set_aside=rare,
-        let_pass=tuple(let_pass),
+        tolerated=tuple(tolerated),
     )
 
 
@@ -274,9 +274,9 @@ def _check_columns(
 def _check_weights(
     columns: Mapping[str, CheckedColumn], spec: ExperimentSpec | None
 ) -> list[Broken]:
-    """A row without a weight, or with one that is no positive number, counts for nothing known."""
+    """Reject rows without a weight, or with one that is not a positive number."""
     name = None if spec is None else spec.sample_weight
-    # That it is absent is said by who looks for all named columns.
+    # `feature_columns` reports an absent one.
     if name is None or name not in columns:
         return []
     cells, positions = columns[name].fitting, columns[name].positions
@@ -286,8 +286,8 @@ def _check_weights(
             f"it holds {cells.dtype}, weights are positive numbers",
             f"Write preparation: types: {{{name}: number}}, or name another column.",
         )
-    told = np.concatenate([np.empty(0, int), *(rule.positions for rule in columns[name].broken)])
-    missing = cells.isna().to_numpy() & ~np.isin(positions, told)
+    known = np.concatenate([np.empty(0, int), *(rule.positions for rule in columns[name].broken)])
+    missing = cells.isna().to_numpy() & ~np.isin(positions, known)
     weights = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     odd = cells.notna().to_numpy() & ~(np.isfinite(weights) & (weights > 0))
     found = [Broken(None, f"weight {name} is missing", positions[missing])] if missing.any() else []
