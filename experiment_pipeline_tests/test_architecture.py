@@ -53,15 +53,14 @@ MOST_CLOSE_MATCHES = 0
 DTYPES_HOME = "table.kinds"
 MOST_DTYPES = 0
 MOST_ATTRS = 0
-MOST_SHARED_NAMES = 15
+MOST_SHARED_NAMES = 0
 MOST_PRIVATE_IMPORTS = 3
 # A function longer than this hides more than one idea.
 MOST_LINES_OF_A_FUNCTION = 60
 MOST_LONG = 1  # experiment.run_experiment: the flow is read from top to bottom
 MOST_LINES_OF_A_FILE = 600
-# Ceilings on the whole, to be lowered and, for a new capability, raised on purpose: source files,
-# their lines, the share of imports in %.
-MOST_FILES, MOST_LINES, MOST_IMPORTS = 265, 50_400, 7.8
+# Ceilings on the whole, which only fall: source files, their lines, and lines of imports among them.
+MOST_FILES, MOST_LINES, MOST_IMPORTS = 241, 44_880, 3_480
 # What a framework calls by its name alone.
 CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     **{f"orchestration.assets.{name}.build": "found by the name of its stage" for name in FLOW},
@@ -277,7 +276,7 @@ def test_no_function_outgrows_a_screen() -> None:
 
 
 def test_the_package_stays_small() -> None:
-    """Files, lines and the share of imports stay below ceilings that are only ever lowered."""
+    """Files, lines and imports stay below ceilings that only fall."""
     lines = sum(len(text(name).splitlines()) for name in MODULES)
     imports = sum(
         (node.end_lineno or node.lineno) - node.lineno + 1
@@ -288,7 +287,7 @@ def test_the_package_stays_small() -> None:
     sizes = {
         "source files": (len(MODULES), MOST_FILES),
         "lines": (lines, MOST_LINES),
-        "% of the lines are imports": (round(100 * imports / lines, 2), MOST_IMPORTS),
+        "lines of imports": (imports, MOST_IMPORTS),
     }
     grown = [f"{n:,} {what}, at most {most:,}" for what, (n, most) in sizes.items() if n > most]
     assert grown == [], "merge what changes together, or say why the package must grow"
