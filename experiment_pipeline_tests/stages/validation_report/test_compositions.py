@@ -82,7 +82,7 @@ def test_settings_combine(
     assert report.scores[0].interval.low < report.scores[0].interval.high
     assert report.usage is not None
     assert found.page
-    rows = cut_rows(frame, spec_of(task, more), pipeline.feature_names_in_).validation
+    rows = cut_rows(frame, spec_of(task, more), pipeline.feature_names_in_).validation.rows
     loaded = persistence.from_bytes(persistence.to_bytes(pipeline))
     asked = "predict" if task == "regression" else "predict_proba"
     given = rows[list(pipeline.feature_names_in_)]
