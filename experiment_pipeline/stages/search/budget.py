@@ -25,6 +25,8 @@ _LEAST_FOR_FITS = 0.4
 _MARGIN = 1.4
 # An ensemble has so many members, each of which is fitted again.
 _MEMBERS = 5
+# A small rung does not end by its share of the time before it has found so many that there is time for.
+_ENOUGH = 3
 # Seconds to encode a number, a text, and a different text that is read letter by letter; measured.
 _PER_NUMBER, _PER_TEXT, _PER_LETTERS = 1e-7, 3e-6, 8e-5
 # Of a fit before any has ended: seconds per cell and pass. A pass costs so many cells beside its rows.
@@ -64,7 +66,7 @@ class Brake:
         self._most_failures, self._failures = budget.failures_in_a_row, 0
         self._lock = threading.Lock()
         self._now, self._started, self._for_good = now, now(), reason
-        self._share, self._reserved, self._spent = 1.0, 0.0, ""
+        self._share, self._reserved, self._spent, self._beyond_share = 1.0, 0.0, "", False
         self._needed, self._too_long = dict[str, float](), dict[str, NotBegun]()
 
     def reason_of(self, key: str) -> NotBegun:
@@ -90,17 +92,20 @@ class Brake:
 
     def open(self, share: float) -> None:
         """Give a rung a share of the seconds, counted from the start."""
-        self._share, self._spent = share, ""
+        self._share, self._spent, self._beyond_share = share, "", False
         self._needed, self._too_long = {}, {}
 
-    def expect(self, needed: Mapping[str, float], reserved: float) -> None:
+    def expect(
+        self, needed: Mapping[str, float], reserved: float, *, beyond_share: bool = False
+    ) -> None:
         """Note what is estimated.
 
         Args:
             needed: key → seconds from the start of its fit to the end of a report on it.
             reserved: seconds that refit and report take, as long as fits have their part.
+            beyond_share: whether the rung may take more than its share of the seconds.
         """
-        self._needed, self._reserved = dict(needed), reserved
+        self._needed, self._reserved, self._beyond_share = dict(needed), reserved, beyond_share
 
     def affords(self, key: str, needed: float) -> bool:
         """Whether so many seconds are left for a configuration; remembers the reason if not."""
@@ -117,7 +122,8 @@ class Brake:
         """Whether the fit of a configuration may start now."""
         if self.seconds is not None:
             for_fits = max(self.seconds - self._reserved, self.seconds * _LEAST_FOR_FITS)
-            if self.seconds - self.left >= for_fits * self._share:
+            share = 1.0 if self._beyond_share else self._share
+            if self.seconds - self.left >= for_fits * share:
                 self._spent = self._why_spent(self.seconds, for_fits)
             elif not self.affords(key, self._needed.get(key, 0.0)):
                 return False
@@ -318,7 +324,8 @@ class TimePlan:
         rivals = {key: one for key, one in self._entered.items() if competes(one)}
         here = {key: one for key, one in self._here.items() if key in rivals}
         best = best_first(here, self._metric)
-        in_time = [key for key in best if self._refit_and_report(rivals[key]) <= self._brake.left]
+        to_come = self._refit_and_report if rung.is_full else self._needed_in_full
+        in_time = [key for key in best if to_come(rivals[key]) <= self._brake.left]
         least = self._refit_and_report(rivals[in_time[0]]) if in_time else 0.0
         refits = [self._refit(rivals[key]) for key in in_time[:_MEMBERS]]
         reserved = self._after.total(refits, {rivals[key].features for key in in_time[:_MEMBERS]})
@@ -327,7 +334,11 @@ class TimePlan:
             for key, one in rivals.items()
             if key not in here
         }
-        self._brake.expect(needed, reserved if in_time else 0.0)
+        self._brake.expect(
+            needed,
+            reserved if in_time else 0.0,
+            beyond_share=not rung.is_full and len(in_time) < _ENOUGH,
+        )
 
     def _needed(self, one: Configuration, rung: Rung) -> float:
         """Seconds from a fit at this rung, tables encoded, to the end of a report on it."""
