@@ -189,8 +189,8 @@ def test_weights_and_directions_go_with_an_experiment_to_its_end(table, tmp_path
     zero = scenario.table()[scenario.MARKUP].eq(0)
     assert zero.sum() > 0
     assert set(zero.index[zero]) <= set(rejected.index)
-    assert "count each row by" in str(done.metadata("leaderboard"))
-    assert "count each row by" in str(done.metadata("validation_report"))
+    assert "weight each row by" in str(done.metadata("leaderboard"))
+    assert "weight each row by" in str(done.metadata("validation_report"))
     found = []
     for columns in ([], [scenario.MARKUP]):
         rows = scenario.write_csv(tmp_path / "rows.csv", scenario.table().drop(columns=columns))
