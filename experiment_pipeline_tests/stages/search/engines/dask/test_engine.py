@@ -203,7 +203,7 @@ def test_the_brake_holds_back_what_waits(tmp_path: Path) -> None:
     with workers(tmp_path) as engine:
         found = list(engine.train(configurations(spec), training_sets(), spec, brake))
     assert len(found) == 2
-    assert brake.reason_of("any").reason == "2 configurations in a row had failed"
+    assert brake.reason_of("any").why == "2 configurations in a row had failed"
 
 
 def test_closing_ends_what_waits(tmp_path: Path) -> None:
