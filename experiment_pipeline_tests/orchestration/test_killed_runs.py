@@ -124,14 +124,14 @@ def test_other_runs_are_left_alone(instance, what: str) -> None:
     assert health.status is WorkerStatus.RUNNING
 
 
-def test_a_run_of_another_host_is_told_once_that_nobody_looks(instance) -> None:
+def test_a_run_of_another_host_is_reported_once_as_not_checked(instance) -> None:
     """Monitoring asks every half minute; the run's log says it one time."""
     run = started_run(instance, dataclasses.replace(killed_process(), host="elsewhere"))
     for _ in range(3):
         instance.run_launcher.check_run_worker_health(run)
-    said = [e for e in instance.all_logs(run.run_id) if "cannot be looked at" in e.message]
-    assert len(said) == 1
-    assert "elsewhere" in said[0].message
+    logged = [e for e in instance.all_logs(run.run_id) if "cannot be checked" in e.message]
+    assert len(logged) == 1
+    assert "elsewhere" in logged[0].message
 
 
 def test_monitoring_is_told_which_process_is_gone(instance) -> None:
