@@ -1,13 +1,20 @@
-"""Runs whose process is gone are reported as failed.
+"""What dagster.yaml names: runs whose process is gone are reported as failed; SQLite opened by one at a time.
 
 Dagster does not monitor a run that `dagster job execute` started: when its process is killed, the run
 stays STARTED and keeps its place in the queue. So the executor notes the process of each run in a
 tag. Run monitoring asks the launcher that dagster.yaml names; without a daemon, the next run that
 starts checks the tags itself.
+
+Dagster creates and stamps each SQLite database in steps. Of two processes that do so at the same time
+one fails with `UNIQUE constraint failed: alembic_version`; here they wait for each other.
 """
 
+import fcntl
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 from dagster import (
     DagsterEventType,
@@ -18,8 +25,9 @@ from dagster import (
     RunsFilter,
 )
 
-# Not exported by Dagster: what run monitoring expects of a launcher.
+# Not exported by Dagster: what run monitoring expects of a launcher, and its SQLite storage.
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from experiment_pipeline.storage.processes import Process
 
@@ -90,3 +98,28 @@ def _log_once(instance: DagsterInstance, run: DagsterRun, process: Process) -> N
     logged = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
     if not any(event.message == message for event in logged):
         instance.report_engine_event(message, run)
+
+
+LOCK = ".opening.lock"
+
+
+class SqliteStorage(DagsterSqliteStorage):
+    """The same databases in the same places; one process opens them at a time."""
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> "SqliteStorage":
+        """What Dagster calls for `storage: custom:`; its own version would build its own class."""
+        return cls.from_local(inst_data=inst_data, **config_value)
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        with _alone(Path(base_dir)):
+            super().__init__(base_dir, inst_data)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; the operating system releases it when a process dies."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -25,8 +25,9 @@ from experiment_pipeline.reporting.run_record import (
 )
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
+from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, opened
-from experiment_pipeline.tracking.database.recording import RunRecord, mark_killed, values_of
+from experiment_pipeline.tracking.database.recording import RunRecord, mark_killed
 from experiment_pipeline.tracking.database.tables import TABLES, VIEWS
 from experiment_pipeline.tracking.overview import experiment_page, overview
 from experiment_pipeline_tests.bench.data import Measured
@@ -119,9 +120,9 @@ def _best(experiment: str) -> object:
 
 
 def _fill(runs: int, configurations: int) -> None:
-    searched = [values_of(row) for row in _configurations(configurations)]
+    searched = [recording._values(row) for row in _configurations(configurations)]
     with database().begin() as connected:
-        files = [values_of(row) for row in run_rows(0) if isinstance(row, FileRow)]
+        files = [recording._values(row) for row in run_rows(0) if isinstance(row, FileRow)]
         connected.execute(sa.insert(TABLES["files"]), files)
         for first in range(0, runs, _AT_ONCE):
             of_all: dict[str, list[dict[str, object]]] = {name: [] for name in TABLES}
@@ -130,7 +131,7 @@ def _fill(runs: int, configurations: int) -> None:
                 of_all["configurations"] += [scope | values for values in searched]
                 for row in _rows(number):
                     own = {name: scope[name] for name in row.SCOPE}
-                    of_all[row.TABLE].append(own | values_of(row))
+                    of_all[row.TABLE].append(own | recording._values(row))
             for name in ("runs", *TABLES):
                 rows = of_all.pop(name, ())
                 if rows:
