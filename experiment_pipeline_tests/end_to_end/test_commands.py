@@ -98,7 +98,7 @@ def test_in_ci_a_job_that_never_began_is_no_old_success(project, first_run):
     """An experiment that cannot be loaded fails, whatever others' runs were; nothing is attached."""
     never = ci(project, "nowhere")
     assert never.done.returncode == 1
-    assert "nowhere: no run of this experiment is remembered" in never.done.stdout
+    assert "nowhere: no run of this experiment is recorded" in never.done.stdout
     assert not (never.reports / "decision_record.md").exists()
 
 

@@ -5,6 +5,7 @@ A report of the same choice on the same rows is reused and is not another look.
 
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import joblib
@@ -14,6 +15,7 @@ from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.judged_rows import JUDGED_ROWS
 from experiment_pipeline.reporting.outcome import Outcome
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
@@ -21,6 +23,7 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.final_evaluation import (
@@ -36,6 +39,9 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.table.features import NamedColumns
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
 INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
 
@@ -62,8 +68,6 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         validation_set: SetTable,
         leaderboard: Leaderboard,
     ) -> dg.MaterializeResult:
-        from experiment_pipeline.experiment import evidence  # it loads what fits
-
         with record(context):
             sets = as_evaluated(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
@@ -73,10 +77,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 sets,
                 validation_set,
                 leaderboard,
-                lambda: evidence(
-                    *(spec, sets, leaderboard),
-                    label_ceiling(raw_data.digest, spec, schema_text),
-                    TrainedModelStore.of(spec.name).test_predictions,
+                lambda: _evidence(
+                    spec, sets, leaderboard, label_ceiling(raw_data.digest, spec, schema_text)
                 ),
                 spec.workers or joblib.cpu_count(),
                 context.log.warning,
@@ -109,3 +111,12 @@ def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outco
         {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
         words,
     )
+
+
+def _evidence(
+    spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
+) -> "Evidence":
+    """What analysis and search know of the reachable score; a reused report imports nothing for it."""
+    from experiment_pipeline.experiment import evidence
+
+    return evidence(spec, sets, board, ceiling, TrainedModelStore.of(spec.name).test_predictions)
