@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
 import numpy as np
@@ -30,7 +30,6 @@ from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, anal
 from experiment_pipeline.stages.exported_model.export import AcceptedModel, package_model, publish
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
-from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
@@ -45,7 +44,6 @@ from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
-from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
 from experiment_pipeline.stages.validation_report.final_evaluation import fitted_rows_of, set_facts
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
@@ -59,6 +57,9 @@ from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.prepared import assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.target import check_metrics, check_target
+
+if TYPE_CHECKING:
+    from experiment_pipeline.stages.validation_report.final_check import FinalCheck
 
 Log = Callable[[str], object]
 
@@ -88,7 +89,7 @@ class ExperimentRun:
     sets: SplitSets | None = None
     results: SearchResults | None = None
     leaderboard: Leaderboard | None = None
-    evaluation: FinalCheck | None = None
+    evaluation: "FinalCheck | None" = None
     package: ModelPackage | None = None
 
     @property
@@ -145,6 +146,10 @@ def run_experiment(
         DataError: the table cannot be read, modelled, validated or split.
         TrainingError: no configuration could be trained.
     """
+    # What loads scikit-learn is imported here: Dagster asks this package for all of its public names.
+    from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+    from experiment_pipeline.stages.validation_report.final_check import final_check
+
     raw, spec = declare(name, data, target, settings)
     workers = spec.workers or joblib.cpu_count()
     ends = perf_counter() + (spec.budget.seconds or float("inf"))
