@@ -8,6 +8,7 @@ which `df` shows and `du` does not, is free when the cells are dropped. In: cell
 Out: the same cells, bit by bit, read-only.
 """
 
+import errno
 import io
 import itertools
 import mmap
@@ -61,6 +62,8 @@ def _no_room_reported() -> Iterator[None]:
         # Errors without a number are not the system's: a damaged gzip stream, for example.
         if error.errno is None:
             raise
+        if error.errno == errno.ENOMEM:
+            raise MemoryError from error
         raise StorageUnreachable(
             tempfile.gettempdir(),
             f"there is no room for a temporary table: {error.strerror or error}",
