@@ -35,11 +35,10 @@ from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.halving import run_search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.scoring import scored_rows
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.guards import check_rejection_rate

@@ -112,14 +112,14 @@ def refitted(
     rows: pd.DataFrame, features: Sequence[str], experiment: ExperimentSpec, classes: Any
 ) -> list[tuple[str, Any]]:
     """Key and fitted pipeline of every configuration of an experiment, as a refit makes them."""
-    from experiment_pipeline.stages.search.fitting import refit
-    from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+    from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
     from experiment_pipeline.stages.search.training_sets import TrainingSets
+    from experiment_pipeline_tests.stages.search.scenario import refit
 
     asked = (experiment.target, experiment.task, classes, np.zeros(len(rows), dtype=bool))
     sets = TrainingSets(rows, rows, tuple(features), *asked, digests={"train": "", "test": ""})
     return [
-        (one.key, refit(one, 5 if one.algorithm in BOOSTERS else None, rows, sets, experiment))
+        (one.key, refit(one, 5 if one.algorithm in NAMES else None, rows, sets, experiment))
         for one in configurations(experiment)
     ]
 

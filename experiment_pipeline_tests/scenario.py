@@ -16,8 +16,7 @@ import pandas as pd
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.spec import ExperimentSpec, Preparation
-from experiment_pipeline.stages.search.folds import as_evaluated
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import (
     BETWEEN,
     FITTED,

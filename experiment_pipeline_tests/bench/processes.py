@@ -19,6 +19,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
 from experiment_pipeline.stages.search.learners import learner_of
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.shared_work import SharedTables, SharedWork
 from experiment_pipeline.stages.search.sweep import train_configurations
@@ -143,7 +144,7 @@ def by_processes(spec: ExperimentSpec, sets: TrainingSets) -> list[TrainedModel]
 def _fit(
     one: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> TrainedModel:
-    tables = SharedTables([learner_of(one.algorithm).shared_table(one, sets, spec)])
+    tables = SharedTables([learner_of(one.algorithm).shared_table(FitRequest(one, sets, spec))])
     return fit_configuration(one, replace(work, tables=tables), sets, spec)
 
 

@@ -24,11 +24,11 @@ from sklearn.base import clone
 
 from experiment_pipeline.spec import Budget, Range, Scalar
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.rival_trials import Given, Trials
 from experiment_pipeline_tests.results import trained_by_search
+from experiment_pipeline_tests.stages.search.scenario import refit
 
 if TYPE_CHECKING:
     import optuna

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
-from experiment_pipeline.stages.search.learners.rounds import (
+from experiment_pipeline.stages.search.learners.hyperparameters import (
     PATIENCE,
     ROUNDS_AT_MOST,
     stopping_metric,

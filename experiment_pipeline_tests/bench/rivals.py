@@ -191,7 +191,7 @@ def scaffolded(sets: TrainingSets, metric: str, others: int, seed: int) -> dict[
         seed: of the draws.
     """
     rows = len(sets.train) + len(sets.test) + others
-    texts = len(column_kinds(sets.train, sets.features).texts)
+    texts = len(column_kinds(sets.train, sets.features)[1])
     shape = Shape(sets.task, metric, rows, len(sets.features), len(sets.classes or [1]), texts)
     entry = next(one.entry for one in propose_search(shape) if "draws" in one.entry)
     return {**entry, "draws": DRAWS, "seed": seed}

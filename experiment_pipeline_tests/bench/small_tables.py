@@ -14,17 +14,16 @@ import pandas as pd
 from experiment_pipeline.drafting.search import Shape, propose_search
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import refit
-from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.rungs import best_first
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.target import encode_target
 from experiment_pipeline_tests.bench.tables import TABLES, experiment, rows_of
+from experiment_pipeline_tests.stages.search.scenario import refit
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 NAMES = ("churn", "loans", "diamonds")

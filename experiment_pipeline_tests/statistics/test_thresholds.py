@@ -1,5 +1,8 @@
 """Decision thresholds: the best cut on the test set, and which metric decides."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +10,7 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.stages.search.results import Predictions
-from experiment_pipeline.stages.search.scoring import Truth, scores
+from experiment_pipeline.stages.search.scoring import scores
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.statistics.thresholds import (
     EXPECTED_COST,
@@ -108,9 +111,10 @@ def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
     assert on_test(spec.metric_names, y, prediction).estimate == 1
     fit = Predictions(test=prediction, train=prediction)
-    assert scores(fit, Truth(y, y), spec).test_scores == {"f1": 1, "accuracy": 1}
+    truth: Any = SimpleNamespace(y_train=y, y_test=y, w_train=None, w_test=None)
+    assert scores(fit, truth, spec, (0, 1)).test_scores == {"f1": 1, "accuracy": 1}
     ranked_by_auc = spec_of(acceptance=[{"metric": "f1", "at_least": 0.5}])
-    assert scores(fit, Truth(y, y), ranked_by_auc).test_scores == {"roc_auc": 1, "f1": 1}
+    assert scores(fit, truth, ranked_by_auc, (0, 1)).test_scores == {"roc_auc": 1, "f1": 1}
 
 
 def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:

@@ -13,7 +13,6 @@ from sklearn.dummy import DummyRegressor
 
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.storage.persistence import (
     TRUSTED_TYPES,
     _canonical,
@@ -22,7 +21,7 @@ from experiment_pipeline.storage.persistence import (
     untrusted_types,
 )
 from experiment_pipeline_tests.stages.search.own_estimators import WithHelper
-from experiment_pipeline_tests.stages.search.scenario import experiment, one, training_sets
+from experiment_pipeline_tests.stages.search.scenario import experiment, one, refit, training_sets
 
 DIGESTS = """
 import hashlib

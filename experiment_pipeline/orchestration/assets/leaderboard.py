@@ -22,9 +22,8 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.folds import as_evaluated
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.tables import from_parquet

@@ -39,10 +39,9 @@ from experiment_pipeline.stages.search.configurations import (
 from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.search.engines.dask.cluster import connected, engine_of
 from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
-from experiment_pipeline.stages.search.folds import as_evaluated
-from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
@@ -124,7 +123,7 @@ _SEARCH_RESULTS = "Every configuration of the YAML: trained, stopped early, fail
 
 def _kinds(configurations: Sequence[Configuration]) -> set[str]:
     """What the models are made with."""
-    return {"scikitlearn", *(c.algorithm for c in configurations if c.algorithm in BOOSTERS)}
+    return {"scikitlearn", *(c.algorithm for c in configurations if c.algorithm in NAMES)}
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:

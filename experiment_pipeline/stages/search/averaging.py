@@ -1,13 +1,27 @@
-"""An average of fitted estimators, as a fitted scikit-learn estimator.
+"""Fitted estimators as one fitted scikit-learn estimator: an average, or a calibrated classifier.
 
-scikit-learn's voting estimators fit their members themselves; here they are built around fitted
-members, predict what an ordinary `fit` of the same members would, and load without this package.
+scikit-learn's voting and calibrating estimators fit their members themselves; here they are built
+around fitted members, predict what an ordinary `fit` would, and load without this package.
+
+Calibrators are learnt out of fold (`composing.py` says on which rows). sigmoid: Platt's (1999)
+sigmoid with his targets, fitted on the log odds: a logistic recalibration (Cox 1958), on which other
+class weights are a shift (Elkan 2001); `CalibratedClassifierCV.fit` fits it on probabilities.
+isotonic: the best rising step function, held between the same targets, so that no row gets
+probability 0 or 1; it needs more rows (Niculescu-Mizil and Caruana 2005). Several classes are
+calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002), as scikit-learn
+does.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from experiment_pipeline.spec import CalibrationMethod
+
+# No log odds of a probability are larger than those of this one.
+_EDGE = 1e-12
 
 
 def averaged(
@@ -47,3 +61,126 @@ def label_encoder(classes: Sequence[Any]) -> Any:
     encoder = LabelEncoder()
     encoder.classes_ = np.asarray(classes)
     return encoder
+
+
+@dataclass(frozen=True, eq=False)
+class Calibrators:
+    """Fitted calibrators of one model.
+
+    Attributes:
+        method: by which they were learnt.
+        calibrators: binary one, of the second column; several classes one per column.
+        order: column of the model's probabilities → number of its class: an estimator sorts its
+            classes, the positive one may come first there.
+    """
+
+    method: CalibrationMethod
+    calibrators: tuple[Any, ...]
+    order: tuple[int, ...]
+
+    def applied(self, prediction: np.ndarray) -> np.ndarray:
+        """Return what the calibrated model predicts where the model predicts this.
+
+        Args:
+            prediction: binary (n,) of the class of number 1; several classes (n, k).
+        """
+        columns = _columns(prediction, self.order)
+        if len(self.order) == 2:
+            second: np.ndarray = self.calibrators[0].predict(columns[:, 1])
+            return second if self.order[1] == 1 else 1 - second
+        found = np.column_stack(
+            [one.predict(p) for one, p in zip(self.calibrators, columns.T, strict=True)]
+        )
+        whole = found.sum(axis=1, keepdims=True)
+        even = np.full_like(found, 1 / len(self.order))
+        shares: np.ndarray = np.divide(found, whole, out=even, where=whole != 0)
+        return shares[:, np.argsort(self.order)]
+
+    def around(self, estimator: Any) -> Any:
+        """Return a fitted classifier, its classes as in `order`, with its calibrators as one."""
+        from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier
+
+        # Within, classes are the numbers of columns, which are sorted, as scikit-learn relies on,
+        # also where the positive class sorts first. An average has no decision_function, which
+        # would be used instead of the probabilities.
+        codes = np.arange(len(estimator.classes_))
+        within = averaged([estimator], list(codes), names=["model"])
+        whole = CalibratedClassifierCV(within, method=self.method)
+        pair = _CalibratedClassifier(
+            within, list(self.calibrators), classes=codes, method=self.method
+        )
+        vars(whole).update(classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair])
+        return whole
+
+
+def learn_calibration(
+    method: CalibrationMethod,
+    prediction: np.ndarray,
+    y: np.ndarray,
+    order: Sequence[int],
+    weights: np.ndarray | None = None,
+) -> Calibrators:
+    """Learn calibrators.
+
+    Args:
+        method: sigmoid or isotonic.
+        prediction: of rows that were not fitted on; as of `Calibrators.applied`.
+        y: (n,) numbers of the classes.
+        order: as of `Calibrators`.
+        weights: (n,) of the rows; None: all equal.
+    """
+    learn = _sigmoid if method == "sigmoid" else _isotonic
+    columns = _columns(prediction, order)
+    places = [1] if len(order) == 2 else range(len(order))
+    found = [learn(columns[:, k], (y == order[k]).astype(np.float64), weights) for k in places]
+    return Calibrators(method, tuple(found), tuple(order))
+
+
+def calibration_in(estimator: Any, classes: Sequence[Any]) -> Calibrators:
+    """Return the calibrators of a model that `Calibrators.around` made."""
+    (pair,) = estimator.calibrated_classifiers_
+    order = tuple(list(classes).index(label) for label in estimator.classes_)
+    return Calibrators(estimator.method, tuple(pair.calibrators), order)
+
+
+def uncalibrated(estimator: Any) -> Any:
+    """Return the fitted classifier that `Calibrators.around` was given."""
+    (pair,) = estimator.calibrated_classifiers_
+    (model,) = pair.estimator.estimators_
+    return model
+
+
+def _columns(prediction: np.ndarray, order: Sequence[int]) -> np.ndarray:
+    """The probabilities of all classes, (n, k), in the order that the model has."""
+    if prediction.ndim == 1:
+        prediction = np.column_stack([1 - prediction, prediction])
+    return prediction[:, list(order)]
+
+
+def _sigmoid(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:
+    from scipy.special import logit
+    from sklearn.calibration import _SigmoidCalibration
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import FunctionTransformer
+
+    # Forests and neighbours give 0 and 1, which have no log odds. They are moved in by half the
+    # distance of the next probability (half a vote), or these rows alone would decide the sigmoid.
+    edge, distance = _EDGE, np.minimum(probability, 1 - probability)
+    certain = distance <= _EDGE
+    if certain.any() and not certain.all():
+        edge = max(float(distance[~certain].min()) / 2, _EDGE)
+    log_odds = logit(np.clip(probability, edge, 1 - edge))
+    return make_pipeline(
+        FunctionTransformer(np.clip, kw_args={"a_min": edge, "a_max": 1 - edge}),
+        FunctionTransformer(logit),
+        _SigmoidCalibration().fit(log_odds, y, weights),
+    )
+
+
+def _isotonic(probability: np.ndarray, y: np.ndarray, weights: np.ndarray | None) -> Any:
+    from sklearn.isotonic import IsotonicRegression
+
+    counted = np.ones(len(y)) if weights is None else weights
+    positive, negative = counted[y == 1].sum(), counted[y == 0].sum()
+    bounds = {"y_min": 1 / (negative + 2), "y_max": (positive + 1) / (positive + 2)}
+    return IsotonicRegression(**bounds, out_of_bounds="clip").fit(probability, y, weights)

@@ -13,7 +13,7 @@ from experiment_pipeline.spec import Budget, ExperimentSpec, Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import estimated_cost, seconds_of
-from experiment_pipeline.stages.search.learners.rounds import PATIENCE
+from experiment_pipeline.stages.search.learners.hyperparameters import PATIENCE
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, promising_first
 from experiment_pipeline.stages.search.training_sets import TrainingSets

@@ -1,13 +1,13 @@
-"""Several fits as one model: a configuration with other seeds, and calibrated probabilities.
+"""The model of a configuration: fitted with each of its seeds, cross-validated, and calibrated.
 
-Both are done on all train rows only: at the small rungs of halving one fit is enough. Seeds show how
-much of a score is chance; the mean of the fits is a model of its own. Calibrators are learnt on
-out-of-fold predictions of train rows, by fits of as many rounds as the model's, with folds cut by the
-clusters of the split. No test row is used, so the test score is that of the calibrated model that is
-exported. How an average or a calibrated model is built: `averaging.py`, `calibrating.py`.
+Seeds and calibration are done on all train rows only: at the small rungs of halving one fit is
+enough. Seeds show how much of a score is chance; the mean of the fits is a model of its own.
+Calibrators are learnt on out-of-fold predictions of train rows, by fits of as many rounds as the
+model's, with folds cut by the clusters of the split. No test row is used, so the test score is that
+of the calibrated model that is exported.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,19 +17,19 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.errors import EmptySet
 from experiment_pipeline.spec import CalibrationMethod, CrossValidation, ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import competes
-from experiment_pipeline.stages.search.averaging import averaged
-from experiment_pipeline.stages.search.calibrating import Calibrators, learn_calibration
+from experiment_pipeline.stages.search.averaging import Calibrators, averaged, learn_calibration
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.learners.learner import Clock, FitRequest, FittedModel
 from experiment_pipeline.stages.search.scoring import predictions_of
-from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
+from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.folds import FoldRows, folds_of
+from experiment_pipeline.table.table import slices
 
 # scikit-learn's default. By simulation (reweighted LightGBM, 190 positives of 4,000): slope 1.11 with
 # five folds and 1.17 with three, whose models see a third fewer rows and are overconfident.
@@ -42,8 +42,6 @@ FEWEST_TO_CALIBRATE = 20
 FEWEST_FOR_ISOTONIC = 500
 
 _DRAWS_NOTHING = "another seed makes the same model: it draws nothing, and counts as one fit"
-_Fit = tuple[FittedModel, np.ndarray, float]
-Fit = Callable[[Configuration, SharedWork, TrainingSets, ExperimentSpec], _Fit]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +57,22 @@ class Composed:
     calibration: CalibrationMethod | None = None  # how its probabilities were calibrated
 
 
-@dataclass(frozen=True)
-class _FitToRestore:
-    """A fit as `Learner.restore` needs it."""
-
-    configuration: Configuration
-    rounds: int | None
-    trusted_types: tuple[str, ...]
-
-
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:
     """Return how to calibrate a configuration: as in the YAML, else where it reweights."""
-    if spec.calibrate == "off":
-        return None
-    if spec.task == "regression" or not competes(configuration.algorithm):
+    if (
+        spec.calibrate == "off"
+        or spec.task == "regression"
+        or not competes(configuration.algorithm)
+    ):
         return None
     if spec.calibrate is None:
         return "sigmoid" if reweighting(configuration.hyperparameters) else None
     return spec.calibrate
+
+
+def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
+    """Return with how many seeds a configuration is fitted."""
+    return 1 if spec.seeds is None or not competes(configuration.algorithm) else spec.seeds.fits
 
 
 def composition(configuration: Configuration, spec: ExperimentSpec) -> dict[str, dict[str, Scalar]]:
@@ -87,11 +83,6 @@ def composition(configuration: Configuration, spec: ExperimentSpec) -> dict[str,
     if method := calibration_of(configuration, spec):
         found |= {"calibrate": method, "folds": CALIBRATION_FOLDS}
     return {"composition": found} if found else {}
-
-
-def planned_fits(configuration: Configuration, spec: ExperimentSpec) -> int:
-    """Return with how many seeds a configuration is fitted."""
-    return len(_specs(configuration, spec))
 
 
 def folds_to_calibrate(
@@ -108,34 +99,24 @@ def folds_to_calibrate(
         return ()
 
 
-def compose(
-    configuration: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-    fit: Fit,
-) -> Composed:
-    """Fit a configuration with each of its seeds, and calibrate it.
-
-    Args:
-        configuration: what to fit.
-        work: its encoder's tables, and the folds for calibration.
-        sets: task, classes and folds; their rows are not used.
-        spec: its seeds and its calibration are used.
-        fit: makes one fit.
-    """
-    composing = _Composing(configuration, work, sets, _specs(configuration, spec))
-    fits = list(composing.fits(fit))
+def compose(request: FitRequest, work: SharedWork) -> Composed:
+    """Fit a configuration with each of its seeds, and calibrate it, on what the fits share."""
+    sets, spec = request.sets, request.spec
+    requests, fits = _with_seeds(request), list[tuple[FittedModel, np.ndarray, float]]()
+    for one in requests:
+        fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
+        if len(fits) == 2 and np.array_equal(fits[0][1], fits[1][1]):
+            del fits[1]
+            break
+    (model, on_test, seconds), every = fits[0], [one for one, _, _ in fits]
     average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
     members = fits if average else fits[:1]
-    (model, on_test, seconds), every = fits[0], [one for one, _, _ in fits]
-    method, caveat = _method(configuration, work, spec)
-    nothing = [_DRAWS_NOTHING] if len(fits) < len(composing.specs) else []
-    rounds = [one.rounds for one, _, _ in members if one.rounds is not None]
+    method, caveat = _method(request, work)
+    nothing = [_DRAWS_NOTHING] if len(fits) < len(requests) else []
     whole = Composed(
         replace(
             model,
-            rounds=round(float(np.median(rounds))) if rounds else None,
+            rounds=_median([one for one, _, _ in members]),
             cpu_seconds=sum(one.cpu_seconds for one in every),
             wall_seconds=sum(one.wall_seconds for one in every),
             notes=(*model.notes, *nothing, *caveat),
@@ -147,19 +128,34 @@ def compose(
     )
     if not average and method is None:
         return whole
-    estimator = composing.estimator([model for model, _, _ in members])
+    restore = learner_of(request.configuration.algorithm).restore
+    each = [
+        restore(one, model, model.model)
+        for one, (model, _, _) in zip(requests, members, strict=False)
+    ]
+    estimator = averaged(each, getattr(each[0], "classes_", None)) if average else each[0]
     if method is not None:
-        whole, calibration = composing.calibrated(whole, method, estimator.classes_)
-        estimator = calibration.around(estimator)
-    return composing.as_estimator(whole, estimator)
+        requests = requests[: len(members)]
+        whole, calibrators = _calibrated(whole, method, estimator.classes_, requests, work)
+        estimator = calibrators.around(estimator)
+
+    def predict(rows: Any) -> np.ndarray:
+        return predictions_of(estimator, rows, sets.task, sets.classes)
+
+    # Stored as the estimator that would be exported, and predicting with it.
+    stored = replace(whole.fitted, predict=predict, model=persistence.to_bytes(estimator))
+    whole = replace(whole, fitted=stored)
+    if sets.folds:
+        return whole
+    with Clock() as clock:
+        on_test = predict(work.test[request.configuration.features])
+    return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
 
 
 def refit_composed(
-    configuration: Configuration,
+    request: FitRequest,
     rounds: int | None,
     rows: EncodedRows,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
     *,
     averaged_fits: int = 1,
     calibration: Calibrators | None = None,
@@ -167,147 +163,78 @@ def refit_composed(
     """Return an estimator fitted on other rows, composed as the model of the search is.
 
     Args:
-        configuration: what to fit.
+        request: what to fit.
         rounds: of the search's fit; None for what does not stop early.
         rows: what to fit on.
-        sets: give task and classes; their rows are not used.
-        spec: its seeds.
         averaged_fits: of how many fits the model is the mean.
         calibration: of the search: one learnt anew would have seen test rows.
     """
-    refit = learner_of(configuration.algorithm).refit
-    specs = _specs(configuration, spec)[:averaged_fits]
-    members = [refit(configuration, rounds, rows, sets, one) for one in specs]
+    refit = learner_of(request.configuration.algorithm).refit
+    members = [refit(one, rounds, rows) for one in _with_seeds(request)[:averaged_fits]]
     whole = members[0]
     if averaged_fits > 1:
         whole = averaged(members, getattr(whole, "classes_", None))
     return whole if calibration is None else calibration.around(whole)
 
 
-def _specs(configuration: Configuration, spec: ExperimentSpec) -> list[ExperimentSpec]:
-    """The experiment with each of a configuration's seeds, its own first."""
-    fits = 1 if spec.seeds is None or not competes(configuration.algorithm) else spec.seeds.fits
-    others = [f"{spec.seed}/fit {number}".encode() for number in range(2, fits + 1)]
-    seeds = [int(sha256(text)[:8], 16) % 2**31 for text in others]
-    return [spec, *(spec.model_copy(update={"seed": seed}) for seed in seeds)]
+def _with_seeds(request: FitRequest) -> list[FitRequest]:
+    """The fits of a configuration with each of its seeds, the experiment's own first."""
+    spec, requests = request.spec, [request]
+    for number in range(2, planned_fits(request.configuration, spec) + 1):
+        seed = int(sha256(f"{spec.seed}/fit {number}".encode())[:8], 16) % 2**31
+        requests.append(replace(request, spec=spec.model_copy(update={"seed": seed})))
+    return requests
 
 
-@dataclass(frozen=True, eq=False)
-class _Composing:
-    """One configuration, what its fits share, and the experiment with each of its seeds."""
-
-    configuration: Configuration
-    work: SharedWork
-    sets: TrainingSets
-    specs: Sequence[ExperimentSpec]
-
-    def fits(self, fit: Fit) -> Iterator[_Fit]:
-        """The fits with each seed; one alone where a second one predicts the same."""
-        first = fit(self.configuration, self.work, self.sets, self.specs[0])
-        yield first
-        for number, spec in enumerate(self.specs[1:]):
-            again = fit(self.configuration, self.work, self.sets, spec)
-            if number == 0 and np.array_equal(first[1], again[1]):
-                return
-            yield again
-
-    def estimator(self, models: Sequence[FittedModel]) -> Any:
-        """The fits as one fitted estimator."""
-        restore = learner_of(self.configuration.algorithm).restore
-        each = [
-            restore(
-                _FitToRestore(self.configuration, model.rounds, model.trusted_types),
-                *(model.model, self.sets, spec),
-            )
-            for model, spec in zip(models, self.specs, strict=False)
-        ]
-        return each[0] if len(each) == 1 else averaged(each, getattr(each[0], "classes_", None))
-
-    def calibrated(
-        self, whole: Composed, method: CalibrationMethod, labels: np.ndarray
-    ) -> tuple[Composed, Calibrators]:
-        """Learn calibrators of a model, whose classes come in the order of `labels`."""
-        order = [list(self.sets.classes or ()).index(label) for label in labels]
-        on_test, work = whole.on_test, self.work
-        with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
-            if self.sets.folds:
-                # The predictions of a cross-validation are out of fold.
-                calibration = learn_calibration(method, on_test, work.y_test, order, work.w_test)
-                on_test = self._cross_calibrated(method, on_test, order)
-            else:
-                rows, predicted = self._out_of_fold(whole.fitted.rounds, whole.averaged)
-                y, weights = work.y_train[rows], _of(work.w_train, rows)
-                calibration = learn_calibration(method, predicted, y, order, weights)
-        fitted = replace(
-            whole.fitted,
-            cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
-            wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
-        )
-        by_seed = whole.by_seed
-        if by_seed is not None:
-            by_seed = np.stack([calibration.applied(one) for one in by_seed])
-        whole = replace(whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method)
-        return whole, calibration
-
-    def _out_of_fold(self, rounds: int | None, fits: int) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of train rows, and the mean predictions there of fits without them.
-
-        Features are encoded on all train rows; encoders that use the target are cross-fitted.
-        """
-        task, classes = self.sets.task, self.sets.classes
-        refit = learner_of(self.configuration.algorithm).refit
-        every = self.work.train[self.configuration.features]
-        rows, means = list[np.ndarray](), list[np.ndarray]()
-        for fold in self.work.folds_to_calibrate:
-            seen, held_out = every.part(fold.fitted), every.table[fold.predicted]
-            models = [
-                refit(self.configuration, rounds, seen, self.sets, spec)
-                for spec in self.specs[:fits]
-            ]
-            predicted = [predictions_of(one, held_out, task, classes) for one in models]
-            rows.append(np.flatnonzero(fold.predicted))
-            means.append(np.mean(predicted, axis=0))
-        return np.concatenate(rows), np.concatenate(means)
-
-    def _cross_calibrated(
-        self, method: CalibrationMethod, prediction: np.ndarray, order: Sequence[int]
-    ) -> np.ndarray:
-        """The predictions of a cross-validation, each fold calibrated on the others."""
-        folds, found, work = self.sets.folds, np.empty_like(prediction), self.work
-        for fold in folds:
-            others = np.concatenate(
-                [one.places for one in folds if one.repeat == fold.repeat and one is not fold]
-            )
-            y, weights = work.y_test[others], _of(work.w_test, others)
-            learnt = learn_calibration(method, prediction[others], y, order, weights)
-            found[fold.places] = learnt.applied(prediction[fold.places])
-        return found
-
-    def as_estimator(self, whole: Composed, estimator: Any) -> Composed:
-        """The model, stored as the estimator that would be exported, and predicting with it."""
-
-        def predict(rows: Any) -> np.ndarray:
-            return predictions_of(estimator, rows, self.sets.task, self.sets.classes)
-
-        model = persistence.to_bytes(estimator)
-        fitted = replace(whole.fitted, predict=predict, model=model)
-        whole = replace(whole, fitted=fitted)
-        if self.sets.folds:
-            return whole
-        with Clock() as clock:
-            on_test = predict(self.work.test[self.configuration.features])
-        return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
+def _median(models: Iterable[FittedModel]) -> int | None:
+    """The rounds of fits in the median; None where none stops early."""
+    rounds = [one.rounds for one in models if one.rounds is not None]
+    return round(float(np.median(rounds))) if rounds else None
 
 
-def _of(weights: Weights, rows: np.ndarray) -> Weights:
-    return None if weights is None else weights[rows]
+def _fitted(
+    request: FitRequest, work: SharedWork, *, stored: bool = True
+) -> tuple[FittedModel, np.ndarray, float]:
+    """A model of the train rows, what it predicts for the test rows, in how many seconds."""
+    fitted = learner_of(request.configuration.algorithm).fit(request, work, stored=stored)
+    test = work.test[request.configuration.features]
+    with Clock() as predicting:
+        # Some estimators copy what they predict.
+        parts = [fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)]
+    return fitted, np.concatenate(parts), predicting.cpu_seconds
 
 
-def _method(
-    configuration: Configuration, work: SharedWork, spec: ExperimentSpec
-) -> tuple[CalibrationMethod | None, list[str]]:
+def _cross_fitted(request: FitRequest, work: SharedWork) -> tuple[FittedModel, np.ndarray, float]:
+    """The same of a cross-validation: each test row is predicted by the model of its fold.
+
+    What is kept is the model of all rows, of as many rounds as the folds had in the median.
+    """
+    folds = request.sets.folds
+    each = [
+        _fitted(replace(request, sets=fold.sets), part, stored=False)
+        for part, fold in zip(work.folds, folds, strict=True)
+    ]
+    models = [model for model, _, _ in each]
+    rounds = _median(models)
+    learner = learner_of(request.configuration.algorithm)
+    whole = learner.fit(request, work, rounds, stored=True)
+    on_test = np.empty((len(work.y_test), *each[0][1].shape[1:]))
+    for fold, (_, predicted, _) in zip(folds, each, strict=True):
+        on_test[fold.places] = predicted
+    every = [*models, whole]
+    fitted = replace(
+        whole,
+        rounds=rounds,
+        cpu_seconds=sum(model.cpu_seconds for model in every),
+        wall_seconds=sum(model.wall_seconds for model in every),
+        notes=tuple(dict.fromkeys(note for model in every for note in model.notes)),
+    )
+    return fitted, on_test, sum(seconds for _, _, seconds in each)
+
+
+def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | None, list[str]]:
     """How to calibrate a configuration on these rows, and why it differs from the YAML."""
-    method = calibration_of(configuration, spec)
+    method = calibration_of(request.configuration, request.spec)
     if method is None:
         return None, []
     counts = np.bincount(work.y_train)
@@ -322,3 +249,66 @@ def _method(
         few = f"isotonic steps follow the noise below {FEWEST_FOR_ISOTONIC}"
         return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
     return method, []
+
+
+def _calibrated(
+    whole: Composed,
+    method: CalibrationMethod,
+    labels: np.ndarray,
+    requests: Sequence[FitRequest],
+    work: SharedWork,
+) -> tuple[Composed, Calibrators]:
+    """Learn calibrators of a model of these fits, whose classes come in the order of `labels`."""
+    sets, on_test = requests[0].sets, whole.on_test
+    order = [list(sets.classes or ()).index(label) for label in labels]
+    with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
+        if sets.folds:
+            # The predictions of a cross-validation are out of fold. Each fold is calibrated on the
+            # others, the model on all.
+            learnt = learn_calibration(method, on_test, work.y_test, order, work.w_test)
+            predicted, on_test = on_test, np.empty_like(on_test)
+            for fold in sets.folds:
+                beside = [one for one in sets.folds if one.repeat == fold.repeat]
+                others = np.concatenate([one.places for one in beside if one is not fold])
+                y, weights = work.y_test[others], _of(work.w_test, others)
+                of_others = learn_calibration(method, predicted[others], y, order, weights)
+                on_test[fold.places] = of_others.applied(predicted[fold.places])
+        else:
+            rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
+            y, weights = work.y_train[rows], _of(work.w_train, rows)
+            learnt = learn_calibration(method, predicted, y, order, weights)
+    fitted = replace(
+        whole.fitted,
+        cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
+        wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
+    )
+    by_seed = whole.by_seed
+    if by_seed is not None:
+        by_seed = np.stack([learnt.applied(one) for one in by_seed])
+    whole = replace(whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method)
+    return whole, learnt
+
+
+def _out_of_fold(
+    requests: Sequence[FitRequest], work: SharedWork, rounds: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of train rows, and the mean predictions there of fits without them.
+
+    Features are encoded on all train rows; encoders that use the target are cross-fitted.
+    """
+    one, sets = requests[0].configuration, requests[0].sets
+    refit, every = learner_of(one.algorithm).refit, work.train[one.features]
+    rows, means = list[np.ndarray](), list[np.ndarray]()
+    for fold in work.folds_to_calibrate:
+        seen, held_out = every.part(fold.fitted), every.table[fold.predicted]
+        predicted = [
+            predictions_of(refit(request, rounds, seen), held_out, sets.task, sets.classes)
+            for request in requests
+        ]
+        rows.append(np.flatnonzero(fold.predicted))
+        means.append(np.mean(predicted, axis=0))
+    return np.concatenate(rows), np.concatenate(means)
+
+
+def _of(weights: Weights, rows: np.ndarray) -> Weights:
+    return None if weights is None else weights[rows]

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from experiment_pipeline.spec import Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
-from experiment_pipeline.stages.search.learners.rounds import (
+from experiment_pipeline.stages.search.learners.hyperparameters import (
     LEARNING_RATE,
+    NAMES,
     PATIENCE,
     ROUNDS_AT_MOST,
 )
@@ -36,11 +36,11 @@ def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0
         Infinity for an imported estimator, about which nothing is known.
     """
     given = configuration.hyperparameters
-    booster = BOOSTERS.get(configuration.algorithm)
-    if booster is None:
+    names = NAMES.get(configuration.algorithm)
+    if names is None:
         declared = ALGORITHMS.get(configuration.algorithm)
         return declared.passes(given, n_rows) if declared else math.inf
-    own = {booster.names.own_name.get(name, name): value for name, value in given.items()}
+    own = {names.own_name.get(name, name): value for name, value in given.items()}
     trees = n_classes if n_classes > 2 else 1
     rounds = min(
         positive(own.get("num_iterations"), ROUNDS_AT_MOST),

@@ -6,7 +6,7 @@ scikit-learn makes on the way; where no fit reads all rows at once, they stay a 
 transformers an encoder has lives in `features.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -25,16 +25,14 @@ from experiment_pipeline.stages.search.features import (
     categorical_positions,
     column_kinds,
     directions,
+    parts_of,
 )
-from experiment_pipeline.stages.search.shared_work import EncodedRows
-from experiment_pipeline.stages.search.slices import HELD_ROWS, SlicedTable
+from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.weights import Weights
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.table.table import with_only
 from experiment_pipeline.table.target import encode_target
-
-_OF_MANY_TEXTS = ("target", "text")
 
 
 def encode(
@@ -74,22 +72,31 @@ def fit_features(
         fit_mask: bool (n,): rows whose target may be used.
         sets: give features, target, task, classes and split; their rows are not used.
     """
-    columns = list(sets.features)
-    many = _many_texts(encoder, rows, fit_mask, sets)
+    columns, many = list(sets.features), dict[str, FrozenEstimator]()
+    if encoder in ("target", "text"):
+        _, texts = column_kinds(rows, columns)
+        large = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
+        if encoder == "text":
+            many = {name: many_texts.letters(rows[name]) for name in large}
+        elif large:
+            seen, y, weights = _of_mask(rows, fit_mask, sets)
+            many = {
+                name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in large
+            }
     features = build_features(encoder, rows, columns, many)
     if not many and _at_once(encoder, rows):
         return features.fit(rows[columns])
     # All at once, it would encode all rows only to put them beside each other.
     frozen = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
-    together = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
+    whole = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
     if not many:
         # What `features.fit` gives, of parts that were fitted one by one.
-        together.transformers = features.transformers
-        together.transformers_ = [
+        whole.transformers = features.transformers
+        whole.transformers_ = [
             (name, part.estimator if isinstance(part, FrozenEstimator) else part, of)
-            for name, part, of in together.transformers_
+            for name, part, of in whole.transformers_
         ]
-    return together
+    return whole
 
 
 def fit_rows(
@@ -103,7 +110,7 @@ def fit_rows(
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
     As `transformed`, but the code of a row whose target the features have seen comes from rows
-    that are not related to it. The first four arguments are those of `fit_features`.
+    that are not related to it. The other arguments are those of `fit_features`.
 
     Args:
         encoder: how columns are encoded.
@@ -115,141 +122,114 @@ def fit_rows(
     Returns:
         The features; (n, d) float64, dense or sparse, or, unless held, a `SlicedTable`.
     """
-    columns = list(sets.features)
-    if encoder not in _OF_MANY_TEXTS and _at_once(encoder, rows):
+    columns, at_once = list(sets.features), _at_once(encoder, rows)
+    if encoder not in ("target", "text") and at_once:
         features = build_features(encoder, rows, columns)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
-    coded = _cross_fitted(features, rows, fit_mask, sets)
-    if not _at_once(encoder, rows):
-        table = _sliced(features, rows, coded, fit_mask)
+    # Part → codes by the target of the rows of the fit mask, each from unrelated rows.
+    coded = {
+        name: (part, of)
+        for name, part, of in features.transformers_
+        if isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)
+    }
+    crossed = dict[str, np.ndarray]()
+    if coded:
+        seen, y, weights = _of_mask(rows, fit_mask, sets)
+        parts = many_texts.parts_of(seen, sets)
+        crossed = {
+            name: many_texts.cross_fitted(part, seen[of], y, parts, weights)
+            for name, (part, of) in coded.items()
+        }
+    if not at_once:
+        table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if held else table
     encoded = transformed(features, rows)
-    for name, codes in coded.items():
+    for name, codes in crossed.items():
         encoded[fit_mask, features.output_indices_[name]] = codes
     return features, encoded
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     """Encode rows by fitted features: as `transform`, but each distinct one of many texts once."""
-    parts = _parts(fitted)
+    parts = parts_of(fitted)
     frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
     if fitted.sparse_output_ or not frozen:
         return fitted.transform(rows)
-    blocks = [
-        many_texts.by_distinct_text(part, rows[of])
-        if isinstance(of, str)
-        else part.transform(rows[of])
-        for _, part, of in parts
-    ]
+    blocks = []
+    for _, part, of in parts:
+        if isinstance(of, str):
+            codes, numbers = many_texts.of_distinct_texts(part, rows[of])
+            blocks.append(numbers[codes])
+        else:
+            blocks.append(part.transform(rows[of]))
     return np.hstack(blocks)
 
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
-    """Whether rows are encoded all at once: few, or by a encoder whose columns follow the rows."""
+    """Whether rows are encoded all at once: few, or by an encoder whose columns follow the rows."""
     return encoder == "onehot" or len(rows) <= HELD_ROWS
-
-
-def _parts(fitted: ColumnTransformer) -> list[tuple[str, Any, Any]]:
-    return [one for one in fitted.transformers_ if one[0] != "remainder"]
 
 
 def _sliced(
     fitted: ColumnTransformer,
     rows: pd.DataFrame,
-    coded: Mapping[str, np.ndarray] = MappingProxyType({}),
-    fit_mask: Any = None,
+    crossed: Mapping[str, np.ndarray] = MappingProxyType({}),
+    fit_mask: np.ndarray | None = None,
 ) -> SlicedTable:
     """Rows as `transformed` would encode them, slice by slice.
+
+    Each distinct text of a column of many is encoded now, and rows look theirs up.
 
     Args:
         fitted: features.
         rows: n of them.
-        coded: part → its numbers in the rows of the fit mask.
+        crossed: part → its numbers in the rows of the fit mask.
         fit_mask: bool (n,).
     """
-    parts = _parts(fitted)
+    parts = parts_of(fitted)
     read_of = with_only(rows, list(fitted.feature_names_in_))
-    known: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
+    known = dict[str, tuple[np.ndarray, np.ndarray]]()
     for name, part, of in parts:
         if isinstance(of, str) and isinstance(part, FrozenEstimator):
-            known[name] = _looked_up(part, rows[of], coded.get(name), fit_mask)
+            codes, numbers = many_texts.of_distinct_texts(part, rows[of])
+            if name in crossed:
+                numbers, codes = numbers[codes], np.arange(len(rows), dtype=np.int32)
+                numbers[fit_mask] = crossed[name]
+            known[name] = codes, numbers
 
     def encode(positions: np.ndarray) -> np.ndarray:
         read = read_of.iloc[positions]
         if not known:
             return np.asarray(fitted.transform(read))
-        return np.hstack(
-            [
-                known[name](positions) if name in known else part.transform(read[of])
-                for name, part, of in parts
-            ]
-        )
+        blocks = []
+        for name, part, of in parts:
+            if name in known:
+                codes, numbers = known[name]
+                blocks.append(numbers[codes[positions]])
+            else:
+                blocks.append(part.transform(read[of]))
+        return np.hstack(blocks)
 
     return SlicedTable.of(encode, len(rows))
 
 
-def _looked_up(
-    part: FrozenEstimator, column: pd.Series, coded: np.ndarray | None, fit_mask: np.ndarray
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Encode each distinct text of a column now, and rows by looking theirs up."""
-    codes, numbers = many_texts.of_distinct_texts(part, column)
-    if coded is None:
-        return lambda positions: numbers[codes[positions]]
-    of_rows: np.ndarray = numbers[codes]
-    of_rows[fit_mask] = coded
-    return lambda positions: of_rows[positions]
-
-
-def _cross_fitted(
-    features: ColumnTransformer, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
-) -> dict[str, np.ndarray]:
-    """Part → codes by the target of the rows of the fit mask, each from unrelated rows."""
-    coded = [
-        (name, part, of)
-        for name, part, of in features.transformers_
-        if isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)
-    ]
-    if not coded:
-        return {}
-    seen, y, weights = _of_mask(rows, fit_mask, sets)
-    parts = many_texts.parts_of(seen, sets)
-    return {
-        name: many_texts.cross_fitted(part, seen[of], y, parts, weights) for name, part, of in coded
-    }
-
-
 def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
+    """A part that was fitted on these rows.
+
+    An encoder of categories needs the distinct texts of a column in the order of their frequency: it
+    is fitted on a few rows, where the rarest stand once, the next rarest twice. Read one by one,
+    those of a large column take a hundred bytes each.
+    """
     if isinstance(part, FrozenEstimator):
         return part
     # Numbers learn nothing of the rows here: what stands in for a missing one is known.
-    read = _as_often_as_counts(rows[of]) if isinstance(of, str) else rows[:1][of]
+    read = rows[:1][of]
+    if isinstance(of, str):
+        counts = many_texts.texts_of(rows[of]).value_counts(dropna=False, sort=False)
+        often = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
+        read = counts.index.repeat(often).to_series()
     return FrozenEstimator(clone(part).fit(read))
-
-
-def _as_often_as_counts(column: pd.Series) -> pd.Series:
-    """A few texts of which an encoder of categories learns what it learns of a column of many.
-
-    It needs the distinct ones in the order of their frequency: the rarest stand here once, the next
-    rarest twice. Read one by one, those of a large column take a hundred bytes each.
-    """
-    counts = many_texts.texts_of(column).value_counts(dropna=False, sort=False)
-    often = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
-    return counts.index.repeat(often).to_series()
-
-
-def _many_texts(
-    encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
-) -> dict[str, FrozenEstimator]:
-    """Fit what encodes the columns of many texts; column → it."""
-    if encoder not in _OF_MANY_TEXTS:
-        return {}
-    texts = column_kinds(rows, sets.features).texts
-    many = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
-    if encoder == "text":
-        return {name: many_texts.letters(rows[name]) for name in many}
-    seen, y, weights = _of_mask(rows, fit_mask, sets)
-    return {name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in many}
 
 
 def _of_mask(

@@ -20,7 +20,7 @@ infrequent one.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from itertools import groupby, islice
 from types import MappingProxyType
 from typing import Any
 
@@ -29,36 +29,34 @@ import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.many_texts import function_step
-from experiment_pipeline.table.kinds import NUMERIC, kind_of
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, kind_of_type
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255
 MAX_ONEHOT_CATEGORIES = 50
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30
-_FLOAT_BYTES = 8
+# So many columns are in memory as texts at once: 100 bytes a cell.
+MOST_TOGETHER = 32
 _LARGEST = float(np.finfo(np.float32).max)
 
-
-@dataclass(frozen=True)
-class ColumnKinds:
-    """The features by how they are encoded; the encoded columns come in this order."""
-
-    numbers: tuple[str, ...]
-    texts: tuple[str, ...]
+# Name, transformer, column or columns: as of a ColumnTransformer.
+Part = tuple[str, Any, Any]
 
 
-def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> ColumnKinds:
-    """Sort the features of a table by the type of their column; a boolean is a number."""
+def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the features that are numbers, among them booleans, and those that are texts.
+
+    The encoded columns come in this order.
+    """
     numbers = [name for name in features if kind_of(table[name]) in NUMERIC]
-    texts = [name for name in features if name not in numbers]
-    return ColumnKinds(tuple(numbers), tuple(texts))
+    return numbers, [name for name in features if name not in numbers]
 
 
 def build_features(
@@ -76,42 +74,77 @@ def build_features(
         features: the columns to use.
         many: column of many texts → what encodes it, fitted already.
     """
-    kinds = column_kinds(table, features)
-    onehot = encoder == "onehot"
-    sparse = onehot and _onehot_bytes(table, kinds) > MAX_DENSE_BYTES
-    if onehot:
+    numbers, texts = column_kinds(table, features)
+    sparse, further = False, tuple[Any, ...]()
+    if encoder == "onehot":
+        # Each number may get an indicator, each text a column for missing.
+        categories = sum(min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES) for name in texts)
+        sparse = len(table) * (2 * len(numbers) + categories) * 8 > MAX_DENSE_BYTES
         # One infinite cell would flatten its whole column.
-        numbers = make_pipeline(
-            *_float64_and_clipped(nan=np.nan, posinf=np.nan, neginf=np.nan),
+        stand_ins: dict[str, Any] = {"nan": np.nan, "posinf": np.nan, "neginf": np.nan}
+        further = (
             SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
             StandardScaler(),
         )
     else:
         # Per number its median; nan where some are missing, and stay so.
-        stand_ins = [
-            np.nan if table[name].hasnans else float(table[name].median()) for name in kinds.numbers
+        medians = [
+            np.nan if table[name].hasnans else float(table[name].median()) for name in numbers
         ]
-        numbers = make_pipeline(
-            *_float64_and_clipped(nan=np.array(stand_ins), posinf=np.inf, neginf=-np.inf)
-        )
-    parts: list[tuple[str, Any, Any]] = [
+        stand_ins = {"nan": np.array(medians), "posinf": np.inf, "neginf": -np.inf}
+    of_numbers = make_pipeline(
+        function_step(pd.DataFrame, dtype="float64"),
+        function_step(np.nan_to_num, **stand_ins),
+        function_step(np.clip, a_min=-_LARGEST, a_max=_LARGEST),
+        *further,
+    )
+    parts: list[Part] = [("numbers", of_numbers, numbers)] if numbers else []
+    for number, name in enumerate(texts):
         # A column that is named alone arrives as a Series, which pandas can read as text.
-        (f"text_{number}", many[name] if name in many else _texts(encoder, sparse=sparse), name)
-        for number, name in enumerate(kinds.texts)
-    ]
-    if kinds.numbers:
-        parts.insert(0, ("numbers", numbers, list(kinds.numbers)))
+        part = many[name] if name in many else text_pipeline(encoder, sparse=sparse)
+        parts.append((f"text_{number}", part, name))
     return ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
 
 
+def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
+    """Return the unfitted encoder of one column of few texts."""
+    if encoder == "onehot":
+        step = OneHotEncoder(
+            handle_unknown="infrequent_if_exist",
+            max_categories=MAX_ONEHOT_CATEGORIES,
+            sparse_output=sparse,
+        )
+    else:
+        step = OrdinalEncoder(
+            handle_unknown="use_encoded_value",
+            unknown_value=-1,
+            encoded_missing_value=-1,
+            max_categories=MAX_ORDINAL_CATEGORIES,
+        )
+    return make_pipeline(*many_texts.as_texts(), step)
+
+
+def parts_of(fitted: ColumnTransformer) -> list[Part]:
+    """Return the parts of fitted features."""
+    return [one for one in fitted.transformers_ if one[0] != "remainder"]
+
+
+def _places(fitted: ColumnTransformer) -> Iterator[tuple[Any, list[str], np.ndarray]]:
+    """Each part: its transformer, the features it encodes, the positions of its columns."""
+    for name, part, names in parts_of(fitted):
+        place = fitted.output_indices_[name]
+        several = [names] if isinstance(names, str) else list(names)
+        yield part, several, np.arange(place.start, place.stop)
+
+
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return column → the texts that fitted features know, rare ones included; nan: a missing one.
+    """Return feature → the texts it had in the rows that the features were fitted on.
 
     Of columns of which only the letters are read, there is none: every text is new.
     """
     return {
         name: categories
-        for part, names, _ in _parts(fitted)
+        for part, names, _ in _places(fitted)
         for encoder in list(part.named_steps.values())
         if isinstance(encoder, OrdinalEncoder | OneHotEncoder)
         for name, categories in zip(names, encoder.categories_, strict=True)
@@ -122,7 +155,7 @@ def categorical_positions(fitted: ColumnTransformer) -> list[int]:
     """Return which columns of the encoded table are codes of categories, of fitted features."""
     return [
         position
-        for part, _, positions in _parts(fitted)
+        for part, _, positions in _places(fitted)
         if isinstance(part[-1], OrdinalEncoder)
         for position in positions.tolist()
     ]
@@ -130,33 +163,20 @@ def categorical_positions(fitted: ColumnTransformer) -> list[int]:
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
     """Return feature → positions of the columns that encode it, of fitted features."""
-    return {
-        name: positions[_sources(part, len(names), len(positions)) == number]
-        for part, names, positions in _parts(features)
-        for number, name in enumerate(names)
-    }
-
-
-def _parts(fitted: ColumnTransformer) -> Iterator[tuple[Any, list[str], np.ndarray]]:
-    """Each part: its transformer, the features it encodes, the positions of its columns."""
-    for name, part, names in fitted.transformers_:
-        if name != "remainder":
-            place = fitted.output_indices_[name]
-            several = [names] if isinstance(names, str) else list(names)
-            yield part, several, np.arange(place.start, place.stop)
-
-
-def _sources(part: Any, names: int, width: int) -> np.ndarray:
-    """Of each encoded column of a part, which of its names it encodes."""
-    if names == 1:
-        return np.zeros(width, dtype=np.int64)
-    if isinstance(part[-1], OneHotEncoder):
-        # A column of its own for each category: rare ones would share one only in a part alone.
-        return np.repeat(np.arange(names), [len(one) for one in part[-1].categories_])
-    imputer = part.named_steps.get("simpleimputer")
-    # Indicators of what was missing follow the numbers.
-    indicated = () if imputer is None else imputer.indicator_.features_
-    return np.asarray([*range(names), *indicated], dtype=np.int64)
+    found = dict[str, np.ndarray]()
+    for part, names, positions in _places(features):
+        if len(names) == 1:
+            sources = [0] * len(positions)
+        elif isinstance(part[-1], OneHotEncoder):
+            # A column of its own for each category: rare ones would share one only in a part alone.
+            widths = [len(one) for one in part[-1].categories_]
+            sources = np.repeat(np.arange(len(names)), widths).tolist()
+        else:
+            imputer = part.named_steps.get("simpleimputer")
+            # Indicators of what was missing follow the numbers.
+            sources = [*range(len(names)), *(imputer.indicator_.features_ if imputer else ())]
+        found |= {name: positions[np.equal(sources, k)] for k, name in enumerate(names)}
+    return found
 
 
 def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[int] | None:
@@ -181,34 +201,67 @@ def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[i
     return found
 
 
-def _float64_and_clipped(**replaced: Any) -> list[FunctionTransformer]:
-    """The first steps for numbers; `replaced`: what stands for nan and infinite ones."""
-    return [
-        function_step(pd.DataFrame, dtype="float64"),
-        function_step(np.nan_to_num, **replaced),
-        function_step(np.clip, a_min=-_LARGEST, a_max=_LARGEST),
+def gathered(features: ColumnTransformer, rows: pd.DataFrame) -> ColumnTransformer:
+    """Return fitted features in fewer parts: as they are judged and exported.
+
+    A fit needs a part for each column of texts: it holds the texts of one column at a time. For a
+    small table, or one row, the number of parts decides the time. So neighbouring columns of texts
+    with an encoding of their own become one part, which encodes every row as before, to the bit.
+
+    Args:
+        features: fitted ones.
+        rows: (n, columns) what they were fitted on, or as typed.
+    """
+
+    def kind(part: Part) -> type | str:
+        name, pipeline, column = part
+        return type(pipeline[-1]) if _is_plain(pipeline, rows, column) else name
+
+    parts, together = parts_of(features), list[Part]()
+    for _, neighbours in groupby(parts, kind):
+        while run := list(islice(neighbours, MOST_TOGETHER)):
+            together.append(run[0] if len(run) == 1 else _one_of(run, rows))
+    if len(together) == len(parts):
+        return features
+    frozen = [
+        (name, part if isinstance(part, FrozenEstimator) else FrozenEstimator(part), of)
+        for name, part, of in together
     ]
+    first = rows[:1][list(features.feature_names_in_)]
+    return ColumnTransformer(frozen, sparse_threshold=features.sparse_threshold).fit(first)
 
 
-def _texts(encoder: Features, *, sparse: bool) -> Pipeline:
-    if encoder == "onehot":
-        step = OneHotEncoder(
-            handle_unknown="infrequent_if_exist",
-            max_categories=MAX_ONEHOT_CATEGORIES,
-            sparse_output=sparse,
-        )
-    else:
-        step = OrdinalEncoder(
-            handle_unknown="use_encoded_value",
-            unknown_value=-1,
-            encoded_missing_value=-1,
-            max_categories=MAX_ORDINAL_CATEGORIES,
-        )
-    return make_pipeline(*many_texts.as_texts(), step)
+def _is_plain(pipeline: Any, rows: pd.DataFrame, column: str | list[str]) -> bool:
+    """Whether it encodes the texts of one column, each by a code of its own.
+
+    Each cell must be the same text alone as in its column: pandas shortens dates by the others.
+    """
+    encoder = pipeline[-1]
+    if not isinstance(column, str) or not isinstance(encoder, OrdinalEncoder | OneHotEncoder):
+        return False
+    kind, allowed = kind_of(rows[column]), TEXTS
+    if kind == "category":
+        kind, allowed = kind_of_type(rows[column].cat.categories.dtype), TEXTS | NUMERIC
+    return kind in allowed and encoder.infrequent_categories_[0] is None
 
 
-def _onehot_bytes(table: pd.DataFrame, kinds: ColumnKinds) -> int:
-    """Bound the size of the dense encoding of a table, in bytes."""
-    # Each number may get an indicator, each text a column for missing.
-    categories = (min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES) for name in kinds.texts)
-    return len(table) * (2 * len(kinds.numbers) + sum(categories)) * _FLOAT_BYTES
+def _one_of(parts: list[Part], rows: pd.DataFrame) -> Part:
+    """One part of several, fitted by what they have learnt."""
+    columns = [column for *_, column in parts]
+    encoders = [pipeline[-1] for _, pipeline, _ in parts]
+    settings = encoders[0].get_params() | {
+        "categories": [one.categories_[0] for one in encoders],
+        "max_categories": None,
+    }
+    together = make_pipeline(
+        # All cells as one column of texts, missing as nan, and back: a table of objects.
+        function_step(pd.DataFrame, dtype="object"),
+        function_step(np.reshape, shape=-1),
+        function_step(pd.Series, dtype="str"),
+        function_step(np.reshape, shape=(-1, len(columns))),
+        type(encoders[0])(**settings),
+    )
+    together.fit(rows[:1][columns])
+    # What it has learnt is in its attributes: once is enough.
+    together[-1].set_params(categories="auto")
+    return parts[0][0], together, columns

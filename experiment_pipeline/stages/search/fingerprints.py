@@ -19,7 +19,8 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.composing import composition
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.algorithms import is_own_estimator
+from experiment_pipeline.stages.search.learners.estimators import is_own_estimator
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.digests import sha256
@@ -47,7 +48,9 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
             "algorithm": configuration.algorithm,
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
-            "watched": learner_of(configuration.algorithm).watched(configuration, stopped, spec),
+            "watched": learner_of(configuration.algorithm).watched(
+                FitRequest(configuration, stopped, spec)
+            ),
             **composition(configuration, spec),
         }
     )

@@ -5,9 +5,8 @@ that takes a table with the feature columns by name and loads without this packa
 between families of algorithms lives in their `Learner`; threads, order and failures in `sweep.py`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,22 +17,19 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.search import composing
-from experiment_pipeline.stages.search.calibrating import calibration_in
+from experiment_pipeline.stages.search.averaging import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
-from experiment_pipeline.stages.search.features import categorical_positions, directions
+from experiment_pipeline.stages.search.features import categorical_positions, directions, gathered
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
-from experiment_pipeline.stages.search.gathering import gathered
 from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.learner import Clock, FittedModel
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.scoring import Truth, scored_rows, scores
+from experiment_pipeline.stages.search.scoring import scored_rows, scores
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedTables, SharedWork
-from experiment_pipeline.stages.search.slices import HELD_ROWS
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import aside
-from experiment_pipeline.table.table import slices
 from experiment_pipeline.table.target import encode_target
 
 
@@ -42,38 +38,35 @@ def share_work(
 ) -> SharedWork:
     """Encode the sets once per encoder, and prepare what else the fits share."""
     configurations = list(configurations)
-    work = _shared(configurations, sets, spec)
-    if sets.folds:
-        folds = tuple(_shared(configurations, fold.sets, spec) for fold in sets.folds)
-        return replace(work, folds=folds)
-    folds_to_calibrate = composing.folds_to_calibrate(configurations, sets, spec)
-    return replace(work, folds_to_calibrate=folds_to_calibrate)
-
-
-def _shared(
-    configurations: Sequence[Configuration], sets: TrainingSets, spec: ExperimentSpec
-) -> SharedWork:
     held = held_encoders(configurations)
-    planned = (
-        table
-        for one in configurations
-        if (table := learner_of(one.algorithm).shared_table(one, sets, spec)) is not None
-        for _ in range(composing.planned_fits(one, spec))
-    )
-    y_train, w_train = sets.y_train, sets.w_train
-    encoded = {
-        encoder: encode(encoder, sets, y_train, w_train, held=encoder in held)
-        for encoder in dict.fromkeys(one.features for one in configurations)
-    }
-    return SharedWork(
-        train={encoder: train for encoder, (train, _) in encoded.items()},
-        test={encoder: test for encoder, (_, test) in encoded.items()},
-        y_train=y_train,
-        y_test=sets.y_test,
-        w_train=w_train,
-        w_test=sets.w_test,
-        tables=SharedTables(planned),
-    )
+
+    def shared(sets: TrainingSets) -> SharedWork:
+        planned = (
+            table
+            for one in configurations
+            if (table := learner_of(one.algorithm).shared_table(FitRequest(one, sets, spec)))
+            for _ in range(composing.planned_fits(one, spec))
+        )
+        y_train, w_train = sets.y_train, sets.w_train
+        encoded = {
+            encoder: encode(encoder, sets, y_train, w_train, held=encoder in held)
+            for encoder in dict.fromkeys(one.features for one in configurations)
+        }
+        return SharedWork(
+            train={encoder: train for encoder, (train, _) in encoded.items()},
+            test={encoder: test for encoder, (_, test) in encoded.items()},
+            y_train=y_train,
+            y_test=sets.y_test,
+            w_train=w_train,
+            w_test=sets.w_test,
+            tables=SharedTables(planned),
+        )
+
+    work = shared(sets)
+    if sets.folds:
+        return replace(work, folds=tuple(shared(fold.sets) for fold in sets.folds))
+    cut = composing.folds_to_calibrate(configurations, sets, spec)
+    return replace(work, folds_to_calibrate=cut)
 
 
 def fit_configuration(
@@ -85,8 +78,7 @@ def fit_configuration(
         TrainingError: it predicts something that is not finite, or not the same once reloaded.
         Exception: whatever the estimator raises.
     """
-    fit = _cross_fitted if sets.folds else _fitted
-    composed = composing.compose(configuration, work, sets, spec, fit)
+    composed = composing.compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
     on_train = fitted.predict(work.train[configuration.features].table[scored])
@@ -115,56 +107,9 @@ def fit_configuration(
         averaged=composed.averaged,
         calibration=composed.calibration,
         notes=fitted.notes,
-        **asdict(scores(predictions, Truth.of(work, sets.classes), spec)),
+        **asdict(scores(predictions, work, spec, sets.classes)),
     )
     return TrainedModel(result, fitted.model, predictions)
-
-
-def _fitted(
-    configuration: Configuration,
-    work: SharedWork,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-    *,
-    stored: bool = True,
-) -> tuple[FittedModel, np.ndarray, float]:
-    """A model of the train rows, what it predicts for the test rows, in how many seconds."""
-    learner = learner_of(configuration.algorithm)
-    fitted = learner.fit(configuration, work, sets, spec, stored=stored)
-    test = work.test[configuration.features]
-    with Clock() as predicting:
-        # Some estimators copy what they predict.
-        parts = [fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)]
-    return fitted, np.concatenate(parts), predicting.cpu_seconds
-
-
-def _cross_fitted(
-    configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
-) -> tuple[FittedModel, np.ndarray, float]:
-    """The same of a cross-validation: each test row is predicted by the model of its fold.
-
-    What is kept is the model of all rows, of as many rounds as the folds had in the median.
-    """
-    each = [
-        _fitted(configuration, part, fold.sets, spec, stored=False)
-        for part, fold in zip(work.folds, sets.folds, strict=True)
-    ]
-    models = [model for model, _, _ in each]
-    stopped = [model.rounds for model in models if model.rounds is not None]
-    rounds = round(float(np.median(stopped))) if stopped else None
-    whole = learner_of(configuration.algorithm).fit(configuration, work, sets, spec, rounds)
-    on_test = np.empty((len(work.y_test), *each[0][1].shape[1:]))
-    for fold, (_, predicted, _) in zip(sets.folds, each, strict=True):
-        on_test[fold.places] = predicted
-    every = [*models, whole]
-    fitted = replace(
-        whole,
-        rounds=rounds,
-        cpu_seconds=sum(model.cpu_seconds for model in every),
-        wall_seconds=sum(model.wall_seconds for model in every),
-        notes=tuple(dict.fromkeys(note for model in every for note in model.notes)),
-    )
-    return fitted, on_test, sum(seconds for _, _, seconds in each)
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
@@ -191,36 +136,13 @@ def fitted_pipeline(
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
-    if features is None:
-        features = train_features(result.features, sets)
     if result.is_composed:
         estimator = persistence.from_bytes(model, result.trusted_types)
     else:
-        estimator = learner_of(result.algorithm).restore(result, model, sets, spec)
-    return _pipeline(features, estimator)
-
-
-def refit(
-    configuration: Configuration,
-    rounds: int | None,
-    rows: pd.DataFrame,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-) -> Pipeline:
-    """Fit a configuration once on other rows, with fresh features and no early stopping.
-
-    Args:
-        configuration: the chosen one.
-        rounds: of the chosen fit; None for what does not stop early.
-        rows: (n, columns) prepared rows, such as train and test together.
-        sets: gives features, target, task, classes and split; its rows are not used.
-        spec: its seed and its metric are used.
-    """
-    learner = learner_of(configuration.algorithm)
-    with threadpool_limits(limits=1):
-        held = bool(held_encoders([configuration]))
-        features, encoded = encoded_rows(configuration.features, rows, sets, held=held)
-        return _pipeline(features, learner.refit(configuration, rounds, encoded, sets, spec))
+        request = FitRequest(result.configuration, sets, spec)
+        estimator = learner_of(result.algorithm).restore(request, result, model)
+    features = train_features(result.features, sets) if features is None else features
+    return Pipeline([("features", features), ("model", estimator)])
 
 
 def refit_trained(
@@ -236,21 +158,23 @@ def refit_trained(
         trained: as the search has left it: gives the rounds, and the calibrators.
         features: of its encoder, fitted on these rows.
         encoded: the rows, by `encoded_rows`; several fits may read them at once.
-        sets: as of `refit`.
-        spec: as of `refit`, and its seeds.
+        sets: give features, target, task, classes and split; their rows are not used.
+        spec: its seeds and its metric are used.
     """
-    result = trained.result
-    calibration = None
+    result, calibration = trained.result, None
     if result.calibration is not None:
         model = persistence.from_bytes(trained.model, result.trusted_types)
         calibration = calibration_in(model, sets.classes or ())
+    request = FitRequest(result.configuration, sets, spec)
     with threadpool_limits(limits=1):
         estimator = composing.refit_composed(
-            *(result.configuration, result.rounds, encoded, sets, spec),
+            request,
+            result.rounds,
+            encoded,
             averaged_fits=result.averaged,
             calibration=calibration,
         )
-        return _pipeline(features, estimator)
+    return Pipeline([("features", features), ("model", estimator)])
 
 
 def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
@@ -265,8 +189,8 @@ def encoded_rows(
 
     Args:
         encoder: how columns are encoded.
-        rows: as of `refit`.
-        sets: as of `refit`.
+        rows: (n, columns) prepared rows, such as train and test together.
+        sets: as of `refit_trained`.
         held: whether some fit reads all of them at once, by `held_encoders`.
     """
     # Libraries keep targets of their own beside the tables that they make.
@@ -276,7 +200,3 @@ def encoded_rows(
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
     encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
     return gathered(features, rows), encoded
-
-
-def _pipeline(features: Any, estimator: Any) -> Pipeline:
-    return Pipeline([("features", features), ("model", estimator)])

@@ -57,14 +57,7 @@ def parts_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
     """Deal rows into PARTS parts that are as independent of each other as the sets are.
 
     By time: stretches of it, cut between distinct times. By group: whole groups. Else whole clusters,
-    by their hash.
-
-    Args:
-        rows: (n, columns).
-        sets: say how rows belong together.
-
-    Returns:
-        int64 (n,), of 0 to PARTS - 1.
+    by their hash. The sets say how rows belong together. Returns int64 (n,), of 0 to PARTS - 1.
     """
     if sets.split.by == "time":
         times, _ = times_of(rows, sets.split.column, pd.Timedelta(0))
@@ -122,17 +115,8 @@ def cross_fitted(
     """Return the codes of the rows that target codes were fitted on, each without its part.
 
     The formula is that of the fitted encoder: the mean target of a text's rows and of SMOOTHING
-    rows of the mean of all (Micci-Barreca 2001).
-
-    Args:
-        fitted: of `target_codes`.
-        column: (n,) its rows.
-        y: (n,) their encoded target.
-        parts: (n,) of `parts_of`.
-        weights: (n,) as of `target_codes`.
-
-    Returns:
-        (n, 1 or classes).
+    rows of the mean of all (Micci-Barreca 2001). `parts` (n,) are those of `parts_of`; the other
+    arguments are those of `target_codes`. Returns (n, 1 or classes).
     """
     encoder = fitted[-1]
     codes = fitted[:-1].transform(column)[:, 0].astype(np.int64)
@@ -176,31 +160,18 @@ def letters(column: pd.Series) -> FrozenEstimator:
     """
     texts = np.sort(texts_of(column).dropna().unique().astype(object))
     chosen = np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS)).astype(np.int64)
+    settings = {"analyzer": "char_wb", "ngram_range": RUNS, "n_features": HASHES}
     hashed = make_pipeline(
         as_texts()[0],
         # Cuts each text, and spells out what is missing.
         FunctionTransformer(np.asarray, kw_args={"dtype": f"U{MOST_LETTERS}"}),
-        HashingVectorizer(
-            analyzer="char_wb",
-            ngram_range=RUNS,
-            n_features=HASHES,
-            alternate_sign=False,
-            norm=None,
-            dtype=np.float32,
-        ),
+        HashingVectorizer(**settings, alternate_sign=False, norm=None, dtype=np.float32),
         TfidfTransformer(sublinear_tf=True),
         TruncatedSVD(min(NUMBERS, len(texts)), random_state=0),
     )
     # The bits of a projection depend on the threads that share it.
     with threadpool_limits(limits=1):
         return FrozenEstimator(hashed.fit(pd.Series(texts[chosen], dtype="str")))
-
-
-def by_distinct_text(fitted: Pipeline | FrozenEstimator, column: pd.Series) -> np.ndarray:
-    """Encode each distinct text once: the same numbers as row by row."""
-    codes, encoded = of_distinct_texts(fitted, column)
-    of_rows: np.ndarray = encoded[codes]
-    return of_rows
 
 
 def of_distinct_texts(

@@ -7,23 +7,27 @@ rows: what an experiment asks for later (another ranking metric, a gate) is comp
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Predictions, Scores
+from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import interval_of, layout, score
 from experiment_pipeline.statistics.spread import spread_of, widened
 from experiment_pipeline.statistics.thresholds import on_test, scoring_threshold
-from experiment_pipeline.statistics.weights import Weights
 
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.search.shared_work import SharedWork
+# The train score shows overfitting. Trees predict a row in half the time that they take to grow on
+# it: a fifth of the rows cost a tenth of the fit.
+TRAIN_SCORE_SHARE = 0.2
+TRAIN_SCORE_ROWS = (1_000, 5_000)
+# Boosted trees predict a number per row and class, each by trees of its own.
+TRAIN_SCORE_NUMBERS = 50_000
 
 
 def predict(
@@ -40,8 +44,7 @@ def predict(
         frame: (n, columns) prepared rows; other columns are ignored.
         features: the columns the model may see.
         task: binary, multiclass or regression.
-        classes: as in `TrainingSets`: an estimator sorts its classes, the positive one may
-            come first there.
+        classes: as in `TrainingSets`.
     """
     return predictions_of(pipeline, frame[list(features)], task, classes)
 
@@ -49,7 +52,10 @@ def predict(
 def predictions_of(
     estimator: Any, rows: Any, task: str, classes: Sequence[Any] | None
 ) -> np.ndarray:
-    """Return what a fitted estimator predicts for the rows that it reads (n, …)."""
+    """Return what a fitted estimator predicts for the rows that it reads (n, …).
+
+    An estimator sorts its classes: the positive one may come first there.
+    """
     if classes is None:
         return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
     found = estimator.predict_proba(rows)
@@ -60,14 +66,6 @@ def predictions_of(
     return probabilities[:, 1] if task == "binary" else probabilities
 
 
-# The train score shows overfitting. Trees predict a row in half the time that they take to grow on
-# it: a fifth of the rows cost a tenth of the fit.
-TRAIN_SCORE_SHARE = 0.2
-TRAIN_SCORE_ROWS = (1_000, 5_000)
-# Boosted trees predict a number per row and class, each by trees of its own.
-TRAIN_SCORE_NUMBERS = 50_000
-
-
 def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
     """Return the positions of the train rows that the train score is of: all, or evenly spaced."""
     share = np.clip(round(TRAIN_SCORE_SHARE * n_train), *TRAIN_SCORE_ROWS)
@@ -75,48 +73,32 @@ def scored_rows(n_train: int, classes: Sequence | None) -> np.ndarray:
     return np.linspace(0, n_train - 1, scored).astype(np.int64)
 
 
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What predictions are scored against: encoded targets and weights of the rows.
-
-    Attributes:
-        y_train: (n_scored,) of the train rows of `scored_rows`.
-        y_test: (n_test,).
-        w_train: (n_scored,); None = all alike.
-        w_test: (n_test,).
-    """
-
-    y_train: np.ndarray
-    y_test: np.ndarray
-    w_train: Weights = None
-    w_test: Weights = None
-
-    @classmethod
-    def of(cls, targets: "SharedWork | TrainingSets", classes: Sequence | None) -> Self:
-        """Return the targets and weights of the scored rows; classes as in `TrainingSets`."""
-        y_train, w_train = targets.y_train, targets.w_train
-        scored = scored_rows(len(y_train), classes)
-        of_scored = None if w_train is None else w_train[scored]
-        return cls(y_train[scored], targets.y_test, of_scored, targets.w_test)
-
-
-def scores(predictions: Predictions, truth: Truth, spec: ExperimentSpec) -> Scores:
+def scores(
+    predictions: Predictions,
+    truth: SharedWork | TrainingSets,
+    spec: ExperimentSpec,
+    classes: Sequence | None,
+) -> Scores:
     """Return the scores of one fit.
 
     Args:
         predictions: of the scored train rows and of the test rows.
-        truth: of the same rows.
+        truth: has encoded targets and weights of all train rows and of the test rows.
         spec: its metrics, at the threshold that is best for the test rows.
+        classes: as in `TrainingSets`.
     """
     y, weights, names = truth.y_test, truth.w_test, spec.metric_names
+    y_train, w_train = truth.y_train, truth.w_train
+    scored = scored_rows(len(y_train), classes)
+    w_scored = None if w_train is None else w_train[scored]
     cut = scoring_threshold(names, y, predictions.test, weights)
-    on_test = {name: score(name, y, predictions.test, cut, weights) for name in names}
+    found = {name: score(name, y, predictions.test, cut, weights) for name in names}
     by_seed = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
-        train_score=score(spec.metric, truth.y_train, predictions.train, cut, truth.w_train),
-        test_score=on_test[spec.metric],
-        test_scores=on_test,
+        train_score=score(spec.metric, y_train[scored], predictions.train, cut, w_scored),
+        test_score=found[spec.metric],
+        test_scores=found,
         # Each at its own best threshold.
         seed_scores=tuple(
             score(spec.metric, y, one, scoring_threshold(names, y, one, weights), weights)
@@ -147,15 +129,9 @@ def scored_as_asked(
     Predictions are read of those alone that were asked for other metrics when they were trained.
     """
     found = dict(known.results(fingerprints))
-    others = [
-        fingerprint
-        for fingerprint, result in found.items()
+    for fingerprint, result in found.items():
         # The first metric ranks, and the first that needs a threshold decides it.
-        if tuple(result.test_scores) != spec.metric_names
-    ]
-    if others:
-        truth = Truth.of(sets, sets.classes)
-        for fingerprint in others:
-            again = scores(known.predictions(fingerprint), truth, spec)
-            found[fingerprint] = replace(found[fingerprint], **asdict(again))
+        if tuple(result.test_scores) != spec.metric_names:
+            again = scores(known.predictions(fingerprint), sets, spec, sets.classes)
+            found[fingerprint] = replace(result, **asdict(again))
     return found

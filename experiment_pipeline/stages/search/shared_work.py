@@ -2,10 +2,13 @@
 
 Any number of threads read it, none writes: arrays are locked. A library's table is made once, lent,
 and dropped after the last fit that needs it.
+
+The float table of a large set takes eight bytes per cell, LightGBM's bins take one. So a table that
+LightGBM alone reads is a `SlicedTable`: it is encoded slice by slice, binned and dropped.
 """
 
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,25 +17,91 @@ from typing import Any, Self
 import numpy as np
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.stages.search.slices import SlicedTable
 from experiment_pipeline.statistics.weights import Weights
+from experiment_pipeline.storage.mapped import joined
 from experiment_pipeline.table.folds import FoldRows
+from experiment_pipeline.table.table import slices
+
+# Up to so many rows a table is encoded at once and held. LightGBM looks at as many for its bins.
+HELD_ROWS = 200_000
+# Of 15 columns 8 MB; smaller ones take longer, as each costs the start of every transformer.
+ROWS_OF_A_SLICE = 65_536
 
 
-class LastTable:
-    """The table that a library made last of some rows, for the next fit that needs the same one."""
+@dataclass(frozen=True, eq=False)
+class SlicedTable:
+    """A table (n, d) float64 that encodes the rows that are read, at each read.
 
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._known: tuple[Hashable, Any] | None = None
+    Rows are encoded one by one: the numbers are the same however they are sliced.
 
-    def borrow(self, table: Hashable, make: Callable[[], Any]) -> Any:
-        """Return a table, made if it is not the last one; one is made at a time."""
-        with self._lock:
-            if self._known is None or self._known[0] != table:
-                self._known = None
-                self._known = table, make()
-            return self._known[1]
+    Attributes:
+        encode: positions (m,) of rows → (m, d) float64.
+        positions: int32 (n,), of its rows among those that `encode` knows.
+        columns: d.
+    """
+
+    encode: Callable[[np.ndarray], np.ndarray]
+    positions: np.ndarray
+    columns: int
+
+    @classmethod
+    def of(cls, encode: Callable[[np.ndarray], np.ndarray], rows: int) -> Self:
+        """Return all rows that are known, of which there is one at least."""
+        positions = np.arange(rows, dtype=np.int32)
+        return cls(encode, positions, encode(positions[:1]).shape[1])
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As of an array."""
+        return len(self.positions), self.columns
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Encode rows, given as an array is indexed by them: (m, d), of which no two share memory."""
+        wanted = self.positions[rows]
+        read = np.empty((len(wanted), self.columns))
+        for start in range(0, len(wanted), ROWS_OF_A_SLICE):
+            some = slice(start, start + ROWS_OF_A_SLICE)
+            read[some] = self.encode(wanted[some])
+        return read
+
+    def held(self) -> np.ndarray:
+        """Encode all rows, once: an array, on a map where it is large."""
+        return joined(self.blocks(), self.shape)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Encode all rows, some at a time, in order: (k, d)."""
+        return (self[rows] for rows in slices(len(self), ROWS_OF_A_SLICE))
+
+    def part(self, rows: np.ndarray) -> Self:
+        """Return the table of some rows, bool (n,); nothing is encoded."""
+        return replace(self, positions=self.positions[rows])
+
+    @property
+    def outline(self) -> np.ndarray:
+        """Zeros of this shape, which take no memory, for code that needs the shape alone."""
+        return np.broadcast_to(np.zeros(1), self.shape)
+
+
+class Kept:
+    """The `most` things that were made or read last, by name; one is made at a time."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._things = most, OrderedDict[Hashable, Any]()
+        self._turn = threading.Lock()
+
+    def get(self, name: Hashable, make: Callable[[], Any]) -> Any:
+        """Return a thing, made if need be; what cannot be made is tried again by the next."""
+        with self._turn:
+            if name not in self._things:
+                # Room first: two large things in memory would be one too many.
+                while len(self._things) >= self._most:
+                    self._things.popitem(last=False)
+                self._things[name] = make()
+            self._things.move_to_end(name)
+            return self._things[name]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +114,7 @@ class EncodedRows:
         categorical: columns that are codes of categories.
         weights: (n,) how much each row counts; None = all alike.
         directions: (d,) by `features.directions`.
-        made: what a library made of them, for several fits of the same rows.
+        made: the table that a library made last of them, for the next fit that needs the same.
     """
 
     table: Any
@@ -53,7 +122,7 @@ class EncodedRows:
     categorical: list[int]
     weights: Weights = None
     directions: list[int] | None = None
-    made: LastTable = field(default_factory=LastTable, init=False, repr=False)
+    made: Kept = field(default_factory=lambda: Kept(1), init=False, repr=False)
 
     def part(self, rows: np.ndarray) -> Self:
         """Return the part with these rows, bool (n,)."""
@@ -168,11 +237,6 @@ class SharedWork:
         made = {"train": train, "test": test, "tables": SharedTables()}
         self.__dict__.update(state | arrays | made)
         self.__post_init__()
-
-
-def labels_of(y: np.ndarray, classes: tuple | None) -> np.ndarray:
-    """Return an encoded target as an estimator is to see it, so that it predicts classes."""
-    return y if classes is None else np.asarray(classes)[y]
 
 
 def _arrays(table: Any) -> list[np.ndarray]:

@@ -31,7 +31,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import in_order, seconds_of
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
-from experiment_pipeline.stages.search.learners.algorithms import is_own_estimator
+from experiment_pipeline.stages.search.learners.estimators import is_own_estimator
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
     ModelResult,

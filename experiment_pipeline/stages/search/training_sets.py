@@ -1,7 +1,8 @@
 """The train and the test set of a search, with features, classes, early-stopping set and digests.
 
 A rung of halving is a `TrainingSets` with fewer rows and digests of their own, and so is a fold of a
-cross-validation (`folds.py`). In: the tables of the split stage. Out: one frozen object.
+cross-validation. Which rows are a fold: `table/folds.py`. In: the tables of the split stage. Out: one
+frozen object.
 """
 
 from collections.abc import Mapping
@@ -13,12 +14,13 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec, RandomSplit, Split
-from experiment_pipeline.stages.split_sets import sets
+from experiment_pipeline.stages.split_sets import sets as split_sets
 from experiment_pipeline.statistics.spread import variance_factor
 from experiment_pipeline.statistics.weights import Weights, relative_weights
 from experiment_pipeline.storage.mapped import some_rows, together
-from experiment_pipeline.table.clusters import resampling_clusters
+from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
 from experiment_pipeline.table.features import directions_of, feature_columns
+from experiment_pipeline.table.folds import folds_of
 from experiment_pipeline.table.target import encode_target, find_classes
 
 
@@ -38,7 +40,6 @@ class TrainingSets:
         classes: None for regression; for binary classes[1] is the positive class.
         early_stopping: bool (n_train,): train rows held out for early stopping.
         digests: content digest of the sets "train" and "test".
-        groups: (n_train,) what the split keeps together; None = nothing.
         early_stopping_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
             that stops early; None = none.
         split: what rows belong together, also where train rows are parted once more.
@@ -56,7 +57,6 @@ class TrainingSets:
     classes: tuple | None
     early_stopping: np.ndarray
     digests: Mapping[str, str]
-    groups: np.ndarray | None = None
     early_stopping_gap: np.ndarray | None = None
     split: Split = field(default_factory=RandomSplit)
     weight_column: str | None = None
@@ -99,42 +99,30 @@ class TrainingSets:
         A row that is predicted in each repeat is one row.
         """
         once = self.test[: len(self.test) // self.repeats]
-        clusters = resampling_clusters(once, spec, self.features)
-        return clusters if self.repeats == 1 else np.tile(clusters, self.repeats)
+        return np.tile(resampling_clusters(once, spec, self.features), self.repeats)
 
     def part(self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]) -> Self:
-        """Return the sets with some rows alone.
-
-        Args:
-            train: bool (n_train,).
-            test: bool (n_test,).
-            digests: of the rows that are left.
-        """
+        """Return the sets with some rows alone, bool (n_train,) and (n_test,), and their digests."""
+        gap = self.early_stopping_gap
         return replace(
             self,
             train=some_rows(self.train, np.flatnonzero(train)),
             test=some_rows(self.test, np.flatnonzero(test)),
             early_stopping=self.early_stopping[train],
             digests=digests,
-            groups=None if self.groups is None else self.groups[train],
-            early_stopping_gap=None
-            if self.early_stopping_gap is None
-            else self.early_stopping_gap[train],
+            early_stopping_gap=None if gap is None else gap[train],
         )
+
+    @property
+    def fit_mask(self) -> np.ndarray:
+        """The train rows that a fit which stops early is fitted on: bool (n_train,)."""
+        gap = self.early_stopping_gap
+        return ~self.early_stopping if gap is None else ~(self.early_stopping | gap)
 
     @property
     def y_train(self) -> np.ndarray:
         """The encoded target of the train rows, (n_train,): class codes, or floats."""
         return encode_target(self.train[self.target], self.classes)
-
-    @property
-    def fit_mask(self) -> np.ndarray:
-        """The train rows that a fit which stops early is fitted on: bool (n_train,)."""
-        return (
-            ~self.early_stopping
-            if self.early_stopping_gap is None
-            else ~(self.early_stopping | self.early_stopping_gap)
-        )
 
     @property
     def y_test(self) -> np.ndarray:
@@ -182,23 +170,71 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
     return replace(sets, train=pd.DataFrame(), test=pd.DataFrame(), folds=folds)
 
 
-def training_sets(
-    train_set: sets.SetTable, test_set: sets.SetTable, spec: ExperimentSpec
+def as_evaluated(
+    train_set: split_sets.SetTable, test_set: split_sets.SetTable, spec: ExperimentSpec
 ) -> TrainingSets:
-    """Return the sets of an experiment, to fit configurations on and compare them on."""
+    """Return what the configurations of an experiment are fitted on and compared on.
+
+    Raises:
+        EmptySet: there is nothing that a fold could leave out.
+    """
     train, test = train_set.rows, test_set.rows
-    return TrainingSets(
+    sets = TrainingSets(
         train=train,
         test=test,
         features=tuple(feature_columns(train, spec)),
         target=spec.target,
         task=spec.task,
         classes=find_classes(train[spec.target], spec),
-        early_stopping=train_set.early_stopping == sets.STOPS,
-        early_stopping_gap=train_set.early_stopping == sets.BETWEEN,
+        early_stopping=train_set.early_stopping == split_sets.STOPS,
+        early_stopping_gap=train_set.early_stopping == split_sets.BETWEEN,
         digests={"train": train_set.digest, "test": test_set.digest},
-        groups=train[spec.split.column].to_numpy() if spec.split.by == "group" else None,
         split=spec.split,
         weight_column=spec.sample_weight,
         directions=directions_of(train, spec),
     )
+    return sets if spec.cross_validation is None else _cross_validated(sets, spec)
+
+
+def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
+    """The rows of train and test set, in the canonical order, with their folds.
+
+    The choice rests on predictions of these rows by models that have not seen them. Each row is once
+    per repeat among the test rows, with the prediction of that repeat: the mean over repeats would be
+    that of several models, and one model is exported. That one, of all rows, stops nowhere: its
+    rounds are the median of the folds'.
+    """
+    assert spec.cross_validation is not None
+    rows = together([sets.train, sets.test])
+    rows = some_rows(rows, canonical_order(rows, spec, sets.features))
+    cut = folds_of(rows, spec, spec.cross_validation, sets.features)
+    scored = np.flatnonzero(np.any([one.predicted for one in cut if one.repeat == 0], axis=0))
+    pooled = replace(
+        sets,
+        train=rows,
+        early_stopping=np.zeros(len(rows), dtype=bool),
+        early_stopping_gap=None,
+        pooled=sets.set_sizes,
+    )
+    folds = list[Fold]()
+    for number, one in enumerate(cut):
+        train, predicted = (
+            some_rows(rows, np.flatnonzero(one.fitted)),
+            np.flatnonzero(one.predicted),
+        )
+        # What stops the fits of a fold is cut out of its own rows, by a draw of its own.
+        draw = f"/{number}"
+        held_out = split_sets.early_stopping_rows(train, spec, sets.features, draw=draw)
+        of_fold = replace(
+            pooled,
+            train=train,
+            test=some_rows(rows, predicted),
+            early_stopping=held_out,
+            early_stopping_gap=split_sets.early_stopping_gap(train, held_out, spec),
+            digests={},
+        )
+        places = one.repeat * len(scored) + np.searchsorted(scored, predicted)
+        folds.append(Fold(one.repeat, of_fold, one.fitted, places))
+    repeats = 1 + max(one.repeat for one in cut)
+    test = together([some_rows(rows, scored)] * repeats)
+    return replace(pooled, test=test, folds=tuple(folds))

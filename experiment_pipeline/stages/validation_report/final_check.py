@@ -17,7 +17,7 @@ from experiment_pipeline.reporting.judged_rows import JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
-from experiment_pipeline.stages.search.calibrating import uncalibrated
+from experiment_pipeline.stages.search.averaging import uncalibrated
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.stages.validation_report import champion, pictures

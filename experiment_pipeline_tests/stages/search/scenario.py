@@ -5,9 +5,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.pipeline import Pipeline
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.fitting import encoded_rows
+from experiment_pipeline.stages.search.learners import learner_of
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -85,3 +90,19 @@ def train_one(spec: ExperimentSpec, sets: TrainingSets) -> TrainedModel:
     (outcome,) = train(spec, sets, workers=1).values()
     assert isinstance(outcome, TrainedModel), outcome
     return outcome
+
+
+def refit(
+    configuration: Configuration,
+    rounds: int | None,
+    rows: pd.DataFrame,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+) -> Pipeline:
+    """Fit a configuration once on other rows, with fresh features and no early stopping."""
+    learner = learner_of(configuration.algorithm)
+    held = learner.reads_all(configuration)
+    with threadpool_limits(limits=1):
+        features, encoded = encoded_rows(configuration.features, rows, sets, held=held)
+        model = learner.refit(FitRequest(configuration, sets, spec), rounds, encoded)
+    return Pipeline([("features", features), ("model", model)])

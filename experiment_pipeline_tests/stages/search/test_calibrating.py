@@ -11,7 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 
-from experiment_pipeline.stages.search.calibrating import (
+from experiment_pipeline.stages.search.averaging import (
     Calibrators,
     calibration_in,
     learn_calibration,

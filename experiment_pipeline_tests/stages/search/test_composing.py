@@ -10,13 +10,12 @@ from scipy.special import expit
 
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
 from experiment_pipeline.stages.search import composing
-from experiment_pipeline.stages.search.calibrating import learn_calibration
+from experiment_pipeline.stages.search.averaging import learn_calibration
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
-    refit,
     refit_trained,
 )
 from experiment_pipeline.stages.search.results import TrainedModel
@@ -29,6 +28,7 @@ from experiment_pipeline.table.folds import folds_of
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,
+    refit,
     train,
     train_one,
     training_sets,

@@ -9,7 +9,7 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.rungs import ladder
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -21,6 +21,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     lightgbm,
     one,
+    refit,
     table,
     train,
     train_one,

@@ -22,7 +22,7 @@ from experiment_pipeline.stages.search.encoding import (
 )
 from experiment_pipeline.stages.search.features import encoded_columns, seen_categories
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
@@ -32,6 +32,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     TRAIN_ROWS,
     experiment,
     one,
+    refit,
     table,
     train_one,
     training_sets,

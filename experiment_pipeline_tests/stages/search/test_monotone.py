@@ -10,7 +10,7 @@ import pytest
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners import check_demands
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.table.features import directions_of
@@ -18,6 +18,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     experiment,
     one,
+    refit,
     table,
     train_one,
     training_sets,

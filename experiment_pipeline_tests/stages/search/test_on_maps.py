@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search import encoding, fitting, slices
+from experiment_pipeline.stages.search import composing, encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
-from experiment_pipeline.stages.search.folds import as_evaluated
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.storage import mapped
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario as clinic
@@ -22,6 +21,7 @@ from experiment_pipeline_tests.stages.search.halving_scenario import TEST, Memor
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,
+    refit,
     train_one,
     training_sets,
 )
@@ -79,9 +79,9 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "HELD_BYTES", 300)
     # Not of `boosting`: it is also how many rows bins are made of.
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(fitting, "HELD_ROWS", 100)
-    monkeypatch.setattr(slices, "HELD_ROWS", 100)
-    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", 64)
+    monkeypatch.setattr(composing, "HELD_ROWS", 100)
+    monkeypatch.setattr(shared_work, "HELD_ROWS", 100)
+    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", 64)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -6,7 +6,7 @@ import pytest
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -16,6 +16,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     OWN,
     experiment,
     one,
+    refit,
     train,
     train_one,
     training_sets,

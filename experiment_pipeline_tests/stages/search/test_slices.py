@@ -11,14 +11,10 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.stages.search import encoding, slices
+from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.encoding import (
-    _as_often_as_counts,
-    fit_features,
-    fit_rows,
-)
-from experiment_pipeline.stages.search.features import _texts
+from experiment_pipeline.stages.search.encoding import fit_features, fit_rows
+from experiment_pipeline.stages.search.features import text_pipeline
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
@@ -26,15 +22,17 @@ from experiment_pipeline.stages.search.fitting import (
     share_work,
 )
 from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.learners.lightgbm_learner import (
     Bins,
+    InTurn,
     bin_rows,
     boost,
     boosting_plan,
+    rows_for_bins,
 )
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.shared_work import EncodedRows
-from experiment_pipeline.stages.search.slices import SlicedTable, rows_for_bins
+from experiment_pipeline.stages.search.shared_work import EncodedRows, SlicedTable
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -53,7 +51,7 @@ SIZES = [50, 1_000]
 def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     """From 100 rows on nobody holds a table that LightGBM alone reads."""
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", 64)
+    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", 64)
 
 
 @given(rows=st.integers(1, 3_000_000), count=st.integers(1, 2_000))
@@ -101,7 +99,7 @@ def test_slices_of_any_size_hold_the_same_numbers(
     features, table = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     test = encoding.transformed(features, sets.test)
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", size)
+    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", size)
     again, sliced = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=False)
     assert isinstance(sliced, SlicedTable)
     assert to_bytes(again) == to_bytes(features)
@@ -141,14 +139,13 @@ def test_bins_of_slices_are_those_of_an_array(
 ) -> None:
     """The same Dataset and the same model, with all rows looked at or with some of them."""
     sets = training_sets()
-    spec = experiment([one("lightgbm")])
     configuration = lightgbm(n_estimators=20, min_child_samples=5, **more)
-    plan = boosting_plan(configuration, sets, spec, stops=stops)
-    early_stopping = sets.early_stopping if stops else None
-    at_once = bin_rows(_rows(sets, sliced=False), plan, early_stopping)
-    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", size)
-    monkeypatch.setattr(slices.InTurn, "batch_size", size)
-    sliced = bin_rows(_rows(sets, sliced=True), plan, early_stopping)
+    request = FitRequest(configuration, sets, experiment([one("lightgbm")]))
+    plan = boosting_plan(request, stops=stops)
+    at_once = bin_rows(_rows(sets, sliced=False), plan, sets)
+    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", size)
+    monkeypatch.setattr(InTurn, "batch_size", size)
+    sliced = bin_rows(_rows(sets, sliced=True), plan, sets)
     assert _bytes(sliced, tmp_path) == _bytes(at_once, tmp_path)
     assert _text(sliced, plan) == _text(at_once, plan)
 
@@ -158,11 +155,15 @@ def test_bins_of_many_rows_do_not_follow_the_seed() -> None:
     sets = training_sets()
 
     def text(seed: int, count: int) -> str:
-        spec = experiment([one("lightgbm")], seed=seed)
         configuration = lightgbm(n_estimators=5, bin_construct_sample_cnt=count)
-        made = boosting_plan(configuration, sets, spec, stops=False)
-        plan = boosting_plan(configuration, sets, experiment([one("lightgbm")]), stops=False)
-        return _text(bin_rows(_rows(sets, sliced=True), made), plan)
+        made, plan = (
+            boosting_plan(
+                FitRequest(configuration, sets, experiment([one("lightgbm")], seed=number)),
+                stops=False,
+            )
+            for number in (seed, 0)
+        )
+        return _text(bin_rows(_rows(sets, sliced=True), made, sets), plan)
 
     assert text(1, 50) == text(2, 50)
     assert text(1, 50) != text(1, 60)
@@ -218,48 +219,42 @@ def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
     texts: list[str | None], most: int
 ) -> None:
     """Categories, and which of them are rare, to the byte."""
-    column = pd.Series(texts, name="port", dtype="str")
-    part = _texts("ordinal", sparse=False).set_params(ordinalencoder__max_categories=most)
-    few = _as_often_as_counts(column)
-    assert len(few) <= len(column)
-    assert to_bytes(clone(part).fit(few)) == to_bytes(clone(part).fit(column))
+    rows = pd.DataFrame({"port": pd.Series(texts, dtype="str")})
+    part = text_pipeline("ordinal").set_params(ordinalencoder__max_categories=most)
+    few = encoding._frozen(part, rows, "port").estimator
+    assert to_bytes(few) == to_bytes(clone(part).fit(rows["port"]))
 
 
 def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All but the parameter is the same in the text, as of a fit that looks at rows."""
-    spec, sets = experiment([one("lightgbm")]), training_sets()
-    learner, of = learner_of("lightgbm"), lightgbm(num_leaves=8, max_bin=63)
+    sets = training_sets()
+    request = FitRequest(lightgbm(num_leaves=8, max_bin=63), sets, experiment([one("lightgbm")]))
     texts = []
     for most in (1_000, 100):
         monkeypatch.setattr(lightgbm_learner, "_BY_ROWS", most)
-        refitted = learner.refit(of, 20, _rows(sets, sliced=True), sets, spec)
+        refitted = learner_of("lightgbm").refit(request, 20, _rows(sets, sliced=True))
         texts.append(refitted.booster_.model_to_string())
     by_rows, by_columns = texts
     assert "[force_row_wise: 1]" in by_rows
-    layout = {
-        "[force_col_wise: 0]": "[force_col_wise: 1]",
-        "[force_row_wise: 1]": "[force_row_wise: 0]",
-    }
-    for before, after in layout.items():
-        by_rows = by_rows.replace(before, after)
+    for name, before in (("force_col_wise", 0), ("force_row_wise", 1)):
+        by_rows = by_rows.replace(f"[{name}: {before}]", f"[{name}: {1 - before}]")
     assert by_columns == by_rows
 
 
 def test_fits_of_the_same_rows_share_their_bins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refitted one after the other, they are binned once for each way to bin; the same bytes."""
-    spec, sets = experiment([one("lightgbm")]), training_sets()
-    learner = learner_of("lightgbm")
+    spec, sets, learner = experiment([one("lightgbm")]), training_sets(), learner_of("lightgbm")
     leaves = [lightgbm(num_leaves=number, max_bin=63) for number in (4, 8)]
-    others = [*leaves, lightgbm(num_leaves=8)]
-    alone = [learner.refit(one, 5, _rows(sets, sliced=True), sets, spec) for one in others]
+    requests = [FitRequest(one, sets, spec) for one in (*leaves, lightgbm(num_leaves=8))]
+    alone = [learner.refit(one, 5, _rows(sets, sliced=True)) for one in requests]
     made = []
     monkeypatch.setattr(
         lightgbm_learner, "bin_rows", lambda *given: made.append(1) or bin_rows(*given)
     )
     rows = _rows(sets, sliced=True)
-    shared = [learner.refit(one, 5, rows, sets, spec) for one in others]
+    shared = [learner.refit(one, 5, rows) for one in requests]
     assert len(made) == 2
     assert list(map(to_bytes, shared)) == list(map(to_bytes, alone))
     assert rows.part(np.arange(len(rows.y)) < 50).made is not rows.made

@@ -10,7 +10,7 @@ import pytest
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners import check_demands
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -21,6 +21,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     ROWS,
     experiment,
     one,
+    refit,
     table,
     train,
     train_one,

@@ -11,7 +11,6 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import refit
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
@@ -20,6 +19,7 @@ from experiment_pipeline.stages.validation_report.final_check import FinalCheck,
 from experiment_pipeline.stages.validation_report.shortfall import next_search
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, board_of, chosen_of
+from experiment_pipeline_tests.stages.search.scenario import refit
 from experiment_pipeline_tests.stages.validation_report.checked import METRIC
 from experiment_pipeline_tests.table.made_rows import cut_rows
 

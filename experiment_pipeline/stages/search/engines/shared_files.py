@@ -25,10 +25,14 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, table_fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
-from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.learner import StoresTables
-from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedTables, SharedWork
-from experiment_pipeline.stages.search.slices import HELD_ROWS
+from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
+from experiment_pipeline.stages.search.learners.learner import FitRequest
+from experiment_pipeline.stages.search.shared_work import (
+    HELD_ROWS,
+    EncodedRows,
+    SharedTables,
+    SharedWork,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
 from experiment_pipeline.storage.arrays import mapped, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
@@ -84,11 +88,13 @@ def share_files(
     for digest, one in {table.digest: table for table in tables.values()}.items():
         if files.lacks(digest):
             try:
-                made = one.learner.make_table(one.of, work_of(one.of.features), sets, spec)
+                made = lightgbm_learner.make_table(
+                    one.request, work_of(one.request.configuration.features)
+                )
             except Exception:  # noqa: BLE001 - the fit raises the same, as a failure of its own
                 refused.add(digest)
                 continue
-            files.put(digest, partial(one.learner.write_table, made))
+            files.put(digest, partial(lightgbm_learner.write_table, made))
         if len(sets.train) > HELD_ROWS:
             files.keep(digest)
     stored = {key: one.digest for key, one in tables.items() if one.digest not in refused}
@@ -114,11 +120,11 @@ def share_kept(
         return work
 
     def find_or_make(one: _LibraryTable, make: Callable[[], Any]) -> Any:
-        table = files.find(one.digest, partial(one.learner.read_table, one.of, work, sets, spec))
+        table = files.find(one.digest, partial(lightgbm_learner.read_table, one.request, work))
         if table is None:
             table = make()
             try:
-                files.put(one.digest, partial(one.learner.write_table, table))
+                files.put(one.digest, partial(lightgbm_learner.write_table, table))
             except StorageUnreachable as error:
                 files.warn(f"the next run bins these rows again: {error}")
         files.keep(one.digest)
@@ -135,7 +141,7 @@ def bare(sets: TrainingSets) -> TrainingSets:
     folds = tuple(
         replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING) for fold in sets.folds
     )
-    return replace(sets, early_stopping=_NOTHING, early_stopping_gap=None, groups=None, folds=folds)
+    return replace(sets, early_stopping=_NOTHING, early_stopping_gap=None, folds=folds)
 
 
 def read_shared(
@@ -188,7 +194,7 @@ def _arrays(sets: TrainingSets, to_calibrate: Sequence[FoldRows]) -> dict[str, n
 
 
 def _with_masks(sets: TrainingSets, arrays: Mapping[str, Any], prefix: str) -> TrainingSets:
-    """The sets with what `bare` has removed, but for rows and groups, which no fit reads."""
+    """The sets with what `bare` has removed, but for rows, which no fit reads."""
     folds = tuple(
         replace(
             fold,
@@ -235,12 +241,11 @@ def _digest(array: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _LibraryTable:
-    """A table of a library that can be written down, and a configuration that borrows it."""
+    """A table of LightGBM, and a fit that borrows it."""
 
     digest: str
     borrowed_as: Hashable
-    of: Configuration
-    learner: StoresTables
+    request: FitRequest
 
 
 def _tables(
@@ -253,12 +258,11 @@ def _tables(
     """
     found, by_key = dict[Hashable, _LibraryTable](), dict[str, _LibraryTable]()
     for one in () if sets.folds else configurations:
-        learner = learner_of(one.algorithm)
-        table = learner.shared_table(one, sets, spec)
-        if table is None or not isinstance(learner, StoresTables):
+        request = FitRequest(one, sets, spec)
+        if (table := learner_of(one.algorithm).shared_table(request)) is None:
             continue
         if table not in found:
             digest = table_fingerprint(table, one, sets, spec)
-            found[table] = _LibraryTable(digest, table, one, learner)
+            found[table] = _LibraryTable(digest, table, request)
         by_key[one.key] = found[table]
     return by_key

@@ -3,31 +3,41 @@
 No library is imported here before it is needed.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from experiment_pipeline.spec import ExperimentSpec, Range
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners import algorithms
-from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
-from experiment_pipeline.stages.search.learners.estimator_learner import EstimatorLearner
+from experiment_pipeline.stages.search.learners.boosters import CatBoostLearner, XGBoostLearner
+from experiment_pipeline.stages.search.learners.estimators import (
+    EstimatorLearner,
+    check_estimator_demands,
+    is_own_estimator,
+)
+from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import Learner
+from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
 
 _ESTIMATORS = EstimatorLearner()
+_BOOSTERS: Mapping[str, Learner] = {
+    "catboost": CatBoostLearner(),
+    "lightgbm": LightGBMLearner(),
+    "xgboost": XGBoostLearner(),
+}
 
 
 def learner_of(algorithm: str) -> Learner:
     """Return what fits an algorithm, declared or an import path."""
-    return BOOSTERS.get(algorithm, _ESTIMATORS)
+    return _BOOSTERS.get(algorithm, _ESTIMATORS)
 
 
 def check_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
     """Raise when an algorithm cannot do what the experiment asks of all: weights, directions.
 
-    The boosting libraries can. Errors are those of `algorithms.check_estimator_demands`.
+    The boosting libraries can. Errors are those of `check_estimator_demands`.
     """
-    if configuration.algorithm not in BOOSTERS:
-        algorithms.check_estimator_demands(configuration, task, spec)
+    if configuration.algorithm not in _BOOSTERS:
+        check_estimator_demands(configuration, task, spec)
 
 
 def check_hyperparameters(configuration: Configuration, task: str) -> None:
@@ -46,10 +56,10 @@ def space(
         direction: towards which models.
         used: names the YAML uses already; a parameter of a booster keeps the alias it has there.
     """
-    if algorithms.is_own_estimator(algorithm):
+    if is_own_estimator(algorithm):
         return {}
     ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})
-    aliases = BOOSTERS[algorithm].names.accepted if algorithm in BOOSTERS else {}
+    aliases = NAMES[algorithm].accepted if algorithm in NAMES else {}
     names = set(used)
     return {
         next((alias for alias in aliases.get(own, ()) if alias in names), own): given

@@ -1,49 +1,45 @@
-"""CatBoost and XGBoost as `Learner`s, and the boosting libraries by name.
+"""CatBoost and XGBoost as `Learner`s, by their scikit-learn interface.
 
-Both are fitted as imported estimators are: by their scikit-learn interface, with the early-stopping
-set as `eval_set`. The stored and exported estimator is made of scikit-learn's own parts around the
-library's: it gives codes of categories the form that the library reads and returns classes of the
-target, and it loads with scikit-learn and the library alone.
+Both are fitted as imported estimators are, with the early-stopping set as `eval_set`. The stored
+and exported estimator is made of scikit-learn's own parts around the library's: it gives codes of
+categories the form that the library reads and returns classes of the target, and it loads with
+scikit-learn and the library alone.
 """
 
 import importlib.util
 from abc import abstractmethod
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
-from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.averaging import averaged
-from experiment_pipeline.stages.search.learners.algorithms import estimator_class
-from experiment_pipeline.stages.search.learners.estimator_learner import EstimatorLearner, Fit
-from experiment_pipeline.stages.search.learners.lightgbm_learner import LightGBMLearner
-from experiment_pipeline.stages.search.learners.parameter_names import (
-    ParameterNames,
-    name_table,
-    words,
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners.estimators import (
+    EstimatorLearner,
+    Fit,
+    estimator_class,
 )
-from experiment_pipeline.stages.search.learners.rounds import (
+from experiment_pipeline.stages.search.learners.hyperparameters import (
+    CATBOOST,
     LEARNING_RATE,
     LOSSES,
+    XGBOOST,
+    ParameterNames,
     Rounds,
     take_rounds,
     watchable,
 )
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.search.configurations import Configuration
-    from experiment_pipeline.stages.search.training_sets import TrainingSets
 
-
-@dataclass(frozen=True)
 class BoosterLearner(EstimatorLearner):
-    """A boosting library with scikit-learn's interface; methods as in `Learner`.
+    """A boosting library with scikit-learn's interface.
 
     Attributes:
         names: of its parameters.
@@ -61,24 +57,19 @@ class BoosterLearner(EstimatorLearner):
 
     @abstractmethod
     def boost(
-        self,
-        make: Any,
-        parameters: Mapping[str, Scalar],
-        rows: EncodedRows,
-        rounds: Rounds,
-        held_out: EncodedRows | None,
+        self, make: Any, given: Any, rows: EncodedRows, rounds: Rounds, held_out: EncodedRows | None
     ) -> tuple[Any, int]:
         """Return the library's fitted estimator and its rounds.
 
         Args:
             make: its class.
-            parameters: of the configuration.
+            given: the parameters of the configuration.
             rows: to fit on; their codes come last, and their target is a number or a code.
             rounds: what stops it; `watched` is the library's metric.
             held_out: the early-stopping set; None: no early stopping.
         """
 
-    def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
+    def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
         """Check that the package is installed, and the names."""
         if importlib.util.find_spec(self.names.library) is None:
             raise UnknownAlgorithm(
@@ -86,22 +77,19 @@ class BoosterLearner(EstimatorLearner):
                 f"the package {self.names.library} is not installed",
                 f'pip install "experiment-pipeline[{self.names.library}]"',
             )
-        self.names.own_names(configuration.key, configuration.hyperparameters, task)
+        self.names.own_names(configuration, task)
 
-    def watched(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
-    ) -> str | None:
+    def watched(self, request: FitRequest) -> str | None:
         """The metric that stops a fit."""
         with suppress(InvalidExperiment):
-            return self._planned(configuration, sets, spec)[1].watched
+            given = self.names.own_names(request.configuration, request.sets.task)
+            return take_rounds(given, request, stops=True, fixed=None).watched
         return None
 
     def fit_rows(
         self,
-        configuration: "Configuration",
+        request: FitRequest,
         rows: EncodedRows,
-        sets: "TrainingSets",
-        spec: ExperimentSpec,
         rounds: int | None = None,
         *,
         stops: bool = True,
@@ -110,11 +98,13 @@ class BoosterLearner(EstimatorLearner):
 
         A class that the rows lack has no column in the result, as with other estimators.
         """
-        given, planned = self._planned(configuration, sets, spec, rounds, stops=stops)
+        sets, task, classes = request.sets, request.sets.task, list[Any]()
+        given = self.names.own_names(request.configuration, task)
+        planned = take_rounds(given, request, stops=stops and rounds is None, fixed=rounds)
+        given = {"learning_rate": LEARNING_RATE, "random_state": request.spec.seed, **given}
         codes, rows = self._with_codes(rows)
         held_out = rows.part(sets.early_stopping) if planned.patience else None
         rows = rows if held_out is None else rows.part(sets.fit_mask)
-        task, classes = sets.task, list[Any]()
         if sets.classes is not None:
             seen, y = np.unique(rows.y, return_inverse=True)
             rows, classes = replace(rows, y=y), [sets.classes[code] for code in seen]
@@ -137,22 +127,6 @@ class BoosterLearner(EstimatorLearner):
         whole = averaged([estimator], classes, names=["model"]) if classes else estimator
         return Fit(whole, kept)
 
-    def _planned(
-        self,
-        configuration: "Configuration",
-        sets: "TrainingSets",
-        spec: ExperimentSpec,
-        rounds: int | None = None,
-        *,
-        stops: bool = True,
-    ) -> tuple[dict[str, Scalar], Rounds]:
-        """The parameters of a configuration, all but those that decide the rounds; and these."""
-        key = configuration.key
-        given = self.names.own_names(key, configuration.hyperparameters, sets.task)
-        stops = stops and rounds is None
-        planned = take_rounds(given, key, sets, spec, stops=stops, fixed=rounds)
-        return {"learning_rate": LEARNING_RATE, "random_state": spec.seed} | given, planned
-
     def _with_codes(self, rows: EncodedRows) -> tuple[Any, EncodedRows]:
         """Rows in the form of the library, codes last, and the fitted step that makes them so."""
         if not rows.categorical:
@@ -161,7 +135,6 @@ class BoosterLearner(EstimatorLearner):
 
         columns = rows.table.shape[1]
         others = [column for column in range(columns) if column not in rows.categorical]
-        order = [*others, *rows.categorical]
         parts = [
             ("numbers", "passthrough", others),
             ("codes", self.codes_step(), rows.categorical),
@@ -169,17 +142,16 @@ class BoosterLearner(EstimatorLearner):
         step = ColumnTransformer(parts, verbose_feature_names_out=False)
         table = step.set_output(transform=self.output).fit_transform(rows.table)
         wanted = rows.directions
-        return step, replace(
-            rows,
-            table=table,
-            categorical=list(range(len(others), columns)),
-            directions=None if wanted is None else [wanted[column] for column in order],
-        )
+        if wanted is not None:
+            wanted = [wanted[column] for column in (*others, *rows.categorical)]
+        codes = list(range(len(others), columns))
+        return step, replace(rows, table=table, categorical=codes, directions=wanted)
 
 
 class CatBoostLearner(BoosterLearner):
     """Encodes categories by the targets of the rows before; a missing one is one more category."""
 
+    names = CATBOOST
     output = "pandas"
     metrics: ClassVar = {
         "auc": "AUC",
@@ -190,40 +162,6 @@ class CatBoostLearner(BoosterLearner):
         "l2": "RMSE",
         "mape": "MAPE",
     }
-    names = ParameterNames(
-        "catboost",
-        accepted=name_table("""
-            border_count max_bin
-            early_stopping_round early_stopping_rounds od_wait
-            l2_leaf_reg reg_lambda
-            learning_rate eta
-            loss_function objective
-            max_depth depth
-            max_leaves num_leaves
-            min_data_in_leaf min_child_samples
-            num_iterations iterations n_estimators num_boost_round num_trees
-            rsm colsample_bylevel
-            """),
-        # They decide determinism, or what the experiment or the encoder decides.
-        reserved=words("""
-        allow_const_label allow_writing_files best_model_min_trees callback cat_features
-        class_names classes_count custom_loss custom_metric device_config devices eval_fraction
-        eval_metric has_time ignored_features logging_level metadata metric_period
-        monotone_constraints name od_pval od_type random_seed random_state save_snapshot silent
-        snapshot_file snapshot_interval task_type thread_count train_dir use_best_model
-        used_ram_limit verbose
-        """),
-        objective="loss_function",
-        objectives={
-            "binary": ("Logloss",),
-            "multiclass": ("MultiClass", "MultiClassOneVsAll"),
-            "regression": (
-                *("RMSE", "MAE", "MAPE", "Quantile", "Huber", "LogCosh", "Expectile"),
-                *("Poisson", "Tweedie"),
-            ),
-        },
-        path="catboost.CatBoostClassifier",
-    )
 
     def codes_step(self) -> Any:
         """CatBoost takes no float for a category."""
@@ -235,12 +173,7 @@ class CatBoostLearner(BoosterLearner):
         )
 
     def boost(  # noqa: D102 - as in the base class
-        self,
-        make: Any,
-        parameters: Mapping[str, Scalar],
-        rows: EncodedRows,
-        rounds: Rounds,
-        held_out: EncodedRows | None,
+        self, make: Any, given: Any, rows: EncodedRows, rounds: Rounds, held_out: EncodedRows | None
     ) -> tuple[Any, int]:
         import catboost as cb
 
@@ -249,7 +182,7 @@ class CatBoostLearner(BoosterLearner):
             return cb.Pool(part.table, part.y, **given)
 
         fixed: dict[str, Any] = {
-            **parameters,
+            **given,
             "thread_count": 1,
             "allow_writing_files": False,
             "allow_const_label": True,
@@ -286,6 +219,7 @@ class CatBoostLearner(BoosterLearner):
 class XGBoostLearner(BoosterLearner):
     """Splits sets of categories; a missing one is what XGBoost takes for missing."""
 
+    names = XGBOOST
     metrics: ClassVar = {
         "auc": "auc",
         "average_precision": "aucpr",
@@ -295,39 +229,6 @@ class XGBoostLearner(BoosterLearner):
         "l2": "rmse",
         "mape": "mape",
     }
-    names = ParameterNames(
-        "xgboost",
-        # The last three belong to objectives: the constructor takes them without naming them.
-        accepted=name_table("""
-            early_stopping_min_delta min_delta
-            early_stopping_round early_stopping_rounds
-            gamma min_split_loss
-            learning_rate eta
-            max_depth
-            num_iterations n_estimators num_boost_round
-            objective
-            reg_alpha alpha
-            reg_lambda lambda
-            huber_slope
-            quantile_alpha
-            tweedie_variance_power
-            """),
-        reserved=words("""
-        booster callbacks device enable_categorical eval_metric feature_types importance_type
-        missing monotone_constraints multi_strategy n_jobs nthread num_class random_state seed
-        sampling_method tree_method validate_parameters verbosity
-        """),
-        objective="objective",
-        objectives={
-            "binary": ("binary:logistic",),
-            "multiclass": ("multi:softprob",),
-            "regression": (
-                *("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror"),
-                *("reg:quantileerror", "count:poisson", "reg:gamma", "reg:tweedie"),
-            ),
-        },
-        path="xgboost.XGBClassifier",
-    )
 
     def codes_step(self) -> Any:
         """XGBoost refuses a negative code, and has a way of its own for what is missing."""
@@ -338,24 +239,14 @@ class XGBoostLearner(BoosterLearner):
         )
 
     def boost(  # noqa: D102 - as in the base class
-        self,
-        make: Any,
-        parameters: Mapping[str, Scalar],
-        rows: EncodedRows,
-        rounds: Rounds,
-        held_out: EncodedRows | None,
+        self, make: Any, given: Any, rows: EncodedRows, rounds: Rounds, held_out: EncodedRows | None
     ) -> tuple[Any, int]:
         from xgboost.callback import EarlyStopping
 
-        fixed: dict[str, Any] = {
-            **parameters,
-            "tree_method": "hist",
-            "n_jobs": 1,
-            "verbosity": 0,
-        }
+        fixed = {**given, "tree_method": "hist", "n_jobs": 1, "verbosity": 0}
         if rows.categorical:
-            kinds = ["q"] * rows.table.shape[1]
-            kinds[rows.categorical[0] :] = ["c"] * len(rows.categorical)
+            numbers = rows.table.shape[1] - len(rows.categorical)
+            kinds = ["q"] * numbers + ["c"] * len(rows.categorical)
             fixed |= {"enable_categorical": True, "feature_types": kinds}
         if rows.directions is not None:
             fixed["monotone_constraints"] = tuple(rows.directions)
@@ -369,10 +260,3 @@ class XGBoostLearner(BoosterLearner):
         estimator.fit(rows.table, rows.y, sample_weight=rows.weights, verbose=False, **against)
         kept = estimator.get_booster().num_boosted_rounds()
         return estimator.set_params(callbacks=None, n_estimators=kept), kept
-
-
-BOOSTERS: Mapping[str, BoosterLearner | LightGBMLearner] = {
-    "catboost": CatBoostLearner(),
-    "lightgbm": LightGBMLearner(),
-    "xgboost": XGBoostLearner(),
-}

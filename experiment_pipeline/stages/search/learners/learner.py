@@ -5,19 +5,38 @@ predictions are scored, what is stored. `learner_of` finds the learner of an alg
 """
 
 import time
-from collections.abc import Callable, Hashable, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from typing import Any, Self
 
 import numpy as np
 
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.search.configurations import Configuration
-    from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork
-    from experiment_pipeline.stages.search.training_sets import TrainingSets
+
+@dataclass(frozen=True, eq=False)
+class FitRequest:
+    """What to fit.
+
+    Attributes:
+        configuration: the algorithm with its hyperparameters.
+        sets: give task, classes and the early-stopping set; their rows are not used.
+        spec: its seed and its metric are used.
+    """
+
+    configuration: Configuration
+    sets: TrainingSets
+    spec: ExperimentSpec
+
+    @property
+    def culprit(self) -> str:
+        """What errors name."""
+        return f"configuration {self.configuration.key}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +62,10 @@ class FittedModel:
     notes: tuple[str, ...] = ()
 
 
+# What has the rounds and the trusted types of a model.
+Restorable = FittedModel | ModelResult
+
+
 @dataclass
 class Clock:
     """Time that this thread spends inside the `with` block; a fit has one thread."""
@@ -59,21 +82,11 @@ class Clock:
         self.wall_seconds = time.perf_counter() - self._wall
 
 
-class RestorableFit(Protocol):
-    """What of a fit is needed to restore it; attributes as in `FittedModel`."""
-
-    @property
-    def configuration(self) -> "Configuration": ...  # noqa: D102
-    @property
-    def rounds(self) -> int | None: ...  # noqa: D102
-    @property
-    def trusted_types(self) -> tuple[str, ...]: ...  # noqa: D102
-
-
-class Learner(Protocol):
+class Learner(ABC):
     """A family of algorithms."""
 
-    def check_hyperparameters(self, configuration: "Configuration", task: str) -> None:
+    @abstractmethod
+    def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
         """Raise when a configuration's names cannot work, before anything is fitted.
 
         Raises:
@@ -81,41 +94,31 @@ class Learner(Protocol):
             InvalidExperiment: a hyperparameter that does not exist, or may not be set.
         """
 
-    def watched(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
-    ) -> str | None:
+    @abstractmethod
+    def watched(self, request: FitRequest) -> str | None:
         """Return what a fit takes from the experiment's metric, which is part of its fingerprint.
 
         None: nothing, also for an invalid configuration, whose fit will raise.
         """
 
-    def shared_table(
-        self, configuration: "Configuration", sets: "TrainingSets", spec: ExperimentSpec
-    ) -> Hashable | None:
+    def shared_table(self, request: FitRequest) -> Hashable | None:  # noqa: ARG002
         """Return what decides the table that `fit` borrows from `SharedWork.tables`; None: none."""
+        return None
 
-    def reads_all(self, configuration: "Configuration") -> bool:
+    @abstractmethod
+    def reads_all(self, configuration: Configuration) -> bool:
         """Return whether `fit` and `refit` read all rows at once: then no table is a `SlicedTable`."""
 
+    @abstractmethod
     def fit(
-        self,
-        configuration: "Configuration",
-        work: "SharedWork",
-        sets: "TrainingSets",
-        spec: ExperimentSpec,
-        rounds: int | None = None,
-        *,
-        stored: bool = True,
+        self, request: FitRequest, work: SharedWork, rounds: int | None = None, *, stored: bool
     ) -> FittedModel:
         """Fit a configuration on the encoded train rows, in one thread.
 
         Args:
-            configuration: what to fit.
+            request: what to fit.
             work: holds the tables of its encoder.
-            sets: give the early-stopping set; their rows are not used.
-            spec: its seed and its metric are used.
-            rounds: a fixed number of rounds, without early stopping; None: as the configuration
-                and `sets` say.
+            rounds: a fixed number of rounds, without early stopping; None: as the request says.
             stored: whether its bytes are wanted; a fold's fit leaves them out.
 
         Raises:
@@ -123,56 +126,20 @@ class Learner(Protocol):
             Exception: whatever the library raises.
         """
 
-    def restore(
-        self, stored: RestorableFit, model: bytes, sets: "TrainingSets", spec: ExperimentSpec
-    ) -> Any:
-        """Return the fitted estimator of a stored model.
+    @abstractmethod
+    def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:
+        """Return the fitted estimator of the bytes of a stored model.
 
         Raises:
             InvalidModel: the bytes are no model, or hold a type that is not trusted.
         """
 
-    def refit(
-        self,
-        configuration: "Configuration",
-        rounds: int | None,
-        rows: "EncodedRows",
-        sets: "TrainingSets",
-        spec: ExperimentSpec,
-    ) -> Any:
+    @abstractmethod
+    def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
         """Return an estimator fitted on all of these rows, without early stopping.
 
         Args:
-            configuration: what to fit.
+            request: what to fit.
             rounds: of a fit that stopped early; None for an algorithm without early stopping.
             rows: what to fit on.
-            sets: give task and classes; their rows are not used.
-            spec: its seed and its metric are used.
         """
-
-
-@runtime_checkable
-class StoresTables(Protocol):
-    """A learner whose shared table can be written to files, made once for all machines."""
-
-    def make_table(
-        self,
-        configuration: "Configuration",
-        work: "SharedWork",
-        sets: "TrainingSets",
-        spec: ExperimentSpec,
-    ) -> Any:
-        """Return the table that `Learner.fit` would make of this work."""
-
-    def write_table(self, table: Any, folder: Path) -> None:
-        """Write a table as files into an empty folder."""
-
-    def read_table(
-        self,
-        configuration: "Configuration",
-        work: "SharedWork",
-        sets: "TrainingSets",
-        spec: ExperimentSpec,
-        files: Mapping[str, Path],
-    ) -> Any:
-        """Return the table of files by name, on which a fit gives the same bytes."""

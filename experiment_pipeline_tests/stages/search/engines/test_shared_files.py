@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.stages.search import encoding, slices
+from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.dask import task
 from experiment_pipeline.stages.search.engines.dask.task import Kept, TablesOfTask
@@ -84,7 +84,7 @@ def test_large_tables_are_written_slice_by_slice(
 
     at_once = written(tmp_path / "at once")
     monkeypatch.setattr(encoding, "HELD_ROWS", 1_000)
-    monkeypatch.setattr(slices, "ROWS_OF_A_SLICE", 1_000)
+    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", 1_000)
     tracemalloc.start()
     by_slices = written(tmp_path / "slices")
     _, peak = tracemalloc.get_traced_memory()

@@ -9,15 +9,13 @@ import pytest
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners import check_hyperparameters
-from experiment_pipeline.stages.search.learners.algorithms import (
-    build_estimator,
-    estimator_for,
-)
-from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+from experiment_pipeline.stages.search.learners import check_hyperparameters, learner_of
+from experiment_pipeline.stages.search.learners.estimators import build_estimator
+from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline.statistics.scores import best_constant
-from experiment_pipeline_tests.stages.search.scenario import OWN, experiment
+from experiment_pipeline_tests.stages.search.scenario import OWN, experiment, training_sets
 
 HIST = "sklearn.ensemble.HistGradientBoostingClassifier"
 
@@ -55,7 +53,7 @@ def test_a_nested_hyperparameter_reaches_its_estimator() -> None:
     ("path", "message"),
     [
         ("sklearn.ensemble.RandomForestClasifier", "did you mean 'RandomForestClassifier'"),
-        ("sklearn.ensembel.RandomForestClassifier", "did you mean 'ensemble'"),
+        ("sklearn.ensembel.RandomForestClassifier", "there is no module sklearn.ensembel"),
         ("no_such_package.models.Model", "there is no module no_such_package"),
         ("sklearn.metrics.roc_auc_score", "not a class with fit and predict"),
         ("sklearn.preprocessing.StandardScaler", "not a class with fit and predict"),
@@ -159,15 +157,17 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
     y = np.random.default_rng(0).lognormal(size=50)
     spec = experiment([{"algorithm": "dummy"}], "regression", metric=metric)
     rows = EncodedRows(np.zeros((50, 1)), y, [])
-    estimator = estimator_for(configuration("dummy"), "regression", spec, rows, None)
-    predicted = estimator.fit(np.zeros((50, 1)), y).predict(np.zeros((3, 1)))
-    assert predicted.tolist() == [float(best_constant(metric, y, "regression"))] * 3
-    given = estimator_for(configuration("dummy", strategy="median"), "regression", spec, rows, None)
-    assert given.strategy == "median"
+    dummy, median = (
+        learner_of("dummy").refit(FitRequest(one, training_sets("regression"), spec), None, rows)
+        for one in (configuration("dummy"), configuration("dummy", strategy="median"))
+    )
+    predicted = dummy.predict(np.zeros((3, 1))).tolist()
+    assert predicted == [float(best_constant(metric, y, "regression"))] * 3
+    assert median.strategy == "median"
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
-@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in BOOSTERS])
+@pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in NAMES])
 def test_well_known_names_are_names(algorithm: str, task: str) -> None:
     """Names that are accepted without an import are parameters of the class."""
     estimator = build_estimator(configuration(algorithm), task, seed=0)

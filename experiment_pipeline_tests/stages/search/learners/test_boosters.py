@@ -11,9 +11,10 @@ import pytest
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, refit
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners import check_hyperparameters, learner_of
-from experiment_pipeline.stages.search.learners.boosters import BOOSTERS
+from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.storage import persistence
@@ -22,6 +23,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     experiment,
     one,
+    refit,
     table,
     train,
     train_one,
@@ -47,13 +49,13 @@ def essence(outcomes: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("algorithm", EXTRAS)
 def test_listed_names_are_those_of_the_library(algorithm: str) -> None:
     """Every listed name is one of the constructor, of an objective, or decides the rounds."""
-    names = BOOSTERS[algorithm].names
+    names = NAMES[algorithm]
     rounds = {"num_iterations", "early_stopping_round", "early_stopping_min_delta"}
-    assert rounds >= names.accepted.keys() - names._of_constructor - OF_OBJECTIVES
+    assert rounds >= names.accepted.keys() - names.of_constructor - OF_OBJECTIVES
     declared = ALGORITHMS[algorithm].estimator("binary").spaces.values()
     assert {name for space in declared for name in space} <= {
         *names.accepted,
-        *names._of_constructor,
+        *names.of_constructor,
     }
 
 
@@ -170,10 +172,10 @@ def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
     sets, learner = training_sets(), learner_of(algorithm)
     for metric, watched in (("roc_auc", "auc"), ("f1", "binary_logloss"), ("brier", "l2")):
         spec = experiment([one(algorithm, n_estimators=3)], metric=metric)
-        assert learner.watched(configuration(algorithm), sets, spec) == watched
+        assert learner.watched(FitRequest(configuration(algorithm), sets, spec)) == watched
         assert train_one(spec, sets).result.rounds <= 3
     no_slice = replace(sets, early_stopping=np.zeros(len(sets.train), dtype=bool))
-    assert learner.watched(configuration(algorithm), no_slice, spec) is None
+    assert learner.watched(FitRequest(configuration(algorithm), no_slice, spec)) is None
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)

@@ -12,14 +12,15 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
-from experiment_pipeline.stages.search.learners import lightgbm_learner, lightgbm_parameters
+from experiment_pipeline.stages.search.learners import lightgbm_learner
+from experiment_pipeline.stages.search.learners.hyperparameters import LIGHTGBM, stopping_metric
+from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.learners.lightgbm_learner import (
     Bins,
     bin_rows,
     boost,
     boosting_plan,
 )
-from experiment_pipeline.stages.search.learners.rounds import stopping_metric
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -37,7 +38,8 @@ TASKS = ["binary", "multiclass", "regression"]
 def plan(task: str = "binary", *, stops: bool = True, **hyperparameters: Any) -> Any:
     """A plan of the scenario's experiment."""
     spec = experiment([one("lightgbm")], task)
-    return boosting_plan(lightgbm(**hyperparameters), training_sets(task), spec, stops=stops)
+    request = FitRequest(lightgbm(**hyperparameters), training_sets(task), spec)
+    return boosting_plan(request, stops=stops)
 
 
 def numbers(task: str = "binary") -> EncodedRows:
@@ -49,8 +51,7 @@ def numbers(task: str = "binary") -> EncodedRows:
 
 def held_out(task: str) -> Bins:
     """Bins of these rows, with the early-stopping set held out."""
-    sets = training_sets(task)
-    return bin_rows(numbers(task), plan(task), sets.early_stopping, sets.fit_mask)
+    return bin_rows(numbers(task), plan(task), training_sets(task))
 
 
 def by_lightgbm(planned: Any, bins: Bins, callback: Any) -> lgb.Booster:
@@ -67,10 +68,11 @@ def by_lightgbm(planned: Any, bins: Bins, callback: Any) -> lgb.Booster:
 def test_the_list_of_names_is_that_of_the_library() -> None:
     """Every name and alias is LightGBM's, complete for what is listed."""
     known = _ConfigAliases._get_all_param_aliases()
-    names = lightgbm_parameters.NAMES
-    for own, aliases in {**names.accepted, **lightgbm_parameters.RESERVED_ALIASES}.items():
+    for own, aliases in LIGHTGBM.accepted.items():
         assert sorted(known[own]) == sorted([own, *aliases]), own
-    assert names.accepted.keys() >= lightgbm_parameters.DATASET_PARAMETERS
+    reserved = {own for own in known if own in LIGHTGBM.reserved}
+    assert {alias for own in reserved for alias in known[own]} == LIGHTGBM.reserved
+    assert LIGHTGBM.accepted.keys() >= lightgbm_learner.DATASET_PARAMETERS
 
 
 @pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
@@ -112,12 +114,12 @@ def _counts(rows: pd.DataFrame) -> pd.DataFrame:
 
 def test_shared_bins_give_what_own_bins_give() -> None:
     """Configurations that differ in anything but the bins may share them."""
-    shared = bin_rows(numbers(), plan())
+    sets, shared = training_sets(), bin_rows(numbers(), plan(stops=False), training_sets())
     for leaf in (2, 20, 100):
         planned = plan(stops=False, n_estimators=20, min_data_in_leaf=leaf)
         texts = [
             boost(bins, planned, numbers(), "binary").model_to_string()
-            for bins in (shared, bin_rows(numbers(), planned))
+            for bins in (shared, bin_rows(numbers(), planned, sets))
         ]
         assert texts[0] == texts[1]
 
@@ -199,7 +201,7 @@ def _towards(
 ) -> tuple[object, object]:
     spec = experiment([one("lightgbm")], "regression", metric=metric)
     sets = replace(training_sets("regression"), directions=directions or {})
-    planned = boosting_plan(lightgbm(**hyperparameters), sets, spec)
+    planned = boosting_plan(FitRequest(lightgbm(**hyperparameters), sets, spec))
     return planned.parameters["objective"], planned.rounds.watched
 
 

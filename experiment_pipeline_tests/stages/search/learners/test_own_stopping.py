@@ -16,12 +16,12 @@ from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neural_network import MLPClassifier
 
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import refit
-from experiment_pipeline.stages.search.learners.algorithms import AUTO_ROWS, set_early_stopping
+from experiment_pipeline.stages.search.learners.estimators import AUTO_ROWS, set_early_stopping
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,
+    refit,
     table,
     train_one,
     training_sets,
@@ -107,7 +107,7 @@ def test_no_group_is_on_both_sides_of_the_stop() -> None:
     late = np.random.default_rng(0).permutation(frame["late"])
     train = pd.concat([frame.assign(late=late)] * copies, ignore_index=True)
     group = np.tile(np.arange(len(frame)), copies)
-    sets = replace(training_sets(), train=train, early_stopping=group % 7 == 0, groups=group)
+    sets = replace(training_sets(), train=train, early_stopping=group % 7 == 0)
     spec = experiment([one(f"{HIST}Classifier", early_stopping=True, max_iter=60)])
     by_chance = replace(sets, early_stopping=np.random.default_rng(1).random(len(train)) < 1 / 7)
     assert train_one(spec, sets).result.rounds < 30 < train_one(spec, by_chance).result.rounds

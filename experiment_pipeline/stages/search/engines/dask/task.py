@@ -6,7 +6,6 @@ storage may run it.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,10 +19,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.engines.dask.software import differences, software
 from experiment_pipeline.stages.search.engines.shared_files import Digests, read_shared
-from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.learner import Clock, StoresTables
+from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
+from experiment_pipeline.stages.search.learners.learner import Clock, FitRequest
 from experiment_pipeline.stages.search.results import Outcome
-from experiment_pipeline.stages.search.shared_work import SharedWork
+from experiment_pipeline.stages.search.shared_work import Kept, SharedWork
 from experiment_pipeline.stages.search.sweep import (
     failure_of,
     parse_one_at_a_time,
@@ -61,24 +60,6 @@ class Ran:
 
     outcome: Outcome
     read_seconds: float
-
-
-class Kept:
-    """The `most` things that were read last, by name; one is read at a time."""
-
-    def __init__(self, most: int) -> None:
-        self._most, self._things = most, OrderedDict[Hashable, Any]()
-        self._turn = threading.Lock()
-
-    def get(self, name: Hashable, read: Callable[[], Any]) -> Any:
-        """Return a thing, read if need be; what cannot be read is tried again by the next."""
-        with self._turn:
-            if name not in self._things:
-                self._things[name] = read()
-            self._things.move_to_end(name)
-            while len(self._things) > self._most:
-                self._things.popitem(last=False)
-            return self._things[name]
 
 
 # Of this process: its threads share them.
@@ -143,12 +124,10 @@ def _read(task: Task) -> tuple[SharedWork, TrainingSets]:
     scope = (of, task.spec.seed)
     tables = TablesOfTask(scope)
     if digests.table is not None:
-        learner = learner_of(one.algorithm)
-        if not isinstance(learner, StoresTables):
-            raise TypeError(one.algorithm)
+        request = FitRequest(one, sets, task.spec)
         with task.folder.entries.as_files(digests.table) as (_, files):
-            read = partial(learner.read_table, one, work, sets, task.spec, files)
-            with tables.borrow(learner.shared_table(one, sets, task.spec), read):
+            read_bins = partial(lightgbm_learner.read_table, request, work, files)
+            with tables.borrow(learner_of(one.algorithm).shared_table(request), read_bins):
                 pass
     folds = tuple(
         replace(fold, tables=TablesOfTask((scope, number)))

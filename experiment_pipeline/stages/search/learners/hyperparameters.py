@@ -1,0 +1,407 @@
+"""Hyperparameters of the boosting libraries: their names, and how many rounds a fit makes.
+
+A misspelt name is found when the YAML is loaded, as far as possible without importing the library,
+which takes a second and more. Tests compare the lists with the installed libraries.
+"""
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from experiment_pipeline.errors import InvalidExperiment, did_you_mean
+from experiment_pipeline.spec import Scalar
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.learners.learner import FitRequest
+from experiment_pipeline.statistics.metrics import METRICS
+
+PATIENCE = 50
+ROUNDS_AT_MOST = 2_000
+# Without early stopping: LightGBM's own default.
+ROUNDS_FIXED = 100
+LEARNING_RATE = 0.1
+# What stops metrics that LightGBM does not have.
+LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
+
+
+def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
+    """Own name → aliases: a line for each own name with its aliases, and names that have none."""
+    lines = map(str.split, aliases.strip().splitlines())
+    return {own: tuple(rest) for own, *rest in lines} | dict.fromkeys(others.split(), ())
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterNames:
+    """What a configuration of a library may set, and what it may not.
+
+    Attributes:
+        library: name of the package.
+        accepted: own name → aliases. The names that decide the rounds are those of `take_rounds`,
+            whatever the library calls them.
+        reserved: every name of what decides determinism, or what the experiment or the encoder
+            decides for every configuration.
+        objective: the own name of the loss.
+        objectives: task → its values; what follows a colon is the library's.
+        texts: own names of the others that take a text; all others take a number, or true or
+            false. None: the library checks values when it fits.
+        path: of the class whose constructor has the names that are not listed here; it is imported
+            for such a name alone. None: all are listed.
+    """
+
+    library: str
+    accepted: Mapping[str, tuple[str, ...]]
+    reserved: frozenset[str]
+    objective: str
+    objectives: Mapping[str, tuple[str, ...]]
+    texts: frozenset[str] | None = None
+    path: str | None = None
+
+    @cached_property
+    def own_name(self) -> Mapping[str, str]:
+        """Own name or alias → own name."""
+        listed = self.accepted.items()
+        return {alias: own for own, aliases in listed for alias in (own, *aliases)}
+
+    @cached_property
+    def of_constructor(self) -> frozenset[str]:
+        """The names that the constructor of `path` takes, one by one."""
+        if self.path is None:
+            return frozenset()
+        module, _, name = self.path.rpartition(".")
+        cls = getattr(importlib.import_module(module), name)
+        return frozenset({*inspect.signature(cls).parameters, *cls().get_params()} - {"kwargs"})
+
+    def own_names(self, configuration: Configuration, task: str) -> dict[str, Scalar]:
+        """Return the hyperparameters of a configuration under the library's own names.
+
+        Raises:
+            InvalidExperiment: an unknown or reserved name, one parameter under two names, a text
+                for a number, or an objective that is not of the task.
+        """
+
+        def refused(rule: str, fix: str) -> InvalidExperiment:
+            return InvalidExperiment(f"configuration {configuration.key}", rule, fix)
+
+        named = dict[str, Scalar]()
+        for name, value in configuration.hyperparameters.items():
+            if name in self.reserved:
+                raise refused(
+                    f"{name!r} is the same for every configuration, so that scores can be compared "
+                    "and reproduced",
+                    "drop it; seed, metric and workers of the experiment decide it",
+                )
+            own = self.own_name.get(name) or (name if name in self.of_constructor else None)
+            if own is None:
+                known = [*self.own_name, *sorted(self.of_constructor - self.reserved)]
+                raise refused(
+                    f"{name!r} is not a hyperparameter of {self.library} that can be set here",
+                    f"correct the name: {did_you_mean(name, known)}",
+                )
+            if own in named:
+                raise refused(
+                    f"{name} sets {own}, which is set already", "keep one of the two names"
+                )
+            numeric = self.texts is not None and own not in {self.objective, *self.texts}
+            if numeric and isinstance(value, str) and value not in ("true", "false"):
+                try:
+                    float(value)
+                except ValueError:
+                    raise refused(
+                        f"{value!r} is a text, and {name!r} takes none",
+                        "write a number, such as 0.1, or true or false; more than one as a list",
+                    ) from None
+            named[own] = value
+        objective, known = str(named.get(self.objective)), list(self.objectives[task])
+        # `Quantile:alpha=0.9` is CatBoost's own form; in XGBoost the colon is part of the name.
+        if self.objective in named and not {objective, objective.partition(":")[0]} & {*known}:
+            raise refused(
+                f"{objective!r} is not an objective of task {task}",
+                f"use one of {', '.join(known)}",
+            )
+        return named
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """The boosting rounds of one configuration.
+
+    Attributes:
+        at_most: the maximum number of rounds.
+        patience: rounds without improvement before it stops; 0 = no early stopping.
+        min_delta: what counts as an improvement.
+        watched: LightGBM's name of the metric that stops it; None = no early stopping.
+    """
+
+    at_most: int
+    patience: int
+    min_delta: float
+    watched: str | None
+
+
+def take_rounds(
+    given: dict[str, Scalar], request: FitRequest, *, stops: bool, fixed: int | None
+) -> Rounds:
+    """Return the rounds of a fit, and remove what decides them from its hyperparameters.
+
+    The rule is the same for every boosting library. With patience a model is fitted on the train
+    rows without the early-stopping set and the gap before it, and keeps the rounds up to the best
+    iteration; otherwise it is fitted on all rows for a fixed number of rounds.
+
+    Args:
+        given: under the names num_iterations, early_stopping_round, early_stopping_min_delta.
+        request: the fit; it stops on its early-stopping set, where there is one.
+        stops: whether it may stop early.
+        fixed: a fixed number of rounds.
+
+    Raises:
+        InvalidExperiment: a value that is not a number, or not a whole number for a count.
+    """
+    names = "num_iterations", "early_stopping_round", "early_stopping_min_delta"
+    taken = dict[str, float | None]()
+    for name in names:
+        value = given.pop(name, None)
+        if value is not None and (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or (name != names[-1] and value != int(value))
+        ):
+            raise InvalidExperiment(
+                request.culprit, f"{name} is {value!r}", "write a number, whole if it is a count"
+            )
+        taken[name] = value
+    at_most, patience, min_delta = taken.values()
+    held_out, sets = request.sets.early_stopping, request.sets
+    patience = PATIENCE if patience is None else max(int(patience), 0)
+    if not (stops and held_out.any() and not held_out.all()):
+        patience = 0
+    default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
+    return Rounds(
+        at_most=fixed or int(default if at_most is None else at_most),
+        patience=patience,
+        min_delta=float(min_delta or 0),
+        watched=stopping_metric(request.spec.metric, sets.task) if patience else None,
+    )
+
+
+def stopping_metric(metric: str, task: str) -> str:
+    """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
+    return METRICS[metric].lightgbm or LOSSES[task]
+
+
+def watchable(watched: str, task: str, held_out_classes: int) -> str:
+    """Return the metric that can be watched: an early-stopping set of one class has no ranking.
+
+    LightGBM would call the first round perfect, CatBoost raise, XGBoost return nan.
+    """
+    ranks = watched in ("auc", "average_precision")
+    return LOSSES[task] if ranks and held_out_classes < 2 else watched
+
+
+LIGHTGBM = ParameterNames(
+    "lightgbm",
+    accepted=_table(
+        """
+        bagging_fraction bagging sub_row subsample
+        bagging_freq subsample_freq
+        bin_construct_sample_cnt subsample_for_bin
+        boosting boost boosting_type
+        drop_rate rate_drop
+        early_stopping_round early_stopping early_stopping_rounds n_iter_no_change
+        enable_bundle bundle is_enable_bundle
+        extra_trees extra_tree
+        feature_fraction colsample_bytree sub_feature
+        feature_fraction_bynode colsample_bynode sub_feature_bynode
+        is_enable_sparse enable_sparse is_sparse sparse
+        is_unbalance unbalance unbalanced_sets
+        lambda_l1 l1_regularization reg_alpha
+        lambda_l2 l2_regularization lambda reg_lambda
+        learning_rate eta shrinkage_rate
+        linear_tree linear_trees
+        max_bin max_bins
+        max_delta_step max_leaf_output max_tree_output
+        min_data_in_leaf min_child_samples min_data min_data_per_leaf min_samples_leaf
+        min_gain_to_split min_split_gain
+        min_sum_hessian_in_leaf min_child_weight min_hessian min_sum_hessian min_sum_hessian_per_leaf
+        neg_bagging_fraction neg_bagging neg_sub_row neg_subsample
+        num_iterations max_iter n_estimators n_iter nrounds num_boost_round num_iteration num_round num_rounds num_tree num_trees
+        num_leaves max_leaf max_leaf_nodes max_leaves num_leaf
+        objective app application loss objective_type
+        pos_bagging_fraction pos_bagging pos_sub_row pos_subsample
+        """,
+        """
+        alpha boost_from_average cat_l2 cat_smooth data_sample_strategy early_stopping_min_delta
+        fair_c linear_lambda max_cat_threshold max_cat_to_onehot max_depth max_drop min_data_in_bin
+        min_data_per_group num_grad_quant_bins other_rate path_smooth poisson_max_delta_step
+        quant_train_renew_leaf reg_sqrt scale_pos_weight sigmoid skip_drop stochastic_rounding
+        top_rate tweedie_variance_power uniform_drop use_missing use_quantized_grad
+        xgboost_dart_mode zero_as_missing
+        """,
+    ),
+    reserved=frozenset(
+        [
+            "bagging_fraction_seed",
+            "bagging_seed",
+            "cat_column",
+            "cat_feature",
+            "categorical_column",
+            "categorical_feature",
+            "categorical_features",
+            "data_random_seed",
+            "data_seed",
+            "deterministic",
+            "device",
+            "device_type",
+            "drop_seed",
+            "extra_seed",
+            "feature_fraction_seed",
+            "feature_pre_filter",
+            "first_metric_only",
+            "force_col_wise",
+            "force_row_wise",
+            "metric",
+            "metric_types",
+            "metrics",
+            "n_jobs",
+            "nthread",
+            "nthreads",
+            "num_class",
+            "num_classes",
+            "num_thread",
+            "num_threads",
+            "objective_seed",
+            "random_seed",
+            "random_state",
+            "seed",
+            "tree",
+            "tree_learner",
+            "tree_learner_type",
+            "tree_type",
+            "verbose",
+            "verbosity",
+        ]
+    ),
+    objective="objective",
+    objectives={
+        "binary": ("binary",),
+        "multiclass": ("multiclass", "multiclassova"),
+        "regression": (
+            *("regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape"),
+            *("gamma", "tweedie"),
+        ),
+    },
+    texts=frozenset({"boosting", "data_sample_strategy"}),
+)
+CATBOOST = ParameterNames(
+    "catboost",
+    accepted=_table("""
+        border_count max_bin
+        early_stopping_round early_stopping_rounds od_wait
+        l2_leaf_reg reg_lambda
+        learning_rate eta
+        loss_function objective
+        max_depth depth
+        max_leaves num_leaves
+        min_data_in_leaf min_child_samples
+        num_iterations iterations n_estimators num_boost_round num_trees
+        rsm colsample_bylevel
+        """),
+    reserved=frozenset(
+        [
+            "allow_const_label",
+            "allow_writing_files",
+            "best_model_min_trees",
+            "callback",
+            "cat_features",
+            "class_names",
+            "classes_count",
+            "custom_loss",
+            "custom_metric",
+            "device_config",
+            "devices",
+            "eval_fraction",
+            "eval_metric",
+            "has_time",
+            "ignored_features",
+            "logging_level",
+            "metadata",
+            "metric_period",
+            "monotone_constraints",
+            "name",
+            "od_pval",
+            "od_type",
+            "random_seed",
+            "random_state",
+            "save_snapshot",
+            "silent",
+            "snapshot_file",
+            "snapshot_interval",
+            "task_type",
+            "thread_count",
+            "train_dir",
+            "use_best_model",
+            "used_ram_limit",
+            "verbose",
+        ]
+    ),
+    objective="loss_function",
+    objectives={
+        "binary": ("Logloss",),
+        "multiclass": ("MultiClass", "MultiClassOneVsAll"),
+        "regression": (
+            *("RMSE", "MAE", "MAPE", "Quantile", "Huber", "LogCosh", "Expectile", "Poisson"),
+            "Tweedie",
+        ),
+    },
+    path="catboost.CatBoostClassifier",
+)
+XGBOOST = ParameterNames(
+    "xgboost",
+    # Those without an alias belong to objectives: the constructor takes them without naming them.
+    accepted=_table(
+        """
+        early_stopping_min_delta min_delta
+        early_stopping_round early_stopping_rounds
+        gamma min_split_loss
+        learning_rate eta
+        num_iterations n_estimators num_boost_round
+        reg_alpha alpha
+        reg_lambda lambda
+        """,
+        "huber_slope max_depth objective quantile_alpha tweedie_variance_power",
+    ),
+    reserved=frozenset(
+        [
+            "booster",
+            "callbacks",
+            "device",
+            "enable_categorical",
+            "eval_metric",
+            "feature_types",
+            "importance_type",
+            "missing",
+            "monotone_constraints",
+            "multi_strategy",
+            "n_jobs",
+            "nthread",
+            "num_class",
+            "random_state",
+            "seed",
+            "sampling_method",
+            "tree_method",
+            "validate_parameters",
+            "verbosity",
+        ]
+    ),
+    objective="objective",
+    objectives={
+        "binary": ("binary:logistic",),
+        "multiclass": ("multi:softprob",),
+        "regression": (
+            *("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:gamma"),
+            *("reg:quantileerror", "count:poisson", "reg:tweedie"),
+        ),
+    },
+    path="xgboost.XGBClassifier",
+)
+NAMES: Mapping[str, ParameterNames] = {one.library: one for one in (LIGHTGBM, CATBOOST, XGBOOST)}
