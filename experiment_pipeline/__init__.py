@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.experiment import ExperimentRun as ExperimentRun
     from experiment_pipeline.experiment import run_experiment as run_experiment
     from experiment_pipeline.orchestration.component import Experiment as Experiment
-    from experiment_pipeline.orchestration.loading import read_experiment as read_experiment
+    from experiment_pipeline.orchestration.component import read_experiment as read_experiment
     from experiment_pipeline.prediction.files import Model as Model
     from experiment_pipeline.prediction.files import champion as champion
     from experiment_pipeline.prediction.files import load_model as load_model
@@ -54,8 +54,7 @@ _NAMES = {
     "prediction.files": "champion load_model Model predict",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
     "experiment": "run_experiment ExperimentRun",
-    "orchestration.loading": "read_experiment",
-    "orchestration.component": "Experiment",
+    "orchestration.component": "Experiment read_experiment",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - named once

@@ -7,8 +7,7 @@ message and exit code 1.
 import json
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import PurePosixPath
@@ -20,7 +19,6 @@ from experiment_pipeline.errors import InvalidModel, memory_errors_named, report
 
 if TYPE_CHECKING:
     import pandas as pd
-    from rich.console import Console
     from rich.table import Table
 
     from experiment_pipeline.storage.locations import Location
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
 # Wider than any line.
 _ENDLESS = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+exported_to = click.option("--root", help="Where it was exported to.  [default: the storage root]")
 
 
 class ErrorsWithoutStack(click.Group):
@@ -58,10 +57,7 @@ def main() -> None:
     show_default=True,
     help="Where the predictions go: a .csv or .parquet path or URL.",
 )
-@click.option(
-    "--rejected",
-    help="Where the rows go that break the schema.  [default: beside the output]",
-)
+@click.option("--rejected", help="Where rows go that break the schema.  [default: beside output]")
 @click.option(
     "--trust",
     multiple=True,
@@ -85,15 +81,16 @@ def predict(
     champion. TABLE is a path or URL of CSV or Parquet; the target may be absent. It may be larger
     than memory: progress goes to stderr.
     """
-    rejected = rejected or _beside(output)
     from experiment_pipeline.prediction.files import load_model
 
+    suffix = PurePosixPath(output).suffix
+    rejected = rejected or f"{output.removesuffix(suffix)}.rejected{suffix}"
     if trust:  # as `python` itself does; a console script has no folder of its own
         sys.path.append("")
-    with _stopped_like_ctrl_c():
-        outcome = load_model(model, trust).predict_table(
-            table, output, rejected, partial(click.echo, err=True)
-        )
+    # A scheduler's SIGTERM leaves as little behind as Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    loaded = load_model(model, trust)
+    outcome = loaded.predict_table(table, output, rejected, partial(click.echo, err=True))
     if as_json:
         facts = {**asdict(outcome), "output": output, "rejected_output": rejected}
         click.echo(json.dumps(facts, indent=2))
@@ -107,7 +104,7 @@ def predict(
 
 @main.command()
 @click.argument("experiment")
-@click.option("--root", help="Where it was exported to.  [default: the storage root]")
+@exported_to
 @as_json
 def models(experiment: str, root: str | None, *, as_json: bool) -> None:
     """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
@@ -117,18 +114,12 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
     registry = Registry(_storage(root), experiment)
     history = registry.history()
     if not history:
-        raise InvalidModel(
-            experiment,
-            f"has no exported model in {registry.root}",
-            "Run the experiment, or name another --root.",
-        )
+        rule = f"has no exported model in {registry.root}"
+        raise InvalidModel(experiment, rule, "Run the experiment, or name another --root.")
     found = terminal.models_frame(
         history, registry.champion(), registry.waiting(), registry.approvals()
     )
-    if as_json:
-        click.echo(terminal.frame_json(found))
-    else:
-        _print([terminal.models(found)])
+    _answer(found, terminal.models, as_json=as_json)
 
 
 @main.command()
@@ -136,7 +127,7 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
 @click.argument("version")
 @click.option("--by", required=True, help="Who approves it.")
 @click.option("--comment", default="", help="Why, for the decision record.")
-@click.option("--root", help="Where it was exported to.  [default: the storage root]")
+@exported_to
 def approve(experiment: str, version: str, by: str, comment: str, root: str | None) -> None:
     """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
 
@@ -158,12 +149,7 @@ def experiments(*, as_json: bool) -> None:
     from experiment_pipeline.tracking import questions, terminal
 
     found = questions.experiments()
-    if as_json:
-        click.echo(terminal.frame_json(found))
-    elif len(found):
-        _print([terminal.experiments(found)])
-    else:
-        click.echo("no experiment has run yet")
+    _answer(found, terminal.experiments, as_json=as_json, none="no experiment has run yet")
 
 
 @main.command()
@@ -192,12 +178,8 @@ def runs(
 
     begun = _moment(since)
     found = questions.runs(experiment, status=status or None, since=begun, limit=limit)
-    if as_json:
-        click.echo(terminal.frame_json(found))
-    elif len(found):
-        _print([terminal.runs(found, named=experiment is None)])
-    else:
-        click.echo("no such run")
+    table = partial(terminal.runs, named=experiment is None)
+    _answer(found, table, as_json=as_json, none="no such run")
     if fail_if_none and found.empty:
         sys.exit(1)
 
@@ -323,47 +305,55 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
     """The moment of a date, or of an age before now."""
     import pandas as pd
 
-    if since is None:
-        return None
-    try:
-        return pd.Timestamp.now(tz="UTC") - pd.Timedelta(since)
-    except ValueError:
-        pass
-    try:
-        return pd.Timestamp(since)
-    except ValueError:
-        raise click.BadParameter(
-            f"{since!r} is neither a date nor an age such as '7 days'", param_hint="--since"
-        ) from None
+    for read in (lambda text: pd.Timestamp.now(tz="UTC") - pd.Timedelta(text), pd.Timestamp):
+        try:
+            return None if since is None else read(since)
+        except ValueError:
+            continue
+    wrong = f"{since!r} is neither a date nor an age such as '7 days'"
+    raise click.BadParameter(wrong, param_hint="--since")
+
+
+def _answer(
+    found: "pd.DataFrame",
+    table: "Callable[[pd.DataFrame], TextTable]",
+    *,
+    as_json: bool,
+    none: str = "",
+) -> None:
+    from experiment_pipeline.tracking import terminal
+
+    if as_json:
+        click.echo(terminal.frame_json(found))
+    elif found.empty:
+        click.echo(none)
+    else:
+        _print([table(found)])
 
 
 def _print(tables: "Iterable[TextTable]") -> None:
+    """Print each table where its words fit side by side, else a block of lines per row."""
     from rich.console import Console
 
     # Into a file or a pipe, nothing is cut or wrapped at the width of a terminal.
     width = None if sys.stdout.isatty() else _ENDLESS
     console = Console(width=width, highlight=False, markup=False, emoji=False)
+    endless = console.options.update(width=_ENDLESS)
     for number, one in enumerate(tables):
         if number:
             console.print()
         if one.title:
             console.print(one.title, style="bold")
-        for table in _laid_out(one, console):
-            console.print(table)
+        whole = _grid(one.rows, one.header)
+        if not any(one.header) or console.measure(whole, options=endless).minimum <= console.width:
+            console.print(whole)
+            continue
+        for row in one.rows:
+            facts = [fact for fact in zip(one.header, row, strict=True) if fact[1]]
+            console.print(_grid([*facts, ("", "")]))
 
 
-def _laid_out(one: "TextTable", console: "Console") -> "Iterator[Table]":
-    """A table where its words fit side by side, else a block of lines per row."""
-    whole = _grid(one.rows, one.header)
-    options = console.options.update(width=_ENDLESS)
-    if not any(one.header) or console.measure(whole, options=options).minimum <= console.width:
-        yield whole
-        return
-    for row in one.rows:
-        yield _grid([*(fact for fact in zip(one.header, row, strict=True) if fact[1]), ("", "")])
-
-
-def _grid(rows: "Iterable[Sequence[str]]", header: "Sequence[str]" = ()) -> "Table":
+def _grid(rows: "Iterable[Sequence[str]]", header: Sequence[str] = ()) -> "Table":
     """Columns without lines; without a header, names of facts and what they are."""
     from rich.table import Table
     from rich.text import Text
@@ -374,22 +364,3 @@ def _grid(rows: "Iterable[Sequence[str]]", header: "Sequence[str]" = ()) -> "Tab
     for row in rows:
         table.add_row(*map(Text, row))  # no markup: names come from tables
     return table
-
-
-@contextmanager
-def _stopped_like_ctrl_c() -> "Iterator[None]":
-    """Let a SIGTERM, as a scheduler sends it, leave as little behind as Ctrl-C does."""
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _beside(output: str) -> str:
-    suffix = PurePosixPath(output).suffix
-    return f"{output.removesuffix(suffix)}.rejected{suffix}"

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import dagster as dg
 
-from experiment_pipeline.orchestration import console
-from experiment_pipeline.orchestration.executor import in_process_executor
-from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
+from experiment_pipeline.orchestration.component import ReadableTree, load_experiments
+from experiment_pipeline.orchestration.executor import in_process_executor, shorten_console
 
 # Parts of Dagster that the design rests on are marked beta or preview, and the old commands,
 # which CI uses, as superseded: a user can do nothing about it.
 for _category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=_category)
 
-console.install()
+shorten_console()
 
 
 @dg.definitions

@@ -1,34 +1,5 @@
 """The errors that a user can act on, and hints for a wrong name.
 
-    ExperimentPipelineError            every message: culprit, rule, fix
-    ├── InvalidExperiment              the YAML asks for something impossible
-    ├── DataError
-    │   ├── UnreadableTable            no table could be read from the URL
-    │   ├── InvalidSchema              schema.yaml itself is wrong, or contradicts the table
-    │   ├── UnusableTable              a table, but not one this experiment can run on
-    │   ├── UnfitForModelling          the verdict of the data analysis is `no go`
-    │   ├── TooManyRejectedRows        the limit on the rejection rate was passed
-    │   └── EmptySet                   a set would be empty or lack a class
-    ├── TrainingError
-    │   ├── UnknownAlgorithm           an import path that leads nowhere
-    │   └── AllConfigurationsFailed    nothing to choose from
-    ├── ClusterError                   fits on a Dask cluster
-    │   ├── ClusterUnreachable         no scheduler or no worker there, or not with these certificates
-    │   ├── WorkersDiffer              a worker would fit otherwise, or cannot read the storage
-    │   └── ClusterLost                the scheduler or every worker went away and did not come back
-    ├── StorageError
-    │   ├── StorageUnreachable         no such bucket, no permission, no answer
-    │   ├── EntryCorrupt               a stored entry does not match its own digest
-    │   ├── SetsReplaced               another run replaced the sets while this one was reading
-    │   └── DatabaseUnavailable        the metadata database cannot be reached, read or written
-    ├── NotEnoughMemory                memory ran out
-    ├── UnknownRun                     no such experiment or run is remembered
-    ├── NotAccepted                    a gate of the validation report failed
-    └── ExportError
-        ├── PredictionsChanged         the reloaded model predicts something else
-        ├── RepositoryRefused          git would not take the commit
-        └── InvalidModel               a path without an exported model, or one that was changed
-
 Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a bug and crashes.
 """
 

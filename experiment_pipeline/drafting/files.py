@@ -23,7 +23,7 @@ from experiment_pipeline.errors import DataError
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import readable
-from experiment_pipeline.spec.sentences import explain, invalid
+from experiment_pipeline.spec.reading import explain, invalid
 from experiment_pipeline.stages.data_analysis.analysis import MOST_ROWS, SAMPLED_ROWS
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, read

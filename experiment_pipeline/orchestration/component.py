@@ -1,22 +1,32 @@
-"""The YAML door: `type: experiment_pipeline.Experiment`, and everything else in `attributes`.
+"""The YAML door: `type: experiment_pipeline.Experiment`, and every experiment below a `defs/` folder.
 
 Dagster's model of the attributes takes every key; the pure ExperimentSpec judges, so that one
-declaration serves all and every error names file and line. In: defs.yaml, with schema.yaml beside
-it. Out: Definitions.
+declaration serves all and every error names file and line. An experiment that cannot be loaded stops
+no other: its error stands in the place of its job and assets, in the log, and in `dg check defs`,
+which fails. A bug keeps its stack, and nothing is loaded.
 """
 
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+import warnings
+from collections import defaultdict
+from collections.abc import Collection, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import click
 import dagster as dg
-from dagster.components.resolved.errors import ResolutionException
+from dagster.components.core.context import ComponentDeclLoadContext
+from dagster.components.core.decl import (
+    ComponentDecl,
+    DefsFolderDecl,
+    build_filesystem_component_decl_from_context,
+)
+from dagster.components.core.defs_module import ComponentPath
+from dagster_shared.record import record, replace
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
@@ -30,58 +40,25 @@ from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME, ExperimentSpec
-from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.spec.json_schema import defs_yaml_schema
+from experiment_pipeline.spec.experiment import defs_yaml_schema, spec_from
 from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import YamlFile, read_component
-from experiment_pipeline.spec.sentences import Problem, invalid
+from experiment_pipeline.spec.reading import Problem, YamlFile, invalid, read_component
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
 
-# Only these are templates: a column may be called "{{x}}", and Dagster would turn the
-# quoted text '1' into a number on the way.
+# Only these are templates: a column may be called "{{x}}", and Dagster would turn the quoted text '1'
+# into a number on the way.
 _TEMPLATE = re.compile(r"\{\{\s*env\b")
-_VARIABLE = re.compile(r"\benv(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))")
-
-
-# Places of the YAML that hold values of the table.
-_VALUES = (
-    r"attributes\.(positive_class|preparation\.missing_values|split\.(train|test|validation))\b"
-)
-
-
-def shown_path(path: Path) -> Path:
-    """Relative to the working directory where it lies below it: what an editor can open."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def read_file(path: Path) -> YamlFile:
-    """Return a defs.yaml as nodes with lines; InvalidExperiment when it is not YAML."""
-    shown = str(shown_path(path))
-    return YamlFile(_utf8(path, shown, InvalidExperiment), shown)
-
-
-def _utf8(path: Path, shown: str, error: type[ExperimentPipelineError]) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as wrong:
-        rule = f"is not UTF-8 text ({wrong.reason} at byte {wrong.start})"
-        raise error(shown, rule, "save the file as UTF-8") from None
-
-
+_VARIABLE = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}")
 EXPERIMENT = "experiment_pipeline.Experiment"
 FILES, SCHEMA_FILE = ("defs.yaml", "defs.yml"), "schema.yaml"
-LineOf = Callable[[Location], str]
 # `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
 PLACEHOLDER = "cannot_be_loaded"
 
 
 class Attributes(BaseModel):
-    """Takes whatever the YAML holds: the experiment's specification judges it.
-
-    Its JSON schema is the specification's: what is published knows every key.
-    """
+    """Takes whatever the YAML holds, and publishes the JSON schema of the specification."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -99,30 +76,8 @@ class Experiment(dg.Component):
 
     Becomes the assets from the raw table to the exported model, a job, a schedule
     and a sensor for new data, all named after the folder of its defs.yaml.
-
-    Options of the scaffold; what is left out is inferred and reported:
-
-    --data            path or URL of the table (needed)
-
-    --target          the column to predict (needed)
-
-    --task            binary, multiclass or regression
-
-    --positive-class  binary: the class whose probability is predicted
-
-    --metric          what ranks the configurations, such as roc_auc or rmse
-
-    --split           random, group, time or column
-
-    --split-column    the column that the split goes by
-
-    --exclude         a column that is not a feature; repeat it for several
-
-    --id-column       a column that identifies a row; repeat it for several
-
-    --delimiter, --encoding, --endpoint-url, --anonymous true
-
-                      how the table is read, where it cannot be inferred
+    `dg scaffold defs experiment_pipeline.Experiment --help` lists what can be given;
+    what is left out is inferred and reported.
     """
 
     def __init__(self, name: str, named: NamedColumns | ExperimentPipelineError) -> None:
@@ -136,11 +91,10 @@ class Experiment(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 - Dagster's signature
         """Read and judge the folder's YAML; an error waits for `build_defs`."""
-        name = context.path.name
         try:
-            return cls(name, named_columns(context.path))
+            return cls(context.path.name, named_columns(context.path))
         except ExperimentPipelineError as error:
-            return cls(name, error)
+            return cls(context.path.name, error)
 
     @property
     def named(self) -> NamedColumns:
@@ -154,10 +108,7 @@ class Experiment(dg.Component):
         return self._named
 
     def problem(self) -> ExperimentPipelineError | None:
-        """Return what is wrong with the YAML, or with the columns that it names.
-
-        The table's header is looked at where that is cheap.
-        """
+        """What is wrong with the YAML, or with its columns where the table's header is cheap to read."""
         from experiment_pipeline.stages.raw_data.sources import peek_columns
 
         try:
@@ -200,10 +151,7 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
             raise error
 
     job = dg.define_asset_job(
-        name,
-        selection=[cannot_be_loaded],
-        description=description,
-        executor_def=in_process_executor,
+        name, [cannot_be_loaded], description=description, executor_def=in_process_executor
     )
     return dg.Definitions(assets=[cannot_be_loaded], jobs=[job])
 
@@ -214,130 +162,215 @@ def _warn_once(message: str) -> None:
     click.echo(message, err=True)
 
 
+def read_experiment(folder: str | Path) -> ExperimentSpec:
+    """Return what the folder of an experiment declares, without anything being run.
+
+    >>> read_experiment("experiment_pipeline/defs/flight_delay").metric
+    'roc_auc'
+
+    Raises:
+        InvalidExperiment, InvalidSchema: with `file:line` of each problem.
+    """
+    return named_columns(Path(folder)).spec
+
+
 def named_columns(folder: Path) -> NamedColumns:
     """Read and judge the defs.yaml of a folder, and the schema.yaml beside it.
 
     Raises:
         InvalidExperiment, InvalidSchema: with `file:line` of each problem.
     """
+    from experiment_pipeline.orchestration.job import refused_by_dagster
+    from experiment_pipeline.stages.data_analysis import findings
+    from experiment_pipeline.table.schema import shared_schema
+
     folder = folder.absolute()
     path = next((folder / name for name in FILES if (folder / name).exists()), None)
     if path is None:
-        raise InvalidExperiment(
-            str(folder), "there is no defs.yaml in it", "name an experiment's folder"
-        )
-    file = read_file(path)
+        fix = "name an experiment's folder"
+        raise InvalidExperiment(str(folder), "there is no defs.yaml in it", fix)
+    file = _yaml_file(path)
     given = read_component(file, EXPERIMENT).attributes or {}
 
     def line_of(location: Location) -> str:
         return file.place(("attributes", *location))
 
-    if switches := file.switches(_VALUES):
-        raise invalid([replace(one, location=one.location[1:]) for one in switches], line_of)
-    spec = spec_from(folder.name, filled_in(given, line_of), line_of)
-    problems = _lacking_packages(spec) + _unknown_to_the_analysis(spec)
+    problems: list[Problem] = []
+    filled = filled_in(given, problems)
+    if problems:
+        raise invalid(problems, line_of)
+    spec = spec_from(folder.name, filled, line_of, needs_data=True)
+    for key, package, extra in (
+        ("mlflow", "mlflow", "mlflow"),
+        ("engine", "distributed", "dask"),
+    ):
+        if getattr(spec, key) is not None and find_spec(package) is None:
+            fix = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
+            problems.append(Problem((key,), fix))
+    problems += [*findings.problems(spec.analysis), *refused_by_dagster(spec)]
     if problems:
         raise invalid(problems, line_of)
     _check_search(spec, line_of)
     schema = folder / SCHEMA_FILE
-    return NamedColumns(spec, _schema_text(schema), line_of, str(shown_path(schema)), file.text)
-
-
-def filled_in(attributes: Mapping[str, Any], line_of: LineOf) -> dict[str, Any]:
-    """Return the attributes with `{{ env.NAME }}` replaced by the variable's value.
-
-    Raises:
-        InvalidExperiment: a variable is not set, or the template cannot be read.
-    """
-    unset: list[Problem] = []
-    resolution = dg.ResolutionContext.default()
-
-    def filled(value: Any, at: Location) -> Any:
-        if isinstance(value, Mapping):
-            return {key: filled(item, (*at, key)) for key, item in value.items()}
-        if isinstance(value, list):
-            return [filled(item, (*at, i)) for i, item in enumerate(value)]
-        if not isinstance(value, str) or not _TEMPLATE.search(value):
-            return value
-        names = [dotted or called for dotted, called in _VARIABLE.findall(value)]
-        lacking = [name for name in names if name not in os.environ]
-        if lacking:
-            message = f"the environment variable {lacking[0]} is not set; export {lacking[0]}=…"
-            unset.append(Problem(at, message))
-            return value
-        try:
-            return resolution.resolve_value(value)
-        except ResolutionException as error:
-            last = str(error).strip().splitlines()[-1]
-            problem = Problem(at, f"{value!r} is not a template that can be filled in: {last}")
-            raise invalid([problem], line_of) from error
-
-    result = {key: filled(value, (key,)) for key, value in attributes.items()}
-    if unset:
-        raise invalid(unset, line_of)
-    return result
-
-
-def _schema_text(path: Path) -> str:
-    """The content of schema.yaml, once it has been judged."""
-    from experiment_pipeline.table.schema import shared_schema
-
-    shown = str(shown_path(path))
-    if not path.exists():
+    if not schema.exists():
         raise InvalidExperiment(
-            shown,
+            str(shown_path(schema)),
             "is missing: the schema that the table's rows must satisfy",
             "write it, or copy the one that `dg scaffold defs` infers for the same table",
         )
-    text = _utf8(path, shown, InvalidSchema)
-    shared_schema(text, shown)
-    return text
+    text = _utf8(schema, InvalidSchema)
+    shared_schema(text, str(shown_path(schema)))
+    return NamedColumns(spec, text, line_of, str(shown_path(schema)), file.text)
 
 
-def _lacking_packages(spec: ExperimentSpec) -> list[Problem]:
-    extras = {"mlflow": ("mlflow", "mlflow"), "engine": ("distributed", "dask")}
-    return [
-        Problem((key,), f"needs a package; pip install 'experiment-pipeline[{extra}]'")
-        for key, (package, extra) in extras.items()
-        if getattr(spec, key) is not None and find_spec(package) is None
-    ]
+def shown_path(path: Path) -> Path:
+    """Relative to the working directory where it lies below it: what an editor can open."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _unknown_to_the_analysis(spec: ExperimentSpec) -> list[Problem]:
-    """Codes, thresholds and rules that the data analysis does not know."""
-    from experiment_pipeline.stages.data_analysis.findings import problems
-
-    return list(problems(spec.analysis))
+def _yaml_file(path: Path) -> YamlFile:
+    return YamlFile(_utf8(path, InvalidExperiment), str(shown_path(path)))
 
 
-def _check_search(spec: ExperimentSpec, line_of: LineOf) -> None:
+def _utf8(path: Path, error: type[ExperimentPipelineError]) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as wrong:
+        rule = f"is not UTF-8 text ({wrong.reason} at byte {wrong.start})"
+        raise error(str(shown_path(path)), rule, "save the file as UTF-8") from None
+
+
+def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
+    """Return a value of the YAML with each `{{ env.NAME }}` replaced; what cannot be is a problem."""
+    if isinstance(value, Mapping):
+        return {key: filled_in(item, problems, (*at, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [filled_in(item, problems, (*at, i)) for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+    for name in (dotted or called for dotted, called in _VARIABLE.findall(value)):
+        if name not in os.environ:
+            message = f"the environment variable {name} is not set; export {name}=…"
+            problems.append(Problem(at, message))
+    if _TEMPLATE.search(_VARIABLE.sub("", value)):
+        problems.append(Problem(at, f"{value!r} is not a template; write {{{{ env.NAME }}}}"))
+    return _VARIABLE.sub(lambda found: os.environ.get(found[1] or found[2], ""), value)
+
+
+def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
     """Refuse what no algorithm accepts before anything is read or trained."""
     from experiment_pipeline.stages.search.learners import check_demands, check_hyperparameters
 
     for number, entry in enumerate(spec.search):
-        alone = spec.model_copy(update={"search": (entry,)})
-        location: Location = ("search", number)
+        place: Location = ("search", number, "algorithm")
         try:
-            found = configurations(alone)
             # Names and texts decide what is refused here.
-            for configuration in {
+            distinct = {
                 str({k: v if isinstance(v, str) else 0 for k, v in c.hyperparameters.items()}): c
-                for c in found
-            }.values():
+                for c in configurations(spec.model_copy(update={"search": (entry,)}))
+            }
+            for configuration in distinct.values():
                 check_hyperparameters(configuration, spec.task)
                 check_demands(configuration, spec.task, spec)
-        except UnknownAlgorithm as error:
-            raise _at(line_of, (*location, "algorithm"), error) from None
-        except InvalidExperiment as error:
-            if error.culprit == f"algorithm {entry.algorithm}":
-                raise _at(line_of, (*location, "algorithm"), error) from None
+        except (UnknownAlgorithm, InvalidExperiment) as error:
             named = [key for key in entry.hyperparameters if repr(key) in error.rule]
-            raise _at(line_of, (*location, "hyperparameters", *named[:1]), error) from None
+            if named:
+                place = ("search", number, "hyperparameters", named[0])
+            rule = f"{error.culprit}: {error.rule}"
+            raise InvalidExperiment(line_of(place), rule, error.fix) from None
     configurations(spec)
 
 
-def _at(
-    line_of: LineOf, location: Location, error: InvalidExperiment | UnknownAlgorithm
-) -> InvalidExperiment:
-    """The same error, beginning with its place in the YAML."""
-    return InvalidExperiment(line_of(location), f"{error.culprit}: {error.rule}", error.fix)
+@record(checked=False)  # as its parent: a module is a field
+class ReadableTree(dg.ComponentTree):
+    """Dagster's tree of components, without the folders that cannot be read.
+
+    A folder of folders that has a defs.yaml of its own is ignored while one of those
+    below it is left out.
+    """
+
+    unreadable: Collection[Path] = ()
+
+    def _get_filesystem_decl(self) -> ComponentDecl:
+        root = ComponentPath.from_path(self.defs_module_path)
+        if self.unreadable and self.state_tracker.get_cache_data(root).component_decl is None:
+            found = self._readable(self.decl_load_context.for_component_loc(root))
+            self.state_tracker.set_cache_data(root, component_decl=found)
+        return super()._get_filesystem_decl()
+
+    def _readable(self, context: ComponentDeclLoadContext) -> ComponentDecl | None:
+        """What Dagster makes of a folder, without those below it that are left out."""
+        if context.path in self.unreadable:
+            return None
+        if not any(context.path in folder.parents for folder in self.unreadable):
+            return build_filesystem_component_decl_from_context(context)
+        children: dict[Path, ComponentDecl] = {}
+        for path in sorted(context.path.iterdir()):
+            if path.name != "__pycache__" and not path.name.startswith("."):
+                inner = self._readable(context.for_component_loc(ComponentPath.from_path(path)))
+                children |= {} if inner is None else {path: inner}
+        return DefsFolderDecl(
+            context=context,
+            loc=ComponentPath.from_path(context.path),
+            children=children,
+            source_tree=None,
+            component_file_model=None,
+        )
+
+
+def load_experiments(tree: ReadableTree) -> dg.Definitions:
+    """Everything that can be loaded, and a placeholder for each experiment that cannot.
+
+    The component files are judged before Dagster reads any, because it stops at the first that is not
+    YAML, and does not name the file of a misspelt type.
+
+    Raises:
+        click.ClickException: the command is there to check, and something is wrong; or the folder's own
+            file is.
+    """
+    root = tree.defs_module_path
+    experiments: dict[str, list[Path]] = defaultdict(list)
+    errors: dict[Path, ExperimentPipelineError] = {}
+    for path in sorted(path for name in FILES for path in root.rglob(name)):
+        try:
+            if _type_of(path) == EXPERIMENT:
+                experiments[path.parent.name].append(path.parent)
+        except InvalidExperiment as error:
+            errors[path.parent] = error
+    for name, (first, *others) in experiments.items():
+        if others:
+            place = f"{shown_path(others[0])}/defs.yaml:1"
+            rule = (
+                f"the folder names the experiment, and {name} is also that of {shown_path(first)}"
+            )
+            shared = InvalidExperiment(place, rule, "rename one of the folders")
+            errors |= dict.fromkeys([first, *others], shared)
+    tree = replace(tree, unreadable=tuple(errors))
+    with warnings.catch_warnings():
+        # As in Dagster's own `load_from_defs_folder`: it calls what its libraries have deprecated.
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        if VALIDATION in os.environ or root in errors:
+            folders = [folder for group in experiments.values() for folder in group]
+            sound = [one for one in folders if not {one, *one.parents} & errors.keys()]
+            problems = [tree.load_component(one, Experiment).problem() for one in sound]
+            if wrong := [*errors.values(), *filter(None, problems)]:
+                raise click.ClickException("\n".join(dict.fromkeys(map(str, wrong))))
+        by_name = {folder.name: error for folder, error in errors.items()}
+        left_out = [placeholder(name, error) for name, error in by_name.items()]
+        return dg.Definitions.merge(tree.build_defs(), *left_out)
+
+
+def _type_of(path: Path) -> str:
+    """The component that a file names; InvalidExperiment for one that Dagster could not load."""
+    file = _yaml_file(path)
+    name = read_component(file, EXPERIMENT).type
+    module, _, attribute = name.rpartition(".")
+    try:
+        known = name.startswith(".") or (module and hasattr(import_module(module), attribute))
+    except ImportError:
+        known = False
+    if not known:
+        rule = f"type: there is no component {name!r}; an experiment's is {EXPERIMENT}"
+        fix = "correct the type, or install the package that has it"
+        raise InvalidExperiment(file.place(("type",)), rule, fix)
+    return name

@@ -1,28 +1,54 @@
-"""The executor of every run: one process, noted in a tag of the run.
+"""The executor of every run: one process. What is noted when it begins and ends, and what it prints.
 
-All ways to start a run share the executor, so what holds for every run is done here: its process
-and code location are noted, killed runs are ended, and its run record is closed.
+All ways to start a run share the executor, so what holds for every run is done here: its process and
+code location are noted, killed runs are ended, its run record is closed, and its experiment, decision
+and version become tags on Dagster's page. An error that a user can act on is printed as its message;
+its Dagster stack stays in the event log. A bug keeps its stack.
 """
 
-from collections.abc import Iterator
+import logging
+import tomllib
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import StorageError
-from experiment_pipeline.orchestration.assets.shared import REFUSED, record_id
-from experiment_pipeline.orchestration.code_locations import missing_label
-from experiment_pipeline.orchestration.instance import note_of
-from experiment_pipeline.orchestration.run_ends import end_lost_runs, tag_run, undecided
-from experiment_pipeline.reporting.run_record import Status
+from experiment_pipeline.orchestration.assets.shared import (
+    BACKFILL,
+    FAILED,
+    REFUSED,
+    Cancelled,
+    record_id,
+)
+from experiment_pipeline.orchestration.instance import fail_killed_runs, note_of
+from experiment_pipeline.reporting.run_record import RunFacts, Status
 from experiment_pipeline.storage.processes import Process
-from experiment_pipeline.tracking.database.recording import end_open
+from experiment_pipeline.tracking.database.recording import (
+    CANCELLED,
+    RunRecord,
+    end_open,
+    mark_killed,
+    of_run,
+    running,
+)
 from experiment_pipeline.tracking.outcomes import finish_run
 
 # The error by which Dagster ends a run at a blocking check.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
+# By this tag Dagster's page lists the runs of a job: `repository@location`.
+LABEL, REPOSITORY = ".dagster/repository", "__repository__"
+EXPERIMENT, DECISION, VERSION = "experiment", "decision", "version"
+NONE = "none"
+# As Dagster begins the record that it logs for each step after a failed one.
+_NOT_REACHED = "Dependencies for step "
+_INTERRUPTED = "DagsterExecutionInterruptedError", Cancelled.__name__
+_ENDED_EARLY = f"""{FAILED}The run was interrupted.
+  fix: Run it again: what it had finished is reused.
+"""
 
 
 class NotedExecutor(dg.Executor):
@@ -42,16 +68,20 @@ class NotedExecutor(dg.Executor):
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[dg.DagsterEvent]:
         """Note the process, end killed runs, then execute."""
         run, instance = plan_context.dagster_run, plan_context.instance
-        first = note_of(run.run_id, Process.here()) | undecided(run) | missing_label(run)
-        instance.add_run_tags(run.run_id, first)
+        # A run that is executed again has the tags of its parent, whose decision is not its own.
+        undecided = dict.fromkeys({DECISION, VERSION} & run.tags.keys(), NONE)
+        noted = note_of(run.run_id, Process.here())
+        instance.add_run_tags(run.run_id, noted | undecided | missing_label(run))
         end_lost_runs(instance)
         recorded_as = record_id(run)
         status: Status = "killed"
         try:
             failed, refused = False, ""
             for event in self._inner.execute(plan_context, execution_plan):
+                if event.event_type is dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+                    reason = event.asset_check_evaluation_data.metadata.get(REFUSED)
+                    refused = getattr(reason, "text", None) or refused
                 failed = failed or event.is_step_failure
-                refused = _refused(event) or refused
                 yield _plain(event, refused) if event.is_step_failure else event
             status = "failed" if failed else "partial"
         finally:
@@ -60,14 +90,6 @@ class NotedExecutor(dg.Executor):
                 for ended in end_open(recorded_as, status):
                     finish_run(ended, dg.get_dagster_logger().warning)
                 tag_run(instance, run.run_id, recorded_as)
-
-
-def _refused(event: dg.DagsterEvent) -> str:
-    """Why a check has stopped the run; empty for every other event."""
-    if event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-        return ""
-    reason = event.asset_check_evaluation_data.metadata.get(REFUSED)
-    return reason.text or "" if isinstance(reason, dg.TextMetadataValue) else ""
 
 
 def _plain(event: dg.DagsterEvent, refused: str) -> dg.DagsterEvent:
@@ -88,3 +110,139 @@ def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
     create = dg.in_process_executor.executor_creation_fn
     assert create is not None
     return NotedExecutor(create(context))
+
+
+class CodeLocation(NamedTuple):
+    """Name and module of a project's definitions."""
+
+    name: str
+    module: str
+
+
+def code_location(folder: Path) -> CodeLocation | None:
+    """Return the code location that a folder's pyproject.toml or dg.toml declares."""
+    for file, above in (("pyproject.toml", ("tool", "dg")), ("dg.toml", ())):
+        try:
+            settings: Any = tomllib.loads((folder / file).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        for key in (*above, "project"):
+            settings = settings.get(key, {}) if isinstance(settings, Mapping) else {}
+        if "root_module" in settings:
+            usual = f"{settings['root_module']}.definitions"
+            module = settings.get("code_location_target_module", usual)
+            return CodeLocation(settings.get("code_location_name", folder.resolve().name), module)
+    return None
+
+
+def missing_label(run: dg.DagsterRun) -> dict[str, str]:
+    """Return the tag that a run of `dagster job execute` lacks to be listed with its job."""
+    if run.remote_job_origin is not None or LABEL in run.tags:
+        return {}
+    location = code_location(Path.cwd())
+    return {} if location is None else {LABEL: f"{REPOSITORY}@{location.name}"}
+
+
+def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None:
+    """Tag a run with what its record holds, of each of its experiments.
+
+    Args:
+        instance: the one that holds the run.
+        run_id: Dagster's id of it.
+        recorded_as: the id of its rows; of a backfill, the backfill's.
+    """
+    known = {run.experiment: facts for run in of_run(recorded_as) if (facts := run.facts())}
+    if known and instance.has_run(run_id):
+        tags = {
+            EXPERIMENT: [*known],
+            DECISION: [facts.status or NONE for facts in known.values()],
+            VERSION: [facts.version or NONE for facts in known.values()],
+        }
+        instance.add_run_tags(run_id, {name: ", ".join(values) for name, values in tags.items()})
+
+
+def end_lost_runs(instance: dg.DagsterInstance) -> None:
+    """End every run whose process is gone: for Dagster, and in its run record."""
+    fail_killed_runs(instance)
+    with suppress(StorageError):
+        ended = mark_killed()
+        for run in running():
+            facts = _end_of(instance, run)
+            if facts is not None and run.record_if_running(facts):
+                ended.append(run)
+        for run in ended:
+            finish_run(run, dg.get_dagster_logger().warning)
+            tag_run(instance, run.run_id, run.run_id)
+
+
+def _end_of(instance: dg.DagsterInstance, run: RunRecord) -> RunFacts | None:
+    """What Dagster knows of the end of a run that did not record its own; None: it is not over."""
+    of_backfill = dg.RunsFilter(tags={BACKFILL: run.run_id})
+    last = instance.get_run_by_id(run.run_id)
+    last = last or next(iter(instance.get_runs(of_backfill, limit=1)), None)
+    if last is None or not last.is_finished:
+        return None
+    known = run.facts()
+    ended_at = None if known is None else known.seen_at
+    if last.status is dg.DagsterRunStatus.SUCCESS:
+        return RunFacts(status="partial", ended_at=ended_at)
+    status: Status = "killed"
+    reason = CANCELLED
+    if last.status is not dg.DagsterRunStatus.CANCELED:
+        ends = instance.all_logs(last.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+        reason = ends[-1].message if ends else "Dagster reports that it failed"
+        if instance.all_logs(last.run_id, of_type=dg.DagsterEventType.STEP_FAILURE):
+            status = "failed"
+    return RunFacts(
+        status=status,
+        ended_at=ended_at,
+        error_type=last.status.value.capitalize(),
+        error=reason,
+        fix="Run it again: what it had trained is reused.",
+    )
+
+
+class ConciseConsole(logging.Logger):
+    """Step and message on a line; failures without the framework's stack.
+
+    Dagster makes its console with `logging.getLoggerClass()`, so replacing the class works for every
+    kind of run.
+    """
+
+    def handle(self, record: logging.LogRecord) -> None:
+        """Shorten a record of Dagster's log manager; leave every other as it is."""
+        meta = getattr(record, "dagster_meta", None)
+        if meta is not None:
+            text, event = meta["orig_message"], meta["dagster_event"]
+            is_told = not text.startswith(_NOT_REACHED)
+            if event is not None:
+                text = _text_of(event, record.getMessage())
+            if text is None or not is_told:
+                return
+            step = f"{meta['step_key']}: " if meta["step_key"] else ""
+            record.msg, record.args = f"{step}{text}", ()
+        super().handle(record)
+
+
+def shorten_console() -> None:
+    """Shorten what is logged from now on."""
+    logging.setLoggerClass(ConciseConsole)
+
+
+def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:
+    """What is printed of an event; None: it was logged before, by a blocking check or its step."""
+    if event.is_step_failure:
+        failure = event.step_failure_data
+        if failure.error is not None and failure.error.cls_name in (CHECK_FAILED, *_INTERRUPTED):
+            return None
+        described = failure.user_failure_data and failure.user_failure_data.description
+        return f"{FAILED}{described}\n" if described else whole
+    if event.is_run_failure:
+        reason, error = event.job_failure_data.failure_reason, event.job_failure_data.error
+        if reason is not None and reason.name == "STEP_FAILURE":
+            return None
+        if error is not None and error.cls_name in _INTERRUPTED:
+            return (
+                f"{FAILED}{error.message}" if error.cls_name == Cancelled.__name__ else _ENDED_EARLY
+            )
+    return whole

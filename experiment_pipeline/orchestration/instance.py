@@ -4,26 +4,15 @@ Dagster does not monitor a run that `dagster job execute` started: when its proc
 stays STARTED and keeps its place in the queue. So the executor notes the process of each run in a
 tag. Run monitoring asks the launcher that dagster.yaml names; without a daemon, the next run that
 starts checks the tags itself.
-
-Dagster creates and stamps each SQLite database in steps. Of two processes that do so at the same time
-one fails with `UNIQUE constraint failed: alembic_version`; here they wait for each other.
 """
 
 import fcntl
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster import (
-    DagsterEventType,
-    DagsterInstance,
-    DagsterRun,
-    DagsterRunStatus,
-    DefaultRunLauncher,
-    RunsFilter,
-)
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, DefaultRunLauncher, RunsFilter
 
 # Not exported by Dagster: what run monitoring expects of a launcher, and its SQLite storage.
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
@@ -33,6 +22,7 @@ from experiment_pipeline.storage.processes import Process
 
 # Not for people: the page shows no tag of this prefix.
 TAG = ".dagster/experiment_pipeline_process"
+_GONE = "{} is gone; it was killed, ran out of memory, or the machine restarted"
 
 
 def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:
@@ -66,10 +56,10 @@ class ProcessAwareRunLauncher(DefaultRunLauncher):
         if process is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING, "has noted no process yet")
         if not process.is_here:
-            _log_once(self._instance, run, process)
-            return CheckRunHealthResult(WorkerStatus.RUNNING, _elsewhere(process))
+            elsewhere = f"{process} cannot be checked from here; terminate the run if it is gone"
+            return CheckRunHealthResult(WorkerStatus.RUNNING, elsewhere)
         if process.is_gone:
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, _gone(process))
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, _GONE.format(process))
         return CheckRunHealthResult(WorkerStatus.RUNNING, str(process))
 
 
@@ -82,29 +72,16 @@ def fail_killed_runs(instance: DagsterInstance) -> None:
         # It may have ended well since it was listed: its last event precedes its end.
         again = instance.get_run_by_id(run.run_id)
         if again is not None and again.status is DagsterRunStatus.STARTED:
-            instance.report_run_failed(run, f"The run ended without a report: {_gone(process)}.")
-
-
-def _gone(process: Process) -> str:
-    return f"{process} is gone; it was killed, ran out of memory, or the machine restarted"
-
-
-def _elsewhere(process: Process) -> str:
-    return f"{process} cannot be checked from another host; terminate the run if it is gone"
-
-
-def _log_once(instance: DagsterInstance, run: DagsterRun, process: Process) -> None:
-    message = _elsewhere(process)
-    logged = instance.all_logs(run.run_id, of_type=DagsterEventType.ENGINE_EVENT)
-    if not any(event.message == message for event in logged):
-        instance.report_engine_event(message, run)
-
-
-LOCK = ".opening.lock"
+            reason = f"The run ended without a report: {_GONE.format(process)}."
+            instance.report_run_failed(run, reason)
 
 
 class SqliteStorage(DagsterSqliteStorage):
-    """The same databases in the same places; one process opens them at a time."""
+    """The same databases in the same places; one process opens them at a time.
+
+    Dagster creates and stamps each database in steps: of two processes that do so at the same time one
+    fails with `UNIQUE constraint failed: alembic_version`.
+    """
 
     @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "SqliteStorage":
@@ -112,14 +89,9 @@ class SqliteStorage(DagsterSqliteStorage):
         return cls.from_local(inst_data=inst_data, **config_value)
 
     def __init__(self, base_dir: str, inst_data: Any = None) -> None:
-        with _alone(Path(base_dir)):
+        folder = Path(base_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        # The operating system releases the lock when a process dies.
+        with (folder / ".opening.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             super().__init__(base_dir, inst_data)
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; the operating system releases it when a process dies."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

@@ -1,25 +1,22 @@
 """One experiment for Dagster: the assets of its stages, and the job, schedule and sensor that run them.
 
-What an asset does is in its stage's `asset.py`. The job is one run: its range tags train every
-configuration (BackfillPolicy.single_run), first key to last of one ordered list, because Dagster
-takes a reversed range for an unpartitioned one.
+The job is one run: its range tags train every configuration (BackfillPolicy.single_run), first key to
+last of one ordered list, because Dagster takes a reversed range for an unpartitioned one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 
 import dagster as dg
 
 from experiment_pipeline.errors import DataError, StorageError
 from experiment_pipeline.orchestration import assets as assets_of_stages
-from experiment_pipeline.orchestration.assets.shared import TABLES, recorder
-from experiment_pipeline.orchestration.executor import in_process_executor
-from experiment_pipeline.orchestration.run_ends import end_lost_runs
-from experiment_pipeline.orchestration.tables import tables_io_manager
+from experiment_pipeline.orchestration.assets.shared import TABLES, recorder, tables_io_manager
+from experiment_pipeline.orchestration.executor import end_lost_runs, in_process_executor
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import duration
-from experiment_pipeline.spec.operation import Freshness
+from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.stages.raw_data.sources import fingerprint_source
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
@@ -31,6 +28,7 @@ RANGE_END = "dagster/asset_partition_range_end"
 CODE_VERSIONS = {asset: stage.version for stage in STAGES.values() for asset in stage.assets}
 # What a run makes anew each time, and last: their age is that of the answer.
 AGEING = ("leaderboard", "exported_model")
+SECONDS_BETWEEN_LOOKS = 60
 
 
 def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
@@ -38,11 +36,73 @@ def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
     return {RANGE_START: configurations[0].key, RANGE_END: configurations[-1].key}
 
 
-def build_schedule(
-    spec: ExperimentSpec, configurations: Sequence[Configuration]
-) -> dg.ScheduleDefinition:
-    """A run on unchanged data reuses every stored result and costs seconds."""
+def build_experiment(named: NamedColumns) -> dg.Definitions:
+    """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
+    spec = named.spec
+    declared = configurations(spec)
+    record = recorder(spec, named.yaml_text, named.schema_text)
+    built = [
+        import_module(f"{assets_of_stages.__name__}.{stage.name}").build(named, record)
+        for stage in STAGES.values()
+    ]
+    fresh = _freshness(spec)
 
+    def described(one: dg.AssetSpec) -> dg.AssetSpec:
+        stage = one.key.path[-1]
+        return one.merge_attributes(owners=spec.owners, tags=spec.tags).replace_attributes(
+            code_version=str(CODE_VERSIONS[stage]),
+            freshness_policy=fresh if stage in AGEING else None,
+        )
+
+    assets = [one.map_asset_specs(described) for one in built]
+    tags = range_tags(declared)
+    job = dg.define_asset_job(
+        name=spec.name,
+        selection=assets,
+        tags=tags,
+        description=(
+            f"Which configuration should we ship to predict {spec.target}? "
+            f"{numbers.counted(len(declared), 'configuration')}, judged by {spec.metric}."
+        ),
+        executor_def=in_process_executor,
+    )
+    return dg.Definitions(
+        assets=assets,
+        jobs=[job],
+        schedules=[_schedule(spec, tags)],
+        sensors=[_sensor(spec, tags)],
+        resources={TABLES: tables_io_manager},
+    )
+
+
+def refused_by_dagster(spec: ExperimentSpec) -> list[Problem]:
+    """What the YAML asks of Dagster, and Dagster does not accept, in its words."""
+    makers: dict[str, Callable[[], object]] = {
+        "schedule": lambda: _schedule(spec, {}),
+        "owners": lambda: dg.AssetSpec("asset", owners=spec.owners),
+        "tags": lambda: dg.AssetSpec("asset", tags=spec.tags),
+        "freshness": lambda: _freshness(spec),
+    }
+    problems = []
+    for key, make in makers.items():
+        try:
+            make()
+        except Exception as error:  # noqa: BLE001 - its checks raise errors of many kinds
+            problems.append(Problem((key,), " ".join(str(error).split())))
+    return problems
+
+
+def _freshness(spec: ExperimentSpec) -> dg.FreshnessPolicy | None:
+    if spec.freshness is None:
+        return None
+    warn = spec.freshness.warn_after
+    return dg.FreshnessPolicy.time_window(
+        fail_window=duration(spec.freshness.fail_after),
+        warn_window=None if warn is None else duration(warn),
+    )
+
+
+def _schedule(spec: ExperimentSpec, tags: dict[str, str]) -> dg.ScheduleDefinition:
     @dg.schedule(
         name=f"{spec.name}_schedule",
         job_name=spec.name,
@@ -51,17 +111,12 @@ def build_schedule(
         description="Reruns the experiment; what has not changed is reused, not trained again.",
     )
     def rerun() -> dg.RunRequest:
-        return dg.RunRequest(tags=range_tags(configurations))
+        return dg.RunRequest(tags=tags)
 
     return rerun
 
 
-SECONDS_BETWEEN_LOOKS = 60
-
-
-def build_sensor(
-    spec: ExperimentSpec, configurations: Sequence[Configuration]
-) -> dg.SensorDefinition:
+def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
     """Requests one run per new state of the source; a source that is away is skipped, and said."""
 
     @dg.sensor(
@@ -79,59 +134,7 @@ def build_sensor(
             return dg.SkipReason(str(error))
         if state == context.cursor:
             return dg.SkipReason(f"unchanged since the last look ({state[:12]})")
-        request = dg.RunRequest(run_key=state, tags=range_tags(configurations))
+        request = dg.RunRequest(run_key=state, tags=tags)
         return dg.SensorResult(run_requests=[request], cursor=state)
 
     return new_data
-
-
-def _operated(asset: dg.AssetsDefinition, spec: ExperimentSpec) -> dg.AssetsDefinition:
-    """The same assets with what the page says of them: code version, owners, tags, freshness."""
-    fresh = None if spec.freshness is None else _policy(spec.freshness)
-
-    def told(one: dg.AssetSpec) -> dg.AssetSpec:
-        stage = one.key.path[-1]
-        return one.merge_attributes(owners=spec.owners, tags=spec.tags).replace_attributes(
-            code_version=str(CODE_VERSIONS[stage]),
-            freshness_policy=fresh if stage in AGEING else None,
-        )
-
-    return asset.map_asset_specs(told)
-
-
-def _policy(freshness: Freshness) -> dg.FreshnessPolicy:
-    warn = freshness.warn_after
-    return dg.FreshnessPolicy.time_window(
-        fail_window=duration(freshness.fail_after),
-        warn_window=None if warn is None else duration(warn),
-    )
-
-
-def build_experiment(named: NamedColumns) -> dg.Definitions:
-    """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
-    spec = named.spec
-    declared = configurations(spec)
-    record = recorder(spec, named.yaml_text, named.schema_text)
-    assets = [
-        _operated(
-            import_module(f"{assets_of_stages.__name__}.{stage.name}").build(named, record), spec
-        )
-        for stage in STAGES.values()
-    ]
-    job = dg.define_asset_job(
-        name=spec.name,
-        selection=assets,
-        tags=range_tags(declared),
-        description=(
-            f"Which configuration should we ship to predict {spec.target}? "
-            f"{numbers.counted(len(declared), 'configuration')}, judged by {spec.metric}."
-        ),
-        executor_def=in_process_executor,
-    )
-    return dg.Definitions(
-        assets=assets,
-        jobs=[job],
-        schedules=[build_schedule(spec, declared)],
-        sensors=[build_sensor(spec, declared)],
-        resources={TABLES: tables_io_manager},
-    )

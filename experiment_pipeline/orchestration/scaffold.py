@@ -17,7 +17,7 @@ import dagster as dg
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.errors import InvalidExperiment, reported_as
-from experiment_pipeline.orchestration.code_locations import code_location
+from experiment_pipeline.orchestration.executor import code_location
 from experiment_pipeline.spec import NAME
 
 if TYPE_CHECKING:

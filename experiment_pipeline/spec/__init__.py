@@ -1,8 +1,7 @@
 """Every setting of both YAML files, closed and frozen: their limits, meaning and defaults.
 
 `experiment` is defs.yaml as a whole, `table`, `search` and `operation` are its parts, `algorithms`
-the names that it may use, `reads` the keys that each stage reads, `schema` is schema.yaml.
-`reading` turns text into nodes that know their lines, `sentences` pydantic's errors into problems.
+the names that it may use; `schema` is schema.yaml. `reading` turns text into values or problems.
 """
 
 from experiment_pipeline.spec.algorithms import Features as Features

@@ -1,8 +1,7 @@
 """The algorithms that a YAML may name: one declaration each, all that a new one needs.
 
-Any other algorithm is an import path, of which nothing is declared. Nothing heavy is imported here,
-because every YAML is checked against the names. How estimators are made, checked and fitted lives in
-`stages.search`; LightGBM, which is boosted on bins that fits share, has its own module there.
+Any other algorithm is an import path, of which nothing is declared. How estimators are made, checked
+and fitted lives in `stages.search`.
 """
 
 import math
@@ -54,7 +53,7 @@ class Estimator:
         path: where its class is imported from.
         defaults: hyperparameters that it gets where the YAML gives no others.
         well_known: hyperparameters that it has in every version: a configuration with only these is
-            checked without importing it, which takes a second.
+            checked without importing it.
         spaces: where it is worth searching, by how flexible the models should be.
     """
 
@@ -62,11 +61,6 @@ class Estimator:
     defaults: Mapping[str, Scalar] = field(default_factory=dict)
     well_known: frozenset[str] = frozenset()
     spaces: Spaces = field(default_factory=dict)
-
-
-def _unknown(given: Mapping[str, Scalar], n_rows: int) -> float:  # noqa: ARG001
-    """A fit that may be long starts first."""
-    return math.inf
 
 
 @dataclass(frozen=True)
@@ -77,11 +71,11 @@ class Algorithm:
         classifier: for binary and multiclass.
         regressor: for regression.
         features: the encoder that suits it: trees that split codes get codes.
-        passes: hyperparameters, train rows → how many passes over the rows a fit makes, roughly.
-        competes: whether it has to earn its full training. Predicting without features costs
-            nothing, needs no rows, and must not take a place.
+        passes: hyperparameters, train rows → how many passes over the rows a fit makes, roughly;
+            inf: unknown, so that a fit that may be long starts first.
+        competes: whether it has to earn its full training; the baseline costs nothing.
         trusted_types: what its fitted estimator holds beyond the types that skops, and
-            `storage.persistence`, trust: read by eye.
+            `storage.persistence`, trust.
         libraries: whose versions decide a model, beside scikit-learn's.
         model_file: what a stored model is called, by its format.
     """
@@ -89,7 +83,7 @@ class Algorithm:
     classifier: Estimator
     regressor: Estimator
     features: Features = "onehot"
-    passes: Callable[[Mapping[str, Scalar], int], float] = _unknown
+    passes: Callable[[Mapping[str, Scalar], int], float] = lambda given, n_rows: math.inf  # noqa: ARG005
     competes: bool = True
     trusted_types: tuple[str, ...] = ()
     libraries: tuple[str, ...] = ()
@@ -117,75 +111,62 @@ def model_file(algorithm: str) -> str:
     return ALGORITHMS[algorithm].model_file if algorithm in ALGORITHMS else Algorithm.model_file
 
 
-def _log(low: float, high: float) -> Range:
-    return Range(low=low, high=high, scale="log")
+# What is drawn evenly; everything else on a logarithmic scale.
+_EVEN = {"feature_fraction", "colsample_bytree", "max_depth", "max_features"}
 
 
-def _even(low: float, high: float) -> Range:
-    return Range(low=low, high=high)
+def _space(**intervals: tuple[float, float]) -> Mapping[str, Range]:
+    return {
+        name: Range(low=low, high=high, scale="linear" if name in _EVEN else "log")
+        for name, (low, high) in intervals.items()
+    }
 
 
 _BOOSTED: Spaces = {
-    "stiffer": {
-        "learning_rate": _log(0.01, 0.1),
-        "num_leaves": _log(4, 31),
-        "min_data_in_leaf": _log(50, 500),
-        "lambda_l2": _log(0.1, 100.0),
-        "feature_fraction": _even(0.4, 0.9),
-    },
-    "as_is": {
-        "learning_rate": _log(0.02, 0.2),
-        "num_leaves": _log(8, 127),
-        "min_data_in_leaf": _log(10, 200),
-        "feature_fraction": _even(0.5, 1.0),
-    },
-    "more_flexible": {
-        "learning_rate": _log(0.03, 0.3),
-        "num_leaves": _log(31, 511),
-        "min_data_in_leaf": _log(3, 50),
-    },
+    "stiffer": _space(
+        learning_rate=(0.01, 0.1),
+        num_leaves=(4, 31),
+        min_data_in_leaf=(50, 500),
+        lambda_l2=(0.1, 100.0),
+        feature_fraction=(0.4, 0.9),
+    ),
+    "as_is": _space(
+        learning_rate=(0.02, 0.2),
+        num_leaves=(8, 127),
+        min_data_in_leaf=(10, 200),
+        feature_fraction=(0.5, 1.0),
+    ),
+    "more_flexible": _space(
+        learning_rate=(0.03, 0.3), num_leaves=(31, 511), min_data_in_leaf=(3, 50)
+    ),
 }
 _XGBOOST: Spaces = {
-    "stiffer": {
-        "learning_rate": _log(0.01, 0.1),
-        "max_depth": _even(2, 5),
-        "min_child_weight": _log(5.0, 100.0),
-        "reg_lambda": _log(1.0, 100.0),
-        "colsample_bytree": _even(0.4, 0.9),
-    },
-    "as_is": {
-        "learning_rate": _log(0.02, 0.2),
-        "max_depth": _even(3, 9),
-        "min_child_weight": _log(1.0, 50.0),
-        "colsample_bytree": _even(0.5, 1.0),
-    },
-    "more_flexible": {
-        "learning_rate": _log(0.03, 0.3),
-        "max_depth": _even(6, 12),
-        "min_child_weight": _log(0.1, 5.0),
-    },
+    "stiffer": _space(
+        learning_rate=(0.01, 0.1),
+        max_depth=(2, 5),
+        min_child_weight=(5.0, 100.0),
+        reg_lambda=(1.0, 100.0),
+        colsample_bytree=(0.4, 0.9),
+    ),
+    "as_is": _space(
+        learning_rate=(0.02, 0.2),
+        max_depth=(3, 9),
+        min_child_weight=(1.0, 50.0),
+        colsample_bytree=(0.5, 1.0),
+    ),
+    "more_flexible": _space(
+        learning_rate=(0.03, 0.3), max_depth=(6, 12), min_child_weight=(0.1, 5.0)
+    ),
 }
 _CATBOOST: Spaces = {
-    "stiffer": {
-        "learning_rate": _log(0.01, 0.1),
-        "max_depth": _even(2, 5),
-        "l2_leaf_reg": _log(3.0, 100.0),
-    },
-    "as_is": {
-        "learning_rate": _log(0.02, 0.2),
-        "max_depth": _even(4, 8),
-        "l2_leaf_reg": _log(1.0, 20.0),
-    },
-    "more_flexible": {
-        "learning_rate": _log(0.03, 0.3),
-        "max_depth": _even(6, 10),
-        "l2_leaf_reg": _log(0.1, 5.0),
-    },
+    "stiffer": _space(learning_rate=(0.01, 0.1), max_depth=(2, 5), l2_leaf_reg=(3.0, 100.0)),
+    "as_is": _space(learning_rate=(0.02, 0.2), max_depth=(4, 8), l2_leaf_reg=(1.0, 20.0)),
+    "more_flexible": _space(learning_rate=(0.03, 0.3), max_depth=(6, 10), l2_leaf_reg=(0.1, 5.0)),
 }
 _FOREST: Spaces = {
-    "stiffer": {"min_samples_leaf": _log(5, 100), "max_features": _even(0.1, 0.6)},
-    "as_is": {"min_samples_leaf": _log(1, 50), "max_features": _even(0.2, 1.0)},
-    "more_flexible": {"min_samples_leaf": _log(1, 5), "max_features": _even(0.3, 1.0)},
+    "stiffer": _space(min_samples_leaf=(5, 100), max_features=(0.1, 0.6)),
+    "as_is": _space(min_samples_leaf=(1, 50), max_features=(0.2, 1.0)),
+    "more_flexible": _space(min_samples_leaf=(1, 5), max_features=(0.3, 1.0)),
 }
 _FOREST_NAMES = frozenset(
     {
@@ -204,34 +185,31 @@ def _forest_passes(given: Mapping[str, Scalar], n_rows: int) -> float:
     return positive(given.get("n_estimators"), 100) * depth * 4
 
 
+def _boosters(package: str, prefix: str, spaces: Spaces, *trusted: str) -> Algorithm:
+    """A library of boosted trees: codes of categories suit it, and its version decides a model."""
+    return Algorithm(
+        classifier=Estimator(f"{package}.{prefix}Classifier", spaces=spaces),
+        regressor=Estimator(f"{package}.{prefix}Regressor", spaces=spaces),
+        features="ordinal",
+        trusted_types=trusted,
+        libraries=(package,),
+        model_file="model.txt" if package == "lightgbm" else Algorithm.model_file,
+    )
+
+
 ALGORITHMS: Mapping[str, Algorithm] = {
-    "lightgbm": Algorithm(
-        classifier=Estimator("lightgbm.LGBMClassifier", spaces=_BOOSTED),
-        regressor=Estimator("lightgbm.LGBMRegressor", spaces=_BOOSTED),
-        features="ordinal",
-        trusted_types=(
-            *("collections.OrderedDict", "collections.defaultdict", "lightgbm.basic.Booster"),
-            *("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
-        ),
-        libraries=("lightgbm",),
-        model_file="model.txt",
+    "lightgbm": _boosters(
+        *("lightgbm", "LGBM", _BOOSTED),
+        *("collections.OrderedDict", "collections.defaultdict", "lightgbm.basic.Booster"),
+        *("lightgbm.sklearn.LGBMClassifier", "lightgbm.sklearn.LGBMRegressor"),
     ),
-    "catboost": Algorithm(
-        classifier=Estimator("catboost.CatBoostClassifier", spaces=_CATBOOST),
-        regressor=Estimator("catboost.CatBoostRegressor", spaces=_CATBOOST),
-        features="ordinal",
-        trusted_types=("catboost.core.CatBoostClassifier", "catboost.core.CatBoostRegressor"),
-        libraries=("catboost",),
+    "catboost": _boosters(
+        *("catboost", "CatBoost", _CATBOOST),
+        *("catboost.core.CatBoostClassifier", "catboost.core.CatBoostRegressor"),
     ),
-    "xgboost": Algorithm(
-        classifier=Estimator("xgboost.XGBClassifier", spaces=_XGBOOST),
-        regressor=Estimator("xgboost.XGBRegressor", spaces=_XGBOOST),
-        features="ordinal",
-        trusted_types=(
-            *("xgboost.core.Booster", "xgboost.sklearn.XGBClassifier"),
-            "xgboost.sklearn.XGBRegressor",
-        ),
-        libraries=("xgboost",),
+    "xgboost": _boosters(
+        *("xgboost", "XGB", _XGBOOST, "xgboost.core.Booster"),
+        *("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
     ),
     "random_forest": Algorithm(
         classifier=Estimator(
@@ -251,18 +229,18 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             defaults={"max_iter": 1000},
             well_known=_LINEAR_NAMES | {"C"},
             spaces={
-                "stiffer": {"C": _log(0.0001, 0.1)},
-                "as_is": {"C": _log(0.001, 100.0)},
-                "more_flexible": {"C": _log(1.0, 10000.0)},
+                "stiffer": _space(C=(0.0001, 0.1)),
+                "as_is": _space(C=(0.001, 100.0)),
+                "more_flexible": _space(C=(1.0, 10000.0)),
             },
         ),
         regressor=Estimator(
             "sklearn.linear_model.Ridge",
             well_known=_LINEAR_NAMES | {"alpha"},
             spaces={
-                "stiffer": {"alpha": _log(10.0, 10000.0)},
-                "as_is": {"alpha": _log(0.01, 100.0)},
-                "more_flexible": {"alpha": _log(0.0001, 1.0)},
+                "stiffer": _space(alpha=(10.0, 10000.0)),
+                "as_is": _space(alpha=(0.01, 100.0)),
+                "more_flexible": _space(alpha=(0.0001, 1.0)),
             },
         ),
         passes=lambda given, n_rows: 80.0,  # noqa: ARG005

@@ -1,16 +1,16 @@
-"""`ExperimentSpec`: every key of an experiment's defs.yaml, and the rules between keys.
+"""`ExperimentSpec`: every key of an experiment's defs.yaml, the rules between keys, its JSON schema.
 
-What stands below a key is declared in `table`, `search`, `judgement` and `operation`.
+What stands below a key is declared in `table`, `search` and `operation`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
-from experiment_pipeline.spec import sentences, table
+from experiment_pipeline.spec import table
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
     Closed,
@@ -19,15 +19,8 @@ from experiment_pipeline.spec.models import (
     impossible,
     on_or_off,
 )
-from experiment_pipeline.spec.operation import (
-    Engine,
-    Freshness,
-    Mlflow,
-    Owner,
-    TagKey,
-    TagValue,
-    check_cron,
-)
+from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow
+from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
     Budget,
     CalibrateSetting,
@@ -47,7 +40,8 @@ from experiment_pipeline.statistics.metrics import names_of
 Task = Literal["binary", "multiclass", "regression"]
 # Of an experiment; it becomes part of asset keys, op names and a job name.
 NAME = r"^[A-Za-z][A-Za-z0-9_]{0,79}$"
-_NAME_IT = "write data: with the path or URL of the table"
+# A template is filled in before anything is judged.
+_TEMPLATE = r"\{\{\s*env\b"
 
 
 class ExperimentSpec(Closed):
@@ -58,7 +52,7 @@ class ExperimentSpec(Closed):
         description="A folder name of letters, digits and _, beginning with a letter",
     )
     # None: the table is a DataFrame at hand. In a file it is required.
-    data: table.Data | None = Field(None, description="The table", examples=["data/customers.csv"])
+    data: table.DataSetting = Field(None, description="The table", examples=["data/customers.csv"])
 
     # What is predicted, and which columns and rows count how.
     target: str = Field(min_length=1, description="The column to predict", examples=["price"])
@@ -146,8 +140,8 @@ class ExperimentSpec(Closed):
     price_per_hour: float | None = Field(
         None, gt=0, description="What an hour of this machine costs, in any currency"
     )
-    owners: tuple[Owner, ...] = Field((), description="Email addresses or team:name")
-    tags: dict[TagKey, TagValue] = Field({}, description="Name → value, on every asset")
+    owners: tuple[str, ...] = Field((), description="Email addresses or team:name")
+    tags: dict[str, str] = Field({}, description="Name → value, on every asset")
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
@@ -174,7 +168,8 @@ class ExperimentSpec(Closed):
             InvalidExperiment: the experiment has no `data`.
         """
         if self.data is None:
-            raise InvalidExperiment("data", "is missing: this experiment names no table", _NAME_IT)
+            fix = "write data: with the path or URL of the table"
+            raise InvalidExperiment("data", "is missing: this experiment names no table", fix)
         return self.data
 
     @cached_property
@@ -209,134 +204,144 @@ class ExperimentSpec(Closed):
         """The same with one fit, not calibrated: for small rungs."""
         return self.model_copy(update={"seeds": None, "calibrate": "off"})
 
-    @field_validator("data", mode="before", json_schema_input_type=str | table.Data)
-    @classmethod
-    def _url_alone(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
-
-    @field_validator("exclude", mode="before")
-    @classmethod
-    def _reasons_are_given(cls, value: Any) -> Any:
-        if isinstance(value, list):
-            raise ValueError(  # noqa: TRY004 - pydantic collects ValueErrors
-                "write each excluded column with its reason: {column: reason}"
-            )
-        return value
-
-    @field_validator("schedule")
-    @classmethod
-    def _is_cron(cls, value: str) -> str:
-        check_cron(value)
-        return value
-
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
-        self._check_one_role(self.target, "target")
-        if self.sample_weight == self.target:
-            raise impossible(f"names the target {self.target!r}; name another", "sample_weight")
-        self._check_one_role(self.sample_weight, "column of the weights")
-        for name in self.monotone:
-            if name in self.not_features:
-                raise impossible(
-                    f"{name!r} is not a feature, so no prediction depends on it; drop it here, or "
-                    "its other role",
-                    *("monotone", name),
-                )
-        self._check_task()
-        self._check_evaluation()
-        self._check_metric(self.metric, "metric")
-        for number, criterion in enumerate(self.acceptance):
-            place = ("acceptance", number, "metric")
-            self._check_metric(criterion.metric, *place)
-            if criterion.metric in [other.metric for other in self.acceptance[:number]]:
-                raise impossible(f"{criterion.metric} has a limit already; keep one", *place)
+        for conflicts in (self._roles(), self._without_effect(), self._metrics()):
+            for place, message in conflicts:
+                raise impossible(message, *place)
         return self
 
-    def _check_one_role(self, name: str | None, what: str) -> None:
-        """Refuse a second role for the target, or for the column of the weights."""
-        roles: list[tuple[bool, tuple[str, ...]]] = [
-            (name in self.exclude, ("exclude", str(name))),
-            (name in self.split.id_columns, ("split", "id_columns")),
-            (name == getattr(self.split, "column", ""), ("split", "column")),
-            (name in self.preparation.calendar, ("preparation", "calendar")),
-        ]
-        for has_role, place in roles:
-            if has_role:
-                raise impossible(f"names the {what} {name!r}; drop it there", *place)
+    def _roles(self) -> Iterator[tuple[Location, str]]:
+        """Second roles of the target, and of the column of the weights."""
+        if self.sample_weight == self.target:
+            yield ("sample_weight",), f"names the target {self.target!r}; name another"
+        for name, what in ((self.target, "target"), (self.sample_weight, "column of the weights")):
+            roles: list[tuple[bool, Location]] = [
+                (name in self.exclude, ("exclude", str(name))),
+                (name in self.split.id_columns, ("split", "id_columns")),
+                (name == getattr(self.split, "column", ""), ("split", "column")),
+                (name in self.preparation.calendar, ("preparation", "calendar")),
+            ]
+            for has_role, place in roles:
+                if has_role:
+                    yield place, f"names the {what} {name!r}; drop it there"
+        for name in self.monotone.keys() & self.not_features:
+            yield ("monotone", name), f"{name!r} is not a feature; drop it here, or its other role"
 
-    def _check_task(self) -> None:
-        """Refuse settings of another task."""
+    def _without_effect(self) -> Iterator[tuple[Location, str]]:
+        """Settings of another task, and those that cross-validation cannot follow."""
+        other = f"no effect on task {self.task}; drop it"
         if self.monotone and self.task == "multiclass":
-            raise impossible(
-                "several classes have no direction: their probabilities sum to 1, so that one "
-                "rises where others fall; drop it, or predict one class by task: binary",
-                "monotone",
-            )
+            yield ("monotone",), "several classes have no direction; predict one by task: binary"
         if self.positive_class is not None and self.task != "binary":
-            raise impossible(f"no effect on task {self.task}; drop it", "positive_class")
+            yield ("positive_class",), other
         if self.costs is not None and self.task != "binary":
-            raise impossible(f"no threshold decides a task {self.task}; drop it", "costs")
+            yield ("costs",), other
         if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
-            raise impossible("a regression predicts no probabilities; drop it", "calibrate")
-
-    def _check_evaluation(self) -> None:
-        """Refuse settings that cross-validation cannot follow."""
+            yield ("calibrate",), other
         if self.evaluation is None:
             return
+        instead = "drop it, or write evaluation: test_set"
         if self.export.refit == "none":
-            raise impossible(
-                "cross-validation leaves a model of each fold, and none for export; drop it, or "
-                "write evaluation: test_set",
-                *("export", "refit"),
-            )
+            none = "cross-validation leaves a model of each fold, and none for export"
+            yield ("export", "refit"), f"{none}; {instead}"
         if "halving" in self.model_fields_set and self.halving is not None:
-            raise impossible(
-                "cross-validation fits every configuration on all folds; drop it, write off, or "
-                "write evaluation: test_set",
-                "halving",
-            )
-        given = self.evaluation.cross_validation.model_fields_set
-        if self.split.by == "time" and "repeats" in given:
-            raise impossible(
-                "no effect on a split by time: there is one order to cut; drop it",
-                *("evaluation", "cross_validation", "repeats"),
-            )
+            every = "cross-validation fits every configuration on all folds"
+            yield ("halving",), f"{every}; write off, {instead}"
+        if self.split.by == "time" and (
+            "repeats" in self.evaluation.cross_validation.model_fields_set
+        ):
+            place = ("evaluation", "cross_validation", "repeats")
+            yield place, "no effect on a split by time: there is one order to cut; drop it"
 
-    def _check_metric(self, name: str, *place: str | int) -> None:
-        allowed = names_of(self.task)
-        if name not in allowed:
-            known = allowed_instead(name, allowed)
-            raise impossible(f"{name!r} is not a metric of task {self.task}; {known}", *place)
+    def _metrics(self) -> Iterator[tuple[Location, str]]:
+        """Metrics of another task, and second limits of one."""
+        named: list[tuple[Location, str]] = [(("metric",), self.metric)]
+        gates = [one.metric for one in self.acceptance]
+        named += [(("acceptance", n, "metric"), name) for n, name in enumerate(gates)]
+        for place, name in named:
+            allowed = names_of(self.task)
+            if name not in allowed:
+                known = allowed_instead(name, allowed)
+                yield place, f"{name!r} is not a metric of task {self.task}; {known}"
+            if place[1:] and gates.count(name) > 1:
+                yield place, f"{name} has several limits; keep one"
 
 
 def spec_from(
-    name: str, raw: Mapping[str, Any], line_of: Callable[[Location], str] | None = None
+    name: str,
+    raw: Mapping[str, Any],
+    line_of: Callable[[Location], str] = lambda _: "settings",
+    *,
+    needs_data: bool = False,
 ) -> ExperimentSpec:
     """Return the spec of a file's keys, or of settings given in Python.
 
     Args:
         name: of the experiment: the folder's.
         raw: the YAML's `attributes`, or the settings.
-        line_of: path of a key → `file:line`, of the key or of what would hold it; None: the
-            settings come from no file, and may name no table.
+        line_of: path of a key → `file:line`, of the key or of what would hold it.
+        needs_data: whether it has to name its table, as in a file.
 
     Raises:
         InvalidExperiment: with every problem.
     """
     if "name" in raw:
-        problem = sentences.Problem(
-            ("name",), f"the folder names the experiment ({name}); drop this key"
-        )
-        raise sentences.invalid([problem], line_of)
+        fix = f"the folder names the experiment ({name}); drop this key"
+        raise invalid([Problem(("name",), fix)], line_of)
     given = {"name": name, **raw}
     problems = []
-    if line_of is not None and raw.get("data") is None:
-        lacking = "is missing: the table, such as data/customers.csv"
-        problems.append(sentences.Problem(("data",), lacking))
+    if needs_data and raw.get("data") is None:
+        problems.append(Problem(("data",), "is missing: the table, such as data/customers.csv"))
     try:
         spec = ExperimentSpec.model_validate(given)
     except ValidationError as error:
-        problems += sentences.explain(error, ExperimentSpec, given)
+        problems += explain(error, ExperimentSpec, given)
     if problems:
-        raise sentences.invalid(problems, line_of) from None
+        raise invalid(problems, line_of) from None
     return spec
+
+
+Schema = dict[str, Any]
+
+
+def defs_yaml_schema() -> Schema:
+    """Return the JSON schema of everything below `attributes`, for editors and `dg check yaml`.
+
+    It has no references, so that it can be part of another schema, and is at most as strict as the
+    models, which judge: a template stands for any single value, and of a union only keys are checked.
+    """
+    whole = ExperimentSpec.model_json_schema()
+    schema = _published(whole, whole["$defs"])
+    del schema["$defs"], schema["properties"]["name"]
+    # An experiment in a file has its name from the folder, and reads its table from somewhere.
+    schema["required"] = ["data", *(key for key in schema["required"] if key != "name")]
+    return schema
+
+
+def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
+    if "$ref" in node:
+        stated = {key: value for key, value in node.items() if key != "$ref"}
+        return _published({**models[node["$ref"].removeprefix("#/$defs/")], **stated}, models)
+    dropped = ("pattern", "minLength", "maxLength", "title", "discriminator", "anyOf", "oneOf")
+    found = {key: value for key, value in node.items() if key not in dropped}
+    for key in ("items", "additionalProperties"):
+        if isinstance(found.get(key), dict):
+            found[key] = _published(found[key], models)
+    for name, one in (fields := dict(found.get("properties", {}))).items():
+        fields[name] = _published(one, models)
+    union: list[Schema] = node.get("anyOf") or node.get("oneOf") or []
+    members = [_published(one, models) for one in union]
+    for member in members:
+        # These bind one kind of value each; `type`, `enum` and `const` would bind all.
+        found |= {key: member[key] for key in ("items", "additionalProperties") if key in member}
+        for name, one in member.get("properties", {}).items():
+            both = one if name not in fields else {"description": one.get("description", "")}
+            fields[name] = both
+    if fields:
+        found["properties"] = fields
+    if found.get("type") in ("integer", "number", "boolean"):
+        found["type"] = [found["type"], "string"]
+    if "enum" in found:
+        found |= {"if": {"pattern": _TEMPLATE}, "else": {"enum": found.pop("enum")}}
+    return found

@@ -1,16 +1,18 @@
-"""What every model of a YAML file is: frozen, closed, strict about numbers."""
+"""What every model of a YAML file is: frozen, closed, with errors at one of its keys."""
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, WrapSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, WrapSerializer
 from pydantic_core import PydanticCustomError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Scalar = bool | int | float | str | None
+Location = tuple[str | int, ...]
 
 
 def impossible(message: str, *location: str | int) -> PydanticCustomError:
@@ -22,17 +24,16 @@ def duration(text: str) -> "pd.Timedelta":
     """Return a duration as pandas reads it: `1 day`, `6 hours`; ValueError for a negative one."""
     import pandas as pd
 
-    wrong = ValueError(f"{text!r} is not a duration; write one such as '1 day' or '6 hours'")
     # pandas takes a bare number for nanoseconds, which is never meant.
-    if re.fullmatch(r"\s*[\d.]*\s*", text):
-        raise wrong
-    try:
-        read = pd.Timedelta(text)
-    except ValueError:
-        raise wrong from None
-    if not read >= pd.Timedelta(0):
-        raise wrong
-    return read
+    if not re.fullmatch(r"[\s\d.]*", text):
+        with suppress(ValueError):
+            read = pd.Timedelta(text)
+            if read >= pd.Timedelta(0):
+                return read
+    raise ValueError(f"{text!r} is not a duration; write one such as '1 day' or '6 hours'")
+
+
+Duration = Annotated[str, AfterValidator(lambda text: duration(text) is not None and text)]
 
 
 class Closed(BaseModel):
@@ -40,25 +41,11 @@ class Closed(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _no_boolean_for_a_number(cls, raw: Any) -> Any:
-        """YAML reads `yes` as true, and Python takes true for 1."""
-        for key, field in cls.model_fields.items():
-            if isinstance(raw, dict) and isinstance(raw.get(key), bool):
-                wanted = {*get_args(field.annotation)} or {field.annotation}
-                if wanted & {int, float} and bool not in wanted:
-                    raise impossible(
-                        f"{str(raw[key]).lower()} is not a number; write a number", key
-                    )
-        return raw
-
 
 def on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
     """Read on, off, or the keys of a model; `keys` is an example of them."""
 
     def read(value: Any) -> Any:
-        # YAML reads an unquoted off as false.
         if value in (True, "on"):
             return kind()
         if value in (False, "off"):
@@ -73,10 +60,7 @@ def on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
 OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
 
 
-Location = tuple[str | int, ...]
-
-
 def readable(part: str | int) -> str:
     """A key or position on one line."""
-    text = str(part).lower() if isinstance(part, bool) else str(part)
+    text = str(part)
     return text if text.isprintable() and text else repr(text)

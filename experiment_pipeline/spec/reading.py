@@ -1,39 +1,84 @@
-"""YAML text → nodes that know their lines, within bounds that keep reading it cheap.
+"""YAML text → nodes that know their lines → models, or every problem with its own `file:line`.
 
-For both files; of defs.yaml also its outer keys, before Dagster loads any component. An alias
-(`*name`) repeats a part of the file: ten lines of aliases can stand for 10**10 values.
+For both files; of defs.yaml also its outer keys, before Dagster loads any component. YAML is read as in
+version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 a number. An alias (`*name`) repeats a
+part of the file: ten lines of aliases can stand for 10**10 values, so their number is bounded.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import yaml
-from pydantic import ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
-from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment, InvalidSchema
-from experiment_pipeline.spec.models import Closed, Location
+from experiment_pipeline.errors import (
+    ExperimentPipelineError,
+    InvalidExperiment,
+    InvalidSchema,
+    allowed_instead,
+    did_you_mean,
+)
+from experiment_pipeline.spec.models import Closed, Location, readable
 from experiment_pipeline.spec.schema import SchemaFile
-from experiment_pipeline.spec.sentences import Problem, a_line_each, explain, invalid
 
-# The C parser, where it was built in: ten times faster.
-_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # How many values aliases may add to those that are written, and how deep values may be nested.
 MOST_REPEATED = 100_000
 DEEPEST = 100
-_STANDARD = "tag:yaml.org,2002:"
-_PLAIN = ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")
-# What YAML takes for true and false, and most people for texts.
-_TRUTH = {"yes": "true", "on": "true", "no": "false", "off": "false"}
-# What a parser says of the usual slips → what to do.
-_ADVICE = {
-    "cannot start any token": "indent with spaces, or quote the value",
-    "mapping values": "indent it as its neighbours, or quote the value that holds a colon",
-    "flow mapping": "quote the value that holds a colon or a comma",
-    "<block end>": "indent it as its neighbours",
-    "did not find expected key": "indent it as its neighbours",
+# One screen; further problems are counted.
+MOST_PROBLEMS = 12
+# User and password of an address, and its query.
+_SECRET = re.compile(r"(?P<before>//)[^/\s]*(?=@)|(?P<asked>//[^\s'\"?]*\?)[^\s'\"]+")
+_MASKED = r"\g<before>\g<asked>***"
+# pydantic's types of an error about the kind of a value, by their ends.
+_WRONG_KIND = ("_type", "_parsing", "_from_float", "finite_number")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The C parser, where it was built in; booleans and exponents as in YAML 1.2."""
+
+
+_BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag != _BOOL]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(_BOOL, re.compile("(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
+_Loader.add_implicit_resolver(
+    _FLOAT, re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), [*"-+.0123456789"]
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: the path of its key, and a sentence that says what is allowed."""
+
+    location: Location
+    message: str
+
+    def __str__(self) -> str:
+        path = ".".join(map(readable, self.location))
+        return f"{path}: {self.message}" if path else self.message
+
+
+def invalid(
+    problems: Sequence[Problem],
+    line_of: Callable[[Location], str] = lambda _: "settings",
+    error: type[ExperimentPipelineError] = InvalidExperiment,
+) -> ExperimentPipelineError:
+    """Return one error for all problems, each on a line after its `file:line`.
+
+    Without `line_of` the settings come from no file.
+    """
+    lines = [f"{line_of(one.location)}: {one}" for one in problems[:MOST_PROBLEMS]]
+    if more := len(problems) - len(lines):
+        lines.append(f"and {more} more")
+    place = line_of(problems[0].location)
+    rule = "\n".join(lines).removeprefix(f"{place}: ")
+    return error(place, rule, "correct what is named")
 
 
 @dataclass
@@ -41,8 +86,8 @@ class YamlFile:
     """A YAML text, and the path under which messages show it.
 
     Raises:
-        ExperimentPipelineError: of the class `error`, with `file:line`: the text is not YAML, is
-            nested too deeply, has aliases that stand for too much, or holds a key twice.
+        ExperimentPipelineError: of the class `error`, with `file:line`: the text is not YAML, or is
+            nested too deeply.
     """
 
     text: str
@@ -52,16 +97,24 @@ class YamlFile:
 
     def __post_init__(self) -> None:
         try:
-            self._refuse_depth()
-            self.documents = [*yaml.compose_all(self.text, Loader=_LOADER)]
+            depth = 0  # of nodes, which are composed by recursion
+            for event in yaml.parse(self.text, Loader=_Loader):
+                depth += isinstance(event, yaml.CollectionStartEvent)
+                depth -= isinstance(event, yaml.CollectionEndEvent)
+                if depth > DEEPEST:
+                    rule = f"is nested more than {DEEPEST} deep; flatten it"
+                    raise self._wrong(event.start_mark, rule)
+            self.documents = [*yaml.compose_all(self.text, Loader=_Loader)]
         except yaml.MarkedYAMLError as error:
-            mark = error.problem_mark or error.context_mark
             rule = f"{error.context}: {error.problem}" if error.context else str(error.problem)
-            advice = "".join(f"; {fix}" for sign, fix in _ADVICE.items() if sign in rule)
-            raise self._wrong(mark.line if mark else 0, f"is not YAML: {rule}{advice}") from None
+            advice = "check its indentation, and quote a text that holds a colon or a comma"
+            mark = error.problem_mark or error.context_mark
+            raise self._wrong(mark, f"is not YAML: {rule}; {advice}") from None
         except yaml.reader.ReaderError as error:
-            line = self.text.count("\n", 0, error.position)
-            raise self._wrong(line, f"is not YAML: {error.reason}") from None
+            line = self.text.count("\n", 0, error.position) + 1
+            raise self.error(
+                f"{self.path}:{line}", f"is not YAML: {error.reason}", "edit the file"
+            ) from None
 
     def place(self, location: Location) -> str:
         """`file:line` of a key (or list position), or of what would hold it."""
@@ -70,86 +123,63 @@ class YamlFile:
         node = self.documents[0]
         line = node.start_mark.line
         for part in location:
-            found = _child(node, part)
-            if found is None:
+            if isinstance(node, yaml.MappingNode):
+                pairs = [
+                    (key.start_mark, value) for key, value in node.value if key.value == str(part)
+                ]
+            elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+                pairs = [(value.start_mark, value) for value in node.value[part : part + 1]]
+            else:
+                pairs = []
+            if not pairs:
                 break
-            line, node = found
+            line, node = pairs[0][0].line, pairs[0][1]
         return f"{self.path}:{line + 1}"
-
-    def switches(self, values: str) -> list[Problem]:
-        """A problem for each unquoted yes, no, on or off at a place that the pattern matches."""
-        found = []
-        for at, node in _walk(self.documents[0]) if self.documents else ():
-            truth = _TRUTH.get(node.value.lower()) if node.tag == f"{_STANDARD}bool" else None
-            if truth and re.match(values, ".".join(map(str, at))):
-                message = f"unquoted, {node.value} is {truth} in YAML; write '{node.value}' for the text, or {truth}"
-                found.append(Problem(at, message))
-        return found
 
     def values(self, *, one_document: bool = True) -> Any:
         """Return the plain values of the first document.
 
         Raises:
-            ExperimentPipelineError: a second document, a key twice, a value that is not plain.
+            ExperimentPipelineError: aliases that stand for too much, a value that is not plain; with
+                `one_document` also a second one, and a key that stands twice.
         """
         if not self.documents:
             return None
         root = self.documents[0]
-        self._check_nodes(root, twice=one_document)
-        for other in self.documents[1:] if one_document else ():
-            raise self._wrong(
-                other.start_mark.line, "holds a second document (---); keep one, or move it"
-            )
-        try:
-            return _LOADER("").construct_document(root)
-        except yaml.constructor.ConstructorError as error:
-            line = error.problem_mark.line if error.problem_mark else 0
-            raise self._wrong(line, f"is not YAML of plain values: {error.problem}") from None
-        except ValueError as error:  # a date that the calendar does not have
-            raise self._wrong(0, f"is not YAML of plain values: {error}") from None
-
-    def _check_nodes(self, root: yaml.Node, *, twice: bool) -> None:
-        """Refuse tags, keys that stand twice, and aliases that stand for too much."""
         seen: set[int] = set()
         repeated = 0
         for at, node in _walk(root):
-            line = node.start_mark.line
             repeated += id(node) in seen
             seen.add(id(node))
             if repeated > MOST_REPEATED:
-                rule = f"its aliases (*name) repeat more than {MOST_REPEATED:,} values"
-                raise self._wrong(line, f"{rule}; write what is meant")
-            if len(at) > DEEPEST:
-                raise self._wrong(line, "an alias (*name) stands inside itself; write it out")
-            if node.tag.removeprefix(_STANDARD) not in _PLAIN:
-                raise self._wrong(line, f"the tag {node.tag} makes no plain value; drop it")
-            if twice and isinstance(node, yaml.MappingNode):
-                self._check_keys(at, node)
-
-    def _check_keys(self, at: Location, node: yaml.MappingNode) -> None:
-        lines: dict[tuple[str, str], int] = {}
-        for key, _ in node.value:
-            name, line = (key.tag, str(key.value)), key.start_mark.line
-            if name in lines:
-                path = ".".join(map(str, (*at, key.value))).removeprefix("attributes.")
-                raise self._wrong(
-                    line, f"{path} stands on line {lines[name] + 1} already; keep one of them"
+                rule = (
+                    f"its aliases (*name) repeat more than {MOST_REPEATED:,} values; write them out"
                 )
-            lines[name] = line
+                raise self._wrong(node.start_mark, rule)
+            if len(at) > DEEPEST:
+                rule = "an alias (*name) stands inside itself; write it out"
+                raise self._wrong(node.start_mark, rule)
+            lines: dict[str, int] = {}
+            pairs = node.value if one_document and isinstance(node, yaml.MappingNode) else ()
+            for key, _ in pairs:
+                if (name := f"{key.tag} {key.value}") in lines:
+                    path = ".".join(map(str, (*at, key.value))).removeprefix("attributes.")
+                    rule = f"{path} stands on line {lines[name]} already; keep one of them"
+                    raise self._wrong(key.start_mark, rule)
+                lines[name] = key.start_mark.line + 1
+        if one_document and self.documents[1:]:
+            rule = "holds a second document (---); keep one, or move it"
+            raise self._wrong(self.documents[1].start_mark, rule)
+        try:
+            return _Loader("").construct_document(root)
+        except (yaml.constructor.ConstructorError, ValueError) as error:
+            mark = getattr(error, "problem_mark", None)  # ValueError: a date not of the calendar
+            reason = getattr(error, "problem", error)
+            raise self._wrong(mark, f"is not YAML of plain values: {reason}") from None
 
-    def _refuse_depth(self) -> None:
-        """Parsers of nested values call themselves: refuse what would exhaust the stack."""
-        depth = 0
-        for event in yaml.parse(self.text, Loader=_LOADER):
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEEPEST:
-                line = event.start_mark.line if event.start_mark else 0
-                raise self._wrong(line, f"is nested more than {DEEPEST} deep; flatten it")
-
-    def _wrong(self, line: int, rule: str) -> ExperimentPipelineError:
-        """The error at a line, counted from 0."""
-        return self.error(f"{self.path}:{line + 1}", rule, "edit the file")
+    def _wrong(self, mark: Any, rule: str) -> ExperimentPipelineError:
+        line = mark.line + 1 if mark else 1
+        return self.error(f"{self.path}:{line}", rule, "edit the file")
 
 
 def _walk(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Location, yaml.Node]]:
@@ -161,17 +191,6 @@ def _walk(node: yaml.Node, above: Location = ()) -> Iterator[tuple[Location, yam
     elif isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             yield from _walk(value, (*above, str(key.value)))
-
-
-def _child(node: yaml.Node, part: str | int) -> tuple[int, yaml.Node] | None:
-    """The line of a key or list position, from 0, and its value."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == str(part):
-                return key.start_mark.line, value
-    if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return node.value[part].start_mark.line, node.value[part]
-    return None
 
 
 class ComponentFile(Closed):
@@ -207,37 +226,124 @@ def read_component(file: YamlFile, experiment: str) -> ComponentFile:
         raise invalid(explain(error, ComponentFile, raw), file.place) from None
 
 
-@dataclass(frozen=True)
-class SchemaText:
-    """The text of a schema.yaml, and the path under which messages show it."""
+def read_schema(file: YamlFile) -> SchemaFile:
+    """Return what a schema.yaml declares.
 
-    text: str
-    path: str = "schema.yaml"
-    # What a cell may hold, where an unquoted yes or no would be a truth value.
-    _CELLS = r"columns\..*\.(\d+|equal_to|not_equal_to|value|default)$"
+    Raises:
+        InvalidSchema: with `file:line` of each problem.
+    """
+    raw = file.values()
+    if not isinstance(raw, Mapping):
+        problem = Problem((), "it is not a mapping of keys; begin with columns:")
+        raise invalid([problem], file.place, InvalidSchema)
+    try:
+        return SchemaFile.model_validate(raw)
+    except ValidationError as error:
+        raise invalid(explain(error, SchemaFile, raw), file.place, InvalidSchema) from None
 
-    def read(self) -> SchemaFile:
-        """Return the declared schema.
 
-        Raises:
-            InvalidSchema: the text is not YAML, or holds something that is not known here.
-        """
-        file = YamlFile(self.text, self.path, InvalidSchema)
-        raw = file.values()
-        if not isinstance(raw, Mapping):
-            raise self.invalid([Problem((), "it is not a mapping of keys", "Begin with columns:")])
-        if switches := file.switches(self._CELLS):
-            raise self.invalid(switches)
-        try:
-            return SchemaFile.model_validate(raw)
-        except ValidationError as error:
-            raise self.invalid(explain(error, SchemaFile, raw)) from None
+def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Problem]:
+    """Return pydantic's errors as problems of the keys of `raw`, which was validated as `model`."""
+    by_place: dict[Location, list[tuple[ErrorDetails, Sequence[type[BaseModel]]]]] = {}
+    for item in error.errors(include_url=False):
+        place, owners = _read_path(item, model, raw)
+        by_place.setdefault(place, []).append((item, owners))
+    problems = []
+    for place, items in by_place.items():
+        # Of a union, the member that the value came closest to says most.
+        if any(other != place and other[: len(place)] == place for other in by_place):
+            continue
+        telling = [one for one in items if not one[0]["type"].endswith(_WRONG_KIND)]
+        first, *others = dict.fromkeys(_message(place, *one) for one in telling or items)
+        text = " or ".join([first, *(one.partition(" should be ")[2] or one for one in others)])
+        item, owners = items[0]
+        if item["type"] == "string_type" and isinstance(item["input"], int | float):
+            text += "; put it in quotes"
+        field = _field(place, owners)
+        if field and field.description and (not telling or item["type"].startswith("string_")):
+            text += f" ({field.description})"
+        problems.append(Problem(place, text))
+    return problems
 
-    def invalid(self, problems: Sequence[Problem]) -> InvalidSchema:
-        """One error for all problems, a line each, the first after its own `file:line`."""
-        place = YamlFile(self.text, self.path, InvalidSchema).place
-        culprit, text = a_line_each(problems, place)
-        fix = problems[0].fix or "Correct it."
-        if len(problems) > 1:
-            fix = f"Correct these {len(problems)} problems."
-        return InvalidSchema(culprit, text, fix)
+
+def _read_path(
+    item: ErrorDetails, model: type[BaseModel], raw: Any
+) -> tuple[Location, Sequence[type[BaseModel]]]:
+    """The path of an error in the file, and the models that may declare its last key.
+
+    pydantic's paths also hold tags and names of union members.
+    """
+    kept: list[str | int] = []
+    owners, found = [model], [model]
+    path = item["loc"]
+    if path[-1:] == ("[key]",):  # the key itself is wrong
+        path = (*path[:-2], item["input"])
+    for number, part in enumerate(path, start=1):
+        if len(found) > 1 and (tagged := [one for one in found if _is_tagged(one, part)]):
+            found = tagged
+            continue
+        owners = found
+        fields = [one.model_fields.get(str(part)) for one in found]
+        found = [inner for one in fields if one for inner in _models_in(one.annotation)] or found
+        inside: Sequence[Any] = ()
+        if isinstance(raw, Mapping):
+            inside = [value for key, value in raw.items() if str(key) == str(part)]
+        elif isinstance(raw, list | tuple) and isinstance(part, int):
+            inside = raw[part : part + 1]
+        if inside:
+            raw = inside[0]
+        if inside or (number == len(path) and item["type"] == "missing"):
+            kept.append(part)
+    context = item.get("ctx", {})
+    if "discriminator" in context:
+        return (*kept, context["discriminator"].strip("'")), found
+    return (*kept, *context.get("at", ())), owners
+
+
+def _is_tagged(model: type[BaseModel], part: str | int) -> bool:
+    return any(get_args(one.annotation) == (part,) for one in model.model_fields.values())
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models_in(part)]
+
+
+def _field(place: Location, owners: Sequence[type[BaseModel]]) -> FieldInfo | None:
+    key = str(place[-1]) if place else ""
+    return next((one.model_fields[key] for one in owners if key in one.model_fields), None)
+
+
+def _message(  # noqa: PLR0911 - a sentence per kind
+    place: Location, item: ErrorDetails, owners: Sequence[type[BaseModel]]
+) -> str:
+    """The sentence of pydantic about the value; for keys and words also which there are."""
+    kind, context = item["type"], item.get("ctx", {})
+    key = str(place[-1]) if place else ""
+    if kind in ("impossible", "value_error"):
+        return str(context.get("message", context.get("error")))
+    if kind == "extra_forbidden":
+        names = dict.fromkeys(name for one in owners for name in one.model_fields)
+        names.pop("name", None)
+        return f"unknown key {key!r}; {allowed_instead(key.lower(), [*names])}"
+    if kind == "missing":
+        field = _field(place, owners)
+        meaning = (field and field.description) or "a value"
+        such = f", such as {field.examples[0]}" if field and field.examples else ""
+        return f"is missing: {meaning[:1].lower()}{meaning[1:]}{such}"
+    if "discriminator" in context:
+        tags = [str(get_args(owner.model_fields[key].annotation)[0]) for owner in owners]
+        if kind == "union_tag_not_found":
+            return f"is missing; allowed: {', '.join(tags)}"
+        return f"{context['tag']!r} is not allowed; {allowed_instead(context['tag'], tags)}"
+    value = item["input"]
+    shown = "null" if value is None else repr(value)
+    shown = shown.lower() if isinstance(value, bool) else _SECRET.sub(_MASKED, shown)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}…"
+    message = item["msg"].replace("Input", shown, 1)
+    message = message if "Input" in item["msg"] else f"{shown}: {message}"
+    if kind == "literal_error":
+        words = re.findall(r"'([^']*)'", context["expected"])
+        return f"{message}; {did_you_mean(str(value).lower(), words, otherwise='')}".rstrip("; ")
+    return re.sub(r" or (instance of \w+|object to extract fields from)$", "", message)

@@ -7,34 +7,20 @@ to `table.schema`.
 
 import datetime as dt
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
-    Strict,
-    create_model,
-    model_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, create_model, model_validator
 
 from experiment_pipeline.errors import did_you_mean
 from experiment_pipeline.spec.models import Closed, Location, impossible
 
 Settings = dict[str, Any]
-REFUSED = {
-    "drop_invalid_rows": "a row that breaks the schema is kept among the rejected rows",
-    "index": "the index is always the row number in the source",
-    "multiindex": "the index is always the row number in the source",
-    "dtype": "a type for the whole table leaves no column its own",
-    "parsers": "preparation in the experiment's YAML is where values change",
-    "n_failure_cases": "every broken rule of every row is kept",
-    "groupby": "a check sees one row at a time",
-    "groups": "a check sees one row at a time",
-}
+# Keys of pandera's that ask for another way to judge rows; it writes them with null or false.
+REFUSED = (
+    *("drop_invalid_rows", "index", "multiindex", "dtype", "parsers", "n_failure_cases"),
+    *("groupby", "groups"),
+)
 
 
 def _as_pandera_writes_it(value: Any) -> Any:
@@ -42,12 +28,6 @@ def _as_pandera_writes_it(value: Any) -> Any:
     if isinstance(value, dt.datetime):
         return value.isoformat(" ", "seconds")
     return f"{value} 00:00:00" if isinstance(value, dt.date) else value
-
-
-def _a_list(value: Any) -> Any:
-    if not isinstance(value, list):
-        raise ValueError(f"{value!r} is not allowed; write a list of column names")  # noqa: TRY004
-    return value
 
 
 def _compiled(pattern: Any) -> Any:
@@ -58,38 +38,46 @@ def _compiled(pattern: Any) -> Any:
     return pattern
 
 
-Flag = Annotated[bool, Strict()]
+def _empty_is_no_key(raw: Any) -> Any:
+    return {} if raw is None else raw
+
+
 Value = Annotated[Any, AfterValidator(_as_pandera_writes_it)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_a_list)]
+Names = tuple[str, ...]
 Operator = Literal["<", "<=", "==", "!=", ">=", ">"]
 
 
 class Words(Closed):
-    """Keys of pandera's; those that have no place here are refused, with the reason."""
+    """Keys of pandera's, without those that have no place here."""
 
     @model_validator(mode="before")
     @classmethod
     def _no_place_here(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping):
             return raw
-        for key in REFUSED.keys() - cls.model_fields.keys():
-            if raw.get(key) not in (None, False):
-                raise impossible(f"{REFUSED[key]}; drop the key", key)
-        return {key: raw[key] for key in raw if key not in REFUSED or key in cls.model_fields}
+        refused = [key for key in REFUSED if key in raw and key not in cls.model_fields]
+        for key in refused:
+            if raw[key] not in (None, False):
+                raise impossible(
+                    "has no effect: each row is checked alone, by its row number in the source, and "
+                    "one that breaks a rule is kept among the rejected; drop the key",
+                    key,
+                )
+        return {key: raw[key] for key in raw if key not in refused}
 
 
 class CheckRule(Words):
     """One rule and its options; a bare value stands for its first argument."""
 
-    raise_warning: Flag = False
-    ignore_na: Flag = True
+    raise_warning: bool = False
+    ignore_na: bool = True
     error: str | None = None
-    needed: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[str, ...]] = ("raise_warning", "ignore_na", "error")
 
     @classmethod
     def arguments(cls) -> list[str]:
         """The names of what is compared."""
-        return [name for name in cls.model_fields if name not in CheckRule.model_fields]
+        return [name for name in cls.model_fields if name not in cls.options]
 
     @model_validator(mode="before")
     @classmethod
@@ -98,50 +86,32 @@ class CheckRule(Words):
         if not isinstance(raw, Mapping):
             return {first: raw}
         # In its list notation pandera calls the one argument `value`.
-        bare = raw.keys() - CheckRule.model_fields.keys() == {"value"}
+        bare = raw.keys() - {*cls.options} == {"value"}
         return {first if bare and key == "value" else key: raw[key] for key in raw}
-
-    @model_validator(mode="after")
-    def _is_complete(self) -> Self:
-        names = self.arguments()
-        lacking = [name for name in self.needed if getattr(self, name) is None]
-        if all(getattr(self, name) is None for name in names if name in self.model_fields_set):
-            lacking = ["its value"]
-        if lacking:
-            raise impossible(f"it lacks {lacking[0]}; give {', '.join(names)}")
-        return self
 
     def for_pandera(self, name: str) -> Settings:
         """The check in pandera's list notation."""
-        stated = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in self
-            if key in self.model_fields_set
-        }
-        options = {key: stated.pop(key) for key in CheckRule.model_fields if key in stated}
-        return {**stated, "options": {"check_name": name, **options}}
+        stated = {key: getattr(self, key) for key in self.model_fields_set}
+        lists = {k: [*v] if isinstance(v, tuple) else v for k, v in stated.items()}
+        options = {key: lists.pop(key) for key in self.options if key in lists}
+        return {**lists, "options": {"check_name": name, **options}}
 
 
-def _check(*needed: str, **arguments: Any) -> Any:
-    """The field of one check: argument → its type, or its type and default.
-
-    `needed` must be given. A check without any value is an error, unlike one that is not there.
-    """
-    fields: Any = {
-        name: kind if isinstance(kind, tuple) else (kind | None, None)
-        for name, kind in arguments.items()
-    }
+def _check(**arguments: Any) -> Any:
+    """The field of one check: argument → its type; with a default, if it may be absent."""
+    fields: Any = {k: v if isinstance(v, tuple) else (v, ...) for k, v in arguments.items()}
     model = create_model("Check", __base__=CheckRule, **fields)
-    model.needed = needed
-    return Annotated[model | None, BeforeValidator(lambda raw: {} if raw is None else raw)], None
+    return Annotated[model | None, BeforeValidator(_empty_is_no_key)], None
 
 
-_LIMITS = {"min_value": Value, "max_value": Value}
+_LENGTH = (int | None, None)
 _COLUMN_CHECKS: dict[str, Any] = {
     **dict.fromkeys(("equal_to", "not_equal_to"), _check(value=Value)),
     **dict.fromkeys(("greater_than", "greater_than_or_equal_to"), _check(min_value=Value)),
     **dict.fromkeys(("less_than", "less_than_or_equal_to"), _check(max_value=Value)),
-    "in_range": _check(*_LIMITS, **_LIMITS, include_min=(Flag, True), include_max=(Flag, True)),
+    "in_range": _check(
+        min_value=Value, max_value=Value, include_min=(bool, True), include_max=(bool, True)
+    ),
     "isin": _check(allowed_values=tuple[Value, ...]),
     "notin": _check(forbidden_values=tuple[Value, ...]),
     **dict.fromkeys(
@@ -149,75 +119,39 @@ _COLUMN_CHECKS: dict[str, Any] = {
         _check(pattern=Annotated[Any, AfterValidator(_compiled)]),
     ),
     **dict.fromkeys(("str_startswith", "str_endswith"), _check(string=str)),
-    "str_length": _check(min_value=int, max_value=int, exact_value=int),
+    "str_length": _check(min_value=_LENGTH, max_value=_LENGTH, exact_value=_LENGTH),
 }
 _TABLE_CHECKS: dict[str, Any] = {
-    "compare_columns": _check(
-        *("left", "operator", "right"), left=str, operator=Operator, right=str
-    ),
-    "columns_add_up": _check(*("parts", "total"), parts=Names, total=str, tolerance=float),
+    "compare_columns": _check(left=str, operator=Operator, right=str),
+    "columns_add_up": _check(parts=Names, total=str, tolerance=(float | None, None)),
 }
 
 
 class Checks(Words):
     """Checks by name."""
 
-    _order: tuple[str, ...] = PrivateAttr(())
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _in_the_order_of_the_file(cls, raw: Any, made: ModelWrapValidatorHandler[Self]) -> Self:
-        checks = made(raw)
-        checks._order = tuple(raw)  # noqa: SLF001 - its own class's
-        return checks
-
     def given(self) -> Iterator[tuple[str, CheckRule]]:
-        """Each check that is there and its name, in the order of the file."""
-        for name in self._order:
-            if isinstance(check := getattr(self, name, None), CheckRule):
-                yield name, check
+        """Each check that is there and its name."""
+        yield from ((name, check) for name, check in self if isinstance(check, CheckRule))
 
 
-# Checks of one column; they may stand beside its other keys.
+# Checks of one column, which may stand beside its other keys; checks over several columns of a row.
 ColumnChecks = create_model("ColumnChecks", __base__=Checks, **_COLUMN_CHECKS)
-
-
-class OnlyChecks(Checks):
-    """A mapping that holds checks and nothing else."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _are_known(cls, raw: Any) -> Any:
-        for name in raw if isinstance(raw, Mapping) else ():
-            if name not in cls.model_fields:
-                known = did_you_mean(str(name), cls.model_fields)
-                raise impossible(f"unknown check {name!r}; {known}", name)
-        return raw
-
-
-class ListedChecks(ColumnChecks, OnlyChecks):
-    """The checks under `checks` of a column."""
-
-
-# Checks over several columns of a row.
-TableChecks = create_model("TableChecks", __base__=OnlyChecks, **_TABLE_CHECKS)
+TableChecks = create_model("TableChecks", __base__=Checks, **_TABLE_CHECKS)
 
 
 def _both_notations(raw: Any) -> Any:
-    """Name → arguments, or a list of arguments with options."""
-    if raw is None or isinstance(raw, Mapping):
-        return [] if raw is None else [raw]
+    """Name → arguments, or pandera's list of arguments with options."""
     if not isinstance(raw, list):
-        raise ValueError(f"{raw!r} is not a list of checks; write name: arguments")  # noqa: TRY004
-    return [_by_name(entry) for entry in raw]
-
-
-def _by_name(entry: Any) -> Settings:
-    options = dict(entry.get("options") or {}) if isinstance(entry, Mapping) else {}
-    name = options.pop("check_name", None)
-    if name is None:
-        raise ValueError(f"{entry!r} has no name; write it as name: arguments")
-    return {name: {**{key: entry[key] for key in entry if key != "options"}, **options}}
+        return [] if raw is None else [raw]
+    found = []
+    for entry in raw:
+        options = dict(entry.get("options") or {}) if isinstance(entry, Mapping) else {}
+        name = options.pop("check_name", None)
+        if name is None:
+            raise ValueError(f"{entry!r} has no name; write it as name: arguments")
+        found.append({name: {**{k: v for k, v in entry.items() if k != "options"}, **options}})
+    return found
 
 
 ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
@@ -231,23 +165,18 @@ class Described(Words):
     name: Any = None
 
 
-class ColumnFacts(Described):
-    """What one column is, apart from checks of its values."""
-
-    dtype: str | None = None
-    nullable: Flag = False
-    unique: Flag = False
-    coerce: Flag = False
-    required: Flag = True
-    regex: Flag = False
-    default: Any = None
-    report_duplicates: ReportedDuplicates = "all"
-
-
-class Column(ColumnChecks, ColumnFacts):
+class Column(ColumnChecks, Described):
     """What one column must be; a check may stand beside the other keys, or under `checks`."""
 
-    checks: Annotated[tuple[ListedChecks, ...], BeforeValidator(_both_notations)] = ()
+    dtype: str | None = None
+    nullable: bool = False
+    unique: bool = False
+    coerce: bool = False
+    required: bool = True
+    regex: bool = False
+    default: Any = None
+    report_duplicates: ReportedDuplicates = "all"
+    checks: Annotated[tuple[ColumnChecks, ...], BeforeValidator(_both_notations)] = ()
 
     def all_checks(self) -> list[tuple[str, CheckRule]]:
         """Those under `checks` first."""
@@ -255,31 +184,25 @@ class Column(ColumnChecks, ColumnFacts):
 
     def for_pandera(self) -> Settings:
         """The column with its checks in pandera's list notation."""
-        other = self.model_fields_set - ColumnChecks.model_fields.keys() - {"checks"}
+        other = self.model_fields_set - _COLUMN_CHECKS.keys() - {"checks"}
         checks = [check.for_pandera(name) for name, check in self.all_checks()]
         return {**{key: getattr(self, key) for key in other}, "checks": checks or None}
-
-
-def _columns(raw: Any) -> Any:
-    if not isinstance(raw, Mapping) or not raw:
-        raise ValueError("the schema names no columns; list them by name")
-    return {name: {} if body is None else body for name, body in raw.items()}
 
 
 class SchemaFile(Described):
     """A whole schema.yaml."""
 
-    columns: Annotated[dict[str, Column], BeforeValidator(_columns)] = Field(
-        {}, validate_default=True
+    columns: dict[str, Annotated[Column, BeforeValidator(_empty_is_no_key)]] = Field(
+        min_length=1, description="The columns by name, and what each must be"
     )
     checks: Annotated[tuple[TableChecks, ...], BeforeValidator(_both_notations)] = ()
     unique: str | Names | None = None
-    coerce: Flag = False
+    coerce: bool = False
     strict: Literal[True, False, "filter"] = False
-    ordered: Flag = False
-    add_missing_columns: Flag = False
+    ordered: bool = False
+    add_missing_columns: bool = False
     report_duplicates: ReportedDuplicates = "all"
-    unique_column_names: Flag = False
+    unique_column_names: bool = False
     schema_type: Any = None
     api: Any = None
     version: Any = None
@@ -287,8 +210,16 @@ class SchemaFile(Described):
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> Self:
-        for at, names in self._named():
-            for name in names:
+        named: list[tuple[Location, Any]] = [(("unique",), self.unique or ())]
+        for number, checks in enumerate(self.checks):
+            for name, check in checks.given():
+                named += [
+                    (("checks", number, name, key), value)
+                    for key, value in check
+                    if key in ("left", "right", "total", "parts")
+                ]
+        for at, value in named:
+            for name in [value] if isinstance(value, str) else value:
                 if name not in self.columns:
                     known = did_you_mean(name, self.columns)
                     raise impossible(f"names no column: {name!r}; {known}", *at)
@@ -299,16 +230,6 @@ class SchemaFile(Described):
                 except ValueError as error:
                     raise impossible(str(error), "columns", name) from None
         return self
-
-    def _named(self) -> Iterator[tuple[Location, Sequence[str]]]:
-        if self.unique is not None:
-            yield ("unique",), [self.unique] if isinstance(self.unique, str) else self.unique
-        for number, checks in enumerate(self.checks):
-            for name, check in checks.given():
-                for key, value in check:
-                    if key in ("left", "right", "total", "parts"):
-                        names = [value] if isinstance(value, str) else value
-                        yield ("checks", number, name, key), names
 
     def for_pandera(self) -> Settings:
         """The schema as pandera's own reader takes it."""

@@ -1,16 +1,12 @@
-"""`data`, `preparation`, `analysis`, `validation`, `split`: what happens to the table.
-
-Where it is and how its file is read, what happens to each row before it is validated, what the
-analysis may be told, how rows are held against the schema, and which set each row belongs to.
-"""
+"""`data`, `preparation`, `analysis`, `validation`, `split`: what happens to the table."""
 
 import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from experiment_pipeline.spec.models import Closed, Scalar, duration, impossible
+from experiment_pipeline.spec.models import Closed, Duration, Scalar, duration, impossible
 
 # What belongs to a user: module:name.
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -38,14 +34,18 @@ class Data(Closed):
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Self:
-        if self.format == "parquet":
-            for key in sorted({"delimiter", "encoding", "missing_values"} & self.model_fields_set):
-                raise impossible(f"{key} has no effect on parquet; drop it", key)
         protocol = self.url.partition("://")[0].lower() if "://" in self.url else "file"
-        if self.endpoint_url is not None and protocol not in ("s3", "s3a"):
-            raise impossible("endpoint_url is for s3:// URLs; drop it", "endpoint_url")
-        if self.anonymous and protocol in ("file", "http", "https"):
-            raise impossible(f"anonymous has no effect on a {protocol} URL; drop it", "anonymous")
+        without_effect: dict[str, str] = {}
+        if self.format == "parquet":
+            keys = ("delimiter", "encoding", "missing_values")
+            without_effect |= dict.fromkeys(keys, "parquet")
+        if protocol not in ("s3", "s3a"):
+            without_effect["endpoint_url"] = f"a {protocol} URL"
+        if protocol in ("file", "http", "https"):
+            without_effect["anonymous"] = f"a {protocol} URL"
+        for key, where in without_effect.items():
+            if key in self.model_fields_set and getattr(self, key):
+                raise impossible(f"{key} has no effect on {where}; drop it", key)
         return self
 
     @property
@@ -69,18 +69,14 @@ class Numbers(Closed):
     )
 
     @model_validator(mode="after")
-    def _say_something(self) -> Self:
-        if self.decimal == "." and self.thousands is None and not self.units:
-            raise ValueError("names neither decimal, thousands nor units; name one or drop it")
+    def _can_be_read(self) -> Self:
         if self.decimal == self.thousands:
             raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
-        for unit, factor in self.units.items():
+        for unit in self.units:
             if not unit.strip() or re.search(r"[\d+-]", unit):
                 raise ValueError(
                     f"unit {unit!r} is blank or holds digits or a sign; write its text"
                 )
-            if factor == 0:
-                raise ValueError(f"unit {unit!r} has factor 0, which erases the number; correct it")
         return self
 
 
@@ -94,18 +90,11 @@ class Categories(Closed):
     )
 
     @model_validator(mode="after")
-    def _say_something(self) -> Self:
-        if not self.trim and self.case is None and not self.variants:
-            raise ValueError("names neither trim, case nor variants; name one or drop it")
+    def _each_has_one_meaning(self) -> Self:
         spellings = [text for texts in self.variants.values() for text in texts]
-        twice = sorted({text for text in spellings if spellings.count(text) > 1})
-        if twice:
-            raise ValueError(f"variants lists {twice[0]!r} twice; keep it in one place")
-        for kept, texts in self.variants.items():
-            if not texts or kept in texts:
-                raise ValueError(
-                    f"variants.{kept} replaces nothing, or itself; list other spellings"
-                )
+        for text in spellings:
+            if spellings.count(text) > 1 or text in self.variants:
+                raise ValueError(f"variants lists {text!r} twice; keep it in one place")
         return self
 
 
@@ -166,11 +155,8 @@ class Preparation(Closed):
             return value
         found = {k: (text,) if isinstance(text, str) else text for k, text in value.items()}
         for name, formats in found.items():
-            for one in formats or ():
-                if "%" not in str(one):
-                    raise ValueError(
-                        f"{name}: {one!r} is not a strptime format; write one such as '%d.%m.%Y'"
-                    )
+            if not any("%" in str(one) for one in formats or ()):
+                raise ValueError(f"{name}: write strptime formats, such as '%d.%m.%Y'")
         return found
 
     @field_validator(
@@ -184,17 +170,10 @@ class Preparation(Closed):
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Self:
-        for setting in ("missing_values", "datetime_formats", "calendar"):
-            for column, values in getattr(self, setting).items():
-                if not values:
-                    raise ValueError(f"{setting}.{column} is empty; list something or drop it")
-        for declared in (self.missing_values_everywhere, *self.missing_values.values()):
-            if None in declared:
-                raise ValueError("null stands among the missing values, and is missing already")
         for setting, types in _TYPES_WITH.items():
             for column in getattr(self, setting):
                 if self.types.get(column) not in types:
-                    wanted = types[0] or "text"
+                    wanted = types[0]
                     raise ValueError(
                         f"{setting} names {column!r}, which types does not make a {wanted}; "
                         f"write types: {{{column}: {wanted}}}"
@@ -221,7 +200,9 @@ class Analysis(Closed):
         description="Rules of your own, each as module:instance",
         examples=["[my_package.my_findings:late_payments]"],
     )
-    accept: dict[str, str] = Field({}, description="Finding code → the reason it is accepted")
+    accept: dict[str, Annotated[str, Field(min_length=1)]] = Field(
+        {}, description="Finding code → the reason it is accepted"
+    )
     thresholds: dict[str, float] = Field(
         {}, description="Finding code, or code_blocks → the number it is compared with"
     )
@@ -229,24 +210,13 @@ class Analysis(Closed):
         100_000, ge=100, description="Rows the table report samples at the most"
     )
 
-    @field_validator("accept")
-    @classmethod
-    def _reasons_are_given(cls, value: dict[str, str]) -> dict[str, str]:
-        for code, reason in value.items():
-            if not reason.strip():
-                raise ValueError(f"accept.{code} gives no reason; write why it is accepted")
-        return value
-
 
 Unseen = Literal["allow", "reject"]
 RareClasses = Literal["set_aside", "stop"]
 
 
 class Drift(Closed):
-    """How far a column may be from the accepted version, as a population stability index.
-
-    Below 0.1 there is hardly a difference, from 0.25 on it is large; sampling noise is not counted.
-    """
+    """How far a column may be from the accepted version, as a population stability index."""
 
     warn: float = Field(0.1, gt=0, description="Effect size from which on a column is named")
     block: float | None = Field(
@@ -261,16 +231,12 @@ class Drift(Closed):
 
 
 class Validation(Closed):
-    """How rows are checked against the schema.
+    """How rows are checked against the schema, beyond what schema.yaml itself decides.
 
-    What the schema itself decides stands in schema.yaml, in pandera's words: new columns
-    (`strict`), missing columns (`required`, `add_missing_columns`), a check that only warns
-    (`raise_warning`).
-
-    New values are common. In a feature, a list (`isin`) is a rule
-    that rejects, and one with `raise_warning: true`, as a drafted schema has it, counts; and a
-    missing value is kept and counted unless the column says `nullable: false`. The two keys
-    decide it for all features; target, ids and excluded columns are held to the schema as it is.
+    New values are common. In a feature, a list (`isin`) rejects, and one with `raise_warning: true`,
+    as a drafted schema has it, counts; a missing value is kept and counted unless the column says
+    `nullable: false`. The two keys decide it for all features; target, ids and excluded columns are
+    held to the schema as it is.
     """
 
     max_rejected_fraction: float = Field(0.05, ge=0, le=1)
@@ -352,15 +318,15 @@ class TimeSplit(Closed):
     column: Column = Field(
         description="The column that orders the rows in time", examples=["order_date"]
     )
-    gap: str = Field("0s", description="Time left out between the sets, such as '1 day'")
-    unit: str = Field("1 day", description="What intervals resample: rows of one such period")
+    gap: Duration = Field("0s", description="Time left out between the sets, such as '1 day'")
+    unit: Duration = Field("1 day", description="What intervals resample: rows of one such period")
     id_columns: IdColumns = ()
     fractions: Fractions = Fractions()
 
-    @field_validator("gap", "unit", mode="before")
+    @field_validator("unit")
     @classmethod
-    def _is_a_duration(cls, value: Any, info: ValidationInfo) -> Any:
-        if duration(str(value)).value == 0 and info.field_name == "unit":
+    def _is_a_period(cls, value: str) -> str:
+        if duration(value).value == 0:
             raise ValueError("the unit is zero; write one such as '1 day'")
         return value
 
@@ -378,10 +344,15 @@ class ColumnSplit(Closed):
     @model_validator(mode="after")
     def _values_are_disjoint(self) -> Self:
         values = [*self.train, *self.test, *self.validation]
-        twice = sorted({str(value) for value in values if values.count(value) > 1})
-        if twice:
-            raise ValueError(f"the values {', '.join(twice)} stand in two sets; name each once")
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"the value {value} stands in two sets; name it once")
         return self
 
 
+def _url_alone(value: Any) -> Any:
+    return {"url": value} if isinstance(value, str) else value
+
+
+DataSetting = Annotated[Data | None, BeforeValidator(_url_alone, json_schema_input_type=str | Data)]
 Split = Annotated[RandomSplit | GroupSplit | TimeSplit | ColumnSplit, Field(discriminator="by")]

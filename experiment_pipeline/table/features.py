@@ -14,8 +14,7 @@ import pandera.pandas as pa
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import YamlFile
-from experiment_pipeline.spec.sentences import Problem, invalid
+from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
 from experiment_pipeline.table.calendar_parts import calendar_columns
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 from experiment_pipeline.table.preparation import declared_columns

@@ -22,9 +22,8 @@ from pandera.pandas import Check, extensions
 
 from experiment_pipeline.errors import InvalidSchema, did_you_mean, listed
 from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import SchemaText
+from experiment_pipeline.spec.reading import Problem, YamlFile, invalid, read_schema
 from experiment_pipeline.spec.schema import Column, Operator, Settings
-from experiment_pipeline.spec.sentences import Problem
 from experiment_pipeline.table.coercion import coerce, has_room_for_missing
 from experiment_pipeline.table.table import with_columns
 
@@ -45,15 +44,16 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
         InvalidSchema: it is no YAML, or says something that pandera or this project does not
             know; the message begins with `file:line` and names every key that is wrong.
     """
-    source = SchemaText(text, path)
-    declared = source.read()
+    file = YamlFile(text, path, InvalidSchema)
+    declared = read_schema(file)
     found = [_first_problem(name, column) for name, column in declared.columns.items()]
     if problems := [problem for problem in found if problem is not None]:
-        raise source.invalid(problems)
+        raise invalid(problems, file.place, InvalidSchema)
     try:
         schema = _built(declared.for_pandera())
     except UNBUILDABLE as error:  # each column builds alone
-        raise source.invalid([Problem(("checks",), str(error), "Correct its values.")]) from None
+        problem = Problem(("checks",), f"{error}; correct its values")
+        raise invalid([problem], file.place, InvalidSchema) from None
     for name, column in declared.columns.items():
         if "nullable" in column.model_fields_set and not column.nullable:
             schema.columns[name].metadata = NEVER_MISSING
@@ -91,22 +91,20 @@ def _first_problem(name: str, column: Column) -> Problem | None:
             plain = _built_column(name, typed)
         except UNBUILDABLE:
             known = did_you_mean(column.dtype, DTYPES)
-            return Problem((*at, "dtype"), f"{column.dtype!r} is no type; {known}", "Correct it.")
+            return Problem((*at, "dtype"), f"{column.dtype!r} is not a type; {known}")
         if column.nullable and not has_room_for_missing(plain):
             dtype = column.dtype
-            return Problem(
-                (*at, "nullable"),
-                f"{dtype} cannot hold a missing value",
-                f"Write {dtype.capitalize() if dtype != 'bool' else 'boolean'} or float64.",
-            )
+            instead = dtype.capitalize() if dtype != "bool" else "boolean"
+            message = f"{dtype} cannot hold a missing value; write {instead} or float64"
+            return Problem((*at, "nullable"), message)
         default = pd.Series([column.default], dtype=object)
         if column.default is not None and coerce(default, plain).bad.any():
-            return Problem((*at, "default"), f"it is no {column.dtype}", "Correct one of the two.")
+            return Problem((*at, "default"), f"is not of dtype {column.dtype}; correct one of them")
     for key, check in column.all_checks():
         try:
             _built_column(name, {**typed, "checks": [check.for_pandera(key)]})
         except UNBUILDABLE as error:
-            return Problem((*at, key), str(error), "Correct its values.")
+            return Problem((*at, key), f"{error}; correct its values")
     return None
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from experiment_pipeline.orchestration.component import Experiment
-from experiment_pipeline.orchestration.loading import ReadableTree, load_experiments
+from experiment_pipeline.orchestration.component import Experiment, ReadableTree, load_experiments
 
 SCHEMA = "columns:\n  late: {dtype: int64}\n"
 YAML = """\

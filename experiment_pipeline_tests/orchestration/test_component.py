@@ -1,17 +1,19 @@
-"""The YAML door: what it lets through, and the one line it says to everything else."""
+"""The YAML door: what it lets through, the line it says to everything else, and who stays out of it."""
 
 import importlib.util
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from click import ClickException
-from pydantic import BaseModel
 
 from experiment_pipeline.orchestration import component
 from experiment_pipeline.orchestration.component import VALIDATION, Experiment
-from experiment_pipeline.spec.json_schema import defs_yaml_schema
+from experiment_pipeline.spec.experiment import defs_yaml_schema
+from experiment_pipeline.spec.reading import MOST_REPEATED
 from experiment_pipeline_tests.end_to_end.project import Project
 from experiment_pipeline_tests.orchestration.folder import SCHEMA, YAML, ExperimentsFolder
+from experiment_pipeline_tests.spec.test_reading import bomb
 
 # Dagster reads component files through pydantic's old interface.
 pytestmark = pytest.mark.filterwarnings("ignore:`parse_obj_as` is deprecated")
@@ -46,7 +48,7 @@ def test_a_folder_becomes_an_experiment(folder: ExperimentsFolder) -> None:
     ("right", "wrong", "begins", "holds"),
     [
         ("target", "targt", "visits/defs.yaml:3: target: is missing", "defs.yaml:5: targt: unknow"),
-        ("binary", "binry", "visits/defs.yaml:6: task: 'binry' is not", "did you mean 'binary'?"),
+        ("binary", "binry", "visits/defs.yaml:6: task: 'binry' should", "did you mean 'binary'?"),
         ("num_leaves", "num_leavs", "visits/defs.yaml:11: configuration lightgbm", "'num_leaves'"),
         ("lightgbm", "sklearn.svm.SVX", "visits/defs.yaml:9: algorithm sklearn.svm.SVX", "no SVX"),
         ("roc_auc", "auc", "visits/defs.yaml:7: metric: 'auc' is not a metric", "allowed: roc_auc"),
@@ -116,23 +118,10 @@ def test_an_empty_file_is_told_what_it_needs(folder: ExperimentsFolder) -> None:
     assert message.count(": is missing") == 5
 
 
-def test_another_encoding_is_named(folder: ExperimentsFolder) -> None:
-    """A file that an editor saved as UTF-16 is said to be no UTF-8."""
-    folder.write(YAML.encode("utf-16"))
-    assert told(folder).startswith("visits/defs.yaml: is not UTF-8 text")
-
-
 def test_a_second_experiment_needs_a_folder_of_its_own(folder: ExperimentsFolder) -> None:
     """Two documents in one file would share the folder's name."""
     folder.write(f"{YAML}---\n{YAML}")
     assert told(folder).startswith("visits/defs.yaml:13: holds a second document")
-
-
-def test_two_folders_of_one_name_are_refused(folder: ExperimentsFolder) -> None:
-    """Experiments in different folders may not share a name: their assets would collide."""
-    folder.write(YAML)
-    folder.write(YAML, "clinic/visits")
-    assert "visits is also the one of" in told(folder)
 
 
 def test_a_missing_schema_is_asked_for(folder: ExperimentsFolder) -> None:
@@ -157,33 +146,45 @@ def test_a_schema_is_judged_when_it_is_loaded(
     assert told(folder).startswith(message)
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_mlflow_needs_its_package(
-    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch, there: bool
+@pytest.mark.parametrize(
+    ("key", "setting", "extra"),
+    [
+        ("mlflow", 'mlflow: {tracking_uri: "{{ env.TRACKER }}", experiment: flights}', "mlflow"),
+        ("engine", "engine: {dask: local}", "dask"),
+    ],
+)
+def test_an_extra_is_asked_for_at_its_key(
+    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch, key: str, setting: str, extra: str
 ) -> None:
-    """Without it the key is refused at its line, with what to install; a template names the server."""
+    """With what to install, before a run has read the table; an address keeps its secret."""
     monkeypatch.setenv("TRACKER", "http://me:hunter2@127.0.0.1:5000")
-    folder.write(YAML + '  mlflow: {tracking_uri: "{{ env.TRACKER }}", experiment: flights}\n')
-    if not there:
-        monkeypatch.setattr(component, "find_spec", lambda _: None)
-        assert "pip install 'experiment-pipeline[mlflow]'" in told(folder)
-        return
+    folder.write(f"{YAML}  {setting}\n")
     spec = folder.load().named.spec
-    assert spec.mlflow is not None
-    assert spec.mlflow.tracking_uri == "http://me:hunter2@127.0.0.1:5000"
-    assert "hunter2" not in f"{spec} {spec.model_dump()} {spec.mlflow.shown_uri}"
-
-
-def test_a_cluster_needs_its_package(
-    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where it lacks, that is said at the key, before a run has analysed and split the table."""
-    folder.write(YAML + "  engine: {dask: local}\n")
-    assert folder.load().named.spec.engine is not None
+    assert getattr(spec, key) is not None
+    assert "hunter2" not in f"{spec} {spec.model_dump()} {spec.mlflow and spec.mlflow.shown_uri}"
     monkeypatch.setattr(component, "find_spec", lambda _: None)
     message = told(folder)
-    assert "engine: needs a package" in message
-    assert "pip install 'experiment-pipeline[dask]'" in message
+    assert f"{key}: needs a package; pip install 'experiment-pipeline[{extra}]'" in message
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("schedule: daily", "schedule: Found invalid cron schedule"),
+        ("schedule: 60 6 * * *", "schedule: Found invalid cron schedule"),
+        ("owners: [ml]", "owners: "),
+        ("tags: {tier 1: a}", "tags: "),
+        ("tags: {tier: a b}", "tags: "),
+        ("freshness: {fail_after: 5 s}", "freshness: "),
+        ("freshness: {warn_after: 7 days, fail_after: 7 days}", "freshness: "),
+    ],
+)
+def test_what_dagster_would_refuse_is_told_with_its_line(
+    folder: ExperimentsFolder, setting: str, message: str
+) -> None:
+    """It would stop the whole code location; the words are Dagster's."""
+    folder.write(f"{YAML}  {setting}\n")
+    assert told(folder).startswith(f"visits/defs.yaml:12: {message}")
 
 
 def test_an_environment_variable_is_filled_in(
@@ -208,9 +209,12 @@ def test_a_variable_that_is_not_set_is_named(folder: ExperimentsFolder, template
 
 
 def test_a_broken_template_is_told_its_line(folder: ExperimentsFolder) -> None:
-    """A template that cannot be read is an error of the file."""
+    """Only names of variables are filled in."""
     folder.write(YAML.replace("data/visits.csv", '"{{ env.HOME | nonsense }}"'))
-    assert told(folder).startswith("visits/defs.yaml:4: data: '{{ env.HOME | nonsense }}' is no")
+    message = told(folder)
+    assert message.startswith(
+        "visits/defs.yaml:4: data: '{{ env.HOME | nonsense }}' is not a templ"
+    )
 
 
 def test_quoted_texts_stay_texts(folder: ExperimentsFolder) -> None:
@@ -221,36 +225,13 @@ def test_quoted_texts_stay_texts(folder: ExperimentsFolder) -> None:
     assert (spec.target, spec.positive_class) == ("{{x}}", "1")
 
 
-@pytest.mark.parametrize(
-    ("setting", "path", "fix"),
-    [
-        ("positive_class: yes", "positive_class", "write 'yes' for the text, or true"),
-        ("positive_class: NO", "positive_class", "write 'NO' for the text, or false"),
-        (
-            "preparation: {missing_values: {a: [-1, off]}}",
-            "preparation.missing_values.a.1",
-            "'off'",
-        ),
-        ("split: {by: column, column: a, test: [on]}", "split.test.0", "write 'on' for the text"),
-    ],
-)
-def test_a_word_that_yaml_takes_for_a_switch_is_no_value_of_the_table(
-    folder: ExperimentsFolder, setting: str, path: str, fix: str
+def test_words_for_switches_are_texts_or_switches_as_the_key_needs(
+    folder: ExperimentsFolder,
 ) -> None:
-    """Who writes `positive_class: yes` means the text, and YAML reads true."""
-    folder.write(f"{YAML}  {setting}\n")
-    message = told(folder)
-    assert message.startswith(f"visits/defs.yaml:12: {path}: unquoted, ")
-    assert fix in message
-
-
-@pytest.mark.parametrize(
-    "setting", ["positive_class: 'yes'", "positive_class: true", "halving: off", "ensemble: on"]
-)
-def test_quoted_words_and_switches_are_left_alone(folder: ExperimentsFolder, setting: str) -> None:
-    """Where a switch is meant, every word of YAML's for it will do."""
-    folder.write(f"{YAML}  {setting}\n")
-    assert folder.load().named.spec.task == "binary"
+    """Who writes `positive_class: yes` means the text; `halving: off` switches it off."""
+    folder.write(f"{YAML}  positive_class: yes\n  halving: off\n  calibrate: off\n")
+    spec = folder.load().named.spec
+    assert (spec.positive_class, spec.halving, spec.calibrate) == ("yes", None, "off")
 
 
 @pytest.mark.parametrize("values", ["[7, seven]", "[seven, 7]", "0,1"])
@@ -278,9 +259,144 @@ def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.Mo
 def test_every_key_is_published_and_the_spec_judges() -> None:
     """Editors and Dagster see the schema of all keys; the model behind it takes every key."""
     model = Experiment.get_model_cls()
-    assert issubclass(model, BaseModel)
     assert model.model_json_schema() == defs_yaml_schema()
     assert model.model_validate({"anything": [1, {"a": None}]}).model_extra
+
+
+BROKEN = {
+    "a wrong key": (YAML.replace("target", "targt"), "defs.yaml:5: targt: unknown key"),
+    "no YAML": (YAML.replace("late", "[late"), "defs.yaml:6: is not YAML"),
+    "a wrong type": (YAML.replace(".Experiment", ".Experimnt"), "defs.yaml:1: type: there is no"),
+    "another encoding": (YAML.encode("utf-16"), "is not UTF-8 text"),
+    "a key outside": (YAML.replace("attributes", "atributes"), "did you mean 'attributes'"),
+    "aliases": (f"type: a.B\nattributes:\n{bomb(10)}", f"repeat more than {MOST_REPEATED:,}"),
+    "a control character": (YAML.replace("late", "la\x01te"), "defs.yaml:5: is not YAML"),
+}
+
+
+@pytest.fixture
+def sound(folder: ExperimentsFolder) -> ExperimentsFolder:
+    """The folder with a sound experiment in it."""
+    folder.write(YAML, "sound")
+    return folder
+
+
+def stages(definitions: dg.Definitions, name: str) -> int:
+    keys = definitions.resolve_asset_graph().get_all_asset_keys()
+    return sum(key.path[0] == name for key in keys)
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_one_broken_experiment_takes_no_other_along(sound, what: str) -> None:
+    """The sound one has its job and its assets; the broken one's job says what is wrong."""
+    text, message = BROKEN[what]
+    sound.write(text, "broken")
+    definitions = sound.definitions()
+    assert stages(definitions, "sound") > 10
+    assert stages(definitions, "broken") == 1
+    assert definitions.resolve_job_def("sound")
+    assert message in definitions.resolve_job_def("broken").description
+
+
+def test_the_run_of_a_broken_experiment_fails_with_its_error(sound) -> None:
+    """Who starts its job is told what to correct."""
+    sound.write(YAML.replace("target", "targt"), "broken")
+    job = sound.definitions().resolve_job_def("broken")
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+    (event,) = [event for event in result.all_events if event.is_step_failure]
+    said = event.step_failure_data.user_failure_data.description
+    assert said.startswith("InvalidExperiment: ")
+    assert "broken/defs.yaml:5: targt: unknown key" in said
+
+
+def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys) -> None:
+    """The log names the experiment, its file and line; Dagster loads more than once."""
+    sound.write(YAML.replace("target", "targt"), "broken")
+    for _ in range(2):
+        sound.definitions()
+    said = capsys.readouterr().err
+    assert said.count("broken is left out: ") == 1
+    assert "broken/defs.yaml:5: targt: unknown key" in said
+
+
+def test_a_check_fails_with_every_error(sound, monkeypatch) -> None:
+    """`dg check defs` may not pass over an experiment that is left out."""
+    sound.write(YAML.replace("target", "targt"), "broken")
+    sound.write(YAML.replace("late", "[late"), "unreadable")
+    monkeypatch.setenv(VALIDATION, "1")
+    with pytest.raises(ClickException) as caught:
+        sound.definitions()
+    assert "broken/defs.yaml:5: targt" in caught.value.message
+    assert "unreadable/defs.yaml:6: is not YAML" in caught.value.message
+
+
+def test_a_broken_experiment_deep_in_a_folder_leaves_its_neighbours(sound) -> None:
+    """Only the folder that cannot be read is left out, not those around it."""
+    sound.write(YAML.replace("late", "[late"), "team/clinic/broken")
+    sound.write(YAML, "team/clinic/neighbour")
+    names = {job.name for job in sound.definitions().jobs}
+    assert names == {"sound", "neighbour", "broken"}
+
+
+def test_experiments_of_one_name_are_both_left_out(sound) -> None:
+    """The name would not say which of them is meant; the third one runs."""
+    sound.write(YAML, "visits")
+    sound.write(YAML, "clinic/visits")
+    definitions = sound.definitions()
+    assert "visits is also that of" in definitions.resolve_job_def("visits").description
+    assert {job.name for job in definitions.jobs} == {"sound", "visits"}
+
+
+def test_a_folder_whose_name_no_job_can_have_is_told_all_the_same(sound) -> None:
+    """The job in its place has a name like it."""
+    sound.write(YAML, "my-visits")
+    job = sound.definitions().resolve_job_def("experiment_my_visits")
+    assert "letters, digits and _" in job.description
+
+
+def test_the_file_of_all_experiments_cannot_be_left_out(sound) -> None:
+    """Where `defs/` itself has a file that cannot be read, there is nothing to load."""
+    (sound.defs / "defs.yaml").write_text("type: [")
+    with pytest.raises(ClickException, match=r"defs\.yaml:\d: is not YAML"):
+        sound.definitions()
+
+
+CSV = "visit,late\n1,0\n2,1\n"
+EXCLUDING = YAML + "  exclude:\n    vist: names the visit\n"
+
+
+def test_a_column_that_is_not_there_is_told_when_it_is_loaded(sound, tmp_path, capsys) -> None:
+    """With its line and the likely name; tables change, so the experiment stays."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/visits.csv").write_text(CSV)
+    sound.write(EXCLUDING, "wrong")
+    definitions = sound.definitions()
+    assert stages(definitions, "wrong") > 10
+    said = capsys.readouterr().err
+    assert "wrong does not fit its table: " in said
+    assert "wrong/defs.yaml:13: exclude.vist: the table has no column 'vist'; did you mean" in said
+    assert "sound" not in said
+
+
+def test_a_check_fails_for_a_column_that_is_not_there(sound, tmp_path, monkeypatch) -> None:
+    """The same line, and what the schema requires of the table, with its own."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/visits.csv").write_text(CSV)
+    sound.write(EXCLUDING, "wrong")
+    sound.write(YAML, "another", schema="columns:\n  late: {}\n  lote: {}\n")
+    monkeypatch.setenv(VALIDATION, "1")
+    with pytest.raises(ClickException) as caught:
+        sound.definitions()
+    assert "wrong/defs.yaml:13: exclude.vist" in caught.value.message
+    assert "another/schema.yaml:3: columns.lote: the table lacks" in caught.value.message
+
+
+def test_a_table_that_is_not_there_is_for_the_run_to_say(sound, monkeypatch) -> None:
+    """Definitions load, and a check passes, where the data has not come yet."""
+    sound.write(EXCLUDING, "early")
+    monkeypatch.setenv(VALIDATION, "1")
+    assert stages(sound.definitions(), "early") > 10
 
 
 @pytest.mark.slow

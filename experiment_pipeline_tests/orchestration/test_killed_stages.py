@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from experiment_pipeline.orchestration.run_ends import end_lost_runs
+from experiment_pipeline.orchestration.executor import end_lost_runs
 from experiment_pipeline.storage.locations import STORAGE_VARIABLE
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.connection import VARIABLE, database

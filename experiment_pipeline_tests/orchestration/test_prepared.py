@@ -1,6 +1,6 @@
 """A run prepares its rows once: the data analysis hands them to the validation."""
 
-from experiment_pipeline.orchestration.assets.prepared import prepared_rows
+from experiment_pipeline.orchestration.assets.validated_data import prepared_rows
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario

@@ -13,7 +13,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, UnusableTable
-from experiment_pipeline.orchestration.tables import tables_io_manager
+from experiment_pipeline.orchestration.assets.shared import tables_io_manager
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import list_names, write_bytes
 from experiment_pipeline.storage.locations import storage_root

@@ -40,7 +40,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 def spec_of(raw: Mapping[str, Any]) -> ExperimentSpec:
     """The spec, with the depth of a key as its line."""
-    return spec_from("visits", raw, lambda location: f"defs.yaml:{len(location)}")
+    return spec_from("visits", raw, lambda location: f"defs.yaml:{len(location)}", needs_data=True)
 
 
 def told(raw: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from experiment_pipeline.spec.experiment import ExperimentSpec
-from experiment_pipeline.spec.json_schema import defs_yaml_schema
+from experiment_pipeline.spec.experiment import ExperimentSpec, defs_yaml_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of
 from experiment_pipeline_tests.spec.test_spec import READ_BY
@@ -76,11 +75,7 @@ def test_a_template_stands_for_any_single_value(path: str) -> None:
         ("taks", "binary", ": Additional properties are not allowed ('taks' was unexpected)"),
         ("task", "binry", "task: 'binry' is not one of ['binary', 'multiclass', 'regression']"),
         ("target", 2013, "target: 2013 is not of type 'string'"),
-        ("workers", "many", "workers: 'many' does not match"),
-        ("workers", 0, "workers: 0 is less than the minimum of 1"),
         ("halving", {"fraction": [1]}, "halving: Additional properties are not allowed ('fracti"),
-        ("halving", "of", "halving: 'of' is not one of ['on', 'off']"),
-        ("split", {"by": "tme"}, "split.by: 'tme' is not one of ['random', 'group', 'time', "),
         ("split", {"by": "time", "column": "t", "gpa": 1}, "split: Additional properties are not"),
         ("search.0.metod", "grid", "search.0: Additional properties are not allowed ('metod'"),
         ("data", {"ulr": "x", "url": "y"}, "data: Additional properties are not allowed ('ulr'"),

@@ -48,6 +48,14 @@ def test_honest_files_pass(text: str) -> None:
     assert YamlFile(text, "a.yaml").values()
 
 
+def test_yaml_is_read_as_people_mean_it() -> None:
+    """An unquoted yes or off is a text, an exponent without a dot is a number."""
+    text = "[yes, NO, on, Off, true, False, 1e-3, -2E+5, 3, 0.5, 1e, e3, 2024-01-01]"
+    *others, day = YamlFile(text, "a.yaml").values()
+    assert others == ["yes", "NO", "on", "Off", True, False, 0.001, -2e5, 3, 0.5, "1e", "e3"]
+    assert day.year == 2024
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -89,14 +97,14 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
         ("just words", 1, "holds no `type:` and `attributes:`"),
         (GOOD.replace("late", "[late"), 4, "is not YAML: while parsing a flow sequence"),
         (GOOD.replace("late", "la\x01te"), 3, "is not YAML: "),
-        (GOOD.replace("  target", "\ttarget"), 3, "; indent with spaces"),
-        (GOOD.replace("late", "a: b"), 3, "; indent it as its neighbours, or quote the value"),
-        (f"{GOOD}  data: !!python/object/apply:os.system [ls]\n", 5, "makes no plain value"),
+        (GOOD.replace("  target", "\ttarget"), 3, "; check its indentation"),
+        (GOOD.replace("late", "a: b"), 3, "quote a text that holds a colon"),
+        (f"{GOOD}  data: !!python/object/apply:os.system [ls]\n", 5, "is not YAML of plain values"),
         (GOOD.replace("attributes", "atributes"), 2, "did you mean 'attributes'?"),
         (GOOD.partition("\n")[2], 1, "type: is missing"),
-        (GOOD.replace(TYPE, "3"), 1, "type: 3 is a number, not a text"),
-        ("type: a.B\nattributes: [1]\n", 2, "attributes: [1] is not allowed here; write keys and"),
-        (GOOD.replace("target", "2013"), 3, "2013 is a number, not a text; put it in quotes"),
+        (GOOD.replace(TYPE, "3"), 1, "type: 3 should be a valid string"),
+        ("type: a.B\nattributes: [1]\n", 2, "attributes: [1] should be a valid dictionary"),
+        (GOOD.replace("target", "2013"), 3, "2013 should be a valid string; put it in quotes"),
         (f"{GOOD}  target: other\n", 5, "target stands on line 3 already; keep one of them"),
         (f"{GOOD}  search:\n    - a: 1\n      a: 2\n", 7, "search.0.a stands on line 6 already"),
         (f"{GOOD}---\n{GOOD}", 6, "holds a second document (---); keep one"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.orchestration.assets.prepared import prepared_rows
+from experiment_pipeline.orchestration.assets.validated_data import prepared_rows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
@@ -31,10 +31,9 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     @asset.stage_asset(
         spec,
         "data_analysis",
-        ins=asset.table_inputs(spec, "raw_data"),
+        table=False,
         kinds={"python"},
         description="Findings, the verdict they lead to, and a profile of every column.",
-        check_specs=[asset.check_spec("fit_for_modelling", key)],
     )
     def data_analysis(
         context: dg.AssetExecutionContext, raw_data: RawTable

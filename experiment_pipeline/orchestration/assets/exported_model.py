@@ -46,9 +46,6 @@ class ApprovalConfig(dg.Config):
     comment: str = Field("", description="What they have to say")
 
 
-INPUTS = ("validation_set", "leaderboard", "validation_report")
-
-
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Publish what the validation report accepted."""
     spec, schema_text = named.spec, named.schema_text
@@ -58,10 +55,9 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     @asset.stage_asset(
         spec,
         STAGE,
-        ins=asset.table_inputs(spec, *INPUTS),
+        table=False,
         kinds={"scikitlearn"},
         description="The champion: model, card, metrics and manifest, under a version number.",
-        check_specs=[asset.check_spec("predictions_survive_reload", key)],
     )
     def exported_model(
         context: dg.AssetExecutionContext,

@@ -31,7 +31,6 @@ from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.outcomes import with_pages
 
 STAGE = "leaderboard"
-INPUTS = ("train_set", "test_set", "search_results")
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
@@ -40,16 +39,14 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     key, given = asset.key_of(spec, STAGE), spec.part(STAGES["leaderboard"].reads)
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
-    @asset.table_asset(
+    @asset.stage_asset(
         spec,
         STAGE,
-        ins=asset.table_inputs(spec, *INPUTS),
         kinds={"pandas"},
         description=(
             f"Configurations ranked by {spec.metric} {evaluated(spec.evaluation_name).where}, with "
             "intervals."
         ),
-        check_specs=[asset.check_spec("winner_beats_baseline", key)],
     )
     def leaderboard(
         context: dg.AssetExecutionContext,

@@ -12,23 +12,22 @@ from experiment_pipeline.table.features import NamedColumns
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Read the source; a wrong column name in the YAML ends the run here."""
-    spec = named.spec
-    key = asset.key_of(spec, "raw_data")
+    source, key = named.spec.source, asset.key_of(named.spec, "raw_data")
 
-    @asset.table_asset(
-        spec,
+    @asset.stage_asset(
+        named.spec,
         "raw_data",
         kinds={"pandas"},
-        description=f"The table as delivered by {spec.source.shown_url}.",
+        description=f"The table as delivered by {source.shown_url}.",
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with record(context):
-            if (columns := peek_columns(spec.source)) is not None:
+            if (columns := peek_columns(source)) is not None:
                 named.check(columns)
-            source = read_source(spec.source)
-            warn_of_memory("raw_data", delivered_bytes(source), context.log.warning)
-            table = parse(source, spec.source)
+            delivered = read_source(source)
+            warn_of_memory("raw_data", delivered_bytes(delivered), context.log.warning)
+            table = parse(delivered, source)
             named.check(list(table.frame.columns))
-        return asset.report(context, key, page.outcome(table, spec.source.shown_url))
+        return asset.report(context, key, page.outcome(table, source.shown_url))
 
     return raw_data

@@ -133,8 +133,9 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     models, results = asset.key_of(spec, "trained_model"), asset.key_of(spec, "search_results")
     upstream = [asset.key_of(spec, "train_set"), asset.key_of(spec, "test_set")]
 
-    @dg.multi_asset(
-        name=_step(spec),
+    @asset.stage_assets(
+        spec,
+        "training",
         specs=[
             dg.AssetSpec(
                 models,
@@ -153,10 +154,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 description=_SEARCH_RESULTS,
             ),
         ],
-        ins=asset.table_inputs(spec, "train_set", "test_set"),
         check_specs=[asset.check_spec("no_configuration_failed", results)],
         can_subset=True,
-        backfill_policy=dg.BackfillPolicy.single_run(),
         pool=f"{spec.name}_training",
     )
     def trained_model(

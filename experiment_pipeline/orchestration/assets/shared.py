@@ -1,14 +1,17 @@
-"""What the assets of all stages share: names, inputs, failures, the run record, reporting.
+"""What the assets of all stages share: names, tables, failures, the run record, reporting.
 
-Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`. `report` turns
-an `Outcome` into Dagster's result, metadata, checks and log lines.
+Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment>`; its table is
+`<root>/<experiment>/tables/<stage>.parquet`. `report` turns an `Outcome` into Dagster's result,
+metadata, checks and log lines.
 """
 
 import base64
 import getpass
+import inspect
 import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import is_dataclass
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -38,6 +41,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import Entries, Entry
+from experiment_pipeline.storage.locations import Location, storage_root
+from experiment_pipeline.storage.tables import read_table, table_of, write_table
 from experiment_pipeline.storage.versions import RECORD
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking import mlflow
@@ -63,38 +68,64 @@ MOST_ROWS = 100
 _ONE_LINE = 20
 
 
+Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+
+
 def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     """`<experiment>/<stage>`."""
     return dg.AssetKey([spec.name, stage])
 
 
-def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec:
-    """One output of a multi-asset whose value is a table."""
-    return dg.AssetSpec(key_of(spec, stage), group_name=spec.name, **options).with_io_manager_key(
-        TABLES
-    )
-
-
 def stage_asset(
-    spec: ExperimentSpec, stage: str, **options: Any
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`dg.asset` for a stage; its inputs are the tables of other stages, by name."""
-    decorate: Callable[[Callable[..., Any]], dg.AssetsDefinition] = dg.asset(
-        name=stage,
-        key_prefix=spec.name,
-        group_name=spec.name,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        **options,
-    )
+    spec: ExperimentSpec, stage: str, *, table: bool = True, **options: Any
+) -> Decorator:
+    """`dg.asset` for a stage, with its checks; its arguments name the stages whose tables it gets.
+
+    `table`: whether its value is one.
+    """
+    if table:
+        # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
+        options |= {"io_manager_key": TABLES, "dagster_type": dg.Any}
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        asset: dg.AssetsDefinition = dg.asset(
+            name=stage,
+            key_prefix=spec.name,
+            group_name=spec.name,
+            ins=_inputs(spec, function),
+            check_specs=[check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks],
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            **options,
+        )(function)
+        return asset
+
     return decorate
 
 
-def table_asset(
-    spec: ExperimentSpec, stage: str, **options: Any
-) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
-    """`stage_asset` for a stage whose value is a table."""
-    # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
-    return stage_asset(spec, stage, io_manager_key=TABLES, dagster_type=dg.Any, **options)
+def stage_assets(spec: ExperimentSpec, op: str, **options: Any) -> Decorator:
+    """`dg.multi_asset` for a stage with several assets; its inputs as in `stage_asset`."""
+
+    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
+        return dg.multi_asset(
+            name=f"{spec.name}__{op}",
+            ins=_inputs(spec, function),
+            backfill_policy=dg.BackfillPolicy.single_run(),
+            **options,
+        )(function)
+
+    return decorate
+
+
+def _inputs(spec: ExperimentSpec, function: Callable[..., Any]) -> dict[str, dg.AssetIn]:
+    names = inspect.signature(function).parameters
+    own = ("context", "config")
+    return {name: dg.AssetIn(key_of(spec, name)) for name in names if name not in own}
+
+
+def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec:
+    """One output of a multi-asset whose value is a table."""
+    asset = dg.AssetSpec(key_of(spec, stage), group_name=spec.name, **options)
+    return asset.with_io_manager_key(TABLES)
 
 
 def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.AssetCheckSpec:
@@ -104,9 +135,44 @@ def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.Ass
     return dg.AssetCheckSpec(name, asset=key, description=stage.checks[name], blocking=ends_run)
 
 
-def table_inputs(spec: ExperimentSpec, *stages: str) -> dict[str, dg.AssetIn]:
-    """The tables of other stages as arguments, by name."""
-    return {stage: dg.AssetIn(key_of(spec, stage)) for stage in stages}
+class TablesIOManager(dg.UPathIOManager):
+    """Stores what an asset returns as a table; one that has no partitions has one table in any run."""
+
+    extension = ".parquet"
+
+    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> Location:
+        """`<experiment>/<stage>` is the key; tables have a folder of their own in between."""
+        *experiment, stage = context.asset_key.path
+        return Location("/".join([*experiment, "tables", stage]))
+
+    def make_directory(self, path: Location) -> None:
+        """Folders come with their files."""
+
+    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: Location) -> None:  # noqa: ARG002
+        """Write the table that an asset returned, with what it says of it."""
+        with reported_to_the_user():
+            write_table(path, obj)
+
+    def load_from_path(self, context: dg.InputContext, path: Location) -> Any:
+        """Read a table for an asset; with what is said of it, where the argument's type asks."""
+        asked = context.dagster_type.typing_type
+        kind: Any = asked if is_dataclass(asked) else pd.DataFrame
+        with reported_to_the_user():
+            return read_table(path, kind)
+
+    def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, dg.MetadataValue]:  # noqa: ARG002
+        """Rows and columns; Dagster adds the path."""
+        rows, columns = table_of(obj).shape
+        return {
+            "dagster/row_count": dg.MetadataValue.int(rows),
+            "columns": dg.MetadataValue.int(columns),
+        }
+
+
+@dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
+def tables_io_manager(_context: dg.InitResourceContext) -> TablesIOManager:
+    """The one resource that all experiments share; the storage is looked up when a run starts."""
+    return TablesIOManager(storage_root())
 
 
 def reused_or_made(
@@ -117,15 +183,9 @@ def reused_or_made(
     make: Callable[[], Mapping[str, bytes]],
     reused: str,
 ) -> Entry[None]:
-    """The stored entry of a fingerprint, or a new one, stored.
+    """The stored entry of a fingerprint, which is logged as `reused`, or a new one, stored.
 
-    Args:
-        context: its log is used.
-        entries: of the stage.
-        fingerprint: of everything that the stage is given.
-        size: bytes of its table in memory, asked for before a new entry is made.
-        make: returns the files of a new entry.
-        reused: what to log where there is a stored one.
+    `size` returns the bytes of the stage's table in memory, and `make` the files of a new entry.
     """
     stored = entries.intact(fingerprint, context.log.warning)
     if stored is None:
@@ -196,16 +256,11 @@ def _trigger(run: dg.DagsterRun) -> RunFacts:
         return RunFacts(triggered_by="sensor", trigger_name=run.tags[SENSOR])
     # The webserver and the daemon note the code location of the runs that they start.
     by_command = run.remote_job_origin is None and not by_person
-    name = run.tags.get("user") or (_user() if by_command else None)
+    name = run.tags.get("user")
+    if name is None and by_command:
+        with suppress(KeyError, OSError):  # it has no name, as in many containers
+            name = getpass.getuser()
     return RunFacts(triggered_by="command line" if by_command else "person", trigger_name=name)
-
-
-def _user() -> str | None:
-    """Return the user of this process; None: it has no name, as in many containers."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return None
 
 
 def reported_to_the_user() -> AbstractContextManager[None]:
@@ -259,10 +314,7 @@ def report_check(
     check: Check,
     facts: Mapping[str, Fact] = MappingProxyType({}),
 ) -> dg.AssetCheckResult:
-    """Return a check's result, and log its problems.
-
-    `facts` are those of the outcome: an error names its pages.
-    """
+    """Return a check's result, and log its problems; an error names the pages among `facts`."""
     error = check.severity == "error"
     problems = [f"{check.name}: {problem}" for problem in check.problems]
     refused: dict[str, Fact] = {}
@@ -313,17 +365,14 @@ def _shown(fact: Fact) -> Any:
         case Markdown(text):
             shown = dg.MetadataValue.md(text)
         case Pictures(images):
-            shown = dg.MetadataValue.md("\n\n".join(map(_picture, images, images.values())))
+            sources = {name: base64.b64encode(png).decode() for name, png in images.items()}
+            parts = [f"**{n}**\n\n![{n}](data:image/png;base64,{d})" for n, d in sources.items()]
+            shown = dg.MetadataValue.md("\n\n".join(parts))
         case PagePath(path):
             shown = dg.MetadataValue.path(path)
         case float():
             shown = numbers.rounded(fact) if math.isfinite(fact) else "undefined"
     return shown
-
-
-def _picture(title: str, png: bytes) -> str:
-    data = base64.b64encode(png).decode()
-    return f"**{title}**\n\n![{title}](data:image/png;base64,{data})"
 
 
 def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
@@ -332,7 +381,9 @@ def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
         dg.TableRecord({str(name): _cell(value) for name, value in row.items()})
         for row in frame.head(MOST_ROWS).to_dict("records")
     ]
-    columns = [dg.TableColumn(str(name), _type_of(frame[name])) for name in frame.columns]
+    names = {"boolean": "bool", "integer": "int", "float": "float"}
+    kinds = {name: names.get(kind_of(frame[name]), "string") for name in frame.columns}
+    columns = [dg.TableColumn(str(name), kind) for name, kind in kinds.items()]
     return dg.MetadataValue.table(records, dg.TableSchema(columns))
 
 
@@ -342,7 +393,3 @@ def _cell(value: Hashable) -> bool | int | float | str | None:
     if isinstance(value, str) and len(value) <= _ONE_LINE:
         return value.replace(" ", "\N{NO-BREAK SPACE}")
     return value if isinstance(value, bool | int | str) or value is None else str(value)
-
-
-def _type_of(column: pd.Series) -> str:
-    return {"boolean": "bool", "integer": "int", "float": "float"}.get(kind_of(column), "string")

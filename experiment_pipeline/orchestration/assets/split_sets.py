@@ -7,6 +7,7 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows
@@ -18,24 +19,17 @@ from experiment_pipeline.table.membership import SETS
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Cut the validated rows; one op, so that the three sets are always of one cut."""
     spec = named.spec
-    upstream = [asset.key_of(spec, "validated_data")]
+    described = {"deps": [asset.key_of(spec, "validated_data")], "kinds": {"pandas"}}
     train = asset.key_of(spec, "train_set")
 
-    @dg.multi_asset(
-        name=f"{spec.name}__split_sets",
+    @asset.stage_assets(
+        spec,
+        "split_sets",
         specs=[
-            asset.table_spec(
-                spec, f"{name}_set", deps=upstream, kinds={"pandas"}, description=page.ROLE[name]
-            )
+            asset.table_spec(spec, f"{name}_set", description=page.ROLE[name], **described)
             for name in SETS
         ],
-        ins=asset.table_inputs(spec, "validated_data"),
-        check_specs=[
-            asset.check_spec("sets_are_disjoint", train),
-            asset.check_spec("nothing_leaks_between_sets", train),
-            asset.check_spec("sets_look_alike", train),
-        ],
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        check_specs=[asset.check_spec(name, train) for name in STAGES["split_sets"].checks],
     )
     def split_sets(
         context: dg.AssetExecutionContext, validated_data: ValidatedRows

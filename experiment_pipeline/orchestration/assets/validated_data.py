@@ -6,50 +6,72 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.orchestration.assets.prepared import prepared_rows
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage.mapped import spilled
+from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.table.prepared import prepare_and_assign
 from experiment_pipeline.table.schema import shared_schema
 from experiment_pipeline.table.target import check_target
 
-_DESCRIBED = {
-    "validated_data": "Prepared rows that satisfy schema.yaml.",
-    "rejected_rows": "Rows that broke the schema, as delivered, with every reason.",
-}
+# What decides the prepared rows, beside the raw table and the schema; at most one table waits.
+_DECIDING = {"target", "task", "exclude", "preparation", "split", "sample_weight"}
+_waiting: dict[str, PreparedTable] = {}
+
+
+def prepared_rows(
+    raw: RawTable, spec: ExperimentSpec, named: NamedColumns, *, hand_on: bool = False
+) -> PreparedTable:
+    """Return the rows as of `prepare_and_assign`; `hand_on`: the next call for the same gets them.
+
+    The data analysis and the validation of one run need them, in one process.
+    """
+    decides = spec.model_dump(mode="json", include=_DECIDING)
+    key = fingerprint_of({"raw": raw.digest, "schema": named.schema_text, "spec": decides})
+    prepared = _waiting.pop(key, None)
+    _waiting.clear()
+    if prepared is None:
+        schema = shared_schema(named.schema_text, named.schema_path)
+        prepared = prepare_and_assign(raw.frame, schema, spec, spilled)
+    if hand_on:
+        _waiting[key] = prepared
+    return prepared
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Prepare, check every row against the schema, keep both halves."""
     spec = named.spec
     validated, rejected = asset.key_of(spec, "validated_data"), asset.key_of(spec, "rejected_rows")
-    raw, analysis = asset.key_of(spec, "raw_data"), asset.key_of(spec, "data_analysis")
+    upstream = [asset.key_of(spec, name) for name in ("raw_data", "data_analysis")]
+    described = {
+        "validated_data": "Prepared rows that satisfy schema.yaml.",
+        "rejected_rows": "Rows that broke the schema, as delivered, with every reason.",
+    }
+    # Drift ends a run where the YAML has a limit for it.
+    ends = {data_changes.CHECK} if spec.validation.drift.block is not None else set()
 
-    @dg.multi_asset(
-        name=f"{spec.name}__validated_data",
+    @asset.stage_assets(
+        spec,
+        "validated_data",
         specs=[
-            asset.table_spec(
-                spec, stage, deps=[raw, analysis], kinds={"pandera"}, description=described
-            )
-            for stage, described in _DESCRIBED.items()
+            asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
+            for stage, text in described.items()
         ],
-        ins=asset.table_inputs(spec, "raw_data"),
         check_specs=[
-            asset.check_spec("rows_conserved", validated),
-            asset.check_spec("rejection_rate_within_limit", validated),
             asset.check_spec(
-                data_changes.CHECK,
-                validated,
-                # It ends a run where the YAML has a limit for that.
-                blocking=spec.validation.drift.block is not None,
-            ),
-            asset.check_spec("rejected_rows_resemble_the_others", rejected),
+                name,
+                rejected if name == "rejected_rows_resemble_the_others" else validated,
+                blocking=name in ends,
+            )
+            for name in STAGES["validated_data"].checks
         ],
-        backfill_policy=dg.BackfillPolicy.single_run(),
     )
     def validated_data(
         context: dg.AssetExecutionContext, raw_data: RawTable

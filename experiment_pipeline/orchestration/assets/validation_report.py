@@ -42,8 +42,6 @@ from experiment_pipeline.table.features import NamedColumns
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.shortfall import Evidence
 
-INPUTS = ("raw_data", "train_set", "test_set", "validation_set", "leaderboard")
-
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """FinalEvaluation at the validation set once, with the chosen configuration."""
@@ -51,13 +49,11 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     key, given = asset.key_of(spec, STAGE), spec.part(STAGES["validation_report"].reads)
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
-    @asset.table_asset(
+    @asset.stage_asset(
         spec,
         STAGE,
-        ins=asset.table_inputs(spec, *INPUTS),
         kinds={"scikitlearn"},
         description="The chosen configuration on the validation set: scores, gates, decision.",
-        check_specs=[asset.check_spec("acceptance_criteria_met", key)],
     )
     def validation_report(
         context: dg.AssetExecutionContext,

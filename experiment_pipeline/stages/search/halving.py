@@ -28,7 +28,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.cost import SearchCost, search_cost
 from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.progress import Progress, drawing
+from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Outcome, TrainedModel
 from experiment_pipeline.stages.search.scoring import interval_on_test, scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -85,16 +85,12 @@ def run_search(
 
     progress, started = Progress(spec.metric, interval), time.perf_counter()
     try:
-        with (
-            drawing() as draw,
-            closing(search(asked_for, sets, spec, store, engine, time.perf_counter)) as events,
-        ):
+        with closing(search(asked_for, sets, spec, store, engine, time.perf_counter)) as events:
             for event in events:
                 if isinstance(event, Fitted):
                     store.put(event.model)
                 for note in progress.notes(event, time.perf_counter() - started):
                     listen(note)
-                draw(progress)
                 if isinstance(event, Conclusion):
                     listen(event)
     except BaseException as error:

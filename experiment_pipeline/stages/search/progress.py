@@ -1,9 +1,7 @@
 """How far a search is, in lines of a log: what is done, the best so far, the slowest fit."""
 
-import logging
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from experiment_pipeline import errors
@@ -24,19 +22,6 @@ from experiment_pipeline.statistics.interval import Interval
 # after so many seconds and after such a part of the rung.
 SECONDS_BETWEEN_LINES = 5.0
 LINES_OF_A_RUNG = 20
-
-
-@dataclass(frozen=True)
-class Standing:
-    """How far a search is: in words, in few words, and as a part of the way in [0, 1]."""
-
-    text: str
-    short: str
-    part: float
-
-
-# A handler of this logger draws how far a search is: records with a `standing`, None at the end.
-DRAWN = logging.getLogger("experiment_pipeline.drawn")
 
 
 @dataclass
@@ -114,15 +99,14 @@ class Progress:
             )
 
     @property
-    def standing(self) -> Standing:
+    def standing(self) -> str:
         """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, slowest fit 40 s`."""
         if self._rung is None:
-            return Standing("0 done", "0 done", 0.0)
+            return "0 done"
         rung, entered = self._rung.rung, len(self._rung.entered)
-        text = short = f"{self._done} of {entered} done"
+        text = f"{self._done} of {entered} done"
         if rung.of > 1:
-            where = f"rung {rung.number} of {rung.of}"
-            text, short = f"{where}: {text}", f"{where}, {self._done} of {entered}"
+            text = f"rung {rung.number} of {rung.of}: {text}"
         if best := self._best():
             result = self._scored[best]
             interval = self._intervals.get(result.fingerprint)
@@ -133,7 +117,7 @@ class Progress:
         if self.fitted:
             slowest = max(one.fit_wall_seconds for one in self.fitted)
             text += f", slowest fit {numbers.measured(slowest)} s"
-        return Standing(text, short, (rung.number - 1 + self._done / max(entered, 1)) / rung.of)
+        return text
 
     def _fit_ended(self, elapsed_seconds: float) -> Iterator[SearchNote]:
         """A line after the first fit, after the last of a rung, and now and then between."""
@@ -153,7 +137,7 @@ class Progress:
                 if result.fingerprint not in self._intervals:
                     found = self.interval(result, self._rung.rung.sets)
                     self._intervals[result.fingerprint] = found
-            yield SearchNote(self.standing.text)
+            yield SearchNote(self.standing)
 
     def _best(self) -> str | None:
         """The best of this rung that competes and whose score is defined."""
@@ -163,18 +147,3 @@ class Progress:
             if competes(one) and math.isfinite(one.test_score)
         }
         return next(iter(best_first(scored, self.metric)), None)
-
-
-@contextmanager
-def drawing() -> Iterator[Callable[[Progress], None]]:
-    """Yield a function that shows progress to the handlers of DRAWN, if there are any."""
-
-    def draw(progress: Progress) -> None:
-        if DRAWN.handlers:
-            DRAWN.warning("", extra={"standing": progress.standing})
-
-    try:
-        yield draw
-    finally:
-        if DRAWN.handlers:
-            DRAWN.warning("", extra={"standing": None})

@@ -50,7 +50,7 @@ def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
     best = "best log_loss 0.4000 (0.3000 to 0.5000) by linear"
     assert lines(progress, fitted("a", 0.4), 0.7) == [f"1 of 3 done, {best}, slowest fit 0.5 s"]
     assert not lines(progress, fitted("b", 0.5), 1.2)
-    assert best in progress.standing.text
+    assert best in progress.standing
 
 
 def test_a_small_rung_counts_its_own_fits(progress):
@@ -61,8 +61,6 @@ def test_a_small_rung_counts_its_own_fits(progress):
     (line,) = lines(progress, fitted("a", 0.4, QUARTER), elapsed=1.0)
     best = "best log_loss 0.4000 by linear, slowest fit 0.5 s"
     assert line == f"rung 1 of 2: 2 of 8 done, {best}"
-    assert progress.standing.short == "rung 1 of 2, 2 of 8"
-    assert progress.standing.part == 1 / 8
 
 
 def test_a_failure_is_done(progress):
@@ -89,7 +87,7 @@ def test_what_is_reused_is_done_from_the_start(progress):
     known = {"c": model_result("c", 0.3)}
     lines(progress, RungStarted(FULL, linear("c", "d"), known))
     assert not lines(progress, Conclusion.trained(known["c"], reused=True))
-    assert progress.standing.text == "1 of 2 done, best log_loss 0.3000 by linear"
+    assert progress.standing == "1 of 2 done, best log_loss 0.3000 by linear"
 
 
 def test_a_line_is_due_first_last_and_now_and_then_between(progress):
@@ -106,4 +104,4 @@ def test_the_baseline_is_never_the_best(progress):
     lines(progress, RungStarted(FULL, (*linear("a"), baseline), {}))
     dummy = replace(model_result("dummy", 0.1, "log_loss"), algorithm="dummy")
     lines(progress, Fitted(FULL, TrainedModel(dummy, b"", NO_ROWS)))
-    assert "best" not in progress.standing.text
+    assert "best" not in progress.standing

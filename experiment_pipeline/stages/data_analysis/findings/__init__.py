@@ -8,7 +8,7 @@ import importlib
 import inspect
 
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
-from experiment_pipeline.spec.sentences import Problem
+from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule
 from experiment_pipeline.stages.data_analysis.findings import (

@@ -1,0 +1,376 @@
+"""What the executor notes of every run: its process, its end, what the page and the console show."""
+
+import dataclasses
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+
+import dagster as dg
+import pytest
+from dagster._core.launcher import WorkerStatus
+
+from experiment_pipeline.orchestration.assets.shared import Cancelled, recorder
+from experiment_pipeline.orchestration.executor import (
+    LABEL,
+    code_location,
+    end_lost_runs,
+    in_process_executor,
+    missing_label,
+    shorten_console,
+)
+from experiment_pipeline.orchestration.instance import (
+    ProcessAwareRunLauncher,
+    fail_killed_runs,
+    note_of,
+)
+from experiment_pipeline.orchestration.instance import noted as process_of
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.tracking.database.recording import RunRecord, of_run
+from experiment_pipeline_tests import scenario
+
+COUNTED = "the search was cancelled after 12 of 40 configurations"
+SHOWN = ("experiment", "decision", "version")
+RUN = "run-1"
+DG = '[tool.dg.project]\nroot_module = "clinic"\n'
+
+pytestmark = pytest.mark.usefixtures("storage")
+
+
+@pytest.fixture(scope="module")
+def instance() -> Iterator[dg.DagsterInstance]:
+    launcher = {"module": ProcessAwareRunLauncher.__module__, "class": "ProcessAwareRunLauncher"}
+    with dg.instance_for_test(overrides={"run_launcher": launcher}) as instance:
+        yield instance
+
+
+@dg.op(config_schema={"told": dict})
+def tell(context: dg.OpExecutionContext) -> None:
+    for experiment, facts in context.op_config["told"].items():
+        RunRecord(experiment, context.run_id).record(
+            [RunFacts(started_at=datetime.now(UTC), **facts)]
+        )
+
+
+@dg.job(executor_def=in_process_executor)
+def telling():
+    tell()
+
+
+def config(told: dict) -> dict:
+    """What a run of `telling` is to record."""
+    return {"ops": {"tell": {"config": {"told": told}}}}
+
+
+def shown_after(instance: dg.DagsterInstance, told: dict, **tags: str) -> list[str | None]:
+    """The tags of a run whose stages have remembered so much."""
+    job = dg.reconstructable(telling)
+    with dg.execute_job(job, instance, run_config=config(told), tags=tags) as result:
+        run = instance.get_run_by_id(result.run_id)
+    return [run.tags.get(name) for name in SHOWN]
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        (
+            {"clinic": {"status": "accepted", "version": "v0007"}},
+            ["clinic", "accepted", "v0007"],
+        ),
+        ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
+        ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
+        (
+            {"a": {"status": "accepted", "version": "v0001"}, "b": {"status": "failed"}},
+            ["a, b", "accepted, failed", "v0001, none"],
+        ),
+        ({}, [None, None, None]),
+    ],
+)
+def test_the_page_of_a_run_shows_its_decision(instance, told: dict, shown: list) -> None:
+    """Experiment, decision and version are tags; a run of something else has none."""
+    assert shown_after(instance, told) == shown
+
+
+def test_the_decision_of_a_parent_is_not_shown(instance) -> None:
+    """Dagster copies tags to a run that is executed again: what it inherits, it does not keep."""
+    inherited = {"decision": "accepted", "version": "v0007"}
+    assert shown_after(instance, {}, **inherited) == [None, "none", "none"]
+
+
+@dg.asset(name="clinic__training", config_schema={"said": str})
+def be_cancelled(context: dg.AssetExecutionContext) -> None:
+    with recorder(scenario.spec(), "", "")(context):
+        context.instance.report_run_canceling(context.run)
+        if said := context.op_execution_context.op_config["said"]:
+            raise KeyboardInterrupt(said)
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(60)
+
+
+def cancelled() -> dg.JobDefinition:
+    job = dg.define_asset_job("cancelled", executor_def=in_process_executor)
+    return dg.Definitions(assets=[be_cancelled], jobs=[job]).resolve_job_def("cancelled")
+
+
+@pytest.mark.parametrize(("counted", "said"), [("", "the run was cancelled"), (COUNTED, COUNTED)])
+def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
+    """What the page's "Terminate" sends ends the stage at work, and the run says so itself: in a
+    sentence, without a stack, how far it has come and that the next run goes on.
+    """
+    said_by = {"ops": {"clinic__training": {"config": {"said": counted}}}}
+    with dg.execute_job(dg.reconstructable(cancelled), instance, run_config=said_by) as result:
+        assert not result.success
+    run = instance.get_run_by_id(result.run_id)
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    (facts,) = (memory.facts() for memory in of_run(run.run_id))
+    assert (facts.status, facts.stage) == ("killed", "training")
+    assert (facts.error, facts.fix) == (said, "Run it again: it goes on.")
+    assert run.tags["decision"] == "killed"
+    (step,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
+    (end,) = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_CANCELED)
+    for told in (step.dagster_event.step_failure_data, end.dagster_event.job_canceled_data):
+        first, *pages = told.error.message.splitlines()
+        assert first == f"{said}; the next run reuses what is stored"
+        assert all(line.startswith(("  page: ", " " * 8)) for line in pages)
+        assert not told.error.stack
+        assert told.error.cause is told.error.context is None
+
+
+def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunRecord:
+    """A run of another host that its own row still calls running."""
+    run = instance.create_run_for_job(telling, status=dg.DagsterRunStatus.STARTED)
+    process = dataclasses.replace(Process.here(), host="elsewhere").as_noted
+    memory = RunRecord("clinic", run.run_id)
+    memory.record(
+        [
+            RunFacts(
+                status="running", stage="training", process=process, started_at=datetime.now(UTC)
+            )
+        ]
+    )
+    if status is dg.DagsterRunStatus.FAILURE:
+        instance.report_run_failed(run, "the machine is gone")
+    elif status is dg.DagsterRunStatus.CANCELED:
+        instance.report_run_canceled(run)
+    return memory
+
+
+@pytest.mark.parametrize(
+    ("status", "ends_as", "error"),
+    [
+        (dg.DagsterRunStatus.FAILURE, "killed", "the machine is gone"),
+        (dg.DagsterRunStatus.CANCELED, "killed", "the run was cancelled"),
+        (dg.DagsterRunStatus.STARTED, "running", None),
+    ],
+)
+def test_what_dagster_knows_of_the_end_ends_the_row(
+    instance, status: dg.DagsterRunStatus, ends_as: str, error: str | None
+) -> None:
+    """A run that could not tell its own end is over where Dagster says so, with the reason."""
+    run = begun_run(instance, status)
+    end_lost_runs(instance)
+    facts = run.facts()
+    assert (facts.status, facts.stage, facts.error) == (ends_as, "training", error)
+    shown = instance.get_run_by_id(run.run_id).tags.get("decision")
+    assert shown == (None if ends_as == "running" else ends_as)
+
+
+def test_a_run_is_ended_once(instance) -> None:
+    """What a run says of its own end is not overwritten by who looks later."""
+    run = begun_run(instance, dg.DagsterRunStatus.FAILURE)
+    run.record([RunFacts(status="rejected")])
+    end_lost_runs(instance)
+    assert run.facts().status == "rejected"
+
+
+def killed_process() -> Process:
+    """A process that was there a moment ago, noted as one of its runs would have done."""
+    with waiting_process() as process:
+        noted_process = Process.here(process.pid)
+        assert not noted_process.is_gone
+        process.kill()
+    return noted_process
+
+
+def waiting_process() -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+
+def started_run(instance: dg.DagsterInstance, process: Process | None) -> dg.DagsterRun:
+    run = instance.create_run_for_job(telling, status=dg.DagsterRunStatus.STARTED)
+    if process is not None:
+        instance.add_run_tags(run.run_id, note_of(run.run_id, process))
+    return instance.get_run_by_id(run.run_id)
+
+
+def test_a_process_that_lives_is_not_gone() -> None:
+    """The one that asks is there, and is the same when its note is read again."""
+    process = Process.here()
+    assert process_of(RUN, note_of(RUN, process)) == process
+    assert process.is_here
+    assert not process.is_gone
+
+
+def test_a_killed_process_is_gone_before_and_after_it_is_reaped() -> None:
+    """Its number, if it comes again, belongs to somebody else."""
+    process = waiting_process()
+    noted_process = Process.here(process.pid)
+    process.kill()
+    deadline = time.monotonic() + 10
+    while not noted_process.is_gone and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert noted_process.is_gone
+    process.communicate()
+    assert noted_process.is_gone
+    assert dataclasses.replace(noted_process, pid=os.getpid()).is_gone
+
+
+def test_a_run_that_was_executed_again_has_not_the_process_of_its_parent() -> None:
+    """Dagster copies the tags of the first run: they tell nothing of the second."""
+    assert process_of("run-2", note_of(RUN, Process.here())) is None
+
+
+def test_the_executor_notes_its_process_and_frees_what_was_killed(instance) -> None:
+    """Whatever starts the run: the note is there before the first step, and the dead are told."""
+    dead = started_run(instance, killed_process())
+    with dg.execute_job(dg.reconstructable(telling), instance, run_config=config({})) as result:
+        assert result.success
+        tags = instance.get_run_by_id(result.run_id).tags
+        assert process_of(result.run_id, tags) == Process.here()
+    assert instance.get_run_by_id(dead.run_id).status is dg.DagsterRunStatus.FAILURE
+    (event,) = instance.all_logs(dead.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    assert "is gone" in event.message
+
+
+@pytest.mark.parametrize("what", ["lives", "is on another host", "has noted nothing"])
+def test_other_runs_are_left_alone(instance, what: str) -> None:
+    """Only a process that is known to be gone makes a run fail."""
+    process = {
+        "lives": Process.here(),
+        "is on another host": dataclasses.replace(killed_process(), host="elsewhere"),
+        "has noted nothing": None,
+    }[what]
+    run = started_run(instance, process)
+    fail_killed_runs(instance)
+    health = instance.run_launcher.check_run_worker_health(run)
+    assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED
+    assert health.status is WorkerStatus.RUNNING
+
+
+def test_monitoring_is_told_which_process_is_gone(instance) -> None:
+    """It makes a failure of that, with the launcher's words."""
+    run = started_run(instance, killed_process())
+    health = instance.run_launcher.check_run_worker_health(run)
+    assert health.status is WorkerStatus.NOT_FOUND
+    assert "is gone; it was killed" in str(health)
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({"pyproject.toml": f'{DG}code_location_name = "ward"\n'}, ("ward", "clinic.definitions")),
+        ({"pyproject.toml": DG}, ("folder", "clinic.definitions")),
+        ({"dg.toml": '[project]\nroot_module = "clinic"\n'}, ("folder", "clinic.definitions")),
+        (
+            {"pyproject.toml": f'{DG}code_location_target_module = "clinic.all"\n'},
+            ("folder", "clinic.all"),
+        ),
+        ({"pyproject.toml": "[tool"}, None),
+        ({}, None),
+    ],
+)
+def test_the_project_declares_its_location(
+    tmp_path: Path, files: dict[str, str], expected: tuple[str, str] | None
+) -> None:
+    """Name and module stand in pyproject.toml or dg.toml; a broken file declares none."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    assert code_location(folder) == expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "tags", "label"),
+    [
+        (None, {}, {LABEL: "__repository__@ward"}),
+        (None, {LABEL: "its own"}, {}),
+        (object(), {}, {}),
+    ],
+)
+def test_only_a_run_without_a_label_gets_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, origin: object, tags: dict, label: dict
+) -> None:
+    """A run that the webserver or the daemon started has its label already."""
+    (tmp_path / "pyproject.toml").write_text(f'{DG}code_location_name = "ward"\n')
+    monkeypatch.chdir(tmp_path)
+    run = SimpleNamespace(remote_job_origin=origin, tags=tags)
+    assert missing_label(run) == label  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def concise() -> Iterator[None]:
+    """The consoles that Dagster makes are the project's."""
+    usual = logging.getLoggerClass()
+    shorten_console()
+    yield
+    logging.setLoggerClass(usual)
+
+
+@dg.op
+def first() -> int:
+    """A step with an error that a user can act on."""
+    raise dg.Failure("the table has no column 'nme'")
+
+
+@dg.op
+def second(number: int) -> int:
+    """A step that needs the other."""
+    return number
+
+
+@dg.job
+def chain() -> None:
+    """Two steps, of which the second is never reached."""
+    second(first())
+
+
+@pytest.mark.usefixtures("concise")
+def test_steps_after_a_failed_one_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """The failure is told once; that the run ends and nothing else ran goes without saying."""
+    assert not chain.execute_in_process(raise_on_error=False).success
+    told = capsys.readouterr().err
+    assert "first: FAILED\n\nthe table has no column 'nme'" in told
+    assert told.count("the table has no column 'nme'") == 1
+    assert "Steps failed" not in told
+    assert "Not executing" not in told
+    assert "Stack Trace" not in told
+
+
+@dg.op
+def interrupted() -> None:
+    """A step that is ended from outside."""
+    raise Cancelled("the run was cancelled; the next run reuses what is stored")
+
+
+@dg.job
+def ended_early() -> None:
+    """One step."""
+    interrupted()
+
+
+@pytest.mark.usefixtures("concise")
+def test_an_interruption_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is told once, by the end of the run, without a stack."""
+    assert not ended_early.execute_in_process(raise_on_error=False).success
+    told = capsys.readouterr().err
+    assert "FAILED\n\nthe run was cancelled; " in told
+    assert told.count("the run was cancelled") == 1
+    assert "Stack Trace" not in told
