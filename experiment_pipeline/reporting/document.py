@@ -1,21 +1,26 @@
 """Documents as data, rendered as Markdown or as one self-contained HTML page.
 
 In: plain texts, tables, charts. Out: Markdown or HTML in which every text is escaped. Styles are in
-`templates/`, charts are drawn by `scripts/`.
+`templates/`, charts are drawn by `scripts/`. Last come tables that several pages show the same way.
 """
 
 import html
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.statistics.interval import Interval
+
 if TYPE_CHECKING:
     import jinja2
 
+# At first use on every page: most of the field swaps the names of test and validation set.
+HOLD_OUT = "validation set (final hold-out)"
 # How an outcome is coloured.
 Tone = Literal["", "passed", "doubtful", "failed"]
 # An underscore inside a word is no emphasis; only a leading # makes a heading.
@@ -56,19 +61,14 @@ Cell = str | Link | Markup
 
 @dataclass(frozen=True)
 class TableBlock:
-    """A table, every row as long as the header.
+    """A table, every row as long as the header."""
 
-    Attributes:
-        header: empty texts only for a list of facts, whose first column is its heading.
-        rows: cells.
-        classes: of each row, for its colours; empty: none.
-        filters: columns by whose values rows can be filtered; with them the page makes the table
-            sortable, and marks a row in all charts. Its second column names the rows.
-    """
-
+    # empty texts only for a list of facts, whose first column is its heading
     header: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    classes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()  # of each row, for its colours; empty: none
+    # columns by whose values rows can be filtered; with them the page makes the table sortable, and
+    # marks a row in all charts. Its second column names the rows
     filters: tuple[str, ...] = ()
 
 
@@ -92,23 +92,14 @@ class Card:
 
 @dataclass(frozen=True, eq=False)
 class Chart:
-    """A chart that the page draws with ECharts; in Markdown and without scripts it is its `alt`.
-
-    Attributes:
-        title: above it.
-        alt: what it shows, in a sentence with its number.
-        option: of ECharts, JSON values only (see `charts.py`); names in it may be anything.
-        said: how to read it; empty: nothing to explain.
-        size: of a page's width: a quarter, a half or all of it.
-        height: pixels.
-    """
+    """A chart that the page draws with ECharts; in Markdown and without scripts it is its `alt`."""
 
     title: str
-    alt: str
-    option: Mapping[str, Any]
-    said: str = ""
-    size: Literal["small", "half", "wide"] = "half"
-    height: int = 320
+    alt: str  # what it shows, in a sentence with its number
+    option: Mapping[str, Any]  # of ECharts, JSON values only (`charts.py`); names may be anything
+    said: str = ""  # how to read it
+    size: Literal["small", "half"] = "half"  # of a page's width: a quarter or a half of it
+    height: int = 320  # pixels
 
 
 @dataclass(frozen=True)
@@ -132,24 +123,15 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A document as data.
-
-    Attributes:
-        title: of the page.
-        sections: in order; the first begins with a paragraph, the outcome in a sentence.
-        links: to the pages around it; nothing in Markdown.
-    """
+    """A document as data."""
 
     title: str
-    sections: tuple[Section, ...]
-    links: tuple[Link, ...] = ()
+    sections: tuple[Section, ...]  # the first begins with a paragraph, the outcome in a sentence
+    links: tuple[Link, ...] = ()  # to the pages around it; nothing in Markdown
 
 
 def around(experiment: str, folders: int = 2) -> tuple[Link, ...]:
-    """Return the links of a page so many folders below `<root>/<experiment>`.
-
-    A stage's lies in `<stage>/<fingerprint>`.
-    """
+    """Return the links of a page so many folders below `<root>/<experiment>`, as a stage's is."""
     up = "../" * folders
     return (
         Link("Overview of all experiments", f"{up}../overview.html"),
@@ -171,11 +153,6 @@ def escape(text: str) -> str:
     return _ACTIVE.sub(r"\\\g<0>", html.escape(one_line, quote=False))
 
 
-def bullets(items: Iterable[str]) -> str:
-    """Return plain texts as a list."""
-    return "\n".join(f"- {escape(item)}" for item in items)
-
-
 def fenced(language: str, text: str) -> str:
     """Return a block of code; its fence is longer than any run of backticks inside."""
     fence = "`" * max([3, *(len(run) + 1 for run in re.findall(r"`+", text))])
@@ -188,25 +165,24 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
         case Paragraph(text) | Chart(alt=text):
             return escape(text)
         case Bullets(items):
-            return bullets(items)
+            return "\n".join(f"- {escape(item)}" for item in items)
         case Code(language, text):
             return fenced(language, text)
         case Link() | Markup():
             return _cell(block)
         case Flow(cards):
-            return "\n".join(f"{n}. {_step(card)}" for n, card in enumerate(cards, start=1))
+            lines = []
+            for number, card in enumerate(cards, start=1):
+                said = " ".join(filter(None, map(rendered, card.blocks)))
+                line = f"{number}. {escape(card.title)}: **{escape(card.tag)}**. {said}"
+                lines.append(f"{line.rstrip('. ')}.")
+            return "\n".join(lines)
         case TableBlock(header, rows):
             separator = ["---"] * len(header)
-            lines = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
-            return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+            table = [list(map(escape, header)), separator, *(map(_cell, row) for row in rows)]
+            return "\n".join(f"| {' | '.join(line)} |" for line in table)
         case Card(title, tag, _, blocks):
             return "\n\n".join([f"### {escape(title)}\n\n**{tag}**", *map(rendered, blocks)])
-
-
-def _step(card: Card) -> str:
-    """A card in a line of Markdown."""
-    said = " ".join(filter(None, map(rendered, card.blocks)))
-    return f"{escape(card.title)}: **{escape(card.tag)}**. {said}".rstrip(". ") + "."
 
 
 def _cell(cell: Cell) -> str:
@@ -221,8 +197,7 @@ def _cell(cell: Cell) -> str:
 
 def _address(target: str) -> str:
     """A target as it stands in a link; only http may be its scheme, another would run code."""
-    colon = "" if not target.startswith(("http://", "https://")) else ":"
-    return quote(target, safe=f"/#?=&%{colon}" if colon else "/")
+    return quote(target, safe="/#?=&%:" if target.startswith(("http://", "https://")) else "/")
 
 
 def anchor(title: str) -> str:
@@ -237,18 +212,15 @@ def render_html(
     tone: Tone = "",
     width: int = 72,
 ) -> str:
-    """Return the page: title and sections.
+    """Return the page, at most so many rem wide; its first paragraph has the colour of the tone.
 
-    Args:
-        document: what to show; its first paragraph is the outcome in a sentence.
-        passed: gives the tone where there is something to pass.
-        tone: the colour of the first paragraph.
-        width: at most, in rem.
+    `passed` gives the tone where there is something to pass.
     """
     if passed is not None:
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]
-    scripts = ("echarts/echarts.min.js", "page.js") if any(map(_is_drawn, blocks)) else ()
+    drawn = any(isinstance(one, Chart) or getattr(one, "filters", ()) for one in blocks)
+    scripts = ("echarts/echarts.min.js", "page.js") if drawn else ()
     folder = files("experiment_pipeline.reporting").joinpath("scripts")
     return _template().render(
         document=document,
@@ -256,10 +228,6 @@ def render_html(
         width=width,
         scripts=[folder.joinpath(name).read_text("utf-8") for name in scripts],
     )
-
-
-def _is_drawn(block: Block) -> bool:
-    return isinstance(block, Chart) or (isinstance(block, TableBlock) and bool(block.filters))
 
 
 @lru_cache(maxsize=1)
@@ -277,3 +245,45 @@ def _template() -> "jinja2.Template":
     environment.filters["target"] = _address
     environment.filters["anchor"] = anchor
     return environment.get_template("page.html")
+
+
+def facts(known: Mapping[str, Cell | None]) -> Block:
+    """Return name and value of what is known."""
+    rows = tuple((name, value) for name, value in known.items() if value)
+    return TableBlock(("", ""), rows) if rows else Paragraph("Not recorded.")
+
+
+def first_rows(
+    header: Sequence[str], rows: Sequence[tuple[Cell, ...]], most: int, what: str
+) -> list[Block]:
+    """Return a table of the first rows, and how many more there are of `what` (singular)."""
+    blocks: list[Block] = [TableBlock(tuple(header), tuple(rows[:most]))]
+    if (more := len(rows) - most) > 0:
+        blocks.append(Paragraph(f"And {numbers.counted(more, f'more {what}')}."))
+    return blocks
+
+
+def sets_table(sets: Iterable[tuple[str, int, str]]) -> TableBlock:
+    """Return (name, number of rows, sha256) of each set."""
+    rows = tuple((name, f"{count:,}", digest[:16]) for name, count, digest in sets)
+    return TableBlock(("set", "rows", "sha256 begins"), rows)
+
+
+def gates_table(gates: Iterable[tuple[str, float | None, float | None, str]]) -> TableBlock:
+    """Return (rule, value, limit, outcome) of each acceptance gate."""
+    rows = tuple((rule, known(one), known(limit), ended) for rule, one, limit, ended in gates)
+    return TableBlock(("gate", "value", "limit", "outcome"), rows)
+
+
+def scores_table(scores: Iterable[tuple[str, str, Interval, float | None]]) -> TableBlock:
+    """Return (set, metric, estimate with interval, baseline) of each score."""
+    rows = tuple(
+        (name, metric, numbers.score(of.estimate), numbers.bounds(of), known(baseline, ""))
+        for name, metric, of, baseline in scores
+    )
+    return TableBlock(("set", "metric", "estimate", "95 % interval", "baseline"), rows)
+
+
+def known(value: float | None, otherwise: str = "undefined") -> str:
+    """Return a score, or a word where there is none."""
+    return otherwise if value is None else numbers.score(value)

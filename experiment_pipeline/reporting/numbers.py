@@ -1,10 +1,11 @@
 """Numbers and names as text: scores, intervals, counts, shares, moments, lists of names.
 
-Texts are rounded; stored tables and results keep every digit. In: numbers, names. Out: texts.
+Texts are rounded; stored tables and results keep every digit.
 """
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from experiment_pipeline.statistics.interval import Interval
@@ -125,3 +126,44 @@ def some_of(items: Sequence[str], most: int = 5) -> str:
     """`a, b, c and 7 more`."""
     head = ", ".join(items[:most])
     return head if len(items) <= most else f"{head} and {len(items) - most:,} more"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The words for the scores that configurations are compared by."""
+
+    where: str  # "with AUC 0.8 …"
+    short: str  # the same in a heading
+    name: str  # of the scores, compared with those on validation
+    place: str  # the set, as in "the … set"
+    by: str  # "tied with the best by …"
+    fitted: str  # "configurations were fitted …"
+    scores: str  # which rows and models the scores are of, a sentence
+
+
+_EVALUATED = {
+    "test_set": Evaluated(
+        where="on the test set",
+        short="on test",
+        name="test",
+        place="test",
+        by="the test set",
+        fitted="on the train set and chosen on the test set",
+        scores="Test scores are those of the configuration fitted on the train set alone.",
+    ),
+    "cross_validation": Evaluated(
+        where="in cross-validation of the train and test rows",
+        short="in cross-validation",
+        name="cross-validation",
+        place="train and test",
+        by="cross-validation",
+        fitted="and chosen by cross-validation on the train and test rows together",
+        scores="Test scores are cross-validated: of train and test rows, predicted by models that "
+        "were fitted on the other folds.",
+    ),
+}
+
+
+def evaluated(evaluation: str | None) -> Evaluated:
+    """Return the words for an evaluation; None, of a run without a choice, is `test_set`."""
+    return _EVALUATED[evaluation or "test_set"]

@@ -64,33 +64,19 @@ Fact = bool | int | float | str | None | Rows | ColumnTypes | Notes | Markdown |
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """The result of a check.
+    """The result of a check."""
 
-    Attributes:
-        name: of the asset check; stable.
-        passed: whether it holds.
-        means: the result in words.
-        severity: an error can stop the run, a warning is for people to judge.
-        value: what was measured, where it is one number.
-        limit: what the value was compared with.
-        facts: what the result is based on.
-        problems: why it failed, each logged as well.
-        caveats: logged as warnings; they fail nothing.
-        notes: logged.
-        refusal: the error that ends the run.
-    """
-
-    name: str
+    name: str  # of the asset check; stable
     passed: bool
-    means: str
-    severity: Severity = "error"
-    value: float | None = None
-    limit: float | None = None
-    facts: Mapping[str, Fact] = field(default_factory=dict)
-    problems: Sequence[str] = ()
-    caveats: Sequence[str] = ()
-    notes: Sequence[str] = ()
-    refusal: ExperimentPipelineError | None = None
+    means: str  # the result in words
+    severity: Severity = "error"  # an error can stop the run, a warning is for people to judge
+    value: float | None = None  # what was measured, where it is one number
+    limit: float | None = None  # what the value was compared with
+    facts: Mapping[str, Fact] = field(default_factory=dict)  # what the result is based on
+    problems: Sequence[str] = ()  # why it failed, each logged as well
+    caveats: Sequence[str] = ()  # logged as warnings; they fail nothing
+    notes: Sequence[str] = ()  # logged
+    refusal: ExperimentPipelineError | None = None  # the error that ends the run
 
     @classmethod
     def of(
@@ -121,24 +107,13 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The outcome of a stage.
+    """The outcome of a stage."""
 
-    Attributes:
-        facts: name → fact, in the order in which they are read.
-        value: the asset's value, a table or a record around one; None: there is none.
-        version: the data version; None: the table's own.
-        notes: sentences for the log.
-        warnings: likewise, logged as warnings.
-        tags: name → value, of the event of a partition.
-        checks: of the asset.
-        record: rows for the metadata database.
-    """
-
-    facts: Mapping[str, Fact]
-    value: object = None
-    version: str | None = None
-    notes: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    checks: Sequence[Check] = ()
-    record: Sequence[RecordRow] = ()
+    facts: Mapping[str, Fact]  # name → fact, in the order in which they are read
+    value: object = None  # the asset's value, a table or a record around one; None: there is none
+    version: str | None = None  # the data version; None: the table's own
+    notes: Sequence[str] = ()  # sentences for the log
+    warnings: Sequence[str] = ()  # likewise, logged as warnings
+    tags: Mapping[str, str] = field(default_factory=dict)  # of the event of a partition
+    checks: Sequence[Check] = ()  # of the asset
+    record: Sequence[RecordRow] = ()  # rows for the metadata database

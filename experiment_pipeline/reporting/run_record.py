@@ -1,7 +1,7 @@
 """The run record as data: each class is a table of the metadata database, each field a column.
 
 Pure modules of the stages build such rows beside their outcome; the writer adds experiment and run.
-Type and meaning of a column are declared here alone.
+Type and meaning of a column are declared here alone. `JudgedRows` are kept as a file instead.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+import numpy as np
+import pandas as pd
+
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
 Trigger = Literal["person", "schedule", "sensor", "command line"]
@@ -50,9 +54,7 @@ class RunFacts(RecordRow):
     started_at: Annotated[Moment, "when the first stage began, UTC"] = None
     ended_at: Annotated[Moment, "when the last stage ended, UTC; null while it runs"] = None
     seen_at: Annotated[Moment, "when it last wrote a row, UTC"] = None
-    process: Annotated[
-        Mapping[str, Any] | None, "host, number and start of its process, as JSON"
-    ] = None
+    process: Annotated[Json, "host, number and start of its process, as JSON"] = None
     stage: Annotated[Text, "the stage that began last"] = None
     task: Annotated[Text, "binary, multiclass or regression"] = None
     target: Annotated[Text, "the column to predict"] = None
@@ -60,9 +62,7 @@ class RunFacts(RecordRow):
     greater_is_better: Annotated[Truth, "whether a greater metric is a better one"] = None
     yaml_digest: Annotated[Text, "sha256 of defs.yaml as it was; its text is in `files`"] = None
     schema_digest: Annotated[Text, "sha256 of schema.yaml as it was; its text is in `files`"] = None
-    settings: Annotated[
-        Mapping[str, Any] | None, "what the launchpad changed for this run, as JSON"
-    ] = None
+    settings: Annotated[Json, "what the launchpad changed for this run, as JSON"] = None
     code_commit: Annotated[Text, "git commit of the project; null outside a repository"] = None
     code_dirty: Annotated[Truth, "whether files differed from the commit"] = None
     package_version: Annotated[Text, "version of experiment-pipeline"] = None
@@ -71,14 +71,12 @@ class RunFacts(RecordRow):
     data_url: Annotated[Text, "where the table came from, without credentials"] = None
     data_digest: Annotated[Text, "sha256 of the table's content as delivered"] = None
     data_modified_at: Annotated[
-        datetime | None, "when the source last changed, UTC; null where it is not known"
+        Moment, "when the source last changed, UTC; null where it is not known"
     ] = None
     data_rows: Annotated[Count, "rows as delivered"] = None
     data_columns: Annotated[Count, "columns as delivered"] = None
     rejected_rows: Annotated[Count, "rows that broke the schema"] = None
-    rejection_reasons: Annotated[
-        Mapping[str, int] | None, "the most frequent reasons → rows, as JSON"
-    ] = None
+    rejection_reasons: Annotated[Json, "the most frequent reasons → rows, as JSON"] = None
     verdict: Annotated[Text, "of the data analysis: go, go with conditions, no go"] = None
     declared: Annotated[Count, "configurations of the YAML"] = None
     trained: Annotated[Count, "of these, fitted on all train rows"] = None
@@ -277,9 +275,7 @@ class VersionRow(RecordRow):
     configuration: Annotated[str, "partition key of the configuration"]
     headline: Annotated[str, "the first metric with its interval, in words"]
     fingerprint: Annotated[str, "of the configuration"]
-    approval_required: Annotated[bool | None, "whether it must be approved to become champion"] = (
-        None
-    )
+    approval_required: Annotated[Truth, "whether it must be approved to become champion"] = None
     approved_by: Annotated[
         Text, "the person who approved it; null: not approved, or not required"
     ] = None
@@ -291,3 +287,38 @@ ROWS: tuple[type[RecordRow], ...] = (
     *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
     *(FileRow, VersionRow),
 )
+
+# The name of the report that holds the rows of `JudgedRows`.
+JUDGED_ROWS = "validation_rows"
+WEIGHT = "weight"
+
+
+@dataclass(frozen=True, eq=False)
+class JudgedRows:
+    """What a run's model predicted for the validation rows, kept so that two runs can be compared."""
+
+    # (n, 2 + k): `y`, `unit` (the cluster), and `prediction_0` … of k columns, in the order of the
+    # set; `weight` where rows have one
+    rows: pd.DataFrame
+    threshold: float  # positive from this probability on, where a metric needs it
+
+    @classmethod
+    def of(cls, predicted: SetPrediction, threshold: float) -> "JudgedRows":
+        """The rows of which `as_prediction` is the prediction."""
+        columns = np.atleast_2d(predicted.prediction.T)
+        named = {f"prediction_{number}": column for number, column in enumerate(columns)}
+        weights = {} if predicted.weights is None else {WEIGHT: predicted.weights}
+        clusters = np.asarray(predicted.clusters)
+        frame = pd.DataFrame({"y": predicted.y, "unit": clusters, **named, **weights})
+        return cls(frame.reset_index(drop=True), threshold)
+
+    @property
+    def as_prediction(self) -> SetPrediction:
+        """The predictions."""
+        predictions = self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
+        return SetPrediction(
+            self.rows["y"].to_numpy(),
+            predictions[:, 0] if predictions.shape[1] == 1 else predictions,
+            self.rows["unit"].to_numpy(),
+            self.rows[WEIGHT].to_numpy() if WEIGHT in self.rows else None,
+        )

@@ -1,4 +1,4 @@
-"""How far probabilities are calibrated, and the settings that shift them.
+"""Predictions beside the truth without a metric: calibration, confusion, residuals.
 
 Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of the
 outcome are modelled by the predicted log odds. A slope below 1 means overconfident, above 1
@@ -10,23 +10,25 @@ mix. Its ranking is as good, its probabilities are shifted (Elkan 2001; Dal Pozz
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import Interval, around
-from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.outcomes import most_frequent
-from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
-from experiment_pipeline.statistics.spread import Linearised, spread_of, undefined
-from experiment_pipeline.statistics.weights import (
+from experiment_pipeline.statistics.interval import (
+    Interval,
+    Linearised,
     Weights,
+    around,
     effective_number,
     relative_weights,
+    spread_of,
+    undefined,
     weighted,
     weighted_mean,
 )
+from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
 
 # Further classes are rare; more curves make a page unreadable.
 MOST_CLASSES = 6
@@ -34,6 +36,7 @@ _MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
 # Probabilities of 0 and 1 have no log odds.
 _EDGE = 1e-6
 _STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Values that do not reweight classes, of scikit-learn, LightGBM, XGBoost and CatBoost.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("is_unbalance", "unbalance", "unbalanced_sets"), (None, False)),
@@ -122,10 +125,7 @@ class CalibrationCurve:
 def calibrations(
     predicted: SetPrediction, classes: Sequence[object]
 ) -> tuple[CalibrationCurve, ...]:
-    """Return the calibration of the positive class, or of each of the most frequent classes.
-
-    Classes that all rows or none belong to are left out.
-    """
+    """Return the calibration of the classes of `class_by_class`."""
     predicted = replace(predicted, weights=relative_weights(predicted.weights))
     return tuple(
         _calibration(str(of), replace(predicted, y=is_it * 1.0, prediction=probability))
@@ -137,7 +137,10 @@ def calibrations(
 def class_by_class(
     predicted: SetPrediction, classes: Sequence[object]
 ) -> list[tuple[object, np.ndarray, np.ndarray]]:
-    """Return (class, is it this one, its probability) of the classes of `calibrations`."""
+    """Return (class, is it this one, its probability) of the positive class, or of the most frequent.
+
+    Classes that all rows or none belong to are left out.
+    """
     if predicted.prediction.ndim == 1:
         found = [(classes[1], predicted.y == 1, predicted.prediction)]
     else:
@@ -151,43 +154,28 @@ def class_by_class(
 
 def _calibration(of: str, rows: SetPrediction) -> CalibrationCurve:
     """Judge one class: y is 0 or 1, the prediction its probability."""
-    # One bin at a time: all of them together would hold the rows twice.
-    binned = [_bin(rows.rows(part)) for part in _parts(rows.prediction)]
-    bins, *numbers = zip(*binned, strict=True)
-    counted, effective = map(np.array, numbers)
-    shares = counted / counted.sum()
+    # Bins of equal size; equal probabilities stay together.
+    number = int(np.clip(len(rows.y) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
+    ends = np.unique(np.quantile(rows.prediction, np.linspace(0, 1, number + 1)))
+    place = np.searchsorted(ends[1:-1], rows.prediction, side="right")
+    bins, counted, effective = [], list[float](), list[float]()
+    for one in np.unique(place):
+        part = rows.rows(place == one)
+        observed = mean_with_interval(part.y, part.clusters, part.weights, share=True)
+        probability = float(weighted_mean(part.prediction, part.weights))
+        bins.append(ReliabilityBin(len(part.y), probability, observed))
+        weights = np.ones(len(part.y)) if part.weights is None else part.weights
+        counted.append(weights.sum())
+        effective.append(effective_number(weights))
+    shares = np.array(counted) / np.array(counted).sum()
     predicted = np.array([one.predicted for one in bins])
-    observed = np.array([one.observed.estimate for one in bins])
+    shown = np.array([one.observed.estimate for one in bins])
     # The mean size of a normal error is its standard deviation times √(2/π).
-    noise = np.sqrt(2 / np.pi * predicted * (1 - predicted) / effective)
-    intercept, slope = recalibration(rows)
+    noise = np.sqrt(2 / np.pi * predicted * (1 - predicted) / np.array(effective))
     drawn = one_sample(rows.clusters, rows.weights)
-    return CalibrationCurve(
-        of,
-        around(spread_of(intercept, drawn)),
-        around(spread_of(slope, drawn)),
-        float(shares @ np.abs(predicted - observed)),
-        float(shares @ noise),
-        bins,
-    )
-
-
-def _parts(probability: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut the rows in parts of equal size, bool (n,); equal probabilities stay together."""
-    number = int(np.clip(len(probability) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
-    ends = np.unique(np.quantile(probability, np.linspace(0, 1, number + 1)))
-    place = np.searchsorted(ends[1:-1], probability, side="right")
-    return (place == one for one in np.unique(place))
-
-
-def _bin(rows: SetPrediction) -> tuple[ReliabilityBin, float, float]:
-    """Return a bin of rows, their weight, and their effective number."""
-    observed = mean_with_interval(rows.y, rows.clusters, rows.weights, share=True)
-    predicted = float(weighted_mean(rows.prediction, rows.weights))
-    shown = ReliabilityBin(len(rows.y), predicted, observed)
-    if rows.weights is None:
-        return shown, len(rows.y), float(len(rows.y))
-    return shown, rows.weights.sum(), effective_number(rows.weights)
+    intercept, slope = (around(spread_of(one, drawn)) for one in recalibration(rows))
+    error, by_chance = float(shares @ np.abs(predicted - shown)), float(shares @ noise)
+    return CalibrationCurve(of, intercept, slope, error, by_chance, tuple(bins))
 
 
 def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
@@ -232,3 +220,68 @@ def _logistic(
             return [Linearised(float(c), i) for c, i in zip(coefficients, influence, strict=True)]
         coefficients = coefficients + step * min(1.0, _LONGEST_STEP / np.abs(step).max())
     return [undefined(len(y))] * design.shape[1]
+
+
+def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:
+    """Return the codes of the at most `most` classes with the highest counts (k,), ascending.
+
+    Of equal counts the lower code is taken.
+    """
+    return np.sort(np.argsort(-counts, kind="stable")[:most])
+
+
+def confusion(y: np.ndarray, decided: np.ndarray, n_classes: int) -> np.ndarray:
+    """Return (k, k) rows of actual class i that are called j."""
+    codes = y.astype(np.int64) * n_classes + decided.astype(np.int64)
+    return np.bincount(codes, minlength=n_classes**2).reshape(n_classes, n_classes)
+
+
+@dataclass(frozen=True)
+class ClassOutcome:
+    """Precision, recall and f1 of one class, and its most frequent confusion."""
+
+    label: str  # the class
+    support: int  # rows of the class
+    precision: float  # nan where no row is called so
+    recall: float  # nan without support
+    f1: float  # their harmonic mean
+    confused_with: str | None  # what its rows are called most often instead; None: all are right
+    confused: int  # how many of them
+
+
+def class_outcomes(matrix: np.ndarray, classes: Sequence[object]) -> tuple[ClassOutcome, ...]:
+    """Return the outcome of each class of a confusion, in its order."""
+    outcomes = []
+    for code, label in enumerate(classes):
+        hits, support = int(matrix[code, code]), int(matrix[code].sum())
+        called = int(matrix[:, code].sum())
+        missed = np.where(np.arange(len(classes)) == code, 0, matrix[code])
+        worst = int(missed.argmax())
+        precision = hits / called if called else float("nan")
+        recall = hits / support if support else float("nan")
+        f1 = 2 * hits / max(called + support, 1)
+        confused_with = str(classes[worst]) if missed[worst] else None
+        of_class = str(label), support, precision, recall, f1, confused_with, int(missed[worst])
+        outcomes.append(ClassOutcome(*of_class))
+    return tuple(outcomes)
+
+
+@dataclass(frozen=True)
+class Residuals:
+    """Summary of actual minus predicted, in units of the target."""
+
+    mean: float  # positive: the model predicts too little on average
+    mean_absolute: float  # mean size of an error
+    median_absolute: float  # median size of an error
+    quantiles: tuple[float, ...]  # at 5, 25, 50, 75 and 95 %
+    largest: float  # size of the largest error
+    spread_of_target: float  # standard deviation of the target on the same rows
+
+
+def residuals_of(y: np.ndarray, prediction: np.ndarray) -> Residuals:
+    """Return the residuals of predictions (n,) of a target (n,), at least one row."""
+    residual = y - prediction
+    size = np.abs(residual)
+    quantiles = tuple(np.quantile(residual, _QUANTILES).tolist())
+    means = float(residual.mean()), float(size.mean()), float(np.median(size))
+    return Residuals(*means, quantiles, float(size.max()), float(y.std()))

@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import METRICS, Errors, better, worse_bound
-from experiment_pipeline.statistics.outcomes import absolute_errors, relative_errors
-from experiment_pipeline.statistics.scores import SetPrediction, effective_clusters, interval_of
-from experiment_pipeline.statistics.spread import ConsecutiveClusters, Spread, cluster_codes
-from experiment_pipeline.statistics.weights import Weights, weighted
+from experiment_pipeline.statistics.interval import (
+    ConsecutiveClusters,
+    Spread,
+    Weights,
+    cluster_codes,
+    weighted,
+)
+from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, one_sample
 
 # The largest 1 % of normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
 _LARGEST, _HEAVY = 0.01, 0.28
@@ -43,16 +47,13 @@ def few_clusters_note(
         weights: (n,) of the rows.
     """
     n_clusters = int(cluster_codes(clusters).max()) + 1
-    effective = effective_clusters(clusters, weights)
-    counted = f"the {place} set has {n_clusters} resampling clusters ({what})"
-    if effective < FEW_CLUSTERS <= n_clusters:
-        return (
-            f"{counted} of unequal weight, which count as {effective} of equal weight, fewer than "
-            f"{FEW_CLUSTERS}: its intervals are wide and imprecise"
-        )
+    effective = one_sample(clusters, weights).scarcest
     if n_clusters == 1:
         return f"the {place} set is one {what}: no interval can be computed, only the full range"
-    if n_clusters < FEW_CLUSTERS:
+    counted = f"the {place} set has {n_clusters} resampling clusters ({what})"
+    if effective < FEW_CLUSTERS:
+        if effective < n_clusters:
+            counted += f" of unequal weight, which count as {effective} of equal weight"
         return f"{counted}, fewer than {FEW_CLUSTERS}: its intervals are wide and imprecise"
     if isinstance(clusters, ConsecutiveClusters) and n_clusters < FEW_CONSECUTIVE_CLUSTERS:
         return (
@@ -69,14 +70,9 @@ def caveats(
     place: str,
     threshold: float = 0.5,
 ) -> Iterator[str]:
-    """Yield why intervals are too narrow, one sentence for each reason.
+    """Yield why the intervals of metrics are too narrow, one sentence for each reason.
 
-    Args:
-        metrics: whose intervals are shown.
-        predicted: what they are computed from.
-        cluster: one resampling cluster in words, such as "group".
-        place: the set.
-        threshold: of the metrics that need one.
+    `cluster` is one resampling cluster in words, such as "group", `place` the set.
     """
     yield from _heavy_tails(metrics, predicted, cluster, place)
     spreads = {name: predicted.spread(name, threshold) for name in metrics}
@@ -87,8 +83,8 @@ def caveats(
     }
     if rare:
         yield (
-            f"{_intervals(rare, place)} may be too narrow: the rarest class is in "
-            f"{min(rare.values())} clusters ({cluster}). {_coverage('82 to 94')}"
+            f"{_intervals(rare, place)}: the rarest class is in {min(rare.values())} clusters "
+            f"({cluster}). {_coverage('82 to 94')}"
         )
     n_clusters = int(cluster_codes(predicted.clusters).max()) + 1
     correlated = {
@@ -99,9 +95,9 @@ def caveats(
     }
     if correlated:
         yield (
-            f"{_intervals(correlated, place)} may be too narrow, although they allow for "
-            f"autocorrelation: {n_clusters} consecutive clusters ({cluster}) resemble their "
-            f"neighbours (autocorrelation {max(correlated.values()):.2f}). {_coverage('80 to 93')}"
+            f"{_intervals(correlated, place)}, although they allow for autocorrelation: "
+            f"{n_clusters} consecutive clusters ({cluster}) resemble their neighbours "
+            f"(autocorrelation {max(correlated.values()):.2f}). {_coverage('80 to 93')}"
         )
 
 
@@ -112,46 +108,39 @@ def _heavy_tails(
     n_clusters = int(codes.max()) + 1
     largest = max(1, round(_LARGEST * n_clusters))
 
-    def share(errors: Errors) -> float:
+    def share(metric: str) -> float:
         """The share of the errors in the clusters with the largest ones."""
-        of_rows = errors(predicted.y, predicted.prediction)
-        by_cluster = np.bincount(codes, weights=weighted(of_rows, predicted.weights))
-        by_cluster.sort()
+        if (errors := METRICS[metric].errors) is None:
+            return 0.0
+        of_rows = weighted(errors(predicted.y, predicted.prediction), predicted.weights)
+        by_cluster = np.sort(np.bincount(codes, weights=of_rows))
         return float(by_cluster[-largest:].sum() / max(by_cluster.sum(), np.finfo(np.float64).tiny))
 
     lowest = float(predicted.y.min()) if len(predicted.y) else math.inf
-    judged = [METRICS[name] for name in metrics if lowest >= METRICS[name].lowest_target]
-    shares = {one.name: share(one.errors) for one in judged if one.errors}
-    heavy = {name: found for name, found in shares.items() if found >= _HEAVY}
+    judged = [name for name in metrics if lowest >= METRICS[name].lowest_target]
+    heavy = {name: found for name in judged if (found := share(name)) >= _HEAVY}
     # With few clusters one always dominates; `few_clusters_note` warns of them.
     if n_clusters < FEW_CLUSTERS or not heavy:
         return
-    trusted = "; mae is the metric to trust" if share(absolute_errors) < _HEAVY else ""
+    trusted = "; mae is the metric to trust" if share("mae") < _HEAVY else ""
     # If absolute errors are not heavy-tailed, small targets make the relative ones so.
-    near_zero = {
-        name: found
-        for name, found in heavy.items()
-        if METRICS[name].errors is relative_errors and trusted
-    }
-    rest = {name: found for name, found in heavy.items() if name not in near_zero}
-    few = f"those of {largest:,} of {n_clusters:,} clusters ({cluster})"
-    if rest:
-        yield (
-            f"{_intervals(rest, place)} may be too narrow: the largest errors, {few}, make "
-            f"{100 * max(rest.values()):.0f} % of all, and new rows may have larger ones. "
-            f"{_coverage('88 to 93')}{trusted}"
-        )
-    if near_zero:
-        yield (
-            f"{_intervals(near_zero, place)} is too narrow: targets come near zero, where relative "
-            f"errors have no finite mean; the largest, {few}, make "
-            f"{100 * max(near_zero.values()):.0f} % of all. {_coverage('40 to 60')}{trusted}"
-        )
+    relative = {name: found for name, found in heavy.items() if name == "mape" and trusted}
+    rest = {name: found for name, found in heavy.items() if name not in relative}
+    for names, why, covered in (
+        (rest, "new rows may have larger ones", "88 to 93"),
+        (relative, "relative errors of targets near zero have no finite mean", "40 to 60"),
+    ):
+        if names:
+            yield (
+                f"{_intervals(names, place)}: the largest errors, those of {largest:,} of "
+                f"{n_clusters:,} clusters ({cluster}), make {100 * max(names.values()):.0f} % of "
+                f"all, and {why}. {_coverage(covered)}{trusted}"
+            )
 
 
 def _intervals(names: Mapping[str, float], place: str) -> str:
     plural = "s" if len(names) > 1 else ""
-    return f"the interval{plural} of {', '.join(names)} on the {place} set"
+    return f"the interval{plural} of {', '.join(names)} on the {place} set may be too narrow"
 
 
 def _coverage(percent: str) -> str:

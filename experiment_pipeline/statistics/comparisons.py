@@ -7,7 +7,7 @@ Chetverikov and Kato 2013). The baseline is a fixed control. The best configurat
 selected by its score, and with it as the control such intervals miss the truth in half of all searches.
 So each configuration that may be the best is a control in turn (multiple comparisons with the best: Hsu
 1981; Edwards and Hsu 1983; Hsu 1996, ch. 4). Consecutive clusters are compared by their slow projections
-(`spread.py`). Scores are oriented so that greater is better.
+(`interval.py`). Scores are oriented so that greater is better.
 """
 
 import math
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import LEVEL, Interval, quantile
-from experiment_pipeline.statistics.spread import (
+from experiment_pipeline.statistics.interval import (
+    LEVEL,
     ConsecutiveClusters,
+    Interval,
     cluster_codes,
     independent_projections,
+    quantile,
 )
 
 DRAWS = 2_000
@@ -93,11 +95,14 @@ def compare_with_best(
     if consecutive:
         shared = contributions.mean(axis=1, keepdims=True)
         contributions = independent_projections(contributions, contributions - shared)
+    drawn = _Draws(contributions, seed, effective, consecutive=consecutive)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
-    draws = _draws(contributions, seed)
-    n_clusters = _at_least_two(contributions, effective)
-    tails = _tails(n_clusters, len(scores) if consecutive else 1, seed)
-    half = _half_widths(ahead, contributions, draws, tails, n_clusters)
+    # Only candidates for the tie group need a critical value of their own. For the others Bonferroni's,
+    # which is never smaller, already shows that another one is better.
+    bonferroni = 1 - (1 - LEVEL) / max(len(scores) - 1, 1)
+    half = quantile(drawn.n_clusters - 1, bonferroni) * drawn.errors
+    for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
+        half[control] = drawn.critical_value(control) * drawn.errors[control]
     tied = (ahead + half >= 0).all(axis=1)
     behind = ahead[:, tied]  # each member of the tie group is a column
     return Comparison(
@@ -105,7 +110,7 @@ def compare_with_best(
         np.minimum((behind - half[tied].T).min(axis=1), 0.0),
         np.minimum((behind + half[tied].T).max(axis=1), 0.0),
         tied,
-        max(float(draws[:, tied].max(axis=1).mean()), 0.0) if tied.sum() > 1 else 0.0,
+        max(float(drawn.deviations[:, tied].max(axis=1).mean()), 0.0) if tied.sum() > 1 else 0.0,
     )
 
 
@@ -133,97 +138,53 @@ def compare_with_control(
         every = np.column_stack([control, contributions])
         if consecutive:
             every = independent_projections(every, contributions - control[:, None])
-        n_clusters = _at_least_two(every, effective)
-        errors = _pair_errors(every, n_clusters)[0]
-        tails = _tails(n_clusters, every.shape[1] if consecutive else 1, seed)
-        half = _critical_value(_draws(every, seed), 0, errors, tails) * errors[1:]
+        drawn = _Draws(every, seed, effective, consecutive=consecutive)
+        half = drawn.critical_value(0) * drawn.errors[0, 1:]
     bounds = np.column_stack([leads, leads - half, leads + half])
     return tuple(Interval(*three) for three in bounds.tolist())
 
 
-def _at_least_two(contributions: np.ndarray, effective: float) -> float:
-    """The effective number of clusters; with two the standard error is hardly known."""
-    return float(max(min(len(contributions), effective), 2))
+class _Draws:
+    """Joint deviations of C scores, their standard errors, and the tails of their distribution."""
 
+    def __init__(
+        self, contributions: np.ndarray, seed: int, effective: float, *, consecutive: bool
+    ) -> None:
+        generator, (n, columns) = np.random.default_rng(seed), contributions.shape
+        # (DRAWS, C): each cluster's part is multiplied by a standard normal.
+        blocks = range(DRAWS // _DRAWS_AT_ONCE)
+        self.deviations = np.concatenate(
+            [generator.standard_normal((_DRAWS_AT_ONCE, n)) @ contributions for _ in blocks]
+        )
+        # With two clusters the standard error is hardly known.
+        self.n_clusters = float(max(min(n, effective), 2))
+        inflation = self.n_clusters / (self.n_clusters - 1)
+        products = contributions.T @ contributions
+        squares = np.diag(products)
+        sums = squares[:, None] + squares
+        variances = np.maximum(sums - 2 * products, ROUNDING**2 * sums)
+        np.fill_diagonal(variances, 0.0)
+        self.errors = np.sqrt(inflation * variances)  # (C, C) of every paired difference
+        # Divisors give normal draws the t distribution's tails. One column serves all differences;
+        # consecutive clusters may leave a handful of projections, where each difference has an
+        # error of its own standard error: a column for each.
+        tails = np.random.default_rng([seed, 1])
+        freedom = self.n_clusters - 1
+        chi_squares = tails.chisquare(freedom, (DRAWS, columns if consecutive else 1))
+        # Draws vary as contributions do, standard errors as an unbiased variance.
+        self.divisors = np.sqrt(chi_squares / freedom / inflation)
 
-def _half_widths(
-    ahead: np.ndarray,
-    contributions: np.ndarray,
-    draws: np.ndarray,
-    tails: np.ndarray,
-    n_clusters: float,
-) -> np.ndarray:
-    """Return cᵢ·seᵢⱼ of each control i (row) and configuration j (column), (C, C).
-
-    Only candidates for the tie group need their own cᵢ. For the others Bonferroni's, which is never
-    smaller, already shows that another one is better.
-    """
-    n = contributions.shape[1]
-    errors = _pair_errors(contributions, n_clusters)
-    half = quantile(n_clusters - 1, 1 - (1 - LEVEL) / max(n - 1, 1)) * errors
-    for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
-        critical = _critical_value(draws, control, errors[control], tails)
-        half[control] = critical * errors[control]
-    return half
-
-
-def _pair_errors(contributions: np.ndarray, n_clusters: float) -> np.ndarray:
-    """Standard error of every paired difference, (C, C), at least that of rounding."""
-    products = contributions.T @ contributions
-    squares = np.diag(products)
-    sums = squares[:, None] + squares
-    variances = np.maximum(sums - 2 * products, ROUNDING**2 * sums)
-    np.fill_diagonal(variances, 0.0)
-    return np.asarray(np.sqrt(_inflation(n_clusters) * variances))
-
-
-def _critical_value(
-    draws: np.ndarray, control: int, errors: np.ndarray, tails: np.ndarray
-) -> float:
-    """The quantile of the largest |t| of the differences from a control.
-
-    Args:
-        draws: (DRAWS, C) joint deviations.
-        control: its column.
-        errors: (C,) standard errors of the differences from it.
-        tails: (DRAWS, 1) or (DRAWS, C) divisors.
-    """
-    inverse = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
-    largest = np.empty(len(draws))
-    # By blocks that stay in the cache.
-    for start in range(0, len(draws), _DRAWS_AT_ONCE):
-        some = draws[start : start + _DRAWS_AT_ONCE]
-        deviations = some - some[:, [control]]
-        deviations *= inverse
-        np.abs(deviations, out=deviations)
-        deviations /= tails[start : start + len(some)]
-        largest[start : start + len(some)] = deviations.max(axis=1)
-    return float(np.quantile(largest, LEVEL))
-
-
-def _tails(n_clusters: float, columns: int, seed: int) -> np.ndarray:
-    """Divisors (DRAWS, columns) that give normal draws the t distribution's tails for few clusters.
-
-    One column serves all differences. Consecutive clusters may leave a handful of projections, where
-    each difference has an error of its own standard error: a column for each.
-    """
-    generator = np.random.default_rng([seed, 1])
-    freedom = n_clusters - 1
-    squares = generator.chisquare(freedom, (DRAWS, columns))
-    # Draws vary as contributions do, standard errors as an unbiased variance.
-    return np.asarray(np.sqrt(squares / freedom / _inflation(n_clusters)))
-
-
-def _inflation(n_clusters: float) -> float:
-    return n_clusters / (n_clusters - 1)
-
-
-def _draws(contributions: np.ndarray, seed: int) -> np.ndarray:
-    """Return (DRAWS, C) joint deviations, each cluster's part multiplied by a standard normal."""
-    generator = np.random.default_rng(seed)
-    return np.concatenate(
-        [
-            generator.standard_normal((_DRAWS_AT_ONCE, len(contributions))) @ contributions
-            for _ in range(DRAWS // _DRAWS_AT_ONCE)
-        ]
-    )
+    def critical_value(self, control: int) -> float:
+        """The quantile of the largest |t| of the differences from a control, by its column."""
+        errors = self.errors[control]
+        inverse = np.divide(1.0, errors, out=np.zeros_like(errors), where=errors > 0)
+        largest = np.empty(DRAWS)
+        # By blocks that stay in the cache.
+        for start in range(0, DRAWS, _DRAWS_AT_ONCE):
+            block = slice(start, start + _DRAWS_AT_ONCE)
+            deviations = self.deviations[block] - self.deviations[block, [control]]
+            deviations *= inverse
+            np.abs(deviations, out=deviations)
+            deviations /= self.divisors[block]
+            largest[block] = deviations.max(axis=1)
+        return float(np.quantile(largest, LEVEL))

@@ -18,18 +18,14 @@ FALSE_ALARM_RATE = 0.001
 
 @dataclass(frozen=True)
 class Difference:
-    """How far a sample is from its reference.
+    """How far a sample is from its reference."""
 
-    Attributes:
-        effect_size: population stability index above its expectation without a difference,
-            at least 0; 0.25 and more is large.
-        noise: what the index exceeds by chance in one of 1,000 comparisons, less its expectation.
-        alarming: the effect is large and more than noise.
-    """
-
+    # population stability index above its expectation without a difference, at least 0
     effect_size: float
-    noise: float
-    alarming: bool
+    noise: (
+        float  # what the index exceeds by chance in one of 1,000 comparisons, less its expectation
+    )
+    alarming: bool  # the effect is large and more than noise
 
 
 def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:

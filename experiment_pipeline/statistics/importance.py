@@ -16,8 +16,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.weights import Weights
 
 # Each value costs one prediction of all rows.
 MOST_VALUES, FEWEST_AVERAGED, MOST_AVERAGED = 12, 100, 2_000
@@ -38,22 +38,14 @@ class Effort:
     def within(
         cls, seconds: float, seconds_per_row: float, n_rows: int, shape: tuple[int, int]
     ) -> Self | None:
-        """Return the effort that fits into a time: many rows first, then repeats.
+        """Return the effort that fits into seconds of one core: many rows first, then repeats.
 
-        Args:
-            seconds: of one core.
-            seconds_per_row: of one core, to predict an encoded row.
-            n_rows: available rows.
-            shape: number of features, and of columns that encode them.
-
-        Returns:
-            None where not even FEWEST_ROWS (or all, if they are fewer) can be predicted once
-            for each feature.
+        `shape` is the number of features, and of columns that encode them. None where not even
+        FEWEST_ROWS (or all, if they are fewer) can be predicted once for each feature.
         """
         n_features, n_columns = shape
-        per_feature = min(
-            seconds / (max(seconds_per_row, 1e-9) * n_features), _MOST_CELLS / n_columns
-        )
+        in_time = seconds / (max(seconds_per_row, 1e-9) * n_features)
+        per_feature = min(in_time, _MOST_CELLS / n_columns)
         rows = min(n_rows, MOST_ROWS, int(per_feature))
         if rows < min(n_rows, FEWEST_ROWS):
             return None
@@ -62,14 +54,11 @@ class Effort:
 
 @dataclass(frozen=True)
 class FeatureImportance:
-    """The loss in score when a feature is shuffled, positive: worse without it.
-
-    `deviation` is the standard deviation between repeats.
-    """
+    """The loss in score when a feature is shuffled."""
 
     feature: str
-    drop: float
-    deviation: float
+    drop: float  # positive: worse without it
+    deviation: float  # standard deviation between repeats
 
 
 def permutation_importance(
@@ -96,9 +85,6 @@ def permutation_importance(
         weights: (n,) of the rows; None: alike.
         seed: of the permutations; the result does not depend on the workers.
         workers: features that are shuffled at a time, with one thread each.
-
-    Returns:
-        Nothing for an undefined score.
     """
     from scipy.sparse import issparse
 
@@ -125,10 +111,7 @@ def permutation_importance(
 
 
 def affordable_rows(seconds: float, seconds_per_row: float, n_rows: int, features: int) -> int:
-    """Return how many rows can be predicted at MOST_VALUES values of each feature; 0: too few.
-
-    Arguments as of `Effort.within`; `features` is the number of curves.
-    """
+    """Return how many rows can be predicted at MOST_VALUES values of each feature; 0: too few."""
     affordable = int(seconds / (max(seconds_per_row, 1e-9) * MOST_VALUES * max(features, 1)))
     rows = min(n_rows, MOST_AVERAGED, affordable)
     return rows if rows >= min(n_rows, FEWEST_AVERAGED) else 0
@@ -140,13 +123,9 @@ def partial_dependence(
     columns: np.ndarray,
     values: np.ndarray,
 ) -> np.ndarray:
-    """Return the mean prediction at each value of a feature, (v,) or (v, k).
+    """Return the mean prediction of dense rows (n, d) at each value of a feature, (v,) or (v, k).
 
-    Args:
-        predict: encoded rows → their prediction, (n,) or (n, k).
-        rows: (n, d) encoded rows, dense.
-        columns: (c,) positions of the columns that encode the feature.
-        values: (v, c) the feature's values, encoded.
+    `columns` (c,) are the positions of what encodes it, `values` (v, c) its encoded values.
     """
     changed, means = rows.copy(), []
     for value in values:

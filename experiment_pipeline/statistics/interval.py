@@ -1,21 +1,294 @@
-"""An estimate with its bounds, and the laws by which a spread becomes bounds.
+"""How much a score varies when the resampling clusters are drawn anew, and its interval.
 
-A score is treated as normal on the scale on which it is closest to normal. Which law belongs to which
-metric was chosen by simulation (`make bench`, statistics) and is declared in `metrics.py`: log and logit
-take the usual skewness of losses and of ranking scores; the skewness of squares is measured; shares of
-rows are binomial but for their clusters.
+Infinitesimal jackknife (Efron 1982, ch. 6; Hampel 1974): the influence values ψ of a score θ are the
+derivatives n·∂θ/∂m_i by how often each row is drawn. They have mean zero and include the row's
+weight. Summed over clusters (a row, a group, a day) they give the cluster-robust variance with the
+factor G/(G-1) for G clusters (Liang and Zeger 1986; Cameron and Miller 2015). Consecutive clusters may
+resemble their neighbours: their long-run variance is that of equal-weighted slow cosines (Müller 2007;
+Lazarus, Lewis, Stock and Watson 2018), whose projections are nearly independent.
+
+Row weights are scaled to a mean of 1. A row of weight 2 scores as two equal rows of weight 1 do
+(scikit-learn's `sample_weight`); for uncertainty it is one row, drawn once.
+
+A score is treated as normal on the scale on which it is closest to normal. Which law of bounds belongs to
+which metric was chosen by simulation (`make bench`, statistics) and is declared in `metrics.py`.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
-from experiment_pipeline.statistics.spread import Spread
-
+Weights = np.ndarray | None
 LEVEL = 0.95
 # Standard errors below it are rounding of sums.
 _ROUNDING = 1e-12
+# Tolerance for sums of weights.
+_ROUNDING_OF_WEIGHTS = 1e-9
+# Integers up to so many times their count are counted (8 bytes each) instead of sorted: it is faster.
+_COUNTED = 8
+# By which share the long-run variance may be too small for the memory that was found.
+_BIAS = 0.02
+# With fewer cosines, Student's t is very wide (4: ±2.8, 2: ±4.3).
+_FEWEST_COSINES = 4
+_LONGEST_MEMORY = 0.95
+# In shorter series the correlations are noise.
+_FEWEST_CLUSTERS = 6
+
+
+def relative_weights(weights: Weights) -> Weights:
+    """Return weights (n,) with a mean of 1; None where none are given, or all are equal."""
+    if weights is None or not len(weights) or (weights == weights[0]).all():
+        return None
+    return np.asarray(weights / weights.mean(), dtype=np.float64)
+
+
+def weighted(values: np.ndarray, weights: Weights) -> np.ndarray:
+    """Return values (n,) multiplied by the weights."""
+    return values if weights is None else values * weights
+
+
+def effective_number(weights: np.ndarray) -> float:
+    """Return the number of equal rows with the same variance of a mean: (Σw)² / Σw² (Kish 1965)."""
+    squares = float(weights @ weights)
+    return float(weights.sum()) ** 2 / squares if squares else 0.0
+
+
+def weighted_mean(y: np.ndarray, weights: Weights) -> np.ndarray:
+    """Return the mean, ()."""
+    return np.asarray(np.mean(y) if weights is None else np.average(y, weights=weights))
+
+
+def weighted_median(y: np.ndarray, weights: Weights) -> np.ndarray:
+    """Return the median, (): the mean of both neighbours where exactly half the weight lies below."""
+    if weights is None:
+        return np.asarray(np.median(y))
+    order = np.argsort(y, kind="stable")
+    reached = np.cumsum(weights[order])
+    half, rounding = reached[-1] / 2, _ROUNDING_OF_WEIGHTS
+    ends = np.searchsorted(reached, [half * (1 - rounding), half * (1 + rounding)])
+    return np.asarray(y[order][ends].mean())
+
+
+def weighted_quantile(y: np.ndarray, weights: Weights, level: float) -> np.ndarray:
+    """Return the smallest value () up to which the level's share of the weight is reached."""
+    order = np.argsort(y, kind="stable")
+    reached = np.cumsum(np.ones(len(y)) if weights is None else weights[order])
+    place = np.searchsorted(reached, level * reached[-1] * (1 - _ROUNDING_OF_WEIGHTS))
+    return np.asarray(y[order][place])
+
+
+def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values, ascending, and the position (n,) of each value among them."""
+    codes = np.can_cast(values.dtype, np.int64) and len(values) > 0
+    if not codes or values.min() < 0 or values.max() > _COUNTED * len(values):
+        return np.unique(values, return_inverse=True)
+    present = np.bincount(values) > 0
+    found = np.flatnonzero(present)
+    if len(found) == len(present):
+        return found, values.astype(np.int64, copy=False)
+    return found, (np.cumsum(present) - 1)[values]
+
+
+def cluster_codes(clusters: np.ndarray) -> np.ndarray:
+    """Return clusters as codes 0 … G-1, (n,)."""
+    return distinct(np.asarray(clusters))[1]
+
+
+class ConsecutiveClusters(np.ndarray):
+    """Codes of resampling clusters in the order of time: `codes.view(ConsecutiveClusters)`.
+
+    Their spread allows for similar neighbours. Parts and permutations of the rows keep the type.
+    """
+
+
+@dataclass(frozen=True, eq=False)
+class Linearised:
+    """A score and its linear approximation."""
+
+    estimate: float  # the score; nan where it is undefined
+    influence: np.ndarray  # (n,) of mean zero; nan where the score is
+    # variance that the rows do not show: of a mean over classes, the part of classes that are all
+    # right or all wrong in this sample
+    unseen: float = 0.0
+
+
+def widened(score: Linearised, factor: float) -> Linearised:
+    """Return a score whose variance is multiplied by a factor."""
+    influence = score.influence * math.sqrt(factor)
+    return replace(score, influence=influence, unseen=score.unseen * factor)
+
+
+def undefined(n: int) -> Linearised:
+    """Return an undefined score of n rows."""
+    return Linearised(float("nan"), np.full(n, np.nan))
+
+
+def mean(values: np.ndarray, weights: Weights = None) -> Linearised:
+    """Return the mean of (n,) values; weights (n,) have a mean of 1."""
+    estimate = float(weighted(values, weights).mean())
+    return Linearised(estimate, weighted(values - estimate, weights))
+
+
+def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: int) -> float:
+    """Return the factor on the variance of a cross-validated score, whose models share rows.
+
+    Nadeau and Bengio (2003): the mean of J fold scores with variance S² has (1/J + predicted/fitted)·S²
+    instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give
+    1/R + Σ predicted/fitted: 2.25 for five folds once, 1.58 for three times five.
+
+    Args:
+        fitted: rows that each fold of one repeat is fitted on, for all repeats.
+        predicted: rows that it predicts.
+        repeats: R.
+    """
+    ratios = np.asarray(predicted) / np.asarray(fitted)
+    return float(1 + ratios.sum()) / repeats
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A score and how much it varies between draws of the clusters."""
+
+    estimate: float  # the score
+    standard_error: float  # nan when there is one cluster only, or no score
+    degrees_of_freedom: float  # of the standard error; 0: unknown
+    scarcest: int  # clusters that hold the rarest class, where classes are compared; else all
+    skewness: float = 0.0  # of the score between draws
+    # of what consecutive clusters add to the score; 0 for other clusters
+    autocorrelation: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which rows are drawn together, and which of them are one sample; the same for all fits."""
+
+    cluster: np.ndarray  # (n,) code of each row's cluster, 0 … G-1
+    cell: np.ndarray  # (n,) code of each row's cluster within its class, 0 … K-1
+    cell_class: np.ndarray  # (K,) class of each cell
+    # (classes,) clusters that hold each class; with row weights, the effective number of them
+    clusters_per_class: np.ndarray
+    consecutive: bool = False  # whether the codes are in the order of time
+
+    @classmethod
+    def of(cls, clusters: np.ndarray, classes: np.ndarray, weights: Weights = None) -> Self:
+        """Lay rows out by their clusters (n,) and by class codes (n,), all 0 for one sample."""
+        cluster = cluster_codes(clusters)
+        n_classes = int(classes.max(initial=0)) + 1
+        # With one class the cells are the clusters: share the array.
+        cells, cell = distinct(cluster * n_classes + classes if n_classes > 1 else cluster)
+        cell_class = cells % n_classes
+        number = np.bincount(cell_class)
+
+        def effective(of_cells: np.ndarray) -> np.ndarray:
+            """`effective_number` of the cells of each class, (classes,)."""
+            squares = np.bincount(cell_class, of_cells * of_cells)
+            tiny = np.finfo(np.float64).tiny
+            return np.asarray(np.bincount(cell_class, of_cells) ** 2 / np.maximum(squares, tiny))
+
+        if weights is not None:
+            # By how much the weights make clusters less even than their rows do.
+            less_even = effective(np.bincount(cell, weights)) / effective(np.bincount(cell))
+            number = number * np.minimum(less_even, 1.0)
+        return cls(cluster, cell, cell_class, number, isinstance(clusters, ConsecutiveClusters))
+
+    @property
+    def scarcest(self) -> int:
+        """Clusters that hold the rarest class."""
+        number = self.clusters_per_class
+        return int(number[number > 0].min() + _ROUNDING_OF_WEIGHTS)
+
+
+def cluster_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return what each cluster adds to the score's deviation, (G,): its rows' ψ, divided by n."""
+    return np.bincount(codes, weights=influence) / len(influence)
+
+
+def spread_of(linearised: Linearised, layout: Layout) -> Spread:
+    """Return the spread of a linearised score.
+
+    Where classes are samples of their own, each class's part of the variance has its own factor
+    (DeLong, DeLong and Clarke-Pearson 1988) and degrees of freedom (Welch and Satterthwaite): with 8
+    positives among 12,000 rows, the positives' part of an AUC's variance is known from 8 rows.
+    """
+    if not math.isfinite(linearised.estimate):
+        return Spread(math.nan, math.nan, 0.0, 0)
+    sums = cluster_sums(linearised.influence, layout.cluster)
+    n_clusters, squares, total = len(sums), sums * sums, float(sums @ sums)
+    if n_clusters < 2:
+        return Spread(linearised.estimate, math.nan, 0.0, layout.scarcest)
+    independent = independent_projections(sums) if layout.consecutive else sums
+    n = len(independent)
+    parts = np.bincount(layout.cell_class, cluster_sums(linearised.influence, layout.cell) ** 2)
+    freedoms = np.maximum(layout.clusters_per_class - 1, 1)
+    lacking = max(float(parts @ (1 / freedoms - 1 / (n_clusters - 1))), 0.0)
+    known = float((parts**2 / freedoms).sum())
+    by_class = float(parts.sum()) ** 2 / known if known > 0 else layout.scarcest - 1.0
+    variance = n / (n - 1) * float(independent @ independent) + lacking + linearised.unseen
+    # Satterthwaite's degrees of freedom 2·V²/Var(V), by the kurtosis κ of the sample:
+    # Var(V)/V² = (κ - (n-3)/(n-1)) / n. About 2k where k clusters of many add nearly all.
+    by_tails, all_squares = n_clusters - 1.0, float(squares.sum())
+    if all_squares > 0:
+        kurtosis = n_clusters * float(squares @ squares) / all_squares**2
+        by_tails = 2 * n_clusters / (kurtosis - (n_clusters - 3) / (n_clusters - 1))
+    skewness = 0.0
+    if n_clusters >= 3 and total > 0:  # adjusted for few clusters (Joanes and Gill 1998)
+        adjusted = math.sqrt(n_clusters * (n_clusters - 1)) / (n_clusters - 2)
+        skewness = float(squares @ sums / total**1.5) * adjusted
+    return Spread(
+        linearised.estimate,
+        math.sqrt(variance),
+        float(np.clip(min(n - 1.0, max(by_tails, 1.0), by_class), 1, n_clusters - 1)),
+        layout.scarcest,
+        skewness,
+        _autocorrelation(sums, 1) if layout.consecutive else 0.0,
+    )
+
+
+def independent_projections(sums: np.ndarray, differing: np.ndarray | None = None) -> np.ndarray:
+    """Return the slow projections of consecutive clusters: K + 1 nearly independent contributions.
+
+    Their sum varies as that of the G consecutive clusters does. Without memory K + 1 is G.
+
+    Args:
+        sums: (G,) or (G, C) what each cluster adds to one sum or several, of mean zero, in the
+            order of time.
+        differing: (G, …) the series whose memory counts, where it is not that of the sums: what
+            all of them share does not matter where they are compared.
+
+    Returns:
+        (K + 1,) or (K + 1, C).
+    """
+    from scipy.fft import dct
+
+    n_clusters = n = len(sums)
+    series = sums if differing is None else differing
+    # An autoregressive series plus noise, ARMA(1, 1): its correlations fall by the memory from lag to
+    # lag (Box and Jenkins 1970). Where the first is no more than chance, the quotient is noise.
+    first, second = _autocorrelation(series, 1), _autocorrelation(series, 2)
+    persists = second / first if first > 1 / math.sqrt(n_clusters) else 0.0
+    memory = float(np.clip(max(first, persists), 0.0, _LONGEST_MEMORY))
+    if memory > 0:
+        # The mean spectrum over the first k cosines, whose frequencies are πj/G, falls as
+        # 1 - (πk/G)²/3 · m/(1-m)²: so many are as high as at frequency 0, but for _BIAS.
+        flat = n_clusters / math.pi * (1 - memory) * math.sqrt(3 * _BIAS / memory)
+        n = 1 + int(np.clip(flat, min(_FEWEST_COSINES, n_clusters - 1), n_clusters - 1))
+    slow = dct(sums, type=2, norm="ortho", axis=0)[:n]
+    return np.asarray(math.sqrt(n_clusters / n) * slow)
+
+
+def _autocorrelation(sums: np.ndarray, lag: int) -> float:
+    """The correlation at a lag, corrected for its bias in short series (Kendall 1954).
+
+    Of several series, (G, C), the mean one, each weighted by its variance.
+    """
+    n_clusters, total = len(sums), float(np.vdot(sums, sums))
+    if n_clusters < _FEWEST_CLUSTERS or total == 0:
+        return 0.0
+    raw = float(np.vdot(sums[lag:], sums[:-lag])) / total
+    return raw + (1 + 3 * raw) / n_clusters
 
 
 @dataclass(frozen=True)
@@ -44,8 +317,7 @@ def around(spread: Spread, level: float = LEVEL, least_error: float = 0.0) -> In
     unknown = math.nan if math.isnan(spread.estimate) else math.inf
     if math.isnan(spread.estimate) or spread.degrees_of_freedom == 0:
         return Interval(spread.estimate, -unknown, unknown, level)
-    error = max(spread.standard_error, least_error)
-    half = quantile(spread.degrees_of_freedom, level) * error
+    half = quantile(spread.degrees_of_freedom, level) * max(spread.standard_error, least_error)
     return Interval(spread.estimate, spread.estimate - half, spread.estimate + half, level)
 
 
@@ -75,10 +347,9 @@ def by_logit(spread: Spread, t: float) -> tuple[float, float]:
     from scipy.special import expit, logit
 
     theta = spread.estimate
-    variance = theta * (1 - theta)
     if min(theta, 1 - theta) < _ROUNDING:
         return wilson(spread, t)
-    half = t * spread.standard_error / variance
+    half = t * spread.standard_error / (theta * (1 - theta))
     return float(expit(logit(theta) - half)), float(expit(logit(theta) + half))
 
 

@@ -1,37 +1,33 @@
 """Every metric, declared once: its tasks, direction and range, its formula, its interval, its words.
 
 To add a metric, write it here: one function with a declaration above it. All else (what a YAML may
-name, intervals, baselines, thresholds, reports) reads METRICS. Parts of formulas are in `spread.py`
-and `outcomes.py`, laws of intervals in `interval.py`.
+name, intervals, baselines, thresholds, reports) reads METRICS. Laws of intervals are in `interval.py`.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 
-from experiment_pipeline.statistics import interval, spread
-from experiment_pipeline.statistics.outcomes import (
-    EPSILON,
-    Called,
-    absolute_errors,
-    deviances,
-    pinball_errors,
-    relative_errors,
-    squared_errors,
-)
-from experiment_pipeline.statistics.spread import Linearised, Spread, mean, undefined
-from experiment_pipeline.statistics.weights import (
+from experiment_pipeline.statistics import interval
+from experiment_pipeline.statistics.interval import (
+    Linearised,
+    Spread,
     Weights,
+    effective_number,
+    mean,
+    undefined,
     weighted,
     weighted_mean,
     weighted_median,
     weighted_quantile,
 )
 
+# scikit-learn clips probabilities and targets by the same amount.
+EPSILON = float(np.finfo(np.float64).eps)
 _TINY = float(np.finfo(np.float64).tiny)
 # A fixed list keeps the names countable; twice the level .5 is mae.
 PINBALL_LEVELS = (0.05, 0.1, 0.2, 0.25, 0.75, 0.8, 0.9, 0.95)
@@ -57,6 +53,21 @@ class MetricInput:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Called:
+    """The rows called positive at each of k thresholds, as sums of weights."""
+
+    hits: np.ndarray  # (k,) positive rows among the called ones
+    called: np.ndarray  # (k,) called rows
+    positives: float  # all positive rows
+    rows: float  # all rows
+
+    @property
+    def right_negatives(self) -> np.ndarray:
+        """(k,) negative rows that are not called."""
+        return np.asarray((self.rows - self.positives) - (self.called - self.hits))
+
+
 Form = Callable[[MetricInput], Linearised]
 Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -69,7 +80,7 @@ class Metric:
     words: str  # what it measures, a clause for people
     # what it can judge; the first metric declared for a task is the task's default
     tasks: frozenset[str]
-    greater_is_better: bool = True  # the direction
+    greater_is_better: bool = True
     lowest: float = 0.0  # lower end of its range
     highest: float = 1.0  # upper end of its range
     form: Form  # rows → the score and the influence of each row
@@ -142,8 +153,74 @@ def significantly_better(name: str, difference: interval.Interval) -> bool:
     return METRICS[name].sign * worse_bound(name, difference) > 0
 
 
+def average(parts: Iterable[Linearised]) -> Linearised:
+    """Return the mean of one or more scores of the same rows; holds one part at a time."""
+    estimates, unseen, total = list[float](), 0.0, np.zeros(1)
+    for part in parts:
+        total = total + part.influence
+        estimates.append(part.estimate)
+        unseen += part.unseen
+    n = len(estimates)
+    return Linearised(float(np.mean(estimates)), total / n, unseen / n**2)
+
+
+def _class_share(
+    truth: np.ndarray, numerator: np.ndarray, denominator: np.ndarray, slope: float
+) -> Linearised:
+    """The score Σa / Σb of one class by the delta method, ψ = (a - θb) / mean(b).
+
+    A score of 0 or 1 has the variance of Agresti and Coull (1998): 0 of 10 is no certainty.
+
+    Args:
+        truth: (n,) weights of the rows of the class, 0 for others.
+        numerator: (n,) a.
+        denominator: (n,) b.
+        slope: derivative of the score by the share of the class that is found.
+    """
+    size, n = denominator.mean(), effective_number(truth)
+    if size == 0:
+        return undefined(len(denominator))
+    estimate = float(numerator.mean() / size)
+    score = Linearised(estimate, (numerator - estimate * denominator) / size)
+    if n == 0 or 0 < estimate < 1:
+        return score
+    return replace(score, unseen=slope**2 * 2 * (n + 2) / (n + 4) ** 3)
+
+
+def _f1_of(truth: np.ndarray, called: np.ndarray, weights: Weights) -> Linearised:
+    """The harmonic mean of recall and precision: bool (n,) each."""
+    of_truth, of_called = weighted(truth * 1.0, weights), weighted(called * 1.0, weights)
+    # For a given number of called rows, f1 is proportional to recall.
+    both = float(of_truth.sum() + of_called.sum())
+    slope = 2 * float(of_truth.sum()) / both if both else 0.0
+    return _class_share(of_truth, 2.0 * of_truth * called, of_truth + of_called, slope)
+
+
+def _concordance(positive: np.ndarray, prediction: np.ndarray, weights: Weights) -> Linearised:
+    """The share of pairs, a positive and a negative row, with the positive ahead (ROC AUC).
+
+    By the placement values of DeLong, DeLong and Clarke-Pearson (1988), ties counted half: the
+    share of negatives that a positive beats, of positives that beat a negative. One sort serves
+    both (Sun and Xu 2014). The weight of a pair is the product of its rows' weights.
+    """
+    n = len(positive)
+    if positive.all() or not positive.any():
+        return undefined(n)
+    code = np.unique(prediction, return_inverse=True)[1]
+    of_ones, of_zeros = weighted(positive * 1.0, weights), weighted(~positive * 1.0, weights)
+    n_positive, n_negative = float(of_ones.sum()), float(of_zeros.sum())
+    ones, zeros = np.bincount(code, of_ones), np.bincount(code, of_zeros)
+    beaten = (np.cumsum(zeros) - zeros / 2) / n_negative
+    beating = 1 - (np.cumsum(ones) - ones / 2) / n_positive
+    placement = np.where(positive, beaten[code], beating[code])
+    estimate = float((of_ones * placement)[positive].sum() / n_positive)
+    class_share = np.where(positive, n_positive, n_negative) / n
+    return Linearised(estimate, weighted((placement - estimate) / class_share, weights))
+
+
 _BINARY, _CLASSES, _NUMBER = ("binary",), ("binary", "multiclass"), ("regression",)
 _LOSS = {"greater_is_better": False, "highest": math.inf}
+_ORDER = {"bounds": interval.by_logit, "by_class": True, "of_equals": "mean"}
 
 
 def _metric(name: str, words: str, tasks: tuple[str, ...], **facts: Any) -> Callable[[Form], Form]:
@@ -168,27 +245,21 @@ def _mean_error(name: str, words: str, errors: Errors, **facts: Any) -> None:
     declare(form)
 
 
-@_metric(
+_metric(
     "roc_auc",
     "how well the two classes are told apart, at any threshold",
     _BINARY,
-    bounds=interval.by_logit,
-    by_class=True,
+    **_ORDER,
     by_pairs=True,
-    of_equals="mean",
     lightgbm="auc",
-)
-def _roc_auc(of: MetricInput) -> Linearised:
-    return spread.concordance(of.y == 1, of.prediction, of.weights)
+)(lambda of: _concordance(of.y == 1, of.prediction, of.weights))
 
 
 @_metric(
     "average_precision",
     "how many of the rows that look most positive are, over all thresholds",
     _BINARY,
-    bounds=interval.by_logit,
-    by_class=True,
-    of_equals="mean",
+    **_ORDER,
     lightgbm="average_precision",
 )
 def _average_precision(of: MetricInput) -> Linearised:
@@ -217,7 +288,7 @@ def _average_precision(of: MetricInput) -> Linearised:
     return Linearised(estimate, weighted(influence, of.weights))
 
 
-@_metric(
+_metric(
     "brier",
     "how far the probabilities are from what came true; large errors weigh more",
     _BINARY,
@@ -226,26 +297,17 @@ def _average_precision(of: MetricInput) -> Linearised:
     by_probability=True,
     of_equals="mean",
     lightgbm="l2",
-)
-def _brier(of: MetricInput) -> Linearised:
-    return mean((of.prediction - of.y) ** 2, of.weights)
+)(lambda of: mean((of.prediction - of.y) ** 2, of.weights))
 
-
-def _f1_at(cuts: Called) -> np.ndarray:
-    return np.asarray(2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY))
-
-
-@_metric(
+_metric(
     "f1",
     "how many positives are found and how many that are called so are, at a threshold",
     _BINARY,
     bounds=interval.wilson,
     by_class=True,
-    at_thresholds=_f1_at,
+    at_thresholds=lambda cuts: 2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY),
     constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
-)
-def _f1(of: MetricInput) -> Linearised:
-    return spread.f1(of.y == 1, of.called == 1, of.weights)
+)(lambda of: _f1_of(of.y == 1, of.called == 1, of.weights))
 
 
 @_metric(
@@ -265,21 +327,15 @@ def _log_loss(of: MetricInput) -> Linearised:
     return mean(-np.log(np.clip(of_truth, EPSILON, 1 - EPSILON)), of.weights)
 
 
-def _accuracy_at(cuts: Called) -> np.ndarray:
-    return np.asarray((cuts.hits + cuts.right_negatives) / max(cuts.rows, _TINY))
-
-
-@_metric(
+_metric(
     "accuracy",
     "the share of rows that are decided rightly",
     _CLASSES,
     bounds=interval.wilson,
-    at_thresholds=_accuracy_at,
+    at_thresholds=lambda cuts: (cuts.hits + cuts.right_negatives) / max(cuts.rows, _TINY),
     of_equals="mean",
     hides_rare=True,
-)
-def _accuracy(of: MetricInput) -> Linearised:
-    return mean((of.called == of.y).astype(np.float64), of.weights)
+)(lambda of: mean((of.called == of.y).astype(np.float64), of.weights))
 
 
 def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
@@ -299,8 +355,8 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
 )
 def _balanced_accuracy(of: MetricInput) -> Linearised:
     right = of.called == of.y
-    parts = (spread.recall(of.y == label, right, of.weights) for label in np.unique(of.y))
-    return spread.average(parts)
+    rows = (weighted((of.y == label) * 1.0, of.weights) for label in np.unique(of.y))
+    return average(_class_share(truth, truth * right, truth, 1.0) for truth in rows)
 
 
 @_metric(
@@ -311,25 +367,24 @@ def _balanced_accuracy(of: MetricInput) -> Linearised:
     by_class=True,
 )
 def _f1_macro(of: MetricInput) -> Linearised:
-    y, called = of.y, of.called
-    classes = np.union1d(y, called)
-    return spread.average(spread.f1(y == c, called == c, of.weights) for c in classes)
+    classes = np.union1d(of.y, of.called)
+    return average(_f1_of(of.y == c, of.called == c, of.weights) for c in classes)
 
 
 @_metric(
     "roc_auc_ovr",
     "how well each class is told from the others, mean over the classes",
     ("multiclass",),
-    bounds=interval.by_logit,
-    by_class=True,
+    **_ORDER,
     by_pairs=True,
-    of_equals="mean",
 )
 def _roc_auc_ovr(of: MetricInput) -> Linearised:
     columns = enumerate(of.prediction.T)
-    return spread.average(
-        spread.concordance(of.y == label, one, of.weights) for label, one in columns
-    )
+    return average(_concordance(of.y == label, one, of.weights) for label, one in columns)
+
+
+def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    return np.asarray((y - prediction) ** 2)
 
 
 @_metric(
@@ -338,12 +393,12 @@ def _roc_auc_ovr(of: MetricInput) -> Linearised:
     _NUMBER,
     **_LOSS,
     bounds=interval.by_squares,
-    errors=squared_errors,
+    errors=_squares,
     of_equals="mean",
     lightgbm="l2",
 )
 def _rmse(of: MetricInput) -> Linearised:
-    squares = mean(squared_errors(of.y, of.prediction), of.weights)
+    squares = mean(_squares(of.y, of.prediction), of.weights)
     root = float(np.sqrt(squares.estimate))
     return Linearised(root, squares.influence / (2 * root) if root else squares.influence)
 
@@ -351,7 +406,7 @@ def _rmse(of: MetricInput) -> Linearised:
 _mean_error(
     "mae",
     "the mean error in units of the target",
-    absolute_errors,
+    lambda y, prediction: np.abs(y - prediction),
     constant=weighted_median,
     of_equals="median",
     lightgbm="l1",
@@ -365,13 +420,13 @@ _mean_error(
     _NUMBER,
     lowest=-math.inf,
     bounds=interval.plain,
-    errors=squared_errors,
+    errors=_squares,
     of_equals="mean",
     lightgbm="l2",
 )
 def _r2(of: MetricInput) -> Linearised:
     """1 - mean(e²) / var(y), by the delta method, with the mean of y drawn anew as well."""
-    errors = weighted(squared_errors(of.y, of.prediction), of.weights)
+    errors = weighted(_squares(of.y, of.prediction), of.weights)
     distances = weighted((of.y - weighted_mean(of.y, of.weights)) ** 2, of.weights)
     variance = distances.mean()
     if variance == 0:
@@ -380,22 +435,31 @@ def _r2(of: MetricInput) -> Linearised:
     return Linearised(float(1 - unexplained), (unexplained * distances - errors) / variance)
 
 
-def _relative_median(y: np.ndarray, weights: Weights) -> np.ndarray:
-    """The median weighted by 1/|y| (Gneiting 2011)."""
-    return weighted_median(y, weighted(1 / np.maximum(np.abs(y), EPSILON), weights))
+def _deviances(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
+    """2·(y·log(y/p) - y + p); a prediction of zero or less is raised to EPSILON."""
+    expected = np.maximum(prediction, EPSILON)
+    logs = y * np.log(np.where(y > 0, y, 1.0) / expected)  # y·log(y) is 0 at 0
+    return np.asarray(2 * (logs - y + expected))
+
+
+def _pinball(y: np.ndarray, prediction: np.ndarray, level: float) -> np.ndarray:
+    return np.asarray(np.maximum(level * (y - prediction), (level - 1) * (y - prediction)))
 
 
 _mean_error(
     "mape",
     "the mean error as a share of the target, which must not come near zero",
-    relative_errors,
-    constant=_relative_median,
+    lambda y, prediction: np.abs(y - prediction) / np.maximum(np.abs(y), EPSILON),
+    # the median weighted by 1/|y| (Gneiting 2011)
+    constant=lambda y, weights: weighted_median(
+        y, weighted(1 / np.maximum(np.abs(y), EPSILON), weights)
+    ),
     lightgbm="mape",
 )
 _mean_error(
     "poisson_deviance",
     "how well counts are predicted, where large ones vary more; no target may be negative",
-    deviances,
+    _deviances,
     of_equals="mean",
     lightgbm="poisson",
     objective={"objective": "poisson"},
@@ -406,7 +470,7 @@ for _level in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and
     _mean_error(
         f"pinball_{_level:g}",
         f"how well a number is predicted that {_level:.0%} of the targets stay below",
-        partial(pinball_errors, level=_level),
+        partial(_pinball, level=_level),
         constant=partial(weighted_quantile, level=_level),
         lightgbm="quantile",
         objective={"objective": "quantile", "alpha": _level},

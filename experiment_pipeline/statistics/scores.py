@@ -12,19 +12,23 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from experiment_pipeline.statistics.comparisons import ROUNDING
-from experiment_pipeline.statistics.interval import LEVEL, Interval, around, quantile
-from experiment_pipeline.statistics.metrics import METRICS, MetricInput
-from experiment_pipeline.statistics.spread import (
+from experiment_pipeline.statistics.interval import (
+    LEVEL,
+    Interval,
     Layout,
     Linearised,
     Spread,
+    Weights,
+    around,
     cluster_codes,
     mean,
+    quantile,
+    relative_weights,
     spread_of,
     undefined,
     widened,
 )
-from experiment_pipeline.statistics.weights import Weights, relative_weights
+from experiment_pipeline.statistics.metrics import METRICS, MetricInput
 
 
 def linearise(
@@ -34,10 +38,9 @@ def linearise(
     threshold: float = 0.5,
     weights: Weights = None,
 ) -> Linearised:
-    """Return a metric's score and the influence of each row.
+    """Return a metric's score and the influence of each row; a row is positive from the threshold on.
 
-    It is nan where the score is undefined (one class only, a prediction that is not finite). At the
-    threshold and above a row is positive. Other arguments: see the module docstring.
+    It is nan where the score is undefined (one class only, a prediction that is not finite).
     """
     y, prediction = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     if len(y) == 0 or not np.isfinite(prediction).all():
@@ -68,20 +71,18 @@ def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = No
 
 
 def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
-    """Return the layout of a set whose rows are all one sample."""
+    """Return the layout of a set whose rows are all one sample.
+
+    Its `scarcest` is the effective number of clusters: fewer where weights are unequal.
+    """
     return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
-
-
-def effective_clusters(clusters: np.ndarray, weights: Weights = None) -> int:
-    """Return the effective number of clusters (n,): fewer than there are where weights are unequal."""
-    return one_sample(clusters, weights).scarcest
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
     """Return the interval of a metric's score, inside the metric's range: all of it for one cluster."""
     metric, estimate = METRICS[name], spread.estimate
     if math.isnan(estimate):
-        return Interval(math.nan, math.nan, math.nan, level)
+        return Interval(estimate, estimate, estimate, level)
     if spread.degrees_of_freedom == 0:
         return Interval(estimate, metric.lowest, metric.highest, level)
     low, high = metric.bounds(spread, quantile(spread.degrees_of_freedom, level))
@@ -165,14 +166,7 @@ class SetPrediction:
 def paired_difference(
     first: Linearised, second: Linearised, drawn: Layout, level: float = LEVEL
 ) -> Interval:
-    """Return second - first, scores of a metric on the same rows; infinitely wide for one cluster.
-
-    Args:
-        first: a score with its influence.
-        second: the same metric's, of the same rows.
-        drawn: by `layout`, of these rows.
-        level: of the interval.
-    """
+    """Return second - first, scores of a metric on rows of a layout; infinitely wide for one cluster."""
     # Equal scores may differ by rounding, relative to their own standard errors.
     errors = (spread_of(one, drawn).standard_error for one in (first, second))
     gain = Linearised(second.estimate - first.estimate, second.influence - first.influence)
@@ -186,16 +180,9 @@ def best_constant(
     n_classes: int | None = None,
     weights: Weights = None,
 ) -> np.ndarray:
-    """Return the constant prediction that suits a metric best, () or (k,).
+    """Return the constant prediction of the known rows that suits a metric best, () or (k,).
 
-    For several classes these are their shares; else what the metric declares.
-
-    Args:
-        metric: one of `metrics.METRICS`.
-        y: encoded targets (n,) of the known rows.
-        task: binary, multiclass or regression.
-        n_classes: needed for multiclass.
-        weights: of the known rows.
+    For multiclass these are the shares of its `n_classes`; else what the metric declares.
     """
     counted = relative_weights(weights)
     if task == "multiclass":
@@ -222,21 +209,12 @@ def baseline(
 def difference_to_baseline(
     metric: str, predicted: SetPrediction, constant: np.ndarray, threshold: float = 0.5
 ) -> Interval:
-    """Return a model's score minus the baseline's on the same rows, with its 95 % interval.
+    """Return a model's score minus that of `best_constant` on the same rows, with its 95 % interval.
 
-    The interval is the estimate ± t standard errors of the paired difference, with degrees of
-    freedom by the kurtosis (O'Neill 2014, "Some useful moment results in sampling problems").
-    Decisions get one more row of each kind, right and wrong in both classes (Agresti and Caffo
-    2000): 20 of 20 right negatives do not show that all are right.
-
-    Args:
-        metric: one of `metrics.METRICS`.
-        predicted: by the model.
-        constant: by `best_constant`.
-        threshold: of the metrics that need one.
-
-    Returns:
-        nan where one of the two scores is; infinite bounds for one cluster.
+    Degrees of freedom are by the kurtosis (O'Neill 2014, "Some useful moment results in sampling
+    problems"). Decisions get one more row of each kind, right and wrong in both classes (Agresti and
+    Caffo 2000): 20 of 20 right negatives do not show that all are right. It is nan where one of the
+    two scores is; bounds are infinite for one cluster.
     """
 
     def paired(rows: SetPrediction, at: float) -> Interval:

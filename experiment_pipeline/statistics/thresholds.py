@@ -12,16 +12,16 @@ from typing import Protocol
 
 import numpy as np
 
-from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.outcomes import Called
-from experiment_pipeline.statistics.scores import SetPrediction, linearise
-from experiment_pipeline.statistics.spread import Linearised, cluster_codes
-from experiment_pipeline.statistics.weights import (
+from experiment_pipeline.statistics.interval import (
+    Linearised,
     Weights,
+    cluster_codes,
     relative_weights,
     weighted,
     weighted_mean,
 )
+from experiment_pipeline.statistics.metrics import METRICS, Called
+from experiment_pipeline.statistics.scores import SetPrediction, linearise
 
 # Folds of `cross_fitted`: each threshold is chosen on four fifths of the rows.
 FOLDS = 5
@@ -41,18 +41,6 @@ class DecisionThreshold:
     test_score: float  # what it reaches there
 
 
-def deciding_metric(metrics: Sequence[str], y: np.ndarray, weights: Weights = None) -> str:
-    """Return the metric that a threshold maximises.
-
-    The first metric of the experiment that depends on a threshold; else f1, or balanced accuracy
-    when most rows are positive: calling all rows positive would then maximise f1.
-    """
-    named = [name for name in metrics if METRICS[name].by_threshold]
-    if named:
-        return named[0]
-    return "f1" if weighted_mean(y, relative_weights(weights)) < 0.5 else "balanced_accuracy"
-
-
 def choose_threshold(
     metric: str, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold:
@@ -65,23 +53,25 @@ def decision_threshold(
 ) -> DecisionThreshold | None:
     """Return the threshold of one fit on its test rows; None: not binary.
 
-    The metrics are the experiment's, the ranking one first.
+    It maximises the first metric of the experiment that depends on a threshold; else f1, or balanced
+    accuracy when most rows are positive: calling all rows positive would then maximise f1.
     """
     if prediction.ndim == 2 or "binary" not in METRICS[metrics[0]].tasks:
         return None
-    return choose_threshold(deciding_metric(metrics, y, weights), y, prediction, weights)
+    rare = weighted_mean(y, relative_weights(weights)) < 0.5
+    otherwise = "f1" if rare else "balanced_accuracy"
+    metric = next((name for name in metrics if METRICS[name].by_threshold), otherwise)
+    return choose_threshold(metric, y, prediction, weights)
 
 
 class ErrorCosts(Protocol):
-    """What wrong decisions cost, in the same unit; both are positive."""
+    """What wrong decisions cost, in the same unit."""
 
     @property
-    def false_positive(self) -> float:
-        """Of a negative row that is called positive."""
+    def false_positive(self) -> float: ...  # noqa: D102
 
     @property
-    def false_negative(self) -> float:
-        """Of a positive row that is not."""
+    def false_negative(self) -> float: ...  # noqa: D102
 
 
 def cheapest_threshold(
@@ -163,11 +153,9 @@ def threshold_value(threshold: DecisionThreshold | None) -> float:
 def on_test(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> Linearised:
-    """Return the score by which a configuration is ranked: on the test rows, by the first metric.
+    """Return the score by which a configuration is ranked: by the first metric, at its best threshold.
 
-    A metric that depends on a threshold is taken at the threshold that is best for this
-    configuration, as the chosen one will be used. The influence takes the threshold as given: at a
-    maximum it moves the score in second order only.
+    The influence takes the threshold as given: at a maximum it moves the score in second order only.
     """
     threshold = scoring_threshold(metrics[:1], y, prediction, weights)
     return linearise(metrics[0], y, prediction, threshold, weights)
@@ -184,11 +172,8 @@ class CrossFitted:
         """Return the standard error that the choice of the threshold adds, in units of the metric.
 
         The choice on all rows is one more draw like those of the folds. The scores of their
-        thresholds on other rows vary by s²; one draw differs from the mean of K by s²·(1 + 1/K).
-
-        Args:
-            metric: of the score.
-            others: by the same fit, of rows that no threshold was chosen on.
+        thresholds on `others`, rows that no threshold was chosen on, vary by s²; one draw differs
+        from the mean of K by s²·(1 + 1/K).
         """
         folds = len(self.cuts)
         if folds < 2:
@@ -214,14 +199,9 @@ def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
 
 
 def fold_of_rows(y: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Return the fold (n,) of each row: clusters by their mean target, dealt in turn.
+    """Return the fold (n,) of each row: clusters, codes 0 … G-1, by their mean target, dealt in turn.
 
-    Clusters of equal means are dealt at random; in order, five working days would become a fold per
-    weekday.
-
-    Args:
-        y: encoded targets (n,); of two classes the mean is the share of positives.
-        codes: (n,) of the clusters, 0 … G-1.
+    Equal means are dealt at random; in order, five working days would become a fold per weekday.
     """
     shares = np.bincount(codes, weights=y) / np.bincount(codes)
     order = np.lexsort((np.random.default_rng(0).permutation(len(shares)), shares))

@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Split
-from experiment_pipeline.statistics.spread import ConsecutiveClusters
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.table.digests import (
     column_part,
     mixed,

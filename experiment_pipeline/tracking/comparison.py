@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.judged_rows import JUDGED_ROWS, WEIGHT, JudgedRows
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, WEIGHT, JudgedRows
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import paired_difference
 from experiment_pipeline.storage.files import read_bytes

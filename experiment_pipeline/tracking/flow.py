@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Block, Card, Flow, Link, Paragraph, Tone
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.storage.versions import CARD
 from experiment_pipeline.tracking.record import Decided
 from experiment_pipeline.tracking.server import relative_to

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.sections import HOLD_OUT
+from experiment_pipeline.reporting.document import HOLD_OUT
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.versions import RECORD
 from experiment_pipeline.table.table import plain_rows

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
+    HOLD_OUT,
     Block,
     Bullets,
     Code,
@@ -19,18 +20,15 @@ from experiment_pipeline.reporting.document import (
     Section,
     TableBlock,
     around,
-    render,
-)
-from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.reporting.sections import (
-    HOLD_OUT,
     facts,
     first_rows,
     gates_table,
     known,
+    render,
     scores_table,
     sets_table,
 )
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.tracking.flow import flow
 from experiment_pipeline.tracking.record import Decided, Row, approval_in_words, decided

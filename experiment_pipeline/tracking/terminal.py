@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.storage.registry import Approval, HistoryEntry
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions

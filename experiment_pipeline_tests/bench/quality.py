@@ -14,9 +14,9 @@ from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.statistics.interval import cluster_codes, cluster_sums
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise, score
-from experiment_pipeline.statistics.spread import cluster_codes, cluster_sums
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline_tests.bench.tables import Cut
 

@@ -23,9 +23,9 @@ from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
+from experiment_pipeline.statistics.interval import cluster_sums
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction, best_constant, score
-from experiment_pipeline.statistics.spread import cluster_sums
 from experiment_pipeline.statistics.thresholds import decision_threshold, on_test
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 

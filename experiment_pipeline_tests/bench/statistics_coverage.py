@@ -14,8 +14,8 @@ from scipy.signal import lfilter
 from scipy.special import expit, softmax
 
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.spread import ConsecutiveClusters
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
 POPULATION = 2_000_000

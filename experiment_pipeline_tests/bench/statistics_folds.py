@@ -2,7 +2,7 @@
 
 The truth is what the interval is about (Nadeau and Bengio 2003): the score that such models, of as
 many rows as a fold is fitted on, have on average in the population. How intervals are widened for
-what the models share lives in `statistics/spread.py`; folds are cut here as `table/folds.py` does,
+what the models share lives in `statistics/interval.py`; folds are cut here as `table/folds.py` does,
 at random, every row predicted once in each repeat. In: a metric, what is learnt with, a number of
 simulations. Out: the share of the intervals that hold it.
 """
@@ -16,8 +16,8 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
+from experiment_pipeline.statistics.interval import variance_factor
 from experiment_pipeline.statistics.scores import SetPrediction, score
-from experiment_pipeline.statistics.spread import variance_factor
 
 ROWS, FOLDS, REPEATS = 300, 5, 3
 # Models that the truth is the mean of, and rows that each is judged on.

@@ -29,10 +29,10 @@ def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
 
 
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
-    """The choice comes first, then a row per configuration, failures with their reason."""
+    """The choice comes first, then a row per configuration."""
     shown = shown_of(4, [1] * 3, EVIL)
     text = render(leaderboard_page.document(shown, "flights"))
-    assert text.index("## Choice") < text.index("## Configurations") < text.index("## Failures")
+    assert text.index("## Choice") < text.index("## Configurations") < text.index("## Caveats")
     assert f"Chosen: {escape(shown.board.chosen)}, with" in text
     assert "| rank | configuration |" in text
     assert EVIL not in text

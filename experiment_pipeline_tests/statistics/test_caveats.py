@@ -8,8 +8,8 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.statistics.caveats import caveats
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.spread import ConsecutiveClusters
 
 SAMPLES = 60
 NUMBERS, RANKS = ("rmse", "mae", "r2"), ("roc_auc", "log_loss")
@@ -63,7 +63,7 @@ def test_mape_of_targets_near_zero_is_said_to_have_no_mean(
 
     assert least <= _share(("mape",), drawn) <= most
     said = _said(("mape",), drawn(np.random.default_rng(0)))
-    assert all("targets come near zero" in one and "40 to 60 %" in one for one in said)
+    assert all("of targets near zero" in one and "40 to 60 %" in one for one in said)
 
 
 def test_one_of_few_clusters_is_no_heavy_tail() -> None:

@@ -13,7 +13,7 @@ from experiment_pipeline.statistics.comparisons import (
     compare_with_control,
     comparison_codes,
 )
-from experiment_pipeline.statistics.spread import ConsecutiveClusters
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 
 CLUSTERS = 80
 

@@ -17,7 +17,7 @@ from experiment_pipeline.statistics.importance import (
     permutation_importance,
     scored_by,
 )
-from experiment_pipeline.statistics.weights import Weights
+from experiment_pipeline.statistics.interval import Weights
 
 ROWS = np.random.default_rng(0).normal(size=(400, 3))
 Y = 3 * ROWS[:, 0] + 0.5 * ROWS[:, 1]

@@ -9,14 +9,18 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.statistics.caveats import few_clusters_note
-from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.interval import (
+    ConsecutiveClusters,
+    Interval,
+    Spread,
+    difference,
+)
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     paired_difference,
     score,
 )
-from experiment_pipeline.statistics.spread import ConsecutiveClusters, Spread
 
 CLUSTERS, ROWS = 60, 15
 RESAMPLES = 600

@@ -6,8 +6,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experiment_pipeline.statistics.interval import distinct
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.spread import distinct
 
 BINARY = SetPrediction(
     np.array([0, 1, 0, 1]), np.array([0.1, 0.4, 0.5, 0.9]), np.array([0, 0, 1, 1])

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from experiment_pipeline.statistics.scores import layout, linearise
-from experiment_pipeline.statistics.spread import (
+from experiment_pipeline.statistics.interval import (
     ConsecutiveClusters,
     Layout,
     Linearised,
@@ -17,6 +16,7 @@ from experiment_pipeline.statistics.spread import (
     variance_factor,
     widened,
 )
+from experiment_pipeline.statistics.scores import layout, linearise
 
 
 def _spread(sums: np.ndarray, *, consecutive: bool) -> Spread:

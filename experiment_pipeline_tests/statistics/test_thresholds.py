@@ -18,7 +18,7 @@ from experiment_pipeline.statistics.thresholds import (
     choose_threshold,
     cost_of,
     cross_fitted,
-    deciding_metric,
+    decision_threshold,
     on_test,
     threshold_curve,
 )
@@ -142,12 +142,15 @@ def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others
 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
     """A named threshold metric decides; else f1, and balanced accuracy for frequent positives."""
-    rare, frequent = np.array([0, 0, 1]), np.array([0, 1, 1])
-    assert deciding_metric(spec_of().metric_names, rare) == "f1"
-    assert deciding_metric(spec_of().metric_names, frequent) == "balanced_accuracy"
-    criteria = [{"metric": "accuracy", "at_least": 0.7}]
-    assert deciding_metric(spec_of(acceptance=criteria).metric_names, rare) == "accuracy"
-    assert deciding_metric(spec_of(metric="f1", acceptance=criteria).metric_names, frequent) == "f1"
+
+    def deciding(metrics: list[str], y: list[int]) -> str:
+        return decision_threshold(metrics, np.array(y), np.array([0.2, 0.4, 0.6])).metric
+
+    rare, frequent = [0, 0, 1], [0, 1, 1]
+    assert deciding(["roc_auc"], rare) == "f1"
+    assert deciding(["roc_auc"], frequent) == "balanced_accuracy"
+    assert deciding(["roc_auc", "accuracy"], rare) == "accuracy"
+    assert deciding(["f1", "accuracy"], frequent) == "f1"
 
 
 def test_the_error_of_a_threshold_is_the_spread_of_its_choices() -> None:

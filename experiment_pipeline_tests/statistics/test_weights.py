@@ -14,6 +14,7 @@ from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
 from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
+from experiment_pipeline.statistics.interval import weighted_median
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
@@ -32,7 +33,6 @@ from experiment_pipeline.statistics.thresholds import (
     on_test,
     threshold_curve,
 )
-from experiment_pipeline.statistics.weights import weighted_median
 
 CUT = 0.5
 Reference = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]

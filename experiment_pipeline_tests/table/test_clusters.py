@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.statistics.spread import ConsecutiveClusters
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.table.clusters import equal_rows, resampling_clusters
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.table.made_rows import RANDOM, experiment, made

@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiment_pipeline.reporting.judged_rows import JUDGED_ROWS, JudgedRows
-from experiment_pipeline.reporting.run_record import ConfigurationRow, ReportRow, RunFacts, SetRow
+from experiment_pipeline.reporting.run_record import (
+    JUDGED_ROWS,
+    ConfigurationRow,
+    JudgedRows,
+    ReportRow,
+    RunFacts,
+    SetRow,
+)
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.comparison import compare

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.search import budget_left, budget_of
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard

@@ -13,8 +13,8 @@ import joblib
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
-from experiment_pipeline.reporting.judged_rows import JUDGED_ROWS
 from experiment_pipeline.reporting.outcome import Outcome
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
 from experiment_pipeline.stages.memory_estimate import table_bytes

@@ -25,7 +25,7 @@
   const lines = table ? [...table.tBodies[0].rows] : [];
   const headers = table ? [...table.tHead.rows[0].cells] : [];
   const names = headers.map((header) => header.textContent);
-  const state = { text: "", chosen: {}, brushed: null, marked: null, all: false };
+  const state = { text: "", chosen: {}, marked: null, all: false };
   let fits = lines.map(() => true);
   let charts = [];
   let showRows = () => {};
@@ -79,7 +79,6 @@
     const letters = [...distinct].reduce((sum, name) => sum + 8 * name.length + 40, 0);
     const legend = option.legend ? 6 + 20 * Math.ceil(letters / width) : 0;
     const top = legend + (list(option.yAxis).some((one) => one.name) ? 34 : 10);
-    const named = { ...text, color: INK, fontWeight: 600, align: "right" };
     const emphasis = { scale: 1.5, itemStyle: { color: "inherit", borderColor: "inherit" }, lineStyle: { color: "inherit" } };
     return {
       animation: false,
@@ -101,7 +100,6 @@
             yAxis: list(option.yAxis).map((one) => axis(one, false)),
           }
         : {}),
-      ...(option.parallelAxis ? { parallelAxis: option.parallelAxis.map((one) => axis({ ...one, nameTextStyle: named }, false)) } : {}),
       series: option.series.map((one) => ({ clip: true, emphasis, ...one, ...(one.renderItem ? { renderItem: renderers[one.renderItem] } : {}) })),
     };
   }
@@ -128,8 +126,7 @@
   }
 
   function restyle() {
-    // A brushed chart makes pale by itself what is outside.
-    for (const one of charts.filter((other) => other.chart && !other.brushed)) {
+    for (const one of charts.filter((other) => other.chart)) {
       one.chart.setOption({ series: one.option.series.map(({ data }) => (data ? { data: styled(data) } : {})) });
     }
   }
@@ -139,16 +136,6 @@
     one.chart = echarts.init(one.canvas, null, { renderer: "svg" });
     one.chart.setOption(one.option);
     one.chart.on("click", ({ data }) => data?.row !== undefined && mark(data.row, true));
-    one.chart.on("axisareaselected", () => brush(one));
-  }
-
-  function brush(one) {
-    const series = one.chart.getModel().getSeriesByIndex(0);
-    const kept = series.getRawIndicesByActiveState("active");
-    one.brushed = kept.length + series.getRawIndicesByActiveState("inactive").length > 0;
-    const { data } = one.chart.getOption().series[0];
-    state.brushed = one.brushed ? new Set(kept.map((number) => data[number].row)) : null;
-    filter();
   }
 
   charts = [...document.querySelectorAll("figure.chart")].map((figure) => {
@@ -186,10 +173,9 @@
   let pending = 0;
   function filter() {
     fits = contents.map(
-      (cells, row) =>
+      (cells) =>
         state.text.split(/\s+/).every((word) => cells.join(" ").toLowerCase().includes(word)) &&
-        Object.entries(state.chosen).every(([name, value]) => !value || cells[names.indexOf(name)] === value) &&
-        (!state.brushed || state.brushed.has(row)),
+        Object.entries(state.chosen).every(([name, value]) => !value || cells[names.indexOf(name)] === value),
     );
     showRows();
     clearTimeout(pending);
@@ -262,12 +248,8 @@
     });
     const clear = make("button", { type: "button" }, "Clear filters");
     clear.addEventListener("click", () => {
-      Object.assign(state, { text: "", chosen: {}, brushed: null });
+      Object.assign(state, { text: "", chosen: {} });
       for (const one of [search, ...selects.map((label) => label.lastChild)]) one.value = "";
-      for (const one of charts.filter((other) => other.brushed)) {
-        one.brushed = false;
-        one.chart.setOption(one.option, { notMerge: true });
-      }
       filter();
     });
     const controls = make("div", { class: "controls" }, make("label", {}, "Filter all columns", search), ...selects, clear);

@@ -11,7 +11,7 @@ from experiment_pipeline.prediction.signature import Signature
 from experiment_pipeline.reporting import document as documents
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, TableBlock
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import RecordRow, RunFacts, VersionRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar

@@ -13,19 +13,18 @@ import pandas as pd
 
 from experiment_pipeline.errors import AllConfigurationsFailed, SetsReplaced, TrainingError
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
-from experiment_pipeline.stages.leaderboard.edges import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ensemble import (
     Ensemble,
     FoundEnsemble,
     RefitTime,
     find_ensemble,
 )
+from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
-    Measured,
     RankedModel,
     RankedRows,
     Ranking,
@@ -135,14 +134,8 @@ def leaderboard(
         set_aside: rows that the split left out, a sentence each; they become notes.
         time: as of `rank`.
     """
-    rows = RankedRows(
-        sets.y_test,
-        sets.test_clusters(spec),
-        sets.y_train,
-        sets.w_test,
-        sets.w_train,
-        sets.variance_factor,
-    )
+    clusters, weights = sets.test_clusters(spec), (sets.w_test, sets.w_train)
+    rows = RankedRows(sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor)
     concluded = conclusions.concluded(found, stored)
     board = rank(concluded, predictions, rows, spec, sets.classes, time)
     return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
@@ -172,9 +165,14 @@ def rank(
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    found, left_out = _ensemble(measured, predictions, rows, spec, time)
+    found, left_out = find_ensemble(measured, predictions, rows, spec), ""
+    if found is not None and time is not None and found.is_better:
+        by_print = {one.fingerprint: one for one in results}
+        left_out = time.why_not([by_print[one.fingerprint] for one in found.ensemble.members])
+        found = None if left_out else found
     if found is not None:
-        measured += measure([found.result], lambda _: found.on_test, rows, spec)
+        on_test = found.on_test
+        measured += measure([found.result], lambda _: on_test, rows, spec)
     ranking = order(measured, rows, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
@@ -183,11 +181,7 @@ def rank(
     edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
     ensemble = None if found is None else found.ensemble
     table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
-    on_test = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
-    needed = {one.key: one.needed_seconds for one in concluded}
-    notes = leaderboard_notes.notes(
-        ranking, table.assign(needed=table["key"].map(needed)), edges, rows.predicted(on_test), spec
-    )
+    prediction = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
     return Leaderboard(
         metric=spec.metric,
         rows=table,
@@ -196,32 +190,16 @@ def rank(
         score=chosen.score,
         baseline=ranking.baseline,
         difference_to_baseline=chosen.difference_to_baseline,
-        tie_group=tuple(entry.result.key for entry in ranking.tie_group),
+        tie_group=tuple(entry.result.key for entry in ranking.entries if entry.tied),
         optimism=leaderboard_notes.optimism(ranking, spec),
         edges=edges,
         notes=(
             *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
-            *notes,
+            *leaderboard_notes.notes(ranking, table, edges, rows.predicted(prediction), spec),
         ),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
     )
-
-
-def _ensemble(
-    measured: Sequence[Measured],
-    predictions: TestPredictions,
-    rows: RankedRows,
-    spec: ExperimentSpec,
-    time: RefitTime | None,
-) -> tuple[FoundEnsemble | None, str]:
-    """Return the ensemble, or why one that would be chosen is left out for want of time."""
-    found = find_ensemble(measured, predictions, rows, spec)
-    if found is None or time is None or not found.is_better:
-        return found, ""
-    results = {one.result.fingerprint: one.result for one in measured}
-    left_out = time.why_not([results[one.fingerprint] for one in found.ensemble.members])
-    return (None if left_out else found), left_out
 
 
 def ranking_fingerprint(
@@ -314,24 +292,17 @@ def _nothing_to_rank(
             f"have an undefined {metric}",
             "look for predictions that are not finite, or choose another metric",
         )
-    failures = Counter(one.failure.in_words for one in concluded if one.failure is not None)
-    others = Counter(one.reason for one in concluded if one.failure is None)
-    if not failures and not others:
+    if not concluded:
         return AllConfigurationsFailed(
             "the leaderboard", "no configuration was trained", "train trained_model first"
         )
-    (reason, count), *_ = (failures or others).most_common(1)
-    if others:
-        return AllConfigurationsFailed(
-            "the leaderboard",
-            f"no configuration was trained on all rows: {reason}",
-            "raise the budget, write halving: off, or fix what failed",
-        )
+    reasons = [one.failure.in_words if one.failure else one.reason for one in concluded]
+    reason, count = Counter(reasons).most_common(1)[0]
     return AllConfigurationsFailed(
-        f"all {failures.total()} configurations",
-        f"failed, {count} of them with {reason}",
+        f"all {len(reasons)} configurations",
+        f"have no score on all rows; {count} of them: {reason}",
         "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
-        "log, and with search_results",
+        "log, and with search_results; where the time ended, raise the budget or write halving: off",
     )
 
 
@@ -343,46 +314,48 @@ def _choose(
     With `choice: best_score` an ensemble is chosen where it is better than the best single model,
     both cross-fitted; with `smallest_in_tie_group` only where nothing is tied with it.
     """
-    best, tied = ranking.entries[0], ranking.tie_group
+    best, first = ranking.entries[0], ranking.single[0]
+    tied = [entry for entry in ranking.entries if entry.tied]
     configurations = numbers.counted(len(ranking.single), "configuration")
-    how = evaluated(spec.evaluation_name)
+    where = evaluated(spec.evaluation_name).where
     among = f"{configurations} and their ensemble" if found else configurations
-    standing = f"best {spec.metric} of {among} {how.where}: {numbers.interval(best.score)}"
-    if (ties := len(tied) - 1) > 0:
-        standing += f"; statistically tied with {numbers.counted(ties, 'other')}"
-    beyond_ties = best.is_ensemble and len(tied) == 1
-    if found and (found.is_better if spec.choice == "best_score" else beyond_ties):
+    standing = f"best {spec.metric} of {among} {where}: {numbers.interval(best.score)}"
+    if len(tied) > 1:
+        standing += f"; statistically tied with {numbers.counted(len(tied) - 1, 'other')}"
+    by_score = spec.choice == "best_score"
+    if found and (found.is_better if by_score else best.is_ensemble and len(tied) == 1):
         own = next(entry for entry in ranking.entries if entry.is_ensemble)
-        against = found.ensemble.against_best(spec.metric, own, ranking.single[0], found.alone)
+        alone = max(first.result.predict_seconds_per_row, 1e-9)
+        times = own.result.predict_seconds_per_row / alone
+        against = (
+            f"its cross-fitted {spec.metric} ({numbers.score(own.score.estimate)}) is better than "
+            f"the best single model's ({numbers.score(found.alone)}, also cross-fitted); "
+            f"{len(found.ensemble.members)} models, {times:.1f} times the prediction time of "
+            f"{first.result.key}, no additional fits"
+        )
         if own is best:
             return own, f"{standing}; {against}"
         return own, (
-            f"the ensemble of the best few of {configurations} {how.where}: "
+            f"the ensemble of the best few of {configurations} {where}: "
             f"{numbers.interval(own.score)}; {against}. Scores above it in the table are "
             f"optimistic: the best of {len(ranking.single)} was picked on the same rows"
         )
+    if by_score:
+        equal = sum(one.score.estimate == first.score.estimate for one in ranking.single) - 1
+        rule = "chosen is the smallest model of them, then the first by key"
+        return first, standing + (
+            f"; {equal} more have exactly the same score: {rule}" if equal else ""
+        )
     sign = METRICS[spec.metric].sign
-    if spec.choice == "best_score":
-        return ranking.single[0], standing + _tie_break(ranking.single)
     smallest = min(
         (entry for entry in tied if not entry.is_ensemble),
         key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
     )
     if smallest is best:
-        return best, standing + ("; it is the smallest of these" if ties else "")
+        return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
     return smallest, (
-        f"smallest of the {len(tied)} models that are statistically tied {how.where}: "
+        f"smallest of the {len(tied)} models that are statistically tied {where}: "
         f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "
         f"{numbers.interval(smallest.score)}; the best, {best.result.configuration.in_words}, has "
         f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}"
     )
-
-
-def _tie_break(entries: Sequence[RankedModel]) -> str:
-    best = entries[0]
-    equal = [e for e in entries[1:] if e.score.estimate == best.score.estimate]
-    if not equal:
-        return ""
-    larger = equal[0].result.model_bytes > best.result.model_bytes
-    rule = "the smallest model of them" if larger else "the first by key, as their sizes are equal"
-    return f"; {len(equal)} more have exactly the same score: chosen is {rule}"

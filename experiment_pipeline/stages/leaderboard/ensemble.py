@@ -1,44 +1,49 @@
 """The ensemble of the best few configurations: one more row of the leaderboard, and of the choice.
 
-Members and weights come from the predictions of trained configurations for the test rows; nothing is
-fitted. Its row has the score of cross-fitted predictions, so that it can be compared with the others;
-the exported weights come from all test rows. How weights are chosen: `statistics/ensemble.py`.
+Members and weights come from predictions of the test rows; nothing is fitted. Forward selection with
+replacement from a sorted start (Caruana, Niculescu-Mizil, Crew and Ksikes 2004, "Ensemble Selection from
+Libraries of Models") averages predictions; a model taken twice weighs twice as much. Weights chosen on
+rows make the score on these rows optimistic, so the row's score is cross-fitted (Chernozhukov et al.
+2018): each fold is predicted with weights that were chosen on the other folds. The exported weights come
+from all test rows.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
-from experiment_pipeline.stages.leaderboard.ranking import (
-    Measured,
-    RankedModel,
-    RankedRows,
-    TestPredictions,
-)
+from experiment_pipeline.stages.leaderboard.ranking import Measured, RankedRows, TestPredictions
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration, default_features
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.calibration import reweighting
-from experiment_pipeline.statistics.ensemble import (
-    Folds,
-    folds_of,
-    forward_selection,
-    library_of,
-    scores_without,
-    some_rows,
-    without_dispensable,
-)
+from experiment_pipeline.statistics.comparisons import comparison_codes
+from experiment_pipeline.statistics.interval import ConsecutiveClusters, Weights, relative_weights
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise
-from experiment_pipeline.statistics.thresholds import on_test
+from experiment_pipeline.statistics.thresholds import FOLDS, fold_of_rows, on_test
 from experiment_pipeline.storage.records import fingerprint_of
+
+# Candidates: models further behind lose more than an average regains.
+LIBRARY = 30
+# Steps of the selection: weights are multiples of a twentieth at the finest.
+STEPS = 20
+# Steps without a better score that end it.
+PATIENCE = 4
+# Share of an ensemble's gain over the best model that must remain when members are removed.
+KEPT = 0.95
+# More rows do not change the weights of five models.
+MOST_ROWS = 20_000
+# Relative to a score, less than this is rounding, not a gain.
+_ROUNDING = 1e-9
+
+Score = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -83,29 +88,8 @@ class Ensemble:
         """`0.6 of lightgbm__7f3a9c2e, 0.4 of linear__C=0.1`."""
         return ", ".join(f"{one.weight:.2g} of {one.configuration.key}" for one in self.members)
 
-    def against_best(self, metric: str, own: RankedModel, best: RankedModel, alone: float) -> str:
-        """Compare it in words with the best configuration.
-
-        Args:
-            metric: that ranks.
-            own: the ensemble's entry.
-            best: that of the best configuration.
-            alone: as of `FoundEnsemble`.
-        """
-        seconds = best.result.predict_seconds_per_row
-        times = own.result.predict_seconds_per_row / seconds if seconds else math.nan
-        slower = "" if math.isnan(times) else f", {times:.1f} times the prediction time"
-        return (
-            f"its cross-fitted {metric} ({numbers.score(own.score.estimate)}) is better than the "
-            f"best single model's ({numbers.score(alone)}, also cross-fitted); "
-            f"{len(self.members)} models{slower} of {best.result.key}, no additional fits"
-        )
-
     def result(self, members: Sequence[ModelResult], metric: str) -> ModelResult:
-        """Return the numbers of the row: sums over its members; what was not measured is nan.
-
-        The members' results may be in any order; the metric is the one that ranks.
-        """
+        """Return the numbers of the row: sums over its members, in any order; scores are nan."""
         return ModelResult(
             key=ENSEMBLE,
             fingerprint=self.fingerprint,
@@ -137,17 +121,109 @@ class Ensemble:
             y: encoded targets (n,) of the test rows.
             clusters: (n,) codes of the resampling clusters.
         """
-        of_row = folds_of(y, clusters).of_row
+        of_row, total = folds_of(y, clusters).of_row, None
+        for one in sorted({one for fold in self.folds for one in fold}):
+            weights = np.array([fold.get(one, 0.0) for fold in self.folds])[of_row]
+            part = (known(one).T * weights).T
+            total = part if total is None else np.add(total, part, out=total)
+        return np.asarray(total)
 
-        def part(fingerprint: str) -> np.ndarray:
-            weights = np.array([fold.get(fingerprint, 0.0) for fold in self.folds])[of_row]
-            return np.asarray((known(fingerprint).T * weights).T)
 
-        first, *others = sorted({one for fold in self.folds for one in fold})
-        total = part(first)
-        for one in others:
-            total += part(one)
-        return total
+@dataclass(frozen=True, eq=False)
+class Folds:
+    """Resampling clusters dealt into folds."""
+
+    of_row: np.ndarray  # (n,) the fold of each row, 0 … K-1
+    of_cluster: np.ndarray  # (G,) that of each cluster of `comparisons.comparison_codes`
+    rows: np.ndarray  # (G,) total weight of the rows of each cluster, on average 1 a row
+
+    @property
+    def count(self) -> int:
+        """K: at most five, fewer with few clusters."""
+        return int(self.of_cluster.max()) + 1
+
+
+def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Folds:
+    """Deal clusters (n,) into folds by their encoded targets (n,); consecutive ones in blocks."""
+    codes = comparison_codes(clusters)
+    rows = np.bincount(codes, relative_weights(weights))
+    if isinstance(clusters, ConsecutiveClusters):
+        count = min(FOLDS, len(rows))
+        of_cluster = np.arange(len(rows)) * count // len(rows)
+    else:
+        of_cluster = np.empty(len(rows), dtype=np.int64)
+        of_cluster[codes] = fold_of_rows(y, codes)
+    return Folds(of_cluster[codes], of_cluster, rows)
+
+
+def forward_selection(library: np.ndarray, score: Score, members: int) -> np.ndarray:
+    """Return the weights (L,) of the mean that scores best; they sum to 1.
+
+    It starts with one each of the first models, as many as score best together, and then takes, step
+    by step, the model that helps most.
+
+    Args:
+        library: (L, n) or (L, n, k) predictions, the best model first; of equal steps the
+            earlier model is taken.
+        score: of a prediction (n,) or (n, k); greater is better, nan is the worst.
+        members: different models at the most.
+    """
+    sums = np.cumsum(library[:members], axis=0)
+    starts = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
+    start = next(size for size, one in enumerate(starts, 1) if not _gains(max(starts), one))
+    counts = (np.arange(len(library)) < start).astype(np.float64)
+    total = np.tensordot(counts, library, axes=1)
+    best, best_score = counts, _defined(score(total / counts.sum()))
+    waited = 0
+    for size in range(start + 1, STEPS + 1):
+        allowed = np.flatnonzero(counts) if (counts > 0).sum() >= members else range(len(library))
+        tried = {int(one): _defined(score((total + library[one]) / size)) for one in allowed}
+        taken = max(tried, key=tried.__getitem__)
+        counts = counts + (np.arange(len(library)) == taken)
+        total = total + library[taken]
+        waited += 1
+        if _gains(tried[taken], best_score):
+            best, best_score, waited = counts, tried[taken], 0
+        if waited == PATIENCE:
+            break
+    return np.asarray(best / best.sum())
+
+
+def without_dispensable(
+    library: np.ndarray, weights: np.ndarray, score: Score, sizes: Sequence[float]
+) -> np.ndarray:
+    """Return the weights (L,) without models that hardly help; the others share their weight.
+
+    Each member costs storage and prediction time. One after the other is removed, the largest of the
+    `sizes` first, as long as the others keep KEPT of what the mean gains over the first model alone.
+    """
+    alone = _defined(score(library[0]))
+    if not np.isfinite(alone):
+        return weights
+
+    def without(one: int) -> np.ndarray:
+        left = np.where(np.arange(len(weights)) == one, 0.0, weights)
+        return np.asarray(left / left.sum())
+
+    def gain(by: np.ndarray) -> float:
+        return _defined(score(np.tensordot(by, library, axes=1))) - alone
+
+    needed = KEPT * gain(weights)
+    while np.count_nonzero(weights) > 1:
+        members = np.flatnonzero(weights).tolist()
+        removable = [one for one in members if gain(without(one)) >= needed]
+        if not removable:
+            break
+        weights = without(max(removable, key=lambda one: (sizes[one], one)))
+    return weights
+
+
+def _gains(score: float, over: float) -> bool:
+    return score > over + (_ROUNDING * abs(over) if np.isfinite(over) else 0.0)
+
+
+def _defined(score: float) -> float:
+    return -np.inf if np.isnan(score) else score
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,72 +247,56 @@ def find_ensemble(
 ) -> FoundEnsemble | None:
     """Return the ensemble of the best few; None where it is off, or where one model is better alone.
 
-    Args:
-        measured: configurations that were trained on all rows, in any order.
-        predictions: called once for each of the best, and once more for members, so that only a
-            part of the rows is held of many models.
-        rows: the test rows.
-        spec: its metric decides, and how many members there may be.
+    Predictions of configurations that were trained on all rows are read once for each of the best, and
+    once more for members, so that only a part of the rows is held of many models.
     """
-    sign = METRICS[spec.metric].sign
+    sign, rule = METRICS[spec.metric].sign, spec.ensemble
     candidates = _candidates(measured, sign)
-    folds, rule = folds_of(rows.y, rows.clusters, rows.weights), spec.ensemble
+    folds = folds_of(rows.y, rows.clusters, rows.weights)
     if rule is None or len(candidates) < 2 or folds.count < 2:
         return None
-    best = dict(_libraries(candidates, folds, rows, sign))
-    some = some_rows(len(rows.y))
-    needed = sorted({one for library in best.values() for one in library})
-    seen = {one: predictions(candidates[one].result)[some] for one in needed}
+    best = _libraries(candidates, folds, rows, sign)
+    some = np.linspace(0, len(rows.y) - 1, min(len(rows.y), MOST_ROWS)).astype(np.int64)
+    results = [one.result for one in candidates]
+    seen = {one: predictions(results[one])[some] for one in sorted(set().union(*best.values()))}
 
     def chosen(left_out: int | None) -> dict[int, float]:
+        """Candidate → weight, the largest first, by the rows outside of a fold."""
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
+        names = best[left_out]
+        library = np.stack([seen[one][keep] for one in names])
         score = partial(_score, spec.metric, rows, some[keep])
-        library = {one: seen[one][keep] for one in best[left_out]}
+        weights = forward_selection(library, score, rule.members)
         # Bytes stand for the prediction time, because they are the same in every run.
-        sizes = [candidates[one].result.model_bytes for one in library]
-        return _weights(library, score, rule.members, sizes)
+        sizes = [results[one].model_bytes for one in names]
+        weights = without_dispensable(library, weights, score, sizes)
+        heaviest = np.argsort(-weights, kind="stable").tolist()
+        return {names[i]: float(weights[i]) for i in heaviest if weights[i] > 0}
 
-    if len(members := chosen(None)) < 2:
+    if len(weights := chosen(None)) < 2:
         return None
-    results = [one.result for one in candidates]
-    prints = [one.fingerprint for one in results]
-    ensemble = Ensemble(
-        tuple(
-            EnsembleMember(of.configuration, of.fingerprint, of.rounds, weight)
-            for of, weight in ((results[one], weight) for one, weight in members.items())
-        ),
-        tuple(
-            {prints[one]: weight for one, weight in chosen(fold).items()}
-            for fold in range(folds.count)
-        ),
+    members = tuple(
+        EnsembleMember(results[i].configuration, results[i].fingerprint, results[i].rounds, weight)
+        for i, weight in weights.items()
     )
-    by_print = dict(zip(prints, results, strict=True))
+    each_fold = [chosen(fold) for fold in range(folds.count)]
+    ensemble = Ensemble(
+        members,
+        tuple({results[i].fingerprint: w for i, w in fold.items()} for fold in each_fold),
+    )
+    by_print = {one.fingerprint: one for one in results}
 
     def predicted(one: Ensemble) -> np.ndarray:
         return one.cross_fitted(lambda key: predictions(by_print[key]), rows.y, rows.clusters)
 
-    on_test = predicted(ensemble)
-    if math.isnan(together := _score(spec.metric, rows, slice(None), on_test)):
+    together = predicted(ensemble)
+    if math.isnan(own := _score(spec.metric, rows, slice(None), together)):
         return None
-    firsts = tuple({prints[best[fold][0]]: 1.0} for fold in range(folds.count))
+    firsts = tuple({results[best[fold][0]].fingerprint: 1.0} for fold in range(folds.count))
     alone = _score(spec.metric, rows, slice(None), predicted(replace(ensemble, folds=firsts)))
-    result = ensemble.result([results[one] for one in members], spec.metric)
-    better = together > alone or math.isnan(alone)
-    return FoundEnsemble(ensemble, result, on_test, sign * alone, better)
-
-
-def _weights(
-    library: Mapping[int, np.ndarray],
-    score: Callable[[np.ndarray], float],
-    members: int,
-    sizes: Sequence[int],
-) -> dict[int, float]:
-    """Return model → weight, the largest first, of predictions with the best model first."""
-    predictions = np.stack(list(library.values()))
-    weights = forward_selection(predictions, score, members)
-    weights = without_dispensable(predictions, weights, score, sizes)
-    names, heaviest = list(library), np.argsort(-weights, kind="stable").tolist()
-    return {names[i]: float(weights[i]) for i in heaviest if weights[i] > 0}
+    result = ensemble.result([results[i] for i in weights], spec.metric)
+    is_better = own > alone or math.isnan(alone)
+    return FoundEnsemble(ensemble, result, together, sign * alone, is_better)
 
 
 def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
@@ -255,15 +315,19 @@ def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:
 
 def _libraries(
     candidates: Sequence[Measured], folds: Folds, rows: RankedRows, sign: int
-) -> Iterator[tuple[int | None, list[int]]]:
-    """The best candidates on all rows (None), and without each fold."""
+) -> dict[int | None, list[int]]:
+    """The best candidates, the best first, on all rows (None) and without each fold."""
     scores = sign * np.array([one.score.estimate for one in candidates])
-    yield None, library_of(scores).tolist()
     # Without the factor that widens the intervals of overlapping fits.
     scale = sign / math.sqrt(rows.variance_factor)
     contributions = scale * np.column_stack([one.contribution for one in candidates])
+    n, without = folds.rows.sum(), dict[int | None, np.ndarray]({None: scores})
     for fold in range(folds.count):
-        yield fold, library_of(scores_without(scores, contributions, folds, fold)).tolist()
+        # To first order, a score moves by -Σψ / (n - m) when m rows with influence ψ are left out.
+        out = folds.of_cluster == fold
+        left = max(n - folds.rows[out].sum(), 1)
+        without[fold] = scores - contributions[out].sum(axis=0) * n / left
+    return {fold: np.argsort(-of, kind="stable")[:LIBRARY].tolist() for fold, of in without.items()}
 
 
 def _score(

@@ -1,16 +1,21 @@
-"""The caveats and remarks on a leaderboard, one sentence each, the most important first."""
+"""The caveats and remarks on a leaderboard, one sentence each, the most important first.
+
+Among them: where a choice lies at an end of what was searched, and how far to continue from there.
+"""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeGuard
 
 import pandas as pd
 
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard.edges import SearchEdge
 from experiment_pipeline.stages.leaderboard.ranking import Ranking
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
@@ -23,14 +28,46 @@ from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.metrics import METRICS, significantly_better
 from experiment_pipeline.statistics.scores import SetPrediction
 
-# How configurations without a rank ended, failures first, and the words before the reason.
+# How configurations without a rank ended, failures first.
 _ENDED = {
-    FAILED: ("failed", " with "),
-    NOT_STARTED: ("were not started", ": "),
-    STOPPED_EARLY: ("have no rank", ": "),
-    TRAINED: ("have no rank", ": "),
+    FAILED: "failed with",
+    NOT_STARTED: "were not started:",
+    STOPPED_EARLY: "have no rank:",
+    TRAINED: "have no rank:",
 }
 _MOST_CAUSES = 4
+# A draw this close to the end of its range, as a share of the range, lies at the end.
+_MARGIN = 0.05
+# Hyperparameters that are shares of at most 1.
+_SHARES = frozenset(
+    [
+        *("bagging_fraction", "subsample", "max_samples", "l1_ratio"),
+        *("feature_fraction", "feature_fraction_bynode", "colsample_bytree", "max_features"),
+    ]
+)
+# The smallest value of a count, where it is not 1: a tree of one leaf does not split.
+_FEWEST = {"num_leaves": 2, "max_leaf_nodes": 2, "min_samples_split": 2}
+
+
+@dataclass(frozen=True)
+class SearchEdge:
+    """A hyperparameter whose chosen value lies at an end of what was searched."""
+
+    hyperparameter: str  # its name
+    value: int | float  # the chosen value
+    end: Literal["low", "high"]  # which end it is
+    low: int | float  # the smallest value searched
+    high: int | float  # the largest value searched
+    wider: int | float  # the next value to reach beyond that end
+
+    def in_words(self) -> str:
+        """Return the edge and the wider range in one sentence."""
+        low, high = (self.wider, self.high) if self.end == "low" else (self.low, self.wider)
+        return (
+            f"{self.hyperparameter} = {self.value:g} is at the {self.end} end of what was "
+            f"searched ({self.low:g} to {self.high:g}); a better value may lie beyond: "
+            f"search {low:g} to {high:g}"
+        )
 
 
 def notes(
@@ -40,15 +77,7 @@ def notes(
     chosen: SetPrediction,
     spec: ExperimentSpec,
 ) -> tuple[str, ...]:
-    """Return the remarks on a board.
-
-    Args:
-        ranking: of the configurations.
-        rows: of the board, with `needed_seconds` of the conclusions as a column `needed`.
-        edges: of the choice.
-        chosen: the choice's predictions of the test rows.
-        spec: the experiment.
-    """
+    """Return the remarks on a board with these rows and the choice's predictions of the test rows."""
     cluster, place = cluster_in_words(spec), evaluated(spec.evaluation_name).place
     return (
         *weights_in_words(spec),
@@ -56,7 +85,6 @@ def notes(
         *filter(None, [few_clusters_note(chosen.clusters, cluster, place, chosen.weights)]),
         *caveats([spec.metric], chosen, cluster, place),
         *_uncalibrated(ranking, spec),
-        *_seeds(ranking, spec.metric),
         *_selection_bias(ranking, rows, spec),
         *(edge.in_words() for edge in edges),
         *_unranked(rows),
@@ -99,44 +127,24 @@ def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
 
 def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
     """Reweighted configurations, whose probabilities are shifted."""
-    if spec.task == "regression":
-        return
-    found = [
-        None if entry.result.calibration else reweighting(entry.result.hyperparameters)
-        for entry in ranking.single
-    ]
-    settings = list(dict.fromkeys(one for one in found if one is not None))
-    if settings:
-        count = sum(one is not None for one in found)
-        scored = METRICS[spec.metric].by_probability
+    results = [one.result for one in ranking.single if one.result.calibration is None]
+    found = [setting for one in results if (setting := reweighting(one.hyperparameters))]
+    if found and spec.task != "regression":
+        worse = f", which makes their {spec.metric} worse"
         yield (
-            f"{count:,} of {len(found):,} ranked configurations are reweighted "
-            f"({listed(settings)}): their probabilities are not calibrated"
-            + (f", which makes their {spec.metric} worse" if scored else "")
+            f"{len(found):,} of {len(ranking.single):,} ranked configurations are reweighted "
+            f"({listed(list(dict.fromkeys(found)))}): their probabilities are not calibrated"
+            f"{worse if METRICS[spec.metric].by_probability else ''}"
         )
 
 
-def _seeds(ranking: Ranking, metric: str) -> Iterator[str]:
-    """The best score with other seeds, and its lead over the next beside their deviation."""
-    if not ranking.single or (seeds := ranking.single[0].result.seeds) is None:
-        return
-    best, *others = ranking.single
-    note = (
-        f"the best configuration with other seeds: {metric} "
-        f"{numbers.spread(seeds.mean, seeds.deviation)} (mean and standard deviation of "
-        f"{seeds.fits} fits)"
-    )
-    if best.result.averaged > 1:
-        note += f"; their mean prediction, which is ranked, {numbers.score(best.score.estimate)}"
-    if others:
-        lead = abs(best.score.estimate - others[0].score.estimate)
-        # Both scores vary by seed.
-        size = "smaller" if lead < math.sqrt(2) * seeds.deviation else "larger"
-        note += f": the lead of {lead:.2g} over the next is {size} than the variation by seed"
-    yield note
-
-
 def _selection_bias(ranking: Ranking, rows: pd.DataFrame, spec: ExperimentSpec) -> Iterator[str]:
+    if ranking.single and (seeds := ranking.single[0].result.seeds) is not None:
+        deviation = numbers.spread(seeds.mean, seeds.deviation)
+        yield (
+            f"the best configuration with {seeds.fits} seeds: {spec.metric} {deviation} (mean and "
+            "standard deviation); a smaller lead over the next is within the variation by seed"
+        )
     number, ranked = optimism(ranking, spec), len(ranking.entries)
     if ranked > 1 and spec.split.by == "time":
         yield (
@@ -156,19 +164,107 @@ def _selection_bias(ranking: Ranking, rows: pd.DataFrame, spec: ExperimentSpec) 
 
 
 def _unranked(rows: pd.DataFrame) -> Iterator[str]:
-    """A sentence for each cause, the most frequent ones first, and one for the rest."""
+    """A sentence for each of the most frequent causes, and one for the rest; failures first."""
     rows = rows[rows["key"] != ENSEMBLE]
     without = rows[rows["rank"].isna()]
-    for status, (ended, joined) in _ENDED.items():
-        causes = without[without["status"] == status].groupby("reason")["needed"]
-        counts = causes.agg(["size", "min", "max"]).sort_values("size", ascending=False)
-        for reason, (count, low, high) in counts.head(_MOST_CAUSES).iterrows():
-            note = f"{count:,.0f} of {len(rows):,} configurations {ended}"
-            if reason:
-                note += f"{joined}{reason}"
-            if reason and not math.isnan(low):
-                ends = dict.fromkeys(map(numbers.measured, (low, high)))
-                note += f" (expected: {' to '.join(ends)} s each)"
-            yield note
-        if more := int(counts["size"].iloc[_MOST_CAUSES:].sum()):
-            yield f"{more:,} more {ended}, for other reasons: see the table"
+    for status, ended in _ENDED.items():
+        causes = Counter(without["reason"][without["status"] == status])
+        for reason, count in causes.most_common(_MOST_CAUSES):
+            sentence = f"{count:,} of {len(rows):,} configurations {ended} {reason}"
+            yield sentence.removesuffix(": ")
+        if more := sum(count for _, count in causes.most_common()[_MOST_CAUSES:]):
+            yield f"{more:,} more {ended} other reasons: see the table"
+
+
+@dataclass(frozen=True)
+class _Span:
+    """Everything that was searched of one hyperparameter of one algorithm."""
+
+    low: float
+    high: float
+    log: bool
+    integer: bool
+    listed: bool  # its values are listed, without ranges
+    unlimited: bool  # "no limit" was searched as well: nothing lies above
+
+
+def search_edges(
+    spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
+) -> tuple[SearchEdge, ...]:
+    """Return the searched numbers that a configuration has at an end.
+
+    An end beyond which nothing sensible lies is not reported: 0, the smallest count, a share of 1.
+    The wider value lies beyond by half the width; on a log scale by √ratio, at least twice.
+    """
+    edges = list[SearchEdge]()
+    end: Literal["low", "high"]
+    for name, value in sorted(hyperparameters.items()):
+        span = _span(spec, algorithm, name)
+        if span is None or not is_number(value) or value < span.low:
+            continue
+        low, high, smallest = span.low, span.high, _FEWEST.get(name, 1)
+        share = is_share(name) and not span.integer
+        margin = 1e-9 if span.listed else _MARGIN
+        if span.log:
+            at = math.log(value / low) / math.log(high / low)
+            factor = max(math.sqrt(high / low), 2.0)
+            below, above = low / factor, high * factor
+        else:
+            at, half = (value - low) / (high - low), (high - low) / 2
+            below, above = max(low - half, low / 2), high + half
+        if at <= margin and low > 0 and not (span.integer and low <= smallest):
+            end, wider = "low", max(below, smallest) if span.integer else below
+        elif at >= 1 - margin and not span.unlimited and not (share and high >= 1):
+            end, wider = "high", min(above, 1.0) if share else above
+        else:
+            continue
+        beyond = rounded(wider, integer=span.integer)
+        edges.append(SearchEdge(name, value, end, low, high, beyond))
+    return tuple(edges)
+
+
+def is_share(name: str) -> bool:
+    """Whether a hyperparameter, if it is not a count, is a share of at most 1."""
+    return name in _SHARES
+
+
+def rounded(value: float, *, integer: bool) -> int | float:
+    """Return a value as YAML should show it: 4 significant digits, counts as integers."""
+    return round(value) if integer else float(f"{value:.4g}")
+
+
+def is_searched_by_ratio(spec: ExperimentSpec, algorithm: str, name: str) -> bool:
+    """Whether the values of a hyperparameter lie on a logarithmic scale, or as far apart."""
+    span = _span(spec, algorithm, name)
+    return span is not None and span.log and (not span.listed or span.high >= 10 * span.low)
+
+
+def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
+    """All entries of the algorithm together; a list of positive numbers counts as a scale."""
+    given: list[Scalar | Range] = []
+    for entry in spec.search:
+        if entry.algorithm == algorithm:
+            values = entry.hyperparameters.get(name, ())
+            given += values if isinstance(values, tuple) else (values,)
+            given += [one[name] for one in entry.configurations if name in one]
+    ranges = [value for value in given if isinstance(value, Range)]
+    listed_ones = [value for value in given if is_number(value)]
+    # A negative count and null say "no limit" (max_depth).
+    counts = all(isinstance(one, int) for one in listed_ones) and all(r.integer for r in ranges)
+    limited = [value for value in listed_ones if value >= 0 or not counts]
+    ends = [*limited, *(r.low for r in ranges), *(r.high for r in ranges)]
+    if not ends or min(ends) == max(ends):
+        return None
+    return _Span(
+        low=min(ends),
+        high=max(ends),
+        log=min(ends) > 0 and all(r.scale == "log" for r in ranges),
+        integer=counts,
+        listed=not ranges,
+        unlimited=None in given or len(limited) < len(listed_ones),
+    )
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a value of a hyperparameter is a number; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -7,7 +7,6 @@ a row for every declared configuration. The choice is made in `board.py`.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -18,24 +17,24 @@ from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, 
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics import comparisons
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import (
+    ConsecutiveClusters,
+    Interval,
+    Weights,
+    cluster_sums,
+    spread_of,
+    widened,
+)
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
     best_constant,
-    effective_clusters,
     interval_of,
     layout,
-)
-from experiment_pipeline.statistics.spread import (
-    ConsecutiveClusters,
-    cluster_sums,
-    spread_of,
-    widened,
+    one_sample,
 )
 from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
-from experiment_pipeline.statistics.weights import Weights
 
 COLUMNS = {
     "rank": "Int64",
@@ -99,11 +98,6 @@ class Ranking:
     optimism: float
 
     @property
-    def tie_group(self) -> tuple[RankedModel, ...]:
-        """The entries that are statistically tied with the best, the best included."""
-        return tuple(entry for entry in self.entries if entry.tied)
-
-    @property
     def single(self) -> tuple[RankedModel, ...]:
         """The entries without the ensemble."""
         return tuple(entry for entry in self.entries if not entry.is_ensemble)
@@ -136,6 +130,33 @@ class RankedRows:
         return SetPrediction(self.y, prediction, self.clusters, self.weights, self.variance_factor)
 
 
+def measure(
+    results: Sequence[ModelResult],
+    predictions: TestPredictions,
+    rows: RankedRows,
+    spec: ExperimentSpec,
+) -> Iterator[Measured]:
+    """Score results anew from their predictions of the test rows, in the order of their keys.
+
+    `predictions` is called once for each of the fully trained results.
+    """
+    drawn = layout(spec.metric, rows.y, rows.clusters, rows.weights)
+    compared = comparisons.comparison_codes(rows.clusters)
+    for result in sorted(results, key=lambda result: result.key):
+        prediction = predictions(result)
+        best = on_test(spec.metric_names, rows.y, prediction, rows.weights)
+        other = best = widened(best, rows.variance_factor)
+        if METRICS[spec.metric].by_threshold:
+            other = cross_fitted(spec.metric, rows.predicted(prediction)).score
+        yield Measured(
+            result,
+            interval_of(spec.metric, spread_of(best, drawn)),
+            cluster_sums(best.influence, compared),
+            other.estimate,
+            cluster_sums(other.influence, compared),
+        )
+
+
 def order(
     measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec, n_classes: int
 ) -> Ranking:
@@ -156,7 +177,7 @@ def order(
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     consecutive = isinstance(rows.clusters, ConsecutiveClusters)
-    effective = effective_clusters(rows.clusters, rows.weights)
+    effective = one_sample(rows.clusters, rows.weights).scarcest
     best = comparisons.compare_with_best(
         sign * np.array([one.score.estimate for one in scored]),
         sign * np.column_stack([one.contribution for one in scored]),
@@ -175,45 +196,15 @@ def order(
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     estimates = sign * best.difference + 0.0
     ends = np.sort(sign * np.column_stack([best.low, best.high]), axis=1) + 0.0
-    differences = [Interval(*three) for three in np.column_stack([estimates, ends]).tolist()]
+    differences = np.column_stack([estimates, ends]).tolist()
     entries = tuple(
-        RankedModel(one.result, one.score, difference, tied, lead)
-        for one, difference, tied, lead in zip(
+        RankedModel(one.result, one.score, Interval(*three), tied, lead)
+        for one, three, tied, lead in zip(
             scored, differences, best.tied.tolist(), leads, strict=True
         )
     )
     of_threshold = max(sign * (scored[0].score.estimate - scored[0].cross_fitted), 0.0)
     return Ranking(entries, undefined, control.estimate, best.optimism + of_threshold)
-
-
-def measure(
-    results: Sequence[ModelResult],
-    predictions: TestPredictions,
-    rows: RankedRows,
-    spec: ExperimentSpec,
-) -> Iterator[Measured]:
-    """Score results anew from their predictions of the test rows, in the order of their keys.
-
-    `predictions` is called once for each of the fully trained results.
-    """
-    drawn = layout(spec.metric, rows.y, rows.clusters, rows.weights)
-    compared = comparisons.comparison_codes(rows.clusters)
-    by_threshold = METRICS[spec.metric].by_threshold
-    for result in sorted(results, key=lambda result: result.key):
-        prediction = predictions(result)
-        best = widened(
-            on_test(spec.metric_names, rows.y, prediction, rows.weights), rows.variance_factor
-        )
-        other = best
-        if by_threshold:
-            other = cross_fitted(spec.metric, rows.predicted(prediction)).score
-        yield Measured(
-            result,
-            interval_of(spec.metric, spread_of(best, drawn)),
-            cluster_sums(best.influence, compared),
-            other.estimate,
-            cluster_sums(other.influence, compared),
-        )
 
 
 def build_rows(
@@ -242,27 +233,34 @@ def build_rows(
         for one in configurations(spec)
         if one.key not in met
     ]
-    unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]
+
+    def place(one: Conclusion) -> tuple[float | str | bool, ...]:
+        """By rung, then by the score there, undefined ones last; by reason; as declared."""
+        if one.result is not None:
+            score = one.result.test_score
+            return 0, -(one.fraction or 0.0), math.isnan(score), -sign * score, one.key
+        return (2,) if one.failure is None else (1, one.failure.in_words, one.key)
+
     rows = []
     for number, entry in enumerate(ranking.entries, 1):
         reasons = ["chosen"] if entry.result.key == chosen else []
         reasons += [members] if entry.is_ensemble else []
-        rows.append(
-            _measured(entry.result, entry.score.estimate, sign, ": ".join(reasons))
-            | {
-                "rank": number,
-                "low": entry.score.low,
-                "high": entry.score.high,
-                "difference_to_best": entry.difference.estimate,
-                "difference_low": entry.difference.low,
-                "difference_high": entry.difference.high,
-                "in_tie_group": entry.tied,
-            }
-        )
-    undefined = f"{spec.metric} is undefined"
-    rows += [_measured(one, one.test_score, sign, undefined) for one in ranking.undefined]
-    for one in sorted(unranked, key=partial(_place, sign=sign)):
-        last = {} if one.result is None else _measured(one.result, one.result.test_score, sign, "")
+        place_and_bounds = {
+            "rank": number,
+            "low": entry.score.low,
+            "high": entry.score.high,
+            "difference_to_best": entry.difference.estimate,
+            "difference_low": entry.difference.low,
+            "difference_high": entry.difference.high,
+            "in_tie_group": entry.tied,
+            "reason": ": ".join(reasons),
+        }
+        rows.append(_measured(entry.result, entry.score.estimate, sign) | place_and_bounds)
+    undefined = {"reason": f"{spec.metric} is undefined"}
+    rows += [_measured(one, one.test_score, sign) | undefined for one in ranking.undefined]
+    unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]
+    for one in sorted(unranked, key=place):
+        last = {} if one.result is None else _measured(one.result, one.result.test_score, sign)
         reason = one.reason if one.failure is None else one.failure.in_words
         what = {"key": one.key, "algorithm": one.algorithm, "status": one.status, "reason": reason}
         rows.append(last | what)
@@ -270,29 +268,13 @@ def build_rows(
     return table.assign(in_tie_group=table["in_tie_group"].eq(True)).astype(COLUMNS)
 
 
-def _measured(result: ModelResult, score: float, sign: int, reason: str) -> dict[str, object]:
+def _measured(result: ModelResult, score: float, sign: int) -> dict[str, object]:
+    copied = ("key", "algorithm", "train_score", "calibration", "fit_cpu_seconds", "model_bytes")
     return {
-        "key": result.key,
-        "algorithm": result.algorithm,
+        **{name: getattr(result, name) for name in (*copied, "rounds", "status", "fingerprint")},
         "test_score": score,
-        "train_score": result.train_score,
         "overfit_gap": sign * (result.train_score - score),
         "seed_mean": None if result.seeds is None else result.seeds.mean,
         "seed_deviation": None if result.seeds is None else result.seeds.deviation,
-        "calibration": result.calibration,
-        "fit_cpu_seconds": result.fit_cpu_seconds,
         "predict_microseconds_per_row": 1e6 * result.predict_seconds_per_row,
-        "model_bytes": result.model_bytes,
-        "rounds": result.rounds,
-        "status": result.status,
-        "reason": reason,
-        "fingerprint": result.fingerprint,
     }
-
-
-def _place(one: Conclusion, sign: int) -> tuple[float | str | bool, ...]:
-    """By rung, then by the score there, undefined ones last; by reason; as declared."""
-    if one.result is not None:
-        score = one.result.test_score
-        return 0, -(one.fraction or 0.0), math.isnan(score), -sign * score, one.key
-    return (2,) if one.failure is None else (1, one.failure.in_words, one.key)

@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
-from experiment_pipeline.statistics.weights import Weights
+from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.folds import FoldRows, folds_of

@@ -29,7 +29,7 @@ from experiment_pipeline.stages.search.features import (
 )
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.weights import Weights
+from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.table.table import with_only
 from experiment_pipeline.table.target import encode_target

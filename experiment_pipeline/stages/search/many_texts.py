@@ -18,7 +18,7 @@ from sklearn.preprocessing import FunctionTransformer, OrdinalEncoder, TargetEnc
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.weights import Weights, weighted, weighted_mean
+from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
 from experiment_pipeline.table.digests import salt_number
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import fenced
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
 from experiment_pipeline.stages.search.conclusions import (

@@ -17,9 +17,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Predictions, Scores
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import Interval, spread_of, widened
 from experiment_pipeline.statistics.scores import interval_of, layout, score
-from experiment_pipeline.statistics.spread import spread_of, widened
 from experiment_pipeline.statistics.thresholds import on_test, scoring_threshold
 
 # The train score shows overfitting. Trees predict a row in half the time that they take to grow on

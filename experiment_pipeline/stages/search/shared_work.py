@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.statistics.weights import Weights
+from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage.mapped import joined
 from experiment_pipeline.table.folds import FoldRows
 from experiment_pipeline.table.table import slices

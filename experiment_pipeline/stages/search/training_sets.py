@@ -15,8 +15,7 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec, RandomSplit, Split
 from experiment_pipeline.stages.split_sets import sets as split_sets
-from experiment_pipeline.statistics.spread import variance_factor
-from experiment_pipeline.statistics.weights import Weights, relative_weights
+from experiment_pipeline.statistics.interval import Weights, relative_weights, variance_factor
 from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
 from experiment_pipeline.table.features import directions_of, feature_columns

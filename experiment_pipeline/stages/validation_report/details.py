@@ -11,18 +11,19 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.calibration import CalibrationCurve, calibrations
-from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.outcomes import (
+from experiment_pipeline.statistics.calibration import (
+    CalibrationCurve,
     ClassOutcome,
     Residuals,
+    calibrations,
     class_outcomes,
     confusion,
     residuals_of,
 )
+from experiment_pipeline.statistics.interval import LEVEL, Interval, weighted_mean
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, mean_with_interval
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
@@ -30,7 +31,6 @@ from experiment_pipeline.statistics.thresholds import (
     cost_of,
     decision_threshold,
 )
-from experiment_pipeline.statistics.weights import weighted_mean
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.statistics import importance
-from experiment_pipeline.statistics.outcomes import most_frequent
+from experiment_pipeline.statistics.calibration import most_frequent
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.reporting.judged_rows import JudgedRows
+from experiment_pipeline.reporting.run_record import JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel

@@ -10,7 +10,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Document, around
+from experiment_pipeline.reporting.document import HOLD_OUT, Document, around
 from experiment_pipeline.reporting.outcome import (
     Check,
     Markdown,
@@ -27,7 +27,6 @@ from experiment_pipeline.reporting.run_record import (
     RunFacts,
     ScoreRow,
 )
-from experiment_pipeline.reporting.sections import HOLD_OUT
 from experiment_pipeline.stages.validation_report import sections
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import ValidationReport

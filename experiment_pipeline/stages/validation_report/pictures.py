@@ -27,14 +27,13 @@ from experiment_pipeline.reporting.charts import (
     reference,
 )
 from experiment_pipeline.reporting.document import Chart
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import Costs, Scalar
 from experiment_pipeline.stages.validation_report.effects import Dependence, Usage
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.calibration import class_by_class
+from experiment_pipeline.statistics.calibration import class_by_class, confusion, most_frequent
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.outcomes import confusion, most_frequent
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_curve, threshold_value
 

@@ -36,7 +36,13 @@ from experiment_pipeline.statistics.calibration import (
     reweighting,
 )
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
-from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.interval import (
+    Interval,
+    Weights,
+    difference,
+    spread_of,
+    weighted_mean,
+)
 from experiment_pipeline.statistics.metrics import better, better_bound, reported_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
@@ -45,13 +51,11 @@ from experiment_pipeline.statistics.scores import (
     difference_to_baseline,
     interval_of,
 )
-from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
     cross_fitted,
     threshold_value,
 )
-from experiment_pipeline.statistics.weights import Weights, weighted_mean
 from experiment_pipeline.storage.records import from_json, to_json
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
+    HOLD_OUT,
     Block,
     Bullets,
     Chart,
@@ -15,9 +16,9 @@ from experiment_pipeline.reporting.document import (
     Paragraph,
     Section,
     TableBlock,
+    first_rows,
 )
-from experiment_pipeline.reporting.evaluated import evaluated
-from experiment_pipeline.reporting.sections import HOLD_OUT, first_rows
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import NextSearch

@@ -15,12 +15,16 @@ from typing import Any
 import numpy as np
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.evaluated import evaluated
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algorithms
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.edges import SearchEdge, is_share, rounded
-from experiment_pipeline.stages.leaderboard.notes import cluster_in_words
+from experiment_pipeline.stages.leaderboard.notes import (
+    SearchEdge,
+    cluster_in_words,
+    is_share,
+    rounded,
+)
 from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
@@ -34,9 +38,8 @@ from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import better, worse_bound
+from experiment_pipeline.statistics.metrics import average, better, worse_bound
 from experiment_pipeline.statistics.scores import layout, paired_difference
-from experiment_pipeline.statistics.spread import average
 from experiment_pipeline.statistics.thresholds import on_test
 from experiment_pipeline.storage.records import yaml_bytes
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiment_pipeline.stages.leaderboard.edges import search_edges
+from experiment_pipeline.stages.leaderboard.notes import search_edges
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -10,8 +11,6 @@ from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.leaderboard.pictures import (
     SearchShown,
-    _spend,
-    hyperparameter_charts,
     rung_charts,
     score_charts,
 )
@@ -67,33 +66,27 @@ def test_axes_are_what_varies_on_the_scale_that_was_searched(shown: SearchShown)
     assert shown.axes["dummy"] == ()
 
 
-def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(shown: SearchShown) -> None:
+@pytest.mark.parametrize(("metric", "best"), [("roc_auc", max), ("log_loss", min)])
+def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
+    shown: SearchShown, metric: str, best: Callable[[list[float]], float]
+) -> None:
     """Only scores on all train rows count, in the order of the YAML; the best never gets worse."""
-    spend = _spend(shown)
-    costs, scores, best, places = (list(part) for part in zip(*spend, strict=True))
-    small = sum(s.fit_cpu_seconds for p in shown.paths.values() for s in p if s.fraction < 1)
-    own = [shown.paths[key][-1].fit_cpu_seconds for key in shown.paths if key == "dummy"]
-    assert costs == sorted(costs)
-    assert costs[0] > small
-    assert costs[-1] == pytest.approx(sum(shown.spent.values()) - sum(own), rel=1e-4)
-    assert best == [max(scores[: number + 1]) for number in range(len(scores))]
-    declared = list(shown.declared)
-    order = [declared.index(shown.rows[place]["key"]) for place in places]
-    assert order == sorted(order)
-
-
-def test_where_lower_is_better_the_best_so_far_falls(shown: SearchShown) -> None:
-    """The direction is the metric's."""
-    lower = replace(shown, board=replace(shown.board, metric="log_loss"))
-    best = [point[2] for point in _spend(lower)]
-    assert best == sorted(best, reverse=True)
-    assert next(score_charts(lower)).said.startswith("Lower is better")
+    first, spent = score_charts(replace(shown, board=replace(shown.board, metric=metric)))
+    assert first.said.startswith("Lower" if best is min else "Higher")
+    paths = {key: shown.paths.get(key, ()) for key in shown.declared if key != "dummy"}
+    full = [path[-1] for path in paths.values() if path and path[-1].fraction == 1]
+    line = [one["value"] for one in spent.option["series"][0]["data"]]
+    scores = [step.test_score for step in full]
+    assert [y for _, y in line] == pytest.approx([best(scores[: n + 1]) for n in range(len(full))])
+    every = sum(step.fit_cpu_seconds for path in paths.values() for step in path)
+    assert line[-1][0] == pytest.approx(every, rel=1e-4)
+    assert line[0][0] == pytest.approx(every - sum(s.fit_cpu_seconds for s in full[1:]), rel=1e-4)
 
 
 def test_without_halving_there_are_no_charts_of_rungs(shown: SearchShown) -> None:
     """One rung is no curve."""
     paths = {k: path[-1:] for k, path in shown.paths.items() if path[-1].fraction == 1}
-    assert len(list(rung_charts(shown))) == 2
+    assert len(list(rung_charts(shown))) == 1
     assert not list(rung_charts(replace(shown, paths=paths)))
 
 
@@ -103,16 +96,5 @@ def test_each_chart_states_its_numbers(shown: SearchShown) -> None:
     assert f"{shown.board.score.estimate:.4f}" in charts["Score against cost"].alt
     assert "Baseline 0.5000 is outside the plotted range." in charts["Score against cost"].said
     assert "10 on 25 %, 6 on all rows" in charts["Scores at each rung of halving"].alt
-    best = shown.settings(shown.best)
-    together = charts["Hyperparameters of lightgbm together"]
-    assert f"learning_rate {best['learning_rate']:.6g}" in together.alt
-    assert "tried were" in charts["learning_rate"].alt
-
-
-def test_what_was_not_started_is_counted_and_not_drawn() -> None:
-    """Lines are of what was tried; the sentence above counts the others."""
-    wide = finished_search(209, unstarted=150)
-    together = next(hyperparameter_charts(wide, "lightgbm"))
-    assert isinstance(together, Chart)
-    assert len(together.option["series"][0]["data"]) == 58
-    assert "124 configurations that were not started are left out." in together.said
+    best = shown.settings(shown.best)["learning_rate"]
+    assert f"The best configuration has {best:.6g}; tried were" in charts["learning_rate"].alt

@@ -1,12 +1,8 @@
 """What is shown of the workers of a cluster: who is slow is seen at once."""
 
-from dataclasses import replace
-
 import pandas as pd
 
-from experiment_pipeline.stages.leaderboard.page import to_html
 from experiment_pipeline.stages.search.workers import of_workers, placed, slow_workers
-from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 A, B = "tcp://10.0.0.1:40000", "tcp://10.0.0.2:40000"
 
@@ -41,20 +37,8 @@ def test_a_slow_worker_stands_first_and_is_told_of() -> None:
 
 
 def test_without_a_cluster_nothing_is_shown() -> None:
-    """The table of threads has no workers, and the page is the one it was."""
+    """The table of threads has no workers."""
     threads = results().drop(columns="worker")
     assert placed(threads).empty
     assert of_workers(threads).empty
     assert list(slow_workers(threads)) == []
-    assert "fitted by" not in to_html(finished_search(20), "flights")
-
-
-def test_the_page_names_the_worker_of_each_configuration_and_how_all_did() -> None:
-    """A worker's name from the network is text, never markup."""
-    shown = finished_search(20)
-    keys = [row["key"] for row in shown.rows][:8]
-    fits = results()[:8].assign(key=keys).replace({"worker": {A: "tcp://<b>:1"}})
-    page = to_html(replace(shown, placed=fits), "flights")
-    assert "A fit on 10.0.0.2 takes 3.0 times" in page
-    assert "10.0.0.2, 2 attempts" in page
-    assert "<b>" not in page.partition("fitted by")[2]

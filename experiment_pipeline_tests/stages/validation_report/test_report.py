@@ -12,10 +12,9 @@ from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.interval import Interval, difference
+from experiment_pipeline.statistics.interval import Interval, difference, spread_of
 from experiment_pipeline.statistics.metrics import reported_of
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.statistics.spread import spread_of
 from experiment_pipeline.statistics.thresholds import cross_fitted
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import (

@@ -5,20 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.statistics.comparisons import comparison_codes
-from experiment_pipeline.statistics.ensemble import (
+from experiment_pipeline.stages.leaderboard.ensemble import (
     KEPT,
-    LIBRARY,
-    MOST_ROWS,
     folds_of,
     forward_selection,
-    library_of,
-    scores_without,
-    some_rows,
     without_dispensable,
 )
-from experiment_pipeline.statistics.scores import linearise, score
-from experiment_pipeline.statistics.spread import ConsecutiveClusters, cluster_sums
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
+from experiment_pipeline.statistics.scores import score
 
 
 def _library(seed: int, models: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
@@ -100,23 +94,6 @@ def test_undefined_scores_are_worse_than_any() -> None:
     assert np.isfinite(weights).all()
 
 
-def test_a_score_without_a_fold_is_that_of_the_other_rows() -> None:
-    """To first order, for each fold and model; of a mean of errors exactly."""
-    generator = np.random.default_rng(3)
-    y, clusters = generator.normal(size=900), generator.integers(0, 300, 900)
-    seen = y + generator.normal(size=(4, 900))
-    for metric, tolerance in (("mae", 1e-12), ("rmse", 2e-3)):
-        found = [linearise(metric, y, one) for one in seen]
-        folds = folds_of(y, clusters)
-        parts = [cluster_sums(one.influence, comparison_codes(clusters)) for one in found]
-        scores = np.array([one.estimate for one in found])
-        for fold in range(folds.count):
-            kept = folds.of_row != fold
-            without = scores_without(scores, np.column_stack(parts), folds, fold)
-            truth = [score(metric, y[kept], one[kept]) for one in seen]
-            assert without == pytest.approx(truth, abs=tolerance)
-
-
 @pytest.mark.parametrize("consecutive", [False, True])
 @pytest.mark.parametrize("n_clusters", [1, 3, 17, 5_000])
 def test_clusters_stay_whole_and_folds_are_five_at_most(
@@ -133,19 +110,3 @@ def test_clusters_stay_whole_and_folds_are_five_at_most(
     ).all()
     if consecutive:
         assert (np.diff(folds.of_row) >= 0).all()
-
-
-def test_the_library_is_the_best_few_in_their_order() -> None:
-    """Equal scores stay as they came, so that the same models are looked at in any run."""
-    scores = np.tile([0.5, 0.7, 0.7], 20)
-    found = library_of(scores)
-    assert len(found) == LIBRARY
-    assert found[:4].tolist() == [1, 2, 4, 5]
-
-
-def test_weights_need_no_more_than_some_rows() -> None:
-    """Of few rows all, of many evenly as many as tell."""
-    assert some_rows(7).tolist() == list(range(7))
-    some = some_rows(10 * MOST_ROWS)
-    assert len(some) == len(set(some.tolist())) == MOST_ROWS
-    assert (some[0], some[-1]) == (0, 10 * MOST_ROWS - 1)
