@@ -80,14 +80,6 @@ class UnusableTable(DataError):
     """A table was read, but this experiment cannot run on it."""
 
 
-class UnfitForModelling(DataError):
-    """The verdict of the data analysis is `no go`."""
-
-
-class TooManyRejectedRows(DataError):
-    """The limit on the rejection rate was passed."""
-
-
 class EmptySet(DataError):
     """A set would be empty, or lack a class."""
 
@@ -100,24 +92,8 @@ class UnknownAlgorithm(TrainingError):
     """An algorithm's import path leads nowhere, or to something other than an estimator."""
 
 
-class AllConfigurationsFailed(TrainingError):
-    """Every configuration failed: there is nothing to choose from."""
-
-
 class ClusterError(ExperimentPipelineError):
-    """Fits on a Dask cluster could not begin, or not go on."""
-
-
-class ClusterUnreachable(ClusterError):
-    """No scheduler answers, it has no worker, or it refuses these certificates."""
-
-
-class WorkersDiffer(ClusterError):
-    """A worker would give other bytes than this process, or cannot read the storage."""
-
-
-class ClusterLost(ClusterError):
-    """The scheduler or every worker went away and did not come back in time."""
+    """Fits on a Dask cluster could not begin, or not go on: no scheduler, other workers, all lost."""
 
 
 class StorageError(ExperimentPipelineError):
@@ -130,10 +106,6 @@ class StorageUnreachable(StorageError):
 
 class EntryCorrupt(StorageError):
     """A stored entry does not match its own digest."""
-
-
-class SetsReplaced(StorageError):
-    """Another run replaced the sets while this one was reading them."""
 
 
 class DatabaseUnavailable(StorageError):
@@ -158,10 +130,6 @@ class ExportError(ExperimentPipelineError):
 
 class PredictionsChanged(ExportError):
     """The reloaded model predicts something else than the fitted one."""
-
-
-class RepositoryRefused(ExportError):
-    """git would not take the commit."""
 
 
 class InvalidModel(ExportError):

@@ -21,8 +21,6 @@ from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import (
     DataError,
     NotAccepted,
-    TooManyRejectedRows,
-    UnfitForModelling,
 )
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
@@ -170,7 +168,7 @@ def run_experiment(
     # Validate: rows that break the schema are set aside with their reasons.
     run.validated = validated = validate(raw.frame, prepared, rules, spec, keep=spilled)
     if problems := check_rejection_rate(validated, spec.validation):
-        raise TooManyRejectedRows(
+        raise DataError(
             "validated_data",
             "; ".join(problems),
             "Correct the rows, or raise validation.max_rejected_fraction.",
@@ -273,9 +271,9 @@ def declare(
     return raw, spec_from(name, attributes)
 
 
-def unfit(spec: ExperimentSpec, analysis: DataAnalysis) -> UnfitForModelling:
+def unfit(spec: ExperimentSpec, analysis: DataAnalysis) -> DataError:
     """Return the error of a table that the data analysis finds unfit."""
-    return UnfitForModelling(
+    return DataError(
         f"target {spec.target}",
         "; ".join(analysis.reasons),
         "Correct the table, or accept the finding.",

@@ -116,7 +116,7 @@ class Model:
 
         Raises:
             UnusableTable: a required column is missing or cannot be used.
-            TooManyRejectedRows: no row satisfies the schema.
+            DataError: no row satisfies the schema.
         """
         predicting = self._predicting()
         parts = list(predicting.batches(rows))

@@ -174,7 +174,7 @@ class Predicting:
 
         Raises:
             UnusableTable: a required column is missing or cannot be used.
-            TooManyRejectedRows: no row satisfies the schema; raised after the last batch.
+            DataError: no row satisfies the schema; raised after the last batch.
         """
         left = False
         for some in slices(len(raw), SLICE_ROWS):

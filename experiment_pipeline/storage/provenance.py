@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from experiment_pipeline.errors import RepositoryRefused
+from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage.locations import without_credentials
 
 
@@ -177,7 +177,7 @@ def commit_version(
         created: ISO 8601; the commit's time.
 
     Raises:
-        RepositoryRefused: with git's own message; or the tag names another model.
+        ExportError: with git's own message; or the tag names another model.
     """
     branch, tag = f"experiment-pipeline/{experiment}", f"{experiment}/{version}"
     path = Path(repository).expanduser()
@@ -189,7 +189,7 @@ def commit_version(
             tree = exchange.tree(experiment, files)
             commit, reused = exchange.push(tree, f"{experiment} {version}", created)
     except GitFailed as error:
-        raise RepositoryRefused(
+        raise ExportError(
             without_credentials(repository),
             f"git reports: {error}",
             "Correct export.repository or the access to it, and run again: "
@@ -264,10 +264,10 @@ class _Exchange:
         return self.git(*author, "commit-tree", tree, *parents, "-m", message, environment=dates)
 
     def _tagged(self, tree: str) -> str:
-        """The commit of the tag; RepositoryRefused where it does not hold this version."""
+        """The commit of the tag; ExportError where it does not hold this version."""
         commit, found = self._fetched(self.tag)
         if found != tree:
-            raise RepositoryRefused(
+            raise ExportError(
                 without_credentials(self.url),
                 f"{self.tag} already names another model",
                 "Use one repository per storage root, or delete the tag there.",

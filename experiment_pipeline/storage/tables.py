@@ -6,7 +6,7 @@ the table, are JSON in the file's metadata, so that both are replaced in one ste
 pandas alone gives some columns back as another type: categories that are not texts, objects, whole
 seconds. So the types are in the metadata and are restored, and a column that cannot be restored is
 refused by name. Rows are written in groups and a large file is read a column at a time, to columns on
-maps. Under which path a stage's table lies: `orchestration/tables.py`.
+maps. Under which path a stage's table lies: `orchestration/assets/shared.py`.
 """
 
 import base64

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
+from experiment_pipeline.errors import DataError
 from experiment_pipeline.prediction import files, rows
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading
@@ -105,7 +105,7 @@ def told(model: Model, batch_rows: int, table: str, suffix: str) -> tuple[object
         patch.setattr(rows, "SLICE_ROWS", batch_rows)
         try:
             outcome = model.predict_table(table, f"p{suffix}", f"r{suffix}")
-        except (TooManyRejectedRows, UnusableTable) as error:
+        except DataError as error:
             return (type(error), str(error).partition(";")[0])
     read: Callable[[str], pd.DataFrame] = pd.read_csv if suffix == ".csv" else pd.read_parquet
     return (outcome, read(f"p{suffix}"), read(f"r{suffix}"))

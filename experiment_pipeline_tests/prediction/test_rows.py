@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.drafting.schema import infer_schema
-from experiment_pipeline.errors import InvalidModel, TooManyRejectedRows
+from experiment_pipeline.errors import DataError, InvalidModel
 from experiment_pipeline.prediction import signature as golden_rows
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import (
@@ -152,7 +152,7 @@ def test_what_a_schema_says_is_a_rule() -> None:
     assert predicted(never_seen(), schema=rules).rejected.index.tolist() == [0, 1, 2, 4]
     allowed = predicted(never_seen(), schema=rules, unseen_categories="allow")
     assert allowed.rejected.index.tolist() == [4]
-    with pytest.raises(TooManyRejectedRows):
+    with pytest.raises(DataError):
         predicted(never_seen().head(3), schema=rules)
 
 

@@ -99,7 +99,7 @@ def test_all_configurations_failing_is_an_error_that_names_the_reason(table):
     entry["configurations"] = [{"n_neighbors": 100_000}]
     done = runs.run(scenario.spec(url=str(table), search=[entry]), scenario.SCHEMA)
     assert not done.success
-    assert done.failure.startswith("AllConfigurationsFailed: ")
+    assert done.failure.startswith("TrainingError: ")
     assert "n_neighbors" in done.failure
 
 

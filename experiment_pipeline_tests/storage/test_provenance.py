@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.errors import RepositoryRefused
+from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage import provenance
 from experiment_pipeline.storage.provenance import COMMITTED, commit_version
 from experiment_pipeline.storage.versions import CodeProvenance
@@ -87,7 +87,7 @@ def test_a_tag_of_another_model_is_refused(bare: Path) -> None:
     """The same tag with other content is an error, not a silent success."""
     commit_version(str(bare), "flights", "v0001", FILES, CREATED)
     other = FILES | {"manifest.json": b"another model"}
-    with pytest.raises(RepositoryRefused, match="names another model"):
+    with pytest.raises(ExportError, match="names another model"):
         commit_version(str(bare), "flights", "v0001", other, CREATED)
 
 
@@ -124,11 +124,11 @@ def test_exporters_at_once_lose_nothing(bare: Path) -> None:
 
 def test_a_refusal_is_told_in_gits_own_words(tmp_path: Path) -> None:
     """No repository at the path: git's message, and what to do."""
-    with pytest.raises(RepositoryRefused, match="does not appear to be a git repository") as told:
+    with pytest.raises(ExportError, match="does not appear to be a git repository") as told:
         commit_version(str(tmp_path), "flights", "v0001", FILES, CREATED)
     assert "export.repository" in told.value.fix
     url = "https://me:s3cr3t@127.0.0.1:1/models.git"
-    with pytest.raises(RepositoryRefused, match=r"127\.0\.0\.1") as told:
+    with pytest.raises(ExportError, match=r"127\.0\.0\.1") as told:
         commit_version(url, "flights", "v0001", FILES, CREATED)
     assert "s3cr3t" not in str(told.value)
 
@@ -138,7 +138,7 @@ def test_a_hook_that_refuses_is_quoted(bare: Path) -> None:
     hook = bare / "hooks" / "pre-receive"
     hook.write_text("#!/bin/sh\necho 'only reviewed models' >&2\nexit 1\n")
     hook.chmod(0o755)
-    with pytest.raises(RepositoryRefused, match="only reviewed models"):
+    with pytest.raises(ExportError, match="only reviewed models"):
         commit_version(str(bare), "flights", "v0001", FILES, CREATED)
     assert git(bare, "for-each-ref") == ""
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import UnfitForModelling
+from experiment_pipeline.errors import DataError
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
@@ -97,8 +97,8 @@ def _row(finding: Mapping[str, Any]) -> FindingRow:
     )
 
 
-def _refusal(target: str, because: str) -> UnfitForModelling:
-    return UnfitForModelling(
+def _refusal(target: str, because: str) -> DataError:
+    return DataError(
         f"target {target}",
         f"the data analysis says no go: {because}",
         "Change the data or the YAML as the report advises, or accept the finding: give its code and a "

@@ -121,7 +121,7 @@ def commit_published(spec: ExperimentSpec, registry: Registry, published: Publis
     """Commit a version to the YAML's repository; return what was done, in words.
 
     Raises:
-        RepositoryRefused: with git's own message.
+        ExportError: with git's own message.
     """
     if spec.export.repository is None:
         return ""

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from experiment_pipeline.errors import AllConfigurationsFailed, SetsReplaced, TrainingError
+from experiment_pipeline.errors import StorageError, TrainingError
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec
@@ -161,7 +161,7 @@ def rank(
         time: left of a budget, in which an ensemble must be fitted again; None: no limit.
 
     Raises:
-        AllConfigurationsFailed: no configuration has a score.
+        TrainingError: no configuration has a score.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
@@ -258,11 +258,11 @@ def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[s
     """Stop when a stage was made from other sets than those read now.
 
     Raises:
-        SetsReplaced: another run has replaced the sets in between.
+        StorageError: another run has replaced the sets in between.
     """
     other = [name for name, digest in digests.items() if made_from.get(name) != digest]
     if other:
-        raise SetsReplaced(
+        raise StorageError(
             f"{' and '.join(other)} set",
             f"another run replaced it after {stage} was made from {dict(made_from)}",
             "Wait until that run has ended, then run the experiment's job again.",
@@ -285,20 +285,20 @@ def check_same_metric(results: SearchResults, metric: str) -> None:
 
 def _nothing_to_rank(
     ranking: Ranking, concluded: Sequence[Conclusion], metric: str
-) -> AllConfigurationsFailed:
+) -> TrainingError:
     if ranking.undefined:
-        return AllConfigurationsFailed(
+        return TrainingError(
             f"all {len(ranking.undefined)} trained configurations",
             f"have an undefined {metric}",
             "look for predictions that are not finite, or choose another metric",
         )
     if not concluded:
-        return AllConfigurationsFailed(
+        return TrainingError(
             "the leaderboard", "no configuration was trained", "train trained_model first"
         )
     reasons = [one.failure.in_words if one.failure else one.reason for one in concluded]
     reason, count = Counter(reasons).most_common(1)[0]
-    return AllConfigurationsFailed(
+    return TrainingError(
         f"all {len(reasons)} configurations",
         f"have no score on all rows; {count} of them: {reason}",
         "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "

@@ -75,7 +75,7 @@ def run_search(
         listen: is given each note, a line for a log, and each conclusion, once its model is stored.
 
     Raises:
-        AllConfigurationsFailed: there is no model at all.
+        TrainingError: there is no model at all.
         KeyboardInterrupt: or whatever else ended the search; its text says how far it was.
     """
     asked_for = declared if asked_for is None else asked_for

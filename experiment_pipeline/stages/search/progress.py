@@ -86,13 +86,13 @@ class Progress:
         """Yield what was reused.
 
         Raises:
-            AllConfigurationsFailed: there is no model at all.
+            TrainingError: there is no model at all.
         """
         if reused := sum(one.reused for one in self.concluded.values()):
             yield SearchNote(f"reused {reused} of {len(self.concluded)} configurations")
         failed = [one.failure for one in self.concluded.values() if one.failure is not None]
         if len(failed) == len(self.concluded):
-            raise errors.AllConfigurationsFailed(
+            raise errors.TrainingError(
                 f"{len(failed)} of {len(failed)} configurations",
                 f"failed, the first ({failed[0].key}) with {failed[0].in_words}",
                 "Fix the cause, or take the algorithm out of `search`.",

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from experiment_pipeline.errors import TooManyRejectedRows, UnusableTable
+from experiment_pipeline.errors import DataError, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     Broken,
@@ -157,7 +157,7 @@ def validate(
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
-        TooManyRejectedRows: not one row of an experiment is left.
+        DataError: not one row of an experiment is left.
         UnusableTable: the table already has a column `rejection_reasons`.
     """
     _check_given(raw, prepared)
@@ -200,9 +200,9 @@ def _kept(
     return of_columns(kept, kept_index(index[intact], keep))
 
 
-def no_rows_left(rows: int, reasons: Iterable[str]) -> TooManyRejectedRows:
+def no_rows_left(rows: int, reasons: Iterable[str]) -> DataError:
     """Say that all rows break the schema; the most frequent reasons are first."""
-    return TooManyRejectedRows(
+    return DataError(
         "the schema",
         f"all {rows} rows break it; most often: {'; '.join(itertools.islice(reasons, 3))}",
         "Correct schema.yaml or preparation, or the data.",

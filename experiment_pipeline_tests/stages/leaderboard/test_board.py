@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.errors import AllConfigurationsFailed
+from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
@@ -214,7 +214,7 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
 def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
     """Undefined scores, failures, a budget that ended before the last rung, or no training."""
     search = search_of(spec_of(2), [1, 1])
-    with pytest.raises(AllConfigurationsFailed, match="undefined roc_auc"):
+    with pytest.raises(TrainingError, match="undefined roc_auc"):
         search.rank(y_test=np.zeros(len(search.y_test), dtype=int))
     failed = [failure_of("a", "x"), failure_of("b", "y"), failure_of("c", "y")]
     early = stopped(search.results[0], "the budget of 1 seconds was spent")
@@ -223,7 +223,7 @@ def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
         ([early], "budget of 1 seconds"),
         ([], "no configuration was trained"),
     ):
-        with pytest.raises(AllConfigurationsFailed, match=message):
+        with pytest.raises(TrainingError, match=message):
             search.rank(*others, results=[])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.errors import InvalidSchema, TooManyRejectedRows, UnusableTable
+from experiment_pipeline.errors import DataError, InvalidSchema, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Preparation, Validation
 from experiment_pipeline.stages.validated_data.guards import (
     check_conserved,
@@ -108,7 +108,7 @@ def test_coercion_never_changes_what_a_cell_says(dtype, cells, bad):
     schema = f"columns: {{a: {{dtype: {dtype}}}, b: {{}}}}\ncoerce: true"
     columns = {"a": [*cells, None], "b": [1, 2, 3]}
     if len(bad) == len(cells):
-        with pytest.raises(TooManyRejectedRows):
+        with pytest.raises(DataError):
             checked(columns, schema)
         return
     found = reasons(checked(columns, schema))
@@ -228,7 +228,7 @@ def test_regular_expressions_name_columns():
 
 def test_no_row_left_is_an_error_with_the_reasons():
     """An empty result says what rejected the rows."""
-    with pytest.raises(TooManyRejectedRows, match=r"all 2 rows.*a: fails less_than\(0\)"):
+    with pytest.raises(DataError, match=r"all 2 rows.*a: fails less_than\(0\)"):
         checked({"a": [1, 2]}, "columns: {a: {less_than: 0}}")
 
 

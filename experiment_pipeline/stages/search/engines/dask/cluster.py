@@ -24,8 +24,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from experiment_pipeline.errors import (
-    ClusterLost,
-    ClusterUnreachable,
+    ClusterError,
     InvalidExperiment,
 )
 from experiment_pipeline.spec import DaskEngine, Engine
@@ -95,7 +94,7 @@ class Cluster:
         """Return how many tasks run at a time: the threads of all workers, asked once a second.
 
         Raises:
-            ClusterLost: the scheduler is gone, or has had no worker for NO_WORKER_SECONDS.
+            ClusterError: the scheduler is gone, or has had no worker for NO_WORKER_SECONDS.
         """
         if time.monotonic() < self._next_look:
             return sum(self._threads.values())
@@ -116,7 +115,7 @@ class Cluster:
         """Call a function once on every worker; address → what it returned, or the error it raised.
 
         Raises:
-            ClusterLost: the scheduler is gone.
+            ClusterError: the scheduler is gone.
         """
         with self._while_connected():
             return dict(self._client.run(function, *arguments, on_error="return"))
@@ -138,7 +137,7 @@ class Cluster:
         Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
 
         Raises:
-            ClusterLost: the scheduler or every worker is gone.
+            ClusterError: the scheduler or every worker is gone.
         """
         waiting = deque(tasks)
         running: dict[Future, tuple[str, float]] = {}
@@ -194,15 +193,15 @@ class Cluster:
 
     @contextmanager
     def _while_connected(self) -> Generator[None, None, None]:
-        """Turn what Dask raises without a scheduler, pending futures included, into `ClusterLost`."""
+        """Turn what Dask raises without a scheduler, pending futures included, into `ClusterError`."""
         try:
             yield
         except (OSError, CancelledError, asyncio.CancelledError) as error:
             raise self._lost() from error
 
-    def _lost(self, rule: str = "went away", fix: str = "start it") -> ClusterLost:
+    def _lost(self, rule: str = "went away", fix: str = "start it") -> ClusterError:
         fix = f"{fix}, then run again: what was trained is stored and is not trained again"
-        return ClusterLost(f"the scheduler {self._scheduler}", rule, fix)
+        return ClusterError(f"the scheduler {self._scheduler}", rule, fix)
 
 
 def perform(payload: bytes) -> tuple[Any, str, float]:
@@ -229,7 +228,7 @@ def connected(
         log: gets sentences about workers that join and leave.
 
     Raises:
-        ClusterUnreachable: no scheduler answers, the certificates do not fit, no worker is there.
+        ClusterError: no scheduler answers, the certificates do not fit, no worker is there.
         InvalidExperiment: the extra is not installed, or a certificate cannot be read.
     """
     if find_spec("distributed") is None:
@@ -250,7 +249,7 @@ def connected(
         try:
             client.wait_for_workers(1, timeout=FIRST_WORKER_SECONDS)
         except TimeoutError as error:
-            raise ClusterUnreachable(
+            raise ClusterError(
                 f"the scheduler {address}",
                 f"has had no worker for {FIRST_WORKER_SECONDS:.0f} s",
                 "start workers with `dask worker`, and the address of this scheduler",
@@ -277,7 +276,7 @@ def _client(address: str, certificates: Certificates | None) -> Generator["Clien
         while reason.__cause__ is not None:  # Dask's own sentence only says that it timed out
             reason = reason.__cause__
         text = f"does not answer: {str(reason) or type(reason).__name__}"
-        raise ClusterUnreachable(
+        raise ClusterError(
             f"the scheduler {address}",
             without_credentials(text),
             "correct the address or the certificates in `engine`, or start the scheduler",

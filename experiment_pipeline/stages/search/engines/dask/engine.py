@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import replace
 
-from experiment_pipeline.errors import WorkersDiffer
+from experiment_pipeline.errors import ClusterError
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import FITTING
 from experiment_pipeline.stages.search.budget import Brake
@@ -86,7 +86,7 @@ class ClusterEngine(ExitStack):
         """Return the cluster; its workers are checked once, for what these configurations need.
 
         Raises:
-            WorkersDiffer: a worker has other software, or cannot read the storage.
+            ClusterError: a worker has other software, or cannot read the storage.
         """
         if self._cluster is not None:
             return self._cluster
@@ -110,7 +110,7 @@ class ClusterEngine(ExitStack):
             more = [f"and {len(differ) - SHOWN_WORKERS} more"] * (len(differ) > SHOWN_WORKERS)
             text = without_credentials("\n".join([*differ[:SHOWN_WORKERS], *more]))
             culprit, _, rule = text.partition(": ")
-            raise WorkersDiffer(culprit, rule, SAME_SOFTWARE)
+            raise ClusterError(culprit, rule, SAME_SOFTWARE)
         self._cluster = cluster
         return cluster
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline.errors import EntryCorrupt, WorkersDiffer
+from experiment_pipeline.errors import ClusterError, EntryCorrupt
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.engines.dask.software import differences, software
@@ -89,7 +89,7 @@ def run_task(task: Task) -> Ran:
     """Fit a configuration in this thread alone; what it raises becomes a `FailedConfiguration`.
 
     Raises:
-        WorkersDiffer: other software is installed here.
+        ClusterError: other software is installed here.
         EntryCorrupt: a shared file is gone or damaged, which says nothing of the configuration.
     """
     parse_one_at_a_time()
@@ -97,7 +97,7 @@ def run_task(task: Task) -> Ran:
     _one_openmp_thread(threading.get_ident())
     one = task.configuration
     if found := differences(task.software, software((one.algorithm,))):
-        raise WorkersDiffer("a worker that joined the search", found, SAME_SOFTWARE)
+        raise ClusterError("a worker that joined the search", found, SAME_SOFTWARE)
     try:
         with Clock() as reading:
             work, sets = patiently(partial(_read, task))

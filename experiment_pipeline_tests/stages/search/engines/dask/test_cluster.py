@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.errors import ClusterUnreachable, InvalidExperiment
+from experiment_pipeline.errors import ClusterError, InvalidExperiment
 from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.stages.search.engines.dask import cluster
@@ -52,7 +52,7 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
         "is missing, and Dask's own configuration": DaskEngine(address=tls),
     }
     for message, engine in each.items():
-        kinds = ClusterUnreachable, InvalidExperiment
+        kinds = ClusterError, InvalidExperiment
         with pytest.raises(kinds, match=message), connected(engine):
             pass
     monkeypatch.setattr(cluster, "find_spec", lambda _: None)

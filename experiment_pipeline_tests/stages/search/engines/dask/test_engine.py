@@ -11,7 +11,7 @@ import psutil
 import pytest
 from upath import UPath
 
-from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, WorkersDiffer
+from experiment_pipeline.errors import ClusterError, EntryCorrupt, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search import encoding, features
 from experiment_pipeline.stages.search.budget import Brake
@@ -188,11 +188,11 @@ def test_a_worker_that_differs_stops_the_search_before_the_first_fit(
 ) -> None:
     """By its address and each difference; where it joins later, the task refuses to fit."""
     spec, cluster = experiment([one("linear")]), StandIn(differs={"scikit-learn": "0.1"})
-    with pytest.raises(WorkersDiffer, match=r"worker tcp://here:1: scikit-learn 0\.1, here "):
+    with pytest.raises(ClusterError, match=r"worker tcp://here:1: scikit-learn 0\.1, here "):
         by_workers(spec, training_sets(), tmp_path, cluster)
     assert cluster.lists == []
     monkeypatch.setattr(task, "software", lambda _: {"scikit-learn": "0.1"})
-    with pytest.raises(WorkersDiffer, match=r"scikit-learn 0\.1, here "):
+    with pytest.raises(ClusterError, match=r"scikit-learn 0\.1, here "):
         by_workers(spec, training_sets(), tmp_path)
 
 
