@@ -39,7 +39,7 @@ from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
-from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
+from experiment_pipeline.stages.validated_data.page import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.stages.validation_report.final_evaluation import fitted_rows_of, set_facts
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -49,11 +49,10 @@ from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline.table.digests import INDEX, table_digest
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
+from experiment_pipeline.table.membership import assign
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.prepared import assign
 from experiment_pipeline.table.schema import load_schema
-from experiment_pipeline.table.target import check_metrics, check_target
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.final_check import FinalCheck

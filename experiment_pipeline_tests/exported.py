@@ -21,7 +21,7 @@ from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.provenance import CodeProvenance, Environment
 from experiment_pipeline.storage.versions import RECORD, ModelPackage
-from experiment_pipeline.table.identity import FittedRows
+from experiment_pipeline.table.clusters import FittedRows
 
 CREATED = "2026-01-02T03:04:05+00:00"
 FEATURES = ["distance", "carrier", "day_hour"]

@@ -29,8 +29,8 @@ from experiment_pipeline.stages.split_sets.sets import (
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.table.digests import rows_digest
 from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.preparation import PreparedTable, prepare
-from experiment_pipeline.table.prepared import fit
 
 ROWS = 480
 PATIENTS = 160

@@ -16,8 +16,8 @@ from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
 from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
-from experiment_pipeline.table.target import plain
 
 # Whole numbers with more values are quantities, texts with more are not classes.
 MOST_NUMBER_CLASSES = 10

@@ -29,15 +29,14 @@ from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, read
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
-from experiment_pipeline.stages.validated_data.guards import check_rejection_rate
+from experiment_pipeline.stages.validated_data.page import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.table.digests import mixed, uniform
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
+from experiment_pipeline.table.membership import assign
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.prepared import assign
 from experiment_pipeline.table.schema import load_schema
-from experiment_pipeline.table.target import check_metrics, check_target
 
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 100

@@ -26,8 +26,8 @@ from experiment_pipeline.stages.validated_data.rows import no_rows_left, validat
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import yaml_bytes
 from experiment_pipeline.table.coercion import as_text
+from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.preparation import PreparedTable, prepare
-from experiment_pipeline.table.prepared import fit
 from experiment_pipeline.table.schema import for_prediction
 from experiment_pipeline.table.table import SLICE_ROWS, slices, with_columns
 
@@ -287,7 +287,9 @@ def _unseen_categories(
         if column is not None and any(check.name == "isin" for check in column.checks):
             continue
         texts = rows[name].dropna().astype("str")
-        yield Tolerated.of("unseen", texts[~texts.isin(seen)])
+        yield Tolerated.of(
+            "row", "with a category that training did not see", texts[~texts.isin(seen)]
+        )
 
 
 def _outputs(

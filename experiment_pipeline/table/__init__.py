@@ -1,6 +1,5 @@
-"""What a column is, once: kinds, texts to values, preparation, schema, features, target.
+"""What a column is, texts to values, preparation, schema, features, target, and which rows are which.
 
-What the YAML declares happens row by row and is pure, because it travels with the exported model:
-a row prepared alone gets the values it gets within a table. Whole tables in, whole tables out; what
-a row is among others belongs to `rows`.
+What the YAML declares happens row by row, because it travels with the exported model: a row prepared
+alone gets the values that it gets within a table.
 """

@@ -1,24 +1,29 @@
-"""Clusters of rows, copies of one record, and the canonical order of rows.
+"""Which rows are the same: clusters, copies of one record, the canonical order, rows seen before.
 
 A cluster stays in one set, and intervals resample clusters. Rows that are equal in all features are
-copies of one record, or different people. That is decided for each combination of values by the rows
-around it: of two flags and a price, ten rows with the same price are copies where no other row has
-that price; of fourteen flags, a thousand rows without any flag are a thousand people, as the rows with
-one flag show. The canonical order makes results independent of the order of the source. In: rows and
-the experiment. Out: hashes, codes, masks, positions.
+copies of one record, or different people; the rows around each combination of values decide: of two
+flags and a price, ten rows with the same price are copies where no other row has that price; of
+fourteen flags, a thousand rows without any flag are a thousand people, as the rows with one flag
+show. The canonical order makes results independent of the order of the source. Rows of an earlier
+run are recognised by hashes, never by values that are kept.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import io
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Split
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.table.digests import (
     column_part,
+    distinct,
     mixed,
     repeated,
     row_hashes,
@@ -33,14 +38,11 @@ MICROSECOND = pd.Timedelta("1us")
 def cluster_hashes(
     frame: pd.DataFrame, split: Split, target: str, features: Sequence[str], salt: str
 ) -> np.ndarray:
-    """Hash what tells rows apart: their group, else declared ids, else their features.
+    """Hash what distinguishes rows: their group, else declared ids, else their features: uint64 (n,).
 
-    Rows with equal features are one cluster where they are copies, and one cluster each where they
-    are different people (see `equal_rows`): these are told apart by their label, and then
-    numbered. A corrected label moves at most one of the rows that equal it.
-
-    Returns:
-        uint64 (n,).
+    Rows with equal features are one cluster where they are copies. Where they are different people
+    (see `equal_rows`) each is a cluster: they are told apart by their label, then numbered. A
+    corrected label moves at most one of the rows that equal it.
     """
     if split.by == "group":
         return row_hashes(frame, [split.column], salt)
@@ -67,42 +69,30 @@ def numbered(frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = No
     return mixed(keys + mixed(numbers))
 
 
-def strata_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
-    """Number the classes: int64 (n,); one stratum for regression and for whole groups."""
-    if spec.task == "regression" or spec.split.by == "group" or spec.target not in frame:
-        return np.zeros(len(frame), dtype=np.int64)
-    return classes_of(frame[spec.target])
-
-
 def classes_of(target: pd.Series) -> np.ndarray:
     """Number distinct values, whatever their type: int64 (n,)."""
     return pd.factorize(value_hashes(target), sort=True)[0].astype(np.int64, copy=False)
 
 
 def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
-    """Return the split's times as float64 (n,), nan where missing, and the gap in their cluster.
+    """Return the split's times as float64 (n,), nan where missing, and the gap in their unit.
 
     Datetimes count in microseconds, of which float64 holds every one until the year 2255.
 
     Raises:
-        UnusableTable: the column is no time, or numbers meet a gap that is a duration.
+        UnusableTable: the column is not a time, or numbers meet a gap that is a duration.
     """
     times = frame[column]
     kind = kind_of(times)
     if kind == "datetime":
         return np.where(times.isna(), np.nan, microseconds(times)), gap / MICROSECOND
+    fix = f"Write preparation: types: {{{column}: datetime}}, with datetime_formats if needed"
     if kind not in QUANTITIES:
-        raise UnusableTable(
-            f"split.column {column}",
-            f"a split by time needs datetimes or numbers, the column holds {times.dtype}",
-            f"Write preparation: types: {{{column}: datetime}}, with datetime_formats if needed.",
-        )
+        rule = f"a split by time needs datetimes or numbers, the column holds {times.dtype}"
+        raise UnusableTable(f"split.column {column}", rule, f"{fix}.")
     if gap:
-        raise UnusableTable(
-            f"split.gap {gap}",
-            f"column {column} holds numbers, from which no duration can be taken",
-            f"Write preparation: types: {{{column}: datetime}}, or drop gap.",
-        )
+        rule = f"column {column} holds numbers, from which no duration can be taken"
+        raise UnusableTable(f"split.gap {gap}", rule, f"{fix}, or drop gap.")
     return numbers_of(times), 0.0
 
 
@@ -111,14 +101,8 @@ def resampling_clusters(
 ) -> np.ndarray:
     """Number the clusters that an interval resamples: what the split keeps together.
 
-    Groups, ids, or stretches of time; else rows, copies of one record together. Where sets are
-    named by a column, too: copies within a set are no more than one of them, whoever chose it.
-
-    Args:
-        frame: rows of one set.
-        spec: the experiment. Under a split by time the cluster is `split.unit`, counted from
-            1970; where the time is a number, each distinct number.
-        features: feature columns.
+    Groups, ids, or stretches of time of `split.unit`, counted from 1970 (where the time is a number,
+    each distinct one); else rows, copies of one record together.
 
     Returns:
         int64 (n,): codes from 0, equal for rows of one cluster; times are `ConsecutiveClusters`.
@@ -151,8 +135,7 @@ class EqualRows:
         hashes: uint64 (n,), equal for rows that are equal in all columns.
         repeated: bool (n,), the row equals another one.
         by_chance: bool (n,), and the rows around it explain that: they are different people.
-        copied: bool (n,), and they cannot explain it, even if they are few by chance: they are
-            copies. What is neither is in doubt.
+        copied: bool (n,), and they cannot explain it. What is neither is in doubt.
     """
 
     hashes: np.ndarray
@@ -162,7 +145,7 @@ class EqualRows:
 
 
 def equal_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str], salt: str) -> EqualRows:
-    """Find the rows of one or several tables that are equal, and tell copies from different people.
+    """Find the rows of one or several tables that are equal, and separate copies from people.
 
     Take a combination that m of n rows hold. In one column, k rows differ from it there and
     agree everywhere else (near misses), and c other rows hold its value there. If the column
@@ -172,14 +155,15 @@ def equal_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str], salt: str
     rows are different people where m - 1 is at most five times what is expected with k less
     two of its standard deviations √k, and copies where it is more even with as many added.
     More than √n equal rows are different people as soon as there is a near miss: as one cluster
-    they would decide too much.
-
-    A row's answer depends on no order, and rows that are added later hardly change it for any
-    but their neighbours. The work is that of hashing the table two to four times.
+    they would decide too much. A row's answer depends on no order.
     """
+
+    def part(name: str) -> np.ndarray:
+        return np.concatenate([column_part(table[name], name, salt) for table in tables])
+
     sums = np.zeros(sum(map(len, tables)), dtype=np.uint64)
     for name in columns:
-        sums += _part(tables, name, salt)
+        sums += part(name)
     twice = repeated(sums)
     by_chance, copied = twice.copy(), twice.copy()
     if twice.any():
@@ -187,73 +171,52 @@ def equal_rows(tables: Sequence[pd.DataFrame], columns: Sequence[str], salt: str
         _, firsts, codes, counts = np.unique(
             sums[several], return_index=True, return_inverse=True, return_counts=True
         )
-        around = _Neighbours(tables, sums, several[firsts], counts, salt)
-        chance, copies = around.judge(sorted(columns))
+        chance, copies = _judged(part, sorted(columns), sums, several[firsts], counts)
         by_chance[several], copied[several] = chance[codes], copies[codes]
     return EqualRows(mixed(sums), twice, by_chance, copied)
 
 
-@dataclass(frozen=True, eq=False)
-class _Neighbours:
-    """The rows around the combinations that are asked about.
+def _judged(
+    part: Callable[[str], np.ndarray],
+    columns: Sequence[str],
+    sums: np.ndarray,
+    asked: np.ndarray,
+    equal: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which combinations chance explains, and which it cannot explain: bool (U,) each.
 
-    Attributes:
-        tables: their rows are n together.
-        sums: uint64 (n,), the sum of the columns' parts.
-        asked: (U,) position of one row of each combination.
-        equal: (U,) how many rows each has.
-        salt: of the parts.
+    `asked` are the positions (U,) of one row of each, `equal` how many rows each has.
     """
 
-    tables: Sequence[pd.DataFrame]
-    sums: np.ndarray
-    asked: np.ndarray
-    equal: np.ndarray
-    salt: str
-
-    def judge(self, columns: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Tell which of the combinations chance explains, and which it cannot: bool (U,) each."""
-        rows, many = len(self.sums), self.equal > np.sqrt(len(self.sums))
-        misses, least, most = (np.zeros(len(self.equal)) for _ in range(3))
-        with_value = {name: self._others_like(self._part(name)) for name in columns}
-        for block in _blocks(with_value):
-            others = with_value[block[0]]
-            if not (many | (others > 0)).any():
-                continue
-            differing = self._others_like(self.sums - sum(map(self._part, block), np.uint64(0)))
-            elsewhere = np.maximum(rows - self.equal - differing - others, 1)
-            caveat = SURE * np.sqrt(differing)
-            least = np.maximum(least, (differing - caveat) * others / elsewhere)
-            most = np.maximum(most, (differing + caveat) * others / elsewhere)
-            misses += differing
-        crowd = many & (misses > 0)
-        by_chance = crowd | (self.equal - 1 <= TOLERANCE * least)
-        return by_chance, ~by_chance & (self.equal - 1 > TOLERANCE * most)
-
-    def _part(self, name: str) -> np.ndarray:
-        return _part(self.tables, name, self.salt)
-
-    def _others_like(self, hashes: np.ndarray) -> np.ndarray:
+    def others_like(hashes: np.ndarray) -> np.ndarray:
         """Count the rows outside of each combination that share its hash: int64 (U,)."""
-        codes, asked = pd.factorize(hashes[self.asked])
-        known, counts = pd.Index(asked), np.zeros(len(asked), dtype=np.int64)
+        codes, wanted = pd.factorize(hashes[asked])
+        known, counts = pd.Index(wanted), np.zeros(len(wanted), dtype=np.int64)
         for rows in slices(len(hashes)):
             places = known.get_indexer(pd.Index(hashes[rows]))
-            counts += np.bincount(places[places >= 0], minlength=len(asked))
-        others: np.ndarray = counts[codes] - self.equal
-        return others
+            counts += np.bincount(places[places >= 0], minlength=len(wanted))
+        found: np.ndarray = counts[codes] - equal
+        return found
 
-
-def _part(tables: Sequence[pd.DataFrame], name: str, salt: str) -> np.ndarray:
-    return np.concatenate([column_part(table[name], name, salt) for table in tables])
-
-
-def _blocks(with_value: Mapping[str, np.ndarray]) -> list[list[str]]:
-    """Unite columns that determine each other: their values occur equally often, everywhere."""
+    many = equal > np.sqrt(len(sums))
+    misses, least, most = (np.zeros(len(equal)) for _ in range(3))
+    with_value = {name: others_like(part(name)) for name in columns}
+    # Columns determine each other where their values occur equally often, everywhere.
     blocks: dict[bytes, list[str]] = {}
     for name, counts in with_value.items():
         blocks.setdefault(counts.tobytes(), []).append(name)
-    return list(blocks.values())
+    for block in blocks.values():
+        others = with_value[block[0]]
+        if not (many | (others > 0)).any():
+            continue
+        differing = others_like(sums - sum(map(part, block), np.uint64(0)))
+        elsewhere = np.maximum(len(sums) - equal - differing - others, 1)
+        deviation = SURE * np.sqrt(differing)
+        least = np.maximum(least, (differing - deviation) * others / elsewhere)
+        most = np.maximum(most, (differing + deviation) * others / elsewhere)
+        misses += differing
+    by_chance = (many & (misses > 0)) | (equal - 1 <= TOLERANCE * least)
+    return by_chance, ~by_chance & (equal - 1 > TOLERANCE * most)
 
 
 def canonical_order(
@@ -261,9 +224,8 @@ def canonical_order(
 ) -> np.ndarray:
     """Order rows by what is in them: by time under a split by time, and then by a hash.
 
-    The hash is that of the features and the target, so that a column that no model sees changes
-    nothing; rows that are equal there go by their other columns. The row number has no part. Where
-    there is no target, the features alone count.
+    The hash is of the features and the target, so that a column that no model sees changes nothing;
+    rows that are equal there go by their other columns. The row number has no part.
 
     Returns:
         int64 (n,): positions, first to last.
@@ -278,3 +240,140 @@ def canonical_order(
     if spec.split.by == "time":
         keys.append(times_of(frame, spec.split.column, pd.Timedelta(0))[0])
     return np.lexsort(keys)
+
+
+# A share of 1,000 rows is known to within 3 points; 1,000 x 64 hashes are 256 kB.
+MOST_ROWS, MOST_COLUMNS = 1_000, 64
+# With fewer rows that have no equal, rows that look the same are taken for the same.
+_FEWEST_SINGLES = 0.25
+_SALT = "row identity"
+
+
+@dataclass(frozen=True, eq=False)
+class HashedRows:
+    """Rows as delivered, hashed once for all samples that they are compared with."""
+
+    rows: pd.DataFrame
+    _known: dict[tuple[str, ...], tuple[np.ndarray, float]] = field(default_factory=dict)
+
+    def by(self, columns: tuple[str, ...]) -> tuple[np.ndarray, float]:
+        """Return the distinct rows by some columns, sorted, and the share that has no equal."""
+        if columns not in self._known:
+            hashes = row_hashes(_hash_values(self.rows, columns), columns, _SALT)
+            different, counts = np.unique(hashes, return_counts=True)
+            self._known[columns] = different, float((counts == 1).sum()) / len(hashes)
+        return self._known[columns]
+
+
+@dataclass(frozen=True, eq=False)
+class RowSample:
+    """Some rows of a set, to recognise them by.
+
+    Attributes:
+        rows: how many rows the set has.
+        hashes: (at most 1,000, at most 64 columns) uint32, a hash of each value.
+    """
+
+    rows: int
+    hashes: pd.DataFrame
+
+    def overlap(self, others: HashedRows, id_columns: Sequence[str]) -> float:
+        """Return the share of other rows that are among the sampled set's, 0 … 1.
+
+        Rows are the same when their ids are, else when all columns are that both sides have.
+        Of the sampled rows the share s is found; among n rows of which f have no equal, a row of
+        the same kind that is not there would be found with probability 1 - f/n (Good 1953), so
+        (s - 1 + f/n) / (f/n) of them are there for another reason.
+        """
+        both = {*self.hashes.columns} & {*others.rows.columns}
+        ids = bool(id_columns) and both.issuperset(id_columns)
+        columns = tuple(id_columns) if ids else tuple(sorted(both))
+        if not columns or not len(others.rows) or self.hashes.empty:
+            return 0.0
+        different, singles = others.by(columns)
+        found = float(np.isin(row_hashes(self.hashes, columns, _SALT), different).mean())
+        if singles >= _FEWEST_SINGLES:
+            found = max(0.0, (found - 1 + singles) / singles)
+        return min(1.0, found * self.rows / len(others.rows))
+
+
+def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
+    """Return what recognises rows later: the ids, and the columns with most distinct values."""
+    chosen = np.random.default_rng(0).permutation(len(rows))[:MOST_ROWS]
+    hashes = _hash_values(rows, list(rows.columns), np.sort(chosen))
+    telling = sorted(hashes.columns, key=lambda name: (-hashes[name].nunique(), name))
+    kept = list(dict.fromkeys([*(n for n in id_columns if n in hashes), *telling]))[:MOST_COLUMNS]
+    return RowSample(len(rows), hashes[kept].reset_index(drop=True))
+
+
+def _hash_values(
+    rows: pd.DataFrame, columns: Sequence[str], some: np.ndarray | None = None
+) -> pd.DataFrame:
+    hashes = {name: row_hashes(rows, [name], _SALT, some) for name in columns}
+    return pd.DataFrame(
+        {name: (one >> np.uint64(32)).astype(np.uint32) for name, one in hashes.items()}
+    )
+
+
+FITTED_ROWS = "fitted_rows.parquet"
+_COLUMNS = b"columns"
+
+
+@dataclass(frozen=True, eq=False)
+class FittedRows:
+    """The rows that a model was fitted on or chosen on.
+
+    Attributes:
+        columns: of the table as delivered: equal there, the same to a split.
+        hashes: uint64, sorted, each once.
+    """
+
+    columns: tuple[str, ...]
+    hashes: np.ndarray
+
+    @classmethod
+    def of(
+        cls,
+        rows: pd.DataFrame,
+        spec: ExperimentSpec,
+        sources: Collection[str],
+        some: np.ndarray | None = None,
+    ) -> Self:
+        """Return the identity of rows as delivered: by group, else ids, else equal features.
+
+        Args:
+            rows: a table that holds train and test rows.
+            spec: the experiment.
+            sources: the columns that features are made of; with a user's function all of them.
+            some: positions (k,) of train and test rows; None: all rows are.
+        """
+        declared = (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
+        known = bool(declared) and set(declared) <= set(rows.columns)
+        columns = tuple(declared) if known else tuple(sorted(sources))
+        return cls(columns, distinct(row_hashes(rows, columns, _SALT, some)))
+
+    def among(self, rows: pd.DataFrame) -> np.ndarray | None:
+        """Return which rows as delivered are among them, bool (n,); None: a column is missing."""
+        if not set(self.columns) <= set(rows.columns):
+            return None
+        return np.isin(row_hashes(rows, self.columns, _SALT), self.hashes)
+
+    def to_bytes(self) -> bytes:
+        """Return them as a Parquet file of one column."""
+        table = pa.table({"row": self.hashes})
+        names = "\n".join(self.columns).encode()
+        sink = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata({_COLUMNS: names}), sink)
+        return sink.getvalue()
+
+    @classmethod
+    def from_bytes(cls, content: bytes, source: str) -> Self:
+        """Read them back; InvalidModel when they are something else."""
+        try:
+            table = pq.read_table(io.BytesIO(content))
+            names = table.schema.metadata[_COLUMNS].decode().split("\n")
+            return cls(tuple(names), table["row"].to_numpy())
+        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+            raise InvalidModel(
+                source, f"{FITTED_ROWS} holds no rows", "Name a complete version folder."
+            ) from None

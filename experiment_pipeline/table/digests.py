@@ -1,12 +1,9 @@
-"""Values, rows, tables and results as numbers: equal things, equal numbers, on every machine.
+"""Values, rows, tables and files as numbers: equal things, equal numbers, on every machine.
 
-`row_hashes` (64 bits) is what the sets, the leak checks and the search for duplicates share. A value
-hashes the same whatever column type carries it (5, 5.0 and a nullable 5), and columns may stand in
-any order. `table_digest` differs wherever a reader would see a difference: it is a data version, and
-tells that somebody replaced a table. `sha256` is of bytes, `sha256_of` of a file.
-
-Sources: SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array`
-computes it), the finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
+A value hashes the same whatever column type carries it (5, 5.0 and a nullable 5), and columns may
+stand in any order. `table_digest` differs wherever a reader would see a difference. Sources:
+SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array` computes it), the
+finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
 """
 
 import hashlib
@@ -28,17 +25,17 @@ from experiment_pipeline.table.table import slices
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)
 FRACTIONAL = np.uint64(0xD1B54A32D192ED03)
+# As pandas hashes a missing text.
+_MISSING_CELL = np.uint64(np.iinfo(np.uint64).max)
+INDEX = "row_number"
 
 
 def row_hashes(
     frame: pd.DataFrame, columns: Sequence[str], salt: str, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """Hash the named columns of every row, in whatever order; another salt is another draw.
+    """Hash the named columns of every row, or of those at positions (k,); another salt, another draw.
 
-    `rows` are positions (k,) of those that are hashed; None: all of them.
-
-    Two different rows share a hash with probability 2**-64; among a million rows, any two do
-    with probability 3e-8.
+    Among a million rows, any two different ones share a hash with probability 3e-8.
 
     Returns:
         uint64 (n,).
@@ -53,7 +50,7 @@ def row_hashes(
 def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
     """Return what one column adds to the sum whose mix is the hash of the row: uint64 (n,).
 
-    The sum without this part tells which rows agree in all other columns.
+    The sum without this part shows which rows agree in all other columns.
     """
     number = salt_number(f"{salt}/{name}")
     return _by_slices(values, lambda some: mixed(_value_hashes(some) ^ number))
@@ -80,8 +77,14 @@ def _value_hashes(column: pd.Series) -> np.ndarray:
     if kind in ("integer", "boolean"):
         whole = column.to_numpy(dtype=np.int64, na_value=0).view(np.uint64)
         return np.where(column.isna().to_numpy(), MISSING, whole)
-    if kind == "float":
-        return _floats(numbers_of(column))
+    if (
+        kind == "float"
+    ):  # whole numbers as integers, so that a missing value elsewhere changes nothing
+        values = numbers_of(column)
+        is_whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
+        whole = np.where(is_whole, values, 0).astype(np.int64).view(np.uint64)
+        hashes = np.where(is_whole, whole, values.view(np.uint64) ^ FRACTIONAL)
+        return np.where(np.isnan(values), MISSING, hashes)
     return _texts(as_text(column), MISSING)
 
 
@@ -97,14 +100,6 @@ def uniform(hashes: np.ndarray) -> np.ndarray:
     return (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def _floats(values: np.ndarray) -> np.ndarray:
-    """Hash whole numbers as integers do, so that a missing value elsewhere changes nothing."""
-    whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
-    integers = np.where(whole, values, 0).astype(np.int64).view(np.uint64)
-    hashes = np.where(whole, integers, values.view(np.uint64) ^ FRACTIONAL)
-    return np.where(np.isnan(values), MISSING, hashes)
-
-
 def mixed(values: np.ndarray) -> np.ndarray:
     """Spread numbers over all 64 bits, one to one: uint64 (n,)."""
     spread = np.empty_like(values)
@@ -117,7 +112,7 @@ def mixed(values: np.ndarray) -> np.ndarray:
 
 
 def repeated(hashes: np.ndarray) -> np.ndarray:
-    """Tell which hashes (n,) are there more than once: bool (n,)."""
+    """Return which hashes (n,) are there more than once: bool (n,)."""
     ordered = np.sort(hashes)
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if not len(twice):
@@ -136,11 +131,6 @@ def distinct(hashes: np.ndarray) -> np.ndarray:
 def salt_number(text: str) -> np.uint64:
     """Turn a salt into a number."""
     return np.uint64(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little"))
-
-
-INDEX = "row_number"
-# As pandas hashes a missing text.
-_MISSING_CELL = np.uint64(np.iinfo(np.uint64).max)
 
 
 class TableDigest:
@@ -167,10 +157,9 @@ class TableDigest:
 
 
 def table_digest(frame: pd.DataFrame) -> str:
-    """sha256 (hex, 64 characters) over columns, types and values, in order.
+    """sha256 (hex) over columns, types and values, in order, and the index if it is `row_number`.
 
-    The same in every process and however the table is chunked or stored. Sensitive to the order
-    of rows and columns. The index counts when it is named `row_number`, else it does not.
+    The same in every process and however the table is chunked or stored.
     """
     digest = TableDigest(frame.index)
     for position, name in enumerate(frame.columns):
@@ -186,18 +175,17 @@ def rows_digest(frame: pd.DataFrame) -> str:
 
 def cell_hashes(column: pd.Series) -> np.ndarray:
     """Hash each cell of a column as `table_digest` does: uint64 (n,)."""
+    if kind_of_type(column.dtype) == "text" and not holds_objects(column):
+        return _by_slices(column, lambda some: _texts(some, _MISSING_CELL))
     if not holds_objects(column):
-        return _by_slices(column, _cell_hashes)
+        return _by_slices(column, _as_pandas)
     try:  # what else is in a column of objects changes how one is hashed
-        return pd.util.hash_pandas_object(column, index=False).to_numpy()
+        return _as_pandas(column)
     except TypeError:  # pandas cannot hash lists and mappings
-        texts = column.map(_written).astype(object)
-        return pd.util.hash_pandas_object(texts, index=False).to_numpy()
+        return _as_pandas(column.map(_written).astype(object))
 
 
-def _cell_hashes(column: pd.Series) -> np.ndarray:
-    if kind_of_type(column.dtype) == "text":
-        return _texts(column, _MISSING_CELL)
+def _as_pandas(column: pd.Series) -> np.ndarray:
     return pd.util.hash_pandas_object(column, index=False).to_numpy()
 
 

@@ -1,24 +1,31 @@
-"""Which columns of a table reach a model, and whether the columns that the YAML names exist.
+"""The roles of columns: features, target with its classes and codes, and names that the YAML gives.
 
 The stages find a wrong name when they come to it; `NamedColumns` finds it from the header alone,
-before anything is read or trained. How features are encoded belongs to `stages/search`, how values are
-prepared and checked to the stages.
+before anything is read or trained. How features are encoded belongs to `stages/search`.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
+import numpy as np
 import pandas as pd
-import pandera.pandas as pa
 
-from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean, listed
+from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
-from experiment_pipeline.table.calendar_parts import calendar_columns
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
-from experiment_pipeline.table.preparation import declared_columns
+from experiment_pipeline.table.preparation import calendar_columns, declared_columns
 from experiment_pipeline.table.schema import fit_columns, shared_schema
+
+_UNFIT = {
+    "datetime": "Name it in preparation.calendar, or in exclude with the reason.",
+    "duration": "Exclude it with the reason, or make it a number in preparation.function.",
+    "complex": "Exclude it with the reason, or make it a number in preparation.function.",
+    "nested": "Exclude it with the reason, or flatten it in preparation.function.",
+}
 
 
 def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
@@ -28,12 +35,14 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
         UnusableTable: a column that the YAML excludes, splits or weighs by or calls an id is absent;
             nothing is left; or a column is of a type no model takes.
     """
-    _check_named_columns(frame, spec)
-    features = [
-        str(name)
-        for name in frame.columns
-        if name not in spec.not_features and not _is_calendar_source(frame[name], spec)
-    ]
+    for place, name in named_columns(spec):
+        if name not in frame.columns:
+            raise _absent(".".join(map(str, place)), name, frame)
+    kinds = {
+        str(name): kind_of(frame[name]) for name in frame.columns if name not in spec.not_features
+    }
+    calendar = spec.preparation.calendar
+    features = [name for name in kinds if kinds[name] != "datetime" or name not in calendar]
     if not features:
         raise UnusableTable(
             "the table",
@@ -41,7 +50,10 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
             "Exclude fewer columns, or deliver more.",
         )
     for name in features:
-        _check_type(frame[name])
+        if (kind := kinds[name]) in _UNFIT:
+            held = "lists or mappings" if kind == "nested" else str(frame[name].dtype)
+            rule = f"it holds {held}, which models do not take as they are"
+            raise UnusableTable(f"column {name}", rule, _UNFIT[kind])
     return features
 
 
@@ -77,44 +89,12 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("sample_weight",), spec.sample_weight
 
 
-def _check_named_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> None:
-    for place, name in named_columns(spec):
-        if name not in frame.columns:
-            raise _absent(".".join(map(str, place)), name, frame)
-
-
 def _absent(place: str, name: str, frame: pd.DataFrame) -> UnusableTable:
     return UnusableTable(
         place,
         f"the table has no column {name!r}; {did_you_mean(name, frame.columns)}",
         "Correct the name in the YAML, or drop the entry.",
     )
-
-
-def _is_calendar_source(column: pd.Series, spec: ExperimentSpec) -> bool:
-    return column.name in spec.preparation.calendar and kind_of(column) == "datetime"
-
-
-def _check_type(column: pd.Series) -> None:
-    kind, name = kind_of(column), column.name
-    if kind == "datetime":
-        raise UnusableTable(
-            f"column {name}",
-            "it holds datetimes, which models do not take as they are",
-            "Name it in preparation.calendar, or in exclude with the reason.",
-        )
-    if kind in ("duration", "complex"):
-        raise UnusableTable(
-            f"column {name}",
-            f"it holds {column.dtype}, which models do not take",
-            "Exclude it with the reason, or make it a number in preparation.function.",
-        )
-    if kind == "nested":
-        raise UnusableTable(
-            f"column {name}",
-            "its cells are lists or mappings",
-            "Exclude it with the reason, or flatten it in preparation.function.",
-        )
 
 
 @dataclass(frozen=True)
@@ -136,7 +116,7 @@ class NamedColumns:
     yaml_text: str = ""
 
     def check(self, delivered: Sequence[str]) -> None:
-        """Hold every name against the table's.
+        """Compare every name with the table's.
 
         Columns that `preparation.function` may make are not in the header, and are not checked.
 
@@ -144,22 +124,29 @@ class NamedColumns:
             InvalidExperiment: keys of defs.yaml name columns that are not there.
             InvalidSchema: a column that the schema requires is not there, or a new one forbidden.
         """
-        prepared = declared_columns(self.spec.preparation)
-        self._refuse(delivered, [(("preparation", *place), place[1]) for place in prepared])
-        if self.spec.preparation.function is not None:
+        spec, preparation = self.spec, self.spec.preparation
+        declared = declared_columns(preparation)
+        self._refuse(delivered, [(("preparation", *place), place[1]) for place in declared])
+        if preparation.function is not None:
             return
-        calendar = self.spec.preparation.calendar.items()
         made = [
             new
-            for name, parts in calendar
+            for name, parts in preparation.calendar.items()
             for part in parts
             for new in calendar_columns(name, part)
         ]
-        schema = shared_schema(self.schema_text, self.schema_path)
-        columns = self._fitted([*delivered, *made], delivered, schema)
-        target: tuple[Location, str] = (("target",), self.spec.target)
-        monotone = [(("monotone", name), name) for name in self.spec.monotone]
-        self._refuse(columns, [target, *named_columns(self.spec), *monotone])
+        # An empty table goes the way of the full one.
+        empty = pd.DataFrame(columns=[*delivered, *made])
+        try:
+            rules = shared_schema(self.schema_text, self.schema_path)
+            fitted, _ = fit_columns(empty, pd.Index(delivered), rules)
+        except InvalidSchema as error:
+            name = error.culprit.removeprefix("columns.").removeprefix("column ")
+            place = YamlFile(self.schema_text, self.schema_path).place(("columns", name))
+            raise InvalidSchema(place, f"{error.culprit}: {error.rule}", error.fix) from None
+        target: tuple[Location, str] = (("target",), spec.target)
+        monotone = [(("monotone", name), name) for name in spec.monotone]
+        self._refuse([*map(str, fitted.columns)], [target, *named_columns(spec), *monotone])
 
     def _refuse(self, columns: Sequence[str], named: Iterable[tuple[Location, str]]) -> None:
         problems = [
@@ -170,16 +157,151 @@ class NamedColumns:
         if problems:
             raise invalid(problems, self.line_of)
 
-    def _fitted(
-        self, prepared: Sequence[str], delivered: Sequence[str], schema: pa.DataFrameSchema
-    ) -> list[str]:
-        """The columns that validated rows will have: an empty table goes the way of the full one."""
-        try:
-            frame, _ = fit_columns(
-                pd.DataFrame(columns=list(prepared)), pd.Index(delivered), schema
+
+SETS_TO_FILL = 3
+
+
+def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
+    """Check that the target exists, varies, and is what the task predicts.
+
+    Raises:
+        UnusableTable: it is absent, missing everywhere, constant, infinite, of a type or a
+            number of classes that the task does not take, or a class has fewer rows than
+            there are sets.
+    """
+    if spec.target not in validated.columns:
+        known = did_you_mean(spec.target, validated.columns)
+        _refuse(spec, f"the table has no such column; {known}", "Correct target in the YAML.")
+    y = validated[spec.target].dropna()
+    if y.empty:
+        _refuse(spec, "it is missing in every row", "Deliver it, or name another column.")
+    if kind_of(y) == "datetime":
+        _refuse(spec, f"it holds {y.dtype}", "Predict a number or a class made of it.")
+    if len(y.unique()) == 1:
+        _refuse(
+            spec,
+            f"it is {y.iloc[0]!r} in all {len(y)} rows: there is nothing to learn",
+            "Name another column, or deliver rows of every class.",
+        )
+    if spec.task != "regression":
+        _check_classes(y, spec)
+        return
+    kind = kind_of(y)
+    if kind == "boolean":
+        _refuse(spec, "it holds true and false, no quantity", "Write task: binary.")
+    if kind not in NUMERIC:
+        classes = y.nunique()
+        _refuse(
+            spec,
+            f"it holds {y.dtype} with {classes} distinct values, regression needs numbers",
+            f"Write preparation: types: {{{spec.target}: number}}, or task: "
+            f"{'binary' if classes == 2 else 'multiclass'}.",
+        )
+    infinite = np.isinf(y.to_numpy(dtype=np.float64))
+    if infinite.any():
+        _refuse(
+            spec,
+            f"{infinite.sum()} rows are infinite, the first is row {y.index[infinite][0]}",
+            f"Reject them in schema.yaml, by columns: {spec.target}: in_range, "
+            "or correct them in the source.",
+        )
+
+
+def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:
+    counts, kind = y.value_counts(), kind_of(y)
+    if spec.task == "binary" and len(counts) != 2:
+        numbers = kind in NUMERIC and len(counts) > 20
+        fitting = "regression" if numbers else "multiclass"
+        _refuse(
+            spec,
+            f"it has {len(counts)} classes, task binary needs 2: {listed(counts.index)}",
+            f"Write task: {fitting}, or unite classes by preparation.categories.",
+        )
+    if kind == "float" and (y != np.floor(y)).any():
+        _refuse(spec, "it holds fractions, which are no classes", "Write task: regression.")
+    if spec.positive_class is not None and spec.positive_class not in set(y.tolist()):
+        held = ", ".join(repr(plain(value)) for value in counts.index[:10])
+        raise UnusableTable(
+            f"positive_class {spec.positive_class!r}",
+            f"{spec.target} never holds it; it holds {held}",
+            "Write one of these, quoted if it is text.",
+        )
+    rare = counts[counts < SETS_TO_FILL]
+    if len(rare):
+        _refuse(
+            spec,
+            f"{len(rare)} of {len(counts)} classes have fewer than {SETS_TO_FILL} rows, so not "
+            f"every set can hold one: {listed(rare.index)}",
+            "Deliver more rows of them, unite them by preparation.categories, "
+            "or reject them by notin in schema.yaml.",
+        )
+
+
+def _refuse(spec: ExperimentSpec, rule: str, fix: str) -> NoReturn:
+    raise UnusableTable(f"target {spec.target}", rule, fix)
+
+
+def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
+    """Check that every metric of the experiment can judge these targets (n,).
+
+    Raises:
+        UnusableTable: a target lies below what a metric is defined for.
+    """
+    for name in spec.metric_names:
+        lowest = METRICS[name].lowest_target
+        if spec.task == "regression" and (below := int((y < lowest).sum())):
+            raise UnusableTable(
+                f"metric {name}",
+                f"it judges targets from {lowest:g} on, {spec.target} lies below in {below:,} of "
+                f"{len(y):,} rows, the lowest is {y.min():g}",
+                "Write another metric, such as rmse or mae, or reject these rows in schema.yaml.",
             )
-        except InvalidSchema as error:
-            name = error.culprit.removeprefix("columns.").removeprefix("column ")
-            place = YamlFile(self.schema_text, self.schema_path).place(("columns", name))
-            raise InvalidSchema(place, f"{error.culprit}: {error.rule}", error.fix) from None
-        return [str(name) for name in frame.columns]
+
+
+def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:
+    """Return the classes in the order of their codes; None for regression.
+
+    They are sorted, so that the order depends on no row; for binary the positive class comes
+    last: the one the YAML names, else the greater one (1, True, "yes").
+    """
+    if spec.task == "regression":
+        return None
+    values = train_y.dropna().unique().tolist()
+    classes = sorted({plain(value) for value in values}, key=lambda v: (isinstance(v, str), v))
+    if spec.positive_class is not None:
+        classes.sort(key=lambda value: value == spec.positive_class)
+    return tuple(classes)
+
+
+def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarray:
+    """Turn target values (n,), none of them missing, into what metrics take.
+
+    Returns:
+        float64 (n,) for regression, else int64 codes (n,): positions in `classes`.
+
+    Raises:
+        UnusableTable: a value is none of the classes.
+    """
+    if classes is None:
+        return y.to_numpy(dtype=np.float64)
+    positions, distinct = pd.factorize(y)
+    known = pd.Index(classes, dtype=object).get_indexer(pd.Index([plain(v) for v in distinct]))
+    # A missing value has position -1, and finds the -1 at the end.
+    codes = np.append(known, -1)[positions]
+    if (codes < 0).any():
+        raise UnusableTable(
+            f"target {y.name}",
+            f"{int((codes < 0).sum())} rows hold none of the classes {listed(classes)}: "
+            f"{listed(y[codes < 0].unique())}",
+            "Reject unknown classes by isin in schema.yaml.",
+        )
+    return codes.astype(np.int64)
+
+
+def plain(value: object) -> Scalar:
+    """Return a Python scalar; a class 1.0 that missing values made a float is 1 again."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value  # type: ignore[return-value]

@@ -1,10 +1,5 @@
-"""The kind of a column, in one vocabulary, and its values as numbers.
+"""The kind of a column, in one vocabulary, and its values as numbers. No dtype is tested elsewhere."""
 
-No dtype is tested elsewhere. Also here: datetimes in microseconds. pandas keeps them in the unit that
-a file had, so that a plain view as integers means seconds here and nanoseconds there.
-"""
-
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -33,14 +28,16 @@ TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 
 
 def kind_of(column: pd.Series) -> Kind:
-    """Tell the kind of a column; Python objects are texts, or nested where one is a container."""
-    if holds_objects(column) and any(map(_is_container, column.map(type).unique())):
-        return "nested"
+    """Return the kind of a column; Python objects are texts, or nested where one is a container."""
+    if holds_objects(column):
+        for cell_type in column.map(type).unique():
+            if cell_type.__hash__ is None or issubclass(cell_type, tuple):
+                return "nested"
     return kind_of_type(column.dtype)
 
 
 def kind_of_type(dtype: Type) -> Kind:
-    """Tell the kind of any column of this type, such as a schema's; objects are texts."""
+    """Return the kind of any column of this type, such as a schema's; objects are texts."""
     asked: tuple[tuple[bool, Kind], ...] = (
         (isinstance(dtype, pd.CategoricalDtype), "category"),
         (types.is_string_dtype(dtype), "text"),  # of objects, too
@@ -55,30 +52,20 @@ def kind_of_type(dtype: Type) -> Kind:
 
 
 def holds_objects(of: pd.Series | Type) -> bool:
-    """Tell whether the cells of a column, or of a type, are Python objects of whatever type."""
+    """Return whether the cells of a column, or of a type, are Python objects of whatever type."""
     return bool(types.is_object_dtype(of))
 
 
 def is_unsigned(column: pd.Series, bits: int | None = None) -> bool:
-    """Tell whether the type has no negative numbers; given bits, whether it has so many."""
+    """Return whether the type has no negative numbers; given bits, whether it has so many."""
     name = str(column.dtype).lower()
     return name.startswith("uint") and (bits is None or name == f"uint{bits}")
 
 
 def holds_missing(dtype: Type) -> bool:
-    """Tell whether a type has a place for a missing value."""
+    """Return whether a type has a place for a missing value."""
     whole = kind_of_type(dtype) in ("boolean", "integer")
     return not whole or not isinstance(dtype, np.dtype)
-
-
-def type_of_all(parts: Sequence[pd.Series]) -> Type:
-    """Return the type that the parts of a column have below one another, categories united."""
-    kinds = {part.dtype for part in parts}
-    if len(kinds) > 1 and all(kind_of_type(one) == "category" for one in kinds):
-        each = [pd.Categorical(part) for part in parts]
-        return types.union_categoricals(each, sort_categories=True).dtype
-    dtype: Type = pd.concat([part.iloc[:0] for part in parts]).dtype
-    return dtype
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:
@@ -94,9 +81,8 @@ def naive_utc(column: pd.Series) -> pd.Series:
 
 
 def microseconds(column: pd.Series) -> np.ndarray:
-    """Return microseconds since 1970: int64 (n,); a missing instant is the smallest number."""
+    """Return microseconds since 1970: int64 (n,); a missing instant is the smallest number.
+
+    pandas keeps the unit of the file: a plain view as integers may be seconds or nanoseconds.
+    """
     return naive_utc(column).to_numpy().view(np.int64)
-
-
-def _is_container(cell_type: type) -> bool:
-    return cell_type.__hash__ is None or issubclass(cell_type, tuple)

@@ -1,25 +1,64 @@
-"""Which set each row belongs to: a pure function of the rows and the experiment.
+"""Which set and which fold each row belongs to: a pure function of the rows and the experiment.
 
 The same rows get the same sets in every process and in any order. Under a random split or one by
 group, rows that are added move none of the old ones (a table with few clusters per class is ranked
-instead of thresholded: there a few rows move). Also here: which classes have too few rows for three
-sets; the validation sets their rows aside. In: prepared or validated rows. Out: the name of a set per
-row, and classes. Cutting tables apart belongs to `stages/split_sets/sets.py`.
+instead of thresholded: there a few rows move). What the split keeps together stays together in folds,
+too. Also here: which classes have too few rows for three sets.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from pandera.pandas import DataFrameSchema
 
-from experiment_pipeline.spec import ColumnSplit, ExperimentSpec, Fractions, TimeSplit
-from experiment_pipeline.table.clusters import cluster_hashes, strata_of, times_of
+from experiment_pipeline.errors import EmptySet
+from experiment_pipeline.spec import ColumnSplit, CrossValidation, ExperimentSpec, TimeSplit
+from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times_of
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.preparation import PreparedTable, prepare
+from experiment_pipeline.table.schema import fit_columns
 from experiment_pipeline.table.table import Keep, in_memory, rows_at, slices
 
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
 _NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))
+
+
+def prepare_and_assign(
+    raw: pd.DataFrame, schema: DataFrameSchema, spec: ExperimentSpec, keep: Keep = in_memory
+) -> PreparedTable:
+    """Prepare every row, and assign it to a set; errors as of `prepare` and `assign`."""
+    return assign(prepare(raw, spec.preparation, keep=keep), raw.columns, schema, spec, keep)
+
+
+def assign(
+    prepared: PreparedTable,
+    delivered: pd.Index,
+    schema: DataFrameSchema,
+    spec: ExperimentSpec,
+    keep: Keep = in_memory,
+) -> PreparedTable:
+    """Fit prepared rows to the schema (see `fit`), and assign each to a set.
+
+    Sets are assigned before any row is rejected, so that rejecting a row moves no other one, and by
+    the schema's columns, so that a new column that the schema leaves out reshuffles nothing.
+
+    Raises:
+        InvalidSchema: as `fit_columns`.
+        UnusableTable: as `feature_columns` and `assign_sets`.
+    """
+    fitted = fit(prepared, delivered, schema)
+    features = feature_columns(fitted.frame, spec)
+    return replace(fitted, sets=assign_sets(fitted.frame, spec, features, keep))
+
+
+def fit(prepared: PreparedTable, delivered: pd.Index, schema: DataFrameSchema) -> PreparedTable:
+    """Give prepared rows the columns that the schema wants; no cell is judged or coerced yet."""
+    frame, notes = fit_columns(prepared.frame, delivered, schema)
+    return replace(prepared, frame=frame, notes=tuple(notes))
 
 
 def assign_sets(
@@ -28,8 +67,8 @@ def assign_sets(
     """Name the set of each row.
 
     Returns:
-        "train", "test", "validation", or "gap" for a row between two sets in time, or without the
-        value that the split goes by; index as `prepared`.
+        Categories: "train", "test", "validation", or "gap" for a row between two sets in time, or
+        without the value that the split goes by; index as `prepared`.
 
     Raises:
         UnusableTable: the column to split by time holds no times.
@@ -39,12 +78,9 @@ def assign_sets(
     rows = prepared if known.all() else rows_at(prepared, np.flatnonzero(known), keep)
     if len(rows):
         codes[known] = _codes(rows, spec, features)
-    return named(codes, prepared.index)
-
-
-def named(codes: np.ndarray, rows: pd.Index) -> pd.Series:
-    """Name the sets of rows, given as `codes_of` gives them: categories, a byte for each row."""
-    return pd.Series(pd.Categorical.from_codes(codes, dtype=_NAMES), index=rows, name="set")
+    return pd.Series(
+        pd.Categorical.from_codes(codes, dtype=_NAMES), index=prepared.index, name="set"
+    )
 
 
 def codes_of(sets: pd.Series) -> np.ndarray:
@@ -53,7 +89,7 @@ def codes_of(sets: pd.Series) -> np.ndarray:
 
 
 def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
-    """Tell which rows have every value that the split goes by: bool (n,)."""
+    """Return which rows have every value that the split goes by: bool (n,)."""
     names = list(spec.split.id_columns)
     if spec.split.by != "random":
         names.append(spec.split.column)
@@ -66,33 +102,25 @@ def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
 def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:
     split = spec.split
     if isinstance(split, ColumnSplit):
-        return _named_sets(rows[split.column], split)
+        # Values are compared as values: 1 in the YAML is 1.0 in a column that had a missing value.
+        hashes = value_hashes(rows[split.column])
+        codes = np.full(len(rows), len(SETS), dtype=np.uint8)
+        for number, name in enumerate(SETS):
+            for value in getattr(split, name):
+                codes[hashes == value_hashes(pd.Series([value]))[0]] = number
+        return codes
+    shares = (split.fractions.train, split.fractions.test, split.fractions.validation)
     if isinstance(split, TimeSplit):
-        return _times_cut(rows, split)
-    hashes = cluster_hashes(rows, spec.split, spec.target, features, f"sets/{split.seed}")
-    return cut_by_hash(hashes, strata_of(rows, spec), _shares(split.fractions))
-
-
-def _named_sets(column: pd.Series, split: ColumnSplit) -> np.ndarray:
-    """Compare values as values: 1 in the YAML is 1.0 in a column that had a missing value."""
-    hashes = value_hashes(column)
-    codes = np.full(len(column), len(SETS), dtype=np.uint8)
-    for number, name in enumerate(SETS):
-        for value in getattr(split, name):
-            codes[hashes == value_hashes(pd.Series([value]))[0]] = number
-    return codes
-
-
-def _times_cut(rows: pd.DataFrame, split: TimeSplit) -> np.ndarray:
-    times, gap = times_of(rows, split.column, pd.Timedelta(split.gap))
-    codes, lasts = cut_by_order(times, _shares(split.fractions))
-    for last in lasts:
-        codes[(times > last) & (times < last + gap)] = len(SETS)
-    return codes
-
-
-def _shares(fractions: Fractions) -> tuple[float, float, float]:
-    return fractions.train, fractions.test, fractions.validation
+        times, gap = times_of(rows, split.column, pd.Timedelta(split.gap))
+        codes, lasts = cut_by_order(times, shares)
+        for last in lasts:
+            codes[(times > last) & (times < last + gap)] = len(SETS)
+        return codes
+    hashes = cluster_hashes(rows, split, spec.target, features, f"sets/{split.seed}")
+    strata = np.zeros(len(rows), dtype=np.int64)  # whole groups and numbers have none
+    if spec.task != "regression" and split.by != "group" and spec.target in rows:
+        strata = classes_of(rows[spec.target])
+    return cut_by_hash(hashes, strata, shares)
 
 
 # Below it a threshold on the hash leaves too much to chance: the share of a class in a set of
@@ -115,7 +143,14 @@ def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float])
     Returns:
         uint8 (n,): 0 for the first set, and so on.
     """
-    strata, firsts = _of_clusters(hashes, strata)
+    several = np.flatnonzero(repeated(hashes))
+    firsts = np.ones(len(hashes), dtype=bool)  # of the rows of a cluster
+    if len(several):
+        order = several[np.lexsort((strata[several], hashes[several]))]
+        firsts[order[1:]] = hashes[order[1:]] != hashes[order[:-1]]
+        starts = np.flatnonzero(firsts[order])
+        strata = strata.copy()
+        strata[order] = np.repeat(strata[order[starts]], np.diff(starts, append=len(order)))
     sets, ends = np.empty(len(hashes), dtype=np.uint8), np.cumsum(shares)[:-1]
     for rows in slices(len(hashes)):
         sets[rows] = np.searchsorted(ends, uniform(hashes[rows]), side="right")
@@ -128,17 +163,24 @@ def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float])
     return sets
 
 
-def _of_clusters(hashes: np.ndarray, strata: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the lowest stratum of each row's cluster, and which rows are the first of theirs."""
-    several = np.flatnonzero(repeated(hashes))
-    firsts = np.ones(len(hashes), dtype=bool)
-    if len(several):
-        order = several[np.lexsort((strata[several], hashes[several]))]
-        firsts[order[1:]] = hashes[order[1:]] != hashes[order[:-1]]
-        starts = np.flatnonzero(firsts[order])
-        strata = strata.copy()
-        strata[order] = np.repeat(strata[order[starts]], np.diff(starts, append=len(order)))
-    return strata, firsts
+def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Rank clusters within their stratum, in the order given, and cut at whole clusters."""
+    _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
+    order = np.argsort(codes, kind="stable")
+    ranks = np.empty(len(codes), dtype=np.int64)
+    ranks[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # At least one cluster per set, earlier sets first where they do not suffice.
+    sizes = np.zeros((len(shares), len(counts)), dtype=np.int64)
+    for number, share in list(enumerate(shares))[1:]:
+        left = counts - 1 - sizes[1:].sum(axis=0)
+        later_sets = len(shares) - 1 - number
+        most = np.maximum(left - later_sets, np.minimum(left, 1))
+        sizes[number] = np.minimum(np.maximum(np.rint(counts * share), 1), most)
+    sizes[0] = counts - sizes[1:].sum(axis=0)
+    sets = np.zeros(len(codes), dtype=np.int64)
+    for ends in np.cumsum(sizes, axis=0)[:-1]:
+        sets += ranks >= ends[codes]
+    return sets
 
 
 def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarray, list[float]]:
@@ -192,31 +234,6 @@ def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray
     return inverse > last_kept
 
 
-def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Rank clusters within their stratum, in the order given, and cut at whole clusters."""
-    _, codes, counts = np.unique(strata, return_inverse=True, return_counts=True)
-    order = np.argsort(codes, kind="stable")
-    ranks = np.empty(len(codes), dtype=np.int64)
-    ranks[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
-    sizes = _whole_clusters(counts, shares)
-    sets = np.zeros(len(codes), dtype=np.int64)
-    for ends in np.cumsum(sizes, axis=0)[:-1]:
-        sets += ranks >= ends[codes]
-    return sets
-
-
-def _whole_clusters(counts: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Share out clusters, at least one per set, earlier sets first where they do not suffice."""
-    sizes = np.zeros((len(shares), len(counts)), dtype=np.int64)
-    for number, share in list(enumerate(shares))[1:]:
-        left = counts - 1 - sizes[1:].sum(axis=0)
-        later_sets = len(shares) - 1 - number
-        most = np.maximum(left - later_sets, np.minimum(left, 1))
-        sizes[number] = np.minimum(np.maximum(np.rint(counts * share), 1), most)
-    sizes[0] = counts - sizes[1:].sum(axis=0)
-    return sizes
-
-
 # A class that a set lacks although so many rows were to be expected there is not rare: the split
 # is at fault, or the class is new.
 FEWEST_ROWS = 10
@@ -225,7 +242,7 @@ MOST_SHARE = 0.05
 
 
 def too_rare(counts: np.ndarray) -> np.ndarray:
-    """Tell which classes are set aside: fewer rows than one per set, or few and not in every set.
+    """Return which classes are set aside: fewer rows than one per set, or few and not in every set.
 
     None where fewer than two would be left, or where they hold more than a twentieth of the rows.
 
@@ -245,7 +262,7 @@ def too_rare(counts: np.ndarray) -> np.ndarray:
 
 
 def may_have_rare_classes(target: pd.Series) -> bool:
-    """Tell whether known classes (n,) can hold such a one at all, without knowing the sets."""
+    """Return whether known classes (n,) can hold such a one at all, without knowing the sets."""
     counts = target.value_counts()
     return len(counts) > 2 and bool(counts.iloc[-1] <= MOST_SHARE * len(target))
 
@@ -258,16 +275,115 @@ def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
         sets: train, test, validation or gap, on an index that holds the target's; a row of the
             gap counts for none.
     """
-    own = sets.reindex(target.index)
-    counts = pd.crosstab(target, own).reindex(columns=["train", "test", "validation"], fill_value=0)
-    counts = counts.reindex(target.value_counts().index)
+    counts = pd.crosstab(target, sets.reindex(target.index))
+    counts = counts.reindex(target.value_counts().index, columns=list(SETS), fill_value=0)
     return counts.index[too_rare(counts.to_numpy())].tolist()
 
 
 def set_aside_in_words(classes: pd.Series) -> list[str]:
-    """Say what became of each class, given the class of each row that was set aside."""
+    """Return what became of each class, given the class of each row that was set aside."""
     return [
         f"class {name} ({rows:,} row{'s' if rows > 1 else ''}) cannot be predicted: its rows are set "
         "aside, and every score is of the other classes alone"
         for name, rows in classes.astype("str").value_counts().items()
     ]
+
+
+# Under a split by time this share, the earliest rows, is fitted on and never predicted: a model of
+# much fewer rows than the one to be shipped says little about it.
+ONLY_FITTED = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class FoldRows:
+    """One fold.
+
+    Attributes:
+        repeat: which cut of all rows it belongs to, from 0 on.
+        fitted: bool (n,) the rows to fit on.
+        predicted: bool (n,) the rows to predict, none of them fitted on.
+    """
+
+    repeat: int
+    fitted: np.ndarray
+    predicted: np.ndarray
+
+
+def folds_of(
+    frame: pd.DataFrame, spec: ExperimentSpec, wanted: CrossValidation, features: tuple[str, ...]
+) -> tuple[FoldRows, ...]:
+    """Return the folds of each repeat; within one, no row is predicted twice.
+
+    By time: the first half of the rows is only fitted on; the rest is cut into blocks between
+    distinct times, and each is predicted from all rows before it, without those within the split's
+    gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else clusters (groups, ids,
+    rows) are dealt by a hash, a new one for each repeat, so that folds have the same share of each
+    class (much as scikit-learn's StratifiedGroupKFold does).
+
+    Raises:
+        EmptySet: there are fewer than two clusters, or times, to part.
+    """
+    found = tuple(_folds(frame, spec, wanted, features))
+    if not found:
+        raise EmptySet(
+            "cross-validation",
+            f"{len(frame):,} train and test rows are one cluster, which no fold can leave out",
+            "Write evaluation: test_set, deliver more rows, or split by another column.",
+        )
+    return found
+
+
+def _folds(
+    frame: pd.DataFrame, spec: ExperimentSpec, wanted: CrossValidation, features: tuple[str, ...]
+) -> Iterator[FoldRows]:
+    split = spec.split
+    if isinstance(split, TimeSplit):
+        times, gap = times_of(frame, split.column, pd.Timedelta(split.gap))
+        shares = [(1 - ONLY_FITTED) / wanted.folds] * wanted.folds
+        block, _ = cut_by_order(times, (ONLY_FITTED, *shares))
+        for number in range(1, wanted.folds + 1):
+            if not (predicted := block == number).any():
+                continue
+            fitted = (block < number) & (times <= times[predicted].min() - gap)
+            if fitted.any():
+                yield FoldRows(0, fitted, predicted)
+        return
+    classes = np.zeros(len(frame), dtype=np.int64)
+    if spec.task != "regression":
+        classes = classes_of(frame[spec.target])
+    for repeat in range(wanted.repeats):
+        salt = f"folds/{getattr(split, 'seed', 0)}/{repeat}"
+        hashes = cluster_hashes(frame, split, spec.target, features, salt)
+        fold = deal(hashes, classes, wanted.folds)
+        for number in np.unique(fold):
+            if (fold != number).any():
+                yield FoldRows(repeat, fold != number, fold == number)
+
+
+def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
+    """Deal clusters into folds, so that rows and classes come out even.
+
+    In the order of their hash each cluster goes to the fold that has the smallest part of its classes
+    so far, of equal ones to the smaller, then to the first.
+
+    Args:
+        hashes: uint64 (n,); rows with one hash are one cluster.
+        classes: int (n,) codes from 0 on; all 0 where there are none.
+        folds: how many.
+
+    Returns:
+        int64 (n,): the fold of each row.
+    """
+    _, cluster = np.unique(hashes, return_inverse=True)
+    held = np.zeros((cluster.max() + 1, classes.max() + 1))
+    np.add.at(held, (cluster, classes), 1.0)
+    shares = held / held.sum(axis=0)
+    fold = np.empty(len(held), dtype=np.int64)
+    parts, rows = np.zeros((folds, held.shape[1])), np.zeros(folds)
+    for one in range(len(held)):
+        # Rounded, so that sums of shares in another order are the same number.
+        filled = np.round(parts @ held[one], 9)
+        fold[one] = np.lexsort((rows, filled))[0]
+        parts[fold[one]] += shares[one]
+        rows[fold[one]] += held[one].sum()
+    return np.asarray(fold[cluster])

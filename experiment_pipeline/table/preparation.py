@@ -1,14 +1,13 @@
 """A raw table through its declared preparation, and the count of what changed.
 
 First every column alone (missing values, categories, type), then the calendar, then the user's own
-function by import path, which is held to working row by row. It runs in this process with this
-process's rights. In: a raw table and the declaration. Out: `PreparedTable`. Counting is done here,
+function, which is held to working row by row and runs in this process. Counting is done here,
 rejecting belongs to the validation.
 """
 
 import importlib
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +15,14 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
-from experiment_pipeline.spec import Preparation, Scalar
+from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
 from experiment_pipeline.table import coercion
-from experiment_pipeline.table.calendar_parts import calendar_parts
 from experiment_pipeline.table.kinds import (
     NUMERIC,
     QUANTITIES,
     is_unsigned,
     kind_of,
+    microseconds,
     naive_utc,
     numbers_of,
 )
@@ -42,29 +41,47 @@ RULES = {
     "boolean": "is neither true nor false",
     "datetime": "is no date of the declared formats",
 }
+LONGEST_VALUE, LONGEST_RULE = 80, 200
 
 
 @dataclass(frozen=True)
-class PreparedColumn:
-    """A column after its steps.
+class Broken:
+    """One rule, and the rows that break it.
 
     Attributes:
-        cells: (n,) with the raw column's index.
-        cells_changed: step → number of cells it changed, for the declared steps, in order.
-        unparsable: bool (n,): cells that hold something, but nothing of the declared type.
+        column: the column it is about; None for rules about the whole row.
+        rule: what is wrong, to be read after the value: "is missing".
+        positions: int (k,): positions of the rows in the table, ascending.
+        cells: (k,) what they hold, of several columns a row each; None where the rule says it all.
     """
 
-    cells: pd.Series
-    cells_changed: dict[str, int]
-    unparsable: np.ndarray
-
-
-@dataclass(frozen=True)
-class Unparsable:
-    """Cells (k,) of a column as delivered, with their rows' index, and the rule that they break."""
-
-    cells: pd.Series
+    column: str | None
     rule: str
+    positions: np.ndarray
+    cells: pd.Series | pd.DataFrame | None = None
+
+    @property
+    def reason(self) -> str:
+        """The rule without a value, such as "age: is missing"."""
+        return self.rule if self.column is None else f"{self.column}: {self.rule}"
+
+    def texts(self, some: slice) -> np.ndarray:
+        """Return a reason for each of some of the rows, with the offending value: object (k,)."""
+        if self.cells is None:
+            return np.full(len(self.positions[some]), self.reason, dtype=object)
+        start, found = "" if self.column is None else f"{self.column}: ", self.cells.iloc[some]
+        values = found.tolist() if isinstance(found, pd.Series) else found.to_dict("records")
+        return np.array([f"{start}{in_words(v)} {self.rule}" for v in values], dtype=object)
+
+
+def in_words(value: object) -> str:
+    """Return a cell as a message shows it."""
+    return shortened(repr(value.item() if isinstance(value, np.generic) else value), LONGEST_VALUE)
+
+
+def shortened(text: str, most: int = LONGEST_RULE) -> str:
+    """Cut a rule or a value that is too long to be read."""
+    return text if len(text) <= most else f"{text[:most]}…"
 
 
 @dataclass(frozen=True)
@@ -74,14 +91,14 @@ class PreparedTable:
     Attributes:
         frame: the rows of the raw table, in their order, with their index.
         changes: columns `column`, `step`, `cells_changed`; a row per declared step.
-        unparsable: column → its cells that held something else than the declared type, if any.
+        unparsable: per column the cells, as delivered, that are not of the declared type, if any.
         notes: how the columns were fitted to the schema.
         sets: the set of each row, as of `assign_sets`; None: they were not assigned.
     """
 
     frame: pd.DataFrame
     changes: pd.DataFrame
-    unparsable: Mapping[str, Unparsable]
+    unparsable: tuple[Broken, ...]
     notes: tuple[str, ...] = ()
     sets: pd.Series | None = None
 
@@ -97,7 +114,6 @@ def prepare(
     preparation: Preparation,
     may_be_absent: Collection[str] = (),
     keep: Keep = in_memory,
-    batch_rows: int = SLICE_ROWS,
 ) -> PreparedTable:
     """Apply the declared preparation to every row.
 
@@ -106,41 +122,12 @@ def prepare(
         preparation: what is declared.
         may_be_absent: columns that rows to predict on need not have, such as the target.
         keep: of the columns that are changed.
-        batch_rows: the user's function is given so many rows at a time.
 
     Raises:
         UnusableTable: a declared column is absent or of the wrong type, a calendar column's
             name is taken, or the user's function changed the rows.
         InvalidExperiment: the user's function cannot be imported.
     """
-    _check_columns_exist(raw, preparation, may_be_absent)
-    values = {str(name): raw[name] for name in raw.columns}
-    changes: list[tuple[str, str, int]] = []
-    unparsable = dict[str, Unparsable]()
-    for name in raw.columns:
-        given = raw[name]
-        column = prepare_column(given, preparation)
-        if column.cells is not given:
-            values[str(name)] = keep(column.cells)
-        changes += [(str(name), step, count) for step, count in column.cells_changed.items()]
-        if column.unparsable.any():
-            rule = RULES[preparation.types[str(name)]]
-            unparsable[str(name)] = Unparsable(given[column.unparsable], rule)
-    for name, parts in preparation.calendar.items():
-        for new, numbers in calendar_parts(values, name, parts).items():
-            values[new] = keep(numbers)
-            changes.append((new, "calendar", int(numbers.notna().sum())))
-    frame = of_columns(values, raw.index)
-    if preparation.function is not None:
-        frame, changed = _through_function(preparation.function, frame, keep, batch_rows)
-        changes += [(name, "function", count) for name, count in changed.items()]
-    counted = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
-    return PreparedTable(frame, counted, unparsable)
-
-
-def _check_columns_exist(
-    raw: pd.DataFrame, preparation: Preparation, may_be_absent: Collection[str]
-) -> None:
     for setting, column in declared_columns(preparation):
         excused = column in may_be_absent and setting != "calendar"
         if column not in raw.columns and not excused:
@@ -149,6 +136,27 @@ def _check_columns_exist(
                 f"the table has no column {column!r}; {did_you_mean(column, raw.columns)}",
                 "Correct the name in the YAML, or drop the entry.",
             )
+    values = {str(name): raw[name] for name in raw.columns}
+    changes: list[tuple[str, str, int]] = []
+    unparsable = list[Broken]()
+    for name, given in list(values.items()):
+        cells, changed, bad = _prepare_column(given, name, preparation)
+        if cells is not given:
+            values[name] = keep(cells)
+        if len(bad):
+            rule = RULES[preparation.types[name]]
+            unparsable.append(Broken(name, rule, bad, given.iloc[bad]))
+        changes += [(name, step, count) for step, count in changed.items()]
+    for name, parts in preparation.calendar.items():
+        for new, numbers in _calendar(values, name, parts).items():
+            values[new] = keep(numbers)
+            changes.append((new, "calendar", int(numbers.notna().sum())))
+    frame = of_columns(values, raw.index)
+    if preparation.function is not None:
+        frame, counts = _through_function(preparation.function, frame, keep)
+        changes += [(name, "function", count) for name, count in counts.items()]
+    counted = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
+    return PreparedTable(frame, counted, tuple(unparsable))
 
 
 def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
@@ -157,39 +165,30 @@ def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
         yield from ((setting, column) for column in getattr(preparation, setting))
 
 
-def _changes_of_function(before: pd.DataFrame, after: pd.DataFrame) -> Iterator[tuple[str, int]]:
-    for name, column in after.items():
-        old = before[name] if name in before else pd.Series(None, before.index, dtype=object)
-        same = old.astype(object).eq(column.astype(object)) | (old.isna() & column.isna())
-        yield str(name), int((~same).sum())
-
-
-def prepare_column(raw: pd.Series, preparation: Preparation) -> PreparedColumn:
-    """Apply what is declared for this column, in the order of the spec's settings."""
-    name = str(raw.name)
+def _prepare_column(
+    raw: pd.Series, name: str, preparation: Preparation
+) -> tuple[pd.Series, dict[str, int], np.ndarray]:
+    """Return the cells, the number of cells that each step changed, and where one is unparsable."""
     missing = preparation.missing_values_everywhere + preparation.missing_values.get(name, ())
-    values, changed = raw, {}
+    values, changed, unparsable = _without(raw, missing), dict[str, int](), np.empty(0, np.int64)
     if missing:
-        values = without(values, missing)
-        changed["missing_values"] = _newly_missing(raw, values)
+        changed["missing_values"] = int(values.isna().sum() - raw.isna().sum())
     if name in preparation.categories:
         spelt = coercion.as_text(values)
         values = coercion.unify(spelt, preparation.categories[name])
         changed["categories"] = int((values != spelt)[spelt.notna()].sum())
-    unparsable = np.zeros(len(raw), dtype=bool)
     if name in preparation.types:
         read = _read(values, name, preparation)
-        unparsable = (values.notna() & read.isna()).to_numpy()
+        unparsable = np.flatnonzero(values.notna() & read.isna())
         changed["types"] = 0 if read.dtype == values.dtype else int(read.notna().sum())
         # A placeholder such as -999 may show only once the text is a number.
-        values = without(read, missing)
-        changed["missing_values"] = changed.get("missing_values", 0) + _newly_missing(read, values)
-    if not missing:
-        changed.pop("missing_values", None)
-    return PreparedColumn(values, changed, unparsable)
+        values = _without(read, missing)
+        if missing:
+            changed["missing_values"] += int(values.isna().sum() - read.isna().sum())
+    return values, changed, unparsable
 
 
-def without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
+def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
     """Make the declared values missing; the result's type never depends on the cells."""
     if not missing:
         return column
@@ -198,7 +197,13 @@ def without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
         flags = [value for value in missing if isinstance(value, bool)]
         return column.astype("boolean").mask(column.isin(flags)) if flags else column
     if kind in QUANTITIES:
-        numbers = [number for value in missing if (number := _as_number(value)) is not None]
+        declared = [value for value in missing if not isinstance(value, bool)]
+        written = pd.to_numeric(pd.Series(declared, dtype=object), errors="coerce")
+        numbers = [
+            value if isinstance(value, int | float) else number
+            for value, number in zip(declared, written.tolist(), strict=True)
+            if not pd.isna(number)
+        ]
         if not numbers:
             return column
         # Whole numbers stay whole beside a missing one.
@@ -206,11 +211,11 @@ def without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
             column = column.astype("UInt64" if is_unsigned(column) else "Int64")
         return column.mask(column.isin(numbers))
     if kind == "datetime":
-        declared = pd.Series([str(value) for value in missing], dtype="str")
-        instants = coercion.read_datetimes(declared, ()).dropna()
+        declared_texts = pd.Series([str(value) for value in missing], dtype="str")
+        instants = coercion.read_datetimes(declared_texts, ()).dropna()
         return column.mask(naive_utc(column).isin(instants))
-    declared_texts = [coercion.value_as_text(value).strip() for value in missing]
-    return column.mask(coercion.as_text(column).str.strip().isin(declared_texts))
+    texts = [coercion.value_as_text(value).strip() for value in missing]
+    return column.mask(coercion.as_text(column).str.strip().isin(texts))
 
 
 def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
@@ -238,32 +243,77 @@ def _read_number(
     if kind == "boolean":
         values = values.astype("Int64")
     if kind == "datetime":
-        return pd.Series(np.nan, index=values.index, name=name).astype(
-            "Int64" if whole else "float64"
+        none = pd.Series(np.nan, index=values.index, name=name)
+        return none.astype("Int64" if whole else "float64")
+    if kind not in NUMERIC:
+        read = coercion.read_integers if whole else coercion.read_numbers
+        return read(coercion.as_text(values), preparation.numbers.get(name))
+    if not whole:
+        return values.astype("float64")
+    if kind != "float":
+        return values.where(values <= np.iinfo(np.int64).max).astype("Int64")
+    return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype("Int64")
+
+
+def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
+    """Return the columns that a part of a datetime column becomes."""
+    column = f"{name}_{part}"
+    return (f"{column}_sin", f"{column}_cos") if part in _CYCLES else (column,)
+
+
+def _calendar(
+    values: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
+) -> dict[str, pd.Series]:
+    """Return the declared parts as float64 columns, missing as nan.
+
+    There is no year: under a split by time every set but the first holds years that training has
+    not seen.
+    """
+    instants = values[name]
+    if kind_of(instants) != "datetime":
+        raise UnusableTable(
+            f"preparation.calendar.{name}",
+            f"the column holds {instants.dtype}, not datetimes",
+            f"Write types: {{{name}: datetime}}, or take it out of calendar.",
         )
-    if kind in NUMERIC:
-        if not whole:
-            return values.astype("float64")
-        if kind != "float":
-            return values.where(values <= np.iinfo(np.int64).max).astype("Int64")
-        return values.where((values == np.floor(values)) & (values.abs() < 2.0**63)).astype("Int64")
-    written = preparation.numbers.get(name)
-    read = coercion.read_integers if whole else coercion.read_numbers
-    return read(coercion.as_text(values), written)
+    made: dict[str, pd.Series] = {}
+    for part in parts:
+        columns = calendar_columns(name, part)
+        if taken := [new for new in columns if new in values]:
+            raise UnusableTable(
+                f"preparation.calendar.{name}",
+                f"the table already has a column {taken[0]!r}",
+                "Rename that column in the source, or leave this part out of calendar.",
+            )
+        if part in _CYCLES:
+            angle = 2 * np.pi * _CYCLES[part](instants).to_numpy(dtype=np.float64)
+            for column, wave in zip(columns, (np.sin(angle), np.cos(angle)), strict=True):
+                made[column] = pd.Series(wave, index=instants.index)
+        elif part == "days":
+            days = microseconds(instants) / _DAY
+            made[columns[0]] = pd.Series(days, index=instants.index).where(instants.notna())
+        else:
+            accessor = "day" if part == "day_of_month" else part
+            made[columns[0]] = getattr(instants.dt, accessor).astype("float64")
+    return made
 
 
-def _newly_missing(before: pd.Series, after: pd.Series) -> int:
-    return int(after.isna().sum() - before.isna().sum())
+_DAY = 24 * 3600 * 1_000_000
 
 
-def _as_number(value: Scalar) -> float | int | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    if isinstance(value, int | float):
-        return value
-    number = pd.to_numeric(pd.Series([value], dtype="str"), errors="coerce")[0]
-    return None if pd.isna(number) else number.item()
+def _share_of_day(instants: pd.Series) -> pd.Series:
+    share: pd.Series = (instants.dt.hour + instants.dt.minute / 60) / 24
+    return share
 
+
+# Place in a cycle, as a share of it.
+_CYCLES: Mapping[CalendarPart, Callable[[pd.Series], pd.Series]] = {
+    "cycle_of_year": lambda at: (
+        (at.dt.day_of_year - 1 + _share_of_day(at)) / (365 + at.dt.is_leap_year.astype("float64"))
+    ),
+    "cycle_of_week": lambda at: (at.dt.day_of_week + _share_of_day(at)) / 7,
+    "cycle_of_day": _share_of_day,
+}
 
 CULPRIT = "preparation.function"
 # Enough to expose a mean or a rank over the table; few enough to cost nothing.
@@ -271,14 +321,41 @@ ROWS_TRIED_ALONE = 50
 
 
 def _through_function(
-    path: str, frame: pd.DataFrame, keep: Keep, batch_rows: int
+    path: str, frame: pd.DataFrame, keep: Keep
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Return the table that the function makes, and how many cells of each column it changed."""
+    """Apply the user's function to one batch of rows after the other, and count changed cells.
+
+    The function is also given a few of the rows alone: whatever looks at other rows, such as filling
+    with the mean, would predict from other values than it was trained on.
+    """
+    function = imported(path, CULPRIT, "function")
+
+    def applied(given: pd.DataFrame) -> pd.DataFrame:
+        returned = function(given.copy())
+        what = type(returned).__name__
+        if isinstance(returned, pd.DataFrame):
+            if returned.index.equals(given.index) and returned.columns.is_unique:
+                return returned.set_axis(given.index)
+            what = f"{len(returned)} rows, other or reordered ones, or a column twice"
+        raise UnusableTable(
+            f"{CULPRIT} {path}",
+            f"was given {len(given)} rows and returned {what}",
+            "Return a table of the same rows with the same index; reject rows by the schema.",
+        )
+
+    few = frame.iloc[:: max(1, len(frame) // ROWS_TRIED_ALONE)].iloc[:ROWS_TRIED_ALONE]
+    alone = applied(few)
     changed, parts = dict[str, int](), list[pd.DataFrame]()
-    for before, after in apply_function(path, frame, batch_rows):
-        for name, count in _changes_of_function(before, after):
-            changed[name] = changed.get(name, 0) + count
-        parts.append(after if len(after) == len(frame) else keep(after))
+    for rows in slices(len(frame), SLICE_ROWS):
+        given = frame.iloc[rows]
+        returned = applied(given)
+        tried = given.index.intersection(few.index)
+        _check_row_by_row(path, returned.loc[tried], alone.loc[tried])
+        for name, column in returned.items():
+            nothing = pd.Series(None, given.index, dtype=object)
+            different = ~_equal_cells(given.get(name, nothing), column)
+            changed[str(name)] = changed.get(str(name), 0) + int(different.sum())
+        parts.append(returned if len(given) == len(frame) else keep(returned))
     columns = {
         str(name): keep(one_below_another([part[name] for part in parts]))
         for name in parts[0].columns
@@ -286,36 +363,30 @@ def _through_function(
     return of_columns(columns, frame.index), changed
 
 
-def apply_function(
-    path: str, frame: pd.DataFrame, batch_rows: int
-) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
-    """Apply the function to a batch of rows after the other, and check that it works row by row.
+def _check_row_by_row(path: str, within: pd.DataFrame, alone: pd.DataFrame) -> None:
+    different = [str(name) for name in within.columns.symmetric_difference(alone.columns)]
+    for name in within.columns.intersection(alone.columns):
+        one, other = within[name], alone[name]
+        if kind_of(one) in NUMERIC and kind_of(other) in NUMERIC:
+            left, right = numbers_of(one), numbers_of(other)
+            # Vectorised arithmetic may differ in the last digit between table sizes.
+            same = bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))
+        else:
+            same = bool(_equal_cells(one, other).all())
+        if not same:
+            different.append(str(name))
+    if different:
+        raise UnusableTable(
+            f"{CULPRIT} {path}",
+            f"{len(alone)} rows alone get other values than within the table"
+            f" (columns: {listed(different)})",
+            "Use nothing of other rows; what is learnt from the table belongs into the model.",
+        )
 
-    The function is also given a few of the rows alone: whatever looks at other rows, such as
-    filling with the mean, would predict from other values than it was trained on.
 
-    Returns:
-        The rows of each batch as they were given, and as they were returned.
-
-    Raises:
-        InvalidExperiment: the path leads to no function.
-        UnusableTable: it returned no table, other rows, or values that depend on other rows.
-    """
-    function = imported(path, CULPRIT, "function")
-    if not callable(function):
-        raise _leads_nowhere(path, CULPRIT, "function")
-    step = max(1, len(frame) // ROWS_TRIED_ALONE)
-    few = frame.iloc[np.arange(len(frame))[::step][:ROWS_TRIED_ALONE]]
-    alone = None
-    if len(few) < len(frame) or batch_rows < len(frame):
-        alone = _same_rows(path, few, function(few.copy()))
-    for rows in slices(len(frame), max(batch_rows, 1)):
-        given = frame.iloc[rows]
-        returned = _same_rows(path, given, function(given.copy()))
-        if alone is not None:
-            tried = given.index.intersection(few.index)
-            _check_row_by_row(path, returned.loc[tried], alone.loc[tried])
-        yield given, returned
+def _equal_cells(one: pd.Series, other: pd.Series) -> pd.Series:
+    same: pd.Series = one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())
+    return same
 
 
 def imported(path: str, culprit: str, what: str) -> Any:
@@ -334,58 +405,10 @@ def imported(path: str, culprit: str, what: str) -> Any:
             "Correct the path, or install it.",
         ) from error
     if not hasattr(module, name):
-        raise _leads_nowhere(path, culprit, what)
+        known = [other for other in dir(sys.modules[module_name]) if not other.startswith("_")]
+        raise InvalidExperiment(
+            culprit,
+            f"{module_name} has no {what} {name!r}; {did_you_mean(name, known)}",
+            "Correct the name after the colon.",
+        )
     return getattr(module, name)
-
-
-def _leads_nowhere(path: str, culprit: str, what: str) -> InvalidExperiment:
-    module_name, _, name = path.partition(":")
-    known = [other for other in dir(sys.modules[module_name]) if not other.startswith("_")]
-    return InvalidExperiment(
-        culprit,
-        f"{module_name} has no {what} {name!r}; {did_you_mean(name, known)}",
-        "Correct the name after the colon.",
-    )
-
-
-def _same_rows(path: str, given: pd.DataFrame, returned: object) -> pd.DataFrame:
-    if not isinstance(returned, pd.DataFrame):
-        raise UnusableTable(
-            f"{CULPRIT} {path}", f"returned {type(returned).__name__}, no table", "Return a table."
-        )
-    if not returned.index.equals(given.index):
-        raise UnusableTable(
-            f"{CULPRIT} {path}",
-            f"was given {len(given)} rows and returned {len(returned)}, or others, or reordered",
-            "Return the same rows with the same index; reject rows by the schema instead.",
-        )
-    if not returned.columns.is_unique:
-        twice = returned.columns[returned.columns.duplicated()]
-        raise UnusableTable(
-            f"{CULPRIT} {path}", f"returned columns twice: {listed(twice)}", "Name each one once."
-        )
-    return returned.set_axis(given.index)
-
-
-def _check_row_by_row(path: str, within: pd.DataFrame, alone: pd.DataFrame) -> None:
-    different = [
-        str(name)
-        for name in within.columns
-        if name not in alone.columns or not _equal(within[name], alone[name])
-    ]
-    if different or len(alone.columns) != len(within.columns):
-        raise UnusableTable(
-            f"{CULPRIT} {path}",
-            f"{len(alone)} rows alone get other values than within the table"
-            f" (columns: {listed(different)})",
-            "Use nothing of other rows; what is learnt from the table belongs into the model.",
-        )
-
-
-def _equal(one: pd.Series, other: pd.Series) -> bool:
-    if kind_of(one) in NUMERIC and kind_of(other) in NUMERIC:
-        left, right = numbers_of(one), numbers_of(other)
-        # Vectorised arithmetic may differ in the last digit between table sizes.
-        return bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))
-    same = one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())
-    return bool(same.all())

@@ -29,9 +29,8 @@ BINS = 10
 LISTED_CATEGORIES = 20
 # These rows answer for almost every column, a hundred times faster.
 _ROWS_THAT_TELL = 1_000
-# Of a longer column whose texts are mostly distinct, most of them are not counted.
+# Counting each value of a longer column of mostly distinct texts would take more than the column.
 _LONG = 4 * SLICE_ROWS
-_LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -40,39 +39,40 @@ class Bins:
 
     Attributes:
         edges: float64: inner edges of bins of a number or an instant; None for categories.
-        known: the categories with a bin of their own; None for numbers.
+        known: the categories with a bin of their own; empty for numbers.
     """
 
     edges: np.ndarray | None
-    known: pd.Index | None
+    known: pd.Index
 
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
         """Cut numbers and instants with many values at their deciles; else list categories."""
         if kind_of(reference) in {*QUANTITIES, "datetime"} and has_many_values(reference):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
-            return cls(
-                np.unique(np.nanquantile(_numbers(reference), deciles, method="lower")), None
-            )
+            cuts = np.nanquantile(_numbers(reference), deciles, method="lower")
+            return cls(np.unique(cuts), pd.Index([]))
         return cls(None, most_frequent(reference).index)
 
     def counts(self, column: pd.Series) -> np.ndarray:
         """Count a sample per bin, the last one being missing values: int64 (B,)."""
-        parts = [self._counts(column.iloc[rows]) for rows in slices(len(column))]
+        parts = []
+        for rows in slices(len(column)):
+            some = column.iloc[rows]
+            if self.edges is not None:
+                values = _numbers(some)
+                missing = np.isnan(values)
+                inner = np.searchsorted(self.edges, values[~missing], side="right")
+                found = np.bincount(inner, minlength=len(self.edges) + 1)
+                parts.append(np.append(found, missing.sum()))
+                continue
+            named: np.ndarray = np.empty(0, dtype=np.int64)
+            if len(self.known):
+                named = some.value_counts().reindex(self.known, fill_value=0).to_numpy(np.int64)
+            none = int(some.isna().sum())
+            parts.append(np.append(named, [len(some) - none - named.sum(), none]))
         counts: np.ndarray = np.sum(parts, axis=0)
         return counts
-
-    def _counts(self, column: pd.Series) -> np.ndarray:
-        if self.edges is not None:
-            values = _numbers(column)
-            missing = np.isnan(values)
-            inner = np.searchsorted(self.edges, values[~missing], side="right")
-            return np.append(np.bincount(inner, minlength=len(self.edges) + 1), missing.sum())
-        named: np.ndarray = np.empty(0, dtype=np.int64)
-        if self.known is not None and len(self.known):
-            named = column.value_counts().reindex(self.known, fill_value=0).to_numpy(np.int64)
-        missing = int(column.isna().sum())
-        return np.append(named, [len(column) - missing - named.sum(), missing])
 
 
 def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:
@@ -85,8 +85,7 @@ def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:
 def distance(first: pd.Series, second: pd.Series) -> float:
     """Return the distance of two distributions, 0 (alike) to 1 (nothing in common).
 
-    A missing value counts as a value of its own; nan for a column that is neither number nor
-    text.
+    A missing value counts as a value of its own; nan for what is neither number nor text.
     """
     kind = kind_of(first)
     if kind in NUMERIC:
@@ -99,7 +98,7 @@ def distance(first: pd.Series, second: pd.Series) -> float:
 
 
 def has_many_values(column: pd.Series) -> bool:
-    """Tell whether a column holds more values than are listed one by one."""
+    """Return whether a column holds more values than are listed one by one."""
     some = column.iloc[:: max(1, len(column) // _ROWS_THAT_TELL)]
     return bool(some.nunique() > LISTED_CATEGORIES or column.nunique() > LISTED_CATEGORIES)
 
@@ -107,22 +106,12 @@ def has_many_values(column: pd.Series) -> bool:
 def most_frequent(column: pd.Series) -> pd.Series:
     """Count the values that are listed: value → rows, the most frequent first.
 
-    Of more than a million rows, more than half of whose values differ, only those values are
-    listed that make up a hundredth of the rows: counting each would take more than the column.
+    Of more than a million rows, more than half of whose values differ, none are listed.
     """
     first = column.iloc[:SLICE_ROWS]
-    if len(column) <= _LONG or 2 * first.nunique() <= len(first):
-        return column.value_counts().head(LISTED_CATEGORIES)
-    parts = [column.iloc[rows] for rows in slices(len(column))]
-    often: pd.Index = pd.Index([], dtype=column.dtype)
-    for part in parts:  # what makes up a hundredth of all rows does so in some part
-        counts = part.value_counts()
-        often = often.union(counts.index[counts >= _LEAST_SHARE * len(part)], sort=False)
-    totals = pd.Series(0, index=often)
-    for part in parts if len(often) else ():
-        totals += part.value_counts().reindex(often, fill_value=0)
-    totals = totals[totals >= _LEAST_SHARE * len(column)]
-    return totals.sort_values(ascending=False, kind="stable").head(LISTED_CATEGORIES)
+    if len(column) > _LONG and 2 * first.nunique() > len(first):
+        return pd.Series(dtype=np.int64, index=column.iloc[:0])
+    return column.value_counts().head(LISTED_CATEGORIES)
 
 
 def _numbers(column: pd.Series) -> np.ndarray:

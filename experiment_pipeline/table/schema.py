@@ -1,10 +1,9 @@
 """schema.yaml as text → a pandera schema, and the columns that it and the table must agree on.
 
 Here too: checks over several columns of a row, registered with pandera by name (a row with a missing
-value among the columns passes, as in pandera), and the part of a schema that rows to predict on
-meet. pandera's words decide: `required` and `add_missing_columns` about absent columns, `strict`
-about new ones, `ordered` about their order. What the YAML may say belongs to
-`spec/schema.py`; applying the schema to rows belongs to `stages/validated_data/rows.py`.
+value among the columns passes, as in pandera). pandera's words decide: `required` and
+`add_missing_columns` about absent columns, `strict` about new ones, `ordered` about their order. What
+the YAML may say belongs to `spec/schema.py`, applying it to rows to `stages/validated_data/rows.py`.
 """
 
 import copy
@@ -30,18 +29,14 @@ from experiment_pipeline.table.table import with_columns
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
 # Metadata of a column whose schema says `nullable: false`, which is pandera's default, too.
 NEVER_MISSING = {"never_missing": True}
-UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError)
+_UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError, InvalidSchema)
 
 
 def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
-    """Read schema.yaml.
-
-    Args:
-        text: of the file.
-        path: of the file, as messages show it.
+    """Read the text of a schema.yaml; `path` is for messages.
 
     Raises:
-        InvalidSchema: it is no YAML, or says something that pandera or this project does not
+        InvalidSchema: it is not YAML, or says something that pandera or this project does not
             know; the message begins with `file:line` and names every key that is wrong.
     """
     file = YamlFile(text, path, InvalidSchema)
@@ -51,7 +46,7 @@ def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
         raise invalid(problems, file.place, InvalidSchema)
     try:
         schema = _built(declared.for_pandera())
-    except UNBUILDABLE as error:  # each column builds alone
+    except _UNBUILDABLE as error:  # each column builds alone
         problem = Problem(("checks",), f"{error}; correct its values")
         raise invalid([problem], file.place, InvalidSchema) from None
     for name, column in declared.columns.items():
@@ -85,32 +80,26 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
 def _first_problem(name: str, column: Column) -> Problem | None:
     """Find the key that pandera cannot build, by building the column without the others."""
     at: Location = ("columns", name)
-    typed = {"dtype": column.dtype}
-    if column.dtype is not None:
-        try:
-            plain = _built_column(name, typed)
-        except UNBUILDABLE:
-            known = did_you_mean(column.dtype, DTYPES)
-            return Problem((*at, "dtype"), f"{column.dtype!r} is not a type; {known}")
-        if column.nullable and not has_room_for_missing(plain):
-            dtype = column.dtype
-            instead = dtype.capitalize() if dtype != "bool" else "boolean"
-            message = f"{dtype} cannot hold a missing value; write {instead} or float64"
-            return Problem((*at, "nullable"), message)
-        default = pd.Series([column.default], dtype=object)
-        if column.default is not None and coerce(default, plain).bad.any():
-            return Problem((*at, "default"), f"is not of dtype {column.dtype}; correct one of them")
-    for key, check in column.all_checks():
-        try:
-            _built_column(name, {**typed, "checks": [check.for_pandera(key)]})
-        except UNBUILDABLE as error:
-            return Problem((*at, key), f"{error}; correct its values")
+    dtype, typed = column.dtype, {"dtype": column.dtype}
+    key = "dtype"
+    try:
+        plain = _built({"columns": {name: typed}}).columns[name]
+        key = "default"
+        if dtype is not None and column.nullable and not has_room_for_missing(plain):
+            wider = dtype.capitalize() if dtype != "bool" else "boolean"
+            rule = f"{dtype} cannot hold a missing value; write {wider} or float64"
+            return Problem((*at, "nullable"), rule)
+        if dtype is not None and column.default is not None:
+            _, bad = coerce(pd.Series([column.default], dtype=object), plain)
+            if bad.any():
+                return Problem((*at, key), f"is not of dtype {dtype}; correct one of them")
+        for key, check in column.all_checks():
+            checks = [check.for_pandera(key)]
+            _built({"columns": {name: {**typed, "checks": checks}}})
+    except _UNBUILDABLE as error:
+        rule = f"{dtype!r} is not a type; {did_you_mean(str(dtype), DTYPES)}"
+        return Problem((*at, key), rule if key == "dtype" else f"{error}; correct its values")
     return None
-
-
-def _built_column(name: str, settings: Settings) -> pa.Column:
-    column: pa.Column = _built({"columns": {name: settings}}).columns[name]
-    return column
 
 
 def _built(settings: Settings) -> pa.DataFrameSchema:
@@ -128,7 +117,7 @@ _COMPARE: dict[str, Callable[[pd.Series, pd.Series], pd.Series]] = dict(
 
 
 def compare_columns(frame: pd.DataFrame, *, left: str, operator: str, right: str) -> pd.Series:
-    """Tell which rows satisfy `left operator right`, such as `departure <= arrival`."""
+    """Return which rows satisfy `left operator right`, such as `departure <= arrival`."""
     missing = frame[left].isna() | frame[right].isna()
     holds = _COMPARE[operator](frame[left], frame[right])
     return holds.fillna(True).astype(bool) | missing
@@ -137,7 +126,7 @@ def compare_columns(frame: pd.DataFrame, *, left: str, operator: str, right: str
 def columns_add_up(
     frame: pd.DataFrame, *, parts: Sequence[str], total: str, tolerance: float | None = None
 ) -> pd.Series:
-    """Tell in which rows the parts sum to the total, give or take the tolerance."""
+    """Return in which rows the parts sum to the total, give or take the tolerance."""
     columns = [*parts, total]
     missing = frame[columns].isna().any(axis="columns")
     gap = frame[list(parts)].sum(axis="columns") - frame[total]
@@ -180,11 +169,7 @@ def fit_columns(
         for name, column in schema.columns.items()
         if column.required and not column.regex and name not in frame.columns
     ]
-    if absent and schema.add_missing_columns:
-        added = {name: _added(schema.columns[name], frame) for name in absent}
-        frame = with_columns(frame, added)
-        notes.append(f"columns added, because the delivery lacks them: {listed(absent)}")
-    elif absent:
+    if absent and not schema.add_missing_columns:
         name = absent[0]
         raise InvalidSchema(
             f"columns.{name}",
@@ -193,7 +178,15 @@ def fit_columns(
             if len(delivered) > 1
             else "Correct data.delimiter: the table was read as one column.",
         )
-    new = [name for name in frame.columns if name in delivered and not _named(name, schema)]
+    if absent:
+        added = {}
+        for name in absent:
+            value = schema.columns[name].default
+            dtype = None if value else "object"
+            added[name] = pd.Series([value] * len(frame), index=frame.index, dtype=dtype)
+        frame = with_columns(frame, added)
+        notes.append(f"columns added, because the delivery lacks them: {listed(absent)}")
+    new = [name for name in frame.columns if name in delivered and _schema_of(name, schema) is None]
     if new and schema.strict is True:
         raise InvalidSchema(
             f"column {new[0]}",
@@ -205,7 +198,12 @@ def fit_columns(
         frame = frame.drop(columns=new)
         notes.append(f"new columns left out, as strict: filter says: {listed(new)}")
     if schema.ordered:
-        _check_order(frame, schema)
+        wanted = [name for name in schema.columns if name in frame.columns]
+        actual = [name for name in frame.columns if name in schema.columns]
+        for want, have in zip(wanted, actual, strict=True):
+            if want != have:
+                rule = f"ordered: true wants {want!r} in its place"
+                raise InvalidSchema(f"column {have}", rule, "Reorder the columns, or drop ordered.")
     return frame, notes
 
 
@@ -225,28 +223,5 @@ def _schema_of(name: str, schema: pa.DataFrameSchema) -> pa.Column | None:
     exact = columns.get(name)
     if exact is not None and not exact.regex:
         return exact
-    for pattern, column in columns.items():
-        if column.regex and re.match(pattern, name):
-            return column
-    return None
-
-
-def _named(name: str, schema: pa.DataFrameSchema) -> bool:
-    return _schema_of(str(name), schema) is not None
-
-
-def _added(column: pa.Column, frame: pd.DataFrame) -> pd.Series:
-    value = None if column.default is None else column.default
-    return pd.Series([value] * len(frame), index=frame.index, dtype=None if value else "object")
-
-
-def _check_order(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> None:
-    wanted = [name for name in schema.columns if name in frame.columns]
-    actual = [name for name in frame.columns if name in schema.columns]
-    for want, have in zip(wanted, actual, strict=True):
-        if want != have:
-            raise InvalidSchema(
-                f"column {have}",
-                f"ordered: true wants {want!r} in its place",
-                "Reorder the columns, or drop ordered.",
-            )
+    matching = (one for key, one in columns.items() if one.regex and re.match(key, str(name)))
+    return next(matching, None)

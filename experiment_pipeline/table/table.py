@@ -1,8 +1,8 @@
-"""A table is an ordinary pandas DataFrame; here is what a large one needs beside pandas.
+"""What a large table needs beside pandas.
 
 The columns of a large table lie on memory maps (`storage/mapped.py`), and its rows, copied at once,
-need not fit into memory. So code that makes new rows or columns works one column at a time, and hands
-each to a `Keep`, which may move it to a map.
+need not fit into memory. Code that makes rows or columns works one column at a time, and hands each
+to a `Keep`, which may move it to a map.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,8 +10,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
+from pandas.api import types
 
-from experiment_pipeline.table.kinds import holds_missing, type_of_all
+from experiment_pipeline.table.kinds import Type, holds_missing, kind_of_type
 
 Cells = TypeVar("Cells", pd.Series, pd.DataFrame)
 
@@ -78,12 +79,20 @@ def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
 def one_below_another(parts: Sequence[pd.Series]) -> pd.Series:
     """Return the parts of a column (n,) in the type that the whole column would have had.
 
-    A part without values does not decide the type if the type has room for missing values, and
-    categories are united.
+    A part without values does not decide the type if the type has room for missing values.
     """
     deciding = [part for part in parts if part.notna().any()] or parts
-    dtype = type_of_all(deciding)
+    dtype = _type_of_all(deciding)
     if len(deciding) < len(parts) and not holds_missing(dtype):
-        dtype = type_of_all(parts)
+        dtype = _type_of_all(parts)
     column: pd.Series = pd.concat([part.astype(dtype) for part in parts], ignore_index=True)
     return column
+
+
+def _type_of_all(parts: Sequence[pd.Series]) -> Type:
+    types_of_parts = {part.dtype for part in parts}
+    if len(types_of_parts) > 1 and {*map(kind_of_type, types_of_parts)} == {"category"}:
+        each = [pd.Categorical(part) for part in parts]
+        return types.union_categoricals(each, sort_categories=True).dtype
+    dtype: Type = pd.concat([part.iloc[:0] for part in parts]).dtype
+    return dtype

@@ -11,7 +11,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, as_eva
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.prepared import prepare_and_assign
+from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests.bench.tables import Cut
 

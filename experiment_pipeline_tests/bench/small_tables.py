@@ -20,8 +20,7 @@ from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.statistics.scores import score
-from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.target import encode_target
+from experiment_pipeline.table.features import encode_target, feature_columns
 from experiment_pipeline_tests.bench.tables import TABLES, experiment, rows_of
 from experiment_pipeline_tests.stages.search.scenario import refit
 from experiment_pipeline_tests.table.made_rows import cut_rows

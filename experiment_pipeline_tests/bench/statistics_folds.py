@@ -2,7 +2,7 @@
 
 The truth is what the interval is about (Nadeau and Bengio 2003): the score that such models, of as
 many rows as a fold is fitted on, have on average in the population. How intervals are widened for
-what the models share lives in `statistics/interval.py`; folds are cut here as `table/folds.py` does,
+what the models share lives in `statistics/interval.py`; folds are cut here as `table/membership.py` does,
 at random, every row predicted once in each repeat. In: a metric, what is learnt with, a number of
 simulations. Out: the share of the intervals that hold it.
 """

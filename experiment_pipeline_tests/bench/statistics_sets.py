@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.checks import check_leaks
+from experiment_pipeline.stages.split_sets.page import check_leaks, equal_pairs
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.membership import assign_sets
@@ -182,4 +182,5 @@ def _blocked(
     copies = rng.choice(rows, 2 * int(leaked * rows), replace=False).reshape(2, -1)
     columns = [*features, TARGET]
     frame.loc[copies[0], columns] = frame.loc[copies[1], columns].to_numpy()
-    return bool(check_leaks(cut_rows(frame, spec, features), spec, features))
+    sets = cut_rows(frame, spec, features)
+    return bool(check_leaks(sets, spec, equal_pairs(sets, spec, features)))

@@ -13,9 +13,8 @@ import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import encode_target, feature_columns
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.target import encode_target
 from experiment_pipeline_tests.bench.table_list import TABLES, Table
 from experiment_pipeline_tests.table.made_rows import cut_rows
 

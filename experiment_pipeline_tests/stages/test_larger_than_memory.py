@@ -21,17 +21,18 @@ from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.stages.split_sets import page as split_page
 from experiment_pipeline.stages.split_sets.sets import split
-from experiment_pipeline.stages.validated_data import guards
+from experiment_pipeline.stages.validated_data import page as valid_page
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage import mapped, tables
 from experiment_pipeline.storage.files import read_bytes
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
+from experiment_pipeline.table import preparation
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, prepare
-from experiment_pipeline.table.prepared import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.table import Keep, in_memory
 from experiment_pipeline_tests import scenario
@@ -63,13 +64,12 @@ def _results(folder: Path, spec: ExperimentSpec, keep: Keep) -> dict[str, Any]:
     kept = stored(valid.to_split(prepared, raw.digest, raw.types, profiled.digest))
     features = feature_columns(kept.rows, spec)
     sets = split(kept, spec, features, keep)
-    keys = guards.key_columns(prepared.frame, spec)
     return {
         "raw": (raw.digest, raw.notes, table_digest(raw.frame)),
         "changes": prepared.changes.to_csv(),
         "rejected": (to_parquet(valid.rejected), valid.reasons.to_csv(), valid.notes),
-        "conserved": guards.check_conserved(raw.frame, valid),
-        "bias": guards.rejection_bias(prepared.frame, valid, keys).to_csv(),
+        "conserved": valid_page.check_conserved(raw.frame, valid),
+        "bias": valid_page.rejection_bias(prepared.frame, valid, spec).to_csv(),
         "profile": profiled.digest,
         "drift": compare(profiled, profiled, valid.validated, spec).drift.to_csv(),
         "validated": to_parquet(kept),
@@ -157,8 +157,10 @@ def _with_what_there_is(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _prepared_by(function: Any, batch_rows: int) -> PreparedTable:
-    preparation = Preparation(function=f"{__name__}:{function.__name__}")
-    return prepare(scenario.table(), preparation, keep=spilled, batch_rows=batch_rows)
+    declared = Preparation(function=f"{__name__}:{function.__name__}")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(preparation, "SLICE_ROWS", batch_rows)
+        return prepare(scenario.table(), declared, keep=spilled)
 
 
 @settings(max_examples=4, deadline=None)
@@ -215,5 +217,5 @@ def test_a_large_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
     data = Data(url=str(path))
     with pytest.MonkeyPatch.context() as patch:
         _nothing_fits(patch)
-        with pytest.raises(Exception, match="truncated Parquet file"):
+        with pytest.raises(Exception, match="truncated Parquet"):
             parse(read_source(data), data)

@@ -22,10 +22,9 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import decision_threshold
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline.table.clusters import resampling_clusters
-from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.prepared import prepare_and_assign
+from experiment_pipeline.table.features import encode_target, feature_columns
+from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
-from experiment_pipeline.table.target import encode_target
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.stages.search import halving_scenario

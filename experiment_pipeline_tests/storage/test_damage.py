@@ -12,7 +12,7 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt, ExperimentPipelineError
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.validated_data.accepted import ACCEPTED, RUNS, DataProfiles
+from experiment_pipeline.stages.validated_data.profile import ACCEPTED, RUNS, DataProfiles
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import Entries

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.split_sets.page import check_leaks, equal_pairs
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows
 from experiment_pipeline.table.membership import assign_sets, codes_of
@@ -39,14 +40,8 @@ def experiment(by: dict, task: str = "binary"):
 
 
 RANDOM = {"by": "random"}
-
-
 BY_ID = {"by": "random", "id_columns": ["visit_id"]}
-
-
 BY_GROUP = {"by": "group", "column": "patient"}
-
-
 BY_TIME = {"by": "time", "column": "visited"}
 
 
@@ -61,3 +56,10 @@ def cut_rows(
     """Return the three sets of rows none of which was rejected."""
     codes = codes_of(assign_sets(frame, spec, features))
     return split(ValidatedRows(frame, codes, Origin("", {}, "", ())), spec, features)
+
+
+def leaks_of(
+    sets: SplitSets, spec: ExperimentSpec, features: Sequence[str] = FEATURES
+) -> list[str]:
+    """Return what the sets must not share, in words."""
+    return check_leaks(sets, spec, equal_pairs(sets, spec, features))

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiment_pipeline.table.digests import row_hashes, table_digest, uniform, value_hashes
-from experiment_pipeline_tests.fresh_process import printed_by
 
 FROZEN = ["0x959097bb95049971", "0xd388fb756dc6ae98", "0xf9e598093303e56b"]
 TABLE = pd.DataFrame(
@@ -124,15 +123,6 @@ def test_storing_keeps_the_digest() -> None:
     FRAME.to_parquet(stream)
     assert table_digest(pd.read_parquet(stream)) == table_digest(FRAME)
     assert table_digest(pd.concat([FRAME.iloc[:1], FRAME.iloc[1:]])) == table_digest(FRAME)
-
-
-def test_another_process_finds_the_same_digest() -> None:
-    """Python's salted hashes play no part."""
-    code = (
-        "import pandas as pd; from experiment_pipeline.table.digests import table_digest; "
-        "print(table_digest(pd.DataFrame({'a': ['x', 'y'], 'n': [1, 2]})))"
-    )
-    assert printed_by(code) == table_digest(pd.DataFrame({"a": ["x", "y"], "n": [1, 2]}))
 
 
 @given(st.lists(st.text(), min_size=1), st.lists(st.text(), min_size=1))

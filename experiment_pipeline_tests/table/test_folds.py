@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.errors import EmptySet
 from experiment_pipeline.spec import CrossValidation
-from experiment_pipeline.table.folds import deal, folds_of
+from experiment_pipeline.table.membership import deal, folds_of
 from experiment_pipeline_tests.table.made_rows import (
     BY_GROUP,
     BY_ID,

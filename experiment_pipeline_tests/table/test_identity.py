@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.table.identity import FittedRows, HashedRows, sample_rows
+from experiment_pipeline.table.clusters import FittedRows, HashedRows, sample_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 

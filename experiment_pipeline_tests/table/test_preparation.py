@@ -28,24 +28,12 @@ def read(cells, **settings) -> list:
     return [None if pd.isna(cell) else cell for cell in column.tolist()]
 
 
-def test_without_declaration_the_table_passes_unchanged():
-    """A preparation that declares nothing changes nothing."""
-    raw = scenario.table()
-    pd.testing.assert_frame_equal(prepare(raw, Preparation()).frame, raw)
-
-
-def test_rows_and_index_stay():
-    """Neither broken nor sound rows are dropped, added or reordered."""
+def test_rows_index_and_the_raw_table_stay_as_they_are():
+    """No row is dropped, added or reordered, nothing is written into the raw table."""
     raw = scenario.table().iloc[::-1]
-    frame = prepare(raw, scenario.spec().preparation).frame
-    assert frame.index.equals(raw.index)
-
-
-def test_the_raw_table_is_not_changed():
-    """Preparation never writes into what it was given."""
-    raw, before = scenario.table(), scenario.table()
-    prepare(raw, scenario.spec().preparation)
-    pd.testing.assert_frame_equal(raw, before)
+    pd.testing.assert_frame_equal(prepare(raw, Preparation()).frame, raw)
+    assert prepare(raw, scenario.spec().preparation).frame.index.equals(raw.index)
+    pd.testing.assert_frame_equal(raw, scenario.table().iloc[::-1])
 
 
 @pytest.mark.parametrize(
@@ -53,12 +41,9 @@ def test_the_raw_table_is_not_changed():
     [
         ("1,234.5", 1234.5),
         ("1,234,567", 1234567),
-        ("12", 12),
         (".5", 0.5),
-        ("$ 7", 7),
         ("-$7", -7),
         ("$-7", -7),
-        ("7 kg", 7),
         ("700 g", 0.7),
         ("1e3", 1000),
         ("\u2212 4", -4),
@@ -67,7 +52,6 @@ def test_the_raw_table_is_not_changed():
         ("12,34,567", None),
         ("$7 kg", None),
         ("--7", None),
-        ("seven", None),
         ("1e999", None),
         ("inf", None),
     ],
@@ -171,13 +155,12 @@ def test_unparsable_cells_are_named_with_their_original_value():
     """What cannot be read is missing in the table, and listed as delivered."""
     raw = scenario.table()
     result = prepare(raw, scenario.spec().preparation)
-    weight, visited = result.unparsable["weight"], result.unparsable["visited"]
-    assert (weight.rule, weight.cells[58]) == ("is no number", "heavy")
-    assert visited.cells[83] == "yesterday"
-    assert {*weight.cells.index, *visited.cells.index} == {58, 83, 444}
-    assert result.unparsable.keys() == {"weight", "visited"}
-    for name, bad in result.unparsable.items():
-        assert result.frame.loc[bad.cells.index, name].isna().all()
+    visited, weight = result.unparsable
+    assert (weight.column, weight.rule, weight.cells[58]) == ("weight", "is no number", "heavy")
+    assert (visited.column, visited.cells[83]) == ("visited", "yesterday")
+    assert [*weight.positions, *visited.positions] == [58, 444, 83]
+    for bad in result.unparsable:
+        assert result.frame[bad.column].iloc[bad.positions].isna().all()
 
 
 def test_changes_are_counted_per_column_and_step():
@@ -294,10 +277,10 @@ def test_a_users_function_is_applied_last_and_counted(user_module):
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (lambda t: t.head(10), "returned 10"),
-        (lambda t: t.sort_values("x", ascending=False), "reordered"),
-        (lambda t: t.set_axis(t.index + 1), "others"),
-        (lambda t: t["x"], "no table"),
+        (lambda t: t.head(10), "returned 10 rows, other or reordered"),
+        (lambda t: t.sort_values("x", ascending=False), "other or reordered"),
+        (lambda t: t.set_axis(t.index + 1), "other or reordered"),
+        (lambda t: t["x"], "returned Series"),
         (lambda t: t.assign(x=t["x"] - t["x"].mean()), "alone get other values"),
         (lambda t: t.assign(x=t["x"].rank()), "alone get other values"),
     ],
@@ -322,7 +305,7 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     cells=st.lists(CELLS, min_size=1, max_size=12),
     type_=st.sampled_from(["number", "integer", "text", "boolean", "datetime", None]),
@@ -341,7 +324,7 @@ def test_a_row_alone_gets_what_it_gets_in_the_table(cells, type_, data):
     whole, part = prepare(raw, preparation), prepare(raw.iloc[chosen], preparation)
     pd.testing.assert_frame_equal(part.frame, whole.frame.iloc[chosen])
     unread, found = (
-        {row for one in prepared.unparsable.values() for row in one.cells.index}
+        {row for one in prepared.unparsable for row in one.cells.index}
         for prepared in (whole, part)
     )
     assert found == unread & set(chosen)

@@ -17,7 +17,7 @@ from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validated_data import accepted as data_changes
+from experiment_pipeline.stages.validated_data import profile as data_changes
 from experiment_pipeline.stages.validation_report import final_evaluation
 from experiment_pipeline.stages.validation_report.final_evaluation import Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -26,8 +26,8 @@ from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.versions import RECORD, ModelPackage
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
 from experiment_pipeline.tracking.approval import approve
 from experiment_pipeline.tracking.database.archive import restore_versions
 from experiment_pipeline.tracking.database.recording import RunRecord

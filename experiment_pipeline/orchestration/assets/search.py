@@ -45,8 +45,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, as_eva
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
-from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.target import check_metrics
+from experiment_pipeline.table.features import NamedColumns, check_metrics
 from experiment_pipeline.tracking.database import recording
 
 

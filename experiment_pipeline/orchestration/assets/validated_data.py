@@ -10,16 +10,15 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.stages.validated_data import accepted as data_changes
 from experiment_pipeline.stages.validated_data import page
+from experiment_pipeline.stages.validated_data import profile as data_changes
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.features import NamedColumns, check_target
+from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable
-from experiment_pipeline.table.prepared import prepare_and_assign
 from experiment_pipeline.table.schema import shared_schema
-from experiment_pipeline.table.target import check_target
 
 # What decides the prepared rows, beside the raw table and the schema; at most one table waits.
 _DECIDING = {"target", "task", "exclude", "preparation", "split", "sample_weight"}

@@ -23,8 +23,8 @@ from experiment_pipeline.stages.data_analysis.facts import (
 )
 from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.digests import row_hashes
+from experiment_pipeline.table.features import encode_target, find_classes
 from experiment_pipeline.table.membership import may_have_rare_classes, too_rare
-from experiment_pipeline.table.target import encode_target, find_classes
 
 # With fewer possible combinations than this many times the rows, equal rows happen by chance.
 ROOM = 10

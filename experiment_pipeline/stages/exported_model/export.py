@@ -25,8 +25,8 @@ from experiment_pipeline.storage import provenance
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
 from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.identity import FittedRows
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.locations import redacted
 from experiment_pipeline.storage.records import to_json, yaml_bytes
-from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 
 HOLDS = {
     versions.MODEL: "the whole fitted pipeline: features and model (skops format)",

@@ -1,37 +1,50 @@
-"""CSV bytes → Arrow batches whose columns are all text: encoding, delimiter, shape.
+"""CSV bytes → Arrow batches whose columns are all text: encoding, delimiter, header, shape.
 
-Which texts are numbers, or missing, is decided in `columns.py`, when all parts are together.
-Arrow parses, fast and exact about the number of fields; where it gives up, Python's csv module finds
-the line that is wrong. Also here: the header's names from the beginning of a file alone.
+A byte order mark decides the encoding, else valid UTF-8 is UTF-8. Where most of it is, the first line
+that is not is named: no code page is right for a file of two. Else charset-normalizer guesses from the
+lines that are not ASCII, and the guess is noted. Arrow parses, fast and exact about the number of
+fields; where it gives up, Python's csv module finds the line that is wrong. Which texts are numbers, or
+missing, is decided in `table.py`, when all parts are together.
 """
 
+import codecs
 import csv
 import io
 import itertools
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import charset_normalizer
 import pyarrow as pa
 from pyarrow import csv as arrow_csv
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.stages.raw_data.contents import (
-    FIX_DELIVER,
-    MARKS,
-    Content,
-    chunks,
-    first_bad_byte,
-    open_contents,
-    refuse_duplicates,
-    to_utf8,
-)
+from experiment_pipeline.stages.raw_data.contents import FIX_DELIVER, Content, refuse_duplicates
 
 if TYPE_CHECKING:
     import _csv
 
+# UTF-32 before UTF-16: its mark begins with the same two bytes.
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+USUAL = "cp1252"  # preferred where the bytes alone do not tell
+LATIN = [USUAL, "cp1250", "cp1254", "cp1257"]
+LONE = 0.8  # of the runs of bytes beyond ASCII; in other scripts they stand side by side
+CHUNK_BYTES = 4 * 1024 * 1024
+GUESS_BYTES = 65_536
+FIX_ENCODING = "name it in data.encoding, such as cp1252, or save the file as UTF-8"
+# Text of another encoding is valid UTF-8 by chance in at most 0.44 of its bytes (Chinese, where a
+# file holds more than a few words), in Western code pages in hardly any.
+MOSTLY = 0.5
 # Commas come last: where two delimiters fit equally well, the comma is the decimal one.
 DELIMITERS = ("\t", ";", "|", ",")
 SAMPLE_CHARACTERS = 262_144
@@ -42,16 +55,7 @@ BLOCK_BYTES = 16 * 1024 * 1024  # a row must fit into one block
 
 @dataclass(frozen=True)
 class CsvText:
-    """One CSV file.
-
-    Attributes:
-        name: of the file.
-        content: all of it, in UTF-8.
-        names: of its columns.
-        delimiter: between its fields.
-        encoding: in which it was delivered.
-        notes: what was found out.
-    """
+    """One CSV file; `content` is all of it in UTF-8, `encoding` what it was delivered in."""
 
     name: str
     content: Content
@@ -66,7 +70,7 @@ class CsvText:
         Raises:
             UnreadableTable: ragged, or a quotation mark is never closed.
         """
-        _refuse_open_quote(self.name, self.content, self.delimiter)
+        self._refuse_open_quote()
         # Numbers for names: the header is read as a row and cut off, so that no name can mislead.
         numbers = [str(position) for position in range(len(self.names))]
         skipped = 1
@@ -84,12 +88,39 @@ class CsvText:
                 yield pa.RecordBatch.from_arrays(columns, names=self.names)
                 skipped = max(0, skipped - batch.num_rows)
         except pa.ArrowInvalid as error:
-            _refuse_ragged(self.name, self.content, self.delimiter)
-            raise UnreadableTable(
-                self.name,
-                f"cannot be read as CSV: {error}",
-                "correct the file, or write it as Parquet",
-            ) from None
+            rule, fix = self._ragged() or f"cannot be read as CSV: {error}", "correct the file"
+            fix = f"{fix}, quote values that hold the delimiter, or give data.delimiter"
+            raise UnreadableTable(self.name, rule, fix) from None
+
+    def _ragged(self) -> str | None:
+        """The first line that has not as many fields as the header, in words."""
+        width = len(self.names)
+        try:
+            for line, fields in _records(self.content, self.delimiter):
+                if len(fields) != width:
+                    held = numbers.counted(len(fields), "field")
+                    where = f"the header has {width} (delimiter {self.delimiter!r})"
+                    return f"line {line:,} has {held}, {where}"
+        except csv.Error:
+            pass  # the csv module gives up, too: Arrow's own message must do
+        return None
+
+    def _refuse_open_quote(self) -> None:
+        # Arrow reads an open quote to the end of the file as one value and reports nothing. An even
+        # number of quotes cannot end in an open one, unless values hold single quotes (5" pipe).
+        if sum(chunk.count(b'"') for _, chunk in _chunks(self.content)) % 2 == 0:
+            return
+        last_complete = 0
+        try:
+            for line, _ in _records(self.content, self.delimiter, strict=True):
+                last_complete = line
+        except csv.Error as error:
+            if any(sign in str(error) for sign in OPEN_QUOTE_SIGNS):
+                raise UnreadableTable(
+                    self.name,
+                    f"a quotation mark after line {last_complete:,} is never closed",
+                    'close it, or write a quotation mark inside a value twice: ""',
+                ) from None
 
 
 def read(name: str, content: Content, data: spec.Data) -> CsvText:
@@ -98,110 +129,50 @@ def read(name: str, content: Content, data: spec.Data) -> CsvText:
     Raises:
         UnreadableTable: binary, not in the encoding, a name twice.
     """
-    text = to_utf8(name, content, data.encoding)
-    delimiter = data.delimiter or _find_delimiter(text.content)
-    _refuse_odd(delimiter)
-    header = _header(name, text.content, delimiter)
-    names, unnamed = _named(header)
-    refuse_duplicates(name, names)
-    notes = [*text.notes]
-    if not data.delimiter and delimiter != ",":
-        notes.append(f"delimiter {delimiter!r} was found")
-    if unnamed:
-        notes.append(
-            f"{numbers.counted(len(unnamed), 'column')} without a name in the header, "
-            f"now called {listed(unnamed)}"
-        )
-    if all(_is_number(field) for field in header):
-        notes.append("all column names are numbers: does the first line hold names at all?")
-    return CsvText(name, text.content, names, delimiter, text.encoding, tuple(notes))
-
-
-def _find_delimiter(content: Content) -> str:
-    """The delimiter by which most lines have as many fields as the header, then the most fields."""
-    sample = str(content[:SAMPLE_CHARACTERS], "utf-8", errors="ignore")
-    complete = len(content) <= SAMPLE_CHARACTERS
-    return max(DELIMITERS, key=lambda delimiter: _fit(sample, delimiter, complete))
-
-
-def _fit(sample: str, delimiter: str, complete: bool) -> tuple[float, int]:
-    reader = _reader(io.StringIO(sample, newline=""), delimiter)
-    rows = [row for row in itertools.islice(reader, SAMPLE_ROWS) if row]
-    if not complete and len(rows) > 1:
-        del rows[-1]
-    width = len(rows[0]) if rows else 0
-    if width < 2:
-        return (0, 0) if delimiter != "," else (0, 1)
-    return sum(len(row) == width for row in rows) / len(rows), width
-
-
-def _refuse_odd(delimiter: str) -> None:
+    text, encoding, notes = _to_utf8(name, content, data.encoding)
+    delimiter = data.delimiter or _find_delimiter(text)
     if not delimiter.isascii() or delimiter in '"\r\n\0':
         raise InvalidExperiment(
             "data.delimiter", f"{delimiter!r} cannot separate fields", f"use one of {DELIMITERS}"
         )
-
-
-def _header(name: str, content: Content, delimiter: str) -> list[str]:
+    if not data.delimiter and delimiter != ",":
+        notes.append(f"delimiter {delimiter!r} was found")
     try:
-        return next(_records(content, delimiter))[1]
+        header = next(_records(text, delimiter))[1]
     except StopIteration:
         raise UnreadableTable(name, "it holds blank lines only", FIX_DELIVER) from None
     except csv.Error as error:
         raise UnreadableTable(
             name, f"the header cannot be read as CSV: {error}", "correct the first line"
         ) from None
+    # As pandas names a column without a name.
+    names = [field or f"Unnamed: {position}" for position, field in enumerate(header)]
+    refuse_duplicates(name, names)
+    if unnamed := [new for new, field in zip(names, header, strict=True) if not field]:
+        notes.append(
+            f"{numbers.counted(len(unnamed), 'column')} without a name in the header, "
+            f"now called {listed(unnamed)}"
+        )
+    if all(re.fullmatch(r"\s*[+-]?[\d.]+([eE][+-]?\d+)?\s*", field) for field in header):
+        notes.append("all column names are numbers: does the first line hold names at all?")
+    return CsvText(name, text, names, delimiter, encoding, tuple(notes))
 
 
-def _named(header: list[str]) -> tuple[list[str], list[str]]:
-    """The names of all columns, and those that were made up (as pandas makes them up)."""
-    made_up = {
-        position: _made_up(position, header) for position, name in enumerate(header) if not name
-    }
-    names = [made_up.get(position, name) for position, name in enumerate(header)]
-    return names, list(made_up.values())
+def _find_delimiter(content: Content) -> str:
+    """The delimiter by which most lines have as many fields as the header, then the most fields."""
+    sample = str(content[:SAMPLE_CHARACTERS], "utf-8", errors="ignore")
 
+    def fit(delimiter: str) -> tuple[float, int]:
+        reader = _reader(io.StringIO(sample, newline=""), delimiter)
+        rows = [row for row in itertools.islice(reader, SAMPLE_ROWS) if row]
+        if len(content) > SAMPLE_CHARACTERS and len(rows) > 1:
+            del rows[-1]
+        width = len(rows[0]) if rows else 0
+        if width < 2:
+            return (0, 0) if delimiter != "," else (0, 1)
+        return sum(len(row) == width for row in rows) / len(rows), width
 
-def _made_up(position: int, header: list[str]) -> str:
-    name = f"Unnamed: {position}"
-    while name in header:
-        name += ".1"
-    return name
-
-
-def _refuse_ragged(name: str, content: Content, delimiter: str) -> None:
-    """Raise UnreadableTable about the first line that has not as many fields as the header."""
-    records = _records(content, delimiter)
-    try:
-        _, header = next(records)
-        line, fields = next((n, fields) for n, fields in records if len(fields) != len(header))
-    except (StopIteration, csv.Error):
-        return  # the csv module sees nothing, or gives up too: Arrow's own message must do
-    raise UnreadableTable(
-        name,
-        f"line {line:,} has {numbers.counted(len(fields), 'field')}, the header has {len(header)} "
-        f"(delimiter {delimiter!r})",
-        "correct the line, quote values that hold the delimiter, or give data.delimiter",
-    )
-
-
-def _refuse_open_quote(name: str, content: Content, delimiter: str) -> None:
-    # Arrow reads an open quote to the end of the file as one value and says nothing. An even
-    # number of quotes cannot end in an open one, unless values hold single quotes (5" pipe).
-    if sum(chunk.count(b'"') for _, chunk in chunks(content)) % 2 == 0:
-        return
-    last_complete = 0
-    try:
-        for line, _ in _records(content, delimiter, strict=True):
-            last_complete = line
-    except csv.Error as error:
-        if not any(sign in str(error) for sign in OPEN_QUOTE_SIGNS):
-            return
-        raise UnreadableTable(
-            name,
-            f"a quotation mark after line {last_complete:,} is never closed",
-            'close it, or write a quotation mark inside a value twice: ""',
-        ) from None
+    return max(DELIMITERS, key=fit)
 
 
 def _records(
@@ -224,46 +195,95 @@ def _reader(lines: io.TextIOBase, delimiter: str, *, strict: bool = False) -> "_
     return csv.reader(lines, delimiter=delimiter, strict=strict)
 
 
-def _is_number(text: str) -> bool:
+def _chunks(content: Content) -> Iterator[tuple[int, bytes]]:
+    """Give a large content in parts that are copied one at a time: position, bytes."""
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield start, bytes(content[start : start + CHUNK_BYTES])
+
+
+def _to_utf8(name: str, content: Content, declared: str | None) -> tuple[Content, str, list[str]]:
+    """Return an unpacked file as UTF-8 without a mark, its encoding, and notes."""
+    for mark, encoding in () if declared else MARKS:
+        if bytes(content[: len(mark)]) == mark:
+            declared = encoding
+            break
+    if declared:
+        return _transcoded(name, content, declared), declared, []
+    for start, chunk in _chunks(content):
+        if b"\0" in chunk:
+            raise UnreadableTable(
+                name,
+                f"it is binary: a zero byte at {start + chunk.index(0):,}",
+                "point data.url at a CSV or Parquet file; UTF-16 needs data.encoding: utf-16-le",
+            )
+    bad = _first_bad_byte(content)
+    if bad is None:
+        return content, "utf-8", []
+    beyond_ascii = valid = 0
+    for _, chunk in _chunks(content):
+        ascii_bytes = len(chunk.decode("ascii", errors="ignore"))
+        beyond_ascii += len(chunk) - ascii_bytes
+        valid += len(chunk.decode(errors="ignore").encode()) - ascii_bytes
+    if valid > MOSTLY * beyond_ascii:
+        line = len(re.findall(rb"\r\n|\r|\n", content[:bad])) + 1
+        raise UnreadableTable(
+            name,
+            f"most of it is UTF-8, but line {line:,} is not: byte 0x{content[bad]:02x} at the start "
+            f"of {bytes(content[bad : bad + 10])!r}",
+            "correct the line; where the whole file is of one code page, name it in data.encoding, "
+            "such as cp1252, or convert the file: iconv -f cp1252 -t utf-8",
+        )
+    guess = _guess(name, content)
+    text = _transcoded(name, content, guess)
+    examples = re.findall(r"[^\W\d_]*[^\x00-\x7f]\w*", text[:GUESS_BYTES].decode(errors="ignore"))
+    seen = f", as in {examples[0]!r}" if examples else ""
+    return text, guess, [f"encoding {guess} was guessed{seen}; data.encoding would settle it"]
+
+
+def _transcoded(name: str, content: Content, encoding: str) -> bytes:
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        return str(content, encoding).encode().removeprefix(codecs.BOM_UTF8)
+    except LookupError:
+        rule = f"data.encoding {encoding!r} is no encoding Python knows"
+        raise UnreadableTable(name, rule, FIX_ENCODING) from None
+    except UnicodeError as error:
+        raise UnreadableTable(name, f"it is not {encoding}: {error}", FIX_ENCODING) from None
 
 
-# As much of the unpacked file as the delimiter is found by.
-HEAD_BYTES = SAMPLE_CHARACTERS
+def _first_bad_byte(content: Content) -> int | None:
+    """Return the position of the first byte that is not UTF-8; None: all of it is."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start, chunk in _chunks(content):
+        held = len(decoder.getstate()[0])  # the beginning of a letter that the chunk goes on with
+        try:
+            decoder.decode(chunk, final=start + CHUNK_BYTES >= len(content))
+        except UnicodeDecodeError as error:
+            return start - held + error.start
+    return None
 
 
-def csv_columns(name: str, head: bytes, data: spec.Data) -> list[str] | None:
-    """Return the names in the header of a CSV file.
-
-    Args:
-        name: of the file.
-        head: its first HEAD_BYTES bytes, packed or not; all of it where it is shorter.
-        data: how to read it.
-
-    Returns:
-        The names; None where the beginning does not suffice: another format, bytes in an encoding
-        that would have to be guessed, a beginning that is not a table.
-    """
-    try:
-        file = open_contents(name, head, data.format)
-        text = _whole_lines(file.start(HEAD_BYTES))
-        if file.format != "csv" or (data.encoding is None and not _tells_its_encoding(text)):
-            return None
-        found = read(name, text, data)
-        rows = list(found.batches())
-    except (UnreadableTable, InvalidExperiment):
-        return None
-    return list(rows[0].schema.names) if rows else None
-
-
-def _whole_lines(text: bytes) -> bytes:
-    return text if len(text) < HEAD_BYTES else text[: text.rfind(b"\n") + 1]
-
-
-def _tells_its_encoding(text: bytes) -> bool:
-    """Whether it need not be guessed; a guess goes by the whole file."""
-    return any(text.startswith(mark) for mark, _ in MARKS) or first_bad_byte(text) is None
+def _guess(name: str, content: Content) -> str:
+    telling, size = [], 0
+    for line in bytes(content).splitlines():
+        if not line.isascii():
+            telling.append(line)
+            size += len(line)
+        if size > GUESS_BYTES:
+            break
+    sample = b"\n".join(telling)
+    runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", sample)]
+    # "gr\xfcn" is grün, and in Big5 a Chinese letter between two Latin ones.
+    among = LATIN if runs.count(1) >= LONE * len(runs) else None
+    matches = charset_normalizer.from_bytes(sample, cp_isolation=among)
+    matches = matches or charset_normalizer.from_bytes(sample)
+    best = matches.best()
+    if best is None:
+        rule = "it is neither UTF-8 nor text in an encoding that can be guessed"
+        raise UnreadableTable(name, rule, FIX_ENCODING)
+    as_good = [
+        encoding
+        for match in matches
+        if match.chaos <= best.chaos and match.coherence >= best.coherence
+        for encoding in match.could_be_from_charset
+    ]
+    return USUAL if USUAL in as_good else best.encoding

@@ -16,15 +16,16 @@ MOST_CHARACTERS = 60
 
 def outcome(table: RawTable, source: str) -> Outcome:
     """Return how the table was read; `source` is the URL without its secrets."""
-    absent, first = "does not apply", table.frame.iloc[:SHOWN_ROWS]
+    absent, (rows, columns) = "does not apply", table.frame.shape
+    first = table.frame.iloc[:SHOWN_ROWS]
     return Outcome(
         value=table,
         version=table.digest,
         notes=table.notes,
         facts={
             "source": source,
-            "dagster/row_count": len(table.frame),
-            "columns": len(table.frame.columns),
+            "dagster/row_count": rows,
+            "columns": columns,
             "digest": table.digest,
             "format": table.format,
             "encoding": table.encoding or absent,
@@ -35,10 +36,7 @@ def outcome(table: RawTable, source: str) -> Outcome:
         },
         record=[
             RunFacts(
-                data_url=source,
-                data_digest=table.digest,
-                data_rows=len(table.frame),
-                data_columns=len(table.frame.columns),
+                data_url=source, data_digest=table.digest, data_rows=rows, data_columns=columns
             )
         ],
     )
@@ -51,18 +49,14 @@ def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
     """
     shown = frame.iloc[:rows, :MOST_COLUMNS]
     cells = shown.astype("object").where(shown.notna(), "").astype("str").to_numpy()
-    lines = [_line(list(map(str, shown.columns))), "|" + " --- |" * shown.shape[1]]
-    lines += [_line(list(row)) for row in cells]
+
+    lines = []
+    for row in [list(map(str, shown.columns)), *cells]:
+        cut = (c if len(c) <= MOST_CHARACTERS else f"{c[: MOST_CHARACTERS - 1]}…" for c in row)
+        escaped = (html.escape(" ".join(one.splitlines()), quote=False) for one in cut)
+        lines.append(
+            "| " + " | ".join(re.sub(r"([\\`*\[\]~|])", r"\\\1", e) for e in escaped) + " |"
+        )
+    lines.insert(1, "|" + " --- |" * shown.shape[1])
     hidden = frame.shape[1] - shown.shape[1]
     return "\n".join([*lines, *([f"\n… and {hidden:,} more columns"] if hidden else [])])
-
-
-def _line(cells: list[str]) -> str:
-    return "| " + " | ".join(_escaped(cell) for cell in cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    if len(text) > MOST_CHARACTERS:
-        text = text[: MOST_CHARACTERS - 1] + "…"
-    one_line = " ".join(text.splitlines())
-    return re.sub(r"([\\`*\[\]~|])", r"\\\1", html.escape(one_line, quote=False))

@@ -1,38 +1,39 @@
 """raw_data: the bytes of the user's files → one typed table, and what was decided on the way.
 
-Here: `parse`, the stage, and `read`, the same without a digest. Beside it: `contents` (what a file
-is), `parquet` and `csv_text` (files → columns), `columns` (columns → types). Not here: the page
-(`page.py`), fetching the files (`sources.py`), cleaning values (`table/preparation.py`).
-
-Types, notes and digest need whole columns, so the table is made a column at a time. Nothing is changed
-in silence: what was decided is in `RawTable.notes`.
+Types, notes and digest need whole columns, so the table is made a column at a time. Dates inside a CSV
+stay text: the user states their format (`preparation.types`). No value changes ('00501' stays text, and
+so does a whole number that a float cannot hold exactly), and each decision is in `RawTable.notes`.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
 from experiment_pipeline.stages.raw_data import csv_text
-from experiment_pipeline.stages.raw_data.columns import (
-    TEXT,
-    Decisions,
-    nested,
-    plain,
-    typed_text,
-    with_missing,
+from experiment_pipeline.stages.raw_data.contents import (
+    FIX_DOWNLOAD,
+    Content,
+    Contents,
+    open_contents,
+    refuse_duplicates,
 )
-from experiment_pipeline.stages.raw_data.contents import Content, Contents, open_contents
-from experiment_pipeline.stages.raw_data.parquet import ParquetFile
 from experiment_pipeline.storage.mapped import batches_as_table, spilled
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.table import of_columns
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
+# Sentence → the columns of which it is true.
+Decided = dict[str, list[str]]
+Columns = Iterator[tuple[str, pa.ChunkedArray]]
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class RawTable:
         format: what the files are: "csv" or "parquet".
         encoding: of the text; None for Parquet.
         delimiter: between the fields; None for Parquet.
-        compression: around the files: "gzip", "bzip2", "xz", "zip", "zstd" or None.
+        compression: around the files: "gzip", "bz2", "xz", "zip", "zstd" or None.
         notes: what was decided for the user, one sentence each.
     """
 
@@ -70,7 +71,7 @@ def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
     Args:
         parts: (name, content) of each file, at least one; several are the parts of one table,
             with the same columns, appended in this order.
-        data: how to read them, where the user knows better than the files tell.
+        data: how to read them, where the user knows better than the files show.
 
     Raises:
         UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
@@ -96,166 +97,288 @@ def read(
             and the numbers that they have in the whole table. None: all rows.
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
-    found = (
-        _of_csv(files, data, as_written)
-        if _the_format(files) == "csv"
-        else _of_parquet(files, data)
-    )
-    if found.rows == 0:
+    first, decided, texts = files[0], defaultdict[str, list[str]](list), list[csv_text.CsvText]()
+    for other in files:
+        if other.format != first.format:
+            rule = f"it is {other.format}, but {first.name} is {first.format}"
+            fix = "keep the parts of one table in one format, and other files elsewhere"
+            raise UnreadableTable(other.name, rule, fix)
+    if first.format == "csv":
+        rows, found = _of_csv(files, data, as_written, texts, decided)
+    else:
+        rows, found = _of_parquet(files, data, decided)
+    if rows == 0:
         raise UnreadableTable(
-            files[0].name, "it has a header and no rows", "deliver a table that has rows"
+            first.name, "it has a header and no rows", "deliver a table that has rows"
         )
-    index: pd.Index = pd.RangeIndex(found.rows, name=INDEX)
-    positions = None if chosen is None else chosen(found.rows)
+    index: pd.Index = pd.RangeIndex(rows, name=INDEX)
+    positions = None if chosen is None else chosen(rows)
     if positions is not None:
         index = pd.Index(positions, name=INDEX)
     columns = dict[str, pd.Series]()
-    for name, cells in found.columns:
+    for name, cells in found:
         column = cells.to_pandas()
         columns[name] = spilled(column if positions is None else column.iloc[positions])
-    compressions = dict.fromkeys(file.compression for file in files if file.compression)
+    notes = []
+    if len(files) > 1:
+        notes.append(f"{len(files):,} files are one table: {listed([f.name for f in files])}")
+    if keys := _folder_keys(files):
+        notes.append(f"read from the names of the folders: {listed(keys)}")
+    notes += dict.fromkeys(note for text in texts for note in text.notes)
     return RawTable(
         frame=of_columns(columns, index),
         digest="",
-        format=files[0].format,
-        encoding=found.encoding,
-        delimiter=found.delimiter,
-        compression=", ".join(compressions) or None,
-        notes=(
-            *_notes_on_parts(files),
-            *found.notes,
-            *(note for decided in found.decisions for note in decided.notes()),
-        ),
+        format=first.format,
+        encoding=", ".join(dict.fromkeys(text.encoding for text in texts)) or None,
+        delimiter=texts[0].delimiter if texts else None,
+        compression=", ".join(dict.fromkeys(f.compression for f in files if f.compression)) or None,
+        notes=(*notes, *(f"{what}: {listed(names)}" for what, names in decided.items())),
     )
 
 
-@dataclass(frozen=True)
-class _Arrow:
-    """What both formats give: `columns` with their final types, each made when it is reached.
-
-    `decisions` are complete when all columns were made.
-    """
-
-    rows: int
-    columns: Iterable[tuple[str, pa.ChunkedArray]]
-    notes: Iterable[str]
-    decisions: Sequence[Decisions]
-    encoding: str | None = None
-    delimiter: str | None = None
-
-
-def _the_format(files: Sequence[Contents]) -> str:
-    if len({file.format for file in files}) > 1:
-        other = next(file for file in files if file.format != files[0].format)
-        raise UnreadableTable(
-            other.name,
-            f"it is {other.format}, but {files[0].name} is {files[0].format}",
-            "keep the parts of one table in one format, and other files elsewhere",
-        )
-    return files[0].format
-
-
-def _of_csv(files: Sequence[Contents], data: spec.Data, as_written: Collection[str]) -> _Arrow:
+def _of_csv(
+    files: Sequence[Contents],
+    data: spec.Data,
+    as_written: Collection[str],
+    texts: list[csv_text.CsvText],
+    decided: Decided,
+) -> tuple[int, Columns]:
+    """Return the number of rows and the typed columns; adds to `texts` what each file was."""
     first = csv_text.read(files[0].name, files[0].unpacked(), data)
-    texts = list[csv_text.CsvText]()
 
-    def empty(file: Contents, text: csv_text.CsvText) -> pa.Table:
-        columns = pa.schema([(name, TEXT) for name in text.names]).empty_table()
+    def header(file: Contents, text: csv_text.CsvText) -> pa.Table:
+        columns = pa.schema([(name, pa.large_string()) for name in text.names]).empty_table()
         return file.with_folder_keys(columns)
 
-    schema = empty(files[0], first).schema
+    schema = header(files[0], first).schema
 
     def batches() -> Iterator[pa.RecordBatch]:
         for file in files:  # one of them is unpacked at a time
             text = csv_text.read(file.name, file.unpacked(), data) if texts else first
-            _check_same_columns(
-                files[0].name, schema.names, file.name, empty(file, text).column_names
-            )
+            _check_same_columns(files[0].name, schema.names, file.name, header(file, text))
             texts.append(replace(text, content=b""))
             for batch in text.batches():
                 own = file.with_folder_keys(pa.Table.from_batches([batch]))
                 yield from own.select(schema.names).to_batches()
 
     # Types are found after stacking: a part alone could look like numbers, the table not.
-    table, decisions = batches_as_table(batches(), schema), Decisions()
+    table = batches_as_table(batches(), schema)
     # The name of a folder is not a field of a file.
     kept = {*as_written} - {*_folder_keys(files)}
 
-    def typed() -> Iterator[tuple[str, pa.ChunkedArray]]:
+    def typed() -> Columns:
+        missing = pa.array(data.missing_values, pa.large_string())
         for name in schema.names:
-            column = with_missing(table[name], data.missing_values, decisions)
-            yield name, column if name in kept else typed_text(name, column, decisions)
+            column = table[name]
+            is_missing = pc.is_in(column, missing)
+            if pc.any(is_missing).as_py():
+                for text in pc.unique(column.filter(is_missing)).to_pylist():
+                    if text:  # an empty field needs no word
+                        decided[f"{text!r} was read as missing in"].append(name)
+                column = pc.if_else(is_missing, pa.scalar(None, pa.large_string()), column)
+            yield name, column if name in kept else _typed_text(name, column, decided)
 
-    return _Arrow(
-        table.num_rows,
-        typed(),
-        dict.fromkeys(note for text in texts for note in text.notes),
-        (decisions,),
-        encoding=", ".join(dict.fromkeys(text.encoding for text in texts)),
-        delimiter=first.delimiter,
-    )
+    return table.num_rows, typed()
 
 
-def _of_parquet(files: Sequence[Contents], data: spec.Data) -> _Arrow:
+def _of_parquet(
+    files: Sequence[Contents], data: spec.Data, decided: Decided
+) -> tuple[int, Columns]:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
             raise InvalidExperiment(
                 f"data.{setting}", f"{files[0].name} is Parquet: it has no effect", "drop it"
             )
-    opened = [(file.name, ParquetFile(file)) for file in files]
-    schema = _stacked([(name, file.no_rows) for name, file in opened]).schema
-    keys, decisions, of_names = _folder_keys(files), Decisions(), Decisions()
-    lists = nested(schema)
+    opened = list[pq.ParquetFile]()
+    for file in files:
+        with _damage_reported(file.name):
+            opened.append(pq.ParquetFile(pa.BufferReader(file.unpacked())))
+        refuse_duplicates(file.name, opened[-1].schema_arrow.names)
+    pairs, keys = list(zip(files, opened, strict=True)), _folder_keys(files)
+    schema = _stacked(
+        files, [own.with_folder_keys(one.schema_arrow.empty_table()) for own, one in pairs]
+    ).schema
 
-    def typed() -> Iterator[tuple[str, pa.ChunkedArray]]:
-        names = [name for name in schema.names if name not in {*keys, *lists}]
-        for name in (*names, *keys):
-            column = _stacked([(part, file.read(name)) for part, file in opened])[name]
-            if name in keys:
-                yield name, typed_text(name, column, of_names)
-            else:
-                yield name, plain(name, column, decisions)
+    def part(file: Contents, parquet: pq.ParquetFile, name: str) -> pa.Table:
+        if name in file.folder_keys:
+            none = pa.table({"": pa.nulls(parquet.metadata.num_rows)})
+            return file.with_folder_keys(none).select([name])
+        with _damage_reported(file.name):
+            return parquet.read([name]).select([name])
 
-    notes = [f"lists, structs or maps, left out: {listed(lists)}"] if lists else []
-    rows = sum(file.rows for _, file in opened)
-    return _Arrow(rows, typed(), notes, (decisions, of_names))
+    def typed() -> Columns:
+        for name in [*(one for one in schema.names if one not in keys), *keys]:
+            if pa.types.is_nested(_storage(schema.field(name).type)):
+                decided["lists, structs or maps, left out"].append(name)
+                continue
+            column = _stacked(files, [part(*pair, name) for pair in pairs])[name]
+            typed_column = _typed_text if name in keys else _plain
+            yield name, typed_column(name, column, decided)
+
+    return sum(one.metadata.num_rows for one in opened), typed()
+
+
+@contextmanager
+def _damage_reported(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        rule = f"it is a damaged or truncated Parquet file: {error}"
+        raise UnreadableTable(name, rule, FIX_DOWNLOAD) from None
 
 
 def _folder_keys(files: Sequence[Contents]) -> list[str]:
     return list(dict.fromkeys(key for file in files for key in file.folder_keys))
 
 
-def _notes_on_parts(files: Sequence[Contents]) -> list[str]:
-    notes = []
-    if len(files) > 1:
-        notes.append(f"{len(files):,} files are one table: {listed([f.name for f in files])}")
-    if keys := _folder_keys(files):
-        notes.append(f"read from the names of the folders: {listed(keys)}")
-    return notes
-
-
-def _stacked(tables: Sequence[tuple[str, pa.Table]]) -> pa.Table:
+def _stacked(files: Sequence[Contents], tables: Sequence[pa.Table]) -> pa.Table:
     """The parts as one table with the columns in the order of the first part."""
-    first_name, first = tables[0]
-    for name, table in tables[1:]:
-        _check_same_columns(first_name, first.column_names, name, table.column_names)
+    names = tables[0].column_names
+    for file, table in zip(files, tables, strict=True):
+        _check_same_columns(files[0].name, names, file.name, table)
     try:
-        return pa.concat_tables(
-            [table.select(first.column_names) for _, table in tables],
-            promote_options="permissive",
-        )
+        parts = [table.select(names) for table in tables]
+        return pa.concat_tables(parts, promote_options="permissive")
     except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
         raise UnreadableTable(
-            f"the {len(tables)} parts from {first_name} on",
+            f"the {len(tables)} parts from {files[0].name} on",
             f"a column has types that do not go together: {error}",
             "write the column with one type in every part",
         ) from None
 
 
-def _check_same_columns(first: str, wanted: Sequence[str], name: str, found: Sequence[str]) -> None:
-    if different := set(wanted) ^ set(found):
+def _check_same_columns(first: str, wanted: Sequence[str], name: str, found: pa.Table) -> None:
+    if different := set(wanted) ^ set(found.column_names):
         raise UnreadableTable(
             name,
             f"its columns differ from those of {first}: {listed(sorted(different))}",
             "deliver the same columns in every part",
         )
+
+
+SAMPLE_VALUES = 1_000
+LARGEST_EXACT = 2**53
+NUMBER = r"^\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*$|^\s*[+-]?(?i:inf|infinity|nan)\s*$"
+LEADING_ZERO = r"^\s*[+-]?0[0-9xX]"
+WHOLE = r"^\s*[+-]?\d+\s*$"
+DECIMAL_COMMA = r"^\s*[+-]?\d+,\d+\s*$"
+BOOLEANS = pa.array(["True", "False", "true", "false", "TRUE", "FALSE"], pa.large_string())
+COMMAS = "text that looks like numbers with a decimal comma (preparation.numbers reads them)"
+TOO_LARGE = "whole numbers that a float cannot hold exactly, kept as text"
+
+
+def _typed_text(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
+    """Type a whole column of texts: numbers, booleans, or texts as they are."""
+    present = column.drop_null()
+    if len(present) == 0:
+        decided["no value at all in"].append(name)
+        return pa.chunked_array([pa.nulls(len(column), pa.float64())])
+    # A sample that is not a number or boolean proves that the column is not.
+    sample = present.slice(0, SAMPLE_VALUES)
+    if pc.all(pc.match_substring_regex(sample, NUMBER)).as_py():
+        return _number(name, column, decided)
+    if all(pc.all(pc.is_in(part, BOOLEANS)).as_py() for part in (sample, present)):
+        return _boolean(name, column, decided)
+    if pc.all(pc.match_substring_regex(sample, DECIMAL_COMMA)).as_py():
+        decided[COMMAS].append(name)
+    return column
+
+
+def _number(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
+    """The column as int64 or float64; as text where it is none or would not stay the same."""
+    number = _cast_to_number(column)
+    if number is None:  # Arrow takes no blanks around a number, and copying is the slower way
+        number = _cast_to_number(pc.utf8_trim_whitespace(column))
+    if number is None:
+        return column
+    if pc.any(pc.match_substring_regex(column, LEADING_ZERO)).as_py():
+        decided["numbers with leading zeros, kept as text so that the zeros stay"].append(name)
+        return column
+    large = _beyond_exact(number)
+    if large is not None and pc.any(pc.match_substring_regex(column.filter(large), WHOLE)).as_py():
+        decided[TOO_LARGE].append(name)
+        return column
+    return _infinite_noted(name, number, decided)
+
+
+def _cast_to_number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    for kind in (pa.int64(), pa.float64()):
+        try:
+            return pc.cast(column, kind)
+        except pa.ArrowInvalid:
+            continue
+    return None
+
+
+def _beyond_exact(number: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Where whole numbers would lose digits as floats; None where nothing can be lost."""
+    if pa.types.is_integer(number.type) and number.null_count == 0:
+        return None
+    ends = pc.min_max(number).as_py()
+    if ends["min"] is None or (ends["min"] >= -LARGEST_EXACT and ends["max"] <= LARGEST_EXACT):
+        return None
+    large = pc.greater(number, pa.scalar(LARGEST_EXACT, number.type))
+    if pa.types.is_unsigned_integer(number.type):
+        return large
+    return pc.or_(pc.less(number, -LARGEST_EXACT), large)
+
+
+def _boolean(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
+    """Booleans; with missing values text, because pandas has no plain type for the three."""
+    if column.null_count == 0:
+        return pc.cast(column, pa.bool_())
+    decided["true, false and missing values, kept as text"].append(name)
+    return pc.cast(column, pa.large_string())
+
+
+def _infinite_noted(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
+    if pa.types.is_floating(column.type) and pc.any(pc.is_inf(column)).as_py():
+        decided["infinite values in"].append(name)
+    return column
+
+
+def _plain(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedArray:
+    """Reduce the type of a whole column of Parquet to one that pandas holds without objects."""
+    column = pc.cast(column, _storage(column.type))
+    kind = column.type
+    if column.null_count == len(column):
+        decided["no value at all in"].append(name)
+        return pc.cast(column, pa.float64()) if pa.types.is_null(kind) else column
+    if pa.types.is_boolean(kind):
+        return _boolean(name, column, decided)
+    if pa.types.is_integer(kind) and _beyond_exact(column) is not None:
+        decided[TOO_LARGE].append(name)
+        return pc.cast(column, pa.large_string())
+    if pa.types.is_duration(kind):
+        decided["durations, read as seconds"].append(name)
+        microseconds = pc.cast(pc.cast(column, pa.duration("us")), pa.int64())
+        return pc.divide(pc.cast(microseconds, pa.float64()), 1e6)
+    for belongs, note, target in REDUCED:
+        if belongs(kind):
+            try:
+                column = pc.cast(column, target)
+            except pa.ArrowInvalid:
+                note = "bytes that are no text, read as missing"  # noqa: PLW2901
+                column = pa.chunked_array([pa.nulls(len(column), target)])
+            decided[note].append(name)
+    return _infinite_noted(name, column, decided)
+
+
+def _storage(kind: pa.DataType) -> pa.DataType:
+    """The type of the values themselves: without dictionary, run lengths or extension."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return _storage(kind.storage_type)
+    if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+        return _storage(kind.value_type)
+    return kind
+
+
+# (types of a Parquet column, note, what they become)
+REDUCED: tuple[tuple[Callable[[pa.DataType], bool], str, pa.DataType], ...] = (
+    (pa.types.is_date, "dates, read as datetimes at midnight", pa.timestamp("us")),
+    (pa.types.is_decimal, "decimals, read as floats", pa.float64()),
+    (pa.types.is_time, "times of day, read as text", pa.large_string()),
+    (pa.types.is_binary, "bytes, read as UTF-8 text", pa.large_string()),
+    (pa.types.is_large_binary, "bytes, read as UTF-8 text", pa.large_string()),
+    (pa.types.is_fixed_size_binary, "bytes, read as UTF-8 text", pa.large_string()),
+)

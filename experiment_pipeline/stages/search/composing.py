@@ -28,7 +28,7 @@ from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.digests import sha256
-from experiment_pipeline.table.folds import FoldRows, folds_of
+from experiment_pipeline.table.membership import FoldRows, folds_of
 from experiment_pipeline.table.table import slices
 
 # scikit-learn's default. By simulation (reweighted LightGBM, 190 positives of 4,000): slope 1.11 with

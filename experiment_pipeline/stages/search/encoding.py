@@ -31,8 +31,8 @@ from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage.mapped import some_rows
+from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import with_only
-from experiment_pipeline.table.target import encode_target
 
 
 def encode(

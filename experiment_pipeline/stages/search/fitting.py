@@ -30,7 +30,7 @@ from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedTab
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import aside
-from experiment_pipeline.table.target import encode_target
+from experiment_pipeline.table.features import encode_target
 
 
 def share_work(

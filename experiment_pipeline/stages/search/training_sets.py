@@ -1,7 +1,7 @@
 """The train and the test set of a search, with features, classes, early-stopping set and digests.
 
 A rung of halving is a `TrainingSets` with fewer rows and digests of their own, and so is a fold of a
-cross-validation. Which rows are a fold: `table/folds.py`. In: the tables of the split stage. Out: one
+cross-validation. Which rows are a fold: `table/membership.py`. In: the tables of the split stage. Out: one
 frozen object.
 """
 
@@ -18,9 +18,13 @@ from experiment_pipeline.stages.split_sets import sets as split_sets
 from experiment_pipeline.statistics.interval import Weights, relative_weights, variance_factor
 from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
-from experiment_pipeline.table.features import directions_of, feature_columns
-from experiment_pipeline.table.folds import folds_of
-from experiment_pipeline.table.target import encode_target, find_classes
+from experiment_pipeline.table.features import (
+    directions_of,
+    encode_target,
+    feature_columns,
+    find_classes,
+)
+from experiment_pipeline.table.membership import folds_of
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,8 +51,7 @@ class SetTable:
 
     Attributes:
         rows: of the set, in the canonical order.
-        digest: `rows_digest` of the rows: the order of the source has no part in it. Stages that
-            find another digest have read another set.
+        digest: `rows_digest` of the rows. Stages that find another digest have read another set.
         early_stopping: of each train row what it is to a fit that stops early: `FITTED` on, `STOPS`
             it, or `BETWEEN` the two in time. Empty for the other sets.
         origin: what the rows were made of.
@@ -100,88 +99,67 @@ def split(
     """Cut the validated rows into three sets, those that `assign_sets` gave the prepared rows.
 
     So the data analysis has kept away from those of the validation set, and a rejected row shifts
-    no cut in time or in a small class.
-
-    Args:
-        validated: rows that satisfy the schema.
-        spec: the experiment.
-        features: feature columns.
-        keep: of the columns of each set.
+    no cut in time or in a small class. `keep` is of the columns of each set.
 
     Raises:
         EmptySet: a set would be empty, or lack a class.
         UnusableTable: a row lacks the value that the split goes by, or it names no set.
     """
     rows = validated.rows
-    _check_keys(rows, spec)
-    _check_values_named(validated, spec)
+    _check_keys(validated, spec)
     order = canonical_order(rows, spec, features)
     codes = validated.sets[order]
     places = {name: order[codes == code] for code, name in enumerate(SETS)}
     del order, codes
-    tables, digests = _cut(rows, places, keep)
-    for name, table in tables.items():
-        _check_filled(name, table, rows, spec)
-    left_out = len(rows) - sum(map(len, tables.values()))
-    stopping = early_stopping_rows(tables["train"], spec, features)
-    between = early_stopping_gap(tables["train"], stopping, spec)
-    roles = {"train": np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)}
-    sets = {
-        name: SetTable(table, digests[name], roles.get(name, _NO_ROLES), validated.origin)
-        for name, table in tables.items()
-    }
-    return SplitSets(
-        **sets,
-        notes=tuple(_notes(rows, tables, spec, features, left_out)),
-        summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
-        left_out=left_out,
-    )
-
-
-_NO_ROLES = np.empty(0, np.uint8)
-
-
-def _cut(
-    rows: pd.DataFrame, places: Mapping[str, np.ndarray], keep: Keep
-) -> tuple[dict[str, pd.DataFrame], dict[str, str]]:
-    """Pick each set, and digest it as `rows_digest` does; each column is picked and hashed once."""
     digests = {name: TableDigest(pd.RangeIndex(len(own))) for name, own in places.items()}
     columns: dict[str, dict[str, pd.Series]] = {name: {} for name in places}
-    for column in map(str, rows.columns):
+    for column in map(str, rows.columns):  # each is picked and hashed once
         whole = rows[column]
         # Of objects, each set must be hashed alone: what else is in the column changes how.
         hashes = None if holds_objects(whole) else cell_hashes(whole)
         for name, own in places.items():
             cells = whole.iloc[own]
-            digests[name].add(
-                column, whole.dtype, cell_hashes(cells) if hashes is None else hashes[own]
-            )
+            of_cells = cell_hashes(cells) if hashes is None else hashes[own]
+            digests[name].add(column, whole.dtype, of_cells)
             columns[name][column] = keep(cells)
     tables = {
         name: of_columns(columns[name], kept_index(rows.index[own], keep))
         for name, own in places.items()
     }
-    return tables, {name: digest.hexdigest() for name, digest in digests.items()}
+    for name, table in tables.items():
+        _check_filled(name, table, rows, spec)
+    stopping = early_stopping_rows(tables["train"], spec, features)
+    between = early_stopping_gap(tables["train"], stopping, spec)
+    roles = {"train": np.select([stopping, between], [STOPS, BETWEEN], FITTED).astype(np.uint8)}
+    none = np.empty(0, np.uint8)
+    sets = {
+        name: SetTable(table, digests[name].hexdigest(), roles.get(name, none), validated.origin)
+        for name, table in tables.items()
+    }
+    return SplitSets(
+        **sets,
+        notes=tuple(_notes(rows, tables, spec, features)),
+        summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
+        left_out=len(rows) - sum(map(len, tables.values())),
+    )
 
 
-def _check_keys(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
-    lacking = ~has_keys(validated, spec)
+def _check_keys(validated: ValidatedRows, spec: ExperimentSpec) -> None:
+    rows = validated.rows
+    lacking = ~has_keys(rows, spec)
     if lacking.any():
         names = [*spec.split.id_columns, getattr(spec.split, "column", None)]
         raise UnusableTable(
             f"split columns {listed(name for name in names if name)}",
-            f"{lacking.sum()} rows lack a value, the first is row {validated.index[lacking][0]}",
+            f"{lacking.sum()} rows lack a value, the first is row {rows.index[lacking][0]}",
             "Drop nullable there in schema.yaml: these rows are then rejected.",
         )
-
-
-def _check_values_named(validated: ValidatedRows, spec: ExperimentSpec) -> None:
     unnamed = validated.sets == len(SETS)
     if spec.split.by == "column" and unnamed.any():
         raise UnusableTable(
             f"split.column {spec.split.column}",
             f"{unnamed.sum()} rows hold values that name no set: "
-            f"{listed(validated.rows[spec.split.column][unnamed].unique())}",
+            f"{listed(rows[spec.split.column][unnamed].unique())}",
             "List these values under split.train, test or validation, or reject them by isin.",
         )
 
@@ -189,22 +167,19 @@ def _check_values_named(validated: ValidatedRows, spec: ExperimentSpec) -> None:
 def _check_filled(
     name: str, table: pd.DataFrame, validated: pd.DataFrame, spec: ExperimentSpec
 ) -> None:
+    fix = FIXES[spec.split.by]
     if not len(table):
-        raise EmptySet(
-            f"{name} set", f"0 of {len(validated)} rows fall into it", FIXES[spec.split.by]
-        )
+        raise EmptySet(f"{name} set", f"0 of {len(validated)} rows fall into it", fix)
     if spec.task == "regression":
         return
     target = validated[spec.target]
     lacking = target[~target.isin(table[spec.target].unique())]
     if len(lacking):
         counts = lacking.value_counts()
-        raise EmptySet(
-            f"{name} set",
-            f"its {len(table):,} rows lack {len(counts)} {'class' if len(counts) == 1 else 'classes'} of {spec.target}: "
-            + ", ".join(f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items()),
-            FIXES[spec.split.by],
-        )
+        classes = "class" if len(counts) == 1 else "classes"
+        named = (f"{value!r} ({rows} rows in all)" for value, rows in counts[:5].items())
+        rule = f"its {len(table):,} rows lack {len(counts)} {classes} of {spec.target}: "
+        raise EmptySet(f"{name} set", rule + ", ".join(named), fix)
 
 
 def _facts(
@@ -225,68 +200,37 @@ def _facts(
 
 
 def _notes(
-    validated: pd.DataFrame,
+    rows: pd.DataFrame,
     tables: Mapping[str, pd.DataFrame],
     spec: ExperimentSpec,
     features: Sequence[str],
-    left_out: int,
 ) -> Iterator[str]:
     if spec.split.by == "random" and not spec.split.id_columns:
         yield (
-            "Rows are told apart by their features, so a new feature column reshuffles every row. "
+            "Rows are identified by their features, so a new feature column reshuffles every row. "
             "Name split.id_columns to prevent that."
         )
-        yield from _equal_rows(validated, features)
-    if isinstance(spec.split, TimeSplit):
-        if left_out:
-            lie = "row lies" if left_out == 1 else "rows lie"
-            yield f"{left_out:,} {lie} within the gap of {spec.split.gap} and in no set."
-        yield from _unseen_calendar(tables, spec, features)
+        equal = equal_rows([rows], features, "notes")
+        for found, taken_for in (
+            (equal.repeated & ~equal.by_chance, "copies, which stay in one set"),
+            (equal.by_chance, "different cases, each by chance in a set"),
+        ):
+            if count := int(np.sum(found)):
+                yield (
+                    f"{count:,} of {len(rows):,} rows equal another in every feature. By the rows "
+                    f"around them they are taken for {taken_for}."
+                )
+    left_out = len(rows) - sum(map(len, tables.values()))
+    if isinstance(spec.split, TimeSplit) and left_out:
+        yield f"{left_out:,} rows lie within the gap of {spec.split.gap} and in no set."
     if spec.split.by in ("random", "group"):
-        fractions = spec.split.fractions
         for name, table in tables.items():
-            share, wanted = len(table) / len(validated), getattr(fractions, name)
+            share, wanted = len(table) / len(rows), getattr(spec.split.fractions, name)
             if abs(share - wanted) > SHARE_OFF * wanted:
                 yield (
                     f"The {name} set holds {share:.1%} of the rows instead of {wanted:.1%}: "
-                    "units are few, or one holds many rows."
+                    "clusters are few, or one holds many rows."
                 )
-
-
-def _equal_rows(validated: pd.DataFrame, features: Sequence[str]) -> Iterator[str]:
-    """Note which equal rows were taken for copies, and which for different cases."""
-    equal = equal_rows([validated], features, "notes")
-    if together := int(np.sum(equal.repeated & ~equal.by_chance)):
-        yield (
-            f"{together:,} of {len(validated):,} rows equal another in every feature, more than the "
-            "rows around them let expect: they are taken for copies, and stay in one set."
-        )
-    if apart := int(np.sum(equal.by_chance)):
-        yield (
-            f"{apart:,} of {len(validated):,} rows equal another in every feature, as the rows "
-            "around them let expect: they are taken for different cases, each by chance in a set."
-        )
-
-
-def _unseen_calendar(
-    tables: Mapping[str, pd.DataFrame], spec: ExperimentSpec, features: Sequence[str]
-) -> Iterator[str]:
-    """Note where a set holds months, weekdays or hours that training never saw."""
-    for source, parts in spec.preparation.calendar.items():
-        for column in (f"{source}_{part}" for part in parts):
-            if column not in features:
-                continue
-            seen = set(tables["train"][column].dropna())
-            for name in ("test", "validation"):
-                values = tables[name][column].dropna()
-                unseen = sorted(set(values) - seen)
-                if unseen:
-                    share = values.isin(unseen).mean()
-                    yield (
-                        f"{column}: {share:.1%} of the {name} rows hold values that the train "
-                        f"set lacks ({listed(f'{value:g}' for value in unseen)}); a model can "
-                        "only guess there. Leave this part out of preparation.calendar."
-                    )
 
 
 HELD_OUT = 0.15
@@ -298,14 +242,8 @@ def early_stopping_rows(
     """Choose about 15 % of the train rows to hold out for early stopping.
 
     By time: the last rows. By group: whole groups. Else: whole clusters by a hash with a salt
-    of its own. Each side holds every class wherever a cut allows it. Train rows that are all
-    of one cluster (one timestamp, one group) are parted row by row.
-
-    Args:
-        train: rows to fit on.
-        spec: the experiment.
-        features: feature columns.
-        draw: another name is another draw of clusters.
+    of its own; another name in `draw` is another draw. Each side holds every class wherever a cut
+    allows it. Train rows that are all of one cluster are parted row by row.
 
     Returns:
         bool (n,), True for rows held out; never all, never none.
@@ -336,13 +274,10 @@ def early_stopping_rows(
 
 
 def early_stopping_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
-    """Return which train rows lie within the split's gap before the early-stopping set.
+    """Return which train rows lie within the split's gap before the early-stopping set: bool (n,).
 
     A fit that stops on that set leaves them out. There is no gap where it would leave less than half
-    of the rows before the set, or lose a class.
-
-    Returns:
-        bool (n,); none but under a split by time.
+    of the rows before the set, or lose a class, and none but under a split by time.
     """
     none = np.zeros(len(train), dtype=bool)
     if not isinstance(spec.split, TimeSplit):

@@ -1,12 +1,12 @@
 """One column against its schema, and why rows are rejected, in words.
 
-In: a prepared column and its pandera schema. Out: the cells that fit, in the schema's type, and the
-rules that rows break; of these, one text per rejected row and a count per reason. pandera's own lazy
-validation stops at a column that cannot be coerced, and loses missing values among its failure
-cases; here its checks are called one by one on the cells that can be judged, so that every row gets
-every reason. Python-level work is done for rejected cells only.
+pandera's own lazy validation stops at a column that cannot be coerced, and loses missing values among
+its failure cases. Here its checks are called one by one on the cells that can be judged, so that every
+row gets every reason. Python-level work is done for rejected cells only.
 """
 
+import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -19,108 +19,57 @@ from pandera.engines import pandas_engine
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Validation
-from experiment_pipeline.table.coercion import Coerced, coerce, schema_kind, with_room_for_missing
+from experiment_pipeline.table.coercion import coerce, has_room_for_missing, schema_kind
 from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.table.preparation import Broken, in_words, shortened
 from experiment_pipeline.table.schema import NEVER_MISSING
 from experiment_pipeline.table.table import slices
 
-LONGEST_VALUE, LONGEST_RULE = 80, 200
 SHOWN_VALUES = 5
 # Of a column of ids that are all new, a name for each would be as large as the column.
 MOST_NAMED = 262_144
 
 
 @dataclass(frozen=True)
-class Broken:
-    """One rule, and the rows that break it.
-
-    Attributes:
-        column: the column it is about; None for rules about the whole row.
-        rule: what is wrong, to be read after the value: "is missing".
-        positions: int (k,): positions of the rows in the table, ascending.
-        values: (k,) what stands there, of several columns a row each; None where the rule says it all.
-    """
-
-    column: str | None
-    rule: str
-    positions: np.ndarray
-    values: pd.Series | pd.DataFrame | None = None
-
-    @property
-    def reason(self) -> str:
-        """The rule without a value, such as "age: is missing"."""
-        return self.rule if self.column is None else f"{self.column}: {self.rule}"
-
-    def texts(self, some: slice) -> np.ndarray:
-        """Return a reason for each of some of the rows, with the offending value: object (k,)."""
-        if self.values is None:
-            return np.full(len(self.positions[some]), self.reason, dtype=object)
-        start, found = "" if self.column is None else f"{self.column}: ", self.values.iloc[some]
-        values = found.tolist() if isinstance(found, pd.Series) else found.to_dict("records")
-        return np.array([f"{start}{_shown(v)} {self.rule}" for v in values], dtype=object)
-
-
-@dataclass(frozen=True)
 class Tolerated:
-    """How many cells of a column were tolerated, or filled.
+    """The cells of a column that were tolerated, or filled.
 
     Attributes:
         column: its name.
-        what: filled with the default; missing, of which the schema says nothing; against a rule
-            that only counts; unseen by the training.
+        noun: what is counted: a value, a missing value, a row.
+        what: what became of them, such as "kept against isin(['S', 'M'])".
         cells: how many.
-        rule: what they are against, or filled with.
-        named: value → cells, in the order they came; of more than MOST_NAMED the first ones.
+        named: value → cells; of more than MOST_NAMED the most frequent ones.
     """
 
     column: str
-    what: Literal["filled", "missing", "against", "unseen"]
+    noun: Literal["value", "missing value", "row"]
+    what: str
     cells: int
-    rule: str = ""
     named: Mapping[object, int] = field(default_factory=dict)
 
     @classmethod
-    def of(
-        cls, what: Literal["against", "unseen"], cells: pd.Series, rule: str = ""
-    ) -> "Tolerated":
+    def of(cls, noun: Literal["value", "row"], what: str, cells: pd.Series) -> "Tolerated":
         """Count the cells (k,) of a column by their values."""
         counts = cells.value_counts(sort=False).head(MOST_NAMED)
-        return cls(str(cells.name), what, len(cells), rule, dict(counts.items()))
+        return cls(str(cells.name), noun, what, len(cells), dict(counts.items()))
 
     def and_those_of(self, later: "Tolerated") -> "Tolerated":
         """Add what was counted of the rows after these."""
-        named = dict(self.named)
-        for value, cells in later.named.items():
-            if value in named or len(named) < MOST_NAMED:
-                named[value] = named.get(value, 0) + cells
-        return replace(self, cells=self.cells + later.cells, named=named)
+        named = Counter(self.named) + Counter(later.named)
+        most = dict(named if len(named) <= MOST_NAMED else named.most_common(MOST_NAMED))
+        return replace(self, cells=self.cells + later.cells, named=most)
 
     @property
     def text(self) -> str:
-        """`size: 3 values kept against isin(['S', 'M']): 'XL' (3)`."""
-        match self.what:
-            case "filled":
-                note = f"{self.cells} missing values became {self.rule}"
-            case "missing":
-                kept = numbers.counted(self.cells, "missing value")
-                note = f"{kept} kept: the schema says nothing of missing ones"
-            case "against":
-                kept = numbers.counted(self.cells, "value")
-                note = f"{kept} kept against {self.rule}: {self._most_frequent}"
-            case "unseen":
-                rows = numbers.counted(self.cells, "row")
-                which = f"a category that training did not see: {self._most_frequent}"
-                note = f"{rows} with {which}"
-        return f"{self.column}: {note}"
-
-    @property
-    def _most_frequent(self) -> str:
-        """The most frequent values with their counts: `'ZZ' (2), 'QQ' (1) and 3 others`."""
-        counts = sorted(self.named.items(), key=lambda counted: -counted[1])
-        shown = [f"{_shown(value)} ({cells:,})" for value, cells in counts[:SHOWN_VALUES]]
-        more = len(counts) - len(shown)
-        least = "at least " if len(counts) == MOST_NAMED else ""
-        return ", ".join(shown) + (f" and {least}{numbers.counted(more, 'other')}" if more else "")
+        """`size: 4 values kept against isin(['S', 'M']): 'XL' (3), 'L' (1)`."""
+        note = f"{self.column}: {numbers.counted(self.cells, self.noun)} {self.what}"
+        if not self.named:
+            return note
+        most = Counter(self.named).most_common(SHOWN_VALUES)
+        shown = ", ".join(f"{in_words(value)} ({cells:,})" for value, cells in most)
+        more = len(self.named) - len(most)
+        return f"{note}: {shown}" + (f" and {numbers.counted(more, 'other')}" if more else "")
 
 
 @dataclass(frozen=True)
@@ -139,11 +88,6 @@ class CheckedColumn:
     broken: tuple[Broken, ...] = ()
     tolerated: tuple[Tolerated, ...] = ()
 
-    @property
-    def positions(self) -> np.ndarray:
-        """Where in the table each of the fitting cells is: int (m,)."""
-        return np.delete(np.arange(len(self.fitting) + len(self.left_out)), self.left_out)
-
     def of_rows(self, rows: np.ndarray) -> pd.Series:
         """Return the cells of rows, bool (n,), that are fitting."""
         wanted = np.delete(rows, self.left_out)
@@ -154,7 +98,7 @@ class CheckedColumn:
 def check_column(
     column: pd.Series,
     schema: pa.Column,
-    unparsable: np.ndarray | None,
+    unparsable: np.ndarray,
     validation: Validation | None = None,
     missing_rule: Broken | None = None,
 ) -> CheckedColumn:
@@ -163,7 +107,7 @@ def check_column(
     Args:
         column: (n,) prepared values; its name is the column's.
         schema: what they must satisfy; `coerce` already includes the table's.
-        unparsable: bool (n,): cells that are rejected already and hold nothing to judge.
+        unparsable: int (k,): positions of cells that are rejected already.
         validation: of a feature: what becomes of values never seen before; None: the schema
             as it is.
         missing_rule: a rule that already names the rows with a missing value.
@@ -171,45 +115,69 @@ def check_column(
     Raises:
         InvalidSchema: the schema cannot be applied to a column of this type.
     """
-    name, tolerated, given = str(column.name), list[Tolerated](), len(column)
-    positions = np.arange(given)
-    if unparsable is not None:
-        positions = np.flatnonzero(~unparsable)
+    name, given, declared = str(column.name), len(column), schema.dtype
+    tolerated, broken, positions = list[Tolerated](), list[Broken](), np.arange(given)
+    if len(unparsable):
+        positions = np.delete(positions, unparsable)
         column = column.iloc[positions]
     if schema.default is not None:
         filled = int(column.isna().sum())
-        tolerated.append(Tolerated(name, "filled", filled, repr(schema.default)))
+        tolerated.append(Tolerated(name, "missing value", f"became {schema.default!r}", filled))
         column = column.where(column.notna(), schema.default) if filled else column
-    # The schema's own word: the type with room for missing ones depends on what else is there.
-    broken, declared = [], schema.dtype
     missing = column.isna().to_numpy()
     if not schema.nullable and missing_rule is None:
-        if _keeps_missing(schema, validation):
-            tolerated.append(Tolerated(name, "missing", int(missing.sum())))
-            schema = with_room_for_missing(schema) if missing.any() else schema
+        lenient = validation and validation.unseen_missing_values == "allow"
+        if lenient and schema.metadata != NEVER_MISSING:
+            what = "kept: the schema says nothing of missing ones"
+            tolerated.append(Tolerated(name, "missing value", what, int(missing.sum())))
+            schema = _with_room_for_missing(schema) if missing.any() else schema
         elif missing.any():
             broken.append(Broken(name, "is missing", positions[missing]))
-    coerced = _typed(column, schema)
-    if coerced.bad.any():
-        bad = coerced.bad
+    fitting, bad = _typed(column, schema)
+    if bad.any():
         broken.append(Broken(name, f"is no {declared}", positions[bad], column[bad]))
-    if len(coerced.fitting) < len(column):
-        positions = positions[column.index.isin(coerced.fitting.index)]
-    found = [_judged(coerced.fitting, positions, check, validation) for check in schema.checks]
-    broken += [one for one in found if isinstance(one, Broken) and len(one.positions)]
-    tolerated += [one for one in found if isinstance(one, Tolerated)]
+    if len(fitting) < len(column):
+        positions = positions[column.index.isin(fitting.index)]
     left_out = np.delete(np.arange(given), positions)
-    return CheckedColumn(coerced.fitting, left_out, tuple(broken), tuple(tolerated))
+    fails, counted = _judged(fitting, positions, schema, validation)
+    return CheckedColumn(fitting, left_out, (*broken, *fails), (*tolerated, *counted))
 
 
 def _judged(
-    cells: pd.Series, positions: np.ndarray, check: pa.Check, validation: Validation | None
-) -> Broken | Tolerated:
-    failed = failing_cells(cells, check, f"columns.{cells.name}")
-    rule, failing = shortened(str(check.error or check.name)), cells[failed]
-    if _only_counts(check, validation):
-        return Tolerated.of("against", failing, rule)
-    return Broken(str(cells.name), f"fails {rule}", positions[failed], failing)
+    cells: pd.Series, positions: np.ndarray, schema: pa.Column, validation: Validation | None
+) -> tuple[list[Broken], list[Tolerated]]:
+    """Return the checks that cells fail, and those that only count."""
+    broken, tolerated, name = list[Broken](), list[Tolerated](), str(cells.name)
+    for check in schema.checks:
+        failed = failing_cells(cells, check, f"columns.{name}")
+        rule, failing = shortened(str(check.error or check.name)), cells[failed]
+        chosen = validation.unseen_categories if validation and check.name == "isin" else None
+        if chosen == "allow" or (chosen is None and check.raise_warning):
+            tolerated.append(Tolerated.of("value", f"kept against {rule}", failing))
+        elif failed.any():
+            broken.append(Broken(name, f"fails {rule}", positions[failed], failing))
+    return broken, tolerated
+
+
+def _with_room_for_missing(schema: pa.Column) -> pa.Column:
+    if has_room_for_missing(schema):
+        return schema
+    wider, name = copy.copy(schema), str(schema.dtype)
+    wider.dtype = "boolean" if name == "bool" else name.replace("int", "Int").replace("uI", "UI")
+    return wider
+
+
+def _typed(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:
+    if schema.coerce or schema.dtype is None:
+        return coerce(column, schema)
+    both_dates = schema_kind(schema) == kind_of(column) == "datetime"
+    if not both_dates and not schema.dtype.check(pandas_engine.Engine.dtype(column.dtype)):
+        raise InvalidSchema(
+            f"columns.{column.name}.dtype",
+            f"the schema says {schema.dtype}, the column holds {column.dtype}",
+            "Write coerce: true, or correct the dtype.",
+        )
+    return column, np.zeros(len(column), dtype=bool)
 
 
 def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) -> np.ndarray:
@@ -234,54 +202,25 @@ def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) 
     return failed
 
 
-def _keeps_missing(schema: pa.Column, validation: Validation | None) -> bool:
-    if validation is None or schema.metadata == NEVER_MISSING:
-        return False
-    return validation.unseen_missing_values == "allow"
-
-
-def _only_counts(check: pa.Check, validation: Validation | None) -> bool:
-    chosen = validation.unseen_categories if validation and check.name == "isin" else None
-    return bool(check.raise_warning) if chosen is None else chosen == "allow"
-
-
-def _typed(column: pd.Series, schema: pa.Column) -> Coerced:
-    if schema.coerce or schema.dtype is None:
-        return coerce(column, schema)
-    actual = pandas_engine.Engine.dtype(column.dtype)
-    both_dates = schema_kind(schema) == kind_of(column) == "datetime"
-    if not both_dates and not schema.dtype.check(actual):
-        raise InvalidSchema(
-            f"columns.{column.name}.dtype",
-            f"the schema says {schema.dtype}, the column holds {column.dtype}",
-            "Write coerce: true, or correct the dtype.",
-        )
-    return Coerced(column, np.zeros(len(column), dtype=bool))
-
-
 def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Series:
-    """Write all reasons of every rejected row, one per line.
+    """Write all reasons of every rejected row, one per line: str (k,).
 
     Args:
         broken: the rules, whose rows are all rejected.
         rejected: int (k,): positions of the rows in the table, ascending.
-
-    Returns:
-        str (k,).
     """
-    parts = [_reasons(broken, rejected[rows]) for rows in slices(len(rejected))]
-    reasons: pd.Series = pd.concat(parts, ignore_index=True)
-    return reasons
-
-
-def _reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Series:
-    reasons = np.full(len(rejected), "", dtype=object)
-    for rule in broken if len(rejected) else ():
-        first, end = np.searchsorted(rule.positions, [rejected[0], rejected[-1] + 1])
-        at = np.searchsorted(rejected, rule.positions[first:end])
-        before, texts = reasons[at], rule.texts(slice(first, end))
-        reasons[at] = before + np.where(before == "", "", "\n").astype(object) + texts
-    return pd.Series(reasons, dtype="str")
+    parts = []
+    for rows in slices(len(rejected)):
+        some = rejected[rows]
+        reasons = np.full(len(some), "", dtype=object)
+        for rule in broken if len(some) else ():
+            first, end = np.searchsorted(rule.positions, [some[0], some[-1] + 1])
+            at = np.searchsorted(some, rule.positions[first:end])
+            before, texts = reasons[at], rule.texts(slice(first, end))
+            reasons[at] = before + np.where(before == "", "", "\n").astype(object) + texts
+        parts.append(pd.Series(reasons, dtype="str"))
+    every: pd.Series = pd.concat(parts, ignore_index=True)
+    return every
 
 
 def count_reasons(broken: Sequence[Broken]) -> pd.DataFrame:
@@ -289,12 +228,3 @@ def count_reasons(broken: Sequence[Broken]) -> pd.DataFrame:
     counts = [(rule.reason, len(rule.positions)) for rule in broken]
     table = pd.DataFrame(counts, columns=["reason", "rows"])
     return table.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
-
-
-def _shown(value: object) -> str:
-    return shortened(repr(value.item() if isinstance(value, np.generic) else value), LONGEST_VALUE)
-
-
-def shortened(text: str, most: int = LONGEST_RULE) -> str:
-    """Cut a rule or a value that is too long to be read."""
-    return text if len(text) <= most else f"{text[:most]}…"

@@ -1,12 +1,15 @@
-"""A table in a few kilobytes, so that a later version can be compared with it; and the comparison.
+"""A table in a few kilobytes, kept to be compared with a later version; and the comparison.
 
-In: validated rows. Out: `DataProfile`, which JSON holds, and `DataChanges` since the accepted
-version: schema changes, and drift per column as an effect size. A p-value decides nothing: with a
-million rows any difference has a small one. Names of rare values are not kept: they say little, and
-in a column of ids they would say who was in the table. Storing belongs to `accepted.py`.
+    <root>/<experiment>/data_profiles/
+        <digest>.json            a profile, under the digest of its content
+        runs/<time>-….json       a run whose rejection rate kept its limits
+        accepted/<time>-….json   an export
+
+Schema changes, and drift per column as an effect size: with a million rows any difference has a small
+p-value. Names of rare values are not kept: in a column of ids they would show who was in the table.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,10 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import listed
+from experiment_pipeline.errors import EntryCorrupt, listed
+from experiment_pipeline.reporting.outcome import Check, Fact, Notes, Rows
 from experiment_pipeline.spec import Drift, ExperimentSpec
+from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.statistics.distances import STATISTIC, difference
-from experiment_pipeline.storage.records import to_json
+from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest, now
+from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.table.samples import BINS, Bins, has_many_values, most_frequent
@@ -52,9 +58,10 @@ class ColumnProfile:
     @property
     def bins(self) -> Bins:
         """The bins that `counts` were counted over."""
+        edges = None
         if self.kind in ("number", "instant"):
-            return Bins(np.unique(self.deciles[1:-1]), None)
-        return Bins(None, pd.Index(self.categories))
+            edges = np.unique(self.deciles[1:-1])
+        return Bins(edges, pd.Index(self.categories))
 
     @property
     def text(self) -> str:
@@ -62,17 +69,16 @@ class ColumnProfile:
         rows, missing = sum(self.counts), self.counts[-1]
         parts = [f"{missing / rows:.1%} missing"] if rows and missing else []
         if self.deciles:
-            low, middle, high = (self._shown(self.deciles[i]) for i in (0, BINS // 2, BINS))
+            numbers = [self.deciles[place] for place in (0, BINS // 2, BINS)]
+            if self.kind == "instant":
+                low, middle, high = (str(pd.Timestamp(int(n), unit="us")) for n in numbers)
+            else:
+                low, middle, high = (f"{number:.6g}" for number in numbers)
             parts.insert(0, f"median {middle} ({low} to {high})")
         elif self.categories:
             named = zip(self.categories[:SHOWN_CATEGORIES], self.counts, strict=False)
             parts.insert(0, ", ".join(f"{value} {count / rows:.1%}" for value, count in named))
         return ", ".join(parts) or self.kind
-
-    def _shown(self, number: float) -> str:
-        if self.kind == "instant":
-            return str(pd.Timestamp(int(number), unit="us"))
-        return f"{number:.6g}"
 
 
 @dataclass(frozen=True)
@@ -107,9 +113,8 @@ def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
 
 def _counted_as(column: pd.Series) -> str:
     """Return number, instant, category or nested: how a column can be counted."""
-    kind = kind_of(column)
     ways = {"datetime": "instant", "nested": "nested"} | dict.fromkeys(QUANTITIES, "number")
-    return ways.get(kind, "category")
+    return ways.get(kind_of(column), "category")
 
 
 def _profile(column: pd.Series) -> ColumnProfile:
@@ -119,35 +124,24 @@ def _profile(column: pd.Series) -> ColumnProfile:
         return ColumnProfile(dtype, kind, (), (), (len(column) - missing, missing))
     if kind == "number" and not has_many_values(column):
         kind = "category"
-    deciles = () if kind == "category" else _deciles(column)
-    categories = _frequent(column) if kind == "category" else ()
-    empty = ColumnProfile(dtype, kind, deciles, categories, ())
-    counts = empty.bins.counts(column)
-    return ColumnProfile(dtype, kind, deciles, categories, tuple(int(n) for n in counts))
-
-
-def _deciles(column: pd.Series) -> tuple[float, ...]:
-    present = column.dropna()
-    if present.empty:
-        return ()
-    instants = kind_of(column) == "datetime"
-    numbers = microseconds(present) if instants else numbers_of(present)
-    # "lower" is always a value of the column, so that a rounded one is not cut in between.
-    return tuple(float(n) for n in np.quantile(numbers, DECILES, method="lower"))
-
-
-def _frequent(column: pd.Series) -> tuple[Any, ...]:
-    counts = most_frequent(column)
-    least = max(2, LEAST_SHARE * len(column))
-    return tuple(_plain(value) for value, count in counts.items() if count >= least)
-
-
-def _plain(value: Any) -> Any:
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, bool | int | float | str) else str(value)
+    deciles, categories = list[float](), list[Any]()
+    if kind == "category":
+        for value, count in most_frequent(column).items():
+            value = value.item() if isinstance(value, np.generic) else value  # noqa: PLW2901
+            if count >= max(2, LEAST_SHARE * len(column)):
+                is_plain = isinstance(value, bool | int | float | str)
+                categories.append(value if is_plain else str(value))
+    elif len(present := column.dropna()):
+        numbers = microseconds(present) if kind == "instant" else numbers_of(present)
+        # "lower" is always a value of the column, so that a rounded one is not cut in between.
+        deciles = [float(one) for one in np.quantile(numbers, DECILES, method="lower")]
+    empty = ColumnProfile(dtype, kind, tuple(deciles), tuple(categories), ())
+    counts = tuple(int(one) for one in empty.bins.counts(column))
+    return ColumnProfile(dtype, kind, empty.deciles, empty.categories, counts)
 
 
 TARGET, FEATURE, NOT_USED = "target", "feature", "not used"
+_DRIFT = ["column", "role", "statistic", "effect_size", "noise", "real", "accepted", "current"]
 
 
 @dataclass(frozen=True)
@@ -200,54 +194,169 @@ def compare(
             have different bins.
         spec: says what target and features are.
     """
-    drift = pd.DataFrame(
-        [
-            (name, _role(name, column, spec), STATISTIC, *apart, before.text, now.text)
-            for name, before in accepted.columns.items()
-            if (now := current.columns.get(name)) is not None
-            and (apart := _apart(before, column := validated[name])) is not None
-        ],
-        columns=_DRIFT,
-    ).sort_values(["real", "effect_size"], ascending=False, kind="stable", ignore_index=True)
-    return DataChanges(_schema_changes(accepted, current), drift, _totals(accepted, current))
+    before, now_, drift = accepted.columns, current.columns, []
+    for name, old in before.items():
+        if name not in now_:
+            continue
+        column = validated[name]
+        kind = _counted_as(column)
+        if "nested" in (kind, old.kind) or old.kind not in ("category", kind):
+            continue  # the types allow no comparison
+        apart = difference(np.array(old.counts), old.bins.counts(column))
+        unused = name in spec.not_features or kind == "instant"
+        role = TARGET if name == spec.target else NOT_USED if unused else FEATURE
+        sizes = (apart.effect_size, apart.noise, apart.effect_size > apart.noise)
+        drift.append((name, role, STATISTIC, *sizes, old.text, now_[name].text))
+    gone = [name for name in before if name not in now_]
+    new = [name for name in now_ if name not in before]
+    schema = [f"columns gone since the accepted version: {listed(gone)}"] if gone else []
+    schema += [f"columns new since the accepted version: {listed(new)}"] if new else []
+    schema += [
+        f"{name} was {before[name].dtype}, is {one.dtype}"
+        for name, one in now_.items()
+        if name in before and one.dtype != before[name].dtype
+    ]
+    rates = (f"{one.rejection_rate:.2%}" for one in (accepted, current))
+    totals = [
+        ("validated rows", str(accepted.rows), str(current.rows)),
+        ("rejected rows", *rates),
+    ]
+    return DataChanges(
+        tuple(schema),
+        pd.DataFrame(drift, columns=_DRIFT).sort_values(
+            ["real", "effect_size"], ascending=False, kind="stable", ignore_index=True
+        ),
+        pd.DataFrame(totals, columns=["what", "accepted", "current"]),
+    )
 
 
-_DRIFT = ["column", "role", "statistic", "effect_size", "noise", "real", "accepted", "current"]
+RUNS, ACCEPTED = "runs", "accepted"
+_FIX = "Materialize validated_data again: the version before it counts."
 
 
-def _apart(before: ColumnProfile, column: pd.Series) -> tuple[float, float, bool] | None:
-    """Effect size, noise, and whether it is more; None where the types allow no comparison."""
-    kind = _counted_as(column)
-    if "nested" in (kind, before.kind) or before.kind not in ("category", kind):
+@dataclass(frozen=True)
+class ProfileNote:
+    """That a profile became the previous, or the accepted one.
+
+    Attributes:
+        at: when, ISO 8601 in UTC, with microseconds.
+        profile: its digest.
+    """
+
+    at: str
+    profile: str
+
+
+class DataProfiles(Journals):
+    """The profiles of one experiment."""
+
+    FOLDER = "data_profiles"
+
+    def put(self, profile: DataProfile) -> None:
+        """Store a profile; the same one again changes nothing, or replaces what was damaged."""
+        self._profiles.put(profile.to_bytes())
+
+    @property
+    def _profiles(self) -> NamedByDigest:
+        return NamedByDigest(self.folder, "json", "is not what was written", _FIX)
+
+    def _notes(self, which: str) -> Journal[ProfileNote]:
+        return Journal(self.folder / which, ProfileNote, "names no profile", _FIX)
+
+    def latest(self, which: str, warn: Callable[[str], object]) -> DataProfile | None:
+        """Return the profile of the run before (RUNS), or the accepted one.
+
+        Where a note or its profile is damaged the one before it counts, and `warn` gets a sentence.
+        """
+        for note in self._notes(which).latest_first():
+            try:
+                if isinstance(note, EntryCorrupt):
+                    raise note
+                path = str(self._profiles.path(note.profile))
+                damage = EntryCorrupt(path, "is no profile of a table", _FIX)
+                return from_json(DataProfile, self._profiles.read(note.profile), damage)
+            except EntryCorrupt as found:
+                warn(f"{found.culprit} {found.rule}: the version before it counts")
         return None
-    found = difference(np.array(before.counts), before.bins.counts(column))
-    return found.effect_size, found.noise, found.effect_size > found.noise
+
+    def note(self, which: str, digest: str) -> None:
+        """Make a stored profile that of the latest run, or the one that a model was exported from."""
+        notes = self._notes(which)
+        latest = next(notes.latest_first(), None)
+        if not isinstance(latest, ProfileNote) or latest.profile != digest:
+            notes.append(ProfileNote(now(), digest), digest)
 
 
-def _role(name: str, column: pd.Series, spec: ExperimentSpec) -> str:
-    if name == spec.target:
-        return TARGET
-    unused = name in spec.not_features or kind_of(column) in ("datetime", "nested")
-    return NOT_USED if unused else FEATURE
+CHECK = "data_resembles_the_accepted"
+FIRST = "no accepted version yet: the first export makes one"
+_ALIKE = "nothing has changed since the accepted version by more than validation.drift allows"
+_WAY_ON = (
+    "if the data is right, raise validation.drift.block for one run: what its model is exported "
+    "from is the accepted version from then on"
+)
 
 
-def _schema_changes(accepted: DataProfile, current: DataProfile) -> tuple[str, ...]:
-    before, now = accepted.columns, current.columns
-    gone = [name for name in before if name not in now]
-    new = [name for name in now if name not in before]
-    retyped = [name for name in now if name in before and now[name].dtype != before[name].dtype]
-    return (
-        *([f"columns gone since the accepted version: {listed(gone)}"] if gone else []),
-        *([f"columns new since the accepted version: {listed(new)}"] if new else []),
-        *(f"{name} was {before[name].dtype}, is {now[name].dtype}" for name in retyped),
+@dataclass(frozen=True)
+class Changed:
+    """The profile of this run, and how it differs from what was there before.
+
+    Attributes:
+        profile: of this run, stored.
+        previous_rate: rejection rate of the run before, in [0, 1]; None for the first.
+        changes: against the accepted version; None when there is none.
+        limits: from the YAML.
+        store: where profiles are.
+    """
+
+    profile: DataProfile
+    previous_rate: float | None
+    changes: DataChanges | None
+    limits: Drift
+    store: DataProfiles
+
+    def note_run(self) -> None:
+        """Let the next run compare its rejection rate with this one's.
+
+        Only for a run that kept the limits: else a second try would pass as no rise.
+        """
+        self.store.note(RUNS, self.profile.digest)
+
+    def facts(self) -> dict[str, Fact]:
+        """What changed, as tables."""
+        if self.changes is None:
+            return {"changes": FIRST}
+        return {
+            "changes": Rows(self.changes.totals),
+            "schema_changes": Notes(self.changes.schema),
+            "drift": Rows(self.changes.drift),
+        }
+
+    def check(self) -> Check:
+        """Warn of changes; an error, which ends the run, only past the YAML's limit."""
+        if self.changes is None:
+            return Check(CHECK, passed=True, means=FIRST)
+        if stopping := self.changes.blocking(self.limits):
+            return Check.of(CHECK, [*stopping, _WAY_ON], holds=_ALIKE)
+        return Check.of(CHECK, self.changes.problems(self.limits), "warning", holds=_ALIKE)
+
+
+def against_the_accepted(
+    spec: ExperimentSpec, outcome: ValidatedData, warn: Callable[[str], object]
+) -> Changed:
+    """Profile the validated rows, keep the profile, and compare it; `warn` of damage."""
+    store = DataProfiles.of(spec.name)
+    current = profile(outcome.validated, outcome.rejection_rate)
+    store.put(current)
+    previous, accepted = store.latest(RUNS, warn), store.latest(ACCEPTED, warn)
+    return Changed(
+        profile=current,
+        previous_rate=None if previous is None else previous.rejection_rate,
+        changes=None if accepted is None else compare(accepted, current, outcome.validated, spec),
+        limits=spec.validation.drift,
+        store=store,
     )
 
 
-def _totals(accepted: DataProfile, current: DataProfile) -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            ("validated rows", str(accepted.rows), str(current.rows)),
-            ("rejected rows", f"{accepted.rejection_rate:.2%}", f"{current.rejection_rate:.2%}"),
-        ],
-        columns=["what", "accepted", "current"],
-    )
+def accept(spec: ExperimentSpec, profile_digest: str) -> None:
+    """Make the version of the data accepted that an exported model was made from."""
+    DataProfiles.of(spec.name).note(ACCEPTED, profile_digest)

@@ -1,12 +1,11 @@
 """Every row against the schema: kept, or rejected with every rule it breaks.
 
-In: the raw table, the prepared one, the schema. Out: `ValidatedData`, whose two parts hold
-each raw row exactly once. Which columns there must be belongs to `table/schema.py`, a single column,
-and the words to `columns.py`.
+In: the raw table, the prepared one, the schema. Out: `ValidatedData`, whose two parts hold each raw row
+exactly once. Which columns there must be belongs to `table/schema.py`, a single column to `columns.py`.
 """
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
@@ -18,14 +17,12 @@ import pandera.pandas as pa
 from experiment_pipeline.errors import DataError, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
-    Broken,
     CheckedColumn,
     Tolerated,
     check_column,
     count_reasons,
     failing_cells,
     rejection_reasons,
-    shortened,
 )
 from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table.digests import column_part
@@ -36,7 +33,7 @@ from experiment_pipeline.table.membership import (
     rare_classes_in,
     set_aside_in_words,
 )
-from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.table.preparation import Broken, PreparedTable, shortened
 from experiment_pipeline.table.schema import column_schemas, columns_of
 from experiment_pipeline.table.table import (
     Keep,
@@ -62,8 +59,7 @@ class Origin:
     Attributes:
         raw_digest: of the table as delivered.
         raw_types: dtype of every column of the table as delivered.
-        profile: digest of the profile of the validated rows, which an export makes the accepted
-            one: that of the rows it was made from, whatever another run has validated meanwhile.
+        profile: digest of the profile of the validated rows, which an export makes the accepted one.
         set_aside: of which classes no score is, in sentences.
     """
 
@@ -122,11 +118,7 @@ class ValidatedData:
     ) -> ValidatedRows:
         """Return the validated rows with what later stages must know of them.
 
-        Args:
-            prepared: the table they are from, with the set of each row.
-            raw_digest: as of `Origin`.
-            raw_types: as of `Origin`.
-            profile: as of `Origin`.
+        `prepared` is the table they are from, with the set of each row; the others are of `Origin`.
         """
         origin = Origin(raw_digest, raw_types, profile, tuple(set_aside_in_words(self.set_aside)))
         places = prepared.frame.index.get_indexer(self.validated.index)
@@ -143,16 +135,15 @@ def validate(
 ) -> ValidatedData:
     """Part the rows that satisfy the schema from those that do not.
 
-    Uniqueness is judged last, among the rows that break no other rule: a row is not rejected
-    for repeating one that is itself rejected. Missing values are never duplicates.
+    Uniqueness is judged last, among the rows that break no other rule. Missing values are never
+    duplicates.
 
     Args:
         raw: the table as delivered.
-        prepared: what `prepare_and_assign` made of it; without sets no class is too rare for them.
-        schema: from `load_schema`.
+        prepared: what was made of it; without sets no class is too rare for them.
+        schema: what rows must satisfy.
         spec: the experiment; None for rows to predict on, which need no target.
-        validation: of rows to predict on, all of whose columns are features; an experiment has
-            its own. Such rows come in batches, and of one batch none need be left.
+        validation: of rows to predict on, which come in batches: of one none need be left.
         keep: of the columns that are made.
 
     Raises:
@@ -160,48 +151,63 @@ def validate(
         DataError: not one row of an experiment is left.
         UnusableTable: the table already has a column `rejection_reasons`.
     """
-    _check_given(raw, prepared)
-    frame, schemas = prepared.frame, column_schemas(prepared.frame, schema)
-    columns, broken = _check_columns(prepared, schemas, spec, validation, keep)
-    broken += _check_weights(columns, spec)
-    broken += _check_rows(frame.index, columns, schema)
-    broken += _check_unique(columns, schemas, schema, _intact(broken, len(frame)))
-    if spec is not None and spec.validation.duplicate_rows == "reject":
-        broken += _check_duplicates(columns, _intact(broken, len(frame)))
-    rare = _too_rare(columns, _intact(broken, len(frame)), frame.index, spec, prepared.sets)
-    if len(rare):
-        rule, positions = "is a class with too few rows", frame.index.get_indexer(rare.index)
-        broken.append(Broken(str(rare.name), rule, positions, rare))
-    intact = _intact(broken, len(frame))
-    reasons = count_reasons(broken)
+    index = prepared.frame.index
+    if REASONS in raw.columns:
+        raise UnusableTable(
+            f"column {REASONS}", "this name is reserved for why rows were rejected", "Rename it."
+        )
+    columns, broken, rare = _checked(prepared, schema, spec, validation, keep)
+    intact, reasons = _intact(broken, len(index)), count_reasons(broken)
     if validation is None and not intact.any():
         raise no_rows_left(len(intact), reasons["reason"])
     rejected = np.flatnonzero(~intact)
-    texts = keep(rejection_reasons(broken, rejected))
-    tolerated = [one for column in columns.values() for one in column.tolerated]
-    noted = [one.text for one in tolerated if one.cells]
+    kept = {name: column.of_rows(intact) for name, column in columns.items()}
+    if len(rejected):
+        kept = {name: keep(cells) for name, cells in kept.items()}
+    tolerated = tuple(one for column in columns.values() for one in column.tolerated)
     return ValidatedData(
-        validated=_kept(columns, intact, frame.index, keep),
-        rejected=with_columns(rows_at(raw, rejected, keep), {REASONS: texts}),
-        rejection_rate=float((~intact).sum() - len(rare)) / len(frame),
+        validated=of_columns(kept, kept_index(index[intact], keep)),
+        rejected=with_columns(
+            rows_at(raw, rejected, keep), {REASONS: keep(rejection_reasons(broken, rejected))}
+        ),
+        rejection_rate=float(len(rejected) - len(rare)) / len(index),
         reasons=reasons,
-        notes=(*prepared.notes, *noted, *set_aside_in_words(rare)),
+        notes=(
+            *prepared.notes,
+            *(one.text for one in tolerated if one.cells),
+            *set_aside_in_words(rare),
+        ),
         set_aside=rare,
-        tolerated=tuple(tolerated),
+        tolerated=tolerated,
     )
 
 
-def _kept(
-    columns: Mapping[str, CheckedColumn], intact: np.ndarray, index: pd.Index, keep: Keep
-) -> pd.DataFrame:
-    kept = {name: column.of_rows(intact) for name, column in columns.items()}
-    if not intact.all():
-        kept = {name: keep(cells) for name, cells in kept.items()}
-    return of_columns(kept, kept_index(index[intact], keep))
+def _checked(
+    prepared: PreparedTable,
+    schema: pa.DataFrameSchema,
+    spec: ExperimentSpec | None,
+    validation: Validation | None,
+    keep: Keep,
+) -> tuple[dict[str, CheckedColumn], list[Broken], pd.Series]:
+    """Return the checked columns, every broken rule, and the class of rows of rare classes."""
+    index = prepared.frame.index
+    schemas = column_schemas(prepared.frame, schema)
+    columns, broken = _check_columns(prepared, schemas, spec, validation, keep)
+    if spec is not None and spec.sample_weight in columns:
+        broken += _check_weights(columns[spec.sample_weight], spec.sample_weight)
+    broken += _check_rows(index, columns, schema)
+    broken += _check_unique(columns, schemas, schema, _intact(broken, len(index)))
+    rare = pd.Series(dtype="str")
+    if spec is not None:
+        broken += _check_duplicates(columns, _intact(broken, len(index)), spec)
+        rare = _rows_of_rare_classes(columns, _intact(broken, len(index)), prepared, spec)
+        at, rule = index.get_indexer(rare.index), "is a class with too few rows"
+        broken += _where_any(Broken(str(rare.name), rule, at, rare))
+    return columns, broken, rare
 
 
 def no_rows_left(rows: int, reasons: Iterable[str]) -> DataError:
-    """Say that all rows break the schema; the most frequent reasons are first."""
+    """Return the error that all rows break the schema; the most frequent reasons are first."""
     return DataError(
         "the schema",
         f"all {rows} rows break it; most often: {'; '.join(itertools.islice(reasons, 3))}",
@@ -209,31 +215,33 @@ def no_rows_left(rows: int, reasons: Iterable[str]) -> DataError:
     )
 
 
-def _check_given(raw: pd.DataFrame, prepared: PreparedTable) -> None:
-    if not raw.index.equals(prepared.frame.index):
-        raise ValueError("raw and prepared are not of the same rows")
-    if REASONS in raw.columns:
-        raise UnusableTable(
-            f"column {REASONS}", "this name is reserved for why rows were rejected", "Rename it."
-        )
-
-
-def _too_rare(
+def _rows_of_rare_classes(
     columns: Mapping[str, CheckedColumn],
     intact: np.ndarray,
-    index: pd.Index,
-    spec: ExperimentSpec | None,
-    sets: pd.Series | None,
+    prepared: PreparedTable,
+    spec: ExperimentSpec,
 ) -> pd.Series:
     """Class of each intact row whose class is too rare, with the rows' index."""
-    none = pd.Series(dtype="str")
-    if spec is None or sets is None or spec.task == "regression" or spec.target not in columns:
+    none, sets = pd.Series(dtype="str"), prepared.sets
+    if sets is None or spec.task == "regression" or spec.target not in columns:
         return none
-    target = columns[spec.target].of_rows(intact).set_axis(index[intact])
+    target = columns[spec.target].of_rows(intact).set_axis(prepared.frame.index[intact])
     if spec.validation.rare_classes == "stop" or not may_have_rare_classes(target):
         return none
     rare: pd.Series = target[target.isin(rare_classes_in(target, sets))]
     return rare
+
+
+def _check_duplicates(
+    columns: Mapping[str, CheckedColumn], intact: np.ndarray, spec: ExperimentSpec
+) -> list[Broken]:
+    if spec.validation.duplicate_rows != "reject":
+        return []
+    sums = np.zeros(int(intact.sum()), dtype=np.uint64)
+    for name, column in columns.items():
+        sums += column_part(column.of_rows(intact), name, "duplicates")
+    twice = np.flatnonzero(intact)[pd.Series(sums, copy=False).duplicated().to_numpy()]
+    return _where_any(Broken(None, "repeats an earlier row", twice))
 
 
 def _check_columns(
@@ -244,26 +252,19 @@ def _check_columns(
     keep: Keep,
 ) -> tuple[dict[str, CheckedColumn], list[Broken]]:
     """Check each column, and return the rules that rows break so far."""
-    columns, broken = dict[str, CheckedColumn](), list[Broken]()
-    unparsable = dict[str, np.ndarray]()
-    for name, bad in prepared.unparsable.items():
-        unparsable[name] = positions = prepared.frame.index.get_indexer(bad.cells.index)
-        broken.append(Broken(name, bad.rule, positions, bad.cells))
+    columns, broken = dict[str, CheckedColumn](), [*prepared.unparsable]
+    unparsable = {one.column: one.positions for one in prepared.unparsable}
     for name in map(str, prepared.frame.columns):
-        column, target, lenience, mask = prepared.frame[name], None, validation, None
-        if name in unparsable:
-            mask = np.zeros(len(column), dtype=bool)
-            mask[unparsable[name]] = True
+        column, missing_target, lenience = prepared.frame[name], None, validation
+        positions = unparsable.get(name, np.empty(0, np.int64))
         if spec is not None:
             lenience = None if name in spec.not_features else spec.validation
         if spec is not None and name == spec.target:
-            missing = column.isna().to_numpy()
-            if mask is not None:
-                missing = missing & ~mask
-            if missing.any():
-                target = Broken(None, "target is missing", np.flatnonzero(missing))
-                broken.append(target)
-        checked = check_column(column, schemas[name], mask, lenience, target)
+            missing = np.setdiff1d(np.flatnonzero(column.isna()), positions)
+            if len(missing):
+                missing_target = Broken(None, "target is missing", missing)
+                broken.append(missing_target)
+        checked = check_column(column, schemas[name], positions, lenience, missing_target)
         if checked.fitting is not column:
             checked = replace(checked, fitting=keep(checked.fitting))
         columns[name] = checked
@@ -271,35 +272,30 @@ def _check_columns(
     return columns, broken
 
 
-def _check_weights(
-    columns: Mapping[str, CheckedColumn], spec: ExperimentSpec | None
-) -> list[Broken]:
+def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
     """Reject rows without a weight, or with one that is not a positive number."""
-    name = None if spec is None else spec.sample_weight
-    # `feature_columns` reports an absent one.
-    if name is None or name not in columns:
-        return []
-    cells, positions = columns[name].fitting, columns[name].positions
+    cells = column.fitting
     if kind_of(cells) not in QUANTITIES:
         raise UnusableTable(
             f"sample_weight {name}",
             f"it holds {cells.dtype}, weights are positive numbers",
             f"Write preparation: types: {{{name}: number}}, or name another column.",
         )
-    known = np.concatenate([np.empty(0, int), *(rule.positions for rule in columns[name].broken)])
+    positions = np.delete(np.arange(len(cells) + len(column.left_out)), column.left_out)
+    known = np.concatenate([np.empty(0, int), *(rule.positions for rule in column.broken)])
     missing = cells.isna().to_numpy() & ~np.isin(positions, known)
     weights = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     odd = cells.notna().to_numpy() & ~(np.isfinite(weights) & (weights > 0))
-    found = [Broken(None, f"weight {name} is missing", positions[missing])] if missing.any() else []
-    if odd.any():
-        rule = "is no positive number, which sample_weight asks for"
-        found.append(Broken(name, rule, positions[odd], cells[odd]))
-    return found
+    rule = "is no positive number, which sample_weight asks for"
+    return _where_any(
+        Broken(None, f"weight {name} is missing", positions[missing]),
+        Broken(name, rule, positions[odd], cells[odd]),
+    )
 
 
 def _check_rows(
     index: pd.Index, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
-) -> list[Broken]:
+) -> Sequence[Broken]:
     """Apply the checks over several columns; a cell that does not fit counts as missing.
 
     A check whose column is absent, as `required: false` allows, has nothing to check.
@@ -309,20 +305,18 @@ def _check_rows(
         names = columns_of(check)
         if not set(names) <= columns.keys():
             continue
-        cells = pd.DataFrame({name: _whole(columns[name], index) for name in names})
-        failed = np.flatnonzero(failing_cells(cells, check, "checks"))
-        if len(failed):
-            rule = f"fails {shortened(str(check.error or check.name))}"
-            broken.append(Broken(None, rule, failed, cells.iloc[failed]))
-    return broken
-
-
-def _whole(column: CheckedColumn, index: pd.Index) -> pd.Series:
-    if len(column.fitting) == len(index):
-        return column.fitting
-    integer = kind_of(column.fitting) == "integer"
-    cells = column.fitting.astype("Int64") if integer else column.fitting
-    return cells.reindex(index)
+        whole = {}
+        for name in names:
+            cells = columns[name].fitting
+            if len(cells) < len(index):
+                wider = cells.astype("Int64") if kind_of(cells) == "integer" else cells
+                cells = wider.reindex(index)
+            whole[name] = cells
+        table = pd.DataFrame(whole)
+        failed = np.flatnonzero(failing_cells(table, check, "checks"))
+        rule = f"fails {shortened(str(check.error or check.name))}"
+        broken.append(Broken(None, rule, failed, table.iloc[failed]))
+    return _where_any(*broken)
 
 
 def _check_unique(
@@ -330,9 +324,8 @@ def _check_unique(
     schemas: Mapping[str, pa.Column],
     schema: pa.DataFrameSchema,
     intact: np.ndarray,
-) -> list[Broken]:
-    rows = np.flatnonzero(intact)
-    broken = []
+) -> Sequence[Broken]:
+    rows, broken = np.flatnonzero(intact), []
     for name, rule in schemas.items():
         if rule.unique:
             cells = columns[name].of_rows(intact)
@@ -343,18 +336,14 @@ def _check_unique(
         repeated = table.duplicated(keep=KEEP[schema.report_duplicates])
         twice = (repeated & table.notna().any(axis="columns")).to_numpy()
         broken.append(Broken(None, "is not unique", rows[twice], table[twice]))
+    return _where_any(*broken)
+
+
+def _where_any(*broken: Broken) -> list[Broken]:
     return [rule for rule in broken if len(rule.positions)]
 
 
-def _check_duplicates(columns: Mapping[str, CheckedColumn], intact: np.ndarray) -> list[Broken]:
-    sums = np.zeros(int(intact.sum()), dtype=np.uint64)
-    for name, column in columns.items():
-        sums += column_part(column.of_rows(intact), name, "duplicates")
-    twice = np.flatnonzero(intact)[pd.Series(sums, copy=False).duplicated().to_numpy()]
-    return [Broken(None, "repeats an earlier row", twice)] if len(twice) else []
-
-
-def _intact(broken: list[Broken], rows: int) -> np.ndarray:
+def _intact(broken: Sequence[Broken], rows: int) -> np.ndarray:
     intact = np.ones(rows, dtype=bool)
     for rule in broken:
         intact[rule.positions] = False

@@ -26,7 +26,7 @@ from experiment_pipeline.statistics.scores import SetPrediction, paired_differen
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 # Of the difference's interval: its better bound is a one-sided test at the 5 % level. Simulated

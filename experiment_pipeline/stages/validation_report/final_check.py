@@ -35,8 +35,8 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.table.clusters import resampling_clusters
+from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import with_only
-from experiment_pipeline.table.target import encode_target
 
 _NO_IMPORTANCE = (
     "the importance of features is left out: shuffling each of them once would take longer than "

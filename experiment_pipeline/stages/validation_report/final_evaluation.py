@@ -27,7 +27,7 @@ from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.tables import to_parquet
-from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.validation_report.final_check import FinalCheck

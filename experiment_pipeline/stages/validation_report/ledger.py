@@ -5,7 +5,7 @@
 
 A look is a model scored on the validation set; a second look of the same model is not counted.
 Looks are notes of a journal, so parallel runs lose none. In: rows and a fingerprint. Out:
-`EarlierLooks`. `table/identity.py` recognises rows.
+`EarlierLooks`. `table/clusters.py` recognises rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
-from experiment_pipeline.table.identity import HashedRows, RowSample, sample_rows
+from experiment_pipeline.table.clusters import HashedRows, RowSample, sample_rows
 
 # A smaller share of common rows may be chance and hardly biases a score.
 LEAST_OVERLAP = 0.1

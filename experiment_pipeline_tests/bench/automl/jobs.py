@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.table.target import encode_target
+from experiment_pipeline.table.features import encode_target
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
 from experiment_pipeline_tests.bench.tables import Table

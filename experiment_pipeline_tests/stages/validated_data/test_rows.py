@@ -7,13 +7,12 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import DataError, InvalidSchema, UnusableTable
+from experiment_pipeline.reporting.outcome import Check
 from experiment_pipeline.spec import ExperimentSpec, Preparation, Validation
-from experiment_pipeline.stages.validated_data.guards import (
+from experiment_pipeline.stages.validated_data.page import (
     check_conserved,
-    check_rejection_bias,
     check_rejection_rate,
-    key_columns,
-    rejection_bias,
+    rejected,
 )
 from experiment_pipeline.stages.validated_data.rows import REASONS, ValidatedData, validate
 from experiment_pipeline.table.features import feature_columns
@@ -159,12 +158,12 @@ def test_exact_copies_are_rejected_where_the_yaml_says_so():
     """duplicate_rows: reject keeps the first of equal rows."""
     raw = pd.concat([scenario.sound_table(), scenario.sound_table().head(3)], ignore_index=True)
     raw = raw.rename_axis(index="row_number")
-    for policy, rejected in (("keep", []), ("reject", [470, 471, 472])):
+    for policy, copies in (("keep", []), ("reject", [470, 471, 472])):
         spec = scenario.spec(validation={"duplicate_rows": policy})
         schema = load_schema(scenario.SCHEMA)
         prepared = scenario.prepared_rows(raw, spec.preparation, schema)
         data = validate(raw, prepared, schema, spec)
-        assert data.rejected.index.tolist() == rejected
+        assert data.rejected.index.tolist() == copies
 
 
 def test_unseen_categories_can_be_allowed():
@@ -214,7 +213,7 @@ def test_defaults_fill_and_say_so():
     """A default of the schema is not applied in silence."""
     data = checked({"a": [1.0, None]}, "columns: {a: {dtype: float64, default: 7}}")
     assert data.validated["a"].tolist() == [1, 7]
-    assert "1 missing values became 7" in data.notes[0]
+    assert "1 missing value became 7" in data.notes[0]
 
 
 def test_regular_expressions_name_columns():
@@ -270,67 +269,50 @@ def test_lost_and_invented_rows_are_found():
     raw, data = scenario.table(), clinic()
     assert check_conserved(raw, data) == []
     lost = ValidatedData(data.validated.iloc[1:], data.rejected, 0.0, data.reasons)
-    assert "1 of 480" in check_conserved(raw, lost)[0]
+    assert check_conserved(raw, lost) == ["1 row in neither part"]
     twice = ValidatedData(pd.concat([data.validated] * 2), data.rejected, 0.0, data.reasons)
     assert "twice" in check_conserved(raw, twice)[0]
     changed = ValidatedData(data.validated, data.rejected.assign(cost=0.0), 0.0, data.reasons)
     assert "differ" in check_conserved(raw, changed)[0]
 
 
-def test_whom_rejecting_hits():
-    """Rejected rows that are all of one class raise an alarm for that column."""
-    raw = pd.DataFrame({"late": ["yes", "no"] * 500, "a": [-1, 1] * 500}).rename_axis("row_number")
-    raw.loc[raw.index[:400], "a"] = 1
+def _bias(columns: dict, target: str, by: str | None = None) -> tuple[Check, dict]:
+    """The check of whom rejecting hits, and its first row; rows with a negative `a` are rejected."""
+    raw = pd.DataFrame({"a": 1, **columns}).rename_axis("row_number")
     prepared = prepare(raw, Preparation())
-    data = validate(raw, prepared, load_schema("columns: {late: {}, a: {greater_than: 0}}"))
-    (row,) = rejection_bias(prepared.frame, data, ["late"]).itertuples()
-    assert (row.value, row.rows, row.rejected, row.alarming) == ("yes", 500, 300, True)
-    assert row.rejected_fraction == pytest.approx(0.6)
+    names = ", ".join(f"{name}: {{nullable: false}}" for name in columns if name != "a")
+    data = validate(raw, prepared, load_schema(f"columns: {{{names}, a: {{greater_than: 0}}}}"))
+    split = scenario.spec(split="time" if by else "random").split
+    update = {"target": target, "split": split.model_copy(update={"column": by} if by else {})}
+    spec = scenario.spec().model_copy(update=update)
+    found = rejected(prepared.frame, data, spec)
+    first, *_ = found.facts["whom_rejecting_hits"].frame.to_dict("records")
+    return found.checks[0], first
 
 
-def test_whom_rejecting_hits_in_words():
-    """The sentence names value, share and rows; without a difference there is none."""
-    raw = pd.DataFrame({"late": ["yes", "no"] * 500, "a": [-1, 1] * 500}).rename_axis("row_number")
-    raw.loc[raw.index[:400], "a"] = 1
-    prepared = prepare(raw, Preparation())
-    data = validate(raw, prepared, load_schema("columns: {late: {}, a: {greater_than: 0}}"))
-    bias = rejection_bias(prepared.frame, data, ["late"])
-    (problem,) = check_rejection_bias(bias, data.rejection_rate)
+def test_whom_rejecting_hits_is_named_with_value_share_and_rows():
+    """Rejected rows that are nearly all of one class raise an alarm for that column."""
+    a = np.where(np.arange(1_000) < 400, 1, [-1, 1] * 500)
+    check, row = _bias({"late": ["yes", "no"] * 500, "a": a}, "late")
+    assert (row["value"], row["rows"], row["rejected"], row["alarming"]) == ("yes", 500, 300, True)
     said = "rejecting removes 60% of the rows with late = yes (300 of 500), and 30.0% of all rows"
-    assert problem.startswith(said)
-    none = rejection_bias(scenario.table(), clinic(), ["readmitted"])
-    assert check_rejection_bias(none, 0.02) == []
+    assert check.problems[0].startswith(said)
+    assert rejected(scenario.table(), clinic(), scenario.spec()).checks[0].passed
 
 
 def test_rows_rejected_for_lacking_a_target_are_no_bias():
     """A missing value is the reason of its rejection, not whom it hits."""
-    late = [*(["yes", "no"] * 100), *[None] * 100]
-    data = checked({"late": late}, "columns: {late: {}}")
-    frame = pd.DataFrame({"late": late})
-    assert not rejection_bias(frame, data, ["late"])["alarming"].any()
+    check, _ = _bias({"late": [*(["yes", "no"] * 100), *[None] * 100]}, "late")
+    assert check.passed
 
 
-def test_rejecting_in_one_stretch_of_time_is_told():
+def test_rejecting_in_one_stretch_of_time_is_reported():
     """Instants are cut into quarters, so that a bad month shows."""
-    raw = pd.DataFrame(
-        {"day": pd.date_range("2024-01-01", periods=400), "a": [-1] * 60 + [1] * 340}
-    )
-    raw = raw.rename_axis(index="row_number")
-    prepared = prepare(raw, Preparation())
-    data = validate(raw, prepared, load_schema("columns: {day: {}, a: {greater_than: 0}}"))
-    (row,) = rejection_bias(prepared.frame, data, ["day"]).itertuples()
-    assert row.alarming
-    assert (row.rows, row.rejected) == (100, 60)
-    assert "2024-04-09" in row.value
-
-
-def test_key_columns_are_the_target_and_what_the_split_goes_by():
-    """Absent and nested columns are left to the errors that name them."""
-    frame = scenario.table()
-    assert key_columns(frame, scenario.spec()) == ["readmitted"]
-    assert key_columns(frame, scenario.spec(split="group")) == ["readmitted", "patient"]
-    nested = frame.drop(columns="patient").assign(readmitted=[[1]] * len(frame))
-    assert key_columns(nested, scenario.spec(split="group")) == []
+    days = pd.date_range("2024-01-01", periods=400)
+    check, row = _bias({"day": days, "a": [-1] * 60 + [1] * 340}, "day", by="day")
+    assert not check.passed
+    assert (row["rows"], row["rejected"]) == (100, 60)
+    assert "2024-04-09" in row["value"]
 
 
 def test_a_new_column_that_the_schema_leaves_out_is_no_prepared_row():
@@ -412,7 +394,6 @@ def test_rows_of_a_class_that_is_too_rare_are_set_aside():
     assert (outcome.rejection_rate, len(outcome.validated)) == (0, 98)
     assert check_conserved(raw, outcome) == []
     assert check_rejection_rate(outcome, Validation(max_rejected_fraction=0)) == []
-    assert rejection_bias(raw, outcome, ["y"])["alarming"].tolist() == [False]
     assert any("class c (2 rows) cannot be predicted" in note for note in outcome.notes)
 
 

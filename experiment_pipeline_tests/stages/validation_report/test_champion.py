@@ -34,7 +34,7 @@ from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage
-from experiment_pipeline.table.identity import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of

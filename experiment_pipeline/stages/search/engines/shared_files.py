@@ -38,7 +38,7 @@ from experiment_pipeline.storage.arrays import mapped, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline.table.digests import sha256
-from experiment_pipeline.table.folds import FoldRows
+from experiment_pipeline.table.membership import FoldRows
 
 _NOTHING = np.zeros(0, dtype=bool)
 # Of sets and of each fold: attributes of `TrainingSets`; the latter are those of `SharedWork`, too.

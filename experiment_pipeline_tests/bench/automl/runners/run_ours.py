@@ -29,8 +29,8 @@ from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.final_check import final_check
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.features import find_classes
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline.table.target import find_classes
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard import board_examples
 
