@@ -4,15 +4,14 @@
 functions; they add storage, the database and pages.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import joblib
-import numpy as np
 import pandas as pd
 
 from experiment_pipeline.drafting import Wishes
@@ -25,7 +24,8 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared
-from experiment_pipeline.stages.exported_model.export import AcceptedModel, package_model, publish
+from experiment_pipeline.stages.exported_model.export import package_model, publish
+from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
 from experiment_pipeline.stages.raw_data.sources import read_source
@@ -35,15 +35,19 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import run_search
 from experiment_pipeline.stages.search.results import ModelsInMemory
-from experiment_pipeline.stages.search.scoring import scored_rows
-from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.page import checks as check_sets
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.page import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
-from experiment_pipeline.stages.validation_report.final_evaluation import fitted_rows_of, set_facts
+from experiment_pipeline.stages.validation_report.final_evaluation import (
+    FinalEvaluation,
+    evaluate,
+    fitted_rows_of,
+    set_facts,
+)
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import Evidence, learning_curve
+from experiment_pipeline.stages.validation_report.shortfall import evidence
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import Registry
@@ -54,39 +58,25 @@ from experiment_pipeline.table.membership import assign
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.validation_report.final_check import FinalCheck
-
 Log = Callable[[str], object]
 
 
 @dataclass
 class ExperimentRun:
-    """What an experiment has found so far; a stage that was not reached is None.
+    """What an experiment has found so far; a stage that was not reached is None."""
 
-    Attributes:
-        spec: what was asked for, or inferred.
-        schema_text: schema.yaml, given or inferred.
-        raw: the table as delivered.
-        analysis: findings and verdict.
-        validated: the rows that satisfy the schema, and the rejected ones with their reasons.
-        sets: train, test and validation set.
-        results: a row per configuration.
-        leaderboard: the ranking and the choice.
-        evaluation: the choice on the validation set: report, decision, fitted pipeline.
-        package: the files of the accepted model; None where it was not accepted.
-    """
-
-    spec: ExperimentSpec
-    schema_text: str
-    raw: RawTable
-    analysis: DataAnalysis | None = None
+    spec: ExperimentSpec  # what was asked for, or inferred
+    schema_text: str  # schema.yaml, given or inferred
+    raw: RawTable  # the table as delivered
+    analysis: DataAnalysis | None = None  # findings and verdict
+    # the rows that satisfy the schema, and the rejected ones with their reasons
     validated: ValidatedData | None = None
-    sets: SplitSets | None = None
-    results: SearchResults | None = None
-    leaderboard: Leaderboard | None = None
-    evaluation: "FinalCheck | None" = None
-    package: ModelPackage | None = None
+    sets: SplitSets | None = None  # train, test and validation set
+    results: SearchResults | None = None  # a row per configuration
+    leaderboard: Leaderboard | None = None  # the ranking and the choice
+    # the choice on the validation set: report, decision, fitted pipeline
+    evaluation: FinalEvaluation | None = None
+    package: ModelPackage | None = None  # the accepted model's files; None: not accepted
 
     @property
     def report(self) -> ValidationReport:
@@ -144,7 +134,6 @@ def run_experiment(
     """
     # What loads scikit-learn is imported here: Dagster asks this package for all of its public names.
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
-    from experiment_pipeline.stages.validation_report.final_check import final_check
 
     raw, spec = declare(name, data, target, settings)
     workers = spec.workers or joblib.cpu_count()
@@ -162,7 +151,11 @@ def run_experiment(
     run.analysis, _ = analyse_prepared(prepared, spec)
     log(f"data analysis: {run.analysis.verdict}")
     if run.analysis.verdict == "no go":
-        raise unfit(spec, run.analysis)
+        raise DataError(
+            f"target {spec.target}",
+            "; ".join(run.analysis.reasons),
+            "Correct the table, or accept the finding.",
+        )
 
     # Validate: rows that break the schema are set aside with their reasons.
     run.validated = validated = validate(raw.frame, prepared, rules, spec, keep=spilled)
@@ -179,7 +172,8 @@ def run_experiment(
     features = feature_columns(rows.rows, spec)
     run.sets = split(rows, spec, features, spilled)
     for check in check_sets(run.sets, rows.rows, spec, features):
-        stop_at(check.problems if check.severity == "error" else (), check.name)
+        if check.problems and check.severity == "error":
+            raise DataError(check.name, "; ".join(check.problems), "Correct the table or the YAML.")
 
     # Search: one model per configuration, compared on the test set or by cross-validation.
     sets = as_evaluated(run.sets.train, run.sets.test, spec)
@@ -208,7 +202,7 @@ def run_experiment(
 
     # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.
     chosen = ChosenModel.of(board, store, sets.y_test, sets.test_clusters(spec))
-    run.evaluation = final_check(
+    run.evaluation = evaluate(
         spec,
         board,
         chosen,
@@ -270,37 +264,8 @@ def declare(
     return raw, spec_from(name, attributes)
 
 
-def unfit(spec: ExperimentSpec, analysis: DataAnalysis) -> DataError:
-    """Return the error of a table that the data analysis finds unfit."""
-    return DataError(
-        f"target {spec.target}",
-        "; ".join(analysis.reasons),
-        "Correct the table, or accept the finding.",
-    )
-
-
-def stop_at(problems: Sequence[str], check: str) -> None:
-    """Raise DataError where a check that ends a run has found problems."""
-    if problems:
-        raise DataError(check, "; ".join(problems), "Correct the table or the YAML.")
-
-
 def label_ceiling(analysis: DataAnalysis | None) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
     findings = () if analysis is None else analysis.findings
     ceilings = [one.ceiling for one in findings if one.code == "conflicting_labels"]
     return ceilings[0] if ceilings else None
-
-
-def evidence(
-    spec: ExperimentSpec,
-    sets: TrainingSets,
-    board: Leaderboard,
-    ceiling: float | None,
-    test_predictions: Callable[[Iterable[str]], Mapping[str, np.ndarray]],
-) -> Evidence:
-    """Return what analysis and search know of the reachable score, for a model that was refused."""
-    trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
-    curve = learning_curve(spec, sets, trained, test_predictions)
-    scored = scored_rows(len(sets.train), sets.classes)
-    return Evidence(ceiling, curve, len(scored) / len(sets.test))

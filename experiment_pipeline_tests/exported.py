@@ -1,7 +1,9 @@
 """A small trained model and everything known about it, for the tests of the export."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -9,21 +11,27 @@ import pandas as pd
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 
-from experiment_pipeline.prediction import signature
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model import package as exported_model
-from experiment_pipeline.stages.exported_model.package import serialize
-from experiment_pipeline.stages.exported_model.page import ModelFacts, Score
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.exported_model.export import package_model
+from experiment_pipeline.stages.exported_model.page import AcceptedModel
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.features import build_features
+from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
-from experiment_pipeline.stages.validation_report.gates import Gate
+from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore
+from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.provenance import CodeProvenance, Environment
+from experiment_pipeline.statistics.thresholds import DecisionThreshold
+from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.versions import RECORD, ModelPackage
 from experiment_pipeline.table.clusters import FittedRows
+from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
+from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
-CREATED = "2026-01-02T03:04:05+00:00"
+CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 FEATURES = ["distance", "carrier", "day_hour"]
 FITTED = FittedRows(("flight", "day"), np.array([1, 2, 2**63], dtype=np.uint64))
 SCHEMA = """\
@@ -50,7 +58,7 @@ columns:
 """
 
 
-def spec(**changes: Any) -> ExperimentSpec:
+def make_spec(**changes: Any) -> ExperimentSpec:
     """The experiment: flights, late or not, with an id and a column known only afterwards."""
     attributes: dict[str, Any] = {
         "name": "flights",
@@ -94,7 +102,7 @@ def prepared(raw: pd.DataFrame) -> pd.DataFrame:
     """The same rows after the preparation that the experiment declares."""
     from experiment_pipeline.table.preparation import prepare
 
-    return prepare(raw, spec().preparation).frame
+    return prepare(raw, make_spec().preparation).frame
 
 
 def fitted(task: str = "binary", model: Any = None, target: pd.Series | None = None) -> Any:
@@ -124,53 +132,63 @@ def refitted(
     ]
 
 
-def facts(**changes: Any) -> ModelFacts:
-    """What the stages before the export found out."""
-    experiment = changes.get("spec", spec())
-    known = ModelFacts(
-        spec=experiment,
-        configuration=configurations(experiment)[0],
-        rounds=None,
-        fingerprint="f" * 64,
-        reason="It scores best on the test set.",
-        raw_types=delivered().dtypes.astype("str").to_dict(),
-        sets=(SetFact("train", 36, "a" * 64), SetFact("test", 12, "b" * 64)),
+@cache
+def judged() -> tuple[ValidationReport, Leaderboard]:
+    """A report and a board, as far as the files of a version go by them."""
+    better = Interval(0.21, 0.15, 0.27)
+    score = MetricScore("roc_auc", Interval(0.71, 0.65, 0.77), 0.5, better)
+    rule = "lower bound of roc_auc beats the baseline 0.5"
+    report = replace(
+        report_of(),
+        scores=(score,),
+        gates=(Gate("roc_auc", rule, 0.65, 0.5, by_bound=True, passed=True),),
         positive_class="yes",
-        threshold=0.4,
-        scores=(
-            Score("validation", "roc_auc", Interval(0.71, 0.65, 0.77, 0.95), 0.5),
-            Score("test", "roc_auc", Interval(0.73, 0.67, 0.79, 0.95)),
-        ),
-        gates=(
-            Gate(
-                "roc_auc",
-                "lower bound of roc_auc beats the baseline 0.5",
-                0.65,
-                0.5,
-                by_bound=True,
-                passed=True,
-            ),
-        ),
+        threshold=DecisionThreshold(0.4, "f1", 0.6),
         looks=2,
         overlap=1.0,
-        champion=None,
-        limits=("The train set holds no winter.",),
-        created=CREATED,
-        code=CodeProvenance("c" * 40, dirty=True),
-        environment=Environment(
-            "experiment-pipeline 0.1.0", "3.11.7", (("scikit-learn", "1.9.0"), ("mine", None))
-        ),
+        notes=("The train set holds no winter.",),
     )
-    return replace(known, **changes)
+    return report, replace(search_of(spec_of(), [1] * 4).rank(), notes=())
 
 
-def package(pipeline: Any = None, **changes: Any) -> ModelPackage:
-    """The files of a version."""
-    pipeline = fitted() if pipeline is None else pipeline
-    golden = signature.golden_rows(prepared(delivered()), FEATURES)
-    built = exported_model.build_package(
-        pipeline, serialize(pipeline), facts(**changes), SCHEMA, golden, FITTED
+def accepted(
+    pipeline: Any = None,
+    *,
+    spec: ExperimentSpec | None = None,
+    rows: pd.DataFrame | None = None,
+    raw_types: Mapping[str, str] | None = None,
+    fingerprint: str = "f" * 64,
+    configuration: Configuration | None = None,
+    **changes: Any,
+) -> AcceptedModel:
+    """What the stages before the export found out; `changes` are of the report."""
+    report, board = judged()
+    raw_types = raw_types or delivered().dtypes.astype("str").to_dict()
+    rows = prepared(delivered()) if rows is None else rows
+    origin = Origin("raw", raw_types, "profile", ())
+    return AcceptedModel(
+        pipeline=fitted() if pipeline is None else pipeline,
+        configuration=configuration or configurations(spec or make_spec())[0],
+        result=replace(model_result("linear", 0.7), fingerprint=fingerprint),
+        board=board,
+        report=replace(report, **changes),
+        sets=(SetFact("train", 36, "a" * 64), SetFact("test", 12, "b" * 64)),
+        validation=SetTable(rows, "c" * 64, np.empty(0, dtype=np.int8), origin),
+        fitted_rows=FITTED,
+        schema_text=SCHEMA,
     )
+
+
+def package(
+    pipeline: Any = None,
+    *,
+    spec: ExperimentSpec | None = None,
+    created: datetime = CREATED,
+    **changes: Any,
+) -> ModelPackage:
+    """The files of a version; `changes` as of `accepted`."""
+    model, code = accepted(pipeline, spec=spec, **changes), CodeProvenance("c" * 40, dirty=True)
+    built = package_model(spec or make_spec(), model, created, code)
     return replace(built, more=lambda version: {RECORD: f"# {version}".encode()})
 
 
@@ -185,11 +203,11 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
     order = sorted(rows[target].unique(), reverse=True)
     classes = None if task == "regression" else tuple(order)
     metric = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}[task]
-    experiment = spec(
+    experiment = make_spec(
         target=target,
         task=task,
         positive_class=None,
-        exclude={},
+        exclude=dict.fromkeys({"late", "delay"} - {target}, "not used here"),
         metric=metric,
         search=[{"algorithm": name} for name in algorithm.split("+")],
     )
@@ -198,8 +216,4 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
     members = [(key, pipeline, 1 / 3) for key, pipeline in fitted_all]
     pipeline = members[0][1] if len(members) == 1 else weighted_mean(members, classes)
     positive = classes[1] if classes and task == "binary" else None
-    known = facts(spec=experiment, positive_class=positive)
-    golden = signature.golden_rows(rows, features)
-    return exported_model.build_package(
-        pipeline, serialize(pipeline), known, SCHEMA, golden, FITTED
-    )
+    return package(pipeline, spec=experiment, rows=rows, positive_class=positive)

@@ -15,9 +15,6 @@ from sklearn.linear_model import Ridge
 from upath import UPath
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.prediction import signature
-from experiment_pipeline.stages.exported_model import package as exported_model
-from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.storage.files import read_bytes, write_bytes
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.registry import Registry
@@ -201,7 +198,9 @@ def own_code(here: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType
 def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -> None:
     """A model with a user's estimator and function loads with --trust, by name, only."""
     preparation = {"types": {"day": "datetime"}, "calendar": {"day": ["hour"]}}
-    experiment = exported.spec(preparation={**preparation, "function": "own_code_of_a_user:same"})
+    experiment = exported.make_spec(
+        preparation={**preparation, "function": "own_code_of_a_user:same"}
+    )
     package = exported.package(exported.fitted(model=own_code.Own()), spec=experiment)
     model = Registry(UPath(here / "registry"), "flights").publish(package, accept).path
     table = written(exported.delivered(5))
@@ -227,14 +226,14 @@ def test_a_model_cannot_hide_what_it_runs(own_code: ModuleType, here: Path) -> N
 def test_a_regression_predicts_values(tmp_path: Path) -> None:
     """Without classes there is a value and no probability."""
     pipeline = exported.fitted("regression", Ridge())
-    experiment = exported.spec(
-        task="regression", positive_class=None, target="delay", exclude={}, metric="rmse"
+    experiment = exported.make_spec(
+        task="regression",
+        positive_class=None,
+        target="delay",
+        exclude={"late": "the other target"},
+        metric="rmse",
     )
-    golden = signature.golden_rows(exported.prepared(exported.delivered()), exported.FEATURES)
-    facts = exported.facts(spec=experiment, positive_class=None, threshold=None)
-    package = exported_model.build_package(
-        pipeline, serialize(pipeline), facts, exported.SCHEMA, golden, exported.FITTED
-    )
+    package = exported.package(pipeline, spec=experiment, positive_class=None, threshold=None)
     model = Registry(UPath(tmp_path / "registry"), "flights").publish(package, accept).path
     result = run("predict", model, written(exported.delivered(5)))
     assert result.exit_code == 0, result.output

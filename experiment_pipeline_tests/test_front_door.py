@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project's folder: its experiment, an exported model, and rows to predict for."""
     folder = tmp_path_factory.mktemp("project")
     (folder / "experiment_pipeline").symlink_to(ROOT / "experiment_pipeline")
-    spec = exported.spec(name="flight_delay")
+    spec = exported.make_spec(name="flight_delay")
     registry = Registry(UPath(folder / "artifacts"), spec.name)
     registry.publish(exported.package(spec=spec), lambda _: None)
     exported.delivered(5).to_csv(folder / "new_flights.csv", index=False, sep=";")
@@ -109,7 +109,7 @@ def test_the_champion_is_found_where_it_was_exported_to(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The memory knows an export URL of the experiment's own; without it the storage is looked at."""
-    spec = exported.spec(name="flight_delay")
+    spec = exported.make_spec(name="flight_delay")
     elsewhere = Registry(UPath(tmp_path / "exports"), spec.name)
     published = elsewhere.publish(exported.package(spec=spec), lambda _: None)
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(folder / "artifacts"))

@@ -1,11 +1,12 @@
-"""Predict with an exported model, from its folder and a table's URL to two files.
+"""Predict with an exported model: for rows in memory, or from a table's URL to two files.
 
-Finds and verifies the model, reads, predicts (`prediction/rows.py`), writes, and logs progress. In:
-names of models and tables. Out: predictions, or files and a `PredictedFile`.
+Finds and verifies the model, reads, validates, predicts in batches (`prediction/rows.py`), writes,
+and logs progress. In: names of models and tables. Out: predictions, or files and a `PredictedFile`.
 """
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,21 +19,36 @@ from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
-from experiment_pipeline.prediction.rows import Predicted, Predicting, Reading
-from experiment_pipeline.prediction.signature import SIGNATURE, Signature
-from experiment_pipeline.reporting import numbers
+from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Reading, Signature
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
+from experiment_pipeline.stages.validated_data.columns import Tolerated
+from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage import persistence, versions
 from experiment_pipeline.storage.files import streamed
 from experiment_pipeline.storage.locations import location
 from experiment_pipeline.storage.registry import Registry, find_model
-from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline.table.membership import fit
+from experiment_pipeline.table.schema import for_prediction, load_schema
+from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 # Between two lines of progress.
 SECONDS_BETWEEN_LINES = 10.0
 Tell = Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions and rejected rows."""
+
+    # a row per accepted row: `row_number`, the id columns, `prediction`, and for classes one
+    # `probability_<class>` each (binary: of the positive class alone)
+    predictions: pd.DataFrame
+    rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
+    # counts, a sentence per column, of accepted categories or missing values that training did not
+    # see, and of defaults that were filled in
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,21 +63,14 @@ class PredictedFile:
 
 @dataclass(frozen=True)
 class Model:
-    """An exported model that predicts for rows as delivered.
+    """An exported model that predicts for rows as delivered."""
 
-    Attributes:
-        name: experiment and version.
-        pipeline: the fitted scikit-learn pipeline, for prepared rows.
-        reading: how delivered rows become prepared ones.
-        schema: rules for valid rows.
-        signature: features and outputs.
-    """
-
-    name: str
-    pipeline: Any
-    reading: Reading
+    name: str  # experiment and version
+    pipeline: Any  # the fitted scikit-learn pipeline, for prepared rows
+    reading: Reading  # how delivered rows become prepared ones
+    # rules for valid rows; target, excluded and id columns may be absent
     schema: DataFrameSchema
-    signature: Signature
+    signature: Signature  # features and outputs
 
     def read(self, table: str, tell: Tell = lambda _: None) -> pd.DataFrame:
         """Return the rows of a table, with the types of the training table.
@@ -78,6 +87,21 @@ class Model:
         source = read_source(Data.model_validate({"url": table}))
         warn_of_memory("prediction", delivered_bytes(source), tell)
         return self.reading.rows(source, table)
+
+    def predict(self, rows: pd.DataFrame) -> Predicted:
+        """Prepare and check delivered rows as in training, and predict for the valid ones.
+
+        Raises:
+            UnusableTable: a required column is missing or cannot be used.
+            DataError: no row satisfies the schema.
+        """
+        tolerated: list[Tolerated] = []
+        predictions, rejected = zip(*self._batches(rows, tolerated), strict=True)
+        return Predicted(
+            pd.concat([part for part in predictions if part is not None], ignore_index=True),
+            pd.concat(rejected) if len(rejected) > 1 else rejected[0],
+            _notes(tolerated),
+        )
 
     def predict_table(
         self, table: str, output: str, rejected: str, tell: Tell = lambda _: None
@@ -96,39 +120,69 @@ class Model:
         Raises:
             ExperimentPipelineError: as `read` and `predict`.
         """
-        _check_outputs(table, output, rejected)
-        predicting, rows = self._predicting(), self.read(table, tell)
-        tell = _now_and_then(tell)
-        tell(f"{numbers.counted(len(rows), 'row')} read")
-        started, predicted, refused = time.monotonic(), 0, 0
+        for url in (output, rejected):
+            if not url.endswith((".csv", ".parquet")):
+                raise UnusableTable(url, "is neither .csv nor .parquet", "Name a file of these.")
+        if len({str(location(url)) for url in (table, output, rejected)}) < 3:
+            rule = "table, predictions and rejected rows would share a file"
+            raise UnusableTable(output, rule, "Name three files.")
+        rows, tolerated = self.read(table, tell), list[Tolerated]()
+        number = ROW_NUMBER
+        while number in rows.columns:
+            number = f"{number}_in_table"
+        predicted = refused = 0
+        told = time.monotonic()
         with _written(output) as predictions, _written(rejected) as rejections:
-            for batch in predicting.batches(rows):
-                if batch.predictions is not None:
-                    predictions(batch.predictions)
-                    predicted += len(batch.predictions)
-                rejections(_numbered(batch.rejected))
-                refused += len(batch.rejected)
-                tell(_progress(predicted + refused, len(rows), time.monotonic() - started))
-        return PredictedFile(self.name, predicted, refused, predicting.notes)
+            for found, left in self._batches(rows, tolerated):
+                if found is not None:
+                    predictions(found)
+                    predicted += len(found)
+                rejections(left.reset_index(names=number))
+                refused += len(left)
+                if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
+                    tell(f"{predicted + refused:,} of {len(rows):,} rows")
+                    told = time.monotonic()
+        return PredictedFile(self.name, predicted, refused, _notes(tolerated))
 
-    def predict(self, rows: pd.DataFrame) -> Predicted:
-        """Prepare and check delivered rows as in training, and predict for the valid ones.
+    def _batches(
+        self, raw: pd.DataFrame, tolerated: list[Tolerated]
+    ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame]]:
+        """Yield predictions (None: no row satisfies the schema) and rejected rows, SLICE_ROWS at a
+        time. What is tolerated adds up in a list.
 
-        Raises:
-            UnusableTable: a required column is missing or cannot be used.
-            DataError: no row satisfies the schema.
+        The result of a row does not depend on the other rows of its batch.
         """
-        predicting = self._predicting()
-        parts = list(predicting.batches(rows))
-        predictions = [part.predictions for part in parts if part.predictions is not None]
-        return Predicted(
-            pd.concat(predictions, ignore_index=True) if len(predictions) > 1 else predictions[0],
-            pd.concat([part.rejected for part in parts]) if len(parts) > 1 else parts[0].rejected,
-            predicting.notes,
+        signature, rules = (
+            self.signature,
+            for_prediction(self.schema, list(self.signature.features)),
         )
+        ids = [name for name in signature.id_columns if name in raw.columns]
+        reasons, some_left = Counter[str](), False
+        for part in slices(len(raw), SLICE_ROWS):
+            some = raw.iloc[part]
+            prepared = fit(delivered.prepared(some, self.reading, signature), some.columns, rules)
+            parted = validate(some, prepared, rules, validation=self.reading.validation)
+            kept = parted.validated
+            reasons.update(dict(parted.reasons.itertuples(index=False, name=None)))
+            # The rules of one schema count the same things of any rows, in the same order.
+            later = delivered.unseen_categories(self.pipeline, kept, rules)
+            found = [*parted.tolerated, *later]
+            if tolerated:
+                both = zip(tolerated, found, strict=True)
+                found = [before.and_those_of(after) for before, after in both]
+            tolerated[:] = found
+            some_left |= len(kept) > 0
+            table = None
+            if len(kept):
+                names = some.loc[kept.index, ids]
+                table = delivered.prediction_table(self.pipeline, kept, names, signature)
+            yield table, parted.rejected
+        if not some_left:
+            raise no_rows_left(len(raw), (reason for reason, _ in reasons.most_common()))
 
-    def _predicting(self) -> Predicting:
-        return Predicting(self.pipeline, self.reading, self.schema, self.signature)
+
+def _notes(tolerated: list[Tolerated]) -> tuple[str, ...]:
+    return tuple(one.text for one in tolerated if one.cells)
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
@@ -148,12 +202,28 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
         InvalidModel: there is no model, it was changed, or it needs code that is not trusted.
         PredictionsChanged: it predicts something else here than at its export.
     """
-    exported = find_model(model)
+    return verified_model(find_model(model), trusted)
+
+
+def verified_model(exported: versions.ExportedModel, trusted: Collection[str]) -> Model:
+    """Return the model of a version's folder; arguments and errors as of `load_model`."""
     source = f"{exported.manifest.experiment} {exported.manifest.version}"
     signature = Signature.from_bytes(exported.read(SIGNATURE), source)
     reading = Reading.from_bytes(exported.read(delivered.PREPARATION), source)
     schema = load_schema(exported.read(versions.SCHEMA).decode())
-    pipeline = _load(exported, reading, trusted, source)
+    wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(persistence.TRUSTED_TYPES)
+    if reading.preparation.function is not None:
+        wanted.add(reading.preparation.function)
+    if unknown := sorted(wanted - set(trusted)):
+        options = " ".join(f"--trust {name}" for name in unknown)
+        raise InvalidModel(
+            source,
+            f"it runs code that is not part of this project: {', '.join(unknown)}",
+            f"If you know where it comes from, add {options}",
+        )
+    types = [name for name in trusted if ":" not in name]
+    # The list above is declared by the model; skops checks the bytes themselves.
+    pipeline = persistence.from_bytes(exported.read(versions.MODEL), types)
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
     return Model(source, pipeline, reading, schema, signature)
@@ -205,43 +275,6 @@ def predict(experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] 
     return model.predict(model.read(rows) if isinstance(rows, str) else rows)
 
 
-def _load(
-    exported: versions.ExportedModel, reading: Reading, trusted: Collection[str], source: str
-) -> Any:
-    """Return the pipeline; InvalidModel when it needs code that is not trusted."""
-    wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(persistence.TRUSTED_TYPES)
-    if reading.preparation.function is not None:
-        wanted.add(reading.preparation.function)
-    if unknown := sorted(wanted - set(trusted)):
-        options = " ".join(f"--trust {name}" for name in unknown)
-        raise InvalidModel(
-            source,
-            f"it runs code that is not part of this project: {', '.join(unknown)}",
-            f"If you know where it comes from, add {options}",
-        )
-    types = [name for name in trusted if ":" not in name]
-    # The list above is declared by the model; skops checks the bytes themselves.
-    return persistence.from_bytes(exported.read(versions.MODEL), types)
-
-
-def _check_outputs(table: str, output: str, rejected: str) -> None:
-    for url in (output, rejected):
-        if not url.endswith((".csv", ".parquet")):
-            raise UnusableTable(url, "is neither .csv nor .parquet", "Name a file of these.")
-    paths = [str(location(url)) for url in (table, output, rejected)]
-    if len(set(paths)) < len(paths):
-        raise UnusableTable(
-            output, "table, predictions and rejected rows would share a file", "Name three files."
-        )
-
-
-def _numbered(rejected: pd.DataFrame) -> pd.DataFrame:
-    name = delivered.ROW_NUMBER
-    while name in rejected.columns:
-        name = f"{name}_in_table"
-    return rejected.reset_index(names=name)
-
-
 @contextmanager
 def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
     """Write a file in parts with the same columns and types; it appears when it is complete."""
@@ -267,22 +300,3 @@ def _written(url: str) -> Iterator[Callable[[pd.DataFrame], None]]:
             parquet.write_table(table)
 
         yield add_rows
-
-
-def _now_and_then(tell: Tell) -> Tell:
-    last = time.monotonic()
-
-    def log(text: str) -> None:
-        nonlocal last
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            tell(text)
-            last = time.monotonic()
-
-    return log
-
-
-def _progress(done: int, rows: int, seconds: float) -> str:
-    """`1,310,720 of 3,000,000 rows, 52,000 a second, about 35 s left`."""
-    pace = done / max(seconds, 1e-9)
-    left = f", about {numbers.duration((rows - done) / pace)} left" if done < rows else ""
-    return f"{done:,} of {rows:,} rows, {float(f'{pace:.2g}'):,.0f} a second{left}"

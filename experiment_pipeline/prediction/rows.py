@@ -1,12 +1,13 @@
-"""Rows as delivered: read as the training table was read, prepared, validated, predicted.
+"""Rows as delivered: read as the training table was read, prepared, predicted; and golden rows.
 
 Types of a CSV file's columns come from the training table: inferred from a short file, a column of
-codes would become numbers ("1.50" → 1.5). Rows are then processed in batches. In: files, or a raw
-table; a fitted pipeline with its reading, schema and signature. Out: a raw table, or `Predicted`.
+codes would become numbers ("1.50" → 1.5). The signature lists a model's features with their dtypes, the
+classes in the order of the probability columns, and the threshold. Golden rows are a few rows on
+which the model must predict the same wherever it is loaded. In: files, or a raw table; a fitted
+pipeline with its reading and signature. Out: prepared rows, predictions.
 """
 
 import json
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,48 +18,40 @@ import yaml
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
-from experiment_pipeline.prediction.signature import Signature, example_rows
-from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Validation
+from experiment_pipeline.errors import InvalidModel, UnusableTable
+from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Scalar, Validation
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
 from experiment_pipeline.stages.validated_data.columns import Tolerated
-from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage.mapped import spilled
-from experiment_pipeline.storage.records import yaml_bytes
+from experiment_pipeline.storage.records import from_json, to_json, yaml_bytes
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.membership import fit
+from experiment_pipeline.table.kinds import holds_missing, kind_of
 from experiment_pipeline.table.preparation import PreparedTable, prepare
-from experiment_pipeline.table.schema import for_prediction
-from experiment_pipeline.table.table import SLICE_ROWS, slices, with_columns
+from experiment_pipeline.table.table import slices, with_columns, with_only
 
-PREPARATION = "preparation.yaml"
+PREPARATION, SIGNATURE = "preparation.yaml", "signature.json"
 TEXT = "str"
 _UNSEEN = ("unseen_categories", "unseen_missing_values")
 _CSV_SETTINGS = {"delimiter", "encoding", "missing_values"}
-Parts = Sequence[tuple[str, Content]]
-ROW_NUMBER = "row_number"
-PREDICTION = "prediction"
+ROW_NUMBER, PREDICTION = "row_number", "prediction"
 # Rows encoded at a time: one-hot encoders make a column for each text.
 PREDICTED_ROWS = 65_536
 # Sums on another machine may differ by rounding.
 TOLERANCE = 1e-6
+UNSEEN_CATEGORY = "a category never seen"
+# JSON has no infinity; pandas parses these texts as such.
+INFINITE = {np.inf: "inf", -np.inf: "-inf"}
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table as delivered becomes a prepared one.
+    """How a table as delivered becomes a prepared one."""
 
-    Attributes:
-        csv: the settings of `spec.Data` for CSV files.
-        raw_types: column → pandas dtype of the training table before its preparation.
-        preparation: of each row.
-        validation: of the experiment; only `unseen_categories` and `unseen_missing_values` are kept.
-    """
-
-    csv: Mapping[str, Any]
-    raw_types: Mapping[str, str]
-    preparation: Preparation
-    validation: Validation
+    csv: Mapping[str, Any]  # the settings of `spec.Data` for CSV files
+    raw_types: Mapping[str, str]  # column → pandas dtype of the training table as delivered
+    preparation: Preparation  # of each row
+    validation: Validation  # only its policies on what training did not see are kept
 
     @classmethod
     def of(cls, spec: ExperimentSpec, raw_types: Mapping[str, str]) -> "Reading":
@@ -85,18 +78,20 @@ class Reading:
         """Read it back; InvalidModel for another content."""
         try:
             found = yaml.safe_load(data)
-            preparation = Preparation.model_validate(found["preparation"])
             return cls(
-                dict(found["csv"]), dict(found["raw_types"]), preparation, _validation(found)
+                dict(found["csv"]),
+                dict(found["raw_types"]),
+                Preparation.model_validate(found["preparation"]),
+                Validation.model_validate({name: found[name] for name in _UNSEEN}),
             )
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
-            raise errors.InvalidModel(
+            raise InvalidModel(
                 source,
                 f"{PREPARATION} does not describe how a table is read",
                 "Use it with the version of experiment-pipeline that exported it.",
             ) from None
 
-    def rows(self, parts: Parts, url: str) -> pd.DataFrame:
+    def rows(self, parts: Sequence[tuple[str, Content]], url: str) -> pd.DataFrame:
         """Return the raw table of some files from `url`, with the types of the training table.
 
         The columns of a large table are kept on disk. Errors are those of `raw_data.read`.
@@ -109,117 +104,192 @@ class Reading:
         return with_columns(frame, {name: spilled(as_text(frame[name])) for name in other})
 
 
-def _validation(found: Mapping[str, Any]) -> Validation:
-    """The rules for unseen values; an old model without one for missing values rejects them."""
-    rules = {name: found.get(name) for name in _UNSEEN}
-    if rules["unseen_missing_values"] is None:
-        # In such a model, `reject` meant the list of each column in the schema.
-        lists = None if rules["unseen_categories"] == "reject" else rules["unseen_categories"]
-        rules = {"unseen_categories": lists, "unseen_missing_values": "reject"}
-    return Validation.model_validate(rules)
-
-
 @dataclass(frozen=True)
-class Predicted:
-    """Predictions and rejected rows.
+class Signature:
+    """Inputs and outputs of a model."""
 
-    Attributes:
-        predictions: a row per accepted row: `row_number`, the id columns, `prediction`, and for
-            classes one `probability_<class>` each (binary: of the positive class alone).
-        rejected: the other rows as delivered, with `rejection_reasons`.
-        notes: counts, a sentence per column, of accepted categories or missing values that training
-            did not see, and of defaults that were filled in.
-    """
+    task: str  # binary, multiclass or regression
+    target: str  # the column that is predicted
+    features: Mapping[str, str]  # feature → pandas dtype, in the order the model was fitted on
+    id_columns: tuple[str, ...] = ()  # columns that identify a row, copied beside its prediction
+    # the class of each column of `predict_proba`; None for regression
+    classes: tuple[Scalar, ...] | None = None
+    positive_class: Scalar = None  # binary: the class whose probability the threshold cuts
+    threshold: float | None = None  # binary: positive from this probability on
 
-    predictions: pd.DataFrame
-    rejected: pd.DataFrame
-    notes: tuple[str, ...] = ()
+    def to_bytes(self) -> bytes:
+        """Return the signature as JSON, with the features in order."""
+        return to_json(self)
 
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> "Signature":
+        """Read a signature back; InvalidModel for another content."""
+        rule = f"{SIGNATURE} is not a signature"
+        return from_json(cls, data, InvalidModel(source, rule, "Name a complete version folder."))
 
-@dataclass(frozen=True)
-class Batch:
-    """As `Predicted`, for one batch; `predictions` is None where no row satisfies the schema."""
+    def select(self, prepared: pd.DataFrame) -> pd.DataFrame:
+        """Return the features of a prepared table, in order and with the model's dtypes.
 
-    predictions: pd.DataFrame | None
-    rejected: pd.DataFrame
-
-
-class Predicting:
-    """Predicts for delivered rows batch by batch, and adds up the notes.
-
-    The result of a row does not depend on the other rows of its batch.
-
-    Args:
-        pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
-        reading: how delivered rows become prepared ones.
-        schema: rules for valid rows. Target, excluded and id columns may be absent.
-        signature: the model's.
-    """
-
-    def __init__(
-        self, pipeline: Any, reading: Reading, schema: DataFrameSchema, signature: Signature
-    ) -> None:
-        self._pipeline, self._reading, self._signature = pipeline, reading, signature
-        self._rules = for_prediction(schema, list(signature.features))
-        self._reasons = Counter[str]()
-        self._tolerated: list[Tolerated] = []
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """The notes so far, as of `Predicted`."""
-        return tuple(one.text for one in self._tolerated if one.cells)
-
-    def batches(self, raw: pd.DataFrame) -> Iterator[Batch]:
-        """Yield the results of a table, SLICE_ROWS rows at a time.
+        Integers or booleans with missing values become float64.
 
         Raises:
-            UnusableTable: a required column is missing or cannot be used.
-            DataError: no row satisfies the schema; raised after the last batch.
+            UnusableTable: a feature is missing, or holds values of another type.
         """
-        left = False
-        for some in slices(len(raw), SLICE_ROWS):
-            batch = self._batch(raw.iloc[some])
-            left |= batch.predictions is not None
-            yield batch
-        if not left:
-            raise no_rows_left(len(raw), (reason for reason, _ in self._reasons.most_common()))
+        missing = [name for name in self.features if name not in prepared.columns]
+        if missing:
+            raise UnusableTable(
+                f"columns {errors.listed(missing)}",
+                f"{len(missing)} of the model's {len(self.features)} features are missing",
+                "Deliver the columns the model was trained on, or those they are made from.",
+            )
+        columns = {name: _cast(prepared[name], dtype) for name, dtype in self.features.items()}
+        return pd.DataFrame(columns, index=prepared.index)
 
-    def _batch(self, raw: pd.DataFrame) -> Batch:
-        signature = self._signature
-        prepared = _prepared(raw, self._reading, signature)
-        prepared = fit(prepared, raw.columns, self._rules)
-        parted = validate(raw, prepared, self._rules, validation=self._reading.validation)
-        kept = parted.validated
-        self._reasons.update(dict(parted.reasons.itertuples(index=False, name=None)))
-        later = [*parted.tolerated, *_unseen_categories(self._pipeline, kept, self._rules)]
-        # The rules of one schema count the same things of any rows, in the same order.
-        if self._tolerated:
-            both = zip(self._tolerated, later, strict=True)
-            later = [before.and_those_of(after) for before, after in both]
-        self._tolerated = later
-        if not len(kept):
-            return Batch(None, parted.rejected)
-        ids = [name for name in signature.id_columns if name in raw.columns]
-        predictions = prediction_table(self._pipeline, kept, raw.loc[kept.index, ids], signature)
-        return Batch(predictions, parted.rejected)
+
+def _cast(column: pd.Series, dtype: str) -> pd.Series:
+    if str(column.dtype) == dtype:
+        return column
+    wanted = pd.api.types.pandas_dtype(dtype)
+    if column.hasnans and not holds_missing(wanted):
+        present = _cast(column.dropna(), dtype)
+        return present.astype("float64").reindex(column.index)
+    try:
+        cast = column.astype(wanted)
+        if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():
+            raise ValueError("values would change")  # noqa: TRY301 - one error for both
+    except (ValueError, TypeError) as error:
+        raise UnusableTable(
+            f"column {column.name}",
+            f"holds {column.dtype}, the model wants {dtype}: {str(error)[:120]}",
+            "Deliver the column as the model was trained on it.",
+        ) from None
+    return cast
+
+
+def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> PreparedTable:
+    """Prepare delivered rows as in training, without a check by a schema.
+
+    Raises:
+        UnusableTable: a required column is missing or cannot be used.
+    """
+    preparation = reading.preparation
+    needed = source_columns(signature.features, reading.raw_types, preparation)
+    absent = [name for name in needed if name not in raw.columns]
+    if absent:
+        raise UnusableTable(
+            f"column {absent[0]}",
+            f"the table lacks {len(absent)} of the {len(needed)} columns that the model reads: "
+            f"{errors.listed(absent)}; {errors.did_you_mean(absent[0], raw.columns)}",
+            "Deliver the columns the model was trained on.",
+        )
+    declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
+    # A user's own function gets every column: it does not declare what it reads.
+    rows = raw[needed] if preparation.function is None else raw
+    return prepare(rows, preparation, may_be_absent=declared - set(needed))
+
+
+def source_columns(
+    features: Iterable[str], delivered: Collection[str], preparation: Preparation
+) -> list[str]:
+    """Return the delivered columns that features are made of, without a user's function."""
+    taken = [name for name in features if name in delivered]
+    return list(dict.fromkeys([*taken, *preparation.calendar]))
+
+
+def unseen_categories(
+    pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
+) -> Iterator[Tolerated]:
+    """Count unseen texts of columns without a list in the schema; the validation counts the others."""
+    from experiment_pipeline.stages.search.features import seen_categories
+    from experiment_pipeline.stages.search.voting import TakenApart
+
+    every = [seen_categories(one) for one in TakenApart.of(pipeline).features]
+    for name, seen in {name: seen for one in every for name, seen in one.items()}.items():
+        column = rules.columns.get(name)
+        if column is None or not any(check.name == "isin" for check in column.checks):
+            texts = rows[name].dropna().astype("str")
+            unseen = texts[~texts.isin(seen)]
+            yield Tolerated.of("row", "with a category that training did not see", unseen)
 
 
 def prediction_table(
-    pipeline: Any, prepared: pd.DataFrame, ids: pd.DataFrame, signature: Signature
+    pipeline: Any, rows: pd.DataFrame, ids: pd.DataFrame, signature: Signature
 ) -> pd.DataFrame:
     """Predict, and return a table as of `Predicted.predictions`.
 
     Args:
         pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
-        prepared: rows with the model's features, index `row_number`.
+        rows: prepared, with the model's features, index `row_number`.
         ids: the same rows' id columns, as delivered.
         signature: the model's; errors as of its `select`.
     """
-    features = signature.select(prepared)
-    outputs = _outputs(pipeline, features, signature)
-    identifiers = {_free_name(name, outputs): ids[name] for name in ids.columns}
-    table = pd.DataFrame({**identifiers, **outputs}, index=features.index)
+    features, classes = signature.select(rows), signature.classes
+    ask = pipeline.predict if classes is None else pipeline.predict_proba
+    some = slices(len(features), PREDICTED_ROWS)
+    predicted = np.concatenate([np.asarray(ask(features.iloc[part])) for part in some])
+    outputs: dict[str, Any] = {PREDICTION: predicted.reshape(-1)}
+    if classes is not None and signature.task == "binary":
+        column = classes.index(signature.positive_class)
+        positive = predicted[:, column]
+        chosen = positive >= (0.5 if signature.threshold is None else signature.threshold)
+        labels = [classes[column if yes else 1 - column] for yes in chosen]
+        shown = {f"probability_{signature.positive_class}": positive}
+        outputs = {PREDICTION: pd.Series(labels, index=features.index), **shown}
+    elif classes is not None:
+        labels = [classes[column] for column in predicted.argmax(axis=1)]
+        shown = {f"probability_{name}": predicted[:, i] for i, name in enumerate(classes)}
+        outputs = {PREDICTION: pd.Series(labels, index=features.index), **shown}
+    taken = {*outputs, ROW_NUMBER}
+    named = {f"original_{one}" if one in taken else one: ids[one] for one in ids.columns}
+    table = pd.DataFrame({**named, **outputs}, index=features.index)
     return table.reset_index(names=ROW_NUMBER)
+
+
+def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 5) -> pd.DataFrame:
+    """Choose the rows on which a reloaded model must predict the same, bit for bit.
+
+    Args:
+        rows: prepared, with the features; best those of the validation set.
+        features: the model's, in order.
+        plain: how many of the first rows to take.
+
+    Returns:
+        The first rows; rows until every feature with missing values is missing once; and the
+        first row again with every text replaced by an unseen category.
+    """
+    table = with_only(rows, features)
+    chosen = list(range(min(plain, len(table))))
+    for name in features:
+        absent = table[name].isna().to_numpy()
+        if absent.any() and not absent[chosen].any():
+            chosen.append(int(absent.argmax()))
+    golden = table.iloc[chosen]
+    texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
+    if not texts or golden.empty:
+        return golden.reset_index(drop=True)
+    unseen = golden.iloc[:1].assign(**dict.fromkeys(texts, UNSEEN_CATEGORY))
+    return pd.concat([golden, unseen.astype(golden.dtypes)], ignore_index=True)
+
+
+def expected_predictions(pipeline: Any, rows: pd.DataFrame) -> dict[str, list]:
+    """Return the predictions of some rows by method."""
+    methods = [name for name in ("predict", "predict_proba") if hasattr(pipeline, name)]
+    return {name: getattr(pipeline, name)(rows).tolist() for name in methods}
+
+
+def example_bytes(features: pd.DataFrame) -> bytes:
+    """Return example rows as JSON by column, for `example_rows`; a missing value becomes null."""
+
+    def values(column: pd.Series) -> Sequence[Scalar]:
+        found: list[Any] = [None if pd.isna(value) else value for value in column.tolist()]
+        return [INFINITE.get(v, v) for v in found] if kind_of(column) == "float" else found
+
+    return to_json({name: values(features[name]) for name in features.columns})
+
+
+def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
+    """Return the rows that `example_bytes` wrote, with the signature's dtypes."""
+    return pd.DataFrame(json.loads(data), dtype=object).astype(dict(signature.features))
 
 
 def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature: Signature) -> None:
@@ -238,80 +308,3 @@ def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature:
             "it predicts something else here than when it was exported",
             "Install the versions of its environment.txt.",
         )
-
-
-def prepared_features(raw: pd.DataFrame, reading: Reading, signature: Signature) -> pd.DataFrame:
-    """Return the features (n, f) of all delivered rows, without a check by a schema.
-
-    Raises:
-        UnusableTable: a required column is missing or cannot be used.
-    """
-    return signature.select(_prepared(raw, reading, signature).frame)
-
-
-def source_columns(
-    features: Iterable[str], delivered: Collection[str], preparation: Preparation
-) -> list[str]:
-    """Return the delivered columns that features are made of, without a user's function."""
-    taken = [name for name in features if name in delivered]
-    return list(dict.fromkeys([*taken, *preparation.calendar]))
-
-
-def _prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> PreparedTable:
-    preparation = reading.preparation
-    needed = source_columns(signature.features, reading.raw_types, preparation)
-    absent = [name for name in needed if name not in raw.columns]
-    if absent:
-        raise errors.UnusableTable(
-            f"column {absent[0]}",
-            f"the table lacks {len(absent)} of the {len(needed)} columns that the model reads: "
-            f"{errors.listed(absent)}; {errors.did_you_mean(absent[0], raw.columns)}",
-            "Deliver the columns the model was trained on.",
-        )
-    declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
-    # A user's own function gets every column: it does not declare what it reads.
-    rows = raw[needed] if preparation.function is None else raw
-    return prepare(rows, preparation, may_be_absent=declared - set(needed))
-
-
-def _unseen_categories(
-    pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
-) -> Iterator[Tolerated]:
-    """Count unseen texts of columns without a list in the schema; the validation counts the others."""
-    from experiment_pipeline.stages.search.features import seen_categories
-    from experiment_pipeline.stages.search.voting import TakenApart
-
-    every = [seen_categories(one) for one in TakenApart.of(pipeline).features]
-    for name, seen in {name: seen for one in every for name, seen in one.items()}.items():
-        column = rules.columns.get(name)
-        if column is not None and any(check.name == "isin" for check in column.checks):
-            continue
-        texts = rows[name].dropna().astype("str")
-        yield Tolerated.of(
-            "row", "with a category that training did not see", texts[~texts.isin(seen)]
-        )
-
-
-def _outputs(
-    pipeline: Any, features: pd.DataFrame, signature: Signature
-) -> dict[str, np.ndarray | pd.Series]:
-    ask = pipeline.predict if signature.classes is None else pipeline.predict_proba
-    some = slices(len(features), PREDICTED_ROWS)
-    predicted = np.concatenate([np.asarray(ask(features.iloc[rows])) for rows in some])
-    if signature.classes is None:
-        return {PREDICTION: predicted.reshape(-1)}
-    classes = signature.classes
-    if signature.task == "binary":
-        column = classes.index(signature.positive_class)
-        positive = predicted[:, column]
-        chosen = positive >= (0.5 if signature.threshold is None else signature.threshold)
-        labels = [classes[column if yes else 1 - column] for yes in chosen]
-        shown = {f"probability_{signature.positive_class}": positive}
-    else:
-        labels = [classes[column] for column in predicted.argmax(axis=1)]
-        shown = {f"probability_{name}": predicted[:, i] for i, name in enumerate(classes)}
-    return {PREDICTION: pd.Series(labels, index=features.index), **shown}
-
-
-def _free_name(name: str, taken: Mapping[str, object]) -> str:
-    return f"original_{name}" if name in taken or name == ROW_NUMBER else name

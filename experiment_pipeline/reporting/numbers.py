@@ -74,16 +74,6 @@ def seconds(value: float) -> str:
     return f"{value:,.0f} s"
 
 
-def duration(seconds: float) -> str:
-    """`7 s`, `40 s`, `12 min`, `3 h`: coarse, for estimates."""
-    if seconds < 20:
-        return f"{seconds:.0f} s"
-    if seconds < 90:
-        return f"{5 * round(seconds / 5)} s"
-    minutes = seconds / 60
-    return f"{minutes:.0f} min" if minutes < 90 else f"{minutes / 60:.0f} h"
-
-
 def measured(value: float) -> str:
     """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, for what varies from run to run; empty: nan."""
     if math.isnan(value):

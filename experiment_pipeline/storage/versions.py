@@ -1,7 +1,7 @@
 """One version of an exported model: its files, and the manifest with which they are verified.
 
 The manifest is written last: a version without one does not exist. Numbers and history live in
-`registry.py`, what is in the files is decided by `stages/exported_model/package.py`.
+`registry.py`, what is in the files is decided by `stages/exported_model/export.py`.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -20,7 +20,7 @@ from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
+from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests import scenario
@@ -102,7 +102,7 @@ def _measured(case: Case) -> list[Measured]:
     def left() -> float:
         return seconds - searched - (time.perf_counter() - again)
 
-    check = final_check(
+    check = evaluate(
         spec, board, chosen, sets, rows, delivered=rows, workers=workers, seconds_left=left
     )
     _write(check)
@@ -119,7 +119,7 @@ def _measured(case: Case) -> list[Measured]:
     return found
 
 
-def _write(check: FinalCheck) -> None:
+def _write(check: FinalEvaluation) -> None:
     """Draw and write what the report leaves behind."""
     document = build_document(check.report, check.next_search, check.charts)
     render_html(document, passed=check.report.accepted)

@@ -16,7 +16,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SplitSets
-from experiment_pipeline.stages.validation_report.final_check import final_check
+from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import trained_by_search
@@ -90,7 +90,7 @@ def _measured(shape: Shape) -> list[Measured]:
     started = time.perf_counter()
     workers = joblib.cpu_count()
     rows = cut.validation.rows
-    final_check(spec, board, chosen, sets, rows, delivered=rows, workers=workers)
+    evaluate(spec, board, chosen, sets, rows, delivered=rows, workers=workers)
     rest = time.perf_counter() - started - refitting
     found = [
         Measured(f"{shape}: search as scaffolded", searching, "s", None),

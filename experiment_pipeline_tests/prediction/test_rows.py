@@ -7,29 +7,29 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.drafting.schema import infer_schema
-from experiment_pipeline.errors import DataError, InvalidModel
-from experiment_pipeline.prediction import signature as golden_rows
-from experiment_pipeline.prediction.files import Model
+from experiment_pipeline.errors import DataError, InvalidModel, UnusableTable
+from experiment_pipeline.prediction.files import Model, Predicted
 from experiment_pipeline.prediction.rows import (
-    Predicted,
+    UNSEEN_CATEGORY,
     Reading,
+    Signature,
+    example_bytes,
+    example_rows,
+    golden_rows,
     prediction_table,
 )
-from experiment_pipeline.prediction.signature import Signature
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model import package as exported_model
-from experiment_pipeline.stages.exported_model.package import serialize
+from experiment_pipeline.storage.versions import ModelPackage
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
 FEATURES = ("count", "flag", "size", "colour", "name")
 ALGORITHMS = (
-    "lightgbm",
-    "linear",
-    "random_forest",
-    "dummy",
-    "sklearn.ensemble.HistGradientBoostingClassifier",
-    "sklearn.neighbors.KNeighborsClassifier",
+    ("lightgbm", "ordinal"),
+    ("linear", "onehot"),
+    ("random_forest", "ordinal"),
+    ("dummy", "onehot"),
+    ("sklearn.ensemble.HistGradientBoostingClassifier", "ordinal"),
+    ("sklearn.neighbors.KNeighborsClassifier", "onehot"),
 )
 
 
@@ -66,7 +66,7 @@ def predicted(
 ) -> Predicted:
     """What a model trained on `seen` says about the rows; by default a linear one."""
     train = seen()
-    spec = exported.spec(
+    spec = exported.make_spec(
         search=[search or {"algorithm": "linear"}],
         exclude={},
         preparation={},
@@ -80,24 +80,16 @@ def predicted(
         pipeline,
         Reading.from_bytes(Reading.of(spec, types).to_bytes(), "here"),
         load_schema(schema or infer_schema(train, "late")),
-        signature(pipeline, train, spec, types),
+        signature_of(exported.package(pipeline, spec=spec, rows=train, raw_types=types)),
     ).predict(rows)
 
 
-def signature(
-    pipeline: Any, train: pd.DataFrame, spec: ExperimentSpec, types: dict[str, str]
-) -> Signature:
-    """The signature as it travels with the model."""
-    facts = exported.facts(spec=spec, raw_types=types)
-    golden = golden_rows.golden_rows(train, FEATURES)
-    package = exported_model.build_package(
-        pipeline, serialize(pipeline), facts, infer_schema(train, "late"), golden, exported.FITTED
-    )
+def signature_of(package: ModelPackage) -> Signature:
+    """The signature as it travels with a model."""
     return Signature.from_bytes(package.files["signature.json"], "here")
 
 
-@pytest.mark.parametrize("features", ["ordinal", "onehot"])
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize(("algorithm", "features"), ALGORITHMS)
 def test_what_training_never_saw_is_predicted_by_every_algorithm(
     algorithm: str, features: str
 ) -> None:
@@ -166,7 +158,7 @@ def test_predictions_use_the_threshold_and_keep_the_ids() -> None:
     """Binary: the exported threshold decides, not 0.5; the id columns stand beside."""
     raw = exported.delivered()
     pipeline = exported.fitted()
-    signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
+    signature = signature_of(exported.package(pipeline))
     table = prediction_table(pipeline, exported.prepared(raw), raw[["flight"]], signature)
     assert list(table.columns) == ["row_number", "flight", "prediction", "probability_yes"]
     positive = table["probability_yes"] >= 0.4
@@ -202,7 +194,7 @@ def test_an_id_column_cannot_hide_a_prediction() -> None:
 
 def test_rows_are_read_as_the_training_table_was() -> None:
     """Codes that look like numbers in a short file stay the texts they were."""
-    reading = Reading.of(exported.spec(), {"carrier": "str", "distance": "float64"})
+    reading = Reading.of(exported.make_spec(), {"carrier": "str", "distance": "float64"})
     again = Reading.from_bytes(reading.to_bytes(), "here")
     rows = again.rows([("few.csv", b"carrier;distance\n1.50;3\n;4\n+7;5\n")], "few.csv")
     assert rows["carrier"].tolist()[::2] == ["1.50", "+7"]
@@ -212,7 +204,7 @@ def test_rows_are_read_as_the_training_table_was() -> None:
 
 def test_parquet_rows_need_no_csv_settings(tmp_path) -> None:
     """The delimiter of the training table does not stand in the way of a Parquet file."""
-    reading = Reading.of(exported.spec(), {"carrier": "str"})
+    reading = Reading.of(exported.make_spec(), {"carrier": "str"})
     path = tmp_path / "few.parquet"
     pd.DataFrame({"carrier": [7, 8], "distance": [1.0, 2.0]}).to_parquet(path)
     rows = reading.rows([("few.parquet", path.read_bytes())], "few.parquet")
@@ -220,15 +212,10 @@ def test_parquet_rows_need_no_csv_settings(tmp_path) -> None:
 
 
 def test_unseen_categories_are_treated_as_in_the_experiment() -> None:
-    """The policy travels with the model; one exported before keeps to the rules of its schema."""
-    allowed = exported.spec(validation={"unseen_categories": "allow"})
+    """The policy travels with the model."""
+    allowed = exported.make_spec(validation={"unseen_categories": "allow"})
     content = Reading.of(allowed, {"carrier": "str"}).to_bytes()
     assert Reading.from_bytes(content, "here").validation == allowed.validation
-    missing = b"unseen_missing_values: allow\n"
-    for was, now in ((b"allow", "allow"), (b"reject", None)):
-        before = content.replace(missing, b"").replace(b"allow", was)
-        old = Reading.from_bytes(before, "here").validation
-        assert (old.unseen_categories, old.unseen_missing_values) == (now, "reject")
     with pytest.raises(InvalidModel):
         Reading.from_bytes(content.replace(b"allow", b"guess"), "here")
 
@@ -241,9 +228,9 @@ def test_a_row_with_an_unseen_category(policy, predicted) -> None:
     )
     raw = exported.delivered(20)
     raw.loc[4, "carrier"] = "ZZ"
-    spec = exported.spec(validation={"unseen_categories": policy})
+    spec = exported.make_spec(validation={"unseen_categories": policy})
     pipeline, reading = exported.fitted(), Reading.of(spec, raw.dtypes.astype("str").to_dict())
-    signature = Signature.from_bytes(exported.package(pipeline).files["signature.json"], "here")
+    signature = signature_of(exported.package(pipeline))
     found = Model("here", pipeline, reading, load_schema(schema), signature).predict(raw)
     assert len(found.predictions) == predicted
     assert len(found.rejected) == 20 - predicted
@@ -255,3 +242,50 @@ def test_what_is_no_reading_or_signature_is_said() -> None:
         Reading.from_bytes(b"csv: 1", "here")
     with pytest.raises(InvalidModel):
         Signature.from_bytes(b"{}", "here")
+
+
+def test_golden_rows_hold_what_is_awkward() -> None:
+    """Missing values of every feature that has them, and an unseen category, types kept."""
+    rows = exported.prepared(exported.delivered())
+    golden = golden_rows(rows, exported.FEATURES)
+    assert list(golden.columns) == exported.FEATURES
+    assert (golden.dtypes == rows[exported.FEATURES].dtypes).all()
+    has_missing = rows[exported.FEATURES].isna().any()
+    assert golden.isna().any()[has_missing].all()
+    assert golden["carrier"].iloc[-1] == UNSEEN_CATEGORY
+    assert len(golden) < 5 + len(exported.FEATURES) + 1
+
+
+def test_golden_rows_of_a_wide_table_stay_few() -> None:
+    """A row that lacks many features at once stands for all of them."""
+    wide = pd.DataFrame(np.ones((20, 300))).rename(columns=str)
+    wide.iloc[10, :] = np.nan
+    assert len(golden_rows(wide, list(wide.columns))) == 6
+
+
+def test_example_rows_come_back_bit_for_bit() -> None:
+    """JSON keeps every value and dtype, missing and infinite ones included."""
+    rows = pd.DataFrame(
+        {
+            "float": [0.1 + 0.2, np.nan, -np.inf],
+            "integer": [2**53 + 1, -1, 0],
+            "nullable": pd.array([1, None, 3], dtype="Int64"),
+            "flag": [True, False, True],
+            "maybe": pd.array([True, None, False], dtype="boolean"),
+            "text": pd.Series(["ü", None, "null"], dtype="str"),
+        }
+    )
+    types = {name: str(dtype) for name, dtype in rows.dtypes.items()}
+    back = example_rows(example_bytes(rows), Signature("regression", "y", types))
+    pd.testing.assert_frame_equal(back, rows, check_exact=True)
+
+
+def test_a_missing_feature_is_named() -> None:
+    """A table without a feature, or with another type in it, is refused."""
+    signature = Signature("regression", "y", {"a": "float64", "b": "int64"})
+    with pytest.raises(UnusableTable, match="columns 'b': 1 of the model's 2 features"):
+        signature.select(pd.DataFrame({"a": [1.0]}))
+    with pytest.raises(UnusableTable, match="column b: holds float64"):
+        signature.select(pd.DataFrame({"a": [1], "b": [1.5]}))
+    with pytest.raises(UnusableTable, match="column a: holds str"):
+        signature.select(pd.DataFrame({"a": ["x"], "b": [1]}))

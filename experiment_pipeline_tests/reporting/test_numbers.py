@@ -1,7 +1,5 @@
 """How numbers read."""
 
-import pytest
-
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval
 
@@ -28,12 +26,3 @@ def test_shares_counts_and_seconds_read_alike_everywhere() -> None:
     assert [numbers.counted(n, "row") for n in (1, 1_234)] == ["1 row", "1,234 rows"]
     assert numbers.seconds(1_234.4) == "1,234 s"
     assert numbers.probability(0.4) == "0.4"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(7.4, "7 s"), (41, "40 s"), (100, "2 min"), (700, "12 min"), (9_000, "2 h")],
-)
-def test_a_duration_is_as_coarse_as_one_reads_it(seconds: float, said: str) -> None:
-    """A guess of minutes names no seconds."""
-    assert numbers.duration(seconds) == said

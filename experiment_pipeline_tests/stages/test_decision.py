@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report.champion import find_champion
+from experiment_pipeline.stages.validation_report.gates import find_champion
 from experiment_pipeline.storage.files import list_names
 from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.registry import registry_of
@@ -61,7 +61,7 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     better = runs.run(spec, scenario.SCHEMA)
     assert better.success, better.failure
     champion = find_champion(registry)
-    assert (champion.version, champion.held_against) == ("v0003", "v0002")
+    assert (champion.version, champion.facts["champion"]["version"]) == ("v0003", "v0002")
     numbers = champion.facts["champion"]["scores"]
     assert numbers["challenger"] > numbers["champion"]
     gates = {gate["rule"]: gate["passed"] for gate in champion.facts["gates"]}

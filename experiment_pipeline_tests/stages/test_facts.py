@@ -114,7 +114,7 @@ def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
 def test_the_decision_is_the_first_that_is_shown() -> None:
     """In a word, then the model, its score and the gates; the long text is last."""
     places = {"validation_report": "/report.html"}
-    shown = validation_page.outcome(report_of(), "text", {}, places, "linear (C 1)")
+    shown = validation_page.outcome(report_of(), "text", places, "linear (C 1)")
     names = list(shown.facts)
     assert names[:4] == ["decision", "score on validation", "baseline", "minus baseline"]
     assert shown.facts["decision"] == "accepted"

@@ -5,7 +5,7 @@ from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.leaderboard.pictures import MOST_ROWS, SearchShown
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report import page as validation_page
-from experiment_pipeline.stages.validation_report.details import Segment
+from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.shortfall import next_search
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (

@@ -1,10 +1,12 @@
 """Reweighted models are named, measured, and marked wherever their probabilities are judged."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from experiment_pipeline.reporting import document
-from experiment_pipeline.stages.exported_model import page as model_card
+from experiment_pipeline.stages.exported_model.page import build_card
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.statistics.calibration import miscalibration, named, reweighting
@@ -75,12 +77,12 @@ def test_a_report_marks_every_probability_metric() -> None:
 
 def test_a_card_marks_the_metrics_of_a_reweighted_model() -> None:
     """Whoever reads the card alone is warned as well."""
-    plain = exported.facts()
-    scores = (*plain.scores, plain.scores[0].__class__("test", "brier", plain.scores[0].interval))
+    plain = exported.accepted()
+    scores = [replace(score, metric="brier") for score in plain.report.scores]
     weighted = Configuration("linear", "linear", "onehot", {"class_weight": "balanced"})
     for configuration, marked in ((weighted, True), (plain.configuration, False)):
-        facts = exported.facts(scores=scores, configuration=configuration)
-        text = document.render(model_card.build_card(facts, SIGNATURE, []))
+        model = exported.accepted(scores=scores, configuration=configuration)
+        text = document.render(build_card(exported.make_spec(), model, SIGNATURE, {}, {}))
         assert ("brier (not calibrated)" in text) is marked
     assert named("roc_auc", reweighted=True) == "roc_auc"
 

@@ -1,6 +1,5 @@
 """exported_model: the accepted model as a version of the registry, proven before it is visible."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,7 +29,6 @@ from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.approval import approve
 from experiment_pipeline.tracking.database.archive import restore_versions
-from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import with_pages
 from experiment_pipeline.tracking.record_page import record_of_version
 
@@ -68,7 +66,12 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         configuration = leaderboard.with_ensemble(declared)[leaderboard.chosen]
         with record(context):
-            _check(config)
+            if bool(config.approve) != bool(config.approved_by):
+                raise InvalidExperiment(
+                    "the configuration of exported_model",
+                    "an approval needs a version (approve) and a name (approved_by)",
+                    "Give both in the launchpad, or none.",
+                )
             registry, entries = registry_of(spec), stage_entries(spec.name, STAGE)
             fingerprint = export.export_fingerprint(
                 spec, validation_report.fingerprint, validation_set.origin.raw_types, schema_text
@@ -77,11 +80,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             required = spec.approval == "required"
             published = stored and registry.same(stored.files[IDENTITY].decode(), required=required)
             if not published:
-                given = (validation_report, validation_set, schema_text)
-                model = _accepted(spec, configuration, leaderboard, *given, context.log.warning)
-                code = code_provenance(Path.cwd())
-                package = export.package_model(spec, model, datetime.now(tz=UTC), code)
-                package = _with_record(package, asset.run_of(context, spec.name))
+                given = (configuration, leaderboard, validation_report, validation_set, schema_text)
+                package = _packaged(context, spec, *given)
                 published = export.publish(registry, package)
                 entries.put(fingerprint, {IDENTITY: package.identity.encode()}, None)
             if published.reused:
@@ -90,54 +90,44 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             data_changes.accept(spec, validation_set.origin.profile)
             if config.approve == published.version:
                 approve(registry, config.approve, config.approved_by, config.comment)
-            version = export.version_facts(registry, published, committed)
-        outcome = page.outcome(version, configuration.in_words, not_approved=config.approve)
+            words = configuration.in_words
+            outcome = page.outcome(registry, published, committed, words, config.approve)
         return asset.report(context, key, with_pages(outcome, spec.name))
 
     return exported_model
 
 
-def _check(config: ApprovalConfig) -> None:
-    """Stop before anything is done where an approval is incomplete."""
-    if bool(config.approve) != bool(config.approved_by):
-        raise InvalidExperiment(
-            "the configuration of exported_model",
-            "an approval needs a version (approve) and a name (approved_by)",
-            "Give both in the launchpad, or none.",
-        )
-
-
-def _accepted(
+def _packaged(
+    context: dg.AssetExecutionContext,
     spec: ExperimentSpec,
     configuration: Configuration,
     board: Leaderboard,
     judged: Judged,
     validation: SetTable,
     schema_text: str,
-    warn: Callable[[str], object],
-) -> export.AcceptedModel:
-    """What the final evaluation has stored."""
+) -> ModelPackage:
+    """What the final evaluation has stored, as the files of a version."""
     result = chosen_result(board, TrainedModelStore.of(spec.name))
-    files = stage_entries(spec.name, final_evaluation.STAGE).require(judged.fingerprint).files
-    size = persistence.loading_bytes(files[final_evaluation.MODEL])
-    warn_of_memory(STAGE, size, warn)
-    return export.AcceptedModel(
-        pipeline=persistence.from_bytes(files[final_evaluation.MODEL], result.trusted_types),
+    source = final_evaluation.STAGE
+    files = stage_entries(spec.name, source).require(judged.fingerprint).files
+    stored = files[final_evaluation.MODEL]
+    warn_of_memory(STAGE, persistence.loading_bytes(stored), context.log.warning)
+    model = page.AcceptedModel(
+        pipeline=persistence.from_bytes(stored, result.trusted_types),
         configuration=configuration,
         result=result,
         board=board,
         report=ValidationReport.from_json(files[final_evaluation.REPORT].decode()),
         sets=judged.sets,
         validation=validation,
-        fitted_rows=FittedRows.from_bytes(files[FITTED_ROWS], final_evaluation.STAGE),
+        fitted_rows=FittedRows.from_bytes(files[FITTED_ROWS], source),
         schema_text=schema_text,
     )
+    code = code_provenance(Path.cwd())
+    package = export.package_model(spec, model, datetime.now(tz=UTC), code)
+    run, required = asset.run_of(context, spec.name), package.approval_required
 
-
-def _with_record(package: ModelPackage, run: RunRecord) -> ModelPackage:
-    """The package, which gets a decision record as soon as it has its number."""
-    required = package.approval_required
-
+    # The decision record needs the version's number.
     def record(version: str) -> dict[str, bytes]:
         return {RECORD: record_of_version(run.experiment, run.run_id, version, required=required)}
 

@@ -4,8 +4,8 @@ A report of the same choice on the same rows is reused and is not another look.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import dagster as dg
 import joblib
@@ -13,10 +13,13 @@ import joblib
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
-from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, check_same_sets
+from experiment_pipeline.stages.leaderboard.board import (
+    Leaderboard,
+    board_digest,
+    check_same_sets,
+)
 from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES
@@ -24,29 +27,25 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.stages.validation_report import final_evaluation as final
 from experiment_pipeline.stages.validation_report import page
-from experiment_pipeline.stages.validation_report.final_evaluation import (
-    JUDGED,
-    MARKDOWN,
-    NEXT_SEARCH,
-    PAGE,
-    PICTURE,
-    REPORT,
-    STAGE,
-    FinalEvaluation,
-)
+from experiment_pipeline.stages.validation_report.gates import PublishedChampion, find_champion
+from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.entries import Entry, stage_entries
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, evidence
+from experiment_pipeline.storage.entries import stage_entries
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.table.features import NamedColumns
 
-if TYPE_CHECKING:
-    from experiment_pipeline.stages.validation_report.shortfall import Evidence
+STAGE = final.STAGE
+PLACES = ((STAGE, final.PAGE), (JUDGED_ROWS, final.JUDGED), ("next_search", final.NEXT_SEARCH))
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
-    """FinalEvaluation at the validation set once, with the chosen configuration."""
-    spec, schema_text = named.spec, named.schema_text
-    key, given = asset.key_of(spec, STAGE), spec.part(STAGES["validation_report"].reads)
+    """Evaluate the chosen configuration on the validation set, once."""
+    spec, key = named.spec, asset.key_of(named.spec, STAGE)
+    given, version = spec.part(STAGES[STAGE].reads), STAGES[STAGE].version
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.stage_asset(
@@ -66,52 +65,83 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         with record(context):
             sets = as_evaluated(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
-            evaluation = FinalEvaluation(
-                given,
-                raw_data.frame,
-                sets,
-                validation_set,
-                leaderboard,
-                lambda: _evidence(
-                    spec, sets, leaderboard, label_ceiling(raw_data.digest, spec, schema_text)
-                ),
-                spec.workers or joblib.cpu_count(),
-                context.log.warning,
-                budget_left(context, spec, time.perf_counter),
+            wanted = given.not_worse_than_champion is not None
+            current = find_champion(registry_of(given)) if wanted else None
+            # Of all inputs of the report except the number of earlier looks.
+            fingerprint = fingerprint_of(
+                {
+                    "board": board_digest(leaderboard),
+                    "validation": validation_set.digest,
+                    "spec": given.model_dump(mode="json"),
+                    "champion": current and current.held_against(leaderboard.fingerprint),
+                    "set_aside": list(validation_set.origin.set_aside),
+                    "version": version,
+                }
             )
+            tables = (raw_data, sets, validation_set, leaderboard)
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, STAGE),
-                evaluation.fingerprint,
+                fingerprint,
                 lambda: table_bytes(sets.train, sets.test, validation_set.rows),
-                evaluation.files,
+                lambda: _evaluated(context, named, given, *tables, current),
                 "reused the report of the same model on the same rows",
             )
-        report = ValidationReport.from_json(stored.files[REPORT].decode())
+        report = ValidationReport.from_json(stored.files[final.REPORT].decode())
+        places = {name: str(stored.paths[file]) for name, file in PLACES if file in stored.paths}
         words = leaderboard.with_ensemble(declared)[report.configuration].in_words
-        outcome = _outcome(report, stored, words)
-        outcome = replace(outcome, value=evaluation.judged(report), version=evaluation.fingerprint)
-        return asset.report(context, key, outcome)
+        outcome = page.outcome(report, stored.files[final.MARKDOWN].decode(), places, words)
+        scores, facts = final.scores_table(report), final.set_facts(sets, validation_set)
+        judged = final.Judged(scores, fingerprint, leaderboard.fingerprint, facts)
+        return asset.report(context, key, replace(outcome, value=judged, version=fingerprint))
 
     return validation_report
 
 
-def _outcome(report: ValidationReport, stored: Entry[None], words: str) -> Outcome:
-    named = ((STAGE, PAGE), (JUDGED_ROWS, JUDGED), ("next_search", NEXT_SEARCH))
-    files = stored.files
-    return page.outcome(
-        report,
-        files[MARKDOWN].decode(),
-        {name.removesuffix(PICTURE): png for name, png in files.items() if PICTURE in name},
-        {name: str(stored.paths[file]) for name, file in named if file in stored.paths},
-        words,
+def _evaluated(
+    context: dg.AssetExecutionContext,
+    named: NamedColumns,
+    given: ExperimentSpec,
+    raw_data: RawTable,
+    sets: TrainingSets,
+    validation_set: SetTable,
+    board: Leaderboard,
+    current: PublishedChampion | None,
+) -> Mapping[str, bytes]:
+    """Evaluate, after an entry in the ledger: an evaluation that crashes counts as a look."""
+    from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+
+    spec, raw, warn = named.spec, raw_data.frame, context.log.warning
+    delivered = final.delivered_rows(raw, validation_set.rows.index)
+    look = (validation_set.digest, board.fingerprint, delivered, given.split.id_columns)
+    ledger = Ledger.of(spec.name)
+    earlier = ledger.earlier_looks(*look, tell=warn)
+    ledger.record_look(*look)
+    store, trusted = TrainedModelStore.of(spec.name), list[str]()
+    if current is not None:
+        # The champion may run code that this storage trained with or that the YAML names.
+        known = store.results(current.models).values()
+        trusted = [kind for one in known for kind in one.trusted_types]
+        trusted += filter(None, [given.preparation.function])
+
+    def known_of_the_reachable_score() -> Evidence:
+        ceiling = label_ceiling(raw_data.digest, spec, named.schema_text)
+        return evidence(spec, sets, board, ceiling, store.test_predictions)
+
+    found = final.evaluate(
+        given,
+        board,
+        ChosenModel.of(board, store, sets.y_test, sets.test_clusters(given)),
+        sets,
+        validation_set.rows,
+        delivered=delivered,
+        earlier_looks=earlier,
+        current=current,
+        trusted=trusted,
+        evidence=known_of_the_reachable_score,
+        workers=spec.workers or joblib.cpu_count(),
+        seconds_left=budget_left(context, spec, time.perf_counter),
     )
-
-
-def _evidence(
-    spec: ExperimentSpec, sets: TrainingSets, board: Leaderboard, ceiling: float | None
-) -> "Evidence":
-    """What analysis and search know of the reachable score; a reused report imports nothing for it."""
-    from experiment_pipeline.experiment import evidence
-
-    return evidence(spec, sets, board, ceiling, TrainedModelStore.of(spec.name).test_predictions)
+    notes = (*validation_set.origin.set_aside, *found.report.notes)
+    found = replace(found, report=replace(found.report, notes=notes))
+    return found.files(final.fitted_rows_of(raw, sets, given))

@@ -1,59 +1,63 @@
 """Export the accepted model, step by step: package, publish, commit. Needs no database.
 
-In: what the stages before have made. Out: a version of the registry, and its commit. The version's
-place in a run record is made of `page.outcome`; who approves it is not decided here.
+In: what the stages before have made. Out: a version of the registry, and its commit. The manifest
+and the decision record need the version's number and are added there.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
-from experiment_pipeline.prediction.signature import golden_rows
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.prediction.rows import (
+    PREPARATION,
+    SIGNATURE,
+    Reading,
+    Signature,
+    example_bytes,
+    expected_predictions,
+    golden_rows,
+)
+from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model import page
-from experiment_pipeline.stages.exported_model.package import build_package, serialize
-from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
+from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_card
+from experiment_pipeline.stages.exported_model.reload_check import VERIFY, check_in_fresh_process
 from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
-from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage import provenance
-from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage import persistence, provenance, versions
+from experiment_pipeline.storage.locations import redacted
+from experiment_pipeline.storage.records import fingerprint_of, to_json, yaml_bytes
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
-from experiment_pipeline.storage.versions import ModelPackage
-from experiment_pipeline.table.clusters import FittedRows
+from experiment_pipeline.table.clusters import FITTED_ROWS
 from experiment_pipeline.table.features import feature_columns
 
-
-@dataclass(frozen=True, eq=False)
-class AcceptedModel:
-    """What the validation report has accepted.
-
-    Attributes:
-        pipeline: the fitted one that was scored on the validation set.
-        configuration: the chosen one.
-        result: of its fit on the train set.
-        board: on which it was chosen.
-        report: on the validation set.
-        sets: what it was fitted, chosen and evaluated on.
-        validation: the validation set, from which example rows are taken.
-        fitted_rows: hashes of the rows that it was fitted and chosen on.
-        schema_text: of schema.yaml.
-    """
-
-    pipeline: Any
-    configuration: Configuration
-    result: ModelResult
-    board: Leaderboard
-    report: ValidationReport
-    sets: tuple[SetFact, ...]
-    validation: SetTable
-    fitted_rows: FittedRows
-    schema_text: str
+HOLDS = {
+    versions.MODEL: "the whole fitted pipeline: features and model (skops format)",
+    versions.TRUSTED: "the types that loading it must trust; read them before you do",
+    SIGNATURE: "features with dtypes, classes, threshold",
+    "hyperparameters.yaml": "the chosen configuration",
+    versions.METRICS: "metrics with intervals, gates, looks",
+    PREPARATION: "how a table as delivered is read and prepared",
+    versions.SCHEMA: "what a prepared row must satisfy (pandera)",
+    "experiment.yaml": "the experiment as run, without credentials",
+    "sets.json": "rows and digests of train, test and validation set",
+    "environment.txt": "pinned requirements, for pip install -r",
+    FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
+    versions.EXAMPLE: "example rows, with missing values and unseen categories",
+    versions.EXPECTED: "what the model predicted for them at the export",
+    "verify.py": "checks that it predicts the same here",
+    versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
+    versions.MANIFEST: "sha256 of every file, version, code commit",
+}
+# Packages every model needs, whichever of their types it holds.
+NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
+_LIBRARIES = frozenset(name for one in ALGORITHMS.values() for name in one.libraries)
+_NOT_OWN = _LIBRARIES | {"builtins", "collections", "functools", "operator", "numpy", "scipy"}
+_NOT_OWN |= {"sklearn", "pandas", "skops"}
 
 
 def export_fingerprint(
@@ -73,42 +77,114 @@ def export_fingerprint(
 
 def package_model(
     spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: provenance.CodeProvenance
-) -> ModelPackage:
-    """Return the files of the version to publish."""
-    board, report, result = model.board, model.report, model.result
-    serialized = serialize(model.pipeline)
-    scores = (page.Score("validation", s.metric, s.interval, s.baseline) for s in report.scores)
-    facts = page.ModelFacts(
-        spec=spec,
-        configuration=model.configuration,
-        members=() if board.chosen_ensemble is None else board.chosen_ensemble.members,
-        rounds=result.rounds,
-        fingerprint=result.fingerprint,
-        reason=board.reason,
-        raw_types=model.validation.origin.raw_types,
-        sets=model.sets,
-        positive_class=report.positive_class,
-        threshold=report.threshold.value if report.threshold else None,
-        scores=(*scores, page.Score("test", board.metric, board.score, board.baseline)),
-        gates=report.gates,
-        looks=report.looks,
-        overlap=report.overlap,
-        champion=report.champion,
-        limits=tuple(dict.fromkeys((*board.notes, *report.notes))),
-        created=created.isoformat(timespec="seconds"),
-        code=code,
-        environment=provenance.environment(serialized.needed, serialized.own_packages),
-        calibration=result.calibration,
-        averaged=result.averaged,
-    )
+) -> versions.ModelPackage:
+    """Return the files of the version to publish.
+
+    Raises:
+        InvalidModel: skops cannot store it (a user's own estimator with exotic attributes).
+    """
+    import skops.io
+
+    report, result = model.report, model.result
+    data, at = persistence.to_bytes(model.pipeline), created.isoformat(timespec="seconds")
+    trusted = sorted(skops.io.get_untrusted_types(data=data))
+    packages = {name.partition(".")[0] for name in trusted}
+    own = tuple(sorted(packages - _NOT_OWN))
+    environment = provenance.environment((*NEEDED, *sorted(packages & _LIBRARIES)), own)
     rows = model.validation.rows
     golden = golden_rows(rows, feature_columns(rows, spec))
-    return build_package(
-        model.pipeline, serialized, facts, model.schema_text, golden, model.fitted_rows
+    signature = _signature(spec, model, golden)
+    reading = Reading.of(spec, model.validation.origin.raw_types)
+    declared = spec.model_dump(mode="json", exclude_unset=True)
+    origin = {
+        "exported": at,
+        "code": code.in_words(),
+        "fingerprint": result.fingerprint,
+        "software": environment.in_words(),
+    }
+    card = build_card(spec, model, signature, origin, HOLDS)
+    files = {
+        versions.MODEL: data,
+        versions.TRUSTED: to_json(trusted),
+        SIGNATURE: signature.to_bytes(),
+        "hyperparameters.yaml": yaml_bytes(_hyperparameters(model)),
+        versions.METRICS: to_json(_metrics(model)),
+        PREPARATION: reading.to_bytes(),
+        versions.SCHEMA: model.schema_text.encode(),
+        "experiment.yaml": yaml_bytes(redacted(declared)),
+        "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
+        "environment.txt": environment.requirements().encode(),
+        FITTED_ROWS: model.fitted_rows.to_bytes(),
+        versions.EXAMPLE: example_bytes(golden),
+        versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),
+        "verify.py": VERIFY.encode(),
+        versions.CARD: document.render(card).encode(),
+    }
+    headline = report.score(report.metric)
+    return versions.ModelPackage(
+        experiment=spec.name,
+        created=at,
+        fingerprint=result.fingerprint,
+        configuration=model.configuration.key,
+        headline=f"{headline.metric} {numbers.interval(headline.interval)} on validation",
+        code=code,
+        files=MappingProxyType(files),
+        own_packages=own,
+        approval_required=spec.approval == "required",
     )
 
 
-def publish(registry: Registry, package: ModelPackage) -> PublishedVersion:
+def _signature(spec: ExperimentSpec, model: AcceptedModel, golden: pd.DataFrame) -> Signature:
+    regression, threshold = spec.task == "regression", model.report.threshold
+    return Signature(
+        task=spec.task,
+        target=spec.target,
+        features={str(name): str(dtype) for name, dtype in golden.dtypes.items()},
+        id_columns=spec.split.id_columns,
+        classes=None if regression else tuple(np.asarray(model.pipeline.classes_).tolist()),
+        positive_class=model.report.positive_class,
+        threshold=None if threshold is None else threshold.value,
+    )
+
+
+def _hyperparameters(model: AcceptedModel) -> dict[str, Any]:
+    own = [
+        {
+            "key": one.configuration.key,
+            "algorithm": one.configuration.algorithm,
+            "features": one.configuration.features,
+            "hyperparameters": dict(one.configuration.hyperparameters),
+            "rounds": one.rounds,
+            "fingerprint": one.fingerprint,
+        }
+        for one in model.members
+    ]
+    if model.board.chosen_ensemble is None:
+        return own[0]
+    weighted = [
+        settings | {"weight": one.weight} for settings, one in zip(own, model.members, strict=True)
+    ]
+    return {"key": ENSEMBLE, "fingerprint": model.result.fingerprint, "members": weighted}
+
+
+def _metrics(model: AcceptedModel) -> dict[str, Any]:
+    report, ensemble = model.report, model.board.chosen_ensemble
+    return {
+        "scores": [
+            {"set": name, "metric": metric, **asdict(interval), "baseline": baseline}
+            for name, metric, interval, baseline in model.scores
+        ],
+        "gates": [vars(gate) for gate in report.gates],
+        "threshold": None if report.threshold is None else report.threshold.value,
+        "looks": report.looks,
+        "overlap": report.overlap,
+        "champion": None if report.champion is None else asdict(report.champion),
+        "reason": model.board.reason,
+        "members": [] if ensemble is None else [one.fingerprint for one in ensemble.members],
+    }
+
+
+def publish(registry: Registry, package: versions.ModelPackage) -> PublishedVersion:
     """Make a package the next version, once a fresh process has predicted the same with it.
 
     Raises:
@@ -125,25 +201,8 @@ def commit_published(spec: ExperimentSpec, registry: Registry, published: Publis
     """
     if spec.export.repository is None:
         return ""
-    model = registry.model(published.version)
+    model, version = registry.model(published.version), published.version
     commit = provenance.commit_version(
-        spec.export.repository,
-        spec.name,
-        published.version,
-        model.files(),
-        model.manifest.created,
+        spec.export.repository, spec.name, version, model.files(), model.manifest.created
     )
     return f", commit {commit.commit[:12]} tagged {commit.tag}"
-
-
-def version_facts(registry: Registry, published: PublishedVersion, committed: str) -> page.Version:
-    """Return what the registry holds of a published version."""
-    name = published.version
-    return page.Version(
-        published,
-        registry.entry(name),
-        committed,
-        card=registry.model(name).read("README.md").decode(),
-        required=registry.approval_required(name),
-        approval=registry.approvals().get(name),
-    )

@@ -1,30 +1,43 @@
 """An exported model as an outcome, and its model card: purpose, scores, limits, how to load it.
 
-In: a published version; `ModelFacts`. Out: an outcome, a `Document`; nothing is computed here.
+In: a published version; the `AcceptedModel`. Out: an outcome, a `Document`; nothing is computed here.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from experiment_pipeline.prediction.signature import Signature
-from experiment_pipeline.reporting import document as documents
+from experiment_pipeline.prediction.rows import Signature
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import Bullets, Code, Paragraph, Section, TableBlock
+from experiment_pipeline.reporting.document import (
+    Bullets,
+    Code,
+    Document,
+    Paragraph,
+    Section,
+    gates_table,
+    scores_table,
+    sets_table,
+)
+from experiment_pipeline.reporting.document import TableBlock as Table
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import RecordRow, RunFacts, VersionRow
-from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.results import ModelResult
+from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
-from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate
 from experiment_pipeline.stages.validation_report.ledger import looked_at
+from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.locations import redacted
-from experiment_pipeline.storage.provenance import CodeProvenance, Environment
-from experiment_pipeline.storage.registry import Approval, HistoryEntry, PublishedVersion
+from experiment_pipeline.storage.registry import Approval, HistoryEntry, PublishedVersion, Registry
+from experiment_pipeline.table.clusters import FittedRows
 
 LOAD = """\
 import json, pandas as pd, skops.io
@@ -33,176 +46,132 @@ signature = json.load(open("signature.json"))
 example = pd.DataFrame(json.load(open("input_example.json")), dtype=object)
 rows = example.astype(signature["features"])
 print({call})"""
-SHOWN_ROWS = 30
-_OUTCOMES = {"PASS": "passed", "FAIL": "failed", "CANNOT BE TOLD": "cannot be told"}
+SHOWN_COLUMNS = 30
 
 
-@dataclass(frozen=True)
-class Score:
-    """A metric on one set, test or validation, with its interval.
+@dataclass(frozen=True, eq=False)
+class AcceptedModel:
+    """What the validation report has accepted."""
 
-    `baseline` is the score of the baseline (no features) on the same rows; None: not scored.
-    """
+    pipeline: Any  # the fitted one that was scored on the validation set
+    configuration: Configuration  # the chosen one
+    result: ModelResult  # of its fit on the train set
+    board: Leaderboard  # on which it was chosen
+    report: ValidationReport  # on the validation set
+    sets: tuple[SetFact, ...]  # what it was fitted, chosen and evaluated on
+    validation: SetTable  # the validation set, from which example rows are taken
+    fitted_rows: FittedRows  # hashes of the rows that it was fitted and chosen on
+    schema_text: str  # of schema.yaml
 
-    set_name: str
-    metric: str
-    interval: Interval
-    baseline: float | None = None
+    @property
+    def members(self) -> tuple[EnsembleMember, ...]:
+        """The configurations of an ensemble; else the chosen one alone."""
+        if (ensemble := self.board.chosen_ensemble) is not None:
+            return ensemble.members
+        one = self.result
+        return (EnsembleMember(self.configuration, one.fingerprint, one.rounds, 1.0),)
 
-    def in_words(self) -> str:
-        """Return the score with its interval in one line."""
-        return f"{self.metric} {numbers.interval(self.interval)} on {self.set_name}"
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """Everything that the files of a version state about its model.
-
-    Attributes:
-        spec: the experiment as run; what else is not named here is as of `ValidationReport`.
-        members: of an ensemble, the heaviest first; none of a configuration.
-        rounds: boosting rounds of the exported fit; None when it does not boost.
-        reason: why the configuration was chosen, from the leaderboard.
-        raw_types: column → dtype of the table as delivered.
-        threshold: binary only: chosen on test.
-        scores: on validation those of the exported fit, on test those of the configuration
-            fitted on train alone. The first is the headline.
-        limits: warnings of earlier stages, one sentence each.
-        created: time of the export, ISO 8601.
-        calibration, averaged: as of `ModelResult`.
-    """
-
-    spec: ExperimentSpec
-    configuration: Configuration
-    rounds: int | None
-    fingerprint: str
-    reason: str
-    raw_types: Mapping[str, str]
-    sets: tuple[SetFact, ...]
-    positive_class: Scalar
-    threshold: float | None
-    scores: tuple[Score, ...]
-    gates: tuple[Gate, ...]
-    looks: int
-    overlap: float
-    champion: ChampionComparison | None
-    limits: tuple[str, ...]
-    created: str
-    code: CodeProvenance
-    environment: Environment
-    calibration: CalibrationMethod | None = None
-    averaged: int = 1
-    members: tuple[EnsembleMember, ...] = ()
+    @property
+    def scores(self) -> list[tuple[str, str, Interval, float]]:
+        """(set, metric, score, baseline): of the exported fit on validation, of the choice on test."""
+        board, scores = self.board, self.report.scores
+        found = [("validation", one.metric, one.interval, one.baseline) for one in scores]
+        return [*found, ("test", board.metric, board.score, board.baseline)]
 
 
 def build_card(
-    facts: ModelFacts, signature: Signature, files: Sequence[tuple[str, str]]
-) -> documents.Document:
-    """Return the card of a model; `files` are (name, what it holds) of the version's."""
-    return documents.Document(
-        title=f"{facts.spec.name}: {_task_in_words(signature)}",
+    spec: ExperimentSpec,
+    model: AcceptedModel,
+    signature: Signature,
+    origin: Mapping[str, str],
+    files: Mapping[str, str],
+) -> Document:
+    """Return the card of a model.
+
+    Args:
+        spec: the experiment as run.
+        model: what is exported.
+        signature: its features and outputs.
+        origin: what → its value, of where the model comes from.
+        files: name → what it holds, of the version's.
+    """
+    task = f"predicts the number {signature.target}"
+    if signature.task == "binary":
+        task = f"predicts whether {signature.target} is {signature.positive_class}"
+    elif signature.classes is not None:
+        task = f"predicts which of {len(signature.classes)} classes {signature.target} is"
+    general = (
+        "The intervals cover the sampling of validation rows, not changes of the data over time.",
+        "A category never seen in training is treated as unknown, a missing value as missing.",
+        "Rows that break schema.yaml should get no prediction.",
+    )
+    limits = dict.fromkeys((*model.board.notes, *model.report.notes, *general))
+    gates = [(gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates]
+    call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
+    loading = (
+        Paragraph(
+            "In this folder, with the packages of environment.txt. Read trusted_types.json "
+            "first: these types may run code. verify.py checks that the model predicts "
+            "here what it predicted at the export."
+        ),
+        Code("python", LOAD.format(call=call)),
+        Paragraph("On rows as delivered, with preparation and schema applied:"),
+        Code("console", f"$ experiment-pipeline predict {spec.name} rows.csv"),
+    )
+    return Document(
+        title=f"{spec.name}: {task}",
         sections=(
-            _question(facts, signature),
-            _data(facts),
-            _configuration(facts),
-            _metrics(facts),
-            _gates(facts),
-            _limits(facts),
-            _loading(facts, signature),
-            _provenance(facts),
-            Section("Files", (TableBlock(("file", "holds"), tuple(files)),)),
+            _question(spec, signature, task),
+            _data(spec, model),
+            _configuration(spec, model),
+            _metrics(spec, model),
+            Section("Acceptance", (gates_table(gates),)),
+            Section("Limits", (Bullets(tuple(limits)),)),
+            Section("How to load it", loading),
+            Section("Provenance", (Table(("what", "value"), tuple(origin.items())),)),
+            Section("Files", (Table(("file", "holds"), tuple(files.items())),)),
         ),
     )
 
 
-def _task_in_words(signature: Signature) -> str:
-    if signature.classes is None:
-        return f"predicts the number {signature.target}"
-    if signature.task == "binary":
-        return f"predicts whether {signature.target} is {signature.positive_class}"
-    return f"predicts which of {len(signature.classes)} classes {signature.target} is"
-
-
-def _question(facts: ModelFacts, signature: Signature) -> Section:
-    data = facts.spec.data
-    table = "the training table" if data is None else data.shown_url
-    asked = Paragraph(f"The model {_task_in_words(signature)}, for rows such as those of {table}.")
-    said = [asked]
+def _question(spec: ExperimentSpec, signature: Signature, task: str) -> Section:
+    table = "the training table" if spec.data is None else spec.data.shown_url
+    said = [f"The model {task}, for rows such as those of {table}."]
     if signature.classes is not None:
         classes = ", ".join(map(str, signature.classes))
-        said.append(Paragraph(f"Classes, in the order of predict_proba: {classes}."))
-    if facts.threshold is not None:
+        said.append(f"Classes, in the order of predict_proba: {classes}.")
+    if signature.threshold is not None:
+        costs = "" if spec.costs is None else ", where the cost of errors is least"
         said.append(
-            Paragraph(
-                f"{facts.positive_class} is predicted from a probability of "
-                f"{numbers.probability(facts.threshold)} on. This threshold was chosen "
-                f"{evaluated(facts.spec.evaluation_name).where}{_by_costs(facts)}; the pipeline's "
-                "own predict uses 0.5."
-            )
+            f"{signature.positive_class} is predicted from a probability of "
+            f"{numbers.probability(signature.threshold)} on. This threshold was chosen "
+            f"{evaluated(spec.evaluation_name).where}{costs}; the pipeline's own predict uses 0.5."
         )
-    return Section("Question", tuple(said))
+    return Section("Question", tuple(map(Paragraph, said)))
 
 
-def _by_costs(facts: ModelFacts) -> str:
-    costs = facts.spec.costs
-    if costs is None:
-        return ""
-    return (
-        f", where the cost is least (a false positive {costs.false_positive:g}, a false negative "
-        f"{costs.false_negative:g})"
-    )
-
-
-def _data(facts: ModelFacts) -> Section:
-    spec = facts.spec
-    sets = tuple((one.name, f"{one.rows:,}", one.digest[:16]) for one in facts.sets)
+def _data(spec: ExperimentSpec, model: AcceptedModel) -> Section:
+    split = spec.split
+    by = f"a hash of {', '.join(split.id_columns) or 'the row'}"
+    if split.by != "random":
+        by = f"{split.by} ({split.column})"
     refit = spec.export.refit == "train_and_test"
-    blocks: list[documents.Block] = [
-        Paragraph(
-            f"The rows were split by {_split_in_words(facts)}. Configurations were fitted "
-            f"{evaluated(spec.evaluation_name).fitted}. The exported model was fitted on "
-            f"{'train and test' if refit else 'the train set'} and evaluated on the validation set (final hold-out)."
-        ),
-        TableBlock(("set", "rows", "sha256 begins"), sets),
-    ]
-    if spec.exclude:
-        reasons = tuple(redacted(list(spec.exclude.items()))[:SHOWN_ROWS])
-        blocks += [
-            Paragraph(f"Columns excluded from the features ({len(spec.exclude)}):"),
-            TableBlock(("column", "reason"), tuple(map(tuple, reasons))),
-        ]
-    return Section("Data", tuple(blocks))
-
-
-def _split_in_words(facts: ModelFacts) -> str:
-    split = facts.spec.split
-    if split.by == "random":
-        return f"a hash of {', '.join(split.id_columns) or 'the row'}"
-    if split.by == "time":
-        return f"time ({split.column}, gap {split.gap})"
-    return f"{split.by} ({split.column})"
-
-
-def _configuration(facts: ModelFacts) -> Section:
-    chosen = facts.configuration
-    if facts.members:
-        return _ensemble(facts)
-    settings = {**chosen.hyperparameters, "category encoding": chosen.features}
-    if facts.rounds is not None:
-        settings["boosting rounds of this fit"] = facts.rounds
-    settings |= {"fits it is the mean of": facts.averaged} if facts.averaged > 1 else {}
-    settings |= {"calibrated by": facts.calibration} if facts.calibration else {}
-    rows = tuple((name, str(value)) for name, value in settings.items())
-    return Section(
-        "Chosen configuration",
-        (
-            Paragraph(f"{chosen.key} (algorithm {chosen.algorithm}). {facts.reason}"),
-            TableBlock(("hyperparameter", "value"), rows),
-        ),
+    text = (
+        f"The rows were split by {by}. Configurations were fitted "
+        f"{evaluated(spec.evaluation_name).fitted}. The exported model was fitted on "
+        f"{'train and test' if refit else 'the train set'} and evaluated on the validation set "
+        "(final hold-out)."
     )
+    sets = sets_table((one.name, one.rows, one.digest) for one in model.sets)
+    excluded = redacted(list(spec.exclude.items()))[:SHOWN_COLUMNS]
+    why = (
+        Paragraph(f"Columns excluded from the features ({len(spec.exclude)}):"),
+        Table(("column", "reason"), tuple(map(tuple, excluded))),
+    )
+    return Section("Data", (Paragraph(text), sets, *(why if excluded else ())))
 
 
-def _ensemble(facts: ModelFacts) -> Section:
+def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     rows = tuple(
         (
             f"{one.weight:.2g}",
@@ -210,182 +179,112 @@ def _ensemble(facts: ModelFacts) -> Section:
             one.configuration.features,
             "" if one.rounds is None else str(one.rounds),
         )
-        for one in facts.members
+        for one in model.members
     )
-    mean = "predictions" if facts.spec.task == "regression" else "probabilities"
-    header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")
-    return Section(
-        "Chosen configurations",
-        (
-            Paragraph(
-                f"An ensemble: the weighted mean of the {mean} of {len(rows)} models, each fitted "
-                f"on its own. {facts.reason}"
-            ),
-            TableBlock(header, rows),
-            Paragraph(
-                "Its score before validation is cross-fitted: the weights were chosen on other rows."
-            ),
-        ),
-    )
-
-
-def _metrics(facts: ModelFacts) -> Section:
-    reweighted = not facts.calibration and bool(reweighting(facts.configuration.hyperparameters))
-    rows = tuple(
-        (
-            score.set_name,
-            named(score.metric, reweighted=reweighted),
-            numbers.score(score.interval.estimate),
-            numbers.bounds(score.interval),
-            "" if score.baseline is None else numbers.score(score.baseline),
+    text, result = f"{model.board.reason}.", model.result
+    if len(rows) > 1:
+        mean = "predictions" if spec.task == "regression" else "probabilities"
+        text += (
+            f" The weighted mean of the {mean} of {len(rows)} models, each fitted on its own. Its "
+            "score before validation is cross-fitted: the weights were chosen on other rows."
         )
-        for score in facts.scores
+    if result.averaged > 1:
+        text += f" The mean of {result.averaged} fits with different seeds."
+    if result.calibration:
+        text += f" Its probabilities are calibrated ({result.calibration})."
+    header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")
+    return Section("Chosen configuration", (Paragraph(text), Table(header, rows)))
+
+
+def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
+    reweighted = not model.result.calibration and bool(
+        reweighting(model.configuration.hyperparameters)
     )
-    looks = looked_at(facts.looks, facts.overlap)
-    scores = evaluated(facts.spec.evaluation_name).scores
-    header = ("set", "metric", "estimate", "95 % interval", "baseline")
-    return Section("Metrics", (TableBlock(header, rows), Paragraph(f"{looks} {scores}")))
-
-
-def _gates(facts: ModelFacts) -> Section:
-    rows = tuple(
-        (gate.rule, numbers.score(gate.value), _OUTCOMES[gate.outcome]) for gate in facts.gates
+    table = scores_table(
+        (name, named(metric, reweighted=reweighted), interval, baseline)
+        for name, metric, interval, baseline in model.scores
     )
-    return Section("Acceptance", (TableBlock(("gate", "value", "outcome"), rows),))
+    looks = looked_at(model.report.looks, model.report.overlap)
+    text = f"{looks} {evaluated(spec.evaluation_name).scores}"
+    return Section("Metrics", (table, Paragraph(text)))
 
 
-def _limits(facts: ModelFacts) -> Section:
-    general = (
-        "The intervals cover the sampling of validation rows, not changes of the data over time.",
-        "A category never seen in training is treated as unknown, a missing value as missing.",
-        "Rows that break schema.yaml should get no prediction.",
-    )
-    return Section("Limits", (Bullets((*facts.limits, *general)),))
+def outcome(
+    registry: Registry,
+    published: PublishedVersion,
+    committed: str,
+    words: str,
+    to_approve: str = "",
+) -> Outcome:
+    """Return the exported version under its number, with its card in Markdown.
 
-
-def _loading(facts: ModelFacts, signature: Signature) -> Section:
-    name = facts.spec.name
-    call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
-    return Section(
-        "How to load it",
-        (
-            Paragraph(
-                "In this folder, with the packages of environment.txt. Read trusted_types.json "
-                "first: these types may run code. verify.py checks that the model predicts "
-                "here what it predicted at the export."
-            ),
-            Code("python", LOAD.format(call=call)),
-            Paragraph("On rows as delivered, with preparation and schema applied:"),
-            Code("console", f"$ experiment-pipeline predict {name} rows.csv"),
-        ),
-    )
-
-
-def _provenance(facts: ModelFacts) -> Section:
-    rows = (
-        ("exported", facts.created),
-        ("code", facts.code.in_words()),
-        ("fingerprint", facts.fingerprint),
-        ("software", facts.environment.in_words()),
-    )
-    return Section("Provenance", (TableBlock(("what", "value"), rows),))
-
-
-@dataclass(frozen=True)
-class Version:
-    """A version of the registry, as the export leaves it.
-
-    Attributes:
+    Args:
+        registry: of the version.
         published: the version, and whether it existed before.
-        entry: the same in the registry's history.
         committed: the commit in the YAML's repository, in words; empty where it names none.
-        card: the model card, in Markdown.
-        required: whether it becomes the champion only once it is approved.
-        approval: of whom; None: not approved.
+        words: its configuration, for people.
+        to_approve: the version that the launchpad wanted to approve, whichever it is.
     """
-
-    published: PublishedVersion
-    entry: HistoryEntry
-    committed: str
-    card: str
-    required: bool = False
-    approval: Approval | None = None
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it must still be approved."""
-        return self.required and self.approval is None
-
-    @property
-    def approved(self) -> str:
-        """Who approved it, or how to, in words."""
-        if self.approval is not None:
-            return f"approved by {self.approval.by} at {self.approval.at}"
-        if not self.waiting:
-            return "not required"
-        name = self.published.version
-        how = f"experiment-pipeline approve EXPERIMENT {name} --by NAME"
-        return f"{name} becomes the champion when it is approved: {how}"
-
-
-def outcome(version: Version, words: str, not_approved: str = "") -> Outcome:
-    """The exported version under its number, with its card in Markdown.
-
-    `words` are its configuration's, for people. `not_approved` is the version that the launchpad wanted to approve, whichever it is.
-    """
-    published, committed = version.published, version.committed
+    name, entry = published.version, registry.entry(published.version)
+    required, approval = registry.approval_required(name), registry.approvals().get(name)
+    waiting = required and approval is None
     state = "published"
     if published.reused:
-        state = "is already published" if version.waiting else "is already the champion"
-    damaged = published.damaged
+        state = "is already published" if waiting else "is already the champion"
+    approved = "not required"
+    if approval is not None:
+        approved = f"approved by {approval.by} at {approval.at}"
+    elif waiting:
+        how = f"experiment-pipeline approve EXPERIMENT {name} --by NAME"
+        approved = f"{name} becomes the champion when it is approved: {how}"
     proven = "a fresh process without this package makes the same predictions, bit for bit"
     if published.reused:
         proven = "checked when this version was published"
-    warnings = [f"the previous version is damaged: {damaged}"] if damaged else []
-    if not_approved not in {"", published.version}:
-        warnings.append(f"{not_approved} is not approved: this run exports {published.version}")
+    warnings = []
+    if published.damaged:
+        warnings.append(f"the previous version is damaged: {published.damaged}")
+    if to_approve not in {"", name}:
+        warnings.append(f"{to_approve} is not approved: this run exports {name}")
     return Outcome(
         version=published.identity,
         notes=[
-            f"{words}: {version.entry.headline}",
-            f"{published.version} {state}: {published.path}{committed}",
-            *([version.approved] if version.waiting else []),
+            f"{words}: {entry.headline}",
+            f"{name} {state}: {published.path}{committed}",
+            *([approved] if waiting else []),
         ],
         warnings=warnings,
         facts={
-            "version": published.version,
+            "version": name,
             "state": state,
-            "score": version.entry.headline,
+            "score": entry.headline,
             "configuration": words,
-            "approval": version.approved,
+            "approval": approved,
             "path": PagePath(published.path),
             "reused": published.reused,
-            "partition": version.entry.configuration,
+            "partition": entry.configuration,
             "repository": committed or "none named in the YAML",
-            "card": Markdown(version.card),
+            "card": Markdown(registry.model(name).read("README.md").decode()),
         },
         checks=[Check("predictions_survive_reload", passed=True, means=proven)],
-        record=tuple(_record_rows(version)),
+        record=_record_rows(published, entry, approval, required=required),
     )
 
 
-def _record_rows(version: Version) -> Iterator[RecordRow]:
-    published, entry, approval = version.published, version.entry, version.approval
-    yield RunFacts(
-        status="accepted",
-        version=published.version,
-        version_is_new=not published.reused,
+def _record_rows(
+    published: PublishedVersion, entry: HistoryEntry, approval: Approval | None, *, required: bool
+) -> list[RecordRow]:
+    name, new = published.version, not published.reused
+    run = RunFacts(status="accepted", version=name, version_is_new=new)
+    version = VersionRow(
+        version=name,
+        created_at=datetime.fromisoformat(entry.created),
+        place=published.path,
+        configuration=entry.configuration,
+        headline=entry.headline,
+        fingerprint=entry.fingerprint,
+        approval_required=required,
+        approved_by=None if approval is None else approval.by,
+        approved_at=None if approval is None else datetime.fromisoformat(approval.at),
+        approval_comment=None if approval is None else approval.comment or None,
     )
-    if not published.reused:
-        yield VersionRow(
-            version=published.version,
-            created_at=datetime.fromisoformat(entry.created),
-            place=published.path,
-            configuration=entry.configuration,
-            headline=entry.headline,
-            fingerprint=entry.fingerprint,
-            approval_required=version.required,
-            approved_by=None if approval is None else approval.by,
-            approved_at=None if approval is None else datetime.fromisoformat(approval.at),
-            approval_comment=None if approval is None else approval.comment or None,
-        )
+    return [run, version] if new else [run]

@@ -3,12 +3,9 @@
 The check is verify.py, a script that is part of every exported model and can be run again anywhere.
 """
 
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,8 +13,6 @@ from experiment_pipeline.errors import PredictionsChanged
 from experiment_pipeline.storage.versions import ModelPackage
 
 SECONDS = 300
-FOLDER = "experiment_pipeline_model_"  # beginning of the names of temporary folders
-STALE_SECONDS = 3600  # a folder of this age was left by a killed check
 # `python -I` ignores the environment and the working directory, so that only what is
 # installed, and the folders of a user's own packages, can be imported.
 _LAUNCH = """
@@ -75,8 +70,7 @@ def check_in_fresh_process(package: ModelPackage) -> None:
         PredictionsChanged: it does not load with scikit-learn, skops, the library that
             fitted it and the user's own packages alone, or predicts something else, by a single bit.
     """
-    _remove_stale()
-    with tempfile.TemporaryDirectory(prefix=FOLDER) as folder:
+    with tempfile.TemporaryDirectory(prefix="experiment_pipeline_model_") as folder:
         for name, content in package.files.items():
             (Path(folder) / name).write_bytes(content)
         own = [_folder_of(name) for name in package.own_packages]
@@ -88,17 +82,6 @@ def check_in_fresh_process(package: ModelPackage) -> None:
         except subprocess.CalledProcessError as error:
             lines = error.stderr.decode(errors="replace").strip().splitlines()
             raise _changed(package, "; ".join(lines[-3:])) from None
-
-
-def _remove_stale() -> None:
-    """Remove folders that killed checks of this user have left."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
-        try:
-            found = folder.lstat()
-        except FileNotFoundError:  # another process has cleaned up
-            continue
-        if found.st_uid == os.getuid() and time.time() - found.st_mtime > STALE_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:

@@ -1,12 +1,12 @@
-"""Which features the chosen configuration uses, and how: importance and partial dependence.
+"""Which features the chosen configuration uses, how, and where it is weakest.
 
-Both are measured with the train-only fit on test rows, in a time bounded by that of the search. In:
-a fitted pipeline and the sets. Out: a frozen `Usage`. The measures are in
-`statistics/importance.py`.
+Importance and partial dependence are measured with the train-only fit on test rows, in a time
+bounded by that of the search; the measures are in `statistics/importance.py`. Segments are parts
+of the validation set. In: a fitted pipeline and the sets, predictions. Out: frozen `Usage`, `Segment`s.
 """
 
-import math
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,106 +15,63 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.statistics import importance
+from experiment_pipeline.statistics import importance, metrics
 from experiment_pipeline.statistics.calibration import most_frequent
+from experiment_pipeline.statistics.interval import LEVEL, Interval
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.training_sets import TrainingSets
 
-# Time limits: a share of the search's, and wall seconds.
-_SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
-_DEPENDENCE = 1 / 3
+_DEPENDENCE = 1 / 3  # of the time for the importance
 MOST_FEATURES = 4
 _MOST_CURVES = 4
 _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
+# Limits on the search for weak segments: columns, rows, values of a category, ranges of a number.
+MOST_COLUMNS = 100
+MOST_ROWS = 100_000
+_MOST_VALUES = 20
+_BINS = 4
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """Mean prediction when a feature is set to a value (partial dependence).
-
-    Attributes:
-        feature: its name.
-        values: v values as text.
-        places: v positions on an axis; empty for categories.
-        marks: where the rows lie: quantiles of a number; of categories the share of each.
-        curves: what is predicted: classes, or the target.
-        means: per curve v mean predictions.
-    """
+    """Mean prediction when a feature is set to a value (partial dependence)."""
 
     feature: str
-    values: tuple[str, ...]
-    places: tuple[float, ...]
-    marks: tuple[float, ...]
-    curves: tuple[str, ...]
-    means: tuple[tuple[float, ...], ...]
-
-    @property
-    def reach(self) -> float:
-        """Largest difference between two means of one curve."""
-        return max(max(mean) - min(mean) for mean in self.means)
+    values: tuple[str, ...]  # v values as text
+    places: tuple[float, ...]  # v positions on an axis; empty for categories
+    marks: tuple[float, ...]  # quantiles of a number; of categories the share of rows of each
+    curves: tuple[str, ...]  # what is predicted: classes, or the target
+    means: tuple[tuple[float, ...], ...]  # per curve v mean predictions
 
 
 @dataclass(frozen=True)
 class Usage:
-    """Which features are used, and how.
+    """Which features are used, and how."""
 
-    Attributes:
-        metric: of the importance.
-        rows: test rows that were shuffled.
-        repeats: shuffles per feature.
-        importance: the most important first; empty for an undefined score.
-        dependence: of the first of them; empty where the time does not suffice.
-        rows_of_dependence: test rows that were averaged.
-    """
-
-    metric: str
-    rows: int
-    repeats: int
+    metric: str  # of the importance
+    rows: int  # test rows that were shuffled
+    repeats: int  # shuffles per feature
+    # the most important first; empty for an undefined score
     importance: tuple[importance.FeatureImportance, ...]
-    dependence: tuple[Dependence, ...]
-    rows_of_dependence: int
-
-
-@dataclass(frozen=True)
-class Work:
-    """The time that the measurement may take.
-
-    Attributes:
-        search_seconds: wall seconds of the search.
-        seconds_per_row: to predict an encoded row on one core.
-        workers: parallel predictions, one thread each.
-        left: seconds of the experiment's budget; infinite without one.
-    """
-
-    search_seconds: float
-    seconds_per_row: float
-    workers: int
-    left: float = math.inf
-
-    @property
-    def _wanted(self) -> float:
-        return min(max(_SHARE_OF_SEARCH * self.search_seconds, _LEAST_SECONDS), _MOST_SECONDS)
-
-    @property
-    def is_unhurried(self) -> bool:
-        """Whether the budget leaves all the requested time."""
-        return self.left >= self._wanted
-
-    @property
-    def seconds(self) -> float:
-        """Wall seconds that may be used."""
-        return min(self._wanted, max(self.left, 0.0))
+    dependence: tuple[
+        Dependence, ...
+    ]  # of the first of them; empty where the time does not suffice
+    rows_of_dependence: int  # test rows that were averaged
 
 
 def usage(
     spec: ExperimentSpec,
     train_only: Any,
     sets: "TrainingSets",
-    work: Work,
     cut: float,
+    *,
+    seconds: float,
+    seconds_per_row: float,
+    workers: int,
 ) -> Usage | None:
     """Measure the use of features; None where shuffling each once would take too long.
 
@@ -122,27 +79,25 @@ def usage(
         spec: the experiment.
         train_only: the fit of the search.
         sets: train and test set.
-        work: the time limit.
         cut: the exported threshold.
+        seconds: wall seconds that it may take.
+        seconds_per_row: to predict an encoded row on one core.
+        workers: parallel predictions, one thread each.
     """
     from experiment_pipeline.stages.search.voting import TakenApart
 
     parts = TakenApart.of(train_only)
-    seconds, workers = work.seconds, work.workers
     columns = parts.columns
     shape = len(columns), sum(map(len, columns.values()))
-    effort = importance.Effort.within(
-        workers * seconds, work.seconds_per_row, len(sets.test), shape
-    )
+    test, names, weights = sets.test, list(sets.features), sets.w_test
+    effort = importance.Effort.within(workers * seconds, seconds_per_row, len(test), shape)
     if effort is None:
         return None
 
     def predict(rows: np.ndarray) -> np.ndarray:
         return parts.predict(rows, sets.task, sets.classes)
 
-    test, names = sets.test, list(sets.features)
     shuffled = importance.spread_evenly(len(test), effort.rows)
-    weights = sets.w_test
     ranked = importance.permutation_importance(
         predict,
         parts.encode(test.iloc[shuffled][names]),
@@ -156,9 +111,7 @@ def usage(
     )
     known = Usage(spec.metric, effort.rows, effort.repeats, ranked, (), 0)
     first = [one.feature for one in ranked if one.drop > 0][:MOST_FEATURES]
-    rows = importance.affordable_rows(
-        _DEPENDENCE * seconds, work.seconds_per_row, len(test), len(first)
-    )
+    rows = importance.affordable_rows(_DEPENDENCE * seconds, seconds_per_row, len(test), len(first))
     if not ranked or not rows:
         return known
     sample = test.iloc[importance.spread_evenly(len(test), rows)][names]
@@ -166,16 +119,6 @@ def usage(
     cells = cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
     curves = (_dependence(sets, sample[name], cells, columns[name], predict) for name in first)
     return replace(known, dependence=tuple(filter(None, curves)), rows_of_dependence=rows)
-
-
-@dataclass(frozen=True, eq=False)
-class _Grid:
-    """Values of a feature; `positions` are those of rows that have them, else as in `Dependence`."""
-
-    positions: np.ndarray
-    values: tuple[str, ...]
-    places: tuple[float, ...]
-    marks: tuple[float, ...]
 
 
 def _dependence(
@@ -186,57 +129,119 @@ def _dependence(
     predict: Callable[[np.ndarray], np.ndarray],
 ) -> Dependence | None:
     """The curve of one feature of a sample; None for a type without an axis, or a constant."""
-    kind, grid = kind_of(column), None
+    kind = kind_of(column)
+    places: tuple[float, ...] = ()
     if kind in QUANTITIES:
-        grid = _numbers(column.to_numpy(dtype=np.float64, na_value=np.nan))
+        # Quantiles from 2 % to 98 %: beyond them few rows support a curve.
+        every = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        present = np.flatnonzero(np.isfinite(every))
+        if not len(present):
+            return None
+        order = present[np.argsort(every[present], kind="stable")]
+        share = np.linspace(0.02, 0.98, importance.MOST_VALUES) * (len(order) - 1)
+        at = order[share.round().astype(np.int64)]
+        positions = at[np.unique(every[at], return_index=True)[1]]
+        places = tuple(every[positions].tolist())
+        marks = tuple(np.quantile(every[order], np.linspace(0, 1, _MOST_MARKS)).tolist())
+        values = [numbers.score(place) for place in places]
     elif kind in TEXTS | {"boolean"}:
-        grid = _categories(column)
-    if grid is None or len(grid.positions) < 2:
+        # The most frequent values, and missing values.
+        counts = column.value_counts().head(_MOST_CATEGORIES)
+        named = [(numbers.shown(value), column == value) for value in counts[counts > 0].index]
+        named += [("missing", column.isna())] if column.hasnans else []
+        masks = [mask.fillna(value=False).to_numpy(dtype=bool) for _, mask in named]
+        positions = np.array([mask.argmax() for mask in masks], dtype=np.int64)
+        marks = tuple(float(mask.mean()) for mask in masks)
+        values = [name for name, _ in named]
+    else:
         return None
-    means = importance.partial_dependence(
-        predict, encoded, columns, encoded[grid.positions][:, columns]
-    )
+    if len(positions) < 2:
+        return None
+    means = importance.partial_dependence(predict, encoded, columns, encoded[positions][:, columns])
     if means.ndim == 1:
         shown = {sets.target if sets.classes is None else str(sets.classes[1]): means}
     else:
         classes = sets.classes or ()
-        counts = np.bincount(sets.y_test.astype(np.int64), minlength=len(classes))
-        frequent = most_frequent(counts, _MOST_CURVES)
-        shown = {str(classes[code]): means[:, code] for code in frequent}
-    return Dependence(
-        str(column.name),
-        grid.values,
-        grid.places,
-        grid.marks,
-        tuple(shown),
-        tuple(tuple(mean.tolist()) for mean in shown.values()),
-    )
+        rows = np.bincount(sets.y_test.astype(np.int64), minlength=len(classes))
+        shown = {str(classes[k]): means[:, k] for k in most_frequent(rows, _MOST_CURVES)}
+    curves = tuple(tuple(mean.tolist()) for mean in shown.values())
+    return Dependence(str(column.name), tuple(values), places, marks, tuple(shown), curves)
 
 
-def _numbers(values: np.ndarray) -> _Grid:
-    """Quantiles from 2 % to 98 %: beyond them few rows support a curve."""
-    present = np.flatnonzero(np.isfinite(values))
-    order = present[np.argsort(values[present], kind="stable")]
-    share = np.linspace(0.02, 0.98, importance.MOST_VALUES) * max(len(order) - 1, 0)
-    at = order[share.round().astype(np.int64)] if len(order) else order
-    _, first = np.unique(values[at], return_index=True)
-    at = at[first]
-    marks = np.quantile(values[order], np.linspace(0, 1, _MOST_MARKS)) if len(order) else at
-    places = tuple(values[at].tolist())
-    return _Grid(at, tuple(map(numbers.score, places)), places, tuple(marks.tolist()))
+@dataclass(frozen=True)
+class Segment:
+    """Rows that share a value, a range of values, or their absence."""
+
+    column: str  # the feature
+    value: str  # as text: `EWR`, `513 to 1,089`, `missing`
+    rows: int  # their number
+    score: Interval  # of the model on them, with its own 95 % interval
+    # whether it is significantly worse than the whole set's score after a Bonferroni correction
+    # for the number of segments
+    clearly_worse: bool
 
 
-def _categories(column: pd.Series) -> _Grid:
-    """The most frequent values, and missing values."""
-    missing = column.isna().to_numpy()
-    shares = {value: int(count) for value, count in column.value_counts().items()}
-    found = [
-        (numbers.shown(value), np.flatnonzero((column == value).fillna(value=False))[0], count)
-        for value, count in list(shares.items())[:_MOST_CATEGORIES]
-        if count
+def weakest_segments(
+    frame: pd.DataFrame,
+    features: Sequence[str],
+    predicted: SetPrediction,
+    metric: str,
+    *,
+    threshold: float = 0.5,
+    least_rows: int = 100,
+    most: int = 5,
+) -> tuple[Segment, ...]:
+    """Return the parts of a set with the worst scores, by their better bound.
+
+    Args:
+        frame: (n, columns) the rows, prepared.
+        features: the columns to cut by; the first MOST_COLUMNS are used.
+        predicted: of the same rows; above MOST_ROWS every k-th is used.
+        metric: of the scores.
+        threshold: for metrics that need one.
+        least_rows: smaller parts are skipped.
+        most: number of parts to return.
+    """
+    step = -(-len(frame) // MOST_ROWS)
+    frame, predicted = frame.iloc[::step], predicted.rows(slice(None, None, step))
+    overall = predicted.score(metric, threshold)
+    parts = [
+        (column, value, predicted.rows(mask))
+        for column in list(features)[:MOST_COLUMNS]
+        for value, mask in _parts(frame[column])
+        if least_rows <= int(mask.sum()) < len(frame)
     ]
+    level = 1 - (1 - LEVEL) / max(len(parts), 1)
+    weak = []
+    for column, value, rows in parts:
+        spread = rows.spread(metric, threshold)
+        if not metrics.better(metric, overall, spread.estimate) or np.isnan(spread.estimate):
+            continue
+        score = interval_of(metric, spread)
+        best_case = metrics.better_bound(metric, interval_of(metric, spread, level))
+        clearly = metrics.better(metric, overall, best_case)
+        segment = Segment(column, value, len(rows.y), score, clearly)
+        weak.append((metrics.METRICS[metric].sign * best_case, segment))
+    weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
+    return tuple(segment for _, segment in weak[:most])
+
+
+def _parts(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
+    """The shared value as text, and a mask (n,) of the rows."""
+    missing = column.isna().to_numpy()
     if missing.any():
-        found.append(("missing", np.flatnonzero(missing)[0], int(missing.sum())))
-    names, positions, counts = zip(*found, strict=True)
-    marks = tuple(count / len(column) for count in counts)
-    return _Grid(np.array(positions), names, (), marks)
+        yield "missing", missing
+    kind = kind_of(column)
+    numeric = kind in QUANTITIES
+    if numeric and column.nunique() > _BINS:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        quantiles = np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _BINS + 1))
+        ends = np.unique(quantiles)
+        for low, high in itertools.pairwise(ends):
+            last = high == ends[-1]
+            mask = (values >= low) & ((values <= high) if last else (values < high))
+            yield f"{low:,.6g} to {'' if last else 'below '}{high:,.6g}", mask
+    elif numeric or kind in TEXTS | {"boolean"}:
+        for value in column.value_counts().index[:_MOST_VALUES]:
+            mask = (column == value).fillna(value=False).to_numpy(dtype=bool)
+            yield " ".join(str(value).split()), mask

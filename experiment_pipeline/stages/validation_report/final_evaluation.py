@@ -1,43 +1,72 @@
-"""The final evaluation with its storage: the ledger entry before it, and its files.
+"""The final evaluation: refit the choice, score it once on the validation set, explain the result.
 
-The computation is in `final_check.py`.
+In: the choice, its stored models, the three sets. Out: a `FinalEvaluation` with the pipeline that
+would be exported, and its files. Ledger, registry and storage are the caller's.
 """
 
-from collections.abc import Callable
-from contextlib import suppress
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import source_columns
-from experiment_pipeline.reporting.document import render, render_html
-from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest
-from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.reporting.document import Chart, render, render_html
+from experiment_pipeline.reporting.run_record import JudgedRows
+from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import champion, page
-from experiment_pipeline.stages.validation_report.ledger import Ledger
-from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.storage.mapped import some_rows
-from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.storage.registry import registry_of
+from experiment_pipeline.stages.validation_report import page, pictures
+from experiment_pipeline.stages.validation_report.effects import (
+    Segment,
+    Usage,
+    usage,
+    weakest_segments,
+)
+from experiment_pipeline.stages.validation_report.gates import (
+    PublishedChampion,
+    hold_against_champion,
+)
+from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
+from experiment_pipeline.stages.validation_report.report import (
+    ValidationReport,
+    exported_threshold,
+    judge,
+)
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, NextSearch, next_search
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.thresholds import threshold_value
+from experiment_pipeline.storage.mapped import aside, some_rows
 from experiment_pipeline.storage.tables import to_parquet
-from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows, resampling_clusters
+from experiment_pipeline.table.features import encode_target
+from experiment_pipeline.table.table import with_only
 
 if TYPE_CHECKING:
-    from experiment_pipeline.stages.validation_report.final_check import FinalCheck
-    from experiment_pipeline.stages.validation_report.shortfall import Evidence
+    from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
-REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
 STAGE = "validation_report"
-JUDGED = "validation_rows.parquet"
-NEXT_SEARCH = "next_search.yaml"
-PICTURE = ".png"
+REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
+JUDGED, NEXT_SEARCH = "validation_rows.parquet", "next_search.yaml"
+# Time for the importance of features: a share of the search's, and wall seconds.
+_SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
+# Reserved for charts and files, which follow the optional parts.
+_TO_DRAW_SECONDS = 1.5
+# More rows hardly narrow the interval of the loss from test to validation. Gates use all rows.
+MOST_ROWS_OF_GAP = 20_000
+
+
+_TOO_LONG = (
+    "the importance of features is not computed: shuffling each of them once would take longer "
+    "than a tenth of the search"
+)
+_NO_TIME = (
+    "the importance of features and the weakest segments are not computed: the budget of seconds "
+    "was spent on the search and on fitting the chosen configuration again"
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +80,7 @@ class SetFact:
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The stored scores, a row per metric, the report's fingerprint, the model's, and its sets."""
+    """What the asset holds: scores, a row per metric, the report's fingerprint, the model's, sets."""
 
     scores: pd.DataFrame
     fingerprint: str
@@ -59,139 +88,153 @@ class Judged:
     sets: tuple[SetFact, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FinalEvaluation:
-    """One choice on one validation set (final hold-out)."""
+    """The judgement of the choice, and what it rests on."""
 
-    spec: ExperimentSpec
-    raw: pd.DataFrame
-    sets: TrainingSets
-    validation_set: SetTable
-    board: Leaderboard
-    evidence: Callable[[], "Evidence"]
-    workers: int
-    tell: Callable[[str], object]
-    seconds_left: Callable[[], float]
+    report: ValidationReport
+    next_search: NextSearch | None  # None: accepted
+    pipeline: Any  # that would be exported
+    charts: Mapping[str, tuple[Chart, ...]]
+    judged: JudgedRows  # predictions of the validation rows; later runs are compared with them
 
-    @property
-    def model_fingerprint(self) -> str:
-        """Of the chosen model."""
-        return self.board.fingerprint
-
-    @cached_property
-    def current(self) -> champion.PublishedChampion | None:
-        """The version that the model would replace; None: none, or no comparison is requested."""
-        if self.spec.not_worse_than_champion is None:
-            return None
-        return champion.find_champion(registry_of(self.spec))
-
-    @property
-    def held_against(self) -> str | None:
-        """The version that the report compares with; of the champion itself, the one before it.
-
-        So the report of an exported model is found again.
-        """
-        if self.current is None:
-            return None
-        if self.current.fingerprint == self.model_fingerprint:
-            with suppress(InvalidModel):
-                return self.current.held_against
-        return self.current.version
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Of all inputs of the report except the number of earlier looks."""
-        return fingerprint_of(
-            {
-                "board": board_digest(self.board),
-                "validation": self.validation_set.digest,
-                "spec": self.spec.model_dump(mode="json"),
-                "champion": self.held_against,
-                "set_aside": list(self.validation_set.origin.set_aside),
-                "version": STAGES[STAGE].version,
-            }
-        )
-
-    def files(self) -> dict[str, bytes]:
-        """Evaluate, and return the result as files: name → content."""
-        from experiment_pipeline.stages.validation_report.pictures import pngs
+    def files(self, fitted_rows: FittedRows) -> dict[str, bytes]:
+        """Return it as files, name → content; `fitted_rows` are those of the pipeline."""
         from experiment_pipeline.storage.persistence import to_bytes
 
-        check = self._evaluate()
-        report, following = check.report, check.next_search
-        document = page.build_document(report, following, check.charts)
-        files = {
+        report, following = self.report, self.next_search
+        document = page.build_document(report, following, self.charts)
+        return {
             REPORT: report.to_json().encode(),
             MARKDOWN: render(document).encode(),
             PAGE: render_html(document, passed=report.accepted).encode(),
-            MODEL: to_bytes(check.pipeline),
-            **{f"{title}{PICTURE}": png for title, png in pngs(report).items()},
-            FITTED_ROWS: fitted_rows_of(self.raw, self.sets, self.spec).to_bytes(),
-            JUDGED: to_parquet(check.judged),
+            MODEL: to_bytes(self.pipeline),
+            FITTED_ROWS: fitted_rows.to_bytes(),
+            JUDGED: to_parquet(self.judged),
+            **({} if following is None else {NEXT_SEARCH: following.yaml.encode()}),
         }
-        if following is not None:
-            files[NEXT_SEARCH] = following.yaml.encode()
-        return files
 
-    def _evaluate(self) -> "FinalCheck":
-        """Evaluate, after an entry in the ledger: an evaluation that crashes counts as a look."""
-        from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
-        from experiment_pipeline.stages.validation_report.final_check import final_check
 
-        ledger = Ledger.of(self.spec.name)
-        delivered = delivered_rows(self.raw, self.validation_set.rows.index)
-        model = (self.validation_set.digest, self.model_fingerprint)
-        seen = (*model, delivered, self.spec.split.id_columns)
-        earlier = ledger.earlier_looks(*seen, tell=self.tell)
-        ledger.record_look(*seen)
-        store, sets = TrainedModelStore.of(self.spec.name), self.sets
-        clusters = sets.test_clusters(self.spec)
-        check = final_check(
-            self.spec,
-            self.board,
-            ChosenModel.of(self.board, store, sets.y_test, clusters),
-            sets,
-            self.validation_set.rows,
-            delivered=delivered,
-            earlier_looks=earlier,
-            current=self._trusted(store),
-            evidence=self.evidence,
-            workers=self.workers,
-            seconds_left=self.seconds_left,
-        )
-        notes = (*self.validation_set.origin.set_aside, *check.report.notes)
-        return replace(check, report=replace(check.report, notes=notes))
+def evaluate(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    trained: "ChosenModel",
+    sets: TrainingSets,
+    validation: pd.DataFrame,
+    *,
+    delivered: pd.DataFrame,
+    earlier_looks: EarlierLooks = NO_LOOKS,
+    current: PublishedChampion | None = None,
+    trusted: Sequence[str] = (),
+    evidence: Callable[[], Evidence] = Evidence,
+    workers: int = 1,
+    seconds_left: Callable[[], float] = lambda: math.inf,
+) -> FinalEvaluation:
+    """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-    def _trusted(self, store: TrainedModelStore) -> champion.CurrentVersion | None:
-        """The champion; code is trusted that this storage trained with or that the YAML names."""
-        current, function = self.current, self.spec.preparation.function
-        if current is None:
-            return None
-        known = store.results(current.models).values()
-        types = sorted({kind for one in known for kind in one.trusted_types})
-        return champion.CurrentVersion(
-            current.version, current.fingerprint, lambda: current.read(types, function)
-        )
+    `validation` (n, columns) is prepared; `delivered` holds the same rows as delivered. `current`
+    is the version to replace, if it is compared; it may run `trusted` code. `evidence` is called when
+    a gate fails. Optional parts are left out when no `seconds_left` remain.
+    """
+    refit = spec.export.refit != "none"
+    fitted_on = sets.every_row if refit else sets.train
+    train_only = trained.train_only(sets, spec)
+    exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
+    known = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
+    on_test = SetPrediction(sets.y_test, *known)
+    calibration = trained.result.calibration
+    fits = (exported, train_only, calibration)
+    on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
+    threshold = exported_threshold(spec, on_test)
+    cut = threshold_value(threshold)
+    left = seconds_left() - _TO_DRAW_SECONDS
+    used: Usage | None = None
+    segments: tuple[Segment, ...] = ()
+    if left > 0:
+        used = _usage(spec, board, trained, train_only, sets, cut, workers, left)
+        parts = (validation, sets.features, on_validation, spec.metric)
+        segments = weakest_segments(*parts, threshold=cut)
+    challenger = (trained.result.fingerprint, on_validation, cut, delivered, sets.classes)
+    champion = hold_against_champion(spec, current, trusted, *challenger)
+    report = judge(
+        *(spec, board.chosen, on_validation, of_search, on_test),
+        aside(encode_target(fitted_on[sets.target], sets.classes)),
+        sets.classes,
+        w_fitted=sets.weights_of(fitted_on),
+        threshold=threshold,
+        usage=used,
+        segments=segments,
+        earlier_looks=earlier_looks,
+        hyperparameters=trained.result.configuration.given,
+        calibrated_by=calibration,
+        uncalibrated=uncalibrated,
+        champion=champion,
+    )
+    if used is None:
+        report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
+    charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
+    following = None if report.accepted else next_search(spec, board, report, evidence())
+    return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
 
-    def judged(self, report: ValidationReport) -> Judged:
-        """Return the scores as a table, with the fingerprints and sets."""
-        scores = pd.DataFrame(
-            [
-                {
-                    "metric": score.metric,
-                    "estimate": score.interval.estimate,
-                    "low": score.interval.low,
-                    "high": score.interval.high,
-                    "baseline": score.baseline,
-                    "difference_to_baseline": score.difference_to_baseline.estimate,
-                    "difference_low": score.difference_to_baseline.low,
-                    "difference_high": score.difference_to_baseline.high,
-                }
-                for score in report.scores
-            ]
-        )
-        sets = set_facts(self.sets, self.validation_set)
-        return Judged(scores, self.fingerprint, self.model_fingerprint, sets)
+
+def _predicted(
+    exported: Any,
+    train_only: Any,
+    calibration: CalibrationMethod | None,
+    validation: pd.DataFrame,
+    sets: TrainingSets,
+    spec: ExperimentSpec,
+    workers: int,
+) -> tuple[SetPrediction, SetPrediction, SetPrediction | None]:
+    """The validation rows as predicted by the exported fit; by the fit of the search, at most
+    MOST_ROWS_OF_GAP evenly spread rows; and by the exported fit without its calibrators, if any.
+    """
+    from experiment_pipeline.stages.search.averaging import uncalibrated
+    from experiment_pipeline.stages.search.voting import TakenApart
+
+    def predicted(parts: TakenApart, rows: pd.DataFrame) -> np.ndarray:
+        features = with_only(rows, sets.features)
+        return parts.predict_rows(features, sets.task, sets.classes, workers)
+
+    on_validation = SetPrediction(
+        encode_target(validation[sets.target], sets.classes),
+        predicted(TakenApart.of(exported), validation),
+        resampling_clusters(validation, spec, sets.features),
+        sets.weights_of(validation),
+    )
+    some = slice(None, None, -(-len(validation) // MOST_ROWS_OF_GAP))
+    of_search, without = on_validation.rows(some), None
+    if exported is not train_only:
+        prediction = predicted(TakenApart.of(train_only), validation[some])
+        of_search = replace(of_search, prediction=prediction)
+    if calibration is not None:
+        features, model = (step for _, step in exported.steps)
+        parts = TakenApart((features,), ((uncalibrated(model), 1.0),))
+        without = replace(on_validation, prediction=predicted(parts, validation))
+    return on_validation, of_search, without
+
+
+def _usage(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    trained: "ChosenModel",
+    train_only: Any,
+    sets: TrainingSets,
+    cut: float,
+    workers: int,
+    left: float,
+) -> Usage | None:
+    """On rows that the fit has not seen: of a cross-validation those of the first fold."""
+    if sets.folds:
+        sets = sets.folds[0].sets
+        train_only = trained.refitted(sets.train, sets, spec)
+    wanted = _SHARE_OF_SEARCH * board.searched_cpu_seconds / workers
+    return usage(
+        *(spec, train_only, sets, cut),
+        seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
+        seconds_per_row=trained.result.predict_seconds_per_row,
+        workers=workers,
+    )
 
 
 def delivered_rows(raw: pd.DataFrame, row_numbers: pd.Index) -> pd.DataFrame:
@@ -214,4 +257,23 @@ def set_facts(sets: TrainingSets, validation_set: SetTable) -> tuple[SetFact, ..
     return (
         *(SetFact(name, sizes[name], digests[name]) for name in ("train", "test")),
         SetFact("validation", len(validation_set.rows), validation_set.digest),
+    )
+
+
+def scores_table(report: ValidationReport) -> pd.DataFrame:
+    """Return the scores of a report, a row per metric."""
+    return pd.DataFrame(
+        [
+            {
+                "metric": score.metric,
+                "estimate": score.interval.estimate,
+                "low": score.interval.low,
+                "high": score.interval.high,
+                "baseline": score.baseline,
+                "difference_to_baseline": score.difference_to_baseline.estimate,
+                "difference_low": score.difference_to_baseline.low,
+                "difference_high": score.difference_to_baseline.high,
+            }
+            for score in report.scores
+        ]
     )

@@ -4,8 +4,7 @@
                         validation_rows/<digest>.parquet    a sample of the rows that were seen
 
 A look is a model scored on the validation set; a second look of the same model is not counted.
-Looks are notes of a journal, so parallel runs lose none. In: rows and a fingerprint. Out:
-`EarlierLooks`. `table/clusters.py` recognises rows.
+Looks are notes of a journal, so parallel runs lose none. `table/clusters.py` recognises rows.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,38 +29,24 @@ class EarlierLooks:
     models: int = 0
     overlap: float = 0.0
 
-    def in_words(self) -> str:
-        """`looked at 3 times before (overlap 100 %)`."""
-        times = "once" if self.models == 1 else f"{self.models} times"
-        return f"looked at {times} before (overlap {numbers.share(self.overlap)})"
-
 
 NO_LOOKS = EarlierLooks()
 
 
 def looked_at(looks: int, overlap: float) -> str:
     """Return a sentence on the number of looks, the present one included."""
-    times = "once" if looks == 1 else f"{looks} times"
-    among = "" if looks == 1 else f" (overlap {numbers.share(overlap)})"
-    return f"These validation rows have been looked at {times}{among}, this look included."
+    times = "once" if looks == 1 else f"{looks} times (overlap {numbers.share(overlap)})"
+    return f"These validation rows have been looked at {times}, this look included."
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the validation set.
+    """One look at the validation set."""
 
-    Attributes:
-        at: when, ISO 8601 in UTC, with microseconds.
-        validation_digest: sha256 in hex of the validation rows.
-        fingerprint: of the trained model that was judged on them.
-        sample: sha256 in hex of the sample of these rows; None: an old look without a sample,
-            recognised by its digest alone.
-    """
-
-    at: str
-    validation_digest: str
-    fingerprint: str
-    sample: str | None = None
+    at: str  # when, ISO 8601 in UTC, with microseconds
+    validation_digest: str  # sha256 in hex of the validation rows
+    fingerprint: str  # of the trained model that was judged on them
+    sample: str  # sha256 in hex of the sample of these rows
 
 
 class Ledger(Journals):
@@ -106,23 +91,17 @@ class Ledger(Journals):
         """
         here = HashedRows(rows)
         shares: dict[str, float] = {}
-
-        def overlap(look: Look) -> float:
-            if look.validation_digest == validation_digest:
-                return 1.0
-            if look.sample is None:
-                return 0.0
-            if look.sample not in shares:
-                sample = from_parquet(self._samples.read(look.sample), RowSample)
-                shares[look.sample] = sample.overlap(here, id_columns)
-            return shares[look.sample]
-
         others: dict[str, float] = {}
         for name, look in self.looks.notes().items():
             try:
                 if isinstance(look, EntryCorrupt):
                     raise look
-                model, share = look.fingerprint, overlap(look)
+                model, share = look.fingerprint, 1.0
+                if look.validation_digest != validation_digest:
+                    if look.sample not in shares:
+                        sample = from_parquet(self._samples.read(look.sample), RowSample)
+                        shares[look.sample] = sample.overlap(here, id_columns)
+                    share = shares[look.sample]
             except EntryCorrupt as damage:
                 tell(f"{damage.culprit} {damage.rule}: it counts as a look at these rows")
                 model, share = name, 1.0

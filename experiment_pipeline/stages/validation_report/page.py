@@ -1,8 +1,10 @@
-"""A validation report as an outcome and as a document, whose sections are in `sections.py`.
+"""A validation report as an outcome, and as a document: what, how certain, against what.
 
-In: the report. Out: facts, checks, rows of the run record; nothing is computed.
+In: the report, and the charts of each section. Out: facts, checks, rows of the run record; sections
+of a document. Nothing is computed.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -10,16 +12,21 @@ import pandas as pd
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import HOLD_OUT, Document, around
-from experiment_pipeline.reporting.outcome import (
-    Check,
-    Markdown,
-    Notes,
-    Outcome,
-    PagePath,
-    Pictures,
-    Rows,
+from experiment_pipeline.reporting.document import (
+    HOLD_OUT,
+    Block,
+    Bullets,
+    Chart,
+    Code,
+    Document,
+    Paragraph,
+    Section,
+    TableBlock,
+    around,
+    first_rows,
 )
+from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import (
     GateRow,
     RecordRow,
@@ -27,35 +34,56 @@ from experiment_pipeline.reporting.run_record import (
     RunFacts,
     ScoreRow,
 )
-from experiment_pipeline.stages.validation_report import sections
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import NextSearch
+from experiment_pipeline.statistics.calibration import CalibrationCurve, named
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better
+from experiment_pipeline.statistics.thresholds import EXPECTED_COST
+
+Charts = Mapping[str, tuple[Chart, ...]]
+_MOST_CLASSES, _MOST_FEATURES = 50, 20
 
 
 def outcome(
-    report: ValidationReport,
-    markdown: str,
-    pictures: Mapping[str, bytes],
-    places: Mapping[str, str],
-    words: str,
+    report: ValidationReport, markdown: str, places: Mapping[str, str], words: str
 ) -> Outcome:
     """Return scores, gates and decision.
 
     Args:
         report: the judgement.
         markdown: the same, of its document.
-        pictures: title → PNG.
         places: name → place of the page, "validation_report", of the search to try next where it
             is not accepted, "next_search", and of other files of the run.
         words: the chosen configuration, for people.
     """
-    place, next_search = places["validation_report"], places.get("next_search", "no file")
-    ranking = report.score(report.metric)
+    ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
+    decision, refusal = "accepted", None
+    if not report.accepted:
+        decision, refusal = (
+            "not accepted",
+            NotAccepted(
+                words,
+                "; ".join(gate.in_words() for gate in report.failed_gates),
+                "Read the report for the reasons; the search to try next is in it, and in "
+                f"{places.get('next_search', 'no file')}.",
+            ),
+        )
     alone = report.gates[0] if len(report.gates) == 1 else None
-    decision = "accepted" if report.accepted else "not accepted"
-    gates = Rows(_gate_rows(report))
+    shown = [(gate.outcome, gate.value, gate.limit, gate.rule, gate.means) for gate in report.gates]
+    columns = ["outcome", "value", "limit", "gate", "what it means"]
+    gates = Rows(pd.DataFrame(shown, columns=columns))
+    check = Check(
+        "acceptance_criteria_met",
+        passed=report.accepted,
+        means="\n".join(gate.in_words() for gate in report.gates),
+        value=None if alone is None else alone.value,
+        limit=None if alone is None else alone.limit,
+        facts={"gates": gates},
+        refusal=refusal,
+    )
     return Outcome(
         notes=[f"{decision}: {words}: {score} on the {HOLD_OUT}", f"report: {place}"],
         facts={
@@ -70,41 +98,12 @@ def outcome(
             "report": PagePath(place),
             "notes": Notes(report.notes),
             "judgement": Markdown(markdown),
-            "pictures": Pictures(pictures),
             f"validation {report.metric}": ranking.interval.estimate,
             f"baseline {report.metric}": ranking.baseline,
             "looks": report.looks,
         },
-        checks=[
-            Check(
-                "acceptance_criteria_met",
-                passed=report.accepted,
-                means="\n".join(gate.in_words() for gate in report.gates),
-                value=None if alone is None else alone.value,
-                limit=None if alone is None else alone.limit,
-                facts={"gates": gates},
-                refusal=None if report.accepted else _refusal(report, words, next_search),
-            )
-        ],
-        record=[
-            *_record_rows(report),
-            *(ReportRow(name=name, place=where) for name, where in places.items()),
-        ],
-    )
-
-
-def _refusal(report: ValidationReport, words: str, next_search: str) -> NotAccepted:
-    return NotAccepted(
-        words,
-        "; ".join(gate.in_words() for gate in report.failed_gates),
-        f"Read the report for the reasons; the search to try next is in it, and in {next_search}.",
-    )
-
-
-def _gate_rows(report: ValidationReport) -> pd.DataFrame:
-    return pd.DataFrame(
-        [(gate.outcome, gate.value, gate.limit, gate.rule, gate.means) for gate in report.gates],
-        columns=["outcome", "value", "limit", "gate", "what it means"],
+        checks=[check],
+        record=[*_record_rows(report), *(ReportRow(name=n, place=p) for n, p in places.items())],
     )
 
 
@@ -136,20 +135,337 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
 def build_document(
     report: ValidationReport,
     following: NextSearch | None = None,
-    charts: sections.Charts = MappingProxyType({}),
+    charts: Charts = MappingProxyType({}),
 ) -> Document:
     """Return the report as a document: the decision, the reasons, and the details."""
-    parts = (
-        sections.gates(report),
-        *([] if following is None else [sections.next_steps(following)]),
-        *sections.champion(report),
-        sections.metrics(report, charts),
-        *sections.calibration(report, charts),
-        *sections.threshold(report, charts),
-        *sections.errors(report, charts),
-        *sections.classes(report, charts),
-        *sections.features(report, charts),
-        sections.segments(report, charts),
-        sections.caveats(report),
+    why: tuple[Section, ...] = ()
+    if following is not None:
+        blocks = (
+            Paragraph("Reasons found, the most certain first:"),
+            Bullets(tuple(f"{reason.evidence} {reason.advice}" for reason in following.reasons)),
+            Paragraph("The next search to try:"),
+            Code("yaml", following.yaml.rstrip("\n")),
+        )
+        why = (Section("Why, and what to try next", blocks),)
+    sections = (
+        _decision(report),
+        *why,
+        *_champion(report),
+        _scores(report, charts),
+        *_calibration(report, charts),
+        *_threshold(report, charts),
+        *_errors(report, charts),
+        *_classes(report, charts),
+        *_features(report, charts),
+        _segments(report),
+        Section("Caveats", (Bullets((looked_at(report.looks, report.overlap), *report.notes)),)),
     )
-    return Document(f"{report.experiment}: validation report", parts, around(report.experiment))
+    return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
+
+
+def _decision(report: ValidationReport) -> Section:
+    """Accepted or not, by which gates, with which score and baseline; and each gate."""
+    score, count = report.score(report.metric), len(report.gates)
+    if report.accepted:
+        rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
+        passed = "the one gate passes" if count == 1 else f"all {count} gates pass"
+        first = f"Accepted: {passed} ({rules})."
+    else:
+        failed = "; ".join(
+            f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
+            for gate in report.failed_gates
+        )
+        which = "the one gate" if count == 1 else f"{len(report.failed_gates)} of {count} gates"
+        first = f"Not accepted: {which} failed ({failed})."
+    seen = "which were not used to choose the model"
+    if report.looks > 1:
+        others = numbers.counted(report.looks - 1, "other model was", "other models were")
+        seen = f"on which {others} evaluated before"
+    direction = "" if METRICS[report.metric].greater_is_better else " (lower is better)"
+    interval = ""
+    if math.isfinite(score.interval.low) and math.isfinite(score.interval.high):
+        interval = f" The 95 % interval is {numbers.bounds(score.interval)}."
+    how = "not better"
+    if significantly_better(report.metric, score.difference_to_baseline):
+        how = "significantly better (95 % level)"
+    elif better(report.metric, score.interval.estimate, score.baseline):
+        how = "better, but not significantly (95 % level)"
+    text = (
+        f"{first} {report.configuration} scores {report.metric} "
+        f"{numbers.score(score.interval.estimate)}{direction} on {report.rows:,} rows of the "
+        f"{HOLD_OUT}, {seen}.{interval} The baseline (no features) scores "
+        f"{numbers.score(score.baseline)}: the model is {how}."
+    )
+    header = ("outcome", "gate", "value", "limit", "what it means")
+    rows = tuple(
+        (gate.outcome, gate.rule, numbers.score(gate.value), numbers.score(gate.limit), gate.means)
+        for gate in report.gates
+    )
+    return Section("Decision", (Paragraph(text), TableBlock(header, rows)))
+
+
+def _champion(report: ValidationReport) -> Iterator[Section]:
+    held = report.champion
+    if held is None or held.scores is None:
+        return
+    level = numbers.share(held.scores.difference.level)
+    rows = (
+        ("this model", numbers.score(held.scores.challenger)),
+        (f"champion {held.version}", numbers.score(held.scores.champion)),
+        (f"this model minus champion ({level} interval)", numbers.interval(held.scores.difference)),
+        ("tolerance", numbers.score(held.tolerance)),
+    )
+    text = (
+        f"Both models on the same {held.scores.rows:,} validation rows, paired; without "
+        f"{held.left_out:,} rows that the champion was fitted or chosen on."
+    )
+    blocks = (Paragraph(text), TableBlock(("", held.metric), rows))
+    yield Section("Against the champion", blocks)
+
+
+def _scores(report: ValidationReport, charts: Charts) -> Section:
+    """Every metric beside the baseline, and the loss from test to validation."""
+    rows = tuple(
+        (
+            named(score.metric, reweighted=report.miscalibration is not None),
+            numbers.score(score.interval.estimate),
+            numbers.bounds(score.interval),
+            numbers.score(score.baseline),
+            numbers.interval(score.difference_to_baseline),
+            METRICS[score.metric].better_is,
+        )
+        for score in report.scores
+    )
+    seen = "train and test rows" if report.refitted else "train rows"
+    settings = numbers.settings(report.hyperparameters) or "default settings"
+    positive = "" if report.prevalence is None else f", {numbers.share(report.prevalence)} positive"
+    text = (
+        f"{report.metric} is {METRICS[report.metric].words}. The exported model ({settings}) was "
+        f"fitted on {seen} and evaluated on {report.rows:,} validation rows{positive}. The baseline "
+        "predicts the same for every row: the constant that suits the metric best. The difference "
+        "to it is paired by row, so it has an interval of its own."
+    )
+    header = ("metric", "estimate", "95 % interval", "baseline", "minus the baseline", "better is")
+    gap, cross = report.gap, report.gap.evaluation == "cross_validation"
+    chosen_on, whose = evaluated(gap.evaluation).name, "of the fit on the train rows"
+    if cross:
+        whose = "of models fitted on a part of the train and test rows, and of the exported model"
+    part = "" if gap.rows is None else f", there on {gap.rows:,} evenly spaced rows"
+    loss = (
+        f"From {chosen_on} to validation: {report.metric} {whose}{part}. A loss shows the selection "
+        f"bias of the score {evaluated(gap.evaluation).short}."
+    )
+    if report.threshold is not None and METRICS[report.metric].by_threshold:
+        loss += (
+            " Its threshold is cross-fitted here, so that both scores can be compared; the score "
+            "in the ranking is higher."
+        )
+    gap_rows = (
+        (chosen_on, numbers.interval(gap.test)),
+        ("validation", numbers.interval(gap.validation)),
+        (f"validation minus {chosen_on}", numbers.interval(gap.difference)),
+    )
+    compared = TableBlock(("on", report.metric), gap_rows)
+    blocks = (Paragraph(text), TableBlock(header, rows), Paragraph(loss), compared)
+    return Section("Scores", (*blocks, *charts.get("scores", ())))
+
+
+def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
+    """Whether predicted probabilities agree with observed shares."""
+    found, before = report.details.calibration, report.details.uncalibrated
+    if not found:
+        return
+    rows = tuple(
+        (
+            f"{one.of}{which}",
+            numbers.interval(one.slope),
+            numbers.interval(one.intercept),
+            numbers.score(one.expected_error),
+            numbers.score(one.by_chance),
+        )
+        for some, which in ((found, ""), (before, ", before calibrating"))
+        for one in some
+    )
+    header = ("class", "slope (ideal: 1)", "intercept (ideal: 0)", "mean error", "by chance")
+    texts = [_calibrated(one, "" if len(found) == 1 else f"{one.of}: ") for one in found]
+    if report.miscalibration is not None:
+        setting = report.miscalibration.setting
+        texts.insert(0, f"The probabilities are not calibrated: {setting} shifts them.")
+    if report.calibrated_by is not None:
+        texts.append(
+            f"A calibrator was applied ({report.calibrated_by}), learnt from predictions of train rows "
+            "by fits that had not seen these rows."
+        )
+    meaning = (
+        "Slope and intercept come from a logistic recalibration on the validation rows (Cox 1958; the "
+        "intercept with slope 1), with 95 % intervals. The mean error is the expected calibration "
+        "error over bins of equal size; the last column is its value for a perfectly calibrated "
+        "model. Vertical lines are Wilson's 95 % interval of each bin alone."
+    )
+    table, drawn = TableBlock(header, rows), charts.get("calibration", ())
+    yield Section("Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning)))
+
+
+def _calibrated(found: CalibrationCurve, of: str) -> str:
+    """What slope and intercept mean, in a sentence."""
+    off = f"the mean error is {100 * found.expected_error:.1f} percentage points"
+    if not math.isfinite(found.slope.high - found.slope.low):
+        return f"{of}The slope cannot be estimated here; {off}."
+    if not found.in_doubt:
+        chance = f"{100 * found.by_chance:.1f} are expected by chance"
+        return f"{of}No miscalibration is detected: {off}, {chance}."
+    ways = {
+        "overconfident: high ones are too high and low ones too low": found.slope.high < 1,
+        "underconfident: high ones are too low and low ones too high": found.slope.low > 1,
+        "too high on average": found.intercept.high < 0,
+        "too low on average": found.intercept.low > 0,
+    }
+    found_ways = ", and ".join(way for way, is_so in ways.items() if is_so)
+    return f"{of}The probabilities are {found_ways}; {off}."
+
+
+def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
+    """From which probability on a row is predicted positive, and the result."""
+    chosen, at = report.threshold, report.details.at_threshold
+    if chosen is None or at is None:
+        return
+    how = evaluated(report.gap.evaluation)
+    verb = "minimises" if chosen.metric == EXPECTED_COST else "maximises"
+    cut = numbers.probability(chosen.value) if chosen.value <= 1 else "above 1"
+    text = (
+        f"A row is predicted positive from a probability of {cut} on. This threshold {verb} "
+        f"{chosen.metric} {how.where} ({numbers.score(chosen.test_score)} there). On validation, "
+        f"{numbers.share(at.called)} of the rows are predicted positive; {_percent(at.precision)} of "
+        f"these are positive (precision), and {_percent(at.recall)} of the positive rows are found "
+        "(recall)."
+    )
+    costs: list[Block] = []
+    if at.ways:
+        rows = tuple(
+            (
+                way.name,
+                numbers.probability(way.threshold) if 0 < way.threshold <= 1 else "not needed",
+                numbers.score(way.on_test),
+                numbers.interval(way.on_validation),
+            )
+            for way in at.ways
+        )
+        said = (
+            f"With costs in the YAML, the threshold of least cost {how.short} is exported; f1, "
+            "accuracy and balanced accuracy above are computed at it. Its cost on validation:"
+        )
+        header = ("decide by", "threshold", f"cost per row {how.short}", "on validation")
+        costs = [Paragraph(said), TableBlock(header, rows)]
+    warning = (
+        f"The curves are those of {how.by}, where the threshold is chosen; the points are the "
+        "result on validation. Do not choose another threshold by the points: that would be "
+        "choosing on validation rows."
+    )
+    blocks = (Paragraph(text), *costs, *charts.get("threshold", ()), Paragraph(warning))
+    yield Section("Decision threshold", blocks)
+
+
+def _percent(interval: Interval) -> str:
+    if math.isnan(interval.estimate):
+        return "an undefined share"
+    low, high = numbers.share(interval.low), numbers.share(interval.high)
+    return f"{numbers.share(interval.estimate)} ({low} to {high})"
+
+
+def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
+    """The errors of a regression, in units of the target."""
+    found = report.details.residuals
+    if found is None:
+        return
+    side = "too low" if found.mean > 0 else "too high"
+    text = (
+        f"The mean absolute error is {numbers.score(found.mean_absolute)}, the median "
+        f"{numbers.score(found.median_absolute)}, the largest {numbers.score(found.largest)}, all in "
+        "units of the target. The standard deviation of the target is "
+        f"{numbers.score(found.spread_of_target)}. On average, predictions are "
+        f"{numbers.score(abs(found.mean))} {side}."
+    )
+    rows = (("actual minus predicted", *map(numbers.score, found.quantiles)),)
+    table = TableBlock(("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"), rows)
+    yield Section("Errors", (Paragraph(text), table, *charts.get("residuals", ())))
+
+
+def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
+    """Precision, recall and the most frequent mistake of each class."""
+    found = report.details.classes
+    if not found:
+        return
+    rows = [
+        (
+            one.label,
+            f"{one.support:,}",
+            *map(numbers.score, (one.precision, one.recall, one.f1)),
+            ""
+            if one.confused_with is None
+            else f"{one.confused_with} ({one.confused:,}, {numbers.share(one.confused / one.support)})",
+        )
+        for one in found
+    ]
+    header = ("class", "rows", "precision", "recall", "f1", "most often predicted as")
+    worst = min(found, key=lambda one: (math.isnan(one.recall), one.recall))
+    text = (
+        "Recall is the share of a class's rows that are found; precision is the share of the rows "
+        f"predicted as the class that belong to it. Class {worst.label} has the lowest recall: "
+        f"{numbers.share(worst.recall)} of {worst.support:,} rows."
+    )
+    table, *more = first_rows(header, rows, _MOST_CLASSES, "class in report.json")
+    drawn = charts.get("classes", ())
+    yield Section("Class by class", (Paragraph(text), table, *drawn, *more))
+
+
+def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
+    """Which features the model uses, with which noise, and how it uses the first of them."""
+    used = report.usage
+    if used is None or not used.importance:
+        return
+    rows = [
+        (
+            one.feature,
+            numbers.score(round(one.drop, 4)),
+            numbers.score(round(one.deviation, 4)),
+            "yes" if one.drop > 2 * one.deviation and one.drop > 0 else "no, within the noise",
+        )
+        for one in used.importance
+    ]
+    rows_of = "test rows" if report.gap.evaluation == "test_set" else "rows of the first fold"
+    text = (
+        f"Loss of {used.metric} when the values of a feature are shuffled, on {used.rows:,} {rows_of}, "
+        f"{numbers.counted(used.repeats, 'shuffle')} each. The noise is the standard deviation "
+        "between the shuffles. Two features with the same information each look unimportant."
+    )
+    header = ("feature", f"{used.metric} lost", "noise (±)", "more than twice the noise")
+    table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")
+    drawn = charts.get("importance", ())
+    yield Section("Importance of features", (Paragraph(text), *drawn, *table))
+    if used.dependence:
+        how = (
+            "Mean prediction when a feature is set to one value after the other, on "
+            f"{used.rows_of_dependence:,} {rows_of} (partial dependence, Friedman 2001). It is an "
+            "average and no causal effect: changing the feature in the world need not change the "
+            "outcome. Marks and shares show where the rows are; elsewhere the curve extrapolates."
+        )
+        drawn = charts.get("dependence", ())
+        yield Section("How the first features are used", (Paragraph(how), *drawn))
+
+
+def _segments(report: ValidationReport) -> Section:
+    """The parts of the validation set with the worst scores."""
+    if not report.segments:
+        return Section("Weakest segments", (Paragraph("No segment scores below the whole set."),))
+    rows = tuple(
+        (
+            segment.column,
+            segment.value,
+            f"{segment.rows:,}",
+            numbers.interval(segment.score),
+            "significantly" if segment.clearly_worse else "not significantly",
+        )
+        for segment in report.segments
+    )
+    header = ("feature", "value", "rows", report.metric, "worse than the whole set")
+    return Section("Weakest segments", (TableBlock(header, rows),))

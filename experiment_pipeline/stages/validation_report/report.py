@@ -1,6 +1,7 @@
 """The validation report: scores of the chosen configuration on rows not used to choose it.
 
 In: predictions of three kinds (see `judge`). Out: a frozen `ValidationReport`; `page.py` renders it.
+Its details decide nothing: the threshold was chosen on test rows before.
 """
 
 import math
@@ -13,16 +14,10 @@ import numpy as np
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
-from experiment_pipeline.stages.validation_report.details import (
-    Details,
-    Segment,
-    Uncalibrated,
-    details_of,
-    metric_threshold,
-)
-from experiment_pipeline.stages.validation_report.effects import Usage
+from experiment_pipeline.stages.validation_report.effects import Segment, Usage
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
@@ -31,8 +26,15 @@ from experiment_pipeline.stages.validation_report.gates import (
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.statistics.calibration import (
+    CalibrationCurve,
+    ClassOutcome,
     Miscalibration,
+    Residuals,
+    calibrations,
+    class_outcomes,
+    confusion,
     miscalibration,
+    residuals_of,
     reweighting,
 )
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
@@ -50,10 +52,14 @@ from experiment_pipeline.statistics.scores import (
     best_constant,
     difference_to_baseline,
     interval_of,
+    mean_with_interval,
 )
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
+    cheapest_threshold,
+    cost_of,
     cross_fitted,
+    decision_threshold,
     threshold_value,
 )
 from experiment_pipeline.storage.records import from_json, to_json
@@ -65,82 +71,85 @@ class Gap:
 
     After a cross-validation, `test` is the out-of-fold score and `validation` that of the exported
     model, which was fitted on more rows.
-
-    Attributes:
-        test: at a cross-fitted threshold, so that it is not optimistic.
-        validation: at the threshold chosen on test.
-        difference: validation minus test; its interval includes the error of the threshold.
-        worse: whether the better bound of the difference is below zero improvement.
-        evaluation: the rows that the choice was made on, by their name in the YAML.
-        rows: validation rows used; None: all.
     """
 
-    test: Interval
-    validation: Interval
-    difference: Interval
-    worse: bool
-    evaluation: str = "test_set"
-    rows: int | None = None
+    test: Interval  # at a cross-fitted threshold, so that it is not optimistic
+    validation: Interval  # at the threshold chosen on test
+    difference: Interval  # validation minus test; it includes the error of the threshold
+    worse: bool  # whether the better bound of the difference is below zero improvement
+    evaluation: str = "test_set"  # the rows that the choice was made on, as the YAML names them
+    rows: int | None = None  # validation rows used; None: all
+
+
+@dataclass(frozen=True)
+class WayToDecide:
+    """A threshold and the cost of its wrong decisions."""
+
+    name: str  # a phrase
+    threshold: float  # positive from this probability on
+    on_test: float  # expected cost per test row; thresholds are chosen there
+    on_validation: Interval  # the same on the validation rows
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """The decisions at the exported threshold, on the validation rows."""
+
+    called: float  # share of the rows that is predicted positive
+    precision: Interval  # share of these that is positive
+    recall: Interval  # share of the positive rows that is predicted positive
+    # the exported threshold, the one without costs, no row, every row; empty without costs
+    ways: tuple[WayToDecide, ...]
+
+
+@dataclass(frozen=True)
+class Details:
+    """What the report shows beside scores and gates."""
+
+    # of the positive class, or of the most frequent ones
+    calibration: tuple[CalibrationCurve, ...] = ()
+    # the same without the calibrators; empty for a model without them
+    uncalibrated: tuple[CalibrationCurve, ...] = ()
+    at_threshold: AtThreshold | None = None  # binary only
+    classes: tuple[ClassOutcome, ...] = ()  # in the order of the target's; empty for regression
+    residuals: Residuals | None = None  # regression only
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """The judgement of one exported fit.
+    """The judgement of one exported fit."""
 
-    Attributes:
-        experiment: its name.
-        configuration: key of the chosen configuration.
-        metric: the ranking metric.
-        rows: of the validation set.
-        refitted: whether the exported model was fitted on the test rows, too.
-        scores: of the ranking metric, of the criteria, then of `metrics.reported_of`.
-            f1, accuracy and balanced_accuracy of a binary model are at `threshold`.
-        gates: at least one.
-        gap: of the ranking metric.
-        positive_class: binary only; the class that was modelled.
-        hyperparameters: of the configuration.
-        threshold: binary only; chosen on the test set.
-        prevalence: binary only: share of positive rows in the validation set.
-        miscalibration: of a reweighted model that is not calibrated; None for any other.
-        calibrated_by: how its probabilities were calibrated; None: they were not.
-        clusters_that_count: metric → number of clusters that determines its uncertainty: of the
-            rarest class for a metric that compares classes, else all.
-        details: calibration, decisions, classes, residuals.
-        usage: which features it uses, on the test rows; None: not measured.
-        segments: the weakest parts of the validation set.
-        champion: the comparison with the exported model; None: none exists, or none is requested.
-        looks: number of models scored on these rows, this one included.
-        overlap: largest share of these rows that another model was scored on.
-        notes: caveats, one sentence each.
-    """
-
-    experiment: str
-    configuration: str
-    metric: str
-    rows: int
-    refitted: bool
+    experiment: str  # its name
+    configuration: str  # key of the chosen configuration
+    metric: str  # the ranking metric
+    rows: int  # of the validation set
+    refitted: bool  # whether the exported model was fitted on the test rows, too
+    # of the ranking metric, of the criteria, then of `metrics.reported_of`. f1, accuracy and
+    # balanced_accuracy of a binary model are at `threshold`
     scores: tuple[MetricScore, ...]
-    gates: tuple[Gate, ...]
-    gap: Gap
-    positive_class: Scalar
-    hyperparameters: Mapping[str, Scalar]
-    threshold: DecisionThreshold | None
-    prevalence: float | None
-    miscalibration: Miscalibration | None
-    calibrated_by: CalibrationMethod | None
+    gates: tuple[Gate, ...]  # at least one
+    gap: Gap  # of the ranking metric
+    positive_class: Scalar  # binary only; the class that was modelled
+    hyperparameters: Mapping[str, Scalar]  # of the configuration
+    threshold: DecisionThreshold | None  # binary only; chosen on the test set
+    prevalence: float | None  # binary only: share of positive rows in the validation set
+    miscalibration: Miscalibration | None  # of a reweighted model that is not calibrated
+    calibrated_by: CalibrationMethod | None  # of its probabilities; None: not calibrated
+    # metric → number of clusters that determines its uncertainty: of the rarest class for a metric
+    # that compares classes, else all
     clusters_that_count: Mapping[str, int]
-    details: Details
-    usage: Usage | None
-    segments: tuple[Segment, ...]
-    champion: ChampionComparison | None
-    looks: int
-    overlap: float
-    notes: tuple[str, ...] = ()
+    details: Details  # calibration, decisions, classes, residuals
+    usage: Usage | None  # which features it uses, on the test rows; None: not measured
+    segments: tuple[Segment, ...]  # the weakest parts of the validation set
+    champion: ChampionComparison | None  # None: none exists, or none is requested
+    looks: int  # number of models scored on these rows, this one included
+    overlap: float  # largest share of these rows that another model was scored on
+    notes: tuple[str, ...] = ()  # caveats, one sentence each
 
     @property
     def accepted(self) -> bool:
         """Whether every gate passed."""
-        return all(gate.passed for gate in self.gates)
+        return not self.failed_gates
 
     @property
     def failed_gates(self) -> tuple[Gate, ...]:
@@ -178,29 +187,22 @@ def judge(
     earlier_looks: EarlierLooks = NO_LOOKS,
     champion: ChampionComparison | None = None,
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
-    uncalibrated: Uncalibrated | None = None,
+    calibrated_by: CalibrationMethod | None = None,
+    uncalibrated: SetPrediction | None = None,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
-    Args:
-        spec: the experiment.
-        configuration: key of the chosen one.
-        exported: the fit that would be exported, on the validation rows.
-        train_only: the fit of the search, on these rows or an evenly spread part.
-        test: that fit on the test rows.
-        y_fitted: encoded targets that `exported` was fitted on; the baseline is derived from them.
-        classes: of the target, for binary the positive one last; None for regression.
-        w_fitted: weights of these rows.
-        threshold: chosen on the test rows; None: not binary.
-        usage: by `effects.usage`, of `train_only`.
-        segments: by `weakest_segments`, of `exported`.
-        earlier_looks: of other models at these validation rows.
-        champion: the comparison with the exported model.
-        hyperparameters: of the configuration.
-        uncalibrated: `exported` without its calibrators; None: it has none.
+    `exported` is the fit that would be exported, on the validation rows; `train_only` that of the
+    search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
+    is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
+    `classes` are the target's, for binary the positive one last; None for regression. `threshold`
+    is by `exported_threshold`, `usage` by `effects` of `train_only`, `segments` of `exported`.
+    `earlier_looks` are those of other models at the validation rows. `uncalibrated` is `exported`
+    without its calibrators; None: it has none.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
     scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
+    setting = None if calibrated_by else reweighting(hyperparameters)
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
@@ -211,28 +213,31 @@ def judge(
         hyperparameters=dict(hyperparameters),
         threshold=threshold,
         prevalence=float(weighted_mean(exported.y, exported.weights)) if binary else None,
-        miscalibration=_miscalibration(uncalibrated, hyperparameters, exported, classes),
-        calibrated_by=uncalibrated.calibrated_by if uncalibrated else None,
+        miscalibration=miscalibration(setting, exported, classes),
+        calibrated_by=calibrated_by,
         clusters_that_count={x.metric: exported.spread(x.metric, cut).scarcest for x in scores},
-        details=details_of(spec, exported, test, classes, threshold, uncalibrated),
+        details=_details(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=tuple(segments),
         champion=champion,
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
     )
-    return replace(report, notes=tuple(_notes(spec, report, earlier_looks, exported, test)))
+    return replace(report, notes=tuple(_notes(spec, report, exported, test)))
 
 
-def _miscalibration(
-    uncalibrated: Uncalibrated | None,
-    hyperparameters: Mapping[str, Scalar],
-    exported: SetPrediction,
-    classes: tuple[Scalar, ...] | None,
-) -> Miscalibration | None:
-    """The shift of a reweighted model's probabilities; None for a calibrated model."""
-    setting = None if uncalibrated else reweighting(hyperparameters)
-    return miscalibration(setting, exported, classes)
+def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
+    """Return the exported threshold, chosen on the test rows; None: not binary.
+
+    With costs it is the cheapest one, else the one at which the configuration was ranked.
+    """
+    if spec.costs is not None:
+        return cheapest_threshold(spec.costs, test.y, test.prediction, test.weights)
+    return _ranked_at(spec, test)
+
+
+def _ranked_at(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
+    return decision_threshold(spec.metric_names, test.y, test.prediction, test.weights)
 
 
 def _scores(
@@ -260,7 +265,7 @@ def _scores(
 
 
 def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n_rows: int) -> Gap:
-    metric, threshold = spec.metric, threshold_value(metric_threshold(spec, test))
+    metric, threshold = spec.metric, threshold_value(_ranked_at(spec, test))
     fitted = cross_fitted(metric, test)
     on_test = spread_of(fitted.score, test.layout(metric))
     seen = validation.spread(metric, threshold)
@@ -277,21 +282,81 @@ def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n
     )
 
 
-def _notes(
+def _details(
     spec: ExperimentSpec,
-    report: ValidationReport,
-    earlier: EarlierLooks,
     exported: SetPrediction,
     test: SetPrediction,
+    classes: tuple[Scalar, ...] | None,
+    threshold: DecisionThreshold | None,
+    uncalibrated: SetPrediction | None,
+) -> Details:
+    if classes is None:
+        return Details(residuals=residuals_of(exported.y, exported.prediction))
+    decided = exported.decided(threshold_value(threshold))
+    at_threshold = None
+    if threshold is not None:
+        called, positive = exported.prediction >= threshold.value, exported.y == 1
+
+        def share(found: np.ndarray, among: np.ndarray) -> Interval:
+            rows = exported.rows(among)
+            return mean_with_interval(found[among], rows.clusters, rows.weights, share=True)
+
+        at_threshold = AtThreshold(
+            called=float(weighted_mean(called, exported.weights)),
+            precision=share(positive, called),
+            recall=share(called, positive),
+            ways=tuple(_ways(spec, exported, test, threshold)),
+        )
+    return Details(
+        calibration=calibrations(exported, classes),
+        uncalibrated=() if uncalibrated is None else calibrations(uncalibrated, classes),
+        at_threshold=at_threshold,
+        classes=class_outcomes(confusion(exported.y, decided, len(classes)), classes),
+    )
+
+
+def _ways(
+    spec: ExperimentSpec,
+    exported: SetPrediction,
+    test: SetPrediction,
+    threshold: DecisionThreshold,
+) -> Iterator[WayToDecide]:
+    """What the exported threshold costs, the one that is best for the metric, never, always."""
+    if spec.costs is None:
+        return
+    cheapest = f"the exported threshold, the cheapest {evaluated(spec.evaluation_name).short}"
+    compared = {cheapest: threshold.value}
+    if (own := _ranked_at(spec, test)) is not None:
+        compared[f"the threshold that is best for {own.metric}"] = own.value
+    compared |= {"call no row positive": float("inf"), "call every row positive": 0.0}
+    for name, cut in compared.items():
+        on_test = cost_of(spec.costs, test.y, test.prediction >= cut)
+        on_validation = cost_of(spec.costs, exported.y, exported.prediction >= cut)
+        interval = mean_with_interval(on_validation, exported.clusters, exported.weights)
+        yield WayToDecide(name, cut, float(weighted_mean(on_test, test.weights)), interval)
+
+
+def _notes(
+    spec: ExperimentSpec, report: ValidationReport, exported: SetPrediction, test: SetPrediction
 ) -> Iterator[str]:
     yield from weights_in_words(spec)
-    if earlier.models:
+    if report.looks > 1:
         yield (
-            f"these validation rows have been {earlier.in_words()}: every choice made after a "
-            "look makes their scores more optimistic"
+            "other models were evaluated on these validation rows before: every choice made after "
+            "a look makes their scores more optimistic"
         )
     if report.gap.worse:
-        yield _gap_in_words(spec, report.gap)
+        lost = report.gap.difference
+        who = "the fit that was chosen on test scores"
+        why = "more than chance; the choice was optimistic, or the sets are not alike"
+        if spec.cross_validation is not None:
+            who = "compared with cross-validation, the exported model scores"
+        elif spec.split.by == "time":
+            why = "drift and the optimism of the choice, which cannot be separated here"
+        yield (
+            f"{who} {spec.metric} {numbers.score(abs(lost.estimate))} worse on validation "
+            f"({numbers.bounds(lost)}): {why}"
+        )
     if report.miscalibration is not None:
         found = report.miscalibration
         yield (
@@ -314,22 +379,3 @@ def _notes(
                 f"clearly weaker where {segment.column} is {segment.value} ({segment.rows:,} "
                 f"rows): {spec.metric} {numbers.interval(segment.score)}"
             )
-
-
-def _gap_in_words(spec: ExperimentSpec, gap: Gap) -> str:
-    if spec.cross_validation is not None:
-        return (
-            f"the exported model scores {spec.metric} "
-            f"{numbers.score(abs(gap.difference.estimate))} worse on validation than models of "
-            f"fewer rows did in cross-validation ({numbers.score(gap.difference.low)} to "
-            f"{numbers.score(gap.difference.high)}): more than chance; the choice was optimistic, "
-            "or the sets are not alike"
-        )
-    lost = (
-        f"the fit that was chosen on test loses {numbers.score(abs(gap.difference.estimate))} "
-        f"{spec.metric} on validation ({numbers.score(gap.difference.low)} to "
-        f"{numbers.score(gap.difference.high)})"
-    )
-    if spec.split.by == "time":
-        return f"{lost}: drift and the optimism of the choice, which cannot be separated here"
-    return f"{lost}: more than chance; the choice was optimistic, or the sets are not alike"

@@ -8,7 +8,7 @@ report with a failed gate. Out: a `NextSearch` with valid YAML.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,7 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algorithms
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.notes import (
-    SearchEdge,
-    cluster_in_words,
-    is_share,
-    rounded,
-)
+from experiment_pipeline.stages.leaderboard.notes import SearchEdge, cluster_in_words, rounded
 from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
@@ -33,6 +28,7 @@ from experiment_pipeline.stages.search.configurations import (
 )
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.learners import space
+from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -42,6 +38,13 @@ from experiment_pipeline.statistics.metrics import average, better, worse_bound
 from experiment_pipeline.statistics.scores import layout, paired_difference
 from experiment_pipeline.statistics.thresholds import on_test
 from experiment_pipeline.storage.records import yaml_bytes
+
+# A rung of at most half the rows: a smaller step shows no gain.
+_LARGEST_PART = 0.5
+# Algorithms that are suggested although the YAML does not name them.
+FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
+_DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
+_DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
 
 
 @dataclass(frozen=True)
@@ -55,39 +58,33 @@ class Reason:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """The gain of the last step to all train rows, on the same test rows.
+    """The gain of the last step to all train rows, on the same test rows."""
 
-    Attributes:
-        rows_before: train rows of the last rung but one.
-        rows: all train rows.
-        before: mean score of the ranking metric with `rows_before`.
-        after: the same with all.
-        gain: after minus before, paired.
-        configurations: the number that was trained on both.
-    """
-
-    rows_before: int
-    rows: int
-    before: float
-    after: float
-    gain: Interval
-    configurations: int
+    rows_before: int  # train rows of the last rung but one
+    rows: int  # all train rows
+    before: float  # mean score of the ranking metric with `rows_before`
+    after: float  # the same with all
+    gain: Interval  # after minus before, paired
+    configurations: int  # the number that was trained on both
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """Results of other stages, where available.
+    """What analysis and search know of the reachable score, where available."""
 
-    Attributes:
-        ceiling: the best score of the ranking metric that rows with the same features and
-            different labels allow on the train and test rows.
-        learning_curve: the gain of more train rows.
-        train_rows: rows that train scores are of, per test row.
-    """
-
+    # the best score of the ranking metric that rows with the same features and different labels
+    # allow on the train and test rows
     ceiling: float | None = None
-    learning_curve: LearningCurve | None = None
-    train_rows: float = 1.0
+    learning_curve: LearningCurve | None = None  # the gain of more train rows
+    train_rows: float = 1.0  # rows that train scores are of, per test row
+
+
+@dataclass(frozen=True)
+class NextSearch:
+    """Why the gate failed, the most certain reason first, and a `search:` for the YAML."""
+
+    reasons: tuple[Reason, ...]
+    yaml: str
 
 
 def reasons(
@@ -96,80 +93,71 @@ def reasons(
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
-    gate = _decisive(spec, report)
-    nothing = Reason(
-        "nothing_learnt",
-        f"No configuration is significantly better than the baseline: {board.metric} "
-        f"{numbers.interval(board.score)}, baseline {numbers.score(board.baseline)}.",
-        "Look for features that are related to the target; another search will not help.",
-    )
+    # The gate to explain is not the champion's, and if possible one of the ranking metric.
+    champions = None if report.champion is None else report.champion.gate
+    failed = [gate for gate in report.failed_gates if gate != champions]
+    gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
-        *(() if board.beats_baseline else (nothing,)),
-        *(() if gate is None else _ceiling(gate, spec, evidence)),
-        *(() if gate is None else _sample_size(gate, spec, report)),
+        *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
         *_measured(report),
         *_fit(gate, spec, board, evidence.train_rows),
         *_left_open(spec, board, report, evidence.learning_curve),
     )
 
 
-def families(spec: ExperimentSpec) -> tuple[str, ...]:
-    """Return the algorithms of the search that use features, in the order of the YAML."""
-    tried = dict.fromkeys(entry.algorithm for entry in spec.search)
-    return tuple(filter(algorithms.competes, tried))
-
-
-def _decisive(spec: ExperimentSpec, report: ValidationReport) -> Gate | None:
-    """The gate to explain, if possible of the ranking metric; None: only the champion's failed."""
-    against_champion = None if report.champion is None else report.champion.gate
-    failed = [gate for gate in report.failed_gates if gate != against_champion]
-    of_metric = [gate for gate in failed if gate.metric == spec.metric]
-    return next(iter([*of_metric, *failed]), None)
-
-
-def _ceiling(gate: Gate, spec: ExperimentSpec, evidence: Evidence) -> Iterator[Reason]:
-    ceiling, metric = evidence.ceiling, spec.metric
-    if ceiling is not None and gate.metric == metric and better(metric, gate.limit, ceiling):
+def _beyond_any_search(
+    gate: Gate | None,
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    ceiling: float | None,
+) -> Iterator[Reason]:
+    """Nothing learnt, a ceiling of the labels, too few rows for a perfect score or the reached one."""
+    if not board.beats_baseline:
+        yield Reason(
+            "nothing_learnt",
+            f"No configuration is significantly better than the baseline: {board.metric} "
+            f"{numbers.interval(board.score)}, baseline {numbers.score(board.baseline)}.",
+            "Look for features that are related to the target; another search will not help.",
+        )
+    if gate is None:
+        return
+    metric, limit = gate.metric, numbers.score(gate.limit)
+    if ceiling is not None and metric == spec.metric and better(metric, gate.limit, ceiling):
         yield Reason(
             "label_ceiling",
             "Rows with the same features have different labels: on the train and test rows no "
-            f"model can do better than {metric} {numbers.score(ceiling)}, the limit is "
-            f"{numbers.score(gate.limit)}.",
+            f"model can do better than {metric} {numbers.score(ceiling)}, the limit is {limit}.",
             "Correct the labels, add features that tell these rows apart, or change the limit.",
         )
-
-
-def _sample_size(gate: Gate, spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
-    """Too few rows for a perfect score, or for the reached one."""
     if not gate.by_bound or math.isnan(gate.value):
         return
-    metric, limit = gate.metric, numbers.score(gate.limit)
     clusters, needed = report.clusters_that_count[metric], fewest_clusters(metric, gate.limit)
-    interval = report.score(metric).interval
+    reached = report.score(metric).interval
     if needed is None or needed > clusters:
         enough = "whatever their number" if needed is None else f"with fewer than {needed:,}"
         yield Reason(
             "too_few_validation_rows",
-            f"Of {report.rows:,} validation rows {clusters:,} clusters ({cluster_in_words(spec)}) count "
-            f"for {metric}: even a perfect score has the bound "
+            f"Of {report.rows:,} validation rows {clusters:,} clusters ({cluster_in_words(spec)}) "
+            f"count for {metric}: even a perfect score has the bound "
             f"{numbers.score(perfect_bound(metric, clusters))} there; it cannot reach {limit} "
             f"{enough}.",
             "Validate on more rows, or change the limit; no search can fix it.",
         )
-    elif better(metric, interval.estimate, gate.limit):
+    elif better(metric, reached.estimate, gate.limit):
         # The standard error shrinks as 1/√rows.
-        reached = interval.estimate
-        factor = ((reached - gate.value) / (reached - gate.limit)) ** 2
+        factor = ((reached.estimate - gate.value) / (reached.estimate - gate.limit)) ** 2
         more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
         yield Reason(
             "too_few_validation_rows",
-            f"The estimate of {metric}, {numbers.interval(interval)}, meets the limit {limit}; "
+            f"The estimate of {metric}, {numbers.interval(reached)}, meets the limit {limit}; "
             "its bound does not.",
             f"Validate on {more} rows (or groups, or days), or judge by the estimate.",
         )
 
 
 def _measured(report: ValidationReport) -> Iterator[Reason]:
+    """Worse than the champion; worse on validation than where it was chosen."""
     held, gap = report.champion, report.gap
     if held is not None and held.scores is not None and not held.gate.passed:
         yield Reason(
@@ -182,14 +170,12 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
             "not_worse_than_champion.tolerance.",
         )
     if gap.worse:
-        same = gap.evaluation == "test_set"
-        whose = "The same fit" if same else "The exported model"
+        whose = "The same fit" if gap.evaluation == "test_set" else "The exported model"
         yield Reason(
             "drift",
             f"{whose} scores worse on validation than {evaluated(gap.evaluation).short}: "
-            f"{report.metric} "
-            f"{numbers.score(gap.validation.estimate)} after {numbers.score(gap.test.estimate)} "
-            f"(difference {numbers.interval(gap.difference)}).",
+            f"{report.metric} {numbers.score(gap.validation.estimate)} after "
+            f"{numbers.score(gap.test.estimate)} (difference {numbers.interval(gap.difference)}).",
             "Find the features that changed between the sets, retrain on later rows, or drop them.",
         )
 
@@ -228,8 +214,8 @@ def _left_open(
     report: ValidationReport,
     curve: LearningCurve | None,
 ) -> Iterator[Reason]:
-    weak = [segment for segment in report.segments if segment.clearly_worse]
-    for worst in weak[:1]:
+    """A weak segment, an edge of the search, more rows, other algorithms, other features."""
+    for worst in [segment for segment in report.segments if segment.clearly_worse][:1]:
         yield Reason(
             "weak_segment",
             f"The model is clearly weaker where {worst.column} is {worst.value}: {report.metric} "
@@ -249,13 +235,11 @@ def _left_open(
             f"{numbers.counted(curve.configurations, 'configuration')}).",
             "Collect more rows of the same kind.",
         )
-    tried = families(spec)
-    tied = board.rows.loc[board.rows["in_tie_group"], "algorithm"]
+    tried = _families(spec)
     if len(tried) == 1:
-        yield Reason(
-            "one_family", f"Only {tried[0]} was tried.", "Try an algorithm of another family."
-        )
-    elif tried and set(tried) <= set(tied):
+        advice = "Try an algorithm of another family."
+        yield Reason("one_family", f"Only {tried[0]} was tried.", advice)
+    elif tried and set(tried) <= set(board.rows.loc[board.rows["in_tie_group"], "algorithm"]):
         yield Reason(
             "families_agree",
             f"Algorithms as different as {', '.join(tried[:-1])} and {tried[-1]} reach the same "
@@ -264,25 +248,45 @@ def _left_open(
         )
 
 
-# A rung of at most half the rows: a smaller step shows no gain.
-_LARGEST_PART = 0.5
-Predictions = Callable[[Sequence[str]], Mapping[str, np.ndarray]]
+def _families(spec: ExperimentSpec) -> tuple[str, ...]:
+    """The algorithms of the search that use features, in the order of the YAML."""
+    tried = dict.fromkeys(entry.algorithm for entry in spec.search)
+    return tuple(filter(algorithms.competes, tried))
 
 
-def learning_curve(
-    spec: ExperimentSpec, sets: TrainingSets, trained: Collection[str], stored: Predictions
-) -> LearningCurve | None:
-    """Return the gain of the train rows beyond the last small rung; None without such a rung.
-
-    It is the mean over all configurations that were trained on both. They were chosen by their
-    scores at the rung, so the gain is biased downwards.
+def evidence(
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    board: Leaderboard,
+    ceiling: float | None,
+    stored: Callable[[Iterable[str]], Mapping[str, np.ndarray]],
+) -> Evidence:
+    """Return what analysis and search know of the reachable score, for a model that was refused.
 
     Args:
         spec: the experiment.
         sets: the full sets.
-        trained: keys of the configurations that were trained on all rows.
+        board: the ranking; its ranked configurations were trained on all rows.
+        ceiling: as of `Evidence`.
         stored: fingerprints → existing predictions of the test rows (of the rung).
     """
+    scored = scored_rows(len(sets.train), sets.classes)
+    curve = _learning_curve(spec, sets, board, stored)
+    return Evidence(ceiling, curve, len(scored) / len(sets.test))
+
+
+def _learning_curve(
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    board: Leaderboard,
+    stored: Callable[[Iterable[str]], Mapping[str, np.ndarray]],
+) -> LearningCurve | None:
+    """The gain of the train rows beyond the last small rung; None without such a rung.
+
+    It is the mean over all configurations that were trained on both. They were chosen by their
+    scores at the rung, so the gain is biased downwards.
+    """
+    trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     candidates = rungs.within_budget(configurations(spec), spec)
     competing = [one for one in candidates if rungs.competes(one)]
     *small, full = rungs.ladder(len(competing), sets, spec).rungs
@@ -315,22 +319,6 @@ def learning_curve(
     )
 
 
-# Algorithms that are suggested although the YAML does not name them.
-FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
-_DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
-
-
-@dataclass(frozen=True)
-class NextSearch:
-    """Why the gate failed, in the order of `shortfall.py`, and a `search:` for the YAML."""
-
-    reasons: tuple[Reason, ...]
-    yaml: str
-
-
-_DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
-
-
 def next_search(
     spec: ExperimentSpec,
     board: Leaderboard,
@@ -340,15 +328,18 @@ def next_search(
     """Return why the choice fails its gates, and the next search to try."""
     found = reasons(spec, board, report, evidence or Evidence())
     asked = [_DIRECTIONS[reason.code] for reason in found if reason.code in _DIRECTIONS]
-    direction = asked[0] if asked else "as_is"
     chosen = next(one for one in configurations(spec) if one.key == board.single)
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31
-    searches = list(_around(spec, chosen, board.edges, direction, seed))
+    values = _around(spec, chosen, board.edges, asked[0] if asked else "as_is")
+    searches = []
+    # There is nothing to search around a choice without hyperparameters.
+    if any(isinstance(value, Range | tuple) for value in values.values()):
+        searches.append(_random(chosen.algorithm, _DRAWS, seed, values, chosen.features))
     if not searches or any(reason.code == "one_family" for reason in found):
-        others = [name for name in FAMILIES if name not in families(spec)] or FAMILIES
+        tried = _families(spec)
         searches += [
             _random(name, _DRAWS_OF_NEW_FAMILY, seed, space(name, spec.task, "as_is"))
-            for name in others
+            for name in [name for name in FAMILIES if name not in tried] or FAMILIES
         ]
     written = [search.model_dump(mode="json", exclude_unset=True) for search in searches]
     return NextSearch(found, yaml_bytes({"search": written}).decode())
@@ -359,24 +350,35 @@ def _around(
     chosen: Configuration,
     edges: Iterable[SearchEdge],
     direction: Direction,
-    seed: int,
-) -> Iterator[Search]:
-    """Search the chosen algorithm again, if it has hyperparameters to search."""
-    declared = _searched(spec, chosen.algorithm)
+) -> dict[str, Any]:
+    """The hyperparameters of the next search of the chosen algorithm."""
+    declared: dict[str, Range | tuple[Scalar, ...]] = {}
+    for entry in spec.search:
+        if entry.algorithm == chosen.algorithm:
+            declared |= entry.searched
+            for name in dict.fromkeys(name for one in entry.configurations for name in one):
+                values = [one[name] for one in entry.configurations if name in one]
+                declared[name] = tuple(dict.fromkeys(values))
     given = chosen.hyperparameters
     new = space(chosen.algorithm, spec.task, direction, given)
     # Values that the YAML fixes stay fixed, unless other models are needed.
-    values: dict[str, Any] = {
+    fixed = {
         name: value
         for name, value in given.items()
         if name not in declared and (direction == "as_is" or name not in new)
     }
-    values |= {name: near for name, near in new.items() if name not in values}
-    for name in declared.keys() & given.keys() - new.keys():
-        values[name] = _near(name, given[name], declared[name])
-    values |= {edge.hyperparameter: _beyond(edge) for edge in edges}
-    if any(isinstance(value, Range | tuple) for value in values.values()):
-        yield _random(chosen.algorithm, _DRAWS, seed, values, chosen.features)
+    # What the algorithm's space does not know, as of an own estimator, is searched as before.
+    again = {name: declared[name] for name in declared.keys() & given.keys() - new.keys()}
+    beyond = {edge.hyperparameter: _beyond(edge) for edge in edges}
+    return {**new, **fixed, **again, **beyond}
+
+
+def _beyond(edge: SearchEdge) -> Range:
+    """From the middle of the searched range to beyond its edge."""
+    positive = min(edge.low, edge.wider) > 0
+    middle = math.sqrt(edge.low * edge.high) if positive else (edge.low + edge.high) / 2
+    ends = sorted([rounded(middle, integer=isinstance(edge.wider, int)), edge.wider])
+    return Range(low=ends[0], high=ends[1], scale="log" if positive else "linear")
 
 
 def _random(
@@ -390,37 +392,3 @@ def _random(
     encoder = {} if features in {None, default_features(algorithm)} else {"features": features}
     ordered = dict(sorted(hyperparameters.items()))
     return Search.model_validate(fields | encoder | {"hyperparameters": ordered})
-
-
-def _searched(spec: ExperimentSpec, algorithm: str) -> dict[str, Range | tuple[Scalar, ...]]:
-    """The searched values of an algorithm, explicit configurations included."""
-    declared: dict[str, Range | tuple[Scalar, ...]] = {}
-    for entry in spec.search:
-        if entry.algorithm == algorithm:
-            declared |= entry.searched
-            names = dict.fromkeys(name for one in entry.configurations for name in one)
-            for name in names:
-                values = [one[name] for one in entry.configurations if name in one]
-                declared[name] = tuple(dict.fromkeys(values))
-    return declared
-
-
-def _near(name: str, value: Scalar, declared: Range | tuple[Scalar, ...]) -> Any:
-    """Half to twice a positive number; else as declared."""
-    if isinstance(value, bool | str) or value is None or value <= 0:
-        return declared
-    integer = isinstance(value, int)
-    low, high = rounded(value / 2, integer=integer), rounded(value * 2, integer=integer)
-    if integer:
-        low, high = max(low, 1), max(high, 2)
-    elif is_share(name):
-        high = min(high, 1.0)
-    return Range(low=low, high=high, scale="log")
-
-
-def _beyond(edge: SearchEdge) -> Range:
-    """From the middle of the searched range to beyond its edge."""
-    positive = min(edge.low, edge.wider) > 0
-    middle = math.sqrt(edge.low * edge.high) if positive else (edge.low + edge.high) / 2
-    ends = sorted([rounded(middle, integer=isinstance(edge.wider, int)), edge.wider])
-    return Range(low=ends[0], high=ends[1], scale="log" if positive else "linear")

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import ModelsInMemory
-from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
+from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
@@ -41,7 +41,7 @@ COSTS = {"false_positive": 1, "false_negative": 10}
 class Checked:
     """A final check, the document of its report, and that as a page."""
 
-    check: FinalCheck
+    check: FinalEvaluation
     document: Document
     page: str
 
@@ -106,7 +106,7 @@ def look_at(
     trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
     board = board_of(spec, sets, trained)
     rows, chosen = cut.validation.rows, chosen_of(spec, sets, board, trained)
-    check = final_check(
+    check = evaluate(
         spec, board, chosen, sets, rows, delivered=rows, seconds_left=lambda: seconds_left
     )
     document = build_document(check.report, check.next_search, check.charts)

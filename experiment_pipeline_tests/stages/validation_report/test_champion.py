@@ -5,6 +5,7 @@ cannot be told.
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,19 +15,17 @@ from sklearn.linear_model import LogisticRegression
 from upath import UPath
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.prediction.rows import Reading
-from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.prediction.files import Model
+from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report import champion as champion_module
-from experiment_pipeline.stages.validation_report.champion import (
-    Champion,
-    CurrentVersion,
+from experiment_pipeline.stages.validation_report import gates
+from experiment_pipeline.stages.validation_report.gates import (
+    ChampionComparison,
     PublishedChampion,
     find_champion,
     hold_against_champion,
 )
-from experiment_pipeline.stages.validation_report.gates import ChampionComparison
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
 from experiment_pipeline.statistics.scores import SetPrediction
@@ -34,12 +33,13 @@ from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.versions import ModelPackage
-from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
 FEATURES = ["age", "income", "noise"]
+Read = tuple[Model, FittedRows]
 
 
 def rows_of(n: int, seed: int) -> pd.DataFrame:
@@ -61,24 +61,23 @@ def model(rows: pd.DataFrame, features: list[str] = FEATURES) -> Any:
     return LogisticRegression().fit(rows[features], rows["late"])
 
 
-def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any) -> Champion:
-    """A model as it was exported."""
+def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any) -> Read:
+    """A model as it was exported, and the rows it was fitted on."""
     types = {name: str(rows[name].dtype) for name in features}
     fields = {"classes": (False, True), "positive_class": True, "threshold": 0.5}
     signature = Signature("binary", "late", types, ("id",), **(fields | changes))
     reading = Reading.of(spec(), rows.dtypes.astype("str").to_dict())
-    return Champion(
-        model(rows, features), signature, reading, FittedRows.of(rows, spec(), features)
-    )
+    exported_model = Model("v0001", model(rows, features), reading, None, signature)
+    return exported_model, FittedRows.of(rows, spec(), features)
 
 
-def version(read: Callable[[], Champion]) -> CurrentVersion:
+def version(read: Callable[[], Read], fingerprint: str = "c" * 64) -> Any:
     """A version that is read when asked for."""
-    return CurrentVersion("v0001", "c" * 64, read)
+    return SimpleNamespace(version="v0001", fingerprint=fingerprint, read=lambda _: read())
 
 
 def compared(
-    current: Champion,
+    current: Read,
     validation: pd.DataFrame,
     challenger: Any,
     features: list[str] = FEATURES,
@@ -93,6 +92,7 @@ def compared(
     return hold_against_champion(
         experiment or spec(),
         version(lambda: current),
+        (),
         "f" * 64,
         on_validation,
         0.5,
@@ -159,7 +159,7 @@ def test_rows_that_the_champion_has_seen_are_left_out() -> None:
     assert found.scores == alone.scores
 
 
-def unreadable() -> Champion:
+def unreadable() -> Read:
     """A version that was changed."""
     raise InvalidModel("v0001/model.skops", "sha256 is another", "Export it again.")
 
@@ -167,7 +167,7 @@ def unreadable() -> Champion:
 UNTOLD = {
     "all rows seen": (lambda rows: champion(VALIDATION), "0 of the validation set's clusters"),
     "no record": (
-        lambda rows: Champion(**{**vars(champion(rows)), "fitted_rows": None}),
+        lambda rows: (champion(rows)[0], FittedRows(("gone",), np.empty(0, np.uint64))),
         "may hold rows that the champion was fitted on",
     ),
     "another target": (lambda rows: champion(rows, classes=("a", "b")), "other classes"),
@@ -189,7 +189,7 @@ def test_what_cannot_be_told_is_said_and_blocks_nothing(case: str) -> None:
     challenger = SetPrediction(truth, np.full(1_000, 0.5), np.arange(1_000))
     current = version(lambda: make(fitted))
     arguments = (challenger, 0.5, VALIDATION, (False, True))
-    gate = hold_against_champion(spec(), current, "f" * 64, *arguments).gate
+    gate = hold_against_champion(spec(), current, (), "f" * 64, *arguments).gate
     assert (gate.outcome, gate.passed) == ("CANNOT BE TOLD", True)
     assert why in gate.rule
 
@@ -197,8 +197,8 @@ def test_what_cannot_be_told_is_said_and_blocks_nothing(case: str) -> None:
 def test_the_same_model_passes_without_a_comparison() -> None:
     """A rerun that finds the champion again is not held against itself."""
     nothing = SetPrediction(np.zeros(1), np.zeros(1), np.zeros(1))
-    current = CurrentVersion("v0001", "f" * 64, unreadable)
-    found = hold_against_champion(spec(), current, "f" * 64, nothing, 0.5, VALIDATION, None)
+    current = version(unreadable, "f" * 64)
+    found = hold_against_champion(spec(), current, (), "f" * 64, nothing, 0.5, VALIDATION, None)
     assert found.gate.outcome == "PASS"
     assert "it is this model" in found.gate.rule
 
@@ -213,7 +213,7 @@ def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
     text = render(build_document(report))
     assert "not\\_worse\\_than\\_champion v0001" in text or "not_worse_than_champion v0001" in text
     assert "## Against the champion" in text
-    assert "Both models on the same 1,000 validation rows, paired." in text
+    assert "Both models on the same 1,000 validation rows, paired; without 0 rows" in text
     found = reasons(spec_of(), search_of(spec_of(), [1] * 4).rank(), report, Evidence())
     assert "worse_than_champion" in [reason.code for reason in found]
     assert not {"label_ceiling", "underfit"} & {reason.code for reason in found}
@@ -239,28 +239,23 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
     champion = published(place, exported.package())
     assert (champion.version, champion.fingerprint) == ("v0001", "f" * 64)
     assert champion.facts["looks"] == 2
-    assert champion.held_against is None
-    read = champion.read()
+    assert champion.held_against("e" * 64) == "v0001"
+    assert champion.held_against("f" * 64) is None
+    model, fitted = champion.read()
     rows = exported.prepared(exported.delivered(5))[exported.FEATURES]
-    assert read.pipeline.predict_proba(rows).shape == (5, 2)
-    assert read.fitted_rows.hashes.tolist() == exported.FITTED.hashes.tolist()
-    assert read.signature.positive_class == "yes"
-
-
-def test_a_version_that_kept_no_rows_is_still_read(place: UPath) -> None:
-    """Earlier versions of this package exported without them."""
-    package = exported.package()
-    files = {name: data for name, data in package.files.items() if name != FITTED_ROWS}
-    assert published(place, replace(package, files=files)).read().fitted_rows is None
+    assert model.pipeline.predict_proba(rows).shape == (5, 2)
+    assert fitted.hashes.tolist() == exported.FITTED.hashes.tolist()
+    assert model.signature.positive_class == "yes"
 
 
 def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
     """A preparation's function is trusted because the experiment names it, not the version."""
-    preparation = {"function": "os:getcwd"}
-    champion = published(place, exported.package(spec=exported.spec(preparation=preparation)))
-    with pytest.raises(InvalidModel, match="which the YAML does not name"):
+    preparation = {**exported.make_spec().preparation.model_dump(exclude_unset=True)}
+    preparation["function"] = "os:getcwd"
+    champion = published(place, exported.package(spec=exported.make_spec(preparation=preparation)))
+    with pytest.raises(InvalidModel, match="runs code that is not part of this project"):
         champion.read()
-    assert champion.read(function="os:getcwd").reading.preparation.function == "os:getcwd"
+    assert champion.read(["os:getcwd"])[0].reading.preparation.function == "os:getcwd"
 
 
 def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -> None:
@@ -296,7 +291,7 @@ def test_it_predicts_in_parts_of_any_size(size: int, monkeypatch: pytest.MonkeyP
     """The comparison is that of all rows at once, also of a table that holds no cells itself."""
     current, challenger = champion(rows_of(2_000, 1)), model(rows_of(2_000, 2))
     at_once = compared(current, VALIDATION, challenger)
-    monkeypatch.setattr(champion_module, "SLICE_ROWS", size)
+    monkeypatch.setattr(gates, "SLICE_ROWS", size)
     assert compared(current, VALIDATION, challenger) == at_once
     lazy = on_map(VALIDATION)
     assert compared(current, VALIDATION, challenger, delivered=lazy) == at_once

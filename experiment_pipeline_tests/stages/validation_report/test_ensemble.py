@@ -15,7 +15,7 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.voting import TakenApart
-from experiment_pipeline.stages.validation_report.final_check import FinalCheck, final_check
+from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.shortfall import next_search
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, board_of, chosen_of
@@ -70,10 +70,10 @@ class Case:
         sets = self.sets
         return predict(pipeline, self.cut.validation.rows, sets.features, sets.task, sets.classes)
 
-    def checked(self) -> FinalCheck:
+    def checked(self) -> FinalEvaluation:
         """The choice, judged."""
         rows = self.cut.validation.rows
-        return final_check(self.spec, self.board, self.chosen, self.sets, rows, delivered=rows)
+        return evaluate(self.spec, self.board, self.chosen, self.sets, rows, delivered=rows)
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])

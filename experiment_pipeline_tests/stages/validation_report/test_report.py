@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.reporting.document import render
-from experiment_pipeline.stages.validation_report.details import Segment
+from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
@@ -155,7 +155,7 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     assert not report_of().notes
     report = report_of(earlier_looks=EarlierLooks(3, 0.8))
     assert (report.looks, report.overlap) == (4, 0.8)
-    assert "looked at 3 times before (overlap 80 %)" in report.notes[0]
+    assert "other models were evaluated on these validation rows before" in report.notes[0]
     assert "looked at 4 times (overlap 80 %), this look included" in render(build_document(report))
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.stages.validation_report.details import weakest_segments
+from experiment_pipeline.stages.validation_report.effects import weakest_segments
 from experiment_pipeline.statistics.scores import SetPrediction
 
 N = 2_000

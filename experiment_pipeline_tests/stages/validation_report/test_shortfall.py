@@ -1,15 +1,18 @@
 """Why no configuration is good enough, in order of certainty; rungs tell whether more rows help."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import TRAINED, Fitted
-from experiment_pipeline.stages.validation_report.details import Segment
+from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.shortfall import (
     Evidence,
     LearningCurve,
-    learning_curve,
+    evidence,
     reasons,
 )
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
@@ -48,10 +51,10 @@ def curve(spec: ExperimentSpec, **changes) -> tuple[LearningCurve | None, dict[s
     stored = {model.result.fingerprint: model.predictions.test for model in fitted}
     trained = {key for key, found in ran.conclusions.items() if found.status == TRAINED}
     ends = {m.key: m.predictions.test for m in fitted if m.key in trained}
-    found = learning_curve(
-        spec, sets, trained, lambda prints: {p: stored[p] for p in prints if p in stored}
-    )
-    return found, ends
+    ranked = pd.DataFrame({"key": sorted(trained), "rank": 1})
+    board, known = SimpleNamespace(rows=ranked), lambda prints: stored.keys() & set(prints)
+    found = evidence(spec, sets, board, None, lambda prints: {p: stored[p] for p in known(prints)})
+    return found.learning_curve, ends
 
 
 def test_flexible_models_of_few_rows_still_gain() -> None:

@@ -6,7 +6,6 @@ validation rows: the scaffold reads the whole table (for the target's type and c
 is on them; no fit and no choice sees it.
 """
 
-import inspect
 import json
 import time
 from typing import Any
@@ -21,14 +20,14 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.stages.exported_model.package import serialize
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.scoring import predict
-from experiment_pipeline.stages.validation_report.final_check import final_check
+from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline.table.features import find_classes
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests import scenario
@@ -55,15 +54,9 @@ def fit(job: Job) -> str:
     fits = [event for event in events if isinstance(event, Fitted) and event.rung.is_full]
     trained = {one.model.key: one.model for one in fits}
     board = board_examples.board_of(spec, sets, trained)
-    # A tree of before had no ensembles, nor a report that keeps a budget.
-    has_left = "seconds_left" in inspect.signature(final_check).parameters
-    left = {"seconds_left": lambda: job.said["seconds"] - (time.monotonic() - started)}
-    if hasattr(board_examples, "chosen_of"):
-        chosen = board_examples.chosen_of(spec, sets, board, trained)
-    else:
-        chosen = trained[board.chosen]
+    chosen = board_examples.chosen_of(spec, sets, board, trained)
     validation = rows["validation"]
-    final = final_check(
+    final = evaluate(
         spec,
         board,
         chosen,
@@ -71,9 +64,9 @@ def fit(job: Job) -> str:
         validation,
         delivered=validation,
         workers=workers,
-        **(left if has_left else {}),
+        seconds_left=lambda: job.said["seconds"] - (time.monotonic() - started),
     )
-    job.model.write_bytes(serialize(final.pipeline).data)
+    job.model.write_bytes(to_bytes(final.pipeline))
     alone = trained.get(board.chosen)
     named = board.reason if alone is None else dict(alone.result.hyperparameters)
     return f"{len(trained)} trained; {board.chosen}: {named}"

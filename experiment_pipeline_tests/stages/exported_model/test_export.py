@@ -2,16 +2,17 @@
 
 import ast
 import json
+from datetime import UTC, datetime
 
 import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.prediction import signature as golden_rows
-from experiment_pipeline.prediction.signature import Signature
+from experiment_pipeline.prediction.rows import Signature, example_rows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model import package as exported_model
+from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
+from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.versions import DECISIVE, Manifest
 from experiment_pipeline_tests import exported
@@ -20,21 +21,18 @@ from experiment_pipeline_tests import exported
 def test_a_package_holds_what_the_card_lists() -> None:
     """Every file is described, and every described file but the manifest is there."""
     package = exported.package().numbered("v0001")
-    described = set(exported_model.HOLDS) | {"README.md"}
-    assert set(package.files) | {"manifest.json"} == described
+    assert set(package.files) | {"manifest.json"} == set(HOLDS) | {"README.md"}
     assert all(package.files.values())
 
 
-def test_the_same_model_gives_the_same_bytes() -> None:
-    """Built twice from the same pieces, every file is the same."""
-    assert dict(exported.package().files) == dict(exported.package().files)
-
-
-def test_the_identity_is_what_decides_a_prediction() -> None:
-    """Another clock or card is the same model; another threshold or schema is not."""
+def test_the_same_model_gives_the_same_bytes_and_identity() -> None:
+    """Another clock or card is the same model; another threshold or fit is not."""
     package = exported.package()
-    assert exported.package(created="2027-01-01", looks=9).identity == package.identity
-    assert exported.package(threshold=0.9).identity != package.identity
+    assert dict(exported.package().files) == dict(package.files)
+    later = datetime(2027, 1, 1, tzinfo=UTC)
+    assert exported.package(created=later, looks=9).identity == package.identity
+    threshold = DecisionThreshold(0.9, "f1", 0.6)
+    assert exported.package(threshold=threshold).identity != package.identity
     assert exported.package(fingerprint="e" * 64).identity != package.identity
     assert set(DECISIVE) <= set(package.files)
 
@@ -64,27 +62,24 @@ def test_the_experiment_loads_again_without_its_secrets() -> None:
     attributes = yaml.safe_load(package.files["experiment.yaml"])
     loaded = ExperimentSpec.model_validate(attributes)
     shown = {"url": "https://***@example.org/flights.csv"}
-    assert loaded == exported.spec(data={"delimiter": ";"} | shown)
+    assert loaded == exported.make_spec(data={"delimiter": ";"} | shown)
     assert not [name for name, content in package.files.items() if b"s3cr3t" in content]
 
 
 def test_the_packaged_model_predicts_what_was_promised() -> None:
-    """Loaded from the files alone, it gives the expected predictions."""
-    files = exported.package(exported.fitted(model=RandomForestClassifier(5, random_state=0))).files
+    """Loaded from the files alone, it gives the expected predictions; its types are trusted."""
+    package = exported.package(exported.fitted(model=RandomForestClassifier(5, random_state=0)))
+    files = package.files
     model = persistence.from_bytes(files["model.skops"])
     signature = Signature.from_bytes(files["signature.json"], "here")
     expected = json.loads(files["expected_predictions.json"])
-    rows = golden_rows.example_rows(files["input_example.json"], signature)
+    rows = example_rows(files["input_example.json"], signature)
     assert model.predict(rows).tolist() == expected["predict"]
     assert model.predict_proba(rows).tolist() == expected["predict_proba"]
-
-
-def test_the_trusted_types_are_all_that_is_needed() -> None:
-    """The list lets skops load the model, and names no package of its own."""
-    serialized = exported_model.serialize(exported.fitted())
-    assert serialized.own_packages == ()
-    assert set(serialized.trusted_types) <= set(persistence.TRUSTED_TYPES)
-    assert serialized.needed == exported_model.NEEDED
+    assert package.own_packages == ()
+    assert set(json.loads(files["trusted_types.json"])) <= set(persistence.TRUSTED_TYPES)
+    pinned = [line for line in files["environment.txt"].decode().splitlines() if line[0] != "#"]
+    assert [line.partition("==")[0] for line in pinned] == list(NEEDED)
 
 
 def test_the_script_that_travels_imports_three_packages() -> None:
