@@ -48,8 +48,7 @@ def _asked() -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=float, help="past_memory: GB of a run; by its rows without")
     parser.add_argument("--columns", type=int, default=50, help="data: of the made-up table")
-    parser.add_argument("--seconds", type=float, default=10.0, help="rivals: of each search")
-    parser.add_argument("--seeds", type=int, default=5, help="rivals: of each table")
+    parser.add_argument("--seeds", type=int, default=2, help="automl: cuts of each table")
     parser.add_argument("--scale", type=float, default=1.0, help="large: of all sizes")
     parser.add_argument(
         "--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool"
@@ -74,8 +73,7 @@ def _asked() -> argparse.Namespace:
         help="automl, past_memory: run nothing, tell what is remembered",
     )
     names = [one.name for one in tables.TABLES]
-    # The rivals search these in an hour; with all of them it takes three.
-    parser.add_argument("--tables", nargs="*", choices=names, default=names[:6])
+    parser.add_argument("--tables", nargs="*", choices=names, default=names, help="automl: by name")
     return parser.parse_args()
 
 

@@ -17,12 +17,9 @@ from experiment_pipeline_tests.bench import (
     ensembles,
     halving,
     large,
-    memory,
     orchestration,
     past_memory,
-    processes,
     reports,
-    rivals,
     small_tables,
     statistics,
     training,
@@ -91,28 +88,6 @@ def stages(asked: argparse.Namespace) -> str:
     return f"On a made-up table of numbers, texts and dates.\n\n{rows}"
 
 
-def same_seconds(asked: argparse.Namespace) -> str:
-    """Our search against Optuna, FLAML and random draws."""
-    found = rivals.duels(asked.seconds, asked.seeds, asked.tables)
-    columns = ["table", "rival", "ours", "theirs", "difference", "ours is"]
-    columns += ["difference, both refitted", "ours is", "seconds"]
-    return f"""{asked.seconds:g} seconds for each tool, {asked.seeds} seeds; a seed cuts the rows. All choose on the test
-rows, with LightGBM on our encoded features, and are judged on the validation rows. A difference is
-paired by seed, above 0 where ours is better, with its 95 % interval. Optuna (TPE, its defaults, a
-trial per core) and the random draws search the space that ours does and stop their trees on the
-test rows, ours on 15 % of the train rows; FLAML searches its own space, with as many threads for a
-fit as there are cores, and with one.
-
-Ours ends with the winner fitted on train and test rows, as it is judged and exported, within the
-seconds. The others end with the best model they saw, fitted on train rows: what their defaults give
-who hands them a test set. *Both refitted* compares the searches alone: every winner is fitted on
-train and test rows with its own number of trees, for the others beyond their seconds.
-
-{table(columns, found)}
-
-In short, in brackets refitted: {rivals.tally(found)}."""
-
-
 def dagster(asked: argparse.Namespace) -> str:
     """What Dagster and the start of processes cost."""
     cost = orchestration.step_cost(asked.pairs)
@@ -151,27 +126,6 @@ comparison of workers.
 {figures}"""
 
 
-def the_memory(asked: argparse.Namespace) -> str:
-    """The metadata database when it has become large."""
-    runs = round(10_000 * asked.scale)
-    figures = table(FIGURE, memory.measurements(runs))
-    return f"""A made-up history on SQLite: {runs:,} runs of {memory.EXPERIMENTS} experiments with 50 configurations each. Seconds
-are medians of five.
-
-{figures}"""
-
-
-def threads(asked: argparse.Namespace) -> str:
-    """Threads against processes, one estimator at a time."""
-    start = processes.pool_start()
-    return f"""The sweep (threads) against the same fits in joblib's processes, which are warm and map the
-encoded tables; below 1 threads are faster.
-
-{table(RATIO, processes.ratios(asked.pairs))}
-
-{table(FIGURE, [start])}"""
-
-
 def on_a_cluster(asked: argparse.Namespace) -> str:
     """Training on a Dask cluster."""
     figures = table(FIGURE, cluster.measurements(asked.pairs))
@@ -206,12 +160,9 @@ PARTS: Mapping[str, Part] = {
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
     "past_memory": Part("Tables larger than memory", past_memory.section),
-    "processes": Part("Threads and processes", threads),
     "cluster": Part("On a Dask cluster", on_a_cluster),
     "automl": Part("From table to model", automl.section),
-    "rivals": Part("The same seconds", same_seconds),
     "ensembles": Part("The ensemble of the best few", ensembles_alone),
     "small": Part("Small tables", small),
-    "memory": Part("The memory of experiments", the_memory),
     "data": Part("The stages before training", stages),
 }
