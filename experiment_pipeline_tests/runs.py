@@ -1,6 +1,6 @@
 """Whole experiments in this process: definitions from a specification, one run, its events."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -84,20 +84,27 @@ def run(
     schema: str,
     instance: dg.DagsterInstance | None = None,
     *,
+    stages: Sequence[str] = (),
     whole: bool = False,
     **tags: str,
 ) -> Run:
-    """Run the experiment's job; the storage is where the environment says, the events in memory.
+    """Run the experiment's job, or `stages` of it; the storage is where the environment says, the
+    events in memory.
 
     Unless the run is `whole`, it leaves out what takes more than half of its CPU time and has tests of
-    its own: the profile of every column, and loading the exported model in a fresh process.
+    its own: the profile of every column, pictures, the pages of all runs, and loading the exported
+    model in a fresh process.
     """
+    wanted = [dg.AssetKey([spec.name, stage]) for stage in stages] or None
     job = definitions(spec, schema).resolve_job_def(spec.name)
     tags = tags or range_tags(configurations(spec))
     with _instance(instance) as used, ExitStack() as stack:
         for owner, name, cheap in () if whole else LEFT_OUT:
             stack.enter_context(patch.object(owner, name, cheap))
-        return Run(job.execute_in_process(instance=used, tags=tags, raise_on_error=False))
+        done = job.execute_in_process(
+            instance=used, tags=tags, asset_selection=wanted, raise_on_error=False
+        )
+        return Run(done)
 
 
 @contextmanager

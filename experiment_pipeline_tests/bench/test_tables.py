@@ -8,14 +8,11 @@ from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.tables import TABLES, Table
 
 
-@pytest.fixture(scope="module", params=TABLES, ids=lambda table: table.name)
-def table(request: pytest.FixtureRequest) -> Table:
-    """Each of the tables."""
-    return request.param
-
-
-def test_a_table_is_cut_into_disjoint_sets(table):
-    """Each row is in one set, most of them train, and nothing leaks between the sets."""
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+def test_a_table_is_cut_into_disjoint_sets(table: Table) -> None:
+    """Each row is in one set, most of them train, and nothing leaks between the sets; what is
+    excluded exists and never reaches a model.
+    """
     cut = tables.cut(table, 1)
     parts = cut.sets.train, cut.sets.test, cut.validation
     rows = [set(part.index) for part in parts]
@@ -26,11 +23,6 @@ def test_a_table_is_cut_into_disjoint_sets(table):
     leaks = check_leaks(sets, cut.spec, equal_pairs(sets, cut.spec, cut.sets.features))
     # People of different crashes can be alike in eleven coarse columns.
     assert [leak for leak in leaks if cut.spec.split.by == "random" or "groups" in leak] == []
-
-
-def test_every_column_of_a_table_is_target_feature_or_left_out_with_a_reason(table):
-    """What is excluded exists, never reaches a model, and the target is no feature."""
-    cut = tables.cut(table, 1)
     assert cut.spec.not_features <= set(cut.sets.train.columns)
     assert not cut.spec.not_features & set(cut.sets.features)
     assert len(cut.y_validation) == len(cut.validation)

@@ -79,10 +79,7 @@ def why_failed(ui, experiment) -> str:
 
 
 def test_killed_runs_free_their_places(project):
-    """Two runs of the command line fill the queue and are killed; a third starts all the same.
-
-    It is killed together with daemon and code server, and is told to have failed by the next.
-    """
+    """Two runs of the command line fill the queue and are killed; a third starts all the same."""
     processes = [project.start(*project.execute_command(name)) for name in ("first", "second")]
     try:
         wait_for(lambda: len(at_work(project)) == 2)
@@ -98,5 +95,3 @@ def test_killed_runs_free_their_places(project):
         wait_for(lambda: len(at_work(project)) == 3)
         assert remembered(project) == {"first": "killed", "second": "killed", "third": "running"}
         ui.kill()
-    with DagsterUi(project) as ui:
-        assert "is gone" in why_failed(ui, "third")

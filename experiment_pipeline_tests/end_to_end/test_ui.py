@@ -18,9 +18,8 @@ pytestmark = pytest.mark.slow
 
 expect.set_options(timeout=30_000)  # a busy machine is no broken page
 
-# By its job; by the asset graph; by the asset graph, with one configuration.
-BY_JOB, BY_GRAPH, SINGLE = "clinic", "graph", "single"
-STRICT = "strict"  # nothing is good enough for it
+BY_JOB, BY_GRAPH = "clinic", "graph"  # by its job; by the asset graph
+STRICT = "strict"  # by a command; nothing is good enough for it
 KEY = "lightgbm__num_leaves=7"
 LINEAR = {"algorithm": "linear"}
 AUTOMATIONS = ("schedule", "new_data")
@@ -31,7 +30,7 @@ TWO = [LINEAR, {"algorithm": "dummy"}]
 def ui(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("project"))
     scenario.write_csv(project.folder / "visits.csv")
-    for name, search in ((BY_JOB, scenario.SEARCH), (BY_GRAPH, TWO), (SINGLE, [LINEAR])):
+    for name, search in ((BY_JOB, scenario.SEARCH), (BY_GRAPH, TWO)):
         project.add_experiment(name, scenario.spec_mapping(search=search), scenario.SCHEMA)
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
     strict = scenario.spec_mapping(search=[LINEAR], acceptance=gate)
@@ -53,7 +52,6 @@ def launched(browser):
     """
     materialize_all(browser.go(f"/locations/experiment_pipeline/jobs/{BY_JOB}"), 4)
     materialize_all(browser.go(graph_of(BY_GRAPH)), 2)
-    materialize_all(browser.go(graph_of(SINGLE)), 1)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +102,7 @@ def metadata_of(browser, stage, experiment=BY_JOB):
 
 def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     """Nothing runs by itself before somebody starts it."""
-    experiments = (BY_JOB, BY_GRAPH, SINGLE, STRICT)
+    experiments = (BY_JOB, BY_GRAPH, STRICT)
     names = {f"{name}_{what}" for name in experiments for what in AUTOMATIONS}
     assert ui.automation() == dict.fromkeys(names, "STOPPED")
     page = browser.go("/automation")
@@ -113,36 +111,16 @@ def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     picture(page, "automation")
 
 
-def test_materialize_all_of_a_single_configuration_is_one_run(ui, launched):
-    """With one partition Dagster's dialog launches a run, not a backfill."""
-    (run,) = ui.wait_for_runs(SINGLE, 1)
-    assert run.status == "SUCCESS"
-    assert run.tags["dagster/partition"] == "linear"
-    assert ui.missing(SINGLE) == []
-
-
-def test_the_page_of_a_job_lists_runs_of_the_command_line(ui, browser, launched):
-    """Beside that of the button, with its decision as tags; the memory knows who started which."""
-    (by_button,) = ui.wait_for_runs(SINGLE, 1)
-    done = ui.project.execute(SINGLE)
-    assert done.returncode == 0, done.stdout
-    history = ui.history(SINGLE)
-    (by_command,) = history.keys() - {by_button.id}
-    for tags in history.values():
-        assert tags.items() >= {"experiment": SINGLE, "decision": "accepted"}.items()
-    with closing(sqlite3.connect(ui.project.folder / ".dagster_home" / FILE)) as memory:
-        query = "SELECT run_id, triggered_by FROM runs WHERE experiment = ?"
-        started = dict(memory.execute(query, [SINGLE]).fetchall())
-    assert started == {by_button.id: "person", by_command: "command line"}
-    page = browser.go(f"/locations/experiment_pipeline/jobs/{SINGLE}/runs")
-    expect(page.get_by_text(by_command[:8]).first).to_be_visible()
-    picture(page, "history")
-
-
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
-    """Gate, value, advice and the report stand in the last event, without a stack of Dagster's."""
+    """A run of the command line is on its job's page, with its decision as a tag; gate, value, advice
+    and the report stand in its last event, without a stack of Dagster's.
+    """
     assert ui.project.execute(STRICT).returncode == 1
-    (run_id,) = ui.history(STRICT)
+    ((run_id, tags),) = ui.history(STRICT).items()
+    assert tags.items() >= {"experiment": STRICT, "decision": "rejected"}.items()
+    page = browser.go(f"/locations/experiment_pipeline/jobs/{STRICT}/runs")
+    expect(page.get_by_text(run_id[:8]).first).to_be_visible()
+    picture(page, "history")
     browser.page.set_viewport_size({"width": 1500, "height": 1300})
     page = browser.go(f"/runs/{run_id}")
     last = page.get_by_text("Execution of run for").last
@@ -157,9 +135,12 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
 
 
 def test_materialize_all_of_the_job_is_one_run(ui, done):
-    """Every asset and every configuration in a single run."""
+    """Every asset and every configuration in a single run, which a person started."""
     (run,) = done
     assert run.status == "SUCCESS"
+    with closing(sqlite3.connect(ui.project.folder / ".dagster_home" / FILE)) as database:
+        query = "SELECT run_id, triggered_by FROM runs WHERE experiment = ?"
+        assert database.execute(query, [BY_JOB]).fetchall()[0] == (run.id, "person")
     assert ui.missing(BY_JOB) == []
     events = ui.materializations(BY_JOB, "trained_model")
     assert [event.run_id for event in events] == [run.id] * 4

@@ -1,4 +1,4 @@
-"""kill -9 in each stage: what the memory says afterwards, and that the next run goes on."""
+"""kill -9 in each stage, and two runs at once: what is recorded, and that the next run goes on."""
 
 import json
 import multiprocessing
@@ -141,6 +141,34 @@ def test_a_kill_in_training_loses_nothing_that_was_finished(
     halved({}, tmp_path)
     assert models_of(quiet) == models_of(killed)
     assert finished.items() <= models_of(killed).items()
+
+
+def run_once(environment: Mapping[str, str], folder: Path, name: str) -> None:
+    """Run the experiment in this process, and write down how it failed, if it did."""
+    os.environ.update(environment)
+    done = runs.run(scenario.spec(url=str(folder / "visits.csv"), search=SEARCH), scenario.SCHEMA)
+    (folder / name).write_text("" if done.success else done.failure)
+
+
+def test_two_runs_at_once_end_in_right_results_or_one_clear_error(
+    server: ForkServerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither mixes the other's sets with its own; the registry gets one version."""
+    scenario.write_csv(tmp_path / "visits.csv")
+    monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "artifacts"))
+    names = ("one", "other")
+    both = [
+        server.Process(target=run_once, args=(dict(os.environ), tmp_path, name)) for name in names
+    ]
+    for process in both:
+        process.start()
+    for process in both:
+        process.join(240)
+    failures = [(tmp_path / name).read_text() for name in names]
+    assert "" in failures, failures
+    assert all("fix:" in failure for failure in failures if failure), failures
+    versions = (tmp_path / "artifacts" / "clinic" / "registry").glob("v*/manifest.json")
+    assert len(list(versions)) == 1
 
 
 def halved(environment: Mapping[str, str], folder: Path) -> None:
