@@ -85,21 +85,19 @@ def run(
     instance: dg.DagsterInstance | None = None,
     *,
     stages: Sequence[str] = (),
-    whole: bool = False,
     **tags: str,
 ) -> Run:
     """Run the experiment's job, or `stages` of it; the storage is where the environment says, the
     events in memory.
 
-    Unless the run is `whole`, it leaves out what takes more than half of its CPU time and has tests of
-    its own: the profile of every column, pictures, the pages of all runs, and loading the exported
+    It leaves out what takes more than half of its CPU time and has tests of its own: the profile of every column, pictures, the pages of all runs, and loading the exported
     model in a fresh process.
     """
     wanted = [dg.AssetKey([spec.name, stage]) for stage in stages] or None
     job = definitions(spec, schema).resolve_job_def(spec.name)
-    tags = tags or range_tags(configurations(spec))
+    tags = tags or ({} if stages else range_tags(configurations(spec)))
     with _instance(instance) as used, ExitStack() as stack:
-        for owner, name, cheap in () if whole else LEFT_OUT:
+        for owner, name, cheap in LEFT_OUT:
             stack.enter_context(patch.object(owner, name, cheap))
         done = job.execute_in_process(
             instance=used, tags=tags, asset_selection=wanted, raise_on_error=False
