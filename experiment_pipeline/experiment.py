@@ -15,15 +15,15 @@ import joblib
 import pandas as pd
 
 from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.drafting.inference import infer
-from experiment_pipeline.drafting.schema import infer_schema
 from experiment_pipeline.errors import (
     DataError,
     NotAccepted,
 )
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared, unfit
 from experiment_pipeline.stages.exported_model.export import package_model, publish
 from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
@@ -148,14 +148,10 @@ def run_experiment(
     run = ExperimentRun(spec, schema_text, raw)
 
     # Analyse: nothing that looks at the target reads a validation row.
-    run.analysis, _ = analyse_prepared(prepared, spec)
-    log(f"data analysis: {run.analysis.verdict}")
-    if run.analysis.verdict == "no go":
-        raise DataError(
-            f"target {spec.target}",
-            "; ".join(run.analysis.reasons),
-            "Correct the table, or accept the finding.",
-        )
+    run.analysis = analysis = analyse_prepared(prepared, spec)[0]
+    log(f"data analysis: {analysis.verdict}")
+    if analysis.verdict == "no go":
+        raise unfit(spec.target, "; ".join(analysis.reasons))
 
     # Validate: rows that break the schema are set aside with their reasons.
     run.validated = validated = validate(raw.frame, prepared, rules, spec, keep=spilled)
@@ -210,7 +206,7 @@ def run_experiment(
         run.sets.validation.rows,
         delivered=raw.frame.loc[run.sets.validation.rows.index],
         evidence=lambda: evidence(
-            spec, sets, board, label_ceiling(run.analysis), store.test_predictions
+            spec, sets, board, analysis.label_ceiling, store.test_predictions
         ),
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),
@@ -262,10 +258,3 @@ def declare(
         attributes = infer(raw.frame, wishes).attributes(source)
     attributes |= {"target": target, **settings, "data": source or None}
     return raw, spec_from(name, attributes)
-
-
-def label_ceiling(analysis: DataAnalysis | None) -> float | None:
-    """Return the best score that conflicting labels allow; None where the analysis knows none."""
-    findings = () if analysis is None else analysis.findings
-    ceilings = [one.ceiling for one in findings if one.code == "conflicting_labels"]
-    return ceilings[0] if ceilings else None

@@ -4,10 +4,10 @@ A column is examined without the target, so that leaks are not found here (`data
 A type is only inferred when the preparation then reads every cell of the column.
 """
 
-import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -15,20 +15,16 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.stages.data_analysis.facts import text_facts
-from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
-from experiment_pipeline.stages.data_analysis.texts import (
+from experiment_pipeline.stages.data_analysis.facts import (
     ISO,
     date_formats,
     placeholders,
+    text_facts,
     writing_of,
 )
+from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.table.coercion import read_datetimes
-from experiment_pipeline.table.kinds import (
-    NUMERIC,
-    TEXTS,
-    kind_of,
-)
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.table.preparation import prepare
 
 # A number that names one of so few things is read as a category.
@@ -51,44 +47,35 @@ _DIGEST = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|[0
 
 @dataclass(frozen=True)
 class Times:
-    """When the rows of a datetime column are from.
+    """When the rows of a datetime column are from."""
 
-    Attributes:
-        days: how many different ones.
-        in_order: no row is from before the one above it.
-        step: between each row and the next, where the rows are a series: one after the other,
-            in either direction, and at least half of the steps alike (months and trading days
-            are not all alike).
-    """
-
-    days: int
-    in_order: bool
+    days: int  # how many different ones
+    in_order: bool  # no row is from before the one above it
+    # Between each row and the next, where the rows are a series: one after the other, in either
+    # direction, and at least half of the steps alike (months and trading days are not all alike).
     step: pd.Timedelta | None
 
 
 @dataclass(frozen=True)
 class ColumnPlan:
-    """What is to happen to a column, and why.
-
-    Attributes:
-        name: of the column.
-        why: one clause for people; "" for a feature as it stands.
-        excluded: no feature, for the reason `why`.
-        identifies_rows: another value in every row, and it names the row.
-        names_entities: values that repeat and name something (a customer, a machine).
-        preparation: settings of `spec.Preparation` for this column, by setting.
-        times: of a datetime column.
-        many_texts: free ones, or more of them than codes tell apart.
-    """
+    """What is to happen to a column, and why."""
 
     name: str
-    why: str = ""
-    excluded: bool = False
-    identifies_rows: bool = False
-    names_entities: bool = False
-    preparation: Mapping[str, Any] = field(default_factory=dict)
-    times: Times | None = None
-    many_texts: bool = False
+    why: str = ""  # one clause for people; empty for a feature as it stands
+    excluded: bool = False  # not a feature
+    identifies_rows: bool = False  # another value in every row, and it names the row
+    names_entities: bool = False  # values repeat and name something (a customer, a machine)
+    preparation: Mapping[str, Any] = field(default_factory=dict)  # setting of the spec → value
+    times: Times | None = None  # of a datetime column
+    many_texts: bool = False  # free ones, or more of them than codes tell apart
+
+    def with_days(self) -> "ColumnPlan":
+        """Let dates count as days, too, where the sets share their time."""
+        if self.times is None or "calendar" not in self.preparation or self.times.days < 2:
+            return self
+        parts = ["days", *self.preparation["calendar"]]
+        why = self.why.replace("read as ", "read as days, ", 1)
+        return replace(self, why=why, preparation={**self.preparation, "calendar": parts})
 
 
 def plan_columns(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
@@ -111,9 +98,16 @@ def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
         return ColumnPlan(name, f"holds {raw.dtype}, which no model takes", excluded=True)
     if len(known) == len(raw) and (known == known.iloc[0]).all():
         return ColumnPlan(name, f"the same in every row: {_shown(known.iloc[0])}", excluded=True)
-    if kind == "datetime":
-        return _dates(name, raw, {})
-    return _number(name, raw, known) if kind in NUMERIC else _text(name, raw, known, decimal)
+    if kind not in TEXTS:
+        return _dates(name, raw, {}) if kind == "datetime" else _number(name, raw, known)
+    texts = text_facts(known).texts
+    marks = list(compress(texts, placeholders(texts)))
+    rest = [text for text in texts if text not in set(marks)]
+    if not rest:
+        return ColumnPlan(name, f"only {_some(texts)}, which mean missing", excluded=True)
+    missing = {"missing_values": marks} if marks else {}
+    plan = _text_dates(name, raw, rest, missing) or _text_numbers(name, raw, rest, missing, decimal)
+    return plan or _category(name, raw, known)
 
 
 def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | None:
@@ -125,19 +119,17 @@ def read_completely(raw: pd.Series, settings: Mapping[str, Any]) -> pd.Series | 
 
 
 def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    values = known.to_numpy(dtype=np.float64)
+    values, named = known.to_numpy(dtype=np.float64), is_named_like_an_id(name)
     if kind_of(raw) == "boolean" or not np.all(values == np.floor(values)):
         return ColumnPlan(name)
-    distinct, complete = known.nunique(), len(known) == len(raw)
-    counts_rows = complete and len(raw) > 2 and bool(np.all(np.diff(values) == _rows_on(raw)))
-    if counts_rows and (_COUNTER_NAME.match(name) or not is_named_like_an_id(name)):
+    counts = len(known) == len(raw) > 2 and bool(np.all(np.diff(values) == _rows_on(raw)))
+    if counts and (_COUNTER_NAME.match(name) or not named):
         return ColumnPlan(name, "counts the rows", excluded=True)
-    if not is_named_like_an_id(name):
+    if not named:
         return ColumnPlan(name)
-    if distinct == len(raw):
-        return _identifier(name)
-    if distinct > MOST_NAMED_CATEGORIES:
-        return _entities(name, distinct, len(known))
+    distinct = known.nunique()
+    if distinct == len(raw) or distinct > MOST_NAMED_CATEGORIES:
+        return _named(name, distinct, raw, known)
     return ColumnPlan(
         name,
         f"a number that names one of {distinct} things, read as a category",
@@ -146,16 +138,14 @@ def _number(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     )
 
 
-def _text(name: str, raw: pd.Series, known: pd.Series, decimal: str) -> ColumnPlan:
-    texts = text_facts(known).texts
-    marks = list(itertools.compress(texts, placeholders(texts)))
-    rest = [text for text in texts if text not in set(marks)]
-    if not rest:
-        return ColumnPlan(name, f"only {_some(texts)}, which mean missing", excluded=True)
-    missing = {"missing_values": marks} if marks else {}
-    dates = _text_dates(name, raw, rest, missing)
-    plan = dates or _text_numbers(name, raw, rest, missing, decimal)
-    return plan or _category(name, raw, known)
+def _named(name: str, distinct: int, raw: pd.Series, known: pd.Series) -> ColumnPlan:
+    """The plan of a column that names rows, or entities with several rows."""
+    if distinct == len(raw):
+        why = "identifies the row: another value in every one"
+        return ColumnPlan(name, why, excluded=True, identifies_rows=True)
+    each = f"{len(known) / distinct:.3g} rows each"
+    why = f"names {distinct:,} things, {each}: a model would memorize them"
+    return ColumnPlan(name, why, excluded=True, names_entities=distinct < len(known))
 
 
 def _text_dates(
@@ -165,11 +155,13 @@ def _text_dates(
     if not formats or not np.any([*formats.values()], axis=0).all():
         return None
     complete = [wanted for wanted, reads in formats.items() if reads.all()]
-    if not complete:
-        why = f"dates in several formats ({', '.join(formats)}); see preparation.datetime_formats"
-        return ColumnPlan(name, why, excluded=True)
-    if not _agree(texts, complete):
-        why = f"dates of {' or '.join(complete)}: decide in preparation.datetime_formats"
+    # '5 May 2024' fits %b and %B: both read the same dates.
+    column = pd.Series(texts, dtype="str")
+    read = [read_datetimes(column, (wanted,)) for wanted in complete]
+    if not read or not all(read[0].equals(other) for other in read[1:]):
+        found = f"dates of {' or '.join(complete)}" if read else "dates in several formats"
+        shown = "" if read else f" ({', '.join(formats)})"
+        why = f"{found}{shown}: decide in preparation.datetime_formats"
         return ColumnPlan(name, why, excluded=True)
     settings: dict[str, Any] = {**missing, "types": "datetime"}
     if complete[0] != ISO:
@@ -178,17 +170,15 @@ def _text_dates(
     return None if instants is None else _dates(name, instants, settings)
 
 
-def _agree(texts: Sequence[str], formats: Sequence[str]) -> bool:
-    """Whether all formats read the same dates: '5 May 2024' fits %b and %B."""
-    column = pd.Series(texts, dtype="str")
-    first, *others = [read_datetimes(column, (wanted,)) for wanted in formats]
-    return all(first.equals(other) for other in others)
-
-
 def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> ColumnPlan:
     known = instants.dropna()
     days, in_order = int(known.dt.normalize().nunique()), bool(known.is_monotonic_increasing)
-    times = Times(days, in_order, _step_of_series(instants))
+    steps = instants.diff().iloc[1:].abs() / _rows_on(instants)
+    step, ordered = None, instants.is_monotonic_increasing or instants.is_monotonic_decreasing
+    if len(steps) and instants.is_unique and ordered:
+        alike = steps.value_counts()
+        step = alike.index[0] if alike.iloc[0] * 2 >= len(steps) else None
+    times = Times(days, in_order, step)
     parts = [
         part
         for part in ("month", "day_of_week", "hour", "minute")
@@ -197,28 +187,9 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
     if not parts:
         why = "dates that share month, day of week and hour"
         return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)
-    why = f"dates, read as {', '.join(parts)}" + _format_of(settings)
+    formats = settings.get("datetime_formats")
+    why = f"dates, read as {', '.join(parts)}" + (f" (format {formats[0]})" if formats else "")
     return ColumnPlan(name, why, preparation={**settings, "calendar": parts}, times=times)
-
-
-def with_days(plan: ColumnPlan) -> ColumnPlan:
-    """Let dates count as days, too, where the sets share their time."""
-    if plan.times is None or "calendar" not in plan.preparation or plan.times.days < 2:
-        return plan
-    parts = ["days", *plan.preparation["calendar"]]
-    why = plan.why.replace("read as ", "read as days, ", 1)
-    return replace(plan, why=why, preparation={**plan.preparation, "calendar": parts})
-
-
-def _step_of_series(instants: pd.Series) -> pd.Timedelta | None:
-    steps = instants.diff().iloc[1:].abs() / _rows_on(instants)
-    one_by_one = instants.is_unique and (
-        instants.is_monotonic_increasing or instants.is_monotonic_decreasing
-    )
-    if steps.empty or not one_by_one:
-        return None
-    alike = steps.value_counts()
-    return alike.index[0] if alike.iloc[0] * 2 >= len(steps) else None
 
 
 def _rows_on(column: pd.Series) -> np.ndarray:
@@ -226,39 +197,35 @@ def _rows_on(column: pd.Series) -> np.ndarray:
     return np.diff(column.index.to_numpy())
 
 
-def _format_of(settings: Mapping[str, Any]) -> str:
-    formats = settings.get("datetime_formats")
-    return f" (format {formats[0]})" if formats else ""
-
-
 def _text_numbers(
     name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any], decimal: str
 ) -> ColumnPlan | None:
     writing = writing_of(texts, decimal)
-    words = list(itertools.compress(texts, ~writing.reads))
+    words = list(compress(texts, ~writing.reads))
     a_slip = len(words) <= min(MOST_SLIPS, len(texts) * MOST_SLIPPED)
     if not a_slip or any(map(str.isdigit, "".join(words))) or len(writing.units) > 1:
         return None
     if words:
         missing = {"missing_values": [*missing.get("missing_values", ()), *words]}
     settings: dict[str, Any] = {**missing, "types": "number"}
-    if not writing.plain:
+    if writing.declaration:
         settings["numbers"] = writing.declaration
     if read_completely(raw, settings) is None:
         return None
-    how = "" if writing.plain else f" ({writing.words})"
+    how = f" ({writing.words})" if writing.declaration else ""
     but = f"; {_some(missing['missing_values'])} read as missing" if missing else ""
     return ColumnPlan(name, f"numbers written as text{how}{but}", preparation=settings)
 
 
 def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
-    distinct, named = known.nunique(), is_named_like_an_id(name)
-    if distinct == len(raw) and (named or known.astype("str").str.fullmatch(_DIGEST).all()):
-        return _identifier(name)
+    distinct, named, texts = known.nunique(), is_named_like_an_id(name), known.astype("str")
+    if distinct == len(raw) and (named or texts.str.fullmatch(_DIGEST).all()):
+        return _named(name, distinct, raw, known)
     if named and distinct > MOST_NAMED_CATEGORIES:
-        return _entities(name, distinct, len(known))
+        return _named(name, distinct, raw, known)
     free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known))
-    if free and not _has_words(known):
+    # Texts of several words are read by their letters.
+    if free and not texts.str.strip().str.contains(r"\s").mean() > FREE_TEXT_SHARE:
         why = f"codes: {distinct:,} different ones in {len(known):,} rows"
         return ColumnPlan(name, why, excluded=True)
     return ColumnPlan(
@@ -268,24 +235,8 @@ def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     )
 
 
-def _has_words(known: pd.Series) -> bool:
-    """Whether most texts are of several words, which the text encoder reads by their letters."""
-    return bool(known.astype("str").str.strip().str.contains(r"\s").mean() > FREE_TEXT_SHARE)
-
-
-def _identifier(name: str) -> ColumnPlan:
-    why = "identifies the row: another value in every one"
-    return ColumnPlan(name, why, excluded=True, identifies_rows=True)
-
-
-def _entities(name: str, distinct: int, rows: int) -> ColumnPlan:
-    why = f"names {distinct:,} things, {rows / distinct:.3g} rows each: a model would memorize them"
-    return ColumnPlan(name, why, excluded=True, names_entities=distinct < rows)
-
-
 def _shown(value: object) -> str:
-    text = repr(value.item() if isinstance(value, np.generic) else value)
-    return text if len(text) <= 40 else f"{text[:39]}…"
+    return numbers.shown(repr(value.item() if isinstance(value, np.generic) else value), 40)
 
 
 def _some(texts: Sequence[str]) -> str:

@@ -16,9 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.decisions import Decision
-from experiment_pipeline.drafting.inference import Draft, infer
-from experiment_pipeline.drafting.schema import infer_schema
+from experiment_pipeline.drafting.inference import Decision, Draft, infer
 from experiment_pipeline.errors import DataError
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
@@ -34,6 +32,7 @@ from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.table.digests import mixed, uniform
 from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
+from experiment_pipeline.table.kinds import Kind, holds_objects, is_unsigned, kind_of
 from experiment_pipeline.table.membership import assign
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
@@ -41,25 +40,76 @@ from experiment_pipeline.table.schema import load_schema
 TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 100
 MOST_LINES = 8
+LISTED_CATEGORIES = 20
+# Where it was built in, the C writer.
+SafeDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+@dataclass(frozen=True)
+class Drafted:
+    """File name → text, and the summary of what was inferred and why."""
+
+    files: Mapping[str, str]
+    summary: str
+
+
+def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) -> Drafted:
+    """Draft an experiment on a table.
+
+    Args:
+        name: of the experiment.
+        wishes: what the user has decided, with the URL as seen from the working directory.
+        written_url: the same URL, as it is to stand in the YAML.
+        command: what runs the experiment.
+
+    Raises:
+        ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
+    """
+    try:
+        source = Data.model_validate(wishes.source)
+    except ValidationError as error:
+        raise invalid(explain(error, Data, wishes.source), lambda place: f"--{place[0]}") from None
+    rows = 0
+
+    def chosen(counted: int) -> np.ndarray:
+        """Of a large table a sample, drawn by row numbers: the features are not known yet."""
+        nonlocal rows
+        rows, positions = counted, np.arange(counted)
+        if rows > MOST_ROWS:
+            positions = positions[uniform(mixed(positions.view(np.uint64))) < SAMPLED_ROWS / rows]
+        return positions
+
+    table = read(read_source(source), source, chosen=chosen)
+    written = {**wishes.source, "url": written_url}
+
+    def tried_out(draft: Draft) -> TriedDraft:
+        spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
+        return try_out(table.frame, draft, spec)
+
+    tried = tried_out(infer(table.frame, wishes, rows))
+    chosen_here = wishes.split is None and wishes.split_column is None
+    if tried.problem and chosen_here and tried.draft.split.value["by"] == "time":
+        why = (
+            f"the rows are a time series in {tried.draft.split.value['column']}, but by time a run "
+            f"would stop ({tried.problem.splitlines()[0]}). At random a model is scored on rows "
+            "whose neighbours it was fitted on: scores are optimistic"
+        )
+        tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
+    found = _found(table, rows)
+    defs = defs_yaml(name, tried.draft, found, written, command)
+    files = {"schema.yaml": tried.schema_text, "defs.yaml": defs}
+    return Drafted(files, _summary(tried, table, rows, command))
 
 
 @dataclass(frozen=True)
 class TriedDraft:
-    """A draft, as far as the split of its rows.
-
-    Attributes:
-        draft: with the reasons.
-        spec: that it declares.
-        schema_text: YAML of the schema that was inferred.
-        sets: the split; None where it did not come to that.
-        problem: why a run would stop; None where it would not.
-    """
+    """A draft, as far as the split of its rows."""
 
     draft: Draft
     spec: ExperimentSpec
     schema_text: str
-    sets: SplitSets | None
-    problem: str | None
+    sets: SplitSets | None  # None where it did not come to that
+    problem: str | None  # why a run would stop
 
 
 def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft:
@@ -179,68 +229,83 @@ def _comment(text: str, indent: int) -> str:
     )
 
 
-@dataclass(frozen=True)
-class Drafted:
-    """File name → text, and the summary of what was inferred and why."""
+HEADER = """\
+# The schema of this table, in pandera's words, inferred once: edit it freely.
+#
+# A row that breaks a rule is rejected, with every reason. What a line can hold:
+#   dtype: float64     int64, str, bool, datetime64[us], category ...; with coerce: true a cell
+#                      is converted where that changes nothing, else its row is rejected
+#   nullable: true     a missing value is allowed; false: it rejects its row; not given: it is
+#                      kept and counted in a feature, and rejects its row elsewhere
+#   isin: [a, b]       another value rejects its row; with raise_warning: true, as in the lists
+#                      below, it is kept and counted: new categories are common
+# For all features at once, in defs.yaml:
+#   validation: {unseen_categories: reject, unseen_missing_values: reject}
+#
+# More rules:
+#   in_range: {min_value: 0, max_value: 120}      greater_than: 0      str_matches: "^[A-Z]{2}$"
+#   unique: true       no value twice; over several columns at the end: unique: [a, b]
+#   required: false    the column may be absent
+# Over several columns of a row, at the end:
+#   checks:
+#     compare_columns: {left: departure, operator: "<=", right: arrival}
+#     columns_add_up: {parts: [net, tax], total: gross, tolerance: 0.01}
+# strict: filter leaves columns out that are not named here; true stops at them, false keeps them.
+"""
 
-    files: Mapping[str, str]
-    summary: str
 
+def infer_schema(prepared: pd.DataFrame, target: str) -> str:
+    """Write a schema that the table satisfies, apart from rows without a target.
 
-def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) -> Drafted:
-    """Draft an experiment on a table.
+    Types, nullability and the values of low-cardinality texts. No smallest and largest values:
+    those of a sample would reject the next delivery.
 
     Args:
-        name: of the experiment.
-        wishes: what the user has decided, with the URL as seen from the working directory.
-        written_url: the same URL, as it is to stand in the YAML.
-        command: what runs the experiment.
+        prepared: any table with text column names.
+        target: the column that is never nullable.
 
-    Raises:
-        ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
+    Returns:
+        YAML for `load_schema`, with a comment on how to edit it.
     """
-    try:
-        source = Data.model_validate(wishes.source)
-    except ValidationError as error:
-        raise invalid(explain(error, Data, wishes.source), lambda place: f"--{place[0]}") from None
-    table, rows = _read(source)
-    written = {**wishes.source, "url": written_url}
-
-    def tried_out(draft: Draft) -> TriedDraft:
-        spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
-        return try_out(table.frame, draft, spec)
-
-    tried = tried_out(infer(table.frame, wishes, rows))
-    chosen_here = wishes.split is None and wishes.split_column is None
-    if tried.problem and chosen_here and tried.draft.split.value["by"] == "time":
-        why = (
-            f"the rows are a time series in {tried.draft.split.value['column']}, but by time a run "
-            f"would stop ({tried.problem.splitlines()[0]}). At random a model is scored on rows "
-            "whose neighbours it was fitted on: scores are optimistic"
-        )
-        tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
-    found = _found(table, rows)
-    return Drafted(
-        {
-            "schema.yaml": tried.schema_text,
-            "defs.yaml": defs_yaml(name, tried.draft, found, written, command),
-        },
-        _summary(tried, table, rows, command),
+    columns: dict[str, dict[str, Any]] = {}
+    for name, column in prepared.items():
+        dtype, facts = _dtype(column), columns.setdefault(str(name), {})
+        if dtype is not None:
+            facts["dtype"] = dtype
+        if str(name) != target and bool(column.isna().any()):
+            facts["nullable"] = True
+        known = column.dropna()
+        # A text column that repeats few values; free text has none.
+        if dtype == "str" and 0 < known.nunique() <= min(LISTED_CATEGORIES, len(known) / 2):
+            values = sorted(map(str, known.unique()))
+            warns = {"allowed_values": values, "raise_warning": True}
+            facts["isin"] = values if str(name) == target else warns
+    settings: dict[str, Any] = {"columns": columns, "coerce": True, "strict": "filter"}
+    return HEADER + yaml.dump(
+        settings,
+        Dumper=SafeDumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=None,
+        width=WIDTH,
     )
 
 
-def _read(source: Data) -> tuple[RawTable, int]:
-    """Read a table, or a sample of a large one, and how many rows it has.
-
-    Rows are drawn by their numbers, because the features are not known yet.
-    """
-    counted = 0
-
-    def chosen(rows: int) -> np.ndarray:
-        nonlocal counted
-        counted, positions = rows, np.arange(rows)
-        if rows > MOST_ROWS:
-            positions = positions[uniform(mixed(positions.view(np.uint64))) < SAMPLED_ROWS / rows]
-        return positions
-
-    return read(read_source(source), source, chosen=chosen), counted
+def _dtype(column: pd.Series) -> str | None:
+    """Return a plain type where there is one: what is nullable only by type becomes a float."""
+    if column.isna().all():
+        return None
+    missing = bool(column.isna().any())
+    kind = kind_of(column)
+    if kind == "integer" and not missing:
+        return "uint64" if is_unsigned(column, bits=64) else "int64"
+    if kind == "datetime":
+        return "datetime64[us]" if column.dt.tz is None else "datetime64[us, UTC]"
+    plain: dict[Kind, str | None] = {
+        "boolean": "boolean" if missing else "bool",
+        "integer": "float64",
+        "float": "float64",
+        "category": "category",
+        "text": None if holds_objects(column) else "str",
+    }
+    return plain.get(kind)

@@ -1,21 +1,25 @@
-"""A first experiment on an unknown table: what can be inferred, why, and what only people know."""
+"""A first experiment on an unknown table: what can be inferred, why, and what only people know.
+
+Rows are split at random, unless a column names the sets, or the rows are a time series. Whether
+models will predict the future, or for unknown customers, cannot be inferred: it becomes a hint.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 
-from experiment_pipeline.drafting import Wishes, decisions
-from experiment_pipeline.drafting.columns import (
-    ColumnPlan,
-    plan_columns,
-    read_completely,
-    with_days,
-)
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.columns import ColumnPlan, plan_columns, read_completely
 from experiment_pipeline.drafting.search import Proposal, Shape, propose_search
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec import Task
+from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
@@ -24,45 +28,48 @@ USUAL_LIMIT = 0.05
 ROOM = 0.02
 # Below it a test set chooses by luck: of 400 rows it has 80.
 SMALL_TABLE = 2_000
+# Whole numbers with more values are quantities, texts with more are not classes.
+MOST_NUMBER_CLASSES = 10
+MOST_TEXT_CLASSES = 100
+FEWEST_ROWS_PER_CLASS = 5
+RARE = 0.05
+SPLITS = ("random", "group", "time", "column")
+# Below it a period holds too few instants to cut between.
+FEWEST_DAYS = 10
+_POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos")
+_UNITS: tuple[Literal["day", "hour", "minute", "second"], ...] = ("day", "hour", "minute", "second")
+_SET_NAMES = {
+    "train": ("train", "training", "fit"),
+    "test": ("test", "testing", "dev"),
+    "validation": ("validation", "valid", "val", "holdout"),
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A value and why it was chosen, as a clause for people."""
+
+    value: Any
+    why: str
 
 
 @dataclass(frozen=True)
 class Draft:
-    """An experiment as inferred.
-
-    Attributes:
-        target, task, positive_class, metric, split, search: as in the spec, with reasons.
-        excluded: column → reason.
-        prepared: columns that are changed before validation, with what is done and why.
-        id_columns: columns that decide a row's set.
-        max_rejected: the limit on rejected rows, where the usual one would be passed.
-        hints: what only people can decide, a sentence each.
-        evaluation: what the choice rests on, where it is not the test set.
-        seconds: of the budget; None: it has none.
-    """
+    """An experiment as inferred, in the words of the spec, with reasons."""
 
     target: str
-    task: decisions.Decision
-    positive_class: decisions.Decision | None
-    metric: decisions.Decision
-    split: decisions.Decision
-    excluded: Mapping[str, str]
-    prepared: tuple[ColumnPlan, ...]
-    id_columns: tuple[str, ...]
-    max_rejected: decisions.Decision | None
-    hints: tuple[str, ...]
+    task: Decision
+    positive_class: Decision | None
+    metric: Decision
+    split: Decision
+    excluded: Mapping[str, str]  # column → reason
+    prepared: tuple[ColumnPlan, ...]  # columns that are changed before validation
+    id_columns: tuple[str, ...]  # columns that decide a row's set
+    max_rejected: Decision | None  # limit on rejected rows, where the usual one would be passed
+    hints: tuple[str, ...]  # what only people can decide, a sentence each
     search: tuple[Proposal, ...]
-    evaluation: decisions.Decision | None
-    seconds: float | None = None
-
-    @property
-    def preparation(self) -> dict[str, dict[str, Any]]:
-        """`spec.preparation`: setting → column → value."""
-        settings: dict[str, dict[str, Any]] = {}
-        for plan in self.prepared:
-            for setting, value in plan.preparation.items():
-                settings.setdefault(setting, {})[plan.name] = value
-        return settings
+    evaluation: Decision | None  # what the choice rests on, where it is not the test set
+    seconds: float | None = None  # of the budget
 
     @property
     def full_split(self) -> dict[str, Any]:
@@ -72,12 +79,16 @@ class Draft:
 
     def attributes(self, data: Mapping[str, Any]) -> dict[str, Any]:
         """Return the keys of this draft's YAML, for `spec_from`; `data` as it is to be written."""
+        preparation: dict[str, dict[str, Any]] = {}
+        for plan in self.prepared:
+            for setting, value in plan.preparation.items():
+                preparation.setdefault(setting, {})[plan.name] = value
         keys: dict[str, Any] = {
             "data": dict(data),
             "target": self.target,
             "task": self.task.value,
             "exclude": dict(self.excluded),
-            "preparation": self.preparation,
+            "preparation": preparation,
             "split": self.full_split,
             "search": [dict(proposal.entry) for proposal in self.search],
             "metric": self.metric.value,
@@ -109,26 +120,23 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     plans = plan_columns(raw)
     target_plan = plans.pop(wishes.target)
     target = _as_prepared(raw[wishes.target], target_plan)
-    task = decisions.infer_task(target, wishes.task)
-    positive, share = _positive_class(target, task, wishes)
-    split = decisions.infer_split(raw, plans, wishes.split, wishes.split_column)
+    task = _task(target, wishes.task)
+    positive = _positive_class(target, task, wishes.positive_class)
+    share = None if positive is None else float((target == positive.value).sum() / target.count())
+    split = _split(raw, plans, wishes.split, wishes.split_column)
     if split.value["by"] != "time":
         # Under a split by time every later set holds days that training has not seen.
-        plans = {name: with_days(plan) for name, plan in plans.items()}
+        plans = {name: plan.with_days() for name, plan in plans.items()}
     ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
+    split_column = split.value.get("column")
     excluded = {
         **{name: plan.why for name, plan in plans.items() if plan.excluded},
         **dict.fromkeys(wishes.exclude, "excluded on the command line"),
     }
-    excluded.pop(split.value.get("column"), None)
+    excluded.pop(split_column, None)
     prepared = [target_plan] if target_plan.preparation and kind_of(target) in NUMERIC else []
-    split_column = split.value.get("column")
-    prepared += [
-        plan
-        for name, plan in plans.items()
-        if plan.preparation and (name not in excluded or name == split_column)
-    ]
-    metric = decisions.infer_metric(task.value, wishes.metric, share)
+    prepared += [plan for name, plan in plans.items() if plan.preparation and name not in excluded]
+    metric = _metric(task.value, wishes.metric, share)
     features = plans.keys() - excluded.keys() - {*ids, split_column}
     shape = Shape(
         *(task.value, metric.value, len(raw) if rows is None else rows, len(features)),
@@ -147,7 +155,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         prepared=tuple(prepared),
         id_columns=ids,
         max_rejected=_rejection_limit(target),
-        hints=decisions.split_hints(plans, split.value),
+        hints=_split_hints(plans, split.value),
         search=propose_search(shape),
         evaluation=_evaluation(len(raw)),
         seconds=wishes.seconds,
@@ -165,28 +173,13 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
         ("--target", wishes.target),
         *(("--exclude", name) for name in wishes.exclude),
         *(("--id-column", name) for name in wishes.id_column),
+        *(("--split-column", name) for name in [wishes.split_column] if name is not None),
     ]:
         if name not in raw.columns:
             known = did_you_mean(name, raw.columns)
             raise UnusableTable(f"{option} {name}", f"no such column; {known}", "correct the name")
         if option != "--target" and name == wishes.target:
             raise UnusableTable(f"{option} {name}", "it is the target", "drop the option")
-
-
-def _positive_class(
-    target: pd.Series, task: decisions.Decision, wishes: Wishes
-) -> tuple[decisions.Decision | None, float | None]:
-    """The class that a binary task predicts, and its share of the rows."""
-    if task.value != "binary":
-        if wishes.positive_class is not None:
-            raise UnusableTable(
-                f"--positive-class {wishes.positive_class}",
-                f"has no effect on task {task.value} ({task.why})",
-                "drop it, or add --task binary",
-            )
-        return None, None
-    positive = decisions.infer_positive_class(target, wishes.positive_class)
-    return positive, float((target == positive.value).sum() / target.count())
 
 
 def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
@@ -198,22 +191,214 @@ def _as_prepared(target: pd.Series, plan: ColumnPlan) -> pd.Series:
     return target if prepared is None else prepared
 
 
-def _rejection_limit(target: pd.Series) -> decisions.Decision | None:
+def _rejection_limit(target: pd.Series) -> Decision | None:
     """Rows without a target are rejected; a limit that they pass would stop every run."""
     missing = float(target.isna().mean())
     if missing <= USUAL_LIMIT - ROOM:
         return None
     limit = min(1.0, math.ceil(round((missing + ROOM) * 100, 6)) / 100)
-    return decisions.Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")
+    return Decision(limit, f"{missing:.1%} of the rows have no target and are rejected")
 
 
-def _evaluation(rows: int) -> decisions.Decision | None:
+def _evaluation(rows: int) -> Decision | None:
     """Decide what the choice rests on; None: the test set, as everywhere."""
-    if rows >= SMALL_TABLE:
-        return None
-    return decisions.Decision(
-        "cross_validation",
+    why = (
         f"of {rows:,} rows a test set would choose by luck; below {SMALL_TABLE:,} each "
         "configuration is fitted on folds of the train and test rows and compared on what was left "
-        "out. The validation set stays untouched",
+        "out. The validation set stays untouched"
     )
+    return Decision("cross_validation", why) if rows < SMALL_TABLE else None
+
+
+def _task(target: pd.Series, given: str | None) -> Decision:
+    """Decide between binary, multiclass and regression."""
+    known = target.dropna()
+    distinct, kind = known.nunique(), kind_of(known)
+    another = "name another --target"
+    if distinct < 2:
+        what = f"{plain(known.iloc[0])!r} in every row" if distinct else "missing in every row"
+        raise _unusable(target, f"it is {what}: there is nothing to learn", another)
+    if given is not None:
+        return _given_task(known, distinct, given)
+    if distinct == 2:
+        first, second = sorted(map(plain, known.unique()), key=str)
+        return Decision("binary", f"the target holds two values, {first!r} and {second!r}")
+    often_enough = len(known) / distinct >= FEWEST_ROWS_PER_CLASS
+    if kind == "datetime":
+        raise _unusable(target, "it holds dates, which no task predicts", another)
+    if kind in NUMERIC:
+        values = known.to_numpy(dtype=np.float64)
+        if not np.all(values == np.floor(values)):
+            return Decision("regression", "the target holds numbers with fractions")
+        if distinct > MOST_NUMBER_CLASSES or not often_enough:
+            return Decision("regression", f"the target holds {distinct:,} different whole numbers")
+        why = f"the target holds only {distinct} different whole numbers; if their order and "
+        return Decision("multiclass", why + "distance count, regression")
+    if distinct <= MOST_TEXT_CLASSES and often_enough:
+        return Decision("multiclass", f"the target holds {distinct} different texts")
+    raise _unusable(
+        target,
+        f"it holds {distinct:,} different texts in {len(known):,} rows: no numbers, and too many "
+        "for classes",
+        "name another --target, or add --task multiclass if these are classes",
+    )
+
+
+def _given_task(known: pd.Series, distinct: int, task: str) -> Decision:
+    drop = "drop --task to have it inferred, or name another --target"
+    if task not in get_args(Task):
+        hint = did_you_mean(task, get_args(Task))
+        raise UnusableTable(f"--task {task}", f"no such task; {hint}", "correct it")
+    if task == "binary" and distinct != 2:
+        raise _unusable(known, f"it holds {distinct:,} different values, binary needs 2", drop)
+    if task == "regression" and kind_of(known) not in NUMERIC:
+        raise _unusable(known, f"it holds {known.dtype}, regression needs numbers", drop)
+    return Decision(task, "given")
+
+
+def _positive_class(target: pd.Series, task: Decision, given: str | None) -> Decision | None:
+    """Decide which of two classes is predicted; None for other tasks."""
+    if task.value != "binary":
+        if given is not None:
+            raise UnusableTable(
+                f"--positive-class {given}",
+                f"has no effect on task {task.value} ({task.why})",
+                "drop it, or add --task binary",
+            )
+        return None
+    counts = target.dropna().value_counts()
+    classes = [plain(value) for value in counts.index]
+    if given is not None:
+        for value in classes:
+            if str(value).casefold() == given.casefold():
+                return Decision(value, "given")
+        raise _unusable(
+            target,
+            f"it never holds {given!r}; it holds {', '.join(map(repr, classes))}",
+            "name one of these as --positive-class",
+        )
+    named = [value for value in classes if str(value).strip().casefold() in _POSITIVE_WORDS]
+    if len(named) == 1:
+        return Decision(named[0], f"of {' and '.join(sorted(map(repr, classes)))} the affirmative")
+    share = counts.iloc[-1] / counts.sum()
+    return Decision(classes[-1], f"the rarer class, {share:.0%} of the rows")
+
+
+def _metric(task: str, given: str | None, positive_share: float | None) -> Decision:
+    """Decide what ranks the configurations."""
+    if given is not None and given not in names_of(task):
+        raise UnusableTable(
+            f"--metric {given}",
+            f"no metric of task {task}; {did_you_mean(given, names_of(task))}",
+            f"name one of {', '.join(names_of(task))}",
+        )
+    if given is not None:
+        return Decision(given, "given")
+    metric = names_of(task)[0]
+    why = METRICS[metric].words
+    if positive_share is not None and positive_share < RARE:
+        why += (
+            f"; only {positive_share:.1%} of the rows are positive: average_precision weighs "
+            "these more"
+        )
+    return Decision(metric, why)
+
+
+def _unusable(target: pd.Series, rule: str, fix: str) -> UnusableTable:
+    return UnusableTable(f"target {target.name}", rule, fix)
+
+
+def _split(
+    raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], by: str | None, column: str | None
+) -> Decision:
+    """Decide on the split; the value is `spec.split` without id columns."""
+    times = [name for name, plan in plans.items() if plan.times is not None]
+    named = [name for name in plans if _named_sets(raw[name])]
+    entities = [name for name, plan in plans.items() if plan.names_entities]
+    why = "given"
+    if by is None:
+        if column is None and len(named) != 1:
+            return _series(plans, times) or Decision({"by": "random"}, "each row by chance")
+        column = column or named[0]
+        by = "column" if column in named else "time" if column in times else "group"
+        why = {
+            "column": f"{column} names the sets",
+            "time": f"{column} holds dates",
+            "group": f"the values of {column} stay together",
+        }[by]
+    if by not in SPLITS:
+        meant = did_you_mean(by, SPLITS)
+        raise UnusableTable(f"--split {by}", f"no such split; {meant}", "correct it")
+    if by == "random":
+        if column is not None:
+            rule = "has no effect on a random split"
+            raise UnusableTable(f"--split-column {column}", rule, "drop it")
+        return Decision({"by": "random"}, why)
+    candidates = {"time": times, "group": entities, "column": named}[by]
+    if column is None and len(candidates) != 1:
+        found = f"candidates: {listed(candidates)}" if candidates else f"columns: {listed(plans)}"
+        rule = f"its column is not given; {found}"
+        raise UnusableTable(f"--split {by}", rule, "add --split-column")
+    column = column or candidates[0]
+    if by != "group" and column not in candidates:
+        what = "hold dates" if by == "time" else "name train, test and validation"
+        raise UnusableTable(
+            f"--split-column {column}",
+            f"its values do not {what}; columns that do: {listed(candidates)}",
+            "name one of these, prepare it in the source, or write the split into defs.yaml",
+        )
+    # The settings train, test and validation that differ from the set's own name.
+    sets = _named_sets(raw[column]) if by == "column" else {}
+    own = {name: values for name, values in sets.items() if values != [name]}
+    return Decision({"by": by, "column": column, **own}, why)
+
+
+def _named_sets(column: pd.Series) -> dict[str, list[str]]:
+    """Set → the values that name it; empty unless every value names a set, and each is named."""
+    if column.nunique() > sum(map(len, _SET_NAMES.values())):
+        return {}
+    sets: dict[str, list[str]] = {name: [] for name in _SET_NAMES}
+    for value in column.dropna().unique():
+        found = [name for name, words in _SET_NAMES.items() if str(value).casefold() in words]
+        if not found:
+            return {}
+        sets[found[0]].append(str(value))
+    return sets if all(sets.values()) else {}
+
+
+def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision | None:
+    """The split by time of a table whose rows follow one another at a steady step."""
+    if len(times) != 1 or (found := plans[times[0]].times) is None:
+        return None
+    if found.step is None or found.days < FEWEST_DAYS:
+        return None
+    counts = [(found.step / pd.Timedelta(1, unit), unit) for unit in _UNITS]
+    whole = [numbers.counted(int(n), unit) for n, unit in counts if n >= 1 and n.is_integer()]
+    step = whole[0] if whole else str(found.step)
+    why = (
+        f"the rows are a time series, {step} apart in {times[0]}: at random, a model would be "
+        "scored on rows whose neighbours it was fitted on, so it is fitted on the past and scored "
+        "on the future"
+    )
+    return Decision({"by": "time", "column": times[0]}, why)
+
+
+def _split_hints(plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]) -> tuple[str, ...]:
+    """Reasons for another split than the random one, a sentence each."""
+    if split["by"] != "random":
+        return ()
+    hints = [
+        f"the values of {name} repeat: if the model will meet new ones, keep each in one set "
+        f"(by: group, column: {name})"
+        for name, plan in plans.items()
+        if plan.names_entities
+    ]
+    dated = {name: plan.times for name, plan in plans.items() if plan.times is not None}
+    for name, times in dated.items() if len(dated) == 1 else ():
+        if times.days >= FEWEST_DAYS:
+            order = ", by which the rows are in order" if times.in_order else ""
+            hints.append(
+                f"{name} holds dates{order}: if the model will predict the future, train on "
+                f"the past (by: time, column: {name})"
+            )
+    return tuple(hints)

@@ -21,14 +21,6 @@ MANY_CLASSES = 10
 DRAWS_OF_A_BUDGET = 200
 
 
-# How far the rows of a category are trusted.
-_CATEGORIES: Mapping[str, Any] = {
-    "cat_smooth": {"low": 1.0, "high": 100.0, "scale": "log"},
-    "cat_l2": {"low": 0.3, "high": 30.0, "scale": "log"},
-    "min_data_per_group": {"low": 2, "high": 100, "scale": "log"},
-}
-
-
 @dataclass(frozen=True)
 class Proposal:
     """One entry of the search and why it is there."""
@@ -39,38 +31,16 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Shape:
-    """The facts about a table that decide its search.
+    """The facts about a table that decide its search."""
 
-    Attributes:
-        task: binary, multiclass or regression.
-        metric: that ranks.
-        rows: of the table.
-        features: columns that reach a model.
-        classes: of the target; 1 for regression.
-        texts: how many of the features are categories or texts.
-        many_texts: how many of these hold more different ones than codes tell apart.
-        seconds: for search, refit and report; None: as few draws as take minutes.
-    """
-
-    task: str
-    metric: str
+    task: str  # binary, multiclass or regression
+    metric: str  # that ranks
     rows: int
-    features: int
-    classes: int = 1
-    texts: int = 0
-    many_texts: int = 0
-    seconds: float | None = None
-
-    @property
-    def train_rows(self) -> int:
-        """Rows to fit on, roughly."""
-        return max(1, int(self.rows * TRAIN_SHARE))
-
-    @property
-    def cells(self) -> int:
-        """Cells that one round of boosting reads."""
-        trees = self.classes if self.task == "multiclass" else 1
-        return self.train_rows * self.features * trees
+    features: int  # columns that reach a model
+    classes: int = 1  # of the target; 1 for regression
+    texts: int = 0  # how many of the features are categories or texts
+    many_texts: int = 0  # how many of these hold more different ones than codes tell apart
+    seconds: float | None = None  # for search, refit, report; None: as few draws as take minutes
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
@@ -79,21 +49,40 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     They start in this order where the time does not suffice for all: LightGBM's defaults, and the
     same with extremely random trees, before the draws.
     """
-    boosted = "boosted trees: on most tables the best"
-    if shape.classes > MANY_CLASSES:
-        boosted += (
-            f"; each round grows {shape.classes} of them, so few draws, and none that learns slowly"
-        )
+    rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
+    many_classes, wide = shape.classes > MANY_CLASSES, shape.features > MANY_FEATURES
+    # Cells that one round of boosting reads.
+    cells = rows * shape.features * (shape.classes if shape.task == "multiclass" else 1)
+    draws = 10 if cells > LARGE_CELLS else 12 if many_classes else 20
     # Where codes do not tell all texts apart, the search chooses among other encoders.
     encoders = {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
     first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}], **encoders}
-    strength = {"C": [0.01, 0.1, 1.0]}
-    if shape.task == "regression":
-        strength = {"alpha": [0.1, 1.0, 10.0]}
+    drawn = {
+        "algorithm": "lightgbm",
+        "method": "random",
+        "draws": draws if shape.seconds is None else DRAWS_OF_A_BUDGET,
+        **encoders,
+        "hyperparameters": _lightgbm_space(shape, rows),
+    }
+    boosted = "boosted trees: on most tables the best"
+    if many_classes:
+        boosted += (
+            f"; each round grows {shape.classes} of them, so few draws, and none that learns slowly"
+        )
+    forest: dict[str, Any] = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
+    if regression or wide:
+        forest["max_features"] = "sqrt" if wide else 0.33
+    if rows > FOREST_ROWS:
+        forest["max_samples"] = float(f"{FOREST_ROWS / rows:.2g}")
+    forest["min_samples_leaf"] = [1, 3, 10] if rows < FOREST_ROWS else [5, 20]
+    strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
     return (
         Proposal(first, "boosted trees by their defaults, and with random splits: fitted first"),
-        Proposal(_lightgbm(shape, encoders), boosted),
-        Proposal(_forest(shape), "many trees on random parts of the table: robust"),
+        Proposal(drawn, boosted),
+        Proposal(
+            {"algorithm": "random_forest", "hyperparameters": forest},
+            "many trees on random parts of the table: robust",
+        ),
         Proposal(
             {"algorithm": "linear", "hyperparameters": strength},
             "if it comes close to the trees, prefer it: it can be explained",
@@ -102,46 +91,24 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     )
 
 
-def _lightgbm(shape: Shape, encoders: Mapping[str, Any]) -> dict[str, Any]:
-    rows, many_classes = shape.train_rows, shape.classes > MANY_CLASSES
-    leaves = 127 if rows >= 50_000 else 63 if rows >= 2_000 else 15
-    slowest, fastest = (0.05, 0.12) if many_classes else (0.02, 0.2)
-    draws = 10 if shape.cells > LARGE_CELLS else 12 if many_classes else 20
-    # Both ways to boost towards a median: which is better depends on the table.
-    objective = METRICS[shape.metric].objective.get("objective")
-    both = {"objective": [objective, "regression"]} if objective == "regression_l1" else {}
-    return {
-        "algorithm": "lightgbm",
-        "method": "random",
-        "draws": draws if shape.seconds is None else DRAWS_OF_A_BUDGET,
-        **encoders,
-        "hyperparameters": {
-            "learning_rate": _log(slowest, fastest),
-            "num_leaves": _log(4, leaves),
-            "min_data_in_leaf": _log(2, min(200, max(10, rows // 20))),
-            "feature_fraction": {"low": 0.4, "high": 1.0},
-            "bagging_fraction": {"low": 0.6, "high": 1.0},
-            "extra_trees": [False, True],
-            "lambda_l2": _log(0.01, 10.0),
-            **(_CATEGORIES if shape.texts else {}),
-            **both,
-        },
+def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
+    space: dict[str, Any] = {
+        "learning_rate": _log(0.05, 0.12) if shape.classes > MANY_CLASSES else _log(0.02, 0.2),
+        "num_leaves": _log(4, 127 if rows >= 50_000 else 63 if rows >= 2_000 else 15),
+        "min_data_in_leaf": _log(2, min(200, max(10, rows // 20))),
+        "feature_fraction": {"low": 0.4, "high": 1.0},
+        "bagging_fraction": {"low": 0.6, "high": 1.0},
+        "extra_trees": [False, True],
+        "lambda_l2": _log(0.01, 10.0),
     }
+    if shape.texts:  # how far the rows of a category are trusted
+        space |= {"cat_smooth": _log(1.0, 100.0), "cat_l2": _log(0.3, 30.0)}
+        space["min_data_per_group"] = _log(2, 100)
+    # Both ways to boost towards a median: which is better depends on the table.
+    if METRICS[shape.metric].objective.get("objective") == "regression_l1":
+        space["objective"] = ["regression_l1", "regression"]
+    return space
 
 
 def _log(low: float, high: float) -> dict[str, Any]:
     return {"low": low, "high": high, "scale": "log"}
-
-
-def _forest(shape: Shape) -> dict[str, Any]:
-    features, train_rows = shape.features, shape.train_rows
-    settings: dict[str, Any] = {"n_estimators": 200 if shape.cells <= LARGE_CELLS / 20 else 100}
-    if shape.task == "regression" or features > MANY_FEATURES:
-        settings["max_features"] = "sqrt" if features > MANY_FEATURES else 0.33
-    if train_rows > FOREST_ROWS:
-        settings["max_samples"] = float(f"{FOREST_ROWS / train_rows:.2g}")
-    leaves = [1, 3, 10] if train_rows < FOREST_ROWS else [5, 20]
-    return {
-        "algorithm": "random_forest",
-        "hyperparameters": {**settings, "min_samples_leaf": leaves},
-    }

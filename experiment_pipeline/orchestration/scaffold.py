@@ -7,10 +7,7 @@ every load of the code location comes by here.
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 import dagster as dg
@@ -19,9 +16,6 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.errors import InvalidExperiment, reported_as
 from experiment_pipeline.orchestration.executor import code_location
 from experiment_pipeline.spec import NAME
-
-if TYPE_CHECKING:
-    from experiment_pipeline.drafting.files import Drafted
 
 
 class ExperimentScaffolder(dg.Scaffolder[Wishes]):
@@ -36,36 +30,46 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
         """Draft the experiment and write its two files.
 
         Raises:
-            click.ClickException: with the error that a user can act on; nothing is written.
+            click.ClickException: with the error that a user can act on; nothing is written, and no
+                folder is left in the way of the next attempt.
         """
-        with (
-            reported_as(lambda error: click.ClickException(str(error))),
-            _whole_or_nothing(request.target_path),
-        ):
-            drafted = _drafted(request)
-            for file, text in drafted.files.items():
-                (request.target_path / file).write_text(text, encoding="utf-8")
+        folder = request.target_path
+        if any(folder.glob("*")):
+            raise click.ClickException(f"{folder}: is not empty\n  fix: choose another name")
+        try:
+            with reported_as(lambda error: click.ClickException(str(error))):
+                _check_request(request)
+                from experiment_pipeline.drafting.files import draft_experiment
+
+                url = _url_from_project(request.params.data, request.project_root)
+                location = code_location(request.project_root or Path())
+                command = f"dg launch --job {folder.name}"
+                if location is not None:
+                    command = f"dagster job execute -m {location.module} -j {folder.name}"
+                drafted = draft_experiment(folder.name, request.params, url, command)
+                for file, text in drafted.files.items():
+                    (folder / file).write_text(text, encoding="utf-8")
+        except BaseException:
+            for file in ("defs.yaml", "schema.yaml"):
+                (folder / file).unlink(missing_ok=True)
+            # And the folders that were made above it, up to the experiments' own.
+            while folder.exists() and folder.name != "defs" and not any(folder.iterdir()):
+                folder.rmdir()
+                folder = folder.parent
+            raise
         click.echo(drafted.summary)
-
-
-def _drafted(request: dg.ScaffoldRequest[Wishes]) -> "Drafted":
-    from experiment_pipeline.drafting.files import draft_experiment
-
-    _check_request(request)
-    wishes = request.params
-    name = request.target_path.name
-    written_url = _url_from_project(wishes.data, request.project_root)
-    return draft_experiment(name, wishes, written_url, _command(name, request.project_root))
 
 
 def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
     """Refuse what needs no look at the table."""
     name = request.target_path.name
     if not re.fullmatch(NAME, name):
+        words = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_").lower()
+        similar = words if re.fullmatch(NAME, words) else f"experiment_{words}".rstrip("_")
         raise InvalidExperiment(
             f"name {name!r}",
             "it becomes the name of assets and of a job: letters, digits and _, a letter first",
-            f"call it {_similar_name(name)}",
+            f"call it {similar}",
         )
     if request.append or request.scaffold_format != "yaml":
         raise InvalidExperiment(
@@ -84,37 +88,3 @@ def _url_from_project(url: str, project_root: Path | None) -> str:
     if project_root is None or not is_relative or here == project_root.resolve():
         return url
     return os.path.relpath(here / url, project_root.resolve())
-
-
-def _command(name: str, project_root: Path | None) -> str:
-    """What runs the experiment in the project that it is drafted for."""
-    location = code_location(project_root or Path())
-    if location is None:
-        return f"dg launch --job {name}"
-    return f"dagster job execute -m {location.module} -j {name}"
-
-
-def _similar_name(name: str) -> str:
-    words = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_").lower()
-    return words if re.fullmatch(NAME, words) else f"experiment_{words}".rstrip("_")
-
-
-def _remove_empty(folder: Path) -> None:
-    """Remove the folder and those that were made above it, up to the experiments' own."""
-    while folder.exists() and folder.name != "defs" and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
-
-
-@contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[None]:
-    """Leave no folder of a scaffold that failed: it would be in the way of the next attempt."""
-    if any(folder.glob("*")):
-        raise click.ClickException(f"{folder}: is not empty\n  fix: choose another name")
-    try:
-        yield
-    except BaseException:
-        for file in ("defs.yaml", "schema.yaml"):
-            (folder / file).unlink(missing_ok=True)
-        _remove_empty(folder)
-        raise

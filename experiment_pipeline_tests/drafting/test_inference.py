@@ -308,7 +308,7 @@ def test_a_column_that_names_the_sets_is_followed() -> None:
         ({"positive_class": "1"}, "--positive-class 1: has no effect on task regression"),
         ({"split": "tme"}, "--split tme: no such split; did you mean 'time'?"),
         ({"split": "time"}, "--split time: its column is not given; columns: 'feature'"),
-        ({"split": "time", "split_column": "feature"}, "--split-column feature: it holds no dates"),
+        ({"split": "time", "split_column": "feature"}, "feature: its values do not hold dates"),
         ({"split": "random", "split_column": "feature"}, "has no effect on a random split"),
         ({"split": "column", "split_column": "feature"}, "its values do not name train, test and"),
         ({"split_column": "day"}, "--split-column day: no such column"),

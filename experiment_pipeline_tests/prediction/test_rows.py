@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.drafting.schema import infer_schema
+from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import DataError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction.files import Model, Predicted
 from experiment_pipeline.prediction.rows import (

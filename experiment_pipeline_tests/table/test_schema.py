@@ -8,7 +8,7 @@ import pandas as pd
 import pandera.pandas as pa
 import pytest
 
-from experiment_pipeline.drafting.schema import infer_schema
+from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.spec import ExperimentSpec, Preparation
 from experiment_pipeline.spec.schema import ColumnChecks

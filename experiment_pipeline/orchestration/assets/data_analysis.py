@@ -17,7 +17,6 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.preparation import PreparedTable
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 
@@ -38,19 +37,28 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     def data_analysis(
         context: dg.AssetExecutionContext, raw_data: RawTable
     ) -> dg.MaterializeResult:
-        fingerprint = _fingerprint(raw_data.digest, given, schema_text)
+        fingerprint = _fingerprint(raw_data.digest, spec, schema_text)
+
+        def examine() -> dict[str, bytes]:
+            rows = prepared_rows(raw_data, given, named, hand_on=True)
+            analysis, prepared = analyse_prepared(rows, given)
+            return {
+                ANALYSIS: analysis.to_json().encode(),
+                MARKDOWN: page.markdown_report(analysis).encode(),
+                REPORT: page.report_html(analysis, prepared, given).encode(),
+            }
+
         with record(context):
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, "data_analysis"),
                 fingerprint,
                 lambda: table_bytes(raw_data.frame),
-                lambda: _examine(prepared_rows(raw_data, given, named, hand_on=True), given),
+                examine,
                 "reused the analysis of the same table",
             )
-        analysis = json.loads(stored.files[ANALYSIS])
         outcome = page.outcome(
-            analysis,
+            json.loads(stored.files[ANALYSIS]),
             spec.target,
             stored.files[MARKDOWN].decode(),
             str(stored.paths[REPORT]),
@@ -63,33 +71,22 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
 def label_ceiling(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> float | None:
     """Return the best score that conflicting labels allow; None where the analysis knows none."""
     store = stage_entries(spec.name, "data_analysis")
-    stored = store.get(
-        _fingerprint(raw_digest, spec.part(STAGES["data_analysis"].reads), schema_text)
-    )
+    stored = store.get(_fingerprint(raw_digest, spec, schema_text))
     if stored is None:
         return None
-    findings = json.loads(stored.files[ANALYSIS])["findings"]
-    ceilings = [one["ceiling"] for one in findings if one["code"] == "conflicting_labels"]
-    return ceilings[0] if ceilings else None
+    ceiling: float | None = json.loads(stored.files[ANALYSIS])["label_ceiling"]
+    return ceiling
 
 
 def _fingerprint(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> str:
     """Everything that the analysis is given."""
+    given = spec.part(STAGES["data_analysis"].reads)
     return fingerprint_of(
         {
             "raw": raw_digest,
-            "spec": spec.model_dump(mode="json"),
+            "spec": given.model_dump(mode="json"),
             "schema": schema_text,
             "version": STAGES["data_analysis"].version,
-            "findings": own_code(spec.analysis),
+            "findings": own_code(given.analysis),
         }
     )
-
-
-def _examine(rows: PreparedTable, spec: ExperimentSpec) -> dict[str, bytes]:
-    analysis, prepared = analyse_prepared(rows, spec)
-    return {
-        ANALYSIS: analysis.to_json().encode(),
-        MARKDOWN: page.markdown_report(analysis).encode(),
-        REPORT: page.report_html(analysis, prepared, spec).encode(),
-    }

@@ -11,20 +11,21 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean
+from experiment_pipeline.errors import (
+    DataError,
+    InvalidExperiment,
+    UnusableTable,
+    did_you_mean,
+)
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis.finding import (
-    SEVERITIES,
-    Finding,
-    Severity,
-)
-from experiment_pipeline.stages.data_analysis.findings import (
+from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
+from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, own_rules, problems
+from experiment_pipeline.stages.data_analysis.findings.probe import (
     PROBE_RULES,
-    TABLE_RULES,
-    check_settings,
-    own_rules,
+    NoProbe,
+    Probe,
+    run_probe,
 )
-from experiment_pipeline.stages.data_analysis.probe import NoProbe, Probe, run_probe
 from experiment_pipeline.stages.data_analysis.skill import Association
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.storage.records import to_json
@@ -47,24 +48,11 @@ _LED_TO: dict[Severity, Verdict] = {
     "condition": "go with conditions",
     "note": "go",
 }
-
-
-@dataclass(frozen=True)
-class Judgement:
-    """A verdict and its reasons: a sentence per finding that counted, and per acceptance."""
-
-    verdict: Verdict
-    reasons: tuple[str, ...]
-
-
-def accept(findings: Sequence[Finding], reasons: Mapping[str, str]) -> tuple[Finding, ...]:
-    """Mark the found findings that the YAML accepts."""
-    return tuple(
-        replace(finding, accepted=reasons[finding.code])
-        if finding.outcome == "found" and finding.code in reasons
-        else finding
-        for finding in findings
-    )
+_WORDS: dict[Severity, str] = {
+    "blocks": "blocks",
+    "condition": "is a condition",
+    "note": "is a note",
+}
 
 
 def weight(finding: Finding) -> Severity:
@@ -75,53 +63,49 @@ def weight(finding: Finding) -> Severity:
     return SEVERITIES[min(step, len(SEVERITIES) - 1)]
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict, its reasons, and the findings: found first, the heaviest first."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
 def judge(findings: Sequence[Finding], accepted: Mapping[str, str]) -> Judgement:
-    """Apply VERDICT_RULES to findings on which acceptances are marked."""
-    weights: list[Severity] = [*map(weight, findings), "note"]
-    heaviest = min(weights, key=SEVERITIES.index)
-    words = {"blocks": "blocks", "condition": "is a condition", "note": "is a note"}
+    """Apply VERDICT_RULES to findings, with the acceptances of the YAML (code → reason)."""
+    marked = [
+        replace(
+            finding, accepted=accepted.get(finding.code) if finding.outcome == "found" else None
+        )
+        for finding in findings
+    ]
+    outcomes = ("found", "not_found", "not_applicable")
+    marked.sort(key=lambda f: (outcomes.index(f.outcome), SEVERITIES.index(weight(f))))
     reasons = []
-    for finding in by_weight(findings):
+    for finding in marked:
         if weight(finding) != "note" or finding.accepted is not None:
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
-            reasons.append(f"{finding.code} {words[weight(finding)]}{reason}: {finding.evidence}")
-    found = {finding.code for finding in findings if finding.outcome == "found"}
+            reasons.append(f"{finding.code} {_WORDS[weight(finding)]}{reason}: {finding.evidence}")
+    found = {finding.code for finding in marked if finding.outcome == "found"}
     reasons += [f"accepted, but not found: {code}" for code in accepted if code not in found]
-    return Judgement(_LED_TO[heaviest], tuple(reasons))
-
-
-def by_weight(findings: Sequence[Finding]) -> tuple[Finding, ...]:
-    """Found first, the heaviest first; then not found; then not applicable."""
-    outcomes = ("found", "not_found", "not_applicable")
-
-    def place(finding: Finding) -> tuple[int, int]:
-        return outcomes.index(finding.outcome), SEVERITIES.index(weight(finding))
-
-    return tuple(sorted(findings, key=place))
+    heaviest = weight(marked[0]) if marked else "note"
+    return Judgement(_LED_TO[heaviest], tuple(reasons), tuple(marked))
 
 
 @dataclass(frozen=True)
 class DataAnalysis:
-    """What the analysis of one table found.
+    """What the analysis of one table found."""
 
-    Attributes:
-        findings: one per rule; found first, the heaviest first.
-        probe: scores of simple models, or why there are none.
-        reasons: a sentence per finding that counted, per acceptance, and per idle acceptance.
-        associations: how well each feature predicts the target alone, the strongest first.
-        shown_rows: positions of the rows that a report may show: a sample without the
-            validation set, at most `spec.analysis.report_rows`.
-        rows: number of rows of the table.
-        rows_read: how many of them were analysed: all, or a sample of a larger table.
-    """
-
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # one per rule; found first, the heaviest first
     probe: Probe | NoProbe
     verdict: Verdict
-    reasons: tuple[str, ...]
-    associations: tuple[Association, ...]
-    rows: int
-    rows_read: int
+    reasons: tuple[str, ...]  # a sentence per finding that counted, and per acceptance
+    associations: tuple[Association, ...]  # skill of each feature alone, the strongest first
+    label_ceiling: float | None  # the best score that conflicting labels allow
+    rows: int  # of the table
+    rows_read: int  # all, or a sample of a larger table
+    # Positions of the rows that a report may show: a sample without the validation set.
     shown_rows: np.ndarray = field(compare=False, repr=False)
 
     @property
@@ -134,6 +118,16 @@ class DataAnalysis:
         content = asdict(self)
         del content["shown_rows"]
         return to_json(content).decode()
+
+
+def unfit(target: str, because: str) -> DataError:
+    """Return the error of a table whose verdict is `no go`."""
+    return DataError(
+        f"target {target}",
+        f"the data analysis says no go: {because}",
+        "Change the data or the YAML as the report advises, or accept the finding: give its code and a "
+        "reason under analysis.accept.",
+    )
 
 
 def analyse(
@@ -165,9 +159,10 @@ def analyse(
             f"the table has no such column; {did_you_mean(spec.target, frame.columns)}",
             "Correct target in the YAML.",
         )
-    check_settings(spec.analysis)
-    visible = (sets != "validation").to_numpy()
-    subject = Subject(frame, visible, tuple(features), spec, sets)
+    for problem in problems(spec.analysis):
+        place = ".".join(map(str, problem.location))
+        raise InvalidExperiment(place, problem.message, "correct the YAML")
+    subject = Subject(frame, sets, tuple(features), spec)
     findings = [rule.check(subject) for rule in TABLE_RULES]
     for rule in own_rules(spec.analysis):
         own = rule.check(subject)
@@ -183,18 +178,23 @@ def analyse(
     left_out = dict.fromkeys(c for one in findings if one.code in leaks for c in one.columns)
     probe = run_probe(subject, tuple(left_out))
     findings += [rule.check(subject, probe) for rule in PROBE_RULES]
-    marked = accept(findings, spec.analysis.accept)
-    judgement = judge(marked, spec.analysis.accept)
+    judgement = judge(findings, spec.analysis.accept)
     return DataAnalysis(
-        findings=by_weight(marked),
+        findings=judgement.findings,
         probe=probe,
         verdict=judgement.verdict,
         reasons=judgement.reasons,
         associations=subject.associations,
+        label_ceiling=next((one.ceiling for one in findings if one.ceiling is not None), None),
         rows=len(frame) if rows is None else rows,
         rows_read=len(frame),
-        shown_rows=subject.sample(np.flatnonzero(visible), spec.analysis.report_rows),
+        shown_rows=subject.sample(np.flatnonzero(subject.visible), spec.analysis.report_rows),
     )
+
+
+# Of a larger table a sample is analysed: shares are then exact to a tenth of a percent, and the
+# analysis stays within minutes and a gigabyte.
+MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 
 
 def analyse_prepared(
@@ -218,11 +218,6 @@ def analyse_prepared(
     )
     frame = frame.iloc[canonical_order(seen, spec, features)]
     return analyse(frame, sets[frame.index], features, spec, len(prepared.frame)), frame
-
-
-# Of a larger table a sample is analysed: shares are then exact to a tenth of a percent, and the
-# analysis stays within minutes and a gigabyte.
-MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 
 
 def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:

@@ -1,30 +1,21 @@
-"""Facts about one column, measured once over all of its rows and read by many findings.
+"""Facts about one column, measured once and read by many findings and by the scaffold.
 
-In: a column. Out: frozen numbers. The target is not read. A number column is sorted once; of a
-text column the 10,000 most frequent texts are kept.
+In: a column, or its distinct texts. Out: frozen numbers; which texts are missing values, numbers
+(written how, in the terms of `spec.Numbers`) or dates. The target is not read.
 """
 
+import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.stages.data_analysis.texts import (
-    Writing,
-    date_formats,
-    placeholders,
-    writing_of,
-)
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import (
-    NUMERIC,
-    TEXTS,
-    Kind,
-    holds_objects,
-    kind_of,
-    numbers_of,
-)
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, holds_objects, kind_of, numbers_of
 
 MOST_TEXTS = 10_000
 # scikit-learn's trees and LightGBM's targets are float32.
@@ -56,7 +47,6 @@ class NumberFacts:
     p05: float
     p95: float
     p99_magnitude: float
-    skewness: float
 
     @property
     def finite(self) -> int:
@@ -75,15 +65,9 @@ class TextFacts:
 
     rows: int
     missing: int
+    distinct: int
     texts: tuple[str, ...]
     counts: np.ndarray  # (texts,) rows of each
-    all_counts: np.ndarray  # rows of every distinct text, descending
-    python_types: tuple[str, ...] = ()  # of the values of an object column, likewise
-
-    @property
-    def distinct(self) -> int:
-        """Number of distinct texts."""
-        return len(self.all_counts)
 
     @cached_property
     def placeholders(self) -> np.ndarray:
@@ -91,7 +75,7 @@ class TextFacts:
         return placeholders(self.texts)
 
     @cached_property
-    def writing(self) -> Writing:
+    def writing(self) -> "Writing":
         """How the texts write numbers, if they do."""
         return writing_of(self.texts)
 
@@ -119,19 +103,11 @@ class TextFacts:
         """The texts where `mask`, bool (texts,), is true."""
         return [self.texts[position] for position in np.flatnonzero(mask)]
 
-    @property
-    def sampled(self) -> str:
-        """Words for the evidence when not every distinct text was read."""
-        if self.distinct <= len(self.texts):
-            return ""
-        return f" (the {len(self.texts):,} most frequent of {self.distinct:,} texts read)"
-
 
 @dataclass(frozen=True)
 class OtherFacts:
     """A datetime column, or one of a type that no finding reads."""
 
-    kind: Kind
     rows: int
     missing: int
 
@@ -142,59 +118,41 @@ Facts = NumberFacts | TextFacts | OtherFacts
 def facts_of(column: pd.Series) -> Facts:
     """Measure a column."""
     kind = kind_of(column)
-    if kind in NUMERIC:
-        return number_facts(numbers_of(column))
     if kind in TEXTS:
         return text_facts(column)
-    return OtherFacts(kind, len(column), int(column.isna().sum()))
-
-
-def number_facts(values: np.ndarray) -> NumberFacts:
-    """Measure float64 values (n,)."""
+    if kind not in NUMERIC:
+        return OtherFacts(len(column), int(column.isna().sum()))
+    values = numbers_of(column)
     known = values[~np.isnan(values)]
     ordered = np.sort(known[np.isfinite(known)])
-    distinct = int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
-    low, first, middle, third, high = _at(ordered, 0.05, 0.25, 0.5, 0.75, 0.95)
-    # The third standardised moment; 0 for fewer than three values or no spread.
-    skewness = 0.0
-    if ordered.size >= 3 and ordered[0] != ordered[-1]:
-        scaled = ordered / np.max(np.abs(ordered))
-        centred = scaled - scaled.mean()
-        if (deviation := float(np.sqrt(np.mean(centred**2)))) > 0:
-            skewness = float(np.mean((centred / deviation) ** 3))
+    p05, first, middle, third, p95 = _at(ordered, 0.05, 0.25, 0.5, 0.75, 0.95)
     return NumberFacts(
         rows=len(values),
         missing=len(values) - len(known),
         infinite=len(known) - len(ordered),
-        distinct=distinct,
+        distinct=int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0,
         whole=bool(np.all(ordered == np.trunc(ordered))),
         lowest=_edge(ordered, 1),
         highest=_edge(-ordered[::-1], -1),
         quartiles=(first, middle, third),
-        p05=low,
-        p95=high,
+        p05=p05,
+        p95=p95,
         p99_magnitude=_at(np.sort(np.abs(ordered)), 0.99)[0],
-        skewness=skewness,
     )
 
 
 def text_facts(column: pd.Series) -> TextFacts:
     """Measure a column whose values are read as texts."""
     known = column.dropna()
-    python_types: tuple[str, ...] = ()
-    if holds_objects(known):
-        python_types = tuple(known.map(lambda value: type(value).__name__).value_counts().index)
-        known = as_text(known)
-    counts = known.value_counts()
+    counts = (as_text(known) if holds_objects(known) else known).value_counts()
     counts = counts[counts > 0]
     kept = counts.iloc[:MOST_TEXTS]
     return TextFacts(
         rows=len(column),
         missing=len(column) - len(known),
+        distinct=len(counts),
         texts=tuple(str(text) for text in kept.index),
         counts=kept.to_numpy(dtype=np.int64),
-        all_counts=counts.to_numpy(dtype=np.int64),
-        python_types=python_types,
     )
 
 
@@ -214,3 +172,133 @@ def _edge(ordered: np.ndarray, sign: int) -> Edge:
     quarter, three_quarters = _at(rest, 0.25, 0.75)
     gap = float(rest[0] - ordered[0]) if rest.size else 0.0
     return Edge(sign * float(ordered[0]), run, gap, three_quarters - quarter if gap else 0.0)
+
+
+# (decimal, thousands), the likelier first: "1,234" alone is read as 1234.
+_MARKS: tuple[tuple[str, str | None], ...] = (
+    *((".", None), (".", ","), (",", "."), (",", None)),
+    *((".", "'"), (".", " "), (",", " ")),
+)
+# More units than this are not units but part of a code, as in the seats 12A … 12F.
+_MOST_UNITS = 3
+_UNIT = r"[A-Za-zµΩ°²³/]{1,8}|%"
+_CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
+# "007" and "00501" are codes: read as numbers they would lose their zeros.
+_CODE = re.compile(r"\s*[-+]?0\d+\s*")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How the texts (n,) of a column write numbers, in the terms of `spec.Numbers`."""
+
+    reads: np.ndarray  # bool (n,), the texts it reads
+    bare: np.ndarray  # bool (n,), those of them without a unit
+    decimal: str = "."
+    thousands: str | None = None
+    units: tuple[str, ...] = ()  # the most frequent first
+
+    @property
+    def declaration(self) -> dict[str, Any]:
+        """The entry of `preparation.numbers`, empty where a number is read without one.
+
+        Every unit has factor 1, for the user to correct.
+        """
+        declared: dict[str, Any] = {"decimal": self.decimal} if self.decimal != "." else {}
+        if self.thousands:
+            declared["thousands"] = self.thousands
+        if self.units:
+            declared["units"] = dict.fromkeys(self.units, 1)
+        return declared
+
+    @property
+    def words(self) -> str:
+        """The way of writing for people: `decimal ',', unit kg`."""
+        shown = {"units": f"unit {', '.join(self.units)}"}
+        parts = [shown.get(key, f"{key} {value!r}") for key, value in self.declaration.items()]
+        return ", ".join(parts) or "plain"
+
+
+def writing_of(texts: Sequence[str], decimal: str = ".") -> Writing:
+    """Return the way of writing that reads most of the texts, of two the one with `decimal`."""
+    if not any(any(map(str.isdigit, text)) for text in texts):
+        nothing = np.zeros(len(texts), dtype=bool)
+        return Writing(nothing, nothing)
+    writings = [_read_with(texts, *marks) for marks in _MARKS]
+    return max(writings, key=lambda w: (int(w.reads.sum()), w.decimal == decimal))
+
+
+def _read_with(texts: Sequence[str], decimal: str, thousands: str | None) -> Writing:
+    point = re.escape(decimal)
+    mark = r"[\s\u00a0\u202f]" if thousands == " " else re.escape(thousands or "")
+    # No group of thousands begins with a zero: "0,123" has a decimal comma.
+    grouped = rf"[1-9]\d{{0,2}}(?:{mark}\d{{3}})+|" if thousands else ""
+    digits = rf"(?:{grouped}\d+)(?:{point}\d+)?(?:[eE][+-]?\d+)?|{point}\d+"
+    pattern = re.compile(
+        rf"\s*[-+\u2212]?\s*(?P<before>{_CURRENCY})?\s*(?:{digits})\s*"
+        rf"(?P<after>{_CURRENCY}|{_UNIT})?\s*"
+    )
+    matches = [None if _CODE.fullmatch(text) else pattern.fullmatch(text) for text in texts]
+    found = [match and (match["before"] or match["after"] or "") for match in matches]
+    units = Counter(unit for unit in found if unit)
+    taken = tuple(unit for unit, _ in units.most_common()) if len(units) <= _MOST_UNITS else ()
+    reads = np.array([unit in {"", *taken} for unit in found], dtype=bool)
+    bare = np.array([unit == "" for unit in found], dtype=bool)
+    return Writing(reads, bare, decimal, thousands, taken)
+
+
+# As `fold` writes them. "none" is left out: in many tables it is a category ("no garage").
+PLACEHOLDERS = frozenset(
+    {
+        "",
+        *("?", "??", "???", "-", "--", "---", ".", "..", "...", "_", "*", "/", "nan", "na", "n/a"),
+        *("n.a.", "n/d", "n.d.", "#n/a", "#na", "#value!", "#ref!", "#div/0!", "null", "nil"),
+        *("missing", "unknown", "unk", "undefined", "unspecified", "tbd", "unbekannt", "inconnu"),
+        *("desconocido", "k.a.", "(blank)", "(null)", "(none)", "(missing)", "(unknown)"),
+        *("-1.#ind", "-999", "-9999", "-99999"),
+        *("not available", "not known", "not specified", "no data", "no answer", "no value"),
+    }
+)
+
+
+def fold(text: str) -> str:
+    """A text without differences of case and spaces."""
+    return " ".join(text.split()).casefold()
+
+
+def placeholders(texts: Sequence[str]) -> np.ndarray:
+    """Which texts usually mean that the value is missing: bool (n,)."""
+    return np.fromiter((fold(text) in PLACEHOLDERS for text in texts), bool, len(texts))
+
+
+ISO = "ISO8601"
+# Tried in this order; of two that read as many texts the first wins.
+DATE_FORMATS = (
+    ISO,
+    *(
+        f"{day}{time_of_day}"
+        for day in ("%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+        for time_of_day in ("", " %H:%M", " %H:%M:%S")
+    ),
+    *("%d-%m-%Y", "%m-%d-%Y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y"),
+    *("%d-%b-%Y", "%d-%b-%y", "%m/%d/%y", "%d.%m.%y", "%Y%m%d"),
+)
+_ISO_SHAPE = r"\d{4}-\d{2}-\d{2}(?:[T ].*)?"
+_DATE_SHAPE = r"(?=.*\d)[\w.,/:+\- ]{6,35}"
+
+
+def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
+    """Date format → which texts it reads, bool (n,); the format that reads most comes first.
+
+    Formats that read no text are left out. 03/04/2024 is so read as most of its column.
+    """
+    column = pd.Series(texts, dtype="str").str.strip()
+    shaped = column[column.str.fullmatch(_DATE_SHAPE)]
+    read: dict[str, np.ndarray] = {}
+    for wanted in DATE_FORMATS if len(shaped) else ():
+        candidates = shaped[shaped.str.fullmatch(_ISO_SHAPE)] if wanted == ISO else shaped
+        instants = pd.to_datetime(candidates, format=wanted, errors="coerce", utc=True)
+        # Eight digits are a date only when the year is one of our time.
+        dates = candidates.index[instants.dt.year.between(1800, 2200)]
+        if len(dates):
+            read[wanted] = np.isin(np.arange(len(texts)), dates)
+    return dict(sorted(read.items(), key=lambda item: -int(item[1].sum())))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import DataError
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
@@ -20,10 +19,11 @@ from experiment_pipeline.stages.data_analysis.analysis import (
     VERDICT_RULES,
     DataAnalysis,
     Verdict,
+    unfit,
     weight,
 )
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
-from experiment_pipeline.stages.data_analysis.probe import BASELINE, NoProbe, Probe
+from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
@@ -49,17 +49,22 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
         markdown: the analysis as `markdown_report` made it.
         place: where the page lies.
     """
-    verdict, reasons = analysis["verdict"], analysis["reasons"]
-    because = "; ".join(reasons) or "no conditions, nothing that blocks"
+    verdict = analysis["verdict"]
+    because = "; ".join(analysis["reasons"]) or "no conditions, nothing that blocks"
     go = verdict != "no go"
+    found = [one for one in analysis["findings"] if one["outcome"] == "found"]
+    shown = ["severity", "title", "evidence", "advice"]
+    rows, read = analysis["rows"], analysis["rows_read"]
+    sample: dict[str, Fact] = {} if rows == read else {"rows": rows, "rows_read": read}
+    names = ("code", "title", "severity", "number", "threshold", "evidence", "advice", "accepted")
     return Outcome(
         notes=[f"verdict: {verdict}: {because}; report: {place}"] if go else [],
         facts={
             "verdict": verdict,
             "because": because,
             "report": PagePath(place),
-            **_rows_read(analysis),
-            "found": Rows(_found(analysis)),
+            **sample,
+            "found": Rows(pd.DataFrame(found, columns=shown)),
             "findings": Markdown(markdown),
         },
         checks=[
@@ -67,42 +72,19 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
                 "fit_for_modelling",
                 passed=go,
                 means=f"{verdict} for predicting {target}: {because}",
-                refusal=None if go else _refusal(target, because),
+                refusal=None if go else unfit(target, because),
             )
         ],
         record=[
             RunFacts(verdict=verdict),
-            *(_row(one) for one in analysis["findings"] if one["outcome"] == "found"),
+            *(
+                FindingRow(
+                    column_names=tuple(one["columns"]), **{name: one[name] for name in names}
+                )
+                for one in found
+            ),
             ReportRow(name="data_analysis", place=place),
         ],
-    )
-
-
-def _rows_read(analysis: Mapping[str, Any]) -> dict[str, Fact]:
-    """Rows of the table and of its sample, where the analysis is of one."""
-    rows, read = analysis["rows"], analysis["rows_read"]
-    return {} if rows == read else {"rows": rows, "rows_read": read}
-
-
-def _found(analysis: Mapping[str, Any]) -> pd.DataFrame:
-    found = [one for one in analysis["findings"] if one["outcome"] == "found"]
-    names = ("severity", "title", "evidence", "advice")
-    return pd.DataFrame([{name: one[name] for name in names} for one in found], columns=names)
-
-
-def _row(finding: Mapping[str, Any]) -> FindingRow:
-    names = ("code", "title", "severity", "number", "threshold", "evidence", "advice", "accepted")
-    return FindingRow(
-        column_names=tuple(finding["columns"]), **{name: finding[name] for name in names}
-    )
-
-
-def _refusal(target: str, because: str) -> DataError:
-    return DataError(
-        f"target {target}",
-        f"the data analysis says no go: {because}",
-        "Change the data or the YAML as the report advises, or accept the finding: give its code and a "
-        "reason under analysis.accept.",
     )
 
 
@@ -111,11 +93,7 @@ def markdown_report(analysis: DataAnalysis) -> str:
     blocks: list[document.Block] = [
         document.Bullets(analysis.reasons),
         document.Paragraph(_probe_sentence(analysis.probe)),
-        *(
-            [document.Paragraph(f"{_rows(analysis)}.")]
-            if analysis.rows_read < analysis.rows
-            else []
-        ),
+        document.Paragraph(f"{_rows(analysis)}."),
         *map(_card, analysis.found),
     ]
     parts = [f"## Verdict: {analysis.verdict}", *map(document.rendered, blocks)]
@@ -131,8 +109,7 @@ def _card(finding: Finding) -> document.Card:
     if finding.number is not None:
         limit = "" if finding.threshold is None else f" (threshold {finding.threshold:.4g})"
         said.append(f"{finding.number:.4g}{limit}")
-    texts = [" · ".join(said), finding.evidence, finding.advice]
-    tag: str = finding.severity
+    texts, tag = [" · ".join(said), finding.evidence, finding.advice], str(finding.severity)
     if finding.accepted is not None:
         tag = f"{weight(finding)} (accepted {finding.severity})"
         texts.append(f"Accepted: {finding.accepted}")
@@ -142,26 +119,19 @@ def _card(finding: Finding) -> document.Card:
     return document.Card(finding.title, tag, _TONES[finding.severity], tuple(blocks))
 
 
-def _probe_sentence(probe: Probe | NoProbe, spec: ExperimentSpec | None = None) -> str:
-    """`Best probe 0.6912 ± 0.0110 roc_auc (lightgbm), baseline 0.5000, your criterion 0.75`."""
+def _probe_sentence(probe: Probe | NoProbe) -> str:
+    """Best score and baseline, and on what they were measured."""
     if isinstance(probe, NoProbe):
         return f"No probe: {probe.reason}"
     best, baseline = probe.score(probe.best), probe.score(BASELINE)
-    reached = f"{numbers.score(best.mean)} ± {numbers.score(best.standard_error)}"
-    criteria = [
-        f"your criterion {c.limit:g}"
-        for c in (spec.acceptance if spec else ())
-        if c.metric == probe.metric
-    ]
-    parts = [
-        f"Best probe {reached} {probe.metric} ({probe.best})",
-        f"baseline {numbers.score(baseline.mean)}",
-        *criteria,
-    ]
+    reached = numbers.spread(best.mean, best.standard_error)
     left_out = numbers.some_of([numbers.shown(column) for column in probe.left_out])
     without = f", without the leak suspects {left_out}" if left_out else ""
     without += f", without {probe.unread:,} of the text features" if probe.unread else ""
-    return f"{', '.join(parts)}; {probe.folds} folds of {probe.rows:,} rows{without}."
+    return (
+        f"Best probe {reached} {probe.metric} ({probe.best}), baseline "
+        f"{numbers.score(baseline.mean)}; {probe.folds} folds of {probe.rows:,} rows{without}."
+    )
 
 
 def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:
@@ -173,8 +143,8 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
         spec: the experiment.
     """
     for most_columns in (MOST_COLUMNS, 20, 5, 0):
-        told = _document(analysis, frame, spec, most_columns)
-        page = document.render_html(told, tone=_VERDICT_TONES[analysis.verdict])
+        content = _document(analysis, frame, spec, most_columns)
+        page = document.render_html(content, tone=_VERDICT_TONES[analysis.verdict])
         if len(page.encode()) <= MOST_BYTES:
             break
     return page
@@ -186,35 +156,50 @@ def _document(
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {_rows(analysis)}."
     verdict: tuple[document.Block, ...] = (
         document.Paragraph(f"Verdict: {analysis.verdict}"),
-        *([document.Bullets(analysis.reasons)] if analysis.reasons else []),
-        document.Paragraph(_probe_sentence(analysis.probe, spec)),
+        document.Bullets(analysis.reasons or ("No conditions, nothing that blocks.",)),
+        document.Paragraph(_probe_sentence(analysis.probe)),
         document.Paragraph(asked),
     )
-    none: tuple[document.Block, ...] = (document.Paragraph("None."),)
-    found = tuple(map(_card, analysis.found)) or none
     others = tuple(
         (finding.code, finding.outcome.replace("_", " "), finding.evidence)
         for finding in analysis.findings
         if finding.outcome != "found"
     )
-    rules = document.Bullets(VERDICT_RULES)
-    columns = _columns(frame, spec, most_columns)
-    table = _table_report(frame.iloc[analysis.shown_rows][columns]) if columns else ""
+    # The target and the first columns, in the table's order.
+    first = [column for column in frame.columns if column != spec.target][
+        : max(most_columns - 1, 0)
+    ]
+    kept = {spec.target, *first} if most_columns else set()
+    columns = [column for column in frame.columns if column in kept]
     note = (
         f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, sampled outside of the validation set "
         f"(final hold-out); {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
         f"{MOST_CHARACTERS} characters."
     )
+    table = _table_report(frame.iloc[analysis.shown_rows][columns]) if columns else ""
+    strongest = analysis.associations[:_MOST_ASSOCIATIONS]
+    alone = (
+        f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
+        f"the highest {len(strongest)} of {len(analysis.associations):,}."
+    )
+    skills = tuple((one.column, numbers.share(one.skill)) for one in strongest)
     sections = (
         document.Section("In short", verdict),
-        document.Section("Findings", found),
+        document.Section(
+            "Findings", tuple(map(_card, analysis.found)) or (document.Paragraph("None."),)
+        ),
         document.Section(
             f"{len(others)} rules that found nothing or did not apply",
             (document.TableBlock(("code", "outcome", "evidence"), others),),
             folded=True,
         ),
-        *_associations(analysis, spec),
-        document.Section("How the verdict is made", (rules,), folded=True),
+        document.Section(
+            "Features that predict the target alone",
+            (document.Paragraph(alone), document.TableBlock(("feature", "skill"), skills)),
+        ),
+        document.Section(
+            "How the verdict is made", (document.Bullets(VERDICT_RULES),), folded=True
+        ),
         document.Section("The table", (document.Paragraph(note), document.Markup(table))),
     )
     return document.Document(f"Data analysis of {spec.name}", sections, document.around(spec.name))
@@ -222,44 +207,20 @@ def _document(
 
 def _rows(analysis: DataAnalysis) -> str:
     """How many rows there are, and how many of them were read."""
-    if analysis.rows_read == analysis.rows:
-        return f"{analysis.rows:,} rows"
-    return (
-        f"{analysis.rows:,} rows; the findings are based on a sample of {analysis.rows_read:,}, chosen "
-        "by a hash of their features"
+    sample = (
+        f"; the findings are based on a sample of {analysis.rows_read:,}, chosen by a hash of their "
+        "features"
     )
-
-
-def _associations(analysis: DataAnalysis, spec: ExperimentSpec) -> list[document.Section]:
-    strongest = analysis.associations[:_MOST_ASSOCIATIONS]
-    if not strongest:
-        return []
-    said = (
-        f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
-        f"the highest {len(strongest)} of {len(analysis.associations):,}."
-    )
-    rows = tuple((one.column, numbers.share(one.skill)) for one in strongest)
-    table = document.TableBlock(("feature", "skill"), rows)
-    return [
-        document.Section(
-            "Features that predict the target alone", (document.Paragraph(said), table)
-        )
-    ]
-
-
-def _columns(frame: pd.DataFrame, spec: ExperimentSpec, most: int) -> list[str]:
-    """The target and the first columns, in the table's order."""
-    others = [column for column in frame.columns if column != spec.target]
-    kept = {spec.target, *others[: max(most - 1, 0)]} if most else set()
-    return [column for column in frame.columns if column in kept]
+    return f"{analysis.rows:,} rows{sample if analysis.rows_read < analysis.rows else ''}"
 
 
 def _table_report(sample: pd.DataFrame) -> str:
     """Skrub's report as an HTML fragment with its own script and style."""
     from skrub import TableReport
 
+    texts = [c for c in sample.columns if kind_of(sample[c]) not in {*NUMERIC, "datetime"}]
     shortened = sample.assign(
-        **{c: _shortened(sample[c]) for c in sample.columns if kind_of(sample[c]) not in NUMERIC}
+        **{column: as_text(sample[column]).str.slice(0, MOST_CHARACTERS) for column in texts}
     )
     # An infinite value has its finding; here it would make every statistic undefined.
     report = TableReport(
@@ -271,9 +232,3 @@ def _table_report(sample: pd.DataFrame) -> str:
         open_tab="stats",
     )
     return str(report.html_snippet())
-
-
-def _shortened(column: pd.Series) -> pd.Series:
-    if kind_of(column) == "datetime":
-        return column
-    return as_text(column).str.slice(0, MOST_CHARACTERS)

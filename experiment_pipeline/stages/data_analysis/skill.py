@@ -12,9 +12,8 @@ are also read by their order, by a number in them, and by their words.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,50 +23,6 @@ from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
-MOST_CHARACTERS = 500
-MOST_WORDS = 2_000
-_FEWEST_ROWS = 3
-_DIGITS = 20
-_RUN = re.compile(r"\d+")
-_NUMBER = r"(\d+(?:\.\d+)?)"
-
-
-def numbers_of_texts(texts: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (the way of reading, numbers (n,)): nan where a text is missing or has no number.
-
-    Ids are assigned in some order, C9 before C10; a note may contain an amount.
-    """
-    codes, distinct = pd.factorize(texts)
-    padded = [_RUN.sub(lambda run: run.group().zfill(_DIGITS), text) for text in distinct]
-    places = np.append(np.unique(np.array(padded, dtype=str), return_inverse=True)[1], -1)
-    yield "in the order of its texts", np.where(codes < 0, np.nan, places[codes])
-    short = pd.Series(distinct, dtype="str").str.slice(0, MOST_CHARACTERS)
-    first = short.str.extract(_NUMBER, expand=False)
-    numbers = np.append(pd.to_numeric(first, errors="coerce").to_numpy(np.float64), np.nan)
-    if np.isfinite(numbers).mean() >= 0.5:
-        yield "by the first number in its texts", numbers[codes]
-
-
-def words_of_texts(texts: pd.Series) -> Any:
-    """Which words of three or more texts each text holds: csr (n, words) of 0 and 1; None: none.
-
-    Case is ignored.
-    """
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    read = texts.str.slice(0, MOST_CHARACTERS).fillna("")
-    count = CountVectorizer(
-        token_pattern=r"\w+",  # noqa: S106 - no password
-        min_df=_FEWEST_ROWS,
-        max_features=MOST_WORDS,
-        binary=True,
-    )
-    try:
-        return count.fit_transform(read)
-    except ValueError:  # no text holds a word, or none is frequent
-        return None
-
-
 # Positions of the rows to fit on, and of those to judge on.
 Fold = tuple[np.ndarray, np.ndarray]
 NAMES: dict[Task, str] = {
@@ -75,6 +30,15 @@ NAMES: dict[Task, str] = {
     "multiclass": "share of errors avoided",
     "regression": "R²",
 }
+MOST_ROWS = 10_000
+MOST_CHARACTERS = 500
+_BINS = 32
+_LEAF = 5
+# With fewer texts, each has enough rows for a bin of its own.
+_FEWEST_TEXTS = 50
+# Weight of the overall mean in a bin's mean, in rows.
+_PRIOR_ROWS = 2.0
+_NUMBER = r"(\d+(?:\.\d+)?)"
 
 
 def skill(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
@@ -95,13 +59,10 @@ def skill(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
     return float(max(value, 0.0)) if np.isfinite(value) else float("nan")
 
 
-MOST_ROWS = 10_000
-_BINS = 32
-_LEAF = 5
-# With fewer texts, each has enough rows for a bin of its own.
-_FEWEST_TEXTS = 50
-# Weight of the overall mean in a bin's mean, in rows.
-_PRIOR_ROWS = 2.0
+def mean_of_known(scores: Sequence[float] | np.ndarray, otherwise: float = 0.0) -> float:
+    """Mean over the folds; a fold without both classes does not count."""
+    known = [score for score in scores if np.isfinite(score)]
+    return float(np.mean(known)) if known else otherwise
 
 
 @dataclass(frozen=True)
@@ -135,14 +96,23 @@ class OneFeatureModels:
         """The column by the way of reading it that predicts best."""
         if kind_of(values) in NUMERIC:
             return Association(column, self._by_number(numbers_of(values)))
-        texts = as_text(values)
-        codes = pd.factorize(texts)[0] + 1
-        read = [Association(column, self._by_bins([codes] * len(self.folds)))]
-        if codes.max(initial=0) >= max(_FEWEST_TEXTS, len(codes) / 10):
-            for way, numbers in numbers_of_texts(texts):
-                read.append(Association(column, self._by_number(numbers), way))
+        codes, distinct = pd.factorize(as_text(values))
+        read = [Association(column, self._by_bins([codes + 1] * len(self.folds)))]
+        if len(distinct) >= max(_FEWEST_TEXTS, len(codes) / 10):
+            # Ids are assigned in some order, C9 before C10; a note may contain an amount.
+            padded = [re.sub(r"\d+", lambda run: run.group().zfill(20), text) for text in distinct]
+            places = np.unique(np.array(padded, dtype=str), return_inverse=True)[1]
+            short = pd.Series(distinct, dtype="str").str.slice(0, MOST_CHARACTERS)
+            first = pd.to_numeric(short.str.extract(_NUMBER, expand=False), errors="coerce")
+            ways = {"in the order of its texts": np.append(places, np.nan)}
+            numbers = np.append(first.to_numpy(np.float64), np.nan)
+            if np.isfinite(numbers).mean() >= 0.5:
+                ways["by the first number in its texts"] = numbers
+            # Code -1, a missing value, is the last place.
+            read += [Association(column, self._by_number(x[codes]), way) for way, x in ways.items()]
             if self.task != "regression":
-                read.append(Association(column, self._by_words(texts), "by its words"))
+                words = self._by_words(short.reindex(codes).fillna(""))
+                read.append(Association(column, words, "by its words"))
         return max(read, key=lambda one: one.skill)
 
     def _by_number(self, data: np.ndarray) -> float:
@@ -175,10 +145,17 @@ class OneFeatureModels:
 
     def _by_words(self, texts: pd.Series) -> float:
         """Skill of naive Bayes on which of the 2,000 most frequent words a text holds."""
+        from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.naive_bayes import MultinomialNB
 
-        words = words_of_texts(texts)
-        if words is None:
+        try:
+            words = CountVectorizer(
+                token_pattern=r"\w+",  # noqa: S106 - no password
+                min_df=3,
+                max_features=2_000,
+                binary=True,
+            ).fit_transform(texts)
+        except ValueError:  # no text holds a word, or none is frequent
             return 0.0
         scores = []
         for fit, judge in self.folds:
@@ -188,12 +165,6 @@ class OneFeatureModels:
             prediction = found[:, 1] if self.task == "binary" else found
             scores.append(skill(self.task, self.y[judge], prediction))
         return mean_of_known(scores)
-
-
-def mean_of_known(scores: Sequence[float] | np.ndarray, otherwise: float = 0.0) -> float:
-    """Mean over the folds; a fold without both classes does not count."""
-    known = [score for score in scores if np.isfinite(score)]
-    return float(np.mean(known)) if known else otherwise
 
 
 def _leaves(data: np.ndarray, y: np.ndarray, fit: np.ndarray) -> np.ndarray:

@@ -65,21 +65,17 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """One table under analysis.
+    """One table under analysis."""
 
-    Attributes:
-        frame: the prepared table, all rows.
-        visible: bool (n,), the rows that are not in the validation set.
-        features: columns that a model would get.
-        spec: the experiment.
-        sets: name of the set of every row, indexed as the frame.
-    """
-
-    frame: pd.DataFrame
-    visible: np.ndarray
-    features: tuple[str, ...]
+    frame: pd.DataFrame  # the prepared table, all rows
+    sets: pd.Series  # name of the set of every row, indexed as the frame
+    features: tuple[str, ...]  # columns that a model would get
     spec: ExperimentSpec
-    sets: pd.Series
+
+    @cached_property
+    def visible(self) -> np.ndarray:
+        """The rows that are not in the validation set: bool (n,)."""
+        return (self.sets != "validation").to_numpy()
 
     @cached_property
     def facts(self) -> Mapping[str, Facts]:
@@ -115,8 +111,7 @@ class Subject:
     def texts_and_target(self) -> dict[str, TextFacts]:
         """The text features, and the visible part of the target where its classes are texts."""
         facts = facts_of(self.visible_target)
-        target = {self.spec.target: facts} if isinstance(facts, TextFacts) else {}
-        return self.texts | target
+        return {**self.texts, **({self.spec.target: facts} if isinstance(facts, TextFacts) else {})}
 
     @cached_property
     def numbers_and_target(self) -> dict[str, NumberFacts]:
@@ -153,6 +148,29 @@ class Subject:
         classes = find_classes(known, self.spec)
         return Target(rows, encode_target(known, classes), classes, set_aside=set_aside)
 
+    def _target_problem(self) -> str | None:
+        known = self.visible_target.dropna()
+        distinct, task = known.nunique(), self.spec.task
+        if distinct < 2:
+            return f"the target has {distinct} distinct values in the rows that may be seen"
+        if task == "binary" and distinct > 2:
+            return f"a binary target has two classes, this one {distinct:,}"
+        if task == "multiclass" and distinct > MOST_CLASSES:
+            return f"{distinct:,} classes are more than the {MOST_CLASSES} that are modelled here"
+        return _problem_of_number(facts_of(known)) if task == "regression" else None
+
+    def _too_rare(self, known: pd.Series) -> dict[Scalar, int]:
+        """Class → visible rows, of the classes that validation will set aside."""
+        stops = self.spec.validation.rare_classes == "stop"
+        if self.spec.task == "regression" or stops or not may_have_rare_classes(known):
+            return {}
+        classes = find_classes(known, self.spec) or ()
+        codes = encode_target(known, classes)
+        rows = self.frame.index.get_indexer(known.index)
+        rare = too_rare(self.set_counts(codes, rows, len(classes)))
+        counts = np.bincount(codes, minlength=len(rare))
+        return {classes[code]: int(counts[code]) for code in np.flatnonzero(rare)}
+
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
         """Rows (classes, 3) of each class in train, test and validation.
 
@@ -162,23 +180,7 @@ class Subject:
         sets = self.sets.to_numpy()[rows]
         seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
         share = np.bincount(y, minlength=classes) / max(len(y), 1)
-        return np.column_stack([*seen, share * len(self.positions("validation"))])
-
-    def _too_rare(self, known: pd.Series) -> dict[Scalar, int]:
-        """Class → visible rows, of the classes that validation will set aside."""
-        stops = self.spec.validation.rare_classes == "stop"
-        if self.spec.task == "regression" or stops or not may_have_rare_classes(known):
-            return {}
-        classes = find_classes(known, self.spec)
-        codes = encode_target(known, classes)
-        rows = self.frame.index.get_indexer(known.index)
-        rare = too_rare(self.set_counts(codes, rows, len(classes or ())))
-        counts = np.bincount(codes, minlength=len(rare))
-        return {
-            name: int(count)
-            for name, count, is_rare in zip(classes or (), counts, rare, strict=True)
-            if is_rare
-        }
+        return np.column_stack([*seen, share * np.count_nonzero(~self.visible)])
 
     @cached_property
     def associations(self) -> tuple[skill.Association, ...]:
@@ -202,10 +204,6 @@ class Subject:
         hashes: np.ndarray = self.feature_hashes * _ODD + row_hashes(self.frame, others, "others")
         return hashes
 
-    def positions(self, name: str) -> np.ndarray:
-        """Positions (m,) of the rows of one set."""
-        return np.flatnonzero(self.sets.to_numpy() == name)
-
     def generator(self) -> np.random.Generator:
         """A fresh random generator; the same for the same spec."""
         return np.random.default_rng(self.spec.seed)
@@ -215,17 +213,6 @@ class Subject:
         if len(rows) <= most:
             return rows
         return np.sort(self.generator().choice(rows, most, replace=False))
-
-    def _target_problem(self) -> str | None:
-        known = self.visible_target.dropna()
-        distinct, task = known.nunique(), self.spec.task
-        if distinct < 2:
-            return f"the target has {distinct} distinct values in the rows that may be seen"
-        if task == "binary" and distinct > 2:
-            return f"a binary target has two classes, this one {distinct:,}"
-        if task == "multiclass" and distinct > MOST_CLASSES:
-            return f"{distinct:,} classes are more than the {MOST_CLASSES} that are modelled here"
-        return _problem_of_number(facts_of(known)) if task == "regression" else None
 
 
 def _problem_of_number(facts: Facts) -> str | None:
@@ -245,9 +232,9 @@ def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fol
     before it. Otherwise clusters, sorted by target and at random among equal ones, are dealt to
     the folds in turn. There are at most `number` folds; fewer where there are fewer clusters.
     """
-    if subject.spec.split.by == "time":
-        times = subject.frame[subject.spec.split.column].iloc[rows]
-        moments = pd.factorize(times, sort=True)[0]
+    split = subject.spec.split
+    if split.by == "time":
+        moments = pd.factorize(subject.frame[split.column].iloc[rows], sort=True)[0]
         ordered = np.sort(moments)
         cuts = [ordered[len(ordered) * k // (number + 1)] for k in range(1, number + 1)]
         for start, end in zip(cuts, [*cuts[1:], ordered[-1] + 1], strict=True):
@@ -256,11 +243,8 @@ def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fol
             if fit.size and judge.size:
                 yield fit, judge
         return
-    hashes = cluster_hashes(
-        subject.frame, subject.spec.split, subject.spec.target, subject.features, "folds"
-    )
-    clusters = np.unique(hashes[rows], return_inverse=True)[1]
-    _, first = np.unique(clusters, return_index=True)
+    hashes = cluster_hashes(subject.frame, split, subject.spec.target, subject.features, "folds")
+    _, first, clusters = np.unique(hashes[rows], return_index=True, return_inverse=True)
     target = subject.target.of(rows[first])
     dealt = np.empty(len(first), dtype=np.int64)
     order = np.lexsort((subject.generator().random(len(first)), target))

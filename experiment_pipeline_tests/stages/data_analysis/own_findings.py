@@ -12,20 +12,11 @@ class EvenNumbers(ColumnRule):
     title = "Even numbers"
     advice = "Ask who rounds them."
     threshold = Threshold(0.9, 0, 1, "share of even values, found from it")
-    unjudged = "There is no number feature."
-    said = "of even numbers"
+    said, each = "of even numbers", "{number:.0%}"
 
     def measure(self, subject):
         """The share of the rows."""
         return {c: float((subject.frame[c] % 2 == 0).mean()) for c in subject.numbers}
-
-    def words(self, subject, column, number):
-        """How many."""
-        return f" ({number:.0%})"
-
-    def innocent(self, worst):
-        """None is even."""
-        return f"At most {worst:.0%} are even."
 
 
 class Nothing:

@@ -13,8 +13,8 @@ import yaml
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
-from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
-from experiment_pipeline.stages.data_analysis.probe import run_probe
+from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES
+from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES, run_probe
 from experiment_pipeline.stages.data_analysis.subject import Subject
 from experiment_pipeline.table.preparation import prepare
 
@@ -91,9 +91,7 @@ def rule(code: str) -> Any:
 def subject(frame: pd.DataFrame, **changes: Any) -> Subject:
     """A table under analysis."""
     spec = experiment(**changes)
-    sets = sets_of(frame)
-    visible = (sets != "validation").to_numpy()
-    return Subject(frame, visible, tuple(features_of(frame, spec)), spec, sets)
+    return Subject(frame, sets_of(frame), tuple(features_of(frame, spec)), spec)
 
 
 def after(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Subject:

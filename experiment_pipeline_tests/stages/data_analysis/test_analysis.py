@@ -1,3 +1,4 @@
+import itertools
 import json
 from collections import Counter
 
@@ -8,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline.errors import UnusableTable
-from experiment_pipeline.stages.data_analysis.analysis import analyse
-from experiment_pipeline.stages.data_analysis.findings import PROBE_RULES, TABLE_RULES
+from experiment_pipeline.stages.data_analysis.analysis import analyse, judge, weight
+from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Rule
+from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES
+from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
 from experiment_pipeline.stages.data_analysis.page import markdown_report
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
@@ -50,14 +53,14 @@ def test_every_code_has_exactly_one_finding() -> None:
     ],
 )
 def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
-    """Whatever stands in the validation set's targets, the analysis is the same."""
+    """Whatever stands in the validation set's targets, or nothing, the analysis is the same."""
     rng = np.random.default_rng(0)
-    shuffled = frame["y"].to_numpy(copy=True)
-    shuffled[VALIDATION] = rng.permutation(shuffled[VALIDATION])[::-1]
-    removed = frame["y"].mask(VALIDATION)
-    expected = analysed(frame, **changes)
-    assert analysed(frame.assign(y=shuffled), **changes) == expected
-    assert analysed(frame.assign(y=removed), **changes).to_json() == expected.to_json()
+    changed = frame["y"].to_numpy(copy=True)
+    changed[VALIDATION] = rng.permutation(changed[VALIDATION])[::-1]
+    changed = pd.Series(changed).mask(VALIDATION & (np.arange(ROWS) % 20 >= 10))
+    assert analysed(frame.assign(y=changed.array), **changes).to_json() == (
+        analysed(frame, **changes).to_json()
+    )
 
 
 def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
@@ -88,10 +91,11 @@ def test_json_is_strict_and_complete() -> None:
     assert "shown_rows" not in content
 
 
-@pytest.mark.parametrize("task", ["binary", "regression", "multiclass"])
-@pytest.mark.parametrize("split", ["random", "group", "time"])
+@pytest.mark.parametrize(
+    ("task", "split"), [("binary", "random"), ("regression", "time"), ("multiclass", "group")]
+)
 def test_the_clinic_is_fit_for_modelling(task, split) -> None:
-    """The awkward table, prepared as its YAML says, is no `no go` for any task and split."""
+    """The awkward table, prepared as its YAML says, is no `no go` for any task or split."""
     spec = scenario.spec(task, split)
     frame = prepare(scenario.table(), spec.preparation).frame
     features = feature_columns(frame, spec)
@@ -140,7 +144,7 @@ TARGETS = st.one_of(
 )
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(first=COLUMNS, second=COLUMNS, target=TARGETS, copies=st.sampled_from([1, 5]))
 @pytest.mark.parametrize("task", [{}, REGRESSION, MULTICLASS])
 def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
@@ -154,3 +158,55 @@ def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
 def test_a_table_without_rows_is_a_no_go() -> None:
     """An empty table gets its verdict without an error."""
     assert analysed(table().head(0)).verdict == "no go"
+
+
+def _rule(severity: str) -> Rule:
+    return type("Named", (Rule,), {"code": severity, "title": severity, "advice": ""})()
+
+
+RULES = {severity: _rule(severity) for severity in SEVERITIES}
+FOUND = {severity: rule.found(severity, "evidence") for severity, rule in RULES.items()}
+
+
+def _verdict(*findings: Finding, **accepted: str) -> str:
+    return judge(findings, accepted).verdict
+
+
+def test_the_heaviest_finding_decides() -> None:
+    """Whatever the order, one block means no go, one condition conditions; what was not found nothing."""
+    for several in itertools.permutations(FOUND.values()):
+        assert _verdict(*several) == "no go"
+    assert _verdict(FOUND["note"], FOUND["condition"]) == "go with conditions"
+    assert _verdict(FOUND["note"]) == "go"
+    rule = RULES["blocks"]
+    assert _verdict(rule.not_found(""), rule.not_applicable("")) == "go"
+
+
+def test_an_accepted_finding_weighs_one_step_less() -> None:
+    """A block that is accepted is a condition, a condition a note; the reason is recorded."""
+    assert _verdict(FOUND["blocks"], blocks="known") == "go with conditions"
+    assert _verdict(FOUND["condition"], condition="known") == "go"
+    (accepted,) = judge([FOUND["blocks"]], {"blocks": "known"}).findings
+    assert (accepted.accepted, accepted.severity) == ("known", "blocks")
+    assert weight(accepted) == "condition"
+
+
+def test_reasons_tell_what_weighed_and_what_was_accepted() -> None:
+    """Each finding that weighed has a sentence; an acceptance of nothing is said to be idle."""
+    accepted = {"condition": "known", "note": "why not"}
+    assert judge([FOUND["condition"], FOUND["blocks"]], accepted).reasons == (
+        "blocks blocks: evidence",
+        "condition is a note (accepted: known): evidence",
+        "accepted, but not found: note",
+    )
+
+
+def test_findings_are_ordered_by_outcome_and_weight() -> None:
+    """What was found comes first, the heaviest first."""
+    rule = RULES["note"]
+    missing, idle = rule.not_found(""), rule.not_applicable("")
+    ordered = judge([idle, FOUND["note"], missing, FOUND["blocks"], FOUND["condition"]], {})
+    assert ordered.findings == (
+        *(FOUND["blocks"], FOUND["condition"], FOUND["note"]),
+        *(missing, idle),
+    )

@@ -2,22 +2,73 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.probe import (
+from experiment_pipeline.stages.data_analysis.finding import Finding
+from experiment_pipeline.stages.data_analysis.findings.probe import (
     BASELINE,
     MOST_ROWS,
+    PROBE_RULES,
     NoProbe,
     Probe,
     run_probe,
 )
+from experiment_pipeline.stages.data_analysis.subject import folds
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
     ROWS,
     VALIDATION,
+    check,
     numeric,
     subject,
     table,
 )
+
+
+def _pairs(frame: pd.DataFrame, number: int = 5, **changes):
+    examined = subject(frame, **changes)
+    rows = examined.target.rows
+    return rows, list(folds(examined, rows, number))
+
+
+def test_each_row_is_judged_once_by_models_that_have_not_seen_it() -> None:
+    """Random folds are a partition, and fit and judge share no row."""
+    rows, pairs = _pairs(table())
+    judged = np.concatenate([judge for _, judge in pairs])
+    assert sorted(judged) == list(range(len(rows)))
+    assert all(not set(fit) & set(judge) for fit, judge in pairs)
+
+
+def test_each_fold_holds_both_classes_evenly() -> None:
+    """Folds are stratified by the target."""
+    frame = table(y=np.where(np.arange(ROWS) % 20 == 0, "yes", "no"))
+    examined = subject(frame)
+    y = examined.target.y
+    counts = [int(y[judge].sum()) for _, judge in folds(examined, examined.target.rows, 5)]
+    assert max(counts) - min(counts) <= 1
+
+
+def test_equal_rows_and_groups_stay_together() -> None:
+    """A cluster is never on both sides of a fold."""
+    twice = pd.concat([table(), table()], ignore_index=True)
+    group = np.arange(ROWS) % 37
+    for frame, cluster, changes in (
+        (twice, "x", {}),
+        (table(g=group), "g", {"split": {"by": "group", "column": "g"}}),
+        (table(g=group), "g", {"split": {"by": "random", "id_columns": ["g"]}}),
+    ):
+        rows, pairs = _pairs(frame, **changes)
+        clusters = frame[cluster].to_numpy()[rows]
+        assert len(pairs) == 5
+        assert all(not set(clusters[fit]) & set(clusters[judge]) for fit, judge in pairs)
+
+
+def test_time_folds_look_forward_and_cut_between_moments() -> None:
+    """Every fold judges moments later than all it was fitted on."""
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(ROWS)[::-1] // 7, unit="D")
+    rows, pairs = _pairs(table(day=day), split={"by": "time", "column": "day"})
+    days = day.to_numpy()[rows]
+    assert len(pairs) == 5
+    assert all(days[fit].max() < days[judge].min() for fit, judge in pairs)
 
 
 def _probe(frame: pd.DataFrame, left_out: tuple[str, ...] = (), **changes) -> Probe:
@@ -75,16 +126,13 @@ def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
     assert _probe(table()) == _probe(table()) == _probe(table(y=changed))
 
 
-def test_rows_are_bounded() -> None:
-    """A long table is sampled."""
+def test_the_work_is_bounded(monkeypatch) -> None:
+    """A long table is sampled, and of very many text features some are left unread."""
     long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
     assert _probe(long, exclude={"row": "counts"}).rows == MOST_ROWS
-
-
-def test_many_text_features_are_bounded_and_said_aloud() -> None:
-    """Of very many text features some are left unread."""
-    texts = {f"t{i}": table()["colour"] for i in range(210)}
-    assert _probe(table(**texts)).unread == 11
+    monkeypatch.setattr("experiment_pipeline.stages.data_analysis.findings.probe.MOST_TEXTS", 2)
+    texts = {f"t{i}": table()["colour"] for i in range(4)}
+    assert _probe(table(**texts)).unread == 3
 
 
 @pytest.mark.parametrize(
@@ -108,3 +156,70 @@ def test_awkward_values_are_survived() -> None:
     values = np.array([1, "one", None, 2.5] * 100, dtype=object)
     huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
     assert _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows == 320
+
+
+# probe_no_better_than_baseline
+
+
+def test_noise_is_a_condition() -> None:
+    """Features that know nothing about the target are found."""
+    noise = np.random.default_rng(1).choice(["yes", "no"], ROWS)
+    finding = check("probe_no_better_than_baseline", table(y=noise))
+    assert finding.severity == "condition"
+
+
+def test_signal_is_not_found() -> None:
+    """A feature that predicts is no finding, and the gain is told."""
+    finding = check("probe_no_better_than_baseline", table())
+    assert finding.outcome == "not_found"
+    assert "standard errors" in finding.evidence
+
+
+# probe_nearly_perfect
+
+
+def test_a_leak_over_two_columns_is_a_condition() -> None:
+    """Two columns that give the target away together, neither alone, are found."""
+    rng = np.random.default_rng(0)
+    paid, due = rng.normal(size=(2, 400))
+    frame = table(paid=paid, due=due, y=np.where(paid > due, "yes", "no"))
+    finding = check("probe_nearly_perfect", frame)
+    assert finding.severity == "condition"
+    assert set(finding.columns[:2]) == {"paid", "due"}
+
+
+# criterion_out_of_reach
+
+
+def _judged(at_least: float) -> Finding:
+    acceptance = [{"metric": "roc_auc", "at_least": at_least}]
+    return check("criterion_out_of_reach", table(), acceptance=acceptance)
+
+
+def test_a_criterion_far_above_is_a_condition_and_never_blocks() -> None:
+    """A criterion of 0.99 is far from a probe of about 0.75."""
+    finding = _judged(0.99)
+    assert finding.severity == "condition"
+    assert "criterion 0.99" in finding.evidence
+
+
+def test_a_criterion_within_reach_is_not_found() -> None:
+    """What the probe reaches, a search will reach."""
+    finding = _judged(0.6)
+    assert (finding.outcome, finding.number) == ("not_found", 0)
+
+
+def test_the_direction_of_the_metric_counts() -> None:
+    """An error that must be far smaller than the probe's is found."""
+    acceptance = [{"metric": "rmse", "at_most": 0.1}, {"metric": "r2", "at_least": 0.1}]
+    finding = check("criterion_out_of_reach", numeric(), **REGRESSION, acceptance=acceptance)
+    assert finding.outcome == "found"
+    assert "rmse" in finding.evidence
+
+
+@pytest.mark.parametrize("rule", PROBE_RULES, ids=lambda rule: rule.code)
+def test_without_a_probe_it_is_not_applicable(rule) -> None:
+    """The reason of the missing probe is passed on."""
+    acceptance = [{"metric": "roc_auc", "at_least": 0.9}]
+    finding = rule.check(subject(table(), acceptance=acceptance), NoProbe("no reason"))
+    assert (finding.outcome, finding.evidence) == ("not_applicable", "no reason")

@@ -10,17 +10,9 @@ import inspect
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
 from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.spec.table import Analysis
-from experiment_pipeline.stages.data_analysis.finding import FindingRule
-from experiment_pipeline.stages.data_analysis.findings import (
-    categories,
-    drift,
-    kinds,
-    leaks,
-    probed,
-    rows,
-    target,
-    values,
-)
+from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
+from experiment_pipeline.stages.data_analysis.findings import columns, leaks, rows, target
+from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.preparation import imported
 
@@ -28,13 +20,8 @@ TABLE_RULES: tuple[FindingRule, ...] = (
     *target.RULES,
     *leaks.RULES,
     *rows.RULES,
-    *drift.RULES,
-    *kinds.RULES,
-    *values.RULES,
-    *categories.RULES,
+    *columns.RULES,
 )
-PROBE_RULES = probed.RULES
-_SATISFIES = "an instance of a class with a code, thresholds and check(subject)"
 
 
 def own_rules(analysis: Analysis) -> tuple[FindingRule, ...]:
@@ -44,6 +31,17 @@ def own_rules(analysis: Analysis) -> tuple[FindingRule, ...]:
         InvalidExperiment: a path cannot be imported, or is not a rule.
     """
     return tuple(_own_rule(path) for path in analysis.findings)
+
+
+def _own_rule(path: str) -> FindingRule:
+    rule = imported(path, "analysis.findings", "finding")
+    if inspect.isclass(rule) or not isinstance(rule, FindingRule):
+        raise InvalidExperiment(
+            "analysis.findings",
+            f"{path} is not a rule",
+            "Name an instance of a class with a code, thresholds and check(subject).",
+        )
+    return rule
 
 
 def own_code(analysis: Analysis) -> dict[str, str]:
@@ -63,56 +61,40 @@ def own_code(analysis: Analysis) -> dict[str, str]:
 
 def problems(analysis: Analysis) -> list[Problem]:
     """Unknown codes and thresholds, impossible values and unusable rules in the YAML."""
-    own, found = [], []
+    codes = {rule.code for rule in TABLE_RULES} | {rule.code for rule in PROBE_RULES}
+    thresholds: dict[str, Threshold] = {}
+    for named in (
+        *(one.thresholds for one in TABLE_RULES),
+        *(one.thresholds for one in PROBE_RULES),
+    ):
+        thresholds |= named
+    found = []
     for number, path in enumerate(analysis.findings):
         try:
-            own.append(_own_rule(path))
+            rule = _own_rule(path)
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))
-    known = {rule.code: rule.thresholds for rule in TABLE_RULES}
-    known |= {rule.code: rule.thresholds for rule in PROBE_RULES}
-    for rule in own:
-        if rule.code in known:
+            continue
+        if rule.code in codes:
             there = f"the code {rule.code!r} is taken; give the rule one of its own"
             found.append(Problem(("analysis", "findings"), there))
-        known[rule.code] = rule.thresholds
+        codes.add(rule.code)
+        thresholds |= rule.thresholds
     for code in analysis.accept:
-        if code not in known:
-            unknown = f"{code!r} is not a finding code; {did_you_mean(code, list(known))}"
+        if code not in codes:
+            unknown = f"{code!r} is not a finding code; {did_you_mean(code, sorted(codes))}"
             found.append(Problem(("analysis", "accept", code), unknown))
-    thresholds = {name: limit for each in known.values() for name, limit in each.items()}
     for name, value in analysis.thresholds.items():
-        key = ("analysis", "thresholds", name)
         limit = thresholds.get(name)
         if limit is None:
-            unknown = f"{name!r} is no threshold; {did_you_mean(name, thresholds)}"
-            found.append(Problem(key, unknown))
+            wrong = f"{name!r} is not a threshold; {did_you_mean(name, thresholds)}"
         elif not limit.low <= value <= limit.high:
-            beyond = (
+            wrong = (
                 f"threshold {name} is {value:g}; it is the {limit.meaning}: "
                 f"write a number from {limit.low:g} to {limit.high:g}"
             )
-            found.append(Problem(key, beyond))
+        else:
+            continue
+        found.append(Problem(("analysis", "thresholds", name), wrong))
     return found
-
-
-def check_settings(analysis: Analysis) -> None:
-    """Raise InvalidExperiment for the first of `problems`."""
-    for problem in problems(analysis):
-        place = ".".join(map(str, problem.location))
-        raise InvalidExperiment(place, problem.message, "correct the YAML")
-
-
-def _own_rule(path: str) -> FindingRule:
-    rule = imported(path, "analysis.findings", "finding")
-    if inspect.isclass(rule):
-        raise InvalidExperiment(
-            "analysis.findings", f"{path} is a class", f"Name {_SATISFIES}, not the class itself."
-        )
-    lacking = [name for name in ("code", "thresholds", "check") if not hasattr(rule, name)]
-    if not isinstance(rule, FindingRule):
-        raise InvalidExperiment(
-            "analysis.findings", f"{path} has no {' and no '.join(lacking)}", f"Name {_SATISFIES}."
-        )
-    return rule

@@ -1,7 +1,7 @@
-"""Rows that resemble others: equal features with different targets, copies, rows of one entity."""
+"""Rows that resemble others (equal features, copies, one entity), and rows that change over time."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,9 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
+from experiment_pipeline.statistics.distances import number_distance, share_distance
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.table.samples import distance
 
 _NAME = re.compile(
     r"(?:^|[_\W])(?:id|ids|key|nr|no)$|[a-z](?:Id|ID|Key|Nr|No)$|uuid$|guid$|.num$|.nbr$"
@@ -32,8 +34,7 @@ class ConflictingLabels(Rule):
     Rows without an equal count as perfectly predictable, so the true ceiling is lower.
     """
 
-    code = "conflicting_labels"
-    title = "Same features, different targets"
+    code, title = "conflicting_labels", "Same features, different targets"
     advice = (
         "Add a column that distinguishes these rows, or correct their labels; no model can exceed "
         "the ceiling."
@@ -43,7 +44,7 @@ class ConflictingLabels(Rule):
     )
 
     def check(self, subject: Subject) -> Finding:
-        target = subject.target
+        target, task, y = subject.target, subject.spec.task, subject.target.y
         if target.problem:
             return self.not_applicable(f"Nothing to predict: {target.problem}.")
         if not subject.features:
@@ -53,53 +54,35 @@ class ConflictingLabels(Rule):
         if not repeated:
             reason = "No two rows outside of the validation set have equal features."
             return self.not_applicable(reason)
-        share, limit = self._contradicted(subject, groups), self.limit(subject)
+        outcomes = np.column_stack([_mean(groups, one)[groups] for one in target.outcomes()])
+        if task == "regression":
+            share = float(np.mean((y - outcomes[:, 0]) ** 2) / np.var(y))
+        else:  # rows that differ from the mode of their group
+            share = float(1 - outcomes.max(axis=1).mean())
         metric = subject.spec.metric
         if not metrics.METRICS[metric].of_equals:
-            metric = "r2" if subject.spec.task == "regression" else "accuracy"
-        ceiling = scores.score(metric, target.y, self._best_prediction(subject, groups, metric))
+            metric = "r2" if task == "regression" else "accuracy"
+        best = outcomes[:, -1] if task != "multiclass" else outcomes
+        if metrics.METRICS[metric].of_equals == "median":
+            best = _median(groups, y)[groups]
+        ceiling = scores.score(metric, y, best)
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; equal "
             f"features contradict {numbers.share(share)} of the target, so {metric} can be "
             f"{ceiling:.4g} at best."
         )
-        criteria = [each.limit for each in subject.spec.acceptance if each.metric == metric]
-        beyond = [limit for limit in criteria if metrics.better(metric, limit, ceiling)]
-        own = ceiling if metric == subject.spec.metric else None
         # With few possible combinations, different targets of equal rows are noise.
         room = subject.possible_combinations >= ROOM * len(subject.frame)
+        limit = self.limit(subject)
         severity: Severity | None = None
         if share > limit:
-            severity = "condition" if room and subject.spec.task != "regression" else "note"
-        if beyond:
-            severity = "blocks"
-            evidence += f" The acceptance criterion asks for {beyond[0]:g}."
-        finding = self.judged(
-            severity, evidence, columns=[subject.spec.target], number=share, threshold=limit
-        )
-        return replace(finding, ceiling=own)
-
-    @staticmethod
-    def _contradicted(subject: Subject, groups: np.ndarray) -> float:
-        """Share of rows that differ from their group's mode; of the variance for a number."""
-        y = subject.target.y
-        if subject.spec.task == "regression":
-            left = y - _mean(groups, y)[groups]
-            return float(np.mean(left**2) / np.var(y))
-        pairs = groups * subject.target.n_classes + y.astype(np.int64)
-        pairs, rows = np.unique(pairs, return_counts=True)
-        largest = np.zeros(int(groups.max()) + 1)
-        np.maximum.at(largest, pairs // subject.target.n_classes, rows)
-        return float(1 - largest.sum() / len(y))
-
-    @staticmethod
-    def _best_prediction(subject: Subject, groups: np.ndarray, metric: str) -> np.ndarray:
-        y, task = subject.target.y, subject.spec.task
-        if task == "multiclass":
-            outcomes = subject.target.outcomes()
-            return np.column_stack([_mean(groups, one)[groups] for one in outcomes])
-        of_equals = _median if metrics.METRICS[metric].of_equals == "median" else _mean
-        return np.asarray(of_equals(groups, y)[groups])
+            severity = "condition" if room and task != "regression" else "note"
+        for each in subject.spec.acceptance:
+            if each.metric == metric and metrics.better(metric, each.limit, ceiling):
+                severity = "blocks"
+                evidence += f" The acceptance criterion asks for {each.limit:g}."
+        finding = self.found(severity, evidence, share, limit, [subject.spec.target])
+        return replace(finding, ceiling=ceiling if metric == subject.spec.metric else None)
 
 
 def _mean(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -122,8 +105,7 @@ class DuplicateRows(Rule):
     combinations equal rows are not copies, and the rule does not apply.
     """
 
-    code = "duplicate_rows"
-    title = "Rows that repeat another"
+    code, title = "duplicate_rows", "Rows that repeat another"
     advice = "Reject the copies, unless the same case can really occur twice."
     threshold = Threshold(0.01, 0, 1, "share of rows that repeat another, found above it")
 
@@ -131,23 +113,18 @@ class DuplicateRows(Rule):
         if subject.spec.validation.duplicate_rows == "reject":
             return self.not_applicable("The validation rejects rows that repeat another.")
         combinations, rows = subject.possible_combinations, len(subject.frame)
-        if not rows:
-            return self.not_applicable("The table has no row.")
-        if combinations < ROOM * rows:
+        if not rows or combinations < ROOM * rows:
             return self.not_applicable(
                 f"The features allow only {combinations:,.0f} combinations for {rows:,} rows, so "
                 "equal rows need not be copies."
             )
         distinct = len(np.unique(subject.whole_row_hashes))
         share, limit = 1 - distinct / rows, self.limit(subject)
-        evidence = (
-            f"{rows - distinct:,} of {rows:,} rows ({numbers.share(share)}) repeat an earlier one."
-        )
-        return self.judged(
-            None if share <= limit else "note",
-            evidence,
-            number=share,
-            threshold=limit,
+        return self.found(
+            "note" if share > limit else None,
+            f"{rows - distinct:,} of {rows:,} rows ({numbers.share(share)}) repeat an earlier one.",
+            share,
+            limit,
             fix={"validation": {"duplicate_rows": "reject"}},
         )
 
@@ -161,8 +138,7 @@ class RepeatedEntities(Rule):
     an entity are. Excluded columns count too: models recognise an entity by its other features.
     """
 
-    code = "repeated_entities"
-    title = "Entities with several rows"
+    code, title = "repeated_entities", "Entities with several rows"
     advice = (
         "If the model will meet entities it has not seen, keep the rows of one entity in one set."
     )
@@ -172,21 +148,6 @@ class RepeatedEntities(Rule):
     _rows_for_fixed = 20_000
     _columns_for_fixed = 100
 
-    @dataclass(frozen=True)
-    class Entity:
-        """A column that names entities; `likeness` is the intraclass correlation (-1 to 1)."""
-
-        column: str
-        distinct: int
-        rows_each: float
-        likeness: float
-
-        def __str__(self) -> str:
-            return (
-                f"{numbers.shown(self.column)} ({self.distinct:,} entities, {self.rows_each:.3g} rows "
-                f"each, intraclass correlation of the target {self.likeness:.2f})"
-            )
-
     def check(self, subject: Subject) -> Finding:
         split = subject.spec.split
         if subject.target.problem:
@@ -194,28 +155,43 @@ class RepeatedEntities(Rule):
         if split.by == "group":
             return self.not_applicable(f"The split keeps {numbers.shown(split.column)} together.")
         limit = self.limit(subject)
-        judged = [self._entity(subject, column, limit) for column in self._candidates(subject)]
-        entities = sorted((e for e in judged if e), key=lambda entity: -entity.likeness)
-        if not entities:
+        likeness: dict[str, float] = {}
+        y = subject.target.y.astype(np.float64)
+        if subject.spec.task == "multiclass":  # whether it is the most frequent class
+            y = (y == np.bincount(y.astype(np.int64)).argmax()).astype(np.float64)
+        for name in subject.frame.columns:
+            own = name in {subject.spec.target, getattr(split, "column", None)}
+            if own or not self._repeats(name, subject.frame[name]):
+                continue
+            codes = pd.factorize(subject.frame[name].iloc[subject.target.rows])[0]
+            known = codes >= 0
+            alike = _intraclass_correlation(codes[known], y[known])
+            if is_named_like_an_id(name) or (
+                alike >= limit and self._fixed_columns(subject, name) >= self._fewest_fixed
+            ):
+                likeness[name] = alike
+        if not likeness:
             return self.not_found("No column names entities that repeat.", threshold=limit)
-        alike = entities[0].likeness >= limit
+        columns = sorted(likeness, key=lambda name: -likeness[name])
+        each = []
+        for name in columns:
+            distinct, rows = subject.frame[name].nunique(), subject.frame[name].notna().sum()
+            each.append(
+                f"{numbers.shown(name)} ({distinct:,} entities, {rows / distinct:.3g} rows each, "
+                f"intraclass correlation of the target {likeness[name]:.2f})"
+            )
         random = split.by == "random"
         return self.found(
-            "condition" if alike and random else "note",
-            f"Values repeat in {numbers.some_of(list(map(str, entities)), most=3)}.",
-            columns=[entity.column for entity in entities],
-            number=entities[0].likeness,
-            threshold=limit,
-            fix={"split": {"by": "group", "column": entities[0].column}} if random else None,
+            "condition" if likeness[columns[0]] >= limit and random else "note",
+            f"Values repeat in {numbers.some_of(each, most=3)}.",
+            likeness[columns[0]],
+            limit,
+            columns,
+            {"split": {"by": "group", "column": columns[0]}} if random else None,
         )
 
-    def _candidates(self, subject: Subject) -> list[str]:
-        """Text and whole-number columns with 20 or more values of two or more rows on average."""
-        split_column = getattr(subject.spec.split, "column", None)
-        names = [c for c in subject.frame.columns if c not in {subject.spec.target, split_column}]
-        return [name for name in names if self._repeats(name, subject.frame[name])]
-
     def _repeats(self, name: str, column: pd.Series) -> bool:
+        """Whether it is a text or whole id with 20 or more values of two or more rows on average."""
         kind = kind_of(column)
         if kind not in TEXTS and not (is_named_like_an_id(name) and kind in NUMERIC):
             return False
@@ -224,22 +200,6 @@ class RepeatedEntities(Rule):
             if not np.all(known == np.trunc(known)):
                 return False
         return bool(self._fewest_entities <= column.nunique() <= column.notna().sum() / 2)
-
-    def _entity(self, subject: Subject, column: str, limit: float) -> Entity | None:
-        codes = pd.factorize(subject.frame[column].iloc[subject.target.rows])[0]
-        known = codes >= 0
-        y = subject.target.y.astype(np.float64)
-        if subject.spec.task == "multiclass":  # whether it is the most frequent class
-            y = (y == np.bincount(y.astype(np.int64)).argmax()).astype(np.float64)
-        likeness = _intraclass_correlation(codes[known], y[known])
-        named = is_named_like_an_id(column)
-        if not named and (
-            likeness < limit or self._fixed_columns(subject, column) < self._fewest_fixed
-        ):
-            return None
-        distinct = int(subject.frame[column].nunique())
-        rows_each = float(subject.frame[column].notna().sum() / distinct)
-        return self.Entity(column, distinct, rows_each, likeness)
 
     def _fixed_columns(self, subject: Subject, column: str) -> int:
         """Number of other varying features with one value per entity, on at most 20,000 rows."""
@@ -268,4 +228,79 @@ def _intraclass_correlation(codes: np.ndarray, y: np.ndarray) -> float:
     return (between - within) / spread if spread > 0 else 0.0
 
 
-RULES = (ConflictingLabels(), DuplicateRows(), RepeatedEntities())
+class DriftOverTime(Rule):
+    """Columns, or the target, that change over time.
+
+    Compares the first third of the moments with the last: Kolmogorov-Smirnov distance for numbers,
+    total variation for texts. Under a random split the sets share each moment, so the test score
+    is higher than a score on future rows would be.
+    """
+
+    code, title = "drift_over_time", "Columns that change over time"
+    advice = (
+        "If the model will predict the future, split by time, and judge the gap between test and "
+        "validation with this in mind."
+    )
+    threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
+    _most_rows = 20_000
+    _most_columns = 500
+
+    def check(self, subject: Subject) -> Finding:
+        frame, spec = subject.frame, subject.spec
+        times = [str(c) for c in frame.columns if kind_of(frame[c]) == "datetime"]
+        if spec.split.by == "time":
+            times = [spec.split.column]
+        if not times:
+            return self.not_applicable("There is no datetime column.")
+        early, late = self._thirds(subject, times[0], np.arange(len(frame)))
+        if not early.size or not late.size:
+            return self.not_applicable(f"{numbers.shown(times[0])} has too few different moments.")
+        measured = {
+            column: distance(frame[column].iloc[early], frame[column].iloc[late])
+            for column in subject.features[: self._most_columns]
+            if kind_of(frame[column]) in NUMERIC | TEXTS
+        }
+        drifts = dict(sorted(measured.items(), key=lambda item: -item[1]))
+        target = self._target_drift(subject, times[0])
+        limit, random = self.limit(subject), spec.split.by == "random"
+        columns = [spec.target] if target >= limit else []
+        columns += [column for column, value in drifts.items() if value >= limit]
+        each = numbers.some_of([f"{numbers.shown(c)} {value:.2f}" for c, value in drifts.items()])
+        changed: Severity = "condition" if random else "note"
+        return self.found(
+            changed if columns else None,
+            f"Distance of the first and last third by {numbers.shown(times[0])} (0 alike, 1 "
+            f"disjoint): target {target:.2f}; features {each or 'none'}.",
+            max([target, *drifts.values()]),
+            limit,
+            columns,
+            {"split": {"by": "time", "column": times[0]}} if random else None,
+        )
+
+    def _thirds(
+        self, subject: Subject, time: str, rows: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """At most 20,000 positions each of the first and last third, cut between moments."""
+        moments = pd.factorize(subject.frame[time].iloc[rows], sort=True)[0]
+        known, moments = rows[moments >= 0], moments[moments >= 0]
+        if not known.size:
+            return known, known
+        ordered = np.sort(moments)
+        first, last = ordered[len(ordered) // 3], ordered[-(len(ordered) // 3) - 1]
+        early = subject.sample(known[moments < first], self._most_rows)
+        return early, subject.sample(known[moments > last], self._most_rows)
+
+    def _target_drift(self, subject: Subject, time: str) -> float:
+        """Distance between the targets of the first and the last third; 0 where there is none."""
+        early, late = self._thirds(subject, time, subject.target.rows)
+        if not early.size or not late.size:
+            return 0.0
+        first, last = subject.target.of(early), subject.target.of(late)
+        if subject.spec.task == "regression":
+            return number_distance(first, last)
+        classes = subject.target.n_classes
+        counts = (np.bincount(part.astype(int), minlength=classes) for part in (first, last))
+        return share_distance(*counts)
+
+
+RULES = (ConflictingLabels(), DuplicateRows(), RepeatedEntities(), DriftOverTime())

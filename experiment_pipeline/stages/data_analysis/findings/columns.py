@@ -1,0 +1,564 @@
+"""Rules about single columns, and pairs of them: content, type, spelling, extreme values."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.stages.data_analysis.facts import (
+    ISO,
+    LARGEST_FLOAT32,
+    NumberFacts,
+    TextFacts,
+    fold,
+)
+from experiment_pipeline.stages.data_analysis.finding import (
+    ColumnRule,
+    Finding,
+    Rule,
+    Threshold,
+    exclude,
+    listed,
+)
+from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
+from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.table.kinds import numbers_of
+
+_MANY = 1e12
+
+
+class MissingValues(ColumnRule):
+    """Features that are mostly, or entirely, missing."""
+
+    code, title = "missing_values", "Columns that are mostly missing"
+    advice = (
+        "Find out why. The models learn from the absence too, which is right only if it means the "
+        "same in future data."
+    )
+    threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
+    said, each, above = "that are mostly missing", "{share}", True
+    excluded = "is mostly missing"
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        return {c: f.missing / f.rows for c, f in subject.facts.items() if f.rows}
+
+
+class ConstantColumn(Rule):
+    """Features with one value and no missing one."""
+
+    code, title = "constant_column", "Columns with one value"
+    advice = "Exclude them, unless later deliveries will vary."
+    excluded = "is constant"
+
+    def check(self, subject: Subject) -> Finding:
+        columns = [
+            column
+            for column, facts in (subject.numbers | subject.texts).items()
+            if facts.distinct == 1 and not facts.missing and not getattr(facts, "infinite", 0)
+        ]
+        each = [
+            f"{numbers.shown(column)} = {numbers.shown(subject.frame[column].iloc[0])}"
+            for column in columns
+        ]
+        return self.found(
+            "note" if columns else None,
+            listed(each, "with one value") if columns else "Every feature varies.",
+            len(columns),
+            1,
+            columns,
+        )
+
+
+class AlmostUniqueColumn(Rule):
+    """Features with a different value in almost every row: ids, or texts that models cannot use.
+
+    Numbers count only if they are whole and look like ids: by their name, or because they are
+    consecutive. A measurement may be different in every row.
+    """
+
+    code, title = "almost_unique_column", "Columns that are almost unique"
+    advice = (
+        "Exclude ids: a model can only memorise them. Name a true row id in "
+        "split.id_columns, so that it decides the row's set. Names and titles may stay: "
+        "`features: text` of a search entry reads their letters."
+    )
+    threshold = Threshold(0.95, 0.5, 1, "distinct values per row, found from it")
+    excluded = "is almost unique"
+    _fewest_rows = 20
+
+    def check(self, subject: Subject) -> Finding:
+        shares = {}
+        for column, facts in (subject.numbers | subject.texts).items():
+            known = facts.rows - facts.missing
+            judged = known >= self._fewest_rows and facts.distinct > 0
+            if isinstance(facts, TextFacts):
+                judged &= is_category(subject, column)
+            else:
+                consecutive = facts.highest.value - facts.lowest.value < 1.05 * facts.distinct
+                judged &= facts.whole and not facts.infinite
+                judged &= facts.distinct >= self._fewest_rows
+                judged &= consecutive or is_named_like_an_id(column)
+            if judged:
+                shares[column] = facts.distinct / known
+        return self.over_columns(
+            subject,
+            shares,
+            "with almost only distinct values",
+            lambda column: f"{numbers.share(shares[column])} distinct",
+            "condition",
+        )
+
+    def repeats(self, subject: Subject, facts: TextFacts) -> bool:
+        """Whether a text has too few distinct values for this rule."""
+        return facts.distinct < self.limit(subject) * (facts.rows - facts.missing)
+
+
+class MixedTypes(Rule):
+    """Text columns that hold numbers in some rows and something else in others.
+
+    Missing values and placeholders do not count. A number with a unit counts as a text: "9E" is a
+    code. When nearly all texts are numbers, the finding is `numbers_as_text`.
+    """
+
+    code, title = "mixed_types", "Columns of mixed types"
+    advice = (
+        "Declare what the column is: text if the numbers are codes; number if the texts are "
+        "errors, whose rows are then rejected."
+    )
+    threshold = Threshold(0.05, 0, 0.5, "share of the rarer kind of value, found from it")
+
+    def check(self, subject: Subject) -> Finding:
+        texts = subject.undeclared_texts
+
+        def each(column: str) -> str:
+            facts, bare = texts[column], texts[column].writing.bare
+            other = facts.texts[int(np.argmax(~bare & ~facts.placeholders))]
+            share = numbers.share(facts.share(bare))
+            return f"{share} numbers, others such as {numbers.shown(other)!r}"
+
+        return self.over_columns(
+            subject,
+            {c: min(f.share(f.writing.bare), f.share(~f.writing.bare)) for c, f in texts.items()},
+            "with numbers and other texts",
+            each,
+            "condition",
+            lambda columns: {"preparation": {"types": dict.fromkeys(columns, "text")}},
+        )
+
+
+class NumbersAsText(Rule):
+    """Numbers stored as texts, with separators, a decimal comma, a currency or a unit.
+
+    As texts they are categories without an order.
+    """
+
+    code, title = "numbers_as_text", "Numbers stored as text"
+    advice = (
+        "Declare the column as number and how it is written; correct the factor of each unit. "
+        "Codes (postcodes, branches) stay text: accept the finding."
+    )
+    threshold = Threshold(0.95, 0.5, 1, "share of texts that are numbers, found from it")
+
+    def check(self, subject: Subject) -> Finding:
+        texts = subject.undeclared_texts
+
+        def each(column: str) -> str:
+            writing = texts[column].writing
+            example = max(texts[column].chosen(writing.reads), key=len)
+            share = numbers.share(texts[column].share_of_numbers)
+            return f"{share}, {writing.words}, such as {numbers.shown(example)!r}"
+
+        return self.over_columns(
+            subject,
+            {column: facts.share_of_numbers for column, facts in texts.items()},
+            "with numbers as texts",
+            each,
+            "condition",
+            lambda columns: number_preparation({c: texts[c] for c in columns}),
+        )
+
+
+class DatesAsText(Rule):
+    """Dates stored as texts, possibly in several formats."""
+
+    code, title = "dates_as_text", "Dates stored as text"
+    advice = (
+        "Declare the column as datetime with its formats; a calendar makes features of it, a "
+        "split by time needs it."
+    )
+    threshold = Threshold(0.95, 0.5, 1, "share of texts that are dates, found from it")
+
+    def check(self, subject: Subject) -> Finding:
+        texts = subject.undeclared_texts
+
+        def each(column: str) -> str:
+            facts, used = texts[column], _used_formats(texts[column])
+            first = facts.dates[used[0]]
+            same = [
+                f for f, reads in facts.dates.items() if f not in used and (reads == first).all()
+            ]
+            decide = f"; {same[0]} reads them as well, so decide" if same else ""
+            return f"{numbers.share(facts.share_of_dates)}, format {', '.join(used)}{decide}"
+
+        def fix(columns: Sequence[str]) -> dict[str, Any]:
+            found = {column: texts[column] for column in columns}
+            preparation: dict[str, Any] = {"types": dict.fromkeys(found, "datetime")}
+            used = {column: _used_formats(facts) for column, facts in found.items()}
+            if formats := {c: each for c, each in used.items() if each != [ISO]}:
+                preparation["datetime_formats"] = formats
+            calendar = {
+                column: ["month", "day_of_week"] + ["hour"] * any(":" in t for t in facts.texts)
+                for column, facts in found.items()
+            }
+            return {"preparation": {**preparation, **_missing_values(found), "calendar": calendar}}
+
+        return self.over_columns(
+            subject,
+            {column: facts.share_of_dates for column, facts in texts.items()},
+            "with dates as texts",
+            each,
+            "condition",
+            fix,
+        )
+
+
+def _used_formats(facts: TextFacts) -> list[str]:
+    """Formats that read a text which no earlier one reads."""
+    used, read = [], np.zeros(len(facts.texts), dtype=bool)
+    for wanted, reads in facts.dates.items():
+        if (reads & ~read).any():
+            used.append(wanted)
+            read |= reads
+    return used
+
+
+def number_preparation(columns: Mapping[str, TextFacts]) -> dict[str, Any]:
+    """The YAML that reads these columns as numbers, their placeholders as missing."""
+    preparation: dict[str, Any] = {"types": dict.fromkeys(columns, "number")}
+    if writings := {c: d for c, f in columns.items() if (d := f.writing.declaration)}:
+        preparation["numbers"] = writings
+    return {"preparation": preparation | _missing_values(columns)}
+
+
+def _missing_values(columns: Mapping[str, TextFacts]) -> dict[str, Any]:
+    missing = {c: f.chosen(f.placeholders) for c, f in columns.items() if f.placeholders.any()}
+    return {"missing_values": missing} if missing else {}
+
+
+_ALMOST_UNIQUE, _NUMBERS, _DATES = AlmostUniqueColumn(), NumbersAsText(), DatesAsText()
+
+
+def is_category(subject: Subject, column: str) -> bool:
+    """Whether a text feature is neither numbers nor dates stored as text."""
+    facts = subject.undeclared_texts.get(column)
+    return facts is None or (
+        facts.share_of_numbers < _NUMBERS.limit(subject)
+        and facts.share_of_dates < _DATES.limit(subject)
+    )
+
+
+class CategoryVariants(Rule):
+    """One category under several spellings that differ in case and spaces."""
+
+    code, title = "category_variants", "Several spellings of a category"
+    advice = (
+        "Give each category one spelling; drop the pairs from this list that mean different things."
+    )
+    _most_compared = 2_000
+
+    def check(self, subject: Subject) -> Finding:
+        variants: dict[str, list[list[str]]] = {}
+        for column, facts in subject.texts_and_target.items():
+            few = 1 < facts.distinct <= self._most_compared
+            if few and _ALMOST_UNIQUE.repeats(subject, facts):
+                groups = defaultdict(list)
+                for text in facts.texts:  # the most frequent spelling of each comes first
+                    groups[fold(text)].append(text)
+                variants[column] = [group for group in groups.values() if len(group) > 1]
+
+        def each(column: str) -> str:
+            pairs = [f"{g[0]!r} = {other!r}" for g in variants[column] for other in g[1:]]
+            return numbers.some_of([numbers.shown(pair) for pair in pairs], most=3)
+
+        def declared(groups: list[list[str]]) -> dict[str, Any]:
+            """An entry of `preparation.categories`: trimmed, each other spelling replaced once."""
+            trimmed = [[" ".join(text.split()) for text in group] for group in groups]
+            others = {g[0]: sorted(set(g) - {g[0]}) for g in trimmed if len(set(g)) > 1}
+            trim = {"trim": True} if trimmed != groups else {}
+            return trim | ({"variants": others} if others else {})
+
+        return self.over_columns(
+            subject,
+            {column: sum(len(g) - 1 for g in groups) for column, groups in variants.items()},
+            "with several spellings of a category",
+            each,
+            "condition",
+            lambda columns: {
+                "preparation": {"categories": {c: declared(variants[c]) for c in columns}}
+            },
+        )
+
+
+class HighCardinality(ColumnRule):
+    """Text features with many distinct values, fewer than an id has."""
+
+    code, title = "high_cardinality", "Many categories"
+    advice = "Try without the column, or replace it by what it stands for (region for postcode)."
+    threshold = Threshold(100, 2, _MANY, "distinct texts, found above it")
+    said, each, above = "with many categories", "{number:,}", True
+    excluded = "has too many categories"
+
+    def measure(self, subject: Subject) -> dict[str, float]:
+        def is_judged(column: str, facts: TextFacts) -> bool:
+            return _ALMOST_UNIQUE.repeats(subject, facts) and is_category(subject, column)
+
+        return {c: f.distinct if is_judged(c, f) else 0 for c, f in subject.texts.items()}
+
+
+class NearDuplicateColumns(Rule):
+    """Features with equal content: importance is shared between them at random.
+
+    Numbers are compared by rank correlation, so a change of unit, or a logarithm, is the same
+    column; a missing value ranks below all others. Columns whose values repeat are compared value
+    by value, so a code and its name are the same column.
+    """
+
+    code, title = "near_duplicate_columns", "Columns with equal content"
+    advice = "Keep one of each; which one does not matter for the score."
+    threshold = Threshold(0.999, 0.5, 1, "rank correlation, found from it")
+    _most_rows, _most_columns, _fewest_rows = 5_000, 1_000, 10
+
+    def check(self, subject: Subject) -> Finding:
+        varied = [
+            column
+            for column, facts in subject.facts.items()
+            if isinstance(facts, NumberFacts | TextFacts) and facts.distinct > 1
+        ][: self._most_columns]
+        if len(varied) < 2 or len(subject.frame) < self._fewest_rows:
+            return self.not_applicable(
+                "There are no two varying features with ten rows to compare."
+            )
+        rows = subject.sample(np.arange(len(subject.frame)), self._most_rows)
+        sample, limit = subject.frame[varied].iloc[rows], self.limit(subject)
+        # Columns determine each other when their codes in order of appearance are equal.
+        groups = defaultdict(list)
+        for column in varied:
+            codes = pd.factorize(sample[column])[0]
+            if 0 < codes.max(initial=0) < len(codes) / 2:
+                groups[codes.astype(np.int32).tobytes()].append(column)
+        best = {(same[0], other): 1.0 for same in groups.values() for other in same[1:]}
+        quantities = [column for column in varied if column in subject.numbers]
+        for pair, value in self._correlated(sample[quantities], limit):
+            best[pair] = max(value, best.get(pair, 0.0))
+        scope = f"on {len(rows):,} rows of {len(varied):,} varying features"
+        if not best:
+            return self.not_found(f"No pair {scope}.", threshold=limit)
+        pairs = sorted(best, key=lambda pair: -best[pair])
+        each = [f"{numbers.shown(a)} = {numbers.shown(b)} ({best[a, b]:.4f})" for a, b in pairs]
+        later = list(dict.fromkeys(second for _, second in pairs))
+        return self.found(
+            "note",
+            f"{numbers.counted(len(pairs), 'pair')} {scope}: {numbers.some_of(each)}.",
+            best[pairs[0]],
+            limit,
+            list(dict.fromkeys(column for pair in pairs for column in pair)),
+            exclude(later, "duplicates another column"),
+        )
+
+    def _correlated(
+        self, sample: pd.DataFrame, limit: float
+    ) -> list[tuple[tuple[str, str], float]]:
+        """Pairs of number columns with their rank correlation, where it reaches the limit."""
+        from scipy.stats import rankdata
+
+        if sample.shape[1] < 2:
+            return []
+        values = np.column_stack([numbers_of(sample[column]) for column in sample])
+        ranks = rankdata(np.where(np.isnan(values), -np.inf, values), axis=0)
+        spread = ranks.std(axis=0)
+        scaled = (ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, 1)
+        correlation = np.minimum(np.abs(scaled.T @ scaled) / len(sample), 1.0)
+        columns, pairs = list(sample), np.argwhere(np.triu(correlation >= limit, k=1))
+        return [((columns[a], columns[b]), float(correlation[a, b])) for a, b in pairs]
+
+
+class PlaceholderValues(Rule):
+    """Values that stand for a missing one: ?, unknown, blanks, -999.
+
+    A text counts if it is a usual placeholder. A number counts if it is a usual one, lies at an
+    end of the column, repeats, and is further from its neighbour than the interquartile range of
+    the other values; a -1 also when no other value is negative.
+    """
+
+    code, title = "placeholder_values", "Placeholders for missing values"
+    advice = "If these values mean that nothing is known, declare them as missing."
+    threshold = Threshold(0.001, 0, 1, "share of rows with it, found from it")
+    _numbers = frozenset(
+        {
+            *(-1, -9, -99, -999, -9999, -99999, -999999, -32768, -2147483648),
+            *(0, 99, 999, 9999, 99999, 999999, 9999999, 32767, 65535, 2147483647),
+            *(-99.9, -999.9, -999.99, 999.9),
+        }
+    )
+    _fewest_rows = 2
+    # Columns with fewer distinct values are codes, which have gaps anyway.
+    _fewest_distinct = 10
+
+    def check(self, subject: Subject) -> Finding:
+        judged = subject.numbers | subject.texts_and_target
+        values = {c: v for c, facts in judged.items() if (v := self._values(facts))}
+        if judged and not values:
+            return self.not_found("No column holds one of the usual placeholders.")
+        shares = {c: sum(v.values()) / judged[c].rows for c, v in values.items()}
+        # 0 and -1 may be real values, and a placeholder among texts does little harm.
+        condition = any(
+            column == subject.spec.target
+            or any(not isinstance(one, str) and one not in {0, -1} for one in values[column])
+            for column, share in shares.items()
+            if share >= self.limit(subject)
+        )
+        return self.over_columns(
+            subject,
+            shares,
+            "with placeholders",
+            lambda c: f"{', '.join(map(repr, values[c]))}: {numbers.share(shares[c])}",
+            "condition" if condition else "note",
+            lambda found: {"preparation": {"missing_values": {c: [*values[c]] for c in found}}},
+        )
+
+    def _values(self, facts: NumberFacts | TextFacts) -> dict[str | float, int]:
+        """Placeholders of a column, and how many rows hold each."""
+        if isinstance(facts, TextFacts):
+            rows = zip(facts.texts, facts.counts.tolist(), facts.placeholders, strict=True)
+            return {text: n for text, n, mark in rows if mark}
+        if facts.distinct < self._fewest_distinct:
+            return {}
+        lowest, highest = facts.lowest, facts.highest
+        edges = [e for e in (lowest, highest) if e.value in self._numbers and e.gap > e.spread > 0]
+        if lowest.value == -1 and lowest.gap >= 1 and lowest not in edges:
+            edges.append(lowest)
+        return {
+            int(edge.value) if edge.value.is_integer() else edge.value: edge.rows
+            for edge in edges
+            if edge.rows >= self._fewest_rows
+        }
+
+
+class InfiniteValues(Rule):
+    """Infinite values, which most models refuse and which make every mean infinite."""
+
+    code, title = "infinite_values", "Infinite values"
+    advice = "Correct the division or logarithm they come from, or declare them as missing."
+
+    def check(self, subject: Subject) -> Finding:
+        rows = {column: facts.infinite for column, facts in subject.numbers.items()}
+        return self.over_columns(
+            subject,
+            rows,
+            "with infinite values",
+            lambda column: numbers.counted(rows[column], "row"),
+            "condition",
+            lambda found: {"preparation": {"missing_values": {c: ["inf", "-inf"] for c in found}}},
+        )
+
+
+class AbsurdMagnitudes(Rule):
+    """Values a thousand times larger than nearly all others of their column, or beyond float32.
+
+    They are mostly wrong units or typing errors, and one of them can dominate a mean or a linear
+    model. A target beyond float32 blocks: no model can be fitted to it.
+    """
+
+    code, title = "absurd_magnitudes", "Absurd magnitudes"
+    advice = (
+        "Correct them at the source, or give the column a range in schema.yaml, so that such rows "
+        "are rejected and counted."
+    )
+    threshold = Threshold(
+        1000, 10, 1e30, "largest magnitude over the 99th percentile, found above it"
+    )
+    _fewest_rows = 100
+
+    def check(self, subject: Subject) -> Finding:
+        facts = subject.numbers_and_target
+        ratios, impossible = {}, False
+        for column, each in facts.items():
+            judged = each.finite >= self._fewest_rows and each.p99_magnitude > 0
+            ratios[column] = each.largest_magnitude / each.p99_magnitude if judged else 0.0
+            if each.largest_magnitude > LARGEST_FLOAT32:
+                ratios[column] = each.largest_magnitude
+                impossible |= column == subject.spec.target
+        return self.over_columns(
+            subject,
+            ratios,
+            "with absurd values",
+            lambda c: (
+                f"up to {facts[c].largest_magnitude:.3g}, 99th percentile "
+                f"{facts[c].p99_magnitude:.3g}"
+            ),
+            "blocks" if impossible else "condition",
+            above=True,
+        )
+
+
+class Outliers(Rule):
+    """Values far outside of the bulk of their column.
+
+    Distance is counted in interquartile ranges from the nearer quartile (Tukey 1977 calls three
+    "far out"); of a positive column with a long right tail, on the logarithm.
+    """
+
+    code, title = "outliers", "Outliers"
+    advice = (
+        "Look at these rows. A range in schema.yaml rejects impossible values; rare but true "
+        "ones do not harm trees. A linear model may gain by the logarithm of the column."
+    )
+    threshold = Threshold(10, 1.5, 1e6, "interquartile ranges from a quartile, found above it")
+    _fewest_rows = 50
+    # (p95 + p05 - 2 median) / (p95 - p05) is 0 for a symmetric bulk and 1 for a one-sided one.
+    _long_tail = 0.3
+
+    def check(self, subject: Subject) -> Finding:
+        farthest: dict[str, tuple[float, float]] = {}
+        for column, facts in subject.numbers_and_target.items():
+            first, median, third = facts.quartiles
+            asymmetry = facts.p95 + facts.p05 - 2 * median
+            long_tail = asymmetry > self._long_tail * (facts.p95 - facts.p05)
+            scale = math.log if facts.lowest.value > 0 and long_tail else float
+            spread = scale(third) - scale(first)
+            # Where half of the values are equal there is no spread.
+            if facts.finite >= self._fewest_rows and spread > 0:
+                high = (scale(facts.highest.value) - scale(third)) / spread
+                low = (scale(first) - scale(facts.lowest.value)) / spread
+                farthest[column] = max((high, facts.highest.value), (low, facts.lowest.value))
+        return self.over_columns(
+            subject,
+            {column: distance for column, (distance, _) in farthest.items()},
+            "with values far outside",
+            lambda column: (
+                f"{farthest[column][1]:.6g}, {farthest[column][0]:.3g} interquartile "
+                f"ranges, median {subject.numbers_and_target[column].quartiles[1]:.6g}"
+            ),
+            above=True,
+        )
+
+
+RULES = (
+    ConstantColumn(),
+    _ALMOST_UNIQUE,
+    MixedTypes(),
+    _NUMBERS,
+    _DATES,
+    PlaceholderValues(),
+    InfiniteValues(),
+    AbsurdMagnitudes(),
+    Outliers(),
+    MissingValues(),
+    CategoryVariants(),
+    HighCardinality(),
+    NearDuplicateColumns(),
+)
