@@ -81,8 +81,7 @@ class Calibrators:
     def applied(self, prediction: np.ndarray) -> np.ndarray:
         """Return what the calibrated model predicts where the model predicts this.
 
-        Args:
-            prediction: binary (n,) of the class of number 1; several classes (n, k).
+        That is (n,) of the class of number 1 of two, or (n, k).
         """
         columns = _columns(prediction, self.order)
         if len(self.order) == 2:
@@ -106,9 +105,8 @@ class Calibrators:
         codes = np.arange(len(estimator.classes_))
         within = averaged([estimator], list(codes), names=["model"])
         whole = CalibratedClassifierCV(within, method=self.method)
-        pair = _CalibratedClassifier(
-            within, list(self.calibrators), classes=codes, method=self.method
-        )
+        given = {"classes": codes, "method": self.method}
+        pair = _CalibratedClassifier(within, list(self.calibrators), **given)
         vars(whole).update(classes_=np.asarray(estimator.classes_), calibrated_classifiers_=[pair])
         return whole
 
@@ -120,14 +118,10 @@ def learn_calibration(
     order: Sequence[int],
     weights: np.ndarray | None = None,
 ) -> Calibrators:
-    """Learn calibrators.
+    """Learn calibrators of predictions of rows that were not fitted on.
 
-    Args:
-        method: sigmoid or isotonic.
-        prediction: of rows that were not fitted on; as of `Calibrators.applied`.
-        y: (n,) numbers of the classes.
-        order: as of `Calibrators`.
-        weights: (n,) of the rows; None: all equal.
+    `prediction` is as of `Calibrators.applied`, `order` as of `Calibrators`, `y` (n,) has the numbers of
+    the classes.
     """
     learn = _sigmoid if method == "sigmoid" else _isotonic
     columns = _columns(prediction, order)

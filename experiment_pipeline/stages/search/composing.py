@@ -31,16 +31,16 @@ from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.membership import FoldRows, folds_of
 from experiment_pipeline.table.table import slices
 
-# scikit-learn's default. By simulation (reweighted LightGBM, 190 positives of 4,000): slope 1.11 with
-# five folds and 1.17 with three, whose models see a third fewer rows and are overconfident.
+# scikit-learn's default. By simulation (190 positives of 4,000) slope 1.11, with three folds 1.17.
 CALIBRATION_FOLDS = 5
 # With fewer rows of the rarest class, the two numbers of a sigmoid are a guess.
 FEWEST_TO_CALIBRATE = 20
-# With fewer rows of the rarest class, isotonic steps overfit. By simulation they made the log loss of
-# calibrated models worse by .015 with 55 positives, .010 with 180, .004 with 730; a sigmoid by .000 to
-# .001.
+# With fewer rows of the rarest class, isotonic steps overfit. By simulation they cost a log loss of .015
+# with 55 positives, .010 with 180, .004 with 730; a sigmoid at most .001.
 FEWEST_FOR_ISOTONIC = 500
 
+# A model, what it predicts for the test rows, in how many CPU seconds.
+_Fit = tuple[FittedModel, np.ndarray, float]
 _DRAWS_NOTHING = "another seed makes the same model: it draws nothing, and counts as one fit"
 
 
@@ -102,7 +102,7 @@ def folds_to_calibrate(
 def compose(request: FitRequest, work: SharedWork) -> Composed:
     """Fit a configuration with each of its seeds, and calibrate it, on what the fits share."""
     sets, spec = request.sets, request.spec
-    requests, fits = _with_seeds(request), list[tuple[FittedModel, np.ndarray, float]]()
+    requests, fits = _with_seeds(request), list[_Fit]()
     for one in requests:
         fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
         if len(fits) == 2 and np.array_equal(fits[0][1], fits[1][1]):
@@ -156,18 +156,12 @@ def refit_composed(
     request: FitRequest,
     rounds: int | None,
     rows: EncodedRows,
-    *,
-    averaged_fits: int = 1,
-    calibration: Calibrators | None = None,
+    averaged_fits: int,
+    calibration: Calibrators | None,
 ) -> Any:
     """Return an estimator fitted on other rows, composed as the model of the search is.
 
-    Args:
-        request: what to fit.
-        rounds: of the search's fit; None for what does not stop early.
-        rows: what to fit on.
-        averaged_fits: of how many fits the model is the mean.
-        calibration: of the search: one learnt anew would have seen test rows.
+    Rounds and calibrators are those of the search: what is learnt anew would have seen test rows.
     """
     refit = learner_of(request.configuration.algorithm).refit
     members = [refit(one, rounds, rows) for one in _with_seeds(request)[:averaged_fits]]
@@ -192,10 +186,8 @@ def _median(models: Iterable[FittedModel]) -> int | None:
     return round(float(np.median(rounds))) if rounds else None
 
 
-def _fitted(
-    request: FitRequest, work: SharedWork, *, stored: bool = True
-) -> tuple[FittedModel, np.ndarray, float]:
-    """A model of the train rows, what it predicts for the test rows, in how many seconds."""
+def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> _Fit:
+    """Fit a model on the train rows."""
     fitted = learner_of(request.configuration.algorithm).fit(request, work, stored=stored)
     test = work.test[request.configuration.features]
     with Clock() as predicting:
@@ -204,7 +196,7 @@ def _fitted(
     return fitted, np.concatenate(parts), predicting.cpu_seconds
 
 
-def _cross_fitted(request: FitRequest, work: SharedWork) -> tuple[FittedModel, np.ndarray, float]:
+def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
     """The same of a cross-validation: each test row is predicted by the model of its fold.
 
     What is kept is the model of all rows, of as many rounds as the folds had in the median.

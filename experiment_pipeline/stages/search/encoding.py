@@ -45,12 +45,7 @@ def encode(
 ) -> tuple[EncodedRows, Any]:
     """Return the train rows and the table of test rows, encoded by features of train alone.
 
-    Args:
-        encoder: how columns are encoded.
-        sets: the rows.
-        y: (n_train,) encoded target.
-        weights: (n_train,) how much each row counts; None: all alike.
-        held: as in `fit_rows`.
+    `y` (n_train,) is the encoded target; `weights` and `held` are as in `EncodedRows` and `fit_rows`.
     """
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=held)
     if _at_once(encoder, sets.test):
@@ -110,17 +105,8 @@ def fit_rows(
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
     As `transformed`, but the code of a row whose target the features have seen comes from rows
-    that are not related to it. The other arguments are those of `fit_features`.
-
-    Args:
-        encoder: how columns are encoded.
-        rows: the rows.
-        fit_mask: of them.
-        sets: what they mean.
-        held: whether some fit reads all of them at once.
-
-    Returns:
-        The features; (n, d) float64, dense or sparse, or, unless held, a `SlicedTable`.
+    that are not related to it: (n, d) float64, dense or sparse. Unless they are `held`, as some fit
+    reads all of them at once, many rows are a `SlicedTable`.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
     if encoder not in ("target", "text") and at_once:
@@ -179,13 +165,8 @@ def _sliced(
 ) -> SlicedTable:
     """Rows as `transformed` would encode them, slice by slice.
 
-    Each distinct text of a column of many is encoded now, and rows look theirs up.
-
-    Args:
-        fitted: features.
-        rows: n of them.
-        crossed: part → its numbers in the rows of the fit mask.
-        fit_mask: bool (n,).
+    Each distinct text of a column of many is encoded now, and rows look theirs up; rows of the fit mask
+    have the numbers in `crossed` of a part.
     """
     parts = parts_of(fitted)
     read_of = with_only(rows, list(fitted.feature_names_in_))

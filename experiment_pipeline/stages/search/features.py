@@ -19,8 +19,7 @@ missing, and unit variance; a category is a column, missing is one more, an unse
 infrequent one.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby, islice
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -35,15 +34,13 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 from experiment_pipeline.spec import Features
 from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.many_texts import function_step
-from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, kind_of_type
+from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # LightGBM's default number of bins: more codes would share bins anyway.
 MAX_ORDINAL_CATEGORIES = 255
 MAX_ONEHOT_CATEGORIES = 50
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30
-# So many columns are in memory as texts at once: 100 bytes a cell.
-MOST_TOGETHER = 32
 _LARGEST = float(np.finfo(np.float32).max)
 
 # Name, transformer, column or columns: as of a ColumnTransformer.
@@ -129,53 +126,41 @@ def parts_of(fitted: ColumnTransformer) -> list[Part]:
     return [one for one in fitted.transformers_ if one[0] != "remainder"]
 
 
-def _places(fitted: ColumnTransformer) -> Iterator[tuple[Any, list[str], np.ndarray]]:
-    """Each part: its transformer, the features it encodes, the positions of its columns."""
-    for name, part, names in parts_of(fitted):
-        place = fitted.output_indices_[name]
-        several = [names] if isinstance(names, str) else list(names)
-        yield part, several, np.arange(place.start, place.stop)
-
-
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return feature → the texts it had in the rows that the features were fitted on.
+    """Return column → the texts that fitted features know, rare ones included; nan: a missing one.
 
     Of columns of which only the letters are read, there is none: every text is new.
     """
     return {
-        name: categories
-        for part, names, _ in _places(fitted)
+        name: encoder.categories_[0]
+        for _, part, name in parts_of(fitted)
         for encoder in list(part.named_steps.values())
         if isinstance(encoder, OrdinalEncoder | OneHotEncoder)
-        for name, categories in zip(names, encoder.categories_, strict=True)
     }
 
 
 def categorical_positions(fitted: ColumnTransformer) -> list[int]:
     """Return which columns of the encoded table are codes of categories, of fitted features."""
     return [
-        position
-        for part, _, positions in _places(fitted)
+        fitted.output_indices_[name].start
+        for name, part, _ in parts_of(fitted)
         if isinstance(part[-1], OrdinalEncoder)
-        for position in positions.tolist()
     ]
 
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
     """Return feature → positions of the columns that encode it, of fitted features."""
     found = dict[str, np.ndarray]()
-    for part, names, positions in _places(features):
-        if len(names) == 1:
-            sources = [0] * len(positions)
-        elif isinstance(part[-1], OneHotEncoder):
-            # A column of its own for each category: rare ones would share one only in a part alone.
-            widths = [len(one) for one in part[-1].categories_]
-            sources = np.repeat(np.arange(len(names)), widths).tolist()
-        else:
-            imputer = part.named_steps.get("simpleimputer")
-            # Indicators of what was missing follow the numbers.
-            sources = [*range(len(names)), *(imputer.indicator_.features_ if imputer else ())]
-        found |= {name: positions[np.equal(sources, k)] for k, name in enumerate(names)}
+    for part_name, part, of in parts_of(features):
+        place = features.output_indices_[part_name]
+        positions = np.arange(place.start, place.stop)
+        if isinstance(of, str):
+            found[of] = positions
+            continue
+        imputer = part.named_steps.get("simpleimputer")
+        # Indicators of what was missing follow the numbers.
+        sources = [*range(len(of)), *(imputer.indicator_.features_ if imputer else ())]
+        found |= {name: positions[np.equal(sources, k)] for k, name in enumerate(of)}
     return found
 
 
@@ -199,69 +184,3 @@ def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[i
     for name, direction in wanted.items():
         found[columns[name][0]] = direction
     return found
-
-
-def gathered(features: ColumnTransformer, rows: pd.DataFrame) -> ColumnTransformer:
-    """Return fitted features in fewer parts: as they are judged and exported.
-
-    A fit needs a part for each column of texts: it holds the texts of one column at a time. For a
-    small table, or one row, the number of parts decides the time. So neighbouring columns of texts
-    with an encoding of their own become one part, which encodes every row as before, to the bit.
-
-    Args:
-        features: fitted ones.
-        rows: (n, columns) what they were fitted on, or as typed.
-    """
-
-    def kind(part: Part) -> type | str:
-        name, pipeline, column = part
-        return type(pipeline[-1]) if _is_plain(pipeline, rows, column) else name
-
-    parts, together = parts_of(features), list[Part]()
-    for _, neighbours in groupby(parts, kind):
-        while run := list(islice(neighbours, MOST_TOGETHER)):
-            together.append(run[0] if len(run) == 1 else _one_of(run, rows))
-    if len(together) == len(parts):
-        return features
-    frozen = [
-        (name, part if isinstance(part, FrozenEstimator) else FrozenEstimator(part), of)
-        for name, part, of in together
-    ]
-    first = rows[:1][list(features.feature_names_in_)]
-    return ColumnTransformer(frozen, sparse_threshold=features.sparse_threshold).fit(first)
-
-
-def _is_plain(pipeline: Any, rows: pd.DataFrame, column: str | list[str]) -> bool:
-    """Whether it encodes the texts of one column, each by a code of its own.
-
-    Each cell must be the same text alone as in its column: pandas shortens dates by the others.
-    """
-    encoder = pipeline[-1]
-    if not isinstance(column, str) or not isinstance(encoder, OrdinalEncoder | OneHotEncoder):
-        return False
-    kind, allowed = kind_of(rows[column]), TEXTS
-    if kind == "category":
-        kind, allowed = kind_of_type(rows[column].cat.categories.dtype), TEXTS | NUMERIC
-    return kind in allowed and encoder.infrequent_categories_[0] is None
-
-
-def _one_of(parts: list[Part], rows: pd.DataFrame) -> Part:
-    """One part of several, fitted by what they have learnt."""
-    columns = [column for *_, column in parts]
-    encoders = [pipeline[-1] for _, pipeline, _ in parts]
-    settings = encoders[0].get_params() | {
-        "categories": [one.categories_[0] for one in encoders],
-        "max_categories": None,
-    }
-    together = make_pipeline(
-        # All cells as one column of texts, missing as nan, and back: a table of objects.
-        function_step(pd.DataFrame, dtype="object"),
-        function_step(np.reshape, shape=-1),
-        function_step(pd.Series, dtype="str"),
-        function_step(np.reshape, shape=(-1, len(columns))),
-        type(encoders[0])(**settings),
-    )
-    together.fit(rows[:1][columns])
-    # What it has learnt is in its attributes: once is enough.
-    together[-1].set_params(categories="auto")
-    return parts[0][0], together, columns

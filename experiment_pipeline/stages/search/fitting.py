@@ -1,8 +1,7 @@
 """Fits: one configuration on shared work, measured and ready to be stored, or as a whole pipeline.
 
 A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline
-that takes a table with the feature columns by name and loads without this package. What differs
-between families of algorithms lives in their `Learner`; threads, order and failures in `sweep.py`.
+that takes a table with the feature columns by name and loads without this package.
 """
 
 from collections.abc import Iterable
@@ -20,7 +19,7 @@ from experiment_pipeline.stages.search import composing
 from experiment_pipeline.stages.search.averaging import calibration_in
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
-from experiment_pipeline.stages.search.features import categorical_positions, directions, gathered
+from experiment_pipeline.stages.search.features import categorical_positions, directions
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import FitRequest
@@ -114,7 +113,7 @@ def fit_configuration(
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
     """Return the features of an encoder as a model of the train rows is judged with them."""
-    return gathered(fit_features(encoder, sets.train, sets.fit_mask, sets), sets.train)
+    return fit_features(encoder, sets.train, sets.fit_mask, sets)
 
 
 def fitted_pipeline(
@@ -126,12 +125,7 @@ def fitted_pipeline(
 ) -> Pipeline:
     """Return the pipeline of a trained model: features fitted again on train, and the stored model.
 
-    Args:
-        result: its results.
-        model: its bytes.
-        sets: that it was trained on.
-        spec: as of its fit.
-        features: of its encoder, if fitted on train already.
+    `features`: those of its encoder, if fitted on train already.
 
     Raises:
         InvalidModel: the bytes are no model, or hold a type that is not trusted.
@@ -158,7 +152,7 @@ def refit_trained(
         trained: as the search has left it: gives the rounds, and the calibrators.
         features: of its encoder, fitted on these rows.
         encoded: the rows, by `encoded_rows`; several fits may read them at once.
-        sets: give features, target, task, classes and split; their rows are not used.
+        sets: what rows mean; their own rows are not used.
         spec: its seeds and its metric are used.
     """
     result, calibration = trained.result, None
@@ -168,11 +162,7 @@ def refit_trained(
     request = FitRequest(result.configuration, sets, spec)
     with threadpool_limits(limits=1):
         estimator = composing.refit_composed(
-            request,
-            result.rounds,
-            encoded,
-            averaged_fits=result.averaged,
-            calibration=calibration,
+            request, result.rounds, encoded, result.averaged, calibration
         )
     return Pipeline([("features", features), ("model", estimator)])
 
@@ -185,18 +175,13 @@ def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
 def encoded_rows(
     encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
-    """Return features that are fitted on rows, and these rows as a fit is to read them.
+    """Return features that are fitted on prepared rows, and these rows as a fit is to read them.
 
-    Args:
-        encoder: how columns are encoded.
-        rows: (n, columns) prepared rows, such as train and test together.
-        sets: as of `refit_trained`.
-        held: whether some fit reads all of them at once, by `held_encoders`.
+    `held`: whether some fit reads all of them at once, by `held_encoders`.
     """
     # Libraries keep targets of their own beside the tables that they make.
     y = aside(encode_target(rows[sets.target], sets.classes))
     all_rows = np.ones(len(rows), dtype=bool)
     features, table = fit_rows(encoder, rows, all_rows, sets, held=held)
     codes, wanted = categorical_positions(features), directions(features, sets.directions)
-    encoded = EncodedRows(table, y, codes, sets.weights_of(rows), wanted)
-    return gathered(features, rows), encoded
+    return features, EncodedRows(table, y, codes, sets.weights_of(rows), wanted)

@@ -28,8 +28,8 @@ PARTS = 5
 # takes a category of two equal labels at its word.
 SMOOTHING = 1.0
 _SALT = "parts/target codes"
-# Letters: runs of three within words, hashed, weighed and projected. Runs of four beside them, or
-# twice the hashes, take twice the time and were no better (eight tables).
+# Letters: runs of three within words. Runs of four beside them, or twice the hashes, take twice the
+# time and were no better (eight tables).
 RUNS = (3, 3)
 HASHES = 4096
 MOST_LETTERS = 256

@@ -36,15 +36,7 @@ def predict(
     task: str,
     classes: Sequence[Any] | None,
 ) -> np.ndarray:
-    """Return what a fitted pipeline predicts for prepared rows.
-
-    Args:
-        pipeline: features and model, as `fitted_pipeline` and `refit` give them.
-        frame: (n, columns) prepared rows; other columns are ignored.
-        features: the columns the model may see.
-        task: binary, multiclass or regression.
-        classes: as in `TrainingSets`.
-    """
+    """Return what a fitted pipeline predicts for prepared rows, of which it reads the features."""
     return predictions_of(pipeline, frame[list(features)], task, classes)
 
 
@@ -78,42 +70,37 @@ def scores(
     spec: ExperimentSpec,
     classes: Sequence | None,
 ) -> Scores:
-    """Return the scores of one fit.
+    """Return the scores of one fit, at the threshold that is best for the test rows.
 
     Args:
         predictions: of the scored train rows and of the test rows.
         truth: has encoded targets and weights of all train rows and of the test rows.
-        spec: its metrics, at the threshold that is best for the test rows.
+        spec: its metrics.
         classes: as in `TrainingSets`.
     """
     y, weights, names = truth.y_test, truth.w_test, spec.metric_names
+
+    def cut_of(prediction: np.ndarray) -> float:
+        return scoring_threshold(names, y, prediction, weights)
+
     y_train, w_train = truth.y_train, truth.w_train
     scored = scored_rows(len(y_train), classes)
     w_scored = None if w_train is None else w_train[scored]
-    cut = scoring_threshold(names, y, predictions.test, weights)
+    cut = cut_of(predictions.test)
     found = {name: score(name, y, predictions.test, cut, weights) for name in names}
-    by_seed = () if predictions.by_seed is None else predictions.by_seed
+    each = () if predictions.by_seed is None else predictions.by_seed
     return Scores(
         metric=spec.metric,
         train_score=score(spec.metric, y_train[scored], predictions.train, cut, w_scored),
         test_score=found[spec.metric],
         test_scores=found,
         # Each at its own best threshold.
-        seed_scores=tuple(
-            score(spec.metric, y, one, scoring_threshold(names, y, one, weights), weights)
-            for one in by_seed
-        ),
+        seed_scores=tuple(score(spec.metric, y, one, cut_of(one), weights) for one in each),
     )
 
 
 def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: ExperimentSpec) -> Interval:
-    """Return a fit's score on the test rows with its 95 % interval, as it would be ranked.
-
-    Args:
-        prediction: of the test rows.
-        sets: whose test rows these are.
-        spec: its metrics; its split says which rows belong together.
-    """
+    """Return the score of a prediction of the test rows with its 95 % interval, as it is ranked."""
     y, weights = sets.y_test, sets.w_test
     drawn = layout(spec.metric, y, sets.test_clusters(spec), weights)
     scored = widened(on_test(spec.metric_names, y, prediction, weights), sets.variance_factor)

@@ -79,11 +79,6 @@ class SlicedTable:
         """Return the table of some rows, bool (n,); nothing is encoded."""
         return replace(self, positions=self.positions[rows])
 
-    @property
-    def outline(self) -> np.ndarray:
-        """Zeros of this shape, which take no memory, for code that needs the shape alone."""
-        return np.broadcast_to(np.zeros(1), self.shape)
-
 
 class Kept:
     """The `most` things that were made or read last, by name; one is made at a time."""

@@ -97,10 +97,7 @@ class TrainingSets:
         return variance_factor(fitted, predicted, self.repeats)
 
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
-        """Return the codes (n_test,) of the clusters that intervals resample.
-
-        A row that is predicted in each repeat is one row.
-        """
+        """Return the codes (n_test,) of the clusters that intervals resample; repeats are one row."""
         once = self.test[: len(self.test) // self.repeats]
         return np.tile(resampling_clusters(once, spec, self.features), self.repeats)
 

@@ -1,9 +1,9 @@
 """A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and its parts.
 
-scikit-learn's voting estimators fit their members; here these are fitted already, so the attributes that
-`fit` sets are set. Members with the same features become one pipeline of these features and the mean of
-their models, so that rows are encoded once for each encoder. The result, a Pipeline, VotingClassifier or
-VotingRegressor, loads without this package.
+scikit-learn's voting estimators fit their members; here these are fitted already. Members with the same
+features become one pipeline of these features and the mean of their models, so that rows are encoded
+once for each encoder. The result, a Pipeline, VotingClassifier or VotingRegressor, loads without this
+package.
 """
 
 import re
@@ -54,14 +54,10 @@ def weighted_mean(
         named = f"{number}-{re.sub('_{2,}', '-', name)}"
         _, models = groups.setdefault(id(pipeline[0]), (pipeline[0], []))
         models.append((named, _in_order(pipeline[-1], order), weight))
-    pipelines = [
-        (
-            models[0][0],
-            Pipeline([("features", features), ("model", _mean(models, order))]),
-            sum(weight for *_, weight in models),
-        )
-        for features, models in groups.values()
-    ]
+    pipelines = list[_NamedModel]()
+    for features, models in groups.values():
+        pipeline = Pipeline([("features", features), ("model", _mean(models, order))])
+        pipelines.append((models[0][0], pipeline, sum(weight for *_, weight in models)))
     whole = _mean(pipelines, order)
     if len(pipelines) > 1:
         whole.feature_names_in_ = pipelines[0][1].feature_names_in_
@@ -95,20 +91,15 @@ def _in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
     matrix, shift = np.equal.outer(own, order).astype(np.float64), np.zeros(len(order))
     if len(order) == 2:
         # Of own classes (a, b): the second is b's probability, or 1 less b's.
-        matrix, shift = (np.array([[1.0 if own[-1] == order[1] else -1.0]]), np.zeros(1))
+        matrix, shift = np.array([[1.0 if own[-1] == order[1] else -1.0]]), np.zeros(1)
         shift += matrix[0, 0] < 0
     binarizer = LabelBinarizer().fit(np.arange(len(order)))
     binarizer.classes_ = np.asarray(classes)
     layer = MLPClassifier(hidden_layer_sizes=(), activation="identity")
+    shape = {"n_layers_": 2, "n_outputs_": matrix.shape[1], "n_features_in_": len(matrix)}
+    known = {"out_activation_": "identity", "classes_": binarizer.classes_}
     vars(layer).update(
-        coefs_=[matrix],
-        intercepts_=[shift],
-        n_layers_=2,
-        n_outputs_=matrix.shape[1],
-        n_features_in_=len(matrix),
-        out_activation_="identity",
-        classes_=binarizer.classes_,
-        _label_binarizer=binarizer,
+        coefs_=[matrix], intercepts_=[shift], **shape, **known, _label_binarizer=binarizer
     )
     stacked = StackingClassifier([("model", model)], final_estimator=layer, cv="prefit")
     vars(stacked).update(
@@ -149,11 +140,12 @@ class TakenApart:
     @property
     def columns(self) -> dict[str, np.ndarray]:
         """Feature → positions of the columns that encode it."""
-        found: dict[str, list[np.ndarray]] = {}
+        found = dict[str, np.ndarray]()
         for one, place in zip(self.features, self._slices, strict=True):
             for name, columns in encoded_columns(one).items():
-                found.setdefault(name, []).append(columns + place.start)
-        return {name: np.concatenate(columns) for name, columns in found.items()}
+                before = found.get(name, columns[:0])
+                found[name] = np.concatenate([before, columns + place.start])
+        return found
 
     def encode(self, rows: pd.DataFrame) -> Any:
         """Return rows (n, features) as the models read them, (n, d), dense or sparse."""

@@ -18,7 +18,6 @@ from experiment_pipeline.stages.search.encoding import (
     encode,
     fit_features,
     fit_rows,
-    transformed,
 )
 from experiment_pipeline.stages.search.features import encoded_columns, seen_categories
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
@@ -118,7 +117,10 @@ def test_crossed_codes_are_those_of_an_encoder_of_the_other_rows(task: str) -> N
 
 
 def test_parts_keep_kin_together() -> None:
-    """Whole groups; stretches of time; else rows that are equal in all features."""
+    """Whole groups; stretches of time; else rows that are equal in all features.
+
+    Without a second group rows are told apart one by one.
+    """
     sets = with_texts()
     rows = sets.train.assign(day=np.arange(TRAIN_ROWS) // 4, who=np.arange(TRAIN_ROWS) % 50)
     by_group = replace(sets, split=GroupSplit(by="group", column="who"))
@@ -129,13 +131,7 @@ def test_parts_keep_kin_together() -> None:
     assert pd.Series(by_time).groupby(rows["day"].to_numpy()).nunique().max() == 1
     for found in (parts, by_time, many_texts.parts_of(rows, sets)):
         assert set(found) == set(range(many_texts.PARTS))
-
-
-def test_one_group_alone_is_parted_all_the_same() -> None:
-    """Without a second group rows are told apart one by one."""
-    sets = with_texts()
-    alone = replace(sets, split=GroupSplit(by="group", column="who"))
-    assert len(set(many_texts.parts_of(sets.train.assign(who="the only one"), alone))) > 1
+    assert len(set(many_texts.parts_of(rows.assign(who="the only one"), by_group))) > 1
 
 
 def test_the_order_of_rows_decides_nothing() -> None:
@@ -147,15 +143,6 @@ def test_the_order_of_rows_decides_nothing() -> None:
     once = sets.train["once"]
     one_way, other_way = (many_texts.letters(texts) for texts in (once, once.iloc[order]))
     assert np.array_equal(one_way.transform(once), other_way.transform(once))
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_a_text_that_stands_in_many_rows_is_encoded_once(encoder: str) -> None:
-    """The short way gives the numbers of the exported features."""
-    sets = with_texts()
-    features = fit_features(encoder, sets.train, sets.fit_mask, sets)
-    plain = features.transform(sets.test[list(sets.features)])
-    assert np.array_equal(transformed(features, sets.test), plain, equal_nan=True)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)

@@ -15,12 +15,7 @@ from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.encoding import fit_features, fit_rows
 from experiment_pipeline.stages.search.features import text_pipeline
-from experiment_pipeline.stages.search.fitting import (
-    encoded_rows,
-    fitted_pipeline,
-    refit_trained,
-    share_work,
-)
+from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.learners.lightgbm_learner import (
@@ -39,19 +34,11 @@ from experiment_pipeline_tests.stages.search.scenario import (
     lightgbm,
     one,
     train,
-    train_one,
     training_sets,
 )
 from experiment_pipeline_tests.stages.search.test_many_texts import with_texts
 
-SIZES = [50, 1_000]
-
-
-@pytest.fixture
-def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """From 100 rows on nobody holds a table that LightGBM alone reads."""
-    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", 64)
+SIZE = 90
 
 
 @given(rows=st.integers(1, 3_000_000), count=st.integers(1, 2_000))
@@ -83,23 +70,20 @@ def test_a_sliced_table_reads_like_an_array() -> None:
     part = table.part(some)
     assert part.shape == (7, 3)
     assert np.array_equal(part.part(np.arange(7) > 4)[:], rows[some][5:])
-    assert part.outline.shape == part.shape
-    assert not part.outline.any()
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(
     ("encoder", "task"), [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")]
 )
-def test_slices_of_any_size_hold_the_same_numbers(
-    encoder: Features, task: str, size: int, monkeypatch: pytest.MonkeyPatch
+def test_slices_hold_the_same_numbers(
+    encoder: Features, task: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Features that are fitted column by column are the same bytes, and encode the same rows."""
     sets = with_texts(task)
     features, table = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     test = encoding.transformed(features, sets.test)
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", size)
+    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", SIZE)
     again, sliced = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=False)
     assert isinstance(sliced, SlicedTable)
     assert to_bytes(again) == to_bytes(features)
@@ -131,11 +115,10 @@ def _bytes(binned: Bins, folder: Path) -> list[bytes]:
     return found
 
 
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("more", [{}, {"bin_construct_sample_cnt": 200}, {"linear_tree": True}])
 @pytest.mark.parametrize("stops", [True, False])
 def test_bins_of_slices_are_those_of_an_array(
-    more: dict[str, Any], size: int, *, stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    more: dict[str, Any], *, stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The same Dataset and the same model, with all rows looked at or with some of them."""
     sets = training_sets()
@@ -143,8 +126,8 @@ def test_bins_of_slices_are_those_of_an_array(
     request = FitRequest(configuration, sets, experiment([one("lightgbm")]))
     plan = boosting_plan(request, stops=stops)
     at_once = bin_rows(_rows(sets, sliced=False), plan, sets)
-    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", size)
-    monkeypatch.setattr(InTurn, "batch_size", size)
+    monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", SIZE)
+    monkeypatch.setattr(InTurn, "batch_size", SIZE)
     sliced = bin_rows(_rows(sets, sliced=True), plan, sets)
     assert _bytes(sliced, tmp_path) == _bytes(at_once, tmp_path)
     assert _text(sliced, plan) == _text(at_once, plan)
@@ -169,35 +152,9 @@ def test_bins_of_many_rows_do_not_follow_the_seed() -> None:
     assert text(1, 50) != text(1, 60)
 
 
-@pytest.mark.parametrize("more", [{}, {"is_unbalance": True}])
-@pytest.mark.usefixtures("few_are_many")
-def test_a_search_by_slices_finds_the_same_models(
-    more: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Model bytes, predictions, what is refitted; calibrated ones, too."""
-    spec = experiment([one("lightgbm", n_estimators=30, **more) | {"features": "target"}])
-    sets = with_texts()
-    sliced = train_one(spec, sets)
-    shared = share_work(configurations(spec), sets, spec)
-    assert isinstance(shared.train["target"].table, SlicedTable)
-    refitted = encoded_rows("target", sets.every_row, sets, held=False)
-    assert isinstance(refitted[1].table, SlicedTable)
-    again = refit_trained(sliced, *refitted, sets, spec)
-    whole = fitted_pipeline(sliced.result, sliced.model, sets, spec)
-    monkeypatch.undo()
-    at_once = train_one(spec, sets)
-    assert sliced.model == at_once.model
-    assert np.array_equal(sliced.predictions.test, at_once.predictions.test)
-    assert np.array_equal(sliced.predictions.train, at_once.predictions.train)
-    assert to_bytes(again) == to_bytes(
-        refit_trained(at_once, *encoded_rows("target", sets.every_row, sets), sets, spec)
-    )
-    assert to_bytes(whole) == to_bytes(fitted_pipeline(at_once.result, at_once.model, sets, spec))
-
-
-@pytest.mark.usefixtures("few_are_many")
-def test_who_reads_all_rows_is_given_them() -> None:
+def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table is held for whom it is needed, of that encoder alone; the baseline needs none."""
+    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
     search = [
         one("lightgbm", n_estimators=5) | {"features": ["ordinal", "target"]},
         one("random_forest", n_estimators=5) | {"features": "target"},

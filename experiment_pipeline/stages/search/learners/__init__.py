@@ -32,10 +32,7 @@ def learner_of(algorithm: str) -> Learner:
 
 
 def check_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
-    """Raise when an algorithm cannot do what the experiment asks of all: weights, directions.
-
-    The boosting libraries can. Errors are those of `check_estimator_demands`.
-    """
+    """As `check_estimator_demands`; the boosting libraries can do what an experiment asks of all."""
     if configuration.algorithm not in _BOOSTERS:
         check_estimator_demands(configuration, task, spec)
 
@@ -48,13 +45,9 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
 def space(
     algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
 ) -> dict[str, Range]:
-    """Return where to search an algorithm; empty for an import path and for dummy.
+    """Return where to search an algorithm for such models; empty for an import path and for dummy.
 
-    Args:
-        algorithm: a declared algorithm's name, or an import path.
-        task: decides what it is.
-        direction: towards which models.
-        used: names the YAML uses already; a parameter of a booster keeps the alias it has there.
+    A booster's parameter keeps the alias that the YAML has `used` already.
     """
     if is_own_estimator(algorithm):
         return {}

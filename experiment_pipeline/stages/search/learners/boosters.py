@@ -38,6 +38,12 @@ from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 
 
+def _metrics(names: str) -> Mapping[str, str]:
+    """LightGBM's name of a metric → the library's."""
+    known = ("auc", "average_precision", "binary_logloss", "multi_logloss", "l1", "l2", "mape")
+    return dict(zip(known, names.split(), strict=True))
+
+
 class BoosterLearner(EstimatorLearner):
     """A boosting library with scikit-learn's interface.
 
@@ -52,21 +58,17 @@ class BoosterLearner(EstimatorLearner):
     output: ClassVar[str] = "default"
 
     @abstractmethod
-    def codes_step(self) -> Any:
-        """Return an unfitted transformer of the columns of codes, -1 where a category is missing."""
+    def _codes_step(self) -> Any:
+        """An unfitted transformer of the columns of codes, -1 where a category is missing."""
 
     @abstractmethod
-    def boost(
+    def _boost(
         self, make: Any, given: Any, rows: EncodedRows, rounds: Rounds, held_out: EncodedRows | None
     ) -> tuple[Any, int]:
-        """Return the library's fitted estimator and its rounds.
+        """The fitted estimator of the class `make` with the parameters `given`, and its rounds.
 
-        Args:
-            make: its class.
-            given: the parameters of the configuration.
-            rows: to fit on; their codes come last, and their target is a number or a code.
-            rounds: what stops it; `watched` is the library's metric.
-            held_out: the early-stopping set; None: no early stopping.
+        The codes of the rows come last, and their target is a number or a code. `rounds.watched` is
+        the library's metric. Without held out rows nothing stops it.
         """
 
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
@@ -118,14 +120,14 @@ class BoosterLearner(EstimatorLearner):
             metric = self.metrics.get(watched) or self.metrics[LOSSES[task]]
             planned = replace(planned, watched=metric)
         make = estimator_class(ALGORITHMS[self.names.library].estimator(sets.task).path)
-        estimator, kept = self.boost(make, given, rows, planned, held_out)
+        estimator, kept = self._boost(make, given, rows, planned, held_out)
         if codes is not None:
             from sklearn.pipeline import Pipeline
 
             estimator = Pipeline([("codes", codes), ("booster", estimator)])
         # An average of one is scikit-learn's own way from codes to classes.
         whole = averaged([estimator], classes, names=["model"]) if classes else estimator
-        return Fit(whole, kept)
+        return whole, kept, ()
 
     def _with_codes(self, rows: EncodedRows) -> tuple[Any, EncodedRows]:
         """Rows in the form of the library, codes last, and the fitted step that makes them so."""
@@ -135,10 +137,8 @@ class BoosterLearner(EstimatorLearner):
 
         columns = rows.table.shape[1]
         others = [column for column in range(columns) if column not in rows.categorical]
-        parts = [
-            ("numbers", "passthrough", others),
-            ("codes", self.codes_step(), rows.categorical),
-        ]
+        of_codes = ("codes", self._codes_step(), rows.categorical)
+        parts = [("numbers", "passthrough", others), of_codes]
         step = ColumnTransformer(parts, verbose_feature_names_out=False)
         table = step.set_output(transform=self.output).fit_transform(rows.table)
         wanted = rows.directions
@@ -153,26 +153,17 @@ class CatBoostLearner(BoosterLearner):
 
     names = CATBOOST
     output = "pandas"
-    metrics: ClassVar = {
-        "auc": "AUC",
-        "average_precision": "PRAUC",
-        "binary_logloss": "Logloss",
-        "multi_logloss": "MultiClass",
-        "l1": "MAE",
-        "l2": "RMSE",
-        "mape": "MAPE",
-    }
+    metrics = _metrics("AUC PRAUC Logloss MultiClass MAE RMSE MAPE")
 
-    def codes_step(self) -> Any:
-        """CatBoost takes no float for a category."""
+    def _codes_step(self) -> Any:
+        # CatBoost takes no float for a category.
         import pandas as pd
         from sklearn.preprocessing import FunctionTransformer
 
-        return FunctionTransformer(
-            pd.DataFrame, kw_args={"dtype": "int64"}, feature_names_out="one-to-one"
-        )
+        dtype = {"dtype": "int64"}
+        return FunctionTransformer(pd.DataFrame, kw_args=dtype, feature_names_out="one-to-one")
 
-    def boost(  # noqa: D102 - as in the base class
+    def _boost(
         self, make: Any, given: Any, rows: EncodedRows, rounds: Rounds, held_out: EncodedRows | None
     ) -> tuple[Any, int]:
         import catboost as cb
@@ -181,13 +172,8 @@ class CatBoostLearner(BoosterLearner):
             given = {"cat_features": part.categorical, "weight": part.weights, "thread_count": 1}
             return cb.Pool(part.table, part.y, **given)
 
-        fixed: dict[str, Any] = {
-            **given,
-            "thread_count": 1,
-            "allow_writing_files": False,
-            "allow_const_label": True,
-            "logging_level": "Silent",
-        }
+        quiet = {"allow_writing_files": False, "allow_const_label": True, "logging_level": "Silent"}
+        fixed: dict[str, Any] = {**given, "thread_count": 1, **quiet}
         is_classifier = hasattr(make, "predict_proba")
         if is_classifier:
             # Two at least: CatBoost refuses a single one.
@@ -198,12 +184,8 @@ class CatBoostLearner(BoosterLearner):
         if held_out is not None:
             # The mean square of a probability's error has another name.
             is_brier = rounds.watched == "RMSE" and is_classifier
-            settings |= {
-                "eval_metric": "BrierScore" if is_brier else rounds.watched,
-                "od_type": "Iter",
-                "od_wait": rounds.patience,
-                "use_best_model": True,
-            }
+            settings["eval_metric"] = "BrierScore" if is_brier else rounds.watched
+            settings |= {"od_type": "Iter", "od_wait": rounds.patience, "use_best_model": True}
         fitted = make(**fixed, **settings, iterations=rounds.at_most)
         fitted.fit(pool(rows), eval_set=None if held_out is None else pool(held_out))
         # What differs between two equal fits: time and id, and predictions of the held-out rows.
@@ -220,25 +202,16 @@ class XGBoostLearner(BoosterLearner):
     """Splits sets of categories; a missing one is what XGBoost takes for missing."""
 
     names = XGBOOST
-    metrics: ClassVar = {
-        "auc": "auc",
-        "average_precision": "aucpr",
-        "binary_logloss": "logloss",
-        "multi_logloss": "mlogloss",
-        "l1": "mae",
-        "l2": "rmse",
-        "mape": "mape",
-    }
+    metrics = _metrics("auc aucpr logloss mlogloss mae rmse mape")
 
-    def codes_step(self) -> Any:
-        """XGBoost refuses a negative code, and has a way of its own for what is missing."""
+    def _codes_step(self) -> Any:
+        # XGBoost refuses a negative code, and has a way of its own for what is missing.
         from sklearn.impute import SimpleImputer
 
-        return SimpleImputer(
-            missing_values=-1, strategy="constant", fill_value=np.nan, keep_empty_features=True
-        )
+        given = {"missing_values": -1, "strategy": "constant", "fill_value": np.nan}
+        return SimpleImputer(**given, keep_empty_features=True)
 
-    def boost(  # noqa: D102 - as in the base class
+    def _boost(
         self, make: Any, given: Any, rows: EncodedRows, rounds: Rounds, held_out: EncodedRows | None
     ) -> tuple[Any, int]:
         from xgboost.callback import EarlyStopping

@@ -8,7 +8,6 @@ early-stopping set; all others are fitted without early stopping, with a note.
 
 import importlib
 import inspect
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from experiment_pipeline.stages.search.learners.learner import (
     Learner,
     Restorable,
 )
+from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork, SlicedTable
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline.storage import persistence
@@ -36,13 +36,8 @@ AUTO_ROWS = 10_000
 RELOADED_ROWS = 100
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A fitted estimator of encoded rows; `rounds` and `notes` as in `FittedModel`."""
-
-    estimator: Any
-    rounds: int | None = None
-    notes: tuple[str, ...] = ()
+# A fitted estimator of encoded rows, with rounds and notes as in `FittedModel`.
+Fit = tuple[Any, int | None, tuple[str, ...]]
 
 
 class EstimatorLearner(Learner):
@@ -111,16 +106,15 @@ class EstimatorLearner(Learner):
         if rows.weights is not None:
             given["sample_weight"] = rows.weights
         # The baseline reads the shape of a sliced table alone.
-        X = rows.table.outline if isinstance(rows.table, SlicedTable) else rows.table
+        sliced = isinstance(rows.table, SlicedTable)
+        X = np.broadcast_to(0.0, rows.table.shape) if sliced else rows.table
         estimator.fit(X, labels(rows.y), **given)
-        return Fit(estimator, estimator.n_iter_ if on_set else None, notes)
+        return estimator, estimator.n_iter_ if on_set else None, notes
 
     def fit(
         self, request: FitRequest, work: SharedWork, rounds: int | None = None, *, stored: bool
     ) -> FittedModel:
         """Fit on the train rows, and check that a user's own estimator survives the store."""
-        from experiment_pipeline.stages.search.scoring import predictions_of
-
         configuration, task, classes = (
             request.configuration,
             request.sets.task,
@@ -129,12 +123,12 @@ class EstimatorLearner(Learner):
         rows = work.train[configuration.features]
         # Once more here: the import of a user's own estimator may have loaded another OpenMP.
         with threadpool_limits(limits=1, user_api="openmp"), Clock() as clock:
-            fitted = self.fit_rows(request, rows, rounds)
+            estimator, kept, notes = self.fit_rows(request, rows, rounds)
 
         def predict(rows: Any) -> np.ndarray:
-            return predictions_of(fitted.estimator, rows, task, classes)
+            return predictions_of(estimator, rows, task, classes)
 
-        model = persistence.to_bytes(fitted.estimator) if stored else b""
+        model = persistence.to_bytes(estimator) if stored else b""
         trusted_types: tuple[str, ...] = ()
         if stored and is_own_estimator(configuration.algorithm):
             trusted_types = persistence.untrusted_types(model)
@@ -152,9 +146,9 @@ class EstimatorLearner(Learner):
             model=model,
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
-            rounds=fitted.rounds,
+            rounds=kept,
             trusted_types=trusted_types,
-            notes=fitted.notes,
+            notes=notes,
         )
 
     def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:  # noqa: ARG002
@@ -163,7 +157,7 @@ class EstimatorLearner(Learner):
 
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
         """Fit an estimator of as many rounds, without early stopping."""
-        return self.fit_rows(request, rows, rounds, stops=False).estimator
+        return self.fit_rows(request, rows, rounds, stops=False)[0]
 
 
 def _is_baseline(configuration: Configuration, task: str) -> bool:
@@ -242,13 +236,13 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
     cls = estimator_class(path)
     given = configuration.hyperparameters
     _check_names(configuration, cls)
-    direct = {name: value for name, value in given.items() if "__" not in name}
     nested = {name: value for name, value in given.items() if "__" in name}
+    direct = {name: value for name, value in given.items() if name not in nested}
     try:
         estimator = cls(**{**declared.defaults, **direct})
         # In scikit-learn unset n_jobs means one thread, and it must stay unset.
-        present = estimator.get_params(deep=False)
         fixed = {"random_state": seed} | ({} if path.startswith("sklearn.") else {"n_jobs": 1})
+        present = estimator.get_params(deep=False)
         fixed = {name: value for name, value in fixed.items() if name in present}
         estimator.set_params(**nested, **fixed)
         if path.startswith("sklearn."):
@@ -262,11 +256,8 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
     if kind is not None and kind != wanted:
         raise _unknown(path, f"it is a {kind}, the task is {task}", f"name a {wanted}")
     if wanted == "classifier" and not hasattr(estimator, "predict_proba"):
-        raise _unknown(
-            path,
-            "with these hyperparameters it has no predict_proba, and scores need probabilities",
-            "choose hyperparameters or an estimator that predict probabilities",
-        )
+        rule = "with these hyperparameters it has no predict_proba, and scores need probabilities"
+        raise _unknown(path, rule, "choose what predicts probabilities")
     return estimator
 
 
@@ -300,21 +291,19 @@ def check_estimator_demands(configuration: Configuration, task: str, spec: Exper
     if not competes(configuration.algorithm) or not (spec.sample_weight or spec.monotone):
         return
     estimator = build_estimator(configuration, task, seed=0)
-    name, algorithm = type(estimator).__name__, f"algorithm {configuration.algorithm}"
+    name, rule = type(estimator).__name__, None
     if spec.sample_weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
-        raise errors.InvalidExperiment(
-            algorithm,
+        rule = (
             f"{name} takes no sample_weight when it is fitted, so {spec.sample_weight} would count "
-            "in the scores alone",
-            "take it out of `search`, or drop sample_weight",
+            "in the scores alone"
         )
-    if spec.monotone and "monotonic_cst" not in estimator.get_params(deep=False):
-        raise errors.InvalidExperiment(
-            algorithm,
-            f"{name} cannot be held to a direction ({listed(list(spec.monotone))})",
-            "take it out of `search`, or drop monotone; lightgbm, random_forest and "
-            "sklearn.ensemble's HistGradientBoosting can",
-        )
+        fix = "drop sample_weight"
+    elif spec.monotone and "monotonic_cst" not in estimator.get_params(deep=False):
+        rule = f"{name} cannot be held to a direction ({listed(list(spec.monotone))})"
+        fix = "drop monotone; boosted trees and forests can"
+    if rule is not None:
+        culprit = f"algorithm {configuration.algorithm}"
+        raise errors.InvalidExperiment(culprit, rule, f"take it out of `search`, or {fix}")
 
 
 def estimator_class(path: str) -> type:

@@ -1,7 +1,7 @@
 """Hyperparameters of the boosting libraries: their names, and how many rounds a fit makes.
 
-A misspelt name is found when the YAML is loaded, as far as possible without importing the library,
-which takes a second and more. Tests compare the lists with the installed libraries.
+A misspelt name is found when the YAML is loaded; the names stand here because an import takes a
+second. Tests compare the lists with the installed libraries.
 """
 
 import importlib
@@ -12,6 +12,7 @@ from functools import cached_property
 
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
 from experiment_pipeline.spec import Scalar
+from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.statistics.metrics import METRICS
@@ -31,22 +32,27 @@ def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
     return {own: tuple(rest) for own, *rest in lines} | dict.fromkeys(others.split(), ())
 
 
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+def _by_task(binary: str, multiclass: str, regression: str) -> dict[str, tuple[str, ...]]:
+    texts = {"binary": binary, "multiclass": multiclass, "regression": regression}
+    return {task: tuple(text.split()) for task, text in texts.items()}
+
+
 @dataclass(frozen=True, eq=False)
 class ParameterNames:
     """What a configuration of a library may set, and what it may not.
 
     Attributes:
         library: name of the package.
-        accepted: own name → aliases. The names that decide the rounds are those of `take_rounds`,
-            whatever the library calls them.
-        reserved: every name of what decides determinism, or what the experiment or the encoder
-            decides for every configuration.
+        accepted: own name → aliases; those that decide the rounds are called as in `take_rounds`.
+        reserved: every name of what decides determinism, or is the same for every configuration.
         objective: the own name of the loss.
         objectives: task → its values; what follows a colon is the library's.
-        texts: own names of the others that take a text; all others take a number, or true or
-            false. None: the library checks values when it fits.
-        path: of the class whose constructor has the names that are not listed here; it is imported
-            for such a name alone. None: all are listed.
+        texts: own names of the others that take a text. None: the library checks values, and its
+            constructor has further names, for which alone it is imported.
     """
 
     library: str
@@ -55,7 +61,6 @@ class ParameterNames:
     objective: str
     objectives: Mapping[str, tuple[str, ...]]
     texts: frozenset[str] | None = None
-    path: str | None = None
 
     @cached_property
     def own_name(self) -> Mapping[str, str]:
@@ -65,10 +70,10 @@ class ParameterNames:
 
     @cached_property
     def of_constructor(self) -> frozenset[str]:
-        """The names that the constructor of `path` takes, one by one."""
-        if self.path is None:
+        """The further names that the constructor takes, one by one."""
+        if self.texts is not None:
             return frozenset()
-        module, _, name = self.path.rpartition(".")
+        module, _, name = ALGORITHMS[self.library].classifier.path.rpartition(".")
         cls = getattr(importlib.import_module(module), name)
         return frozenset({*inspect.signature(cls).parameters, *cls().get_params()} - {"kwargs"})
 
@@ -142,17 +147,11 @@ class Rounds:
 def take_rounds(
     given: dict[str, Scalar], request: FitRequest, *, stops: bool, fixed: int | None
 ) -> Rounds:
-    """Return the rounds of a fit, and remove what decides them from its hyperparameters.
+    """Return the rounds of a fit, and remove what decides them from the hyperparameters `given`.
 
     The rule is the same for every boosting library. With patience a model is fitted on the train
     rows without the early-stopping set and the gap before it, and keeps the rounds up to the best
-    iteration; otherwise it is fitted on all rows for a fixed number of rounds.
-
-    Args:
-        given: under the names num_iterations, early_stopping_round, early_stopping_min_delta.
-        request: the fit; it stops on its early-stopping set, where there is one.
-        stops: whether it may stop early.
-        fixed: a fixed number of rounds.
+    iteration; otherwise it is fitted on all rows for a number of rounds, `fixed` if there is one.
 
     Raises:
         InvalidExperiment: a value that is not a number, or not a whole number for a count.
@@ -171,22 +170,18 @@ def take_rounds(
             )
         taken[name] = value
     at_most, patience, min_delta = taken.values()
-    held_out, sets = request.sets.early_stopping, request.sets
+    held_out = request.sets.early_stopping
     patience = PATIENCE if patience is None else max(int(patience), 0)
     if not (stops and held_out.any() and not held_out.all()):
         patience = 0
     default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
+    watched = METRICS[request.spec.metric].lightgbm or LOSSES[request.sets.task]
     return Rounds(
         at_most=fixed or int(default if at_most is None else at_most),
         patience=patience,
         min_delta=float(min_delta or 0),
-        watched=stopping_metric(request.spec.metric, sets.task) if patience else None,
+        watched=watched if patience else None,
     )
-
-
-def stopping_metric(metric: str, task: str) -> str:
-    """Return the LightGBM metric that early stopping watches for a metric of the experiment."""
-    return METRICS[metric].lightgbm or LOSSES[task]
 
 
 def watchable(watched: str, task: str, held_out_classes: int) -> str:
@@ -238,58 +233,20 @@ LIGHTGBM = ParameterNames(
         xgboost_dart_mode zero_as_missing
         """,
     ),
-    reserved=frozenset(
-        [
-            "bagging_fraction_seed",
-            "bagging_seed",
-            "cat_column",
-            "cat_feature",
-            "categorical_column",
-            "categorical_feature",
-            "categorical_features",
-            "data_random_seed",
-            "data_seed",
-            "deterministic",
-            "device",
-            "device_type",
-            "drop_seed",
-            "extra_seed",
-            "feature_fraction_seed",
-            "feature_pre_filter",
-            "first_metric_only",
-            "force_col_wise",
-            "force_row_wise",
-            "metric",
-            "metric_types",
-            "metrics",
-            "n_jobs",
-            "nthread",
-            "nthreads",
-            "num_class",
-            "num_classes",
-            "num_thread",
-            "num_threads",
-            "objective_seed",
-            "random_seed",
-            "random_state",
-            "seed",
-            "tree",
-            "tree_learner",
-            "tree_learner_type",
-            "tree_type",
-            "verbose",
-            "verbosity",
-        ]
-    ),
+    reserved=_words("""
+        bagging_fraction_seed bagging_seed cat_column cat_feature categorical_column
+        categorical_feature categorical_features data_random_seed data_seed deterministic device
+        device_type drop_seed extra_seed feature_fraction_seed feature_pre_filter first_metric_only
+        force_col_wise force_row_wise metric metric_types metrics n_jobs nthread nthreads num_class
+        num_classes num_thread num_threads objective_seed random_seed random_state seed tree
+        tree_learner tree_learner_type tree_type verbose verbosity
+        """),
     objective="objective",
-    objectives={
-        "binary": ("binary",),
-        "multiclass": ("multiclass", "multiclassova"),
-        "regression": (
-            *("regression", "regression_l1", "huber", "fair", "poisson", "quantile", "mape"),
-            *("gamma", "tweedie"),
-        ),
-    },
+    objectives=_by_task(
+        "binary",
+        "multiclass multiclassova",
+        "regression regression_l1 huber fair poisson quantile mape gamma tweedie",
+    ),
     texts=frozenset({"boosting", "data_sample_strategy"}),
 )
 CATBOOST = ParameterNames(
@@ -306,54 +263,19 @@ CATBOOST = ParameterNames(
         num_iterations iterations n_estimators num_boost_round num_trees
         rsm colsample_bylevel
         """),
-    reserved=frozenset(
-        [
-            "allow_const_label",
-            "allow_writing_files",
-            "best_model_min_trees",
-            "callback",
-            "cat_features",
-            "class_names",
-            "classes_count",
-            "custom_loss",
-            "custom_metric",
-            "device_config",
-            "devices",
-            "eval_fraction",
-            "eval_metric",
-            "has_time",
-            "ignored_features",
-            "logging_level",
-            "metadata",
-            "metric_period",
-            "monotone_constraints",
-            "name",
-            "od_pval",
-            "od_type",
-            "random_seed",
-            "random_state",
-            "save_snapshot",
-            "silent",
-            "snapshot_file",
-            "snapshot_interval",
-            "task_type",
-            "thread_count",
-            "train_dir",
-            "use_best_model",
-            "used_ram_limit",
-            "verbose",
-        ]
-    ),
+    reserved=_words("""
+        allow_const_label allow_writing_files best_model_min_trees callback cat_features class_names
+        classes_count custom_loss custom_metric device_config devices eval_fraction eval_metric
+        has_time ignored_features logging_level metadata metric_period monotone_constraints name
+        od_pval od_type random_seed random_state save_snapshot silent snapshot_file
+        snapshot_interval task_type thread_count train_dir use_best_model used_ram_limit verbose
+        """),
     objective="loss_function",
-    objectives={
-        "binary": ("Logloss",),
-        "multiclass": ("MultiClass", "MultiClassOneVsAll"),
-        "regression": (
-            *("RMSE", "MAE", "MAPE", "Quantile", "Huber", "LogCosh", "Expectile", "Poisson"),
-            "Tweedie",
-        ),
-    },
-    path="catboost.CatBoostClassifier",
+    objectives=_by_task(
+        "Logloss",
+        "MultiClass MultiClassOneVsAll",
+        "RMSE MAE MAPE Quantile Huber LogCosh Expectile Poisson Tweedie",
+    ),
 )
 XGBOOST = ParameterNames(
     "xgboost",
@@ -370,38 +292,16 @@ XGBOOST = ParameterNames(
         """,
         "huber_slope max_depth objective quantile_alpha tweedie_variance_power",
     ),
-    reserved=frozenset(
-        [
-            "booster",
-            "callbacks",
-            "device",
-            "enable_categorical",
-            "eval_metric",
-            "feature_types",
-            "importance_type",
-            "missing",
-            "monotone_constraints",
-            "multi_strategy",
-            "n_jobs",
-            "nthread",
-            "num_class",
-            "random_state",
-            "seed",
-            "sampling_method",
-            "tree_method",
-            "validate_parameters",
-            "verbosity",
-        ]
-    ),
+    reserved=_words("""
+        booster callbacks device enable_categorical eval_metric feature_types importance_type
+        missing monotone_constraints multi_strategy n_jobs nthread num_class random_state seed
+        sampling_method tree_method validate_parameters verbosity
+        """),
     objective="objective",
-    objectives={
-        "binary": ("binary:logistic",),
-        "multiclass": ("multi:softprob",),
-        "regression": (
-            *("reg:squarederror", "reg:absoluteerror", "reg:pseudohubererror", "reg:gamma"),
-            *("reg:quantileerror", "count:poisson", "reg:tweedie"),
-        ),
-    },
-    path="xgboost.XGBClassifier",
+    objectives=_by_task(
+        "binary:logistic",
+        "multi:softprob",
+        "reg:squarederror reg:absoluteerror reg:pseudohubererror reg:gamma reg:quantileerror count:poisson reg:tweedie",
+    ),
 )
 NAMES: Mapping[str, ParameterNames] = {one.library: one for one in (LIGHTGBM, CATBOOST, XGBOOST)}

@@ -1,7 +1,6 @@
 """The interface of a family of algorithms: fit on shared work, load from bytes, refit.
 
-Everything else of a search is the same for all algorithms: which features, which rows, how
-predictions are scored, what is stored. `learner_of` finds the learner of an algorithm.
+All else of a search is the same for all algorithms. `learner_of` finds the learner of one.
 """
 
 import time
@@ -87,7 +86,7 @@ class Learner(ABC):
 
     @abstractmethod
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Raise when a configuration's names cannot work, before anything is fitted.
+        """Check names before anything is fitted.
 
         Raises:
             UnknownAlgorithm: there is no such algorithm here, or not for the task.
@@ -113,13 +112,9 @@ class Learner(ABC):
     def fit(
         self, request: FitRequest, work: SharedWork, rounds: int | None = None, *, stored: bool
     ) -> FittedModel:
-        """Fit a configuration on the encoded train rows, in one thread.
+        """Fit a configuration on the encoded train rows of `work`, in one thread.
 
-        Args:
-            request: what to fit.
-            work: holds the tables of its encoder.
-            rounds: a fixed number of rounds, without early stopping; None: as the request says.
-            stored: whether its bytes are wanted; a fold's fit leaves them out.
+        With `rounds`, a fixed number, it does not stop early. `stored`: whether its bytes are wanted.
 
         Raises:
             TrainingError: it predicts something else after it was stored and loaded.
@@ -138,8 +133,5 @@ class Learner(ABC):
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
         """Return an estimator fitted on all of these rows, without early stopping.
 
-        Args:
-            request: what to fit.
-            rounds: of a fit that stopped early; None for an algorithm without early stopping.
-            rows: what to fit on.
+        `rounds` are those of a fit that stopped early; None for an algorithm that does not.
         """

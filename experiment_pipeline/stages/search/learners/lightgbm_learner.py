@@ -93,22 +93,15 @@ class BoostingPlan:
         """
         names = {*_fixed(0), "force_col_wise"}
         fixed = {name: value for name, value in self.parameters.items() if name in names}
-        return {
-            "params": {**dict(self.binning), **fixed, "feature_pre_filter": False},
-            "categorical_feature": rows.categorical,
-            "free_raw_data": True,
-        }
+        params = {**dict(self.binning), **fixed, "feature_pre_filter": False}
+        codes = rows.categorical
+        return {"params": params, "categorical_feature": codes, "free_raw_data": True}
 
 
 def boosting_plan(
     request: FitRequest, *, stops: bool = True, rounds: int | None = None
 ) -> BoostingPlan:
-    """Return how a LightGBM configuration is boosted.
-
-    Args:
-        request: it stops on its early-stopping set, where there is one.
-        stops: whether it may stop early.
-        rounds: a fixed number of rounds.
+    """Return how a LightGBM configuration is boosted; `rounds`: a fixed number of them.
 
     Raises:
         InvalidExperiment: a hyperparameter that does not exist, or may not be set.
@@ -139,14 +132,9 @@ def boosting_plan(
 
 
 def _fixed(seed: Scalar) -> dict[str, Scalar]:
-    # Unset, LightGBM would time two layouts and choose, which makes runs differ.
-    return {
-        "seed": seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 1,
-        "verbosity": -1,
-    }
+    # Without a layout, LightGBM would time two and choose, which makes runs differ.
+    layout: dict[str, Scalar] = {"deterministic": True, "force_row_wise": True}
+    return {"seed": seed, **layout, "num_threads": 1, "verbosity": -1}
 
 
 def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
@@ -154,22 +142,16 @@ def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
 
     Sliced rows are encoded slice by slice, and give the same bins. Up to as many rows as LightGBM
     samples for them, this is what it makes of an array; of more rows, those of `rows_for_bins` are
-    sampled (of a sparse table, and for linear trees, those that LightGBM draws).
-
-    Args:
-        rows: to grow trees on; the train rows where the plan stops early.
-        plan: its binning parameters decide.
-        sets: give the early-stopping set, which is held out where the plan stops early.
+    sampled (of a sparse table, and for linear trees, those that LightGBM draws). Where the plan stops
+    early, these are the train rows, and the early-stopping set of `sets` is held out.
     """
 
     def binned(part: EncodedRows, reference: "lgb.Dataset | None" = None) -> "lgb.Dataset":
         import lightgbm as lgb
 
         data = _data(part.table, plan, sampled=reference is None)
-        settings = plan.settings(rows)
-        return lgb.Dataset(
-            data, part.y, weight=part.weights, reference=reference, **settings
-        ).construct()
+        given = {"weight": part.weights, "reference": reference, **plan.settings(rows)}
+        return lgb.Dataset(data, part.y, **given).construct()
 
     if not plan.rounds.patience:
         return binned(rows), None
@@ -218,12 +200,10 @@ class InTurn:
 
 
 def rows_for_bins(rows: int, count: int) -> np.ndarray:
-    """Draw the rows that bins are made of: the same for every configuration, seed and machine.
+    """Draw the rows that bins are made of, the same for every configuration, seed and machine.
 
-    A hash draws one row of each of `count` equal stretches of the table.
-
-    Returns:
-        int64 (count,), ascending; all rows where there are no more.
+    A hash draws one row of each of `count` equal stretches: int64 (count,), ascending; all rows where
+    there are no more.
     """
     if rows <= count:
         return np.arange(rows)
@@ -287,7 +267,7 @@ def as_estimator(
     rounds = rounds or booster.current_iteration()
     # A fit has one thread. OMP_NUM_THREADS decides those of a prediction: 0 is what OpenMP gives,
     # and the bits are the same.
-    parameters = dict(plan.parameters) | {"num_iterations": rounds, "num_threads": 0}
+    parameters = {**plan.parameters, "num_iterations": rounds, "num_threads": 0}
     parameters.pop("num_class", None)
     # Under the names that LGBMModel declares, where it has one.
     declared = lgb.LGBMModel().get_params()
@@ -298,18 +278,10 @@ def as_estimator(
     }
     make: Any = lgb.LGBMRegressor if classes is None else lgb.LGBMClassifier
     estimator = make(**named)
-    n_features = booster.num_feature()
-    learnt: dict[str, Any] = {
-        "_Booster": booster,
-        "_objective": plan.parameters["objective"],
-        "_n_features": n_features,
-        "_n_features_in": n_features,
-        "n_features_in_": n_features,
-        "_best_iteration": 0,
-        "_best_score": {},
-        "_evals_result": {},
-        "fitted_": True,
-    }
+    learnt: dict[str, Any] = {"_Booster": booster, "_objective": plan.parameters["objective"]}
+    counted = ("_n_features", "_n_features_in", "n_features_in_")
+    learnt |= dict.fromkeys(counted, booster.num_feature())
+    learnt |= {"_best_iteration": 0, "_best_score": {}, "_evals_result": {}, "fitted_": True}
     if classes is not None:
         encoder = label_encoder(classes)
         learnt |= {"_le": encoder, "_classes": encoder.classes_, "_n_classes": len(classes)}

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners import lightgbm_learner
-from experiment_pipeline.stages.search.learners.hyperparameters import LIGHTGBM, stopping_metric
+from experiment_pipeline.stages.search.learners.hyperparameters import LIGHTGBM
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.learners.lightgbm_learner import (
     Bins,
@@ -193,7 +193,9 @@ def test_without_early_stopping_every_row_is_fitted_on() -> None:
 )
 def test_early_stopping_watches_the_metric_that_ranks(metric: str, task: str, watched: str) -> None:
     """Where LightGBM has the metric it is watched, else the loss."""
-    assert stopping_metric(metric, task) == watched
+    spec = experiment([one("lightgbm")], task, metric=metric)
+    request = FitRequest(lightgbm(), training_sets(task), spec)
+    assert boosting_plan(request).rounds.watched == watched
 
 
 def _towards(
@@ -224,26 +226,18 @@ def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss() -> None:
     assert train_one(experiment([one("lightgbm")]), positive).result.rounds > 1
 
 
-def test_a_bagging_fraction_has_an_effect() -> None:
-    """LightGBM's default frequency of 0 would ignore it."""
-    assert plan(subsample=0.5).parameters["bagging_freq"] == 1
-    assert plan(subsample=0.5, subsample_freq=3).parameters["bagging_freq"] == 3
-    assert "bagging_freq" not in plan().parameters
-
-
-@pytest.mark.parametrize("boosting", ["dart", "rf"])
-def test_boosting_without_a_best_round_does_not_stop_early(boosting: str) -> None:
-    """Both dart and rf run their number of rounds, LightGBM's own default where none is given."""
-    planned = plan(boosting_type=boosting, subsample=0.5)
-    assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
-
-
-def test_every_fit_is_deterministic_and_of_one_thread() -> None:
-    """What reproducibility needs is set for every configuration."""
+def test_what_a_plan_sets_for_every_configuration() -> None:
+    """What reproducibility needs; bagging that has an effect; dart and rf have no best round."""
     fixed = plan().parameters
     assert fixed["deterministic"]
     assert fixed["force_row_wise"]
     assert (fixed["num_threads"], fixed["seed"], fixed["learning_rate"]) == (1, 0, 0.1)
+    assert "bagging_freq" not in fixed
+    assert plan(subsample=0.5).parameters["bagging_freq"] == 1
+    assert plan(subsample=0.5, subsample_freq=3).parameters["bagging_freq"] == 3
+    for boosting in ("dart", "rf"):
+        planned = plan(boosting_type=boosting, subsample=0.5)
+        assert (planned.rounds.patience, planned.rounds.at_most) == (0, 100)
 
 
 def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads() -> None:
