@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from experiment_pipeline.storage.locations import Location
+    from experiment_pipeline.storage.files import Location
     from experiment_pipeline.tracking.terminal import TextTable
 
 # Wider than any line.
@@ -112,13 +112,10 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
     from experiment_pipeline.tracking import terminal
 
     registry = Registry(_storage(root), experiment)
-    history = registry.history()
-    if not history:
+    found = terminal.models_frame(registry)
+    if found.empty:
         rule = f"has no exported model in {registry.root}"
         raise InvalidModel(experiment, rule, "Run the experiment, or name another --root.")
-    found = terminal.models_frame(
-        history, registry.champion(), registry.waiting(), registry.approvals()
-    )
     _answer(found, terminal.models, as_json=as_json)
 
 
@@ -134,7 +131,7 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
     The latest approved version is the champion. Read the decision record first.
     """
     from experiment_pipeline.storage.registry import Registry
-    from experiment_pipeline.tracking.approval import approve as approve_version
+    from experiment_pipeline.tracking.outcomes import approve as approve_version
 
     registry = Registry(_storage(root), experiment)
     given = approve_version(registry, version, by, comment)
@@ -206,7 +203,7 @@ def show(
 ) -> None:
     """Show everything of RUN: an id, or a beginning of it; without one, the last run."""
     from experiment_pipeline.tracking import questions, terminal
-    from experiment_pipeline.tracking.pages import copy_reports as copied
+    from experiment_pipeline.tracking.outcomes import copy_reports as copied
 
     begun = _moment(since)
     found = questions.run_of(experiment, run)
@@ -239,7 +236,7 @@ def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -
 @click.option("--page", is_flag=True, help="Print only the page that describes the columns.")
 def database(*, page: bool) -> None:
     """Show where the metadata database is, and what its tables and columns mean, for SQL."""
-    from experiment_pipeline.tracking.database.documentation import documentation
+    from experiment_pipeline.tracking.database.tables import documentation
 
     if not page:
         from experiment_pipeline.tracking.database import connection
@@ -296,7 +293,7 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
 
 
 def _storage(root: str | None) -> "Location":
-    from experiment_pipeline.storage.locations import location, storage_root
+    from experiment_pipeline.storage.files import location, storage_root
 
     return location(root) if root else storage_root()
 

@@ -50,8 +50,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import evidence
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
-from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
 from experiment_pipeline.table.membership import assign

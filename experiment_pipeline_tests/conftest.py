@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from hypothesis import settings
 from upath import UPath
 
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE, storage_root
+from experiment_pipeline.storage.files import STORAGE_VARIABLE, storage_root
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, opened
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server

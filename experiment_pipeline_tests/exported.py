@@ -25,7 +25,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage.provenance import CodeProvenance
-from experiment_pipeline.storage.versions import RECORD, ModelPackage
+from experiment_pipeline.storage.registry import RECORD, ModelPackage
 from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of

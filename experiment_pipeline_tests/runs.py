@@ -13,7 +13,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.files import Location
 from experiment_pipeline.table.features import NamedColumns
 
 LEFT_OUT = (

@@ -13,7 +13,7 @@ import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests import runs
 
 ROOT = Path(__file__).parent.parent

@@ -15,10 +15,8 @@ from sklearn.linear_model import Ridge
 from upath import UPath
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.storage.files import read_bytes, write_bytes
-from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.storage.files import location, read_bytes, write_bytes
+from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
 

@@ -18,7 +18,7 @@ from experiment_pipeline.experiment import ExperimentRun
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.results import ModelsInMemory
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline_tests import runs, scenario

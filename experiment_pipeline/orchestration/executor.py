@@ -32,8 +32,7 @@ from experiment_pipeline.tracking.database.recording import (
     RunRecord,
     end_open,
     mark_killed,
-    of_run,
-    running,
+    recorded_runs,
 )
 from experiment_pipeline.tracking.outcomes import finish_run
 
@@ -151,7 +150,9 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
         run_id: Dagster's id of it.
         recorded_as: the id of its rows; of a backfill, the backfill's.
     """
-    known = {run.experiment: facts for run in of_run(recorded_as) if (facts := run.facts())}
+    known = {
+        run.experiment: facts for run in recorded_runs(run_id=recorded_as) if (facts := run.facts())
+    }
     if known and instance.has_run(run_id):
         tags = {
             EXPERIMENT: [*known],
@@ -166,7 +167,7 @@ def end_lost_runs(instance: dg.DagsterInstance) -> None:
     fail_killed_runs(instance)
     with suppress(StorageError):
         ended = mark_killed()
-        for run in running():
+        for run in recorded_runs(status="running"):
             facts = _end_of(instance, run)
             if facts is not None and run.record_if_running(facts):
                 ended.append(run)

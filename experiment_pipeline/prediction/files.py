@@ -25,9 +25,9 @@ from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
 from experiment_pipeline.stages.validated_data.columns import Tolerated
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
-from experiment_pipeline.storage import persistence, versions
-from experiment_pipeline.storage.files import streamed
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage import registry as versions
+from experiment_pipeline.storage.files import location, streamed
 from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import for_prediction, load_schema

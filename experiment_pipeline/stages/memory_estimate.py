@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.storage.memory_limits import free_memory
+from experiment_pipeline.storage.processes import free_memory
 
 # Of a table of rows to predict.
 _PREDICTION_PEAK = 1.0

@@ -4,6 +4,7 @@
         report.<digest>.html …       the files of one entry
         result.json                  written last; without it the entry does not exist
     <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      an entry in quarantine
+    <root>/<experiment>/shared/<digest>/                             an entry that a search shares
 
 `result.json` holds the entry's record, names its files with their sha256, and has a digest of its
 own. The digests in file names keep two writers apart: the first `result.json` decides whose files
@@ -12,13 +13,14 @@ count. A damaged entry is moved to quarantine as a whole, and made again.
 
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import NoneType
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from upath import UPath
 
@@ -28,20 +30,21 @@ from experiment_pipeline.storage.files import (
     exists,
     fetched,
     list_names,
+    location,
     put_file,
     read_many,
     remove,
+    storage_root,
     unfinished,
-    write_many,
+    write_bytes,
 )
-from experiment_pipeline.storage.locations import storage_root
 from experiment_pipeline.storage.records import sealed, unsealed
 from experiment_pipeline.table.digests import sha256, sha256_of
 
-RESULT = "result.json"
-DAMAGED = "damaged"
-_CHECKED_AT_ONCE = 8  # entries in memory: models may be large
+RESULT, DAMAGED, SHARED = "result.json", "damaged", "shared"
+_AT_ONCE = 8  # entries in memory: models may be large
 _Record = TypeVar("_Record")
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -91,28 +94,34 @@ class Entries(Generic[_Record]):
         """Return where the entry of a fingerprint is, or would be."""
         return self.root / self.experiment / self.stage / fingerprint
 
+    def get(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record] | None:
+        """Return an entry with the files of these names, None: with all; None when there is none.
+
+        Raises:
+            EntryCorrupt: a file of the entry is gone, cut short or changed.
+        """
+        if (manifest := self._manifest(fingerprint)) is None:
+            return None
+        wanted = {
+            name: self.folder(fingerprint) / file.name
+            for name, file in manifest.files.items()
+            if names is None or name in names
+        }
+        contents = read_many(wanted.values())
+        for name, path in wanted.items():
+            digest = sha256(contents[path]) if path in contents else None
+            self._verify(path, digest, manifest.files[name])
+        files = {name: contents[path] for name, path in wanted.items()}
+        return Entry(manifest.result, files, wanted)
+
     def read(
         self, fingerprints: Iterable[str], names: Collection[str] | None = None
     ) -> dict[str, Entry[_Record]]:
-        """Return fingerprint → entry, of those that exist; from a bucket many at once.
-
-        Args:
-            fingerprints: which entries, in this order.
-            names: the files to read; None: all.
-
-        Raises:
-            EntryCorrupt: a file of an entry is gone, cut short or changed.
-        """
-        whole = {}
-        for fingerprint, found in self._checked(fingerprints, names).items():
-            if isinstance(found, EntryCorrupt):
-                raise found
-            whole[fingerprint] = found
-        return whole
-
-    def get(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record] | None:
-        """Return an entry; None when there is none. Arguments and errors as of `read`."""
-        return self.read([fingerprint], names).get(fingerprint)
+        """Return fingerprint → entry, of those that exist; arguments and errors as of `get`."""
+        asked = list(fingerprints)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            found = list(pool.map(lambda one: self.get(one, names), asked))
+        return {one: entry for one, entry in zip(asked, found, strict=True) if entry is not None}
 
     def require(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record]:
         """Return an entry that must be there; EntryCorrupt also when it is gone."""
@@ -125,47 +134,58 @@ class Entries(Generic[_Record]):
         return exists(self.folder(fingerprint) / RESULT)
 
     @contextmanager
-    def as_files(self, fingerprint: str) -> Iterator[tuple[_Record, Mapping[str, Path]]]:
-        """Give an entry's record and its verified files as paths on this machine's disk.
+    def as_files(self, fingerprint: str) -> Iterator[Mapping[str, Path]]:
+        """Give an entry's verified files as paths on this machine's disk, by name.
 
         From a bucket they are copied; the copies are removed afterwards (memory maps of them last).
 
         Raises:
             EntryCorrupt: there is no such entry, or a file is gone, cut short or changed.
         """
-        place = self.folder(fingerprint) / RESULT
-        written = read_many([place])
-        if place not in written:
-            raise self._corrupt(place, "is gone")
-        manifest = self._manifest(fingerprint, written[place])
+        if (manifest := self._manifest(fingerprint)) is None:
+            raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
         with TemporaryDirectory() as copies:
             found = {}
             for name, file in manifest.files.items():
                 path = self.folder(fingerprint) / file.name
-                if not exists(path):
-                    raise self._corrupt(path, "is gone")
-                found[name] = fetched(path, Path(copies))
-                self._verify(path, _digest_of(found[name]), file)
-            yield manifest.result, found
+                digest = None
+                if exists(path):
+                    found[name] = fetched(path, Path(copies))
+                    digest = _digest_of(found[name])
+                self._verify(path, digest, file)
+            yield found
 
     def intact(self, fingerprint: str, warn: Callable[[str], object]) -> Entry[_Record] | None:
         """Return the entry to reuse; None: there is none, or `warn` reported where a damaged one went."""
-        found = self._checked([fingerprint], None).get(fingerprint)
-        if isinstance(found, EntryCorrupt):
-            warn(self._quarantine(fingerprint, found))
+        try:
+            return self.get(fingerprint)
+        except EntryCorrupt as damage:
+            folder = self.folder(fingerprint)
+            time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
+            place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
+            found = read_many(folder / name for name in list_names(folder))
+            for path, content in found.items():
+                write_bytes(place / path.name, content)
+            self.discard(fingerprint)
+            warn(
+                f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"
+            )
             return None
-        return found
 
     def quarantine_damaged(
         self, fingerprints: Iterable[str], warn: Callable[[str], object]
     ) -> None:
         """Verify every file of the entries that exist; `warn` reports where damaged ones went."""
-        asked = list(fingerprints)
-        for start in range(0, len(asked), _CHECKED_AT_ONCE):
-            some = asked[start : start + _CHECKED_AT_ONCE]
-            for fingerprint, found in self._checked(some, None).items():
-                if isinstance(found, EntryCorrupt):
-                    warn(self._quarantine(fingerprint, found))
+
+        def damage(fingerprint: str) -> list[str]:
+            found = list[str]()
+            self.intact(fingerprint, found.append)
+            return found
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            for found in pool.map(damage, fingerprints):
+                for one in found:
+                    warn(one)
 
     def put(self, fingerprint: str, files: Mapping[str, bytes], record: _Record) -> Entry[_Record]:
         """Store an entry, and return what the store holds now: the first writer's.
@@ -177,7 +197,8 @@ class Entries(Generic[_Record]):
             return existing
         stored = {name: _EntryFile.of(name, sha256(content)) for name, content in files.items()}
         paths = {name: self.folder(fingerprint) / file.name for name, file in stored.items()}
-        write_many({path: files[name] for name, path in paths.items()})
+        for name, path in paths.items():
+            write_bytes(path, files[name])
         if self._commit(fingerprint, record, stored):
             return Entry(record, files, paths)
         return self.require(fingerprint)
@@ -185,12 +206,9 @@ class Entries(Generic[_Record]):
     def put_written(
         self, fingerprint: str, write: Callable[[Path], object], record: _Record
     ) -> None:
-        """Do what `put` does, for files that are too large to be bytes.
+        """Do what `put` does, for files too large to be bytes, which `write` puts into a folder.
 
-        Args:
-            fingerprint: as of `put`.
-            write: writes them into an empty folder; a kill leaves it beside the entries.
-            record: as of `put`.
+        A kill leaves that folder beside the entries.
         """
         stored = dict[str, _EntryFile]()
         with unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
@@ -210,41 +228,10 @@ class Entries(Generic[_Record]):
         manifest = sealed(_EntryManifest(fingerprint, record, files))
         return create_exclusive(self.folder(fingerprint) / RESULT, manifest)
 
-    def _checked(
-        self, fingerprints: Iterable[str], names: Collection[str] | None
-    ) -> dict[str, Entry[_Record] | EntryCorrupt]:
-        """Fingerprint → the entry, or what is wrong with it; files are read many at once."""
-        places = {print_: self.folder(print_) / RESULT for print_ in fingerprints}
-        written = read_many(places.values())
-        found: dict[str, Entry[_Record] | EntryCorrupt] = {}
-        manifests, paths = {}, {}
-        for print_ in [one for one, path in places.items() if path in written]:
-            try:
-                manifests[print_] = manifest = self._manifest(print_, written[places[print_]])
-            except EntryCorrupt as damage:
-                found[print_] = damage
-            else:
-                paths[print_] = {
-                    name: self.folder(print_) / file.name
-                    for name, file in manifest.files.items()
-                    if names is None or name in names
-                }
-        contents = read_many(path for some in paths.values() for path in some.values())
-        for print_, manifest in manifests.items():
-            files = {}
-            try:
-                for name, path in paths[print_].items():
-                    if path not in contents:
-                        raise self._corrupt(path, "is gone")
-                    self._verify(path, sha256(contents[path]), manifest.files[name])
-                    files[name] = contents[path]
-                found[print_] = Entry(manifest.result, files, paths[print_])
-            except EntryCorrupt as damage:
-                found[print_] = damage
-        return {print_: found[print_] for print_ in places if print_ in found}
-
-    def _manifest(self, fingerprint: str, content: bytes) -> _EntryManifest[_Record]:
+    def _manifest(self, fingerprint: str) -> _EntryManifest[_Record] | None:
         path = self.folder(fingerprint) / RESULT
+        if (content := read_many([path]).get(path)) is None:
+            return None
         damage = self._corrupt(path, "is damaged, or of another version of this package")
         kind: type[_EntryManifest[_Record]] = _EntryManifest[self.kind]  # type: ignore[name-defined]
         manifest = unsealed(kind, content, damage)
@@ -252,19 +239,11 @@ class Entries(Generic[_Record]):
             raise self._corrupt(path, "belongs to another fingerprint")
         return manifest
 
-    def _verify(self, path: UPath, digest: str, file: _EntryFile) -> None:
+    def _verify(self, path: UPath, digest: str | None, file: _EntryFile) -> None:
+        if digest is None:
+            raise self._corrupt(path, "is gone")
         if digest != file.sha256:
             raise self._corrupt(path, "is not what was written")
-
-    def _quarantine(self, fingerprint: str, damage: EntryCorrupt) -> str:
-        """Copy an entry to the damaged ones, remove it, and return what to report about it."""
-        folder = self.folder(fingerprint)
-        time = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(4)}"
-        place = self.root / self.experiment / DAMAGED / self.stage / fingerprint / time
-        found = read_many(folder / name for name in list_names(folder))
-        write_many({place / path.name: content for path, content in found.items()})
-        self.discard(fingerprint)
-        return f"{damage.culprit} {damage.rule}: the entry was moved to {place}, and is made again"
 
     def _corrupt(self, path: UPath, rule: str) -> EntryCorrupt:
         fix = f"Materialize {self.stage}: it moves the damaged entry away and makes it again."
@@ -279,3 +258,78 @@ def stage_entries(experiment: str, stage: str) -> Entries[None]:
 def _digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return sha256_of(file)
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """Where the files are that fits of an experiment share; `url`: of the storage root."""
+
+    url: str
+    experiment: str
+
+    @property
+    def path(self) -> UPath:
+        """All of the experiment."""
+        return location(self.url) / self.experiment
+
+    @property
+    def entries(self) -> Entries[None]:
+        """The entries there."""
+        return Entries(location(self.url), self.experiment, SHARED, NoneType)
+
+
+@dataclass
+class SharedFiles:
+    """The shared files that one search uses: a context that ends with it.
+
+    They are large, and can be made again: a damaged one is removed, and a search that ends well removes
+    all but those that it keeps for later searches. One that fails or is killed leaves them to the next
+    one. Searches of one experiment do not run at a time: their runs share a pool.
+    """
+
+    folder: SharedFolder
+    warn: Callable[[str], object]  # of each damaged file, which is made again
+    log: Callable[[str], object]  # of what is kept
+    _checked: set[str] = field(default_factory=set)
+    _kept: set[str] = field(default_factory=set)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A search that has used none, as it found all results, removes none.
+        if kind is None and self._checked:
+            shared = self.folder.path / SHARED
+            for name in list_names(shared):
+                if name not in self._kept:
+                    remove(shared / name)
+            if self._kept:
+                self.log(f"binned rows are kept for later searches: {shared}")
+
+    def lacks(self, digest: str) -> bool:
+        """Return whether an entry is to be made; what is there is checked when first asked for."""
+        if digest in self._checked:
+            return False
+        return self.find(digest, lambda _: True) is None
+
+    def find(self, digest: str, read: Callable[[Mapping[str, Path]], _Read]) -> _Read | None:
+        """Return what is read of an entry's files, by name; None: it is to be made."""
+        self._checked.add(digest)
+        entries = self.folder.entries
+        if not entries.has(digest):
+            return None
+        try:
+            with entries.as_files(digest) as files:
+                return read(files)
+        except EntryCorrupt as damage:
+            entries.discard(digest)
+            self.warn(f"{damage.culprit} {damage.rule}: it is made again")
+            return None
+
+    def put(self, digest: str, write: Callable[[Path], object]) -> None:
+        """Make an entry of what `write` writes into an empty folder; no file is held in memory."""
+        self.folder.entries.put_written(digest, write, None)
+
+    def keep(self, digest: str) -> None:
+        """Leave an entry to later searches when this one ends."""
+        self._kept.add(digest)

@@ -1,13 +1,14 @@
-"""Files by path, on a disk or in a bucket alike: read, written whole, created once, listed.
+"""Files by path or URL, on a disk or in a bucket alike: read, written whole, created once, listed.
 
 A reader never sees half a file, and a power cut loses none: a file on a disk is written beside its
 place, synced and renamed; in a bucket it is one PUT, or a multipart upload, which shows when complete.
-Nothing is cached. Every function raises `StorageUnreachable` within a minute.
+Nothing is cached. A file system answers or fails within a minute, with a `StorageUnreachable` that
+shows no secret.
 """
 
 import errno
 import os
-import random
+import re
 import secrets
 import shutil
 import stat
@@ -17,28 +18,181 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.storage.locations import (
-    REQUESTS_AT_ONCE,
-    explained,
-    is_s3,
-    may_pass,
-    on_disk,
-    s3_code,
-)
 
+# A path on a disk or in a bucket: the name under which the other packages know the class.
+Location = UPath
+STORAGE_VARIABLE = "EXPERIMENT_PIPELINE_STORAGE"
+# A silent server costs ATTEMPTS * READ_SECONDS and two pauses of up to 1 and 2 s: 48 s.
+CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 5.0, 15.0, 3
+REQUESTS_AT_ONCE = 32
+PATIENCE_SECONDS = 60.0
+_S3, _DISK = ("s3", "s3a"), ("", "file", "local")
 # By itself, s3fs has 500 MiB of a file on its way at once, and copies. A bucket takes 10,000 parts.
 _PARTS = {"chunksize": 8 * 1024 * 1024, "max_concurrency": 4}
-_SHORTEST_PAUSE, _PAUSES = 0.05, 8  # seconds, doubling: 13 s in all
-PATIENCE_SECONDS = 60.0
+_MISSING = "Correct the path, or run first what writes it."
+_NETWORK = (
+    "Check the network, and the endpoint (AWS_ENDPOINT_URL, or endpoint_url in the YAML), "
+    "then run again."
+)
+_CREDENTIALS = (
+    "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or AWS_PROFILE, and that they may list, read and "
+    "write there. A public bucket needs none: anonymous: true."
+)
+_DENIED = (
+    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "AccessDenied", "403"),
+    "RequestTimeTooSkewed",
+)
+# User and password of a URL; the user of an ssh URL alone is an address, not a secret.
+_USER = re.compile(r"((?<!ssh)://[^/@\s]+|://[^/@\s:]+:[^/@\s]*)@", re.IGNORECASE)
+_SECRET_SETTING = re.compile(
+    r"([?&][^=&\s]*(?:sig|token|key|secret|password|credential)[^=&\s]*)=[^&\s#]*", re.IGNORECASE
+)
 _Result = TypeVar("_Result")
 # Bucket → whether its server keeps If-None-Match, once known.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
+
+
+def storage_root() -> UPath:
+    """Where everything is stored: EXPERIMENT_PIPELINE_STORAGE, else `artifacts` in this folder."""
+    return location(os.environ.get(STORAGE_VARIABLE) or "artifacts")
+
+
+def location(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    anonymous: bool = False,
+    read_seconds: float = READ_SECONDS,
+) -> UPath:
+    """Return a path, or any fsspec URL, as a path with time-outs and without caches.
+
+    Each call makes its own S3 client (0.1 s) from the environment (AWS_ENDPOINT_URL, AWS_PROFILE, …);
+    the paths made from this one share it.
+
+    Args:
+        url: `artifacts`, `~/x`, `file:///x`, `s3://bucket/prefix`, `https://…`
+        endpoint_url: of an S3 server that is not AWS; None: the environment's.
+        anonymous: read a public bucket without credentials.
+        read_seconds: how long a server may stay silent in each attempt.
+
+    Raises:
+        StorageUnreachable: a protocol that is not known, or whose package is missing.
+    """
+    protocol, separator, rest = url.partition("://")
+    protocol, options = protocol.lower(), dict[str, Any]()
+    if not separator or protocol in _DISK:
+        return UPath(Path(rest or url).expanduser().absolute())
+    if protocol in _S3:
+        if rest.partition("/")[0] == "":
+            raise StorageUnreachable(url, "names no bucket", "Write s3://<bucket>/<prefix>.")
+        options = _s3_options(endpoint_url, anonymous, read_seconds)
+    elif protocol in ("http", "https"):
+        from aiohttp import ClientTimeout
+
+        timeout = ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=read_seconds)
+        options = {"client_kwargs": {"timeout": timeout}, "skip_instance_cache": True}
+    try:
+        path: UPath = UPath(url, **options)
+        if protocol in _S3:
+            path.fs.retries = 1  # s3fs's tries would multiply with botocore's, which know S3 better
+    except (ValueError, ImportError) as error:
+        raise StorageUnreachable(
+            without_credentials(url), str(error), "Correct the URL, or install what is missing."
+        ) from error
+    return path
+
+
+def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) -> dict[str, Any]:
+    from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+    from botocore.handlers import add_expect_header
+
+    session = AioSession()
+    # aiohttp waits for the answer to `Expect: 100-continue` without any time-out: a PUT to a
+    # silent server would hang for ever (marin-community/marin#6719).
+    session.unregister("before-call.s3", add_expect_header)
+    return {
+        "session": session,
+        "anon": anonymous,
+        **({"endpoint_url": endpoint_url} if endpoint_url else {}),
+        "use_listings_cache": False,
+        "skip_instance_cache": True,
+        "config_kwargs": {
+            "connect_timeout": CONNECT_SECONDS,
+            "read_timeout": read_seconds,
+            "retries": {"mode": "standard", "total_max_attempts": ATTEMPTS},
+            "max_pool_connections": REQUESTS_AT_ONCE,
+        },
+    }
+
+
+def on_disk(path: UPath) -> Path | None:
+    """The path as one of the operating system; None when it is in a bucket or on the web."""
+    return Path(str(path)) if path.protocol in _DISK else None
+
+
+@contextmanager
+def explained(path: UPath) -> Iterator[None]:
+    """Turn a failure to reach a path into the error that a user can act on.
+
+    Raises:
+        StorageUnreachable: its cause is the original exception. Bugs pass through unchanged.
+    """
+    try:
+        yield
+    except Exception as error:
+        from aiohttp import ClientError as HttpError
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        remote = isinstance(error, BotoCoreError | ClientError | HttpError)
+        if not remote and not isinstance(error, OSError):
+            raise
+        code, kind, reason = _s3_code(error), type(error).__name__, getattr(error, "strerror", None)
+        if code == "NoSuchBucket":
+            rule, fix = "the bucket does not exist", "Create it, or correct its name in the URL."
+        elif code in _DENIED:
+            rule, fix = f"the server denied the access ({code})", _CREDENTIALS
+        elif "Credential" in kind or "Token" in kind or kind == "ProfileNotFound":
+            rule, fix = f"no usable credentials: {error}", _CREDENTIALS
+        elif isinstance(error, FileNotFoundError):
+            rule, fix = "does not exist", _MISSING
+        elif status := getattr(error, "status", None):
+            rule, fix = f"the server answered HTTP {status}", "Open the URL in a browser."
+        elif code is not None and not remote:
+            rule, fix = f"the server answered {code}: {error}", _NETWORK
+        elif remote or reason is None or isinstance(error, TimeoutError):
+            rule, fix = f"no answer from the server: {str(error) or kind}", _NETWORK
+        else:
+            rule = f"cannot be used: {reason}"
+            fix = "Correct the path or its permissions, or free some space."
+        raise StorageUnreachable(
+            without_credentials(str(path)), without_credentials(rule), fix
+        ) from error
+
+
+def without_credentials(text: str) -> str:
+    """Replace the secrets of a URL by `***`: user and password, tokens and signatures.
+
+    >>> without_credentials("https://me:pass@host/repo.git?token=abc&x=1")
+    'https://***@host/repo.git?token=***&x=1'
+    """
+    return _SECRET_SETTING.sub(r"\1=***", _USER.sub("://***@", text))
+
+
+def redacted(value: Any) -> Any:
+    """Apply `without_credentials` to every text inside a nested plain value."""
+    if isinstance(value, str):
+        return without_credentials(value)
+    if isinstance(value, Mapping):
+        return {key: redacted(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [redacted(item) for item in value]
+    return value
 
 
 def read_bytes(path: UPath) -> bytes:
@@ -54,8 +208,8 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
         return _unless_missing(path, _read, None)
 
     wanted = list(paths)
-    if all(on_disk(path) for path in wanted):
-        contents = [read(path) for path in wanted]
+    if all(map(on_disk, wanted)):
+        contents = list(map(read, wanted))
     else:
         with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
             contents = list(pool.map(read, wanted))
@@ -70,46 +224,45 @@ def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) ->
     Raises:
         StorageUnreachable: it did not answer in all that time.
     """
-    end, attempt = time.monotonic() + seconds, 0
+    end = time.monotonic() + seconds
     while True:
         try:
             return read()
         except StorageUnreachable as error:
-            if not may_pass(error) or time.monotonic() > end:
+            if error.fix != _NETWORK or time.monotonic() > end:
                 raise
-        _pause(min(attempt, _PAUSES - 2))
-        attempt += 1
+        time.sleep(0.5)
 
 
 def exists(path: UPath) -> bool:
     """Whether a file is there; False for a folder."""
-    return _unless_missing(path, _is_file, otherwise=False)
+    return _unless_missing(path, lambda one: stat.S_ISREG(one.stat().st_mode), otherwise=False)
 
 
 def list_names(folder: UPath) -> list[str]:
     """Return the names in a folder, sorted, without hidden ones; [] when there is no folder."""
-    return _unless_missing(folder, _visible_names, otherwise=[])
+
+    def names(folder: UPath) -> list[str]:
+        if (place := on_disk(folder)) is not None:
+            return [child.name for child in place.iterdir()]
+        children = folder.fs.ls(folder.path, detail=False)
+        split = (child.rstrip("/").rpartition("/") for child in children)
+        # A listing of a file, and of some servers' folders, names the place itself.
+        return [name for parent, _, name in split if parent == folder.path.rstrip("/")]
+
+    found: list[str] = _unless_missing(folder, names, otherwise=[])
+    return sorted(name for name in found if not name.startswith("."))
 
 
 def write_bytes(path: UPath, data: bytes) -> None:
     """Make a file, or replace it; readers see the old or the new one, never a mixture."""
-    write_many({path: data})
-
-
-def write_many(contents: Mapping[UPath, bytes]) -> None:
-    """Do what `write_bytes` does for several; a folder on a disk is synced once."""
-    folders: dict[Path, UPath] = {}
-    for path, data in contents.items():
-        with explained(path):
-            if (place := on_disk(path)) is None:
-                path.fs.pipe_file(path.path, data)
-                continue
-            with _written_beside(place, data) as temporary:
-                temporary.replace(place)
-            folders[place.parent] = path
-    for folder, path in folders.items():
-        with explained(path):
-            _sync(folder)
+    with explained(path):
+        if (place := on_disk(path)) is None:
+            path.fs.pipe_file(path.path, data)
+            return
+        with _written_beside(place, data) as temporary:
+            temporary.replace(place)
+        _sync(place.parent)
 
 
 def fetched(path: UPath, folder: Path) -> Path:
@@ -141,9 +294,7 @@ def unfinished(folder: UPath) -> Iterator[Path]:
 
 
 def put_file(file: Path, path: UPath) -> None:
-    """Put a file of an `unfinished` folder in its place, at once; in a bucket, in parts that show
-    when complete.
-    """
+    """Put a file of an `unfinished` folder in its place, at once."""
     with explained(path):
         if (place := on_disk(path)) is None:
             path.fs.put_file(str(file), path.path, **_parts(path))
@@ -156,10 +307,7 @@ def put_file(file: Path, path: UPath) -> None:
 
 @contextmanager
 def streamed(path: UPath) -> Iterator[Path]:
-    """A file on this disk to be written in parts, put in its place when the block ends well.
-
-    For files that are too large to be bytes; promises as of `write_bytes`.
-    """
+    """A file on this disk to be written in parts, put in its place when the block ends well."""
     with unfinished(path.parent / f".{secrets.token_hex(8)}.tmp") as folder:
         yield folder / path.name
         put_file(folder / path.name, path)
@@ -169,23 +317,28 @@ def open_file(path: UPath) -> BinaryIO:
     """Open a file to read parts of it; in a bucket each part is one request."""
     with explained(path):
         if (place := on_disk(path)) is not None:
-            found: BinaryIO = pa.OSFile(str(place))
-            return found
-        file: BinaryIO = path.fs.open(path.path, "rb", cache_type="none")
-        return file
+            return cast("BinaryIO", pa.OSFile(str(place)))
+        return cast("BinaryIO", path.fs.open(path.path, "rb", cache_type="none"))
 
 
 def size_of(path: UPath) -> int:
     """How many bytes a file has."""
     with explained(path):
-        if (place := on_disk(path)) is not None:
-            return place.stat().st_size
-        return int(path.fs.info(path.path)["size"])
+        return int(path.stat().st_size)
 
 
 def remove(path: UPath) -> None:
     """Remove a file, or a folder with all that is in it, where it exists."""
-    _unless_missing(path, _remove, otherwise=None)
+
+    def act(path: UPath) -> None:
+        if (place := on_disk(path)) is None:
+            path.fs.rm(path.path, recursive=True)
+        elif place.is_dir():
+            shutil.rmtree(place)
+        else:
+            place.unlink()
+
+    _unless_missing(path, act, otherwise=None)
 
 
 def create_exclusive(path: UPath, data: bytes) -> bool:
@@ -207,10 +360,19 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
                 made = True
             _sync(place.parent)
             return made
-        server = path.fs.s3.meta.endpoint_url if is_s3(path) else path.protocol
+        server = path.fs.s3.meta.endpoint_url if path.protocol in _S3 else path.protocol
         bucket = f"{server}/{path.drive}"
         if bucket not in _KEEPS_CONDITIONS:
-            _KEEPS_CONDITIONS[bucket] = _refuses_to_overwrite(path.parent)
+            # Tried out with a hidden file in the same folder: other places may be forbidden.
+            probe = path.parent / f".{secrets.token_hex(8)}.probe"
+            path.fs.pipe_file(probe.path, b"")
+            try:
+                _KEEPS_CONDITIONS[bucket] = not _create_in_bucket(probe, b"")
+            except OSError as error:
+                if error.errno != errno.ENOSYS:  # "not implemented" is an answer too
+                    raise
+                _KEEPS_CONDITIONS[bucket] = False
+            path.fs.rm_file(probe.path)
         if _KEEPS_CONDITIONS[bucket]:
             return _create_in_bucket(path, data)
     raise StorageUnreachable(
@@ -219,6 +381,24 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         "once could overwrite each other's files",
         "Use a server that has them, such as AWS S3, MinIO or SeaweedFS, or a folder on a disk.",
     )
+
+
+def _create_in_bucket(path: UPath, data: bytes) -> bool:
+    for attempt in range(8):
+        try:
+            path.fs.pipe_file(path.path, data, mode="create")
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if _s3_code(error) == "PreconditionFailed":
+                return False
+            # AWS answers so when two conditional writes meet, and asks to try again.
+            if _s3_code(error) != "ConditionalRequestConflict" or attempt == 7:
+                raise
+            time.sleep(0.2 * (attempt + 1))
+        else:
+            return True
+    return False
 
 
 @contextmanager
@@ -251,7 +431,7 @@ def _unless_missing(path: UPath, act: Callable[[UPath], _Result], otherwise: _Re
         try:
             return act(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            if s3_code(error) == "NoSuchBucket":
+            if _s3_code(error) == "NoSuchBucket":
                 raise
             return otherwise
 
@@ -260,71 +440,18 @@ def _read(path: UPath) -> bytes:
     if (place := on_disk(path)) is not None:
         return place.read_bytes()
     # One GET: by itself, s3fs would ask for the size first.
-    return bytes(path.fs.cat_file(path.path, **({"max_concurrency": 1} if is_s3(path) else {})))
+    one_request = {"max_concurrency": 1} if path.protocol in _S3 else {}
+    return bytes(path.fs.cat_file(path.path, **one_request))
 
 
 def _parts(path: UPath) -> dict[str, int]:
-    return _PARTS if is_s3(path) else {}
+    return _PARTS if path.protocol in _S3 else {}
 
 
-def _is_file(path: UPath) -> bool:
-    if (place := on_disk(path)) is not None:
-        return stat.S_ISREG(place.stat().st_mode)
-    return bool(path.fs.info(path.path)["type"] == "file")
-
-
-def _visible_names(folder: UPath) -> list[str]:
-    if (place := on_disk(folder)) is not None:
-        names = [child.name for child in place.iterdir()]
-    else:
-        children = folder.fs.ls(folder.path, detail=False)
-        split = (child.rstrip("/").rpartition("/") for child in children)
-        # A listing of a file, and of some servers' folders, names the place itself.
-        names = [name for parent, _, name in split if parent == folder.path.rstrip("/")]
-    return sorted(name for name in names if not name.startswith("."))
-
-
-def _remove(path: UPath) -> None:
-    if (place := on_disk(path)) is None:
-        with ThreadPoolExecutor(REQUESTS_AT_ONCE) as pool:
-            list(pool.map(path.fs.rm_file, path.fs.find(path.path)))
-    elif place.is_dir():
-        shutil.rmtree(place)
-    else:
-        place.unlink()
-
-
-def _create_in_bucket(path: UPath, data: bytes) -> bool:
-    for attempt in range(_PAUSES):
-        try:
-            path.fs.pipe_file(path.path, data, mode="create")
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if s3_code(error) == "PreconditionFailed":
-                return False
-            # AWS answers so when two conditional writes meet, and asks to try again.
-            if s3_code(error) != "ConditionalRequestConflict" or attempt == _PAUSES - 1:
-                raise
-            _pause(attempt)
-        else:
-            return True
-    return False
-
-
-def _refuses_to_overwrite(folder: UPath) -> bool:
-    """Try it out with a hidden file in the same folder: other places may be forbidden."""
-    probe = folder / f".{secrets.token_hex(8)}.probe"
-    folder.fs.pipe_file(probe.path, b"")
-    try:
-        refuses = not _create_in_bucket(probe, b"")
-    except OSError as error:
-        if error.errno != errno.ENOSYS:  # "not implemented" is an answer too
-            raise
-        refuses = False
-    folder.fs.rm_file(probe.path)
-    return refuses
-
-
-def _pause(attempt: int) -> None:
-    time.sleep(_SHORTEST_PAUSE * 2**attempt * random.uniform(0.5, 1))  # noqa: S311 - no secret
+def _s3_code(error: BaseException) -> str | None:
+    """The error code that an S3 server answered, for the Python exception s3fs made of it."""
+    for source in (error, error.__cause__):
+        response = getattr(source, "response", None)
+        if isinstance(response, dict):
+            return str(response.get("Error", {}).get("Code"))
+    return None

@@ -3,9 +3,9 @@
 What is too large for memory is an ordinary array, column or DataFrame all the same, with one map per
 column: `frame[name]` costs nothing, and some of its rows cost these rows. Whatever copies all columns
 at once (`frame[mask]`, `pd.concat`, `to_numpy()`) needs memory for all of them. The files lie below
-TMPDIR, which must be a disk. They have no name: a killed process leaves none behind, and their space,
-which `df` shows and `du` does not, is free when the cells are dropped. In: cells, or what writes them.
-Out: the same cells, bit by bit, read-only.
+TMPDIR, which must be a disk, and have no name: a killed process leaves none behind. Arrays that are
+stored are files of NumPy's format, never pickled; a sparse table is its parts, one of which is named
+by its class and holds its shape.
 """
 
 import errno
@@ -15,18 +15,17 @@ import mmap
 import pickle
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import Any, BinaryIO, TypeVar
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.storage.files import open_file
-from experiment_pipeline.storage.locations import Location, explained
+from experiment_pipeline.storage.files import Location, explained, open_file
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
 from experiment_pipeline.table.table import Cells, kept_index, of_columns, rows_at
 
@@ -35,7 +34,8 @@ HELD_BYTES = 64 * 1024 * 1024
 COLUMN_BYTES = 4 * 1024 * 1024
 _ALIGNED = 64  # bytes, as Arrow aligns
 _CHUNK_BYTES = 16 * 1024 * 1024
-_PREFIX = "experiment_pipeline-"
+_NPY = ".npy"
+_SPARSE, _PARTS = ("csr_matrix", "csr_array"), ("data", "indices", "indptr")
 _Thing = TypeVar("_Thing")
 
 
@@ -44,20 +44,16 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
 
     Raises:
         StorageUnreachable: there is no room for it.
+        MemoryError: the system refuses the map.
     """
-    with _no_room_reported(), tempfile.TemporaryFile(prefix=_PREFIX) as file:
-        write(file)
-        file.flush()
-        # An empty file cannot be mapped.
-        if not file.tell():
-            return memoryview(b"")
-        return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-
-
-@contextmanager
-def _no_room_reported() -> Iterator[None]:
     try:
-        yield
+        with tempfile.TemporaryFile(prefix="experiment_pipeline-") as file:
+            write(file)
+            file.flush()
+            # An empty file cannot be mapped.
+            if not file.tell():
+                return memoryview(b"")
+            return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except OSError as error:
         # Errors without a number are not the system's: a damaged gzip stream, for example.
         if error.errno is None:
@@ -94,8 +90,7 @@ def read_mapped(paths: Sequence[Location]) -> list[memoryview]:
 
     def write(file: BinaryIO) -> None:
         for path in paths:
-            with explained(path):
-                source = open_file(path)
+            source = open_file(path)
             while True:
                 with explained(path):
                     chunk = source.read(_CHUNK_BYTES)
@@ -225,3 +220,75 @@ def joined(blocks: Iterable[np.ndarray], shape: tuple[int, int]) -> np.ndarray:
 
 def _size(tables: Iterable[pd.DataFrame]) -> int:
     return sum(int(table.memory_usage(index=False).sum()) for table in tables)
+
+
+def npy(array: np.ndarray) -> bytes:
+    """Return an array as a file; ValueError where it holds Python's objects."""
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def array_of(content: bytes) -> np.ndarray:
+    """Return what `npy` wrote."""
+    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
+    return array
+
+
+@runtime_checkable
+class InBlocks(Protocol):
+    """A table (n, d) float64 that nobody holds."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """As of an array."""
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        """Give its rows in order, some (k, d) at a time."""
+
+
+def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
+    """Write tables by name, dense, sparse by rows or in blocks: no file is ever held as bytes."""
+    from scipy.sparse import issparse
+
+    arrays = dict[str, Any]()
+    for name, table in tables.items():
+        if issparse(table):
+            shape = np.array(table.shape, dtype=np.int64)
+            arrays[f"{name}.{type(table).__name__}"] = shape
+            arrays |= {f"{name}.{part}": getattr(table, part) for part in _PARTS}
+        else:
+            arrays[name] = table
+    for name, array in arrays.items():
+        with (folder / f"{name}{_NPY}").open("wb") as file:
+            if isinstance(array, InBlocks):
+                header = {"descr": "<f8", "fortran_order": False, "shape": array.shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                file.writelines(np.ascontiguousarray(block).data for block in array.blocks())
+            else:
+                np.save(file, array, allow_pickle=False)
+
+
+def read_tables(files: Mapping[str, Path]) -> dict[str, Any]:
+    """Return name → table, of the files that `write_tables` made, which may be removed from now on."""
+    from scipy import sparse
+
+    found = {
+        name.removesuffix(_NPY): _map(path) for name, path in files.items() if name.endswith(_NPY)
+    }
+    for name in list(found):
+        whole, _, kind = name.rpartition(".")
+        if kind in _SPARSE:
+            parts = tuple(found.pop(f"{whole}.{part}") for part in _PARTS)
+            make: Any = getattr(sparse, kind)
+            found[whole] = make(parts, shape=tuple(found.pop(name).tolist()), copy=False)
+    return found
+
+
+def _map(path: Path) -> Any:
+    """A plain array on the memory of the map, which an estimator may keep and store."""
+    try:
+        return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
+    except ValueError:
+        # Of no cells there is nothing to map.
+        return np.asarray(np.load(path, allow_pickle=False))

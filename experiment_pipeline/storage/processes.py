@@ -1,14 +1,18 @@
-"""Processes: which one executes a run, whether it still lives, and its peak memory."""
+"""Processes: which one executes a run and whether it lives; the memory that this one took and can take."""
 
+import ctypes
 import os
 import re
 import resource
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
+
+import psutil
+import pyarrow as pa
 
 _PROC = Path("/proc")
 _INITIAL_SPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
@@ -56,13 +60,7 @@ class Process:
         started = _started(self.pid)
         if started is not None and self.started:
             return started != self.started
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:  # another user's, so it lives
-            return False
-        return False
+        return not psutil.pid_exists(self.pid)
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}"
@@ -80,6 +78,18 @@ def this_host() -> str:
     return socket.gethostname() + ("" if space == _INITIAL_SPACE else f" {space}")
 
 
+def _started(pid: int) -> str | None:
+    """Boot and clock tick of a process's start; "dead" for a zombie; None: not found in /proc."""
+    try:
+        stat = (_PROC / str(pid) / "stat").read_text()
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+    # The program's name stands in parentheses and may hold anything; see proc(5).
+    state, *others = stat.rpartition(")")[2].split()
+    return "dead" if state in "ZX" else f"{boot} {others[18]}"
+
+
 def peak_memory_bytes() -> int:
     """Return the most resident memory of this process since it began."""
     status = _PROC / "self/status"
@@ -92,13 +102,50 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
-def _started(pid: int) -> str | None:
-    """Boot and clock tick of a process's start; "dead" for a zombie; None: not found in /proc."""
-    try:
-        stat = (_PROC / str(pid) / "stat").read_text()
-        boot = (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return None
-    # The program's name stands in parentheses and may hold anything; see proc(5).
-    state, *others = stat.rpartition(")")[2].split()
-    return "dead" if state in "ZX" else f"{boot} {others[18]}"
+@dataclass(frozen=True)
+class FreeMemory:
+    """Bytes that this process can still take, and what sets that limit."""
+
+    size: int
+    limited_by: str
+
+
+def free_memory(root: Path = Path("/")) -> FreeMemory:
+    """Return the tightest limit: of the machine, the control group or `ulimit -v`.
+
+    Memory that allocators only keep in reserve is given back first. `root`: of `proc` and `sys`.
+    """
+    pa.default_memory_pool().release_unused()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc only
+        trim(0)
+    own = psutil.Process().memory_info()
+    found = [FreeMemory(psutil.virtual_memory().available, "the memory of the machine")]
+    found += [
+        FreeMemory(limit - own.rss, "its control group (the limit of a container or job)")
+        for limit in _group_limits(root)
+    ]
+    mapped, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if mapped != resource.RLIM_INFINITY:
+        found.append(FreeMemory(mapped - own.vms, "ulimit -v"))
+    return min(found, key=lambda one: one.size)
+
+
+def _group_limits(root: Path) -> Iterator[int]:
+    """The limits of this process's control groups and their parents; see cgroups(7)."""
+    groups = root / "proc/self/cgroup"
+    for line in groups.read_text().splitlines() if groups.exists() else ():
+        _, controllers, path = line.split(":", 2)
+        base, file = root / "sys/fs/cgroup", "memory.max"
+        if "memory" in controllers.split(","):  # version 1
+            base, file = base / "memory", "memory.limit_in_bytes"
+        elif controllers:
+            continue
+        # In a container the path may be the host's: then only the base exists.
+        group = base / path.lstrip("/")
+        for folder in [group, *group.parents]:
+            limit = folder / file
+            # No limit is written as "max", in version 1 as a number beyond any machine.
+            if limit.exists() and (written := limit.read_text().strip()).isdigit():
+                yield int(written)
+            if folder == base:
+                break

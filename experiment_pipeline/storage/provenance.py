@@ -17,10 +17,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from experiment_pipeline.errors import ExportError
-from experiment_pipeline.storage.locations import without_credentials
+from experiment_pipeline.storage.files import without_credentials
+
+COMMITTED = (
+    *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
+    *("experiment.yaml", "schema.yaml", "manifest.json"),
+)
+SECONDS, TRIES = 60, 5
+# Set inside git hooks: they would lead every command to the hook's repository.
+_OF_A_REPOSITORY = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"),
+    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
+    "GIT_QUARANTINE_PATH",
+)
+_NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-pipeline@localhost")
 
 
 @dataclass(frozen=True)
@@ -75,10 +87,10 @@ def code_provenance(directory: Path) -> CodeProvenance:
     git, nothing is known.
     """
     commit = dirty = None
-    with suppress(GitFailed):  # no repository, or one without a commit
-        status = git(directory, "--no-optional-locks", "status", "--porcelain")
+    with suppress(_GitFailed):  # no repository, or one without a commit
+        status = _git(directory, "--no-optional-locks", "status", "--porcelain")
         dirty = True
-        commit = git(directory, "rev-parse", "--verify", "HEAD")
+        commit = _git(directory, "rev-parse", "--verify", "HEAD")
         dirty = bool(status)
     return CodeProvenance(commit, dirty)
 
@@ -96,59 +108,6 @@ def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) 
         pinned[normal(owner or package)] = None if owner is None else metadata.version(owner)
     exporter = f"experiment-pipeline {metadata.version('experiment-pipeline')}"
     return Environment(exporter, platform.python_version(), tuple(pinned.items()))
-
-
-SECONDS = 60
-# Set inside git hooks: they would lead every command to the hook's repository.
-_OF_A_REPOSITORY = (
-    *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"),
-    *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
-    "GIT_QUARANTINE_PATH",
-)
-COMMITTED = (
-    *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
-    *("experiment.yaml", "schema.yaml", "manifest.json"),
-)
-TRIES = 5
-_NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-pipeline@localhost")
-
-
-class GitFailed(Exception):
-    """git ended with an error, gave no answer in time, or is not installed."""
-
-
-def git(
-    directory: Path,
-    *arguments: str,
-    stdin: bytes | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> str:
-    """Run git in a directory and return what it printed, without the last line break.
-
-    Raises:
-        GitFailed: with git's message, in English, without credentials.
-    """
-    inherited = {k: v for k, v in os.environ.items() if k not in _OF_A_REPOSITORY}
-    quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-    ssh = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20"}
-    try:
-        done = subprocess.run(  # noqa: S603 - no shell; the arguments are built by this project
-            ["git", *arguments],  # noqa: S607 - the user's git is the one on their PATH
-            cwd=directory,
-            input=b"" if stdin is None else stdin,
-            env={**ssh, **inherited, **quiet, **(environment or {})},
-            capture_output=True,
-            timeout=SECONDS,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        message = (error.stderr or error.stdout).decode(errors="replace").strip()
-        raise GitFailed(without_credentials(message) or f"exit code {error.returncode}") from None
-    except subprocess.TimeoutExpired:
-        raise GitFailed(f"no answer within {SECONDS} s") from None
-    except FileNotFoundError:
-        raise GitFailed("git is not installed") from None
-    return done.stdout.decode(errors="replace").rstrip("\n")
 
 
 @dataclass(frozen=True)
@@ -184,11 +143,18 @@ def commit_version(
     url = str(path.resolve()) if path.exists() else repository
     try:
         with tempfile.TemporaryDirectory(prefix="experiment_pipeline_git_") as folder:
-            exchange = _Exchange(Path(folder), url, f"refs/heads/{branch}", f"refs/tags/{tag}")
-            exchange.git("init", "--quiet", "--bare")
-            tree = exchange.tree(experiment, files)
-            commit, reused = exchange.push(tree, f"{experiment} {version}", created)
-    except GitFailed as error:
+            local = Path(folder)
+            _git(local, "init", "--quiet", "--bare")
+            inner = ""
+            for name in sorted(files.keys() & {*COMMITTED}):
+                blob = _git(local, "hash-object", "-w", "--stdin", stdin=files[name])
+                inner += f"100644 blob {blob}\t{name}\n"
+            tree = _git(local, "mktree", stdin=inner.encode())
+            for name in (experiment, "models"):
+                tree = _git(local, "mktree", stdin=f"040000 tree {tree}\t{name}\n".encode())
+            message = f"{experiment} {version}"
+            commit, reused = _pushed(local, url, (branch, tag), tree, message, created)
+    except _GitFailed as error:
         raise ExportError(
             without_credentials(repository),
             f"git reports: {error}",
@@ -198,78 +164,89 @@ def commit_version(
     return Commit(commit, branch, tag, reused)
 
 
-@dataclass(frozen=True)
-class _Exchange:
-    """A bare repository of our own, and the two refs of one version in the user's."""
+def _pushed(
+    local: Path, url: str, names: tuple[str, str], tree: str, message: str, created: str
+) -> tuple[str, bool]:
+    """Push a commit of a tree to a branch and a tag; return its id, and whether it was there before.
 
-    local: Path
-    url: str
-    branch: str
-    tag: str
+    When another exporter was faster, it begins again.
+    """
+    branch, tag = f"refs/heads/{names[0]}", f"refs/tags/{names[1]}"
 
-    def git(self, *arguments: str, **options: Any) -> str:
-        return git(self.local, *arguments, **options)
+    def existing() -> dict[str, str]:
+        lines = _git(local, "ls-remote", "--", url, branch, tag).splitlines()
+        return {ref: commit for commit, ref in (line.split("\t") for line in lines)}
 
-    def tree(self, experiment: str, files: Mapping[str, bytes]) -> str:
-        """Write models/<experiment>/… and return the tree's id."""
-        inner = ""
-        for name in sorted(files.keys() & {*COMMITTED}):
-            blob = self.git("hash-object", "-w", "--stdin", stdin=files[name])
-            inner += f"100644 blob {blob}\t{name}\n"
-        tree = self.git("mktree", stdin=inner.encode())
-        for name in (experiment, "models"):
-            tree = self.git("mktree", stdin=f"040000 tree {tree}\t{name}\n".encode())
-        return tree
-
-    def push(self, tree: str, message: str, created: str) -> tuple[str, bool]:
-        """Push a commit of the tree; return its id, and whether it was there before.
-
-        When another exporter was faster, it begins again.
-        """
-        for _ in range(TRIES):
-            refs = self._refs()
-            if self.tag in refs:
-                return self._tagged(tree), True
-            parents = ["-p", self._fetched(self.branch)[0]] if self.branch in refs else []
-            commit = self._commit(tree, parents, message, created)
-            # Not forced: git refuses when the branch has moved or the tag exists by now.
-            pushed = (f"{commit}:{self.branch}", f"{commit}:{self.tag}")
-            try:
-                self.git("push", "--quiet", "--atomic", "--", self.url, *pushed)
-            except GitFailed:
-                if self._refs() == refs:  # no other exporter was there: it is a refusal
-                    raise
-            else:
-                return commit, False
-        raise GitFailed(f"other exporters were faster {TRIES} times")
-
-    def _refs(self) -> dict[str, str]:
-        """Ref → object id, of those of the two that exist."""
-        lines = self.git("ls-remote", "--", self.url, self.branch, self.tag).splitlines()
-        found = {ref: commit for commit, ref in (line.split("\t") for line in lines)}
-        return {ref: found[ref] for ref in (self.branch, self.tag) if ref in found}
-
-    def _fetched(self, ref: str) -> list[str]:
+    def fetched(ref: str) -> list[str]:
         """Object ids of the commit and the tree at the other side's ref."""
-        self.git("fetch", "--quiet", "--depth=1", "--", self.url, ref)
-        return self.git("rev-parse", "FETCH_HEAD^{commit}", "FETCH_HEAD^{tree}").split("\n")
+        _git(local, "fetch", "--quiet", "--depth=1", "--", url, ref)
+        return _git(local, "rev-parse", "FETCH_HEAD^{commit}", "FETCH_HEAD^{tree}").split("\n")
 
-    def _commit(self, tree: str, parents: list[str], message: str, created: str) -> str:
-        author: tuple[str, ...] = ()
-        try:
-            self.git("config", "--get", "user.email")
-        except GitFailed:
-            author = _NOBODY
-        dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
-        return self.git(*author, "commit-tree", tree, *parents, "-m", message, environment=dates)
-
-    def _tagged(self, tree: str) -> str:
-        """The commit of the tag; ExportError where it does not hold this version."""
-        commit, found = self._fetched(self.tag)
-        if found != tree:
+    author: tuple[str, ...] = ()
+    try:
+        _git(local, "config", "--get", "user.email")
+    except _GitFailed:
+        author = _NOBODY
+    dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
+    for _ in range(TRIES):
+        refs = existing()
+        if tag in refs:
+            commit, found = fetched(tag)
+            if found == tree:
+                return commit, True
             raise ExportError(
-                without_credentials(self.url),
-                f"{self.tag} already names another model",
+                without_credentials(url),
+                f"{tag} already names another model",
                 "Use one repository per storage root, or delete the tag there.",
             )
-        return commit
+        parents = ["-p", fetched(branch)[0]] if branch in refs else []
+        made = ("commit-tree", tree, *parents, "-m", message)
+        commit = _git(local, *author, *made, variables=dates)
+        try:
+            # Not forced: git refuses when the branch has moved or the tag exists by now.
+            pushed = (f"{commit}:{branch}", f"{commit}:{tag}")
+            _git(local, "push", "--quiet", "--atomic", "--", url, *pushed)
+        except _GitFailed:
+            if existing() == refs:  # no other exporter was there: it is a refusal
+                raise
+        else:
+            return commit, False
+    raise _GitFailed(f"other exporters were faster {TRIES} times")
+
+
+class _GitFailed(Exception):
+    """git ended with an error, gave no answer in time, or is not installed."""
+
+
+def _git(
+    directory: Path,
+    *arguments: str,
+    stdin: bytes = b"",
+    variables: Mapping[str, str] | None = None,
+) -> str:
+    """Run git in a directory and return what it printed, without the last line break.
+
+    Raises:
+        _GitFailed: with git's message, in English, without credentials.
+    """
+    inherited = {k: v for k, v in os.environ.items() if k not in _OF_A_REPOSITORY}
+    quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
+    ssh = {"GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=20"}
+    try:
+        done = subprocess.run(  # noqa: S603 - no shell; the arguments are built by this project
+            ["git", *arguments],  # noqa: S607 - the user's git is the one on their PATH
+            cwd=directory,
+            input=stdin,
+            env={**ssh, **inherited, **quiet, **(variables or {})},
+            capture_output=True,
+            timeout=SECONDS,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        message = (error.stderr or error.stdout).decode(errors="replace").strip()
+        raise _GitFailed(without_credentials(message) or f"exit code {error.returncode}") from None
+    except subprocess.TimeoutExpired:
+        raise _GitFailed(f"no answer within {SECONDS} s") from None
+    except FileNotFoundError:
+        raise _GitFailed("git is not installed") from None
+    return done.stdout.decode(errors="replace").rstrip("\n")

@@ -7,25 +7,192 @@
                                            v0001.json       its approval; written once
 
 A version exists with its manifest, an atomic step on a disk and on S3 alike; what a killed exporter
-left behind is never read.
+left behind is never read. What is in the files is decided by `stages/exported_model/export.py`.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Literal
 
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import files
-from experiment_pipeline.storage.locations import location, storage_root
+from experiment_pipeline.storage.files import location, storage_root
+from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import from_json, to_json
-from experiment_pipeline.storage.versions import MANIFEST, ExportedModel, ModelPackage
+from experiment_pipeline.table.digests import sha256
 
-_REQUIRED = ".required"
-_VERSION = re.compile(r"v\d{4,}")
+MANIFEST = "manifest.json"
+MODEL = "model.skops"
+METRICS = "metrics.json"
+TRUSTED = "trusted_types.json"
+EXAMPLE = "input_example.json"
+EXPECTED = "expected_predictions.json"
+CARD = "README.md"
+SCHEMA = "schema.yaml"
+RECORD = "decision_record.md"  # for a reviewer to sign
+# What decides a prediction, or which rows get one. The same in all of them = the same model.
+DECISIVE = (
+    *(MODEL, TRUSTED, "signature.json", "preparation.yaml", SCHEMA),
+    *("hyperparameters.yaml", "sets.json"),
+)
 EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_VERSION = re.compile(r"v\d{4,}")
+_FORMAT: Literal[1] = 1
+_REQUIRED = ".required"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of an exported model.
+
+    Attributes:
+        format: of the manifest itself.
+        experiment: the experiment's name.
+        version: `v0001` and so on.
+        created: when the model was exported, ISO 8601.
+        fingerprint: of the chosen configuration (sha256 hex).
+        identity: of `ModelPackage`: two versions with one identity predict the same.
+        code: the code that made the model.
+        files: file name → sha256 hex, of every file but the manifest.
+    """
+
+    format: Literal[1]
+    experiment: str
+    version: str
+    created: str
+    fingerprint: str
+    identity: str
+    code: CodeProvenance
+    files: Mapping[str, str]
+
+    def to_bytes(self) -> bytes:
+        """Return the manifest as JSON."""
+        return to_json(self)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, source: str) -> "Manifest":
+        """Read a manifest back; InvalidModel, about `source`, when it is not one of this format."""
+        damage = InvalidModel(
+            source,
+            f"it is not a manifest of format {_FORMAT}, or one that was cut short",
+            "Name a version that `experiment-pipeline models` lists, or run the experiment again: "
+            "a damaged version is followed by a new one.",
+        )
+        return from_json(cls, data, damage)
+
+    def verify(self, name: str, content: bytes | None, source: str) -> bytes:
+        """Return the content of a file when it is what was exported; else raise InvalidModel."""
+        if name not in self.files:
+            fix = "Name a complete version folder."
+            raise InvalidModel(source, f"the manifest lists no {name}", fix)
+        digest, expected = None if content is None else sha256(content), self.files[name]
+        if content is not None and digest == expected:
+            return content
+        rule = "is gone"
+        if digest is not None:
+            rule = f"sha256 is {digest[:12]}…, the manifest says {expected[:12]}…"
+        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
+        raise InvalidModel(f"{source}/{name}", rule, fix)
+
+
+def _nothing_more(_version: str) -> Mapping[str, bytes]:
+    return {}
+
+
+@dataclass(frozen=True)
+class ModelPackage:
+    """The files of one version, before it has a number; what is not named here, as of `Manifest`.
+
+    Attributes:
+        configuration: the partition key of the chosen one.
+        headline: the first metric with its interval, in words.
+        files: file name → content, all but the manifest.
+        own_packages: top-level packages of a user's own estimator.
+        approval_required: whether it can only be champion once it is approved.
+        more: version → files that can only be made once it has its number; none is decisive.
+    """
+
+    experiment: str
+    created: str
+    fingerprint: str
+    configuration: str
+    headline: str
+    code: CodeProvenance
+    files: Mapping[str, bytes]
+    own_packages: tuple[str, ...] = ()
+    approval_required: bool = False
+    more: Callable[[str], Mapping[str, bytes]] = _nothing_more
+
+    def numbered(self, version: str) -> "ModelPackage":
+        """Return the package with the files of that version."""
+        more = self.more(version)
+        return replace(self, files={**self.files, **more}, more=_nothing_more) if more else self
+
+    @property
+    def identity(self) -> str:
+        """The sha256 hex over fingerprint and decisive files, by which two are the same model."""
+        decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
+        return sha256("\n".join([self.fingerprint, *decisive]).encode())
+
+    def manifest(self, version: str) -> Manifest:
+        """Return the manifest that makes this package that version."""
+        return Manifest(
+            format=_FORMAT,
+            experiment=self.experiment,
+            version=version,
+            created=self.created,
+            fingerprint=self.fingerprint,
+            identity=self.identity,
+            code=self.code,
+            files={name: sha256(content) for name, content in self.files.items()},
+        )
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """The folder of one version; nothing is read from it without verification."""
+
+    folder: UPath
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest; InvalidModel when there is none."""
+        path = self.folder / MANIFEST
+        if not files.exists(path):
+            raise InvalidModel(
+                str(self.folder),
+                f"holds no {MANIFEST}, so it is not an exported model",
+                "Name a version folder, or <storage root>/<experiment> for its champion.",
+            )
+        return Manifest.from_bytes(files.read_bytes(path), str(path))
+
+    def read(self, name: str) -> bytes:
+        """Return a file of the version; InvalidModel when it is not what was exported."""
+        return self._read([name])[name]
+
+    def files(self) -> dict[str, bytes]:
+        """Return every file, verified, with the manifest."""
+        return {**self._read(self.manifest.files), MANIFEST: self.manifest.to_bytes()}
+
+    def damage(self) -> str | None:
+        """Return which file is not what was exported, in words; None: all are."""
+        try:
+            self.files()
+        except InvalidModel as error:
+            return f"{error.culprit}: {error.rule}"
+        return None
+
+    def _read(self, names: Iterable[str]) -> dict[str, bytes]:
+        """Name → content, verified; many at once."""
+        manifest, paths = self.manifest, {name: self.folder / name for name in names}
+        found, source = files.read_many(paths.values()), str(self.folder)
+        return {n: manifest.verify(n, found.get(path), source) for n, path in paths.items()}
 
 
 @dataclass(frozen=True)
@@ -49,14 +216,7 @@ class PublishedVersion:
 
 @dataclass(frozen=True)
 class Approval:
-    """The approval of a version.
-
-    Attributes:
-        version: `v0001` and so on.
-        by: the name of the person.
-        at: when, ISO 8601 in UTC.
-        comment: what they had to say; empty for nothing.
-    """
+    """The approval of a version, by a person, at a moment (ISO 8601 in UTC)."""
 
     version: str
     by: str
@@ -92,10 +252,6 @@ class Registry:
         """Where the versions are."""
         return self.root / self.experiment / "registry"
 
-    @property
-    def _approvals(self) -> UPath:
-        return self.folder / "approvals"
-
     def versions(self) -> list[str]:
         """Return the visible versions, oldest first."""
         manifests = {self.folder / v / MANIFEST: v for v in _numbered(self.folder)}
@@ -107,12 +263,13 @@ class Registry:
 
     def waiting(self) -> set[str]:
         """Return the versions that must be approved and are not yet."""
-        names = set(files.list_names(self._approvals))
-        return {one for one in _required(names) if f"{one}.json" not in names}
+        names = files.list_names(self.folder / "approvals")
+        required = {one.removesuffix(_REQUIRED) for one in names if one.endswith(_REQUIRED)}
+        return {version for version in required if f"{version}.json" not in names}
 
     def approval_required(self, version: str) -> bool:
         """Whether a version can only be champion once it is approved."""
-        return version in _required(files.list_names(self._approvals))
+        return files.exists(self.folder / "approvals" / f"{version}{_REQUIRED}")
 
     def approve(self, approval: Approval) -> Approval:
         """Approve a version, and return the approval that counts: the first one.
@@ -127,30 +284,27 @@ class Registry:
                 + did_you_mean(approval.version, visible),
                 f"List the versions: experiment-pipeline models {self.experiment}.",
             )
-        path = self._approvals / f"{approval.version}.json"
+        path = self.folder / "approvals" / f"{approval.version}.json"
         if files.create_exclusive(path, to_json(approval)):
             return approval
-        return _approval(path, files.read_bytes(path))
+        return self.approvals()[approval.version]
 
     def approvals(self) -> dict[str, Approval]:
-        """Return version → its approval.
-
-        Raises:
-            EntryCorrupt: a file is not what was written.
-        """
-        paths = [self._approvals / f"{version}.json" for version in _numbered(self._approvals)]
-        return {p.stem: _approval(p, content) for p, content in files.read_many(paths).items()}
+        """Return version → its approval; EntryCorrupt: a file is not what was written."""
+        folder, found = self.folder / "approvals", {}
+        paths = [folder / f"{version}.json" for version in _numbered(folder)]
+        for path, content in files.read_many(paths).items():
+            fix = f"Delete the file and approve {path.stem} again."
+            damage = EntryCorrupt(str(path), "is not an approval", fix)
+            found[path.stem] = from_json(Approval, content, damage)
+        return found
 
     def model(self, version: str) -> ExportedModel:
         """Return the folder of a version."""
         return ExportedModel(self.folder / version)
 
     def history(self) -> list[HistoryEntry]:
-        """Return what was ever published, oldest first.
-
-        Raises:
-            EntryCorrupt: a file of the history is not what was written.
-        """
+        """Return what was ever published, oldest first; EntryCorrupt: a file is not what was written."""
         folder, visible = self.folder / "history", self.versions()
         stored = files.read_many(folder / f"{version}.json" for version in _numbered(folder))
         return [_history_entry(path, content, visible) for path, content in stored.items()]
@@ -186,7 +340,7 @@ class Registry:
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
         if required:
-            files.write_bytes(self._approvals / f"{version}{_REQUIRED}", b"")
+            files.write_bytes(self.folder / "approvals" / f"{version}{_REQUIRED}", b"")
         line = {
             "version": version,
             "created": package.created,
@@ -207,8 +361,9 @@ class Registry:
         versions = [self.champion(), self._latest() if required else None]
         for version in filter(None, dict.fromkeys(versions)):
             model = self.model(version)
-            if model.is_model(identity):
-                return PublishedVersion(version, str(model.folder), identity, reused=True)
+            with suppress(InvalidModel):  # only one that claims to be this model is read whole
+                if model.manifest.identity == identity and model.files():
+                    return PublishedVersion(version, str(model.folder), identity, reused=True)
         return None
 
     def _latest(self, but: Collection[str] = ()) -> str | None:
@@ -277,15 +432,6 @@ def _numbered(folder: UPath) -> list[str]:
 
 def _number(version: str) -> int:
     return int(version.removeprefix("v"))
-
-
-def _required(names: Iterable[str]) -> set[str]:
-    return {name.removesuffix(_REQUIRED) for name in names if name.endswith(_REQUIRED)}
-
-
-def _approval(path: UPath, content: bytes) -> Approval:
-    fix = f"Delete the file and approve {path.stem} again."
-    return from_json(Approval, content, EntryCorrupt(str(path), "is not an approval", fix))
 
 
 def _history_entry(path: UPath, content: bytes, visible: Collection[str]) -> HistoryEntry:

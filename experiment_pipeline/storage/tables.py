@@ -5,8 +5,7 @@ the table, are JSON in the file's metadata, so that both are replaced in one ste
 
 pandas alone gives some columns back as another type: categories that are not texts, objects, whole
 seconds. So the types are in the metadata and are restored, and a column that cannot be restored is
-refused by name. Rows are written in groups and a large file is read a column at a time, to columns on
-maps. Under which path a stage's table lies: `orchestration/assets/shared.py`.
+refused by name. Rows are written in groups and a large file is read a column at a time, onto maps.
 """
 
 import base64
@@ -15,8 +14,7 @@ import io
 import json
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, get_type_hints, overload
@@ -36,8 +34,14 @@ from pydantic import (
 )
 
 from experiment_pipeline.errors import EntryCorrupt, UnusableTable
-from experiment_pipeline.storage.files import open_file, read_bytes, size_of, streamed, write_bytes
-from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.files import (
+    Location,
+    open_file,
+    read_bytes,
+    size_of,
+    streamed,
+    write_bytes,
+)
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
 from experiment_pipeline.table.table import kept_index, of_columns, slices
@@ -56,10 +60,6 @@ _UNFIT = (pa.ArrowException, TypeError, ValueError, OverflowError, NotImplemente
 _Read = TypeVar("_Read")
 
 
-def _packed(codes: np.ndarray) -> str:
-    return base64.b64encode(zlib.compress(codes.tobytes())).decode()
-
-
 def _unpacked(codes: np.ndarray | str) -> np.ndarray:
     if isinstance(codes, np.ndarray):
         return codes
@@ -67,7 +67,11 @@ def _unpacked(codes: np.ndarray | str) -> np.ndarray:
 
 
 # A fact of each row, such as which set it is in: uint8 (n,). A million of them take some 200 kB.
-Codes = Annotated[np.ndarray, PlainValidator(_unpacked), PlainSerializer(_packed)]
+Codes = Annotated[
+    np.ndarray,
+    PlainValidator(_unpacked),
+    PlainSerializer(lambda codes: base64.b64encode(zlib.compress(codes.tobytes())).decode()),
+]
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
@@ -119,7 +123,12 @@ def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
 
 
 def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
-    _check_names(frame)
+    names = [*frame.columns, *([] if frame.index.name is None else [frame.index.name])]
+    for name, count in Counter(names).items():
+        if not isinstance(name, str):
+            raise _refused(name, "its name is not a text")
+        if count > 1:
+            raise _refused(name, "its name is in the table twice")
     try:
         objects = _as_it_comes_back(frame)
     except _UNFIT:
@@ -127,7 +136,11 @@ def _write(sink: BinaryIO | Path, frame: pd.DataFrame, facts: bytes) -> None:
             try:
                 _as_it_comes_back(frame[[name]])
             except _UNFIT as error:
-                raise _refused(name, _what_it_holds(frame[name])) from error
+                rule = f"its type {frame[name].dtype} has no way into a Parquet file and back"
+                if holds_objects(frame[name]):
+                    kinds = sorted({type(value).__name__ for value in frame[name].dropna()})
+                    rule = f"it holds objects ({', '.join(kinds)}) that Parquet cannot keep"
+                raise _refused(name, rule) from error
         raise
     schema = _group(frame, objects, slice(0, GROUP_ROWS)).schema
     notes = json.loads(schema.metadata[b"pandas"])
@@ -151,16 +164,6 @@ def _group(frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice) ->
     return table
 
 
-def _check_names(frame: pd.DataFrame) -> None:
-    names = [*frame.columns, *([] if frame.index.name is None else [frame.index.name])]
-    seen = Counter(names)
-    for name in names:
-        if not isinstance(name, str):
-            raise _refused(name, "its name is not a text")
-        if seen[name] > 1:
-            raise _refused(name, "its name is in the table twice")
-
-
 def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
     """Return the columns of objects for Arrow; ValueError when a column would come back changed.
 
@@ -182,24 +185,13 @@ def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
     for name, dtype in frame.dtypes.items():
         if str(back[name].dtype) != str(dtype):
             raise ValueError(f"{name!r}: {dtype} would become {back[name].dtype}")
-        if name in objects and not _are_same(frame[name], objects[name].to_pylist()):
-            raise ValueError(f"{name!r}: its objects would change")
+    for name, cells in objects.items():
+        column = frame[name]
+        # Digits included; None, NaN and NA are all missing.
+        for a, b, missing in zip(column, cells.to_pylist(), column.isna(), strict=True):
+            if b is not None if missing else (type(a), repr(a)) != (type(b), repr(b)):
+                raise ValueError(f"{name!r}: its objects would change")
     return objects
-
-
-def _are_same(column: pd.Series, back: list[Any]) -> bool:
-    """Whether objects look as before, digits included; None, NaN and NA are all missing."""
-    return all(
-        b is None if missing else (type(a), repr(a)) == (type(b), repr(b))
-        for a, b, missing in zip(column, back, column.isna(), strict=True)
-    )
-
-
-def _what_it_holds(column: pd.Series) -> str:
-    if not holds_objects(column):
-        return f"its type {column.dtype} has no way into a Parquet file and back"
-    kinds = sorted({type(value).__name__ for value in column.dropna()})
-    return f"it holds objects ({', '.join(kinds)}) that a column of a Parquet file cannot keep"
 
 
 def _refused(name: object, rule: str) -> UnusableTable:
@@ -247,12 +239,11 @@ def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
         StorageUnreachable: there is none, or it cannot be read.
         EntryCorrupt: the file is not a Parquet file, or was cut short.
     """
-    if size_of(path) <= WHOLE_BYTES:
-        content = read_bytes(path)
-        with _damage_reported(path):
-            return from_parquet(content, kind)
-    source = open_file(path)
-    with _damage_reported(path):
+    whole = size_of(path) <= WHOLE_BYTES
+    source = read_bytes(path) if whole else open_file(path)
+    try:
+        if isinstance(source, bytes):
+            return from_parquet(source, kind)
         file = pq.ParquetFile(source, page_checksum_verification=True)
         metadata = file.schema_arrow.metadata or {}
         rows = file.read(columns=[], use_pandas_metadata=True).to_pandas()
@@ -264,12 +255,6 @@ def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
         }
         table = of_columns(columns, kept_index(rows.index, spilled))
         return _with_facts(kind, table, metadata)
-
-
-@contextmanager
-def _damage_reported(path: Location) -> Iterator[None]:
-    try:
-        yield
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
         raise EntryCorrupt(
             str(path), f"is not a whole Parquet file: {error}", "Materialize its asset again."

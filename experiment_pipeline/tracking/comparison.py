@@ -17,24 +17,30 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, WEIGHT, JudgedRows
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import paired_difference
-from experiment_pipeline.storage.files import read_bytes
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.files import location, read_bytes
 from experiment_pipeline.storage.tables import from_parquet
-from experiment_pipeline.tracking.questions import file_text, rows_of_run, run_of
+from experiment_pipeline.tracking.questions import file_text, rows_of, run_of
 
 _DIGITS = 12
 _Run = Mapping[str, Any]
+# What decides a run → the column of `runs` that tells two of them apart.
+_DECIDING = {
+    "data": "data_digest",
+    "schema": "schema_digest",
+    "yaml": "yaml_digest",
+    "code": "code_commit",
+    "settings": "settings",
+    "experiment-pipeline": "package_version",
+    "Python": "python_version",
+    "choice": "chosen",
+    "decision": "status",
+    "version": "version",
+}
 
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that differs between two runs.
-
-    Attributes:
-        what: data, code, yaml, schema, libraries, choice, price, settings.
-        before: of the first run, in words.
-        after: of the second.
-    """
+    """One thing that differs between two runs: its name, and both values in words."""
 
     what: str
     before: str
@@ -73,15 +79,13 @@ class ScoreChange:
         """`roc_auc 0.6912 (…) → 0.7021 (…): +0.0109 (0.0031 to 0.0187), better`."""
         if self.is_paired and self.difference.estimate == 0:
             return f"{self.metric} {numbers.interval(self.before)} in both: no difference"
-        sign = "+" if self.difference.estimate >= 0 else "-"
-        size = numbers.score(abs(self.difference.estimate))
-        verdict = "not paired"
+        size, verdict = numbers.score(abs(self.difference.estimate)), "not paired"
         if self.is_paired:
             verdict = {True: "better", False: "worse", None: "not significant"}[self.better]
             size += f" ({numbers.bounds(self.difference)})"
         return (
             f"{self.metric} {numbers.interval(self.before)} → {numbers.interval(self.after)}: "
-            f"{sign}{size}, {verdict}"
+            f"{'+' if self.difference.estimate >= 0 else '-'}{size}, {verdict}"
         )
 
 
@@ -116,8 +120,7 @@ class RunComparison:
             rows.append(row | {"better": one.better})
         return pd.DataFrame(rows).astype({"better": "boolean"} if rows else {})
 
-    def in_words(self) -> str:
-        """Everything, on lines."""
+    def __str__(self) -> str:
         names = [f"{run['experiment']} {run['run_id']}" for run in (self.before, self.after)]
         lines = [f"{names[0]} ({self.before['status']}) → {names[1]} ({self.after['status']})", ""]
         lines += [one.in_words() for one in self.changes] or ["nothing has changed"]
@@ -125,9 +128,6 @@ class RunComparison:
         lines += [f"not paired: {self.why_unpaired}"] if self.why_unpaired else []
         lines += ["", self.yaml_diff] if self.yaml_diff else []
         return "\n".join(lines).rstrip()
-
-    def __str__(self) -> str:
-        return self.in_words()
 
 
 def compare(before: str | None, after: str | None, experiment: str | None = None) -> RunComparison:
@@ -157,126 +157,76 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     for name, digest in (("defs.yaml", "yaml_digest"), ("schema.yaml", "schema_digest")):
         old, new = (file_text(run[digest]).splitlines() for run in (before, after))
         diffs += difflib.unified_diff(old, new, name, name, lineterm="", n=1)
-    pair, why = _judged_pair(before, after)
+    pair = _judged_pair(before, after)
+    why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
+    scores = tuple(_score_changes(before, after, judged))
     return RunComparison(
-        before,
-        after,
-        tuple(changes(before, after)),
-        "\n".join(diffs),
-        tuple(_score_changes(before, after, pair)),
-        why,
+        before, after, tuple(changes(before, after)), "\n".join(diffs), scores, why
     )
 
 
 def changes(before: _Run, after: _Run) -> Iterator[Change]:
     """What decides a run and differs between two rows of `runs`."""
-    for what, column in (
-        ("data", "data_digest"),
-        ("schema", "schema_digest"),
-        ("yaml", "yaml_digest"),
-        ("code", "code_commit"),
-        ("settings", "settings"),
-        ("experiment-pipeline", "package_version"),
-        ("Python", "python_version"),
-        ("choice", "chosen"),
-        ("decision", "status"),
-        ("version", "version"),
-    ):
-        # A partition key may be renamed: what counts is the configuration.
-        chosen = _chosen(before) if column == "chosen" else None
-        renamed = chosen is not None and chosen == _chosen(after)
-        if before[column] != after[column] and not renamed:
+    for what, column in _DECIDING.items():
+        if before[column] != after[column]:
             yield Change(what, _in_words(column, before), _in_words(column, after))
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
         if old.get(name) != new.get(name):
-            yield Change(
-                name, str(old.get(name, "not installed")), str(new.get(name, "not installed"))
-            )
-
-
-def _chosen(run: _Run) -> tuple[str, dict[str, Any]] | None:
-    """Algorithm and hyperparameters of the chosen configuration."""
-    rows = rows_of_run("configurations", run)
-    found = rows.loc[rows["key"] == run["chosen"], ["algorithm", "hyperparameters"]]
-    if found.empty:
-        return None
-    algorithm, hyperparameters = found.iloc[0]
-    return str(algorithm), dict(hyperparameters)
+            yield Change(name, *(str(of.get(name, "not installed")) for of in (old, new)))
 
 
 def _in_words(column: str, run: _Run) -> str:
     value = run[column]
-    if column == "data_digest":
-        if run["data_rows"] is None:
-            return "not read"
+    if value is None:
+        return "none"
+    if column == "data_digest" and run["data_rows"] is not None:
         columns = numbers.counted(run["data_columns"], "column")
         return f"{run['data_rows']:,} rows, {columns} ({value[:_DIGITS]})"
     if column == "code_commit":
-        changed = ", uncommitted changes" if run["code_dirty"] else ""
-        return f"{value[:_DIGITS]}{changed}" if value else "not in a git repository"
-    if value is None:
-        return "none"
+        return f"{value[:_DIGITS]}{', uncommitted changes' if run['code_dirty'] else ''}"
     return str(value)[:_DIGITS] if column.endswith("_digest") else str(value)
 
 
-def _judged_pair(before: _Run, after: _Run) -> tuple[tuple[JudgedRows, JudgedRows] | None, str]:
+def _judged_pair(before: _Run, after: _Run) -> tuple[JudgedRows, JudgedRows] | str:
     """The predictions of both for the same rows; else why there is no such pair."""
-    digests = [
-        _value_of(run, "sets", "set_name", "validation", "digest") for run in (before, after)
-    ]
-    if None in digests:
-        return None, "one of the runs has no validation set"
-    if digests[0] != digests[1]:
-        return None, "the validation sets are not the same rows"
-    places = [_value_of(run, "reports", "name", JUDGED_ROWS, "place") for run in (before, after)]
-    if None in places:
-        return None, "one of the runs stored no predictions of the validation rows"
+    digests, places = set[str](), list[str]()
+    for run in (before, after):
+        sets, reports = rows_of("sets", run), rows_of("reports", run)
+        digests |= {*sets.loc[sets["set_name"] == "validation", "digest"]}
+        places += [*reports.loc[reports["name"] == JUDGED_ROWS, "place"]]
+    if len(digests) != 1 or len(places) != 2:
+        return "the runs do not both have predictions of the same validation rows"
     try:
-        first, second = (
-            from_parquet(read_bytes(location(str(place))), JudgedRows) for place in places
-        )
+        first, second = (from_parquet(read_bytes(location(one)), JudgedRows) for one in places)
     except ExperimentPipelineError as error:
-        return None, f"{error.culprit} {error.rule}"
+        return f"{error.culprit} {error.rule}"
     alike = [one.rows.filter(items=["y", "unit", WEIGHT]) for one in (first, second)]
     if not alike[0].equals(alike[1]):
-        return None, "targets, resampling clusters or weights are not the same"
-    return (first, second), ""
-
-
-def _value_of(run: _Run, table: str, key: str, name: str, column: str) -> str | None:
-    """A value of the one row of a run that has a name."""
-    rows = rows_of_run(table, run)
-    found = rows.loc[rows[key] == name, column]
-    return None if found.empty else str(found.item())
+        return "targets, resampling clusters or weights are not the same"
+    return first, second
 
 
 def _score_changes(
     before: _Run, after: _Run, pair: tuple[JudgedRows, JudgedRows] | None
 ) -> Iterator[ScoreChange]:
-    both = []
-    for run in (before, after):
-        scores = rows_of_run("scores", run)
-        both.append(scores[scores["set_name"] == "validation"].set_index("metric"))
-    old, new = both
+    found = (rows_of("scores", run) for run in (before, after))
+    old, new = (one[one["set_name"] == "validation"].set_index("metric") for one in found)
     ranked = sorted(new.index, key=lambda metric: metric != after["metric"])
     for metric in (one for one in ranked if one in old.index):
         first, second = (
-            Interval(*of.loc[metric, ["estimate", "low", "high"]].astype(float)) for of in both
+            Interval(*of.loc[metric, ["estimate", "low", "high"]].astype(float))
+            for of in (old, new)
         )
-        if pair is None:
-            gap = Interval(second.estimate - first.estimate, math.nan, math.nan)
-            yield ScoreChange(metric, first, second, gap, None)
-            continue
-        difference = _paired(metric, *pair)
+        difference = Interval(second.estimate - first.estimate, math.nan, math.nan)
         better = None
-        if difference.low > 0 or difference.high < 0:
-            better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
+        if pair is not None:
+            one, other = (judged.as_prediction for judged in pair)
+            difference = paired_difference(
+                one.linearise(metric, pair[0].threshold),
+                other.linearise(metric, pair[1].threshold),
+                one.layout(metric),
+            )
+            if difference.low > 0 or difference.high < 0:
+                better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
         yield ScoreChange(metric, first, second, difference, better)
-
-
-def _paired(metric: str, before: JudgedRows, after: JudgedRows) -> Interval:
-    first, second = before.as_prediction, after.as_prediction
-    old = first.linearise(metric, before.threshold)
-    new = second.linearise(metric, after.threshold)
-    return paired_difference(old, new, first.layout(metric))

@@ -23,8 +23,7 @@ from typing import Any
 
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
-from experiment_pipeline.storage.files import list_names, read_many
-from experiment_pipeline.storage.locations import location, without_credentials
+from experiment_pipeline.storage.files import list_names, location, read_many, without_credentials
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -137,7 +136,7 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     known = _found(client, into, mark)
     scores = {
         f"{row['set_name']}_{row['metric']}{suffix}": row[part]
-        for row in plain_rows(questions.rows_of_run("scores", run))
+        for row in plain_rows(questions.rows_of("scores", run))
         for part, suffix in (("estimate", ""), ("low", "_low"), ("high", "_high"))
     }
     own = {
@@ -160,7 +159,7 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
         child.data.tags.get(f"{_TAG}.configuration"): child.info
         for child in _found(client, into, {"mlflow.parentRunId": parent})
     }
-    for row in plain_rows(questions.rows_of_run("configurations", run)):
+    for row in plain_rows(questions.rows_of("configurations", run)):
         known_child = children.get(row["key"])
         if known_child is None or known_child.status == "RUNNING":
             _put_configuration(client, into, row, run, parent, known_child and known_child.run_id)
@@ -241,7 +240,7 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
             (folder / name).write_text(text, encoding="utf-8")
     places = {
         location(row["place"]): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
-        for row in plain_rows(questions.rows_of_run("reports", run))
+        for row in plain_rows(questions.rows_of("reports", run))
         if is_page(row["place"])
     }
     if run["version"] and run["version_is_new"]:

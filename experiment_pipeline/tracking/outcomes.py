@@ -1,4 +1,8 @@
-"""Record the outcome of a stage, and finish a run that has ended: archive, pages, MLflow.
+"""Record the outcome of a stage, end a run, approve a version; and the pages that show all this.
+
+    <root>/overview.html                 all experiments
+    <root>/<experiment>/runs.html        the runs of one
+                        runs/<run_id>.record.html, .md      the decision record of a run
 
 Together with `recording.recorded` this is the whole layer around the plain functions of a run,
 for Dagster's assets and for notebooks.
@@ -7,17 +11,33 @@ for Dagster's assets and for notebooks.
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import PurePosixPath
+from typing import Any
 
-from experiment_pipeline.errors import StorageError
+from experiment_pipeline.errors import StorageError, UnknownRun
+from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
-from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
+from experiment_pipeline.storage.files import (
+    Location,
+    location,
+    read_bytes,
+    storage_root,
+    write_bytes,
+)
+from experiment_pipeline.storage.registry import RECORD, Approval, Registry
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
-from experiment_pipeline.tracking.database.archive import archive
-from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.pages import write_pages, write_record
-from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW
+from experiment_pipeline.tracking.database.archive import RUNS_FOLDER, archive, version_row
+from experiment_pipeline.tracking.database.connection import database
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
+from experiment_pipeline.tracking.overview import experiment_page, overview, tone_of
+from experiment_pipeline.tracking.questions import rows_of, run_of, versions
+from experiment_pipeline.tracking.record import decided, decision_record
+from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
+
+_WIDTH = 90  # rem: the tables of overviews have more columns than a report's
 
 
 def record_outcome(
@@ -30,10 +50,10 @@ def record_outcome(
     """
     run.record(outcome.record)
     blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
-    decided = [one.status for one in outcome.record if isinstance(one, RunFacts)]
+    statuses = [one.status for one in outcome.record if isinstance(one, RunFacts)]
     if blocked:
         recording.end(run, "rejected", RunFacts(decision=blocked[0].means))
-    elif "accepted" in decided:
+    elif "accepted" in statuses:
         recording.end(run, "accepted")
     else:
         return {}
@@ -59,8 +79,8 @@ def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]
         places |= {one.name: PagePath(one.place) for one in records}
         for one in (*killed, run):
             archive(one, root)
-            pages = write_pages(one.experiment, root).items()
-            places |= {name: PagePath(str(page)) for name, page in pages}
+            write_pages(one.experiment, root)
+        places |= _pages(run.experiment)
         if problem := mlflow.export(run):
             warn(problem)
     return places
@@ -68,6 +88,83 @@ def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]
 
 def with_pages(outcome: Outcome, experiment: str) -> Outcome:
     """The outcome, which also says where the pages of all runs are."""
+    return replace(outcome, facts={**outcome.facts, **_pages(experiment)})
+
+
+def _pages(experiment: str) -> dict[str, Fact]:
     pages = {"overview": OVERVIEW, "runs": f"{experiment}/{EXPERIMENT_PAGE}"}
-    places = {name: PagePath(str(storage_root() / page)) for name, page in pages.items()}
-    return replace(outcome, facts={**outcome.facts, **places})
+    return {name: PagePath(str(storage_root() / page)) for name, page in pages.items()}
+
+
+def approve(registry: Registry, version: str, by: str, comment: str = "") -> Approval:
+    """Approve a version in the registry, the database and on the pages; the first approval counts.
+
+    Returns:
+        The approval that counts.
+
+    Raises:
+        InvalidModel: no such version is published.
+        DatabaseUnavailable: before anything is written.
+    """
+    database()
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    approval, experiment = (
+        registry.approve(Approval(version, by, now, comment)),
+        registry.experiment,
+    )
+    known = versions(experiment)
+    run_id = next(iter(known.loc[known["version"] == version, "run_id"].dropna()), None)
+    row = version_row(registry, registry.entry(version), approval)
+    record_rows([replace(row, run_id=run_id)], experiment)
+    with suppress(StorageError, UnknownRun):
+        if run_id is not None:
+            write_record(experiment, run_id, storage_root())
+        write_pages(experiment, storage_root())
+    return approval
+
+
+def write_pages(experiment: str, root: Location) -> None:
+    """Write the overview and the page of an experiment."""
+    runs, everything = experiment_page(experiment, str(root)), overview(datetime.now(UTC))
+    page = render_html(runs, tone=tone_of(experiment), width=_WIDTH)
+    write_bytes(root / experiment / EXPERIMENT_PAGE, page.encode())
+    write_bytes(root / OVERVIEW, render_html(everything, width=_WIDTH).encode())
+
+
+def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRow, ...]:
+    """Write the decision record of a decided run, as page and Markdown."""
+    run = run_of(experiment, run_id)
+    if run["status"] not in {"accepted", "rejected"}:
+        return ()
+    page = decision_record(decided(experiment, run_id), str(root))
+    made = {
+        RECORD.removesuffix(".md"): (
+            ".html",
+            render_html(page, passed=run["status"] == "accepted"),
+        ),
+        RECORD: (".md", render(page)),
+    }
+    rows = []
+    for name, (suffix, text) in made.items():
+        place = root / experiment / RUNS_FOLDER / f"{run_id}.record{suffix}"
+        write_bytes(place, text.encode())
+        rows.append(ReportRow(name=name, place=str(place)))
+    return tuple(rows)
+
+
+def copy_reports(run: Mapping[str, Any], folder: str) -> None:
+    """Copy the pages of a run, and its record as Markdown, into a folder: `<report>.html`.
+
+    Args:
+        run: its row of the table `runs`.
+        folder: path or URL.
+
+    Raises:
+        StorageUnreachable: a page is gone, or the folder cannot be written.
+    """
+    reports = rows_of("reports", run)
+    for name, place in zip(reports["name"], reports["place"], strict=True):
+        if is_page(place):
+            suffix = PurePosixPath(place).suffix
+            copy = location(folder) / f"{name.removesuffix(suffix)}{suffix}"
+            write_bytes(copy, read_bytes(location(place)))

@@ -13,34 +13,25 @@ import pandas as pd
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
-from experiment_pipeline.storage.files import list_names
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.files import list_names, storage_root
 from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import mark_killed
 from experiment_pipeline.tracking.database.tables import (
     CONFIGURATIONS,
     RUNS,
+    SHOWN_TYPES,
     TABLES,
     VERSIONS,
     VIEWS,
-    UtcDateTime,
 )
 
-_DTYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str], ...] = (
-    (UtcDateTime, "datetime64[us, UTC]"),
-    (sa.Text, "str"),
-    (sa.Boolean, "boolean"),
-    (sa.Integer, "Int64"),
-    (sa.Float, "float64"),
-)
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
 # What `leaderboard` shows, before the hyperparameters.
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
     *("difference_to_best", "in_tie_group", "train_score", "fit_cpu_seconds", "model_bytes"),
 )
-_HISTORY = VIEWS["champion_history"].table
 
 
 def experiments() -> pd.DataFrame:
@@ -53,16 +44,17 @@ def experiments() -> pd.DataFrame:
     _notice_killed_runs()
     view = VIEWS["experiments"].table
     counted = _read(sa.select(view).order_by(view.c.experiment))
-    # v10000 comes after v9999.
-    newest = (sa.func.length(VERSIONS.c.version).desc(), VERSIONS.c.version.desc())
     approved = VERSIONS.c.approval_required.is_not(True) | VERSIONS.c.approved_by.is_not(None)
+    # v10000 comes after v9999.
+    by_number = (sa.func.length(VERSIONS.c.version), VERSIONS.c.version)
+    champions = _read(sa.select(VERSIONS).where(approved).order_by(*by_number))
     named = {
         "experiment": "experiment",
         "version": "champion",
         "configuration": "champion_configuration",
         "headline": "champion_score",
     }
-    champions = _read(_first_of_each(VERSIONS, newest, approved))[[*named]].rename(columns=named)
+    champions = champions[[*named]].drop_duplicates("experiment", keep="last").rename(columns=named)
     last = last_runs()[["experiment", "status"]].rename(columns={"status": "last_status"})
     return counted.merge(champions, how="left").merge(last, how="left")
 
@@ -124,12 +116,12 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
     if run is not None:
         query = query.where(RUNS.c.run_id.startswith(run, autoescape=True))
     found = _rows(query)
-    if not found and run is None:
-        raise UnknownRun("the last run", "no run is recorded yet", _RUN_IT)
     if not found:
+        if run is None:
+            raise UnknownRun("the last run", "no run is recorded yet", _RUN_IT)
         place = f" in {experiment}" if experiment else ""
         fix = "List the runs: experiment-pipeline runs."
-        raise UnknownRun(str(run), f"no run id begins so{place}", fix)
+        raise UnknownRun(run, f"no run id begins so{place}", fix)
     if run is not None and len(found) > 1 and found[0]["run_id"] != run:
         raise UnknownRun(
             run,
@@ -159,7 +151,19 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     Raises:
         UnknownRun: there is none.
     """
-    row = _last_with_results(experiment) if run is None else run_of(experiment, run)
+    if run is None:
+        check_experiment(experiment)
+        same = [CONFIGURATIONS.c[one] == RUNS.c[one] for one in ("experiment", "run_id")]
+        with_results = sa.select(RUNS).where(
+            RUNS.c.experiment == experiment, sa.select(CONFIGURATIONS.c.key).where(*same).exists()
+        )
+        found_runs = _rows(with_results.order_by(RUNS.c.started_at.desc()).limit(1))
+        if not found_runs:
+            fix = "See how its runs ended: experiment-pipeline runs."
+            raise UnknownRun(experiment, "none of its runs has results", fix)
+        row = found_runs[0]
+    else:
+        row = run_of(experiment, run)
     order = (CONFIGURATIONS.c.rank.is_(None), CONFIGURATIONS.c.rank, CONFIGURATIONS.c.key)
     found = _read(_of_run(CONFIGURATIONS, row).order_by(*order))
     own = found.drop(columns=["hyperparameters"])
@@ -184,17 +188,8 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     return ranked[[*_BOARD, *searched]].dropna(axis=1, how="all")
 
 
-def rows_of(table: str, experiment: str, run: str | None = None) -> pd.DataFrame:
-    """Return the rows of one run in a table: sets, findings, scores, gates, reports.
-
-    Raises:
-        UnknownRun: there is none.
-    """
-    return rows_of_run(table, run_of(experiment, run))
-
-
-def rows_of_run(table: str, run: Mapping[str, Any]) -> pd.DataFrame:
-    """Return the rows of a run, by its row of `runs`, in another table."""
+def rows_of(table: str, run: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the rows of a run, by its row of `runs`, in another table; without run_id, of all runs."""
     return _read(_of_run(TABLES[table], run))
 
 
@@ -212,7 +207,7 @@ def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
     Raises:
         UnknownRun: there is none.
     """
-    return rows_of("findings", experiment, run)
+    return rows_of("findings", run_of(experiment, run))
 
 
 def versions(experiment: str) -> pd.DataFrame:
@@ -225,32 +220,18 @@ def versions(experiment: str) -> pd.DataFrame:
     1   v0002  00000001-flight_delay              0.70
     2   v0003  00000002-flight_delay              0.71
     """
-    query = sa.select(_HISTORY).where(_HISTORY.c.experiment == experiment)
-    return _read(query.order_by(_HISTORY.c.created_at, _HISTORY.c.version))
-
-
-def latest_versions(of_each: int) -> pd.DataFrame:
-    """Return the last versions of every experiment that have a score, the oldest first."""
-    newest = (_HISTORY.c.created_at.desc(), _HISTORY.c.version.desc())
-    scored = _HISTORY.c.validation_score.is_not(None)
-    found = _read(_first_of_each(_HISTORY, newest, scored, most=of_each))
-    return found.sort_values(["created_at", "version"], ignore_index=True)
-
-
-def gates_passed(run_ids: Sequence[str]) -> pd.DataFrame:
-    """Return a row per run: how many gates it has, and how many of them it passed."""
-    gates = TABLES["gates"]
-    passed = sa.func.sum(sa.case((gates.c.outcome == "PASS", 1), else_=0))
-    counted = (passed.label("passed"), sa.func.count().label("gates"))
-    query = sa.select(gates.c.experiment, gates.c.run_id, *counted)
-    query = query.where(gates.c.run_id.in_(run_ids))
-    return _read(query.group_by(gates.c.experiment, gates.c.run_id))
+    history = VIEWS["champion_history"].table
+    query = sa.select(history).where(history.c.experiment == experiment)
+    return _read(query.order_by(history.c.created_at, history.c.version))
 
 
 def last_runs() -> pd.DataFrame:
     """Return the last run of every experiment."""
-    newest = (RUNS.c.started_at.desc(), RUNS.c.run_id.desc())
-    return _read(_first_of_each(RUNS, newest, RUNS.c.started_at.is_not(None)))
+    view = VIEWS["experiments"].table
+    last = sa.and_(
+        RUNS.c.experiment == view.c.experiment, RUNS.c.started_at == view.c.last_started_at
+    )
+    return _read(sa.select(RUNS).join(view, last)).drop_duplicates("experiment")
 
 
 def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
@@ -261,18 +242,6 @@ def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
         RUNS.c.started_at < before,
     )
     return next(iter(_rows(query.order_by(RUNS.c.started_at.desc()).limit(1))), None)
-
-
-def reports_of(experiment: str, runs: int) -> pd.DataFrame:
-    """Return the reports of an experiment's last runs: run_id, name, place."""
-    reports = TABLES["reports"]
-    last = sa.select(RUNS.c.run_id).where(RUNS.c.experiment == experiment)
-    last = last.order_by(RUNS.c.started_at.desc()).limit(runs)
-    query = sa.select(reports).where(
-        reports.c.experiment == experiment,
-        reports.c.run_id.in_(sa.select(last.subquery().c.run_id)),
-    )
-    return _read(query.order_by(reports.c.run_id, reports.c.name))
 
 
 def file_text(digest: str | None) -> str:
@@ -318,37 +287,9 @@ def _moment(given: pd.Timestamp | str) -> datetime:
     return utc.to_pydatetime()
 
 
-def _last_with_results(experiment: str) -> Mapping[str, Any]:
-    check_experiment(experiment)
-    query = sa.select(RUNS).where(RUNS.c.experiment == experiment)
-    query = query.where(sa.select(CONFIGURATIONS.c.key).where(_OF_THE_RUN).exists())
-    found = _rows(query.order_by(RUNS.c.started_at.desc()).limit(1))
-    if not found:
-        fix = "See how its runs ended: experiment-pipeline runs."
-        raise UnknownRun(experiment, "none of its runs has results", fix)
-    return found[0]
-
-
-_OF_THE_RUN = sa.and_(
-    CONFIGURATIONS.c.experiment == RUNS.c.experiment, CONFIGURATIONS.c.run_id == RUNS.c.run_id
-)
-
-
-def _first_of_each(
-    table: sa.Table,
-    order: Sequence[sa.ColumnElement[Any]],
-    which: sa.ColumnElement[bool],
-    most: int = 1,
-) -> sa.Select[Any]:
-    """Of every experiment the rows that come first in an order, of those that count."""
-    number = sa.func.row_number().over(partition_by=table.c.experiment, order_by=order)
-    numbered = sa.select(table, number.label("number_of_row")).where(which).subquery()
-    own = [numbered.c[name] for name in table.c.keys()]  # noqa: SIM118 - no mapping
-    return sa.select(*own).where(numbered.c.number_of_row <= most)
-
-
 def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:
-    return sa.select(table).filter_by(experiment=run["experiment"], run_id=run["run_id"])
+    scope = {name: run[name] for name in ("experiment", "run_id") if name in run}
+    return sa.select(table).filter_by(**scope)
 
 
 def _read(query: sa.Select[Any]) -> pd.DataFrame:
@@ -356,7 +297,7 @@ def _read(query: sa.Select[Any]) -> pd.DataFrame:
     types = {
         column.name: dtype
         for column in query.selected_columns
-        for base, dtype in _DTYPES
+        for base, _, dtype in SHOWN_TYPES
         if isinstance(column.type, base)
     }
     with reading() as connection:

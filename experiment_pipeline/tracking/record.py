@@ -1,32 +1,54 @@
-"""Gather what the decision record of a run shows, from the metadata database.
+"""The decision record: one page of a whole run, from table to decision, for a reviewer to sign.
 
-What the record looks like: `record_page.py`; who writes it: `pages.py`, and the export.
+`decided` gathers what the metadata database holds of a run, `decision_record` shows it.
 """
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.document import (
+    HOLD_OUT,
+    Block,
+    Bullets,
+    Card,
+    Code,
+    Document,
+    Flow,
+    Link,
+    Paragraph,
+    Section,
+    TableBlock,
+    Tone,
+    around,
+    facts,
+    first_rows,
+    gates_table,
+    known,
+    render,
+    scores_table,
+    sets_table,
+)
+from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison, compared
+from experiment_pipeline.tracking.server import relative_to
 
 Row = Mapping[str, Any]
+# One page: the ends of long lists are in the reports.
+MOST_RANKED, MOST_LISTED, MOST_LINES_OF_YAML = 5, 8, 40
 _SETS = ("train", "test", "validation")
-
-
-@dataclass(frozen=True)
-class Earlier:
-    """An earlier run that this one is compared with.
-
-    Attributes:
-        which: in words: `v0002`, `the run before`.
-        comparison: from that run to this one.
-    """
-
-    which: str
-    comparison: RunComparison
+_STEPS = (
+    *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
+    *("Configurations", "Chosen", "On validation", "Decision"),
+)
+_TONES: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no go": "failed"}
 
 
 @dataclass(frozen=True)
@@ -41,7 +63,7 @@ class Decided:
         scores: of the chosen model.
         gates: of the validation report.
         reports: pages of the run.
-        earlier: runs that it is compared with.
+        earlier: earlier version or run, in words → the comparison with it.
         approval: of the version, in words; empty without a version.
         version_place: the folder of the version; empty without one.
     """
@@ -53,7 +75,7 @@ class Decided:
     scores: Sequence[Row]
     gates: Sequence[Row]
     reports: Sequence[Row]
-    earlier: Sequence[Earlier]
+    earlier: Mapping[str, RunComparison]
     approval: str
     version_place: str
 
@@ -72,54 +94,52 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
 
     def rows(table: str) -> Sequence[Row]:
-        return plain_rows(questions.rows_of_run(table, run))
-
-    def by_rank(row: Row) -> tuple[bool, int, str]:
-        return row["rank"] is None, row["rank"] or 0, row["key"]
+        return plain_rows(questions.rows_of(table, run))
 
     versions = plain_rows(questions.versions(experiment))
     own = next((one for one in versions if one["version"] == run["version"]), None)
-    return Decided(
-        run=run,
-        sets=sorted(rows("sets"), key=lambda row: _SETS.index(row["set_name"])),
-        findings=rows("findings"),
-        configurations=sorted(rows("configurations"), key=by_rank),
-        scores=rows("scores"),
-        gates=rows("gates"),
-        reports=rows("reports"),
-        earlier=tuple(_earlier(run, versions)),
-        approval="" if own is None else approval_in_words(experiment, own),
-        version_place="" if own is None else own["place"],
-    )
-
-
-def is_decided(run: Row) -> bool:
-    """Whether a run was accepted or rejected."""
-    return run["status"] in {"accepted", "rejected"}
-
-
-def _earlier(run: Row, versions: Sequence[Row]) -> Iterator[Earlier]:
-    """Compare with the run of the version before this run, and with the last decided run."""
-    others = [
+    # The run of the version before this one, and the last decided run.
+    before = [
         one
         for one in versions
         if one["run_id"] not in {None, run["run_id"]} and one["created_at"] < run["started_at"]
     ]
-    names = {others[-1]["run_id"]: others[-1]["version"]} if others else {}
-    last = questions.last_decided(run["experiment"], run["started_at"])
+    names = {before[-1]["run_id"]: before[-1]["version"]} if before else {}
+    last = questions.last_decided(experiment, run["started_at"])
     if last is not None and last["run_id"] != run["run_id"]:
         names.setdefault(last["run_id"], "the run before")
-    for run_id, which in names.items():
-        yield Earlier(which, compared(questions.run_of(run["experiment"], run_id), run))
+    return Decided(
+        run=run,
+        sets=sorted(rows("sets"), key=lambda row: _SETS.index(row["set_name"])),
+        findings=rows("findings"),
+        configurations=sorted(
+            rows("configurations"), key=lambda row: (row["rank"] or math.inf, row["key"])
+        ),
+        scores=rows("scores"),
+        gates=rows("gates"),
+        reports=rows("reports"),
+        earlier={
+            which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
+        },
+        approval="" if own is None else _approval(experiment, own),
+        version_place="" if own is None else own["place"],
+    )
 
 
-def approval_in_words(experiment: str, version: Row) -> str:
-    """The approval of a version, or the command that gives it.
+def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
+    """Return the record of the run that publishes a version, as Markdown.
 
-    Args:
-        experiment: its name.
-        version: `version`, `approval_required`, `approved_by`, `approved_at`.
+    `required`: whether the version becomes the champion only once it is approved.
     """
+    accepted = {"status": "accepted", "version": version, "version_is_new": True}
+    published = {"version": version, "approval_required": required, "approved_by": None}
+    found = decided(experiment, run_id, accepted)
+    found = replace(found, approval=_approval(experiment, published))
+    return render(decision_record(found, None)).encode()
+
+
+def _approval(experiment: str, version: Row) -> str:
+    """The approval of a version, or the command that gives it."""
     if version["approved_by"]:
         moment = numbers.moment(version["approved_at"])
         return f"approved by {version['approved_by']} at {moment} UTC"
@@ -127,3 +147,329 @@ def approval_in_words(experiment: str, version: Row) -> str:
         return "not required"
     command = f"experiment-pipeline approve {experiment} {version['version']} --by NAME"
     return f"required, and not given yet: {command}"
+
+
+def decision_record(of: Decided, root: str | None) -> Document:
+    """Return the page of a run; reports below the storage `root` are linked from its `runs/`.
+
+    None: places are shown as they are.
+    """
+    reached = {card.title: card for card in (*_data_steps(of, root), *_model_steps(of, root))}
+    steps = tuple(reached.get(name, Card(name, "not reached", "", ())) for name in _STEPS)
+    to_sign = tuple((what, "." * 40) for what in ("decision", "name", "date", "signature"))
+    sections = {
+        "Decision": _decision(of),
+        "From table to decision": [Flow(steps)],
+        "Question": _question(of.run),
+        "Data": _data(of),
+        "Tried, and not tried": _tried(of),
+        "Choice, and by how much": _choice(of),
+        "Gates and looks": _judgement(of),
+        "What changed": _changed(of),
+        "Cost until this was written": _cost(of.run),
+        "Reports": _reports(of, root),
+        "Reviewed": [TableBlock(("", ""), to_sign)],
+    }
+    return Document(
+        f"{of.run['experiment']}: from table to decision",
+        tuple(
+            Section(title, tuple(found))
+            for title, blocks in sections.items()
+            if (found := [*blocks])
+        ),
+        () if root is None else around(of.run["experiment"], folders=1),
+    )
+
+
+def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
+    run = of.run
+    if run["data_rows"] is not None:
+        yield _card("Raw table", _size(run), run["data_url"] or "unknown place")
+    if run["verdict"] is not None:
+        counts = Counter(row["severity"] for row in of.findings)
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+        text = f"{numbers.counted(len(of.findings), 'finding')}: {kinds}." if counts else ""
+        tone = _TONES.get(run["verdict"], "")
+        link = _report(of, "data_analysis", root)
+        yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
+    if run["rejected_rows"] is not None and run["data_rows"]:
+        reason = next((f", most often because {one}" for one in run["rejection_reasons"] or {}), "")
+        valid = numbers.counted(run["data_rows"] - run["rejected_rows"], "row")
+        yield _card("Validated rows", valid, f"{_rejected(run, ' rejected')}{reason}.")
+    if of.sets:
+        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.sets) + "."
+        yield _card("Train, test, validation", f"{of.sets[0]['rows']:,} train rows", text)
+
+
+def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
+    run = of.run
+    if run["declared"] is not None:
+        named = ("trained", "stopped_early", "failed", "not_started")
+        counts = [f"{run[name]:,} {name.replace('_', ' ')}" for name in named if run[name]]
+        text, link = f"{', '.join(counts) or 'none trained'}.", _report(of, "leaderboard", root)
+        yield _card("Configurations", f"{run['declared']:,} declared", text, link)
+    if run["chosen"] is not None:
+        where = evaluated(run["evaluation"]).where
+        text = f"{run['metric']} {_score(run, 'test')} {where}. {_tied(run)}."
+        yield _card("Chosen", run["chosen"], text)
+    if run["validation_score"] is not None:
+        better = "greater" if run["greater_is_better"] else "smaller"
+        text = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}; "
+        score = f"{run['metric']} {numbers.score(run['validation_score'])}"
+        link = _report(of, "validation_report", root)
+        yield _card("On validation", score, f"{text}{better} is better.", link)
+    accepted = run["status"] == "accepted"
+    passed = sum(gate["outcome"] == "PASS" for gate in of.gates)
+    text = f"{passed} of {numbers.counted(len(of.gates), 'gate')} passed. " if of.gates else ""
+    text += "" if accepted else "Nothing is exported; the champion stays."
+    link = None
+    if accepted and of.version_place:
+        link = _link("Model card", f"{of.version_place}/{CARD}", root)
+    tag = f"accepted: {run['version']}" if accepted else "refused"
+    yield _card("Decision", tag, text.strip(), link, "passed" if accepted else "failed")
+
+
+def _card(title: str, tag: str, text: str, link: Link | None = None, tone: Tone = "") -> Card:
+    blocks = ([Paragraph(text)] if text else [], [link] if link else [])
+    return Card(title, tag, tone, tuple(one for some in blocks for one in some))
+
+
+def _report(of: Decided, name: str, root: str | None) -> Link | None:
+    places = [row["place"] for row in of.reports if row["name"] == name]
+    return _link(_words(name).capitalize(), places[0], root) if places else None
+
+
+def _link(words: str, place: str, root: str | None) -> Link | None:
+    below = None if root is None else relative_to(root, place)
+    return None if below is None else Link(words, f"../../{below}")
+
+
+def _size(run: Row) -> str:
+    columns = numbers.counted(run["data_columns"], "column")
+    return f"{numbers.counted(run['data_rows'], 'row')}, {columns}"
+
+
+def _rejected(run: Row, word: str = "") -> str:
+    share = numbers.share(run["rejected_rows"] / run["data_rows"]) if run["data_rows"] else "0 %"
+    return f"{numbers.counted(run['rejected_rows'], 'row')}{word} ({share})"
+
+
+def _tied(run: Row) -> str:
+    ties = run["tie_group"] or 1
+    if ties > 1:
+        return f"{ties} configurations are statistically tied for the best"
+    return "No other configuration is statistically tied with the best"
+
+
+def _baseline(run: Row, which: str) -> str:
+    return f"the baseline (no features) scores {known(run[f'{which}_baseline'])}"
+
+
+def _decision(of: Decided) -> Iterator[Block]:
+    run, score = of.run, ""
+    if run["validation_score"] is not None:
+        score = (
+            f" On the {HOLD_OUT} it scores {run['metric']} {_score(run, 'validation')}; "
+            f"{_baseline(run, 'validation')}."
+        )
+    lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
+    failed = [gate for gate in of.gates if gate["outcome"] != "PASS"]
+    stays = "nothing is exported and the champion stays"
+    if run["status"] == "accepted":
+        what = "is published as" if run["version_is_new"] else "is the same model as"
+        yield Paragraph(f"Accepted: {run['chosen']} {what} {run['version']}.{score}")
+    elif not of.gates:
+        yield Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
+    else:
+        of_all = f"{len(failed)} of {numbers.counted(len(of.gates), 'gate')}"
+        yield Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
+    if of.gates:
+        lines = tuple(f"Failed: {one['rule']}; it is {known(one['value'])}" for one in failed)
+    if lines:
+        yield Bullets(lines)
+    if of.approval:
+        yield Paragraph(f"Approval: {of.approval}.")
+
+
+def _question(run: Row) -> Iterator[Block]:
+    by = " ".join(filter(None, (run["triggered_by"], run["trigger_name"])))
+    code = run["code_commit"] or "not in a git repository"
+    code += ", with uncommitted changes" if run["code_dirty"] else ""
+    better = "greater" if run["greater_is_better"] else "smaller"
+    yield facts(
+        {
+            "predict": f"{run['target']} ({run['task']})",
+            "judged by": f"{run['metric']}, {better} is better",
+            "run": run["run_id"],
+            "started (UTC)": numbers.moment(run["started_at"]) + (f", by {by}" if by else ""),
+            "defs.yaml, sha256": run["yaml_digest"],
+            "schema.yaml, sha256": run["schema_digest"],
+            "changed in the launchpad": numbers.settings(run["settings"] or {}),
+            "code": code,
+            "experiment-pipeline": run["package_version"],
+        }
+    )
+
+
+def _data(of: Decided) -> Iterator[Block]:
+    run = of.run
+    if run["data_rows"] is None:
+        yield Paragraph("The table was not read in this run.")
+        return
+    yield facts(
+        {
+            "table": run["data_url"],
+            "delivered": _size(run),
+            "sha256": run["data_digest"],
+            "last changed (UTC)": numbers.moment(run["data_modified_at"]),
+            "rejected": None if run["rejected_rows"] is None else _rejected(run),
+            "verdict": run["verdict"],
+        }
+    )
+    if reasons := run["rejection_reasons"]:
+        rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
+        yield TableBlock(("most frequent reasons to reject a row", "rows"), rows)
+    if of.sets:
+        yield sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.sets)
+    if of.findings:
+        found = [
+            (
+                one["severity"],
+                one["code"],
+                numbers.some_of([numbers.shown(name) for name in one["column_names"]], 3),
+                one["evidence"],
+                one["accepted"] or "",
+            )
+            for one in of.findings
+        ]
+        header = ("severity", "finding", "columns", "evidence", "accepted because")
+        yield from first_rows(header, found, MOST_LISTED, "finding")
+
+
+def _tried(of: Decided) -> Iterator[Block]:
+    run = of.run
+    if run["declared"] is None:
+        yield Paragraph(f"No configuration: the run ended at {_words(run['stage'])}.")
+        return
+    counts = {
+        "trained on all train rows": run["trained"],
+        "stopped early": run["stopped_early"],
+        "failed": run["failed"],
+        "not started": run["not_started"],
+        "reused from earlier runs": run["reused"],
+    }
+    parts = ", ".join(f"{count or 0:,} {what}" for what, count in counts.items())
+    yield Paragraph(f"{numbers.counted(run['declared'], 'configuration')} declared: {parts}.")
+    without = [
+        (one["key"], one["status"], one["reason"] or "")
+        for one in of.configurations
+        if one["status"] in {"failed", "not started"}
+    ]
+    if without:
+        header = ("configuration", "status", "reason")
+        yield from first_rows(header, without, MOST_LISTED, "such configuration")
+
+
+def _choice(of: Decided) -> Iterator[Block]:
+    run = of.run
+    if run["chosen"] is None:
+        return
+    own = [row["hyperparameters"] for row in of.configurations if row["key"] == run["chosen"]]
+    settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
+    how = evaluated(run["evaluation"])
+    yield Paragraph(f"Chosen: {run['chosen']}{settings}: {run['choice_reason']}.")
+    rows = tuple(
+        (
+            f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
+            one["key"],
+            _score(one, "test"),
+            numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
+            "tied" if one["in_tie_group"] and (run["tie_group"] or 1) > 1 else "",
+        )
+        for one in of.configurations
+        if one["rank"] is not None
+    )
+    header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
+    yield TableBlock(header, rows[:MOST_RANKED])
+    yield Paragraph(
+        f"{_tied(run)} {how.where}. Differences are paired on the same rows; their intervals hold for "
+        "all configurations together. The baseline (no features) scores "
+        f"{known(run['test_baseline'])} {how.short}."
+    )
+
+
+def _judgement(of: Decided) -> Iterator[Block]:
+    run = of.run
+    if run["validation_score"] is None and not of.gates:
+        return
+    names = ("rule", "value", "limit_value", "outcome")
+    yield gates_table(tuple(gate[name] for name in names) for gate in of.gates)
+    scores = [
+        (
+            one["set_name"],
+            one["metric"],
+            Interval(
+                *(math.nan if (v := one[p]) is None else v for p in ("estimate", "low", "high"))
+            ),
+            one["baseline"],
+        )
+        for one in of.scores
+        if one["set_name"] == "validation"
+    ]
+    if scores:
+        yield scores_table(scores)
+    if (looks := run["looks"]) is not None:
+        models = numbers.counted(looks, "model was", "models were")
+        overlap = numbers.share(run["overlap"] or 0.0)
+        again = f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
+        yield Paragraph(f"{models} evaluated on these validation rows, this one included{again}.")
+
+
+def _changed(of: Decided) -> Iterator[Block]:
+    if not of.earlier:
+        yield Paragraph("There is no earlier run or version to compare with.")
+    for which, found in of.earlier.items():
+        before = found.before
+        since = f"{before['run_id'][:8]}, {numbers.moment(before['started_at'])} UTC"
+        lines = [change.in_words() for change in found.changes]
+        lines = lines or ["nothing that affects the result"]
+        lines += [score.in_words() for score in found.scores]
+        lines += [f"not paired: {found.why_unpaired}"] if found.why_unpaired else []
+        yield Paragraph(f"Since {which} ({since}, {before['status']}):")
+        yield Bullets(tuple(lines))
+        if found.yaml_diff:
+            diff = found.yaml_diff.splitlines()
+            cut = ["…"] if len(diff) > MOST_LINES_OF_YAML else []
+            yield Code("diff", "\n".join(diff[:MOST_LINES_OF_YAML] + cut))
+
+
+def _cost(run: Row) -> Iterator[Block]:
+    peak = run["peak_memory_bytes"]
+    taken = {"wall time": run["wall_seconds"], "CPU time": run["cpu_seconds"]}
+    yield facts(
+        {
+            **{k: None if v is None else numbers.seconds(v) for k, v in taken.items()},
+            "peak memory": None if peak is None else f"{peak / 1e6:,.0f} MB",
+            "money": None if run["cost"] is None else f"{run['cost']:.4g}",
+        }
+    )
+
+
+def _reports(of: Decided, root: str | None) -> Iterator[Block]:
+    elsewhere = []
+    for one in of.reports:
+        if one["place"].endswith(".html") and "record" not in one["name"]:
+            if link := _link(_words(one["name"]), one["place"], root):
+                yield link
+            else:
+                elsewhere.append((_words(one["name"]), one["place"]))
+    if elsewhere:
+        yield TableBlock(("report", "place"), tuple(elsewhere))
+
+
+def _words(name: str | None) -> str:
+    return (name or "the start").replace("_", " ")
+
+
+def _score(row: Row, which: str) -> str:
+    return numbers.as_known(*(row[f"{which}_{part}"] for part in ("score", "low", "high")))

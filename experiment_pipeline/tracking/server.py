@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import quote
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.storage.files import read_many
-from experiment_pipeline.storage.locations import Location, on_disk, storage_root
+from experiment_pipeline.storage.files import Location, on_disk, read_many, storage_root
 
 if TYPE_CHECKING:
     import uvicorn

@@ -4,7 +4,7 @@ In: what `questions.py` returns. Out: tables of texts: few columns, numbers in w
 """
 
 import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -13,16 +13,16 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.storage.registry import Approval, HistoryEntry
+from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import RunComparison
 from experiment_pipeline.tracking.database.tables import CONFIGURATIONS
 
 SHOWN_CONFIGURATIONS = 20
-_SHORT_ID = 8
-# A row → the text of a cell.
-Words = Callable[[Mapping[str, Any]], str]
+_Row = Mapping[str, Any]
+# Header → the column that is shown, or what makes the text of a row.
+_Columns = Mapping[str, str | Callable[[_Row], str]]
 
 
 @dataclass(frozen=True)
@@ -55,35 +55,19 @@ def models(found: pd.DataFrame) -> TextTable:
     return _table("", found, _MODELS)
 
 
-def models_frame(
-    history: Sequence[HistoryEntry],
-    champion: str | None,
-    waiting: Collection[str],
-    approvals: Mapping[str, Approval],
-) -> pd.DataFrame:
-    """A row per version of a registry, the oldest first: champion, gone or waits for approval.
-
-    Args:
-        history: of the registry.
-        champion: the current version.
-        waiting: versions that must be approved.
-        approvals: version → its approval.
-    """
+def models_frame(registry: Registry) -> pd.DataFrame:
+    """A row per version of a registry, the oldest first: champion, gone or waits for approval."""
+    champion, waiting, approvals = registry.champion(), registry.waiting(), registry.approvals()
     rows = []
-    for one in history:
-        state = "" if one.visible else "gone"
-        if one.version in waiting and one.visible:
+    for one in registry.history():
+        state, approval = "" if one.visible else "gone", approvals.get(one.version)
+        if one.visible and one.version in waiting:
             state = "waits for approval"
-        approval = approvals.get(one.version)
         rows.append(
             {
                 "version": one.version,
                 "state": "champion" if one.version == champion else state,
-                "created": one.created,
-                "headline": one.headline,
-                "configuration": one.configuration,
-                "fingerprint": one.fingerprint,
-                "code": one.code,
+                **{name: value for name, value in asdict(one).items() if name != "visible"},
                 "approved_by": approval and approval.by,
                 "approved_at": approval and approval.at,
             }
@@ -91,23 +75,24 @@ def models_frame(
     return pd.DataFrame(rows)
 
 
-def run(row: Mapping[str, Any]) -> list[TextTable]:
+def run(row: _Row) -> list[TextTable]:
     """Everything of one run, by its row: facts, then a table each of what belongs to it."""
-    facts = [(name, printable(words(row))) for name, words in _FACTS.items()]
+    facts = [(name, _cell(row, column)) for name, column in _FACTS.items()]
     shown = [TextTable("", ("", ""), [fact for fact in facts if fact[1]])]
-    board = questions.results(row["experiment"], row["run_id"]).head(SHOWN_CONFIGURATIONS)
-    title = f"configurations ({row['metric']} {evaluated(row['evaluation']).short})"
     for name, columns in _PARTS.items():
-        frame = board if name == "configurations" else questions.rows_of_run(name, row)
+        title, frame = name, questions.rows_of(name, row)
+        if name == "configurations":
+            frame = questions.results(row["experiment"], row["run_id"]).head(SHOWN_CONFIGURATIONS)
+            title = f"configurations ({row['metric']} {evaluated(row['evaluation']).short})"
         if len(frame):
-            shown.append(_table(title if name == "configurations" else name, frame, columns))
+            shown.append(_table(title, frame, columns))
     return shown
 
 
-def run_json(row: Mapping[str, Any]) -> str:
+def run_json(row: _Row) -> str:
     """Everything of one run as one JSON object: the run's own facts, then a list per table."""
     names = ("sets", "findings", "configurations", "scores", "gates", "reports")
-    parts = {name: _records(questions.rows_of_run(name, row)) for name in names}
+    parts = {name: _records(questions.rows_of(name, row)) for name in names}
     return json.dumps({**_records(pd.DataFrame([row]))[0], **parts}, indent=2)
 
 
@@ -140,59 +125,50 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return records
 
 
-def _table(title: str, frame: pd.DataFrame, columns: Mapping[str, Words]) -> TextTable:
-    rows = [tuple(printable(words(row)) for words in columns.values()) for row in plain_rows(frame)]
+def _table(title: str, frame: pd.DataFrame, columns: _Columns) -> TextTable:
+    rows = [tuple(_cell(row, one) for one in columns.values()) for row in plain_rows(frame)]
     return TextTable(title, tuple(columns), rows)
 
 
-def _text(name: str, form: str | None = None) -> Words:
-    """The value of a column, in the form of a format string or as its type is shown."""
-
-    def words(row: Mapping[str, Any]) -> str:
-        value = row[name]
-        if value is None:
-            return ""
-        if form is not None:
-            return form.format(value)
-        if isinstance(value, float):
-            return numbers.score(value)
-        if isinstance(value, datetime):
-            return numbers.moment(value)
-        return ", ".join(value) if isinstance(value, list) else str(value)
-
-    return words
+def _cell(row: _Row, column: str | Callable[[_Row], str]) -> str:
+    if callable(column):
+        return printable(column(row))
+    value = row[column]
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return numbers.seconds(value) if column.endswith("seconds") else numbers.score(value)
+    if isinstance(value, datetime):
+        return numbers.moment(value)
+    return printable(", ".join(value) if isinstance(value, list) else str(value))
 
 
-def _short(name: str) -> Words:
-    return lambda row: (row[name] or "")[:_SHORT_ID]
+def _interval(row: _Row, which: str) -> str:
+    score, *bounds = (row[f"{which}_{part}"] for part in ("score", "low", "high"))
+    return "" if score is None else numbers.as_known(score, *bounds)
 
 
-def _interval(which: str) -> Words:
-    def words(row: Mapping[str, Any]) -> str:
-        score, *bounds = (row[f"{which}_{part}"] for part in ("score", "low", "high"))
-        return "" if score is None else numbers.as_known(score, *bounds)
-
-    return words
-
-
-def _score(row: Mapping[str, Any]) -> str:
-    found = _interval("validation")(row) or _interval("test")(row)
+def _score(row: _Row) -> str:
+    found = _interval(row, "validation") or _interval(row, "test")
     return f"{row['metric']} {found}" if found else ""
 
 
-def _trigger(row: Mapping[str, Any]) -> str:
+def _trigger(row: _Row) -> str:
     return " ".join(filter(None, (row["triggered_by"], row["trigger_name"])))
 
 
-def _data(row: Mapping[str, Any]) -> str:
+def _price(row: _Row) -> str:
+    return "" if row["cost"] is None else f"{row['cost']:.4g}"
+
+
+def _data(row: _Row) -> str:
     if row["data_rows"] is None:
         return ""
     columns = numbers.counted(row["data_columns"], "column")
-    digest = _short("data_digest")(row)
-    return f"{row['data_rows']:,} rows, {columns} of {row['data_url']} ({digest})"
+    return f"{row['data_rows']:,} rows, {columns} of {row['data_url']} ({row['data_digest'][:8]})"
 
 
-def _searched(row: Mapping[str, Any]) -> str:
+def _searched(row: _Row) -> str:
     if row["declared"] is None:
         return ""
     names = ("trained", "stopped_early", "failed", "not_started", "reused")
@@ -200,96 +176,93 @@ def _searched(row: Mapping[str, Any]) -> str:
     return f"{row['declared']} configurations: {', '.join(counts)}"
 
 
-def _code(row: Mapping[str, Any]) -> str:
+def _code(row: _Row) -> str:
     changed = ", uncommitted changes" if row["code_dirty"] is True else ""
-    return f"{_short('code_commit')(row)}{changed}" if row["code_commit"] else ""
+    return f"{row['code_commit'][:8]}{changed}" if row["code_commit"] else ""
 
 
-def _cost(row: Mapping[str, Any]) -> str:
+def _cost(row: _Row) -> str:
     if row["wall_seconds"] is None:
         return ""
     parts = [f"{row['wall_seconds']:,.0f} s", f"{row['cpu_seconds']:,.0f} CPU s"]
     if row["peak_memory_bytes"] is not None:
         parts.append(f"{row['peak_memory_bytes'] / 1e6:,.0f} MB at the peak")
-    if row["cost"] is not None:
-        parts.append(f"cost {row['cost']:.4g}")
+    if price := _price(row):
+        parts.append(f"cost {price}")
     return ", ".join(parts)
 
 
-def _hyperparameters(row: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
-        for name, value in row.items()
-        if name not in CONFIGURATIONS.c and value is not None
-    )
-
-
-def _named(*names: str) -> dict[str, Words]:
-    """Columns under their own names."""
-    return {name: _text(name) for name in names}
-
-
-_EXPERIMENTS: Mapping[str, Words] = {
-    **_named("experiment", "runs", "champion"),
-    "score": _text("champion_score"),
-    "last run (UTC)": _text("last_started_at"),
-    "outcome": _text("last_status"),
-    "took": _text("wall_seconds", "{:,.0f} s"),
-    "cost": _text("cost", "{:.4g}"),
+_EXPERIMENTS: _Columns = {
+    "experiment": "experiment",
+    "runs": "runs",
+    "champion": "champion",
+    "score": "champion_score",
+    "last run (UTC)": "last_started_at",
+    "outcome": "last_status",
+    "took": "wall_seconds",
+    "cost": _price,
 }
-_RUNS: Mapping[str, Words] = {
-    "run": _short("run_id"),
-    "experiment": _text("experiment"),
-    "started (UTC)": _text("started_at"),
+_RUNS: _Columns = {
+    "run": lambda row: row["run_id"][:8],
+    "experiment": "experiment",
+    "started (UTC)": "started_at",
     "by": _trigger,
-    "status": _text("status"),
+    "status": "status",
     "score": _score,
-    "model": _text("version"),
-    "took": _text("wall_seconds", "{:,.0f} s"),
+    "model": "version",
+    "took": "wall_seconds",
 }
-_MODELS: Mapping[str, Words] = {
-    "model": _text("version"),
-    **_named("state", "created"),
-    "score": _text("headline"),
-    "configuration": _text("configuration"),
-    "approved by": _text("approved_by"),
+_MODELS: _Columns = {
+    "model": "version",
+    "state": "state",
+    "created": "created",
+    "score": "headline",
+    "configuration": "configuration",
+    "approved by": "approved_by",
 }
-_FACTS: Mapping[str, Words] = {
-    "run": _text("run_id"),
-    **_named("experiment", "status", "decision", "error", "fix"),
-    "started (UTC)": _text("started_at"),
+_FACTS: _Columns = {
+    "run": "run_id",
+    **{name: name for name in ("experiment", "status", "decision", "error", "fix")},
+    "started (UTC)": "started_at",
     "by": _trigger,
     "data": _data,
-    "rejected rows": _text("rejected_rows"),
-    "verdict": _text("verdict"),
+    "rejected rows": "rejected_rows",
+    "verdict": "verdict",
     "search": _searched,
-    "choice": _text("chosen"),
-    "why": _text("choice_reason"),
-    "on test": _interval("test"),
-    "chosen by": _text("evaluation"),
-    "on validation": _interval("validation"),
-    **_named("looks", "version"),
+    "choice": "chosen",
+    "why": "choice_reason",
+    "on test": lambda row: _interval(row, "test"),
+    "chosen by": "evaluation",
+    "on validation": lambda row: _interval(row, "validation"),
+    "looks": "looks",
+    "version": "version",
     "code": _code,
     "took": _cost,
 }
-_PARTS: Mapping[str, Mapping[str, Words]] = {
+_PARTS: Mapping[str, _Columns] = {
     "findings": {
-        "severity": _text("severity"),
-        "finding": _text("code"),
-        "columns": _text("column_names"),
-        "evidence": _text("evidence"),
+        "severity": "severity",
+        "finding": "code",
+        "columns": "column_names",
+        "evidence": "evidence",
     },
     "configurations": {
-        "rank": _text("rank"),
-        "configuration": _text("key"),
-        "score": _interval("test"),
+        "rank": "rank",
+        "configuration": "key",
+        "score": lambda row: _interval(row, "test"),
         "tie": lambda row: "tie" if row["in_tie_group"] is True else "",
-        "fit s": _text("fit_cpu_seconds", "{:,.1f}"),
-        "status": _text("status"),
-        "hyperparameters": _hyperparameters,
+        "fit s": "fit_cpu_seconds",
+        "status": "status",
+        "hyperparameters": lambda row: numbers.settings(
+            {k: v for k, v in row.items() if k not in CONFIGURATIONS.c and v is not None}
+        ),
     },
-    "scores": {"set": _text("set_name"), "metric": _text("metric"), "score": _text("estimate")}
-    | _named("low", "high", "baseline"),
-    "gates": {"gate": _text("rule")} | _named("value", "outcome"),
-    "reports": {"report": _text("name"), "place": _text("place")},
+    "scores": {
+        "set": "set_name",
+        "metric": "metric",
+        "score": "estimate",
+        **{name: name for name in ("low", "high", "baseline")},
+    },
+    "gates": {"gate": "rule", "value": "value", "outcome": "outcome"},
+    "reports": {"report": "name", "place": "place"},
 }

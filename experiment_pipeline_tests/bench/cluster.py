@@ -16,7 +16,7 @@ from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
 from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.data import Measured
 

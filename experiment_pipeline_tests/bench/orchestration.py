@@ -24,7 +24,7 @@ from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
+from experiment_pipeline.storage.files import STORAGE_VARIABLE, location
 from experiment_pipeline.storage.tables import write_table
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.bench import flights

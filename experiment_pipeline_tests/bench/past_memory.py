@@ -29,7 +29,7 @@ import yaml
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests.bench import data, whole_job
 from experiment_pipeline_tests.bench.limits import Counted, limited_to
 from experiment_pipeline_tests.bench.watching import (

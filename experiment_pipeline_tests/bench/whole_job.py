@@ -17,7 +17,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.flights import ROOT
 from experiment_pipeline_tests.bench.pairs import Ratio

@@ -33,7 +33,7 @@ from experiment_pipeline.orchestration.instance import (
 from experiment_pipeline.orchestration.instance import noted as process_of
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.processes import Process
-from experiment_pipeline.tracking.database.recording import RunRecord, of_run
+from experiment_pipeline.tracking.database.recording import RunRecord, recorded_runs
 from experiment_pipeline_tests import scenario
 
 COUNTED = "the search was cancelled after 12 of 40 configurations"
@@ -129,7 +129,7 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
         assert not result.success
     run = instance.get_run_by_id(result.run_id)
     assert run.status is dg.DagsterRunStatus.CANCELED
-    (facts,) = (memory.facts() for memory in of_run(run.run_id))
+    (facts,) = (memory.facts() for memory in recorded_runs(run_id=run.run_id))
     assert (facts.status, facts.stage) == ("killed", "training")
     assert (facts.error, facts.fix) == (said, "Run it again: it goes on.")
     assert run.tags["decision"] == "killed"

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 from experiment_pipeline.orchestration.executor import end_lost_runs
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.connection import VARIABLE, database
 from experiment_pipeline_tests import runs, scenario

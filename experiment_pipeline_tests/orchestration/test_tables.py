@@ -15,8 +15,7 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, UnusableTable
 from experiment_pipeline.orchestration.assets.shared import tables_io_manager
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.files import list_names, write_bytes
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.files import list_names, storage_root, write_bytes
 from experiment_pipeline.storage.tables import from_parquet, read_table, to_parquet, write_table
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline_tests.runs import table_path

@@ -18,7 +18,7 @@ from experiment_pipeline.prediction.rows import (
     golden_rows,
     prediction_table,
 )
-from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.storage.registry import ModelPackage
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 

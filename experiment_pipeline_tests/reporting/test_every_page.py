@@ -19,10 +19,10 @@ from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location, storage_root
+from experiment_pipeline.storage.files import STORAGE_VARIABLE, location, storage_root
 from experiment_pipeline.tracking.database.connection import VARIABLE, opened
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.pages import write_pages, write_record
+from experiment_pipeline.tracking.outcomes import write_pages, write_record
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.checked import checked

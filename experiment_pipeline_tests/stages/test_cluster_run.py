@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.tracking.questions import rows_of
+from experiment_pipeline.tracking.questions import rows_of, run_of
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.stages.search.scenario import one
 
@@ -23,7 +23,7 @@ def test_a_run_on_a_cluster_says_where_its_fits_ran_and_chooses_the_same(
     done = runs.run(spec, scenario.SCHEMA)
     assert done.success, done.failure
     assert "in the queue" in done.metadata("trained_model")["fitted by"]
-    rows = rows_of("configurations", spec.name).set_index("key")
+    rows = rows_of("configurations", run_of(spec.name)).set_index("key")
     fitted = rows[rows["algorithm"] != "ensemble"]
     assert fitted["worker"].str.startswith("tcp://127.0.0.1:").all()
     assert (fitted["attempts"] == 1).all()

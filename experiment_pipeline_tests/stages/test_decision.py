@@ -6,8 +6,7 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.gates import find_champion
-from experiment_pipeline.storage.files import list_names
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.files import list_names, storage_root
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline_tests import runs, scenario
 

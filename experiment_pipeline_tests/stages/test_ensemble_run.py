@@ -5,7 +5,7 @@ import pytest
 
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.tracking import questions, terminal
 from experiment_pipeline_tests import runs, scenario

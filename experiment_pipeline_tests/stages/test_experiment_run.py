@@ -10,7 +10,7 @@ import pytest
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE, Location, storage_root
+from experiment_pipeline.storage.files import STORAGE_VARIABLE, Location, storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline_tests import runs, scenario

@@ -14,7 +14,7 @@ from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memo
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.mapped import on_map
-from experiment_pipeline.storage.memory_limits import FreeMemory
+from experiment_pipeline.storage.processes import FreeMemory
 from experiment_pipeline_tests import scenario
 
 ROWS = 20_000

@@ -16,7 +16,7 @@ from experiment_pipeline.stages.validated_data.profile import ACCEPTED, RUNS, Da
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import Entries
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import read_table

@@ -1,9 +1,12 @@
-"""What lies on maps is what it was, and is not in memory."""
+"""What lies on maps, and arrays in files, are what they were, and not in memory."""
 
 import gc
 import os
 import re
 import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,8 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from scipy import sparse
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
@@ -19,7 +24,15 @@ from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped as mapping
 from experiment_pipeline.storage import tables
-from experiment_pipeline.storage.mapped import batches_as_table, mapped, on_map
+from experiment_pipeline.storage.mapped import (
+    array_of,
+    batches_as_table,
+    mapped,
+    npy,
+    on_map,
+    read_tables,
+    write_tables,
+)
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
@@ -148,3 +161,72 @@ def test_what_is_large_is_put_aside(most: int, monkeypatch: pytest.MonkeyPatch) 
     found = mapping.aside(cells)
     assert np.array_equal(found, cells)
     assert (found is cells) == found.flags.writeable == (most > 0)
+
+
+# --- arrays as files ---
+
+TYPES = st.sampled_from(["float64", "float32", "int64", "bool", "U3"])
+TABLES = TYPES.flatmap(lambda kind: arrays(kind, array_shapes(min_dims=1, max_dims=3, min_side=0)))
+
+
+def written(tables: dict, folder: Path) -> dict[str, Path]:
+    """Name → path of the files of some tables."""
+    write_tables(tables, folder)
+    return {path.name: path for path in folder.iterdir()}
+
+
+@given(table=TABLES, columns_first=st.booleans())
+def test_an_array_comes_back_as_it_was(
+    table: np.ndarray, columns_first: bool, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Type, shape, values and the order in memory, on which sums depend."""
+    table = np.asfortranarray(table) if columns_first else table
+    found = read_tables(written({"a": table}, tmp_path_factory.mktemp("arrays")))["a"]
+    for back in (found, array_of(npy(table))):
+        assert back.dtype == table.dtype
+        assert back.shape == table.shape
+        assert back.flags.f_contiguous == table.flags.f_contiguous
+        assert back.tobytes() == table.tobytes()
+    assert type(found) is np.ndarray
+
+
+@pytest.mark.parametrize("kind", [sparse.csr_matrix, sparse.csr_array])
+def test_a_sparse_table_comes_back_as_its_parts(kind: type, tmp_path: Path) -> None:
+    """Beside dense ones, and also where it holds nothing."""
+    made = kind(np.eye(4, 3))
+    tables = {"a": made, "none": kind((2, 2)), "b-data": np.arange(3.0)}
+    found = read_tables(written(tables, tmp_path))
+    assert found.keys() == tables.keys()
+    assert type(found["a"]) is kind
+    assert (found["a"] != made).nnz == 0
+    assert found["none"].shape == (2, 2)
+    assert not found["b-data"].flags.writeable
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Rows that nobody holds: 100 blocks of 1,000, in which each cell is one more than the last."""
+
+    shape: tuple[int, int] = (100_000, 4)
+
+    def blocks(self) -> Iterator[np.ndarray]:
+        for start in range(0, 400_000, 4_000):
+            yield np.arange(start, start + 4_000, dtype=np.float64).reshape(1_000, 4)
+
+
+def test_a_table_in_blocks_is_written_as_an_array_is_and_never_whole(tmp_path: Path) -> None:
+    """The bytes of the array, from memory for some blocks; and an array is not copied to be written."""
+    whole = np.arange(400_000.0).reshape(100_000, 4)
+    for table in (Counting(), whole):
+        tracemalloc.start()
+        write_tables({"a": table}, tmp_path)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 200_000
+        assert (tmp_path / "a.npy").read_bytes() == npy(whole)
+
+
+def test_objects_are_refused() -> None:
+    """They could only be pickled, and whoever reads a pickle runs it."""
+    with pytest.raises(ValueError, match="pickle"):
+        npy(np.array([object()]))

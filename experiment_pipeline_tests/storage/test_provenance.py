@@ -9,7 +9,7 @@ import pytest
 from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage import provenance
 from experiment_pipeline.storage.provenance import COMMITTED, commit_version
-from experiment_pipeline.storage.versions import CodeProvenance
+from experiment_pipeline.storage.registry import CodeProvenance
 
 CREATED = "2026-01-02T03:04:05.678901+00:00"
 FILES = {name: f"content of {name}\n".encode() for name in (*COMMITTED, "model.skops")}

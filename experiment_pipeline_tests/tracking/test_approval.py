@@ -12,12 +12,12 @@ from upath import UPath
 from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.run_record import RunFacts, VersionRow
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.approval import approve
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.outcomes import approve
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import definitions
 from experiment_pipeline_tests.storage.test_registry import accept, package

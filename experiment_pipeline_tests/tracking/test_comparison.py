@@ -1,6 +1,5 @@
 """Two runs side by side: what changed, and what it did to the scores."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,17 +7,15 @@ import pytest
 
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
-    ConfigurationRow,
     JudgedRows,
     ReportRow,
-    RunFacts,
     SetRow,
 )
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline_tests.tracking.history import configuration_rows, write_history
+from experiment_pipeline_tests.tracking.history import write_history
 
 N = 4000
 
@@ -117,16 +114,3 @@ def test_judged_rows_survive_their_file(k: int) -> None:
     assert np.array_equal(back.prediction, given.prediction)
     assert np.array_equal(back.y, given.y)
     assert np.array_equal(back.clusters, given.clusters)
-
-
-def test_one_configuration_under_two_keys_is_one_choice() -> None:
-    """Keys may be renamed: a choice has changed only where the configuration has."""
-    ids = write_history(runs=2)
-    old = "lightgbm__learning_rate=0.05__num_leaves=31"
-    rows = [one for one in configuration_rows(0.7) if isinstance(one, ConfigurationRow)]
-    row = next(one for one in rows if one.is_chosen)
-    RunRecord("flight_delay", ids[0]).record([replace(row, key=old), RunFacts(chosen=old)])
-    assert "choice" not in [one.what for one in compare(*ids).changes]
-    other = replace(row, key=old, hyperparameters={"num_leaves": 63})
-    RunRecord("flight_delay", ids[0]).record([other])
-    assert "choice" in [one.what for one in compare(*ids).changes]

@@ -12,8 +12,7 @@ import pytest
 
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts, VersionRow
 from experiment_pipeline.spec.operation import Mlflow
-from experiment_pipeline.storage.files import write_bytes
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline.tracking import mlflow, questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history

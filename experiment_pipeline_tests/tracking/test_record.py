@@ -5,11 +5,10 @@ from pathlib import Path
 
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.run_record import FindingRow, RunFacts, VersionRow
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline.tracking.pages import write_record
-from experiment_pipeline.tracking.record import decided
-from experiment_pipeline.tracking.record_page import decision_record, record_of_version
+from experiment_pipeline.tracking.outcomes import write_record
+from experiment_pipeline.tracking.record import decided, decision_record, record_of_version
 from experiment_pipeline_tests.scenario import MARKUP
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
 
@@ -101,7 +100,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
             "6,000 train, 2,000 test, 2,000 validation",
             "2 trained, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
             f"**{KEYS[2]}**",
-            "0.6900 to 0.7300; the baseline (no features) scores 0.5000",
+            "(0.6900 to 0.7300); the baseline (no features) scores 0.5000",
             "**accepted: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/registry/",
         ),
         strict=True,

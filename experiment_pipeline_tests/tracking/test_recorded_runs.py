@@ -11,7 +11,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.locations import STORAGE_VARIABLE, location
+from experiment_pipeline.storage.files import STORAGE_VARIABLE, location
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
@@ -98,9 +98,11 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     ranked = results[results["rank"].notna()]
     assert ranked["fit_wall_seconds"].notna().all()
     assert ranked["test_low"].le(ranked["test_score"]).all()
-    sets = questions.rows_of("sets", past.name, past.first).set_index("set_name")["rows"]
+    sets = questions.rows_of("sets", questions.run_of(past.name, past.first)).set_index("set_name")[
+        "rows"
+    ]
     assert sets.sum() == row["data_rows"] - row["rejected_rows"]
-    reports = questions.rows_of("reports", past.name, past.first)
+    reports = questions.rows_of("reports", questions.run_of(past.name, past.first))
     assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
     assert all(Path(place).exists() for place in reports["place"])
     assert past.name in (past.root / "overview.html").read_text()
@@ -126,7 +128,7 @@ def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Pas
     assert row["status"] == "rejected"
     assert "0.999" in row["decision"]
     assert row["version"] is None
-    gates = questions.rows_of("gates", past.name, past.rejected)
+    gates = questions.rows_of("gates", questions.run_of(past.name, past.rejected))
     assert gates.loc[gates["limit_value"] == 0.999, "outcome"].item() == "FAIL"
     assert len(questions.leaderboard(past.name, past.first))
     assert questions.experiments()["champion"].item() == "v0001"
@@ -146,12 +148,16 @@ def test_real_runs_survive_the_loss_of_their_database(
 ) -> None:
     """What the storage holds of them is all that there was."""
     names = ("runs", "sets", "findings", "configurations", "scores", "gates", "reports")
-    before = {name: questions.rows_of(name, past.name, past.first) for name in names}
+    before = {
+        name: questions.rows_of(name, questions.run_of(past.name, past.first)) for name in names
+    }
     copy = shutil.copy(empty_database, tmp_path / "another.sqlite")
     monkeypatch.setenv(VARIABLE, f"sqlite:///{copy}")
     assert reindex(location(str(past.root)), print) == 3
     for name, rows in before.items():
-        pd.testing.assert_frame_equal(questions.rows_of(name, past.name, past.first), rows)
+        pd.testing.assert_frame_equal(
+            questions.rows_of(name, questions.run_of(past.name, past.first)), rows
+        )
     assert list(questions.versions(past.name)["version"]) == ["v0001"]
 
 
@@ -222,5 +228,7 @@ def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> 
     version = past.root / past.name / "registry" / "v0001" / "decision_record.md"
     assert past.first in version.read_text()
     for run_id in (past.first, past.rejected):
-        reports = questions.rows_of("reports", past.name, run_id).set_index("name")["place"]
+        reports = questions.rows_of("reports", questions.run_of(past.name, run_id)).set_index(
+            "name"
+        )["place"]
         assert Path(reports["decision_record"]) == runs / f"{run_id}.record.html"

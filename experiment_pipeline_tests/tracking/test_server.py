@@ -21,8 +21,7 @@ from upath import UPath
 from experiment_pipeline.cli import main
 from experiment_pipeline.orchestration.assets.shared import metadata_of
 from experiment_pipeline.reporting.outcome import PagePath
-from experiment_pipeline.storage.files import write_bytes
-from experiment_pipeline.storage.locations import Location, location
+from experiment_pipeline.storage.files import Location, location, write_bytes
 from experiment_pipeline.tracking import server
 from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
 

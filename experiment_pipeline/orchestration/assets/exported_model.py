@@ -23,14 +23,12 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.provenance import code_provenance
-from experiment_pipeline.storage.registry import registry_of
-from experiment_pipeline.storage.versions import RECORD, ModelPackage
+from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_of
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.tracking.approval import approve
 from experiment_pipeline.tracking.database.archive import restore_versions
-from experiment_pipeline.tracking.outcomes import with_pages
-from experiment_pipeline.tracking.record_page import record_of_version
+from experiment_pipeline.tracking.outcomes import approve, with_pages
+from experiment_pipeline.tracking.record import record_of_version
 
 STAGE = "exported_model"
 IDENTITY = "identity.txt"

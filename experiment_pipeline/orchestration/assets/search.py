@@ -43,8 +43,8 @@ from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.storage.locations import storage_root
-from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.table.features import NamedColumns, check_metrics
 from experiment_pipeline.tracking.database import recording
 

@@ -41,9 +41,9 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.entries import Entries, Entry
-from experiment_pipeline.storage.locations import Location, storage_root
+from experiment_pipeline.storage.files import Location, storage_root
+from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.storage.tables import read_table, table_of, write_table
-from experiment_pipeline.storage.versions import RECORD
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording

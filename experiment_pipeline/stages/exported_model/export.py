@@ -28,8 +28,9 @@ from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_card
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY, check_in_fresh_process
 from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.storage import persistence, provenance, versions
-from experiment_pipeline.storage.locations import redacted
+from experiment_pipeline.storage import persistence, provenance
+from experiment_pipeline.storage import registry as versions
+from experiment_pipeline.storage.files import redacted
 from experiment_pipeline.storage.records import fingerprint_of, to_json, yaml_bytes
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
 from experiment_pipeline.table.clusters import FITTED_ROWS

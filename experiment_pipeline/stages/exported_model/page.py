@@ -35,7 +35,7 @@ from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.locations import redacted
+from experiment_pipeline.storage.files import redacted
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, PublishedVersion, Registry
 from experiment_pipeline.table.clusters import FittedRows
 

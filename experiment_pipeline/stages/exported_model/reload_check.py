@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from experiment_pipeline.errors import PredictionsChanged
-from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.storage.registry import ModelPackage
 
 SECONDS = 300
 # `python -I` ignores the environment and the working directory, so that only what is

@@ -2,7 +2,7 @@
 
 A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, or a pattern
 (`sales/*.parquet`). What the bytes mean belongs to `table.py`, time-outs and failures in words to
-`storage/locations.py`. No message holds a password or a token.
+`storage/files.py`. No message holds a password or a token.
 """
 
 import functools
@@ -26,8 +26,14 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data import csv_text
 from experiment_pipeline.stages.raw_data.contents import PARQUET_MAGIC, Content, open_contents
-from experiment_pipeline.storage.files import list_names, read_bytes, read_many
-from experiment_pipeline.storage.locations import explained, location, on_disk
+from experiment_pipeline.storage.files import (
+    explained,
+    list_names,
+    location,
+    on_disk,
+    read_bytes,
+    read_many,
+)
 from experiment_pipeline.storage.mapped import read_mapped
 from experiment_pipeline.storage.tables import WHOLE_BYTES
 from experiment_pipeline.table.digests import sha256

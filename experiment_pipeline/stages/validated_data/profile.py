@@ -22,8 +22,14 @@ from experiment_pipeline.reporting.outcome import Check, Fact, Notes, Rows
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.statistics.distances import STATISTIC, difference
-from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest, now
-from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.storage.records import (
+    Journal,
+    Journals,
+    NamedByDigest,
+    from_json,
+    now,
+    to_json,
+)
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.table.samples import BINS, Bins, has_many_values, most_frequent

@@ -27,7 +27,7 @@ from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
-from experiment_pipeline.storage import versions
+from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows

@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.storage.journal import Journal, Journals, NamedByDigest, now
+from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.table.clusters import HashedRows, RowSample, sample_rows
 

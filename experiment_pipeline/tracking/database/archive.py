@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -23,8 +23,7 @@ from experiment_pipeline.reporting.run_record import (
     SetRow,
     VersionRow,
 )
-from experiment_pipeline.storage.files import list_names, read_many, write_bytes
-from experiment_pipeline.storage.locations import Location
+from experiment_pipeline.storage.files import Location, list_names, read_many, write_bytes
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
 from experiment_pipeline.tracking.database.connection import reading
@@ -108,14 +107,14 @@ def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | No
     """What the registry itself knows of a version."""
     return VersionRow(
         version=entry.version,
-        created_at=moment(entry.created),
+        created_at=datetime.fromisoformat(entry.created),
         place=str(registry.folder / entry.version),
         configuration=entry.configuration,
         headline=entry.headline,
         fingerprint=entry.fingerprint,
         approval_required=registry.approval_required(entry.version),
         approved_by=None if approval is None else approval.by,
-        approved_at=None if approval is None else moment(approval.at),
+        approved_at=None if approval is None else datetime.fromisoformat(approval.at),
         approval_comment=None if approval is None else approval.comment or None,
     )
 
@@ -144,9 +143,3 @@ def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
     ]
     if rows:
         record_rows(rows, registry.experiment)
-
-
-def moment(text: str) -> datetime:
-    """Return a moment that was written as ISO 8601; one without a zone is UTC."""
-    found = datetime.fromisoformat(text)
-    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Open the metadata database: its URL, its tables brought up to date, its errors in words.
+"""Open the metadata database: its URL, its tables made, its errors in words.
 
 The URL is EXPERIMENT_PIPELINE_DATABASE, else a SQLite file beside Dagster's own. On PostgreSQL the
 tables live in a schema of their own, beside those of Dagster in the same database.
@@ -16,17 +16,18 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import DatabaseUnavailable
-from experiment_pipeline.tracking.database.tables import METADATA
+from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 
 VARIABLE = "EXPERIMENT_PIPELINE_DATABASE"
 FILE = "experiment_pipeline.sqlite"
-# The newest migration; a test compares it with their folder.
-HEAD = "0001"
+HEAD = "0001"  # of the tables: raised by every change of theirs
 SCHEMA = "experiment_pipeline"
-_MIGRATIONS = Path(__file__).parent / "migrations"
-_VERSION = sa.table("alembic_version", sa.column("version_num", sa.Text()))
+# Named as alembic would, which may change tables once there are released ones.
+_VERSION = sa.Table(
+    "alembic_version", sa.MetaData(), sa.Column("version_num", sa.Text(), primary_key=True)
+)
 _SECONDS = 30  # a writer waits so long for another one on SQLite
-_ADVISORY_LOCK = 20261125  # any number of our own: its holder migrates, the others wait
+_ADVISORY_LOCK = 20261125  # any number of our own: its holder makes the tables, the others wait
 # Seconds between attempts to write while a PostgreSQL server restarts.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 # Servers that did not come back: what a run still writes at its end does not wait again.
@@ -65,7 +66,7 @@ def database_url() -> sa.URL:
 
 
 def database() -> sa.Engine:
-    """Return the engine of the database, its tables up to date.
+    """Return the engine of the database, with its tables.
 
     >>> import pandas as pd
     >>> pd.read_sql("SELECT status, COUNT(*) AS runs FROM runs GROUP BY status", database())
@@ -74,7 +75,7 @@ def database() -> sa.Engine:
     1  rejected     1
 
     Raises:
-        DatabaseUnavailable: it cannot be reached, read or written, or is of a newer package.
+        DatabaseUnavailable: it cannot be reached, read or written, or is of another package.
     """
     return opened(database_url())
 
@@ -114,11 +115,22 @@ def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
 
 @cache
 def opened(url: sa.URL) -> sa.Engine:
-    """Return the engine of a database; its tables are brought up to date once per process."""
+    """Return the engine of a database; its tables are made, or their version checked, once."""
     with database_errors(url):
         engine = _engine(url)
         if version_of(engine) != HEAD:
-            _bring_up_to_date(engine)
+            with _alone(engine) as connection:
+                found = version_of(engine)
+                if found is None:
+                    _make_tables(connection)
+                elif found != HEAD:
+                    raise DatabaseUnavailable(
+                        shown(url),
+                        f"was made by {'a newer' if found > HEAD else 'an older'} "
+                        f"experiment-pipeline (tables of {found}, not {HEAD})",
+                        "Update the package; or name a new database and fill it from the storage: "
+                        "experiment-pipeline reindex.",
+                    )
     return engine
 
 
@@ -142,45 +154,16 @@ def _engine(url: sa.URL) -> sa.Engine:
 
 
 def version_of(engine: sa.Engine) -> str | None:
-    """Return the last migration that was applied to a database; None: it has no tables."""
+    """Return the version of a database's tables; None: it has none."""
     with engine.connect() as connection:
         if not sa.inspect(connection).has_table(_VERSION.name):
             return None
         return connection.execute(sa.select(_VERSION.c.version_num)).scalar()
 
 
-def _bring_up_to_date(engine: sa.Engine) -> None:
-    with _migrating_alone(engine) as connection:
-        found = version_of(engine)
-        if found is not None and found > HEAD:
-            raise DatabaseUnavailable(
-                shown(engine.url),
-                f"was made by a newer experiment-pipeline (its tables are of {found}, those of "
-                f"this one of {HEAD})",
-                "Update the package, or name another database.",
-            )
-        if found != HEAD:
-            migrate(connection, is_new=found is None)
-
-
-def migrate(connection: sa.Connection, *, is_new: bool = False) -> None:
-    """Apply all migrations that a database lacks; make all tables of a new one."""
-    from alembic import command
-    from alembic.config import Config
-
-    config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    if is_new:
-        METADATA.create_all(connection)
-        command.stamp(config, HEAD)  # makes the views, too: see migrations/env.py
-    else:
-        command.upgrade(config, HEAD)
-
-
 @contextmanager
-def _migrating_alone(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Let one process at a time change the tables."""
+def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """Let one process at a time make the tables."""
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
@@ -192,13 +175,22 @@ def _migrating_alone(engine: sa.Engine) -> Iterator[sa.Connection]:
     # SQLite has no lock that outlives a statement of DDL; the operating system has.
     with Path(f"{engine.url.database}.lock").open("w") as lock, engine.connect() as connection:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        # A migration may make a table anew: with foreign keys on, dropping the old one would
-        # delete all that belongs to its rows.
-        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        connection.commit()
         with connection.begin():
             yield connection
-        connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+
+
+def _make_tables(connection: sa.Connection) -> None:
+    """Make tables and views; PostgreSQL also keeps the comments."""
+    METADATA.create_all(connection)
+    for name, view in VIEWS.items():
+        query = view.select.compile(connection, compile_kwargs={"literal_binds": True})
+        connection.execute(sa.text(f"DROP VIEW IF EXISTS {name}"))
+        connection.execute(sa.text(f"CREATE VIEW {name} AS {query}"))
+        if connection.dialect.supports_comments:
+            for column in view.table.columns:
+                connection.execute(sa.schema.SetColumnComment(column))
+    _VERSION.create(connection, checkfirst=True)
+    connection.execute(sa.insert(_VERSION).values(version_num=HEAD))
 
 
 def shown(url: sa.URL) -> str:

@@ -8,9 +8,10 @@ gone is marked by the next one that asks about runs.
 import math
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -32,7 +33,6 @@ from experiment_pipeline.reporting.run_record import (
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.storage import batches
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.table.digests import sha256
@@ -42,16 +42,11 @@ from experiment_pipeline.tracking.database.tables import RUNS, TABLES
 # What an hour of the machine costs, in any currency; takes precedence over the YAML.
 PRICE_VARIABLE = "EXPERIMENT_PIPELINE_PRICE_PER_HOUR"
 CANCELLED = "the run was cancelled"
-_LIBRARIES = {
-    "dagster",
-    "lightgbm",
-    "numpy",
-    "pandas",
-    "pandera",
-    "pyarrow",
-    "scikit-learn",
-    "skops",
-}
+SECONDS_BETWEEN_WRITES = 1.0
+_SECONDS_AFTER_A_FAILURE = 30.0
+_LIBRARIES = frozenset(
+    ["dagster", "lightgbm", "numpy", "pandas", "pandera", "pyarrow", "scikit-learn", "skops"]
+)
 _LONGEST = 2_000  # characters of an error's text
 # SQLAlchemy leaves INSERT … ON CONFLICT to each dialect.
 _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -59,12 +54,7 @@ _INSERTS: Mapping[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql
 
 @dataclass(frozen=True)
 class RunRecord:
-    """The rows of one run of one experiment.
-
-    Attributes:
-        experiment: its name.
-        run_id: Dagster's id of the run.
-    """
+    """The rows of one run of one experiment; `run_id`: Dagster's."""
 
     experiment: str
     run_id: str
@@ -170,19 +160,54 @@ def recorded(
             run.add_cost(time.perf_counter() - wall, time.process_time() - cpu, peak_memory_bytes())
 
 
-def in_batches(run: RunRecord) -> AbstractContextManager[Callable[[Iterable[RecordRow]], None]]:
-    """Take rows that come many times a second, and write them once a second and at the end.
+@contextmanager
+def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]]:
+    """Take rows that come many times a second; a thread of its own writes them once a second.
 
-    While the database is away, the rows wait.
+    While the database is away, the rows wait; whatever ends the block, all are written.
 
     Raises:
         DatabaseUnavailable: it is away at the end.
+        Exception: what else writing has raised, when the next row comes, or at the end.
     """
+    waiting, failed = list[RecordRow](), list[Exception]()
+    lock, closed = threading.Lock(), threading.Event()
 
-    def write(rows: Sequence[RecordRow]) -> None:
-        run.record([*rows, RunFacts(seen_at=datetime.now(UTC))])
+    def take(rows: Iterable[RecordRow]) -> None:
+        if failed:
+            raise failed[0]
+        with lock:
+            waiting.extend(rows)
 
-    return batches.in_batches(write, away=DatabaseUnavailable)
+    def write() -> None:
+        with lock:
+            some = [*waiting]
+        if some:
+            run.record([*some, RunFacts(seen_at=datetime.now(UTC))])
+            with lock:
+                del waiting[: len(some)]
+
+    def work() -> None:
+        pause = SECONDS_BETWEEN_WRITES
+        while not closed.wait(pause):
+            pause = SECONDS_BETWEEN_WRITES
+            try:
+                write()
+            except DatabaseUnavailable:
+                pause = _SECONDS_AFTER_A_FAILURE
+            except Exception as error:  # noqa: BLE001 - the next row, or the end, raises it
+                failed.append(error)
+                return
+
+    # A daemon: what cannot be written must not keep a process alive that wants to end.
+    thread = threading.Thread(target=work, name="batches", daemon=True)
+    thread.start()
+    try:
+        yield take
+    finally:
+        closed.set()
+        thread.join()
+        write()
 
 
 def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) -> None:
@@ -207,23 +232,14 @@ def end(run: RunRecord, status: Status, facts: RunFacts | None = None) -> None:
 
 def end_open(run_id: str, status: Status) -> list[RunRecord]:
     """End what a run has begun and not ended itself, for each of its experiments."""
-    begun = of_run(run_id, status="running")
+    begun = recorded_runs(run_id=run_id, status="running")
     for run in begun:
         end(run, status)
     return begun
 
 
-def of_run(run_id: str, **where: str) -> list[RunRecord]:
-    """The records under a run's id, one of each of its experiments."""
-    return _found(run_id=run_id, **where)
-
-
-def running() -> list[RunRecord]:
-    """Every run whose row says that it is running."""
-    return _found(status="running")
-
-
-def _found(**where: str) -> list[RunRecord]:
+def recorded_runs(**where: str) -> list[RunRecord]:
+    """The runs that have these values in their row."""
     with reading() as connection:
         query = sa.select(RUNS.c.experiment, RUNS.c.run_id).filter_by(**where)
         return [RunRecord(experiment, run_id) for experiment, run_id in connection.execute(query)]
@@ -263,7 +279,7 @@ def declared(
 def mark_killed() -> list[RunRecord]:
     """Mark every run of this host whose process is gone, and return those."""
     gone = []
-    for run in running():
+    for run in recorded_runs(status="running"):
         known = run.facts()
         process = None if known is None or known.process is None else Process.of(known.process)
         if known is None or process is None or not process.is_here or not process.is_gone:
@@ -281,7 +297,6 @@ def mark_killed() -> list[RunRecord]:
 
 
 def _stated(row: RecordRow) -> dict[str, Any]:
-    """Column → value, without what the row leaves open."""
     return {name: value for name, value in _values(row).items() if value is not None}
 
 

@@ -1,12 +1,14 @@
 """The tables and views of the metadata database, made of the row classes of `reporting/run_record.py`.
 
 Each table and column has a comment that says what it means; the documentation is made of these.
+`docs/database.md` is its copy.
 """
 
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import sqlalchemy as sa
@@ -37,6 +39,15 @@ _TYPES: Mapping[Any, Any] = {
     float: sa.Double(),
     datetime: UtcDateTime(),
 }
+# A type of a column → its name in the documentation, its type in a DataFrame.
+SHOWN_TYPES: tuple[tuple[type[sa.types.TypeEngine[Any]], str, str], ...] = (
+    (UtcDateTime, "moment", "datetime64[us, UTC]"),
+    (sa.Text, "text", "str"),
+    (sa.Boolean, "boolean", "boolean"),
+    (sa.Integer, "integer", "Int64"),
+    (sa.Float, "number", "float64"),
+    (sa.JSON, "JSON", "object"),
+)
 _SCOPE = {"experiment": "name of the experiment", "run_id": "Dagster's id of the run"}
 METADATA = sa.MetaData()
 
@@ -148,3 +159,20 @@ _ALL_VIEWS = (
     ),
 )
 VIEWS: Mapping[str, View] = {view.table.name: view for view in _ALL_VIEWS}
+
+
+def documentation() -> str:
+    """Return the page for people who write SQL, as Markdown: every table, view and column."""
+    lines = [(Path(__file__).parent / "documentation.md").read_text(encoding="utf-8")]
+    views = [view.table for view in VIEWS.values()]
+    for title, tables in (("Views", views), ("Tables", [*TABLES.values()])):
+        lines.append(f"## {title}\n")
+        for table in tables:
+            lines += [f"### {table.name}\n", f"{table.comment}\n"]
+            lines += ["| column | type | meaning |", "|---|---|---|"]
+            for column in table.columns:
+                kind = next(name for base, name, _ in SHOWN_TYPES if isinstance(column.type, base))
+                key = ", key" if column.primary_key else ""
+                lines.append(f"| `{column.name}` | {kind}{key} | {column.comment} |")
+            lines.append("")
+    return "\n".join(lines)

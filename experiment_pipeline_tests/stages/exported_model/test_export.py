@@ -14,7 +14,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.versions import DECISIVE, Manifest
+from experiment_pipeline.storage.registry import DECISIVE, Manifest
 from experiment_pipeline_tests import exported
 
 

@@ -26,8 +26,7 @@ from experiment_pipeline.stages.raw_data.sources import (
     read_source,
 )
 from experiment_pipeline.stages.raw_data.table import parse
-from experiment_pipeline.storage.files import write_bytes
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline_tests.s3_server import S3Server
 
 TABLE = b"a,b\n1,x\n"
@@ -161,7 +160,7 @@ def test_a_file_of_somebody_else_is_no_bug(folder: Path) -> None:
     finally:
         os.seteuid(0)
     assert "flights.csv" in caught.value.culprit
-    assert "may not read" in caught.value.rule
+    assert "Permission denied" in caught.value.rule
 
 
 def test_a_protocol_must_be_known_and_installed() -> None:

@@ -25,8 +25,7 @@ from experiment_pipeline.stages.search.results import (
     TrainedModelStore,
 )
 from experiment_pipeline.storage.entries import RESULT, Entries
-from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.files import list_names, location, read_bytes, remove, write_bytes
 from experiment_pipeline.storage.records import to_json
 
 
@@ -267,7 +266,7 @@ def start_writer(code: str) -> subprocess.Popen[str]:
     return writer
 
 
-@pytest.mark.parametrize("step", ["write_many", "create_exclusive"])
+@pytest.mark.parametrize("step", ["write_bytes", "create_exclusive"])
 def test_a_writer_killed_between_files_leaves_no_entry(store: TrainedModelStore, step: str) -> None:
     """Kill -9 before the first file or before the last leaves nothing that can be read."""
     writer = start_writer(STOPS_BEFORE.format(step=step))

@@ -10,7 +10,7 @@ from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validated_data.profile import ACCEPTED, DataProfiles
-from experiment_pipeline.storage.locations import storage_root
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 

@@ -31,8 +31,7 @@ from experiment_pipeline.stages.validation_report.shortfall import Evidence, rea
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.mapped import on_map
-from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.versions import ModelPackage
+from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of

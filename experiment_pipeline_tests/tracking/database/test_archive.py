@@ -6,11 +6,11 @@ import pytest
 from click.testing import CliRunner
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.files import location
 from experiment_pipeline.tracking.database.archive import archive, reindex
 from experiment_pipeline.tracking.database.connection import HEAD, VARIABLE
-from experiment_pipeline.tracking.database.documentation import documentation
 from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.database.tables import documentation
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import write_history
 

@@ -4,17 +4,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
 
 from experiment_pipeline.errors import DatabaseUnavailable, DataError
-from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts
+from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.connection import VARIABLE
-from experiment_pipeline.tracking.database.recording import RunRecord, end, mark_killed, recorded
+from experiment_pipeline.tracking.database.recording import (
+    RunRecord,
+    end,
+    in_batches,
+    mark_killed,
+    recorded,
+)
 
 RUN = RunRecord("e", "r")
 
@@ -152,3 +160,89 @@ def test_a_run_of_another_host_is_left_to_that_host() -> None:
     other = {"host": "elsewhere", "pid": 1, "started": ""}
     RUN.record([RunFacts(status="running", process=other)])
     assert mark_killed() == []
+
+
+# --- rows that come many times a second ---
+
+
+class Away(DatabaseUnavailable):
+    """A database that comes back."""
+
+    def __init__(self) -> None:
+        super().__init__("database", "is away", "wait")
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> list[list[RecordRow]]:
+    """What was written together."""
+    found: list[list[RecordRow]] = []
+    monkeypatch.setattr(RunRecord, "record", lambda _, rows: found.append([*rows][:-1]))
+    return found
+
+
+def files(*names: str) -> list[FileRow]:
+    return [FileRow(digest=name, content="") for name in names]
+
+
+def test_rows_that_come_together_are_written_together_and_in_order(written: list) -> None:
+    """Hundreds of rows in a moment are few writings, and none is lost or moved."""
+    rows = files(*map(str, range(300)))
+    with in_batches(RUN) as take:
+        for row in rows:
+            take([row])
+    assert [row for some in written for row in some] == rows
+    assert len(written) <= 3
+
+
+def test_the_last_row_does_not_wait_for_the_next(
+    written: list, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is written within the time between two writings; an interruption loses nothing."""
+    monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
+    with suppress(KeyboardInterrupt), in_batches(RUN) as take:
+        take(files("first"))
+        ends = time.monotonic() + 5
+        while not written and time.monotonic() < ends:
+            time.sleep(0.005)
+        assert written == [files("first")]
+        take(files("second"))
+        raise KeyboardInterrupt
+    assert written == [files("first"), files("second")]
+
+
+@pytest.mark.parametrize("error", [Away(), ValueError("no such table")])
+def test_rows_that_cannot_be_written_wait_or_end_the_stage(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the database is away all rows wait; a mistake reaches who brings the next row."""
+    monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
+    failed, arrived = threading.Event(), list[RecordRow]()
+
+    def record(_: RunRecord, rows: list[RecordRow]) -> None:
+        if not failed.is_set():
+            failed.set()
+            raise error
+        arrived.extend(rows)
+
+    monkeypatch.setattr(RunRecord, "record", record)
+    waits = isinstance(error, Away)
+    with nullcontext() if waits else pytest.raises(ValueError, match="no such"):  # noqa: SIM117
+        with in_batches(RUN) as take:
+            take(files("a"))
+            assert failed.wait(5)
+            time.sleep(0.05)
+            take(files("b"))
+    assert [row for row in arrived if isinstance(row, FileRow)] == files(
+        "a", *("b" if waits else "")
+    )
+
+
+def test_a_database_that_stays_away_is_reported_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that could not be written are an error."""
+
+    def record(*_: object) -> None:
+        raise Away
+
+    monkeypatch.setattr(RunRecord, "record", record)
+    with pytest.raises(DatabaseUnavailable), in_batches(RUN) as take:
+        take(files("a"))

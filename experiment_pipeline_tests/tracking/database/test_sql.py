@@ -13,11 +13,9 @@ import sqlalchemy as sa
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.connection import FILE, VARIABLE, database
-from experiment_pipeline.tracking.database.documentation import documentation
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.database.tables import TABLES, VIEWS
+from experiment_pipeline.tracking.database.tables import TABLES, VIEWS, documentation
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.tracking.history import write_history
 
@@ -102,8 +100,6 @@ def test_a_dashboards_user_reads_all_and_writes_nothing(
     write_history()
     (grants,) = [block for block in examples("sql") if "CREATE ROLE" in block]
     postgres.execute(postgres_database, grants)
-    with database().begin() as connected:
-        connection.migrate(connected)  # the views are made anew: the rights must stay
     url = postgres.url(postgres_database, "dashboard", "choose one").replace(
         "postgresql:", "postgresql+psycopg2:"
     )

@@ -14,7 +14,7 @@ from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import Outcome
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.shared import SharedFiles
+from experiment_pipeline.storage.entries import SharedFiles
 
 
 class FitEngine(Protocol):

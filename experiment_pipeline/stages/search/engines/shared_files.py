@@ -6,7 +6,7 @@
 
 The tables of an encoder are named by what decides them, targets by their content: a rerun, or another
 rung of the same rows, finds them. Threads share memory; of many rows they, too, keep the tables of
-libraries here. `storage/shared.py` removes the files. In: configurations, sets. Out: digests; and from
+libraries here. `storage/entries.py` removes the files. In: configurations, sets. Out: digests; and from
 them `SharedWork` and the sets as a fit needs them, the same ones bit by bit.
 """
 
@@ -34,9 +34,9 @@ from experiment_pipeline.stages.search.shared_work import (
     SharedWork,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
-from experiment_pipeline.storage.arrays import mapped, write_tables
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
+from experiment_pipeline.storage.mapped import read_tables, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.membership import FoldRows
 
@@ -159,10 +159,10 @@ def read_shared(
         EntryCorrupt: a file is gone, or not what was written.
         StorageUnreachable: the storage does not answer.
     """
-    with folder.entries.as_files(digests.truth) as (_, files):
-        arrays = mapped(files)
-    with folder.entries.as_files(digests.encoded) as (_, files):
-        arrays |= mapped(files)
+    with folder.entries.as_files(digests.truth) as files:
+        arrays = read_tables(files)
+    with folder.entries.as_files(digests.encoded) as files:
+        arrays |= read_tables(files)
     found = _with_masks(sets, arrays, "")
     whole, *folds = (_work(encoder, arrays, prefix) for prefix, _ in _parts(found))
     to_calibrate = tuple(

@@ -11,7 +11,7 @@ from upath import UPath
 
 from experiment_pipeline.stages.search.engines.dask.cluster import Done
 from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
-from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 
 HERE = "tcp://here:1"
 

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.engines.shared_files import (
     share_files,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests.stages.search.engines.stand_in import files
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,

@@ -30,7 +30,7 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.spec.reading import explain
-from experiment_pipeline.storage.locations import without_credentials
+from experiment_pipeline.storage.files import without_credentials
 
 if TYPE_CHECKING:
     from distributed import Client, Future

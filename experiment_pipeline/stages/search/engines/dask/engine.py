@@ -30,8 +30,8 @@ from experiment_pipeline.stages.search.results import FailedConfiguration, Outco
 from experiment_pipeline.stages.search.sweep import with_second_attempts
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import files as storage
-from experiment_pipeline.storage.locations import without_credentials
-from experiment_pipeline.storage.shared import SharedFiles
+from experiment_pipeline.storage.entries import SharedFiles
+from experiment_pipeline.storage.files import without_credentials
 
 LOST = "LostWorker"
 SHOWN_WORKERS = 5
@@ -40,7 +40,7 @@ SHOWN_WORKERS = 5
 class ClusterEngine(ExitStack):
     """Workers of a cluster, which is connected when the first fit needs it.
 
-    Used as a context: at its end shared files are left as `storage/shared.py` says.
+    Used as a context: at its end shared files are left as `storage/entries.py` says.
     """
 
     def __init__(

@@ -17,8 +17,7 @@ from threadpoolctl import threadpool_limits
 import experiment_pipeline
 from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.stages.search.fingerprints import SOURCE, code_of
-from experiment_pipeline.storage.files import read_bytes
-from experiment_pipeline.storage.locations import location
+from experiment_pipeline.storage.files import location, read_bytes
 from experiment_pipeline.table.digests import sha256
 
 PACKAGES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "skops")

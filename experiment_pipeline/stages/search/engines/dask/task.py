@@ -30,8 +30,8 @@ from experiment_pipeline.stages.search.sweep import (
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline.storage.files import patiently
-from experiment_pipeline.storage.shared import SharedFolder
 
 # The encoders of one rung, and some of the tables that LightGBM makes of them.
 MOST_WORKS, MOST_TABLES = 4, 8
@@ -125,7 +125,7 @@ def _read(task: Task) -> tuple[SharedWork, TrainingSets]:
     tables = TablesOfTask(scope)
     if digests.table is not None:
         request = FitRequest(one, sets, task.spec)
-        with task.folder.entries.as_files(digests.table) as (_, files):
+        with task.folder.entries.as_files(digests.table) as files:
             read_bins = partial(lightgbm_learner.read_table, request, work, files)
             with tables.borrow(learner_of(one.algorithm).shared_table(request), read_bins):
                 pass

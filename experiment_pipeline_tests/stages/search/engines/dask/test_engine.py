@@ -22,7 +22,7 @@ from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
 from experiment_pipeline_tests.stages.search.engines.stand_in import StandIn, files, workers

@@ -19,9 +19,8 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.engines.dask import cluster as module
 from experiment_pipeline.stages.search.engines.dask.cluster import Cluster, Done, connected
 from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
-from experiment_pipeline.storage.files import patiently, read_bytes, write_bytes
-from experiment_pipeline.storage.locations import location
-from experiment_pipeline.storage.shared import SharedFiles, SharedFolder
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
+from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
 from experiment_pipeline_tests.s3_server import S3Server
 from experiment_pipeline_tests.stages.search.engines.dask.dask_processes import (
     PROJECT,

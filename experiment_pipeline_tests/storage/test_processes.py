@@ -8,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from experiment_pipeline.storage.memory_limits import free_memory
+from experiment_pipeline.storage.processes import free_memory
 
 LIMIT = 400_000_000
 
@@ -55,7 +55,7 @@ def test_a_control_group_is_the_limit_where_it_is_tighter(
 def test_ulimit_counts_what_is_mapped() -> None:
     """A real process under `ulimit -v` has less than the limit left."""
     ask = (
-        "from experiment_pipeline.storage.memory_limits import free_memory as f; x = f(); "
+        "from experiment_pipeline.storage.processes import free_memory as f; x = f(); "
         "print(0 < x.size < 3072000000, x.limited_by)"
     )
     command = f"ulimit -v 3000000; exec {sys.executable} -c '{ask}'"

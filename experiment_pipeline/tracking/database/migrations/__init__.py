@@ -1,1 +1,0 @@
-"""Every change of the database's tables, in order; alembic runs them."""

@@ -1,1 +1,0 @@
-"""One module per change, named by its number."""
