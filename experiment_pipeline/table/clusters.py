@@ -1,16 +1,14 @@
 """Which rows are the same: clusters, copies of one record, the canonical order, rows seen before.
 
-A cluster stays in one set, and intervals resample clusters. Rows that are equal in all features are
-copies of one record, or different people; the rows around each combination of values decide: of two
-flags and a price, ten rows with the same price are copies where no other row has that price; of
-fourteen flags, a thousand rows without any flag are a thousand people, as the rows with one flag
-show. The canonical order makes results independent of the order of the source. Rows of an earlier
-run are recognised by hashes, never by values that are kept.
+A cluster stays in one set, and intervals resample clusters. Of rows that are equal in all features the
+rows around them decide whether they are copies or different people: of two flags and a price, ten rows
+with a price that no other row has are copies; of fourteen flags, a thousand rows without any flag are
+a thousand people, as the rows with one flag show.
 """
 
 import io
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -78,9 +76,6 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
     """Return the split's times as float64 (n,), nan where missing, and the gap in their unit.
 
     Datetimes count in microseconds, of which float64 holds every one until the year 2255.
-
-    Raises:
-        UnusableTable: the column is not a time, or numbers meet a gap that is a duration.
     """
     times = frame[column]
     kind = kind_of(times)
@@ -99,13 +94,10 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
 def resampling_clusters(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Number the clusters that an interval resamples: what the split keeps together.
+    """Number the clusters that an interval resamples, what the split keeps together: int64 (n,).
 
     Groups, ids, or stretches of time of `split.unit`, counted from 1970 (where the time is a number,
-    each distinct one); else rows, copies of one record together.
-
-    Returns:
-        int64 (n,): codes from 0, equal for rows of one cluster; times are `ConsecutiveClusters`.
+    each distinct one), as `ConsecutiveClusters`; else rows, copies of one record together.
     """
     clusters: np.ndarray
     if spec.split.by == "time":
@@ -131,11 +123,9 @@ SURE = 2.0
 class EqualRows:
     """The rows of a table by their combination of values.
 
-    Attributes:
-        hashes: uint64 (n,), equal for rows that are equal in all columns.
-        repeated: bool (n,), the row equals another one.
-        by_chance: bool (n,), and the rows around it explain that: they are different people.
-        copied: bool (n,), and they cannot explain it. What is neither is in doubt.
+    `hashes` uint64 (n,) are equal for rows that are equal in all columns. Of the rows that are
+    `repeated`, bool (n,), those `by_chance` are different people, and those `copied` are copies; what is
+    neither is in doubt.
     """
 
     hashes: np.ndarray
@@ -222,13 +212,10 @@ def _judged(
 def canonical_order(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Order rows by what is in them: by time under a split by time, and then by a hash.
+    """Order rows by what is in them: by time under a split by time, and then by a hash: int64 (n,).
 
     The hash is of the features and the target, so that a column that no model sees changes nothing;
     rows that are equal there go by their other columns. The row number has no part.
-
-    Returns:
-        int64 (n,): positions, first to last.
     """
     first, last = (np.zeros(len(frame), dtype=np.uint64) for _ in range(2))
     for name in frame.columns:
@@ -249,52 +236,40 @@ _FEWEST_SINGLES = 0.25
 _SALT = "row identity"
 
 
-@dataclass(frozen=True, eq=False)
-class HashedRows:
-    """Rows as delivered, hashed once for all samples that they are compared with."""
-
-    rows: pd.DataFrame
-    _known: dict[tuple[str, ...], tuple[np.ndarray, float]] = field(default_factory=dict)
-
-    def by(self, columns: tuple[str, ...]) -> tuple[np.ndarray, float]:
-        """Return the distinct rows by some columns, sorted, and the share that has no equal."""
-        if columns not in self._known:
-            hashes = row_hashes(_hash_values(self.rows, columns), columns, _SALT)
-            different, counts = np.unique(hashes, return_counts=True)
-            self._known[columns] = different, float((counts == 1).sum()) / len(hashes)
-        return self._known[columns]
+# Columns → the distinct rows by them, sorted, and the share that has no equal.
+KnownRows = dict[tuple[str, ...], tuple[np.ndarray, float]]
 
 
 @dataclass(frozen=True, eq=False)
 class RowSample:
-    """Some rows of a set, to recognise them by.
-
-    Attributes:
-        rows: how many rows the set has.
-        hashes: (at most 1,000, at most 64 columns) uint32, a hash of each value.
-    """
+    """Some rows of a set of `rows` rows, to recognise them by: uint32 hashes of each value."""
 
     rows: int
     hashes: pd.DataFrame
 
-    def overlap(self, others: HashedRows, id_columns: Sequence[str]) -> float:
-        """Return the share of other rows that are among the sampled set's, 0 … 1.
+    def overlap(self, others: pd.DataFrame, id_columns: Sequence[str], known: KnownRows) -> float:
+        """Return the share of other rows, as delivered, that are among the sampled set's, 0 … 1.
 
         Rows are the same when their ids are, else when all columns are that both sides have.
         Of the sampled rows the share s is found; among n rows of which f have no equal, a row of
         the same kind that is not there would be found with probability 1 - f/n (Good 1953), so
-        (s - 1 + f/n) / (f/n) of them are there for another reason.
+        (s - 1 + f/n) / (f/n) of them are there for another reason. `known` remembers hashes of
+        the other rows.
         """
-        both = {*self.hashes.columns} & {*others.rows.columns}
+        both = {*self.hashes.columns} & {*others.columns}
         ids = bool(id_columns) and both.issuperset(id_columns)
         columns = tuple(id_columns) if ids else tuple(sorted(both))
-        if not columns or not len(others.rows) or self.hashes.empty:
+        if not columns or not len(others) or self.hashes.empty:
             return 0.0
-        different, singles = others.by(columns)
+        if columns not in known:
+            hashes = row_hashes(_hash_values(others, columns), columns, _SALT)
+            different, counts = np.unique(hashes, return_counts=True)
+            known[columns] = different, float((counts == 1).sum()) / len(hashes)
+        different, singles = known[columns]
         found = float(np.isin(row_hashes(self.hashes, columns, _SALT), different).mean())
         if singles >= _FEWEST_SINGLES:
             found = max(0.0, (found - 1 + singles) / singles)
-        return min(1.0, found * self.rows / len(others.rows))
+        return min(1.0, found * self.rows / len(others))
 
 
 def sample_rows(rows: pd.DataFrame, id_columns: Sequence[str]) -> RowSample:
@@ -316,17 +291,11 @@ def _hash_values(
 
 
 FITTED_ROWS = "fitted_rows.parquet"
-_COLUMNS = b"columns"
 
 
 @dataclass(frozen=True, eq=False)
 class FittedRows:
-    """The rows that a model was fitted on or chosen on.
-
-    Attributes:
-        columns: of the table as delivered: equal there, the same to a split.
-        hashes: uint64, sorted, each once.
-    """
+    """The rows that a model was fitted on or chosen on: sorted hashes of columns as delivered."""
 
     columns: tuple[str, ...]
     hashes: np.ndarray
@@ -339,13 +308,9 @@ class FittedRows:
         sources: Collection[str],
         some: np.ndarray | None = None,
     ) -> Self:
-        """Return the identity of rows as delivered: by group, else ids, else equal features.
+        """Return the identity of rows as delivered, or of those at positions `some` (k,).
 
-        Args:
-            rows: a table that holds train and test rows.
-            spec: the experiment.
-            sources: the columns that features are made of; with a user's function all of them.
-            some: positions (k,) of train and test rows; None: all rows are.
+        By group, else ids, else `sources`: the columns that features are made of.
         """
         declared = (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
         known = bool(declared) and set(declared) <= set(rows.columns)
@@ -359,11 +324,9 @@ class FittedRows:
         return np.isin(row_hashes(rows, self.columns, _SALT), self.hashes)
 
     def to_bytes(self) -> bytes:
-        """Return them as a Parquet file of one column."""
-        table = pa.table({"row": self.hashes})
-        names = "\n".join(self.columns).encode()
+        """Return them as a Parquet file of one column, whose name is the names of all."""
         sink = io.BytesIO()
-        pq.write_table(table.replace_schema_metadata({_COLUMNS: names}), sink)
+        pq.write_table(pa.table({"\n".join(self.columns): self.hashes}), sink)
         return sink.getvalue()
 
     @classmethod
@@ -371,9 +334,9 @@ class FittedRows:
         """Read them back; InvalidModel when they are something else."""
         try:
             table = pq.read_table(io.BytesIO(content))
-            names = table.schema.metadata[_COLUMNS].decode().split("\n")
-            return cls(tuple(names), table["row"].to_numpy())
-        except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
+            [names] = table.column_names
+            return cls(tuple(names.split("\n")), table[names].to_numpy())
+        except (pa.ArrowException, OSError, ValueError):
             raise InvalidModel(
                 source, f"{FITTED_ROWS} holds no rows", "Name a complete version folder."
             ) from None

@@ -163,9 +163,6 @@ def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
     Returns:
         The cells that fit, in the schema's type, with their index; missing cells are among them
         where the type can hold one. And bool (n,): cells that hold what the type cannot hold.
-
-    Raises:
-        InvalidSchema: no cell of the column's type can become one of the schema's.
     """
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return column, np.zeros(len(column), dtype=bool)

@@ -1,9 +1,8 @@
 """Values, rows, tables and files as numbers: equal things, equal numbers, on every machine.
 
-A value hashes the same whatever column type carries it (5, 5.0 and a nullable 5), and columns may
-stand in any order. `table_digest` differs wherever a reader would see a difference. Sources:
-SipHash-2-4 for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array` computes it), the
-finalizer of SplitMix64 for mixing (Steele, Lea and Flood 2014).
+A value hashes the same whatever column type carries it (5, 5.0 and a nullable 5). Sources: SipHash-2-4
+for texts (Aumasson and Bernstein 2012, as `pandas.util.hash_array` computes it), the finalizer of
+SplitMix64 for mixing (Steele, Lea and Flood 2014).
 """
 
 import hashlib
@@ -15,12 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import (
-    holds_objects,
-    kind_of_type,
-    microseconds,
-    numbers_of,
-)
+from experiment_pipeline.table.kinds import holds_objects, kind_of_type, microseconds, numbers_of
 from experiment_pipeline.table.table import slices
 
 MISSING = np.uint64(0x9E3779B97F4A7C15)

@@ -1,7 +1,6 @@
 """The roles of columns: features, target with its classes and codes, and names that the YAML gives.
 
-The stages find a wrong name when they come to it; `NamedColumns` finds it from the header alone,
-before anything is read or trained. How features are encoded belongs to `stages/search`.
+`NamedColumns` finds a wrong name from the header alone, before anything is read or trained.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,11 +57,7 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
 
 
 def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
-    """Return feature → 1 where the prediction may only rise with it, -1 where only fall.
-
-    Raises:
-        UnusableTable: a column of `monotone` is absent, or holds no numbers.
-    """
+    """Return feature → 1 where the prediction may only rise with it, -1 where only fall."""
     for name in spec.monotone:
         if name not in frame.columns:
             raise _absent(f"monotone.{name}", name, frame)
@@ -101,12 +96,8 @@ def _absent(place: str, name: str, frame: pd.DataFrame) -> UnusableTable:
 class NamedColumns:
     """The columns that one experiment names, and where.
 
-    Attributes:
-        spec: of defs.yaml.
-        schema_text: the content of schema.yaml.
-        line_of: path of a key of defs.yaml → its `file:line`.
-        schema_path: of schema.yaml, as messages show it.
-        yaml_text: the content of defs.yaml; empty for an experiment that comes from no file.
+    `line_of` is path of a key of defs.yaml → its `file:line`; `yaml_text` is empty for an experiment that
+    comes from no file.
     """
 
     spec: ExperimentSpec
@@ -116,9 +107,7 @@ class NamedColumns:
     yaml_text: str = ""
 
     def check(self, delivered: Sequence[str]) -> None:
-        """Compare every name with the table's.
-
-        Columns that `preparation.function` may make are not in the header, and are not checked.
+        """Compare every name with the table's, but columns that `preparation.function` may make.
 
         Raises:
             InvalidExperiment: keys of defs.yaml name columns that are not there.
@@ -162,13 +151,7 @@ SETS_TO_FILL = 3
 
 
 def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
-    """Check that the target exists, varies, and is what the task predicts.
-
-    Raises:
-        UnusableTable: it is absent, missing everywhere, constant, infinite, of a type or a
-            number of classes that the task does not take, or a class has fewer rows than
-            there are sets.
-    """
+    """Check that the target exists, varies, and is what the task predicts; UnusableTable if not."""
     if spec.target not in validated.columns:
         known = did_you_mean(spec.target, validated.columns)
         _refuse(spec, f"the table has no such column; {known}", "Correct target in the YAML.")
@@ -242,11 +225,7 @@ def _refuse(spec: ExperimentSpec, rule: str, fix: str) -> NoReturn:
 
 
 def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
-    """Check that every metric of the experiment can judge these targets (n,).
-
-    Raises:
-        UnusableTable: a target lies below what a metric is defined for.
-    """
+    """Check that every metric of the experiment is defined for these targets (n,)."""
     for name in spec.metric_names:
         lowest = METRICS[name].lowest_target
         if spec.task == "regression" and (below := int((y < lowest).sum())):
@@ -276,11 +255,7 @@ def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...]
 def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarray:
     """Turn target values (n,), none of them missing, into what metrics take.
 
-    Returns:
-        float64 (n,) for regression, else int64 codes (n,): positions in `classes`.
-
-    Raises:
-        UnusableTable: a value is none of the classes.
+    float64 (n,) for regression, else int64 codes (n,): positions in `classes`, which hold every value.
     """
     if classes is None:
         return y.to_numpy(dtype=np.float64)

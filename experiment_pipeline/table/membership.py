@@ -1,9 +1,7 @@
 """Which set and which fold each row belongs to: a pure function of the rows and the experiment.
 
-The same rows get the same sets in every process and in any order. Under a random split or one by
-group, rows that are added move none of the old ones (a table with few clusters per class is ranked
-instead of thresholded: there a few rows move). What the split keeps together stays together in folds,
-too. Also here: which classes have too few rows for three sets.
+The same rows get the same sets in every process and in any order, and rows that are added move none of
+the old ones, but under a split by time or in a table with few clusters per class.
 """
 
 from collections.abc import Iterator, Sequence
@@ -45,10 +43,6 @@ def assign(
 
     Sets are assigned before any row is rejected, so that rejecting a row moves no other one, and by
     the schema's columns, so that a new column that the schema leaves out reshuffles nothing.
-
-    Raises:
-        InvalidSchema: as `fit_columns`.
-        UnusableTable: as `feature_columns` and `assign_sets`.
     """
     fitted = fit(prepared, delivered, schema)
     features = feature_columns(fitted.frame, spec)
@@ -64,11 +58,9 @@ def fit(prepared: PreparedTable, delivered: pd.Index, schema: DataFrameSchema) -
 def assign_sets(
     prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
 ) -> pd.Series:
-    """Name the set of each row.
+    """Name the set of each row: categories, with the index of `prepared`.
 
-    Returns:
-        Categories: "train", "test", "validation", or "gap" for a row between two sets in time, or
-        without the value that the split goes by; index as `prepared`.
+    "gap" is for a row between two sets in time, or without the value that the split goes by.
 
     Raises:
         UnusableTable: the column to split by time holds no times.
@@ -129,16 +121,12 @@ FEW_CLUSTERS = 50
 
 
 def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Cut clusters into sets by their hash; rows with one hash are one cluster and stay together.
+    """Cut clusters into sets by their hash (n,); rows with one hash are one cluster and stay together.
 
     A cluster's set depends on its own hash alone, so rows that are added later move no other. A
     stratum with fewer than 50 clusters for a set is ranked by hash and cut instead: exact
     shares, at least one cluster per set where there are enough, and a new cluster moves few others.
-
-    Args:
-        hashes: uint64 (n,).
-        strata: int (n,): classes; a cluster of several classes counts for the lowest.
-        shares: of the sets, summing to 1; a cluster with a low hash is in the first set.
+    A cluster of several strata (n,) counts for the lowest. The shares sum to 1.
 
     Returns:
         uint8 (n,): 0 for the first set, and so on.
@@ -184,11 +172,7 @@ def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
 
 
 def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarray, list[float]]:
-    """Cut rows between distinct places of an order, so that the shares come out best.
-
-    Args:
-        places: number (n,), such as microseconds; equal places stay together.
-        shares: of the rows, summing to 1, first to last.
+    """Cut rows between distinct places (n,) of an order, so that the shares come out best.
 
     Returns:
         uint8 (n,): the set of each row, and the last place of each set but the final one.
@@ -208,17 +192,12 @@ def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarra
 
 
 def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray:
-    """Hold out the last rows of an order, as near to the share as distinct places allow.
+    """Hold out the last rows of an order, as near to the share as distinct places (n,) allow.
 
-    Among the cuts, those that leave every class on both sides come first, if there are any.
-
-    Args:
-        places: number (n,), with at least two distinct ones.
-        strata: int (n,): classes.
-        share: of the rows to hold out.
+    Among the cuts, those that leave every class (n,) on both sides come first, if there are any.
 
     Returns:
-        bool (n,), True for rows held out; never all, never none.
+        bool (n,), True for rows held out; never all, never none, if two places differ.
     """
     distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
     _, codes = np.unique(strata, return_inverse=True)
@@ -245,12 +224,7 @@ def too_rare(counts: np.ndarray) -> np.ndarray:
     """Return which classes are set aside: fewer rows than one per set, or few and not in every set.
 
     None where fewer than two would be left, or where they hold more than a twentieth of the rows.
-
-    Args:
-        counts: rows (classes, sets) of each class in each set; may be expected ones.
-
-    Returns:
-        bool (classes,).
+    `counts` (classes, sets) are rows, or expected ones.
     """
     rows = counts.sum(axis=1)
     smallest = counts.sum(axis=0).min() / max(counts.sum(), 1)
@@ -268,12 +242,9 @@ def may_have_rare_classes(target: pd.Series) -> bool:
 
 
 def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
-    """Return the classes to set aside, the rarest last.
+    """Return the classes to set aside, the rarest last, given known classes and the set of each row.
 
-    Args:
-        target: known classes (n,).
-        sets: train, test, validation or gap, on an index that holds the target's; a row of the
-            gap counts for none.
+    A row of the gap counts for none.
     """
     counts = pd.crosstab(target, sets.reindex(target.index))
     counts = counts.reindex(target.value_counts().index, columns=list(SETS), fill_value=0)
@@ -296,13 +267,7 @@ ONLY_FITTED = 0.5
 
 @dataclass(frozen=True, eq=False)
 class FoldRows:
-    """One fold.
-
-    Attributes:
-        repeat: which cut of all rows it belongs to, from 0 on.
-        fitted: bool (n,) the rows to fit on.
-        predicted: bool (n,) the rows to predict, none of them fitted on.
-    """
+    """One fold of one repeat: masks (n,) of the rows to fit on, and of other rows to predict."""
 
     repeat: int
     fitted: np.ndarray
@@ -316,9 +281,8 @@ def folds_of(
 
     By time: the first half of the rows is only fitted on; the rest is cut into blocks between
     distinct times, and each is predicted from all rows before it, without those within the split's
-    gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else clusters (groups, ids,
-    rows) are dealt by a hash, a new one for each repeat, so that folds have the same share of each
-    class (much as scikit-learn's StratifiedGroupKFold does).
+    gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else clusters are dealt by
+    a hash, a new one for each repeat, much as scikit-learn's StratifiedGroupKFold does.
 
     Raises:
         EmptySet: there are fewer than two clusters, or times, to part.
@@ -361,18 +325,10 @@ def _folds(
 
 
 def deal(hashes: np.ndarray, classes: np.ndarray, folds: int) -> np.ndarray:
-    """Deal clusters into folds, so that rows and classes come out even.
+    """Deal clusters into folds, so that rows and classes come out even: int64 (n,).
 
-    In the order of their hash each cluster goes to the fold that has the smallest part of its classes
-    so far, of equal ones to the smaller, then to the first.
-
-    Args:
-        hashes: uint64 (n,); rows with one hash are one cluster.
-        classes: int (n,) codes from 0 on; all 0 where there are none.
-        folds: how many.
-
-    Returns:
-        int64 (n,): the fold of each row.
+    In the order of their hash (n,) each cluster goes to the fold that has the smallest part of its
+    classes (codes (n,) from 0 on) so far, of equal ones to the smaller, then to the first.
     """
     _, cluster = np.unique(hashes, return_inverse=True)
     held = np.zeros((cluster.max() + 1, classes.max() + 1))

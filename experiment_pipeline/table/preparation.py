@@ -46,13 +46,10 @@ LONGEST_VALUE, LONGEST_RULE = 80, 200
 
 @dataclass(frozen=True)
 class Broken:
-    """One rule, and the rows that break it.
+    """One rule, to be read after the value, and the ascending positions (k,) of the rows that break it.
 
-    Attributes:
-        column: the column it is about; None for rules about the whole row.
-        rule: what is wrong, to be read after the value: "is missing".
-        positions: int (k,): positions of the rows in the table, ascending.
-        cells: (k,) what they hold, of several columns a row each; None where the rule says it all.
+    `column` is None for rules about the whole row; `cells` (k,) are what they hold, of several columns
+    a row each, or None where the rule says it all.
     """
 
     column: str | None
@@ -117,11 +114,7 @@ def prepare(
 ) -> PreparedTable:
     """Apply the declared preparation to every row.
 
-    Args:
-        raw: a table with the index `row_number`.
-        preparation: what is declared.
-        may_be_absent: columns that rows to predict on need not have, such as the target.
-        keep: of the columns that are changed.
+    `may_be_absent` are columns that rows to predict on need not have, such as the target.
 
     Raises:
         UnusableTable: a declared column is absent or of the wrong type, a calendar column's
@@ -325,8 +318,8 @@ def _through_function(
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
     """Apply the user's function to one batch of rows after the other, and count changed cells.
 
-    The function is also given a few of the rows alone: whatever looks at other rows, such as filling
-    with the mean, would predict from other values than it was trained on.
+    It is also given a few of the rows alone: what looks at other rows, such as filling with the mean,
+    would predict from other values than it was trained on.
     """
     function = imported(path, CULPRIT, "function")
 
@@ -390,11 +383,7 @@ def _equal_cells(one: pd.Series, other: pd.Series) -> pd.Series:
 
 
 def imported(path: str, culprit: str, what: str) -> Any:
-    """Return what `module:name` leads to.
-
-    Raises:
-        InvalidExperiment: the path leads nowhere; `culprit` is the key of the YAML that names it.
-    """
+    """Return what `module:name` leads to; `culprit` is the key of the YAML that names it."""
     module_name, _, name = path.partition(":")
     try:
         module = importlib.import_module(module_name)

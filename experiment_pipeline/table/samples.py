@@ -1,8 +1,4 @@
-"""Two samples of one column: cut alike and counted, and how far they are apart.
-
-In: parts of a column, or its later deliveries. Out: counts, `Difference`s and distances, whose
-arithmetic is in `statistics/distances.py`.
-"""
+"""Two samples of one column: cut alike and counted, and how far they are apart."""
 
 from dataclasses import dataclass
 
@@ -35,12 +31,7 @@ _LONG = 4 * SLICE_ROWS
 
 @dataclass(frozen=True)
 class Bins:
-    """How a reference column is cut, so that any sample of it can be counted.
-
-    Attributes:
-        edges: float64: inner edges of bins of a number or an instant; None for categories.
-        known: the categories with a bin of their own; empty for numbers.
-    """
+    """How a reference column is cut: inner edges of bins of a number or an instant, or categories."""
 
     edges: np.ndarray | None
     known: pd.Index

@@ -1,9 +1,7 @@
 """schema.yaml as text → a pandera schema, and the columns that it and the table must agree on.
 
-Here too: checks over several columns of a row, registered with pandera by name (a row with a missing
-value among the columns passes, as in pandera). pandera's words decide: `required` and
-`add_missing_columns` about absent columns, `strict` about new ones, `ordered` about their order. What
-the YAML may say belongs to `spec/schema.py`, applying it to rows to `stages/validated_data/rows.py`.
+pandera's words decide: `required` and `add_missing_columns` about absent columns, `strict` about new
+ones, `ordered` about their order. Checks over several columns of a row are registered with pandera.
 """
 
 import copy
@@ -154,10 +152,7 @@ def fit_columns(
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the columns that the schema wants, and notes on what was done.
 
-    Args:
-        frame: a prepared table.
-        delivered: the raw table's columns; those that the preparation added are kept.
-        schema: what it must satisfy.
+    `delivered` are the raw table's columns; those that the preparation added are kept.
 
     Raises:
         InvalidSchema: a required column is absent, a new one is forbidden, or their order

@@ -1,8 +1,7 @@
-"""What a large table needs beside pandas.
+"""What a large table needs beside pandas: its columns lie on memory maps (`storage/mapped.py`).
 
-The columns of a large table lie on memory maps (`storage/mapped.py`), and its rows, copied at once,
-need not fit into memory. Code that makes rows or columns works one column at a time, and hands each
-to a `Keep`, which may move it to a map.
+Copied at once they need not fit into memory. Code that makes rows or columns works one column at a
+time, and hands each to a `Keep`, which may move it to a map.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -24,7 +24,7 @@ from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
-from experiment_pipeline.stages.split_sets.page import check_leaks, check_look_alike, equal_pairs
+from experiment_pipeline.stages.split_sets.page import check_copies, check_leaks, check_look_alike
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.profile import compare, profile
 from experiment_pipeline.stages.validated_data.rows import validate
@@ -180,7 +180,8 @@ def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
         parted = validate(frame, prepared, schema, spec)
         features = feature_columns(parted.validated, spec)
         sets = split(parted.to_split(prepared), spec, features)
-        check_leaks(sets, spec, equal_pairs(sets, spec, features))
+        check_leaks(sets, spec)
+        check_copies(sets, spec, features)
         check_look_alike(sets, spec, features)
         seconds = time.perf_counter() - started
     started = time.perf_counter()

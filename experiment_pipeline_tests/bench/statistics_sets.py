@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss, roc_auc_score
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.page import check_leaks, equal_pairs
+from experiment_pipeline.stages.split_sets.page import check_copies
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.membership import assign_sets
@@ -183,4 +183,4 @@ def _blocked(
     columns = [*features, TARGET]
     frame.loc[copies[0], columns] = frame.loc[copies[1], columns].to_numpy()
     sets = cut_rows(frame, spec, features)
-    return bool(check_leaks(sets, spec, equal_pairs(sets, spec, features)))
+    return bool(check_copies(sets, spec, features)[0])

@@ -1,13 +1,10 @@
 """A table whose columns lie on maps goes the way of one in memory, and gives the same results."""
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -123,17 +120,6 @@ def test_a_folder_of_parts_is_read_a_column_at_a_time(tmp_path: Path) -> None:
     assert small.frame["year"].tolist() == [2013, 2013, 2014]
 
 
-def test_a_reader_of_a_large_table_sees_no_other_one(tmp_path: Path) -> None:
-    """Replacing a stored table disturbs nobody who has read it."""
-    with pytest.MonkeyPatch.context() as patch:
-        _nothing_fits(patch)
-        path = UPath(tmp_path / "table.parquet")
-        write_table(path, pd.DataFrame({"a": [1, 2], "b": [3, 4]}))
-        stored = read_table(path)
-        write_table(path, pd.DataFrame({"a": [9], "b": [9]}))
-        assert stored["b"].tolist() == [3, 4]
-
-
 def _awkward(rows: pd.DataFrame) -> pd.DataFrame:
     """Columns whose type some batches alone do not show."""
     numbers = rows.index.tolist()
@@ -206,16 +192,3 @@ def test_the_analysis_of_a_large_table_reads_a_sample(monkeypatch: pytest.Monkey
     few = analysis.rows_to_read(_of_rows(np.arange(20_000) % 2), ["x", "y"])
     assert few is not None
     assert 400 < len(few) < 600
-
-
-def test_a_large_file_that_was_cut_short_is_named(tmp_path: Path) -> None:
-    """Before a column of it is read."""
-    content = io.BytesIO()
-    pq.write_table(pa.table({"a": [1.0] * 1000}), content)
-    path = tmp_path / "cut.parquet"
-    path.write_bytes(content.getvalue()[:-200])
-    data = Data(url=str(path))
-    with pytest.MonkeyPatch.context() as patch:
-        _nothing_fits(patch)
-        with pytest.raises(Exception, match="truncated Parquet"):
-            parse(read_source(data), data)

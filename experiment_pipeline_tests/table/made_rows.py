@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.split_sets.page import check_leaks, equal_pairs
+from experiment_pipeline.stages.split_sets.page import check_copies, check_leaks
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows
 from experiment_pipeline.table.membership import assign_sets, codes_of
@@ -62,4 +62,4 @@ def leaks_of(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str] = FEATURES
 ) -> list[str]:
     """Return what the sets must not share, in words."""
-    return check_leaks(sets, spec, equal_pairs(sets, spec, features))
+    return [*check_leaks(sets, spec), *check_copies(sets, spec, features)[0]]

@@ -79,12 +79,6 @@ def test_an_oversampled_class_is_copies():
     assert (people, copies) == (0, 1)
 
 
-def test_coarse_copies_stay_together_in_caveat():
-    """A file of 14 even flags, concatenated: chance makes some of its pairs, nearly none is parted."""
-    people, _ = shares(pd.concat([flags(2_000, [0.5] * 14)] * 2, ignore_index=True))
-    assert people < 0.05
-
-
 def test_the_order_of_rows_and_columns_changes_no_answer():
     """Each row is judged as before, wherever it stands."""
     frame = flags(3_000, [0.2] * 8).assign(m=RNG(3).integers(0, 30, 3_000))

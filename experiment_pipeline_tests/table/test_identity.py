@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import InvalidModel
-from experiment_pipeline.table.clusters import FittedRows, HashedRows, sample_rows
+from experiment_pipeline.table.clusters import FittedRows, sample_rows
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 
@@ -24,7 +24,7 @@ def _table(n: int = 3_000, seed: int = 0) -> pd.DataFrame:
 
 
 def _overlap(before: pd.DataFrame, now: pd.DataFrame, *ids: str) -> float:
-    return sample_rows(before, ids).overlap(HashedRows(now), ids)
+    return sample_rows(before, ids).overlap(now, ids, {})
 
 
 def test_dropping_or_adding_columns_and_shuffling_rows_changes_nothing() -> None:
@@ -64,7 +64,7 @@ def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
     assert _overlap(rows, corrected, "id") == 1
     assert _overlap(rows, rows.drop(columns="id"), "id") == 1
     # Declared only later: the column was there.
-    assert sample_rows(rows, ()).overlap(HashedRows(corrected), ["id"]) == 1
+    assert sample_rows(rows, ()).overlap(corrected, ["id"], {}) == 1
 
 
 def test_rows_that_nothing_tells_apart_are_taken_for_the_same() -> None:
@@ -80,18 +80,6 @@ def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most() -> None:
     sample = sample_rows(wide, ["member"])
     assert sample.hashes.shape == (1_000, 64)
     assert list(sample.hashes.columns[:4]) == ["member", "id", "income", "age"]
-
-
-def test_nested_and_missing_values_are_recognised_too() -> None:
-    """Lists, missing values and dates hash as well."""
-    rows = pd.DataFrame(
-        {
-            "tags": [["a"], [], None, ["a", "b"]] * 5,
-            "size": [1.5, np.nan, 2.0, 3.0] * 5,
-            "at": pd.date_range("2026-01-01", periods=20),
-        }
-    )
-    assert _overlap(rows, rows.drop(columns="size")) == 1
 
 
 def test_fitted_rows_know_their_rows_and_survive_storing() -> None:

@@ -15,7 +15,6 @@ from experiment_pipeline.table.membership import (
     cut_tail,
     may_have_rare_classes,
     rare_classes_in,
-    set_aside_in_words,
     too_rare,
 )
 from experiment_pipeline_tests.fresh_process import printed_by
@@ -120,12 +119,6 @@ def test_each_class_is_in_each_set_of_a_small_table():
     assert by_class["no"].reindex(SETS).tolist() == [35, 11, 11]
 
 
-def test_another_seed_draws_other_sets():
-    """The seed is a salt."""
-    other = assigned(made(500), {**BY_ID, "seed": 1})
-    assert (other != assigned(made(500), BY_ID)).mean() > 0.3
-
-
 @pytest.mark.parametrize(
     ("visited", "gap", "said"),
     [
@@ -185,14 +178,6 @@ def test_a_tail_keeps_every_class_on_both_sides_if_any_cut_does(places, classes)
     assert keeps_all(held_out) == any(keeps_all(cut) for cut in cuts)
 
 
-NURSERY = np.array([[2592, 864, 864], [2560, 853, 853], [2426, 809, 809], [197, 66, 65], [1, 1, 0]])
-
-
-def test_a_class_with_fewer_rows_than_sets_is_rare() -> None:
-    """Two of 12,960 rows are set aside, and no other class."""
-    assert too_rare(NURSERY).tolist() == [False, False, False, False, True]
-
-
 @pytest.mark.parametrize(
     ("rows", "rare"),
     [
@@ -227,10 +212,3 @@ def test_classes_are_counted_by_set_whatever_the_order_of_rows() -> None:
     sets = pd.Series(["train", "train", "test", "test", "validation"] * 20 + ["gap"] * 3)
     order = np.random.default_rng(0).permutation(len(target))
     assert rare_classes_in(target, sets) == rare_classes_in(target.iloc[order], sets) == ["c"]
-
-
-def test_what_was_set_aside_in_words() -> None:
-    """Each class is named with its rows."""
-    (first, second) = set_aside_in_words(pd.Series(["c", "c", "d"]))
-    assert first.startswith("class c (2 rows) cannot be predicted")
-    assert "class d (1 row)" in second

@@ -85,7 +85,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             if published.reused:
                 restore_versions(registry, context.log.warning)
             committed = export.commit_published(spec, registry, published)
-            data_changes.accept(spec, validation_set.origin.profile)
+            profiles = data_changes.DataProfiles.of(spec.name)
+            profiles.note(data_changes.ACCEPTED, validation_set.origin.profile)
             if config.approve == published.version:
                 approve(registry, config.approve, config.approved_by, config.comment)
             words = configuration.in_words

@@ -28,7 +28,6 @@ FIX_DOWNLOAD = "download or write the file again"
 OTHER_KINDS = (
     (0, b"\xd0\xcf\x11\xe0", "an old Office document, perhaps Excel", "save the sheet as CSV"),
     (0, b"ARROW1", "an Arrow (Feather) file", "write it as Parquet"),
-    (0, b"ORC", "an ORC file", "write it as Parquet"),
     (0, b"SQLite format 3", "an SQLite database", "export the table as CSV"),
     (0, b"%PDF", "a PDF document", FIX_DELIVER),
     (0, b"\x89PNG", "a PNG image", FIX_DELIVER),
@@ -130,15 +129,9 @@ class Contents:
 
 
 def open_contents(name: str, content: Content, declared: str | None) -> Contents:
-    """Find out compression and format of a file.
+    """Find out compression and format of a file; UnreadableTable where it is no table.
 
-    Args:
-        name: for messages; its folders may name columns (see `folder_keys`).
-        content: the file as it was delivered.
-        declared: the format that the user expects; None: any.
-
-    Raises:
-        UnreadableTable: the file is empty, truncated, or something else than a table.
+    `declared` is the format that the user expects; None: any.
     """
     first = bytes(content[:LOOK])
     compression = next((how for magic, how in MAGIC.items() if first.startswith(magic)), None)

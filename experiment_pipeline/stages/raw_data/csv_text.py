@@ -2,9 +2,8 @@
 
 A byte order mark decides the encoding, else valid UTF-8 is UTF-8. Where most of it is, the first line
 that is not is named: no code page is right for a file of two. Else charset-normalizer guesses from the
-lines that are not ASCII, and the guess is noted. Arrow parses, fast and exact about the number of
-fields; where it gives up, Python's csv module finds the line that is wrong. Which texts are numbers, or
-missing, is decided in `table.py`, when all parts are together.
+lines that are not ASCII. Arrow parses, fast and exact about the number of fields; where it gives up,
+Python's csv module finds the line that is wrong.
 """
 
 import codecs
@@ -235,9 +234,7 @@ def _to_utf8(name: str, content: Content, declared: str | None) -> tuple[Content
         )
     guess = _guess(name, content)
     text = _transcoded(name, content, guess)
-    examples = re.findall(r"[^\W\d_]*[^\x00-\x7f]\w*", text[:GUESS_BYTES].decode(errors="ignore"))
-    seen = f", as in {examples[0]!r}" if examples else ""
-    return text, guess, [f"encoding {guess} was guessed{seen}; data.encoding would settle it"]
+    return text, guess, [f"encoding {guess} was guessed; data.encoding would settle it"]
 
 
 def _transcoded(name: str, content: Content, encoding: str) -> bytes:

@@ -1,8 +1,7 @@
 """The user's own table: where `data.url` leads, read whole, and whether it has changed.
 
 A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, or a pattern
-(`sales/*.parquet`). What the bytes mean belongs to `table.py`, time-outs and failures in words to
-`storage/files.py`. No message holds a password or a token.
+(`sales/*.parquet`). No message holds a password or a token.
 """
 
 import functools
@@ -64,11 +63,7 @@ class _Part(NamedTuple):
 
 
 def delivered_bytes(parts: Sequence[tuple[str, Content]]) -> int:
-    """Return about how many bytes the table of these files takes in memory.
-
-    Args:
-        parts: as `read_source` returns them.
-    """
+    """Return about how many bytes the table of these files takes in memory."""
     size, name = sum(len(content) for _, content in parts), parts[0][0].lower()
     if name.endswith((".parquet", ".parq", ".pq")):
         return _FROM_PARQUET * size
@@ -102,9 +97,6 @@ def fingerprint_source(data: Data) -> str:
     """sha256 (hex) of the names, sizes and times (or ETags) of the table's files.
 
     Reads a file only where its server knows nothing that would change with its content.
-
-    Raises:
-        UnreadableTable, StorageUnreachable: as `read_source`.
     """
     lines = []
     for part in _parts(data):

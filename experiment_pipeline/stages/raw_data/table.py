@@ -42,12 +42,11 @@ class RawTable:
 
     Attributes:
         frame: rows and columns; its int64 index `row_number` is the place in the source, from 0.
-        digest: sha256 (hex) of columns, types and values; see `table_digest`. Empty where only
-            `read`.
+        digest: as of `table_digest`. Empty where only `read`.
         format: what the files are: "csv" or "parquet".
         encoding: of the text; None for Parquet.
         delimiter: between the fields; None for Parquet.
-        compression: around the files: "gzip", "bz2", "xz", "zip", "zstd" or None.
+        compression: around the files, or None.
         notes: what was decided for the user, one sentence each.
     """
 
@@ -66,12 +65,9 @@ class RawTable:
 
 
 def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
-    """Read one table from its files; the columns of a large one lie on maps.
+    """Read one table from its files, (name, content) each; the columns of a large one lie on maps.
 
-    Args:
-        parts: (name, content) of each file, at least one; several are the parts of one table,
-            with the same columns, appended in this order.
-        data: how to read them, where the user knows better than the files show.
+    Several files are the parts of one table, with the same columns, appended in this order.
 
     Raises:
         UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
@@ -87,14 +83,13 @@ def read(
     as_written: Collection[str] = (),
     chosen: Callable[[int], np.ndarray] | None = None,
 ) -> RawTable:
-    """Read a table, or some of its rows, without a digest; errors as of `parse`.
+    """Read a table, or some of its rows, without a digest; arguments and errors as of `parse`.
 
     Args:
-        parts: as of `parse`.
-        data: as of `parse`.
+        parts: of the table.
+        data: how to read them, where the user knows better than the files show.
         as_written: columns of CSV files that stay the texts they are, whatever they look like.
-        chosen: given the number of rows, positions of those to keep, ascending; they keep the types
-            and the numbers that they have in the whole table. None: all rows.
+        chosen: number of rows → positions of those to keep, ascending; None: all rows.
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     first, decided, texts = files[0], defaultdict[str, list[str]](list), list[csv_text.CsvText]()
@@ -145,21 +140,17 @@ def _of_csv(
 ) -> tuple[int, Columns]:
     """Return the number of rows and the typed columns; adds to `texts` what each file was."""
     first = csv_text.read(files[0].name, files[0].unpacked(), data)
-
-    def header(file: Contents, text: csv_text.CsvText) -> pa.Table:
-        columns = pa.schema([(name, pa.large_string()) for name in text.names]).empty_table()
-        return file.with_folder_keys(columns)
-
-    schema = header(files[0], first).schema
+    names = [*first.names, *files[0].folder_keys]
+    schema = pa.schema([(name, pa.large_string()) for name in names])
 
     def batches() -> Iterator[pa.RecordBatch]:
         for file in files:  # one of them is unpacked at a time
             text = csv_text.read(file.name, file.unpacked(), data) if texts else first
-            _check_same_columns(files[0].name, schema.names, file.name, header(file, text))
+            _check_same_columns(files[0].name, names, file.name, [*text.names, *file.folder_keys])
             texts.append(replace(text, content=b""))
             for batch in text.batches():
                 own = file.with_folder_keys(pa.Table.from_batches([batch]))
-                yield from own.select(schema.names).to_batches()
+                yield from own.select(names).to_batches()
 
     # Types are found after stacking: a part alone could look like numbers, the table not.
     table = batches_as_table(batches(), schema)
@@ -168,7 +159,7 @@ def _of_csv(
 
     def typed() -> Columns:
         missing = pa.array(data.missing_values, pa.large_string())
-        for name in schema.names:
+        for name in names:
             column = table[name]
             is_missing = pc.is_in(column, missing)
             if pc.any(is_missing).as_py():
@@ -235,7 +226,7 @@ def _stacked(files: Sequence[Contents], tables: Sequence[pa.Table]) -> pa.Table:
     """The parts as one table with the columns in the order of the first part."""
     names = tables[0].column_names
     for file, table in zip(files, tables, strict=True):
-        _check_same_columns(files[0].name, names, file.name, table)
+        _check_same_columns(files[0].name, names, file.name, table.column_names)
     try:
         parts = [table.select(names) for table in tables]
         return pa.concat_tables(parts, promote_options="permissive")
@@ -247,8 +238,8 @@ def _stacked(files: Sequence[Contents], tables: Sequence[pa.Table]) -> pa.Table:
         ) from None
 
 
-def _check_same_columns(first: str, wanted: Sequence[str], name: str, found: pa.Table) -> None:
-    if different := set(wanted) ^ set(found.column_names):
+def _check_same_columns(first: str, wanted: Sequence[str], name: str, found: Sequence[str]) -> None:
+    if different := set(wanted) ^ set(found):
         raise UnreadableTable(
             name,
             f"its columns differ from those of {first}: {listed(sorted(different))}",

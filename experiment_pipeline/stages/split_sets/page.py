@@ -4,8 +4,7 @@ The sets must not share rows, ids, time or copies. Whether they look like each o
 a split by time the sets are meant to differ by what changed.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -56,8 +55,7 @@ def checks(
     sets: SplitSets, validated: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> list[Check]:
     """Return the checks of the three sets together."""
-    pairs = list(equal_pairs(sets, spec, features))
-    copies = note_copies(spec, pairs)
+    problems, caveats, notes = check_copies(sets, spec, features)
     counts = (f"{name} {len(table):,}" for name, table in sets.rows().items())
     different = check_look_alike(sets, spec, features)
     alarming = int(different["alarming"].sum())
@@ -70,10 +68,10 @@ def checks(
         ),
         Check.of(
             "nothing_leaks_between_sets",
-            check_leaks(sets, spec, pairs),
+            [*check_leaks(sets, spec), *problems],
             holds="no id, group, time or copy of a row is in more than one set",
-            caveats=[text for text, doubtful in copies if doubtful],
-            notes=[text for text, doubtful in copies if not doubtful],
+            caveats=caveats,
+            notes=notes,
         ),
         Check(
             "sets_look_alike",
@@ -110,31 +108,18 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
     return problems
 
 
-@dataclass(frozen=True)
-class EqualPair:
-    """Rows of a later set that equal a row of an earlier one in every feature.
-
-    Attributes:
-        text: how many they are, in words.
-        equal: share of the later set that equals a row of the earlier one.
-        copies: how many of them chance cannot explain.
-        contradicted: those of the copies whose target no equal row of the earlier set has.
-        by_chance: chance explains all but 1 % of the later set.
-        differ: the targets of the copies differ too often for copies.
-    """
-
-    text: str
-    equal: float
-    copies: int
-    contradicted: int
-    by_chance: bool
-    differ: bool
-
-
-def equal_pairs(
+def check_copies(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
-) -> Iterator[EqualPair]:
-    """Compare each set with each earlier one; the work is that of hashing the table several times."""
+) -> tuple[list[str], list[str], list[str]]:
+    """Compare the rows of each set with those of each earlier one.
+
+    Copies are a leak where nothing shows that equal rows are different cases: neither ids, groups or
+    time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
+    tolerated. The work is that of hashing the table several times.
+
+    Returns:
+        Problems, caveats (chance does not explain all but 1 %, so people should judge), and notes.
+    """
     tables = sets.rows()
     equal = equal_rows([*tables.values()], features, "leaks")
     # Only a row that equals another one can equal one of another set.
@@ -143,42 +128,42 @@ def equal_pairs(
     starts = np.cumsum([0, *map(len, tables.values())])
     ends = np.searchsorted(several, starts)
     rows = {name: slice(*ends[number : number + 2]) for number, name in enumerate(SETS)}
-    named = [*features, spec.target]
-    whole = np.concatenate(
-        [
-            row_hashes(table, named, "leaks", several[rows[name]] - starts[number])
-            for number, (name, table) in enumerate(tables.items())
-        ]
-    )
-    usual = 0.0  # share of pairs of any two rows whose targets differ
-    if copied.any():
-        targets = [value_hashes(table[spec.target]) for table in tables.values()]
-        counts = np.unique(np.concatenate(targets), return_counts=True)[1]
-        usual = 1 - float(np.sum((counts / counts.sum()) ** 2))
+    named, whole = [*features, spec.target], np.empty(0, np.uint64)
+    for number, (name, table) in enumerate(tables.items()):
+        own = row_hashes(table, named, "leaks", several[rows[name]] - starts[number])
+        whole = np.concatenate([whole, own])
+    targets = np.concatenate([value_hashes(table[spec.target]) for table in tables.values()])
+    counts = np.unique(targets, return_counts=True)[1]
+    usual = 1 - float(np.sum((counts / counts.sum()) ** 2))  # share of pairs that differ
+    declared = {"group": "their groups differ", "time": "their times differ"}.get(spec.split.by, "")
+    if spec.split.id_columns:
+        declared = f"their ids ({', '.join(spec.split.id_columns)}) differ"
+    problems, caveats, notes = list[str](), list[str](), list[str]()
     for one, other in PAIRS:
         found = np.isin(hashes[rows[other]], hashes[rows[one]])
         copies = found & copied[rows[other]]
-        agreeing = np.isin(whole[rows[other]], whole[rows[one]])
-        most, number = len(tables[other]), int(found.sum())
-        contradicted = int((copies & ~agreeing).sum())
-        yield EqualPair(
-            f"{number:,} of {most:,} {other} rows ({number / most:.1%}) equal a {one} row in every "
-            f"feature; chance can explain {number - copies.sum()} of them",
-            number / most,
-            int(copies.sum()),
-            contradicted,
-            by_chance=bool(copies.sum() <= TOLERATED_COPIES * most),
-            differ=bool(contradicted > CONTRADICTED * usual * copies.sum()),
+        contradicted = int((copies & ~np.isin(whole[rows[other]], whole[rows[one]])).sum())
+        total, number = len(tables[other]), int(found.sum())
+        by_chance = copies.sum() <= TOLERATED_COPIES * total
+        text = (
+            f"{number:,} of {total:,} {other} rows ({number / total:.1%}) equal a {one} row in every "
+            f"feature; chance can explain {number - copies.sum()} of them"
         )
+        if declared:
+            text += f"; {declared}, so they are taken for different cases"
+        elif not by_chance and contradicted <= CONTRADICTED * usual * copies.sum():
+            way = "name the entity in split: {by: group}, or write validation: {duplicate_rows: reject}"
+            problems.append(f"{text}, and the copies agree in the target; {way}")
+            continue
+        elif not by_chance:
+            text += f", and {contradicted} of the others have another target"
+        if number > TOLERATED_COPIES * total:
+            (notes if by_chance else caveats).append(text)
+    return problems, caveats, notes
 
 
-def check_leaks(sets: SplitSets, spec: ExperimentSpec, pairs: Iterable[EqualPair]) -> list[str]:
-    """Check whether the sets share ids or groups, overlap in time, or hold copies of rows.
-
-    Copies count where nothing shows that equal rows are different cases: neither ids, groups or
-    time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
-    tolerated.
-    """
+def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
+    """Check whether the sets share ids or groups, or overlap in time."""
     problems, tables = [], sets.rows()
     shared = {"id": spec.split.id_columns}
     if spec.split.by == "group":
@@ -201,40 +186,7 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec, pairs: Iterable[EqualPair
                 problems.append(
                     f"{later} begins within the gap of {spec.split.gap} after {earlier}"
                 )
-    if not _declared(spec):
-        problems += [
-            f"{pair.text}, and the copies agree in the target; name the entity in split: {{by: "
-            "group}, or write validation: {duplicate_rows: reject}"
-            for pair in pairs
-            if not pair.by_chance and not pair.differ
-        ]
     return problems
-
-
-def note_copies(spec: ExperimentSpec, pairs: Iterable[EqualPair]) -> list[tuple[str, bool]]:
-    """Return how many rows equal a row of another set without being a leak, where over 1 %.
-
-    Returns:
-        (text, whether chance alone does not explain them, so that people should judge).
-    """
-    notes, declared = [], _declared(spec)
-    for pair in pairs:
-        if pair.equal <= TOLERATED_COPIES or not (declared or pair.by_chance or pair.differ):
-            continue
-        why = ""
-        if declared:
-            why = f"; {declared}, so they are taken for different cases"
-        elif not pair.by_chance:
-            why = f", and {pair.contradicted} of the others have another target"
-        notes.append((f"{pair.text}{why}", not pair.by_chance))
-    return notes
-
-
-def _declared(spec: ExperimentSpec) -> str:
-    """Return what the YAML says about who is who, in words; empty for nothing."""
-    if spec.split.id_columns:
-        return f"their ids ({', '.join(spec.split.id_columns)}) differ"
-    return {"group": "their groups differ", "time": "their times differ"}.get(spec.split.by, "")
 
 
 def check_look_alike(

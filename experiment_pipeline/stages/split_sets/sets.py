@@ -1,7 +1,6 @@
 """The three sets as tables, and the early-stopping set: the train rows on which a fit stops.
 
-The early-stopping set is cut the way the sets are cut, so that it is to the train rows what the test
-set is to them. In: validated rows and the experiment. Out: `SplitSets`, or EmptySet with the counts.
+That set is to the train rows what the test set is to them: it is cut as the sets are.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,21 +23,13 @@ from experiment_pipeline.table.clusters import (
 )
 from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number
 from experiment_pipeline.table.kinds import holds_objects
-from experiment_pipeline.table.membership import (
-    SETS,
-    cut_by_hash,
-    cut_tail,
-    has_keys,
-)
+from experiment_pipeline.table.membership import SETS, cut_by_hash, cut_tail, has_keys
 from experiment_pipeline.table.table import Keep, in_memory, kept_index, of_columns
 
 FITTED, STOPS, BETWEEN = 0, 1, 2
 MOST_CLASSES_SHOWN = 20
-# A share of the rows that is off by more than a fifth of itself is worth a note.
-SHARE_OFF = 0.2
 FIXES = {
-    "random": "Deliver more rows, raise the set's fraction, or unite rare classes by "
-    "preparation.categories.",
+    "random": "Deliver more rows, raise the set's fraction, or unite classes by preparation.categories.",
     "group": "Write another split.seed, raise the set's fraction, or deliver more groups.",
     "time": "Change split.fractions, shorten split.gap, or deliver a longer time.",
     "column": "Correct the split column, or the values that split names for the set.",
@@ -47,14 +38,10 @@ FIXES = {
 
 @dataclass(frozen=True, eq=False)
 class SetTable:
-    """One set as it is stored, and what the stages after it must know of it.
+    """One set as it is stored, in the canonical order, and what the stages after it must know of it.
 
-    Attributes:
-        rows: of the set, in the canonical order.
-        digest: `rows_digest` of the rows. Stages that find another digest have read another set.
-        early_stopping: of each train row what it is to a fit that stops early: `FITTED` on, `STOPS`
-            it, or `BETWEEN` the two in time. Empty for the other sets.
-        origin: what the rows were made of.
+    `digest` is the `rows_digest`; `early_stopping` is of each train row what it is to a fit that stops
+    early: `FITTED` on, `STOPS` it, or `BETWEEN` the two in time. It is empty for the other sets.
     """
 
     rows: pd.DataFrame
@@ -67,14 +54,8 @@ class SetTable:
 class SplitSets:
     """Disjoint parts of the validated rows, each in the canonical order of rows.
 
-    Attributes:
-        train: rows to fit on.
-        test: rows to choose between configurations on.
-        validation: the final hold-out: rows to score the chosen configuration on, once.
-        notes: what the cut entails, for people to read.
-        summary: a row per set: `set`, `rows`, `share`; for classes the share of each (up to
-            20), for regression `mean` and `std` of the target; by time `first` and `last`.
-        left_out: number of validated rows in no set: those of the gap.
+    `summary` is a row per set: `set`, `rows`, `share`; for classes the share of each (up to 20), for
+    regression `mean` and `std` of the target; by time `first` and `last`. `left_out` rows are in the gap.
     """
 
     train: SetTable
@@ -136,11 +117,12 @@ def split(
         name: SetTable(table, digests[name].hexdigest(), roles.get(name, none), validated.origin)
         for name, table in tables.items()
     }
+    left_out = len(rows) - sum(map(len, tables.values()))
     return SplitSets(
         **sets,
-        notes=tuple(_notes(rows, tables, spec, features)),
+        notes=tuple(_notes(rows, spec, features, left_out)),
         summary=pd.DataFrame([_facts(name, tables, spec) for name in SETS]),
-        left_out=len(rows) - sum(map(len, tables.values())),
+        left_out=left_out,
     )
 
 
@@ -200,10 +182,7 @@ def _facts(
 
 
 def _notes(
-    rows: pd.DataFrame,
-    tables: Mapping[str, pd.DataFrame],
-    spec: ExperimentSpec,
-    features: Sequence[str],
+    rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], left_out: int
 ) -> Iterator[str]:
     if spec.split.by == "random" and not spec.split.id_columns:
         yield (
@@ -220,17 +199,8 @@ def _notes(
                     f"{count:,} of {len(rows):,} rows equal another in every feature. By the rows "
                     f"around them they are taken for {taken_for}."
                 )
-    left_out = len(rows) - sum(map(len, tables.values()))
     if isinstance(spec.split, TimeSplit) and left_out:
         yield f"{left_out:,} rows lie within the gap of {spec.split.gap} and in no set."
-    if spec.split.by in ("random", "group"):
-        for name, table in tables.items():
-            share, wanted = len(table) / len(rows), getattr(spec.split.fractions, name)
-            if abs(share - wanted) > SHARE_OFF * wanted:
-                yield (
-                    f"The {name} set holds {share:.1%} of the rows instead of {wanted:.1%}: "
-                    "clusters are few, or one holds many rows."
-                )
 
 
 HELD_OUT = 0.15
@@ -239,17 +209,11 @@ HELD_OUT = 0.15
 def early_stopping_rows(
     train: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], draw: str = ""
 ) -> np.ndarray:
-    """Choose about 15 % of the train rows to hold out for early stopping.
+    """Choose about 15 % of the train rows to hold out for early stopping: bool (n,), never all or none.
 
     By time: the last rows. By group: whole groups. Else: whole clusters by a hash with a salt
     of its own; another name in `draw` is another draw. Each side holds every class wherever a cut
     allows it. Train rows that are all of one cluster are parted row by row.
-
-    Returns:
-        bool (n,), True for rows held out; never all, never none.
-
-    Raises:
-        EmptySet: the train set has fewer than two rows.
     """
     if len(train) < 2:
         raise EmptySet(

@@ -1,8 +1,7 @@
 """One column against its schema, and why rows are rejected, in words.
 
-pandera's own lazy validation stops at a column that cannot be coerced, and loses missing values among
-its failure cases. Here its checks are called one by one on the cells that can be judged, so that every
-row gets every reason. Python-level work is done for rejected cells only.
+pandera's own lazy validation stops at a column that cannot be coerced, and loses missing values. Here
+its checks are called one by one on the cells that can be judged, so that a row gets every reason.
 """
 
 import copy
@@ -34,12 +33,8 @@ MOST_NAMED = 262_144
 class Tolerated:
     """The cells of a column that were tolerated, or filled.
 
-    Attributes:
-        column: its name.
-        noun: what is counted: a value, a missing value, a row.
-        what: what became of them, such as "kept against isin(['S', 'M'])".
-        cells: how many.
-        named: value → cells; of more than MOST_NAMED the most frequent ones.
+    `noun` and `what` say what became of how many `cells`: "values" "kept against isin(['S', 'M'])".
+    `named` is value → cells; of more than MOST_NAMED values the most frequent ones.
     """
 
     column: str
@@ -74,13 +69,10 @@ class Tolerated:
 
 @dataclass(frozen=True)
 class CheckedColumn:
-    """A column of n cells after its checks.
+    """A column of n cells after its checks: broken rules, and what is counted, also where it is 0.
 
-    Attributes:
-        fitting: (m,) the cells in the schema's type, without those that the type cannot hold.
-        left_out: int (n - m,): positions of the others, ascending.
-        broken: rules that rows break.
-        tolerated: what is counted, also where it is 0: the same ones whatever the cells are.
+    `fitting` (m,) are the cells that the schema's type can hold, in that type; `left_out` int (n - m,)
+    are the positions of the others, ascending.
     """
 
     fitting: pd.Series
@@ -102,14 +94,13 @@ def check_column(
     validation: Validation | None = None,
     missing_rule: Broken | None = None,
 ) -> CheckedColumn:
-    """Check one column, cell by cell.
+    """Check one column of prepared values (n,), cell by cell.
 
     Args:
-        column: (n,) prepared values; its name is the column's.
+        column: its name is the column's.
         schema: what they must satisfy; `coerce` already includes the table's.
         unparsable: int (k,): positions of cells that are rejected already.
-        validation: of a feature: what becomes of values never seen before; None: the schema
-            as it is.
+        validation: of a feature: what becomes of values never seen before.
         missing_rule: a rule that already names the rows with a missing value.
 
     Raises:
@@ -181,11 +172,7 @@ def _typed(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]
 
 
 def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) -> np.ndarray:
-    """Call a pandera check: bool (n,), True where a cell, or a row of a table, fails.
-
-    Raises:
-        InvalidSchema: the check does not work on values of this type.
-    """
+    """Call a pandera check: bool (n,), True where a cell, or a row of a table, fails."""
     failed = np.zeros(len(cells), dtype=bool)
     if not len(cells):
         return failed
@@ -203,12 +190,7 @@ def failing_cells(cells: pd.Series | pd.DataFrame, check: pa.Check, place: str) 
 
 
 def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Series:
-    """Write all reasons of every rejected row, one per line: str (k,).
-
-    Args:
-        broken: the rules, whose rows are all rejected.
-        rejected: int (k,): positions of the rows in the table, ascending.
-    """
+    """Write all reasons of every rejected row, given as ascending positions (k,), one per line."""
     parts = []
     for rows in slices(len(rejected)):
         some = rejected[rows]

@@ -141,9 +141,8 @@ def rejection_bias(
     """Compare rejected rows with the kept ones, in the target and what the split goes by.
 
     Returns:
-        A row per column: `column`, `value` (the value, or quarter, that loses the largest
-        share of its rows), `rows` with it, `rejected` of them, `rejected_fraction`,
-        `effect_size` and `alarming` as in `distances.Difference`, kept against rejected.
+        A row per column: `column`, `value` (or quarter) that loses the largest share of its rows,
+        `rows` with it, `rejected` of them, `rejected_fraction`, `effect_size`, `alarming`.
     """
     # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
     counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))

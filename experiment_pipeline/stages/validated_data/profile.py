@@ -49,10 +49,8 @@ class ColumnProfile:
         kind: `number` and `instant` are cut at their deciles; `category`: texts, booleans, and
             numbers with few values, counted one by one; `nested`: lists or mappings.
         deciles: 11 numbers from smallest to largest value; instants in microseconds since 1970.
-            Empty when another kind, or when all cells are missing.
         categories: the values with a bin of their own, most frequent first.
-        counts: rows per bin, the last two of a category being other values and missing ones;
-            the last one of the other kinds is missing ones.
+        counts: rows per bin; the last one is missing values, of categories the last but one others.
     """
 
     dtype: str
@@ -89,13 +87,7 @@ class ColumnProfile:
 
 @dataclass(frozen=True)
 class DataProfile:
-    """A version of the validated data.
-
-    Attributes:
-        rows: number of validated rows.
-        rejection_rate: rejected rows / all rows, in [0, 1].
-        columns: name → profile, in the order of the table; the target is among them.
-    """
+    """A version of the validated data: rows, rejection rate in [0, 1], name → profile."""
 
     rows: int
     rejection_rate: float
@@ -159,12 +151,10 @@ class DataChanges:
         drift: a row per column of both, largest effects first: `column`, `role` (target, feature
             or not used), `statistic`, `effect_size` (see `distances.Difference`), `noise`,
             `real` (more than noise), `accepted` and `current` (the column in a line).
-        totals: columns `what`, `accepted`, `current`: rows and rejection rate.
     """
 
     schema: tuple[str, ...]
     drift: pd.DataFrame
-    totals: pd.DataFrame
 
     def drifted(self, least: float) -> list[str]:
         """Return the target and features that drifted by this effect size or more, in words.
@@ -193,12 +183,7 @@ def compare(
 ) -> DataChanges:
     """Compare a version of the data with the accepted one.
 
-    Args:
-        accepted: profile of the accepted version.
-        current: profile of this one.
-        validated: the rows of this one, counted over the bins of the accepted one: two profiles
-            have different bins.
-        spec: says what target and features are.
+    The rows of this one are counted over the bins of the accepted one: two profiles have different bins.
     """
     before, now_, drift = accepted.columns, current.columns, []
     for name, old in before.items():
@@ -222,18 +207,10 @@ def compare(
         for name, one in now_.items()
         if name in before and one.dtype != before[name].dtype
     ]
-    rates = (f"{one.rejection_rate:.2%}" for one in (accepted, current))
-    totals = [
-        ("validated rows", str(accepted.rows), str(current.rows)),
-        ("rejected rows", *rates),
-    ]
-    return DataChanges(
-        tuple(schema),
-        pd.DataFrame(drift, columns=_DRIFT).sort_values(
-            ["real", "effect_size"], ascending=False, kind="stable", ignore_index=True
-        ),
-        pd.DataFrame(totals, columns=["what", "accepted", "current"]),
+    table = pd.DataFrame(drift, columns=_DRIFT).sort_values(
+        ["real", "effect_size"], ascending=False, kind="stable", ignore_index=True
     )
+    return DataChanges(tuple(schema), table)
 
 
 RUNS, ACCEPTED = "runs", "accepted"
@@ -242,12 +219,7 @@ _FIX = "Materialize validated_data again: the version before it counts."
 
 @dataclass(frozen=True)
 class ProfileNote:
-    """That a profile became the previous, or the accepted one.
-
-    Attributes:
-        at: when, ISO 8601 in UTC, with microseconds.
-        profile: its digest.
-    """
+    """That the profile of this digest became the previous, or the accepted one; `at` as of `now`."""
 
     at: str
     profile: str
@@ -304,38 +276,22 @@ _WAY_ON = (
 
 @dataclass(frozen=True)
 class Changed:
-    """The profile of this run, and how it differs from what was there before.
+    """The stored profile of this run, and how it differs from what was there before.
 
-    Attributes:
-        profile: of this run, stored.
-        previous_rate: rejection rate of the run before, in [0, 1]; None for the first.
-        changes: against the accepted version; None when there is none.
-        limits: from the YAML.
-        store: where profiles are.
+    `previous_rate` is the rejection rate of the run before, `changes` are against the accepted version;
+    None where there is none.
     """
 
     profile: DataProfile
     previous_rate: float | None
     changes: DataChanges | None
     limits: Drift
-    store: DataProfiles
-
-    def note_run(self) -> None:
-        """Let the next run compare its rejection rate with this one's.
-
-        Only for a run that kept the limits: else a second try would pass as no rise.
-        """
-        self.store.note(RUNS, self.profile.digest)
 
     def facts(self) -> dict[str, Fact]:
         """What changed, as tables."""
         if self.changes is None:
             return {"changes": FIRST}
-        return {
-            "changes": Rows(self.changes.totals),
-            "schema_changes": Notes(self.changes.schema),
-            "drift": Rows(self.changes.drift),
-        }
+        return {"changes": Notes(self.changes.schema), "drift": Rows(self.changes.drift)}
 
     def check(self) -> Check:
         """Warn of changes; an error, which ends the run, only past the YAML's limit."""
@@ -354,15 +310,6 @@ def against_the_accepted(
     current = profile(outcome.validated, outcome.rejection_rate)
     store.put(current)
     previous, accepted = store.latest(RUNS, warn), store.latest(ACCEPTED, warn)
-    return Changed(
-        profile=current,
-        previous_rate=None if previous is None else previous.rejection_rate,
-        changes=None if accepted is None else compare(accepted, current, outcome.validated, spec),
-        limits=spec.validation.drift,
-        store=store,
-    )
-
-
-def accept(spec: ExperimentSpec, profile_digest: str) -> None:
-    """Make the version of the data accepted that an exported model was made from."""
-    DataProfiles.of(spec.name).note(ACCEPTED, profile_digest)
+    changes = None if accepted is None else compare(accepted, current, outcome.validated, spec)
+    previous_rate = None if previous is None else previous.rejection_rate
+    return Changed(current, previous_rate, changes, spec.validation.drift)

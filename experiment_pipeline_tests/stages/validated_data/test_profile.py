@@ -3,9 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.pandas import column, data_frames
 from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt
@@ -132,13 +129,6 @@ def test_nested_cells_are_not_compared():
     assert changes(nested, nested).drift["column"].tolist() == ["age"]
 
 
-def test_rows_and_rejection_rates_stand_side_by_side():
-    """The totals of both versions are shown."""
-    totals = changes(visits(100, 0), visits(50, 0), rates=(0.02, 0.5)).totals
-    assert totals["accepted"].tolist() == ["100", "2.00%"]
-    assert totals["current"].tolist() == ["50", "50.00%"]
-
-
 COLUMNS = {
     "number": [0.5 * n for n in range(60)],
     "few": [1, 2, 3] * 20,
@@ -155,18 +145,6 @@ COLUMNS = {
     "infinite": [np.inf, -np.inf, *map(float, range(58))],
 }
 FRAME = pd.DataFrame(COLUMNS).rename_axis(index="row_number")
-
-
-def test_every_type_can_be_counted():
-    """Whatever a column holds, it can be counted in one of four ways."""
-    kinds = {name: column.kind for name, column in profile(FRAME, 0.0).columns.items()}
-    assert {name for name, kind in kinds.items() if kind == "instant"} == {
-        "instant",
-        "zoned",
-        "never",
-    }
-    assert {name for name, kind in kinds.items() if kind == "nested"} == {"nested"}
-    assert kinds["flag"] == kinds["maybe"] == kinds["text"] == "category"
 
 
 @pytest.mark.parametrize("name", FRAME.columns)
@@ -216,21 +194,6 @@ def test_what_is_no_profile_is_said():
             read_back(content)
 
 
-@given(
-    data_frames(
-        [
-            column("x", elements=st.floats()),
-            column("t", elements=st.one_of(st.none(), st.text(max_size=2)), dtype=object),
-        ]
-    )
-)
-def test_any_table_has_a_profile_that_counts_every_row(frame):
-    """Whatever numbers and texts a table holds, it is profiled, stored and read back."""
-    found = profile(frame, 0.0)
-    assert all(sum(column.counts) == len(frame) for column in found.columns.values())
-    assert read_back(found.to_bytes()).digest == found.digest
-
-
 def made(value: int) -> DataProfile:
     """A profile that differs by its value."""
     return profile(pd.DataFrame({"a": [value] * 5}), value / 10)
@@ -239,13 +202,6 @@ def made(value: int) -> DataProfile:
 def hears_nothing(damage: str) -> None:
     """Whoever must not be told of damage."""
     raise AssertionError(damage)
-
-
-def test_nothing_is_previous_or_accepted_at_first(place: UPath) -> None:
-    """An empty store has neither."""
-    store = DataProfiles(place, "clinic")
-    assert store.latest(RUNS, hears_nothing) is None
-    assert store.latest(ACCEPTED, hears_nothing) is None
 
 
 def test_the_latest_note_counts(place: UPath) -> None:
@@ -284,14 +240,4 @@ def test_the_same_profile_again_mends_a_damaged_one(place: UPath) -> None:
     store.note(ACCEPTED, made(1).digest)
     write_bytes(store.folder / f"{made(1).digest}.json", b"{")
     store.put(made(1))
-    assert store.latest(ACCEPTED, hears_nothing) == made(1)
-
-
-def test_a_note_after_a_damaged_one_is_written(place: UPath) -> None:
-    """A damaged note is never taken for one of the same profile."""
-    store = DataProfiles(place, "clinic")
-    store.put(made(1))
-    store.note(ACCEPTED, made(1).digest)
-    write_bytes(store.folder / "accepted" / list_names(store.folder / "accepted")[0], b"")
-    store.note(ACCEPTED, made(1).digest)
     assert store.latest(ACCEPTED, hears_nothing) == made(1)
