@@ -1,7 +1,6 @@
 """The command `experiment-pipeline`: query experiments, and predict with their exported models.
 
-Heavy imports wait for the command that needs them. An error that a user can act on ends with its
-message and exit code 1.
+Heavy imports wait for the command that needs them.
 """
 
 import json
@@ -42,7 +41,7 @@ class ErrorsWithoutStack(click.Group):
             return super().invoke(ctx)
 
 
-@click.group(cls=ErrorsWithoutStack)
+@click.group(cls=ErrorsWithoutStack, context_settings={"show_default": True})
 @click.version_option(package_name="experiment-pipeline", prog_name="experiment-pipeline")
 def main() -> None:
     """Query experiments, and predict with the models that they exported."""
@@ -51,19 +50,10 @@ def main() -> None:
 @main.command()
 @click.argument("model")
 @click.argument("table")
-@click.option(
-    "--output",
-    default="predictions.csv",
-    show_default=True,
-    help="Where the predictions go: a .csv or .parquet path or URL.",
-)
+@click.option("--output", default="predictions.csv", help="A .csv or .parquet path or URL.")
 @click.option("--rejected", help="Where rows go that break the schema.  [default: beside output]")
 @click.option(
-    "--trust",
-    multiple=True,
-    metavar="NAME",
-    help="Code of your own that the model may run: an estimator's type, or the "
-    "module:function of its preparation. Repeatable.",
+    "--trust", multiple=True, metavar="NAME", help="Your own code it may run. Repeatable."
 )
 @as_json
 def predict(
@@ -79,7 +69,8 @@ def predict(
 
     MODEL is a version's folder, or <root>/<experiment> or an experiment's name for its
     champion. TABLE is a path or URL of CSV or Parquet; the target may be absent. It may be larger
-    than memory: progress goes to stderr.
+    than memory: progress goes to stderr. Code of your own that the model may run is an estimator's
+    type, or the module:function of its preparation.
     """
     from experiment_pipeline.prediction.files import load_model
 
@@ -158,7 +149,7 @@ def experiments(*, as_json: bool) -> None:
     help="Only runs with this status. Repeatable.",
 )
 @click.option("--since", help="Only runs begun since: 2026-11-01, or an age such as '7 days'.")
-@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1), default=20)
 @click.option("--fail-if-none", is_flag=True, help="Exit with 1 when there is no such run: for CI.")
 @as_json
 def runs(
@@ -187,9 +178,7 @@ def runs(
 @click.option("--since", help="Only a run begun since: a moment in UTC, or an age: '1 hour'.")
 @click.option("--copy-reports", metavar="FOLDER", help="Copy its pages and record there.")
 @click.option(
-    "--fail-unless",
-    type=click.Choice(["accepted", "rejected"]),
-    help="Exit with 1 when its status is another one: for CI.",
+    "--fail-unless", type=click.Choice(["accepted", "rejected"]), help="For CI: else exit 1."
 )
 @as_json
 def show(
@@ -264,11 +253,7 @@ def reindex(root: str | None) -> None:
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
-@click.option(
-    "--port",
-    type=click.IntRange(1, 65535),
-    help="Where to listen.  [default: 3001, or a free one]",
-)
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: 3001, or a free one.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def reports(port: int | None, command: tuple[str, ...]) -> None:
     """Show the storage's pages in a browser of this machine, alone or beside COMMAND.
@@ -278,18 +263,17 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
     """
     from experiment_pipeline.tracking import server
 
+    what = f"--port {port}"
     try:
         listener = server.listening(port)
+        click.echo(f"reports on {server.url_of(listener)}", err=True)
+        if command:
+            what = command[0]
+            server.run_beside(command, listener)
+        else:
+            server.serve(listener)
     except OSError as error:
-        raise click.BadParameter(f"{port}: {error.strerror}", param_hint="--port") from None
-    click.echo(f"reports on {server.url_of(listener)}", err=True)
-    if not command:
-        server.serve(listener)
-        return
-    try:
-        server.run_beside(command, listener)
-    except OSError as error:
-        raise click.ClickException(f"{command[0]}: {error.strerror}") from None
+        raise click.ClickException(f"{what}: {error.strerror}") from None
 
 
 def _storage(root: str | None) -> "Location":

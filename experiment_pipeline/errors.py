@@ -32,11 +32,7 @@ class ExperimentPipelineError(Exception):
 
 @contextmanager
 def reported_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterator[None]:
-    """The one door from an error of the family to a user; a bug crashes as it is.
-
-    Args:
-        shell: error → what the caller's framework shows without a stack (`dg.Failure`, click's).
-    """
+    """Raise what the caller's framework shows without a stack in place of an error of the family."""
     try:
         yield
     except ExperimentPipelineError as error:
@@ -45,11 +41,7 @@ def reported_as(shell: Callable[[ExperimentPipelineError], Exception]) -> Iterat
 
 @contextmanager
 def memory_errors_named(work: str) -> Iterator[None]:
-    """Turn a MemoryError into NotEnoughMemory, which says what ran out of memory and what to do.
-
-    Args:
-        work: what needs the memory, such as "the stage raw_data".
-    """
+    """Turn a MemoryError into NotEnoughMemory; `work` needs it, such as "the stage raw_data"."""
     try:
         yield
     except MemoryError as error:

@@ -33,7 +33,6 @@ from pydantic_core import CoreSchema
 from experiment_pipeline.errors import (
     ExperimentPipelineError,
     InvalidExperiment,
-    InvalidSchema,
     UnknownAlgorithm,
 )
 from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
@@ -81,7 +80,7 @@ class Experiment(dg.Component):
     """
 
     def __init__(self, name: str, named: NamedColumns | ExperimentPipelineError) -> None:
-        self.name, self._named = name, named
+        self.name, self.named = name, named
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -96,21 +95,12 @@ class Experiment(dg.Component):
         except ExperimentPipelineError as error:
             return cls(context.path.name, error)
 
-    @property
-    def named(self) -> NamedColumns:
-        """What the YAML declares.
-
-        Raises:
-            InvalidExperiment, InvalidSchema: with `file:line` of each problem.
-        """
-        if isinstance(self._named, ExperimentPipelineError):
-            raise self._named
-        return self._named
-
     def problem(self) -> ExperimentPipelineError | None:
         """What is wrong with the YAML, or with its columns where the table's header is cheap to read."""
         from experiment_pipeline.stages.raw_data.sources import peek_columns
 
+        if isinstance(self.named, ExperimentPipelineError):
+            return self.named
         try:
             if (columns := peek_columns(self.named.spec.source)) is not None:
                 self.named.check(columns)
@@ -131,11 +121,11 @@ class Experiment(dg.Component):
         problem = self.problem()
         if problem is not None and VALIDATION in os.environ:
             raise problem
-        if isinstance(self._named, ExperimentPipelineError):
-            return placeholder(self.name, self._named)
+        if isinstance(self.named, ExperimentPipelineError):
+            return placeholder(self.name, self.named)
         if problem is not None:
             _warn_once(f"{self.name} does not fit its table: {problem}")
-        return build_experiment(self._named)
+        return build_experiment(self.named)
 
 
 def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
@@ -189,7 +179,7 @@ def named_columns(folder: Path) -> NamedColumns:
     if path is None:
         fix = "name an experiment's folder"
         raise InvalidExperiment(str(folder), "there is no defs.yaml in it", fix)
-    file = _yaml_file(path)
+    file = YamlFile(_text(path), str(shown_path(path)))
     given = read_component(file, EXPERIMENT).attributes or {}
 
     def line_of(location: Location) -> str:
@@ -200,10 +190,7 @@ def named_columns(folder: Path) -> NamedColumns:
     if problems:
         raise invalid(problems, line_of)
     spec = spec_from(folder.name, filled, line_of, needs_data=True)
-    for key, package, extra in (
-        ("mlflow", "mlflow", "mlflow"),
-        ("engine", "distributed", "dask"),
-    ):
+    for key, package, extra in (("mlflow",) * 3, ("engine", "distributed", "dask")):
         if getattr(spec, key) is not None and find_spec(package) is None:
             fix = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
             problems.append(Problem((key,), fix))
@@ -218,7 +205,7 @@ def named_columns(folder: Path) -> NamedColumns:
             "is missing: the schema that the table's rows must satisfy",
             "write it, or copy the one that `dg scaffold defs` infers for the same table",
         )
-    text = _utf8(schema, InvalidSchema)
+    text = _text(schema)
     shared_schema(text, str(shown_path(schema)))
     return NamedColumns(spec, text, line_of, str(shown_path(schema)), file.text)
 
@@ -228,16 +215,9 @@ def shown_path(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
-def _yaml_file(path: Path) -> YamlFile:
-    return YamlFile(_utf8(path, InvalidExperiment), str(shown_path(path)))
-
-
-def _utf8(path: Path, error: type[ExperimentPipelineError]) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as wrong:
-        rule = f"is not UTF-8 text ({wrong.reason} at byte {wrong.start})"
-        raise error(str(shown_path(path)), rule, "save the file as UTF-8") from None
+def _text(path: Path) -> str:
+    # What is not UTF-8 is not YAML, and has a line there.
+    return path.read_text(encoding="utf-8", errors="surrogateescape")
 
 
 def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
@@ -362,7 +342,7 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
 
 def _type_of(path: Path) -> str:
     """The component that a file names; InvalidExperiment for one that Dagster could not load."""
-    file = _yaml_file(path)
+    file = YamlFile(_text(path), str(shown_path(path)))
     name = read_component(file, EXPERIMENT).type
     module, _, attribute = name.rpartition(".")
     try:

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
@@ -111,15 +111,8 @@ def in_process_executor(context: dg.InitExecutorContext) -> dg.Executor:
     return NotedExecutor(create(context))
 
 
-class CodeLocation(NamedTuple):
-    """Name and module of a project's definitions."""
-
-    name: str
-    module: str
-
-
-def code_location(folder: Path) -> CodeLocation | None:
-    """Return the code location that a folder's pyproject.toml or dg.toml declares."""
+def code_location(folder: Path) -> tuple[str, str] | None:
+    """Return name and module of the code location that a folder's pyproject.toml or dg.toml declares."""
     for file, above in (("pyproject.toml", ("tool", "dg")), ("dg.toml", ())):
         try:
             settings: Any = tomllib.loads((folder / file).read_text(encoding="utf-8"))
@@ -130,7 +123,7 @@ def code_location(folder: Path) -> CodeLocation | None:
         if "root_module" in settings:
             usual = f"{settings['root_module']}.definitions"
             module = settings.get("code_location_target_module", usual)
-            return CodeLocation(settings.get("code_location_name", folder.resolve().name), module)
+            return settings.get("code_location_name", folder.resolve().name), module
     return None
 
 
@@ -139,7 +132,7 @@ def missing_label(run: dg.DagsterRun) -> dict[str, str]:
     if run.remote_job_origin is not None or LABEL in run.tags:
         return {}
     location = code_location(Path.cwd())
-    return {} if location is None else {LABEL: f"{REPOSITORY}@{location.name}"}
+    return {} if location is None else {LABEL: f"{REPOSITORY}@{location[0]}"}
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None:

@@ -45,7 +45,7 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
                 location = code_location(request.project_root or Path())
                 command = f"dg launch --job {folder.name}"
                 if location is not None:
-                    command = f"dagster job execute -m {location.module} -j {folder.name}"
+                    command = f"dagster job execute -m {location[1]} -j {folder.name}"
                 drafted = draft_experiment(folder.name, request.params, url, command)
                 for file, text in drafted.files.items():
                     (folder / file).write_text(text, encoding="utf-8")

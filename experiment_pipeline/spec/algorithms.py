@@ -7,7 +7,7 @@ and fitted lives in `stages.search`.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -113,61 +113,44 @@ def model_file(algorithm: str) -> str:
 
 # What is drawn evenly; everything else on a logarithmic scale.
 _EVEN = {"feature_fraction", "colsample_bytree", "max_depth", "max_features"}
+Interval = tuple[float, float]
 
 
-def _space(**intervals: tuple[float, float]) -> Mapping[str, Range]:
+def _spaces(**intervals: tuple[Interval | None, Interval | None, Interval | None]) -> Spaces:
+    """Hyperparameter → where it is searched for stiffer models, as they are, for more flexible ones."""
     return {
-        name: Range(low=low, high=high, scale="linear" if name in _EVEN else "log")
-        for name, (low, high) in intervals.items()
+        direction: {
+            name: Range(low=ends[0], high=ends[1], scale="linear" if name in _EVEN else "log")
+            for name, three in intervals.items()
+            if (ends := three[place]) is not None
+        }
+        for place, direction in enumerate(get_args(Direction))
     }
 
 
-_BOOSTED: Spaces = {
-    "stiffer": _space(
-        learning_rate=(0.01, 0.1),
-        num_leaves=(4, 31),
-        min_data_in_leaf=(50, 500),
-        lambda_l2=(0.1, 100.0),
-        feature_fraction=(0.4, 0.9),
-    ),
-    "as_is": _space(
-        learning_rate=(0.02, 0.2),
-        num_leaves=(8, 127),
-        min_data_in_leaf=(10, 200),
-        feature_fraction=(0.5, 1.0),
-    ),
-    "more_flexible": _space(
-        learning_rate=(0.03, 0.3), num_leaves=(31, 511), min_data_in_leaf=(3, 50)
-    ),
-}
-_XGBOOST: Spaces = {
-    "stiffer": _space(
-        learning_rate=(0.01, 0.1),
-        max_depth=(2, 5),
-        min_child_weight=(5.0, 100.0),
-        reg_lambda=(1.0, 100.0),
-        colsample_bytree=(0.4, 0.9),
-    ),
-    "as_is": _space(
-        learning_rate=(0.02, 0.2),
-        max_depth=(3, 9),
-        min_child_weight=(1.0, 50.0),
-        colsample_bytree=(0.5, 1.0),
-    ),
-    "more_flexible": _space(
-        learning_rate=(0.03, 0.3), max_depth=(6, 12), min_child_weight=(0.1, 5.0)
-    ),
-}
-_CATBOOST: Spaces = {
-    "stiffer": _space(learning_rate=(0.01, 0.1), max_depth=(2, 5), l2_leaf_reg=(3.0, 100.0)),
-    "as_is": _space(learning_rate=(0.02, 0.2), max_depth=(4, 8), l2_leaf_reg=(1.0, 20.0)),
-    "more_flexible": _space(learning_rate=(0.03, 0.3), max_depth=(6, 10), l2_leaf_reg=(0.1, 5.0)),
-}
-_FOREST: Spaces = {
-    "stiffer": _space(min_samples_leaf=(5, 100), max_features=(0.1, 0.6)),
-    "as_is": _space(min_samples_leaf=(1, 50), max_features=(0.2, 1.0)),
-    "more_flexible": _space(min_samples_leaf=(1, 5), max_features=(0.3, 1.0)),
-}
+_BOOSTED = _spaces(
+    learning_rate=((0.01, 0.1), (0.02, 0.2), (0.03, 0.3)),
+    num_leaves=((4, 31), (8, 127), (31, 511)),
+    min_data_in_leaf=((50, 500), (10, 200), (3, 50)),
+    lambda_l2=((0.1, 100.0), None, None),
+    feature_fraction=((0.4, 0.9), (0.5, 1.0), None),
+)
+_XGBOOST = _spaces(
+    learning_rate=((0.01, 0.1), (0.02, 0.2), (0.03, 0.3)),
+    max_depth=((2, 5), (3, 9), (6, 12)),
+    min_child_weight=((5.0, 100.0), (1.0, 50.0), (0.1, 5.0)),
+    reg_lambda=((1.0, 100.0), None, None),
+    colsample_bytree=((0.4, 0.9), (0.5, 1.0), None),
+)
+_CATBOOST = _spaces(
+    learning_rate=((0.01, 0.1), (0.02, 0.2), (0.03, 0.3)),
+    max_depth=((2, 5), (4, 8), (6, 10)),
+    l2_leaf_reg=((3.0, 100.0), (1.0, 20.0), (0.1, 5.0)),
+)
+_FOREST = _spaces(
+    min_samples_leaf=((5, 100), (1, 50), (1, 5)),
+    max_features=((0.1, 0.6), (0.2, 1.0), (0.3, 1.0)),
+)
 _FOREST_NAMES = frozenset(
     {
         *("n_estimators", "max_depth", "max_features", "max_samples", "max_leaf_nodes"),
@@ -212,12 +195,8 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         *("xgboost.sklearn.XGBClassifier", "xgboost.sklearn.XGBRegressor"),
     ),
     "random_forest": Algorithm(
-        classifier=Estimator(
-            "sklearn.ensemble.RandomForestClassifier", well_known=_FOREST_NAMES, spaces=_FOREST
-        ),
-        regressor=Estimator(
-            "sklearn.ensemble.RandomForestRegressor", well_known=_FOREST_NAMES, spaces=_FOREST
-        ),
+        Estimator("sklearn.ensemble.RandomForestClassifier", {}, _FOREST_NAMES, _FOREST),
+        Estimator("sklearn.ensemble.RandomForestRegressor", {}, _FOREST_NAMES, _FOREST),
         features="ordinal",
         passes=_forest_passes,
         trusted_types=("sklearn.tree._tree.Tree",),
@@ -228,30 +207,18 @@ ALGORITHMS: Mapping[str, Algorithm] = {
             # lbfgs on one-hot columns often needs more than scikit-learn's 100 iterations.
             defaults={"max_iter": 1000},
             well_known=_LINEAR_NAMES | {"C"},
-            spaces={
-                "stiffer": _space(C=(0.0001, 0.1)),
-                "as_is": _space(C=(0.001, 100.0)),
-                "more_flexible": _space(C=(1.0, 10000.0)),
-            },
+            spaces=_spaces(C=((0.0001, 0.1), (0.001, 100.0), (1.0, 10000.0))),
         ),
         regressor=Estimator(
             "sklearn.linear_model.Ridge",
             well_known=_LINEAR_NAMES | {"alpha"},
-            spaces={
-                "stiffer": _space(alpha=(10.0, 10000.0)),
-                "as_is": _space(alpha=(0.01, 100.0)),
-                "more_flexible": _space(alpha=(0.0001, 1.0)),
-            },
+            spaces=_spaces(alpha=((10.0, 10000.0), (0.01, 100.0), (0.0001, 1.0))),
         ),
         passes=lambda given, n_rows: 80.0,  # noqa: ARG005
     ),
     "dummy": Algorithm(
-        classifier=Estimator(
-            "sklearn.dummy.DummyClassifier", {"strategy": "prior"}, well_known=_DUMMY_NAMES
-        ),
-        regressor=Estimator(
-            "sklearn.dummy.DummyRegressor", {"strategy": "mean"}, well_known=_DUMMY_NAMES
-        ),
+        Estimator("sklearn.dummy.DummyClassifier", {"strategy": "prior"}, _DUMMY_NAMES),
+        Estimator("sklearn.dummy.DummyRegressor", {"strategy": "mean"}, _DUMMY_NAMES),
         features="ordinal",
         passes=lambda given, n_rows: 0.0,  # noqa: ARG005
         competes=False,

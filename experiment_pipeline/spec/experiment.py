@@ -11,26 +11,22 @@ from pydantic import Field, ValidationError, model_validator
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import table
-from experiment_pipeline.spec.models import (
-    OFF_IS_WRITTEN,
-    Closed,
-    Location,
-    Scalar,
-    impossible,
-    on_or_off,
-)
+from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
     Budget,
     CalibrateSetting,
+    ChampionSetting,
     Costs,
     Criterion,
     CrossValidation,
     EnsembleRule,
+    EnsembleSetting,
     EvaluationSetting,
     Export,
     Halving,
+    HalvingSetting,
     NotWorseThanChampion,
     Search,
     SeedsSetting,
@@ -47,10 +43,7 @@ _TEMPLATE = r"\{\{\s*env\b"
 class ExperimentSpec(Closed):
     """One table, one target, one search."""
 
-    name: str = Field(
-        pattern=NAME,
-        description="A folder name of letters, digits and _, beginning with a letter",
-    )
+    name: str = Field(pattern=NAME, description="A folder name of letters, digits and _")
     # None: the table is a DataFrame at hand. In a file it is required.
     data: table.DataSetting = Field(None, description="The table", examples=["data/customers.csv"])
 
@@ -59,10 +52,7 @@ class ExperimentSpec(Closed):
     task: Task = Field(description="What is predicted", examples=["binary"])
     positive_class: Scalar = Field(None, description="Binary: the class that is predicted")
     sample_weight: str | None = Field(
-        None,
-        min_length=1,
-        description="The column of positive numbers that weigh the rows; not a feature",
-        examples=["policy_years"],
+        None, min_length=1, description="The column of positive weights of the rows; not a feature"
     )
     exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
         {}, description="Column → the reason it is not a feature"
@@ -71,7 +61,6 @@ class ExperimentSpec(Closed):
         {},
         description="Feature that is a number → how the prediction (binary: the probability of "
         "the positive class) may go when it rises, all else equal",
-        examples=["{distance: increasing}"],
     )
     preparation: table.Preparation = table.Preparation()
     analysis: table.Analysis = table.Analysis()
@@ -84,51 +73,39 @@ class ExperimentSpec(Closed):
     )
     metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
     evaluation: EvaluationSetting = Field(
-        None,
-        description="test_set, or cross_validation of the train and test rows: for small tables",
+        None, description="test_set, or cross_validation of train and test rows: for small tables"
     )
     seeds: SeedsSetting = Field(
-        None,
-        description="How often a configuration is fitted, to separate its lead from chance; unset: once",
+        None, description="How often a configuration is fitted, to tell its lead from chance"
     )
     calibrate: CalibrateSetting = Field(
         None,
-        description="How probabilities are calibrated, on train rows alone; "
-        "unset: sigmoid where a configuration reweights classes",
+        description="Of probabilities, on train rows; unset: sigmoid where classes are reweighted",
     )
-    halving: Annotated[
-        Halving | None,
-        on_or_off(Halving, "fractions: [0.25, 1.0], keep: 0.25"),
-        OFF_IS_WRITTEN,
-    ] = Field(
+    halving: HalvingSetting = Field(
         Halving(), description="off, or shares of the train rows for ever fewer configurations"
     )
     budget: Budget = Budget()
-    seed: int = Field(
-        0, ge=0, lt=2**31, description="Of everything that is drawn: fits and resamples"
-    )
+    seed: int = Field(0, ge=0, lt=2**31, description="Of all that is drawn: fits, resamples")
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
     # Excluded from every dump: where fits run decides no result.
     engine: Engine | None = Field(
         None, exclude=True, description="Unset: EXPERIMENT_PIPELINE_DASK, else threads here"
     )
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
-    ensemble: Annotated[
-        EnsembleRule | None, on_or_off(EnsembleRule, "members: 5"), OFF_IS_WRITTEN
-    ] = Field(EnsembleRule(), description="off, or how many configurations an average may have")
+    ensemble: EnsembleSetting = Field(
+        EnsembleRule(), description="off, or how many configurations an average may have"
+    )
 
     # How the chosen one is judged, and where it goes.
     acceptance: tuple[Criterion, ...] = Field(
         (), description="Empty: significantly better than the baseline on the same rows"
     )
-    not_worse_than_champion: Annotated[
-        NotWorseThanChampion | None,
-        on_or_off(NotWorseThanChampion, "tolerance: 0.01"),
-        OFF_IS_WRITTEN,
-    ] = Field(NotWorseThanChampion(), description="off, or how much worse than the current model")
+    not_worse_than_champion: ChampionSetting = Field(
+        NotWorseThanChampion(), description="off, or how much worse than the current model"
+    )
     costs: Costs | None = Field(
-        None,
-        description="Binary: what wrong decisions cost; the exported threshold is then the cheapest",
+        None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"
     )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
@@ -277,11 +254,7 @@ def spec_from(
 ) -> ExperimentSpec:
     """Return the spec of a file's keys, or of settings given in Python.
 
-    Args:
-        name: of the experiment: the folder's.
-        raw: the YAML's `attributes`, or the settings.
-        line_of: path of a key → `file:line`, of the key or of what would hold it.
-        needs_data: whether it has to name its table, as in a file.
+    `line_of`: path of a key → its `file:line`; `needs_data`: it has to name its table, as in a file.
 
     Raises:
         InvalidExperiment: with every problem.

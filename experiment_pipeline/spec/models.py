@@ -1,7 +1,6 @@
 """What every model of a YAML file is: frozen, closed, with errors at one of its keys."""
 
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -42,17 +41,15 @@ class Closed(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-def on_or_off(kind: type[Closed], keys: str) -> BeforeValidator:
-    """Read on, off, or the keys of a model; `keys` is an example of them."""
+def on_or_off(kind: type[Closed]) -> BeforeValidator:
+    """Read on, off, or the keys of a model."""
 
     def read(value: Any) -> Any:
+        if value is None:
+            raise ValueError("no value is given; write on, off, or its keys and values")
         if value in (True, "on"):
             return kind()
-        if value in (False, "off"):
-            return None
-        if isinstance(value, Mapping | kind):
-            return value
-        raise ValueError(f"write off, on, or keys and values {{{keys}}}")
+        return None if value in (False, "off") else value
 
     return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
 

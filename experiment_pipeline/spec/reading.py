@@ -110,11 +110,10 @@ class YamlFile:
             advice = "check its indentation, and quote a text that holds a colon or a comma"
             mark = error.problem_mark or error.context_mark
             raise self._wrong(mark, f"is not YAML: {rule}; {advice}") from None
-        except yaml.reader.ReaderError as error:
-            line = self.text.count("\n", 0, error.position) + 1
-            raise self.error(
-                f"{self.path}:{line}", f"is not YAML: {error.reason}", "edit the file"
-            ) from None
+        except (yaml.reader.ReaderError, UnicodeEncodeError) as error:
+            at = error.start if isinstance(error, UnicodeEncodeError) else error.position
+            place = f"{self.path}:{self.text.count(chr(10), 0, at) + 1}"
+            raise self.error(place, f"is not YAML in UTF-8: {error.reason}", "edit it") from None
 
     def place(self, location: Location) -> str:
         """`file:line` of a key (or list position), or of what would hold it."""
@@ -279,7 +278,12 @@ def _read_path(
     if path[-1:] == ("[key]",):  # the key itself is wrong
         path = (*path[:-2], item["input"])
     for number, part in enumerate(path, start=1):
-        if len(found) > 1 and (tagged := [one for one in found if _is_tagged(one, part)]):
+        tagged = [
+            one
+            for one in found
+            if any(get_args(field.annotation) == (part,) for field in one.model_fields.values())
+        ]
+        if len(found) > 1 and tagged:
             found = tagged
             continue
         owners = found
@@ -298,10 +302,6 @@ def _read_path(
     if "discriminator" in context:
         return (*kept, context["discriminator"].strip("'")), found
     return (*kept, *context.get("at", ())), owners
-
-
-def _is_tagged(model: type[BaseModel], part: str | int) -> bool:
-    return any(get_args(one.annotation) == (part,) for one in model.model_fields.values())
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

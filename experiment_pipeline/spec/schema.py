@@ -16,11 +16,11 @@ from experiment_pipeline.errors import did_you_mean
 from experiment_pipeline.spec.models import Closed, Location, impossible
 
 Settings = dict[str, Any]
-# Keys of pandera's that ask for another way to judge rows; it writes them with null or false.
-REFUSED = (
-    *("drop_invalid_rows", "index", "multiindex", "dtype", "parsers", "n_failure_cases"),
-    *("groupby", "groups"),
-)
+# Keys of pandera's for people, and those that ask for another way to judge rows, which it writes with
+# null or false.
+PROSE = {"title", "description", "name", "schema_type", "api", "version", "metadata"}
+REFUSED = {"drop_invalid_rows", "index", "multiindex", "dtype", "parsers", "n_failure_cases"}
+REFUSED |= {"groupby", "groups"}
 
 
 def _as_pandera_writes_it(value: Any) -> Any:
@@ -55,15 +55,12 @@ class Words(Closed):
     def _no_place_here(cls, raw: Any) -> Any:
         if not isinstance(raw, Mapping):
             return raw
-        refused = [key for key in REFUSED if key in raw and key not in cls.model_fields]
-        for key in refused:
-            if raw[key] not in (None, False):
-                raise impossible(
-                    "has no effect: each row is checked alone, by its row number in the source, and "
-                    "one that breaks a rule is kept among the rejected; drop the key",
-                    key,
-                )
-        return {key: raw[key] for key in raw if key not in refused}
+        for key in REFUSED - cls.model_fields.keys():
+            if raw.get(key) not in (None, False):
+                why = "each row is checked alone, and kept among the rejected by its row number"
+                raise impossible(f"has no effect: {why}; drop the key", key)
+        dropped = (REFUSED | PROSE) - cls.model_fields.keys()
+        return {key: raw[key] for key in raw if key not in dropped}
 
 
 class CheckRule(Words):
@@ -157,15 +154,7 @@ def _both_notations(raw: Any) -> Any:
 ReportedDuplicates = Literal["exclude_first", "exclude_last", "all"]
 
 
-class Described(Words):
-    """Keys for people, of a column or of a table."""
-
-    title: Any = None
-    description: Any = None
-    name: Any = None
-
-
-class Column(ColumnChecks, Described):
+class Column(ColumnChecks):
     """What one column must be; a check may stand beside the other keys, or under `checks`."""
 
     dtype: str | None = None
@@ -189,7 +178,7 @@ class Column(ColumnChecks, Described):
         return {**{key: getattr(self, key) for key in other}, "checks": checks or None}
 
 
-class SchemaFile(Described):
+class SchemaFile(Words):
     """A whole schema.yaml."""
 
     columns: dict[str, Annotated[Column, BeforeValidator(_empty_is_no_key)]] = Field(
@@ -203,10 +192,6 @@ class SchemaFile(Described):
     add_missing_columns: bool = False
     report_duplicates: ReportedDuplicates = "all"
     unique_column_names: bool = False
-    schema_type: Any = None
-    api: Any = None
-    version: Any = None
-    metadata: Any = None
 
     @model_validator(mode="after")
     def _names_are_columns(self) -> Self:

@@ -13,7 +13,14 @@ from pydantic import BeforeValidator, Field, WrapSerializer, field_validator, mo
 
 from experiment_pipeline.errors import allowed_instead
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Features, Range
-from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
+from experiment_pipeline.spec.models import (
+    OFF_IS_WRITTEN,
+    Closed,
+    Location,
+    Scalar,
+    impossible,
+    on_or_off,
+)
 from experiment_pipeline.statistics.metrics import METRICS
 
 Hyperparameter = Scalar | Range | tuple[Scalar, ...]
@@ -23,8 +30,7 @@ class Search(Closed):
     """The configurations of one algorithm: a grid, random draws, or an explicit list."""
 
     algorithm: str = Field(
-        description=f"{', '.join(ALGORITHMS)} or an import path",
-        examples=["lightgbm"],
+        description=f"{', '.join(ALGORITHMS)} or an import path", examples=["lightgbm"]
     )
     method: Literal["grid", "random"] = "grid"
     draws: int | None = Field(None, ge=1, le=100_000)
@@ -35,8 +41,8 @@ class Search(Closed):
     configurations: tuple[dict[str, Scalar], ...] = ()
     features: Features | tuple[Features, ...] | None = Field(
         None,
-        description="How categories and texts reach the model: one encoder, or a list such as "
-        "[ordinal, target, text] to choose from; unset: what suits the algorithm",
+        description="How texts reach the model: an encoder, or a list such as [ordinal, target, "
+        "text] to choose from; unset: what suits the algorithm",
     )
 
     @field_validator("algorithm")
@@ -101,12 +107,8 @@ CalibrationMethod = Literal["sigmoid", "isotonic"]
 class Seeds(Closed):
     """How often a configuration is fitted on all train rows, each time with other draws."""
 
-    fits: int = Field(
-        ge=2, le=20, description="Fits of each configuration, with seeds of their own", examples=[5]
-    )
-    average: bool = Field(
-        False, description="true: predict and export the mean of the fits, not the first one"
-    )
+    fits: int = Field(ge=2, le=20, description="Fits of each configuration", examples=[5])
+    average: bool = Field(False, description="true: predict and export the mean of the fits")
 
 
 def _read_seeds(value: Any) -> Any:
@@ -140,15 +142,8 @@ class Evaluation(Closed):
 
 
 def _read_evaluation(value: Any) -> Any:
-    if value == "test_set":
-        return None
-    if value == "cross_validation":
-        return Evaluation()
-    if isinstance(value, Mapping | Evaluation):
-        return value
-    raise ValueError(
-        "write test_set, cross_validation, or {cross_validation: {folds: 5, repeats: 3}}"
-    )
+    words = {"test_set": None, "cross_validation": Evaluation()}
+    return words.get(value, value) if isinstance(value, str) else value
 
 
 EvaluationSetting = Annotated[
@@ -186,30 +181,26 @@ class Halving(Closed):
         return fractions
 
 
+HalvingSetting = Annotated[Halving | None, on_or_off(Halving), OFF_IS_WRITTEN]
+
+
 class EnsembleRule(Closed):
     """The weighted mean of the best few configurations, as one more row of the leaderboard."""
 
-    members: int = Field(
-        5, ge=2, le=10, description="Configurations at the most: each has to predict every row"
-    )
+    members: int = Field(5, ge=2, le=10, description="Configurations at the most")
+
+
+EnsembleSetting = Annotated[EnsembleRule | None, on_or_off(EnsembleRule), OFF_IS_WRITTEN]
 
 
 class Budget(Closed):
     """Limits of a search, checked between fits; configurations that did not start are listed."""
 
     seconds: float | None = Field(
-        None,
-        gt=0,
-        description="Wall time of a run's search, refit and report; the result depends on the machine",
+        None, gt=0, description="Of search, refit and report; the result depends on the machine"
     )
-    configurations: int | None = Field(
-        None,
-        ge=1,
-        description="How many of the declared ones are tried: drawn by the seed",
-    )
-    failures_in_a_row: int | None = Field(
-        None, ge=1, description="So many failures one after the other end the search"
-    )
+    configurations: int | None = Field(None, ge=1, description="How many are tried, by the seed")
+    failures_in_a_row: int | None = Field(None, ge=1, description="So many end the search")
 
 
 class Criterion(Closed):
@@ -253,18 +244,19 @@ class Criterion(Closed):
 class NotWorseThanChampion(Closed):
     """A gate: the model must not be worse than the one that it would replace."""
 
-    tolerance: float = Field(
-        0.0, ge=0, description="How much worse the ranking metric may be, in its own units"
-    )
+    tolerance: float = Field(0.0, ge=0, description="In units of the ranking metric")
+
+
+ChampionSetting = Annotated[
+    NotWorseThanChampion | None, on_or_off(NotWorseThanChampion), OFF_IS_WRITTEN
+]
 
 
 class Costs(Closed):
     """What wrong decisions of a binary model cost, in any one unit."""
 
-    false_positive: float = Field(
-        gt=0, description="Of a negative row that is called positive", examples=[1]
-    )
-    false_negative: float = Field(gt=0, description="Of a positive row that is not", examples=[10])
+    false_positive: float = Field(gt=0, description="Of a negative row", examples=[1])
+    false_negative: float = Field(gt=0, description="Of a positive row", examples=[10])
 
 
 class Export(Closed):
@@ -272,6 +264,4 @@ class Export(Closed):
 
     url: str | None = Field(None, description="Registry root; unset: the storage root")
     refit: Literal["train_and_test", "none"] = "train_and_test"
-    repository: str | None = Field(
-        None, description="A git repository that receives code commit, metrics and card"
-    )
+    repository: str | None = Field(None, description="A git repository for metrics and card")

@@ -16,14 +16,8 @@ MISSING_VALUES = ("", "NA", "N/A", "#N/A", "NaN", "nan", "null", "NULL", "None")
 class Data(Closed):
     """Where the table is and how its file is read."""
 
-    url: str = Field(
-        min_length=1,
-        description="Any fsspec URL: path, s3://, https://",
-        examples=["data/customers.csv"],
-    )
-    format: Literal["csv", "parquet"] | None = Field(
-        None, description="Unset: by what the file holds"
-    )
+    url: str = Field(min_length=1, description="Any fsspec URL: path, s3://, https://")
+    format: Literal["csv", "parquet"] | None = Field(None, description="Unset: by the content")
     delimiter: str | None = Field(None, min_length=1, max_length=1)
     encoding: str | None = None
     missing_values: tuple[str, ...] = Field(
@@ -135,13 +129,10 @@ class Preparation(Closed):
     )
     calendar: dict[str, tuple[CalendarPart, ...]] = Field(
         {},
-        description="Datetime columns that become month, day_of_week, hour and so on; days: since "
-        "1970; cycle_of_…: sine and cosine, of which December is near January",
+        description="Datetime columns → what they become; days: since 1970; cycle_of_…: sine, cosine",
     )
     function: str | None = Field(
-        None,
-        pattern=IMPORT_PATH,
-        description="module:function, table in, table with the same rows out, applied last",
+        None, pattern=IMPORT_PATH, description="module:function, table in, same rows out; last"
     )
 
     @field_validator(
@@ -193,12 +184,8 @@ _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
 class Analysis(Closed):
     """Settings of the data analysis; its rules know which codes and thresholds there are."""
 
-    findings: tuple[
-        Annotated[str, Field(pattern=IMPORT_PATH, description="Module:instance")], ...
-    ] = Field(
-        (),
-        description="Rules of your own, each as module:instance",
-        examples=["[my_package.my_findings:late_payments]"],
+    findings: tuple[Annotated[str, Field(pattern=IMPORT_PATH)], ...] = Field(
+        (), description="Rules of your own, each as module:instance"
     )
     accept: dict[str, Annotated[str, Field(min_length=1)]] = Field(
         {}, description="Finding code → the reason it is accepted"
@@ -206,9 +193,7 @@ class Analysis(Closed):
     thresholds: dict[str, float] = Field(
         {}, description="Finding code, or code_blocks → the number it is compared with"
     )
-    report_rows: int = Field(
-        100_000, ge=100, description="Rows the table report samples at the most"
-    )
+    report_rows: int = Field(100_000, ge=100, description="Rows of the table report, at the most")
 
 
 Unseen = Literal["allow", "reject"]
@@ -247,19 +232,13 @@ class Validation(Closed):
         "keep", description="reject: a row that repeats an earlier one in every column"
     )
     unseen_categories: Unseen | None = Field(
-        None,
-        description="A value outside a list (isin) of a feature: allow: kept and counted; reject: "
-        "its row is rejected; unset: as the list's raise_warning says",
+        None, description="Outside the list (isin) of a feature; unset: as its raise_warning says"
     )
     unseen_missing_values: Unseen = Field(
-        "allow",
-        description="A missing value in a feature of which schema.yaml does not say `nullable`: "
-        "allow: kept and counted; reject: its row is rejected",
+        "allow", description="Of a feature of which schema.yaml does not say `nullable`"
     )
     rare_classes: RareClasses = Field(
-        "set_aside",
-        description="set_aside: the rows of a class that is too rare for three sets are rejected, "
-        "and no model can predict it; stop: the run ends",
+        "set_aside", description="Their rows are rejected (no model can predict them), or stop"
     )
     drift: Drift = Drift()
 

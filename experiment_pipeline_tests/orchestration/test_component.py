@@ -267,7 +267,7 @@ BROKEN = {
     "a wrong key": (YAML.replace("target", "targt"), "defs.yaml:5: targt: unknown key"),
     "no YAML": (YAML.replace("late", "[late"), "defs.yaml:6: is not YAML"),
     "a wrong type": (YAML.replace(".Experiment", ".Experimnt"), "defs.yaml:1: type: there is no"),
-    "another encoding": (YAML.encode("utf-16"), "is not UTF-8 text"),
+    "another encoding": (YAML.encode("utf-16"), "defs.yaml:1: is not YAML in UTF-8"),
     "a key outside": (YAML.replace("attributes", "atributes"), "did you mean 'attributes'"),
     "aliases": (f"type: a.B\nattributes:\n{bomb(10)}", f"repeat more than {MOST_REPEATED:,}"),
     "a control character": (YAML.replace("late", "la\x01te"), "defs.yaml:5: is not YAML"),

@@ -96,7 +96,7 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
         ("", 1, "holds no `type:` and `attributes:`"),
         ("just words", 1, "holds no `type:` and `attributes:`"),
         (GOOD.replace("late", "[late"), 4, "is not YAML: while parsing a flow sequence"),
-        (GOOD.replace("late", "la\x01te"), 3, "is not YAML: "),
+        (GOOD.replace("late", "la\x01te"), 3, "is not YAML in UTF-8: "),
         (GOOD.replace("  target", "\ttarget"), 3, "; check its indentation"),
         (GOOD.replace("late", "a: b"), 3, "quote a text that holds a colon"),
         (f"{GOOD}  data: !!python/object/apply:os.system [ls]\n", 5, "is not YAML of plain values"),

@@ -185,7 +185,7 @@ def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
     with server.listening(0) as taken:
         port = taken.getsockname()[1]
         done = CliRunner().invoke(main, ["reports", "--port", str(port)])
-        assert done.exit_code == 2
+        assert done.exit_code == 1
         assert f"{port}: Address already in use" in done.output
     with server.listening() as first, server.listening() as second:
         assert server.url_of(first) != server.url_of(second)

@@ -1,7 +1,7 @@
 """leaderboard: the configurations ranked on the test set, and the choice with its reason."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from time import perf_counter
 
@@ -11,8 +11,6 @@ import numpy as np
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.search import budget_left, budget_of
-from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
@@ -23,7 +21,7 @@ from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
-from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.tables import from_parquet
@@ -36,17 +34,14 @@ STAGE = "leaderboard"
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
     spec = named.spec
-    key, given = asset.key_of(spec, STAGE), spec.part(STAGES["leaderboard"].reads)
+    key, given = asset.key_of(spec, STAGE), spec.part(STAGES[STAGE].reads)
     declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.stage_asset(
         spec,
         STAGE,
         kinds={"pandas"},
-        description=(
-            f"Configurations ranked by {spec.metric} {evaluated(spec.evaluation_name).where}, with "
-            "intervals."
-        ),
+        description=f"Configurations ranked by {spec.metric}, with intervals.",
     )
     def leaderboard(
         context: dg.AssetExecutionContext,
@@ -58,50 +53,39 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             sets = as_evaluated(train_set, test_set, spec)
             board.check_same_sets("search_results", search_results.digests, sets.digests)
             board.check_same_metric(search_results, spec.metric)
-            given_to = search_results, train_set.origin.set_aside
-            seconds = budget_of(context, spec)
-            fingerprint = board.ranking_fingerprint(given, *given_to, seconds)
+            set_aside = train_set.origin.set_aside
+            fingerprint = board.ranking_fingerprint(
+                given, search_results, set_aside, budget_of(context, spec)
+            )
+
+            def files() -> Mapping[str, bytes]:
+                left = budget_left(context, spec, perf_counter)()
+                after = AfterSearch(sets, spec.workers or joblib.cpu_count())
+                time = None if math.isinf(left) else RefitTime(left, after)
+                store = TrainedModelStore.of(spec.name)
+                stored = store.results(filter(None, search_results.rows["fingerprint"]))
+
+                def predictions(one: ModelResult) -> np.ndarray:
+                    return store.test_predictions([one.fingerprint])[one.fingerprint]
+
+                ranked = board.leaderboard(
+                    search_results, stored, predictions, sets, given, set_aside, time
+                )
+                return page.files(SearchShown.of(ranked, search_results, given), spec.name)
+
             stored = asset.reused_or_made(
                 context,
                 stage_entries(spec.name, STAGE),
                 fingerprint,
                 lambda: table_bytes(sets.test),
-                lambda: page.files(
-                    _ranked(given, sets, *given_to, _time(context, spec, sets)), spec.name
-                ),
+                files,
                 "reused the ranking of the same results",
             )
         ranked = from_parquet(stored.files[page.TABLE], Leaderboard)
-        place = str(stored.paths[page.PAGE])
-        known = ranked.with_ensemble(declared)
+        place, known = str(stored.paths[page.PAGE]), ranked.with_ensemble(declared)
         outcome = page.outcome(ranked, stored.files[page.SCORES], place, known)
-        outcome = with_pages(replace(outcome, version=fingerprint), spec.name)
-        return asset.report(context, key, outcome)
+        return asset.report(
+            context, key, with_pages(replace(outcome, version=fingerprint), spec.name)
+        )
 
     return leaderboard
-
-
-def _time(
-    context: dg.AssetExecutionContext, spec: ExperimentSpec, sets: TrainingSets
-) -> RefitTime | None:
-    """What is left of the budget; None: there is none."""
-    left = budget_left(context, spec, perf_counter)()
-    workers = spec.workers or joblib.cpu_count()
-    return None if math.isinf(left) else RefitTime(left, AfterSearch(sets, workers))
-
-
-def _ranked(
-    spec: ExperimentSpec,
-    sets: TrainingSets,
-    found: SearchResults,
-    set_aside: Sequence[str],
-    time: RefitTime | None,
-) -> SearchShown:
-    store = TrainedModelStore.of(spec.name)
-
-    def predictions(one: ModelResult) -> np.ndarray:
-        return store.test_predictions([one.fingerprint])[one.fingerprint]
-
-    stored = store.results(filter(None, found.rows["fingerprint"]))
-    ranked = board.leaderboard(found, stored, predictions, sets, spec, set_aside, time)
-    return SearchShown.of(ranked, found, spec)

@@ -86,40 +86,27 @@ def stage_asset(
     if table:
         # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
         options |= {"io_manager_key": TABLES, "dagster_type": dg.Any}
-
-    def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        asset: dg.AssetsDefinition = dg.asset(
-            name=stage,
-            key_prefix=spec.name,
-            group_name=spec.name,
-            ins=_inputs(spec, function),
-            check_specs=[check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks],
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            **options,
-        )(function)
-        return asset
-
-    return decorate
+    checks = [check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks]
+    names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name}
+    return _decorator(dg.asset, spec, check_specs=checks, **names, **options)
 
 
 def stage_assets(spec: ExperimentSpec, op: str, **options: Any) -> Decorator:
     """`dg.multi_asset` for a stage with several assets; its inputs as in `stage_asset`."""
+    return _decorator(dg.multi_asset, spec, name=f"{spec.name}__{op}", **options)
 
+
+def _decorator(make: Callable[..., Any], spec: ExperimentSpec, **options: Any) -> Decorator:
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        return dg.multi_asset(
-            name=f"{spec.name}__{op}",
-            ins=_inputs(spec, function),
-            backfill_policy=dg.BackfillPolicy.single_run(),
-            **options,
-        )(function)
+        inputs = [
+            n for n in inspect.signature(function).parameters if n not in ("context", "config")
+        ]
+        ins = {name: dg.AssetIn(key_of(spec, name)) for name in inputs}
+        policy = dg.BackfillPolicy.single_run()
+        asset: dg.AssetsDefinition = make(ins=ins, backfill_policy=policy, **options)(function)
+        return asset
 
     return decorate
-
-
-def _inputs(spec: ExperimentSpec, function: Callable[..., Any]) -> dict[str, dg.AssetIn]:
-    names = inspect.signature(function).parameters
-    own = ("context", "config")
-    return {name: dg.AssetIn(key_of(spec, name)) for name in names if name not in own}
 
 
 def table_spec(spec: ExperimentSpec, stage: str, **options: Any) -> dg.AssetSpec:
@@ -160,13 +147,10 @@ class TablesIOManager(dg.UPathIOManager):
         with reported_to_the_user():
             return read_table(path, kind)
 
-    def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, dg.MetadataValue]:  # noqa: ARG002
+    def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, Any]:  # noqa: ARG002
         """Rows and columns; Dagster adds the path."""
         rows, columns = table_of(obj).shape
-        return {
-            "dagster/row_count": dg.MetadataValue.int(rows),
-            "columns": dg.MetadataValue.int(columns),
-        }
+        return {"dagster/row_count": rows, "columns": columns}
 
 
 @dg.io_manager(description="Tables as Parquet files, on a disk or in a bucket.")
@@ -216,7 +200,6 @@ def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder
         run = run_of(context, spec.name)
         mlflow.expect(run, spec.mlflow)
         stage = context.assets_def.node_def.name.removeprefix(f"{spec.name}__")
-
         first = partial(recording.declared, spec, yaml_text, schema_text, _trigger(context.run))
         kept: dict[str, Fact] = {}
 
@@ -342,37 +325,35 @@ def report_check(
 
 def metadata_of(facts: Mapping[str, Fact]) -> dict[str, Any]:
     """Return facts as Dagster shows them; a page has its path and, where one is served, its address."""
-    shown = {name: _shown(fact) for name, fact in facts.items()}
-    addresses = {
-        f"{name}_page": dg.MetadataValue.url(url)
-        for name, fact in facts.items()
-        if isinstance(fact, PagePath) and (url := page_url(fact.path))
-    }
-    return shown | addresses
+    shown = {}
+    for name, fact in facts.items():
+        shown[name] = _shown(fact)
+        if isinstance(fact, PagePath) and (url := page_url(fact.path)):
+            shown[f"{name}_page"] = dg.MetadataValue.url(url)
+    return shown
 
 
-def _shown(fact: Fact) -> Any:
-    shown: Any = fact
+def _shown(fact: Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
     match fact:
         case Rows(frame):
-            shown = _table(frame)
+            return _table(frame)
         case ColumnTypes(frame):
             types = frame.dtypes.items()
-            shown = dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
+            return dg.TableSchema([dg.TableColumn(str(name), str(dtype)) for name, dtype in types])
         case Notes(lines):
             # Markdown would hide behind a click.
-            shown = _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
+            return _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case Markdown(text):
-            shown = dg.MetadataValue.md(text)
+            return dg.MetadataValue.md(text)
         case Pictures(images):
             sources = {name: base64.b64encode(png).decode() for name, png in images.items()}
             parts = [f"**{n}**\n\n![{n}](data:image/png;base64,{d})" for n, d in sources.items()]
-            shown = dg.MetadataValue.md("\n\n".join(parts))
+            return dg.MetadataValue.md("\n\n".join(parts))
         case PagePath(path):
-            shown = dg.MetadataValue.path(path)
+            return dg.MetadataValue.path(path)
         case float():
-            shown = numbers.rounded(fact) if math.isfinite(fact) else "undefined"
-    return shown
+            return numbers.rounded(fact) if math.isfinite(fact) else "undefined"
+    return fact
 
 
 def _table(frame: pd.DataFrame) -> dg.TableMetadataValue:
