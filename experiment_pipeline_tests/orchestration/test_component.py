@@ -96,7 +96,7 @@ def test_an_extra_that_is_not_installed_is_told_with_its_line(
         ("accept: {outlier: rare but true}", 14, "did you mean 'outliers'?"),
         ("thresholds: {outliers: 0}", 14, "write a number from 1.5 to 1e+06"),
         ("findings: ['no_such_package:late']", 14, "no_such_package cannot be imported"),
-        ("findings: ['math:pi']", 14, "math:pi has no code and no thresholds and no check"),
+        ("findings: ['math:pi']", 14, "math:pi is not a rule"),
         ("findings: [late_payments]", 14, "findings"),
     ],
 )
