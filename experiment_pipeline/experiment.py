@@ -32,8 +32,7 @@ from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import run_search
+from experiment_pipeline.stages.search.halving import Threads, run_search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.page import checks as check_sets

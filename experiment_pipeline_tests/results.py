@@ -8,8 +8,7 @@ import joblib
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Event, Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.halving import Threads, search
 from experiment_pipeline.stages.search.results import ModelResult, ModelsInMemory, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 

@@ -27,7 +27,6 @@ ORDER = (
     "storage",
     "tracking",
     "stages.registry",
-    "stages.memory_estimate",
     *(f"stages.{name}" for name in FLOW[: FLOW.index("leaderboard")]),
     "prediction",
     *(f"stages.{name}" for name in FLOW[FLOW.index("leaderboard") :]),
@@ -195,7 +194,7 @@ def test_file_systems_are_imported_by_their_own_rooms_alone() -> None:
 def test_dask_is_imported_by_its_own_room_alone() -> None:
     """Only the Dask engine of the search knows Dask."""
     users = {module for module in MODULES if foreign(module, CLUSTERS)}
-    home = "stages.search.engines.dask"
+    home = "stages.search.dask_"
     assert {module for module in users if not module.startswith(home)} == set()
 
 

@@ -21,8 +21,8 @@ from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Reading, Signature
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
+from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.validated_data.columns import Tolerated
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage import persistence

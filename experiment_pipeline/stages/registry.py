@@ -1,11 +1,17 @@
 """The registry of the stages, in the order of the flow: what each makes, reads, checks and costs.
 
+A stage that may need more memory than there is warns before it begins.
+
 A new stage is its package below `stages/` with a `page.py`, an entry here, a module of the same name in
 `orchestration/assets/` with `build`, and a call in `experiment.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+import pandas as pd
+
+from experiment_pipeline.storage.processes import free_memory
 
 Keys = tuple[str, ...]
 
@@ -134,3 +140,38 @@ _STAGES = (
     ),
 )
 STAGES: Mapping[str, Stage] = {stage.name: stage for stage in _STAGES}
+
+_PREDICTION_PEAK = 1.0  # as `peak_per_byte`, of a table of rows to predict
+_LIBRARIES = 100_000_000
+_SAMPLED_ROWS = 1_000
+
+
+def warn_of_memory(stage: str, size: int, warn: Callable[[str], object]) -> None:
+    """Warn before a stage begins that it may not get the memory that it needs.
+
+    An estimate stops nothing and changes no result.
+
+    Args:
+        stage: a name of STAGES, or `prediction`.
+        size: bytes of its table in memory, see `table_bytes`.
+        warn: is given the warning, if there is one.
+    """
+    peak = STAGES[stage].peak_per_byte if stage in STAGES else _PREDICTION_PEAK
+    needed, free = peak * size + _LIBRARIES, free_memory()
+    if needed > free.size:
+        warn(
+            f"{stage} may need about {needed / 1e9:.1f} GB of memory, {free.size / 1e9:.1f} GB are free "
+            f"({free.limited_by}). If the run is killed, raise that limit, leave out columns or run on "
+            "a sample of the rows."
+        )
+
+
+def table_bytes(*tables: pd.DataFrame) -> int:
+    """Return the bytes of tables in memory, estimated from their first rows."""
+
+    def of(table: pd.DataFrame) -> int:
+        first = table.iloc[:_SAMPLED_ROWS]
+        size = first.memory_usage(index=False, deep=True).sum()
+        return int(size / max(len(first), 1) * len(table))
+
+    return sum(map(of, tables))

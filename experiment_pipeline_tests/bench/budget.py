@@ -94,7 +94,7 @@ def _measured(case: Case) -> list[Measured]:
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.
     trained = {one.model.key: one.model for one in fits if one.rung.is_full}
-    time_left = RefitTime(seconds - searched, AfterSearch(sets, workers))
+    time_left = RefitTime(seconds - searched, AfterSearch(sets, workers).of)
     board = board_of(spec, sets, trained, time_left)
     chosen = chosen_of(spec, sets, board, trained)
     again = time.perf_counter()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from experiment_pipeline.spec import DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.engines.dask.cluster import Cluster, connected
-from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
-from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
+from experiment_pipeline.stages.search.dask_cluster import Cluster, connected
+from experiment_pipeline.stages.search.dask_engine import ClusterEngine
+from experiment_pipeline.stages.search.halving import FitEngine, Threads
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder

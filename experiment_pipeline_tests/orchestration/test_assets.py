@@ -107,4 +107,3 @@ def test_what_the_launchpad_changes_is_for_one_run() -> None:
     assert (changed.workers, changed.budget.seconds, changed.budget.configurations) == (3, 5, 7)
     assert ThisRun().over(spec) == spec
     assert ThisRun(workers=2).over(spec).workers == 2
-    assert ThisRun().given == {}

@@ -4,9 +4,8 @@ from experiment_pipeline.orchestration.job import build_experiment
 from experiment_pipeline.reporting.outcome import Outcome, Rows
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.search import page as search_page
-from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchCost, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.cost import SearchCost
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario

@@ -9,10 +9,9 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages import memory_estimate
-from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
+from experiment_pipeline.stages import registry
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
-from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.processes import FreeMemory
 from experiment_pipeline_tests import scenario
@@ -33,7 +32,7 @@ def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
 ) -> None:
     """The warning has the stage, both numbers, what sets the limit and what to change."""
     free = FreeMemory(1_000_000_000, "its control group")
-    monkeypatch.setattr(memory_estimate, "free_memory", lambda: free)
+    monkeypatch.setattr(registry, "free_memory", lambda: free)
     logged = list[str]()
     warn_of_memory(stage, 1_000_000, logged.append)
     assert logged == []

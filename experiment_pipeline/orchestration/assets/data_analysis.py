@@ -11,9 +11,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
 from experiment_pipeline.stages.data_analysis.findings import own_code
-from experiment_pipeline.stages.memory_estimate import table_bytes
 from experiment_pipeline.stages.raw_data.table import RawTable
-from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.registry import STAGES, table_bytes
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.features import NamedColumns

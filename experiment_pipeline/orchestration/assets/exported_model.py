@@ -12,7 +12,7 @@ from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
-from experiment_pipeline.stages.memory_estimate import warn_of_memory
+from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable

@@ -15,8 +15,7 @@ from experiment_pipeline.stages.leaderboard import board, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
-from experiment_pipeline.stages.memory_estimate import table_bytes
-from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.registry import STAGES, table_bytes
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
@@ -89,3 +88,32 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         )
 
     return leaderboard
+<<<<<<< HEAD
+=======
+
+
+def _time(
+    context: dg.AssetExecutionContext, spec: ExperimentSpec, sets: TrainingSets
+) -> RefitTime | None:
+    """What is left of the budget; None: there is none."""
+    left = budget_left(context, spec, perf_counter)()
+    workers = spec.workers or joblib.cpu_count()
+    return None if math.isinf(left) else RefitTime(left, AfterSearch(sets, workers).of)
+
+
+def _ranked(
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    found: SearchResults,
+    set_aside: Sequence[str],
+    time: RefitTime | None,
+) -> SearchShown:
+    store = TrainedModelStore.of(spec.name)
+
+    def predictions(one: ModelResult) -> np.ndarray:
+        return store.test_predictions([one.fingerprint])[one.fingerprint]
+
+    stored = store.results(filter(None, found.rows["fingerprint"]))
+    ranked = board.leaderboard(found, stored, predictions, sets, spec, set_aside, time)
+    return SearchShown.of(ranked, found, spec)
+>>>>>>> 092ef83 (The search's loop, budget, progress and cluster in fewer lines; imported estimators are fitted in threads alone)

@@ -3,10 +3,10 @@
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.stages.memory_estimate import warn_of_memory
 from experiment_pipeline.stages.raw_data import page
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, peek_columns, read_source
 from experiment_pipeline.stages.raw_data.table import parse
+from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.table.features import NamedColumns
 
 

@@ -28,17 +28,16 @@ from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
+from experiment_pipeline.stages.registry import table_bytes, warn_of_memory
 from experiment_pipeline.stages.search import page
-from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
     search_notes,
 )
-from experiment_pipeline.stages.search.cost import SearchCost
-from experiment_pipeline.stages.search.engines.dask.cluster import connected, engine_of
-from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
+from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
+from experiment_pipeline.stages.search.halving import FitEngine, SearchOutcome, Threads, run_search
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
@@ -61,11 +60,6 @@ class ThisRun(dg.Config):
         ),
     )
 
-    @property
-    def given(self) -> dict[str, float]:
-        """What was asked for, to be remembered with the run."""
-        return self.model_dump(exclude_none=True)
-
     def over(self, spec: ExperimentSpec) -> ExperimentSpec:
         """The same search with what was asked for in place of the YAML's."""
         workers, seconds = self.workers or spec.workers, self.budget_seconds or spec.budget.seconds
@@ -86,7 +80,8 @@ def budget_left(
     seconds = budget_of(context, spec)
     if seconds is None:
         return lambda: math.inf
-    stats = context.instance.get_run_step_stats(context.run.run_id, [_step(spec)])
+    step = f"{spec.name}__training"
+    stats = context.instance.get_run_step_stats(context.run.run_id, [step])
     searched = sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
     ends = now() + seconds - searched
     return lambda: ends - now()
@@ -95,13 +90,9 @@ def budget_left(
 def budget_of(context: dg.AssetExecutionContext, spec: ExperimentSpec) -> float | None:
     """Return the seconds of a run: the YAML's, unless the launchpad has changed them for it."""
     ops: Any = context.run.run_config.get("ops", {})
-    config = ops.get(_step(spec), {}).get("config", {})
+    config = ops.get(f"{spec.name}__training", {}).get("config", {})
     seconds: float | None = config.get("budget_seconds") or spec.budget.seconds
     return seconds
-
-
-def _step(spec: ExperimentSpec) -> str:
-    return f"{spec.name}__training"
 
 
 _TRAINED_MODEL = """\
@@ -115,14 +106,6 @@ No arrow leaves this asset, though `leaderboard` compares the models: it would n
 when a single configuration fails. The same step makes `search_results`, which lists every
 configuration with its score, failed ones included; from there the arrows go on.
 """
-
-
-_SEARCH_RESULTS = "Every configuration of the YAML: trained, stopped early, failed or not started."
-
-
-def _kinds(configurations: Sequence[Configuration]) -> set[str]:
-    """What the models are made with."""
-    return {"scikitlearn", *(c.algorithm for c in configurations if c.algorithm in NAMES)}
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
@@ -142,7 +125,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 partitions_def=dg.StaticPartitionsDefinition([c.key for c in declared]),
                 skippable=True,
                 group_name=spec.name,
-                kinds=_kinds(declared),
+                kinds={"scikitlearn", *(c.algorithm for c in declared if c.algorithm in NAMES)},
                 description=_TRAINED_MODEL,
             ),
             asset.table_spec(
@@ -150,7 +133,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 "search_results",
                 deps=upstream,
                 kinds={"pandas"},
-                description=_SEARCH_RESULTS,
+                description="Every configuration: trained, stopped early, failed or not started.",
             ),
         ],
         check_specs=[asset.check_spec("no_configuration_failed", results)],
@@ -166,39 +149,22 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         for note in search_notes(spec):
             context.log.info(note)
         with record(context):
-            if config.given:
-                run = asset.run_of(context, spec.name)
-                run.record([RunFacts(settings=config.given)])
-                said = ", ".join(f"{name} {value:g}" for name, value in config.given.items())
-                context.log.info(f"changed for this run: {said}")
-            sets = _sets(train_set, test_set, spec)
+            if given := config.model_dump(exclude_none=True):
+                asset.run_of(context, spec.name).record([RunFacts(settings=given)])
+                told = ", ".join(f"{name} {value:g}" for name, value in given.items())
+                context.log.info(f"changed for this run: {told}")
+            sets = as_evaluated(train_set, test_set, spec)
+            for part in (sets.train, sets.test):
+                check_metrics(part[sets.target], spec)
             warn_of_memory("search", table_bytes(sets.train, sets.test), context.log.warning)
-            wanted = _asked_for(context, declared)
-            found, cost = _search(context, config.over(spec), sets, wanted, declared)
+            found = _search(context, config.over(spec), sets, declared)
         if results in context.selected_asset_keys:
-            outcome = page.results(found, cost, declared, spec.evaluation_name)
+            outcome = page.results(found.results, found.cost, declared, spec.evaluation_name)
             yield asset.report(context, results, outcome)
         if context.selected_asset_check_keys:
-            yield asset.report_check(context, results, page.none_failed(found.rows))
+            yield asset.report_check(context, results, page.none_failed(found.results.rows))
 
     return trained_model
-
-
-def _sets(train_set: SetTable, test_set: SetTable, spec: ExperimentSpec) -> TrainingSets:
-    sets = as_evaluated(train_set, test_set, spec)
-    for part in (sets.train, sets.test):
-        check_metrics(part[sets.target], spec)
-    return sets
-
-
-def _asked_for(
-    context: dg.AssetExecutionContext, configurations: Sequence[Configuration]
-) -> list[Configuration]:
-    """The partitions of the run; all of them when only `search_results` is asked for."""
-    if not context.has_partition_key and not context.has_partition_key_range:
-        return list(configurations)
-    keys = set(context.partition_keys)
-    return [configuration for configuration in configurations if configuration.key in keys]
 
 
 def log_partition(
@@ -231,13 +197,16 @@ def _search(
     context: dg.AssetExecutionContext,
     spec: ExperimentSpec,
     sets: TrainingSets,
-    asked_for: Sequence[Configuration],
     declared: Sequence[Configuration],
-) -> tuple[SearchResults, SearchCost]:
-    """Run the search; log, record and report each configuration when it is concluded."""
-    from experiment_pipeline.stages.search.halving import run_search
+) -> SearchOutcome:
+    """Run the search; log, record and report each configuration when it is concluded.
 
-    log, models = context.log, asset.key_of(spec, "trained_model")
+    The partitions of the run are asked for; all of them where only `search_results` is.
+    """
+    log, models, asked_for = context.log, asset.key_of(spec, "trained_model"), declared
+    if context.has_partition_key or context.has_partition_key_range:
+        keys = set(context.partition_keys)
+        asked_for = [one for one in declared if one.key in keys]
     store = TrainedModelStore.of(spec.name, log.warning)
     given = {one.key: one.given for one in declared}
     with (
@@ -257,7 +226,7 @@ def _search(
 
         found = run_search(declared, sets, spec, store, engine, asked_for=asked_for, listen=listen)
         record([page.record_row(one, given[one.key]) for one in found.others])
-    return found.results, found.cost
+    return found
 
 
 @contextmanager
@@ -268,7 +237,7 @@ def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
         with files:
             yield Threads(spec.workers or joblib.cpu_count(), files)
         return
-    from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
+    from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 
     connect = partial(connected, dask, workers=spec.workers, log=log.info)
     with ClusterEngine(connect, files) as engine:

@@ -38,8 +38,7 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.memory_estimate import warn_of_memory
-from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.registry import STAGES, warn_of_memory
 from experiment_pipeline.storage.entries import Entries, Entry
 from experiment_pipeline.storage.files import Location, storage_root
 from experiment_pipeline.storage.registry import RECORD

@@ -6,8 +6,7 @@ from dataclasses import replace
 import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
-from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.stages.split_sets import page
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows

@@ -7,9 +7,8 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.memory_estimate import table_bytes, warn_of_memory
 from experiment_pipeline.stages.raw_data.table import RawTable
-from experiment_pipeline.stages.registry import STAGES
+from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.stages.validated_data import page
 from experiment_pipeline.stages.validated_data import profile as data_changes
 from experiment_pipeline.stages.validated_data.rows import validate

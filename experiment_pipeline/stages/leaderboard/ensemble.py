@@ -18,7 +18,6 @@ import numpy as np
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.ranking import Measured, RankedRows, TestPredictions
-from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import TRAINED
 from experiment_pipeline.stages.search.configurations import Configuration, default_features
 from experiment_pipeline.stages.search.results import ModelResult
@@ -346,11 +345,11 @@ class RefitTime:
     """What is left of a budget of seconds when the ranking is made."""
 
     left: float  # seconds
-    after: AfterSearch  # estimates how long refit and report take
+    after: Callable[[Sequence[ModelResult]], float]  # estimates the seconds of refit and report
 
     def why_not(self, members: Sequence[ModelResult]) -> str:
         """Return why an ensemble of these is left out; empty where there is time for it."""
-        needed = self.after.seconds(members)
+        needed = self.after(members)
         if needed <= self.left:
             return ""
         return (

@@ -1,191 +1,45 @@
 """The limits of a search: a budget of seconds, and failures in a row.
 
-Search, refit and report share the seconds, so a fit starts only where its own time and that of the refit
-and the report after it are left. Estimates only decide which fits start; they never change a result.
+Search, refit and report share the seconds. A fit starts only where its own time is left and, after it,
+that of the refit and the report, both estimated from the fits so far. Estimates only decide which fits
+start; they never change a result.
 """
 
 import math
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from experiment_pipeline.spec import Budget, ExperimentSpec, Features
+from experiment_pipeline.spec import Budget, Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import estimated_cost, seconds_of
-from experiment_pipeline.stages.search.learners.hyperparameters import PATIENCE
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, promising_first
+from experiment_pipeline.stages.search.rungs import Rung, best_first, competes
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
-# The share of a budget of seconds that fits have at least, however long the rest takes.
+# The share of the seconds that fits have at least, however long the rest takes.
 _LEAST_FOR_FITS = 0.4
-# Fits take up to so many times as long as estimated.
-_MARGIN = 1.4
-# An ensemble has so many members, each of which is fitted again.
-_MEMBERS = 5
-# A small rung does not end by its share of the time before it has found so many that there is time for.
-_ENOUGH = 3
-# Seconds to encode a number, a text, and a different text that is read letter by letter; measured.
-_PER_NUMBER, _PER_TEXT, _PER_LETTERS = 1e-7, 3e-6, 8e-5
-# Of a fit before any has ended: seconds per cell and pass. A pass costs so many cells beside its rows.
-_PER_CELL, _OVERHEAD_CELLS = 1.5e-9, 50_000
-_PASSES_OF_OTHERS = 10.0
+# A fit takes up to so many times its estimate; a refit with its predictions so many times the fit.
+_FIT, _REFIT = 1.4, 1.5
 # A report loads its libraries, judges and draws; it encodes the rows for two fits and predicts with both.
 _REPORT_SECONDS, _ENCODINGS = 2.5, 2.5
-# A refit with its predictions takes up to so many times what the fit on fewer rows promises.
-_REFIT = 1.5
+# Seconds to encode a number, a text, and a different text that is read letter by letter; measured.
+_PER_NUMBER, _PER_TEXT, _PER_LETTERS = 1e-7, 3e-6, 8e-5
+# An ensemble has so many members, each of which is fitted again.
+_MEMBERS = 5
+# The start of a fit costs as much as so many rows.
+_ROWS_OF_A_START = 2_000
 
 
-@dataclass(frozen=True)
-class NotBegun:
-    """Why a configuration was not begun.
-
-    Attributes:
-        why: in words that are the same for all that share the cause.
-        needed: seconds that it was expected to take; None where there is no estimate.
-    """
-
-    why: str
-    needed: float | None = None
-
-
-class Brake:
-    """Lets fits start until a limit is reached; from then on none. Threads may share it."""
-
-    def __init__(self, budget: Budget, now: Callable[[], float], reason: str = "") -> None:
-        """Start the clock.
-
-        Args:
-            budget: its seconds and failures in a row are limits.
-            now: seconds of any clock that only goes forward.
-            reason: given when nothing may start from the beginning.
-        """
-        self.seconds = budget.seconds
-        self._most_failures, self._failures = budget.failures_in_a_row, 0
-        self._lock = threading.Lock()
-        self._now, self._started, self._for_good = now, now(), reason
-        self._share, self._reserved, self._spent, self._beyond_share = 1.0, 0.0, "", False
-        self._needed, self._too_long = dict[str, float](), dict[str, NotBegun]()
-
-    def reason_of(self, key: str) -> NotBegun:
-        """Return why a configuration was not begun."""
-        if self._for_good:
-            return NotBegun(self._for_good)
-        return self._too_long.get(key, NotBegun(self._spent, self._needed.get(key)))
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether a budget of seconds decides what starts."""
-        return self.seconds is not None and not self._for_good
-
-    @property
-    def is_out_of_time(self) -> bool:
-        """Whether it is the clock alone that holds fits back."""
-        return not self._for_good and bool(self._spent or self._too_long)
-
-    @property
-    def left(self) -> float:
-        """Seconds of the budget; infinite without one."""
-        return math.inf if self.seconds is None else self.seconds - (self._now() - self._started)
-
-    def open(self, share: float) -> None:
-        """Give a rung a share of the seconds, counted from the start."""
-        self._share, self._spent, self._beyond_share = share, "", False
-        self._needed, self._too_long = {}, {}
-
-    def expect(
-        self, needed: Mapping[str, float], reserved: float, *, beyond_share: bool = False
-    ) -> None:
-        """Note what is estimated.
-
-        Args:
-            needed: key → seconds from the start of its fit to the end of a report on it.
-            reserved: seconds that refit and report take, as long as fits have their part.
-            beyond_share: whether the rung may take more than its share of the seconds.
-        """
-        self._needed, self._reserved, self._beyond_share = dict(needed), reserved, beyond_share
-
-    def affords(self, key: str, needed: float) -> bool:
-        """Whether so many seconds are left for a configuration; remembers the reason if not."""
-        if needed <= self.left:
-            return True
-        self._too_long[key] = NotBegun(
-            "fit, refit and report would have taken longer than what was left of the budget of "
-            f"{self.seconds:g} seconds",
-            needed,
-        )
-        return False
-
-    def may_start(self, key: str = "") -> bool:
-        """Whether the fit of a configuration may start now."""
-        if self.seconds is not None:
-            for_fits = max(self.seconds - self._reserved, self.seconds * _LEAST_FOR_FITS)
-            share = 1.0 if self._beyond_share else self._share
-            if self.seconds - self.left >= for_fits * share:
-                self._spent = self._why_spent(self.seconds, for_fits)
-            elif not self.affords(key, self._needed.get(key, 0.0)):
-                return False
-        return not (self._for_good or self._spent)
-
-    def _why_spent(self, seconds: float, for_fits: float) -> str:
-        part = "" if self._share == 1 else f"{for_fits * self._share:.3g} of "
-        rest = seconds - for_fits
-        spent = f"{part}the budget of {seconds:g} seconds was spent"
-        return spent if rest < 0.1 else f"{spent}, {rest:.1f} are kept for refit and report"
-
-    def saw(self, *, failure: bool) -> None:
-        """Count failures that follow one another."""
-        most = self._most_failures
-        with self._lock:
-            self._failures = self._failures + 1 if failure else 0
-            if most is not None and self._failures >= most:
-                self._for_good = self._for_good or f"{most} configurations in a row had failed"
-
-
-def encoding_seconds(encoder: Features, sets: TrainingSets) -> float:
-    """Estimate how long it takes to fit an encoder and to encode the train and test rows, folds included."""
-    rows, seconds = len(sets.train) + len(sets.test), 0.0
-    for name in sets.features:
-        column = sets.train[name]
-        if kind_of(column) in NUMERIC:
-            seconds += rows * _PER_NUMBER
-        elif encoder == "text" and (distinct := column.nunique()) > FEW_TEXTS:
-            seconds += distinct * rows / len(column) * _PER_LETTERS
-        else:
-            seconds += rows * _PER_TEXT
-    return seconds * (1 + len(sets.folds))
-
-
-class FitTimes:
-    """Estimates the seconds of fits, from those that have ended."""
-
-    def __init__(self) -> None:
-        """Know nothing yet."""
-        # Seconds per unit of work: of a configuration's last fit, and an algorithm's slowest.
-        self._own = dict[str, float]()
-        self._slowest = dict[str, float]()
-
-    def learn(self, one: Configuration, sets: TrainingSets, seconds: float) -> None:
-        """Take a fit into account that has ended."""
-        if competes(one):  # the baseline's fit is all overhead
-            self._own[one.key] = pace = seconds / _work(one, sets)
-            self._slowest[one.algorithm] = max(pace, self._slowest.get(one.algorithm, 0.0))
-
-    def knows(self, algorithm: str) -> bool:
-        """Whether a fit of an algorithm has ended."""
-        return algorithm in self._slowest
-
-    def seconds(self, one: Configuration, sets: TrainingSets) -> float:
-        """Estimate a fit's seconds by its last fit, else by the slowest of its algorithm."""
-        pace = self._own.get(one.key, self._slowest.get(one.algorithm, _PER_CELL))
-        return pace * _work(one, sets)
+def fit_seconds(result: ModelResult, sets: TrainingSets) -> float:
+    """Return how long a fit took with its predictions of the test rows."""
+    return result.fit_wall_seconds + result.predict_seconds_per_row * len(sets.test)
 
 
 @dataclass(frozen=True)
 class AfterSearch:
-    """Estimates how long refit and report take once a search has ended.
+    """Estimates how long refits and report take once a search has ended.
 
     Attributes:
         sets: the full train and test set; the validation set is taken to be as large as the latter.
@@ -196,168 +50,195 @@ class AfterSearch:
     workers: int
     _encoding: dict[Features, float] = field(default_factory=dict)
 
-    def seconds(self, members: Sequence[ModelResult]) -> float:
-        """Return the seconds for the chosen configuration, or the members of the chosen ensemble."""
-        refits = [self.refit(seconds_of(one, len(self.sets.test)), one.rounds) for one in members]
-        return self.total(refits, {one.features for one in members})
-
     def encoding(self, encoder: Features) -> float:
-        """Return the seconds to encode all rows."""
+        """Return the seconds to fit an encoder and to encode all rows, folds included."""
         if encoder not in self._encoding:
-            self._encoding[encoder] = encoding_seconds(encoder, self.sets)
+            sets, seconds = self.sets, 0.0
+            rows = len(sets.train) + len(sets.test)
+            for name in sets.features:
+                column = sets.train[name]
+                if kind_of(column) in NUMERIC:
+                    seconds += rows * _PER_NUMBER
+                elif encoder == "text" and (distinct := column.nunique()) > FEW_TEXTS:
+                    seconds += distinct * rows / len(column) * _PER_LETTERS
+                else:
+                    seconds += rows * _PER_TEXT
+            self._encoding[encoder] = seconds * (1 + len(sets.folds))
         return self._encoding[encoder]
 
-    def refit(self, seconds: float, rounds: int | None) -> float:
-        """Return the seconds of a refit, by those of the fit: its kept rounds on train and test rows."""
-        sets = self.sets
-        fitted = len(sets.train) + sum(len(fold.sets.train) for fold in sets.folds)
-        kept = 1.0 if rounds is None else rounds / (rounds + PATIENCE)
-        return _REFIT * seconds * kept * len(sets.row_numbers) / max(fitted, 1)
+    def seconds(self, fits: Sequence[tuple[Features, float]]) -> float:
+        """Return the seconds of what follows fits of these encoders and seconds, on all train rows."""
+        fitted = len(self.sets.train) + sum(len(fold.sets.train) for fold in self.sets.folds)
+        refit = _REFIT * len(self.sets.row_numbers) / max(fitted, 1)
+        refits = [refit * seconds for _, seconds in fits]
+        encoding = _ENCODINGS * sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
+        # Refits run side by side.
+        return max([sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
 
-    def total(self, refits: Sequence[float], encoders: Collection[Features]) -> float:
-        """Return the seconds of these refits side by side, of encoding, and of the report."""
-        encoding = _ENCODINGS * sum(map(self.encoding, encoders))
-        side_by_side = max([sum(refits) / self.workers, *refits, 0.0])
-        return side_by_side + encoding + _REPORT_SECONDS
-
-
-def _work(one: Configuration, sets: TrainingSets) -> float:
-    """Passes over the rows times cells: proportional to the seconds of a fit."""
-    passes = estimated_cost(one, len(sets.train), len(sets.classes or ()))
-    passes = max(passes, 1.0) if math.isfinite(passes) else _PASSES_OF_OTHERS
-    return passes * (len(sets.train) * len(sets.features) + _OVERHEAD_CELLS)
+    def of(self, members: Sequence[ModelResult]) -> float:
+        """Return the seconds for the members of an ensemble."""
+        return self.seconds([(one.features, fit_seconds(one, self.sets)) for one in members])
 
 
-class TimePlan:
-    """Decides what there is time for, from a rung to the report; without a budget of seconds, all."""
+class Brake:
+    """Decides which fits may start: all until a limit is reached. Threads may share it."""
 
     def __init__(
-        self, sets: TrainingSets, spec: ExperimentSpec, workers: int, brake: Brake
+        self,
+        budget: Budget,
+        now: Callable[[], float],
+        after: AfterSearch | None = None,
+        metric: str = "",
+        reason: str = "",
     ) -> None:
-        """Plan a search on the full sets; the brake gets the estimates."""
-        self._metric, self._workers, self._brake = spec.metric, workers, brake
-        self._after, self._times = AfterSearch(sets, workers), FitTimes()
-        self._full = sets
+        """Start the clock.
+
+        Args:
+            budget: its seconds and failures in a row are limits.
+            now: seconds of any clock that only goes forward.
+            after: estimates what follows the search; needed before a rung begins.
+            metric: by which the best configurations so far are known.
+            reason: why nothing may start from the beginning; empty: it may.
+        """
+        self.seconds = budget.seconds
+        self._most_failures, self._failures = budget.failures_in_a_row, 0
+        self._lock = threading.Lock()
+        self._now, self._started, self._stopped = now, now(), reason
+        self._after, self._metric = after, metric
+        # Seconds per row: of a configuration's last fit, and of an algorithm's slowest.
+        self._own, self._slowest = dict[str, float](), dict[str, float]()
+        self._last = dict[str, ModelResult]()
+        # Of the present rung: what competes there, and what of it is fitted.
         self._rung: Rung | None = None
-        self._entered = dict[str, Configuration]()
-        # Key → result at any rung, the last one; and those of this rung.
-        self._last, self._here = dict[str, ModelResult](), dict[str, ModelResult]()
+        self._entered, self._here = dict[str, Configuration](), dict[str, ModelResult]()
+        # Seconds of refit and report; why nothing more starts, or a configuration does not.
+        self._reserved, self._spent, self._late = 0.0, "", dict[str, str]()
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether a budget of seconds decides what starts."""
+        return self.seconds is not None and not self._stopped
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether it is the clock alone that holds fits back."""
+        return not self._stopped and bool(self._spent or self._late)
+
+    @property
+    def _left(self) -> float:
+        return math.inf if self.seconds is None else self.seconds - (self._now() - self._started)
+
+    def reason_of(self, key: str) -> tuple[str, float | None]:
+        """Return why a configuration was not begun, and the seconds that it would have taken."""
+        if self._stopped:
+            return self._stopped, None
+        return self._late.get(key, self._spent), self._needed(key) or None
 
     def rung_began(
         self, rung: Rung, entered: Sequence[Configuration], found: Mapping[str, ModelResult]
     ) -> None:
-        """Note which configurations a rung has, and the results that exist."""
-        self._rung, self._here = rung, {}
-        self._entered = {one.key: one for one in entered}
+        """Give a rung an equal share of the seconds, and what those before it have left."""
+        self._rung, self._spent, self._late, self._here = rung, "", {}, {}
+        self._entered = {one.key: one for one in entered if competes(one)}
         for result in found.values():
-            self._learn(rung, result)
-        self._expect(rung)
+            self.fit_ended(result)
 
-    def fit_ended(self, rung: Rung, result: ModelResult) -> None:
-        """Learn from a fit."""
-        self._learn(rung, result)
-        self._expect(rung)
+    def fit_ended(self, result: ModelResult) -> None:
+        """Learn from a fit, and estimate what the best so far need after the search."""
+        if (
+            self.seconds is None
+            or self._rung is None
+            or self._after is None
+            or not competes(result)
+        ):
+            return  # the baseline's fit is all overhead
+        rung, algorithm = self._rung, result.algorithm
+        pace = fit_seconds(result, rung.sets) / (len(rung.sets.train) + _ROWS_OF_A_START)
+        self._own[result.key] = pace
+        self._slowest[algorithm] = max(pace, self._slowest.get(algorithm, 0.0))
+        self._last[result.key] = self._here[result.key] = result
+        to_come = self._ending if rung.is_full else self._needed_in_full
+        best = best_first(self._here, self._metric)
+        in_time = [key for key in best if to_come(key) <= self._left][:_MEMBERS]
+        self._reserved = self._ending(*in_time) if in_time else 0.0
 
-    def with_time(self, rung: Rung, missing: Sequence[Configuration]) -> Sequence[Configuration]:
-        """Return what is to be fitted, the most promising first, as far as there is time.
-
-        The tables of a rung are encoded by every encoder before its first fit.
-        """
-        if not self._brake.is_timed:
+    def with_time(self, missing: Sequence[Configuration]) -> Sequence[Configuration]:
+        """Return what there is time to fit: the baseline, the best so far, the rest as given."""
+        if not self.is_timed:
             return missing
-        encoded, encoding, begin = set[Features](), 0.0, list[Configuration]()
-        for one in promising_first(missing, self._last, self._metric):
-            new = 0.0
-            if competes(one) and one.features not in encoded:
-                new = encoding_seconds(one.features, rung.sets)
-                needed = encoding + new + self._needed(one, rung)
-                if not self._brake.affords(one.key, needed):
-                    continue
-                encoded.add(one.features)
-            encoding += new
-            begin.append(one)
-        return begin
+        place = {key: number for number, key in enumerate(best_first(self._last, self._metric))}
+        last = len(place)
+        ordered = sorted(missing, key=lambda one: (competes(one), place.get(one.key, last)))
+        return [one for one in ordered if self._affords(one.key, self._needed(one.key))]
 
-    def beyond(self, rung: Rung, left: Sequence[Configuration]) -> list[Configuration]:
-        """Return what is trained although the time is spent: the baseline, and one that competes.
+    def beyond(self, left: Sequence[Configuration]) -> list[Configuration]:
+        """Return what is fitted although the time is spent: the baseline, and the quickest other."""
+        rivals = sorted(filter(competes, left), key=lambda one: self._needed(one.key))
+        return [*(one for one in left if not competes(one)), *rivals[:1]]
 
-        The most promising of those that there would be time for, else the quickest.
-        """
-        rivals = [one for one in left if competes(one)]
-        needed = {one.key: self._needed(one, rung) for one in rivals}
-        in_time = [one for one in rivals if self._brake.affords(one.key, needed[one.key])]
-        chosen = in_time or sorted(rivals, key=lambda one: needed[one.key])
-        return [*(one for one in left if not competes(one)), *chosen[:1]]
-
-    def may_go_on(self, rung: Rung, scored: Mapping[str, ModelResult]) -> Mapping[str, ModelResult]:
-        """Return those of a rung that there is time to train on all rows; all where there are none."""
-        if not self._brake.is_timed or rung.is_full:
+    def may_go_on(self, scored: Mapping[str, ModelResult]) -> Mapping[str, ModelResult]:
+        """Return those that there is time to fit on all rows; all where there are none."""
+        if not self.is_timed:
             return scored
         found = {
-            key: one
-            for key, one in scored.items()
-            if self._brake.affords(key, self._needed_in_full(self._entered[key]))
+            key: one for key, one in scored.items() if self._affords(key, self._needed_in_full(key))
         }
         return found or scored
 
-    def skips(self, rung: Rung, entering: Sequence[Configuration]) -> bool:
-        """Whether a rung between the first and the full one is not worth its time.
+    def may_start(self, key: str = "") -> bool:
+        """Whether the fit of a configuration may start now."""
+        if self.seconds is None or self._stopped:
+            return not self._stopped
+        for_fits = max(self.seconds - self._reserved, self.seconds * _LEAST_FOR_FITS)
+        share = 1.0 if self._rung is None else self._rung.number / self._rung.of
+        if self.seconds - self._left < share * for_fits:
+            return self._affords(key, self._needed(key))
+        part = "" if share == 1 else f"{for_fits * share:.3g} of "
+        kept = self.seconds - for_fits
+        rest = f", {kept:.1f} are kept for refit and report" if kept >= 0.1 else ""
+        self._spent = f"{part}the budget of {self.seconds:g} seconds was spent{rest}"
+        return False
 
-        It would stop no configuration, or leave too little time to train as many on all rows as
-        there are workers.
-        """
-        if not self._brake.is_timed or rung.is_full or not self._here or not entering:
-            return False
-        here = sum(self._times.seconds(one, rung.sets) for one in entering) / self._workers
-        in_full = sum(map(self._needed_in_full, entering)) / len(entering)
-        return len(entering) <= rung.kept or here + in_full > self._brake.left
+    def saw(self, *, failure: bool) -> None:
+        """Count failures that follow one another."""
+        most = self._most_failures
+        with self._lock:
+            self._failures = self._failures + 1 if failure else 0
+            if most is not None and self._failures >= most:
+                self._stopped = self._stopped or f"{most} configurations in a row had failed"
 
-    def _learn(self, rung: Rung, result: ModelResult) -> None:
-        seconds = seconds_of(result, len(rung.sets.test))
-        self._times.learn(result.configuration, rung.sets, seconds)
-        self._last[result.key] = self._here[result.key] = result
-
-    def _expect(self, rung: Rung) -> None:
-        """Tell the brake what waits at this rung, and what the best so far need after the search."""
-        if not self._brake.is_timed:
-            return
-        rivals = {key: one for key, one in self._entered.items() if competes(one)}
-        here = {key: one for key, one in self._here.items() if key in rivals}
-        best = best_first(here, self._metric)
-        to_come = self._refit_and_report if rung.is_full else self._needed_in_full
-        in_time = [key for key in best if to_come(rivals[key]) <= self._brake.left]
-        least = self._refit_and_report(rivals[in_time[0]]) if in_time else 0.0
-        refits = [self._refit(rivals[key]) for key in in_time[:_MEMBERS]]
-        reserved = self._after.total(refits, {rivals[key].features for key in in_time[:_MEMBERS]})
-        needed = {
-            key: max(self._needed(one, rung), _MARGIN * self._times.seconds(one, rung.sets) + least)
-            for key, one in rivals.items()
-            if key not in here
-        }
-        self._brake.expect(
-            needed,
-            reserved if in_time else 0.0,
-            beyond_share=not rung.is_full and len(in_time) < _ENOUGH,
+    def _affords(self, key: str, needed: float) -> bool:
+        if needed <= self._left:
+            return True
+        self._late[key] = (
+            "fit, refit and report would have taken longer than what was left of the budget of "
+            f"{self.seconds:g} seconds"
         )
+        return False
 
-    def _needed(self, one: Configuration, rung: Rung) -> float:
-        """Seconds from a fit at this rung, tables encoded, to the end of a report on it."""
-        fit = _MARGIN * self._times.seconds(one, rung.sets)
-        if rung.is_full:
-            return fit + self._refit_and_report(one)
+    def _fit(self, key: str, rows: int) -> float:
+        """Seconds of a fit, by the configuration's last one, else by the slowest of its algorithm."""
+        pace = self._own.get(key, self._slowest.get(self._entered[key].algorithm, 0.0))
+        return pace * (rows + _ROWS_OF_A_START)
+
+    def _needed(self, key: str) -> float:
+        """Seconds from the start of a fit at this rung to the end of a report; 0: not known."""
+        if self._rung is None or key not in self._entered:
+            return 0.0
+        fit = _FIT * self._fit(key, len(self._rung.sets.train))
+        if self._rung.is_full:
+            return fit + self._ending(key)
         # The first fits of an algorithm at a small rung measure what larger ones take.
-        return fit + (self._needed_in_full(one) if self._times.knows(one.algorithm) else 0.0)
+        return fit + self._needed_in_full(key) if fit else 0.0
 
-    def _needed_in_full(self, one: Configuration) -> float:
-        """The same, from encoding all rows on."""
-        encoding = self._after.encoding(one.features)
-        fit = _MARGIN * self._times.seconds(one, self._full)
-        return encoding + fit + self._refit_and_report(one)
+    def _needed_in_full(self, key: str) -> float:
+        """The same from encoding all rows on."""
+        assert self._after is not None
+        fit = _FIT * self._fit(key, len(self._after.sets.train))
+        return self._after.encoding(self._entered[key].features) + fit + self._ending(key)
 
-    def _refit(self, one: Configuration) -> float:
-        last = self._last.get(one.key)
-        rounds = None if last is None else last.rounds
-        return self._after.refit(self._times.seconds(one, self._full), rounds)
-
-    def _refit_and_report(self, one: Configuration) -> float:
-        return self._after.total([self._refit(one)], {one.features})
+    def _ending(self, *keys: str) -> float:
+        """Seconds of refits and report of configurations that were fitted on all rows."""
+        assert self._after is not None
+        rows = len(self._after.sets.train)
+        return self._after.seconds([(self._entered[k].features, self._fit(k, rows)) for k in keys])

@@ -22,6 +22,7 @@ from experiment_pipeline.stages.search.rungs import Rung
 
 TRAINED, STOPPED_EARLY = "trained", "stopped early"
 FAILED, NOT_STARTED = "failed", "not started"
+STATUSES = (TRAINED, STOPPED_EARLY, FAILED, NOT_STARTED)
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,10 @@ class SearchNote:
 
 @dataclass(frozen=True, eq=False)
 class RungStarted:
-    """A rung begins.
-
-    Attributes:
-        rung: which one.
-        entered: the configurations that take part.
-        known: key → result of an earlier run at this rung.
-    """
+    """A rung begins, with so many configurations; `known`: key → result of an earlier run there."""
 
     rung: Rung
-    entered: tuple[Configuration, ...]
+    entered: int
     known: Mapping[str, ModelResult]
 
 
@@ -135,7 +130,26 @@ class Conclusion:
 Event = SearchNote | RungStarted | Fitted | Conclusion
 
 
-STATUSES = (TRAINED, STOPPED_EARLY, FAILED, NOT_STARTED)
+@dataclass(frozen=True)
+class SearchCost:
+    """What a run's search cost.
+
+    Attributes:
+        fits: that ended well in this run, at any rung.
+        fit_cpu_seconds: of these fits.
+        wall_seconds: from the first rung's beginning to the end.
+        fitting_share: the part of wall seconds times workers that was spent inside these fits; the
+            seconds of failed fits are not known and count as idle.
+        peak_memory_bytes: of the process, since it began.
+    """
+
+    fits: int
+    fit_cpu_seconds: float
+    wall_seconds: float
+    fitting_share: float
+    peak_memory_bytes: int
+
+
 _MEASURED = {
     "fingerprint": "str",
     "train_score": "float64",
@@ -146,7 +160,7 @@ _MEASURED = {
     "predict_seconds_per_row": "float64",
     "model_bytes": "Int64",
 }
-COLUMNS = {
+_COLUMNS = {
     "key": "str",
     "algorithm": "str",
     "status": "str",
@@ -173,7 +187,10 @@ class SearchResults:
     """The table of results as it is stored.
 
     Attributes:
-        rows: see `search_results`.
+        rows: a row for each declared configuration, in their order: (n, 18), and four columns more
+            where fits ran on a cluster. `rung` is the share of the train rows that the last fit had;
+            scores at a rung below 1 are on a part of the test rows, and are missing where nothing
+            was fitted.
         metric: what the scores are of.
         digests: of the sets "train" and "test".
         paths: key → its fits from the smallest rung on, of configurations that were fitted.
@@ -188,7 +205,7 @@ class SearchResults:
     def of(
         cls,
         configurations: Sequence[Configuration],
-        conclusions: Sequence[Conclusion],
+        conclusions: Iterable[Conclusion],
         metric: str,
         digests: Mapping[str, str],
     ) -> Self:
@@ -197,33 +214,64 @@ class SearchResults:
         Raises:
             KeyError: a configuration has no conclusion.
         """
-        paths = {one.key: one.path for one in conclusions if one.path}
-        return cls(search_results(configurations, conclusions), metric, digests, paths)
+        by_key = {one.key: one for one in conclusions}
+        each = [by_key[configuration.key] for configuration in configurations]
+        placed = any(one.placement is not None for one in each)
+        columns = _COLUMNS | (_PLACED if placed else {})
+        rows = pd.DataFrame([_row(one) for one in each], columns=list(columns)).astype(columns)
+        paths = {one.key: one.path for one in by_key.values() if one.path}
+        return cls(rows, metric, digests, paths)
 
 
-def search_results(
-    configurations: Sequence[Configuration], conclusions: Iterable[Conclusion]
-) -> pd.DataFrame:
-    """One row per declared configuration, in their order.
+def _row(one: Conclusion) -> dict[str, Any]:
+    row = {
+        "key": one.key,
+        "algorithm": one.algorithm,
+        "status": one.status,
+        "rung": one.fraction,
+        "reused": one.reused,
+        "reason": one.reason,
+        "needed_seconds": one.needed_seconds,
+        **dict.fromkeys(("fingerprint", "error_type", "notes", "traceback"), ""),
+    }
+    if one.failure is not None:
+        for name in ("fingerprint", "error_type", "traceback"):
+            row[name] = getattr(one.failure, name)
+    if one.result is not None:
+        row |= {name: getattr(one.result, name) for name in _MEASURED}
+        row["notes"] = "; ".join(one.result.notes)
+    return row if one.placement is None else row | asdict(one.placement)
+
+
+def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[Conclusion]:
+    """Return what came of each configuration.
 
     Args:
-        configurations: all of the experiment's (n of them).
-        conclusions: one for each.
-
-    Returns:
-        (n, 18) table with the columns of `COLUMNS`, and those of `_PLACED` where fits ran on a
-        cluster. `rung` is the share of the train rows that the last fit had; scores at a rung
-        below 1 are on a part of the test rows, and are missing where nothing was fitted.
-
-    Raises:
-        KeyError: a configuration has no conclusion.
+        found: the search; results may have been stored with the scores of another metric.
+        stored: fingerprint → result, of those that its table names.
     """
-    concluded = {one.key: one for one in conclusions}
-    each = [concluded[configuration.key] for configuration in configurations]
-    placed = any(one.placement is not None for one in each)
-    columns = COLUMNS | (_PLACED if placed else {})
-    rows = [_row(one) for one in each]
-    return pd.DataFrame(rows, columns=list(columns)).astype(columns)
+    conclusions = []
+    for row in found.rows.to_dict("records"):
+        result, failure = None, None
+        if row["status"] == FAILED:
+            what = ("key", "fingerprint", "error_type", "reason", "traceback")
+            failure = FailedConfiguration(*(row[name] for name in what))
+        elif row["fingerprint"]:
+            result = replace(
+                stored[row["fingerprint"]],
+                key=row["key"],
+                metric=found.metric,
+                train_score=row["train_score"],
+                test_score=row["test_score"],
+            )
+        fraction, needed = (
+            None if pd.isna(row[name]) else row[name] for name in ("rung", "needed_seconds")
+        )
+        stated = row["key"], row["algorithm"], row["status"], row["reason"]
+        path = found.paths.get(row["key"], ())
+        one = Conclusion(*stated, result, fraction, row["reused"], failure, path, needed)
+        conclusions.append(one)
+    return conclusions
 
 
 def accounts(results: pd.DataFrame) -> Mapping[str, int]:
@@ -234,61 +282,3 @@ def accounts(results: pd.DataFrame) -> Mapping[str, int]:
         **{status.replace(" ", "_"): counts[status] for status in STATUSES},
         "reused": int(results["reused"].sum()),
     }
-
-
-def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[Conclusion]:
-    """Return what came of each configuration.
-
-    Args:
-        found: the search; results may have been stored with the scores of another metric.
-        stored: fingerprint → result, of those that its table names.
-    """
-    rows = found.rows.to_dict("records")
-    return [_concluded(row, stored, found) for row in rows]
-
-
-def _concluded(
-    row: Mapping[Any, Any], stored: Mapping[str, ModelResult], found: SearchResults
-) -> Conclusion:
-    key, print_ = str(row["key"]), str(row["fingerprint"])
-    result, failure = None, None
-    if row["status"] == FAILED:
-        why = str(row["error_type"]), str(row["reason"]), str(row["traceback"])
-        failure = FailedConfiguration(key, print_, *why)
-    elif print_:
-        train, test = float(row["train_score"]), float(row["test_score"])
-        scored = replace(stored[print_], train_score=train, test_score=test)
-        result = replace(scored, key=key, metric=found.metric)
-    # Results of an earlier version have no `needed_seconds`.
-    fraction, needed = (
-        None if pd.isna(value) else float(value)
-        for value in (row["rung"], row.get("needed_seconds"))
-    )
-    stated = str(row["algorithm"]), str(row["status"]), str(row["reason"])
-    path = found.paths.get(key, ())
-    return Conclusion(key, *stated, result, fraction, bool(row["reused"]), failure, path, needed)
-
-
-def _row(one: Conclusion) -> dict[str, object]:
-    row: dict[str, object] = {
-        "key": one.key,
-        "algorithm": one.algorithm,
-        "status": one.status,
-        "rung": one.fraction,
-        "reused": one.reused,
-        "fingerprint": "",
-        "error_type": "",
-        "reason": one.reason,
-        "needed_seconds": one.needed_seconds,
-        "notes": "",
-        "traceback": "",
-    }
-    if one.failure is not None:
-        for name in ("fingerprint", "error_type", "traceback"):
-            row[name] = getattr(one.failure, name)
-    if one.result is not None:
-        row |= {name: getattr(one.result, name) for name in _MEASURED}
-        row["notes"] = "; ".join(one.result.notes)
-    if one.placement is not None:
-        row |= asdict(one.placement)
-    return row

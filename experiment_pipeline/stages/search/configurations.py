@@ -94,11 +94,10 @@ def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
         InvalidExperiment: the search holds more than MAX_CONFIGURATIONS.
     """
     algorithms = [entry.algorithm for entry in spec.search]
-    first: dict[str, _Unnamed] = {}
+    first = dict[str, _Unnamed]()
     for draft in chain.from_iterable(map(_drafts, spec.search)):
         first.setdefault(draft.identity, draft)
-    if len(first) > MAX_CONFIGURATIONS:
-        raise _too_many("the search", len(first))
+    _check_size("the search", len(first))
     drafts = sorted(first.values(), key=lambda draft: algorithms.index(draft.algorithm))
     return tuple(
         Configuration(key, draft.algorithm, draft.features, draft.hyperparameters)
@@ -130,24 +129,33 @@ def default_features(algorithm: str) -> Features:
     return ALGORITHMS[algorithm].features if algorithm in ALGORITHMS else "onehot"
 
 
+def _check_size(culprit: str, size: int) -> None:
+    if size > MAX_CONFIGURATIONS:
+        raise errors.InvalidExperiment(
+            culprit,
+            f"{size:,} configurations, of {MAX_CONFIGURATIONS:,} at the most",
+            "search fewer values, or write method: random with draws",
+        )
+
+
 def _drafts(entry: Search) -> Iterator[_Unnamed]:
     fixed = {k: v for k, v in entry.hyperparameters.items() if not isinstance(v, Range | tuple)}
     encoders = entry.encoders or (default_features(entry.algorithm),)
     varied = frozenset({"features"} if len(encoders) > 1 else ())
+    choices: Iterable[dict[str, Scalar]]
+    if entry.configurations:
+        choices = entry.configurations
+    else:
+        lists = {k: v for k, v in entry.searched.items() if isinstance(v, tuple)}
+        if entry.method != "random":
+            size = math.prod(len(values) for values in lists.values())
+            _check_size(f"the grid of {entry.algorithm}", size)
+        choices = (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
     drawn = entry.method == "random"
-    pairs = _random_choices(entry, encoders) if drawn else product(_choices(entry), encoders)
+    pairs = _random_choices(entry, encoders) if drawn else product(choices, encoders)
     for chosen, encoder in pairs:
         full = dict(sorted({**fixed, **chosen}.items()))
         yield _Unnamed(entry.algorithm, encoder, full, varied | frozenset(chosen))
-
-
-def _choices(entry: Search) -> Iterable[dict[str, Scalar]]:
-    if entry.configurations:
-        return entry.configurations
-    lists = {k: v for k, v in entry.searched.items() if isinstance(v, tuple)}
-    if (size := math.prod(len(values) for values in lists.values())) > MAX_CONFIGURATIONS:
-        raise _too_many(f"the grid of {entry.algorithm}", size)
-    return (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
 
 
 def _random_choices(
@@ -188,52 +196,41 @@ def _draw(generator: np.random.Generator, space: Range | tuple[Scalar, ...]) -> 
     return float(min(max(float(f"{value:.{SIGNIFICANT_DIGITS}g}"), space.low), space.high))
 
 
-def _too_many(culprit: str, size: int) -> errors.InvalidExperiment:
-    return errors.InvalidExperiment(
-        culprit,
-        f"{size:,} configurations, of {MAX_CONFIGURATIONS:,} at the most",
-        "search fewer values, or write method: random with draws",
-    )
-
-
 def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
     """Name configurations; where names coincide, add what differs, and at last digests."""
-    heads = _heads({draft.algorithm for draft in drafts})
-    keys = [_key(heads[draft.algorithm], draft, draft.searched) for draft in drafts]
-    for same in _collisions(keys):
-        telling = _telling_names([drafts[i] for i in same])
-        for i in same:
-            keys[i] = _key(heads[drafts[i].algorithm], drafts[i], drafts[i].searched | telling)
-    for digits in (_DIGITS, 2 * _DIGITS):
-        for same in _collisions(keys):
-            for i in same:
-                keys[i] = _marked(heads[drafts[i].algorithm], drafts[i], digits)
-    return keys
-
-
-def _heads(algorithms: set[str]) -> dict[str, str]:
-    """Return the name of each algorithm in keys: its class, or its path if two share a class name."""
-    short = {algorithm: algorithm.rpartition(".")[2] for algorithm in algorithms}
+    # The class of an import path, or the path where two share a class name.
+    short = {one.algorithm: one.algorithm.rpartition(".")[2] for one in drafts}
     shared = Counter(short.values())
-    return {a: a if shared[name] > 1 else name for a, name in short.items()}
+    heads = [
+        one.algorithm if shared[short[one.algorithm]] > 1 else short[one.algorithm]
+        for one in drafts
+    ]
 
+    def marked(i: int, digits: int) -> str:
+        digest = sha256(drafts[i].identity.encode())[:digits]
+        return f"{_escaped(heads[i])[: MAX_KEY_LENGTH - 2 - digits]}__{digest}"
 
-def _key(head: str, draft: _Unnamed, names: frozenset[str]) -> str:
-    values = draft.nameable
-    parts = [f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())]
-    key = "__".join([_escaped(head), *parts])
-    is_name = len(key) <= MAX_KEY_LENGTH and key != ENSEMBLE
-    return key if is_name else _marked(head, draft, _DIGITS)
+    def named(i: int, names: frozenset[str]) -> str:
+        values = drafts[i].nameable
+        parts = [
+            f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())
+        ]
+        key = "__".join([_escaped(heads[i]), *parts])
+        is_name = len(key) <= MAX_KEY_LENGTH and key != ENSEMBLE
+        return key if is_name else marked(i, _DIGITS)
 
-
-def _telling_names(drafts: Sequence[_Unnamed]) -> frozenset[str]:
-    names = frozenset[str]().union(*(draft.nameable for draft in drafts))
     absent = object()
-    return frozenset(
-        name
-        for name in names
-        if len({repr(draft.nameable.get(name, absent)) for draft in drafts}) > 1
-    )
+    keys = [named(i, draft.searched) for i, draft in enumerate(drafts)]
+    for same in _collisions(keys):
+        values = [drafts[i].nameable for i in same]
+        names = frozenset[str]().union(*values)
+        telling = frozenset(n for n in names if len({repr(v.get(n, absent)) for v in values}) > 1)
+        for i in same:
+            keys[i] = named(i, drafts[i].searched | telling)
+    for digits in (_DIGITS, 2 * _DIGITS):
+        for i in chain.from_iterable(_collisions(keys)):
+            keys[i] = marked(i, digits)
+    return keys
 
 
 def _collisions(keys: Sequence[str]) -> list[list[int]]:
@@ -241,11 +238,6 @@ def _collisions(keys: Sequence[str]) -> list[list[int]]:
     for i, key in enumerate(keys):
         places.setdefault(key, []).append(i)
     return [same for same in places.values() if len(same) > 1]
-
-
-def _marked(head: str, draft: _Unnamed, digits: int) -> str:
-    digest = sha256(draft.identity.encode())[:digits]
-    return f"{_escaped(head)[: MAX_KEY_LENGTH - 2 - digits]}__{digest}"
 
 
 def _text(value: Scalar) -> str:

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.estimators import is_own_estimator
 from experiment_pipeline.stages.search.learners.learner import FitRequest
-from experiment_pipeline.stages.search.training_sets import Fold, TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.digests import sha256
 
@@ -39,18 +39,24 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
     own estimator its package's version and the source of its module, not of modules that it imports.
     Metrics do not count: scores follow from the predictions.
     """
-    stopped = sets.folds[0].sets if sets.folds else sets
+    request = FitRequest(configuration, sets.folds[0].sets if sets.folds else sets, spec)
+    # Which rows are predicted, by models that were fitted on which.
+    folds = [
+        [
+            *map(_digest, (fold.fitted, fold.sets.early_stopping, fold.sets.fit_mask)),
+            sha256(fold.places.tobytes()),
+        ]
+        for fold in sets.folds
+    ]
     return fingerprint_of(
         {
             **_read_of(sets, configuration),
-            "folds": [_fold(fold) for fold in sets.folds],
+            "folds": folds,
             "directions": dict(sets.directions),
             "algorithm": configuration.algorithm,
             "hyperparameters": dict(configuration.hyperparameters),
             "seed": spec.seed,
-            "watched": learner_of(configuration.algorithm).watched(
-                FitRequest(configuration, stopped, spec)
-            ),
+            "watched": learner_of(configuration.algorithm).watched(request),
             **composition(configuration, spec),
         }
     )
@@ -80,9 +86,17 @@ def _read_of(sets: TrainingSets, configuration: Configuration) -> dict[str, Any]
 
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
     """Return the digest of everything that decides the fitted features of a encoder."""
+    seen = dict[str, Any]()
+    if encoder == "target":
+        # What decides codes by the target, and which rows are coded by which others.
+        seen = {
+            "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
+            "grown": _digest(sets.fit_mask),
+            "split": sets.split.model_dump(mode="json"),
+        }
     return fingerprint_of(
         {
-            **(_target_seen(sets) if encoder == "target" else {}),
+            **seen,
             "train": sets.digests["train"],
             # The features of a cross-validated model have seen the test rows as well.
             "pooled": sets.digests["test"] if sets.folds else None,
@@ -94,23 +108,8 @@ def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
     )
 
 
-def _target_seen(sets: TrainingSets) -> dict[str, Any]:
-    """What decides codes by the target, and which rows are coded by which others."""
-    return {
-        "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
-        "grown": _digest(sets.fit_mask),
-        "split": sets.split.model_dump(mode="json"),
-    }
-
-
 def _digest(rows: np.ndarray) -> str:
     return sha256(np.packbits(rows).tobytes())
-
-
-def _fold(fold: Fold) -> list[str | int]:
-    """Which rows are predicted, by models that were fitted on which."""
-    masks = [_digest(rows) for rows in (fold.fitted, fold.sets.early_stopping, fold.sets.fit_mask)]
-    return [*masks, sha256(fold.places.tobytes())]
 
 
 def code_of(algorithm: str) -> dict[str, Any]:
@@ -127,21 +126,16 @@ def _version(distribution: str) -> str:
 
 @cache
 def _own_code(path: str) -> dict[str, Any]:
-    module_name = path.rpartition(".")[0]
+    source = None
+    try:
+        found = importlib.util.find_spec(module := path.rpartition(".")[0])
+    except (ImportError, ValueError):
+        found = None  # no such module: the fit will say so
+    if found and isinstance(found.loader, InspectLoader):
+        # None for a compiled module, which its package's version covers.
+        source = found.loader.get_source(module)
     distributions = metadata.packages_distributions().get(path.partition(".")[0], [])
     return {
-        SOURCE: _source_digest(module_name),
+        SOURCE: sha256(source.encode()) if source else None,
         **{name: _version(name) for name in sorted(set(distributions))},
     }
-
-
-def _source_digest(module_name: str) -> str | None:
-    try:
-        found = importlib.util.find_spec(module_name)
-    except (ImportError, ValueError):
-        # No such module: the fit will say so.
-        return None
-    loader = found.loader if found else None
-    source = loader.get_source(module_name) if isinstance(loader, InspectLoader) else None
-    # None also for a compiled module, which its package's version covers.
-    return sha256(source.encode()) if source else None

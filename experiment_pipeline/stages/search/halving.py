@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search import rungs
-from experiment_pipeline.stages.search.budget import Brake, TimePlan
+from experiment_pipeline.stages.search.budget import AfterSearch, Brake
 from experiment_pipeline.stages.search.conclusions import (
     NOT_STARTED,
     STOPPED_EARLY,
@@ -20,37 +21,80 @@ from experiment_pipeline.stages.search.conclusions import (
     Event,
     Fitted,
     RungStarted,
+    SearchCost,
     SearchNote,
     SearchResults,
     Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import SearchCost, search_cost
-from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Outcome, TrainedModel
-from experiment_pipeline.stages.search.scoring import interval_on_test, scored_as_asked
+from experiment_pipeline.stages.search.scoring import scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.storage.entries import SharedFiles
 from experiment_pipeline.storage.processes import peak_memory_bytes
 
 Listener = Callable[[SearchNote | Conclusion], object]
 
 
+class FitEngine(Protocol):
+    """Trains configurations somewhere: all engines give the same models, bit by bit."""
+
+    @property
+    def workers(self) -> int:
+        """Fits at a time, 1 at least; it may change while a search runs."""
+
+    def train(
+        self,
+        configurations: Sequence[Configuration],
+        sets: TrainingSets,
+        spec: ExperimentSpec,
+        brake: Brake | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Train configurations, and yield each when it is done.
+
+        Args:
+            configurations: what to train; not those the store has.
+            sets: train and test set.
+            spec: its seed and its metrics are used.
+            brake: asked before each fit; a configuration that may not start is left out.
+
+        Closing the generator cancels the fits that wait. An error of a fit becomes a
+        `FailedConfiguration`; one that says nothing of the configuration (memory, disk, network)
+        gets a second attempt by itself, when all others are done. An interruption propagates.
+        """
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Threads of this process, one for each fit."""
+
+    workers: int  # fits at a time; one per core is right
+    files: SharedFiles | None = None  # where the bins of many rows are kept; None: nowhere
+
+    def train(
+        self,
+        configurations: Sequence[Configuration],
+        sets: TrainingSets,
+        spec: ExperimentSpec,
+        brake: Brake | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Train in the pool of `sweep.py`."""
+        # A rerun that finds everything known imports nothing that fits.
+        from experiment_pipeline.stages.search.sweep import train_configurations
+
+        given = configurations, sets, spec, self.workers, brake, self.files
+        yield from train_configurations(*given)
+
+
 @dataclass(frozen=True, eq=False)
 class SearchOutcome:
-    """What a search has found.
+    """What a search has found."""
 
-    Attributes:
-        results: a row for each declared configuration.
-        cost: of the fits of this run.
-        others: conclusions of the declared configurations that were not asked for.
-    """
-
-    results: SearchResults
-    cost: SearchCost
-    others: Sequence[Conclusion]
+    results: SearchResults  # a row for each declared configuration
+    cost: SearchCost  # of the fits of this run
+    others: Sequence[Conclusion]  # of declared configurations that were not asked for
 
 
 def run_search(
@@ -79,11 +123,7 @@ def run_search(
         KeyboardInterrupt: or whatever else ended the search; its text says how far it was.
     """
     asked_for = declared if asked_for is None else asked_for
-
-    def interval(result: ModelResult, scored_on: TrainingSets) -> Interval:
-        return interval_on_test(store.predictions(result.fingerprint).test, scored_on, spec)
-
-    progress, started = Progress(spec.metric, interval), time.perf_counter()
+    progress, started = Progress(spec.metric), time.perf_counter()
     try:
         with closing(search(asked_for, sets, spec, store, engine, time.perf_counter)) as events:
             for event in events:
@@ -99,10 +139,16 @@ def run_search(
         raise
     for note in progress.end():
         listen(note)
-    seconds = time.perf_counter() - started
+    fits, seconds = progress.fitted, time.perf_counter() - started
+    cost = SearchCost(
+        fits=len(fits),
+        fit_cpu_seconds=sum(one.fit_cpu_seconds for one in fits),
+        wall_seconds=seconds,
+        fitting_share=sum(one.fit_wall_seconds for one in fits) / (seconds * engine.workers),
+        peak_memory_bytes=peak_memory_bytes(),
+    )
     others = () if len(asked_for) == len(declared) else settled(declared, sets, spec, store)
     others = tuple(one for one in others if one.key not in progress.concluded)
-    cost = search_cost(progress.fitted, seconds, engine.workers, peak_memory_bytes())
     concluded = [*others, *progress.concluded.values()]
     results = SearchResults.of(declared, concluded, spec.metric, sets.digests)
     return SearchOutcome(results, cost, others)
@@ -135,7 +181,8 @@ def search(
         )
     if spec.budget.failures_in_a_row is not None and engine.workers > 1:
         yield SearchNote("a budget of failures in a row: with several workers it depends on timing")
-    run = _HalvingRun(sets, spec, known, engine, Brake(spec.budget, now))
+    brake = Brake(spec.budget, now, AfterSearch(sets, engine.workers), spec.metric)
+    run = _HalvingRun(sets, spec, known, engine, brake)
     yield from run.events(configurations, alone=len(configurations) == 1)
 
 
@@ -176,9 +223,6 @@ class _HalvingRun:
     fits: dict[str, list[_RungFit]] = field(default_factory=dict)
     in_full: dict[str, ModelResult] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self.plan = TimePlan(self.sets, self.spec, self.engine.workers, self.brake)
-
     def events(
         self, configurations: Sequence[Configuration], *, alone: bool
     ) -> Generator[Event, None, None]:
@@ -195,15 +239,19 @@ class _HalvingRun:
                 yield Conclusion(one.key, one.algorithm, NOT_STARTED, reason)
 
         self.in_full = self._known_in(self.sets, tried)
-        steps = self._ladder([one for one in tried if rungs.competes(one)], alone=alone)
-        yield from map(SearchNote, steps.notes)
         still_in = {one.key for one in tried if rungs.competes(one)}
+        if alone and self.spec.halving:
+            why = "one configuration was asked for: it is trained on all rows, no halving"
+            steps = rungs.full_only(self.sets, why)
+        elif still_in <= self.in_full.keys():
+            steps = rungs.full_only(self.sets)
+        else:
+            steps = rungs.ladder(len(still_in), self.sets, self.spec)
+        yield from map(SearchNote, steps.notes)
         for rung in steps.rungs:
-            if self.plan.skips(rung, [one for one in tried if one.key in still_in]):
-                yield SearchNote(f"{rung} is skipped: the time left is better spent on all rows")
+            if self.brake.is_timed and len(still_in) <= rung.kept:
+                yield SearchNote(f"{rung} is skipped: it would stop no configuration")
                 continue
-            # Each rung has an equal share of the seconds, and what those before it left.
-            self.brake.open(rung.number / rung.of)
             # The baseline is trained on all rows alone.
             entered = [
                 one
@@ -211,19 +259,13 @@ class _HalvingRun:
                 if one.key in still_in or (rung.is_full and not rungs.competes(one))
             ]
             done = yield from self._climb(rung, entered)
-            still_in = set(self._survivors(rung, entered))
+            here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
+            scored = {key: last.result for key, last in here.items() if last.rung is rung}
+            may_go_on = scored if rung.is_full else self.brake.may_go_on(scored)
+            still_in = set(rungs.best_first(may_go_on, self.spec.metric)[: rung.kept])
             for one in entered:
                 if one.key not in done | still_in:
                     yield self._stopped(one, rung, len(entered))
-
-    def _ladder(self, competing: Sequence[Configuration], *, alone: bool) -> rungs.Ladder:
-        if alone and self.spec.halving:
-            return rungs.full_only(
-                self.sets, "one configuration was asked for: it is trained on all rows, no halving"
-            )
-        if all(one.key in self.in_full for one in competing):
-            return rungs.full_only(self.sets)
-        return rungs.ladder(len(competing), self.sets, self.spec)
 
     def _climb(
         self, rung: rungs.Rung, entered: Sequence[Configuration]
@@ -231,8 +273,8 @@ class _HalvingRun:
         """Fit what is not known at this rung; return the keys that are concluded by it."""
         algorithms = {one.key: one.algorithm for one in entered}
         found = self._known_in(rung.sets, entered)
-        yield RungStarted(rung, tuple(entered), found)
-        self.plan.rung_began(rung, entered, found)
+        yield RungStarted(rung, len(entered), found)
+        self.brake.rung_began(rung, entered, found)
         done = set()
         for result in found.values():
             yield from self._keep(_RungFit(rung, result, reused=True))
@@ -242,7 +284,7 @@ class _HalvingRun:
                 if isinstance(outcome, TrainedModel):
                     yield Fitted(rung, outcome)
                     yield from self._keep(_RungFit(rung, outcome.result, reused=False))
-                    self.plan.fit_ended(rung, outcome.result)
+                    self.brake.fit_ended(outcome.result)
                 # A model of all rows outlives a failure at a small rung.
                 elif outcome.key not in self.in_full:
                     done.add(outcome.key)
@@ -262,31 +304,19 @@ class _HalvingRun:
     ) -> Generator[Outcome, None, None]:
         """Train; where nothing may start, nothing is even encoded."""
         spec, tried = self._spec(rung.sets), set[str]()
-        begun = self.plan.with_time(rung, missing)
+        begun = self.brake.with_time(missing)
         any_rival = any(rungs.competes(one) for one in (*found.values(), *self.in_full.values()))
         if begun and self.brake.may_start():
-            timed = self.spec.budget.seconds is not None
-            outcomes = self.engine.train(
-                begun, rung.sets, spec, self.brake, longest_first=not timed
-            )
-            with closing(outcomes):
+            with closing(self.engine.train(begun, rung.sets, spec, self.brake)) as outcomes:
                 for outcome in outcomes:
                     tried.add(outcome.key)
-                    any_rival |= isinstance(outcome, TrainedModel) and rungs.competes(
-                        outcome.result
-                    )
+                    if isinstance(outcome, TrainedModel):
+                        any_rival |= rungs.competes(outcome.result)
                     yield outcome
         if self.brake.is_out_of_time and not any_rival:
             # A search without a single model is worth nothing: one fit beyond the time.
             left = [one for one in missing if one.key not in tried]
-            beyond = self.plan.beyond(rung, left)
-            yield from self.engine.train(beyond, rung.sets, spec, longest_first=False)
-
-    def _survivors(self, rung: rungs.Rung, entered: Sequence[Configuration]) -> tuple[str, ...]:
-        """The keys that go on to the next rung: none from the last."""
-        here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
-        scored = {key: last.result for key, last in here.items() if last.rung is rung}
-        return rungs.survivors(rung, self.plan.may_go_on(rung, scored), self.spec.metric)
+            yield from self.engine.train(self.brake.beyond(left), rung.sets, spec)
 
     def _stopped(self, one: Configuration, rung: rungs.Rung, entered: int) -> Conclusion:
         """Conclude what does not go on, because others were better or nothing more may start."""
@@ -294,14 +324,13 @@ class _HalvingRun:
         if one.key in self.in_full:
             # It was trained on all rows before, in a smaller search or by itself.
             return Conclusion.trained(self.in_full[one.key], reused=True, before=path)
-        held = self.brake.reason_of(one.key)
+        held, needed = self.brake.reason_of(one.key)
         if one.key not in self.fits:
-            what = one.key, one.algorithm, NOT_STARTED, held.why
-            return Conclusion(*what, needed_seconds=held.needed)
+            return Conclusion(one.key, one.algorithm, NOT_STARTED, held, needed_seconds=needed)
         last = self.fits[one.key][-1]
         reason = f"not among the best {rung.kept} of {entered} at {rung}"
         if last.rung is not rung:
-            reason = f"{held.why}, before {rung}"
+            reason = f"{held}, before {rung}"
         what = one.key, one.algorithm, STOPPED_EARLY, reason
         return Conclusion(*what, last.result, last.rung.fraction, reused=last.reused, path=path)
 

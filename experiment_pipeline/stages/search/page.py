@@ -1,9 +1,10 @@
 """The search as outcomes: each configuration when it is concluded, then the table of all.
 
-In: conclusions, the table of results, the cost. Out: outcomes and a check.
+On a cluster also what each worker did: configurations fall to workers by chance, so the median time of a
+fit compares workers once each has had a few.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -19,13 +20,12 @@ from experiment_pipeline.stages.search.conclusions import (
     STATUSES,
     TRAINED,
     Conclusion,
+    SearchCost,
     SearchResults,
     accounts,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import SearchCost
-from experiment_pipeline.stages.search.results import ModelResult, Placement
-from experiment_pipeline.stages.search.workers import of_workers, slow_workers
+from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.metrics import METRICS
 
 # A screen of them: all are in the stored table, and on the leaderboard's page.
@@ -45,21 +45,16 @@ def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
         reason=one.reason or None,
         **({} if one.placement is None else asdict(one.placement)),
     )
-    if one.result is None:
+    if (result := one.result) is None:
         return row
+    names = ["test_score", "train_score", "calibration", "fit_cpu_seconds", "fit_wall_seconds"]
+    names += ["model_bytes", "rounds", "fingerprint"]
     return replace(
         row,
-        test_score=one.result.test_score,
-        train_score=one.result.train_score,
-        seed_mean=None if one.result.seeds is None else one.result.seeds.mean,
-        seed_deviation=None if one.result.seeds is None else one.result.seeds.deviation,
-        calibration=one.result.calibration,
-        fit_cpu_seconds=one.result.fit_cpu_seconds,
-        fit_wall_seconds=one.result.fit_wall_seconds,
-        predict_microseconds_per_row=1e6 * one.result.predict_seconds_per_row,
-        model_bytes=one.result.model_bytes,
-        rounds=one.result.rounds,
-        fingerprint=one.result.fingerprint,
+        seed_mean=None if result.seeds is None else result.seeds.mean,
+        seed_deviation=None if result.seeds is None else result.seeds.deviation,
+        predict_microseconds_per_row=1e6 * result.predict_seconds_per_row,
+        **{name: getattr(result, name) for name in names},
     )
 
 
@@ -79,26 +74,40 @@ def configuration(
     """
     share = numbers.share(one.fraction or 0.0)
     where = "" if one.status == TRAINED else f" at {share} of the train rows"
-    words = result.configuration
-    score = f"{result.metric} {numbers.score(result.test_score)}"
+    words, metric = result.configuration, result.metric
+    score = f"{metric} {numbers.score(result.test_score)}"
+    facts: dict[str, Fact] = {"status": f"{one.status}{where or ' on all train rows'}"}
+    if one.reason:
+        facts["reason"] = one.reason
+    facts |= {
+        "algorithm": result.algorithm,
+        "hyperparameters": words.settings,
+        f"test {metric}{where}": result.test_score,
+        **({} if where else {f"train {metric}": result.train_score}),
+        "other scores": _other_scores(result),
+    }
+    if (seeds := result.seeds) is not None:
+        spread = numbers.spread(seeds.mean, seeds.deviation)
+        facts["over seeds"] = f"{spread} ({seeds.fits} fits with different seeds)"
+        facts[f"deviation of {metric} over seeds"] = seeds.deviation
+    if result.calibration is not None:
+        facts["calibrated by"] = result.calibration
+    facts |= {
+        "share of the train rows": one.fraction,
+        "CPU seconds to fit": result.fit_cpu_seconds,
+        "cost": _cost_of(result),
+    }
+    if (placed := result.placement) is not None:
+        queue, read = map(numbers.measured, (placed.queue_seconds, placed.read_seconds))
+        again = "" if placed.attempts == 1 else f", {placed.attempts} attempts"
+        waits = f"after {queue} s in the queue and {read} s to read"
+        facts["fitted by"] = f"{placed.worker}, {waits}{again}"
     return Outcome(
         version=result.fingerprint,
         notes=[f"{one.status}{where}: {words.in_words}, {score} {evaluated(evaluation).where}"],
         tags={"status": one.status.replace(" ", "_")},
-        facts={
-            "status": f"{one.status}{where or ' on all train rows'}",
-            **({"reason": one.reason} if one.reason else {}),
-            "algorithm": result.algorithm,
-            "hyperparameters": words.settings,
-            f"test {result.metric}{where}": result.test_score,
-            **({} if where else {f"train {result.metric}": result.train_score}),
-            "other scores": _others(result),
-            **_seeds_of(result),
-            **({} if result.calibration is None else {"calibrated by": result.calibration}),
-            "share of the train rows": one.fraction,
-            "CPU seconds to fit": result.fit_cpu_seconds,
-            "cost": _cost_of(result),
-            **({} if result.placement is None else {"fitted by": _placed(result.placement)}),
+        facts=facts
+        | {
             "notes": Notes(result.notes),
             "reused": one.reused,
             # A fingerprint in one piece would push all others off the screen.
@@ -107,39 +116,21 @@ def configuration(
     )
 
 
-def _seeds_of(result: ModelResult) -> dict[str, Fact]:
-    if (found := result.seeds) is None:
-        return {}
-    fits = f"{found.fits} fits with different seeds"
-    return {
-        "over seeds": f"{numbers.spread(found.mean, found.deviation)} ({fits})",
-        f"deviation of {result.metric} over seeds": found.deviation,
-    }
-
-
-def _others(result: ModelResult) -> str:
+def _other_scores(result: ModelResult) -> str:
     """Beside the score on the test set."""
-    parts = [f"train {result.metric} {numbers.score(result.train_score)}"]
-    others = {name: it for name, it in result.test_scores.items() if name != result.metric}
-    parts += (f"test {name} {numbers.score(it)}" for name, it in others.items())
-    return ", ".join(parts)
-
-
-def _placed(found: Placement) -> str:
-    """`tcp://10.0.0.7:40123, after 0.31 s in the queue and 0.12 s to read, 2 attempts`."""
-    queue, read = map(numbers.measured, (found.queue_seconds, found.read_seconds))
-    again = "" if found.attempts == 1 else f", {found.attempts} attempts"
-    return f"{found.worker}, after {queue} s in the queue and {read} s to read{again}"
+    found = [f"train {result.metric} {numbers.score(result.train_score)}"]
+    others = {name: value for name, value in result.test_scores.items() if name != result.metric}
+    found += (f"test {name} {numbers.score(value)}" for name, value in others.items())
+    return ", ".join(found)
 
 
 def _cost_of(result: ModelResult) -> str:
-    parts = [
-        f"{numbers.measured(result.fit_wall_seconds)} s to fit",
-        f"{numbers.measured(1e6 * result.predict_seconds_per_row)} µs per row to predict",
-        numbers.megabytes(result.model_bytes),
-        *([] if result.rounds is None else [numbers.counted(result.rounds, "boosting round")]),
-    ]
-    return ", ".join(parts)
+    seconds = numbers.measured(result.fit_wall_seconds)
+    per_row = numbers.measured(1e6 * result.predict_seconds_per_row)
+    size = numbers.megabytes(result.model_bytes)
+    cost = f"{seconds} s to fit, {per_row} µs per row to predict, {size}"
+    rounds = result.rounds
+    return cost if rounds is None else f"{cost}, {numbers.counted(rounds, 'boosting round')}"
 
 
 def results(
@@ -150,30 +141,47 @@ def results(
 ) -> Outcome:
     """All declared configurations, and what the search cost; `evaluation` as of `configuration`."""
     counts: dict[str, Any] = dict(accounts(found.rows))
-    return Outcome(
-        value=found,
-        facts={
-            "configurations": ", ".join(_counted(counts)),
-            **_best(found, declared, evaluation),
-            "cost of this run": _cost(cost),
-            "time in fits": numbers.share(cost.fitting_share),
-            "peak memory": numbers.megabytes(cost.peak_memory_bytes),
-            **_workers(found.rows),
-            "shown below": first_of(len(found.rows)),
-            "results": Rows(_shown(found, declared)),
-            **counts,
-        },
-        record=[RunFacts(**counts)],
+    told = [
+        f"{counts[status.replace(' ', '_')]:,} {status}"
+        for status in (*STATUSES, "reused")
+        if counts[status.replace(" ", "_")]
+    ]
+    facts: dict[str, Fact] = {"configurations": ", ".join(told)}
+    # The best first: by the share of rows of the last fit, then by score.
+    gain = METRICS[found.metric].sign * found.rows["test_score"]
+    ordered = found.rows.assign(_gain=gain).sort_values(
+        ["rung", "_gain"], ascending=False, kind="stable", na_position="last"
     )
-
-
-def _workers(rows: pd.DataFrame) -> dict[str, Fact]:
-    """The workers of a cluster, and the slow ones."""
-    found = of_workers(rows)
-    if found.empty:
-        return {}
-    slow = tuple(slow_workers(rows))
-    return {"workers": Rows(found), **({"slow workers": Notes(slow)} if slow else {})}
+    if not (trained := ordered.query("status == @TRAINED")).empty:
+        first = trained.iloc[0]
+        (best,) = (one for one in declared if one.key == first["key"])
+        score = f"{found.metric} {numbers.score(first['test_score'])}"
+        facts |= {f"best {evaluated(evaluation).short}": score, "by": best.in_words}
+    fits, seconds = numbers.counted(cost.fits, "fit"), numbers.measured(cost.wall_seconds)
+    facts |= {
+        "cost of this run": f"{fits}, {numbers.measured(cost.fit_cpu_seconds)} CPU s in {seconds} s",
+        "time in fits": numbers.share(cost.fitting_share),
+        "peak memory": numbers.megabytes(cost.peak_memory_bytes),
+    }
+    if not (workers := of_workers(found.rows)).empty:
+        facts["workers"] = Rows(workers)
+    shown = ordered.head(MOST_SHOWN)
+    values = searched_values(one for one in declared if one.key in set(shown["key"]))
+    table = pd.DataFrame(
+        {
+            found.metric: [_score(it) for it in shown["test_score"]],
+            "train rows": ["" if pd.isna(it) else numbers.share(it) for it in shown["rung"]],
+            "algorithm": shown["algorithm"],
+            "status": shown["status"],
+            **{name: values[name].reindex(shown["key"]).to_numpy() for name in values},
+            "on train": [_score(it) for it in shown["train_score"]],
+            "CPU s": shown["fit_cpu_seconds"].map(numbers.measured),
+            "configuration": shown["key"],
+        }
+    )
+    facts["shown below"] = first_of(len(found.rows))
+    facts["results"] = Rows(table.reset_index(drop=True))
+    return Outcome(value=found, facts=facts | counts, record=[RunFacts(**counts)])
 
 
 def first_of(rows: int) -> str:
@@ -181,41 +189,6 @@ def first_of(rows: int) -> str:
     if rows <= MOST_SHOWN:
         return numbers.counted(rows, "configuration")
     return f"{MOST_SHOWN} of {rows:,}; the leaderboard's report has all"
-
-
-def _counted(counts: Mapping[str, int]) -> Iterator[str]:
-    for status in (*STATUSES, "reused"):
-        if count := counts[status.replace(" ", "_")]:
-            yield f"{count:,} {status}"
-
-
-def _cost(cost: SearchCost) -> str:
-    return (
-        f"{numbers.counted(cost.fits, 'fit')}, {numbers.measured(cost.fit_cpu_seconds)} CPU s "
-        f"in {numbers.measured(cost.wall_seconds)} s"
-    )
-
-
-def _ordered(found: SearchResults) -> pd.DataFrame:
-    """The best first: by the share of rows of the last fit, then by score."""
-    sign = METRICS[found.metric].sign
-    return (
-        found.rows.assign(_gain=sign * found.rows["test_score"])
-        .sort_values(["rung", "_gain"], ascending=False, kind="stable", na_position="last")
-        .drop(columns="_gain")
-    )
-
-
-def _best(
-    found: SearchResults, declared: Sequence[Configuration], evaluation: str
-) -> dict[str, Fact]:
-    trained = _ordered(found).query("status == @TRAINED")
-    if trained.empty:
-        return {}
-    first = trained.iloc[0]
-    (best,) = (one for one in declared if one.key == first["key"])
-    score = f"{found.metric} {numbers.score(first['test_score'])}"
-    return {f"best {evaluated(evaluation).short}": score, "by": best.in_words}
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
@@ -228,45 +201,28 @@ def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
     return table.loc[:, [len(table[name].dropna().unique()) > 1 for name in table]].fillna("")
 
 
-def _shown(found: SearchResults, declared: Sequence[Configuration]) -> pd.DataFrame:
-    """The first rows as people compare them: scores first, then what it is and what it cost."""
-    rows = _ordered(found).head(MOST_SHOWN)
-    values = searched_values(one for one in declared if one.key in set(rows["key"]))
-    table = pd.DataFrame(
-        {
-            found.metric: [_score(it) for it in rows["test_score"]],
-            "train rows": ["" if pd.isna(it) else numbers.share(it) for it in rows["rung"]],
-            "algorithm": rows["algorithm"],
-            "status": rows["status"],
-            **{name: values[name].reindex(rows["key"]).to_numpy() for name in values},
-            "on train": [_score(it) for it in rows["train_score"]],
-            "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
-            "configuration": rows["key"],
-        }
-    )
-    return table.reset_index(drop=True)
-
-
 def _score(value: float) -> str:
     return "" if pd.isna(value) else numbers.score(value)
 
 
 def none_failed(rows: pd.DataFrame) -> Check:
-    """Whether every configuration could be fitted; the failed ones with their tracebacks.
-
-    Args:
-        rows: of `search_results`.
-    """
-    failed = rows[rows["status"] == FAILED]
+    """Whether every configuration of `search_results` could be fitted; failed ones with tracebacks."""
+    failed, declared = rows[rows["status"] == FAILED], numbers.counted(len(rows), "configuration")
     reasons = failed[["key", "error_type", "reason"]].rename(columns={"error_type": "error"})
     in_full = "\n\n".join(
         f"**{key}**\n\n{fenced('text', traceback)}"
         for key, traceback in zip(failed["key"], failed["traceback"], strict=True)
     )
+    means = f"none of {declared} failed"
+    if not failed.empty:
+        means = (
+            f"{len(failed):,} of {declared} failed: they have no score, and the leaderboard lists "
+            "them last"
+        )
     return Check(
         "no_configuration_failed",
         passed=failed.empty,
-        means=_failed_in_words(len(failed), len(rows)),
+        means=means,
         severity="warning",
         value=len(failed),
         limit=0,
@@ -274,10 +230,27 @@ def none_failed(rows: pd.DataFrame) -> Check:
     )
 
 
-def _failed_in_words(failed: int, declared: int) -> str:
-    if not failed:
-        return f"none of {numbers.counted(declared, 'configuration')} failed"
-    return (
-        f"{failed:,} of {numbers.counted(declared, 'configuration')} failed: they have no score, and the "
-        "leaderboard lists them last"
+def of_workers(results: pd.DataFrame) -> pd.DataFrame:
+    """Return a row per worker of a cluster in words, the slowest first, MOST_SHOWN at the most.
+
+    `begun again` counts attempts that workers before it have lost.
+    """
+    if "worker" not in results:
+        return results[:0]
+    rows = results[results["worker"].fillna("") != ""]
+    found = [
+        (own["fit_wall_seconds"].median(), worker, own) for worker, own in rows.groupby("worker")
+    ]
+    found.sort(key=lambda one: 0.0 if pd.isna(one[0]) else -one[0])
+    return pd.DataFrame(
+        {
+            "worker": worker,
+            "fits": f"{own['fit_wall_seconds'].count():,}",
+            "failed": f"{own['fit_wall_seconds'].isna().sum():,}",
+            "s per fit": "" if pd.isna(middle) else numbers.measured(middle),
+            "begun again": f"{int(own['attempts'].sum()) - len(own):,}",
+            "s in the queue": numbers.measured(own["queue_seconds"].sum()),
+            "s to read": numbers.measured(own["read_seconds"].sum()),
+        }
+        for middle, worker, own in found[:MOST_SHOWN]
     )

@@ -1,7 +1,7 @@
 """How far a search is, in lines of a log: what is done, the best so far, the slowest fit."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from experiment_pipeline import errors
@@ -15,8 +15,6 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import best_first, competes
-from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.interval import Interval
 
 # Quick fits end many times a second, and every line is an event that is stored: a line is due
 # after so many seconds and after such a part of the rung.
@@ -30,21 +28,17 @@ class Progress:
 
     Attributes:
         metric: name of the ranking metric.
-        interval: of a result's score on the test rows of these sets; None: lines have scores alone.
         concluded: key → what came of it.
         fitted: the fits of this run, at any rung.
     """
 
     metric: str
-    interval: Callable[[ModelResult, TrainingSets], Interval] | None = None
     concluded: dict[str, Conclusion] = field(default_factory=dict)
     fitted: list[ModelResult] = field(default_factory=list)
     _rung: RungStarted | None = None
-    # Of the present rung: configurations that are done with, and key → result.
+    # Of the present rung: configurations that are done with, and key → result of what competes.
     _done: int = 0
     _scored: dict[str, ModelResult] = field(default_factory=dict)
-    # Fingerprint → interval, of those that were the best when a line was due.
-    _intervals: dict[str, Interval] = field(default_factory=dict)
     # Elapsed seconds and done configurations at the last line.
     _last_line: tuple[float, int] = (-math.inf, 0)
 
@@ -53,17 +47,18 @@ class Progress:
         if isinstance(event, SearchNote):
             yield event
         elif isinstance(event, RungStarted):
-            self._rung, self._done, self._scored = event, len(event.known), dict(event.known)
-            self._last_line = -math.inf, 0
+            self._rung, self._done, self._last_line = event, len(event.known), (-math.inf, 0)
+            self._scored = {key: one for key, one in event.known.items() if competes(one)}
             if event.rung.of > 1:
-                counts = numbers.counted(len(event.entered), "configuration")
+                counts = numbers.counted(event.entered, "configuration")
                 yield SearchNote(f"{event.rung}: {counts}, {len(event.known)} reused")
         elif isinstance(event, Fitted):
             result = event.model.result
             for note in result.notes:
                 yield SearchNote(f"{result.key}: {note}", warns=True)
             self.fitted.append(result)
-            self._scored[result.key] = result
+            if competes(result):
+                self._scored[result.key] = result
             yield from self._fit_ended(elapsed_seconds)
         else:
             self.concluded[event.key] = event
@@ -78,7 +73,7 @@ class Progress:
         if self._rung is None:
             return "the search was cancelled before its first fit"
         rung = self._rung.rung
-        counts = f"{self._done} of {numbers.counted(len(self._rung.entered), 'configuration')}"
+        counts = f"{self._done} of {numbers.counted(self._rung.entered, 'configuration')}"
         at = f" at {rung}" if rung.of > 1 else ""
         return f"the search was cancelled after {counts}{at}"
 
@@ -103,17 +98,14 @@ class Progress:
         """`rung 2 of 3: 12 of 34 done, best roc_auc 0.6912 by lightgbm, slowest fit 40 s`."""
         if self._rung is None:
             return "0 done"
-        rung, entered = self._rung.rung, len(self._rung.entered)
+        rung, entered = self._rung.rung, self._rung.entered
         text = f"{self._done} of {entered} done"
         if rung.of > 1:
             text = f"rung {rung.number} of {rung.of}: {text}"
-        if best := self._best():
-            result = self._scored[best]
-            interval = self._intervals.get(result.fingerprint)
-            score = numbers.score(result.test_score)
-            if interval is not None:
-                score = numbers.interval(interval)
-            text += f", best {self.metric} {score} by {result.algorithm}"
+        best = next((self._scored[key] for key in best_first(self._scored, self.metric)), None)
+        if best is not None and math.isfinite(best.test_score):
+            score = numbers.score(best.test_score)
+            text += f", best {self.metric} {score} by {best.algorithm}"
         if self.fitted:
             slowest = max(one.fit_wall_seconds for one in self.fitted)
             text += f", slowest fit {numbers.measured(slowest)} s"
@@ -124,26 +116,11 @@ class Progress:
         if self._rung is None:
             return
         self._done += 1
-        entered, (seconds, done) = len(self._rung.entered), self._last_line
+        entered, (seconds, done) = self._rung.entered, self._last_line
         is_due = (
             elapsed_seconds - seconds >= SECONDS_BETWEEN_LINES
             and self._done - done >= entered / LINES_OF_A_RUNG
         )
         if is_due or self._done >= entered:
             self._last_line = elapsed_seconds, self._done
-            # An interval takes longer than a score: only of the best, when a line is due.
-            if self.interval is not None and (best := self._best()):
-                result = self._scored[best]
-                if result.fingerprint not in self._intervals:
-                    found = self.interval(result, self._rung.rung.sets)
-                    self._intervals[result.fingerprint] = found
             yield SearchNote(self.standing)
-
-    def _best(self) -> str | None:
-        """The best of this rung that competes and whose score is defined."""
-        scored = {
-            key: one
-            for key, one in self._scored.items()
-            if competes(one) and math.isfinite(one.test_score)
-        }
-        return next(iter(best_first(scored, self.metric)), None)

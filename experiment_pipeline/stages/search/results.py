@@ -25,13 +25,7 @@ from experiment_pipeline.storage.records import Undefinable
 
 @dataclass(frozen=True)
 class SeedSpread:
-    """Scores of one configuration's fits with several seeds.
-
-    Attributes:
-        mean: of the scores.
-        deviation: their standard deviation, of a sample.
-        fits: how many.
-    """
+    """Mean and standard deviation (of a sample) of one configuration's scores by several seeds."""
 
     mean: float
     deviation: float
@@ -40,19 +34,12 @@ class SeedSpread:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a fit ran on a cluster.
+    """Where a fit ran on a cluster."""
 
-    Attributes:
-        worker: its address.
-        attempts: how often it started; more than once where workers were lost.
-        queue_seconds: from its submission to the start of the last attempt.
-        read_seconds: until the worker had read the shared files.
-    """
-
-    worker: str
-    attempts: int
-    queue_seconds: float
-    read_seconds: float
+    worker: str  # its address
+    attempts: int  # how often it started; more than once where workers were lost
+    queue_seconds: float  # from its submission to the start of the last attempt
+    read_seconds: float  # until the worker had read the shared files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +80,6 @@ class ModelResult(Scores):
         key: the configuration's partition key when it was trained; keys may be renamed later.
         fingerprint: sha256 hex over everything that decides the model.
         encoder_fingerprint: the same for the fitted features it needs.
-        algorithm: a built-in algorithm's name, or an import path.
-        features: the feature encoder.
         hyperparameters: as the configuration gives them, defaults not included.
         status: "trained".
         rounds: boosting rounds that the model keeps; None for what does not boost.
@@ -134,11 +119,6 @@ class ModelResult(Scores):
         return self.averaged > 1 or self.calibration is not None
 
     @property
-    def model_file(self) -> str:
-        """The name of the stored model's file, by its format."""
-        return _SKOPS if self.is_composed else model_file(self.algorithm)
-
-    @property
     def configuration(self) -> Configuration:
         """What was trained."""
         return Configuration(self.key, self.algorithm, self.features, self.hyperparameters)
@@ -150,27 +130,17 @@ class Predictions:
 
     Regression (n,); binary (n,), the probability of classes[1]; multiclass (n, k), in the order
     of the classes.
-
-    Attributes:
-        test: of the test rows.
-        train: of the train rows that the train score is of, see `scoring.scored_rows`.
-        by_seed: (fits, n_test, …) of the test rows, of each fit alone; None: there is one.
     """
 
-    test: np.ndarray
-    train: np.ndarray
+    test: np.ndarray  # of the test rows
+    train: np.ndarray  # of the train rows that the train score is of, see `scoring.scored_rows`
+    # (fits, n_test, …) of the test rows, of each fit alone; None: there is one
     by_seed: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A trained configuration.
-
-    Attributes:
-        result: its numbers.
-        model: LightGBM text in UTF-8, or canonical skops bytes; without the features.
-        predictions: of test and train rows.
-    """
+    """A trained configuration: numbers, model as LightGBM's text or skops bytes, predictions."""
 
     result: ModelResult
     model: bytes
@@ -212,11 +182,6 @@ class FailedConfiguration:
 
 
 Outcome = TrainedModel | FailedConfiguration
-
-
-_ON_TEST, _ON_TRAIN = "test_predictions.npy", "train_predictions.npy"
-_SKOPS = "model.skops"
-_BY_SEED = "seed_predictions.npy"
 
 
 class ModelStore(Protocol):
@@ -261,6 +226,10 @@ class ModelsInMemory:
         return self.models[fingerprint]
 
 
+_ON_TEST, _ON_TRAIN = "test_predictions.npy", "train_predictions.npy"
+_BY_SEED = "seed_predictions.npy"
+
+
 @dataclass(frozen=True)
 class TrainedModelStore:
     """The trained models of one experiment; EntryCorrupt is raised as `Entries` says.
@@ -302,38 +271,33 @@ class TrainedModelStore:
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an entry predicts, from which any metric can be computed."""
-        return _predictions(
-            self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN, _BY_SEED]).files
-        )
-
-    def get(self, fingerprint: str) -> TrainedModel | None:
-        """Return an entry; None when there is none."""
-        return self.get_many([fingerprint]).get(fingerprint)
+        files = self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN, _BY_SEED]).files
+        return _predictions(files)
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return an entry; EntryCorrupt when it is gone."""
         return _trained(self.entries.require(fingerprint))
 
-    def get_many(self, fingerprints: Iterable[str]) -> dict[str, TrainedModel]:
-        """Return fingerprint → trained model, of the entries that exist."""
-        found = self.entries.read(fingerprints)
-        return {print_: _trained(entry) for print_, entry in found.items()}
-
     def put(self, trained: TrainedModel) -> TrainedModel:
         """Store a trained model, and return what the store holds now: an entry never changes."""
+        result, predictions = trained.result, trained.predictions
         files = {
-            trained.result.model_file: trained.model,
-            _ON_TEST: npy(trained.predictions.test),
-            _ON_TRAIN: npy(trained.predictions.train),
+            _model_file(result): trained.model,
+            _ON_TEST: npy(predictions.test),
+            _ON_TRAIN: npy(predictions.train),
         }
-        if trained.predictions.by_seed is not None:
-            files[_BY_SEED] = npy(trained.predictions.by_seed)
-        held = self.entries.put(trained.result.fingerprint, files, trained.result)
-        return trained if held.record is trained.result else _trained(held)
+        if predictions.by_seed is not None:
+            files[_BY_SEED] = npy(predictions.by_seed)
+        held = self.entries.put(result.fingerprint, files, result)
+        return trained if held.record is result else _trained(held)
+
+
+def _model_file(result: ModelResult) -> str:
+    return "model.skops" if result.is_composed else model_file(result.algorithm)
 
 
 def _trained(entry: Entry[ModelResult]) -> TrainedModel:
-    model = entry.files[entry.record.model_file]
+    model = entry.files[_model_file(entry.record)]
     return TrainedModel(entry.record, model, _predictions(entry.files))
 
 

@@ -17,9 +17,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Predictions, Scores
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.interval import Interval, spread_of, widened
-from experiment_pipeline.statistics.scores import interval_of, layout, score
-from experiment_pipeline.statistics.thresholds import on_test, scoring_threshold
+from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.statistics.thresholds import scoring_threshold
 
 # The train score shows overfitting. Trees predict a row in half the time that they take to grow on
 # it: a fifth of the rows cost a tenth of the fit.
@@ -97,14 +96,6 @@ def scores(
         # Each at its own best threshold.
         seed_scores=tuple(score(spec.metric, y, one, cut_of(one), weights) for one in each),
     )
-
-
-def interval_on_test(prediction: np.ndarray, sets: TrainingSets, spec: ExperimentSpec) -> Interval:
-    """Return the score of a prediction of the test rows with its 95 % interval, as it is ranked."""
-    y, weights = sets.y_test, sets.w_test
-    drawn = layout(spec.metric, y, sets.test_clusters(spec), weights)
-    scored = widened(on_test(spec.metric_names, y, prediction, weights), sets.variance_factor)
-    return interval_of(spec.metric, spread_of(scored, drawn))
 
 
 def scored_as_asked(

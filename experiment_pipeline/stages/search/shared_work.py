@@ -98,6 +98,11 @@ class Kept:
             self._things.move_to_end(name)
             return self._things[name]
 
+    @contextmanager
+    def borrow(self, table: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
+        """Lend the table of a library to a fit, as `SharedTables` does."""
+        yield self.get(table, make)
+
 
 @dataclass(frozen=True, eq=False)
 class EncodedRows:
@@ -195,57 +200,12 @@ class SharedWork:
         An estimator that writes into its input fails alone, instead of changing the table under
         every other fit.
         """
+        from scipy.sparse import issparse
+
         tables = [*(rows.table for rows in self.train.values()), *self.test.values()]
         for table in (*tables, self.y_train, self.y_test, self.w_train, self.w_test):
             # Each read of a sliced table is an array of its own.
             if table is not None and not isinstance(table, SlicedTable):
-                for part in _arrays(table):
+                parts = (table.data, table.indices, table.indptr) if issparse(table) else (table,)
+                for part in parts:
                     part.flags.writeable = False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Pack it for another process, without locks, the tables of libraries and sliced ones.
-
-        Estimators that are fitted in other processes read whole tables.
-        """
-        whole = {
-            encoder: (rows.table, rows.categorical, rows.directions)
-            for encoder, rows in self.train.items()
-            if not isinstance(rows.table, SlicedTable)
-        }
-        state = {name: value for name, value in self.__dict__.items() if name != "tables"}
-        return state | {"train": whole, "test": {encoder: self.test[encoder] for encoder in whole}}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Unpack it in another process, where large arrays arrive as maps of a file.
-
-        They become plain arrays on the same memory, which an estimator may keep and store like
-        those of a thread, and are locked again: pickle drops that flag.
-        """
-        names = ("y_train", "y_test", "w_train", "w_test")
-        arrays = {name: _plain(state[name]) for name in names}
-        y, weights = arrays["y_train"], arrays["w_train"]
-        train = {
-            encoder: EncodedRows(_plain(table), y, categorical, weights, directions)
-            for encoder, (table, categorical, directions) in state["train"].items()
-        }
-        test = {encoder: _plain(table) for encoder, table in state["test"].items()}
-        made = {"train": train, "test": test, "tables": SharedTables()}
-        self.__dict__.update(state | arrays | made)
-        self.__post_init__()
-
-
-def _arrays(table: Any) -> list[np.ndarray]:
-    """The arrays of a table, dense or sparse."""
-    from scipy.sparse import issparse
-
-    return [table.data, table.indices, table.indptr] if issparse(table) else [table]
-
-
-def _plain(table: Any) -> Any:
-    """Return mapped memory as a plain array, dense or sparse; nothing is copied."""
-    from scipy.sparse import issparse
-
-    if issparse(table):
-        parts = tuple(map(_plain, _arrays(table)))
-        return type(table)(parts, shape=table.shape, copy=False)
-    return np.asarray(table.data) if isinstance(table, np.memmap) else table

@@ -1,60 +1,51 @@
 """The sweep: every configuration trained on this machine, as many at a time as there are workers.
 
-One thread per fit on shared tables: LightGBM and scikit-learn's trees and linear models release the GIL.
-Imported estimators may not: where the first fits of one spend their time waiting for the GIL, its others
-go to processes of joblib, which map the tables. The outcome does not depend on the number of workers or
-on the order of the configurations.
+One thread per fit on shared tables: LightGBM and scikit-learn's trees and linear models release the
+interpreter's lock. The outcome does not depend on the number of workers or on the order of the
+configurations.
 """
 
 import ast
-import os
+import math
 import sys
 import threading
-import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import replace
 from functools import cache, partial, wraps
 from typing import Any
 
-import joblib
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
 from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import in_order, seconds_of
-from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.fingerprints import fingerprint, table_fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
-from experiment_pipeline.stages.search.learners.estimators import is_own_estimator
-from experiment_pipeline.stages.search.results import (
-    FailedConfiguration,
-    ModelResult,
-    Outcome,
-    TrainedModel,
+from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
+from experiment_pipeline.stages.search.learners.hyperparameters import (
+    LEARNING_RATE,
+    NAMES,
+    PATIENCE,
+    ROUNDS_AT_MOST,
 )
-from experiment_pipeline.stages.search.shared_work import SharedWork
-from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
+from experiment_pipeline.stages.search.learners.learner import FitRequest
+from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome
+from experiment_pipeline.stages.search.shared_work import HELD_ROWS, SharedWork
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.storage.entries import SharedFiles
 
-# Processes, which take two seconds to start, are worth it for so many seconds of fits.
-WORTH_PROCESSES = 10.0
-# CPU seconds over wall seconds of a fit beside others of its kind: near 1 if it releases the GIL, else
-# near one over the number of workers.
-RELEASES_THE_GIL = 0.8
 # Errors of the machine and not of an estimator; they may be gone a minute later.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
-# Idle processes wait so long for the next rung, and then end.
-IDLE_SECONDS = 20
-SECONDS_BETWEEN_LOOKS = 1.0
+# Early stopping keeps rounds up to a sum of learning rates about this large (2 to 40 measured).
+_LEARNT_WHEN_STOPPED = 10
 # 3.12 collects no garbage in the midst of a parse.
 FIRST_SAFE = (3, 11, 8)
-Train = Callable[[Configuration], Outcome]
 
 
 def train_configurations(
@@ -63,122 +54,89 @@ def train_configurations(
     spec: ExperimentSpec,
     workers: int,
     brake: Brake | None = None,
-    *,
-    longest_first: bool = True,
-    share: Callable[
-        [Sequence[Configuration], TrainingSets, ExperimentSpec], SharedWork
-    ] = share_work,
+    files: SharedFiles | None = None,
 ) -> Generator[Outcome, None, None]:
     """Train configurations as `FitEngine.train` says, `workers` at a time: one per core is right.
 
-    `share` prepares what their fits share. Fits that run in threads end before the generator is closed.
+    `files`: where the bins of many rows are kept. Fits end before the generator is closed.
     """
-    ordered = in_order(configurations, sets, longest_first=longest_first)
-    if not ordered:
+    if not configurations:
         return
+    ordered = in_order(configurations, sets, brake)
+    by_key = {one.key: one for one in ordered}
     parse_one_at_a_time()
+
+    def started(one: Configuration) -> Outcome | None:
+        if brake is None:
+            return trained_or_failed(one, work, sets, spec)
+        if not brake.may_start(one.key):
+            return None
+        outcome = trained_or_failed(one, work, sets, spec)
+        brake.saw(failure=isinstance(outcome, FailedConfiguration) and not outcome.says_nothing)
+        return outcome
+
+    def in_threads() -> Generator[Outcome, None, None]:
+        pool = ThreadPoolExecutor(workers, "fit", initializer=one_openmp_thread)
+        try:
+            # No name for the futures: each is forgotten, with its model, once it is yielded.
+            for future in as_completed([pool.submit(started, one) for one in ordered]):
+                if (outcome := future.result()) is not None:
+                    yield outcome
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def by_itself(first: FailedConfiguration) -> Outcome:
+        with threadpool_limits(limits=1):
+            return trained_or_failed(by_key[first.key], work, sets, spec)
+
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
-        work = share(ordered, sets, spec)
-        train = partial(trained_or_failed, work=work, sets=sets, spec=spec)
-        # Where there may be no time for all, the order is what counts.
-        tried = _to_be_tried(ordered, workers) if longest_first else []
-        by_key = {one.key: one for one in ordered}
-
-        def by_itself(first: FailedConfiguration) -> Generator[Outcome, None, None]:
-            with threadpool_limits(limits=1):
-                second = train(by_key[first.key])
-            if brake is not None:
-                brake.saw(failure=isinstance(second, FailedConfiguration))
-            yield second
-
-        firsts = _in_pools(train, ordered, tried, sets, workers, brake)
-        yield from with_second_attempts(firsts, by_itself)
+        given = ordered, sets, spec
+        work = share_work(*given) if files is None else _share_kept(*given, files)
+        yield from with_second_attempts(in_threads(), by_itself, brake)
 
 
-def _in_pools(
-    train: partial[Outcome],
-    ordered: Sequence[Configuration],
-    tried: Sequence[Configuration],
+def _share_kept(
+    configurations: Sequence[Configuration],
     sets: TrainingSets,
-    workers: int,
-    brake: Brake | None,
-) -> Generator[Outcome, None, None]:
-    """Train each once: those to be tried first in threads, the others in threads or processes."""
-    found = list[ModelResult]()
-    with closing(_in_threads(train, tried, workers, brake)) as outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, TrainedModel):
-                found.append(outcome.result)
-            yield outcome
-    keys = {one.key for one in tried}
-    left = [one for one in ordered if one.key not in keys]
-    held = _held_back(found, left, len(sets.test), workers)
-    if apart := [one for one in left if one.algorithm in held]:
-        train_apart = partial(train, sets=without_rows(sets))
-        yield from in_processes(train_apart, apart, workers, brake)
-    others = [one for one in left if one.algorithm not in held]
-    yield from _in_threads(train, others, workers, brake)
+    spec: ExperimentSpec,
+    files: SharedFiles,
+) -> SharedWork:
+    """Do what `share_work` does; what LightGBM makes of many rows is kept in files.
 
+    A rerun, another rung of the same rows and the next search find it: making it encodes all rows,
+    reading it copies a byte per cell. What cannot be written is used all the same. Tables of folds
+    are small, and made where they are needed.
+    """
+    work = share_work(configurations, sets, spec)
+    if len(sets.train) <= HELD_ROWS or sets.folds:
+        return work
 
-def _to_be_tried(ordered: Sequence[Configuration], workers: int) -> list[Configuration]:
-    """The first of each imported estimator that has more than there are workers."""
-    imported = [one for one in ordered if is_own_estimator(one.algorithm)]
-    counts = Counter(one.algorithm for one in imported)
-    places = Counter[str]()
-    tried = []
-    for one in imported:
-        places[one.algorithm] += 1
-        if 1 < workers < counts[one.algorithm] and places[one.algorithm] <= workers:
-            tried.append(one)
-    return tried
+    def find_or_make(digest: str, request: FitRequest, make: Callable[[], Any]) -> Any:
+        table = files.find(digest, partial(lightgbm_learner.read_table, request, work))
+        if table is None:
+            table = make()
+            try:
+                files.put(digest, partial(lightgbm_learner.write_table, table))
+            except errors.StorageUnreachable as error:
+                files.warn(f"the next run bins these rows again: {error}")
+        files.keep(digest)
+        return table
 
-
-def _held_back(
-    tried: Sequence[ModelResult], left: Sequence[Configuration], n_test: int, workers: int
-) -> set[str]:
-    """The algorithms that hold the GIL and have enough fits left to be worth processes."""
-    waiting = Counter(one.algorithm for one in left)
-    held = set()
-    for algorithm in {one.algorithm for one in tried}:
-        fits = [one for one in tried if one.algorithm == algorithm]
-        wall = sum(seconds_of(one, n_test) for one in fits)
-        at_work = sum(one.fit_cpu_seconds for one in fits) / sum(o.fit_wall_seconds for o in fits)
-        to_come = wall / len(fits) * waiting[algorithm] / workers
-        if at_work < RELEASES_THE_GIL and to_come >= WORTH_PROCESSES:
-            held.add(algorithm)
-    return held
-
-
-def _in_threads(
-    train: Train, configurations: Sequence[Configuration], workers: int, brake: Brake | None
-) -> Generator[Outcome, None, None]:
-    pool = ThreadPoolExecutor(workers, "fit", initializer=one_openmp_thread)
-    try:
-        # No name for the futures: each is forgotten, with its model, once it is yielded.
-        for future in as_completed(
-            [pool.submit(_train_unless, brake, one, train) for one in configurations]
-        ):
-            if (outcome := future.result()) is not None:
-                yield outcome
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _train_unless(brake: Brake | None, one: Configuration, train: Train) -> Outcome | None:
-    """Train, unless the brake is on: None."""
-    if brake is None:
-        return train(one)
-    if not brake.may_start(one.key):
-        return None
-    outcome = train(one)
-    brake.saw(failure=isinstance(outcome, FailedConfiguration) and not outcome.says_nothing)
-    return outcome
+    for one in configurations:
+        request = FitRequest(one, sets, spec)
+        table = learner_of(one.algorithm).shared_table(request)
+        # A digest reads a fact of every row: one for each table, however many fits share it.
+        if table not in (None, *work.tables.found):
+            digest = table_fingerprint(table, one, sets, spec)
+            work.tables.found[table] = partial(find_or_make, digest, request)
+    return work
 
 
 def with_second_attempts(
     firsts: Generator[Outcome, None, None],
-    by_itself: Callable[[FailedConfiguration], Generator[Outcome, None, None]],
+    by_itself: Callable[[FailedConfiguration], Outcome],
+    brake: Brake | None,
 ) -> Generator[Outcome, None, None]:
     """Yield outcomes; what failed because of the machine is tried again after all others.
 
@@ -192,19 +150,17 @@ def with_second_attempts(
             else:
                 yield outcome
     for first in disturbed:
-        with closing(by_itself(first)) as seconds:
-            for second in seconds:
-                yield _after_a_first(first, second)
-
-
-def _after_a_first(first: FailedConfiguration, second: Outcome) -> Outcome:
-    """Note the first attempt on the outcome of the second."""
-    before = f"a first attempt ended with {first.error_type}: {first.reason}"
-    if isinstance(second, FailedConfiguration):
-        reason = f"{second.reason} (in a second attempt by itself; {before})"
-        return replace(second, reason=reason)
-    note = f"{before}; the machine caused that, so it was trained again, by itself"
-    return replace(second, result=replace(second.result, notes=(*second.result.notes, note)))
+        second = by_itself(first)
+        before = f"a first attempt ended with {first.error_type}: {first.reason}"
+        if brake is not None:
+            brake.saw(failure=isinstance(second, FailedConfiguration))
+        if isinstance(second, FailedConfiguration):
+            reason = f"{second.reason} (in a second attempt by itself; {before})"
+            yield replace(second, reason=reason)
+        else:
+            note = f"{before}; the machine caused that, so it was trained again, by itself"
+            notes = (*second.result.notes, note)
+            yield replace(second, result=replace(second.result, notes=notes))
 
 
 def trained_or_failed(
@@ -224,66 +180,49 @@ def failure_of(one: Configuration, print_: str, error: Exception) -> FailedConfi
     return FailedConfiguration(*what, says_nothing=isinstance(error, OF_THE_MACHINE))
 
 
-def in_processes(
-    train: Train, configurations: Sequence[Configuration], workers: int, brake: Brake | None
-) -> Generator[Outcome, None, None]:
-    """Train configurations in processes, and yield each when it is done.
+def in_order(
+    configurations: Sequence[Configuration], sets: TrainingSets, brake: Brake | None
+) -> list[Configuration]:
+    """Return what is to be fitted as it is to start.
+
+    The longest first, which keeps every worker busy to the end; as given where there may be no time
+    for all.
+    """
+    if brake is not None and brake.is_timed:
+        return list(configurations)
+    size = len(sets.train), len(sets.classes or ())
+    return sorted(configurations, key=lambda one: estimated_cost(one, *size), reverse=True)
+
+
+def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0) -> float:
+    """Return how many passes over the rows a fit makes: trees times levels of a tree.
 
     Args:
-        train: trains one configuration; it and what it holds are pickled, large arrays mapped.
-        configurations: in the order in which they are to start.
-        workers: processes, one fit each.
-        brake: as in `train_configurations`; a failure counts once its outcome was taken.
+        configuration: what is to be fitted.
+        n_rows: of the train set.
+        n_classes: of the target; 0 for regression. Boosting grows a tree per class in each round,
+            where there are more than two.
 
-    Raises:
-        TrainingError: a process was killed.
+    Returns:
+        Infinity for an imported estimator, about which nothing is known.
     """
-    allowed = (one for one in configurations if brake is None or brake.may_start(one.key))
-    # Fits are handed out one by one as they end, or the brake would come too late.
-    pool = joblib.Parallel(
-        min(workers, len(configurations)),
-        backend="loky",
-        return_as="generator_unordered",
-        pre_dispatch=workers,
-        batch_size=1,
-        idle_worker_timeout=IDLE_SECONDS,
+    algorithm, given = configuration.algorithm, configuration.hyperparameters
+    names = NAMES.get(algorithm)
+    if names is None:
+        declared = ALGORITHMS.get(algorithm)
+        return declared.passes(given, n_rows) if declared else math.inf
+    own = {names.own_name.get(name, name): value for name, value in given.items()}
+    levels = positive(own.get("max_depth"), 6)
+    if algorithm == "lightgbm":
+        levels = math.log2(1 + positive(own.get("num_leaves"), 31))
+    elif algorithm == "catboost":
+        # Target statistics, in several orders of the rows: 3 to 18 times the work, measured.
+        levels *= 5
+    rounds = min(
+        positive(own.get("num_iterations"), ROUNDS_AT_MOST),
+        _LEARNT_WHEN_STOPPED / positive(own.get("learning_rate"), LEARNING_RATE),
     )
-    try:
-        with closing(
-            pool(joblib.delayed(_alone)(train, one, os.getpid()) for one in allowed)
-        ) as outcomes:
-            for outcome in outcomes:
-                if brake is not None:
-                    failed = isinstance(outcome, FailedConfiguration) and not outcome.says_nothing
-                    brake.saw(failure=failed)
-                yield outcome
-    except BrokenProcessPool as broken:
-        raise errors.TrainingError(
-            f"one of {workers} processes that fit imported estimators",
-            "it was killed; systems do so when memory runs out",
-            "write fewer workers, or take the algorithm out of `search`",
-        ) from broken
-
-
-def _alone(train: Train, configuration: Configuration, parent: int) -> Outcome:
-    """Train in this process with one thread, as in the pool of threads."""
-    # Where the system cannot start processes joblib calls this in the one that is at work.
-    if os.getpid() != parent:
-        _end_with(parent)
-    with threadpool_limits(limits=1):
-        return train(configuration)
-
-
-@cache
-def _end_with(parent: int) -> None:
-    """End this process when the one that started it is gone, which may have been killed."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(SECONDS_BETWEEN_LOOKS)
-        os._exit(1)
-
-    threading.Thread(target=watch, name="watch", daemon=True).start()
+    return (rounds + PATIENCE) * (n_classes if n_classes > 2 else 1) * levels
 
 
 @cache

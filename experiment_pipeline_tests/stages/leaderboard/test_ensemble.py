@@ -275,7 +275,7 @@ def _many(models: int) -> list[dict]:
 def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None:
     """The best configuration is chosen then, as if there were no ensemble; with time nothing changes."""
     made = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
-    after = AfterSearch(sets_of(experiment()), workers=2)
+    after = AfterSearch(sets_of(experiment()), workers=2).of
     board, usual = made.rank(time=RefitTime(1.0, after)), made.rank()
     without = made.rank(spec=numbers_spec(4, ensemble="off"))
     assert board.chosen == without.chosen != ENSEMBLE

@@ -10,8 +10,7 @@ import pandas as pd
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.engines.engine import FitEngine, Threads
-from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.halving import FitEngine, Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario

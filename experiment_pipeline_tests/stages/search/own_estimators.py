@@ -2,8 +2,6 @@
 
 import builtins
 import io
-import os
-import signal
 import threading
 import time
 
@@ -110,27 +108,6 @@ class Writes(Plain):
 
     def fit(self, X, y):
         X *= 2
-        return super().fit(X, y)
-
-
-class KilledElsewhere(Plain):
-    """Is killed in any process but the one at home."""
-
-    def __init__(self, strength=1.0, home=0):
-        super().__init__(strength)
-        self.home = home
-
-    def fit(self, X, y):
-        if os.getpid() != self.home:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().fit(X, y)
-
-
-class Keeps(Plain):
-    """Keeps the table it was fitted on."""
-
-    def fit(self, X, y):
-        self.table_ = X
         return super().fit(X, y)
 
 

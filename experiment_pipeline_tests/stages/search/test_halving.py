@@ -1,30 +1,26 @@
 """The search: the best go on, the same ones however it is run, and everybody is accounted for."""
 
 import itertools
-from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.stages.search import fitting
+from experiment_pipeline.stages.search import sweep
 from experiment_pipeline.stages.search.conclusions import (
     Conclusion,
     Fitted,
     RungStarted,
     SearchNote,
+    SearchResults,
     Step,
     accounts,
-    search_results,
 )
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.cost import in_order
-from experiment_pipeline.stages.search.engines.engine import Threads
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
-from experiment_pipeline.stages.search.halving import search, settled
-from experiment_pipeline.stages.search.results import TrainedModelStore
-from experiment_pipeline.stages.search.sweep import trained_or_failed
+from experiment_pipeline.stages.search.halving import settled
+from experiment_pipeline.stages.search.sweep import in_order, trained_or_failed
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
     SEARCH,
@@ -62,7 +58,7 @@ def ran(stored):
 def test_the_best_of_each_rung_go_on(ran):
     """14 compete on a fifth of the rows, 6 on half of them, 5 and the dummy on all."""
     rungs = [event for event in ran.events if isinstance(event, RungStarted)]
-    assert [len(event.entered) for event in rungs] == [14, 6, 6]
+    assert [event.entered for event in rungs] == [14, 6, 6]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
 
@@ -199,19 +195,6 @@ def test_a_renamed_key_is_concluded_under_its_present_name(memory, ran):
     assert conclusion.key == conclusion.result.key == found.algorithm
 
 
-def test_entries_under_old_long_keys_are_reused_under_the_present_ones(memory, ran, storage):
-    """A storage of before keys were short trains nothing again and shows no old key."""
-    store = TrainedModelStore.of(SPEC.name)
-    for model in memory.models.values():
-        old = f"{model.key}__{'n_estimators=5__' * 7}"
-        store.put(replace(model, result=replace(model.result, key=old)))
-    events = list(search(configurations(SPEC), SETS, SPEC, store, Threads(1), lambda: 0.0))
-    assert not any(isinstance(event, Fitted) for event in events)
-    concluded = [event for event in events if isinstance(event, Conclusion)]
-    assert list(search_results(configurations(SPEC), concluded)["key"]) == KEYS
-    assert {one.key for one in concluded} == {one.result.key for one in concluded}
-
-
 def test_a_budget_of_configurations_is_drawn_by_the_seed():
     """So many are tried beside the baseline, the others not; a larger budget only adds."""
     small = run(experiment(budget={"configurations": 4}), SETS)
@@ -231,12 +214,12 @@ class OneByOne:
 
     workers, seconds = 1, 0.0
 
-    def train(self, configurations, sets, spec, brake=None, *, longest_first=True):
+    def train(self, configurations, sets, spec, brake=None):
         """Train those that may start."""
         if not configurations:
             return
         work = share_work(configurations, sets, spec)
-        for each in in_order(configurations, sets, longest_first=longest_first):
+        for each in in_order(configurations, sets, brake):
             if brake is None or brake.may_start(each.key):
                 self.seconds += len(sets.train) / 600
                 yield trained_or_failed(each, work, sets, spec)
@@ -282,7 +265,7 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
         clock[0] += 10.0
         return share_work(*given)
 
-    monkeypatch.setattr(fitting, "share_work", slow)
+    monkeypatch.setattr(sweep, "share_work", slow)
     spec = experiment(budget={"seconds": 5}, halving=halving)
     ran = run(spec, SETS, workers=2, now=lambda: clock[0])
     trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
@@ -341,7 +324,7 @@ def test_the_accounts_always_add_up(stored, ran, data):
     asked = run(spec, SETS, part, wanted=wanted, now=now).conclusions
     assert set(asked) == wanted_keys
     others = {one.key: one for one in settled(declared, SETS, spec, part)}
-    table = search_results(declared, (others | asked).values())
+    table = SearchResults.of(declared, (others | asked).values(), "roc_auc", {}).rows
     counts = accounts(table)
     assert (
         counts["declared"]

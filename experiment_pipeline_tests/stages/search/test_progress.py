@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted, RungStarted
-from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import (
     FailedConfiguration,
@@ -14,18 +13,12 @@ from experiment_pipeline.stages.search.results import (
     TrainedModel,
 )
 from experiment_pipeline.stages.search.rungs import Rung
-from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of
 
 FULL = Rung(1, 1, 1.0, 0, sets_of(experiment()))
 QUARTER = replace(FULL, of=2, fraction=0.25, kept=2)
 NO_ROWS = Predictions(np.zeros(0), np.zeros(0))
-
-
-def linear(*keys: str) -> tuple[Configuration, ...]:
-    """Configurations of which only the key matters."""
-    return tuple(Configuration(key, "linear", "onehot", {}) for key in keys)
 
 
 def fitted(key: str, score: float, rung: Rung = FULL) -> Fitted:
@@ -44,10 +37,9 @@ def progress() -> Progress:
 
 
 def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
-    """Of two log losses the smaller is the best so far, with its interval where there is one."""
-    progress.interval = lambda result, _: Interval(result.test_score, 0.3, 0.5, 0.95)
-    lines(progress, RungStarted(FULL, linear("a", "b", "c"), {}))
-    best = "best log_loss 0.4000 (0.3000 to 0.5000) by linear"
+    """Of two log losses the smaller is the best so far."""
+    lines(progress, RungStarted(FULL, 3, {}))
+    best = "best log_loss 0.4000 by linear"
     assert lines(progress, fitted("a", 0.4), 0.7) == [f"1 of 3 done, {best}, slowest fit 0.5 s"]
     assert not lines(progress, fitted("b", 0.5), 1.2)
     assert best in progress.standing
@@ -56,7 +48,7 @@ def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
 def test_a_small_rung_counts_its_own_fits(progress):
     """What was reused is done; a bar gets the part of the way over all rungs."""
     known = {"d": model_result("d", 0.6)}
-    begun = lines(progress, RungStarted(QUARTER, linear(*"abcdefgh"), known))
+    begun = lines(progress, RungStarted(QUARTER, 8, known))
     assert begun == ["rung 1 of 2 (25 % of the train rows): 8 configurations, 1 reused"]
     (line,) = lines(progress, fitted("a", 0.4, QUARTER), elapsed=1.0)
     best = "best log_loss 0.4000 by linear, slowest fit 0.5 s"
@@ -65,7 +57,7 @@ def test_a_small_rung_counts_its_own_fits(progress):
 
 def test_a_failure_is_done(progress):
     """A failed configuration leaves nothing to wait for, and its traceback is logged."""
-    lines(progress, RungStarted(FULL, linear("c"), {}))
+    lines(progress, RungStarted(FULL, 1, {}))
     failure = FailedConfiguration("c", "f", "ValueError", "no", "Traceback …")
     logged = lines(progress, Conclusion.failed("linear", failure, FULL))
     assert logged == ["c failed: ValueError: no\nTraceback …", "1 of 1 done"]
@@ -74,10 +66,10 @@ def test_a_failure_is_done(progress):
 def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
     """Of all, or of those at its rung; what was reused is done."""
     assert progress.cancelled == "the search was cancelled before its first fit"
-    lines(progress, RungStarted(QUARTER, linear("a", "b"), {"a": model_result("a", 0.6)}))
+    lines(progress, RungStarted(QUARTER, 2, {"a": model_result("a", 0.6)}))
     at_rung = "1 of 2 configurations at rung 1 of 2 (25 % of the train rows)"
     assert progress.cancelled == f"the search was cancelled after {at_rung}"
-    lines(progress, RungStarted(FULL, linear("a", "b", "c"), {}))
+    lines(progress, RungStarted(FULL, 3, {}))
     lines(progress, fitted("a", 0.4))
     assert progress.cancelled == "the search was cancelled after 1 of 3 configurations"
 
@@ -85,14 +77,14 @@ def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
 def test_what_is_reused_is_done_from_the_start(progress):
     """A reused result may be the best, and no line is due for it."""
     known = {"c": model_result("c", 0.3)}
-    lines(progress, RungStarted(FULL, linear("c", "d"), known))
+    lines(progress, RungStarted(FULL, 2, known))
     assert not lines(progress, Conclusion.trained(known["c"], reused=True))
     assert progress.standing == "1 of 2 done, best log_loss 0.3000 by linear"
 
 
 def test_a_line_is_due_first_last_and_now_and_then_between(progress):
     """Quick fits do not each write a line, and a rung always ends with one."""
-    lines(progress, RungStarted(FULL, linear("a", "b", "c", "d", "e"), {}))
+    lines(progress, RungStarted(FULL, 5, {}))
     fits = (("a", 0.2), ("b", 0.9), ("c", 5.3), ("d", 6.0), ("e", 6.4))
     due = [bool(lines(progress, fitted(key, 0.4), elapsed)) for key, elapsed in fits]
     assert due == [True, False, True, False, True]
@@ -100,8 +92,7 @@ def test_a_line_is_due_first_last_and_now_and_then_between(progress):
 
 def test_the_baseline_is_never_the_best(progress):
     """What does not compete is counted, and not named."""
-    baseline = Configuration("dummy", "dummy", "ordinal", {})
-    lines(progress, RungStarted(FULL, (*linear("a"), baseline), {}))
+    lines(progress, RungStarted(FULL, 2, {}))
     dummy = replace(model_result("dummy", 0.1, "log_loss"), algorithm="dummy")
     lines(progress, Fitted(FULL, TrainedModel(dummy, b"", NO_ROWS)))
     assert "best" not in progress.standing

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.stages.search.rungs import (
+    best_first,
     evenly_thinned,
     ladder,
-    survivors,
     thinning_order,
 )
 from experiment_pipeline_tests.results import model_result
@@ -189,11 +189,8 @@ def test_off_is_one_rung():
 
 def test_of_equal_scores_the_first_key_goes_on_and_an_undefined_one_last():
     """In the direction of the metric."""
-    spec = experiment()
-    rung = ladder(12, sets_of(spec), spec).rungs[0]
-    assert rung.kept == 5
     scored = {key: model_result(key, 0.5) for key in "gfedcba"}
     scored["c"] = model_result("c", float("nan"))
     scored["g"] = model_result("g", 0.6)
-    assert survivors(rung, scored, "roc_auc") == ("g", "a", "b", "d", "e")
-    assert survivors(rung, scored, "log_loss") == ("a", "b", "d", "e", "f")
+    assert best_first(scored, "roc_auc") == list("gabdefc")
+    assert best_first(scored, "log_loss") == list("abdefgc")

@@ -8,10 +8,9 @@ import pytest
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.stages.search import features
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.cost import estimated_cost
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
-from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.search.sweep import estimated_cost, train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline_tests.stages.search import own_estimators
@@ -198,7 +197,7 @@ def test_closing_cancels_what_waits() -> None:
     own_estimators.STARTED.clear()
     strengths = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
     spec = experiment([one(f"{OWN}.Plain", strength=strengths, pause=0.2)])
-    running = train_configurations(configurations(spec), training_sets(), spec, workers=1)
+    running = train_configurations(configurations(spec), training_sets(), spec, 1)
     with closing(running):
         assert isinstance(next(running), TrainedModel)
     assert len(own_estimators.STARTED) <= 2
@@ -222,7 +221,7 @@ def test_python_estimators_use_every_worker() -> None:
 def test_nothing_to_train_is_no_work() -> None:
     """Where everything is in the store, the sweep ends at once."""
     spec = experiment([one("dummy")])
-    assert list(train_configurations([], training_sets(), spec, workers=2)) == []
+    assert list(train_configurations([], training_sets(), spec, 2)) == []
 
 
 def test_the_longest_fit_comes_first() -> None:

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 
 from experiment_pipeline.stages.search.conclusions import (
@@ -11,10 +12,9 @@ from experiment_pipeline.stages.search.conclusions import (
     Step,
     accounts,
     concluded,
-    search_results,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.cost import search_cost
+from experiment_pipeline.stages.search.page import of_workers
 from experiment_pipeline.stages.search.results import FailedConfiguration
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.results import model_result
@@ -85,8 +85,8 @@ def test_conclusions_come_back_from_the_file(found):
 def test_notes_of_a_fit_stand_in_its_row():
     """Who was trained in a second attempt says so where the search is read."""
     result = replace(model_result("a", 0.6), notes=("a first attempt ended with MemoryError",))
-    table = search_results(CONFIGURATIONS[:1], [Conclusion.trained(result)])
-    assert table["notes"].tolist() == ["a first attempt ended with MemoryError"]
+    found = SearchResults.of(CONFIGURATIONS[:1], [Conclusion.trained(result)], "roc_auc", {})
+    assert found.rows["notes"].tolist() == ["a first attempt ended with MemoryError"]
 
 
 def test_stored_results_get_the_scores_of_this_search(found):
@@ -103,9 +103,19 @@ def test_a_score_is_missing_where_nothing_was_fitted(table):
     assert table["rung"].isna().tolist() == [True, False, False, False]
 
 
-def test_the_cost_is_shared_out_over_the_workers():
-    """Two fits of half a second within one second of two workers: half of it is fitting."""
-    cost = search_cost([model_result("a", 0.7), model_result("b", 0.7)], 1.0, 2, 3_000)
-    assert cost.fitting_share == pytest.approx(0.5)
-    assert (cost.fits, cost.fit_cpu_seconds, cost.peak_memory_bytes) == (2, 1.0, 3_000)
-    assert search_cost([], 0.0, 2, 0).fitting_share == 0
+def test_a_slow_worker_of_a_cluster_stands_first():
+    """With its fits, what was begun again, and how long it waited; nothing without a cluster."""
+    fast, slow = ("tcp://a:1", 2.0, 1), ("tcp://b:1", 6.0, 2)
+    fits = [fast, fast, slow, ("tcp://b:1", None, 2), (None, None, None)]
+    rows = pd.DataFrame(fits, columns=["worker", "fit_wall_seconds", "attempts"])
+    rows = rows.assign(read_seconds=0.1, queue_seconds=0.2)
+    assert of_workers(rows).to_dict("list") == {
+        "worker": ["tcp://b:1", "tcp://a:1"],
+        "fits": ["1", "2"],
+        "failed": ["1", "0"],
+        "s per fit": ["6", "2"],
+        "begun again": ["2", "0"],
+        "s in the queue": ["0.4", "0.4"],
+        "s to read": ["0.2", "0.2"],
+    }
+    assert of_workers(rows.drop(columns="worker")).empty

@@ -18,8 +18,7 @@ from experiment_pipeline.reporting.document import Document, render_html
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.engine import Threads
-from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.halving import Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document

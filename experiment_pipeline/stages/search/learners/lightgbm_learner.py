@@ -361,12 +361,6 @@ def _table_of(request: FitRequest, plan: BoostingPlan) -> Hashable:
     return "lightgbm", request.configuration.features, bool(plan.rounds.patience), plan.binning
 
 
-def make_table(request: FitRequest, work: SharedWork) -> Bins:
-    """Return the table that a fit would borrow from this work."""
-    rows = work.train[request.configuration.features]
-    return bin_rows(rows, boosting_plan(request), request.sets)
-
-
 def write_table(table: Bins, folder: Path) -> None:
     """Write LightGBM's own binary files into an empty folder: about 1.1 bytes per cell."""
     import lightgbm as lgb

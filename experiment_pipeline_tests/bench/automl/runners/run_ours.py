@@ -34,7 +34,7 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard import board_examples
 
 try:
-    from experiment_pipeline.stages.search.engines.engine import Threads
+    from experiment_pipeline.stages.search.halving import Threads
 except ImportError:  # a revision before there were engines: a search is given a number
     Threads = int
 

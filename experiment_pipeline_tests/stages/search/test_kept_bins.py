@@ -12,16 +12,15 @@ from upath import UPath
 from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.orchestration.assets import search as asset
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search import encoding
+from experiment_pipeline.stages.search import encoding, sweep
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines import shared_files
-from experiment_pipeline.stages.search.engines.engine import Threads
+from experiment_pipeline.stages.search.halving import Threads
 from experiment_pipeline.stages.search.learners import lightgbm_learner
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import Entries, SharedFiles, SharedFolder
 from experiment_pipeline_tests import scenario as clinic
-from experiment_pipeline_tests.stages.search.engines.stand_in import files, workers
+from experiment_pipeline_tests.stages.search.dask.stand_in import files
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     TRAIN_ROWS,
@@ -48,7 +47,7 @@ WAYS: dict[str, list[dict[str, Any]]] = {
 def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """From 100 rows on tables are large; an item for each that was binned."""
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(shared_files, "HELD_ROWS", 100)
+    monkeypatch.setattr(sweep, "HELD_ROWS", 100)
     binned, bin_rows = list[int](), lightgbm_learner.bin_rows
     monkeypatch.setattr(
         lightgbm_learner, "bin_rows", lambda *g, **m: binned.append(1) or bin_rows(*g, **m)
@@ -93,7 +92,7 @@ def test_a_rerun_finds_the_bins_and_gives_the_same_models(
 
 def test_small_tables_touch_no_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither a file nor a folder."""
-    monkeypatch.setattr(shared_files, "HELD_ROWS", TRAIN_ROWS)
+    monkeypatch.setattr(sweep, "HELD_ROWS", TRAIN_ROWS)
     spec, sets = experiment(WAYS["stops early"]), training_sets()
     assert essence(searched(spec, sets, tmp_path)) == essence(train(spec, sets))
     assert list(tmp_path.iterdir()) == []
@@ -162,17 +161,6 @@ def test_bins_that_find_no_place_are_used_all_the_same(
     monkeypatch.setattr(Entries, "put_written", full)
     assert essence(searched(spec, sets, tmp_path, said.append)) == essence(train(spec, sets))
     assert said[0].startswith("the next run bins these rows again: here")
-
-
-def test_threads_and_workers_find_the_bins_of_each_other(tmp_path: Path, made: list[int]) -> None:
-    """One name for one table, whoever has made it."""
-    spec, sets = experiment(WAYS["stops early"]), training_sets()
-    with workers(tmp_path) as engine:
-        first = {each.key: each for each in engine.train(configurations(spec), sets, spec)}
-    assert len(made) == 2
-    assert {Path(path).suffix for path in files(tmp_path)} == {".bin", ".json"}
-    assert essence(searched(spec, sets, tmp_path)) == essence(first)
-    assert len(made) == 2
 
 
 def test_the_training_step_keeps_bins_below_the_storage_root(

@@ -7,9 +7,9 @@ import pytest
 from experiment_pipeline.errors import ClusterError, InvalidExperiment
 from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
-from experiment_pipeline.stages.search.engines.dask import cluster
-from experiment_pipeline.stages.search.engines.dask.cluster import connected, engine_of
-from experiment_pipeline.stages.search.engines.dask.software import differences, examine, software
+from experiment_pipeline.stages.search import dask_cluster as cluster
+from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
+from experiment_pipeline.stages.search.dask_engine import differences, examine, software
 from experiment_pipeline_tests.stages.search.scenario import OWN
 
 ALGORITHMS = ("lightgbm", f"{OWN}.Plain")

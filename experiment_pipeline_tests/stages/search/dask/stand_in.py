@@ -9,8 +9,8 @@ from typing import Any
 
 from upath import UPath
 
-from experiment_pipeline.stages.search.engines.dask.cluster import Done
-from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
+from experiment_pipeline.stages.search.dask_cluster import Done
+from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 
 HERE = "tcp://here:1"

@@ -1,7 +1,8 @@
 """A Dask cluster: connect to it, or start one on this machine; run tasks; yield results as they arrive.
 
 Dask runs what was on a dead worker again on another one, until more than `allowed-failures` workers
-have died with it. What a task does is the caller's.
+have died with it. What a task does is the caller's. The scheduler imports this module for `perform`, so
+nothing that fits is imported here.
 """
 
 import asyncio
@@ -23,10 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from experiment_pipeline.errors import (
-    ClusterError,
-    InvalidExperiment,
-)
+from experiment_pipeline.errors import ClusterError, InvalidExperiment
 from experiment_pipeline.spec import DaskEngine, Engine
 from experiment_pipeline.spec.operation import Certificates
 from experiment_pipeline.spec.reading import explain
@@ -72,18 +70,18 @@ def engine_of(declared: Engine | None) -> DaskEngine | None:
 
 @dataclass(frozen=True)
 class Done:
-    """A task that ended: with a value, or lost for a reason, with its last worker."""
+    """A task that ended: with a value, or lost for a reason."""
 
     key: str
     value: Any | None
     lost: str | None
-    worker: str
+    worker: str  # the last one
     attempts: int  # 1, or how many workers died with it
     queue_seconds: float  # from submission to the result, without those of the function
 
 
 class Cluster:
-    """The workers of one scheduler; `connected` makes one."""
+    """The workers of one scheduler; ClusterError is raised where it, or every worker, is gone."""
 
     def __init__(self, client: "Client", scheduler: str, log: Callable[[str], None]) -> None:
         self._client, self._scheduler, self._log = client, scheduler, log
@@ -91,11 +89,7 @@ class Cluster:
         self._next_look, self._last_seen = 0.0, time.monotonic()
 
     def places(self) -> int:
-        """Return how many tasks run at a time: the threads of all workers, asked once a second.
-
-        Raises:
-            ClusterError: the scheduler is gone, or has had no worker for NO_WORKER_SECONDS.
-        """
+        """Return how many tasks run at a time: the threads of all workers, asked once a second."""
         if time.monotonic() < self._next_look:
             return sum(self._threads.values())
         with self._while_connected():
@@ -112,11 +106,7 @@ class Cluster:
         return sum(threads.values())
 
     def ask(self, function: Callable[..., Any], *arguments: Any) -> dict[str, Any]:
-        """Call a function once on every worker; address → what it returned, or the error it raised.
-
-        Raises:
-            ClusterError: the scheduler is gone.
-        """
+        """Call a function once on every worker; address → what it returned, or the error it raised."""
         with self._while_connected():
             return dict(self._client.run(function, *arguments, on_error="return"))
 
@@ -135,20 +125,25 @@ class Cluster:
             may_start: asked before a task is submitted; a task that may not start is left out.
 
         Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
-
-        Raises:
-            ClusterError: the scheduler or every worker is gone.
         """
+        import cloudpickle
+
         waiting = deque(tasks)
         running: dict[Future, tuple[str, float]] = {}
         ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
         try:
             while waiting or running:
                 while waiting and len(running) < self.places():
-                    if may_start(key := waiting.popleft()):
-                        future = self._submit(key, function, tasks[key])
-                        running[future] = key, time.monotonic()
-                        future.add_done_callback(ended.put)
+                    if not may_start(key := waiting.popleft()):
+                        continue
+                    # Pickled here and not by Dask, or the scheduler would import what it needs.
+                    payload = cloudpickle.dumps((function, tasks[key]))
+                    # Dask must never see a name twice: it would answer with the first one's result.
+                    name = f"fit-{key}-{secrets.token_hex(4)}"
+                    with self._while_connected():
+                        future = self._client.submit(perform, payload, key=name, pure=False)
+                    running[future] = key, time.monotonic()
+                    future.add_done_callback(ended.put)
                 # Not `as_completed`, which does not wake up for workers that join.
                 try:
                     future = ended.get(timeout=SECONDS_BETWEEN_LOOKS)
@@ -159,16 +154,6 @@ class Cluster:
             if running and self._client.status == "running":
                 with suppress(Exception):  # the connection broke just now: nothing waits any more
                     self._client.cancel(list(running))
-
-    def _submit(self, key: str, function: Callable[[Any], Any], argument: Any) -> "Future":
-        import cloudpickle
-
-        # Pickled here and not by Dask, or the scheduler would import what the function needs.
-        payload = cloudpickle.dumps((function, argument))
-        # Dask must never see a name twice: it would answer with the first one's result.
-        name = f"fit-{key}-{secrets.token_hex(4)}"
-        with self._while_connected():
-            return self._client.submit(perform, payload, key=name, pure=False)
 
     def _done(self, future: "Future", key: str, since: float) -> Done:
         from distributed.scheduler import KilledWorker
@@ -254,12 +239,6 @@ def connected(
                 f"has had no worker for {FIRST_WORKER_SECONDS:.0f} s",
                 "start workers with `dask worker`, and the address of this scheduler",
             ) from error
-        allowed = client.run_on_scheduler(lambda dask_scheduler: dask_scheduler.allowed_failures)
-        if allowed > 1:
-            log(
-                f"a fit that kills its worker will take {allowed + 1} workers down: set "
-                "distributed.scheduler.allowed-failures to 1 on the scheduler"
-            )
         yield Cluster(client, address, log)
 
 
@@ -275,10 +254,9 @@ def _client(address: str, certificates: Certificates | None) -> Generator["Clien
         reason: BaseException = error
         while reason.__cause__ is not None:  # Dask's own sentence only says that it timed out
             reason = reason.__cause__
-        text = f"does not answer: {str(reason) or type(reason).__name__}"
         raise ClusterError(
             f"the scheduler {address}",
-            without_credentials(text),
+            without_credentials(f"does not answer: {str(reason) or type(reason).__name__}"),
             "correct the address or the certificates in `engine`, or start the scheduler",
         ) from error
     try:
@@ -311,11 +289,10 @@ def _security(given: Certificates | None) -> "Security":
     """Return the certificates of this client: those of the YAML, else of Dask's configuration."""
     from distributed.security import Security
 
-    paths: dict[str, Any] = {}
+    paths = dict[str, Any]()
     if given is not None:
-        fields = {"tls_ca_file": given.ca, "tls_client_cert": given.certificate}
-        fields["tls_client_key"] = given.key
-        paths = {field: str(Path(path).expanduser()) for field, path in fields.items()}
+        fields = {"ca_file": given.ca, "client_cert": given.certificate, "client_key": given.key}
+        paths = {f"tls_{name}": str(Path(path).expanduser()) for name, path in fields.items()}
     security = Security(require_encryption=True, **paths)
     culprit = "engine.dask.certificates"
     if not (security.tls_ca_file and security.tls_client_cert):

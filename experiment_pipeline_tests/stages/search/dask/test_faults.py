@@ -15,23 +15,23 @@ import pytest
 from experiment_pipeline.errors import ClusterError
 from experiment_pipeline.spec import DaskEngine
 from experiment_pipeline.spec.operation import Certificates
+from experiment_pipeline.stages.search import dask_cluster as module
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.dask import cluster as module
-from experiment_pipeline.stages.search.engines.dask.cluster import Cluster, Done, connected
-from experiment_pipeline.stages.search.engines.dask.engine import ClusterEngine
+from experiment_pipeline.stages.search.dask_cluster import Cluster, Done, connected
+from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
 from experiment_pipeline_tests.s3_server import S3Server
-from experiment_pipeline_tests.stages.search.engines.dask.dask_processes import (
-    PROJECT,
-    DaskProcesses,
-)
-from experiment_pipeline_tests.stages.search.engines.dask.noted_work import (
+from experiment_pipeline_tests.stages.search.dask.noted_work import (
     Work,
     do,
     fail,
     processes,
     starts,
+)
+from experiment_pipeline_tests.stages.search.dask_processes import (
+    PROJECT,
+    DaskProcesses,
 )
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,

@@ -12,17 +12,16 @@ import pytest
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.engines.dask import task
-from experiment_pipeline.stages.search.engines.dask.task import Kept, TablesOfTask
-from experiment_pipeline.stages.search.engines.shared_files import (
+from experiment_pipeline.stages.search.dask_engine import (
     Digests,
+    Kept,
     bare,
     read_shared,
     share_files,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
-from experiment_pipeline_tests.stages.search.engines.stand_in import files
+from experiment_pipeline_tests.stages.search.dask.stand_in import files
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     TRAIN_ROWS,
@@ -41,7 +40,7 @@ def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFile
 
 
 def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
-    """One entry per encoder, one per binning, one for the targets; another search finds them."""
+    """One entry per encoder, one for the targets; another search finds them."""
     sets = training_sets()
 
     def share() -> dict[str, Digests]:
@@ -50,8 +49,7 @@ def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
     shared = share()
     written = files(tmp_path)
     assert len({digests.encoded for digests in shared.values()}) == 2
-    assert len({digests.table for digests in shared.values()}) == 3
-    assert len({Path(path).parent for path in written}) == 5
+    assert len({Path(path).parent for path in written}) == 3
     assert share() == shared
     assert files(tmp_path) == written
 
@@ -78,7 +76,7 @@ def test_large_tables_are_written_slice_by_slice(
         (each,) = configurations(spec)
         shared = share_files([each], sets, spec, shared_in(folder))
         work, _ = read_shared(
-            SharedFolder(str(folder), "e"), shared[each.key], "target", bare(sets)
+            SharedFolder(str(folder), "e"), shared["target"], "target", bare(sets)
         )
         return work.train["target"].table
 
@@ -97,7 +95,7 @@ def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     """A worker never fits on what was not written; the next search puts it right."""
     place, sets, said = SharedFolder(str(tmp_path), "e"), training_sets(), list[str]()
     shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
-    digests = shared[configurations(SPEC)[0].key]
+    digests = shared["ordinal"]
     (train,) = (tmp_path / "e" / "shared" / digests.encoded).glob("train.*.npy")
     content = bytearray(train.read_bytes())
     content[-1] ^= 1
@@ -117,7 +115,7 @@ def test_arrays_are_locked_and_have_no_rows_to_lose(tmp_path: Path) -> None:
     """An estimator that writes into its input fails alone, on a worker as in a thread."""
     place, sets = SharedFolder(str(tmp_path), "e"), training_sets()
     shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
-    digests = shared[configurations(SPEC)[0].key]
+    digests = shared["ordinal"]
     work, found = read_shared(place, digests, "ordinal", bare(sets))
     with pytest.raises(ValueError, match="read-only"):
         work.train["ordinal"].table[0, 0] = 1.0
@@ -147,13 +145,3 @@ def test_what_a_process_keeps_is_read_once_and_the_last_few_stay() -> None:
         kept.get("b", lambda: 1 / 0)
     assert [kept.get(name, reading(name)) for name in "bcab"] == ["b", "c", "a", "b"]
     assert reads == ["a", "b", "c", "a", "b"]
-
-
-def test_a_fit_keeps_the_tables_that_it_has_borrowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its second seed trains on the table that its first one had, whatever others need."""
-    monkeypatch.setattr(task, "_TABLES", Kept(1))
-    mine, other = TablesOfTask("rows"), TablesOfTask("rows")
-    with mine.borrow("wide", object) as first, other.borrow("narrow", object):
-        pass
-    with mine.borrow("wide", object) as again:
-        assert again is first

@@ -19,7 +19,7 @@ from typing import Self
 
 from experiment_pipeline_tests.ports import free_port, wait_for
 
-PROJECT = Path(__file__).parents[5]
+PROJECT = Path(__file__).parents[4]
 SETTINGS = {
     "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",

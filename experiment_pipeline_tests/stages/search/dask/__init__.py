@@ -1,0 +1,1 @@
+"""Tests of `experiment_pipeline.stages.search.dask_engine`."""

@@ -1,1 +1,0 @@
-"""Tests of `experiment_pipeline.stages.search.engines`."""
