@@ -8,7 +8,7 @@ from distributed import Client
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.end_to_end.browser import DagsterUi
 from experiment_pipeline_tests.end_to_end.project import Project
-from experiment_pipeline_tests.stages.search.dask_processes import DaskProcesses
+from experiment_pipeline_tests.stages.search.dask.dask_processes import DaskProcesses
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Dagster, a scheduler and workers
 

@@ -22,16 +22,16 @@ from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
 from experiment_pipeline_tests.s3_server import S3Server
+from experiment_pipeline_tests.stages.search.dask.dask_processes import (
+    PROJECT,
+    DaskProcesses,
+)
 from experiment_pipeline_tests.stages.search.dask.noted_work import (
     Work,
     do,
     fail,
     processes,
     starts,
-)
-from experiment_pipeline_tests.stages.search.dask_processes import (
-    PROJECT,
-    DaskProcesses,
 )
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
