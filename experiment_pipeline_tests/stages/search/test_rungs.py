@@ -114,7 +114,7 @@ def test_a_rung_is_training_sets_with_digests_of_its_own():
     assert [len(rung.sets.train) for rung in rungs] == pytest.approx([600, 1500, 3000], abs=15)
     assert len({rung.sets.digests["train"] for rung in rungs}) == 3
     for rung in rungs:
-        assert len(rung.sets.early_stopping) == len(rung.sets.groups) == len(rung.sets.train)
+        assert len(rung.sets.early_stopping) == len(rung.sets.train)
 
 
 def test_small_rungs_are_scored_on_fewer_rows():
