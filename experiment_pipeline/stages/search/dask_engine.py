@@ -59,7 +59,7 @@ from experiment_pipeline.storage.files import location, without_credentials
 from experiment_pipeline.storage.mapped import read_tables, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.table.digests import sha256
-from experiment_pipeline.table.folds import FoldRows
+from experiment_pipeline.table.membership import FoldRows
 
 SAME_SOFTWARE = (
     "start every worker and the scheduler with the software of this process (one image or "
