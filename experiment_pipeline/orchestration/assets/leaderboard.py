@@ -60,7 +60,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             def files() -> Mapping[str, bytes]:
                 left = budget_left(context, spec, perf_counter)()
                 after = AfterSearch(sets, spec.workers or joblib.cpu_count())
-                time = None if math.isinf(left) else RefitTime(left, after)
+                time = None if math.isinf(left) else RefitTime(left, after.of)
                 store = TrainedModelStore.of(spec.name)
                 stored = store.results(filter(None, search_results.rows["fingerprint"]))
 
@@ -88,32 +88,3 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         )
 
     return leaderboard
-<<<<<<< HEAD
-=======
-
-
-def _time(
-    context: dg.AssetExecutionContext, spec: ExperimentSpec, sets: TrainingSets
-) -> RefitTime | None:
-    """What is left of the budget; None: there is none."""
-    left = budget_left(context, spec, perf_counter)()
-    workers = spec.workers or joblib.cpu_count()
-    return None if math.isinf(left) else RefitTime(left, AfterSearch(sets, workers).of)
-
-
-def _ranked(
-    spec: ExperimentSpec,
-    sets: TrainingSets,
-    found: SearchResults,
-    set_aside: Sequence[str],
-    time: RefitTime | None,
-) -> SearchShown:
-    store = TrainedModelStore.of(spec.name)
-
-    def predictions(one: ModelResult) -> np.ndarray:
-        return store.test_predictions([one.fingerprint])[one.fingerprint]
-
-    stored = store.results(filter(None, found.rows["fingerprint"]))
-    ranked = board.leaderboard(found, stored, predictions, sets, spec, set_aside, time)
-    return SearchShown.of(ranked, found, spec)
->>>>>>> 092ef83 (The search's loop, budget, progress and cluster in fewer lines; imported estimators are fitted in threads alone)
