@@ -2,8 +2,7 @@
 
 What an item shows when it is pointed at is its `tip`, or the table's `row` of that number; both,
 and what axes and legends look like, are the work of `scripts/page.js`. Colours are variables of
-`templates/page.css`, so that a chart follows dark mode and print. In: numbers and names. Out: JSON
-values.
+`templates/page.css`, so that a chart follows dark mode and print.
 """
 
 import math
@@ -18,12 +17,7 @@ Option = dict[str, Any]
 INK, PAPER, MUTED, GOOD, BAD = (f"var(--{it})" for it in ("ink", "paper", "muted", "good", "bad"))
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 SYMBOLS = ("circle", "rect", "diamond", "roundRect", "pin", "arrow")
-# Of light mode, as in page.css.
-_LIGHT = dict(
-    zip((*SERIES[:2], MUTED, BAD), ("#0072b2", "#d55e00", "#566171", "#b3261e"), strict=True)
-)
 _LONGEST_NAME = 40
-_INTERVAL_HEIGHT = 26
 
 
 def plain(name: object, longest: int = _LONGEST_NAME) -> str:
@@ -34,11 +28,6 @@ def plain(name: object, longest: int = _LONGEST_NAME) -> str:
 def digits(value: float) -> float:
     """Return a number without the digits that no chart shows."""
     return float(f"{value:.6g}")
-
-
-def finite(value: float | None) -> float | None:
-    """Return a number as JSON can hold it."""
-    return None if value is None or not math.isfinite(value) else digits(value)
 
 
 def item(*at: Any, **more: Any) -> Option:
@@ -70,13 +59,8 @@ def bars(items: Iterable[Option], colour: str, *, upright: bool, **more: Any) ->
 def reference(start: Sequence[float], end: Sequence[float]) -> Option:
     """Return a dashed line between two points, to compare with."""
     line = {"type": "dashed", "color": MUTED, "width": 1}
-    return {
-        "type": "line",
-        "symbol": "none",
-        "silent": True,
-        "lineStyle": line,
-        "data": [start, end],
-    }
+    drawn = {"type": "line", "symbol": "none", "silent": True, "lineStyle": line}
+    return {**drawn, "data": [start, end]}
 
 
 def level(value: float | None, axis: str, label: str, colour: str = MUTED) -> Option:
@@ -112,26 +96,18 @@ def names_axis(names: Sequence[str], **more: Any) -> Option:
 
 @dataclass(frozen=True)
 class Estimates:
-    """Estimates with their intervals below one another.
+    """Estimates with their intervals below one another; what is not finite is not drawn."""
 
-    Attributes:
-        names: what each is of; they may be anything.
-        intervals: of each; what is not finite is not drawn.
-        colours: of each.
-        axis: what the numbers are.
-        reference: a number to compare with; nan: none.
-    """
-
-    names: tuple[str, ...]
+    names: tuple[str, ...]  # what each is of; they may be anything
     intervals: tuple[Interval, ...]
     colours: tuple[str, ...]
-    axis: str
-    reference: float = math.nan
+    axis: str  # what the numbers are
+    reference: float = math.nan  # a number to compare with; nan: none
 
     @property
     def height(self) -> int:
         """Pixels that it needs."""
-        return 60 + _INTERVAL_HEIGHT * len(self.names)
+        return 60 + 26 * len(self.names)
 
     def option(self) -> Option:
         """Return it for a page."""
@@ -153,32 +129,3 @@ class Estimates:
                 level(self.reference, "xAxis", ""),
             ],
         }
-
-    def png(self) -> bytes:
-        """Return it as PNG in light colours, for Dagster's page, where no script runs."""
-        import io
-        import warnings
-
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        # A figure of its own, never pyplot's: nothing stays open. No name is read as mathematics.
-        figure = Figure((6.5, self.height / 80), 110, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots()
-        for place, (one, colour) in enumerate(zip(self.intervals, self.colours, strict=True)):
-            axes.hlines(place, one.low, one.high, color=_LIGHT[colour], linewidth=2)
-            axes.scatter([one.estimate], [place], color=_LIGHT[colour], s=24, zorder=3)
-        labels = [plain(name) for name in self.names]
-        axes.set_yticks(range(len(labels)), labels, parse_math=False)
-        axes.set_ylim(len(labels) - 0.5, -0.5)
-        axes.set_xlabel(self.axis, parse_math=False)
-        axes.spines[["top", "right"]].set_visible(False)
-        if math.isfinite(self.reference):
-            axes.axvline(self.reference, color=_LIGHT[MUTED], linestyle="--", linewidth=1)
-        buffer = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-            # Without the version of matplotlib the same picture is the same bytes.
-            figure.savefig(buffer, format="png", metadata={"Software": None})
-        return buffer.getvalue()

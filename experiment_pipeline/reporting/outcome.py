@@ -45,13 +45,6 @@ class Markdown:
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """Title → PNG."""
-
-    images: Mapping[str, bytes]
-
-
-@dataclass(frozen=True)
 class PagePath:
     """A path or URL to copy."""
 
@@ -59,7 +52,7 @@ class PagePath:
 
 
 # A number is rounded for display; `undefined` where it is not finite.
-Fact = bool | int | float | str | None | Rows | ColumnTypes | Notes | Markdown | Pictures | PagePath
+Fact = bool | int | float | str | None | Rows | ColumnTypes | Notes | Markdown | PagePath
 
 
 @dataclass(frozen=True, eq=False)

@@ -179,14 +179,9 @@ def _calibration(of: str, rows: SetPrediction) -> CalibrationCurve:
 
 
 def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
-    """Return intercept (with slope 1) and slope of the logistic recalibration.
+    """Return intercept (with slope 1) and slope of the recalibration; y is 0 or 1, predictions of 1.
 
-    Args:
-        rows: y is 0 or 1, the prediction (n,) the probability of 1.
-
-    Returns:
-        nan where they do not exist: one class only, all probabilities equal, classes that the
-        probabilities separate perfectly.
+    They are nan where one class is missing, all probabilities are equal, or separate the classes.
     """
     from scipy.special import logit
 
@@ -223,10 +218,7 @@ def _logistic(
 
 
 def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:
-    """Return the codes of the at most `most` classes with the highest counts (k,), ascending.
-
-    Of equal counts the lower code is taken.
-    """
+    """Return the codes of the `most` classes with the highest counts, ascending; of equals the lower."""
     return np.sort(np.argsort(-counts, kind="stable")[:most])
 
 
@@ -240,11 +232,11 @@ def confusion(y: np.ndarray, decided: np.ndarray, n_classes: int) -> np.ndarray:
 class ClassOutcome:
     """Precision, recall and f1 of one class, and its most frequent confusion."""
 
-    label: str  # the class
+    label: str
     support: int  # rows of the class
     precision: float  # nan where no row is called so
     recall: float  # nan without support
-    f1: float  # their harmonic mean
+    f1: float
     confused_with: str | None  # what its rows are called most often instead; None: all are right
     confused: int  # how many of them
 

@@ -38,13 +38,9 @@ _MOST = 40  # a power of two above any number of clusters
 def few_clusters_note(
     clusters: np.ndarray, what: str, place: str, weights: Weights = None
 ) -> str | None:
-    """Return a warning when the intervals of a set rest on few clusters; else None.
+    """Return a warning when the intervals of a set (`place`) rest on few clusters; else None.
 
-    Args:
-        clusters: (n,) codes.
-        what: one cluster in words, such as "group".
-        place: the set.
-        weights: (n,) of the rows.
+    `what` is one cluster in words, such as "group".
     """
     n_clusters = int(cluster_codes(clusters).max()) + 1
     effective = one_sample(clusters, weights).scarcest
@@ -150,8 +146,7 @@ def _coverage(percent: str) -> str:
 def fewest_clusters(metric: str, limit: float) -> int | None:
     """Return how many clusters a perfect score needs for its worse bound to reach a limit.
 
-    By the law of the metric's interval. Losses without an upper end reach any limit with one
-    cluster; None: no number does.
+    Losses without an upper end reach any limit with one cluster; None: no number does.
     """
 
     def reaches(n: int) -> bool:

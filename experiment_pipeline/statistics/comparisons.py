@@ -35,21 +35,18 @@ ROUNDING = 3e-7
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """C configurations against the best of them.
+    """C configurations against the best of them."""
 
-    Attributes:
-        difference: (C,) score minus the best's, at most 0 (greater is better).
-        low: (C,) lower bound of the true score minus that of the truly best, for all at once.
-        high: (C,) upper bound, at most 0; exactly 0 in the tie group.
-        tied: (C,) bool: may be the best; holds the truly best with probability 95 % at least.
-        optimism: expected selection bias of the best score, in units of the score: the mean of the
-            largest chance deviation in the tie group, taken as equals.
-    """
-
-    difference: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    tied: np.ndarray
+    difference: np.ndarray  # (C,) score minus the best's, at most 0 (greater is better)
+    low: (
+        np.ndarray
+    )  # (C,) lower bound of the true score minus that of the truly best, for all at once
+    high: np.ndarray  # (C,) upper bound, at most 0; exactly 0 in the tie group
+    tied: (
+        np.ndarray
+    )  # (C,) bool: may be the best; holds the truly best with probability 95 % at least
+    # expected selection bias of the best score: the mean of the largest chance deviation in the tie
+    # group, taken as equals
     optimism: float
 
 
@@ -83,10 +80,10 @@ def compare_with_best(
 
     Args:
         scores: (C,) finite, greater is better.
-        contributions: (G, C) what each cluster adds to each score, for greater is better.
+        contributions: (G, C) what each cluster adds to each score.
         seed: of the draws.
         consecutive: whether the clusters are in the order of time, and may resemble neighbours.
-        effective: effective number of clusters, where row weights are unequal.
+        effective: number of clusters, where row weights are unequal.
     """
     difference = scores - scores.max()
     if len(contributions) < 2:
@@ -123,15 +120,9 @@ def compare_with_control(
     consecutive: bool = False,
     effective: float = math.inf,
 ) -> tuple[Interval, ...]:
-    """Return the differences from a fixed control with bounds that hold for all C at once.
+    """Return the differences (C,) from a fixed control with bounds that hold for all C at once.
 
-    Args:
-        leads: (C,) score minus the control's.
-        contributions: (G, C) what each cluster adds to each score.
-        control: (G,) what it adds to the control's.
-        seed: as of `compare_with_best`, as are the next two.
-        consecutive: see there.
-        effective: see there.
+    Clusters contribute (G, C) to the scores and (G,) to the control's; the rest as above.
     """
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:

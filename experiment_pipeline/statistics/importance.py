@@ -82,9 +82,9 @@ def permutation_importance(
         score: (truth, prediction, weights) → score, greater is better.
         y: encoded targets (n,).
         repeats: how often each feature is shuffled.
-        weights: (n,) of the rows; None: alike.
+        weights: (n,) of the rows.
         seed: of the permutations; the result does not depend on the workers.
-        workers: features that are shuffled at a time, with one thread each.
+        workers: features that are shuffled at a time.
     """
     from scipy.sparse import issparse
 

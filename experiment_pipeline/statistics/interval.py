@@ -27,8 +27,6 @@ LEVEL = 0.95
 _ROUNDING = 1e-12
 # Tolerance for sums of weights.
 _ROUNDING_OF_WEIGHTS = 1e-9
-# Integers up to so many times their count are counted (8 bytes each) instead of sorted: it is faster.
-_COUNTED = 8
 # By which share the long-run variance may be too small for the memory that was found.
 _BIAS = 0.02
 # With fewer cosines, Student's t is very wide (4: ±2.8, 2: ±4.3).
@@ -80,21 +78,9 @@ def weighted_quantile(y: np.ndarray, weights: Weights, level: float) -> np.ndarr
     return np.asarray(y[order][place])
 
 
-def distinct(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the distinct values, ascending, and the position (n,) of each value among them."""
-    codes = np.can_cast(values.dtype, np.int64) and len(values) > 0
-    if not codes or values.min() < 0 or values.max() > _COUNTED * len(values):
-        return np.unique(values, return_inverse=True)
-    present = np.bincount(values) > 0
-    found = np.flatnonzero(present)
-    if len(found) == len(present):
-        return found, values.astype(np.int64, copy=False)
-    return found, (np.cumsum(present) - 1)[values]
-
-
 def cluster_codes(clusters: np.ndarray) -> np.ndarray:
     """Return clusters as codes 0 … G-1, (n,)."""
-    return distinct(np.asarray(clusters))[1]
+    return np.unique(np.asarray(clusters), return_inverse=True)[1]
 
 
 class ConsecutiveClusters(np.ndarray):
@@ -137,12 +123,8 @@ def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: in
 
     Nadeau and Bengio (2003): the mean of J fold scores with variance S² has (1/J + predicted/fitted)·S²
     instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give
-    1/R + Σ predicted/fitted: 2.25 for five folds once, 1.58 for three times five.
-
-    Args:
-        fitted: rows that each fold of one repeat is fitted on, for all repeats.
-        predicted: rows that it predicts.
-        repeats: R.
+    1/R + Σ predicted/fitted: 2.25 for five folds once, 1.58 for three times five. Both arguments
+    have an entry for each fold of all repeats.
     """
     ratios = np.asarray(predicted) / np.asarray(fitted)
     return float(1 + ratios.sum()) / repeats
@@ -152,7 +134,7 @@ def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: in
 class Spread:
     """A score and how much it varies between draws of the clusters."""
 
-    estimate: float  # the score
+    estimate: float
     standard_error: float  # nan when there is one cluster only, or no score
     degrees_of_freedom: float  # of the standard error; 0: unknown
     scarcest: int  # clusters that hold the rarest class, where classes are compared; else all
@@ -178,7 +160,9 @@ class Layout:
         cluster = cluster_codes(clusters)
         n_classes = int(classes.max(initial=0)) + 1
         # With one class the cells are the clusters: share the array.
-        cells, cell = distinct(cluster * n_classes + classes if n_classes > 1 else cluster)
+        cells, cell = np.arange(cluster.max(initial=-1) + 1), cluster
+        if n_classes > 1:
+            cells, cell = np.unique(cluster * n_classes + classes, return_inverse=True)
         cell_class = cells % n_classes
         number = np.bincount(cell_class)
 
@@ -250,16 +234,9 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
 def independent_projections(sums: np.ndarray, differing: np.ndarray | None = None) -> np.ndarray:
     """Return the slow projections of consecutive clusters: K + 1 nearly independent contributions.
 
-    Their sum varies as that of the G consecutive clusters does. Without memory K + 1 is G.
-
-    Args:
-        sums: (G,) or (G, C) what each cluster adds to one sum or several, of mean zero, in the
-            order of time.
-        differing: (G, …) the series whose memory counts, where it is not that of the sums: what
-            all of them share does not matter where they are compared.
-
-    Returns:
-        (K + 1,) or (K + 1, C).
+    Of (G,) or (G, C) contributions to one sum or several, of mean zero, in the order of time. Their
+    sums vary as those of the G clusters do; without memory K + 1 is G. The memory is that of the
+    `differing` series (G, …): what all of them share does not matter where they are compared.
     """
     from scipy.fft import dct
 
@@ -298,7 +275,7 @@ class Interval:
     estimate: float  # nan where the metric is undefined, and the bounds with it
     low: float  # lower bound; -infinity where it is unknown
     high: float  # upper bound
-    level: float = LEVEL  # the confidence
+    level: float = LEVEL
 
 
 def difference(first: Spread, second: Spread) -> Interval:

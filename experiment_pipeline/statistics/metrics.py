@@ -169,13 +169,8 @@ def _class_share(
 ) -> Linearised:
     """The score Σa / Σb of one class by the delta method, ψ = (a - θb) / mean(b).
 
-    A score of 0 or 1 has the variance of Agresti and Coull (1998): 0 of 10 is no certainty.
-
-    Args:
-        truth: (n,) weights of the rows of the class, 0 for others.
-        numerator: (n,) a.
-        denominator: (n,) b.
-        slope: derivative of the score by the share of the class that is found.
+    A score of 0 or 1 has the variance of Agresti and Coull (1998): 0 of 10 is no certainty. The truth
+    are the weights of the class's rows; the slope is the derivative by the share of them that is found.
     """
     size, n = denominator.mean(), effective_number(truth)
     if size == 0:

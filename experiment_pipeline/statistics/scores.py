@@ -59,7 +59,7 @@ def score(
     threshold: float = 0.5,
     weights: Weights = None,
 ) -> float:
-    """Return a metric's score; nan where it is undefined. Arguments as of `linearise`."""
+    """Return a metric's score; nan where it is undefined."""
     return linearise(name, y, prediction, threshold, weights).estimate
 
 
@@ -81,25 +81,24 @@ def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
 def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
     """Return the interval of a metric's score, inside the metric's range: all of it for one cluster."""
     metric, estimate = METRICS[name], spread.estimate
+    low, high = metric.lowest, metric.highest
     if math.isnan(estimate):
-        return Interval(estimate, estimate, estimate, level)
-    if spread.degrees_of_freedom == 0:
-        return Interval(estimate, metric.lowest, metric.highest, level)
-    low, high = metric.bounds(spread, quantile(spread.degrees_of_freedom, level))
-    return Interval(
-        estimate,
-        float(np.clip(low, metric.lowest, estimate)),
-        float(np.clip(high, estimate, metric.highest)),
-        level,
-    )
+        low = high = estimate
+    elif spread.degrees_of_freedom > 0:
+        bounds = metric.bounds(spread, quantile(spread.degrees_of_freedom, level))
+        low, high = (
+            float(np.clip(bounds[0], low, estimate)),
+            float(np.clip(bounds[1], estimate, high)),
+        )
+    return Interval(estimate, low, high, level)
 
 
 def mean_with_interval(
     values: np.ndarray, clusters: np.ndarray, weights: Weights = None, *, share: bool = False
 ) -> Interval:
-    """Return the mean of (n,) values, none negative, with its interval; nan without rows.
+    """Return the mean of (n,) values, none negative; nan without rows.
 
-    With `share`, values are 0 or 1 and the interval is Wilson's; else that of a mean error.
+    Its interval is that of a mean error; of a share, whose values are 0 or 1, Wilson's.
     """
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)

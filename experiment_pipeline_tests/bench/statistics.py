@@ -270,10 +270,6 @@ CHOICE = (
         *(share, "as good on validation as on test, said to be worse by f1", BY_LUCK, 2_000),
         choice.gap_error,
     ),
-    partial(
-        *(share, "5 % positives: what orders rows worse is ranked first by f1", NEVER, 12),
-        choice.error_at_rare_positives,
-    ),
 )
 FOLDS = tuple(
     partial(

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy.signal import lfilter
 from scipy.special import expit
 
@@ -18,9 +17,6 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
 from experiment_pipeline.statistics.interval import cluster_sums
@@ -135,21 +131,13 @@ def winner_error_of_noise(
 
 @dataclass(frozen=True)
 class BestOfMany:
-    """How comparisons with the best hold up.
+    """How comparisons with the best hold up."""
 
-    Attributes:
-        tie_group: how often the tie group contains the truly best one.
-        coverage: how often all differences to the truly best lie inside their intervals at once.
-        tied: the mean share of the configurations that is in the tie group.
-        flattery: by how much the best score lies above its truth on average, in its clusters.
-        optimism: what is said about that on average.
-    """
-
-    tie_group: float
-    coverage: float
-    tied: float
-    flattery: float
-    optimism: float
+    tie_group: float  # how often the tie group contains the truly best one
+    coverage: float  # how often all differences to the truly best lie in their intervals at once
+    tied: float  # the mean share of the configurations that is in the tie group
+    flattery: float  # by how much the best score lies above its truth on average
+    optimism: float  # what is reported of that on average
 
 
 def best_of_many(
@@ -254,71 +242,6 @@ def gap_error(
         return _judged(metric, "binary", seen[1], seen[0], seen[0].y).gap.worse
 
     return _share(worse() for _ in range(tables))
-
-
-@dataclass(frozen=True)
-class RareCase:
-    """An overfitted forest against a linear model on rare positives, ranked by f1.
-
-    Attributes:
-        winner: the algorithm that is ranked first.
-        auc: algorithm → ROC AUC on the test rows.
-    """
-
-    winner: str
-    auc: dict[str, float]
-
-
-def error_at_rare_positives(tables: int, seed: int) -> float:
-    """Return how often the model that orders the rows worse is ranked first by f1."""
-    cases = (rare_positives(seed + number) for number in range(tables))
-    return _share(one.winner != max(one.auc, key=one.auc.__getitem__) for one in cases)
-
-
-def rare_positives(seed: int) -> RareCase:
-    """Train both on 5 % positives, and rank them by f1 at their own thresholds."""
-    # Balanced, so that it crosses 0.5, which probabilities of rare positives hardly do.
-    forest = {"n_estimators": 30, "min_samples_leaf": 3, "class_weight": "balanced"}
-    search = [{"algorithm": "random_forest", "hyperparameters": forest}, {"algorithm": "linear"}]
-    spec = experiment("f1", "binary", search=search, seed=seed, ensemble="off")
-    sets = _rare_sets(seed)
-    trained = {
-        one.key: one
-        for one in train_configurations(configurations(spec), sets, spec, workers=1)
-        if isinstance(one, TrainedModel)
-    }
-    board = rank(
-        [Conclusion.trained(one.result) for one in trained.values()],
-        lambda one: trained[one.key].predictions.test,
-        RankedRows(sets.y_test, np.arange(len(sets.test)), sets.y_train),
-        spec,
-        sets.classes,
-    )
-    auc = {
-        one.result.algorithm: score("roc_auc", sets.y_test, one.predictions.test)
-        for one in trained.values()
-    }
-    return RareCase(trained[board.chosen].result.algorithm, auc)
-
-
-def _rare_sets(seed: int, train: int = 3_000, test: int = 4_000) -> TrainingSets:
-    generator = np.random.default_rng(seed)
-    n = train + test
-    values = generator.normal(size=(n, 10))
-    logit = -3.7 + values[:, :5] @ np.full(5, 0.55)
-    frame = pd.DataFrame(values, columns=[f"x{number}" for number in range(10)])
-    frame["y"] = np.where(generator.random(n) < expit(logit), "yes", "no")
-    frame.index = pd.RangeIndex(n, name="row_number")
-    return TrainingSets(
-        train=frame.iloc[:train],
-        test=frame.iloc[train:],
-        features=tuple(frame.columns[:-1]),
-        target="y",
-        task="binary",
-        classes=("no", "yes"),
-        early_stopping=np.arange(train) % 7 == 0,
-        digests={"train": f"train {seed}", "test": f"test {seed}"},
-    )
 
 
 # What they share.

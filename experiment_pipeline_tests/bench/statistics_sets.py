@@ -84,15 +84,7 @@ def coverage_of_score(
     """Return how often the interval of a score covers the true one.
 
     A linear model is fitted on the train rows; its interval is that of the validation rows, its
-    true score that of many rows that were never drawn.
-
-    Args:
-        tables: how many.
-        seed: of the tables.
-        table: what is delivered, such as copies.
-        population: where its rows come from.
-        metric: roc_auc or log_loss.
-        rows: of each table.
+    true score that of many rows of the population, from which the table comes.
     """
     draws = _draws(tables, seed)
     return float(np.mean([_covers(table, population, metric, rows, draw) for draw in draws]))
@@ -101,15 +93,9 @@ def coverage_of_score(
 def share_blocked(
     tables: int, seed: int, *, table: Table, by: str, rows: int = 8_000, leaked: float = 0.0
 ) -> float:
-    """Return how often the check for leaks blocks the sets.
+    """Return how often the check for leaks blocks sets that were split by id, time, column or random.
 
-    Args:
-        tables: how many.
-        seed: of the tables.
-        table: what is delivered.
-        by: id, time, column or random.
-        rows: of each table.
-        leaked: share of the rows that copy another row, which may be in another set.
+    `leaked` is the share of the rows that copy another row, which may be in another set.
     """
     spec, draws = experiment(by), _draws(tables, seed)
     return float(np.mean([_blocked(table, spec, rows, leaked, draw) for draw in draws]))

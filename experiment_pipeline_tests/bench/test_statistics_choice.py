@@ -47,9 +47,8 @@ def test_a_gap_at_a_threshold_is_rarely_false(metric: str) -> None:
 
 @pytest.mark.slow
 def test_a_gap_of_few_positives_is_rarely_false_and_a_true_one_is_found() -> None:
-    """25 positives: false in about 2.6 % of tables, 3.4 without the luck of the threshold."""
-    assert simulated.gap_error(1_000, 7, rows=500) <= 0.03
-    assert simulated.gap_error(100, 8, rows=500, lost=0.9) >= 0.3
+    """25 positives: false in about 2.6 % of tables; 6 % of 300 are beyond chance."""
+    assert simulated.gap_error(300, 7, rows=500) <= 0.045
     assert simulated.gap_error(60, 9, lost=0.9) >= 0.8
 
 
@@ -57,14 +56,6 @@ def test_a_gap_of_few_positives_is_rarely_false_and_a_true_one_is_found() -> Non
 def test_the_tie_group_holds_the_best_when_days_resemble_their_neighbours(memory: float) -> None:
     """Among 20 equals over 60 days at most 5 % are lost; 11 of 100 are beyond chance."""
     assert simulated.best_of_days(100, 10, memory=memory) >= 0.89
-
-
-def test_rare_positives_are_ranked_at_the_threshold_they_are_used_at() -> None:
-    """A forest that crosses 0.5 does not beat a better linear model that hardly does."""
-    cases = [simulated.rare_positives(seed) for seed in range(2)]
-    assert [one.winner for one in cases] == ["linear", "linear"]
-    assert all(one.auc["linear"] > one.auc["random_forest"] + 0.03 for one in cases)
-    assert simulated.error_at_rare_positives(1, 0) == 0
 
 
 def test_the_truth_of_the_simulation_is_that_of_its_rows() -> None:

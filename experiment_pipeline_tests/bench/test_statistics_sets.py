@@ -14,10 +14,9 @@ from experiment_pipeline_tests.bench.statistics_sets import (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
 @pytest.mark.parametrize(
-    ("table", "population"),
-    [(flags, flags), (four_times, measures)],
+    ("table", "population", "metric"),
+    [(flags, flags, "roc_auc"), (four_times, measures, "log_loss")],
     ids=["14 skewed flags", "rows four times"],
 )
 def test_intervals_cover_the_true_score(table, population, metric):

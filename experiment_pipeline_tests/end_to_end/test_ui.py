@@ -189,23 +189,6 @@ def test_the_leaderboard_shows_its_table(browser, done):
     picture(page, "leaderboard")
 
 
-@pytest.mark.parametrize(
-    ("stage", "entry", "least"),
-    [("validation_report", "pictures", 2), ("leaderboard", "scores", 1)],
-)
-def test_pictures_are_shown_in_the_page(browser, done, stage, entry, least):
-    """Dagster's Markdown draws the PNGs that the metadata carry."""
-    page = metadata_of(browser, stage)
-    row = page.get_by_role("row").filter(has=page.get_by_text(entry, exact=True))
-    row.get_by_text("Show Markdown").click()
-    images = page.get_by_role("dialog").locator("img")
-    expect(images.first).to_be_visible()
-    widths = images.evaluate_all("images => images.map(image => image.naturalWidth)")
-    assert len(widths) >= least
-    assert min(widths) > 100
-    picture(page, f"{stage}_pictures")
-
-
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
     """One run, or a second for `trained_model` when Dagster looks while the first is training.
 

@@ -18,7 +18,6 @@ from experiment_pipeline.reporting.outcome import (
     Notes,
     Outcome,
     PagePath,
-    Pictures,
     Rows,
 )
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -78,9 +77,8 @@ def test_a_long_table_is_cut() -> None:
     assert len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == asset.MOST_ROWS
 
 
-def test_pictures_stand_inside_and_a_place_can_be_copied() -> None:
-    """A picture is its own source."""
-    assert "](data:image/png;base64,cG5n)" in shown(Pictures({"a": b"png"})).value
+def test_a_place_can_be_copied() -> None:
+    """The page of a stage is opened from there."""
     assert isinstance(shown(PagePath("/somewhere")), dg.PathMetadataValue)
 
 

@@ -25,7 +25,7 @@ def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
     declared = {one.key: one for one in configurations(spec)}
     failed = [failure_of(list(declared)[-1], failure)] if failure else []
     board = search_of(spec, noises).rank(*failed)
-    return SearchShown(board, declared, {}, spec)
+    return SearchShown(board, declared, {})
 
 
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:

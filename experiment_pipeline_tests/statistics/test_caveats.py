@@ -66,12 +66,6 @@ def test_mape_of_targets_near_zero_is_said_to_have_no_mean(
     assert all("of targets near zero" in one and "40 to 60 %" in one for one in said)
 
 
-def test_one_of_few_clusters_is_no_heavy_tail() -> None:
-    """Of three groups one always makes a third."""
-    rows = _numbers(np.random.default_rng(1).normal(size=300))
-    assert not _said(NUMBERS, SetPrediction(rows.y, rows.prediction, np.arange(300) % 3))
-
-
 def test_a_rare_class_is_named() -> None:
     """An AUC of 5 positives is doubted, one of 6 is not; the log loss is not in either case."""
     for positives, notes in ((5, 1), (6, 0)):

@@ -113,48 +113,25 @@ def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
     assert np.mean(expected) == pytest.approx(np.mean(lead), rel=0.25)
 
 
-def test_one_configuration_has_no_optimism() -> None:
-    """Without a choice there is no optimism, and the difference to itself is zero."""
-    scores, contributions = _accuracies(np.random.default_rng(5), np.zeros(1))
-    comparison = compare_with_best(scores, contributions, seed=0)
-    assert comparison.optimism == 0
-    assert (comparison.low[0], comparison.high[0]) == (0, 0)
-
-
-def test_equal_predictions_are_tied_without_width() -> None:
-    """A configuration that predicts the same as the best differs by exactly nothing."""
-    scores, contributions = _accuracies(np.random.default_rng(6), np.zeros(1))
-    twice = compare_with_best(np.repeat(scores, 2), np.repeat(contributions, 2, axis=1), seed=0)
+def test_equals_and_one_cluster_are_tied() -> None:
+    """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
+    scores, parts = _accuracies(np.random.default_rng(6), np.zeros(1))
+    assert compare_with_best(scores, parts, seed=0).optimism == 0
+    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), seed=0)
     assert twice.tied.all()
     assert twice.high[1] == 0
-
-
-def test_one_cluster_ties_everything() -> None:
-    """With a single cluster no difference can be called real."""
     comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), seed=0)
     assert comparison.tied.all()
     assert comparison.low[1] == -np.inf
 
 
-def test_the_same_seed_gives_the_same_comparison() -> None:
-    """Draws come from the seed alone."""
-    scores, contributions = _accuracies(np.random.default_rng(7), np.zeros(5))
-    first, second = (compare_with_best(scores, contributions, seed=3) for _ in range(2))
-    assert first.low.tolist() == second.low.tolist()
-    assert first.optimism == second.optimism
-
-
 def test_clusters_beyond_the_limit_are_put_together() -> None:
-    """Memory stays bounded: more clusters than 2,048 become 2,048 groups of clusters."""
+    """Memory stays bounded: 2,048 groups at most; consecutive ones stay in the order of time."""
+    days = comparison_codes(np.arange(2 * MOST_CLUSTERS).view(ConsecutiveClusters))
+    assert days.tolist() == np.repeat(np.arange(MOST_CLUSTERS), 2).tolist()
     codes = comparison_codes(np.arange(3 * MOST_CLUSTERS))
     assert np.bincount(codes).tolist() == [3] * MOST_CLUSTERS
     assert comparison_codes(np.array([5, 9, 5])).tolist() == [0, 1, 0]
-
-
-def test_consecutive_clusters_beyond_the_limit_are_put_together_with_their_neighbours() -> None:
-    """They stay in the order of time."""
-    codes = comparison_codes(np.arange(2 * MOST_CLUSTERS).view(ConsecutiveClusters))
-    assert codes.tolist() == np.repeat(np.arange(MOST_CLUSTERS), 2).tolist()
 
 
 def test_a_control_is_rarely_beaten_by_autocorrelated_noise() -> None:
@@ -174,17 +151,3 @@ def test_a_control_is_rarely_beaten_by_autocorrelated_noise() -> None:
     strangers, neighbours = np.any(found, axis=2).mean(axis=0)
     assert strangers > 0.1
     assert neighbours <= 0.06
-
-
-def test_consecutive_days_tie_what_independent_days_would_not() -> None:
-    """A lead from one half of the year is not significant."""
-    months = np.repeat([1.0, -0.8], CLUSTERS // 2)
-    values = np.column_stack([months + 0.1, np.zeros(CLUSTERS)])
-    values += np.random.default_rng(13).normal(size=values.shape) * 0.1
-    scores = values.mean(axis=0)
-    compared = [
-        compare_with_best(scores, (values - scores) / CLUSTERS, 0, consecutive=one)
-        for one in (False, True)
-    ]
-    assert compared[0].low[1] > compared[1].low[1]
-    assert compared[1].tied.all()

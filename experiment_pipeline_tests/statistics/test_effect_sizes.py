@@ -29,13 +29,6 @@ def test_a_shift_alarms_and_grows():
     assert effects[0].effect_size < effects[1].effect_size < 0.25 < effects[2].effect_size
 
 
-def test_a_million_rows_do_not_make_a_tiny_shift_large():
-    """The size of the samples decides about noise, never about the effect."""
-    (apart,) = differences(normal(500_000), normal(500_000, 0.05, 1))
-    assert apart.effect_size < 0.01
-    assert not apart.alarming
-
-
 @pytest.mark.parametrize(
     ("reference", "sample"),
     [

@@ -41,6 +41,7 @@ def _importance(
 def test_features_are_ordered_by_what_the_score_loses(metric: str) -> None:
     """The feature the prediction rests on comes first; an unused one loses nothing."""
     much, little, none = _importance(metric)
+    assert _importance(metric, workers=3, encoded=csr_matrix(ROWS)) == (much, little, none)
     assert (much.feature, little.feature, none.feature) == ("much", "little", "none")
     assert much.drop > little.drop > none.drop == 0
 
@@ -101,16 +102,6 @@ def test_importance_is_at_the_threshold_of_the_model() -> None:
     most, *_ = _importance(scored_by("f1", 0.1), predict=rare, y=y)
     assert most.feature == "much"
     assert most.drop > 0.5
-
-
-def test_the_same_seed_gives_the_same_table_whatever_the_workers() -> None:
-    """Permutations come from the seed and the feature alone."""
-    assert _importance(workers=1) == _importance(workers=3)
-
-
-def test_sparse_rows_are_shuffled_like_dense_ones() -> None:
-    """A sparse encoding gives the same importance."""
-    assert _importance(encoded=csr_matrix(ROWS)) == _importance()
 
 
 def test_an_undefined_score_has_no_importance() -> None:

@@ -91,12 +91,6 @@ def test_where_there_is_no_slope_none_is_said(y: np.ndarray, prediction: np.ndar
     assert math.isfinite(found.expected_error)
 
 
-def test_one_class_alone_has_no_calibration() -> None:
-    """There is nothing to compare the probabilities with."""
-    predicted = SetPrediction(np.zeros(50, dtype=int), np.full(50, 0.3), np.arange(50))
-    assert calibrations(predicted, CLASSES) == ()
-
-
 def test_several_classes_are_judged_each_against_the_others() -> None:
     """The most frequent ones, in the order of the classes."""
     generator = np.random.default_rng(0)

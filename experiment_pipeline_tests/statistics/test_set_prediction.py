@@ -3,10 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
 
-from experiment_pipeline.statistics.interval import distinct
 from experiment_pipeline.statistics.scores import SetPrediction
 
 BINARY = SetPrediction(
@@ -37,15 +34,3 @@ def test_what_was_asked_once_is_known_for_these_rows_alone() -> None:
     assert len(part.layout("accuracy").cluster) == 2
     other = replace(BINARY, prediction=1 - BINARY.prediction)
     assert other.spread("accuracy", 0.45).estimate != BINARY.spread("accuracy", 0.45).estimate
-
-
-@given(st.lists(st.integers(-3, 400), min_size=1, max_size=60), st.integers(0, 1))
-def test_codes_that_are_counted_are_those_that_are_sorted(values: list[int], shift: int) -> None:
-    """Dense or sparse, negative or not, of whatever integer type."""
-    for dtype in (np.int64, np.int16, np.float64):
-        given_ = np.array(values, dtype=dtype) // (1 + 20 * shift)
-        wanted, codes = np.unique(given_, return_inverse=True)
-        found, own = distinct(given_)
-        assert np.array_equal(found, wanted)
-        assert np.array_equal(own, codes)
-        assert own.dtype == codes.dtype

@@ -1,7 +1,5 @@
 """The spread of a score over clusters, consecutive ones and overlapping fits included."""
 
-import math
-
 import numpy as np
 import pytest
 from scipy.signal import lfilter
@@ -14,9 +12,7 @@ from experiment_pipeline.statistics.interval import (
     independent_projections,
     spread_of,
     variance_factor,
-    widened,
 )
-from experiment_pipeline.statistics.scores import layout, linearise
 
 
 def _spread(sums: np.ndarray, *, consecutive: bool) -> Spread:
@@ -78,18 +74,6 @@ def test_a_persistent_part_under_noise_is_found() -> None:
     assert np.mean([one.standard_error**2 for one in found]) / 200 > 0.8 * 10
 
 
-def test_short_or_constant_series_have__spread() -> None:
-    """Two clusters, and clusters that add nothing, are no errors."""
-    two = _spread(np.array([1.0, -1.0]), consecutive=True)
-    assert (two.standard_error**2, two.degrees_of_freedom, two.autocorrelation) == (
-        pytest.approx(4),
-        1,
-        0,
-    )
-    still = _spread(np.zeros(30), consecutive=True)
-    assert (still.standard_error, still.skewness, still.autocorrelation) == (0, 0, 0)
-
-
 def test_without_memory_every_cluster_counts() -> None:
     """Contributions that change sign from day to day keep all of their clusters and products."""
     several = np.column_stack([np.tile([1.0, -1.0], 20), np.tile([2.0, -2.0], 20)])
@@ -114,14 +98,3 @@ def test_the_factor_is_nadeau_and_bengios(folds: int, repeats: int, factor: floa
     assert found == pytest.approx(factor)
     by_folds = (1 / several + 100 / 400) / (1 / folds)
     assert found == pytest.approx(by_folds)
-
-
-def test_a_widened_score_is_the_same_score_less_surely() -> None:
-    """The standard error grows by the root of the factor."""
-    rng = np.random.default_rng(0)
-    y, prediction = rng.integers(0, 2, 200), rng.random(200)
-    plain = linearise("log_loss", y, prediction)
-    drawn = layout("log_loss", y, np.arange(200))
-    once, wider = spread_of(plain, drawn), spread_of(widened(plain, 2.25), drawn)
-    assert wider.estimate == once.estimate
-    assert math.isclose(wider.standard_error, 1.5 * once.standard_error)

@@ -15,14 +15,13 @@ from experiment_pipeline.statistics.calibration import calibrations, miscalibrat
 from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
 from experiment_pipeline.statistics.interval import weighted_median
-from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
     best_constant,
     difference_to_baseline,
     linearise,
-    mean_with_interval,
     score,
 )
 from experiment_pipeline.statistics.thresholds import (
@@ -212,12 +211,6 @@ def test_few_effective_clusters_are_noted() -> None:
     assert few_clusters_note(clusters, "row", "test", np.full(200, 3.0)) is None
 
 
-def test_shares_with_intervals_are_weighted() -> None:
-    """Such as the precision of decisions; costs per row too."""
-    found = mean_with_interval(np.array([1, 0, 0]), np.arange(3), np.array([2.0, 1, 1]), share=True)
-    assert found.estimate == 0.5
-
-
 def test_calibration_is_that_of_the_weighted_rows() -> None:
     """Recalibration, bins and shift as if rows were repeated."""
     y, prediction = made("binary", 5, n=300)
@@ -238,13 +231,3 @@ def test_the_median_of_weights_is_where_half_of_them_is_reached() -> None:
     assert weighted_median(y, np.array([1.0, 1, 1])) == 2
     assert weighted_median(y, np.array([2.0, 1, 1])) == 2.5
     assert weighted_median(y, np.array([5.0, 1, 1])) == 3
-
-
-@pytest.mark.parametrize("name", [*names_of("regression"), *names_of("binary")])
-def test_only_ratios_of_weights_count(name: str) -> None:
-    """Weights in other clusters give the same score and the same interval, but for rounding."""
-    y, prediction = made("regression" if name in names_of("regression") else "binary", 2)
-    weights = np.random.default_rng(2).lognormal(size=len(y))
-    one = SetPrediction(y, prediction, np.arange(len(y)), weights).interval(name)
-    other = SetPrediction(y, prediction, np.arange(len(y)), 1e-9 * weights).interval(name)
-    assert (one.low, one.high) == pytest.approx((other.low, other.high))

@@ -18,7 +18,6 @@ from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.registry import STAGES, table_bytes
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import SearchResults
-from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -34,7 +33,6 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     """Rank what the store holds for the current sets."""
     spec = named.spec
     key, given = asset.key_of(spec, STAGE), spec.part(STAGES[STAGE].reads)
-    declared = {configuration.key: configuration for configuration in configurations(spec)}
 
     @asset.stage_asset(
         spec,
@@ -81,8 +79,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 "reused the ranking of the same results",
             )
         ranked = from_parquet(stored.files[page.TABLE], Leaderboard)
-        place, known = str(stored.paths[page.PAGE]), ranked.with_ensemble(declared)
-        outcome = page.outcome(ranked, stored.files[page.SCORES], place, known)
+        shown = SearchShown.of(ranked, search_results, spec)
+        outcome = page.outcome(shown, str(stored.paths[page.PAGE]))
         return asset.report(
             context, key, with_pages(replace(outcome, version=fingerprint), spec.name)
         )

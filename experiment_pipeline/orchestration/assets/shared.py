@@ -5,7 +5,6 @@ Every asset of an experiment is `<experiment>/<stage>` in the group `<experiment
 metadata, checks and log lines.
 """
 
-import base64
 import getpass
 import inspect
 import math
@@ -33,7 +32,6 @@ from experiment_pipeline.reporting.outcome import (
     Notes,
     Outcome,
     PagePath,
-    Pictures,
     Rows,
 )
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -344,10 +342,6 @@ def _shown(fact: Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
             return _table(pd.DataFrame({"note": list(lines)})) if lines else "none"
         case Markdown(text):
             return dg.MetadataValue.md(text)
-        case Pictures(images):
-            sources = {name: base64.b64encode(png).decode() for name, png in images.items()}
-            parts = [f"**{n}**\n\n![{n}](data:image/png;base64,{d})" for n, d in sources.items()]
-            return dg.MetadataValue.md("\n\n".join(parts))
         case PagePath(path):
             return dg.MetadataValue.path(path)
         case float():

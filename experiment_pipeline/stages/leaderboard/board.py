@@ -54,10 +54,9 @@ class Leaderboard:
 
     metric: str  # by which configurations are ranked
     # with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first, those
-    # without a rank last. `low` and `high` bound the score (95 %); `difference_to_best` is the
-    # score minus the best one, `difference_low` and `difference_high` bound its true value, for all
-    # configurations together; `overfit_gap` is by how much the train score is better; `seed_mean`
-    # and `seed_deviation` are those of the scores with several seeds
+    # without a rank last. `low` and `high` bound the score (95 %); `difference_low` and
+    # `difference_high` bound the true `difference_to_best`, for all configurations together;
+    # `overfit_gap` is by how much the train score is better
     rows: pd.DataFrame
     chosen: str  # key of the configuration to ship
     reason: str  # why, in words
@@ -73,11 +72,9 @@ class Leaderboard:
     # where the choice, or of an ensemble the best configuration, lies at an end of the search
     edges: tuple[SearchEdge, ...]
     notes: tuple[str, ...]  # caveats, one sentence each
-    # test_set, or cross_validation: scores are then those of train and test rows that were left out
-    # of the fit
+    # test_set, or cross_validation: of train and test rows that were left out of the fit
     evaluation: str = "test_set"
-    # of the best few, which is a row as well; None where there is none
-    ensemble: Ensemble | None = None
+    ensemble: Ensemble | None = None  # of the best few, which is a row as well
     # of the sets "train" and "test" that were ranked on
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -128,11 +125,11 @@ def leaderboard(
     Args:
         found: the search results.
         stored: fingerprint → result, of those that it names.
-        predictions: as of `rank`.
+        predictions: see `rank`.
         sets: of the search.
         spec: the experiment.
         set_aside: rows that the split left out, a sentence each; they become notes.
-        time: as of `rank`.
+        time: see `rank`.
     """
     clusters, weights = sets.test_clusters(spec), (sets.w_test, sets.w_train)
     rows = RankedRows(sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor)
@@ -210,18 +207,15 @@ def ranking_fingerprint(
 ) -> str:
     """Return the digest of all that decides a leaderboard; measured times do not.
 
-    Args:
-        given: the part of the experiment that a ranking depends on.
-        found: the search results.
-        set_aside: as of `leaderboard`.
-        seconds: the budget of the run, where it has one.
+    `given` is the part of the experiment that a ranking depends on, `seconds` the run's budget.
     """
-    concluded = found.rows[list(_RANKED_BY)]
+    concluded = found.rows[list(_RANKED_BY)].reset_index(drop=True)
+    steps = ("fraction", "test_score", "train_score")
     return fingerprint_of(
         {
-            "results": table_digest(concluded.reset_index(drop=True)),
+            "results": table_digest(concluded),
             "rungs": [
-                [key, [[step.fraction, step.test_score, step.train_score] for step in path]]
+                [key, [[getattr(step, name) for name in steps] for step in path]]
                 for key, path in sorted(found.paths.items())
             ],
             "sets": dict(found.digests),
@@ -239,7 +233,7 @@ def board_digest(board: Leaderboard) -> str:
 
 
 class StoredModels(Protocol):
-    """Trained models by their fingerprints."""
+    """Trained models by their fingerprints, on disk or in memory."""
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return a model that must be there."""
@@ -255,11 +249,7 @@ def chosen_result(board: Leaderboard, store: StoredModels) -> ModelResult:
 
 
 def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[str, str]) -> None:
-    """Stop when a stage was made from other sets than those read now.
-
-    Raises:
-        StorageError: another run has replaced the sets in between.
-    """
+    """Raise `StorageError` when another run has replaced the sets since a stage was made."""
     other = [name for name, digest in digests.items() if made_from.get(name) != digest]
     if other:
         raise StorageError(
@@ -270,11 +260,7 @@ def check_same_sets(stage: str, made_from: Mapping[str, str], digests: Mapping[s
 
 
 def check_same_metric(results: SearchResults, metric: str) -> None:
-    """Stop when `search_results` was scored by another metric than the experiment's.
-
-    Raises:
-        TrainingError: the YAML was changed in between.
-    """
+    """Raise `TrainingError` when the YAML's metric was changed since `search_results` was made."""
     if results.metric != metric:
         raise TrainingError(
             "search_results",
@@ -286,23 +272,15 @@ def check_same_metric(results: SearchResults, metric: str) -> None:
 def _nothing_to_rank(
     ranking: Ranking, concluded: Sequence[Conclusion], metric: str
 ) -> TrainingError:
-    if ranking.undefined:
-        return TrainingError(
-            f"all {len(ranking.undefined)} trained configurations",
-            f"have an undefined {metric}",
-            "look for predictions that are not finite, or choose another metric",
-        )
-    if not concluded:
-        return TrainingError(
-            "the leaderboard", "no configuration was trained", "train trained_model first"
-        )
     reasons = [one.failure.in_words if one.failure else one.reason for one in concluded]
-    reason, count = Counter(reasons).most_common(1)[0]
+    undefined = [f"{metric} is undefined" for _ in ranking.undefined]
+    causes = Counter(undefined or reasons or ["no configuration was trained"])
+    ((reason, count),) = causes.most_common(1)
     return TrainingError(
-        f"all {len(reasons)} configurations",
-        f"have no score on all rows; {count} of them: {reason}",
-        "correct the hyperparameters, or the estimator, that the tracebacks name: they are in the "
-        "log, and with search_results; where the time ended, raise the budget or write halving: off",
+        "the leaderboard",
+        f"no configuration has a score on all rows; {count} of {causes.total()}: {reason}",
+        "correct the hyperparameters, or the estimator, that the tracebacks name (in the log, and with "
+        "search_results); where the time ended, raise the budget or write halving: off",
     )
 
 
@@ -318,28 +296,28 @@ def _choose(
     tied = [entry for entry in ranking.entries if entry.tied]
     configurations = numbers.counted(len(ranking.single), "configuration")
     where = evaluated(spec.evaluation_name).where
-    among = f"{configurations} and their ensemble" if found else configurations
-    standing = f"best {spec.metric} of {among} {where}: {numbers.interval(best.score)}"
-    if len(tied) > 1:
-        standing += f"; statistically tied with {numbers.counted(len(tied) - 1, 'other')}"
     by_score = spec.choice == "best_score"
     if found and (found.is_better if by_score else best.is_ensemble and len(tied) == 1):
         own = next(entry for entry in ranking.entries if entry.is_ensemble)
         alone = max(first.result.predict_seconds_per_row, 1e-9)
-        times = own.result.predict_seconds_per_row / alone
-        against = (
+        reason = (
+            f"ensemble of the best few of {configurations} {where}: {numbers.interval(own.score)}; "
             f"its cross-fitted {spec.metric} ({numbers.score(own.score.estimate)}) is better than "
             f"the best single model's ({numbers.score(found.alone)}, also cross-fitted); "
-            f"{len(found.ensemble.members)} models, {times:.1f} times the prediction time of "
+            f"{len(found.ensemble.members)} models, "
+            f"{own.result.predict_seconds_per_row / alone:.1f} times the prediction time of "
             f"{first.result.key}, no additional fits"
         )
-        if own is best:
-            return own, f"{standing}; {against}"
-        return own, (
-            f"the ensemble of the best few of {configurations} {where}: "
-            f"{numbers.interval(own.score)}; {against}. Scores above it in the table are "
-            f"optimistic: the best of {len(ranking.single)} was picked on the same rows"
-        )
+        if own is not best:
+            reason += (
+                ". Scores above it in the table are optimistic: the best of "
+                f"{len(ranking.single)} was picked on the same rows"
+            )
+        return own, reason
+    among = f"{configurations} and their ensemble" if found else configurations
+    standing = f"best {spec.metric} of {among} {where}: {numbers.interval(best.score)}"
+    if len(tied) > 1:
+        standing += f"; statistically tied with {numbers.counted(len(tied) - 1, 'other')}"
     if by_score:
         equal = sum(one.score.estimate == first.score.estimate for one in ranking.single) - 1
         rule = "chosen is the smallest model of them, then the first by key"
@@ -351,8 +329,6 @@ def _choose(
         (entry for entry in tied if not entry.is_ensemble),
         key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
     )
-    if smallest is best:
-        return best, standing + ("; it is the smallest of these" if len(tied) > 1 else "")
     return smallest, (
         f"smallest of the {len(tied)} models that are statistically tied {where}: "
         f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "

@@ -23,7 +23,11 @@ from experiment_pipeline.stages.search.fitting import (
     refit_trained,
     train_features,
 )
-from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
+from experiment_pipeline.stages.search.results import (
+    ModelResult,
+    Predictions,
+    TrainedModel,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.statistics.importance import one_openmp_thread
@@ -44,21 +48,17 @@ class ChosenModel:
     def of(
         cls, board: Leaderboard, store: StoredModels, y_test: np.ndarray, clusters: np.ndarray
     ) -> "ChosenModel":
-        """Return the choice of a board.
-
-        Args:
-            board: the leaderboard.
-            store: has every model that it names.
-            y_test: encoded targets (n,) of the test rows.
-            clusters: (n,) codes of their resampling clusters.
-        """
+        """Return the choice of a board, for encoded targets (n,) of the test rows and their clusters."""
         ensemble = board.chosen_ensemble
-        if ensemble is None:
-            model = store.require(board.fingerprint)
-            alone = (_without_predictions(model),)
-            return cls(model.result, model.predictions.test, alone, (1.0,), clusters)
-        models = tuple(store.require(one.fingerprint) for one in ensemble.members)
+        prints = [one.fingerprint for one in ensemble.members] if ensemble else [board.fingerprint]
+        models = [store.require(one) for one in prints]
         known = {one.result.fingerprint: one.predictions.test for one in models}
+        # The predictions are a column of the test set for each member: they are freed.
+        none = Predictions(np.empty(0), np.empty(0))
+        members = tuple(replace(one, predictions=none) for one in models)
+        if ensemble is None:
+            (model,) = models
+            return cls(model.result, model.predictions.test, members, (1.0,), clusters)
 
         def predicted(fingerprint: str) -> np.ndarray:
             if fingerprint in known:
@@ -68,7 +68,7 @@ class ChosenModel:
         return cls(
             ensemble.result([one.result for one in models], board.metric),
             ensemble.cross_fitted(predicted, y_test, clusters),
-            tuple(map(_without_predictions, models)),
+            members,
             tuple(one.weight for one in ensemble.members),
             clusters,
         )
@@ -87,13 +87,9 @@ class ChosenModel:
     def refitted(
         self, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec, workers: int = 1
     ) -> Any:
-        """Return it fitted on other rows, each model with its own number of rounds.
+        """Return it fitted on other prepared rows, each model with its own number of rounds.
 
-        Args:
-            rows: (n, columns) prepared rows, such as train and test together.
-            sets: as of `refit`.
-            spec: as of `refit`.
-            workers: fits at a time, one thread each.
+        `workers` fit at a time, with one thread each.
         """
         # The longest first keeps every core busy; each encoder encodes the rows once.
         longest_first = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
@@ -124,8 +120,3 @@ class ChosenModel:
             return fitted[0]
         names = [one.key for one in self.members]
         return weighted_mean(list(zip(names, fitted, self.weights, strict=True)), classes)
-
-
-def _without_predictions(model: TrainedModel) -> TrainedModel:
-    """Free the predictions, which are a column of the test set for each member."""
-    return replace(model, predictions=Predictions(np.empty(0), np.empty(0)))

@@ -233,12 +233,6 @@ def rounded(value: float, *, integer: bool) -> int | float:
     return round(value) if integer else float(f"{value:.4g}")
 
 
-def is_searched_by_ratio(spec: ExperimentSpec, algorithm: str, name: str) -> bool:
-    """Whether the values of a hyperparameter lie on a logarithmic scale, or as far apart."""
-    span = _span(spec, algorithm, name)
-    return span is not None and span.log and (not span.listed or span.high >= 10 * span.low)
-
-
 def _span(spec: ExperimentSpec, algorithm: str, name: str) -> _Span | None:
     """All entries of the algorithm together; a list of positive numbers counts as a scale."""
     given: list[Scalar | Range] = []

@@ -1,6 +1,5 @@
 """A leaderboard as an outcome and as a page. In: data. Out: facts, blocks; nothing is computed."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.charts import MUTED, SERIES, Estimates
 from experiment_pipeline.reporting.document import (
     Bullets,
     Document,
@@ -20,7 +18,7 @@ from experiment_pipeline.reporting.document import (
     render_html,
 )
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Pictures, Rows
+from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
     RecordRow,
@@ -38,14 +36,12 @@ from experiment_pipeline.stages.leaderboard.pictures import (
 )
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
-from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of, searched_values
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of
 from experiment_pipeline.statistics.metrics import METRICS, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.table import plain_rows
 
-TABLE, SCORES, PAGE = "leaderboard.parquet", "scores.png", "leaderboard.html"
+TABLE, PAGE = "leaderboard.parquet", "leaderboard.html"
 # Columns of the ranking that the database calls likewise.
 _RECORDED = {*COLUMNS} & {*ConfigurationRow.__dataclass_fields__}
 # Rem: the pictures need room.
@@ -72,11 +68,13 @@ _HOW_TO_READ = (
 )
 
 
-def outcome(
-    board: Leaderboard, scores: bytes, place: str, declared: Mapping[str, Configuration]
-) -> Outcome:
-    """Return the choice and the ranking; `scores` is a PNG, `declared` has every row's key."""
-    words, rank = declared[board.chosen].in_words, _rank(board)
+def outcome(shown: SearchShown, place: str) -> Outcome:
+    """Return the choice and the ranking, whose page is at a place."""
+    board, table = shown.board, _table(shown)
+    words, rank = shown.declared[board.chosen].in_words, _rank(board)
+    rows = pd.DataFrame(table.rows[:MOST_SHOWN], columns=list(table.header))
+    # Keys are long: the scores come first.
+    rows.insert(len(rows.columns) - 1, "configuration", rows.pop("configuration"))
     ensemble = {} if board.ensemble is None else {"ensemble": board.ensemble.in_words}
     return Outcome(
         value=board,
@@ -88,11 +86,10 @@ def outcome(
             "chosen": words,
             "rank": rank,
             "shown below": first_of(len(board.rows)),
-            "leaderboard": Rows(_first_rows(board, declared)),
+            "leaderboard": Rows(rows),
             "reason": board.reason,
             "report": PagePath(place),
             "notes": Notes(board.notes),
-            "scores": Pictures({"Scores": scores}),
             f"test {board.metric}": board.score.estimate,
             f"baseline {board.metric}": board.baseline,
             "tie_group": len(board.tie_group),
@@ -100,7 +97,7 @@ def outcome(
             **ensemble,
         },
         checks=[_beats_baseline(board)],
-        record=[*_record_rows(board, declared), ReportRow(name="leaderboard", place=place)],
+        record=[*_record_rows(shown), ReportRow(name="leaderboard", place=place)],
     )
 
 
@@ -116,39 +113,9 @@ def _rank(board: Leaderboard) -> str:
     )
 
 
-def _first_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> pd.DataFrame:
-    """The first rows: scores first, then hyperparameters and cost.
-
-    A score in brackets is on a part of the rows, and has no rank.
-    """
-    rows = board.rows.head(MOST_SHOWN)
-    each = plain_rows(rows)
-    values = searched_values(declared[key] for key in rows["key"])
-    varied: dict[str, Any] = {str(n): values[n].reindex(rows["key"]).to_numpy() for n in values}
-    scores = [_score(row["test_score"]) for row in each]
-    table = pd.DataFrame(
-        {
-            "rank": rows["rank"],
-            board.metric: [
-                score if row["rank"] or not score else f"({score})"
-                for score, row in zip(scores, each, strict=True)
-            ],
-            "95 % interval": list(map(_interval, each)),
-            "algorithm": rows["algorithm"],
-            "standing": rows["status"].mask(rows["in_tie_group"], "tied").replace(TRAINED, ""),
-            **varied,
-            "overfit gap": [_score(row["overfit_gap"]) for row in each],
-            "CPU s": rows["fit_cpu_seconds"].map(numbers.measured),
-            "µs per row": rows["predict_microseconds_per_row"].map(numbers.measured),
-            "MB": (rows["model_bytes"].astype("float64") / 1e6).map(numbers.measured),
-            "configuration": rows["key"],
-        }
-    )
-    return table.reset_index(drop=True)
-
-
-def _record_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> Iterator[RecordRow]:
+def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
     """The ranking as rows, and what the run's own row says of the choice."""
+    board = shown.board
     yield RunFacts(
         chosen=board.chosen,
         choice_reason=board.reason,
@@ -161,7 +128,7 @@ def _record_rows(board: Leaderboard, declared: Mapping[str, Configuration]) -> I
     )
     for row in plain_rows(board.rows):
         yield ConfigurationRow(
-            hyperparameters=declared[row["key"]].given,
+            hyperparameters=shown.declared[row["key"]].given,
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
             test_high=row["high"],
@@ -191,24 +158,8 @@ def _beats_baseline(board: Leaderboard) -> Check:
 
 
 def files(shown: SearchShown, experiment: str) -> dict[str, bytes]:
-    """Return what is stored of a board: name → table, picture, page."""
-    page = to_html(shown, experiment).encode()
-    return {TABLE: to_parquet(shown.board), SCORES: _scores(shown.board).png(), PAGE: page}
-
-
-def _scores(board: Leaderboard) -> Estimates:
-    """The first configurations with their intervals; a baseline far away is left out."""
-    top = board.rows[board.rows["rank"].notna()].head(MOST_SHOWN)
-    each = zip(top["test_score"], top["low"], top["high"], strict=True)
-    low, high = float(top["low"].min()), float(top["high"].max())
-    near = low - (high - low) <= board.baseline <= high + (high - low)
-    return Estimates(
-        tuple(f"{rank}  {key}" for rank, key in zip(top["rank"], top["key"], strict=True)),
-        tuple(Interval(*one) for one in each),
-        tuple(SERIES[0] if tied else MUTED for tied in top["in_tie_group"]),
-        f"{board.metric}, 95 % interval; blue: tied with the best; dashed: baseline",
-        board.baseline if near else math.nan,
-    )
+    """Return what is stored of a board: name → table, page."""
+    return {TABLE: to_parquet(shown.board), PAGE: to_html(shown, experiment).encode()}
 
 
 def to_html(shown: SearchShown, experiment: str) -> str:
@@ -223,6 +174,9 @@ def document(shown: SearchShown, experiment: str) -> Document:
     own = shown.declared[shown.best].algorithm
     drawn = {name: tuple(hyperparameter_charts(shown, name)) for name in (own, *shown.axes)}
     notes = (Bullets(board.notes),) if board.notes else ()
+    count, of = len(shown.rows), len(board.rows)
+    first = f"These are the first {count:,} of {of:,} configurations; the stored table has all."
+    cut = [Paragraph(first)] if count < of else []
     how = Bullets((_BY_EVALUATION[board.evaluation], *_HOW_TO_READ))
     sections = [
         Section("Choice", (Paragraph(decision(board)), facts(_choice(shown)))),
@@ -232,7 +186,7 @@ def document(shown: SearchShown, experiment: str) -> Document:
             for name, charts in drawn.items()
         ),
         Section("Halving", tuple(rung_charts(shown))),
-        _configurations(shown),
+        Section("Configurations", (*cut, _table(shown))),
         Section("Caveats", notes),
         Section("How to read this page", (how,), folded=True),
     ]
@@ -285,7 +239,7 @@ def _choice(shown: SearchShown) -> dict[str, str]:
     return known
 
 
-def _configurations(shown: SearchShown) -> Section:
+def _table(shown: SearchShown) -> TableBlock:
     """The table of configurations, which the charts point to by row."""
     varied = dict.fromkeys(axis.name for axes in shown.axes.values() for axis in axes)
     seeds = any(row["seed_mean"] is not None for row in shown.rows)
@@ -320,14 +274,7 @@ def _configurations(shown: SearchShown) -> Section:
             "chosen": row["key"] == shown.board.chosen,
         }
         classes.append(" ".join(name for name, holds in has.items() if holds))
-    table = TableBlock(header, tuple(cells), tuple(classes), ("algorithm", "status"))
-    if len(shown.rows) == len(shown.board.rows):
-        return Section("Configurations", (table,))
-    cut = Paragraph(
-        f"These are the first {len(shown.rows):,} of {len(shown.board.rows):,} configurations; "
-        "all of them are in the stored table."
-    )
-    return Section("Configurations", (cut, table))
+    return TableBlock(header, tuple(cells), tuple(classes), ("algorithm", "status"))
 
 
 def _interval(row: Mapping[Any, Any]) -> str:

@@ -34,7 +34,7 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE, competes
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.notes import is_number, is_searched_by_ratio
+from experiment_pipeline.stages.leaderboard.notes import is_number
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     STOPPED_EARLY,
@@ -56,7 +56,7 @@ class SearchAxis:
     """A hyperparameter of which an algorithm's configurations have several values."""
 
     name: str  # of the hyperparameter
-    log: bool  # whether it was searched by ratios
+    log: bool  # whether its values are positive and differ by a factor of ten
     kinds: tuple[str, ...]  # the values as names, numbers first; empty where all are numbers
 
 
@@ -67,13 +67,12 @@ class SearchShown:
     board: Leaderboard  # its ranking; the first MOST_ROWS rows are shown
     declared: Mapping[str, Configuration]  # of every row: those of the YAML, and the ensemble
     paths: Mapping[str, tuple[Step, ...]]  # as of `SearchResults`
-    spec: ExperimentSpec
 
     @classmethod
     def of(cls, board: Leaderboard, found: SearchResults, spec: ExperimentSpec) -> "SearchShown":
         """Return what is shown of a search and the board that it led to."""
         declared = {one.key: one for one in configurations(spec)}
-        return cls(board, board.with_ensemble(declared), found.paths, spec)
+        return cls(board, board.with_ensemble(declared), found.paths)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -101,8 +100,8 @@ class SearchShown:
                 kinds = tuple(dict.fromkeys(map(numbers.setting, order)))
                 if in_all and all(map(is_number, present)):
                     kinds = ()
-                ratios = not kinds and all(is_number(v) and v > 0 for v in present)
-                log = ratios and is_searched_by_ratio(self.spec, algorithm, name)
+                given = [value for value in present if is_number(value) and value > 0]
+                log = not kinds and len(given) == len(present) and max(given) >= 10 * min(given)
                 axes.append(SearchAxis(name, log, kinds))
             found[algorithm] = tuple(axes)
         return found

@@ -66,16 +66,13 @@ TestPredictions = Callable[[ModelResult], np.ndarray]
 
 @dataclass(frozen=True)
 class RankedModel:
-    """A configuration with a score, or the ensemble of some."""
+    """A configuration with a score, or the ensemble of some; differences hold for all together."""
 
     result: ModelResult  # of its training
     score: Interval  # on the test set, with its own 95 % interval
-    # the score minus the best one, in units of the metric; the bounds are those of the true score
-    # minus the truly best one, for all configurations together
-    difference: Interval
+    difference: Interval  # minus the best score; bounds of the true one minus the truly best one
     tied: bool  # whether it is statistically tied with the best
-    # the score, at a cross-fitted threshold, minus the baseline's on the same rows; the bounds hold
-    # for all configurations together
+    # the score, at a cross-fitted threshold, minus the baseline's on the same rows
     difference_to_baseline: Interval
 
     @property
@@ -217,14 +214,8 @@ def build_rows(
     """Return a row per declared configuration with the columns of COLUMNS.
 
     After the ranked ones come those with an undefined score, then those that were stopped early,
-    the furthest first; then the failed, same reasons together; then those not started.
-
-    Args:
-        ranking: of the configurations with a score.
-        chosen: key of the choice, marked in the column `reason`.
-        concluded: by the search; declared configurations that are missing were not started.
-        spec: declares the configurations.
-        members: of the ensemble in words, for its column `reason`.
+    the furthest first; then the failed, same reasons together; then those not started, which the
+    search did not conclude. The column `reason` marks the choice, and has the ensemble's members.
     """
     sign = METRICS[spec.metric].sign
     met = {one.key for one in concluded}
@@ -245,7 +236,7 @@ def build_rows(
     for number, entry in enumerate(ranking.entries, 1):
         reasons = ["chosen"] if entry.result.key == chosen else []
         reasons += [members] if entry.is_ensemble else []
-        place_and_bounds = {
+        ranked = {
             "rank": number,
             "low": entry.score.low,
             "high": entry.score.high,
@@ -255,7 +246,7 @@ def build_rows(
             "in_tie_group": entry.tied,
             "reason": ": ".join(reasons),
         }
-        rows.append(_measured(entry.result, entry.score.estimate, sign) | place_and_bounds)
+        rows.append(_measured(entry.result, entry.score.estimate, sign) | ranked)
     undefined = {"reason": f"{spec.metric} is undefined"}
     rows += [_measured(one, one.test_score, sign) | undefined for one in ranking.undefined]
     unranked = [one for one in (*concluded, *missing) if one.status != TRAINED]

@@ -71,7 +71,7 @@ def finished_search(
     }
     paths["dummy"] = (Step(1.0, BASELINE, BASELINE, 0.01),)
     board = _board([*climbing, *sorted(failed), *sorted(waiting)], declared, paths, failed)
-    return SearchShown(board, declared, paths, spec)
+    return SearchShown(board, declared, paths)
 
 
 def _score(one: Configuration, generator: np.random.Generator) -> float:

@@ -12,7 +12,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.ensemble import Ensemble, RefitTime, find_ensemble
+from experiment_pipeline.stages.leaderboard.ensemble import RefitTime, find_ensemble
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
 from experiment_pipeline.stages.search.budget import AfterSearch
@@ -103,7 +103,7 @@ def test_it_is_held_against_one_that_was_picked_by_other_rows_as_well() -> None:
     chosen = [board for board in behind if board.chosen == ENSEMBLE]
     assert len(chosen) > len(behind) / 2 > 0
     for board in chosen:
-        assert board.reason.startswith("the ensemble of the best few of 60 configurations on the")
+        assert board.reason.startswith("ensemble of the best few of 60 configurations on the")
         assert board.reason.endswith("optimistic: the best of 60 was picked on the same rows")
 
 
@@ -113,7 +113,7 @@ def test_a_choice_behind_others_says_why_where_its_rank_is_read() -> None:
     for spec, board in lucky_boards():
         declared = board.with_ensemble({one.key: one for one in configurations(spec)})
         rank = row_of(board)["rank"]
-        told = page.outcome(board, b"", "here", declared)
+        told = page.outcome(SearchShown(board, declared, {}), "here")
         explains = board.chosen == ENSEMBLE and rank > 1
         assert ("its score is cross-fitted" in page.decision(board)) is explains
         assert (f"ranked {rank} of 61" in page.decision(board)) is explains
@@ -188,22 +188,6 @@ def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it() -> Non
     assert apart.chosen == ENSEMBLE
 
 
-def test_a_configuration_never_has_its_key() -> None:
-    """The key of an imported estimator with the same name gets a digest."""
-    spec = numbers_spec(0, search=[{"algorithm": "mine.ensemble"}])
-    assert next(one.key for one in configurations(spec)).startswith("ensemble__")
-
-
-def test_the_model_is_known_by_its_members_and_weights() -> None:
-    """Whatever their order; other weights are another model."""
-    board = search_of(numbers_spec(3), [1.0, 1.0, 1.0]).rank()
-    found = board.ensemble
-    turned = Ensemble(found.members[::-1], ())
-    assert turned.fingerprint == found.fingerprint
-    heavier = replace(found.members[0], weight=0.9)
-    assert Ensemble((heavier, *found.members[1:]), ()).fingerprint != found.fingerprint
-
-
 def test_what_reweights_a_member_is_said_of_the_whole() -> None:
     """Its probabilities are moved by each of them."""
     search = search_of(numbers_spec(2), [1.0, 1.0])
@@ -219,13 +203,13 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     board = search.rank()
     declared = {one.key: one for one in configurations(search.spec)}
     paths = {key: (Step(1.0, 1.0, 0.9, 2.0),) for key in declared}
-    shown = SearchShown(board, board.with_ensemble(declared), paths, search.spec)
+    shown = SearchShown(board, board.with_ensemble(declared), paths)
     text = page.to_html(shown, "board")
     assert board.ensemble.in_words in text.partition("Reason")[0]
     assert "4 configurations: 4 trained" in text
     assert "of them for its members; encoding, predicting and scoring are not included" in text
     assert shown.best != ENSEMBLE
-    outcome = page.outcome(board, b"", "place", board.with_ensemble(declared))
+    outcome = page.outcome(shown, "place")
     assert board.ensemble.in_words in outcome.facts["ensemble"]
     assert any(
         getattr(row, "key", "") == ENSEMBLE and row.hyperparameters["members"]
