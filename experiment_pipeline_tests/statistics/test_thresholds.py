@@ -70,7 +70,7 @@ def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
     """The chosen threshold maximises the metric, and reports what it reaches."""
     generator = np.random.default_rng(seed)
     # Seed 0 has one class alone, as a rung or a fold may.
-    y = np.append([0, 1], generator.integers(0, 2, 60)) * (seed > 0)
+    y = np.append([0, 1], generator.integers(0, 2, 60)) | (seed == 0)
     prediction = np.round(np.clip(0.2 * y + generator.normal(0.4, 0.2, 62), 0, 1), 1)
     chosen = choose_threshold(metric, y, prediction)
     assert score(metric, y, prediction, chosen.value) == pytest.approx(chosen.test_score)
