@@ -8,7 +8,7 @@ rejecting belongs to the validation.
 import importlib
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -90,20 +90,14 @@ class PreparedTable:
         changes: columns `column`, `step`, `cells_changed`; a row per declared step.
         unparsable: per column the cells, as delivered, that are not of the declared type, if any.
         notes: how the columns were fitted to the schema.
-        sets: the set of each row, as of `assign_sets`; None: they were not assigned.
+        sets: the set of each row, as of `assign_sets`; empty: they were not assigned.
     """
 
     frame: pd.DataFrame
     changes: pd.DataFrame
     unparsable: tuple[Broken, ...]
     notes: tuple[str, ...] = ()
-    sets: pd.Series | None = None
-
-    def assigned(self) -> pd.Series:
-        """Return the set of each row; ValueError where none were assigned."""
-        if self.sets is None:
-            raise ValueError("these rows have no sets")
-        return self.sets
+    sets: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
 
 
 def prepare(

@@ -161,7 +161,7 @@ def analysis(frame: pd.DataFrame) -> list[Measured]:
     started = time.perf_counter()
     prepared = prepare_and_assign(frame, schema, spec)
     rows, features = prepared.frame, feature_columns(prepared.frame, spec)
-    found = analyse(rows, prepared.assigned(), features, spec)
+    found = analyse(rows, prepared.sets, features, spec)
     page = report_html(found, rows, spec).encode()
     seconds = time.perf_counter() - started
     return [

@@ -15,5 +15,5 @@ def test_prepared_rows_are_handed_on_once_and_only_for_the_same_experiment() -> 
     assert prepared_rows(raw, spec, named) is first
     assert prepared_rows(raw, spec, named, hand_on=True) is not first
     other = prepared_rows(raw, scenario.spec(split="time"), named)
-    assert not other.assigned().equals(first.assigned())
+    assert not other.sets.equals(first.sets)
     assert prepared_rows(raw, spec, named) is not first

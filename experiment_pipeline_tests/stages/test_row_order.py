@@ -34,7 +34,6 @@ SEARCH = [*scenario.SEARCH, {"algorithm": "random_forest", "hyperparameters": {"
 MEASURED = ["fit_cpu_seconds", "predict_microseconds_per_row"]
 BY_FEATURES = {"by": "random"}
 CASES = [
-    ("binary", scenario.SPLITS["random"]),
     ("binary", BY_FEATURES),
     ("multiclass", scenario.SPLITS["group"]),
     ("regression", scenario.SPLITS["time"]),

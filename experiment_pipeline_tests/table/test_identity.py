@@ -67,12 +67,6 @@ def test_declared_ids_decide_whatever_the_other_columns_say() -> None:
     assert sample_rows(rows, ()).overlap(corrected, ["id"], {}) == 1
 
 
-def test_rows_that_nothing_tells_apart_are_taken_for_the_same() -> None:
-    """Two columns of two values: better a look too many than one forgotten."""
-    few = ["region", "member"]
-    assert _overlap(_table()[few], _table(seed=1)[few]) == 1
-
-
 def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most() -> None:
     """A sample is bounded: 1,000 rows, 64 columns."""
     rows = _table()

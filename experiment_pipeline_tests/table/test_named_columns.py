@@ -50,13 +50,6 @@ def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -
     assert "did you mean" in message or "there are" in message
 
 
-def test_all_wrong_names_are_told_at_once() -> None:
-    """One look at the file is enough to correct it."""
-    message = told(named(exclude={"aeg": "a slip", "wrad": "another"}))
-    assert "'age'" in message
-    assert "'ward'" in message
-
-
 def test_a_name_that_the_schema_leaves_out_is_no_column_either() -> None:
     """`strict: filter` drops it before the sets are made, where the run would stumble."""
     one = named(f"columns:\n  {scenario.TARGETS['binary']}: {{}}\nstrict: filter\n")

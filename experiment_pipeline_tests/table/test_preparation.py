@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable
 from experiment_pipeline.spec import Preparation
@@ -139,12 +138,6 @@ def test_a_placeholder_among_whole_numbers_keeps_them_whole():
     assert with_one.dtype == without.dtype == "Int64"
 
 
-def test_true_is_no_placeholder_for_one():
-    """A declared true leaves numbers alone, a declared 1 leaves booleans alone."""
-    assert read([1, 0], missing_values={"x": [True]}) == [1, 0]
-    assert read([True, False], missing_values={"x": [1]}) == [True, False]
-
-
 def test_unparsable_cells_are_named_with_their_original_value():
     """What cannot be read is missing in the table, and listed as delivered."""
     raw = scenario.table()
@@ -209,37 +202,11 @@ def test_a_column_that_is_absent_or_of_the_wrong_type_is_named(settings_, names)
     assert all(name in str(error.value) for name in names)
 
 
-def test_rows_to_predict_on_may_lack_the_target():
-    """A declared column may be absent where the caller says so."""
-    raw = scenario.table().drop(columns="age")
-    result = prepare(raw, scenario.spec().preparation, may_be_absent=["age"])
-    assert "age" not in result.frame
-
-
 def test_a_calendar_column_never_overwrites():
     """A column of the same name is an error, not replaced."""
     raw = pd.DataFrame({"x": pd.to_datetime(["2024-03-05"]), "x_hour": [1]})
     with pytest.raises(UnusableTable, match="x_hour"):
         prepare(raw, Preparation.model_validate({"calendar": ["x"]}))
-
-
-@pytest.mark.parametrize(
-    "settings_",
-    [
-        {"numbers": {"x": {"decimal": ","}}},
-        {"numbers": {"x": {"decimal": ",", "thousands": ","}}, "types": {"x": "number"}},
-        {"numbers": {"x": {"units": {"kg": 0}}}, "types": {"x": "number"}},
-        {"categories": {"x": {"trim": True}}, "types": {"x": "number"}},
-        {"categories": {"x": {"variants": {"a": ["b"], "c": ["b"]}}}},
-        {"datetime_formats": {"x": "%Y"}},
-        {"calendar": ["x"], "types": {"x": "number"}},
-        {"missing_values": {"x": [None]}},
-    ],
-)
-def test_a_setting_without_effect_is_an_error(settings_):
-    """What would change nothing, or contradicts itself, does not load."""
-    with pytest.raises(ValidationError):
-        Preparation.model_validate(settings_)
 
 
 @pytest.fixture

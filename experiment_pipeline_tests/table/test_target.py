@@ -92,13 +92,6 @@ def test_the_positive_class_comes_last(y, positive, classes):
     assert [type(value) for value in found] == [type(value) for value in classes]
 
 
-def test_classes_do_not_depend_on_the_rows_order():
-    """The same values in another order give the same codes."""
-    y = scenario.sound_table()["triage"]
-    spec = scenario.spec("multiclass")
-    assert find_classes(y, spec) == find_classes(y[::-1], spec) == ("high", "low", "middle")
-
-
 def test_codes_are_positions_in_the_classes():
     """Classification gives codes, regression floats; a float column finds whole classes."""
     assert encode_target(pd.Series(["b", "a"]), ("a", "b")).tolist() == [1, 0]

@@ -16,7 +16,7 @@ from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validated_data import profile as data_changes
+from experiment_pipeline.stages.validated_data.profile import ACCEPTED, DataProfiles
 from experiment_pipeline.stages.validation_report import final_evaluation
 from experiment_pipeline.stages.validation_report.final_evaluation import Judged
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -85,8 +85,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             if published.reused:
                 restore_versions(registry, context.log.warning)
             committed = export.commit_published(spec, registry, published)
-            profiles = data_changes.DataProfiles.of(spec.name)
-            profiles.note(data_changes.ACCEPTED, validation_set.origin.profile)
+            profiles = DataProfiles.of(spec.name)
+            profiles.note(ACCEPTED, validation_set.origin.profile)
             if config.approve == published.version:
                 approve(registry, config.approve, config.approved_by, config.comment)
             words = configuration.in_words

@@ -4,7 +4,7 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.stages.raw_data import page
-from experiment_pipeline.stages.raw_data.sources import delivered_bytes, peek_columns, read_source
+from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.table.features import NamedColumns
@@ -22,8 +22,6 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     )
     def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
         with record(context):
-            if (columns := peek_columns(source)) is not None:
-                named.check(columns)
             delivered = read_source(source)
             warn_of_memory("raw_data", delivered_bytes(delivered), context.log.warning)
             table = parse(delivered, source)

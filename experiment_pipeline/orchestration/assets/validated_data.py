@@ -10,7 +10,11 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.stages.validated_data import page
-from experiment_pipeline.stages.validated_data import profile as data_changes
+from experiment_pipeline.stages.validated_data.profile import (
+    RUNS,
+    DataProfiles,
+    against_the_accepted,
+)
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import fingerprint_of
@@ -53,7 +57,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
         "rejected_rows": "Rows that broke the schema, as delivered, with every reason.",
     }
     # Drift ends a run where the YAML has a limit for it.
-    ends = {data_changes.CHECK} if spec.validation.drift.block is not None else set()
+    ends = {page.CHECK} if spec.validation.drift.block is not None else set()
 
     @asset.stage_assets(
         spec,
@@ -79,17 +83,17 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             schema = shared_schema(named.schema_text, named.schema_path)
             prepared = prepared_rows(raw_data, spec, named)
             data = validate(raw_data.frame, prepared, schema, spec, keep=spilled)
-            changed = data_changes.against_the_accepted(spec, data, context.log.warning)
+            digest, previous, changes = against_the_accepted(spec, data, context.log.warning)
         yield asset.report(context, rejected, page.rejected(prepared.frame, data, spec))
-        within = page.within_limit(data, changed, spec)
+        within = page.within_limit(data, previous, spec)
         if within.passed:
             with record(context):
                 check_target(data.validated, spec)
                 # Else a second try would pass as no rise of the rejection rate.
-                store = data_changes.DataProfiles.of(spec.name)
-                store.note(data_changes.RUNS, changed.profile.digest)
-        kept = page.validated(raw_data.frame, prepared, data, changed, within)
-        value = data.to_split(prepared, raw_data.digest, raw_data.types, changed.profile.digest)
+                DataProfiles.of(spec.name).note(RUNS, digest)
+        limits = spec.validation.drift
+        kept = page.validated(raw_data.frame, prepared, data, changes, within, limits)
+        value = data.to_split(prepared, raw_data.digest, raw_data.types, digest)
         yield asset.report(context, validated, replace(kept, value=value))
 
     return validated_data

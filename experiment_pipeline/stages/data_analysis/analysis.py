@@ -206,7 +206,7 @@ def analyse_prepared(
     out: they cannot be features.
     """
     frame, features = prepared.frame, feature_columns(prepared.frame, spec)
-    sets = prepared.assigned()
+    sets = prepared.sets
     if (read := rows_to_read(frame, features)) is not None:
         frame, sets = frame.iloc[read], sets.iloc[read]
     sets = sets.astype("str")

@@ -28,9 +28,6 @@ FIX_DOWNLOAD = "download or write the file again"
 OTHER_KINDS = (
     (0, b"\xd0\xcf\x11\xe0", "an old Office document, perhaps Excel", "save the sheet as CSV"),
     (0, b"ARROW1", "an Arrow (Feather) file", "write it as Parquet"),
-    (0, b"SQLite format 3", "an SQLite database", "export the table as CSV"),
-    (0, b"%PDF", "a PDF document", FIX_DELIVER),
-    (0, b"\x89PNG", "a PNG image", FIX_DELIVER),
     (257, b"ustar", "a tar archive", "unpack it"),
     (0, b"version https://git-lfs", "a Git LFS pointer, not the file itself", "run git lfs pull"),
 )

@@ -260,14 +260,8 @@ def _first_bad_byte(content: Content) -> int | None:
 
 
 def _guess(name: str, content: Content) -> str:
-    telling, size = [], 0
-    for line in bytes(content).splitlines():
-        if not line.isascii():
-            telling.append(line)
-            size += len(line)
-        if size > GUESS_BYTES:
-            break
-    sample = b"\n".join(telling)
+    telling = (line for line in bytes(content).splitlines() if not line.isascii())
+    sample = b"\n".join(telling)[:GUESS_BYTES]
     runs = [len(run) for run in re.findall(rb"[\x80-\xff]+", sample)]
     # "gr\xfcn" is grün, and in Big5 a Chinese letter between two Latin ones.
     among = LATIN if runs.count(1) >= LONE * len(runs) else None

@@ -4,9 +4,9 @@ A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, 
 (`sales/*.parquet`). No message holds a password or a token.
 """
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -44,10 +44,16 @@ TABLES = {
 }
 PATTERN = re.compile(r"[*?\[]")
 # What differs from one state of a file to the next, by the words of the file systems.
-STATE_KEYS = (
-    *("size", "mtime", "ETag", "etag", "LastModified"),
-    *("Last-Modified", "updated", "md5Hash"),
-)
+STATE_KEYS = [
+    "size",
+    "mtime",
+    "ETag",
+    "etag",
+    "LastModified",
+    "Last-Modified",
+    "updated",
+    "md5Hash",
+]
 # Bytes in memory per byte of a Parquet file, and of packed text.
 _FROM_PARQUET, _FROM_PACKED = 3, 4
 # As much of a file as its columns are read from.
@@ -110,31 +116,24 @@ def fingerprint_source(data: Data) -> str:
 def peek_columns(data: Data) -> list[str] | None:
     """Return the table's columns, where a look at one file of this machine's disk shows them.
 
-    Costs a few milliseconds, once per state of the file. None where the table must be read: packed,
-    in an encoding that would have to be guessed, damaged, in parts, elsewhere.
+    None where the table must be read: packed, in an encoding that would have to be guessed, damaged,
+    in parts, elsewhere.
     """
-    local = "://" not in data.url or data.url.lower().startswith("file://")
-    try:
-        path = on_disk(location(data.url)) if local else None
-        if path is None or not path.is_file():
+    if "://" in data.url and not data.url.lower().startswith("file://"):
+        return None
+    with suppress(OSError, UnreadableTable, InvalidExperiment, pa.ArrowException):
+        if (path := on_disk(location(data.url))) is None or not path.is_file():
             return None
-        return _peeked(path, path.stat().st_mtime_ns, path.stat().st_size, data)
-    except (OSError, UnreadableTable, InvalidExperiment, pa.ArrowException):
-        return None
-
-
-@functools.lru_cache(maxsize=256)
-def _peeked(path: Path, _time: int, _size: int, data: Data) -> list[str] | None:
-    with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
-    if head.startswith(PARQUET_MAGIC):
-        return list(pq.read_schema(path).names)
-    found = open_contents(path.name, head[: head.rfind(b"\n") + 1], data.format)
-    if found.format != "csv" or found.compression is not None:
-        return None
-    text = csv_text.read(found.name, found.content, data)
-    known = data.encoding is not None or text.encoding in ("utf-8", "utf-8-sig")
-    return text.names if known else None
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        if head.startswith(PARQUET_MAGIC):
+            return list(pq.read_schema(path).names)
+        found = open_contents(path.name, head[: head.rfind(b"\n") + 1], data.format)
+        if found.format == "csv" and found.compression is None:
+            text = csv_text.read(found.name, found.content, data)
+            if data.encoding is not None or text.encoding in ("utf-8", "utf-8-sig"):
+                return text.names
+    return None
 
 
 def _parts(data: Data) -> list[_Part]:

@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Notes, Outcome, Rows
+from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Fact, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.spec import ExperimentSpec, Validation
-from experiment_pipeline.stages.validated_data.profile import Changed
+from experiment_pipeline.spec import Drift, ExperimentSpec, Validation
+from experiment_pipeline.stages.validated_data.profile import DataChanges
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of
 from experiment_pipeline.table.membership import set_aside_in_words
@@ -20,15 +20,22 @@ from experiment_pipeline.table.samples import differences
 # Of the reasons to reject rows, the most frequent ones.
 _RECORDED_REASONS = 10
 LISTED_VALUES = 20
+CHECK = "data_resembles_the_accepted"
+FIRST = "no accepted version yet: the first export makes one"
+_ALIKE = "nothing has changed since the accepted version by more than validation.drift allows"
+_RAISE = (
+    "if the data is right, raise validation.drift.block for one run: what its model is exported "
+    "from is the accepted version from then on"
+)
 _WAY_ON = "\n  fix: Correct these rows or their rule in schema.yaml, or raise the limit."
 
 
-def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) -> Check:
-    """Return the check of the share of rejected rows."""
+def within_limit(data: ValidatedData, previous_rate: float | None, spec: ExperimentSpec) -> Check:
+    """Return the check of the share of rejected rows, and of its rise since the run before."""
     most = spec.validation.max_rejected_fraction
     return Check.of(
         "rejection_rate_within_limit",
-        check_rejection_rate(data, spec.validation, changed.previous_rate),
+        check_rejection_rate(data, spec.validation, previous_rate),
         holds=f"{_rejected_in_words(data)}, at most {numbers.share(most)} is allowed",
         value=data.rejection_rate,
         limit=most,
@@ -36,9 +43,22 @@ def within_limit(data: ValidatedData, changed: Changed, spec: ExperimentSpec) ->
 
 
 def validated(
-    raw: pd.DataFrame, prepared: PreparedTable, data: ValidatedData, changed: Changed, within: Check
+    raw: pd.DataFrame,
+    prepared: PreparedTable,
+    data: ValidatedData,
+    changes: DataChanges | None,
+    within: Check,
+    limits: Drift,
 ) -> Outcome:
-    """The rows that satisfy the schema."""
+    """The rows that satisfy the schema; a change ends the run only past the YAML's limit."""
+    shown: dict[str, Fact] = {"changes": FIRST}
+    resembles = Check(CHECK, passed=True, means=FIRST)
+    if changes is not None:
+        shown = {"changes": Notes(changes.schema), "drift": Rows(changes.drift)}
+        if stopping := changes.blocking(limits):
+            resembles = Check.of(CHECK, [*stopping, _RAISE], holds=_ALIKE)
+        else:
+            resembles = Check.of(CHECK, changes.problems(limits), "warning", holds=_ALIKE)
     return Outcome(
         facts={
             "dagster/row_count": len(data.validated),
@@ -46,7 +66,7 @@ def validated(
             "set_aside": Notes(set_aside_in_words(data.set_aside)),
             "preparation": Rows(prepared.changes),
             "notes": Notes(data.notes),
-            **changed.facts(),
+            **shown,
             "dagster/column_schema": ColumnTypes(data.validated.iloc[:1]),
             "rejection_rate": data.rejection_rate,
         },
@@ -60,7 +80,7 @@ def validated(
                 ),
             ),
             within,
-            changed.check(),
+            resembles,
         ],
     )
 

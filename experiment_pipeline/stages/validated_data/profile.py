@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt, listed
-from experiment_pipeline.reporting.outcome import Check, Fact, Notes, Rows
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.statistics.distances import STATISTIC, difference
@@ -265,51 +264,17 @@ class DataProfiles(Journals):
             notes.append(ProfileNote(now(), digest), digest)
 
 
-CHECK = "data_resembles_the_accepted"
-FIRST = "no accepted version yet: the first export makes one"
-_ALIKE = "nothing has changed since the accepted version by more than validation.drift allows"
-_WAY_ON = (
-    "if the data is right, raise validation.drift.block for one run: what its model is exported "
-    "from is the accepted version from then on"
-)
-
-
-@dataclass(frozen=True)
-class Changed:
-    """The stored profile of this run, and how it differs from what was there before.
-
-    `previous_rate` is the rejection rate of the run before, `changes` are against the accepted version;
-    None where there is none.
-    """
-
-    profile: DataProfile
-    previous_rate: float | None
-    changes: DataChanges | None
-    limits: Drift
-
-    def facts(self) -> dict[str, Fact]:
-        """What changed, as tables."""
-        if self.changes is None:
-            return {"changes": FIRST}
-        return {"changes": Notes(self.changes.schema), "drift": Rows(self.changes.drift)}
-
-    def check(self) -> Check:
-        """Warn of changes; an error, which ends the run, only past the YAML's limit."""
-        if self.changes is None:
-            return Check(CHECK, passed=True, means=FIRST)
-        if stopping := self.changes.blocking(self.limits):
-            return Check.of(CHECK, [*stopping, _WAY_ON], holds=_ALIKE)
-        return Check.of(CHECK, self.changes.problems(self.limits), "warning", holds=_ALIKE)
-
-
 def against_the_accepted(
     spec: ExperimentSpec, outcome: ValidatedData, warn: Callable[[str], object]
-) -> Changed:
-    """Profile the validated rows, keep the profile, and compare it; `warn` of damage."""
-    store = DataProfiles.of(spec.name)
-    current = profile(outcome.validated, outcome.rejection_rate)
+) -> tuple[str, float | None, DataChanges | None]:
+    """Profile the validated rows, keep the profile, and compare it; `warn` of damage.
+
+    Returns:
+        The digest of the profile, the rejection rate of the run before, and what has changed since
+        the accepted version; None where there is none.
+    """
+    store, current = DataProfiles.of(spec.name), profile(outcome.validated, outcome.rejection_rate)
     store.put(current)
     previous, accepted = store.latest(RUNS, warn), store.latest(ACCEPTED, warn)
     changes = None if accepted is None else compare(accepted, current, outcome.validated, spec)
-    previous_rate = None if previous is None else previous.rejection_rate
-    return Changed(current, previous_rate, changes, spec.validation.drift)
+    return current.digest, None if previous is None else previous.rejection_rate, changes

@@ -103,7 +103,7 @@ class ValidatedData:
         """Return the validated rows of `prepared` with what later stages must know of them."""
         origin = Origin(raw_digest, raw_types, profile, tuple(set_aside_in_words(self.set_aside)))
         places = prepared.frame.index.get_indexer(self.validated.index)
-        return ValidatedRows(self.validated, codes_of(prepared.assigned())[places], origin)
+        return ValidatedRows(self.validated, codes_of(prepared.sets)[places], origin)
 
 
 def validate(
@@ -197,7 +197,7 @@ def _rows_of_rare_classes(
 ) -> pd.Series:
     """Class of each intact row whose class is too rare, with the rows' index."""
     none, sets = pd.Series(dtype="str"), prepared.sets
-    if sets is None or spec.task == "regression" or spec.target not in columns:
+    if sets.empty or spec.task == "regression" or spec.target not in columns:
         return none
     target = columns[spec.target].of_rows(intact).set_axis(prepared.frame.index[intact])
     if spec.validation.rare_classes == "stop" or not may_have_rare_classes(target):
@@ -247,7 +247,7 @@ def _check_columns(
 
 
 def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
-    """Reject rows without a weight, or with one that is not a positive number."""
+    """Reject rows without a positive weight."""
     cells = column.fitting
     if kind_of(cells) not in QUANTITIES:
         raise UnusableTable(
@@ -257,14 +257,10 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
         )
     positions = np.delete(np.arange(len(cells) + len(column.left_out)), column.left_out)
     known = np.concatenate([np.empty(0, int), *(rule.positions for rule in column.broken)])
-    missing = cells.isna().to_numpy() & ~np.isin(positions, known)
     weights = cells.to_numpy(dtype=np.float64, na_value=np.nan)
-    odd = cells.notna().to_numpy() & ~(np.isfinite(weights) & (weights > 0))
+    odd = ~(np.isfinite(weights) & (weights > 0)) & ~np.isin(positions, known)
     rule = "is no positive number, which sample_weight asks for"
-    return _where_any(
-        Broken(None, f"weight {name} is missing", positions[missing]),
-        Broken(name, rule, positions[odd], cells[odd]),
-    )
+    return _where_any(Broken(name, rule, positions[odd], cells[odd]))
 
 
 def _check_rows(

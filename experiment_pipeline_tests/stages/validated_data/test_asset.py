@@ -61,12 +61,6 @@ def older(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(age=(frame["age"] + 20).where(frame["age"].between(0, 99), frame["age"]))
 
 
-def with_tags(frame: pd.DataFrame) -> pd.DataFrame:
-    """A preparation of the user's own that adds a column of lists."""
-    tags = [["visit", str(row)] for row in frame.index]
-    return frame.assign(tags=pd.Series(tags, index=frame.index, dtype="object"))
-
-
 @pytest.mark.slow
 def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path):
     """First run: no accepted version, and no bias in its few rejected rows; after an export drift is
@@ -126,16 +120,3 @@ def test_a_new_column_that_the_schema_leaves_out_moves_no_row(tmp_path):
     notes = events["validated_data"].materialization.metadata["notes"].value.records
     assert digests[0] == digests[1]
     assert any("'new'" in note.data["note"] for note in notes)
-
-
-def test_lists_in_an_excluded_column_stop_no_run(tmp_path):
-    """They are no subject of the analysis, and travel through validation and sets."""
-    spec = visits(tmp_path)
-    function = f"{__name__}:with_tags"
-    changes = {
-        "preparation": spec.preparation.model_copy(update={"function": function}),
-        "exclude": {**spec.exclude, "tags": "lists"},
-    }
-    result = run(spec.model_copy(update=changes), *STAGES, *SETS)
-    assert result.success
-    assert {*STAGES, *SETS} <= materialized(result)

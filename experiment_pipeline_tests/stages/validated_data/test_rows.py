@@ -48,7 +48,7 @@ def test_a_row_without_a_positive_weight_is_rejected():
     cells = {"a": [1.0] * 6, "weight": [1.0, None, 0.0, -2.0, np.inf, 0.5]}
     odd = "is no positive number, which sample_weight asks for"
     expected = {
-        1: ["weight weight is missing"],
+        1: [f"weight: nan {odd}"],
         2: [f"weight: 0.0 {odd}"],
         3: [f"weight: -2.0 {odd}"],
         4: [f"weight: inf {odd}"],
