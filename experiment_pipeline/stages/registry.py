@@ -25,27 +25,20 @@ FITTING: Keys = (*_SCORING, "seeds", "calibrate")
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage.
+    """One stage."""
 
-    Attributes:
-        name: of its package, of its module of assets, and of its op.
-        assets: what it makes, by the last part of the asset key.
-        version: count it up when the stage's code would give another result for the same inputs.
-        peak_per_byte: bytes of memory at its peak per byte of the table that it is given, from whole
-            runs on 1 to 30 million rows by 20 columns, rounded up.
-        reads: keys of the specification that decide its result; its fingerprint covers them. What
-            earlier stages decided is covered by the digest of what they hand on.
-        checks: asset check → what holds when it passes.
-        blocking: checks whose failure ends the run.
-    """
-
-    name: str
-    assets: tuple[str, ...]
-    version: int
+    name: str  # of its package, of its module of assets, and of its op
+    assets: tuple[str, ...]  # what it makes, by the last part of the asset key
+    version: int  # count it up when its code would give another result for the same inputs
+    # bytes of memory at its peak per byte of its table: whole runs on 1 to 30 million rows, rounded up
     peak_per_byte: float
+    # keys of the specification that decide its result; its fingerprint covers them. What earlier
+    # stages decided is covered by the digest of what they hand on
     reads: Keys = ()
-    checks: Mapping[str, str] = field(default_factory=dict)
-    blocking: tuple[str, ...] = ()
+    checks: Mapping[str, str] = field(
+        default_factory=dict
+    )  # asset check → what holds when it passes
+    blocking: tuple[str, ...] = ()  # checks whose failure ends the run
 
 
 _STAGES = (
@@ -147,14 +140,9 @@ _SAMPLED_ROWS = 1_000
 
 
 def warn_of_memory(stage: str, size: int, warn: Callable[[str], object]) -> None:
-    """Warn before a stage begins that it may not get the memory that it needs.
+    """Warn that a stage of STAGES, or `prediction`, may not get the memory that it needs.
 
-    An estimate stops nothing and changes no result.
-
-    Args:
-        stage: a name of STAGES, or `prediction`.
-        size: bytes of its table in memory, see `table_bytes`.
-        warn: is given the warning, if there is one.
+    `size`: bytes of its table in memory. An estimate stops nothing and changes no result.
     """
     peak = STAGES[stage].peak_per_byte if stage in STAGES else _PREDICTION_PEAK
     needed, free = peak * size + _LIBRARIES, free_memory()

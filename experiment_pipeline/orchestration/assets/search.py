@@ -1,10 +1,7 @@
 """trained_model: one partition per configuration; search_results: a row per configuration.
 
 One op makes both. It reuses what the store holds and trains the rest; what is trained is stored at once
-and materialized within a second, so that progress shows live and a kill loses nothing finished: what
-is stored is found again. Which rungs there are and who goes on is decided in the pure modules.
-`search_results` does not depend on `trained_model`: it reads the store, so a failed configuration
-stays missing while the leaderboard still gets made.
+and materialized within a second, so that progress shows live and a kill loses nothing finished.
 """
 
 import logging
@@ -70,13 +67,7 @@ class ThisRun(dg.Config):
 def budget_left(
     context: dg.AssetExecutionContext, spec: ExperimentSpec, now: Callable[[], float]
 ) -> Callable[[], float]:
-    """Return what tells how many seconds of a run's budget are left; its search has spent some.
-
-    Args:
-        context: of a later step of the run, which is about to begin.
-        spec: its budget, unless the launchpad has changed it for this run.
-        now: seconds of any clock that only goes forward.
-    """
+    """Return what tells how many seconds of a run's budget its search has left to a later step."""
     seconds = budget_of(context, spec)
     if seconds is None:
         return lambda: math.inf
@@ -100,11 +91,8 @@ One fitted pipeline per hyperparameter configuration, each a partition.
 
 Its metadata begin with its status: **trained**, or **stopped early** on a part of the train rows,
 because others did better there. A partition that failed stays missing. *Plots* compares the last
-120 partitions; the report of `leaderboard` compares all.
-
-No arrow leaves this asset, though `leaderboard` compares the models: it would not be made any more
-when a single configuration fails. The same step makes `search_results`, which lists every
-configuration with its score, failed ones included; from there the arrows go on.
+120 partitions; the report of `leaderboard` compares all. No arrow leaves this asset, or `leaderboard`
+would not be made when a single configuration fails: `search_results` lists every configuration.
 """
 
 
@@ -170,10 +158,9 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
 def log_partition(
     context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
 ) -> None:
-    """Log the materialization of one partition at once: a kill then loses nothing finished.
+    """Log the materialization of one partition at once: a returned result is logged at the end.
 
-    A result that the step returned would be logged at its end. The tags are those that Dagster adds
-    to a returned result: which code and data made the partition, and so whether it is stale.
+    The tags are those that Dagster adds to a returned result, by which it is known to be stale.
     """
     step = context.op_execution_context.get_step_execution_context()
     tags = _build_data_version_tags(

@@ -54,18 +54,13 @@ class Fitted:
 class Step:
     """What one fit of a configuration scored on its way up the rungs.
 
-    Attributes:
-        fraction: of the train rows; below 1 the test rows are thinned as well, so scores of
-            different fractions cannot be compared.
-        test_score: of the ranking metric; nan where undefined.
-        train_score: the same on train rows.
-        fit_cpu_seconds: CPU time of the fitting thread, whichever run fitted it.
+    Below 1 the test rows are thinned as well: scores of different fractions cannot be compared.
     """
 
-    fraction: float
-    test_score: float
+    fraction: float  # of the train rows
+    test_score: float  # of the ranking metric; nan where undefined
     train_score: float
-    fit_cpu_seconds: float
+    fit_cpu_seconds: float  # whichever run fitted it
 
     @classmethod
     def of(cls, result: ModelResult, fraction: float) -> Self:
@@ -75,31 +70,18 @@ class Step:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What came of one configuration; a search has exactly one for each.
-
-    Attributes:
-        key: the configuration's partition key.
-        algorithm: the configuration's.
-        status: TRAINED, STOPPED_EARLY, FAILED or NOT_STARTED.
-        reason: why it was not trained in full; empty when it was.
-        result: of its last rung; None when it failed or was not started.
-        fraction: of the train rows at that rung; None when it was not started.
-        reused: whether that result is an earlier run's.
-        failure: what it raised, when it failed.
-        path: its fits from the smallest rung on, that of `result` last.
-        needed_seconds: estimate for a configuration that was not started for lack of time.
-    """
+    """What came of one configuration; a search has exactly one for each."""
 
     key: str
     algorithm: str
-    status: str
-    reason: str = ""
-    result: ModelResult | None = None
-    fraction: float | None = None
-    reused: bool = False
-    failure: FailedConfiguration | None = None
-    path: tuple[Step, ...] = ()
-    needed_seconds: float | None = None
+    status: str  # TRAINED, STOPPED_EARLY, FAILED or NOT_STARTED
+    reason: str = ""  # why it was not trained in full; empty when it was
+    result: ModelResult | None = None  # of its last rung; None when it failed or was not started
+    fraction: float | None = None  # of the train rows at that rung; None when it was not started
+    reused: bool = False  # whether that result is an earlier run's
+    failure: FailedConfiguration | None = None  # what it raised, when it failed
+    path: tuple[Step, ...] = ()  # its fits from the smallest rung on, that of `result` last
+    needed_seconds: float | None = None  # estimate, where it was not started for lack of time
 
     @property
     def placement(self) -> Placement | None:
@@ -132,22 +114,14 @@ Event = SearchNote | RungStarted | Fitted | Conclusion
 
 @dataclass(frozen=True)
 class SearchCost:
-    """What a run's search cost.
+    """What a run's search cost."""
 
-    Attributes:
-        fits: that ended well in this run, at any rung.
-        fit_cpu_seconds: of these fits.
-        wall_seconds: from the first rung's beginning to the end.
-        fitting_share: the part of wall seconds times workers that was spent inside these fits; the
-            seconds of failed fits are not known and count as idle.
-        peak_memory_bytes: of the process, since it began.
-    """
-
-    fits: int
-    fit_cpu_seconds: float
-    wall_seconds: float
+    fits: int  # that ended well in this run, at any rung
+    fit_cpu_seconds: float  # of these fits
+    wall_seconds: float  # from the first rung's beginning to the end
+    # the part of wall seconds times workers inside these fits; failed fits count as idle
     fitting_share: float
-    peak_memory_bytes: int
+    peak_memory_bytes: int  # of the process, since it began
 
 
 _MEASURED = {
@@ -209,11 +183,7 @@ class SearchResults:
         metric: str,
         digests: Mapping[str, str],
     ) -> Self:
-        """Return the results of a search.
-
-        Raises:
-            KeyError: a configuration has no conclusion.
-        """
+        """Return the results of a search; KeyError: a configuration has no conclusion."""
         by_key = {one.key: one for one in conclusions}
         each = [by_key[configuration.key] for configuration in configurations]
         placed = any(one.placement is not None for one in each)
@@ -244,11 +214,9 @@ def _row(one: Conclusion) -> dict[str, Any]:
 
 
 def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[Conclusion]:
-    """Return what came of each configuration.
+    """Return what came of each configuration; `stored`: fingerprint → result of those in the table.
 
-    Args:
-        found: the search; results may have been stored with the scores of another metric.
-        stored: fingerprint → result, of those that its table names.
+    They may have been stored with the scores of another metric.
     """
     conclusions = []
     for row in found.rows.to_dict("records"):

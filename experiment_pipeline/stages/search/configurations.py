@@ -34,18 +34,14 @@ _DIGITS = 8
 class Configuration:
     """One algorithm with one full set of hyperparameters.
 
-    Attributes:
-        key: its name, unique in the experiment: `linear__C=0.1`, or `lightgbm__7f3a9c2e` where that
-            would be longer than MAX_KEY_LENGTH.
-        algorithm: a built-in algorithm's name, or an import path.
-        features: how categories reach the model.
-        hyperparameters: all that the YAML gives, fixed and searched, sorted by name.
+    Its key is unique in the experiment: `linear__C=0.1`, or `lightgbm__7f3a9c2e` where that would be
+    longer than MAX_KEY_LENGTH.
     """
 
     key: str
-    algorithm: str
-    features: Features
-    hyperparameters: Mapping[str, Scalar]
+    algorithm: str  # a built-in algorithm's name, or an import path
+    features: Features  # how categories reach the model
+    hyperparameters: Mapping[str, Scalar]  # all that the YAML gives, sorted by name
 
     @property
     def in_words(self) -> str:

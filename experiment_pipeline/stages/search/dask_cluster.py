@@ -51,11 +51,7 @@ _SETTINGS = {
 
 
 def engine_of(declared: Engine | None) -> DaskEngine | None:
-    """Return the cluster that fits run on: the YAML's, else the environment's; None: threads here.
-
-    Raises:
-        InvalidExperiment: the environment's address is not one, or is not safe.
-    """
+    """Return the cluster that fits run on: the YAML's, else the environment's; None: threads here."""
     if declared is not None:
         return declared.dask
     if not (address := os.environ.get(VARIABLE)):
@@ -96,8 +92,6 @@ class Cluster:
             threads = self._client.nthreads()
         for address in self._threads.keys() - threads.keys():
             self._log(f"worker {address} is gone; Dask runs its fits again on other workers")
-        for address in threads.keys() - self._threads.keys():
-            self._log(f"worker {address} joined, with {threads[address]} threads")
         self._threads, self._next_look = threads, time.monotonic() + SECONDS_BETWEEN_LOOKS
         if threads:
             self._last_seen = time.monotonic()
@@ -117,14 +111,14 @@ class Cluster:
         *,
         may_start: Callable[[str], bool],
     ) -> Generator[Done, None, None]:
-        """Run each task on some worker, and yield it when it is done.
+        """Run each task on some worker, `places()` at a time, and yield it when it is done.
+
+        Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
 
         Args:
             function: runs on a worker, on the argument of one task; what it raises is raised here.
-            tasks: key → argument; submitted in this order, `places()` at a time.
-            may_start: asked before a task is submitted; a task that may not start is left out.
-
-        Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
+            tasks: key → argument, in the order of their start.
+            may_start: whether a task is to be submitted.
         """
         import cloudpickle
 
@@ -164,10 +158,8 @@ class Cluster:
                 if not isinstance(error, KilledWorker):
                     raise error
                 worker, deaths = error.last_worker.address, error.allowed_failures + 1
-                lost = (
-                    f"{deaths} workers died while they had this fit, the last one {worker}; often "
-                    "the memory of a worker is too small"
-                )
+                lost = f"{deaths} workers died while they had this fit, the last one {worker}"
+                lost += "; often the memory of a worker is too small"
                 return Done(key, None, lost, worker, deaths, 0.0)
             with self._while_connected():
                 value, worker, seconds = future.result()
@@ -211,15 +203,9 @@ def connected(
         engine: which.
         workers: processes of a local cluster, of one thread each; None: one per core.
         log: gets sentences about workers that join and leave.
-
-    Raises:
-        ClusterError: no scheduler answers, the certificates do not fit, no worker is there.
-        InvalidExperiment: the extra is not installed, or a certificate cannot be read.
     """
     if find_spec("distributed") is None:
-        install = (
-            'pip install "experiment-pipeline[dask]", here and where scheduler and workers run'
-        )
+        install = 'pip install "experiment-pipeline[dask]", here and on scheduler and workers'
         raise InvalidExperiment("engine.dask", "the package distributed is not installed", install)
     from distributed.utils import silence_logging_cmgr
 

@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-import experiment_pipeline
 from experiment_pipeline.errors import ClusterError, EntryCorrupt, ExperimentPipelineError
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.registry import FITTING
@@ -79,19 +78,11 @@ _TRUTH = ("y_train", "y_test", "w_train", "w_test")
 
 
 @dataclass(frozen=True)
-class Digests:
-    """The shared files that fits on one encoder read: truth, and its tables."""
-
-    truth: str
-    encoded: str
-
-
-@dataclass(frozen=True)
 class Task:
-    """One fit: what to fit, and which files of which folder it reads."""
+    """One fit."""
 
     configuration: Configuration
-    digests: Digests
+    digests: tuple[str, ...]  # of the shared files: targets, and tables of its encoder
     folder: SharedFolder
     sets: TrainingSets  # without rows, by `bare`
     spec: ExperimentSpec  # the part that a fit may depend on
@@ -99,10 +90,7 @@ class Task:
 
 
 class ClusterEngine(ExitStack):
-    """Workers of a cluster, which is connected when the first fit needs it.
-
-    Used as a context: at its end shared files are left as `storage/entries.py` says.
-    """
+    """Workers of a cluster, which is connected when the first fit needs it."""
 
     def __init__(
         self, connect: Callable[[], AbstractContextManager[Cluster]], files: SharedFiles
@@ -144,11 +132,7 @@ class ClusterEngine(ExitStack):
         yield from with_second_attempts(_run(cluster, tasks, brake), second, brake)
 
     def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
-        """Return the cluster; its workers are checked once, for what these configurations need.
-
-        Raises:
-            ClusterError: a worker has other software, or cannot read the storage.
-        """
+        """Return the cluster; ClusterError: a worker has other software, or reads no storage."""
         if self._cluster is not None:
             return self._cluster
         cluster = self.enter_context(self._connect())
@@ -168,8 +152,7 @@ class ClusterEngine(ExitStack):
             elif found := differences(here, there):
                 differ.append(f"worker {address}: {found}")
         if differ:
-            text = without_credentials("\n".join(differ[:5]))
-            culprit, _, rule = text.partition(": ")
+            culprit, _, rule = without_credentials("\n".join(differ[:5])).partition(": ")
             raise ClusterError(culprit, rule, SAME_SOFTWARE)
         self._cluster = cluster
         return cluster
@@ -206,8 +189,8 @@ def share_files(
     sets: TrainingSets,
     spec: ExperimentSpec,
     files: SharedFiles,
-) -> dict[Features, Digests]:
-    """Write what the fits of these configurations share, unless it is there; encoder → its files."""
+) -> dict[Features, tuple[str, ...]]:
+    """Write what these fits share, unless it is there; encoder → digests of what its fits read."""
     found = dict[str, np.ndarray | None]()
     for prefix, part in _parts(sets).items():
         found |= {f"{prefix}{name}": getattr(part, name) for name in (*_MASKS, *_TRUTH)}
@@ -224,7 +207,7 @@ def share_files(
     truth = fingerprint_of(contents)
     if files.lacks(truth):
         files.put(truth, partial(write_tables, arrays))
-    shared = dict[Features, Digests]()
+    shared = dict[Features, tuple[str, ...]]()
     for encoder in dict.fromkeys(one.features for one in configurations):
         made_by = {
             "encoder": encoder_fingerprint(encoder, sets),
@@ -232,9 +215,9 @@ def share_files(
             "directions": dict(sets.directions),
             "truth": truth,
         }
-        shared[encoder] = Digests(truth, fingerprint_of(made_by))
-        if files.lacks(shared[encoder].encoded):
-            files.put(shared[encoder].encoded, partial(_write_encoded, encoder, sets))
+        shared[encoder] = truth, (encoded := fingerprint_of(made_by))
+        if files.lacks(encoded):
+            files.put(encoded, partial(_write_encoded, encoder, sets))
     return shared
 
 
@@ -256,7 +239,7 @@ def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
 
 
 def bare(sets: TrainingSets) -> TrainingSets:
-    """Return what the sets mean, to be sent with each task: neither rows nor masks of them."""
+    """Return what the sets mean, to be sent with each task: neither rows nor masks."""
     sets = without_rows(sets)
     folds = tuple(
         replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING) for fold in sets.folds
@@ -265,10 +248,7 @@ def bare(sets: TrainingSets) -> TrainingSets:
 
 
 def run_task(task: Task) -> tuple[Outcome, float]:
-    """Fit a configuration in this thread of a worker; what it raises becomes a `FailedConfiguration`.
-
-    Returns:
-        The outcome, and how many seconds it has waited for files.
+    """Fit a configuration in this thread of a worker; return the outcome, and seconds of reading.
 
     Raises:
         ClusterError: other software is installed here.
@@ -305,22 +285,11 @@ _WORKS = Kept(MOST_WORKS)
 
 
 def read_shared(
-    folder: SharedFolder, digests: Digests, encoder: Features, sets: TrainingSets
+    folder: SharedFolder, digests: Sequence[str], encoder: Features, sets: TrainingSets
 ) -> tuple[SharedWork, TrainingSets]:
-    """Return what fits of an encoder share, and the sets as these need them; both without rows.
-
-    Args:
-        folder: where the files are.
-        digests: which ones.
-        encoder: of the configuration.
-        sets: as `bare` returns them.
-
-    Raises:
-        EntryCorrupt: a file is gone, or not what was written.
-        StorageUnreachable: the storage does not answer.
-    """
+    """Return what fits of an encoder share, and the sets, given by `bare`, as these need them."""
     arrays = dict[str, Any]()
-    for digest in (digests.truth, digests.encoded):
+    for digest in digests:
         with folder.entries.as_files(digest) as files:
             arrays |= read_tables(files)
 
@@ -373,10 +342,7 @@ def examine(algorithms: tuple[str, ...], probe: str) -> dict[str, str]:
 
 @cache
 def software(algorithms: tuple[str, ...]) -> dict[str, str]:
-    """Return name → version or digest of what decides fits of these algorithms in this process.
-
-    As it was when it was first asked for: later edits need a restart.
-    """
+    """Return name → version or digest of what decides fits of these algorithms in this process."""
     found = {
         "Python": ".".join(platform.python_version_tuple()[:2]),
         "processor": platform.machine(),
@@ -390,18 +356,14 @@ def software(algorithms: tuple[str, ...]) -> dict[str, str]:
             continue
         found |= {name: str(version) for name, version in code.items() if name != SOURCE}
         if SOURCE in code:
-            found[f"module of {algorithm}"] = str(code[SOURCE] or _ABSENT)
+            found[f"module of {algorithm}"] = (code[SOURCE] or _ABSENT)[:13]
     return found | {"bytes of a small fit": _golden_digest()}
 
 
 def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:
     """Return what a worker has otherwise than this process, as text; empty: nothing."""
-
-    def shown(value: str) -> str:
-        return value[:8] if len(value) == 64 else value
-
     return "; ".join(
-        f"{name} {shown(there.get(name, _ABSENT))}, here {shown(value)}"
+        f"{name} {there.get(name, _ABSENT)}, here {value}"
         for name, value in here.items()
         if there.get(name, _ABSENT) != value
     )
@@ -410,11 +372,11 @@ def differences(here: Mapping[str, str], there: Mapping[str, str]) -> str:
 @cache
 def _source_digest() -> str:
     """Return the digest of every source file of this package, as it is installed elsewhere too."""
-    root = Path(experiment_pipeline.__file__).parent
+    root = Path(__file__).parents[2]
     files = [path.relative_to(root) for path in sorted(root.rglob("*.py"))]
     installed = [path for path in files if path.parts[0] not in _NOT_INSTALLED]
     parts = [f"{path.as_posix()} {sha256((root / path).read_bytes())}" for path in installed]
-    return sha256("\n".join(parts).encode())
+    return sha256("\n".join(parts).encode())[:8]
 
 
 @cache
@@ -432,4 +394,4 @@ def _golden_digest() -> str:
         booster = lgb.train(how | settings, lgb.Dataset(table, y, params=settings), 10)
         found = [booster.predict(table), LogisticRegression().fit(table, y).coef_]
     parts = [booster.model_to_string().encode(), *(np.asarray(one).tobytes() for one in found)]
-    return sha256(b"".join(parts))
+    return sha256(b"".join(parts))[:8]

@@ -33,11 +33,8 @@ _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
-    The rows (train of the rung, its early-stopping set, test), features, target and classes, the
-    algorithm with its full hyperparameters, the seed, how often it is fitted and how calibrated, the
-    metric where the fit uses one, the versions of this code and of the fitting libraries; for a user's
-    own estimator its package's version and the source of its module, not of modules that it imports.
-    Metrics do not count: scores follow from the predictions.
+    For a user's own estimator that is its package's version and the source of its module, not of
+    modules that it imports. Metrics count only where a fit uses one: scores follow from predictions.
     """
     request = FitRequest(configuration, sets.folds[0].sets if sets.folds else sets, spec)
     # Which rows are predicted, by models that were fitted on which.

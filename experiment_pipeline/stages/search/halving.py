@@ -54,15 +54,10 @@ class FitEngine(Protocol):
     ) -> Generator[Outcome, None, None]:
         """Train configurations, and yield each when it is done.
 
-        Args:
-            configurations: what to train; not those the store has.
-            sets: train and test set.
-            spec: its seed and its metrics are used.
-            brake: asked before each fit; a configuration that may not start is left out.
-
-        Closing the generator cancels the fits that wait. An error of a fit becomes a
-        `FailedConfiguration`; one that says nothing of the configuration (memory, disk, network)
-        gets a second attempt by itself, when all others are done. An interruption propagates.
+        `brake` is asked before each fit. Closing the generator cancels the fits that wait. An error
+        of a fit becomes a `FailedConfiguration`; one that says nothing of the configuration (memory,
+        disk, network) gets a second attempt by itself, when all others are done. An interruption
+        propagates.
         """
 
 
@@ -112,7 +107,7 @@ def run_search(
     Args:
         declared: all configurations of the experiment.
         sets: the full train and test set.
-        spec: of the search.
+        spec: the experiment.
         store: what it holds is reused.
         engine: trains what is missing.
         asked_for: configurations to train; None: all. Of the others the stored results are reported.
@@ -165,15 +160,8 @@ def search(
     """Search the best of the configurations, and conclude each of them exactly once.
 
     A model is yielded (`Fitted`) before the conclusion that rests on it. One configuration alone
-    is trained on all rows. Closing the generator cancels the fits that wait.
-
-    Args:
-        configurations: those asked for.
-        sets: the full train and test set.
-        spec: its halving, budget, metric and seed are used.
-        known: what earlier fits have left.
-        engine: trains what is missing.
-        now: seconds of any clock that only goes forward.
+    is trained on all rows. Closing the generator cancels the fits that wait. `now`: seconds of any
+    clock that only goes forward; other arguments as of `run_search`.
     """
     if (seconds := spec.budget.seconds) is not None:
         yield SearchNote(
@@ -192,10 +180,7 @@ def settled(
     spec: ExperimentSpec,
     known: ModelStore,
 ) -> tuple[Conclusion, ...]:
-    """Return what is known of configurations that this run was not asked for; nothing is fitted.
-
-    The search is repeated on the stored results, so a configuration that was stopped early is again.
-    """
+    """Return what the search finds on the stored results alone, for those not asked for."""
     brake = Brake(spec.budget, lambda: 0.0, reason="not asked for in this run")
     run = _HalvingRun(sets, spec, known, Threads(1), brake)
     events = run.events(configurations, alone=False)
@@ -204,7 +189,7 @@ def settled(
 
 @dataclass(frozen=True, eq=False)
 class _RungFit:
-    """A result of a configuration, and the rung that it comes from."""
+    """A result of a configuration at a rung."""
 
     rung: rungs.Rung
     result: ModelResult

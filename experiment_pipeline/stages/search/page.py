@@ -61,16 +61,10 @@ def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
 def configuration(
     one: Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
 ) -> Outcome:
-    """Return the outcome of a configuration that was trained or stopped early.
+    """Return the outcome of a configuration that has a model, stored at a path.
 
     Dagster plots each number over all partitions. Scores of configurations that were stopped early
     are on a part of the rows, so each such part has a plot of its own.
-
-    Args:
-        one: how it ended.
-        result: of its last fit.
-        path: of its model.
-        evaluation: where its test score comes from.
     """
     share = numbers.share(one.fraction or 0.0)
     where = "" if one.status == TRAINED else f" at {share} of the train rows"

@@ -26,10 +26,7 @@ LINES_OF_A_RUNG = 20
 class Progress:
     """How far a search is.
 
-    Attributes:
-        metric: name of the ranking metric.
-        concluded: key → what came of it.
-        fitted: the fits of this run, at any rung.
+    `concluded`: key → what came of it; `fitted`: the fits of this run, at any rung.
     """
 
     metric: str

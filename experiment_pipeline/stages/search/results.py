@@ -74,44 +74,25 @@ class Scores:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelResult(Scores):
-    """The numbers of one trained configuration.
+    """The numbers of one trained configuration."""
 
-    Attributes:
-        key: the configuration's partition key when it was trained; keys may be renamed later.
-        fingerprint: sha256 hex over everything that decides the model.
-        encoder_fingerprint: the same for the fitted features it needs.
-        hyperparameters: as the configuration gives them, defaults not included.
-        status: "trained".
-        rounds: boosting rounds that the model keeps; None for what does not boost.
-        fit_cpu_seconds: CPU time of the fitting thread.
-        fit_wall_seconds: the same fit by the clock on the wall.
-        predict_seconds_per_row: CPU time on encoded test rows.
-        model_bytes: size of the stored model, without features.
-        trusted_types: types of a user's own estimator, which loading it needs beyond
-            `persistence.TRUSTED_TYPES`.
-        averaged: the number of fits whose mean it predicts.
-        calibration: how its probabilities were calibrated; None: not at all.
-        notes: on the fit, one sentence each.
-        placement: where it ran on a cluster; None: on this machine.
-    """
-
-    key: str
-    fingerprint: str
-    encoder_fingerprint: str
+    key: str  # the partition key when it was trained; keys may be renamed later
+    fingerprint: str  # sha256 hex over everything that decides the model
+    encoder_fingerprint: str  # the same for the fitted features it needs
     algorithm: str
     features: Features
-    hyperparameters: Mapping[str, Scalar]
-    status: str
-    rounds: int | None
-    fit_cpu_seconds: float
+    hyperparameters: Mapping[str, Scalar]  # without defaults
+    status: str  # "trained"
+    rounds: int | None  # boosting rounds that the model keeps; None for what does not boost
+    fit_cpu_seconds: float  # of the fitting thread
     fit_wall_seconds: float
-    predict_seconds_per_row: float
-    model_bytes: int
-    trusted_types: tuple[str, ...] = ()
-    averaged: int = 1
-    calibration: CalibrationMethod | None = None
-    notes: tuple[str, ...] = ()
-    placement: Placement | None = None
+    predict_seconds_per_row: float  # CPU time on encoded test rows
+    model_bytes: int  # as stored, without features
+    trusted_types: tuple[str, ...] = ()  # to load it, beyond `persistence.TRUSTED_TYPES`
+    averaged: int = 1  # the number of fits whose mean it predicts
+    calibration: CalibrationMethod | None = None  # None: not calibrated
+    notes: tuple[str, ...] = ()  # on the fit, one sentence each
+    placement: Placement | None = None  # where it ran on a cluster; None: on this machine
 
     @property
     def is_composed(self) -> bool:
@@ -154,26 +135,16 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class FailedConfiguration:
-    """A configuration that could not be trained.
-
-    Attributes:
-        key: the configuration's partition key.
-        fingerprint: of what was to be trained.
-        error_type: the class of the exception.
-        reason: its message.
-        traceback: to fix the estimator by.
-        says_nothing: the error comes from the machine or the interpreter and not from the
-            configuration: another attempt may succeed.
-        placement: as of `ModelResult`.
-    """
+    """A configuration that could not be trained."""
 
     key: str
-    fingerprint: str
-    error_type: str
-    reason: str
+    fingerprint: str  # of what was to be trained
+    error_type: str  # the class of the exception
+    reason: str  # its message
     traceback: str
+    # the error comes from the machine or the interpreter: another attempt may succeed
     says_nothing: bool = False
-    placement: Placement | None = None
+    placement: Placement | None = None  # as of `ModelResult`
 
     @property
     def in_words(self) -> str:

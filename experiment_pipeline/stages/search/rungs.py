@@ -171,9 +171,7 @@ def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
     The rows of a fraction are those below it, so fractions are nested. Every class of the
     early-stopping set, and every class of the rest, is in the smallest fraction already.
 
-    Args:
-        sets: the full sets.
-        spec: its split decides what stays together and what is spread evenly.
+    The split decides what stays together and what is spread evenly.
     """
     y = np.zeros(len(sets.train), dtype=np.int64) if sets.classes is None else sets.y_train
     strata = 2 * y + sets.early_stopping
@@ -189,13 +187,9 @@ def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
 
 
 def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool) -> np.ndarray:
-    """Choose rows at even distances, the same share of each class: bool (n,).
+    """Choose a share of rows, `at_least` so many, at even distances: bool (n,).
 
-    Args:
-        y: (n,) encoded targets.
-        share: of the rows to keep.
-        at_least: rows are kept, where there are as many.
-        by_class: whether `y` holds classes; each keeps one row at least.
+    Of each class the same share, and one row at least, where `y` holds classes: (n,) encoded targets.
     """
     share = min(1.0, max(share, at_least / max(len(y), 1)))
     strata = y if by_class else np.zeros(len(y), dtype=np.int64)

@@ -104,9 +104,8 @@ def _share_kept(
 ) -> SharedWork:
     """Do what `share_work` does; what LightGBM makes of many rows is kept in files.
 
-    A rerun, another rung of the same rows and the next search find it: making it encodes all rows,
-    reading it copies a byte per cell. What cannot be written is used all the same. Tables of folds
-    are small, and made where they are needed.
+    A rerun and the next search find it: making it encodes all rows, reading it copies a byte per
+    cell. What cannot be written is used all the same.
     """
     work = share_work(configurations, sets, spec)
     if len(sets.train) <= HELD_ROWS or sets.folds:
@@ -197,14 +196,8 @@ def in_order(
 def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0) -> float:
     """Return how many passes over the rows a fit makes: trees times levels of a tree.
 
-    Args:
-        configuration: what is to be fitted.
-        n_rows: of the train set.
-        n_classes: of the target; 0 for regression. Boosting grows a tree per class in each round,
-            where there are more than two.
-
-    Returns:
-        Infinity for an imported estimator, about which nothing is known.
+    Boosting grows a tree per class in each round, where there are more than two. It is infinity for
+    an imported estimator, about which nothing is known.
     """
     algorithm, given = configuration.algorithm, configuration.hyperparameters
     names = NAMES.get(algorithm)

@@ -10,7 +10,6 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.linear_model import LogisticRegression
 
 STARTED: list[float] = []
-THREADS: set[str] = set()
 
 
 class Plain(ClassifierMixin, BaseEstimator):
@@ -23,7 +22,6 @@ class Plain(ClassifierMixin, BaseEstimator):
 
     def fit(self, X, y):
         STARTED.append(self.strength)
-        THREADS.add(threading.current_thread().name)
         time.sleep(self.pause)
         self.inner_ = LogisticRegression(C=self.strength).fit(X, y)
         self.classes_ = self.inner_.classes_

@@ -1,7 +1,6 @@
 """Configurations: what a search becomes, in which order, and under which keys."""
 
 import re
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +9,6 @@ from hypothesis import strategies as st
 
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import (
-    MAX_KEY_LENGTH,
     configurations,
     search_notes,
 )
@@ -98,12 +96,6 @@ def test_draws_are_rounded_so_that_the_key_is_the_truth() -> None:
     assert sum(value < 0.01 for value in values) > 60
 
 
-def test_a_draw_that_is_rounded_past_an_end_is_that_end() -> None:
-    """Rounding never leaves the interval."""
-    values = drawn({"low": 0.99999, "high": 1.00001})
-    assert set(values) <= {0.99999, 1.0, 1.00001}
-
-
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_whole_ends_draw_whole_numbers_both_ends_included(scale: str) -> None:
     """Between integers only integers are drawn, and each can be."""
@@ -146,11 +138,6 @@ def test_a_configuration_declared_twice_counts_once() -> None:
     )
 
 
-def test_a_full_search_has_nothing_to_note() -> None:
-    """No notes where every entry yields what it declares."""
-    assert search_notes(experiment([one("dummy"), one("linear", C=[1, 2])])) == ()
-
-
 def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
     """Where searched parameters coincide, fixed ones that differ join the key."""
     found = keys(
@@ -183,11 +170,6 @@ def test_classes_of_one_name_are_called_by_their_paths() -> None:
     assert keys(one("a.Model"), one("b.Model")) == ["a.Model", "b.Model"]
 
 
-def test_a_key_holds_no_run_of_dots() -> None:
-    """Dagster reads three dots as a range of partitions."""
-    assert keys(one("linear", note=["1...5"])) == ["linear__note=1-5"]
-
-
 def test_what_does_not_fit_into_a_key_is_a_digest() -> None:
     """Keys have at most 40 characters: algorithm and digest, where the searched does not fit."""
     fits = one("lightgbm", num_leaves=[31], reg_lambda=[0.5])
@@ -203,13 +185,6 @@ def test_a_digest_names_its_configuration_whatever_its_company() -> None:
     few = one("lightgbm", learning_rate=[0.05], num_leaves=[31, 63], reg_lambda=[1.5])
     many = one("lightgbm", learning_rate=[0.05, 0.1], num_leaves=[15, 31, 63], reg_lambda=[1.5])
     assert set(keys(few)) < set(keys(many))
-
-
-def test_a_long_import_path_is_cut_before_the_digest() -> None:
-    """The name of a class may be longer than a key."""
-    found = keys(one(f"a.{'Long' * 20}"))
-    assert [len(key) for key in found] == [MAX_KEY_LENGTH]
-    assert re.fullmatch(r"(Long)+Lo__[0-9a-f]{8}", found[0])
 
 
 def test_digests_that_coincide_are_written_longer(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -250,15 +225,6 @@ def test_whatever_is_searched_keys_are_unique_and_in_the_alphabet(search: list) 
     assert all(re.fullmatch(r"[A-Za-z0-9_.=-]{1,40}", key) and ".." not in key for key in found)
 
 
-def test_the_order_depends_on_the_yaml_alone() -> None:
-    """Two loads give the same configurations in the same order."""
-    entry = {"algorithm": "lightgbm", "method": "random", "draws": 30}
-    entry["hyperparameters"] = {"x": {"low": 0.1, "high": 1.0}, "y": [1, 2, 3]}
-    first, second = (configurations(experiment([entry])) for _ in range(2))
-    assert first == second
-    assert all(one.hyperparameters != two.hyperparameters for one, two in pairwise(first))
-
-
 def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
     """Each choice comes with each encoder, which its key and its words tell."""
     entry = one("lightgbm", num_leaves=[7, 8]) | {"features": ["ordinal", "target"]}
@@ -273,18 +239,6 @@ def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
     assert found[1].in_words == "lightgbm (features target, num_leaves 7)"
 
 
-def test_explicit_configurations_come_with_each_encoder() -> None:
-    """The list of encoders is crossed with the listed configurations."""
-    explicit = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
-    found = configurations(experiment([explicit | {"features": ["ordinal", "text"]}]))
-    assert [(each.features, dict(each.hyperparameters)) for each in found] == [
-        ("ordinal", {}),
-        ("text", {}),
-        ("ordinal", {"extra_trees": True}),
-        ("text", {"extra_trees": True}),
-    ]
-
-
 def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
     """Encoders are drawn beside the hyperparameters; more draws begin with the same ones."""
     space = {"learning_rate": {"low": 0.01, "high": 0.3}}
@@ -297,11 +251,3 @@ def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
     assert [each.hyperparameters for each in plain] == [each.hyperparameters for each in varied]
     assert {each.features for each in varied} == set(encoders["features"])
     assert [each.key for each in more[:12]] == [each.key for each in varied]
-
-
-def test_encoders_alone_can_be_drawn() -> None:
-    """Without a range there are as many draws as encoders."""
-    entry = {"algorithm": "lightgbm", "method": "random", "draws": 9}
-    found = configurations(experiment([entry | {"features": ["target", "text"]}]))
-    assert {each.features for each in found} == {"target", "text"}
-    assert len(found) == 2

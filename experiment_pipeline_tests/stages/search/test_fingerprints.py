@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiment_pipeline.stages.search import fingerprints
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -119,29 +120,31 @@ def test_a_encoder_counts_train_rows_and_columns_alone() -> None:
 
 
 PRINT = """
-from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline_tests.stages.search.test_fingerprints import SETS; from experiment_pipeline_tests.stages.search.test_fingerprints import SPEC
-own = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
-print(fingerprint(own, SETS, SPEC))
+from experiment_pipeline_tests.stages.search import test_fingerprints
+print(test_fingerprints.own_print())
 """
 
 
-def test_the_source_of_an_own_estimator_counts(tmp_path: Path) -> None:
+def own_print() -> str:
+    """The fingerprint of an estimator of one's own."""
+    own = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
+    return fingerprint(own, SETS, SPEC)
+
+
+def test_the_source_of_an_own_estimator_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every process gets the same fingerprint, until the estimator's module is edited."""
-
-    def printed(source: str, hash_seed: str) -> str:
-        (tmp_path / "my_models.py").write_text(source)
-        paths = os.pathsep.join([str(tmp_path), *sys.path])
-        environment = os.environ | {"PYTHONPATH": paths, "PYTHONHASHSEED": hash_seed}
-        command = [sys.executable, "-B", "-c", PRINT]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=True
-        ).stdout
-
-    first = printed("class Model: pass", "1")
-    assert printed("class Model: pass", "2") == first
-    assert printed("class Model: depth = 2", "1") != first
+    module = tmp_path / "my_models.py"
+    module.write_text("class Model: pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    first = own_print()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
+    command = [sys.executable, "-B", "-c", PRINT]
+    assert subprocess.check_output(command, env=environment, text=True).strip() == first
+    module.write_text("class Model: depth = 2")
+    fingerprints._own_code.cache_clear()
+    assert own_print() != first
 
 
 def test_the_metric_counts_for_a_dummy_of_numbers() -> None:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.stages.search import sweep
 from experiment_pipeline.stages.search.conclusions import (
-    Conclusion,
     Fitted,
     RungStarted,
     SearchNote,
@@ -63,17 +62,6 @@ def test_the_best_of_each_rung_go_on(ran):
     assert ran.counts == {"stopped early": 9, "trained": 6}
 
 
-def test_nobody_better_was_stopped(ran):
-    """At each rung, whoever goes on scored at least as well as whoever does not."""
-    for number in (1, 2):
-        fits = [e for e in ran.events if isinstance(e, Fitted) and e.rung.number == number]
-        (rung,) = {id(e.rung): e.rung for e in fits}.values()
-        stopped = {k for k, c in ran.conclusions.items() if c.fraction == rung.fraction}
-        scores = {e.model.result.key: e.model.result.test_score for e in fits}
-        worst_on = min(score for key, score in scores.items() if key not in stopped)
-        assert max(scores[key] for key in stopped) <= worst_on
-
-
 def test_who_is_stopped_says_where_and_why(ran):
     """Rung, number and score stand in the conclusion."""
     stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]
@@ -90,22 +78,6 @@ def test_every_rung_of_a_configuration_is_told(ran, memory):
         assert [step.fraction for step in ended.path] == climbed
         assert ended.path[-1] == Step.of(ended.result, ended.fraction)
         assert again[key].path == ended.path
-
-
-def test_the_baseline_takes_no_place(ran):
-    """The dummy is trained on all rows although it is the worst."""
-    assert ran.conclusions["dummy"].status == "trained"
-    assert ran.conclusions["dummy"].fraction == 1.0
-
-
-def test_a_model_comes_before_the_conclusion_that_rests_on_it(ran):
-    """What is told of is stored already."""
-    met = set()
-    for event in ran.events:
-        if isinstance(event, Fitted):
-            met.add(event.model.result.fingerprint)
-        if isinstance(event, Conclusion):
-            assert event.result.fingerprint in met
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -335,17 +307,6 @@ def test_the_accounts_always_add_up(stored, ran, data):
     trained = table[table["status"] == "trained"]
     assert set(trained["fingerprint"]) == full & part.models.keys()
     assert not table.loc[table["status"] != "trained", "reason"].eq("").any()
-
-
-def test_a_budget_leaves_others_as_the_search_left_them():
-    """Played again for a run of one configuration, the same ones are within the budget."""
-    spec = experiment(budget={"configurations": 12})
-    memory = Memory()
-    before = run(spec, SETS, memory).answer
-    after = settled(configurations(spec), SETS, spec, memory)
-    assert {one.key: (one.status, one.reason) for one in after} == {
-        key: (status, reason) for key, (status, reason, *_) in before.items()
-    }
 
 
 def test_a_full_model_outlives_a_failure_at_a_small_rung():

@@ -74,14 +74,6 @@ def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
     assert progress.cancelled == "the search was cancelled after 1 of 3 configurations"
 
 
-def test_what_is_reused_is_done_from_the_start(progress):
-    """A reused result may be the best, and no line is due for it."""
-    known = {"c": model_result("c", 0.3)}
-    lines(progress, RungStarted(FULL, 2, known))
-    assert not lines(progress, Conclusion.trained(known["c"], reused=True))
-    assert progress.standing == "1 of 2 done, best log_loss 0.3000 by linear"
-
-
 def test_a_line_is_due_first_last_and_now_and_then_between(progress):
     """Quick fits do not each write a line, and a rung always ends with one."""
     lines(progress, RungStarted(FULL, 5, {}))

@@ -180,13 +180,6 @@ def test_keeping_nearly_all_is_no_halving():
     assert found.notes == ("no halving: keeping 95 % of 14 configurations stops nobody",)
 
 
-def test_off_is_one_rung():
-    """Without halving there is nothing to note."""
-    spec = experiment(halving=False)
-    found = ladder(100, sets_of(spec), spec)
-    assert (len(found.rungs), found.notes) == (1, ())
-
-
 def test_of_equal_scores_the_first_key_goes_on_and_an_undefined_one_last():
     """In the direction of the metric."""
     scored = {key: model_result(key, 0.5) for key in "gfedcba"}

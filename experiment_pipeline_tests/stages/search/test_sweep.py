@@ -163,15 +163,6 @@ def test_a_value_that_lightgbm_refuses_fails_alone(capfd: pytest.CaptureFixture)
     assert "num_leaves" in capfd.readouterr().err
 
 
-def test_a_count_that_is_none_fails_alone() -> None:
-    """Rounds and patience are numbers, and whole ones."""
-    search = [one("lightgbm", n_estimators=["many", 10.5, 10]), one("dummy")]
-    outcomes = train(experiment(search), training_sets())
-    failed = {key: one for key, one in outcomes.items() if isinstance(one, FailedConfiguration)}
-    assert set(failed) == {"lightgbm__n_estimators=many", "lightgbm__n_estimators=10.5"}
-    assert {one.error_type for one in failed.values()} == {"InvalidExperiment"}
-
-
 def test_a_sparse_table_trains_like_a_dense_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above a size the one-hot table is sparse: the same scores."""
     entries = [one("linear"), one("lightgbm", n_estimators=5) | {"features": "onehot"}]
@@ -208,20 +199,6 @@ def test_an_exit_ends_the_sweep() -> None:
     spec = experiment([one(f"{OWN}.Exits"), one("linear")])
     with pytest.raises(SystemExit):
         train(spec, training_sets())
-
-
-def test_python_estimators_use_every_worker() -> None:
-    """Two workers hold two fits at a time, one thread each."""
-    own_estimators.THREADS.clear()
-    spec = experiment([one(f"{OWN}.Plain", strength=[1.0, 2.0, 3.0, 4.0], pause=0.1)])
-    train(spec, training_sets(), workers=2)
-    assert len(own_estimators.THREADS) == 2
-
-
-def test_nothing_to_train_is_no_work() -> None:
-    """Where everything is in the store, the sweep ends at once."""
-    spec = experiment([one("dummy")])
-    assert list(train_configurations([], training_sets(), spec, 2)) == []
 
 
 def test_the_longest_fit_comes_first() -> None:

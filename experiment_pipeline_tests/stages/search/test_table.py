@@ -64,17 +64,6 @@ def test_every_declared_configuration_has_a_row(table):
     }
 
 
-def test_a_configuration_nobody_concluded_is_a_bug():
-    """No row is made up."""
-    with pytest.raises(KeyError):
-        SearchResults.of(CONFIGURATIONS, [], "roc_auc", {})
-
-
-def test_what_is_not_trained_in_full_says_why(table):
-    """The reason of a failure, a stop and a missing start stands in the row."""
-    assert table["reason"].tolist() == ["the budget was spent", "", "no such solver", "at rung 1"]
-
-
 def test_conclusions_come_back_from_the_file(found):
     """What the leaderboard ranks and lists is what the search concluded, rung by rung."""
     stored = {f"f-{one.key}": one.result for one in CONCLUDED if one.result}

@@ -1,7 +1,7 @@
 """The engine of a cluster, mostly on a stand-in for it: threads and workers give the same."""
 
 import os
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.results import FailedConfiguration, Train
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests import scenario as clinic
-from experiment_pipeline_tests.stages.search import halving_scenario, own_estimators
+from experiment_pipeline_tests.stages.search import halving_scenario
 from experiment_pipeline_tests.stages.search.dask.stand_in import StandIn, files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
@@ -211,31 +211,6 @@ def test_the_brake_holds_back_what_waits(tmp_path: Path) -> None:
         found = list(engine.train(configurations(spec), training_sets(), spec, brake))
     assert len(found) == 2
     assert brake.reason_of("any") == ("2 configurations in a row had failed", None)
-
-
-def test_closing_ends_what_waits(tmp_path: Path) -> None:
-    """Once the reader stops, no other task is begun."""
-    own_estimators.STARTED.clear()
-    spec = experiment([one(f"{OWN}.Plain", strength=[1.0, 2.0, 3.0])])
-    with workers(tmp_path) as engine:
-        running = engine.train(configurations(spec), training_sets(), spec)
-        with closing(running):
-            next(running)
-    assert len(own_estimators.STARTED) == 1
-
-
-def test_places_are_those_of_the_moment(tmp_path: Path) -> None:
-    """One before there is a connection, and never none."""
-    cluster = StandIn(places_now=7)
-    with workers(tmp_path, cluster) as engine:
-        assert engine.workers == 1
-        assert list(engine.train([], training_sets(), experiment([one("dummy")]))) == []
-        assert engine.workers == 1
-        spec = experiment([one("dummy")])
-        list(engine.train(configurations(spec), training_sets(), spec))
-        assert engine.workers == 7
-        cluster.places_now = 0
-        assert engine.workers == 1
 
 
 def test_shared_files_end_with_the_search_unless_by_an_error(tmp_path: Path) -> None:
