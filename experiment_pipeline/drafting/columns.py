@@ -1,6 +1,5 @@
 """What a column of an unknown table is: a feature as it stands, one to prepare, or none at all.
 
-A column is examined without the target, so that leaks are not found here (`data_analysis` does).
 A type is only inferred when the preparation then reads every cell of the column.
 """
 

@@ -4,7 +4,7 @@ The draft is tried as far as the split, as a run will do it. Nothing is written,
 """
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -54,13 +54,7 @@ class Drafted:
 
 
 def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) -> Drafted:
-    """Draft an experiment on a table.
-
-    Args:
-        name: of the experiment.
-        wishes: what the user has decided, with the URL as seen from the working directory.
-        written_url: the same URL, as it is to stand in the YAML.
-        command: what runs the experiment.
+    """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`.
 
     Raises:
         ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
@@ -153,11 +147,7 @@ def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], comm
 
 
 def in_yaml(value: Any) -> str:
-    """One value on one line of YAML, quoted where YAML would read it as something else.
-
-    >>> in_yaml("yes"), in_yaml({"low": 1, "high": 9})
-    ("'yes'", '{low: 1, high: 9}')
-    """
+    """One value on one line of YAML, quoted where YAML would read it as something else."""
     style = '"' if isinstance(value, str) and not value.isprintable() else None
     text = yaml.safe_dump(
         value,
@@ -181,8 +171,13 @@ def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str
         facts.append(("chosen by", f"{draft.evaluation.value}: {draft.evaluation.why}"))
     if draft.max_rejected is not None:
         facts.append(("rejected", f"up to {draft.max_rejected.value}: {draft.max_rejected.why}"))
-    facts += _first("left out", [f"{readable(c)}: {why}" for c, why in draft.excluded.items()])
-    facts += _first("prepared", [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared])
+    for what, reasons in (
+        ("left out", [f"{readable(name)}: {why}" for name, why in draft.excluded.items()]),
+        ("prepared", [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared]),
+    ):
+        facts += [(what, reason) for reason in reasons[:MOST_LINES]]
+        if len(reasons) > MOST_LINES:
+            facts.append((what, f"and {len(reasons) - MOST_LINES} more, see defs.yaml"))
     algorithms = ", ".join(dict.fromkeys(entry.algorithm for entry in spec.search))
     facts.append(("search", f"{len(configurations(spec))} configurations: {algorithms}"))
     if tried.sets is not None:
@@ -199,12 +194,6 @@ def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str
     else:
         lines += ["As they are, a run will stop:", textwrap.indent(tried.problem, "  ")]
     return "\n".join(lines)
-
-
-def _first(what: str, reasons: Sequence[str]) -> list[tuple[str, str]]:
-    more = len(reasons) - MOST_LINES
-    rest = [f"and {more} more, see defs.yaml"] if more > 0 else []
-    return [(what, reason) for reason in [*reasons[:MOST_LINES], *rest]]
 
 
 def _found(table: RawTable, rows: int) -> str:
@@ -229,43 +218,12 @@ def _comment(text: str, indent: int) -> str:
     )
 
 
-HEADER = """\
-# The schema of this table, in pandera's words, inferred once: edit it freely.
-#
-# A row that breaks a rule is rejected, with every reason. What a line can hold:
-#   dtype: float64     int64, str, bool, datetime64[us], category ...; with coerce: true a cell
-#                      is converted where that changes nothing, else its row is rejected
-#   nullable: true     a missing value is allowed; false: it rejects its row; not given: it is
-#                      kept and counted in a feature, and rejects its row elsewhere
-#   isin: [a, b]       another value rejects its row; with raise_warning: true, as in the lists
-#                      below, it is kept and counted: new categories are common
-# For all features at once, in defs.yaml:
-#   validation: {unseen_categories: reject, unseen_missing_values: reject}
-#
-# More rules:
-#   in_range: {min_value: 0, max_value: 120}      greater_than: 0      str_matches: "^[A-Z]{2}$"
-#   unique: true       no value twice; over several columns at the end: unique: [a, b]
-#   required: false    the column may be absent
-# Over several columns of a row, at the end:
-#   checks:
-#     compare_columns: {left: departure, operator: "<=", right: arrival}
-#     columns_add_up: {parts: [net, tax], total: gross, tolerance: 0.01}
-# strict: filter leaves columns out that are not named here; true stops at them, false keeps them.
-"""
-
-
 def infer_schema(prepared: pd.DataFrame, target: str) -> str:
     """Write a schema that the table satisfies, apart from rows without a target.
 
     Types, nullability and the values of low-cardinality texts. No smallest and largest values:
-    those of a sample would reject the next delivery.
-
-    Args:
-        prepared: any table with text column names.
-        target: the column that is never nullable.
-
-    Returns:
-        YAML for `load_schema`, with a comment on how to edit it.
+    those of a sample would reject the next delivery. The target is never nullable. Returns YAML
+    for `load_schema`, with a comment on how to edit it.
     """
     columns: dict[str, dict[str, Any]] = {}
     for name, column in prepared.items():
@@ -281,7 +239,8 @@ def infer_schema(prepared: pd.DataFrame, target: str) -> str:
             warns = {"allowed_values": values, "raise_warning": True}
             facts["isin"] = values if str(name) == target else warns
     settings: dict[str, Any] = {"columns": columns, "coerce": True, "strict": "filter"}
-    return HEADER + yaml.dump(
+    header = (TEMPLATES / "schema_header.txt").read_text(encoding="utf-8")
+    return header + yaml.dump(
         settings,
         Dumper=SafeDumper,
         sort_keys=False,

@@ -105,12 +105,7 @@ class Draft:
 
 
 def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
-    """Draft an experiment.
-
-    Args:
-        raw: the table, or a sample of its rows, numbered as in the table.
-        wishes: what the user has decided.
-        rows: of the table; None: `raw` is all of it.
+    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table.
 
     Raises:
         UnusableTable: a column that does not exist, a target that cannot be learnt, or a
@@ -286,22 +281,17 @@ def _positive_class(target: pd.Series, task: Decision, given: str | None) -> Dec
 
 def _metric(task: str, given: str | None, positive_share: float | None) -> Decision:
     """Decide what ranks the configurations."""
-    if given is not None and given not in names_of(task):
-        raise UnusableTable(
-            f"--metric {given}",
-            f"no metric of task {task}; {did_you_mean(given, names_of(task))}",
-            f"name one of {', '.join(names_of(task))}",
-        )
+    possible = names_of(task)
+    if given is not None and given not in possible:
+        rule = f"no metric of task {task}; {did_you_mean(given, possible)}"
+        raise UnusableTable(f"--metric {given}", rule, f"name one of {', '.join(possible)}")
     if given is not None:
         return Decision(given, "given")
-    metric = names_of(task)[0]
-    why = METRICS[metric].words
+    why = METRICS[possible[0]].words
     if positive_share is not None and positive_share < RARE:
-        why += (
-            f"; only {positive_share:.1%} of the rows are positive: average_precision weighs "
-            "these more"
-        )
-    return Decision(metric, why)
+        rare = f"only {positive_share:.1%} of the rows are positive"
+        why += f"; {rare}: average_precision weighs these more"
+    return Decision(possible[0], why)
 
 
 def _unusable(target: pd.Series, rule: str, fix: str) -> UnusableTable:
@@ -394,11 +384,10 @@ def _split_hints(plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]) -> t
         if plan.names_entities
     ]
     dated = {name: plan.times for name, plan in plans.items() if plan.times is not None}
-    for name, times in dated.items() if len(dated) == 1 else ():
-        if times.days >= FEWEST_DAYS:
-            order = ", by which the rows are in order" if times.in_order else ""
-            hints.append(
-                f"{name} holds dates{order}: if the model will predict the future, train on "
-                f"the past (by: time, column: {name})"
-            )
+    hints += [
+        f"{name} holds dates{', by which the rows are in order' * times.in_order}: if the model will "
+        f"predict the future, train on the past (by: time, column: {name})"
+        for name, times in dated.items()
+        if len(dated) == 1 and times.days >= FEWEST_DAYS
+    ]
     return tuple(hints)

@@ -44,11 +44,7 @@ class Shape:
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
-    """Return boosted trees, a forest, a linear model and the baseline, sized for the table.
-
-    They start in this order where the time does not suffice for all: LightGBM's defaults, and the
-    same with extremely random trees, before the draws.
-    """
+    """Return boosted trees, a forest, a linear model and the baseline, in the order they start."""
     rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
     many_classes, wide = shape.classes > MANY_CLASSES, shape.features > MANY_FEATURES
     # Cells that one round of boosting reads.

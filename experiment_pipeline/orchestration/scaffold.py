@@ -64,12 +64,10 @@ def _check_request(request: dg.ScaffoldRequest[Wishes]) -> None:
     """Refuse what needs no look at the table."""
     name = request.target_path.name
     if not re.fullmatch(NAME, name):
-        words = re.sub(r"[^A-Za-z0-9_]+", "_", name).strip("_").lower()
-        similar = words if re.fullmatch(NAME, words) else f"experiment_{words}".rstrip("_")
         raise InvalidExperiment(
             f"name {name!r}",
             "it becomes the name of assets and of a job: letters, digits and _, a letter first",
-            f"call it {similar}",
+            "choose another name",
         )
     if request.append or request.scaffold_format != "yaml":
         raise InvalidExperiment(

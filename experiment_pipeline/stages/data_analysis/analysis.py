@@ -1,7 +1,7 @@
 """The data analysis as a whole: every rule once, the probe, the verdict.
 
 In: the prepared table, the set of each row, the features, the spec. Out: a frozen DataAnalysis,
-whose verdict follows from the findings alone by VERDICT_RULES.
+whose verdict follows from the findings alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,6 @@ from experiment_pipeline.table.preparation import PreparedTable
 
 Verdict = Literal["go", "go with conditions", "no go"]
 
-VERDICT_RULES = (
-    "A found finding that blocks makes the verdict `no go`.",
-    "Otherwise a found finding that is a condition makes it `go with conditions`.",
-    "Otherwise it is `go`; notes do not count.",
-    "A finding that the YAML accepts counts one step less: a block is a condition, a condition a note.",
-)
 _LED_TO: dict[Severity, Verdict] = {
     "blocks": "no go",
     "condition": "go with conditions",
@@ -63,17 +57,14 @@ def weight(finding: Finding) -> Severity:
     return SEVERITIES[min(step, len(SEVERITIES) - 1)]
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """A verdict, its reasons, and the findings: found first, the heaviest first."""
+def judge(
+    findings: Sequence[Finding], accepted: Mapping[str, str]
+) -> tuple[Verdict, tuple[str, ...], tuple[Finding, ...]]:
+    """Return the verdict, its reasons, and the findings: found first, the heaviest first.
 
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    findings: tuple[Finding, ...]
-
-
-def judge(findings: Sequence[Finding], accepted: Mapping[str, str]) -> Judgement:
-    """Apply VERDICT_RULES to findings, with the acceptances of the YAML (code → reason)."""
+    The heaviest one decides. A finding that the YAML accepts (code → reason) counts one step less:
+    a block is a condition, a condition a note.
+    """
     marked = [
         replace(
             finding, accepted=accepted.get(finding.code) if finding.outcome == "found" else None
@@ -90,7 +81,7 @@ def judge(findings: Sequence[Finding], accepted: Mapping[str, str]) -> Judgement
     found = {finding.code for finding in marked if finding.outcome == "found"}
     reasons += [f"accepted, but not found: {code}" for code in accepted if code not in found]
     heaviest = weight(marked[0]) if marked else "note"
-    return Judgement(_LED_TO[heaviest], tuple(reasons), tuple(marked))
+    return _LED_TO[heaviest], tuple(reasons), tuple(marked)
 
 
 @dataclass(frozen=True)
@@ -142,12 +133,8 @@ def analyse(
     Rules about the table alone read all rows; rules about the target read no row of the
     validation set (final hold-out).
 
-    Args:
-        frame: (n, columns) prepared rows.
-        sets: (n,) train, test, validation or gap, with the index of `frame`.
-        features: columns that a model would get.
-        spec: the experiment.
-        rows: number of rows of the table that `frame` is a sample of; None: `frame` is all of it.
+    `sets` (train, test, validation or gap) has the index of `frame`; `rows` is the number of rows
+    of the table that `frame` is a sample of.
 
     Raises:
         UnusableTable: the table does not have the target's column.
@@ -178,12 +165,12 @@ def analyse(
     left_out = dict.fromkeys(c for one in findings if one.code in leaks for c in one.columns)
     probe = run_probe(subject, tuple(left_out))
     findings += [rule.check(subject, probe) for rule in PROBE_RULES]
-    judgement = judge(findings, spec.analysis.accept)
+    verdict, reasons, judged = judge(findings, spec.analysis.accept)
     return DataAnalysis(
-        findings=judgement.findings,
+        findings=judged,
         probe=probe,
-        verdict=judgement.verdict,
-        reasons=judgement.reasons,
+        verdict=verdict,
+        reasons=reasons,
         associations=subject.associations,
         label_ceiling=next((one.ceiling for one in findings if one.ceiling is not None), None),
         rows=len(frame) if rows is None else rows,
@@ -200,11 +187,7 @@ MOST_ROWS, SAMPLED_ROWS = 2_000_000, 1_000_000
 def analyse_prepared(
     prepared: PreparedTable, spec: ExperimentSpec
 ) -> tuple[DataAnalysis, pd.DataFrame]:
-    """Analyse a prepared table of any size; return the analysis and the rows that it read.
-
-    Of a large table it reads a sample (`rows_to_read`). Columns of lists or mappings are left
-    out: they cannot be features.
-    """
+    """Analyse a prepared table, or a sample of a large one; return also the rows that it read."""
     frame, features = prepared.frame, feature_columns(prepared.frame, spec)
     sets = prepared.sets
     if (read := rows_to_read(frame, features)) is not None:

@@ -1,7 +1,6 @@
 """Facts about one column, measured once and read by many findings and by the scaffold.
 
-In: a column, or its distinct texts. Out: frozen numbers; which texts are missing values, numbers
-(written how, in the terms of `spec.Numbers`) or dates. The target is not read.
+Among them: which texts are missing values, numbers (in the terms of `spec.Numbers`) or dates.
 """
 
 import re
@@ -199,10 +198,7 @@ class Writing:
 
     @property
     def declaration(self) -> dict[str, Any]:
-        """The entry of `preparation.numbers`, empty where a number is read without one.
-
-        Every unit has factor 1, for the user to correct.
-        """
+        """The entry of `preparation.numbers`, if one is needed; factors of units are to correct."""
         declared: dict[str, Any] = {"decimal": self.decimal} if self.decimal != "." else {}
         if self.thousands:
             declared["thousands"] = self.thousands
@@ -287,10 +283,7 @@ _DATE_SHAPE = r"(?=.*\d)[\w.,/:+\- ]{6,35}"
 
 
 def date_formats(texts: Sequence[str]) -> dict[str, np.ndarray]:
-    """Date format → which texts it reads, bool (n,); the format that reads most comes first.
-
-    Formats that read no text are left out. 03/04/2024 is so read as most of its column.
-    """
+    """Date format → which texts it reads, bool (n,), if any; the one that reads most comes first."""
     column = pd.Series(texts, dtype="str").str.strip()
     shaped = column[column.str.fullmatch(_DATE_SHAPE)]
     read: dict[str, np.ndarray] = {}

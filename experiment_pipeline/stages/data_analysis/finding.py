@@ -134,14 +134,9 @@ class Rule:
     ) -> Finding:
         """Compare a number per column with the threshold and list the worst columns first.
 
-        Args:
-            subject: the table.
-            measured: the number of each column that is judged; the larger, the worse.
-            said: the words after the number of columns found.
-            each: column → the words in brackets after its name.
-            severity: of the finding.
-            fix: columns found → the part of the spec that deals with them.
-            above: a column that equals the threshold is not found.
+        `measured` has the columns that are judged; `said` are the words after the number of columns
+        found, `each` gives those in brackets after a column's name, `fix` the part of the spec that
+        deals with them. With `above` a column that equals the threshold is not found.
         """
         if not measured:
             return self.not_applicable("No column can be judged by this rule.")

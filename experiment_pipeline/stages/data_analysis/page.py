@@ -1,4 +1,4 @@
-"""The data analysis as an outcome, Markdown, and a self-contained HTML page of at most 5 MB.
+"""The data analysis as an outcome, Markdown, and a self-contained HTML page.
 
 In: a DataAnalysis, for the page its table and spec. Out: verdict first, then findings; the page
 also has skrub's table report on rows outside of the validation set. Names and values are escaped
@@ -16,7 +16,6 @@ from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import (
-    VERDICT_RULES,
     DataAnalysis,
     Verdict,
     unfit,
@@ -28,7 +27,6 @@ from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
-MOST_BYTES = 5_000_000
 MOST_COLUMNS = 60
 MOST_CHARACTERS = 200
 _MOST_ASSOCIATIONS = 20
@@ -41,13 +39,9 @@ _TONES: dict[Severity, document.Tone] = {"blocks": "failed", "condition": "doubt
 
 
 def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str) -> Outcome:
-    """The verdict, which a `no go` makes the end of the run, and the findings.
+    """The verdict (`no go` ends the run) and the findings.
 
-    Args:
-        analysis: what `DataAnalysis.to_json` wrote.
-        target: the column that is to be predicted.
-        markdown: the analysis as `markdown_report` made it.
-        place: where the page lies.
+    `analysis` is what `DataAnalysis.to_json` wrote, `place` where the page lies.
     """
     verdict = analysis["verdict"]
     because = "; ".join(analysis["reasons"]) or "no conditions, nothing that blocks"
@@ -135,23 +129,13 @@ def _probe_sentence(probe: Probe | NoProbe) -> str:
 
 
 def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:
-    """Render the page.
-
-    Args:
-        analysis: of this very table: `analysis.shown_rows` are positions in it.
-        frame: the prepared table.
-        spec: the experiment.
-    """
-    for most_columns in (MOST_COLUMNS, 20, 5, 0):
-        content = _document(analysis, frame, spec, most_columns)
-        page = document.render_html(content, tone=_VERDICT_TONES[analysis.verdict])
-        if len(page.encode()) <= MOST_BYTES:
-            break
-    return page
+    """Render the page; `analysis` is of this very frame."""
+    content = _document(analysis, frame, spec)
+    return document.render_html(content, tone=_VERDICT_TONES[analysis.verdict])
 
 
 def _document(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec, most_columns: int
+    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
 ) -> document.Document:
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {_rows(analysis)}."
     verdict: tuple[document.Block, ...] = (
@@ -166,17 +150,15 @@ def _document(
         if finding.outcome != "found"
     )
     # The target and the first columns, in the table's order.
-    first = [column for column in frame.columns if column != spec.target][
-        : max(most_columns - 1, 0)
-    ]
-    kept = {spec.target, *first} if most_columns else set()
+    first = [column for column in frame.columns if column != spec.target][: MOST_COLUMNS - 1]
+    kept = {spec.target, *first}
     columns = [column for column in frame.columns if column in kept]
     note = (
         f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, sampled outside of the validation set "
         f"(final hold-out); {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
         f"{MOST_CHARACTERS} characters."
     )
-    table = _table_report(frame.iloc[analysis.shown_rows][columns]) if columns else ""
+    table = _table_report(frame.iloc[analysis.shown_rows][columns])
     strongest = analysis.associations[:_MOST_ASSOCIATIONS]
     alone = (
         f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
@@ -196,9 +178,6 @@ def _document(
         document.Section(
             "Features that predict the target alone",
             (document.Paragraph(alone), document.TableBlock(("feature", "skill"), skills)),
-        ),
-        document.Section(
-            "How the verdict is made", (document.Bullets(VERDICT_RULES),), folded=True
         ),
         document.Section("The table", (document.Paragraph(note), document.Markup(table))),
     )

@@ -1,14 +1,12 @@
 """Skill: how well predictions, or one feature alone, predict the target, on one scale for all tasks.
 
-A threshold such as "nearly perfect" must not depend on the metric of the experiment. Skill is the
-Gini coefficient 2·AUC - 1 for two classes, Goodman and Kruskal's λ (share of the errors of the most
-frequent class that are avoided) for several, and R² for numbers. Negative values become 0.
+Skill is the Gini coefficient 2·AUC - 1 for two classes, Goodman and Kruskal's λ (share of the
+errors of the most frequent class that are avoided) for several, and R² for numbers; at least 0.
 
 The skill of a feature alone is that of a small cross-fitted model: the mean target per bin (of a
 number the leaves of a small tree, or 32 quantiles for a numeric target; each text; one bin for
-missing values), shrunk to the overall mean. For a numeric target linear interpolation between
-neighbours is tried as well, because bins cannot follow an exact relation. Texts that hardly repeat
-are also read by their order, by a number in them, and by their words.
+missing values), shrunk to the overall mean; for a numeric target also linear interpolation, which
+follows an exact relation. Texts that hardly repeat are also read by their order, a number, words.
 """
 
 import re

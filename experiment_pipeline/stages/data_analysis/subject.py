@@ -1,8 +1,7 @@
 """The table under analysis: its features, and the rows whose target may be read.
 
-In: the prepared table, the set of each row, the spec. Out: views that several findings share, each
-computed at most once. Only `target` and `visible_target` read the target, and only outside of the
-validation set (final hold-out).
+Its views are shared by findings and computed at most once. Only `target` and `visible_target` read
+the target, and only outside of the validation set (final hold-out).
 """
 
 from collections.abc import Iterator, Mapping
@@ -111,7 +110,7 @@ class Subject:
     def texts_and_target(self) -> dict[str, TextFacts]:
         """The text features, and the visible part of the target where its classes are texts."""
         facts = facts_of(self.visible_target)
-        return {**self.texts, **({self.spec.target: facts} if isinstance(facts, TextFacts) else {})}
+        return self.texts | ({self.spec.target: facts} if isinstance(facts, TextFacts) else {})
 
     @cached_property
     def numbers_and_target(self) -> dict[str, NumberFacts]:
@@ -172,10 +171,9 @@ class Subject:
         return {classes[code]: int(counts[code]) for code in np.flatnonzero(rare)}
 
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
-        """Rows (classes, 3) of each class in train, test and validation.
+        """Rows (classes, 3) of each class in train, test and, expected, validation.
 
-        The validation set's number is an expectation: its rows times the share of the class
-        elsewhere. `y` are class codes (n,), `rows` their positions (n,), all of them visible.
+        `y` are class codes (n,), `rows` their positions (n,), all of them visible.
         """
         sets = self.sets.to_numpy()[rows]
         seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
@@ -228,9 +226,8 @@ def _problem_of_number(facts: Facts) -> str | None:
 def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
     """Yield (fit, judge) index arrays into `rows`, positions of known targets.
 
-    Under a split by time, each fold is judged on a block of moments and fitted on all moments
-    before it. Otherwise clusters, sorted by target and at random among equal ones, are dealt to
-    the folds in turn. There are at most `number` folds; fewer where there are fewer clusters.
+    Under a split by time, each of at most `number` folds is judged on a block of moments and fitted
+    on all before it. Otherwise clusters, sorted by target, are dealt to the folds in turn.
     """
     split = subject.spec.split
     if split.by == "time":

@@ -169,7 +169,7 @@ FOUND = {severity: rule.found(severity, "evidence") for severity, rule in RULES.
 
 
 def _verdict(*findings: Finding, **accepted: str) -> str:
-    return judge(findings, accepted).verdict
+    return judge(findings, accepted)[0]
 
 
 def test_the_heaviest_finding_decides() -> None:
@@ -186,7 +186,7 @@ def test_an_accepted_finding_weighs_one_step_less() -> None:
     """A block that is accepted is a condition, a condition a note; the reason is recorded."""
     assert _verdict(FOUND["blocks"], blocks="known") == "go with conditions"
     assert _verdict(FOUND["condition"], condition="known") == "go"
-    (accepted,) = judge([FOUND["blocks"]], {"blocks": "known"}).findings
+    _, _, (accepted,) = judge([FOUND["blocks"]], {"blocks": "known"})
     assert (accepted.accepted, accepted.severity) == ("known", "blocks")
     assert weight(accepted) == "condition"
 
@@ -194,7 +194,7 @@ def test_an_accepted_finding_weighs_one_step_less() -> None:
 def test_reasons_tell_what_weighed_and_what_was_accepted() -> None:
     """Each finding that weighed has a sentence; an acceptance of nothing is said to be idle."""
     accepted = {"condition": "known", "note": "why not"}
-    assert judge([FOUND["condition"], FOUND["blocks"]], accepted).reasons == (
+    assert judge([FOUND["condition"], FOUND["blocks"]], accepted)[1] == (
         "blocks blocks: evidence",
         "condition is a note (accepted: known): evidence",
         "accepted, but not found: note",
@@ -205,8 +205,5 @@ def test_findings_are_ordered_by_outcome_and_weight() -> None:
     """What was found comes first, the heaviest first."""
     rule = RULES["note"]
     missing, idle = rule.not_found(""), rule.not_applicable("")
-    ordered = judge([idle, FOUND["note"], missing, FOUND["blocks"], FOUND["condition"]], {})
-    assert ordered.findings == (
-        *(FOUND["blocks"], FOUND["condition"], FOUND["note"]),
-        *(missing, idle),
-    )
+    _, _, ordered = judge([idle, FOUND["note"], missing, FOUND["blocks"], FOUND["condition"]], {})
+    assert ordered == (FOUND["blocks"], FOUND["condition"], FOUND["note"], missing, idle)

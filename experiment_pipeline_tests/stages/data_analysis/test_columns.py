@@ -184,43 +184,6 @@ def test_classes_of_the_target_are_compared_too() -> None:
     assert finding.columns == ("y",)
 
 
-# high_cardinality
-
-
-def test_many_categories_are_a_note() -> None:
-    """150 distinct texts pass the default of a hundred; excluding removes the finding."""
-    frame = table(street=[f"street {i % 150}" for i in range(ROWS)])
-    finding = check("high_cardinality", frame)
-    assert (finding.outcome, finding.columns, finding.number) == ("found", ("street",), 150)
-    assert again(finding, frame).outcome == "not_found"
-
-
-# near_duplicate_columns
-
-
-def test_another_unit_is_found() -> None:
-    """Miles and kilometres say the same; excluding one removes the finding."""
-    frame = table(miles=table()["x"] * 0.62)
-    finding = check("near_duplicate_columns", frame)
-    assert (finding.outcome, finding.columns) == ("found", ("x", "miles"))
-    assert again(finding, frame).outcome == "not_found"
-
-
-def test_a_code_and_its_name_are_found() -> None:
-    """A category and its number determine each other."""
-    frame = table(code=table()["colour"].map({"red": 3, "green": 1, "blue": 2}))
-    assert check("near_duplicate_columns", frame).columns == ("colour", "code")
-
-
-def test_missing_values_must_agree() -> None:
-    """The same numbers, missing in other rows, do not say the same."""
-    x = table()["x"]
-    gaps = x.where(ROW % 3 > 0)
-    assert check("near_duplicate_columns", table(other=gaps)).outcome == "not_found"
-    assert check("near_duplicate_columns", table(x=gaps, other=-gaps)).outcome == "not_found"
-    assert check("near_duplicate_columns", table(x=gaps, other=2 * gaps)).outcome == "found"
-
-
 # placeholder_values
 
 

@@ -90,11 +90,6 @@ def case(
         case(
             "category_variants", "a digit makes another zone", zone=each(lambda i: f"zone {i % 9}")
         ),
-        case("high_cardinality", "an id is another finding", key=each(lambda i: f"k{i}")),
-        case(
-            "high_cardinality", "so is a number in disguise", price=each(lambda i: f"{i % 150}.50")
-        ),
-        case("near_duplicate_columns", "independent columns"),
         case("probe_nearly_perfect", "noise keeps a probe from being perfect"),
     ],
 )
@@ -144,8 +139,6 @@ def test_what_is_innocent_is_not_found(code, frame, spec) -> None:
         case(
             "category_variants", "numbers have one spelling", NO_TEXT.assign(y=np.arange(ROWS) % 2)
         ),
-        case("high_cardinality", "numbers are no categories", NO_TEXT),
-        case("near_duplicate_columns", "a pair needs two", PLAIN[["x", "y"]]),
         case("criterion_out_of_reach", "who asks for nothing cannot ask for too much"),
     ],
 )

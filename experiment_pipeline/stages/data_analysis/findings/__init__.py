@@ -17,19 +17,13 @@ from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.preparation import imported
 
 TABLE_RULES: tuple[FindingRule, ...] = (
-    *target.RULES,
-    *leaks.RULES,
-    *rows.RULES,
-    *columns.RULES,
+    *(*target.RULES, *leaks.RULES),
+    *(*rows.RULES, *columns.RULES),
 )
 
 
 def own_rules(analysis: Analysis) -> tuple[FindingRule, ...]:
-    """The rules that the YAML names by import path.
-
-    Raises:
-        InvalidExperiment: a path cannot be imported, or is not a rule.
-    """
+    """The rules that the YAML names by import path; InvalidExperiment where one is not a rule."""
     return tuple(_own_rule(path) for path in analysis.findings)
 
 
@@ -45,18 +39,9 @@ def _own_rule(path: str) -> FindingRule:
 
 
 def own_code(analysis: Analysis) -> dict[str, str]:
-    """Import path → digest of its module's source, so that a changed rule runs again.
-
-    Modules that it imports are not read; a compiled module counts by its `__version__`.
-    """
-    digests = {}
-    for path in analysis.findings:
-        module = importlib.import_module(path.partition(":")[0])
-        try:
-            digests[path] = sha256(inspect.getsource(module).encode())
-        except (OSError, TypeError):
-            digests[path] = str(getattr(module, "__version__", ""))
-    return digests
+    """Import path → digest of its module's source, so that a changed rule runs again."""
+    modules = {path: importlib.import_module(path.partition(":")[0]) for path in analysis.findings}
+    return {path: sha256(inspect.getsource(one).encode()) for path, one in modules.items()}
 
 
 def problems(analysis: Analysis) -> list[Problem]:

@@ -1,4 +1,4 @@
-"""Rules about single columns, and pairs of them: content, type, spelling, extreme values."""
+"""Rules about single columns: missing values, ids, types in text, spelling, extreme values."""
 
 import math
 from collections import defaultdict
@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.stages.data_analysis.facts import (
@@ -21,24 +20,17 @@ from experiment_pipeline.stages.data_analysis.finding import (
     Finding,
     Rule,
     Threshold,
-    exclude,
     listed,
 )
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.table.kinds import numbers_of
-
-_MANY = 1e12
 
 
 class MissingValues(ColumnRule):
     """Features that are mostly, or entirely, missing."""
 
     code, title = "missing_values", "Columns that are mostly missing"
-    advice = (
-        "Find out why. The models learn from the absence too, which is right only if it means the "
-        "same in future data."
-    )
+    advice = "Find out why: absence is learnt from, too; it must mean the same in future data."
     threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
     said, each, above = "that are mostly missing", "{share}", True
     excluded = "is mostly missing"
@@ -76,16 +68,11 @@ class ConstantColumn(Rule):
 class AlmostUniqueColumn(Rule):
     """Features with a different value in almost every row: ids, or texts that models cannot use.
 
-    Numbers count only if they are whole and look like ids: by their name, or because they are
-    consecutive. A measurement may be different in every row.
+    Numbers count only if they are whole and look like ids: by their name, or as consecutive ones.
     """
 
     code, title = "almost_unique_column", "Columns that are almost unique"
-    advice = (
-        "Exclude ids: a model can only memorise them. Name a true row id in "
-        "split.id_columns, so that it decides the row's set. Names and titles may stay: "
-        "`features: text` of a search entry reads their letters."
-    )
+    advice = "Exclude ids; name a row's id in split.id_columns. `features: text` reads names."
     threshold = Threshold(0.95, 0.5, 1, "distinct values per row, found from it")
     excluded = "is almost unique"
     _fewest_rows = 20
@@ -112,23 +99,15 @@ class AlmostUniqueColumn(Rule):
             "condition",
         )
 
-    def repeats(self, subject: Subject, facts: TextFacts) -> bool:
-        """Whether a text has too few distinct values for this rule."""
-        return facts.distinct < self.limit(subject) * (facts.rows - facts.missing)
-
 
 class MixedTypes(Rule):
     """Text columns that hold numbers in some rows and something else in others.
 
-    Missing values and placeholders do not count. A number with a unit counts as a text: "9E" is a
-    code. When nearly all texts are numbers, the finding is `numbers_as_text`.
+    Placeholders do not count. A number with a unit counts as a text: "9E" is a code.
     """
 
     code, title = "mixed_types", "Columns of mixed types"
-    advice = (
-        "Declare what the column is: text if the numbers are codes; number if the texts are "
-        "errors, whose rows are then rejected."
-    )
+    advice = "Declare text if the numbers are codes, number if the texts are errors."
     threshold = Threshold(0.05, 0, 0.5, "share of the rarer kind of value, found from it")
 
     def check(self, subject: Subject) -> Finding:
@@ -151,16 +130,10 @@ class MixedTypes(Rule):
 
 
 class NumbersAsText(Rule):
-    """Numbers stored as texts, with separators, a decimal comma, a currency or a unit.
-
-    As texts they are categories without an order.
-    """
+    """Numbers stored as texts, with separators, a decimal comma, a currency or a unit."""
 
     code, title = "numbers_as_text", "Numbers stored as text"
-    advice = (
-        "Declare the column as number and how it is written; correct the factor of each unit. "
-        "Codes (postcodes, branches) stay text: accept the finding."
-    )
+    advice = "Declare it as number, correct the factors of units; accept the finding for codes."
     threshold = Threshold(0.95, 0.5, 1, "share of texts that are numbers, found from it")
 
     def check(self, subject: Subject) -> Finding:
@@ -169,8 +142,7 @@ class NumbersAsText(Rule):
         def each(column: str) -> str:
             writing = texts[column].writing
             example = max(texts[column].chosen(writing.reads), key=len)
-            share = numbers.share(texts[column].share_of_numbers)
-            return f"{share}, {writing.words}, such as {numbers.shown(example)!r}"
+            return f"{writing.words}, such as {numbers.shown(example)!r}"
 
         return self.over_columns(
             subject,
@@ -186,10 +158,7 @@ class DatesAsText(Rule):
     """Dates stored as texts, possibly in several formats."""
 
     code, title = "dates_as_text", "Dates stored as text"
-    advice = (
-        "Declare the column as datetime with its formats; a calendar makes features of it, a "
-        "split by time needs it."
-    )
+    advice = "Declare it as datetime: a calendar makes features of it, a split by time needs it."
     threshold = Threshold(0.95, 0.5, 1, "share of texts that are dates, found from it")
 
     def check(self, subject: Subject) -> Finding:
@@ -202,7 +171,7 @@ class DatesAsText(Rule):
                 f for f, reads in facts.dates.items() if f not in used and (reads == first).all()
             ]
             decide = f"; {same[0]} reads them as well, so decide" if same else ""
-            return f"{numbers.share(facts.share_of_dates)}, format {', '.join(used)}{decide}"
+            return f"format {', '.join(used)}{decide}"
 
         def fix(columns: Sequence[str]) -> dict[str, Any]:
             found = {column: texts[column] for column in columns}
@@ -210,11 +179,8 @@ class DatesAsText(Rule):
             used = {column: _used_formats(facts) for column, facts in found.items()}
             if formats := {c: each for c, each in used.items() if each != [ISO]}:
                 preparation["datetime_formats"] = formats
-            calendar = {
-                column: ["month", "day_of_week"] + ["hour"] * any(":" in t for t in facts.texts)
-                for column, facts in found.items()
-            }
-            return {"preparation": {**preparation, **_missing_values(found), "calendar": calendar}}
+            preparation["calendar"] = {column: ["month", "day_of_week"] for column in found}
+            return {"preparation": preparation | _missing_values(found)}
 
         return self.over_columns(
             subject,
@@ -249,7 +215,7 @@ def _missing_values(columns: Mapping[str, TextFacts]) -> dict[str, Any]:
     return {"missing_values": missing} if missing else {}
 
 
-_ALMOST_UNIQUE, _NUMBERS, _DATES = AlmostUniqueColumn(), NumbersAsText(), DatesAsText()
+_NUMBERS, _DATES = NumbersAsText(), DatesAsText()
 
 
 def is_category(subject: Subject, column: str) -> bool:
@@ -265,16 +231,14 @@ class CategoryVariants(Rule):
     """One category under several spellings that differ in case and spaces."""
 
     code, title = "category_variants", "Several spellings of a category"
-    advice = (
-        "Give each category one spelling; drop the pairs from this list that mean different things."
-    )
+    advice = "Give each category one spelling; drop pairs that mean different things."
     _most_compared = 2_000
 
     def check(self, subject: Subject) -> Finding:
         variants: dict[str, list[list[str]]] = {}
         for column, facts in subject.texts_and_target.items():
-            few = 1 < facts.distinct <= self._most_compared
-            if few and _ALMOST_UNIQUE.repeats(subject, facts):
+            repeats = facts.distinct < 0.95 * (facts.rows - facts.missing)
+            if repeats and 1 < facts.distinct <= self._most_compared:
                 groups = defaultdict(list)
                 for text in facts.texts:  # the most frequent spelling of each comes first
                     groups[fold(text)].append(text)
@@ -303,95 +267,11 @@ class CategoryVariants(Rule):
         )
 
 
-class HighCardinality(ColumnRule):
-    """Text features with many distinct values, fewer than an id has."""
-
-    code, title = "high_cardinality", "Many categories"
-    advice = "Try without the column, or replace it by what it stands for (region for postcode)."
-    threshold = Threshold(100, 2, _MANY, "distinct texts, found above it")
-    said, each, above = "with many categories", "{number:,}", True
-    excluded = "has too many categories"
-
-    def measure(self, subject: Subject) -> dict[str, float]:
-        def is_judged(column: str, facts: TextFacts) -> bool:
-            return _ALMOST_UNIQUE.repeats(subject, facts) and is_category(subject, column)
-
-        return {c: f.distinct if is_judged(c, f) else 0 for c, f in subject.texts.items()}
-
-
-class NearDuplicateColumns(Rule):
-    """Features with equal content: importance is shared between them at random.
-
-    Numbers are compared by rank correlation, so a change of unit, or a logarithm, is the same
-    column; a missing value ranks below all others. Columns whose values repeat are compared value
-    by value, so a code and its name are the same column.
-    """
-
-    code, title = "near_duplicate_columns", "Columns with equal content"
-    advice = "Keep one of each; which one does not matter for the score."
-    threshold = Threshold(0.999, 0.5, 1, "rank correlation, found from it")
-    _most_rows, _most_columns, _fewest_rows = 5_000, 1_000, 10
-
-    def check(self, subject: Subject) -> Finding:
-        varied = [
-            column
-            for column, facts in subject.facts.items()
-            if isinstance(facts, NumberFacts | TextFacts) and facts.distinct > 1
-        ][: self._most_columns]
-        if len(varied) < 2 or len(subject.frame) < self._fewest_rows:
-            return self.not_applicable(
-                "There are no two varying features with ten rows to compare."
-            )
-        rows = subject.sample(np.arange(len(subject.frame)), self._most_rows)
-        sample, limit = subject.frame[varied].iloc[rows], self.limit(subject)
-        # Columns determine each other when their codes in order of appearance are equal.
-        groups = defaultdict(list)
-        for column in varied:
-            codes = pd.factorize(sample[column])[0]
-            if 0 < codes.max(initial=0) < len(codes) / 2:
-                groups[codes.astype(np.int32).tobytes()].append(column)
-        best = {(same[0], other): 1.0 for same in groups.values() for other in same[1:]}
-        quantities = [column for column in varied if column in subject.numbers]
-        for pair, value in self._correlated(sample[quantities], limit):
-            best[pair] = max(value, best.get(pair, 0.0))
-        scope = f"on {len(rows):,} rows of {len(varied):,} varying features"
-        if not best:
-            return self.not_found(f"No pair {scope}.", threshold=limit)
-        pairs = sorted(best, key=lambda pair: -best[pair])
-        each = [f"{numbers.shown(a)} = {numbers.shown(b)} ({best[a, b]:.4f})" for a, b in pairs]
-        later = list(dict.fromkeys(second for _, second in pairs))
-        return self.found(
-            "note",
-            f"{numbers.counted(len(pairs), 'pair')} {scope}: {numbers.some_of(each)}.",
-            best[pairs[0]],
-            limit,
-            list(dict.fromkeys(column for pair in pairs for column in pair)),
-            exclude(later, "duplicates another column"),
-        )
-
-    def _correlated(
-        self, sample: pd.DataFrame, limit: float
-    ) -> list[tuple[tuple[str, str], float]]:
-        """Pairs of number columns with their rank correlation, where it reaches the limit."""
-        from scipy.stats import rankdata
-
-        if sample.shape[1] < 2:
-            return []
-        values = np.column_stack([numbers_of(sample[column]) for column in sample])
-        ranks = rankdata(np.where(np.isnan(values), -np.inf, values), axis=0)
-        spread = ranks.std(axis=0)
-        scaled = (ranks - ranks.mean(axis=0)) / np.where(spread > 0, spread, 1)
-        correlation = np.minimum(np.abs(scaled.T @ scaled) / len(sample), 1.0)
-        columns, pairs = list(sample), np.argwhere(np.triu(correlation >= limit, k=1))
-        return [((columns[a], columns[b]), float(correlation[a, b])) for a, b in pairs]
-
-
 class PlaceholderValues(Rule):
     """Values that stand for a missing one: ?, unknown, blanks, -999.
 
-    A text counts if it is a usual placeholder. A number counts if it is a usual one, lies at an
-    end of the column, repeats, and is further from its neighbour than the interquartile range of
-    the other values; a -1 also when no other value is negative.
+    A number counts if it is a usual one, lies at an end of the column, repeats, and is further from
+    its neighbour than the interquartile range of the others; a -1 also as the only negative value.
     """
 
     code, title = "placeholder_values", "Placeholders for missing values"
@@ -469,18 +349,12 @@ class InfiniteValues(Rule):
 class AbsurdMagnitudes(Rule):
     """Values a thousand times larger than nearly all others of their column, or beyond float32.
 
-    They are mostly wrong units or typing errors, and one of them can dominate a mean or a linear
-    model. A target beyond float32 blocks: no model can be fitted to it.
+    One of them can dominate a linear model. A target beyond float32 blocks: nothing can be fitted.
     """
 
     code, title = "absurd_magnitudes", "Absurd magnitudes"
-    advice = (
-        "Correct them at the source, or give the column a range in schema.yaml, so that such rows "
-        "are rejected and counted."
-    )
-    threshold = Threshold(
-        1000, 10, 1e30, "largest magnitude over the 99th percentile, found above it"
-    )
+    advice = "Correct them, or give the column a range in schema.yaml: such rows are rejected."
+    threshold = Threshold(1000, 10, 1e30, "magnitude over the 99th percentile, found above it")
     _fewest_rows = 100
 
     def check(self, subject: Subject) -> Finding:
@@ -508,15 +382,12 @@ class AbsurdMagnitudes(Rule):
 class Outliers(Rule):
     """Values far outside of the bulk of their column.
 
-    Distance is counted in interquartile ranges from the nearer quartile (Tukey 1977 calls three
-    "far out"); of a positive column with a long right tail, on the logarithm.
+    In interquartile ranges from the nearer quartile (Tukey 1977 calls three "far out"); of a
+    positive column with a long right tail, on the logarithm.
     """
 
     code, title = "outliers", "Outliers"
-    advice = (
-        "Look at these rows. A range in schema.yaml rejects impossible values; rare but true "
-        "ones do not harm trees. A linear model may gain by the logarithm of the column."
-    )
+    advice = "Look at these rows; a range in schema.yaml rejects what is impossible."
     threshold = Threshold(10, 1.5, 1e6, "interquartile ranges from a quartile, found above it")
     _fewest_rows = 50
     # (p95 + p05 - 2 median) / (p95 - p05) is 0 for a symmetric bulk and 1 for a one-sided one.
@@ -549,7 +420,7 @@ class Outliers(Rule):
 
 RULES = (
     ConstantColumn(),
-    _ALMOST_UNIQUE,
+    AlmostUniqueColumn(),
     MixedTypes(),
     _NUMBERS,
     _DATES,
@@ -559,6 +430,4 @@ RULES = (
     Outliers(),
     MissingValues(),
     CategoryVariants(),
-    HighCardinality(),
-    NearDuplicateColumns(),
 )

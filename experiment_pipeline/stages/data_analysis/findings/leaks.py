@@ -1,9 +1,7 @@
 """Features that leak the target, also by missing values. The user decides: some are known in time.
 
-A copy of the target with noise in one row of ten can have less skill than a legitimate column. It
-is recognised by exact agreement: to the last digit, or by a value of its own for each class.
-Columns whose sum (or product) is a numeric target are found by a least squares fit (of logarithms)
-that must reproduce every row.
+A copy of the target with noise in some rows is recognised by exact agreement in the others, columns
+whose sum (or product) is the target by a least squares fit (of logarithms) that reproduces all rows.
 """
 
 import math
@@ -38,15 +36,11 @@ _EXACT = 1e-6
 class LeakSuspect(Rule):
     """Features that leak the target: alone, with noise, or as a sum or product of several.
 
-    Measured by a small model on one feature (`skill.py`), by agreement with the target and, for
-    numbers, by an exact fit. A very good predictor looks the same, so the user decides.
+    A very good predictor looks the same, so the user decides.
     """
 
     code, title = "leak_suspect", "Features that leak the target"
-    advice = (
-        "Is each of these columns known before the prediction is made? Exclude what is not; if "
-        "all are, write the reason under analysis: accept: leak_suspect."
-    )
+    advice = "Exclude what is not known before the prediction; else accept it with the reason."
     excluded = "known only after the outcome"
     threshold = Threshold(0.9, 0, 1, "skill of a one-feature model, found from it")
     blocks = Threshold(0.99, 0, 1, "skill of a one-feature model, blocks from it")
@@ -94,11 +88,7 @@ class LeakSuspect(Rule):
 
 
 def _near_copies(subject: Subject) -> Iterator[tuple[str, float]]:
-    """Yield the features that are the target in most of at most 5,000 rows, with the share.
-
-    Of a number it is the share of the rows that agree; of classes that of each class recognised,
-    beyond guessing.
-    """
+    """Yield features that are the target in most of at most 5,000 rows, with the share that agrees."""
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
     if len(rows) < _FEWEST_ROWS:
@@ -152,11 +142,7 @@ def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
 
 
 def _exact_combination(subject: Subject) -> tuple[list[str], str] | None:
-    """Find two or more number features whose sum or product is the target, and the formula.
-
-    At most 5,000 rows and the first 100 number features are read; columns with a missing or
-    infinite value among those rows take no part.
-    """
+    """Find two or more complete number features whose sum or product is the target; the formula."""
     rows = subject.sample(subject.target.rows, _MOST_COMPARED)
     y = subject.target.of(rows)
     data = {
@@ -200,21 +186,15 @@ def _exact_weights(data: dict[str, np.ndarray], y: np.ndarray) -> dict[str, floa
 
 
 class TellingMissingValues(Rule):
-    """Missing values that leak the target: rows that miss a value have the same outcome.
+    """Missing values that leak the target: the rows that miss one have the same outcome.
 
-    A plane that is looked up by its tail number is missing where the flight was cancelled. These
-    rows are few, so the column predicts little on the whole and is not a leak suspect.
+    They are few, so that the column predicts little on the whole and is not a leak suspect.
     """
 
     code, title = "telling_missing_values", "Missing values that leak the target"
-    advice = (
-        "Ask when these values become known. If they are missing because of the outcome, exclude "
-        "the columns."
-    )
+    advice = "Exclude them if they are missing because of the outcome."
     excluded = "missing because of the outcome"
-    threshold = Threshold(
-        0.95, 0.5, 1, "skill of one prediction for all rows that miss the value, found from it"
-    )
+    threshold = Threshold(0.95, 0.5, 1, "skill of one prediction for these rows, found from it")
     _fewest_rows = 20
     # Chance of so many rows of one class, if values were missing at random.
     _largest_chance = 1e-4
@@ -244,11 +224,7 @@ class TellingMissingValues(Rule):
         return self.found("condition" if columns else None, evidence, best, limit, columns)
 
     def _shared_outcome(self, subject: Subject, y: np.ndarray) -> tuple[float, str]:
-        """Skill of one prediction for the targets `y` of the rows that miss a value, and words.
-
-        Of classes, the skill is the share of the errors avoided by predicting the most frequent
-        class of these rows.
-        """
+        """Skill of one prediction for the targets `y` of the rows that miss a value, and words."""
         if subject.spec.task == "regression":
             skill = 1 - float(np.var(y) / np.var(subject.target.y))
             return skill, f"target {y.mean():.4g} ± {y.std():.2g}"

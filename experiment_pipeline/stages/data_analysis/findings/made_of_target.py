@@ -2,12 +2,8 @@
 
 A rolling mean that includes the day itself, target encoding over all rows, a running total: alone
 they may predict little, but a model can recover the target from several of them. Their arithmetic
-is checked, not their skill.
-
-Windows: rows are read in the order of the table and of its times, with and without a key that they
-are grouped by; what is computed from earlier rows only is not reported. Group means: a mean that
-includes the row leaks a part of its target, together with the mean of the others all of it. That
-needs whole groups, which a sample of rows would break up; of a large table a few groups are read.
+is checked, not their skill. Windows are looked for in the order of the table and of its times, with
+and without a key. Group means need whole groups: of a large table a few groups are read.
 """
 
 from collections.abc import Iterator, Sequence
@@ -88,14 +84,12 @@ class MadeOfTarget(Rule):
 
 @dataclass(frozen=True)
 class FromTarget:
-    """A column that is computed from the target, and how.
-
-    `own_weight` is the mean share of the row's own target in its value: 1 where the target follows
-    exactly from it and other known values, 0 where it needs the value of a later row.
-    """
+    """A column that is computed from the target, and how."""
 
     column: str
     words: str
+    # Mean share of the row's own target in its value: 1 where the target follows exactly from it
+    # and other known values, 0 where it needs the value of a later row.
     own_weight: float
 
 
@@ -114,11 +108,7 @@ def _key_columns(subject: Subject, most: int) -> list[str]:
 
 
 def _rows_of_groups(subject: Subject, column: str, most: int) -> np.ndarray:
-    """Positions of all rows with the first few values of a column, ascending.
-
-    About `most` rows if values are equally frequent; else at most four times as many, and the
-    last groups may lack rows.
-    """
+    """Positions, ascending, of all rows with the first few values: about `most`, at most four times."""
     values = subject.frame[column]
     each = len(values) / max(_distinct(subject, column), 1)
     few = values.iloc[:most].dropna().unique()[: max(int(most / each), 1)]
@@ -173,7 +163,7 @@ def _windows(subject: Subject) -> Iterator[FromTarget]:
 
 
 def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
-    """Each order of the rows, without a key and within each key, for each outcome."""
+    """Rows in the order of the table and of its times, without and by each key, for each outcome."""
     outcomes = []
     for known in islice(subject.target.outcomes(), _MOST_OUTCOMES):
         outcomes.append(np.full(len(subject.frame), np.nan))
@@ -182,7 +172,16 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
         (key, _rows_of_groups(subject, key, _WALKED_ROWS))
         for key in _key_columns(subject, _MOST_KEYS)
     ]
-    for order in _orders(subject):
+    split, orders = subject.spec.split, [np.arange(len(subject.frame))]
+    times = [c for c in subject.frame.columns if kind_of(subject.frame[c]) == "datetime"]
+    if split.by == "time" and split.column not in times:
+        times.append(split.column)
+    orders += [
+        np.argsort(subject.frame[column].to_numpy(), kind="stable")
+        for column in times[:_MOST_TIMES]
+        if not subject.frame[column].is_monotonic_increasing
+    ]
+    for order in orders:
         ways = [("", order[:_WALKED_ROWS], np.zeros(len(order[:_WALKED_ROWS]), dtype=np.int64))]
         place = np.empty_like(order)
         place[order] = np.arange(len(order))
@@ -196,18 +195,6 @@ def _walks(subject: Subject, columns: tuple[str, ...]) -> Iterator[_Walk]:
                 first = np.append(True, np.diff(codes) != 0)
                 start = np.maximum.accumulate(np.where(first, np.arange(len(rows)), 0))
                 yield from (_Walk(y[rows], start, values, columns, words) for y in outcomes)
-
-
-def _orders(subject: Subject) -> Iterator[np.ndarray]:
-    """The order of the table, and that of each time by which it is not sorted."""
-    yield np.arange(len(subject.frame))
-    split = subject.spec.split
-    times = [c for c in subject.frame.columns if kind_of(subject.frame[c]) == "datetime"]
-    if split.by == "time" and split.column not in times:
-        times.append(split.column)
-    for column in times[:_MOST_TIMES]:
-        if not subject.frame[column].is_monotonic_increasing:
-            yield np.argsort(subject.frame[column].to_numpy(), kind="stable")
 
 
 def _equal_the_target(
@@ -262,10 +249,9 @@ def _exact(design: np.ndarray, wanted: np.ndarray, spread: float) -> np.ndarray:
 
 
 def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
-    """Columns with s·(x - x_before) = y[t + ahead] - y[t + ahead - width], s = 1 or width.
+    """(column, width, ahead) where s·(x - x_before) = y[t + ahead] - y[t + ahead - width].
 
-    Tried only where the steps of x correlate with those of the target `ahead` rows later. Yields
-    the column, the width, and how far ahead the window reaches.
+    s is 1 or the width. Tried only where the steps of x correlate with those of y ahead.
     """
     moves = _steps(walk.numbers, walk.start, 1)
     own_moves = _steps(walk.y[:, None], walk.start, 1)[:, 0]
@@ -364,10 +350,7 @@ def _group_means(subject: Subject) -> Iterator[FromTarget]:
 
 
 def _on_the_scale_of_means(subject: Subject) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Columns on which the target has the slope that it has on its group means, with the outcomes.
-
-    That slope is 1, and more where the means are shrunk.
-    """
+    """Columns on which an outcome has the slope that it has on its means: 1, more if shrunk."""
     rows = subject.sample(np.arange(len(subject.target.rows)), _COMPARED_ROWS)
     outcomes = list(islice(subject.target.outcomes(), _MOST_CLASSES))
     for column, facts in subject.calculable.items():
@@ -394,14 +377,8 @@ def _is_mean(
 
     Let σ² be the variance within groups. The mean of n_v rows differs from any x that was not
     computed from them by σ²/n_v or more on average; from the mean of all n rows, n_v of which
-    are visible, by (1 - n_v/n) σ²/n_v.
-
-    Args:
-        subject: the table.
-        x: the column (n,).
-        y: one outcome of the visible rows.
-        groups: number of each row's group (n,); -1: it has none.
-        sizes: rows of each group, hidden ones included.
+    are visible, by (1 - n_v/n) σ²/n_v. `x` and `groups` (-1: none) are of all rows, `y` of the
+    visible ones, `sizes` the rows of each group.
     """
     from scipy.stats import chi2
 

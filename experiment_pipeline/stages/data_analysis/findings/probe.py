@@ -1,9 +1,8 @@
 """The probe: scores of simple models on a sample, before a search, and the rules about them.
 
 Baseline, a linear model and a small LightGBM are cross-validated on visible rows, in folds that
-follow the experiment's split. Medians, scales and categories are learnt within each fold. The work
-is bounded by rows, columns, classes and rounds, not by time, so that the result does not depend on
-the machine.
+follow the experiment's split. The work is bounded by rows and columns, not by time, so that the
+result does not depend on the machine.
 """
 
 import math
@@ -289,10 +288,7 @@ class ProbeNearlyPerfect(Rule):
     """A simple model predicts nearly everything: an easy task, or a leak over several columns."""
 
     code, title = "probe_nearly_perfect", "Too good to be true"
-    advice = (
-        "Ask of the strongest columns when each becomes known; accept the finding if the task is "
-        "that easy."
-    )
+    advice = "Ask when the strongest columns become known; accept it if the task is that easy."
     threshold = Threshold(0.995, 0, 1, "skill of the best probe, found from it")
 
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
@@ -315,18 +311,12 @@ class ProbeNearlyPerfect(Rule):
 class CriterionOutOfReach(Rule):
     """An acceptance criterion far above what the probe reached.
 
-    The gain still missing is compared with the probe's gain over the baseline: a search gains
-    more than a probe, but seldom much more. It never blocks, because the probe is only an estimate.
+    A search gains more than a probe, but seldom much more. It never blocks: a probe is an estimate.
     """
 
     code, title = "criterion_out_of_reach", "Criterion far above the probe"
-    advice = (
-        "Lower the criterion, or add features or rows; more hyperparameters seldom close such a "
-        "gap."
-    )
-    threshold = Threshold(
-        0.25, 0, 1e6, "gain still missing over the gain of the probe, found above it"
-    )
+    advice = "Lower the criterion, or add features or rows; a search seldom closes such a gap."
+    threshold = Threshold(0.25, 0, 1e6, "gain missing over the probe's gain, found above it")
 
     def check(self, subject: Subject, probe: Probe | NoProbe) -> Finding:
         if not subject.spec.acceptance:

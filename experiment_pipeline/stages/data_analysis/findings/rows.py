@@ -29,19 +29,13 @@ def is_named_like_an_id(column: str) -> bool:
 class ConflictingLabels(Rule):
     """Rows with the same features and different targets, and the best score they allow.
 
-    The best prediction from the features is the share of each class (the mean, or the median for
-    an absolute metric) among equal rows; its score on the same rows is a ceiling for every model.
-    Rows without an equal count as perfectly predictable, so the true ceiling is lower.
+    The best prediction is the share of each class (the mean, or the median for an absolute metric)
+    among equal rows. Rows without an equal count as perfectly predictable: the true ceiling is lower.
     """
 
     code, title = "conflicting_labels", "Same features, different targets"
-    advice = (
-        "Add a column that distinguishes these rows, or correct their labels; no model can exceed "
-        "the ceiling."
-    )
-    threshold = Threshold(
-        0.01, 0, 1, "share of the target that equal features contradict, found above it"
-    )
+    advice = "Add a column that tells these rows apart, or correct their labels."
+    threshold = Threshold(0.01, 0, 1, "share of contradicted targets, found above it")
 
     def check(self, subject: Subject) -> Finding:
         target, task, y = subject.target, subject.spec.task, subject.target.y
@@ -101,8 +95,7 @@ def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 class DuplicateRows(Rule):
     """Rows that repeat another one in every column but the target, over all sets.
 
-    Every split keeps them in one set, so they only count twice. In a table with few possible
-    combinations equal rows are not copies, and the rule does not apply.
+    Every split keeps them in one set, so they only count twice.
     """
 
     code, title = "duplicate_rows", "Rows that repeat another"
@@ -132,16 +125,13 @@ class DuplicateRows(Rule):
 class RepeatedEntities(Rule):
     """Several rows of one customer, patient or machine: a random split lets models recognise them.
 
-    A column names entities when its values repeat and it has the name of an id, or when it is a
-    text that determines at least two other columns. The intraclass correlation of the target
-    (one-way analysis of variance; Shrout and Fleiss 1979, ICC(1)) measures how similar the rows of
-    an entity are. Excluded columns count too: models recognise an entity by its other features.
+    A column names entities when its values repeat and it has the name of an id, or is a text that
+    determines two other columns. Excluded ones count too: models recognise an entity by its other
+    features. How similar its rows are: intraclass correlation (Shrout and Fleiss 1979, ICC(1)).
     """
 
     code, title = "repeated_entities", "Entities with several rows"
-    advice = (
-        "If the model will meet entities it has not seen, keep the rows of one entity in one set."
-    )
+    advice = "If the model will meet new entities, keep the rows of one entity in one set."
     threshold = Threshold(0.1, 0, 1, "intraclass correlation of the target, a condition from it")
     _fewest_entities = 20
     _fewest_fixed = 2
@@ -232,15 +222,11 @@ class DriftOverTime(Rule):
     """Columns, or the target, that change over time.
 
     Compares the first third of the moments with the last: Kolmogorov-Smirnov distance for numbers,
-    total variation for texts. Under a random split the sets share each moment, so the test score
-    is higher than a score on future rows would be.
+    total variation for texts. Under a random split the test score is too high for future rows.
     """
 
     code, title = "drift_over_time", "Columns that change over time"
-    advice = (
-        "If the model will predict the future, split by time, and judge the gap between test and "
-        "validation with this in mind."
-    )
+    advice = "If the model will predict the future, split by time."
     threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
     _most_rows = 20_000
     _most_columns = 500

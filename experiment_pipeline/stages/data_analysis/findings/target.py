@@ -19,10 +19,7 @@ class TargetMissing(Rule):
     """Rows without a target, which are rejected before the split; often because of the outcome."""
 
     code, title = "target_missing", "Rows without a target"
-    advice = (
-        "Find out why these rows have no target. They are rejected; if that depends on the "
-        "outcome, the model learns from a biased part."
-    )
+    advice = "Find out why: if it depends on the outcome, the model learns from a biased part."
     threshold = Threshold(0.05, 0, 1, "share of rows without a target, found above it")
     blocks = Threshold(0.5, 0, 1, "share of rows without a target, blocks above")
 
@@ -66,15 +63,11 @@ class TargetConstant(Rule):
 class TargetLooksLikeAnotherTask(Rule):
     """A target whose values fit another task than the declared one.
 
-    A regression target with few values is a class; a class with fractions is a number; two
-    classes are binary. Blocks where the declared task cannot be fitted at all.
+    Blocks where the declared task cannot be fitted at all.
     """
 
     code, title = "target_looks_like_another_task", "Target that looks like another task"
-    advice = (
-        "Change the task together with its metric, or accept this finding with the reason why "
-        "the declared task is meant."
-    )
+    advice = "Change task and metric, or accept this finding with the reason why it is meant."
     threshold = Threshold(10, 2, _MANY, "distinct values of a regression target, found up to it")
 
     def check(self, subject: Subject) -> Finding:
@@ -188,10 +181,7 @@ class ClassImbalance(Rule):
     """A rare class: accuracy is uninformative, and a score needs many rows to be precise."""
 
     code, title = "class_imbalance", "Rare class"
-    advice = (
-        "Use average_precision or roc_auc, next to the prevalence. Do not reweight by habit: "
-        "a reweighted model is not calibrated."
-    )
+    advice = "Use average_precision or roc_auc. Do not reweight by habit: it breaks calibration."
     threshold = Threshold(0.05, 0, 0.5, "share of the rarest class, found below it")
 
     def check(self, subject: Subject) -> Finding:
@@ -219,10 +209,7 @@ class TooFewRows(Rule):
     """Too few rows for the number of columns, or too few for any conclusion."""
 
     code, title = "too_few_rows", "Too few rows for the columns"
-    advice = (
-        "Deliver more rows, exclude columns that cannot matter, or prefer strongly regularised "
-        "models; expect wide intervals."
-    )
+    advice = "Deliver more rows, exclude columns or regularise strongly; expect wide intervals."
     threshold = Threshold(10, 0, _MANY, "train rows per feature, found below it")
     blocks = Threshold(30, 2, _MANY, "rows of the table, blocks below it")
 
