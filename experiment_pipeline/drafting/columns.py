@@ -218,9 +218,8 @@ def _text_numbers(
 
 def _category(name: str, raw: pd.Series, known: pd.Series) -> ColumnPlan:
     distinct, named, texts = known.nunique(), is_named_like_an_id(name), known.astype("str")
-    if distinct == len(raw) and (named or texts.str.fullmatch(_DIGEST).all()):
-        return _named(name, distinct, raw, known)
-    if named and distinct > MOST_NAMED_CATEGORIES:
+    is_id = distinct == len(raw) and (named or texts.str.fullmatch(_DIGEST).all())
+    if is_id or (named and distinct > MOST_NAMED_CATEGORIES):
         return _named(name, distinct, raw, known)
     free = distinct > max(FEWEST_FREE_TEXTS, FREE_TEXT_SHARE * len(known))
     # Texts of several words are read by their letters.

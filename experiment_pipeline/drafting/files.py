@@ -164,13 +164,15 @@ def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str
     """What was inferred and why, and the command that runs it."""
     draft, spec = tried.draft, tried.spec
     facts = [("target", readable(draft.target))]
-    named = [("task", draft.task), ("positive", draft.positive_class), ("metric", draft.metric)]
-    facts += [(what, f"{readable(one.value)}: {one.why}") for what, one in named if one is not None]
+    named = {
+        "task": draft.task,
+        "positive": draft.positive_class,
+        "metric": draft.metric,
+        "chosen by": draft.evaluation,
+        "rejected": draft.max_rejected,
+    }
+    facts += [(what, f"{readable(one.value)}: {one.why}") for what, one in named.items() if one]
     facts.append(("split", f"{in_yaml(draft.full_split)}: {draft.split.why}"))
-    if draft.evaluation is not None:
-        facts.append(("chosen by", f"{draft.evaluation.value}: {draft.evaluation.why}"))
-    if draft.max_rejected is not None:
-        facts.append(("rejected", f"up to {draft.max_rejected.value}: {draft.max_rejected.why}"))
     for what, reasons in (
         ("left out", [f"{readable(name)}: {why}" for name, why in draft.excluded.items()]),
         ("prepared", [f"{readable(plan.name)}: {plan.why}" for plan in draft.prepared]),

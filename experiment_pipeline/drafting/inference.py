@@ -24,15 +24,12 @@ from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
 # that lack a target.
-USUAL_LIMIT = 0.05
-ROOM = 0.02
+USUAL_LIMIT, ROOM = 0.05, 0.02
 # Below it a test set chooses by luck: of 400 rows it has 80.
 SMALL_TABLE = 2_000
 # Whole numbers with more values are quantities, texts with more are not classes.
-MOST_NUMBER_CLASSES = 10
-MOST_TEXT_CLASSES = 100
-FEWEST_ROWS_PER_CLASS = 5
-RARE = 0.05
+MOST_NUMBER_CLASSES, MOST_TEXT_CLASSES = 10, 100
+FEWEST_ROWS_PER_CLASS, RARE = 5, 0.05
 SPLITS = ("random", "group", "time", "column")
 # Below it a period holds too few instants to cut between.
 FEWEST_DAYS = 10

@@ -48,6 +48,11 @@ class Variant:
         return Problem(f"{problem.name}: {self.name}", frame, problem.task, problem.declared)
 
 
+def _planter(make: Callable[..., object]) -> Callable[..., Plant]:
+    """A function of table, rng and settings → one of settings that gives a plant."""
+    return lambda *settings: lambda table, rng: make(table, rng, *settings)
+
+
 @dataclass(frozen=True)
 class Judged:
     """What the analysis says of one table.
@@ -130,72 +135,61 @@ def _near_copy(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return _number(table["y"]) + 1e-6 * rng.normal(size=len(table))
 
 
-def _noisy(share: float) -> Plant:
+@_planter
+def _noisy(table: pd.DataFrame, rng: np.random.Generator, share: float) -> object:
     """The target with noise of a share of its spread."""
-
-    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
-        return table["y"] + share * table["y"].std() * rng.normal(size=len(table))
-
-    return plant
+    return table["y"] + share * table["y"].std() * rng.normal(size=len(table))
 
 
-def _flipped(share: float) -> Plant:
+@_planter
+def _flipped(table: pd.DataFrame, rng: np.random.Generator, share: float) -> object:
     """The target, a share of whose rows hold another row's value."""
-
-    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
-        y = table["y"].to_numpy()
-        if len(np.unique(y)) == 2:
-            low, high = np.unique(y)
-            other = np.where(y == low, high, low)
-        else:
-            other = rng.permutation(y)
-        return np.where(rng.random(len(y)) < share, other, y)
-
-    return plant
+    y = table["y"].to_numpy()
+    if len(np.unique(y)) == 2:
+        low, high = np.unique(y)
+        other = np.where(y == low, high, low)
+    else:
+        other = rng.permutation(y)
+    return np.where(rng.random(len(y)) < share, other, y)
 
 
-def _mean_by(key: str, prior: float = 0.0) -> Plant:
+@_planter
+def _mean_by(table: pd.DataFrame, rng: np.random.Generator, key: str, prior: float = 0.0) -> object:
     """Target encoding over all rows, drawn to the overall mean by `prior` rows."""
-
-    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
-        y = _number(table["y"])
-        y = (y == y.max()).astype(float) if not pd.api.types.is_numeric_dtype(table["y"]) else y
-        groups = y.groupby(table[key])
-        sums, rows = groups.transform("sum"), groups.transform("size")
-        return (sums + prior * y.mean()) / (rows + prior)
-
-    return plant
+    y = _number(table["y"])
+    y = (y == y.max()).astype(float) if not pd.api.types.is_numeric_dtype(table["y"]) else y
+    groups = y.groupby(table[key])
+    sums, rows = groups.transform("sum"), groups.transform("size")
+    return (sums + prior * y.mean()) / (rows + prior)
 
 
-def _others_mean(key: str) -> Plant:
+@_planter
+def _others_mean(table: pd.DataFrame, rng: np.random.Generator, key: str) -> object:
     """Target encoding over all rows but the row's own, which is thereby given away."""
-
-    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
-        y = _number(table["y"])
-        groups = y.groupby(table[key])
-        rows = groups.transform("size")
-        return ((groups.transform("sum") - y) / (rows - 1)).where(rows > 1, y.mean())
-
-    return plant
+    y = _number(table["y"])
+    groups = y.groupby(table[key])
+    rows = groups.transform("size")
+    return ((groups.transform("sum") - y) / (rows - 1)).where(rows > 1, y.mean())
 
 
-def _window(make: Callable[[pd.Series], pd.Series], key: str | None = None) -> Plant:
+@_planter
+def _window(
+    table: pd.DataFrame,
+    rng: np.random.Generator,
+    make: Callable[[pd.Series], pd.Series],
+    key: str | None = None,
+) -> object:
     """Something computed along the table's rows, of all or of each value of a key."""
-
-    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
-        y = _number(table["y"])
-        return make(y) if key is None else y.groupby(table[key], group_keys=False).apply(make)
-
-    return plant
+    y = _number(table["y"])
+    return make(y) if key is None else y.groupby(table[key], group_keys=False).apply(make)
 
 
-def _shuffled(make: Callable[[pd.Series], pd.Series]) -> Plant:
+@_planter
+def _shuffled(
+    table: pd.DataFrame, rng: np.random.Generator, make: Callable[[pd.Series], pd.Series]
+) -> object:
     """A window along the days of a table whose rows are in no order."""
-
-    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
-        return make(_number(table.sort_values("day")["y"]))
-
-    return plant
+    return make(_number(table.sort_values("day")["y"]))
 
 
 def _rounded(plant: Plant) -> Plant:
@@ -231,19 +225,18 @@ WORDS = np.array(
 )
 
 
-def _text(said: Callable[[object], str], share: float = 1.0) -> Plant:
+@_planter
+def _text(
+    table: pd.DataFrame, rng: np.random.Generator, said: Callable[[object], str], share: float = 1.0
+) -> object:
     """Notes of random words, a share of which say the target somewhere."""
-
-    def plant(table: pd.DataFrame, rng: np.random.Generator) -> object:
-        notes = []
-        for value in table["y"]:
-            words = list(rng.choice(WORDS, rng.integers(4, 12)))
-            if rng.random() < share:
-                words.insert(int(rng.integers(len(words))), said(value))
-            notes.append(" ".join(words))
-        return notes
-
-    return plant
+    notes = []
+    for value in table["y"]:
+        words = list(rng.choice(WORDS, rng.integers(4, 12)))
+        if rng.random() < share:
+            words.insert(int(rng.integers(len(words))), said(value))
+        notes.append(" ".join(words))
+    return notes
 
 
 def _closed(table: pd.DataFrame, rng: np.random.Generator) -> object:

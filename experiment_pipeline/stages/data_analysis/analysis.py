@@ -19,7 +19,7 @@ from experiment_pipeline.errors import (
 )
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
-from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, own_rules, problems
+from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, own_rule, problems
 from experiment_pipeline.stages.data_analysis.findings.probe import (
     PROBE_RULES,
     NoProbe,
@@ -151,14 +151,11 @@ def analyse(
         raise InvalidExperiment(place, problem.message, "correct the YAML")
     subject = Subject(frame, sets, tuple(features), spec)
     findings = [rule.check(subject) for rule in TABLE_RULES]
-    for rule in own_rules(spec.analysis):
+    for rule in map(own_rule, spec.analysis.findings):
         own = rule.check(subject)
         if not isinstance(own, Finding) or own.code != rule.code:
-            raise InvalidExperiment(
-                "analysis.findings",
-                f"the rule {rule.code!r} returned {own!r}",
-                "Return one Finding of its code, as found, not_found and not_applicable of Rule do.",
-            )
+            returned = f"the rule {rule.code!r} returned {own!r}"
+            raise InvalidExperiment("analysis.findings", returned, "Return a Finding of its code.")
         findings.append(own)
     # Columns that give the target away take no part, unless the YAML accepts them.
     leaks = {"leak_suspect", "made_of_target"} - spec.analysis.accept.keys()

@@ -154,9 +154,9 @@ def _document(
     kept = {spec.target, *first}
     columns = [column for column in frame.columns if column in kept]
     note = (
-        f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, sampled outside of the validation set "
-        f"(final hold-out); {len(columns):,} of {len(frame.columns):,} columns; texts are cut after "
-        f"{MOST_CHARACTERS} characters."
+        f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, none of the validation set; "
+        f"{len(columns):,} of {len(frame.columns):,} columns; texts are cut after {MOST_CHARACTERS} "
+        "characters."
     )
     table = _table_report(frame.iloc[analysis.shown_rows][columns])
     strongest = analysis.associations[:_MOST_ASSOCIATIONS]
@@ -186,10 +186,7 @@ def _document(
 
 def _rows(analysis: DataAnalysis) -> str:
     """How many rows there are, and how many of them were read."""
-    sample = (
-        f"; the findings are based on a sample of {analysis.rows_read:,}, chosen by a hash of their "
-        "features"
-    )
+    sample = f"; the findings are based on a sample of {analysis.rows_read:,}"
     return f"{analysis.rows:,} rows{sample if analysis.rows_read < analysis.rows else ''}"
 
 

@@ -37,7 +37,7 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclass(frozen=True)
 class Target:
-    """The target of the visible rows that have one, without those of classes set aside as too rare."""
+    """The target of the visible rows that have one, without those of classes set aside."""
 
     rows: np.ndarray  # positions (n,) in the table of the rows it is known for
     y: np.ndarray  # encoded targets (n,): class codes, or floats

@@ -116,25 +116,11 @@ def test_a_text_that_says_the_target_is_found() -> None:
     assert check("leak_suspect", paid, **REGRESSION).columns == ("note",)
 
 
-def test_several_classes_are_measured_too() -> None:
-    """A code of the class is found among several classes."""
-    y = np.arange(ROWS) % 4
-    finding = check("leak_suspect", table(y=y, code=y * 10 + 7), **MULTICLASS)
-    assert finding.columns == ("code",)
-
-
 def test_the_validation_set_is_not_read() -> None:
     """A column that gives away only the validation rows is not seen."""
     y = table()["y"]
     frame = table(c=np.where(VALIDATION, y, RNG.permutation(y)))
     assert check("leak_suspect", frame).outcome == "not_found"
-
-
-def test_a_good_predictor_is_not_found() -> None:
-    """An honest feature is no suspect, and its skill is told."""
-    finding = check("leak_suspect", table())
-    assert finding.outcome == "not_found"
-    assert "x (" in finding.evidence
 
 
 # made_of_target

@@ -113,13 +113,6 @@ def test_a_threshold_metric_is_judged_at_a_threshold_that_suits_it() -> None:
     assert probe.score(probe.best).mean > 0.35
 
 
-def test_columns_left_out_take_no_part() -> None:
-    """Without the only feature that knows, nothing is gained."""
-    without = _probe(table(), left_out=("x",))
-    assert without.score(without.best).gain < _probe(table()).score("linear").gain / 2
-    assert without.left_out == ("x",)
-
-
 def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
     """The same table gives the same numbers, whatever the validation targets are."""
     changed = np.where(VALIDATION, "yes", table()["y"])
@@ -166,13 +159,6 @@ def test_noise_is_a_condition() -> None:
     noise = np.random.default_rng(1).choice(["yes", "no"], ROWS)
     finding = check("probe_no_better_than_baseline", table(y=noise))
     assert finding.severity == "condition"
-
-
-def test_signal_is_not_found() -> None:
-    """A feature that predicts is no finding, and the gain is told."""
-    finding = check("probe_no_better_than_baseline", table())
-    assert finding.outcome == "not_found"
-    assert "standard errors" in finding.evidence
 
 
 # probe_nearly_perfect

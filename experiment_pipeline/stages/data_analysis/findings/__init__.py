@@ -22,12 +22,8 @@ TABLE_RULES: tuple[FindingRule, ...] = (
 )
 
 
-def own_rules(analysis: Analysis) -> tuple[FindingRule, ...]:
-    """The rules that the YAML names by import path; InvalidExperiment where one is not a rule."""
-    return tuple(_own_rule(path) for path in analysis.findings)
-
-
-def _own_rule(path: str) -> FindingRule:
+def own_rule(path: str) -> FindingRule:
+    """The rule that the YAML names by import path; InvalidExperiment where it is not one."""
     rule = imported(path, "analysis.findings", "finding")
     if inspect.isclass(rule) or not isinstance(rule, FindingRule):
         raise InvalidExperiment(
@@ -56,7 +52,7 @@ def problems(analysis: Analysis) -> list[Problem]:
     found = []
     for number, path in enumerate(analysis.findings):
         try:
-            rule = _own_rule(path)
+            rule = own_rule(path)
         except InvalidExperiment as error:
             place = ("analysis", "findings", number)
             found.append(Problem(place, f"{error.rule}; {error.fix.lower().removesuffix('.')}"))

@@ -65,7 +65,7 @@ class ConstantColumn(Rule):
         )
 
 
-class AlmostUniqueColumn(Rule):
+class AlmostUniqueColumn(ColumnRule):
     """Features with a different value in almost every row: ids, or texts that models cannot use.
 
     Numbers count only if they are whole and look like ids: by their name, or as consecutive ones.
@@ -74,10 +74,11 @@ class AlmostUniqueColumn(Rule):
     code, title = "almost_unique_column", "Columns that are almost unique"
     advice = "Exclude ids; name a row's id in split.id_columns. `features: text` reads names."
     threshold = Threshold(0.95, 0.5, 1, "distinct values per row, found from it")
+    said, each, severity = "with almost only distinct values", "{share} distinct", "condition"
     excluded = "is almost unique"
     _fewest_rows = 20
 
-    def check(self, subject: Subject) -> Finding:
+    def measure(self, subject: Subject) -> dict[str, float]:
         shares = {}
         for column, facts in (subject.numbers | subject.texts).items():
             known = facts.rows - facts.missing
@@ -91,13 +92,7 @@ class AlmostUniqueColumn(Rule):
                 judged &= consecutive or is_named_like_an_id(column)
             if judged:
                 shares[column] = facts.distinct / known
-        return self.over_columns(
-            subject,
-            shares,
-            "with almost only distinct values",
-            lambda column: f"{numbers.share(shares[column])} distinct",
-            "condition",
-        )
+        return shares
 
 
 class MixedTypes(Rule):
@@ -246,10 +241,10 @@ class CategoryVariants(Rule):
 
         def each(column: str) -> str:
             pairs = [f"{g[0]!r} = {other!r}" for g in variants[column] for other in g[1:]]
-            return numbers.some_of([numbers.shown(pair) for pair in pairs], most=3)
+            return numbers.some_of(list(map(numbers.shown, pairs)), most=3)
 
         def declared(groups: list[list[str]]) -> dict[str, Any]:
-            """An entry of `preparation.categories`: trimmed, each other spelling replaced once."""
+            """An entry of `preparation.categories`."""
             trimmed = [[" ".join(text.split()) for text in group] for group in groups]
             others = {g[0]: sorted(set(g) - {g[0]}) for g in trimmed if len(set(g)) > 1}
             trim = {"trim": True} if trimmed != groups else {}

@@ -23,12 +23,10 @@ _MOST_COMPARED = 5_000
 _FEWEST_EQUAL = 0.5
 # Share of each class that is recognised, beyond guessing: Youden's J for two classes.
 _LEAST_RECOGNISED = 0.7
-_PAIRS = 500
-_ROUNDING = 1e-6
+_PAIRS, _ROUNDING = 500, 1e-6
 # A target in which one value is more frequent agrees with other columns by chance.
 _COMMONEST = 0.1
-_FEWEST_ROWS = 50
-_MOST_COLUMNS = 100
+_FEWEST_ROWS, _MOST_COLUMNS = 50, 100
 # A residual of this share of the target's spread is rounding, not noise.
 _EXACT = 1e-6
 

@@ -23,12 +23,8 @@ from experiment_pipeline.table.kinds import TEXTS, kind_of, numbers_of
 _FEW_ROWS = 20
 # Of windows.
 _WALKED_ROWS = 4_000
-_MOST_COLUMNS = 200
-_MOST_KEYS = 6
-_MOST_TIMES = 2
-_MOST_OUTCOMES = 4
-_LONGEST_WINDOW = 62
-_FURTHEST_AHEAD = 31
+_MOST_COLUMNS, _MOST_KEYS, _MOST_TIMES, _MOST_OUTCOMES = 200, 6, 2, 4
+_LONGEST_WINDOW, _FURTHEST_AHEAD = 62, 31
 _FEWEST_WALKED = 50
 # Share of the rows for which the arithmetic must hold.
 _EXACT_ROWS = 0.9
@@ -39,12 +35,9 @@ _SCREENED = 1_000
 # The adjusted exponential mean of pandas follows the recursion only after some rows.
 _START = 20
 # Of group means.
-_COMPARED_ROWS = 10_000
-_GROUPED_ROWS = 1_000
-_MOST_CLASSES = 20
-_MOST_GROUPINGS = 20
-_FEWEST_GROUPS = 20
-_FEWEST_GROUPED = 30
+_COMPARED_ROWS, _GROUPED_ROWS = 10_000, 1_000
+_MOST_CLASSES, _MOST_GROUPINGS = 20, 20
+_FEWEST_GROUPS, _FEWEST_GROUPED = 20, 30
 # Weights, in rows, with which an encoder may have shrunk a group's mean to the overall mean.
 _PRIORS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 # A column that was not computed from these rows is that close to their means once in a million tables.
@@ -56,11 +49,7 @@ class MadeOfTarget(Rule):
     """Features that are computed from the target of their own row, or of a later one."""
 
     code, title = "made_of_target", "Features made of the target"
-    advice = (
-        "Is the target known when the value is computed? If not, compute the column from earlier "
-        "rows only (or leave encoding to search.features), or exclude it; if it is, write the "
-        "reason under analysis: accept: made_of_target."
-    )
+    advice = "Compute it from earlier rows only, leave encoding to search.features, or exclude it."
     excluded = "computed from the target"
 
     def check(self, subject: Subject) -> Finding:

@@ -46,8 +46,7 @@ class ConflictingLabels(Rule):
         groups = np.unique(subject.feature_hashes[target.rows], return_inverse=True)[1]
         repeated = int((np.bincount(groups)[groups] > 1).sum())
         if not repeated:
-            reason = "No two rows outside of the validation set have equal features."
-            return self.not_applicable(reason)
+            return self.not_applicable("No two visible rows have equal features.")
         outcomes = np.column_stack([_mean(groups, one)[groups] for one in target.outcomes()])
         if task == "regression":
             share = float(np.mean((y - outcomes[:, 0]) ** 2) / np.var(y))
@@ -107,10 +106,8 @@ class DuplicateRows(Rule):
             return self.not_applicable("The validation rejects rows that repeat another.")
         combinations, rows = subject.possible_combinations, len(subject.frame)
         if not rows or combinations < ROOM * rows:
-            return self.not_applicable(
-                f"The features allow only {combinations:,.0f} combinations for {rows:,} rows, so "
-                "equal rows need not be copies."
-            )
+            few = f"The features allow only {combinations:,.0f} combinations for {rows:,} rows."
+            return self.not_applicable(few)
         distinct = len(np.unique(subject.whole_row_hashes))
         share, limit = 1 - distinct / rows, self.limit(subject)
         return self.found(
@@ -133,10 +130,8 @@ class RepeatedEntities(Rule):
     code, title = "repeated_entities", "Entities with several rows"
     advice = "If the model will meet new entities, keep the rows of one entity in one set."
     threshold = Threshold(0.1, 0, 1, "intraclass correlation of the target, a condition from it")
-    _fewest_entities = 20
-    _fewest_fixed = 2
-    _rows_for_fixed = 20_000
-    _columns_for_fixed = 100
+    _fewest_entities, _fewest_fixed = 20, 2
+    _rows_for_fixed, _columns_for_fixed = 20_000, 100
 
     def check(self, subject: Subject) -> Finding:
         split = subject.spec.split
@@ -228,8 +223,7 @@ class DriftOverTime(Rule):
     code, title = "drift_over_time", "Columns that change over time"
     advice = "If the model will predict the future, split by time."
     threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
-    _most_rows = 20_000
-    _most_columns = 500
+    _most_rows, _most_columns = 20_000, 500
 
     def check(self, subject: Subject) -> Finding:
         frame, spec = subject.frame, subject.spec

@@ -135,11 +135,7 @@ class TooFewRowsPerClass(Rule):
     """
 
     code, title = "too_few_rows_per_class", "Classes with too few rows in a set"
-    advice = (
-        "Deliver more rows of the class, merge it with another under preparation.categories, or "
-        "give the smaller sets a larger share. If it must be predicted, write validation: "
-        "rare_classes: stop; then a run without it stops."
-    )
+    advice = "Deliver more rows, merge classes (preparation.categories) or enlarge the small sets."
     threshold = Threshold(10, 1, _MANY, "rows of a class in a set, found below it")
 
     def check(self, subject: Subject) -> Finding:
