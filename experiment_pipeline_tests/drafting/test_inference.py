@@ -178,7 +178,10 @@ def test_an_ordinary_column_is_left_alone(name: str, values: Any) -> None:
             },
         ),
         (DAYS, {"calendar": ["month", "day_of_week"]}),
-        (repeated("0,123", "1,456"), {"types": "number", "numbers": {"decimal": ","}}),
+        (
+            repeated("0,123", "1,456"),
+            {"types": "number", "numbers": {"decimal": ",", "thousands": "."}},
+        ),
     ],
 )
 def test_a_type_inside_text_is_declared(values: Any, preparation: dict[str, Any]) -> None:
