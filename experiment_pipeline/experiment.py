@@ -46,7 +46,6 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     set_facts,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import evidence
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import ModelPackage, Registry
@@ -203,9 +202,7 @@ def run_experiment(
         sets,
         run.sets.validation.rows,
         delivered=raw.frame.loc[run.sets.validation.rows.index],
-        evidence=lambda: evidence(
-            spec, sets, board, analysis.label_ceiling, store.test_predictions
-        ),
+        ceiling=lambda: analysis.label_ceiling,
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),
     )

@@ -39,8 +39,10 @@ def run_clinic(task: str = "binary", split: str = "random", **changes: Any) -> E
     )
 
 
-@pytest.mark.parametrize("task", scenario.TARGETS)
-@pytest.mark.parametrize("split", scenario.SPLITS)
+@pytest.mark.parametrize(
+    ("task", "split"),
+    [("binary", "random"), ("multiclass", "group"), ("regression", "time"), ("binary", "time")],
+)
 def test_each_task_and_split_leads_to_a_decision(task: str, split: str) -> None:
     """A run on the awkward table goes from raw rows to a judged choice."""
     run = run_clinic(task, split)

@@ -6,7 +6,6 @@ from experiment_pipeline.stages.leaderboard.pictures import MOST_ROWS, SearchSho
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.stages.validation_report.effects import Segment
-from experiment_pipeline.stages.validation_report.shortfall import next_search
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
@@ -82,19 +81,6 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
     )
 
 
-def test_a_refusal_says_why_and_what_to_try_next() -> None:
-    """Reasons and the YAML stand right after the decision."""
-    spec = spec_of(acceptance=[{"metric": "roc_auc", "at_least": 0.99}])
-    report = report_of(spec)
-    found = next_search(spec, search_of(spec, [1] * 4).rank(), report)
-    text = render(validation_page.build_document(report, found))
-    assert text.index("FAIL") < text.index("what to try next") < text.index("## Scores")
-    assert "```yaml\nsearch:\n- algorithm: lightgbm" in text
-    page = render_html(validation_page.build_document(report, found), passed=report.accepted)
-    assert 'class="verdict failed"' in page
-    assert "search:\n- algorithm: lightgbm" in page
-
-
 def test_names_from_the_data_are_escaped_everywhere() -> None:
     """A column may be called anything."""
     segment = Segment(f"col|{EVIL}", EVIL, 200, Interval(0.5, 0.4, 0.6), clearly_worse=True)
@@ -102,10 +88,3 @@ def test_names_from_the_data_are_escaped_everywhere() -> None:
     document = validation_page.build_document(report)
     assert EVIL not in render(document)
     assert EVIL not in render_html(document)
-
-
-def test_a_report_without_segments_says_so() -> None:
-    """No weak part is a result, too."""
-    assert "No segment scores below the whole set" in render(
-        validation_page.build_document(report_of())
-    )

@@ -12,7 +12,7 @@ from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
-from experiment_pipeline.stages.registry import warn_of_memory
+from experiment_pipeline.stages.registry import STAGES, warn_of_memory
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -23,6 +23,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.provenance import code_provenance
+from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_of
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.features import NamedColumns
@@ -71,8 +72,14 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                     "Give both in the launchpad, or none.",
                 )
             registry, entries = registry_of(spec), stage_entries(spec.name, STAGE)
-            fingerprint = export.export_fingerprint(
-                spec, validation_report.fingerprint, validation_set.origin.raw_types, schema_text
+            fingerprint = fingerprint_of(
+                {
+                    "report": validation_report.fingerprint,
+                    "raw_types": dict(validation_set.origin.raw_types),
+                    "schema": schema_text,
+                    "spec": spec.model_dump(mode="json"),
+                    "version": STAGES[STAGE].version,
+                }
             )
             stored = entries.intact(fingerprint, context.log.warning)
             required = spec.approval == "required"

@@ -31,8 +31,8 @@ from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.gates import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import Evidence, evidence
 from experiment_pipeline.storage.entries import stage_entries
+from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.table.features import NamedColumns
@@ -111,7 +111,7 @@ def _evaluated(
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
     spec, raw, warn = named.spec, raw_data.frame, context.log.warning
-    delivered = final.delivered_rows(raw, validation_set.rows.index)
+    delivered = some_rows(raw, raw.index.get_indexer(validation_set.rows.index))
     look = (validation_set.digest, board.fingerprint, delivered, given.split.id_columns)
     ledger = Ledger.of(spec.name)
     earlier = ledger.earlier_looks(*look, tell=warn)
@@ -123,10 +123,6 @@ def _evaluated(
         trusted = [kind for one in known for kind in one.trusted_types]
         trusted += filter(None, [given.preparation.function])
 
-    def known_of_the_reachable_score() -> Evidence:
-        ceiling = label_ceiling(raw_data.digest, spec, named.schema_text)
-        return evidence(spec, sets, board, ceiling, store.test_predictions)
-
     found = final.evaluate(
         given,
         board,
@@ -137,7 +133,7 @@ def _evaluated(
         earlier_looks=earlier,
         current=current,
         trusted=trusted,
-        evidence=known_of_the_reachable_score,
+        ceiling=lambda: label_ceiling(raw_data.digest, spec, named.schema_text),
         workers=spec.workers or joblib.cpu_count(),
         seconds_left=budget_left(context, spec, time.perf_counter),
     )

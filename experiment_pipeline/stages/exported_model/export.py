@@ -4,7 +4,6 @@ In: what the stages before have made. Out: a version of the registry, and its co
 and the decision record need the version's number and are added there.
 """
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from types import MappingProxyType
@@ -27,11 +26,10 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_card
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY, check_in_fresh_process
-from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import redacted
-from experiment_pipeline.storage.records import fingerprint_of, to_json, yaml_bytes
+from experiment_pipeline.storage.records import to_json, yaml_bytes
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
 from experiment_pipeline.table.clusters import FITTED_ROWS
 from experiment_pipeline.table.features import feature_columns
@@ -59,21 +57,6 @@ NEEDED = ("scikit-learn", "skops", "numpy", "pandas", "scipy")
 _LIBRARIES = frozenset(name for one in ALGORITHMS.values() for name in one.libraries)
 _NOT_OWN = _LIBRARIES | {"builtins", "collections", "functools", "operator", "numpy", "scipy"}
 _NOT_OWN |= {"sklearn", "pandas", "skops"}
-
-
-def export_fingerprint(
-    spec: ExperimentSpec, report_fingerprint: str, raw_types: Mapping[str, str], schema_text: str
-) -> str:
-    """Everything that decides what is exported."""
-    return fingerprint_of(
-        {
-            "report": report_fingerprint,
-            "raw_types": dict(raw_types),
-            "schema": schema_text,
-            "spec": spec.model_dump(mode="json"),
-            "version": STAGES["exported_model"].version,
-        }
-    )
 
 
 def package_model(

@@ -187,11 +187,6 @@ class ModelsInMemory:
         """Return what a trained model predicts."""
         return self.models[fingerprint].predictions
 
-    def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return fingerprint → predictions of the test rows, of the models that were trained."""
-        known = [one for one in fingerprints if one in self.models]
-        return {one: self.models[one].predictions.test for one in known}
-
     def require(self, fingerprint: str) -> TrainedModel:
         """Return a trained model."""
         return self.models[fingerprint]

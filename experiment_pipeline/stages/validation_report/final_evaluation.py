@@ -17,6 +17,7 @@ from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.run_record import JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page, pictures
@@ -36,10 +37,10 @@ from experiment_pipeline.stages.validation_report.report import (
     exported_threshold,
     judge,
 )
-from experiment_pipeline.stages.validation_report.shortfall import Evidence, NextSearch, next_search
+from experiment_pipeline.stages.validation_report.shortfall import NextSearch, next_search
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_value
-from experiment_pipeline.storage.mapped import aside, some_rows
+from experiment_pipeline.storage.mapped import aside
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows, resampling_clusters
 from experiment_pipeline.table.features import encode_target
@@ -126,15 +127,15 @@ def evaluate(
     earlier_looks: EarlierLooks = NO_LOOKS,
     current: PublishedChampion | None = None,
     trusted: Sequence[str] = (),
-    evidence: Callable[[], Evidence] = Evidence,
+    ceiling: Callable[[], float | None] = lambda: None,
     workers: int = 1,
     seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalEvaluation:
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
     `validation` (n, columns) is prepared; `delivered` holds the same rows as delivered. `current`
-    is the version to replace, if it is compared; it may run `trusted` code. `evidence` is called when
-    a gate fails. Optional parts are left out when no `seconds_left` remain.
+    is the version to replace, if it is compared; it may run `trusted` code. `ceiling` is asked for
+    when a gate fails: the best score that conflicting labels allow. Optional parts are left out when no `seconds_left` remain.
     """
     refit = spec.export.refit != "none"
     fitted_on = sets.every_row if refit else sets.train
@@ -142,11 +143,9 @@ def evaluate(
     exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
     known = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
     on_test = SetPrediction(sets.y_test, *known)
-    calibration = trained.result.calibration
-    fits = (exported, train_only, calibration)
+    fits = (exported, train_only, calibration := trained.result.calibration)
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
-    threshold = exported_threshold(spec, on_test)
-    cut = threshold_value(threshold)
+    cut = threshold_value(threshold := exported_threshold(spec, on_test))
     left = seconds_left() - _TO_DRAW_SECONDS
     used: Usage | None = None
     segments: tuple[Segment, ...] = ()
@@ -173,7 +172,8 @@ def evaluate(
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
-    following = None if report.accepted else next_search(spec, board, report, evidence())
+    train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
+    following = None if report.accepted else next_search(spec, board, report, ceiling(), train_rows)
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
 
 
@@ -235,11 +235,6 @@ def _usage(
         seconds_per_row=trained.result.predict_seconds_per_row,
         workers=workers,
     )
-
-
-def delivered_rows(raw: pd.DataFrame, row_numbers: pd.Index) -> pd.DataFrame:
-    """Return rows of the sets as delivered."""
-    return some_rows(raw, raw.index.get_indexer(row_numbers))
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:

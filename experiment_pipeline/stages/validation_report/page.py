@@ -38,7 +38,6 @@ from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import NextSearch
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
-from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 
@@ -297,10 +296,9 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             "by fits that had not seen these rows."
         )
     meaning = (
-        "Slope and intercept come from a logistic recalibration on the validation rows (Cox 1958; the "
-        "intercept with slope 1), with 95 % intervals. The mean error is the expected calibration "
-        "error over bins of equal size; the last column is its value for a perfectly calibrated "
-        "model. Vertical lines are Wilson's 95 % interval of each bin alone."
+        "Slope and intercept are of a logistic recalibration on the validation rows (Cox 1958; the "
+        "intercept with slope 1). The mean error is over bins of equal size; the last column is its "
+        "value for a perfectly calibrated model. Vertical lines: Wilson's interval of each bin alone."
     )
     table, drawn = TableBlock(header, rows), charts.get("calibration", ())
     yield Section("Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning)))
@@ -335,9 +333,8 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     text = (
         f"A row is predicted positive from a probability of {cut} on. This threshold {verb} "
         f"{chosen.metric} {how.where} ({numbers.score(chosen.test_score)} there). On validation, "
-        f"{numbers.share(at.called)} of the rows are predicted positive; {_percent(at.precision)} of "
-        f"these are positive (precision), and {_percent(at.recall)} of the positive rows are found "
-        "(recall)."
+        f"{numbers.share(at.called)} of the rows are predicted positive; the precision is "
+        f"{numbers.interval(at.precision)}, the recall {numbers.interval(at.recall)}."
     )
     costs: list[Block] = []
     if at.ways:
@@ -357,19 +354,11 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         header = ("decide by", "threshold", f"cost per row {how.short}", "on validation")
         costs = [Paragraph(said), TableBlock(header, rows)]
     warning = (
-        f"The curves are those of {how.by}, where the threshold is chosen; the points are the "
-        "result on validation. Do not choose another threshold by the points: that would be "
-        "choosing on validation rows."
+        f"The curves are those of {how.by}; the points are the result on validation. Do not choose "
+        "another threshold by the points: that would be choosing on validation rows."
     )
     blocks = (Paragraph(text), *costs, *charts.get("threshold", ()), Paragraph(warning))
     yield Section("Decision threshold", blocks)
-
-
-def _percent(interval: Interval) -> str:
-    if math.isnan(interval.estimate):
-        return "an undefined share"
-    low, high = numbers.share(interval.low), numbers.share(interval.high)
-    return f"{numbers.share(interval.estimate)} ({low} to {high})"
 
 
 def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:

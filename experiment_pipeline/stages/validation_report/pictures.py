@@ -31,13 +31,12 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import Costs, Scalar
 from experiment_pipeline.stages.validation_report.effects import Dependence, Usage
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.calibration import class_by_class, confusion, most_frequent
+from experiment_pipeline.statistics.calibration import confusion, most_frequent
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_curve, threshold_value
 
-_MOST_POINTS, _MOST_CURVE_POINTS, _MOST_BARS, _MOST_CELLS = 400, 120, 15, 12
+_MOST_POINTS, _MOST_BARS, _MOST_CELLS = 400, 15, 12
 
 
 def charts(
@@ -57,7 +56,7 @@ def charts(
         costs: of wrong decisions, where the YAML names them.
     """
     found = {
-        "scores": (_scores(report), *(() if classes is None else _roc(exported, classes))),
+        "scores": (_scores(report),),
         "calibration": tuple(_calibration(report)),
         "threshold": tuple(_threshold(report, test, costs)),
         "residuals": () if report.details.residuals is None else tuple(_residuals(exported)),
@@ -96,58 +95,20 @@ def _scores(report: ValidationReport) -> Chart:
     )
 
 
-def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]:
-    curves = class_by_class(predicted, classes)
-    if not curves or not np.isfinite(predicted.prediction).all():
-        return
-    areas = [scores.score("roc_auc", is_it, probability) for _, is_it, probability in curves]
-    low, high = numbers.score(min(areas)), numbers.score(max(areas))
-    area = low if low == high else f"{low} to {high}, each class against the others"
-    lines = []
-    for (name, is_it, probability), colour in zip(curves, SERIES, strict=False):
-        # Rates of false and true positives at some thresholds, over the whole range of them.
-        order = np.argsort(-probability, kind="stable")
-        ends = np.flatnonzero(np.append(np.diff(probability[order]) != 0, True))
-        found = np.append(0, np.cumsum(is_it[order])[ends])
-        called = np.append(0, ends + 1)
-        at = np.unique(np.linspace(0, len(called) - 1, _MOST_CURVE_POINTS).astype(np.int64))
-        x, y = ((called - found)[at] / (~is_it).sum()).tolist(), (found[at] / is_it.sum()).tolist()
-        tips = [
-            f"{name}: finds {hit:.1%} of the class and {wrong:.1%} of the others"
-            for wrong, hit in zip(x, y, strict=True)
-        ]
-        lines.append(curve(_points(x, y, tips), colour, plain(name), symbolSize=3))
-    yield Chart(
-        "ROC curve",
-        f"The area below the curve is {area}; 0.5 is guessing.",
-        {
-            **({"legend": {}} if len(lines) > 1 else {}),
-            "xAxis": {"name": "false positive rate", "min": 0, "max": 1},
-            "yAxis": {"name": "true positive rate", "min": 0, "max": 1},
-            "series": [reference((0, 0), (1, 1)), *lines],
-        },
-    )
-
-
 def _calibration(report: ValidationReport) -> Iterator[Chart]:
-    found, before = report.details.calibration, report.details.uncalibrated
+    found = report.details.calibration
     if not found:
         return
-    before = before if len(before) == 1 else ()
     drawn: list[Option] = []
-    for one, colour in [*zip(found, SERIES, strict=False), *((one, MUTED) for one in before)]:
+    for one, colour in zip(found, SERIES, strict=False):
         points, spans = [], []
         for b in one.bins:
             observed = numbers.interval(b.observed)
             tip = f"{one.of}: predicted {numbers.score(b.predicted)}, observed {observed}"
             points.append(item(b.predicted, b.observed.estimate, tip=tip))
             spans.append(item(b.predicted, b.observed.low, b.observed.high))
-        calibrated = colour != MUTED
-        name = plain(one.of) if calibrated else "before calibrating"
-        drawn.append(curve(points, colour, name, kind="solid" if calibrated else "dotted"))
-        drawn += [bars(spans, colour, upright=True)] if calibrated else []
-    ends = [b.observed.high for one in found for b in one.bins]
-    ends += [one.bins[-1].predicted for one in (*found, *before)]
+        drawn += [curve(points, colour, plain(one.of)), bars(spans, colour, upright=True)]
+    ends = [max(b.observed.high, b.predicted) for one in found for b in one.bins]
     highest = min(1.0, 1.05 * max(ends))
     worst = max(found, key=lambda one: one.expected_error)
     yield Chart(
@@ -155,7 +116,7 @@ def _calibration(report: ValidationReport) -> Iterator[Chart]:
         "Observed against predicted probability, with pointwise 95 % intervals; the mean distance "
         f"to the diagonal is at most {numbers.score(worst.expected_error)} ({worst.of}).",
         {
-            **({"legend": {}} if len(found) > 1 or before else {}),
+            **({"legend": {}} if len(found) > 1 else {}),
             "xAxis": {"name": "predicted probability", "min": 0, "max": highest},
             "yAxis": {"name": "observed share", "min": 0, "max": highest},
             "series": [reference((0, 0), (highest, highest)), *drawn],

@@ -8,11 +8,9 @@ report with a failed gate. Out: a `NextSearch` with valid YAML.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
@@ -20,27 +18,18 @@ from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algo
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, cluster_in_words, rounded
-from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
     default_features,
 )
-from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.learners import space
-from experiment_pipeline.stages.search.scoring import scored_rows
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import average, better, worse_bound
-from experiment_pipeline.statistics.scores import layout, paired_difference
-from experiment_pipeline.statistics.thresholds import on_test
+from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.storage.records import yaml_bytes
 
-# A rung of at most half the rows: a smaller step shows no gain.
-_LARGEST_PART = 0.5
 # Algorithms that are suggested although the YAML does not name them.
 FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
@@ -57,29 +46,6 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class LearningCurve:
-    """The gain of the last step to all train rows, on the same test rows."""
-
-    rows_before: int  # train rows of the last rung but one
-    rows: int  # all train rows
-    before: float  # mean score of the ranking metric with `rows_before`
-    after: float  # the same with all
-    gain: Interval  # after minus before, paired
-    configurations: int  # the number that was trained on both
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What analysis and search know of the reachable score, where available."""
-
-    # the best score of the ranking metric that rows with the same features and different labels
-    # allow on the train and test rows
-    ceiling: float | None = None
-    learning_curve: LearningCurve | None = None  # the gain of more train rows
-    train_rows: float = 1.0  # rows that train scores are of, per test row
-
-
-@dataclass(frozen=True)
 class NextSearch:
     """Why the gate failed, the most certain reason first, and a `search:` for the YAML."""
 
@@ -88,9 +54,17 @@ class NextSearch:
 
 
 def reasons(
-    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    ceiling: float | None = None,
+    train_rows: float = 1.0,
 ) -> tuple[Reason, ...]:
-    """Return why a gate failed, in the order above; empty when every gate passed."""
+    """Return why a gate failed, in the order above; empty when every gate passed.
+
+    `ceiling` is the best score of the ranking metric that rows with the same features and different
+    labels allow on the train and test rows. `train_rows` are those of train scores, per test row.
+    """
     if report.accepted:
         return ()
     # The gate to explain is not the champion's, and if possible one of the ranking metric.
@@ -98,10 +72,10 @@ def reasons(
     failed = [gate for gate in report.failed_gates if gate != champions]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
-        *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
+        *_beyond_any_search(gate, spec, board, report, ceiling),
         *_measured(report),
-        *_fit(gate, spec, board, evidence.train_rows),
-        *_left_open(spec, board, report, evidence.learning_curve),
+        *_fit(gate, spec, board, train_rows),
+        *_left_open(spec, board, report),
     )
 
 
@@ -209,12 +183,9 @@ def _fit(
 
 
 def _left_open(
-    spec: ExperimentSpec,
-    board: Leaderboard,
-    report: ValidationReport,
-    curve: LearningCurve | None,
+    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport
 ) -> Iterator[Reason]:
-    """A weak segment, an edge of the search, more rows, other algorithms, other features."""
+    """A weak segment, an edge of the search, other algorithms, other features."""
     for worst in [segment for segment in report.segments if segment.clearly_worse][:1]:
         yield Reason(
             "weak_segment",
@@ -225,16 +196,6 @@ def _left_open(
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
         yield Reason("search_edge", f"{sentence}.", f"Search on to {edge.wider:g}.")
-    # All train rows are significantly better than a part of them.
-    if curve is not None and better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
-        yield Reason(
-            "few_train_rows",
-            f"More train rows still help: {spec.metric} {numbers.score(curve.before)} with "
-            f"{curve.rows_before:,} rows, {numbers.score(curve.after)} with {curve.rows:,} on the "
-            f"same test rows (difference {numbers.interval(curve.gain)}, mean of "
-            f"{numbers.counted(curve.configurations, 'configuration')}).",
-            "Collect more rows of the same kind.",
-        )
     tried = _families(spec)
     if len(tried) == 1:
         advice = "Try an algorithm of another family."
@@ -254,79 +215,15 @@ def _families(spec: ExperimentSpec) -> tuple[str, ...]:
     return tuple(filter(algorithms.competes, tried))
 
 
-def evidence(
-    spec: ExperimentSpec,
-    sets: TrainingSets,
-    board: Leaderboard,
-    ceiling: float | None,
-    stored: Callable[[Iterable[str]], Mapping[str, np.ndarray]],
-) -> Evidence:
-    """Return what analysis and search know of the reachable score, for a model that was refused.
-
-    Args:
-        spec: the experiment.
-        sets: the full sets.
-        board: the ranking; its ranked configurations were trained on all rows.
-        ceiling: as of `Evidence`.
-        stored: fingerprints → existing predictions of the test rows (of the rung).
-    """
-    scored = scored_rows(len(sets.train), sets.classes)
-    curve = _learning_curve(spec, sets, board, stored)
-    return Evidence(ceiling, curve, len(scored) / len(sets.test))
-
-
-def _learning_curve(
-    spec: ExperimentSpec,
-    sets: TrainingSets,
-    board: Leaderboard,
-    stored: Callable[[Iterable[str]], Mapping[str, np.ndarray]],
-) -> LearningCurve | None:
-    """The gain of the train rows beyond the last small rung; None without such a rung.
-
-    It is the mean over all configurations that were trained on both. They were chosen by their
-    scores at the rung, so the gain is biased downwards.
-    """
-    trained = set(board.rows.loc[board.rows["rank"].notna(), "key"])
-    candidates = rungs.within_budget(configurations(spec), spec)
-    competing = [one for one in candidates if rungs.competes(one)]
-    *small, full = rungs.ladder(len(competing), sets, spec).rungs
-    small = [rung for rung in small if rung.fraction <= _LARGEST_PART]
-    if not small:
-        return None
-    rung = small[-1]
-    pairs = [
-        (fingerprint(one, rung.sets, spec), fingerprint(one, full.sets, spec))
-        for one in competing
-        if one.key in trained
-    ]
-    found = stored([print_ for pair in pairs for print_ in pair])
-    both = [pair for pair in pairs if set(pair) <= found.keys()]
-    if not both:
-        return None
-    scored = sets.test.index.isin(rung.sets.test.index)
-    y = rung.sets.y_test
-    weights, metrics = rung.sets.w_test, spec.metric_names
-    before = average([on_test(metrics, y, found[part], weights) for part, _ in both])
-    after = average([on_test(metrics, y, found[whole][scored], weights) for _, whole in both])
-    clusters = rung.sets.test_clusters(spec)
-    return LearningCurve(
-        rows_before=len(rung.sets.train),
-        rows=len(sets.train),
-        before=before.estimate,
-        after=after.estimate,
-        gain=paired_difference(before, after, layout(spec.metric, y, clusters, weights)),
-        configurations=len(both),
-    )
-
-
 def next_search(
     spec: ExperimentSpec,
     board: Leaderboard,
     report: ValidationReport,
-    evidence: Evidence | None = None,
+    ceiling: float | None = None,
+    train_rows: float = 1.0,
 ) -> NextSearch:
-    """Return why the choice fails its gates, and the next search to try."""
-    found = reasons(spec, board, report, evidence or Evidence())
+    """Return why the choice fails its gates, and the next search to try; arguments as of `reasons`."""
+    found = reasons(spec, board, report, ceiling, train_rows)
     asked = [_DIRECTIONS[reason.code] for reason in found if reason.code in _DIRECTIONS]
     chosen = next(one for one in configurations(spec) if one.key == board.single)
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31

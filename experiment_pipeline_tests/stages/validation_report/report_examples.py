@@ -39,9 +39,3 @@ def report_of(
 
 
 TOO_HIGH = [{"metric": "roc_auc", "at_least": 0.97}]
-
-
-TWO_FAMILIES = [
-    {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}},
-    {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
-]

@@ -25,6 +25,10 @@ def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
     assert list(ledger.looks.notes().values()) == looks
     age = datetime.now(UTC) - datetime.fromisoformat(looks[0].at)
     assert timedelta() <= age < timedelta(minutes=1)
+    # A file's name tells when, which rows and which model.
+    at, rows, model, _ = list_names(ledger.folder)[0].removesuffix(".json").split("-")
+    assert datetime.strptime(at, "%Y%m%dT%H%M%S.%f%z") == datetime.fromisoformat(looks[0].at)
+    assert (rows, model) == (ROWS[:12], MODELS[0][:12])
     # The rows are kept once.
     assert len(list_names(place / "flights" / "validation_rows")) == 1
 
@@ -74,15 +78,6 @@ def test_looks_of_many_runs_at_once_are_all_kept(place: UPath) -> None:
     looks = list(ledger.looks.notes().values())
     assert len(looks) == 50
     assert looks == sorted(looks, key=lambda look: look.at)
-
-
-def test_a_name_tells_when_what_and_by_which_model(place: UPath) -> None:
-    """The file of a look can be understood from its name."""
-    look = Ledger(place, "flights").record_look(ROWS, MODELS[0], TABLE)
-    (name,) = list_names(Ledger(place, "flights").folder)
-    at, rows, model, _ = name.removesuffix(".json").split("-")
-    assert datetime.strptime(at, "%Y%m%dT%H%M%S.%f%z") == datetime.fromisoformat(look.at)
-    assert (rows, model) == (ROWS[:12], MODELS[0][:12])
 
 
 @pytest.mark.parametrize("damaged", ["validation_looks", "validation_rows"])
