@@ -149,7 +149,7 @@ _EVALUATED = {
         by="cross-validation",
         fitted="and chosen by cross-validation on the train and test rows together",
         scores="Test scores are cross-validated: of train and test rows, predicted by models that "
-        "were fitted on the other folds.",
+        "were fitted on the other folds; intervals are widened, as these models share rows.",
     ),
 }
 

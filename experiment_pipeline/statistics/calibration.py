@@ -30,11 +30,9 @@ from experiment_pipeline.statistics.interval import (
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
 
-# Further classes are rare; more curves make a page unreadable.
-MOST_CLASSES = 6
+MOST_CLASSES = 6  # further classes are rare; more curves make a page unreadable
 _MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
-# Probabilities of 0 and 1 have no log odds.
-_EDGE = 1e-6
+_EDGE = 1e-6  # probabilities of 0 and 1 have no log odds
 _STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Values that do not reweight classes, of scikit-learn, LightGBM, XGBoost and CatBoost.

@@ -23,12 +23,9 @@ from experiment_pipeline.statistics.scores import SetPrediction, interval_of, on
 
 # The largest 1 % of normal errors make 8 % of the squares, of lognormal ones 25 to 45 %.
 _LARGEST, _HEAVY = 0.01, 0.28
-# With 3 positives a ROC AUC near 1 is common, and its spread is hardly visible.
-_FEW_OF_A_CLASS = 6
-# Standard errors beyond which an autocorrelation of zero is rarely estimated.
-_BEYOND_CHANCE = 2.2
-# With more degrees of freedom the memory is short compared with the set.
-_FEW_DEGREES = 8
+_FEW_OF_A_CLASS = 6  # with 3 positives a ROC AUC near 1 is common, its spread hardly visible
+_BEYOND_CHANCE = 2.2  # standard errors; an autocorrelation of zero is rarely estimated beyond
+_FEW_DEGREES = 8  # with more degrees of freedom the memory is short compared with the set
 FEW_CLUSTERS = 10
 # In simulations an autocorrelation of .5 is found in 1 of 4 series of 30, in 3 of 4 of 120.
 FEW_CONSECUTIVE_CLUSTERS = 30

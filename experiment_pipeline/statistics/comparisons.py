@@ -29,8 +29,7 @@ DRAWS = 2_000
 # moves by 1 to 2 %, and 1,000 configurations need 16 MB, not gigabytes.
 MOST_CLUSTERS = 2_048
 _DRAWS_AT_ONCE = 250
-# Smaller differences, relative to the scores' own standard errors, are rounding.
-ROUNDING = 3e-7
+ROUNDING = 3e-7  # of a difference, relative to the scores' own standard errors
 
 
 @dataclass(frozen=True, eq=False)

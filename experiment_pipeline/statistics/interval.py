@@ -23,17 +23,12 @@ import numpy as np
 
 Weights = np.ndarray | None
 LEVEL = 0.95
-# Standard errors below it are rounding of sums.
-_ROUNDING = 1e-12
-# Tolerance for sums of weights.
-_ROUNDING_OF_WEIGHTS = 1e-9
-# By which share the long-run variance may be too small for the memory that was found.
-_BIAS = 0.02
-# With fewer cosines, Student's t is very wide (4: ±2.8, 2: ±4.3).
-_FEWEST_COSINES = 4
+_ROUNDING = 1e-12  # standard errors below it are rounding of sums
+_ROUNDING_OF_WEIGHTS = 1e-9  # tolerance for sums of weights
+_BIAS = 0.02  # by which share the long-run variance may be too small for the memory that was found
+_FEWEST_COSINES = 4  # with fewer, Student's t is very wide (4: ±2.8, 2: ±4.3)
 _LONGEST_MEMORY = 0.95
-# In shorter series the correlations are noise.
-_FEWEST_CLUSTERS = 6
+_FEWEST_CLUSTERS = 6  # in shorter series the correlations are noise
 
 
 def relative_weights(weights: Weights) -> Weights:

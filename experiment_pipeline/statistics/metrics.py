@@ -215,6 +215,7 @@ def _concordance(positive: np.ndarray, prediction: np.ndarray, weights: Weights)
 
 _BINARY, _CLASSES, _NUMBER = ("binary",), ("binary", "multiclass"), ("regression",)
 _LOSS = {"greater_is_better": False, "highest": math.inf}
+_SHARES = {"bounds": interval.wilson, "by_class": True}
 _ORDER = {"bounds": interval.by_logit, "by_class": True, "of_equals": "mean"}
 
 
@@ -298,8 +299,7 @@ _metric(
     "f1",
     "how many positives are found and how many that are called so are, at a threshold",
     _BINARY,
-    bounds=interval.wilson,
-    by_class=True,
+    **_SHARES,
     at_thresholds=lambda cuts: 2 * cuts.hits / np.maximum(cuts.called + cuts.positives, _TINY),
     constant=lambda *_: np.asarray(1.0),  # every row is positive: with none it is 0
 )(lambda of: _f1_of(of.y == 1, of.called == 1, of.weights))
@@ -344,8 +344,7 @@ def _balanced_accuracy_at(cuts: Called) -> np.ndarray:
     "balanced_accuracy",
     "the share of rows that are decided rightly, mean over the classes",
     _CLASSES,
-    bounds=interval.wilson,
-    by_class=True,
+    **_SHARES,
     at_thresholds=_balanced_accuracy_at,
 )
 def _balanced_accuracy(of: MetricInput) -> Linearised:
@@ -358,8 +357,7 @@ def _balanced_accuracy(of: MetricInput) -> Linearised:
     "f1_macro",
     "how many of a class are found and how many that are called so are, mean over the classes",
     ("multiclass",),
-    bounds=interval.wilson,
-    by_class=True,
+    **_SHARES,
 )
 def _f1_macro(of: MetricInput) -> Linearised:
     classes = np.union1d(of.y, of.called)

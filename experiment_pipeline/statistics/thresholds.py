@@ -36,8 +36,7 @@ class DecisionThreshold:
     """The probability from which on a row is called positive."""
 
     value: float  # above 1 where no row is called positive
-    # what it is best for on the test set: it maximises a metric, or minimises EXPECTED_COST
-    metric: str
+    metric: str  # what it maximises on the test set; EXPECTED_COST: it minimises that
     test_score: float  # what it reaches there
 
 
@@ -79,8 +78,7 @@ def cheapest_threshold(
 ) -> DecisionThreshold:
     """Return the threshold that minimises the expected cost per row; of equal ones the highest.
 
-    It is found on the rows, not by the odds of the costs (Elkan 2001), so probabilities need not
-    be calibrated.
+    It is found on the rows, not by the odds of the costs, so probabilities need not be calibrated.
     """
     cuts = _Cuts.of(prediction, weights)
     expected = _cost_at(costs, cuts.called(y))
@@ -104,8 +102,7 @@ class ThresholdCurve:
     """Precision, recall and cost at each of k rising thresholds."""
 
     thresholds: np.ndarray  # (k,) over the range of the probabilities
-    # (k,) share of the called rows that are positive; nan where none is called
-    precision: np.ndarray
+    precision: np.ndarray  # (k,) share of the called rows that are positive; nan where none is
     recall: np.ndarray  # (k,) share of the positive rows that are called
     cost: np.ndarray | None  # (k,) expected cost per row; None without costs
 
@@ -225,11 +222,7 @@ class _Cuts:
         return cls((ends[:-1] + ends[1:]) / 2, code, relative_weights(weights))
 
     def best(self, metric: str, y: np.ndarray, rows: np.ndarray | None = None) -> DecisionThreshold:
-        """Return the best threshold for all rows, or those of a mask; of equal ones the highest.
-
-        Raises:
-            ValueError: the metric depends on no threshold.
-        """
+        """Return the best threshold for all rows, or those of a mask; of equal ones the highest."""
         if (at_thresholds := METRICS[metric].at_thresholds) is None:
             raise ValueError(f"{metric} depends on no threshold")
         scores = at_thresholds(self.called(y, rows))

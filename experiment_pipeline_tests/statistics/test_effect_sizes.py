@@ -52,3 +52,10 @@ def test_nothing_to_compare_is_no_difference():
     for reference, sample in (([1.0], []), ([], [1.0]), ([1] * 9, [1] * 9)):
         (apart,) = differences(pd.Series(reference), pd.Series(sample))
         assert (apart.effect_size, apart.alarming) == (0.0, False)
+
+
+def test_a_million_rows_do_not_make_a_tiny_shift_large():
+    """The size of the samples decides about noise, never about the effect."""
+    (apart,) = differences(normal(500_000), normal(500_000, 0.05, 1))
+    assert apart.effect_size < 0.01
+    assert not apart.alarming

@@ -14,7 +14,6 @@ from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
 from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
-from experiment_pipeline.statistics.interval import weighted_median
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
@@ -178,16 +177,6 @@ def test_unequal_weights_make_intervals_wider(name: str) -> None:
     assert heavy.spread(name).scarcest < 40 < plain.spread(name).scarcest
 
 
-def test_a_perfect_score_of_few_heavy_rows_is_no_certainty() -> None:
-    """100 right decisions of which one weighs all are about one decision."""
-    y = np.tile([0, 1], 50)
-    weights = np.where(np.arange(100) == 0, 1e6, 1.0)
-    of_one = SetPrediction(y, y / 1, np.arange(100), weights).interval("accuracy")
-    of_all = SetPrediction(y, y / 1, np.arange(100)).interval("accuracy")
-    assert of_all.low > 0.95
-    assert of_one.low < 0.25
-
-
 def test_comparisons_use_the_effective_number_of_clusters() -> None:
     """A hundred clusters that count as six leave wider differences, from best and baseline."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
@@ -223,11 +212,3 @@ def test_calibration_is_that_of_the_weighted_rows() -> None:
     shifts = [miscalibration("balanced", one, ("no", "yes")) for one in (rows, repeated)]
     assert shifts[0].predicted == pytest.approx(shifts[1].predicted)
     assert shifts[0].observed == pytest.approx(shifts[1].observed)
-
-
-def test_the_median_of_weights_is_where_half_of_them_is_reached() -> None:
-    """Halfway to the next value where it is reached exactly, as of repeated rows."""
-    y = np.array([3.0, 1, 2])
-    assert weighted_median(y, np.array([1.0, 1, 1])) == 2
-    assert weighted_median(y, np.array([2.0, 1, 1])) == 2.5
-    assert weighted_median(y, np.array([5.0, 1, 1])) == 3

@@ -29,18 +29,12 @@ from experiment_pipeline.statistics.scores import linearise
 from experiment_pipeline.statistics.thresholds import FOLDS, fold_of_rows, on_test
 from experiment_pipeline.storage.records import fingerprint_of
 
-# Candidates: models further behind lose more than an average regains.
-LIBRARY = 30
-# Steps of the selection: weights are multiples of a twentieth at the finest.
-STEPS = 20
-# Steps without a better score that end it.
-PATIENCE = 4
-# Share of an ensemble's gain over the best model that must remain when members are removed.
-KEPT = 0.95
-# More rows do not change the weights of five models.
-MOST_ROWS = 20_000
-# Relative to a score, less than this is rounding, not a gain.
-_ROUNDING = 1e-9
+LIBRARY = 30  # candidates: models further behind lose more than an average regains
+STEPS = 20  # of the selection: weights are multiples of a twentieth at the finest
+PATIENCE = 4  # steps without a better score that end it
+KEPT = 0.95  # share of the gain over the best model that must remain when members are removed
+MOST_ROWS = 20_000  # more do not change the weights of five models
+_ROUNDING = 1e-9  # relative to a score, less is no gain
 
 Score = Callable[[np.ndarray], float]
 

@@ -115,8 +115,8 @@ def weights_in_words(spec: ExperimentSpec) -> Iterator[str]:
 
 
 def _against_baseline(ranking: Ranking, metric: str) -> Iterator[str]:
+    best = ranking.entries[0]
     if not any(significantly_better(metric, one.difference_to_baseline) for one in ranking.entries):
-        best = ranking.entries[0]
         yield (
             "no configuration is significantly better than predicting without features: the best "
             f"has {metric} {numbers.interval(best.score)}, the baseline "

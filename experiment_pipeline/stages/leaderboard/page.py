@@ -46,17 +46,6 @@ TABLE, PAGE = "leaderboard.parquet", "leaderboard.html"
 _RECORDED = {*COLUMNS} & {*ConfigurationRow.__dataclass_fields__}
 # Rem: the pictures need room.
 _WIDTH = 92
-_BY_EVALUATION = {
-    "test_set": (
-        "Scores are measured on the test set, which no model was fitted on. The 95 % interval shows "
-        "how far the score could differ on other test rows of the same kind."
-    ),
-    "cross_validation": (
-        "Scores are of train and test rows together, cut into folds: each fold is predicted by "
-        "models that were fitted on the others. These models share rows, so the 95 % intervals "
-        "are widened (Nadeau and Bengio 2003). The stored model was fitted on all of the rows."
-    ),
-}
 _HOW_TO_READ = (
     "Tied: the difference to the best may be chance. All are compared at once, on the same rows.",
     "Stopped early by halving: scored on a part of the rows, not comparable, and without a rank.",
@@ -177,7 +166,7 @@ def document(shown: SearchShown, experiment: str) -> Document:
     count, of = len(shown.rows), len(board.rows)
     first = f"These are the first {count:,} of {of:,} configurations; the stored table has all."
     cut = [Paragraph(first)] if count < of else []
-    how = Bullets((_BY_EVALUATION[board.evaluation], *_HOW_TO_READ))
+    how = Bullets((evaluated(board.evaluation).scores, *_HOW_TO_READ))
     sections = [
         Section("Choice", (Paragraph(decision(board)), facts(_choice(shown)))),
         Section("Scores and cost", tuple(score_charts(shown))),

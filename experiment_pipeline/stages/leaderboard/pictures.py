@@ -225,15 +225,13 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
         )
         if tried:
             said += f"; tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
-        place, at = Option(name=axis.name), dict[str, Sequence[Any]]()
-        for row in rows:
-            value = given[row["key"]]
-            shown_value = numbers.setting(value) if axis.kinds else value
-            at[row["key"]] = (shown_value, row["test_score"])
+        place = {"name": axis.name}
         if axis.kinds:
             place |= names_axis(axis.kinds, jitter=16, jitterOverlap=True)
         elif axis.log:
             place |= log_axis(list(map(float, tried)))
+        written = numbers.setting if axis.kinds else lambda value: value
+        at = {row["key"]: (written(given[row["key"]]), row["test_score"]) for row in rows}
         yield Chart(
             axis.name,
             f"Score against {axis.name}. {said}.",

@@ -99,6 +99,7 @@ def test_a_row_holds_score_interval_difference_and_cost() -> None:
     rows = board.rows
     assert {name: str(dtype) for name, dtype in rows.dtypes.items()} == COLUMNS
     assert rows["rank"].tolist() == [1, 2, 3, 4]
+    assert rows["overfit_gap"].tolist() == (0.9 - rows["test_score"]).tolist()
     assert ((rows["low"] < rows["test_score"]) & (rows["test_score"] < rows["high"])).all()
     assert rows["difference_to_best"].tolist()[0] == 0
     assert (rows["difference_low"] <= rows["difference_to_best"]).all()
@@ -109,14 +110,6 @@ def test_a_row_holds_score_interval_difference_and_cost() -> None:
     assert board.tie_group == tuple(rows["key"][:3])
     assert board.reason.startswith("best roc_auc of 4 configurations on the test set: 0.")
     assert "statistically tied with 2 others" in board.reason
-
-
-def test_the_overfit_gap_is_positive_when_train_looks_better() -> None:
-    """In both directions a positive gap means overfitting."""
-    loss = search_of(spec_of(1, metric="log_loss"), [1], train_score=0.1).rank()
-    gain = search_of(spec_of(1), [1], train_score=0.9).rank()
-    assert loss.rows["overfit_gap"].iloc[0] == pytest.approx(loss.score.estimate - 0.1)
-    assert gain.rows["overfit_gap"].iloc[0] == pytest.approx(0.9 - gain.score.estimate)
 
 
 def test_every_declared_configuration_is_accounted_for() -> None:
@@ -169,19 +162,6 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
         note.startswith("1 more were stopped early by scores on a part") for note in board.notes
     )
     assert board.rows["reason"].tolist()[3] == "the budget was spent"
-
-
-def test_of_the_stopped_the_furthest_comes_first() -> None:
-    """By rung, then by score at the rung; an undefined score comes last there."""
-    search = search_of(spec_of(5), [1, 1, 1, 1, 1])
-    fractions, scores = (0.25, 0.25, 0.5, 0.25), (0.7, math.nan, 0.6, 0.8)
-    early = [
-        stopped(replace(one, test_score=score), fraction=fraction)
-        for one, fraction, score in zip(search.results, fractions, scores, strict=False)
-    ]
-    rows = search.rank(*early, results=search.results[4:]).rows
-    assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
-    assert math.isnan(rows["test_score"].iloc[4])
 
 
 def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
@@ -281,3 +261,32 @@ def test_caveats_of_the_test_set_are_noted() -> None:
     assert not any("too narrow" in note for note in search.rank().notes)
     rare = np.where(np.cumsum(search.y_test) <= 5, search.y_test, 0)
     assert any("is in 5 clusters (row)" in note for note in search.rank(y_test=rare).notes)
+
+
+def test_of_the_stopped_the_furthest_comes_first() -> None:
+    """By rung, then by score at the rung; an undefined score comes last there."""
+    search = search_of(spec_of(5), [1, 1, 1, 1, 1])
+    fractions, scores = (0.25, 0.25, 0.5, 0.25), (0.7, math.nan, 0.6, 0.8)
+    early = [
+        stopped(replace(one, test_score=score), fraction=fraction)
+        for one, fraction, score in zip(search.results, fractions, scores, strict=False)
+    ]
+    rows = search.rank(*early, results=search.results[4:]).rows
+    assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
+    assert math.isnan(rows["test_score"].iloc[4])
+
+
+def test_a_loss_is_better_when_it_is_smaller() -> None:
+    """A worse configuration has a positive difference, and its bounds are in order."""
+    rows = search_of(spec_of(3, metric="log_loss"), [0.5, 1, 5]).rank().rows
+    assert rows["test_score"].is_monotonic_increasing
+    assert rows["difference_to_best"].iloc[2] > 0
+    assert (rows["difference_low"] <= rows["difference_high"]).all()
+    assert str(rows["difference_to_best"].iloc[0]) == "0.0"
+
+
+def test_optimism_includes_the_choice_of_the_threshold() -> None:
+    """What noise gains by its best threshold, beside what it gains by being the best."""
+    by_threshold = search_of(spec_of(2, metric="balanced_accuracy"), [50, 50]).rank()
+    fair = by_threshold.difference_to_baseline.estimate + by_threshold.baseline
+    assert by_threshold.optimism >= by_threshold.score.estimate - fair > 0

@@ -123,14 +123,6 @@ def test_a_choice_behind_others_says_why_where_its_rank_is_read() -> None:
     assert True in seen
 
 
-def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> None:
-    """Its row stands there all the same."""
-    boards = [search_of(numbers_spec(2), [0.05, 0.25], seed, n=60).rank() for seed in range(12)]
-    worse = [one for one in boards if one.ensemble is not None and one.chosen != ENSEMBLE]
-    assert worse
-    assert all(one.chosen == one.rows["key"][one.rows["key"] != ENSEMBLE].iloc[0] for one in worse)
-
-
 @given(st.permutations(range(6)), st.integers(0, 3))
 @settings(max_examples=5, deadline=None)
 def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: int) -> None:
@@ -186,15 +178,6 @@ def test_the_smallest_of_a_tie_group_is_a_configuration_if_any_is_in_it() -> Non
     apart = search_of(spec, [1.0, 1.0, 1.0], n=4_000, shared=0).rank()
     assert apart.tie_group == (ENSEMBLE,)
     assert apart.chosen == ENSEMBLE
-
-
-def test_what_reweights_a_member_is_said_of_the_whole() -> None:
-    """Its probabilities are moved by each of them."""
-    search = search_of(numbers_spec(2), [1.0, 1.0])
-    some = search.results[0]
-    moved = replace(some, hyperparameters={**some.hyperparameters, "scale_pos_weight": 3.0})
-    board = search.rank(results=[moved, search.results[1]])
-    assert board.ensemble.configuration.hyperparameters["members__scale_pos_weight"] == 3.0
 
 
 def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alone() -> None:
@@ -268,3 +251,20 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None
     assert board.reason.endswith("seconds, and 1.0 are left of the budget")
     hurried = made.rank(time=RefitTime(60.0, after))
     assert (hurried.chosen, hurried.reason) == (usual.chosen, usual.reason)
+
+
+def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> None:
+    """Its row stands there all the same."""
+    boards = [search_of(numbers_spec(2), [0.05, 0.25], seed, n=60).rank() for seed in range(12)]
+    worse = [one for one in boards if one.ensemble is not None and one.chosen != ENSEMBLE]
+    assert worse
+    assert all(one.chosen == one.rows["key"][one.rows["key"] != ENSEMBLE].iloc[0] for one in worse)
+
+
+def test_what_reweights_a_member_is_said_of_the_whole() -> None:
+    """Its probabilities are moved by each of them."""
+    search = search_of(numbers_spec(2), [1.0, 1.0])
+    some = search.results[0]
+    moved = replace(some, hyperparameters={**some.hyperparameters, "scale_pos_weight": 3.0})
+    board = search.rank(results=[moved, search.results[1]])
+    assert board.ensemble.configuration.hyperparameters["members__scale_pos_weight"] == 3.0
