@@ -25,39 +25,24 @@ Draw = Callable[[np.random.Generator, int], SetPrediction]
 
 @dataclass(frozen=True)
 class Scenario:
-    """A population and what is asked of its samples.
+    """A population and what is asked of its samples."""
 
-    Attributes:
-        name: of the table.
-        metrics: whose intervals are judged.
-        clusters: in a sample.
-        rows_per_cluster: rows of each.
-        draw: generator, number of clusters → a sample.
-        note: whether one that says that an interval is too narrow is a false alarm, an open
-            question, or owed.
-        threshold: from which probability on a row is said to be positive.
-    """
-
-    name: str
-    metrics: tuple[str, ...]
-    clusters: int
+    name: str  # of the table
+    metrics: tuple[str, ...]  # whose intervals are judged
+    clusters: int  # in a sample
     rows_per_cluster: int
-    draw: Draw
+    draw: Draw  # generator, number of clusters → a sample
+    # whether a caveat on an interval is a false alarm, an open question, or owed
     note: Literal["false", "open", "owed"] = "false"
-    threshold: float = 0.5
+    threshold: float = 0.5  # from which probability on a row is positive
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the samples of a scenario showed.
+    """What the samples of a scenario showed."""
 
-    Attributes:
-        held: metric → share of the samples whose interval holds the truth.
-        noted: share of the samples of which it is said that an interval is too narrow.
-    """
-
-    held: Mapping[str, float]
-    noted: float
+    held: Mapping[str, float]  # metric → share of the samples whose interval holds the truth
+    noted: float  # share of the samples with a caveat on an interval
 
 
 def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
