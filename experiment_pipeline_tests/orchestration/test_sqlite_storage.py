@@ -11,7 +11,7 @@ from dagster._serdes import ConfigurableClassData
 from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline_tests.end_to_end.project import ROOT
 
-PROCESSES, HOMES = 4, 4
+PROCESSES, HOMES = 3, 2
 _barrier = None
 
 

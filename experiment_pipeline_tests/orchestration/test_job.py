@@ -1,0 +1,149 @@
+"""What Dagster knows of an experiment: assets with owners and ages, a job, a schedule, a sensor."""
+
+from datetime import timedelta
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.loader import LoadingContextForTest
+
+from experiment_pipeline.orchestration.assets.search import ThisRun, log_partition
+from experiment_pipeline.orchestration.assets.validated_data import prepared_rows
+from experiment_pipeline.orchestration.job import AGEING, CODE_VERSIONS, RANGE_END, RANGE_START
+from experiment_pipeline.reporting.outcome import Outcome
+from experiment_pipeline.stages.raw_data.table import RawTable
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline_tests import runs, scenario
+
+OWNERS = ["team:clinic", "ada@example.org"]
+# Dagster's limits, at their ends: it would refuse the code location.
+TAGS = {"tier": "1", "clinic.org/cost-center": "", "a" * 63: "b" * 63}
+
+
+def test_every_asset_has_what_the_page_says_of_it() -> None:
+    """Owners, tags and kinds; the version of its code; how old the answer may get."""
+    fresh = {"warn_after": "2 days", "fail_after": "7 days"}
+    spec = scenario.spec(owners=OWNERS, tags=TAGS, freshness=fresh)
+    definitions = runs.definitions(spec, scenario.SCHEMA)
+    dg.Definitions.validate_loadable(definitions)
+    specs = {one.key.path[-1]: one for one in definitions.resolve_all_asset_specs()}
+    policy = dg.FreshnessPolicy.time_window(timedelta(days=7), timedelta(days=2))
+    for stage, one in specs.items():
+        assert sorted(one.owners) == sorted(OWNERS)
+        assert one.tags.items() >= TAGS.items()
+        assert one.kinds
+        assert one.freshness_policy == (policy if stage in AGEING else None)
+    assert {stage: one.code_version for stage, one in specs.items()} == {
+        stage: str(version) for stage, version in CODE_VERSIONS.items()
+    }
+
+
+def defined(code_version: str) -> dg.Definitions:
+    """An asset that reports its only partition itself, as training does, and what it is made of."""
+
+    @dg.asset(code_version="1")
+    def train_set() -> dg.MaterializeResult:
+        return dg.MaterializeResult(data_version=dg.DataVersion("rows"))
+
+    @dg.multi_asset(
+        specs=[
+            dg.AssetSpec(
+                "trained_model",
+                deps=["train_set"],
+                partitions_def=dg.StaticPartitionsDefinition(["linear"]),
+                skippable=True,
+                code_version=code_version,
+            )
+        ],
+        can_subset=True,
+    )
+    def training(context: dg.AssetExecutionContext):
+        outcome = Outcome(facts={}, version="model")
+        log_partition(context, dg.AssetKey("trained_model"), "linear", outcome)
+        yield from ()
+
+    return dg.Definitions([train_set, training], jobs=[dg.define_asset_job("job")])
+
+
+def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None:
+    """Its events hold the version of the code, as Dagster's own do."""
+    key = dg.AssetKey("trained_model")
+    with dg.instance_for_test() as instance:
+        for one in ("train_set", "trained_model"):
+            dg.materialize(
+                defined("1").assets,
+                instance=instance,
+                selection=[one],
+                partition_key="linear" if one == "trained_model" else None,
+            )
+
+        def causes(definitions: dg.Definitions) -> tuple[StaleStatus, list[str]]:
+            graph = definitions.get_repository_def().asset_graph
+            resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
+            found = resolver.get_stale_causes(key, "linear")
+            return resolver.get_status(key, "linear"), [one.reason for one in found]
+
+        assert causes(defined("1")) == (StaleStatus.FRESH, [])
+        assert causes(defined("2")) == (StaleStatus.STALE, ["has a new code version"])
+
+
+def test_what_the_launchpad_changes_is_for_one_run() -> None:
+    """The YAML's value applies where nothing is given."""
+    spec = scenario.spec(workers=3, budget={"seconds": 60, "configurations": 7})
+    changed = ThisRun(budget_seconds=5).over(spec)
+    assert (changed.workers, changed.budget.seconds, changed.budget.configurations) == (3, 5, 7)
+    assert ThisRun().over(spec) == spec
+    assert ThisRun(workers=2).over(spec).workers == 2
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
+    return spec, runs.definitions(spec, scenario.SCHEMA)
+
+
+def test_both_wait_to_be_started(experiment):
+    """Nothing runs by itself before somebody says so."""
+    _, definitions = experiment
+    schedule = definitions.resolve_schedule_def("clinic_schedule")
+    sensor = definitions.resolve_sensor_def("clinic_new_data")
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
+
+
+def test_the_schedule_asks_for_one_run_over_every_configuration(experiment):
+    """First to last key, at the YAML's times."""
+    spec, definitions = experiment
+    schedule = definitions.resolve_schedule_def("clinic_schedule")
+    assert schedule.cron_schedule == spec.schedule
+    (request,) = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
+    keys = [one.key for one in configurations(spec)]
+    assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (keys[0], keys[-1])
+
+
+def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
+    """A new file asks for a run, the same one does not, a missing one is told."""
+    _, definitions = experiment
+    sensor = definitions.resolve_sensor_def("clinic_new_data")
+    with dg.instance_for_test() as instance:
+        first = sensor.evaluate_tick(dg.build_sensor_context(instance))
+        assert len(first.run_requests) == 1
+        same = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=first.cursor))
+        assert same.run_requests == []
+        (tmp_path / "visits.csv").unlink()
+        gone = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=first.cursor))
+        assert "visits.csv" in gone.skip_message
+
+
+def test_prepared_rows_are_handed_on_once_and_only_for_the_same_experiment() -> None:
+    """The next call takes them; another table, or another split, gets rows of its own."""
+    raw = RawTable(scenario.table(), "one", "csv", None, None, None, ())
+    spec = scenario.spec()
+    named = NamedColumns(spec, scenario.SCHEMA)
+    first = prepared_rows(raw, spec, named, hand_on=True)
+    assert prepared_rows(raw, spec, named) is first
+    assert prepared_rows(raw, spec, named, hand_on=True) is not first
+    other = prepared_rows(raw, scenario.spec(split="time"), named)
+    assert not other.sets.equals(first.sets)
+    assert prepared_rows(raw, spec, named) is not first
