@@ -22,8 +22,7 @@ FOLDER = ROOT / "docs" / "cluster"
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())
 SCRIPTS = [path for path in FILES if path.read_text().startswith("#!/usr/bin/env bash")]
 MANIFESTS = FOLDER / "kubernetes"
-# What a pod of the operator's clusters must have, and what belongs to it alone.
-CLUSTER, IMAGE = "training", "registry.example.com/experiments:2026-11-26"
+IMAGE = "registry.example.com/experiments:2026-11-26"
 
 
 def documents(name: str) -> list[Any]:
@@ -150,24 +149,18 @@ def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) 
 
 
 def test_the_cluster_has_what_the_operator_asks_for(dask_cluster: dict[str, Any]) -> None:
-    """Kind, required fields, names of containers and ports, and the selector of its service."""
+    """Names of containers and ports, what they mount, and the selector of its service."""
     assert dask_cluster["apiVersion"] == "kubernetes.dask.org/v1"
-    assert dask_cluster["kind"] == "DaskCluster"
     spec = dask_cluster["spec"]
-    assert spec.keys() == {"idleTimeout", "scheduler", "worker"}
-    assert spec["scheduler"].keys() == {"spec", "service"}
-    assert spec["worker"].keys() == {"replicas", "spec"}
-    service = spec["scheduler"]["service"]
-    assert service["selector"] == {
+    assert spec["scheduler"]["service"]["selector"] == {
         "dask.org/cluster-name": dask_cluster["metadata"]["name"],
         "dask.org/component": "scheduler",
     }
-    ports = {one["name"]: one["port"] for one in service["ports"]}
+    ports = {one["name"]: one["port"] for one in spec["scheduler"]["service"]["ports"]}
     assert ports == {"tcp-comm": 8786, "http-dashboard": 8787}
     for part in ("scheduler", "worker"):
         (container,) = spec[part]["spec"]["containers"]
-        assert container["name"] == part
-        assert container["image"] == IMAGE
+        assert (container["name"], container["image"]) == (part, IMAGE)
         assert container["args"][:2] == ["dask", part]
         mounted = {one["name"] for one in container["volumeMounts"]}
         assert mounted == {one["name"] for one in spec[part]["spec"]["volumes"]}
@@ -192,22 +185,6 @@ def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: s
     assert set(given) <= known
 
 
-def test_the_policy_lets_in_who_has_to_come_in(
-    dask_cluster: dict[str, Any], values: dict[str, Any]
-) -> None:
-    """Ports and labels are those of the cluster and of the runs."""
-    policies = {one["metadata"]["name"]: one for one in documents("kubernetes/network-policy.yaml")}
-    assert {one["kind"] for one in policies.values()} == {"NetworkPolicy"}
-    namespaces = {one["metadata"]["namespace"] for one in policies.values()}
-    assert namespaces == {dask_cluster["metadata"]["namespace"]}
-    (worker,) = dask_cluster["spec"]["worker"]["spec"]["containers"]
-    opened = {one["port"] for one in policies["dask-workers"]["spec"]["ingress"][0]["ports"]}
-    assert opened == {one["containerPort"] for one in worker["ports"]}
-    come_in = policies["dask-scheduler"]["spec"]["ingress"][0]["from"]
-    labels = values["runLauncher"]["config"]["k8sRunLauncher"]["labels"]
-    assert {"podSelector": {"matchLabels": labels}} in come_in
-
-
 def test_runs_and_cluster_agree_on_image_address_and_secrets(
     dask_cluster: dict[str, Any], values: dict[str, Any]
 ) -> None:
@@ -230,40 +207,6 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(
     assert made
     for secret in used:
         assert any(secret == one or secret.startswith(f"{one}-") for one in made), secret
-
-
-def test_the_image_installs_extras_that_the_project_has() -> None:
-    """Each `--extra` of files and page is one of pyproject.toml."""
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    for path in FILES:
-        named = set(re.findall(r"--extra ([a-z]+)", path.read_text()))
-        assert named <= project["optional-dependencies"].keys(), path
-
-
-@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd here")
-def test_the_clusters_are_what_systemd_reads(tmp_path: Path) -> None:
-    """`systemd-analyze verify`, with programs that are there."""
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in ("dask", "dagster-webserver", "dagster-daemon"):
-        (programs / name).write_text("#!/bin/sh\n")
-        (programs / name).chmod(0o755)
-    for cluster in FOLDER.glob("ssh/*.service"):
-        text = cluster.read_text().replace("/opt/experiments/.venv/bin", str(programs))
-        (tmp_path / cluster.name).write_text(text.replace("User=experiments", "User=root"))
-    clusters = sorted(str(path) for path in tmp_path.glob("*.service"))
-    assert len(clusters) == 4
-    done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *clusters],
-        check=False,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "SYSTEMD_LOG_LEVEL": "warning"},
-    )
-    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line]
-    assert not ours, done.stderr
 
 
 def test_dagsters_instance_is_one_that_dagster_reads(

@@ -58,7 +58,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def scaffold(folder: Path, name: str = "visits", **options: Any) -> Path:
     """Call the scaffolder as `dg` does, with the folder already made."""
     target = folder / "defs" / name
-    target.mkdir(parents=True)
+    target.mkdir(parents=True, exist_ok=True)
     ExperimentScaffolder().scaffold(
         dg.ScaffoldRequest(
             type_name="experiment_pipeline.Experiment",
@@ -95,27 +95,20 @@ def test_a_table_becomes_a_commented_experiment(
 
 
 @pytest.mark.parametrize(
-    ("file", "settings", "command"),
+    ("settings", "command"),
     [
         (
-            "dg.toml",
-            '[project]\nroot_module = "ward"\n',
-            "dagster job execute -m ward.definitions -j visits",
-        ),
-        (
-            "pyproject.toml",
-            '[tool.dg.project]\nroot_module = "ward"\ncode_location_target_module = "ward.defs"\n',
+            'root_module = "ward"\ncode_location_target_module = "ward.defs"\n',
             "dagster job execute -m ward.defs -j visits",
         ),
-        ("pyproject.toml", "[project]\nname = 'ward'\n", "dg launch --job visits"),
+        ("name = 'ward'\n", "dg launch --job visits"),
     ],
 )
 def test_the_command_is_that_of_the_users_project(
-    folder: Path, capsys: pytest.CaptureFixture[str], file: str, settings: str, command: str
+    folder: Path, capsys: pytest.CaptureFixture[str], settings: str, command: str
 ) -> None:
     """Whatever project the experiment is drafted in, the command that is printed runs it there."""
-    (folder / "pyproject.toml").unlink()
-    (folder / file).write_text(settings)
+    (folder / "pyproject.toml").write_text(f"[tool.dg.project]\n{settings}")
     made = scaffold(folder, data="visits.csv", target="late")
     assert capsys.readouterr().out.endswith(f"Run: {command}\n")
     assert command in (made / "defs.yaml").read_text()
@@ -196,19 +189,11 @@ def test_what_is_wrong_is_said_and_nothing_is_left(
 
 def test_a_folder_in_use_is_not_touched(folder: Path) -> None:
     """An experiment that exists is not written over."""
-    used = folder / "defs" / "used"
-    used.mkdir(parents=True)
-    (used / "defs.yaml").write_text("type: mine")
-    request = dg.ScaffoldRequest(
-        type_name="experiment_pipeline.Experiment",
-        target_path=used,
-        scaffold_format="yaml",
-        project_root=folder,
-        params=Wishes(data="visits.csv", target="late"),
-    )
+    used = scaffold(folder, data="visits.csv", target="late") / "defs.yaml"
+    used.write_text("type: mine")
     with pytest.raises(ClickException, match="is not empty"):
-        ExperimentScaffolder().scaffold(request)
-    assert (used / "defs.yaml").read_text() == "type: mine"
+        scaffold(folder, data="visits.csv", target="late")
+    assert used.read_text() == "type: mine"
 
 
 def test_a_relative_path_is_seen_from_the_projects_root(
@@ -256,12 +241,6 @@ def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
     asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")
     assert spec_in(asked).split.by == "time"
     assert "As they are, a run will stop:" in capsys.readouterr().out
-
-
-def test_an_absolute_path_stays(folder: Path) -> None:
-    """A pasted path is written as it is."""
-    path = str(folder / "visits.csv")
-    assert spec_in(scaffold(folder, data=path, target="late")).data.url == path
 
 
 def test_a_problem_that_only_the_data_can_solve_is_told(
