@@ -25,7 +25,7 @@ COMMITTED = (
     *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
 )
-SECONDS, TRIES = 60, 5
+SECONDS = 60
 # Set inside git hooks: they would lead every command to the hook's repository.
 _OF_A_REPOSITORY = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY", "GIT_COMMON_DIR"),
@@ -112,10 +112,7 @@ def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) 
 
 @dataclass(frozen=True)
 class Commit:
-    """A version in a git repository: full commit id, its branch, its tag.
-
-    `reused`: it was there before.
-    """
+    """A version in a git repository: full commit id, branch and tag; `reused`: it was there."""
 
     commit: str
     branch: str
@@ -126,14 +123,9 @@ class Commit:
 def commit_version(
     repository: str, experiment: str, version: str, files: Mapping[str, bytes], created: str
 ) -> Commit:
-    """Commit the small files of a version and tag it, once.
+    """Commit those files of a version that `COMMITTED` names and tag it, once.
 
-    Args:
-        repository: a local path, or what git takes as a URL.
-        experiment: the experiment's name; `[A-Za-z0-9_]` by its spec.
-        version: `v0001` and so on, as the registry numbered it.
-        files: the version's files; those of `COMMITTED` are taken.
-        created: ISO 8601; the commit's time.
+    `repository`: a local path, or what git takes as a URL; `created`: the commit's time.
 
     Raises:
         ExportError: with git's own message; or the tag names another model.
@@ -167,10 +159,7 @@ def commit_version(
 def _pushed(
     local: Path, url: str, names: tuple[str, str], tree: str, message: str, created: str
 ) -> tuple[str, bool]:
-    """Push a commit of a tree to a branch and a tag; return its id, and whether it was there before.
-
-    When another exporter was faster, it begins again.
-    """
+    """Push a commit of a tree to a branch and a tag; return its id, and whether it was there before."""
     branch, tag = f"refs/heads/{names[0]}", f"refs/tags/{names[1]}"
 
     def existing() -> dict[str, str]:
@@ -188,30 +177,22 @@ def _pushed(
     except _GitFailed:
         author = _NOBODY
     dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
-    for _ in range(TRIES):
-        refs = existing()
-        if tag in refs:
-            commit, found = fetched(tag)
-            if found == tree:
-                return commit, True
-            raise ExportError(
-                without_credentials(url),
-                f"{tag} already names another model",
-                "Use one repository per storage root, or delete the tag there.",
-            )
-        parents = ["-p", fetched(branch)[0]] if branch in refs else []
-        made = ("commit-tree", tree, *parents, "-m", message)
-        commit = _git(local, *author, *made, variables=dates)
-        try:
-            # Not forced: git refuses when the branch has moved or the tag exists by now.
-            pushed = (f"{commit}:{branch}", f"{commit}:{tag}")
-            _git(local, "push", "--quiet", "--atomic", "--", url, *pushed)
-        except _GitFailed:
-            if existing() == refs:  # no other exporter was there: it is a refusal
-                raise
-        else:
-            return commit, False
-    raise _GitFailed(f"other exporters were faster {TRIES} times")
+    refs = existing()
+    if tag in refs:
+        commit, found = fetched(tag)
+        if found == tree:
+            return commit, True
+        raise ExportError(
+            without_credentials(url),
+            f"{tag} already names another model",
+            "Use one repository per storage root, or delete the tag there.",
+        )
+    parents = ["-p", fetched(branch)[0]] if branch in refs else []
+    commit = _git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
+    # Not forced: git refuses when the branch has moved or the tag exists by now.
+    pushed = (f"{commit}:{branch}", f"{commit}:{tag}")
+    _git(local, "push", "--quiet", "--atomic", "--", url, *pushed)
+    return commit, False
 
 
 class _GitFailed(Exception):

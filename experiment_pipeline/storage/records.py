@@ -12,7 +12,7 @@ Nothing is read before a note is written, so two runs at once lose none; the nam
 import json
 import math
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -94,11 +94,10 @@ def fingerprint_of(parts: Mapping[str, Any]) -> str:
 
 
 class Dated(Protocol):
-    """A frozen dataclass with the time at which it was made."""
+    """A frozen dataclass with the time at which it was made, as `now` gives it."""
 
     @property
-    def at(self) -> str:
-        """As `now` gives it."""
+    def at(self) -> str: ...  # noqa: D102
 
 
 _Note = TypeVar("_Note", bound=Dated)
@@ -145,15 +144,7 @@ class Journal(Generic[_Note]):
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:
         """Return name → the note, or the error about it, oldest first."""
-        return self._read(list_names(self.folder))
-
-    def latest_first(self) -> Iterator[_Note | EntryCorrupt]:
-        """Each note, or the error about it; an older one is read only when it is asked for."""
-        for name in reversed(list_names(self.folder)):
-            yield from self._read([name]).values()
-
-    def _read(self, names: Iterable[str]) -> dict[str, _Note | EntryCorrupt]:
-        paths = {name: self.folder / name for name in names}
+        paths = {name: self.folder / name for name in list_names(self.folder)}
         contents = read_many(paths.values())
         notes: dict[str, _Note | EntryCorrupt] = {}
         for name, path in paths.items():

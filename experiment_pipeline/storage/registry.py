@@ -49,16 +49,13 @@ _REQUIRED = ".required"
 
 @dataclass(frozen=True)
 class Manifest:
-    """One version of an exported model.
+    """One version (`v0001` and so on) of an exported model.
 
     Attributes:
         format: of the manifest itself.
-        experiment: the experiment's name.
-        version: `v0001` and so on.
         created: when the model was exported, ISO 8601.
         fingerprint: of the chosen configuration (sha256 hex).
         identity: of `ModelPackage`: two versions with one identity predict the same.
-        code: the code that made the model.
         files: file name → sha256 hex, of every file but the manifest.
     """
 
@@ -197,12 +194,9 @@ class ExportedModel:
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """A version that is visible.
+    """A version that is visible; `path`: its folder.
 
     Attributes:
-        version: `v0001` and so on.
-        path: its folder, as text.
-        identity: as of `ModelPackage`.
         reused: whether it was there before, as the same model, file by file.
         damaged: what is wrong with the version before, if anything.
     """
@@ -317,14 +311,10 @@ class Registry:
     def publish(
         self, package: ModelPackage, check: Callable[[ModelPackage], None]
     ) -> PublishedVersion:
-        """Make a package the next version, unless `same` finds it.
+        """Make a package the next version, unless `same` finds it; `check` raises to prevent it.
 
         A damaged champion stays as it is, and its model gets a new version. So does a model that
         comes back after another one: the champion is the latest version.
-
-        Args:
-            package: the files.
-            check: raises when they must not become visible.
         """
         identity, required = package.identity, package.approval_required
         if (same := self.same(identity, required=required)) is not None:
@@ -341,14 +331,9 @@ class Registry:
             files.write_bytes(folder / name, content)
         if required:
             files.write_bytes(self.folder / "approvals" / f"{version}{_REQUIRED}", b"")
-        line = {
-            "version": version,
-            "created": package.created,
-            "configuration": package.configuration,
-            "headline": package.headline,
-            "fingerprint": package.fingerprint,
-            "code": package.code.in_words(),
-        }
+        kept = ("created", "configuration", "headline", "fingerprint")
+        line = {"version": version, **{name: getattr(package, name) for name in kept}}
+        line["code"] = package.code.in_words()
         files.write_bytes(self.folder / "history" / f"{version}.json", to_json(line))
         files.write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
         return PublishedVersion(version, str(folder), identity, reused=False, damaged=damaged)

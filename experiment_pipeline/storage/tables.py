@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, get_type_hints, overload
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, cast, get_type_hints, overload
 
 import numpy as np
 import pandas as pd
@@ -97,10 +97,8 @@ def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> No
 
 def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
     """Return the table itself, or the one that a dataclass holds."""
-    if isinstance(table, pd.DataFrame):
-        return table
-    held: pd.DataFrame = getattr(table, _parts_of(type(table))[0])
-    return held
+    held = table if isinstance(table, pd.DataFrame) else getattr(table, _parts_of(type(table))[0])
+    return cast("pd.DataFrame", held)
 
 
 def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -85,19 +85,27 @@ def export(run: RunRecord) -> str:
 def export_runs(experiment: str, destination: Mlflow) -> int:
     """Write what MLflow lacks, the newest run first; return how many runs were written."""
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     uri = destination.tracking_uri
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
     with _alone():
         found = questions.runs(experiment, status=[*DECIDED])
         waiting = found.loc[found["mlflow_run_id"].isna(), "run_id"].head(MOST_RUNS)
         if waiting.empty:
             return 0
-        into = _experiment_id(client, destination.experiment or experiment)
+        name = destination.experiment or experiment
+        if client.get_experiment_by_name(name) is None:
+            with suppress(MlflowException):  # another user has made it meanwhile
+                client.create_experiment(name)
+        into = str(client.get_experiment_by_name(name).experiment_id)
         for run_id in waiting:
             parent = _export_run(client, into, questions.run_of(experiment, run_id))
             RunRecord(experiment, run_id).record([RunFacts(mlflow_run_id=parent)])
-        _mark_champion(client, experiment)
+        versions = questions.versions(experiment)["version"]
+        known = _registered(client, experiment) if len(versions) else {}
+        if (current := "".join(versions.tail(1))) in known:
+            client.set_registered_model_alias(experiment, "champion", known[current])
     return len(waiting)
 
 
@@ -113,27 +121,15 @@ def _alone() -> Iterator[None]:
         os.close(lock)
 
 
-def _experiment_id(client: Any, name: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(name)
-    if found is None:
-        try:
-            return str(client.create_experiment(name))
-        except MlflowException:  # another user has made it meanwhile
-            found = client.get_experiment_by_name(name)
-            if found is None:
-                raise
-    return str(found.experiment_id)
-
-
 def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     """Write one run with its configurations, pages and version; return MLflow's id of it.
 
-    Runs that a broken upload has left are found by their tags and completed.
+    What a broken upload has left is deleted first.
     """
     mark = {f"{_TAG}.run_id": run["run_id"], f"{_TAG}.experiment": run["experiment"]}
-    known = _found(client, into, mark)
+    for left in _found(client, into, mark):
+        for one in (*_found(client, into, {"mlflow.parentRunId": left.info.run_id}), left):
+            client.delete_run(one.info.run_id)
     scores = {
         f"{row['set_name']}_{row['metric']}{suffix}": row[part]
         for row in plain_rows(questions.rows_of("scores", run))
@@ -144,25 +140,30 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
         "mlflow.source.git.commit": run["code_commit"],
         "mlflow.source.name": _TAG,
     }
-    started = run["started_at"] or run["seen_at"]
-    name = f"{run['experiment']} {run['run_id'][:8]}"
-    parent = _put(
+    started = _milliseconds(run["started_at"] or run["seen_at"])
+    parent = _written(
         client,
-        known[0].info.run_id if known else _created(client, into, name, started, mark),
+        client.create_run(
+            into, started, tags=mark, run_name=f"{run['experiment']} {run['run_id'][:8]}"
+        ),
         tags=_tags(run) | own,
         params={name: run[name] for name in _RUN_PARAMS},
         metrics=scores | dict(run),
-        ended=_milliseconds(run["ended_at"] or started),
+        ended=_milliseconds(run["ended_at"]) if run["ended_at"] else started,
         status=DECIDED[run["status"]],
     )
-    children = {
-        child.data.tags.get(f"{_TAG}.configuration"): child.info
-        for child in _found(client, into, {"mlflow.parentRunId": parent})
-    }
+    shared = {name: run[name] for name in ("data_digest", "code_commit")}
     for row in plain_rows(questions.rows_of("configurations", run)):
-        known_child = children.get(row["key"])
-        if known_child is None or known_child.status == "RUNNING":
-            _put_configuration(client, into, row, run, parent, known_child and known_child.run_id)
+        mark = {"mlflow.parentRunId": parent, f"{_TAG}.configuration": row["key"]}
+        _written(
+            client,
+            client.create_run(into, started, tags=mark, run_name=row["key"]),
+            tags=_tags({**row, **shared}) | {"mlflow.note.content": row["reason"]},
+            params={"algorithm": row["algorithm"], **row["hyperparameters"]},
+            metrics=row,
+            ended=started + int(1000 * (row["fit_wall_seconds"] or 0.0)),
+            status="FAILED" if row["status"] == "failed" else "FINISHED",
+        )
     with tempfile.TemporaryDirectory() as folder:
         _write_files(Path(folder), run)
         client.log_artifacts(parent, folder)
@@ -171,43 +172,15 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     return parent
 
 
-def _put_configuration(
-    client: Any,
-    into: str,
-    row: Mapping[str, Any],
-    run: Mapping[str, Any],
-    parent: str,
-    known: str | None,
-) -> None:
-    """Write one configuration as a child of its run."""
-    mark = {"mlflow.parentRunId": parent, f"{_TAG}.configuration": row["key"]}
-    shared = {name: run[name] for name in ("data_digest", "code_commit")}
-    _put(
-        client,
-        known or _created(client, into, row["key"], run["started_at"], mark),
-        tags=_tags({**row, **shared}) | {"mlflow.note.content": row["reason"]},
-        params={"algorithm": row["algorithm"], **row["hyperparameters"]},
-        metrics=row,
-        ended=_milliseconds(run["started_at"]) + int(1000 * (row["fit_wall_seconds"] or 0.0)),
-        status="FAILED" if row["status"] == "failed" else "FINISHED",
-    )
-
-
 def _found(client: Any, into: str, tags: Mapping[str, str]) -> list[Any]:
     """The runs that have these tags."""
     query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([into], query, max_results=5_000))
 
 
-def _created(client: Any, into: str, name: str, started: datetime, mark: Mapping[str, str]) -> str:
-    """Make a run that can be found by its mark; return its id."""
-    made = client.create_run(into, _milliseconds(started), tags=dict(mark), run_name=name)
-    return str(made.info.run_id)
-
-
-def _put(
+def _written(
     client: Any,
-    run_id: str,
+    run: Any,
     *,
     tags: Mapping[str, Any],
     params: Mapping[str, Any],
@@ -215,17 +188,17 @@ def _put(
     ended: int,
     status: str,
 ) -> str:
-    """Write what is known into a run, and end it."""
+    """Write what is known into a run, and end it; return its id."""
     from mlflow.entities import Metric, Param, RunTag
 
+    run_id = str(run.info.run_id)
     logged = [
         Metric(_name(name), float(value), ended, 0)
         for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     ]
-    client.log_batch(
-        run_id, metrics=logged, tags=[RunTag(name, text) for name, text in _texts(tags).items()]
-    )
+    noted = [RunTag(name, text) for name, text in _texts(tags).items()]
+    client.log_batch(run_id, metrics=logged, tags=noted)
     texts = [Param(name, text) for name, text in _texts(params).items()]
     for start in range(0, len(texts), _MOST_PARAMS):
         client.log_batch(run_id, params=texts[start : start + _MOST_PARAMS])
@@ -268,14 +241,6 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
     source = f"{client.get_run(parent).info.artifact_uri}/model"
     tags = {f"{_TAG}.version": version, f"{_TAG}.run_id": run["run_id"]}
     client.create_model_version(name, source, parent, tags=tags, description=run["decision"])
-
-
-def _mark_champion(client: Any, experiment: str) -> None:
-    """Put the alias on the current version, where MLflow has it."""
-    versions = questions.versions(experiment)["version"]
-    known = {} if versions.empty else _registered(client, experiment)
-    if not versions.empty and versions.iloc[-1] in known:
-        client.set_registered_model_alias(experiment, "champion", known[versions.iloc[-1]])
 
 
 def _registered(client: Any, name: str) -> dict[str, str]:

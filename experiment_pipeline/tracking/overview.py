@@ -32,14 +32,6 @@ _WORDS = {
     "leaderboard": "leaderboard",
     "validation_report": "validation report",
 }
-_STATUS_WORDS = {
-    "running": "is running: {stage}",
-    "accepted": "was accepted",
-    "rejected": "was rejected",
-    "failed": "failed at {stage}",
-    "killed": "was killed at {stage}",
-    "partial": "ended without a decision, after {stage}",
-}
 _TONES: dict[Any, document.Tone] = {
     "accepted": "passed",
     "rejected": "failed",
@@ -176,11 +168,9 @@ def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
 
 
 def _in_a_sentence(row: _Row) -> str:
-    status, stage = _text(row["status"]), _text(row["stage"]).replace("_", " ")
-    said = _STATUS_WORDS.get(status, f"is {status}").format(stage=stage)
     score, bounds = _scored(row)
     parts = [
-        f"Run {row['run_id'][:8]} {said}",
+        f"Run {row['run_id'][:8]}: {row['status']} at {_text(row['stage']).replace('_', ' ')}",
         f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
         f"version {_text(row['version'])}" if _text(row["version"]) else "",
     ]

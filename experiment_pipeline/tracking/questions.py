@@ -144,12 +144,7 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     The order is that of the leaderboard, those without a rank last. A hyperparameter whose name is
     that of another column is called `hyperparameter_<name>`.
 
-    Args:
-        experiment: its name.
-        run: as of `run_of`; None: the last run that has results.
-
-    Raises:
-        UnknownRun: there is none.
+    `run`: as of `run_of`; None: the last run that has results. Raises UnknownRun.
     """
     if run is None:
         check_experiment(experiment)
@@ -180,7 +175,7 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     0     1  lightgbm__7f3a9c2e        0.60          True
     1     2       linear__C=0.1        0.55         False
 
-    Args and raises as of `results`.
+    Arguments and errors as of `results`.
     """
     found = results(experiment, run)
     searched = [name for name in found.columns if name not in CONFIGURATIONS.c]
@@ -200,12 +195,7 @@ def findings(experiment: str, run: str | None = None) -> pd.DataFrame:
                   code severity column_names          evidence
     0  constant_column     warn       [year]  year has 1 value
 
-    Args:
-        experiment: its name.
-        run: as of `run_of`; None: the last one.
-
-    Raises:
-        UnknownRun: there is none.
+    Arguments and errors as of `run_of`.
     """
     return rows_of("findings", run_of(experiment, run))
 

@@ -55,17 +55,8 @@ _TONES: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no
 class Decided:
     """Everything that the record of a run shows; rows as of the tables of the same names.
 
-    Attributes:
-        run: the run's own row.
-        sets: train, test, validation.
-        findings: of the data analysis.
-        configurations: the ranked ones first, by rank.
-        scores: of the chosen model.
-        gates: of the validation report.
-        reports: pages of the run.
-        earlier: earlier version or run, in words → the comparison with it.
-        approval: of the version, in words; empty without a version.
-        version_place: the folder of the version; empty without one.
+    `earlier`: earlier version or run, in words → the comparison with it. `approval` (in words) and
+    `version_place` are those of the version; empty without one.
     """
 
     run: Row
@@ -81,15 +72,9 @@ class Decided:
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
-    """Return what is recorded of a run that has been decided.
+    """Return what is recorded of a run that has been decided; UnknownRun: there is no such run.
 
-    Args:
-        experiment: its name.
-        run_id: the run's.
-        facts: columns of `runs` that are known and not yet written.
-
-    Raises:
-        UnknownRun: there is no such run.
+    `facts`: columns of `runs` that are known and not yet written.
     """
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
 
@@ -167,7 +152,6 @@ def decision_record(of: Decided, root: str | None) -> Document:
         "Gates and looks": _judgement(of),
         "What changed": _changed(of),
         "Cost until this was written": _cost(of.run),
-        "Reports": _reports(of, root),
         "Reviewed": [TableBlock(("", ""), to_sign)],
     }
     return Document(
@@ -268,10 +252,8 @@ def _baseline(run: Row, which: str) -> str:
 def _decision(of: Decided) -> Iterator[Block]:
     run, score = of.run, ""
     if run["validation_score"] is not None:
-        score = (
-            f" On the {HOLD_OUT} it scores {run['metric']} {_score(run, 'validation')}; "
-            f"{_baseline(run, 'validation')}."
-        )
+        judged = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}"
+        score = f" On the {HOLD_OUT} it scores {judged}."
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
     failed = [gate for gate in of.gates if gate["outcome"] != "PASS"]
     stays = "nothing is exported and the champion stays"
@@ -453,18 +435,6 @@ def _cost(run: Row) -> Iterator[Block]:
             "money": None if run["cost"] is None else f"{run['cost']:.4g}",
         }
     )
-
-
-def _reports(of: Decided, root: str | None) -> Iterator[Block]:
-    elsewhere = []
-    for one in of.reports:
-        if one["place"].endswith(".html") and "record" not in one["name"]:
-            if link := _link(_words(one["name"]), one["place"], root):
-                yield link
-            else:
-                elsewhere.append((_words(one["name"]), one["place"]))
-    if elsewhere:
-        yield TableBlock(("report", "place"), tuple(elsewhere))
 
 
 def _words(name: str | None) -> str:

@@ -22,22 +22,16 @@ from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.storage.files import Location, on_disk, read_many, storage_root
 
 if TYPE_CHECKING:
-    import uvicorn
     from starlette.applications import Starlette
 
 URL_VARIABLE = "EXPERIMENT_PIPELINE_REPORTS_URL"
 HOST, PORT = "127.0.0.1", 3001
 OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
-_PAGES = {
-    ".html": "text/html; charset=utf-8",
-    # As plain text, because some browsers save what is called text/markdown instead of showing it.
-    ".md": "text/plain; charset=utf-8",
-}
 _SERVED = {
-    **_PAGES,
+    ".html": "text/html; charset=utf-8",
+    # As plain text: some browsers save what is called text/markdown instead of showing it.
+    **dict.fromkeys((".md", ".yaml", ".yml"), "text/plain; charset=utf-8"),
     ".json": "application/json",
-    ".yaml": "text/plain; charset=utf-8",
-    ".yml": "text/plain; charset=utf-8",
     ".png": "image/png",
     ".svg": "image/svg+xml",
 }
@@ -64,7 +58,7 @@ def relative_to(root: str, place: str) -> str | None:
 
 def is_page(path: str) -> bool:
     """Whether a path leads to something that people read in a browser."""
-    return PurePosixPath(path).suffix in _PAGES
+    return PurePosixPath(path).suffix in (".html", ".md")
 
 
 def page_url(place: str) -> str | None:
@@ -90,14 +84,24 @@ def application(root: Location) -> "Starlette":
 
     def answer(request: Request) -> Response:
         path = request.path_params["path"] or OVERVIEW
-        try:
-            content = _content(root, path)
-        except StorageUnreachable as error:
-            return PlainTextResponse(error.with_class, 502, _HEADERS)
-        if content is None:
-            return PlainTextResponse(_missing(root, path), 404, _HEADERS)
-        kind = _SERVED[PurePosixPath(path).suffix]
-        return Response(content, headers=_HEADERS, media_type=kind)
+        kind, content = _SERVED.get(PurePosixPath(path).suffix), None
+        if kind is not None and all(map(_PART.fullmatch, path.split("/"))):
+            place = root / path
+            local, base = on_disk(place), on_disk(root)
+            try:
+                # A link may lead anywhere: none is followed below the root.
+                if local is None or base is None or local.resolve() == base.resolve() / path:
+                    content = read_many([place]).get(place)
+            except StorageUnreachable as error:
+                return PlainTextResponse(error.with_class, 502, _HEADERS)
+        if content is not None:
+            return Response(content, headers=_HEADERS, media_type=kind)
+        missing = f"There is no page {path} in {root}.\nAll pages can be reached from /."
+        if path == OVERVIEW:
+            missing = (
+                f"No run has written its pages into {root} yet.\nRun an experiment, then reload."
+            )
+        return PlainTextResponse(missing, 404, _HEADERS)
 
     return Starlette(
         routes=[Route("/{path:path}", answer, methods=["GET", "HEAD"])],
@@ -132,8 +136,14 @@ def serve(listener: socket.socket, beside: int | None = None) -> None:
         application(storage_root()), log_level="warning", access_log=False, server_header=False
     )
     server = uvicorn.Server(settings)
+
+    def end_with_parent() -> None:
+        while os.getppid() == beside:  # once it has ended, this process has another parent
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
+        server.should_exit = True
+
     if beside is not None:
-        threading.Thread(target=_end_with, args=(server, beside), daemon=True).start()
+        threading.Thread(target=end_with_parent, daemon=True).start()
     with suppress(KeyboardInterrupt):
         server.run(sockets=[listener])
 
@@ -153,29 +163,3 @@ def run_beside(command: tuple[str, ...], listener: socket.socket) -> NoReturn:
         finally:
             os._exit(0)
     os.execvpe(command[0], command, os.environ | {URL_VARIABLE: url_of(listener)})  # noqa: S606
-
-
-def _end_with(server: "uvicorn.Server", parent: int) -> None:
-    """Stop once the parent has ended: then this process has another parent."""
-    while os.getppid() == parent:
-        time.sleep(_SECONDS_BETWEEN_LOOKS)
-    server.should_exit = True
-
-
-def _content(root: Location, path: str) -> bytes | None:
-    """The file of a path, if it may be served."""
-    parts = path.split("/")
-    if not all(map(_PART.fullmatch, parts)) or PurePosixPath(path).suffix not in _SERVED:
-        return None
-    place = root.joinpath(*parts)
-    local, base = on_disk(place), on_disk(root)
-    # A link may lead anywhere: none is followed below the root.
-    if local is not None and base is not None and local.resolve() != base.resolve() / path:
-        return None
-    return read_many([place]).get(place)
-
-
-def _missing(root: Location, path: str) -> str:
-    if path == OVERVIEW:
-        return f"No run has written its pages into {root} yet.\nRun an experiment, then reload."
-    return f"There is no page {path} in {root}.\nAll pages can be reached from /."

@@ -1,7 +1,6 @@
 """Committing versions to git repositories, and reading where the code came from."""
 
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -106,20 +105,6 @@ def test_a_users_files_and_index_stay_as_they_are(
         "main",
     ]
     assert not (checkout / "models").exists()
-
-
-def test_exporters_at_once_lose_nothing(bare: Path) -> None:
-    """Versions committed at the same time all arrive, on one line of history."""
-    versions = [f"v{number:04d}" for number in range(1, 4)]
-
-    def export(version: str) -> str:
-        files = FILES | {"manifest.json": version.encode()}
-        return commit_version(str(bare), "flights", version, files, CREATED).commit
-
-    with ThreadPoolExecutor(3) as pool:
-        commits = list(pool.map(export, versions))
-    assert [git(bare, "rev-parse", f"flights/{v}") for v in versions] == commits
-    assert git(bare, "rev-list", "--count", "experiment-pipeline/flights") == "3"
 
 
 def test_a_refusal_is_told_in_gits_own_words(tmp_path: Path) -> None:

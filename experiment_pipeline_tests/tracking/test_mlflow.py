@@ -92,7 +92,7 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
 
 
 def test_nothing_is_written_twice(store: Mlflow) -> None:
-    """A second upload has nothing to do; one that broke off is completed; undecided runs wait."""
+    """A second upload has nothing to do; one that broke off is made anew; undecided runs wait."""
     for status in ("running", "partial"):
         facts = RunFacts(status=status, started_at=FIRST_DAY)  # type: ignore[arg-type]
         RunRecord("flight_delay", status).record([facts])
@@ -105,9 +105,8 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
     RunRecord("flight_delay", run_id).record([], reset=("mlflow_run_id",))
     assert mlflow.export_runs("flight_delay", store) == 1
     after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
-    assert after[0] == before[0]
-    assert len(after[1]) == len(before[1]) == 6
-    assert len(set(after[1]) & set(before[1])) == 5
+    assert [*map(len, after)] == [*map(len, before)] == [2, 6]
+    assert set(before[0]) & set(after[0]) == {questions.runs()["mlflow_run_id"].iloc[0]}
 
 
 def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(

@@ -1,12 +1,10 @@
 """The pages of the memory: what they say, what they lead to, and what a browser makes of them."""
 
 import re
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, sync_playwright
 
 from experiment_pipeline.reporting.document import (
     Document,
@@ -17,14 +15,12 @@ from experiment_pipeline.reporting.document import (
     render,
 )
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
-from experiment_pipeline.storage.files import location, storage_root, write_bytes
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.tracking import overview as pages
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import write_pages
 from experiment_pipeline.tracking.overview import experiment_page, overview
-from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, write_history
-from experiment_pipeline_tests.tracking.test_server import Served
 
 NOW = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
 EVIL = "<script>document.title = 'owned'</script>"
@@ -100,7 +96,7 @@ def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str)
     write_pages("visits", storage_root())
     text = html_of(storage / "visits" / "runs.html")
     assert f'<span class="tag {tone}">{status}</span>' in text
-    assert re.search(f'<p class="verdict {tone}">Run r1 [^<]*{status}', text)
+    assert re.search(f'<p class="verdict {tone}">Run r1: {status}', text)
     assert f'<span class="tag {tone}">{status}</span>' in html_of(storage / "overview.html")
 
 
@@ -158,54 +154,6 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
     assert ("registry/v0001/README.md", "card") in links
     assert len(links) == 3
     assert ("../overview.html", "Overview of all experiments") in links
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser.new_page()
-        browser.close()
-
-
-@pytest.mark.slow
-def test_links_lead_there_from_a_folder_and_from_the_server(storage: Path, page: Page) -> None:
-    """Overview → runs → report → card, from file:// and over HTTP, wide and narrow, all in sight."""
-    write_history("visits_of_a_clinic_with_a_rather_long_name", runs=25)
-    name = "visits_of_a_clinic_with_a_rather_long_name"
-    report = storage / name / "leaderboard" / "a=b" / "leaderboard.html"
-    card = storage / name / "registry" / "v0001" / "README.md"
-    write_bytes(location(str(report)), b"<title>board</title><h1>the board</h1>")
-    write_bytes(location(str(card)), b"# the card")
-    rows = [
-        ReportRow(name="leaderboard", place=str(report)),
-        ReportRow(name="card", place=str(card)),
-    ]
-    last = RunFacts(status="accepted", started_at=FIRST_DAY + timedelta(days=99))
-    RunRecord(name, "last").record([last, *rows])
-    write_pages(name, storage_root())
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    with Served(storage_root()) as served:
-        for start in (f"file://{storage}/overview.html", f"http://127.0.0.1:{served.port}/"):
-            for width in (1400, 390):
-                page.set_viewport_size({"width": width, "height": 900})
-                page.goto(start)
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
-                if width == 1400:
-                    wide = "[...document.querySelectorAll('.wide')]"
-                    assert page.evaluate(f"{wide}.every(e => e.scrollWidth <= e.clientWidth)")
-                page.get_by_role("link", name=name).click()
-                assert page.evaluate("document.documentElement.scrollWidth") <= width
-                page.get_by_role("link", name="leaderboard").first.click()
-                assert page.get_by_role("heading").inner_text() == "the board"
-                page.go_back()
-                page.get_by_role("link", name="card").click()
-                assert "# the card" in page.inner_text("body")
-                page.go_back()
-                page.get_by_role("link", name="overview").click()
-                assert page.title() == "Experiments"
-    assert [text for text in said if "Content Security Policy" in text] == []
 
 
 def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:

@@ -3,7 +3,6 @@
 import pandas as pd
 import pytest
 
-from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts, VersionRow
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
@@ -104,22 +103,6 @@ def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
     assert board["test_score"].iloc[0] == pytest.approx(0.60)
     older = questions.leaderboard("flight_delay", run=ids[0])
     assert older["test_score"].iloc[0] == pytest.approx(0.70)
-
-
-@pytest.mark.parametrize(
-    ("experiment", "run", "said"),
-    [
-        ("flight_delai", None, "did you mean 'flight_delay'"),
-        ("flight_delay", "0000000", "several run ids begin so"),
-        ("flight_delay", "%", "no run id begins so"),
-        (None, "nothing", "no run id begins so"),
-    ],
-)
-def test_what_is_not_remembered_is_told(experiment: str | None, run: str | None, said: str) -> None:
-    """A name that leads nowhere, or to several, is an error that says what there is."""
-    write_history()
-    with pytest.raises(UnknownRun, match=said):
-        questions.run_of(experiment, run)
 
 
 def test_the_text_of_a_yaml_file_comes_back_as_it_was() -> None:

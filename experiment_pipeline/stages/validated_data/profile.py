@@ -245,7 +245,7 @@ class DataProfiles(Journals):
 
         Where a note or its profile is damaged the one before it counts, and `warn` gets a sentence.
         """
-        for note in self._notes(which).latest_first():
+        for note in reversed(self._notes(which).notes().values()):
             try:
                 if isinstance(note, EntryCorrupt):
                     raise note
@@ -259,7 +259,7 @@ class DataProfiles(Journals):
     def note(self, which: str, digest: str) -> None:
         """Make a stored profile that of the latest run, or the one that a model was exported from."""
         notes = self._notes(which)
-        latest = next(notes.latest_first(), None)
+        latest = next(reversed(notes.notes().values()), None)
         if not isinstance(latest, ProfileNote) or latest.profile != digest:
             notes.append(ProfileNote(now(), digest), digest)
 

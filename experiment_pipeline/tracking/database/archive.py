@@ -3,26 +3,17 @@
 <root>/<experiment>/runs/<run_id>.json    all rows of one run
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
+from types import GenericAlias
+from typing import Any
 
 import sqlalchemy as sa
+from pydantic import create_model
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.reporting.run_record import (
-    ConfigurationRow,
-    FileRow,
-    FindingRow,
-    GateRow,
-    RecordRow,
-    ReportRow,
-    RunFacts,
-    ScoreRow,
-    SetRow,
-    VersionRow,
-)
+from experiment_pipeline.reporting.run_record import ROWS, FileRow, RecordRow, RunFacts, VersionRow
 from experiment_pipeline.storage.files import Location, list_names, read_many, write_bytes
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
@@ -30,51 +21,33 @@ from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.database.tables import RUNS, TABLES, VERSIONS
 
-_Row = TypeVar("_Row", bound=RecordRow)
 RUNS_FOLDER = "runs"
 _FIX = "Delete the file: this run is then missing from the database, nothing else."
-
-
-@dataclass(frozen=True)
-class ArchivedRun:
-    """All rows of one run."""
-
-    experiment: str
-    run_id: str
-    facts: RunFacts
-    sets: tuple[SetRow, ...] = ()
-    findings: tuple[FindingRow, ...] = ()
-    configurations: tuple[ConfigurationRow, ...] = ()
-    scores: tuple[ScoreRow, ...] = ()
-    gates: tuple[GateRow, ...] = ()
-    reports: tuple[ReportRow, ...] = ()
-    files: tuple[FileRow, ...] = ()
+# Every table that has rows of one run; the texts of its YAML files go with it.
+_OF_A_RUN = [kind for kind in ROWS if kind.SCOPE == RunFacts.SCOPE]
+_KINDS: list[type[RecordRow]] = [*_OF_A_RUN, FileRow]
+_FIELDS: Mapping[str, Any] = {
+    kind.TABLE: (GenericAlias(tuple, (kind, ...)), ...) for kind in _KINDS
+}
+_SCOPE: Mapping[str, Any] = dict.fromkeys(RunFacts.SCOPE, (str, ...))
+_ARCHIVED: Any = create_model("ArchivedRun", **_SCOPE, **_FIELDS)
 
 
 def archive(run: RunRecord, root: Location) -> None:
     """Write a run's rows into the storage, over those of an earlier moment."""
     with reading() as connection:
 
-        def rows(kind: type[_Row], **where: str) -> tuple[_Row, ...]:
+        def rows(kind: type[RecordRow], where: Mapping[str, str]) -> list[RecordRow]:
             found = connection.execute(sa.select(TABLES[kind.TABLE]).filter_by(**where)).mappings()
             named = [{k: v for k, v in row.items() if k not in kind.SCOPE} for row in found]
-            return tuple(kind(**row) for row in named)
+            return [kind(**row) for row in named]
 
-        facts = rows(RunFacts, **run.scope)[0]
+        archived: dict[str, Any] = {kind.TABLE: rows(kind, run.scope) for kind in _OF_A_RUN}
+        [facts] = archived[RunFacts.TABLE]
         digests = [one for one in (facts.yaml_digest, facts.schema_digest) if one]
-        archived = ArchivedRun(
-            **run.scope,
-            facts=facts,
-            sets=rows(SetRow, **run.scope),
-            findings=rows(FindingRow, **run.scope),
-            configurations=rows(ConfigurationRow, **run.scope),
-            scores=rows(ScoreRow, **run.scope),
-            gates=rows(GateRow, **run.scope),
-            reports=rows(ReportRow, **run.scope),
-            files=tuple(file for digest in digests for file in rows(FileRow, digest=digest)),
-        )
+        files = [file for digest in digests for file in rows(FileRow, {"digest": digest})]
     path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
-    write_bytes(path, to_json(archived))
+    write_bytes(path, to_json({**run.scope, **archived, FileRow.TABLE: files}))
 
 
 def reindex(root: Location, warn: Callable[[str], object]) -> int:
@@ -91,12 +64,11 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
         for path, content in read_many(paths).items():
             damage = EntryCorrupt(str(path), "is not an archived run", _FIX)
             try:
-                run = from_json(ArchivedRun, content, damage)
+                run: Any = from_json(_ARCHIVED, content, damage)
             except EntryCorrupt as error:
                 warn(str(error))
                 continue
-            parts = [getattr(run, field.name) for field in fields(run)[3:]]
-            rows = [run.facts, *(row for part in parts for row in part)]
+            rows = [row for table in _FIELDS for row in getattr(run, table)]
             RunRecord(run.experiment, run.run_id).record(rows)
             restored += 1
         restore_versions(Registry(root, experiment), warn)

@@ -30,8 +30,6 @@ _SECONDS = 30  # a writer waits so long for another one on SQLite
 _ADVISORY_LOCK = 20261125  # any number of our own: its holder makes the tables, the others wait
 # Seconds between attempts to write while a PostgreSQL server restarts.
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-# Servers that did not come back: what a run still writes at its end does not wait again.
-_GIVEN_UP: set[sa.Engine] = set()
 # PostgreSQL's codes of insufficient privilege and of a read-only server.
 _REFUSALS = {"42501", "25006"}
 _Result = TypeVar("_Result")
@@ -95,22 +93,17 @@ def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
         DatabaseUnavailable: as `database`, or the server has not come back.
     """
     engine = database()
-    patient = engine.dialect.name == "postgresql" and engine not in _GIVEN_UP
-    pauses = iter(_PAUSES if patient else ())
+    pauses = iter(_PAUSES if engine.dialect.name == "postgresql" else ())
     while True:
         try:
             with database_errors(engine.url), engine.begin() as connection:
-                done = work(connection)
+                return work(connection)
         except DatabaseUnavailable as error:
             passing = isinstance(error.__cause__, sa.exc.OperationalError | sa.exc.InterfaceError)
             pause = next(pauses, None)
             if pause is None or not passing:
-                _GIVEN_UP.add(engine)
                 raise
             time.sleep(pause)
-        else:
-            _GIVEN_UP.discard(engine)
-            return done
 
 
 @cache

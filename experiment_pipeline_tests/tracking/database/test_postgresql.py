@@ -104,19 +104,15 @@ def test_a_write_waits_for_a_server_that_restarts(server_of_its_own: PostgresSer
     assert status("during") == "running"
 
 
-def test_a_server_that_stays_away_is_told_and_waited_for_once(
+def test_a_server_that_stays_away_is_reported(
     server_of_its_own: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first write waits; what a run still has to write at its end does not, until it is back."""
+    """After some seconds of waiting, and at once where the database was not open yet."""
     monkeypatch.setattr(connection, "_PAUSES", (0.01, 0.01))
-    waited: list[float] = []
-    monkeypatch.setattr(connection.time, "sleep", waited.append)
     RunRecord("e", "r").record([RunFacts(status="running")])
     server_of_its_own.kill()
-    for _ in range(3):
-        with pytest.raises(DatabaseUnavailable, match="Connection refused"):
-            RunRecord("e", "r").add_cost(1.0, 1.0, 1)
-    assert waited == [0.01, 0.01]
+    with pytest.raises(DatabaseUnavailable, match="Connection refused"):
+        RunRecord("e", "r").add_cost(1.0, 1.0, 1)
     opened.cache_clear()
     with pytest.raises(DatabaseUnavailable, match="Check that it runs"):
         RunRecord("e", "r").record([RunFacts(status="running")])

@@ -7,14 +7,13 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
-    FileRow,
     RecordRow,
     RunFacts,
     SetRow,
 )
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.database.tables import RUNS, TABLES
+from experiment_pipeline.tracking.database.tables import TABLES
 from experiment_pipeline_tests.tracking.history import run_rows
 
 pytestmark = pytest.mark.usefixtures("each_database")
@@ -92,15 +91,6 @@ def test_stages_add_up_and_the_highest_peak_stays() -> None:
     (row,) = [one for one in all_rows("runs") if one["run_id"] == "r"]
     assert (row["wall_seconds"], row["cpu_seconds"], row["peak_memory_bytes"]) == (30.0, 20.0, 200)
     assert row["cost"] == 30.0 / 3600 * 3.6
-
-
-def test_texts_from_tables_are_data_not_sql() -> None:
-    """A name that looks like SQL is kept as it is."""
-    name = "x'); DROP TABLE runs; --"
-    RunRecord(name, name).record([FileRow(digest=name, content=name)])
-    assert all_rows("files") == [{"digest": name, "content": name}]
-    with database().connect() as connected:
-        assert connected.execute(sa.select(RUNS.c.experiment)).scalar() == name
 
 
 def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
