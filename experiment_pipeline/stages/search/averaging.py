@@ -3,7 +3,7 @@
 scikit-learn's voting and calibrating estimators fit their members themselves; here they are built
 around fitted members, predict what an ordinary `fit` would, and load without this package.
 
-Calibrators are learnt out of fold (`composing.py` says on which rows). sigmoid: Platt's (1999)
+Calibrators are learnt out of fold (`fitting.py` says on which rows). sigmoid: Platt's (1999)
 sigmoid with his targets, fitted on the log odds: a logistic recalibration (Cox 1958), on which other
 class weights are a shift (Elkan 2001); `CalibratedClassifierCV.fit` fits it on probabilities.
 isotonic: the best rising step function, held between the same targets, so that no row gets
@@ -65,17 +65,11 @@ def label_encoder(classes: Sequence[Any]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Calibrators:
-    """Fitted calibrators of one model.
-
-    Attributes:
-        method: by which they were learnt.
-        calibrators: binary one, of the second column; several classes one per column.
-        order: column of the model's probabilities → number of its class: an estimator sorts its
-            classes, the positive one may come first there.
-    """
+    """Fitted calibrators of one model."""
 
     method: CalibrationMethod
-    calibrators: tuple[Any, ...]
+    calibrators: tuple[Any, ...]  # binary one, of the second column; several classes one per column
+    # Column of the model's probabilities → number of its class: an estimator sorts its classes.
     order: tuple[int, ...]
 
     def applied(self, prediction: np.ndarray) -> np.ndarray:

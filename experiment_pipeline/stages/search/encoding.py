@@ -19,13 +19,18 @@ from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
-from experiment_pipeline.stages.search import many_texts
 from experiment_pipeline.stages.search.features import (
     build_features,
     categorical_positions,
     column_kinds,
+    cross_fitted,
+    dealt_parts,
     directions,
+    letters,
+    of_distinct_texts,
     parts_of,
+    target_codes,
+    texts_of,
 )
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -59,25 +64,19 @@ def encode(
 def fit_features(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> ColumnTransformer:
-    """Return features fitted on rows.
+    """Return features fitted on prepared rows (n, columns).
 
-    Args:
-        encoder: how columns are encoded.
-        rows: (n, columns) prepared rows.
-        fit_mask: bool (n,): rows whose target may be used.
-        sets: give features, target, task, classes and split; their rows are not used.
+    `fit_mask` has the rows whose target may be used, bool (n,). The rows of `sets` are not used.
     """
     columns, many = list(sets.features), dict[str, FrozenEstimator]()
     if encoder in ("target", "text"):
         _, texts = column_kinds(rows, columns)
-        large = [name for name in texts if many_texts.texts_of(rows[name]).nunique() > FEW_TEXTS]
+        large = [name for name in texts if texts_of(rows[name]).nunique() > FEW_TEXTS]
         if encoder == "text":
-            many = {name: many_texts.letters(rows[name]) for name in large}
+            many = {name: letters(rows[name]) for name in large}
         elif large:
             seen, y, weights = _of_mask(rows, fit_mask, sets)
-            many = {
-                name: many_texts.target_codes(seen[name], y, sets.task, weights) for name in large
-            }
+            many = {name: target_codes(seen[name], y, sets.task, weights) for name in large}
     features = build_features(encoder, rows, columns, many)
     if not many and _at_once(encoder, rows):
         return features.fit(rows[columns])
@@ -122,9 +121,9 @@ def fit_rows(
     crossed = dict[str, np.ndarray]()
     if coded:
         seen, y, weights = _of_mask(rows, fit_mask, sets)
-        parts = many_texts.parts_of(seen, sets)
+        parts = dealt_parts(seen, sets)
         crossed = {
-            name: many_texts.cross_fitted(part, seen[of], y, parts, weights)
+            name: cross_fitted(part, seen[of], y, parts, weights)
             for name, (part, of) in coded.items()
         }
     if not at_once:
@@ -145,7 +144,7 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     blocks = []
     for _, part, of in parts:
         if isinstance(of, str):
-            codes, numbers = many_texts.of_distinct_texts(part, rows[of])
+            codes, numbers = of_distinct_texts(part, rows[of])
             blocks.append(numbers[codes])
         else:
             blocks.append(part.transform(rows[of]))
@@ -173,7 +172,7 @@ def _sliced(
     known = dict[str, tuple[np.ndarray, np.ndarray]]()
     for name, part, of in parts:
         if isinstance(of, str) and isinstance(part, FrozenEstimator):
-            codes, numbers = many_texts.of_distinct_texts(part, rows[of])
+            codes, numbers = of_distinct_texts(part, rows[of])
             if name in crossed:
                 numbers, codes = numbers[codes], np.arange(len(rows), dtype=np.int32)
                 numbers[fit_mask] = crossed[name]
@@ -207,7 +206,7 @@ def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
     # Numbers learn nothing of the rows here: what stands in for a missing one is known.
     read = rows[:1][of]
     if isinstance(of, str):
-        counts = many_texts.texts_of(rows[of]).value_counts(dropna=False, sort=False)
+        counts = texts_of(rows[of]).value_counts(dropna=False, sort=False)
         often = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
         read = counts.index.repeat(often).to_series()
     return FrozenEstimator(clone(part).fit(read))

@@ -12,8 +12,10 @@ ordinal: numbers keep nan, which LightGBM and forests split on. Where the rows t
 fitted on lack none, the median replaces a later one, which LightGBM would read as 0 and other
 estimators refuse. A category is its code, a missing or unseen one is -1, which LightGBM takes for
 missing.
-target, text: as ordinal, but a text column with more than FEW_TEXTS values becomes the numbers of
-`many_texts.py`: the mean target of each text, or what its letters say.
+target, text: as ordinal, but a text column with more than FEW_TEXTS values becomes the mean target of
+each text, or what its letters say. Codes by the target are learnt from the rows of the fit mask
+alone, and the code of a row to be fitted on from rows that are not related to it (cross-fitting);
+the exported features give such a row the code of all rows.
 onehot: an infinite number is a missing one; numbers get the median, an indicator of what was
 missing, and unit variance; a category is a column, missing is one more, an unseen one counts as an
 infrequent one.
@@ -26,14 +28,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    OneHotEncoder,
+    OrdinalEncoder,
+    StandardScaler,
+    TargetEncoder,
+)
+from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.stages.search import many_texts
-from experiment_pipeline.stages.search.many_texts import function_step
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
+from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
+from experiment_pipeline.table.digests import salt_number
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # LightGBM's default number of bins: more codes would share bins anyway.
@@ -42,6 +55,20 @@ MAX_ONEHOT_CATEGORIES = 50
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30
 _LARGEST = float(np.finfo(np.float32).max)
+# Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
+PARTS = 5
+# A category of one row counts as much as the mean of all. scikit-learn's own choice by variance
+# takes a category of two equal labels at its word.
+SMOOTHING = 1.0
+_SALT = "parts/target codes"
+# Letters: runs of three within words. Runs of four beside them, or twice the hashes, take twice the
+# time and were no better (eight tables).
+RUNS = (3, 3)
+HASHES = 4096
+MOST_LETTERS = 256
+NUMBERS = 30
+# So many distinct texts tell which runs matter.
+MOST_TEXTS = 20_000
 
 # Name, transformer, column or columns: as of a ColumnTransformer.
 Part = tuple[str, Any, Any]
@@ -64,12 +91,8 @@ def build_features(
 ) -> ColumnTransformer:
     """Return the unfitted features of an encoder for a table of such columns.
 
-    Args:
-        encoder: how columns are encoded.
-        table: (n, columns) the rows they will be fitted on; read for types, size and, where a
-            number is never missing, its median.
-        features: the columns to use.
-        many: column of many texts → what encodes it, fitted already.
+    The table (n, columns) has the rows they will be fitted on; it is read for types, size and, where
+    a number is never missing, its median. `many`: column of many texts → its fitted encoder.
     """
     numbers, texts = column_kinds(table, features)
     sparse, further = False, tuple[Any, ...]()
@@ -118,7 +141,7 @@ def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
             encoded_missing_value=-1,
             max_categories=MAX_ORDINAL_CATEGORIES,
         )
-    return make_pipeline(*many_texts.as_texts(), step)
+    return make_pipeline(*as_texts(), step)
 
 
 def parts_of(fitted: ColumnTransformer) -> list[Part]:
@@ -168,14 +191,8 @@ def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[i
     """Return for each encoded column whether predictions may only rise (1) or fall (-1) with it.
 
     Numbers are only moved and stretched by an encoding, so that directions stay; a feature's
-    first column is its number, and those after it, which say that it was missing, have none.
-
-    Args:
-        features: fitted ones.
-        wanted: feature → 1 or -1.
-
-    Returns:
-        (d,) with 0 for a column without a direction; None where no feature has one.
+    first column is its number, and those after it, which say that it was missing, have none: 0.
+    `wanted`: feature → 1 or -1. None where no feature has a direction.
     """
     if not wanted:
         return None
@@ -184,3 +201,142 @@ def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[i
     for name, direction in wanted.items():
         found[columns[name][0]] = direction
     return found
+
+
+def texts_of(column: pd.Series) -> pd.Series:
+    """Read a column of whatever type as texts, missing as nan: what each pipeline begins with."""
+    return pd.Series(column, dtype="str")
+
+
+def function_step(function: Any, **arguments: Any) -> FunctionTransformer:
+    """Return a transformer that applies a function of numpy or pandas and keeps the column names."""
+    return FunctionTransformer(function, kw_args=arguments, feature_names_out="one-to-one")
+
+
+def as_texts() -> list[FunctionTransformer]:
+    """Return the first steps for a column that is named alone: texts, as a table of one column."""
+    return [function_step(pd.Series, dtype="str"), function_step(np.expand_dims, axis=1)]
+
+
+def dealt_parts(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
+    """Deal rows into PARTS parts that are as independent of each other as the sets are.
+
+    By time: stretches of it, cut between distinct times. By group: whole groups. Else whole clusters,
+    by their hash. The sets say how rows belong together. Returns int64 (n,), of 0 to PARTS - 1.
+    """
+    if sets.split.by == "time":
+        times, _ = times_of(rows, sets.split.column, pd.Timedelta(0))
+        earlier = pd.Series(times).rank(method="min").to_numpy() - 1
+        parts = earlier * PARTS // max(len(rows), 1)
+    else:
+        hashes = cluster_hashes(rows, sets.split, sets.target, sets.features, _SALT)
+        parts = hashes % np.uint64(PARTS)
+    if len(np.unique(parts)) < 2:
+        # All of one group or one time: single rows are dealt.
+        parts = numbered(rows, np.full(len(rows), salt_number(_SALT))) % np.uint64(PARTS)
+    return np.asarray(parts, dtype=np.int64)
+
+
+def target_codes(
+    column: pd.Series, y: np.ndarray, task: str, weights: Weights = None
+) -> FrozenEstimator:
+    """Fit the mean target of each text; of classes the share of each, of two that of the second.
+
+    Column, encoded target and weights, with a mean of 1, are those of the n rows of the fit mask. What
+    is returned makes (n, 1 or classes) float64 of a column; a text never seen gets the mean of all.
+    """
+    encoder = OrdinalEncoder(
+        handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
+    )
+    # Two classes are their codes, 0 and 1: the same numbers, also where one class is absent.
+    kind = "multiclass" if task == "multiclass" else "continuous"
+    codes = TargetEncoder(target_type=kind, smooth=SMOOTHING)
+    y = y if task == "multiclass" else y.astype(np.float64)
+    fitted = make_pipeline(*as_texts(), encoder, codes).fit(column, y)
+    if weights is not None:
+        # Weighted means take the place of what scikit-learn's encoder has learnt, which takes none.
+        # The encoder's own categories are the codes that there are, in their order.
+        _, found = np.unique(fitted[:-1].transform(column)[:, 0], return_inverse=True)
+        labels, count = _labels(codes, y), int(found.max()) + 1
+        codes.encodings_ = [_means(found, label, weights, count) for label in labels.T]
+        means = np.average(labels, axis=0, weights=weights)
+        codes.target_mean_ = means[0] if codes.classes_ is None else means
+    return FrozenEstimator(fitted)
+
+
+def cross_fitted(
+    fitted: FrozenEstimator,
+    column: pd.Series,
+    y: np.ndarray,
+    parts: np.ndarray,
+    weights: Weights = None,
+) -> np.ndarray:
+    """Return the codes of the rows that target codes were fitted on, each without its part.
+
+    The formula is that of the fitted encoder: the mean target of a text's rows and of SMOOTHING
+    rows of the mean of all (Micci-Barreca 2001). `parts` (n,) are those of `dealt_parts`; the other
+    arguments are those of `target_codes`. Returns (n, 1 or classes).
+    """
+    encoder = fitted[-1]
+    codes = fitted[:-1].transform(column)[:, 0].astype(np.int64)
+    # The code of a missing text is negative.
+    codes = codes - codes.min(initial=0)
+    labels, count = _labels(encoder, y), int(codes.max(initial=0)) + 1
+    out = np.empty(labels.shape)
+    for part in np.unique(parts):
+        own = parts == part
+        counted = None if weights is None else weights[~own]
+        for place, label in enumerate(labels.T):
+            out[own, place] = _means(codes[~own], label[~own], counted, count)[codes[own]]
+    return out
+
+
+def _labels(encoder: TargetEncoder, y: np.ndarray) -> np.ndarray:
+    """What means are taken of: the target, or of several classes whether it is each."""
+    classes = encoder.classes_
+    labels = y[:, None] if classes is None else y[:, None] == classes
+    return np.asarray(labels, dtype=np.float64)
+
+
+def _means(codes: np.ndarray, y: np.ndarray, weights: Weights, count: int) -> np.ndarray:
+    """The mean target of each code and of SMOOTHING rows of the mean of all, (count,)."""
+    any_counts = len(y) > 0 and (weights is None or weights.any())
+    mean = weighted_mean(y, weights) if any_counts else 0.0
+    sums = np.bincount(codes, weights=weighted(y, weights), minlength=count)
+    counts = np.bincount(codes, weights=weights, minlength=count)
+    return np.asarray((sums + SMOOTHING * mean) / (counts + SMOOTHING))
+
+
+def letters(column: pd.Series) -> FrozenEstimator:
+    """Fit numbers that are alike for texts of like spelling; the target has no part in it.
+
+    Runs of letters within words, hashed, weighed by how rare they are and projected on the
+    directions in which the distinct texts differ most: skrub's StringEncoder with hashes instead of
+    a vocabulary, so that the size of what is exported is bounded.
+
+    Returns:
+        A column → (n, at most NUMBERS); a missing text is a text, too.
+    """
+    texts = np.sort(texts_of(column).dropna().unique().astype(object))
+    chosen = np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS)).astype(np.int64)
+    settings = {"analyzer": "char_wb", "ngram_range": RUNS, "n_features": HASHES}
+    hashed = make_pipeline(
+        as_texts()[0],
+        # Cuts each text, and spells out what is missing.
+        FunctionTransformer(np.asarray, kw_args={"dtype": f"U{MOST_LETTERS}"}),
+        HashingVectorizer(**settings, alternate_sign=False, norm=None, dtype=np.float32),
+        TfidfTransformer(sublinear_tf=True),
+        TruncatedSVD(min(NUMBERS, len(texts)), random_state=0),
+    )
+    # The bits of a projection depend on the threads that share it.
+    with threadpool_limits(limits=1):
+        return FrozenEstimator(hashed.fit(pd.Series(texts[chosen], dtype="str")))
+
+
+def of_distinct_texts(
+    fitted: Pipeline | FrozenEstimator, column: pd.Series
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which distinct text each row has, int32 (n,), and the numbers of each: (texts, k)."""
+    codes, distinct = pd.factorize(texts_of(column), use_na_sentinel=False)
+    encoded: Any = fitted.transform(pd.Series(distinct, dtype="str"))
+    return codes.astype(np.int32), np.asarray(encoded, dtype=np.float64)

@@ -1,11 +1,18 @@
-"""Fits: one configuration on shared work, measured and ready to be stored, or as a whole pipeline.
+"""Fits: a configuration on shared work, measured and ready to be stored, or as a whole pipeline.
+
+A configuration is fitted with each of its seeds, cross-validated, and calibrated; seeds and calibration
+only on all train rows: at the small rungs of halving one fit is enough. Seeds show how much of a score
+is chance; the mean of the fits is a model of its own. Calibrators are learnt on out-of-fold predictions
+of train rows, by fits of as many rounds as the model's, with folds cut by the clusters of the split. No
+test row is used, so the test score is that of the calibrated model that is exported.
 
 A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline
 that takes a table with the feature columns by name and loads without this package.
 """
 
-from collections.abc import Iterable
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,22 +21,57 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
-from experiment_pipeline.spec import ExperimentSpec, Features
-from experiment_pipeline.stages.search import composing
-from experiment_pipeline.stages.search.averaging import calibration_in
+from experiment_pipeline.errors import EmptySet
+from experiment_pipeline.spec import (
+    CalibrationMethod,
+    CrossValidation,
+    ExperimentSpec,
+    Features,
+)
+from experiment_pipeline.stages.search.averaging import (
+    Calibrators,
+    averaged,
+    calibration_in,
+    learn_calibration,
+)
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
 from experiment_pipeline.stages.search.features import categorical_positions, directions
-from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
+from experiment_pipeline.stages.search.fingerprints import (
+    CALIBRATION_FOLDS,
+    calibration_of,
+    encoder_fingerprint,
+    fingerprint,
+    planned_fits,
+)
 from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.learner import FitRequest
+from experiment_pipeline.stages.search.learners.learner import Clock, FitRequest, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
-from experiment_pipeline.stages.search.scoring import scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedTables, SharedWork
+from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
+from experiment_pipeline.stages.search.shared_work import (
+    HELD_ROWS,
+    EncodedRows,
+    SharedTables,
+    SharedWork,
+)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import aside
+from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.features import encode_target
+from experiment_pipeline.table.membership import FoldRows, folds_of
+from experiment_pipeline.table.table import slices
+
+# With fewer rows of the rarest class, the two numbers of a sigmoid are a guess.
+FEWEST_TO_CALIBRATE = 20
+# With fewer rows of the rarest class, isotonic steps overfit. By simulation they cost a log loss of .015
+# with 55 positives, .010 with 180, .004 with 730; a sigmoid at most .001.
+FEWEST_FOR_ISOTONIC = 500
+
+# A model, what it predicts for the test rows, in how many CPU seconds.
+_Fit = tuple[FittedModel, np.ndarray, float]
+_DRAWS_NOTHING = "another seed makes the same model: it draws nothing, and counts as one fit"
 
 
 def share_work(
@@ -40,12 +82,6 @@ def share_work(
     held = held_encoders(configurations)
 
     def shared(sets: TrainingSets) -> SharedWork:
-        planned = (
-            table
-            for one in configurations
-            if (table := learner_of(one.algorithm).shared_table(FitRequest(one, sets, spec)))
-            for _ in range(composing.planned_fits(one, spec))
-        )
         y_train, w_train = sets.y_train, sets.w_train
         encoded = {
             encoder: encode(encoder, sets, y_train, w_train, held=encoder in held)
@@ -58,13 +94,13 @@ def share_work(
             y_test=sets.y_test,
             w_train=w_train,
             w_test=sets.w_test,
-            tables=SharedTables(planned),
+            tables=SharedTables(),
         )
 
     work = shared(sets)
     if sets.folds:
         return replace(work, folds=tuple(shared(fold.sets) for fold in sets.folds))
-    cut = composing.folds_to_calibrate(configurations, sets, spec)
+    cut = folds_to_calibrate(configurations, sets, spec)
     return replace(work, folds_to_calibrate=cut)
 
 
@@ -77,7 +113,7 @@ def fit_configuration(
         TrainingError: it predicts something that is not finite, or not the same once reloaded.
         Exception: whatever the estimator raises.
     """
-    composed = composing.compose(FitRequest(configuration, sets, spec), work)
+    composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
     on_train = fitted.predict(work.train[configuration.features].table[scored])
@@ -109,6 +145,221 @@ def fit_configuration(
         **asdict(scores(predictions, work, spec, sets.classes)),
     )
     return TrainedModel(result, fitted.model, predictions)
+
+
+@dataclass(frozen=True, eq=False)
+class Composed:
+    """The model of a configuration."""
+
+    fitted: FittedModel  # the model, as it is stored, judged and exported
+    on_test: np.ndarray  # its predictions of the test rows
+    predict_seconds: float  # CPU time of that
+    # (fits, n_test, …) the predictions of each fit; None: there is one
+    by_seed: np.ndarray | None = None
+    averaged: int = 1  # of how many fits it is the mean
+    calibration: CalibrationMethod | None = None  # how its probabilities were calibrated
+
+
+def folds_to_calibrate(
+    configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
+) -> tuple[FoldRows, ...]:
+    """Return the folds of the train rows; none where no configuration is to be calibrated."""
+    if not any(calibration_of(one, spec) for one in configurations):
+        return ()
+    wanted = CrossValidation(folds=CALIBRATION_FOLDS, repeats=1)
+    try:
+        return folds_of(sets.train, spec, wanted, sets.features)
+    except EmptySet:
+        # One cluster cannot be cut: `_method` notes that the model is not calibrated.
+        return ()
+
+
+def compose(request: FitRequest, work: SharedWork) -> Composed:
+    """Fit a configuration with each of its seeds, and calibrate it, on what the fits share."""
+    sets, spec = request.sets, request.spec
+    requests, fits = _with_seeds(request), list[_Fit]()
+    for one in requests:
+        fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
+        if len(fits) == 2 and np.array_equal(fits[0][1], fits[1][1]):
+            del fits[1]
+            break
+    (model, on_test, seconds), every = fits[0], [one for one, _, _ in fits]
+    average = len(fits) > 1 and spec.seeds is not None and spec.seeds.average
+    members = fits if average else fits[:1]
+    method, caveat = _method(request, work)
+    nothing = [_DRAWS_NOTHING] if len(fits) < len(requests) else []
+    whole = Composed(
+        replace(
+            model,
+            rounds=_median([one for one, _, _ in members]),
+            cpu_seconds=sum(one.cpu_seconds for one in every),
+            wall_seconds=sum(one.wall_seconds for one in every),
+            notes=(*model.notes, *nothing, *caveat),
+        ),
+        np.mean([predicted for _, predicted, _ in members], axis=0) if average else on_test,
+        seconds,
+        by_seed=np.stack([predicted for _, predicted, _ in fits]) if len(fits) > 1 else None,
+        averaged=len(members),
+    )
+    if not average and method is None:
+        return whole
+    restore = learner_of(request.configuration.algorithm).restore
+    each = [
+        restore(one, model, model.model)
+        for one, (model, _, _) in zip(requests, members, strict=False)
+    ]
+    estimator = averaged(each, getattr(each[0], "classes_", None)) if average else each[0]
+    if method is not None:
+        requests = requests[: len(members)]
+        whole, calibrators = _calibrated(whole, method, estimator.classes_, requests, work)
+        estimator = calibrators.around(estimator)
+
+    def predict(rows: Any) -> np.ndarray:
+        return predictions_of(estimator, rows, sets.task, sets.classes)
+
+    # Stored as the estimator that would be exported, and predicting with it.
+    stored = replace(whole.fitted, predict=predict, model=persistence.to_bytes(estimator))
+    whole = replace(whole, fitted=stored)
+    if sets.folds:
+        return whole
+    with Clock() as clock:
+        on_test = predict(work.test[request.configuration.features])
+    return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
+
+
+def _with_seeds(request: FitRequest) -> list[FitRequest]:
+    """The fits of a configuration with each of its seeds, the experiment's own first."""
+    spec, requests = request.spec, [request]
+    for number in range(2, planned_fits(request.configuration, spec) + 1):
+        seed = int(sha256(f"{spec.seed}/fit {number}".encode())[:8], 16) % 2**31
+        requests.append(replace(request, spec=spec.model_copy(update={"seed": seed})))
+    return requests
+
+
+def _median(models: Iterable[FittedModel]) -> int | None:
+    """The rounds of fits in the median; None where none stops early."""
+    rounds = [one.rounds for one in models if one.rounds is not None]
+    return round(float(np.median(rounds))) if rounds else None
+
+
+def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> _Fit:
+    """Fit a model on the train rows."""
+    fitted = learner_of(request.configuration.algorithm).fit(request, work, stored=stored)
+    test = work.test[request.configuration.features]
+    with Clock() as predicting:
+        # Some estimators copy what they predict.
+        parts = [fitted.predict(test[rows]) for rows in slices(test.shape[0], HELD_ROWS)]
+    return fitted, np.concatenate(parts), predicting.cpu_seconds
+
+
+def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
+    """The same of a cross-validation: each test row is predicted by the model of its fold.
+
+    What is kept is the model of all rows, of as many rounds as the folds had in the median.
+    """
+    folds = request.sets.folds
+    each = [
+        _fitted(replace(request, sets=fold.sets), part, stored=False)
+        for part, fold in zip(work.folds, folds, strict=True)
+    ]
+    models = [model for model, _, _ in each]
+    rounds = _median(models)
+    learner = learner_of(request.configuration.algorithm)
+    whole = learner.fit(request, work, rounds, stored=True)
+    on_test = np.empty((len(work.y_test), *each[0][1].shape[1:]))
+    for fold, (_, predicted, _) in zip(folds, each, strict=True):
+        on_test[fold.places] = predicted
+    every = [*models, whole]
+    fitted = replace(
+        whole,
+        rounds=rounds,
+        cpu_seconds=sum(model.cpu_seconds for model in every),
+        wall_seconds=sum(model.wall_seconds for model in every),
+        notes=tuple(dict.fromkeys(note for model in every for note in model.notes)),
+    )
+    return fitted, on_test, sum(seconds for _, _, seconds in each)
+
+
+def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | None, list[str]]:
+    """How to calibrate a configuration on these rows, and why it differs from the YAML."""
+    method = calibration_of(request.configuration, request.spec)
+    if method is None:
+        return None, []
+    counts = np.bincount(work.y_train)
+    rows = fewest = int(counts.min())
+    if not work.folds:
+        cut = [work.y_train[one.fitted] for one in work.folds_to_calibrate]
+        fewest = min((int(np.bincount(y, minlength=len(counts)).min()) for y in cut), default=0)
+    has = f"the rarest class has {rows:,} train rows"
+    if rows < FEWEST_TO_CALIBRATE or not fewest:
+        return None, [f"not calibrated: {has}, too few to learn it ({FEWEST_TO_CALIBRATE})"]
+    if method == "isotonic" and rows < FEWEST_FOR_ISOTONIC:
+        few = f"isotonic steps follow the noise below {FEWEST_FOR_ISOTONIC}"
+        return "sigmoid", [f"calibrated by a sigmoid: {has}, and {few}"]
+    return method, []
+
+
+def _calibrated(
+    whole: Composed,
+    method: CalibrationMethod,
+    labels: np.ndarray,
+    requests: Sequence[FitRequest],
+    work: SharedWork,
+) -> tuple[Composed, Calibrators]:
+    """Learn calibrators of a model of these fits, whose classes come in the order of `labels`."""
+    sets, on_test = requests[0].sets, whole.on_test
+    order = [list(sets.classes or ()).index(label) for label in labels]
+    with Clock() as clock, threadpool_limits(limits=1, user_api="openmp"):
+        if sets.folds:
+            # The predictions of a cross-validation are out of fold. Each fold is calibrated on the
+            # others, the model on all.
+            learnt = learn_calibration(method, on_test, work.y_test, order, work.w_test)
+            predicted, on_test = on_test, np.empty_like(on_test)
+            for fold in sets.folds:
+                beside = [one for one in sets.folds if one.repeat == fold.repeat]
+                others = np.concatenate([one.places for one in beside if one is not fold])
+                y, weights = work.y_test[others], _of(work.w_test, others)
+                of_others = learn_calibration(method, predicted[others], y, order, weights)
+                on_test[fold.places] = of_others.applied(predicted[fold.places])
+        else:
+            rows, predicted = _out_of_fold(requests, work, whole.fitted.rounds)
+            y, weights = work.y_train[rows], _of(work.w_train, rows)
+            learnt = learn_calibration(method, predicted, y, order, weights)
+    fitted = replace(
+        whole.fitted,
+        cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
+        wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
+    )
+    by_seed = whole.by_seed
+    if by_seed is not None:
+        by_seed = np.stack([learnt.applied(one) for one in by_seed])
+    whole = replace(whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method)
+    return whole, learnt
+
+
+def _out_of_fold(
+    requests: Sequence[FitRequest], work: SharedWork, rounds: int | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of train rows, and the mean predictions there of fits without them.
+
+    Features are encoded on all train rows; encoders that use the target are cross-fitted.
+    """
+    one, sets = requests[0].configuration, requests[0].sets
+    refit, every = learner_of(one.algorithm).refit, work.train[one.features]
+    rows, means = list[np.ndarray](), list[np.ndarray]()
+    for fold in work.folds_to_calibrate:
+        seen, held_out = every.part(fold.fitted), every.table[fold.predicted]
+        predicted = [
+            predictions_of(refit(request, rounds, seen), held_out, sets.task, sets.classes)
+            for request in requests
+        ]
+        rows.append(np.flatnonzero(fold.predicted))
+        means.append(np.mean(predicted, axis=0))
+    return np.concatenate(rows), np.concatenate(means)
+
+
+def _of(weights: Weights, rows: np.ndarray) -> Weights:
+    return None if weights is None else weights[rows]
 
 
 def train_features(encoder: Features, sets: TrainingSets) -> ColumnTransformer:
@@ -155,16 +406,19 @@ def refit_trained(
         sets: what rows mean; their own rows are not used.
         spec: its seeds and its metric are used.
     """
-    result, calibration = trained.result, None
-    if result.calibration is not None:
-        model = persistence.from_bytes(trained.model, result.trusted_types)
-        calibration = calibration_in(model, sets.classes or ())
-    request = FitRequest(result.configuration, sets, spec)
+    result = trained.result
+    refit = learner_of(result.algorithm).refit
+    requests = _with_seeds(FitRequest(result.configuration, sets, spec))[: result.averaged]
     with threadpool_limits(limits=1):
-        estimator = composing.refit_composed(
-            request, result.rounds, encoded, result.averaged, calibration
-        )
-    return Pipeline([("features", features), ("model", estimator)])
+        members = [refit(one, result.rounds, encoded) for one in requests]
+        model = members[0]
+        if len(members) > 1:
+            model = averaged(members, getattr(model, "classes_", None))
+    if result.calibration is not None:
+        # Calibrators learnt anew would have seen test rows.
+        before = persistence.from_bytes(trained.model, result.trusted_types)
+        model = calibration_in(before, sets.classes or ()).around(model)
+    return Pipeline([("features", features), ("model", model)])
 
 
 def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:

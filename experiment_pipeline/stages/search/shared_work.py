@@ -1,17 +1,17 @@
 """What the fits of a sweep share: encoded tables, targets, and tables that a library made of them.
 
-Any number of threads read it, none writes: arrays are locked. A library's table is made once, lent,
-and dropped after the last fit that needs it.
+Any number of threads read it, none writes: arrays are locked.
 
 The float table of a large set takes eight bytes per cell, LightGBM's bins take one. So a table that
 LightGBM alone reads is a `SlicedTable`: it is encoded slice by slice, binned and dropped.
 """
 
 import threading
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -26,6 +26,8 @@ from experiment_pipeline.table.table import slices
 HELD_ROWS = 200_000
 # Of 15 columns 8 MB; smaller ones take longer, as each costs the start of every transformer.
 ROWS_OF_A_SLICE = 65_536
+# As many as there are encoders.
+MOST_TABLES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,15 +36,11 @@ class SlicedTable:
 
     Rows are encoded one by one: the numbers are the same however they are sliced.
 
-    Attributes:
-        encode: positions (m,) of rows → (m, d) float64.
-        positions: int32 (n,), of its rows among those that `encode` knows.
-        columns: d.
     """
 
-    encode: Callable[[np.ndarray], np.ndarray]
-    positions: np.ndarray
-    columns: int
+    encode: Callable[[np.ndarray], np.ndarray]  # positions (m,) of rows → (m, d) float64
+    positions: np.ndarray  # int32 (n,), of its rows among those that `encode` knows
+    columns: int  # d
 
     @classmethod
     def of(cls, encode: Callable[[np.ndarray], np.ndarray], rows: int) -> Self:
@@ -106,22 +104,14 @@ class Kept:
 
 @dataclass(frozen=True, eq=False)
 class EncodedRows:
-    """Encoded rows with their targets, for a model to be fitted on.
+    """Encoded rows with their targets, for a model to be fitted on."""
 
-    Attributes:
-        table: (n, d) float64, dense or sparse, or a `SlicedTable` of it.
-        y: (n,) class codes or floats.
-        categorical: columns that are codes of categories.
-        weights: (n,) how much each row counts; None = all alike.
-        directions: (d,) by `features.directions`.
-        made: the table that a library made last of them, for the next fit that needs the same.
-    """
-
-    table: Any
-    y: np.ndarray
-    categorical: list[int]
-    weights: Weights = None
-    directions: list[int] | None = None
+    table: Any  # (n, d) float64, dense or sparse, or a `SlicedTable` of it
+    y: np.ndarray  # (n,) class codes or floats
+    categorical: list[int]  # columns that are codes of categories
+    weights: Weights = None  # (n,) how much each row counts; None = all alike
+    directions: list[int] | None = None  # (d,) by `features.directions`
+    # The table that a library made last of them, for the next fit that needs the same.
     made: Kept = field(default_factory=lambda: Kept(1), init=False, repr=False)
 
     def part(self, rows: np.ndarray) -> Self:
@@ -133,73 +123,44 @@ class EncodedRows:
 
 
 class SharedTables:
-    """Tables that a library prepares from encoded ones, by what decides them.
+    """Tables that a library makes of encoded ones, by what decides them.
 
-    Each is made by the first fit that needs it, while others that need it wait, and dropped
-    after the last: a search over `max_bin` must not keep a table for every value.
+    Each is made by the first fit that needs it, while others that need it wait. The last few stay: a
+    search over `max_bin` must not keep a table for every value.
 
     Attributes:
         found: what decides a table → a function of what makes it, which may find it in the storage.
     """
 
-    def __init__(self, planned: Iterable[Hashable] = ()) -> None:
-        """Expect fits: for each that needs a table, what decides that table."""
-        self._left = Counter(planned)
-        self._locks = {table: threading.Lock() for table in self._left}
-        # Making a table copies the rows it reads: one is made at a time.
-        self._making = threading.Lock()
-        self._tables: dict[Hashable, Any] = {}
+    def __init__(self) -> None:
+        self._kept = Kept(MOST_TABLES)
         self.found: dict[Hashable, Callable[[Callable[[], Any]], Any]] = {}
 
     @contextmanager
     def borrow(self, table: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
-        """Lend a planned table, made if need be, to one fit; another attempt may borrow again."""
-        with self._locks[table]:
-            if table not in self._tables:
-                found = self.found.get(table)
-                with self._making:
-                    self._tables[table] = make() if found is None else found(make)
-        try:
-            yield self._tables[table]
-        finally:
-            with self._locks[table]:
-                self._left[table] -= 1
-                if self._left[table] <= 0:
-                    del self._tables[table]
+        """Lend a table, made if need be, to a fit."""
+        found = self.found.get(table)
+        yield self._kept.get(table, make if found is None else partial(found, make))
 
 
 @dataclass(frozen=True, eq=False)
 class SharedWork:
-    """What every fit of a sweep reads.
+    """What every fit of a sweep reads."""
 
-    Attributes:
-        train: encoder → the train rows, encoded by features that are fitted on them alone.
-        test: encoder → (n_test, d) the test rows, encoded by the same.
-        y_train: (n_train,) class codes or floats.
-        y_test: (n_test,) encoded.
-        w_train: (n_train,) how much each row counts; None = all alike.
-        w_test: (n_test,).
-        tables: what libraries make of the encoded tables, when first asked for.
-        folds_to_calibrate: parts of the train rows; none where no model is calibrated.
-        folds: of a cross-validation: the same for the rows of each fold.
-    """
-
+    # By encoder: the train rows, encoded by features that are fitted on them alone, and (n_test, d)
+    # the test rows, encoded by the same.
     train: Mapping[Features, EncodedRows]
     test: Mapping[Features, Any]
-    y_train: np.ndarray
+    y_train: np.ndarray  # (n_train,) class codes or floats
     y_test: np.ndarray
-    w_train: Weights
+    w_train: Weights  # (n_train,) how much each row counts; None = all alike
     w_test: Weights
     tables: SharedTables
-    folds_to_calibrate: tuple[FoldRows, ...] = ()
-    folds: tuple["SharedWork", ...] = ()
+    folds_to_calibrate: tuple[FoldRows, ...] = ()  # none where no model is calibrated
+    folds: tuple["SharedWork", ...] = ()  # of a cross-validation: the same for each fold
 
     def __post_init__(self) -> None:
-        """Lock all arrays.
-
-        An estimator that writes into its input fails alone, instead of changing the table under
-        every other fit.
-        """
+        """Lock all arrays: an estimator that writes into its input fails alone."""
         from scipy.sparse import issparse
 
         tables = [*(rows.table for rows in self.train.values()), *self.test.values()]

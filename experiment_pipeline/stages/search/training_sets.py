@@ -33,39 +33,24 @@ class TrainingSets:
 
     Under cross-validation both are the rows of train and test set together: `train` once, `test` as
     often as they are predicted, by models of folds that have not seen them.
-
-    Attributes:
-        train: the train rows (of the rung), prepared; (n_train, columns).
-        test: the rows that configurations are compared on, prepared; (n_test, columns).
-        features: the columns a model may see, in order.
-        target: the column to predict.
-        task: binary, multiclass or regression.
-        classes: None for regression; for binary classes[1] is the positive class.
-        early_stopping: bool (n_train,): train rows held out for early stopping.
-        digests: content digest of the sets "train" and "test".
-        early_stopping_gap: bool (n_train,): train rows too near to the held out ones in time for a fit
-            that stops early; None = none.
-        split: what rows belong together, also where train rows are parted once more.
-        weight_column: how much each row counts, in fits and scores; None = all alike.
-        directions: feature → 1 where predictions may only rise with it, -1 where only fall.
-        folds: of a cross-validation; empty where the test set is what decides.
-        pooled: of a cross-validation: set → its rows, of "train" and "test".
     """
 
-    train: pd.DataFrame
-    test: pd.DataFrame
-    features: tuple[str, ...]
+    train: pd.DataFrame  # (n_train, columns) the train rows (of the rung), prepared
+    test: pd.DataFrame  # (n_test, columns) the rows that configurations are compared on
+    features: tuple[str, ...]  # the columns a model may see, in order
     target: str
     task: str
-    classes: tuple | None
-    early_stopping: np.ndarray
-    digests: Mapping[str, str]
+    classes: tuple | None  # None for regression; for binary classes[1] is the positive class
+    early_stopping: np.ndarray  # bool (n_train,): train rows held out for early stopping
+    digests: Mapping[str, str]  # content digest of the sets "train" and "test"
+    # bool (n_train,): train rows too near to the held out ones in time for a fit that stops early
     early_stopping_gap: np.ndarray | None = None
-    split: Split = field(default_factory=RandomSplit)
-    weight_column: str | None = None
+    split: Split = field(default_factory=RandomSplit)  # what rows belong together
+    weight_column: str | None = None  # how much each row counts; None = all alike
+    # feature → 1 where predictions may only rise with it, -1 where only fall
     directions: Mapping[str, int] = field(default_factory=dict)
-    folds: tuple["Fold", ...] = ()
-    pooled: Mapping[str, int] = field(default_factory=dict)
+    folds: tuple["Fold", ...] = ()  # of a cross-validation
+    pooled: Mapping[str, int] = field(default_factory=dict)  # of a cross-validation: set → its rows
 
     @property
     def set_sizes(self) -> Mapping[str, int]:
@@ -148,19 +133,12 @@ class TrainingSets:
 
 @dataclass(frozen=True, eq=False)
 class Fold:
-    """One fold of a cross-validation.
+    """One fold of a cross-validation."""
 
-    Attributes:
-        repeat: which cut of the rows it belongs to, from 0 on.
-        sets: `train` to fit on, `test` to predict.
-        fitted: bool, which of all train rows the former are.
-        places: (n,) positions of these among the test rows of all folds.
-    """
-
-    repeat: int
-    sets: TrainingSets
-    fitted: np.ndarray
-    places: np.ndarray
+    repeat: int  # which cut of the rows it belongs to, from 0 on
+    sets: TrainingSets  # `train` to fit on, `test` to predict
+    fitted: np.ndarray  # bool, which of all train rows are fitted on
+    places: np.ndarray  # (n,) positions of what is predicted among the test rows of all folds
 
 
 def without_rows(sets: TrainingSets) -> TrainingSets:

@@ -9,7 +9,7 @@ import pytest
 from scipy.special import expit
 
 from experiment_pipeline.spec import CrossValidation, ExperimentSpec
-from experiment_pipeline.stages.search import composing
+from experiment_pipeline.stages.search import fitting
 from experiment_pipeline.stages.search.averaging import learn_calibration
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
@@ -223,7 +223,7 @@ def test_too_few_rows_are_not_calibrated_and_few_not_by_steps() -> None:
     sets, _ = imbalanced(2_000)
     positive = int((sets.y_train == 1).sum())
     few = trained(one("linear"), sets, calibrate="isotonic")
-    assert composing.FEWEST_TO_CALIBRATE < positive < composing.FEWEST_FOR_ISOTONIC
+    assert fitting.FEWEST_TO_CALIBRATE < positive < fitting.FEWEST_FOR_ISOTONIC
     assert few.result.calibration == "sigmoid"
     assert f"the rarest class has {positive:,} train rows" in few.result.notes[0]
     small, _ = imbalanced(300)

@@ -12,7 +12,7 @@ from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
-from experiment_pipeline.stages.search import many_texts
+from experiment_pipeline.stages.search import features as many_texts
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import (
     encode,
@@ -124,22 +124,22 @@ def test_parts_keep_kin_together() -> None:
     sets = with_texts()
     rows = sets.train.assign(day=np.arange(TRAIN_ROWS) // 4, who=np.arange(TRAIN_ROWS) % 50)
     by_group = replace(sets, split=GroupSplit(by="group", column="who"))
-    parts = pd.Series(many_texts.parts_of(rows, by_group))
+    parts = pd.Series(many_texts.dealt_parts(rows, by_group))
     assert parts.groupby(rows["who"].to_numpy()).nunique().max() == 1
-    by_time = many_texts.parts_of(rows, replace(sets, split=TimeSplit(by="time", column="day")))
+    by_time = many_texts.dealt_parts(rows, replace(sets, split=TimeSplit(by="time", column="day")))
     assert (np.diff(by_time) >= 0).all()
     assert pd.Series(by_time).groupby(rows["day"].to_numpy()).nunique().max() == 1
-    for found in (parts, by_time, many_texts.parts_of(rows, sets)):
+    for found in (parts, by_time, many_texts.dealt_parts(rows, sets)):
         assert set(found) == set(range(many_texts.PARTS))
-    assert len(set(many_texts.parts_of(rows.assign(who="the only one"), by_group))) > 1
+    assert len(set(many_texts.dealt_parts(rows.assign(who="the only one"), by_group))) > 1
 
 
 def test_the_order_of_rows_decides_nothing() -> None:
     """A shuffled table has the same parts, and the same letters to the bit."""
     sets = with_texts()
     order = np.random.default_rng(0).permutation(TRAIN_ROWS)
-    parts = many_texts.parts_of(sets.train, sets)
-    assert np.array_equal(many_texts.parts_of(sets.train.iloc[order], sets), parts[order])
+    parts = many_texts.dealt_parts(sets.train, sets)
+    assert np.array_equal(many_texts.dealt_parts(sets.train.iloc[order], sets), parts[order])
     once = sets.train["once"]
     one_way, other_way = (many_texts.letters(texts) for texts in (once, once.iloc[order]))
     assert np.array_equal(one_way.transform(once), other_way.transform(once))

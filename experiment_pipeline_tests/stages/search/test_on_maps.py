@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search import composing, encoding, shared_work
+from experiment_pipeline.stages.search import encoding, fitting, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
@@ -80,7 +80,7 @@ def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "HELD_BYTES", 300)
     # Not of `boosting`: it is also how many rows bins are made of.
     monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(composing, "HELD_ROWS", 100)
+    monkeypatch.setattr(fitting, "HELD_ROWS", 100)
     monkeypatch.setattr(shared_work, "HELD_ROWS", 100)
     monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", 64)
 

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from experiment_pipeline.spec import ExperimentSpec, Range
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.learners.boosters import CatBoostLearner, XGBoostLearner
 from experiment_pipeline.stages.search.learners.estimators import (
+    CatBoostLearner,
     EstimatorLearner,
+    XGBoostLearner,
     check_estimator_demands,
     is_own_estimator,
 )

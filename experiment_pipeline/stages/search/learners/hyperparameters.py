@@ -129,19 +129,12 @@ class ParameterNames:
 
 @dataclass(frozen=True)
 class Rounds:
-    """The boosting rounds of one configuration.
-
-    Attributes:
-        at_most: the maximum number of rounds.
-        patience: rounds without improvement before it stops; 0 = no early stopping.
-        min_delta: what counts as an improvement.
-        watched: LightGBM's name of the metric that stops it; None = no early stopping.
-    """
+    """The boosting rounds of one configuration."""
 
     at_most: int
-    patience: int
-    min_delta: float
-    watched: str | None
+    patience: int  # rounds without improvement before it stops; 0 = no early stopping
+    min_delta: float  # what counts as an improvement
+    watched: str | None  # LightGBM's name of the metric that stops it
 
 
 def take_rounds(

@@ -20,17 +20,11 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 
 @dataclass(frozen=True, eq=False)
 class FitRequest:
-    """What to fit.
-
-    Attributes:
-        configuration: the algorithm with its hyperparameters.
-        sets: give task, classes and the early-stopping set; their rows are not used.
-        spec: its seed and its metric are used.
-    """
+    """What to fit."""
 
     configuration: Configuration
-    sets: TrainingSets
-    spec: ExperimentSpec
+    sets: TrainingSets  # give task, classes and the early-stopping set; their rows are not used
+    spec: ExperimentSpec  # its seed and its metric are used
 
     @property
     def culprit(self) -> str:
@@ -40,25 +34,15 @@ class FitRequest:
 
 @dataclass(frozen=True, eq=False)
 class FittedModel:
-    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost.
+    """A fitted model: how it predicts encoded rows, how it is stored, what its fit cost."""
 
-    Attributes:
-        predict: encoded rows (n, d) → predictions in the shape of `results.Predictions`.
-        model: what `Learner.restore` reads; empty where it is not to be stored.
-        cpu_seconds: of the fitting thread, by `Clock`.
-        wall_seconds: the same in wall-clock time.
-        rounds: best iteration; None for an algorithm without early stopping.
-        trusted_types: what loading it needs beyond `persistence.TRUSTED_TYPES`.
-        notes: remarks on the fit, one sentence each.
-    """
-
-    predict: Callable[[Any], np.ndarray]
-    model: bytes
-    cpu_seconds: float
+    predict: Callable[[Any], np.ndarray]  # (n, d) → predictions, shaped as in `results.Predictions`
+    model: bytes  # what `Learner.restore` reads; empty where it is not to be stored
+    cpu_seconds: float  # of the fitting thread, by `Clock`
     wall_seconds: float
-    rounds: int | None = None
-    trusted_types: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    rounds: int | None = None  # best iteration; None for an algorithm without early stopping
+    trusted_types: tuple[str, ...] = ()  # beyond `persistence.TRUSTED_TYPES`
+    notes: tuple[str, ...] = ()  # on the fit, one sentence each
 
 
 # What has the rounds and the trusted types of a model.

@@ -69,15 +69,11 @@ _SALT = salt_number("rows to make bins of")
 
 @dataclass(frozen=True)
 class BoostingPlan:
-    """How one configuration is boosted.
+    """How one configuration is boosted."""
 
-    Attributes:
-        parameters: LightGBM's own names → values, all but the number of rounds and the metric.
-        rounds: how many, and what stops it.
-    """
-
+    # LightGBM's own names → values, all but the number of rounds and the metric
     parameters: Mapping[str, Scalar]
-    rounds: Rounds
+    rounds: Rounds  # how many, and what stops it
 
     @property
     def binning(self) -> tuple[tuple[str, Scalar], ...]:
@@ -373,10 +369,7 @@ def write_table(table: Bins, folder: Path) -> None:
 
 
 def read_table(request: FitRequest, work: SharedWork, files: Mapping[str, Path]) -> Bins:
-    """Read the table of files by name into memory: LightGBM maps no file.
-
-    Trees grow on it bit for bit the same.
-    """
+    """Read the table of files by name into memory; trees grow on it bit for bit the same."""
     import lightgbm as lgb
 
     rows = work.train[request.configuration.features]
