@@ -1,23 +1,262 @@
-"""Calibrators are those of scikit-learn, learnt out of fold, whatever order classes have."""
+"""Seeds and calibration: how often is fitted, what is learnt of which rows, and how."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import pytest
-import skops.io
 from scipy.special import expit, logit
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.linear_model import LogisticRegression
 
+from experiment_pipeline.spec import CrossValidation, ExperimentSpec
+from experiment_pipeline.stages.search import fitting
 from experiment_pipeline.stages.search.averaging import (
     Calibrators,
     calibration_in,
     learn_calibration,
     uncalibrated,
 )
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.fitting import encoded_rows, fitted_pipeline, refit_trained
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.calibration import calibrations
+from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.membership import folds_of
+from experiment_pipeline_tests.stages.search.scenario import (
+    experiment,
+    one,
+    refit,
+    train,
+    train_one,
+    training_sets,
+)
+
+CATBOOST = one("catboost", iterations=5)
+BAGGED = one("lightgbm", bagging_fraction=0.6, num_iterations=20)
+WEIGHTED = {
+    "lightgbm": {"scale_pos_weight": 6.0, "num_iterations": 40, "num_leaves": 7},
+    "linear": {"class_weight": "balanced"},
+}
+
+
+def imbalanced(
+    n: int = 4_000, seed: int = 0, shift: float = 3.0
+) -> tuple[TrainingSets, np.ndarray]:
+    """Sets of rows of which few are positive, the second half test; and their true shares."""
+    generator = np.random.default_rng(seed)
+    frame = pd.DataFrame(generator.normal(size=(n, 4)), columns=list("abcd"))
+    truth = expit(1.2 * frame["a"] - frame["b"] + 0.8 * frame["c"] * frame["d"] - shift).to_numpy()
+    frame["late"] = np.where(generator.random(n) < truth, "yes", "no")
+    half = n // 2
+    sets = TrainingSets(
+        train=frame.iloc[:half],
+        test=frame.iloc[half:],
+        features=("a", "b", "c", "d"),
+        target="late",
+        task="binary",
+        classes=("no", "yes"),
+        early_stopping=np.zeros(half, dtype=bool),
+        digests={"train": f"train {seed}", "test": f"test {seed}"},
+    )
+    return sets, truth
+
+
+def trained(entry: dict[str, Any], sets: TrainingSets, **more: Any) -> TrainedModel:
+    """One configuration, trained."""
+    return train_one(experiment([entry], sets.task, **more), sets)
+
+
+def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
+    """Scores of all fits are kept, by their predictions; the model is the one of the experiment's seed."""
+    sets = training_sets()
+    alone, five = trained(BAGGED, sets), trained(BAGGED, sets, seeds=5)
+    assert five.predictions.by_seed.shape == (5, len(sets.test))
+    assert np.array_equal(five.predictions.by_seed[0], alone.predictions.test)
+    assert five.model == alone.model
+    assert five.result.test_score == alone.result.test_score == five.result.seed_scores[0]
+    assert len(set(five.result.seed_scores)) == 5
+    spread = five.result.seeds
+    assert spread.fits == 5
+    assert spread.mean == pytest.approx(np.mean(five.result.seed_scores))
+    assert spread.deviation == pytest.approx(np.std(five.result.seed_scores, ddof=1))
+    assert alone.result.seeds is None
+    assert five.result.fit_cpu_seconds > alone.result.fit_cpu_seconds
+
+
+@pytest.mark.parametrize(
+    ("task", "entry"),
+    [("binary", BAGGED), ("multiclass", BAGGED), ("regression", BAGGED), ("regression", CATBOOST)],
+)
+def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(
+    task: str, entry: dict[str, Any]
+) -> None:
+    """Its score is that of the mean, and the export's refit is one of as many fits."""
+    sets = training_sets(task)
+    spec = experiment([entry], task, seeds={"fits": 3, "average": True})
+    model = train_one(spec, sets)
+    assert model.predictions.test == pytest.approx(model.predictions.by_seed.mean(axis=0))
+    assert model.result.averaged == 3
+    pipeline = fitted_pipeline(model.result, model.model, sets, spec)
+    said = predict(pipeline, sets.test, sets.features, task, sets.classes)
+    assert np.array_equal(said, model.predictions.test)
+    both = pd.concat([sets.train, sets.test])
+    again = refit_trained(model, *encoded_rows(model.result.features, both, sets), sets, spec)
+    assert len(again[-1].estimators_) == 3
+    single = refit(model.result.configuration, model.result.rounds, both, sets, spec)
+    first = predict(single, sets.test, sets.features, task, sets.classes)
+    assert not np.array_equal(first, predict(again, sets.test, sets.features, task, sets.classes))
+    loaded = persistence.from_bytes(persistence.to_bytes(again))
+    rows = sets.test[list(sets.features)]
+    assert np.array_equal(loaded.predict(rows), again.predict(rows))
+
+
+def test_what_draws_nothing_is_one_fit() -> None:
+    """LightGBM that samples nothing, a linear model, the baseline: no spread, and a note says why."""
+    sets = training_sets()
+    entries = [one("lightgbm", num_iterations=5), one("linear"), one("dummy")]
+    found = train(experiment(entries, seeds=3), sets)
+    assert {len(model.result.seed_scores) for model in found.values()} == {0}
+    notes = {model.result.algorithm: model.result.notes for model in found.values()}
+    assert notes["dummy"] == ()
+    assert "draws nothing" in notes["lightgbm"][-1]
+    assert "draws nothing" in notes["linear"][-1]
+
+
+def test_early_stopping_is_each_fits_own_and_an_average_is_refitted_with_the_median() -> None:
+    """One number of rounds for the refit, where the fits had several."""
+    sets = training_sets()
+    entry = one("lightgbm", bagging_fraction=0.5, learning_rate=0.05)
+    model = trained(entry, sets, seeds={"fits": 3, "average": True})
+    pipeline = fitted_pipeline(model.result, model.model, sets, experiment([entry]))
+    rounds = [member.booster_.current_iteration() for member in pipeline[-1].estimators_]
+    assert len(set(rounds)) > 1
+    assert model.result.rounds == round(np.median(rounds))
+
+
+@pytest.mark.parametrize("positive", ["yes", "no"])
+@pytest.mark.parametrize("algorithm", ["lightgbm", "linear"])
+def test_a_reweighted_model_is_calibrated_by_default(algorithm: str, positive: str) -> None:
+    """Slope 1, intercept 0 and a smaller error on rows of another draw, the ranks as they were;
+    also where the positive class sorts first. The truth is known, and the log loss comes near it.
+    """
+    sets, truth = imbalanced(8_000, shift=2.5)
+    test = truth[len(sets.train) :]
+    if positive == "no":
+        sets = replace(sets, classes=("yes", "no"))
+        test = 1 - test
+    entry = one(algorithm, **WEIGHTED[algorithm])
+    spec = experiment([entry], metric="roc_auc")
+    model = train_one(spec, sets)
+    plain = trained(entry, sets, metric="roc_auc", calibrate="off")
+    assert (model.result.calibration, plain.result.calibration) == ("sigmoid", None)
+    before, after = plain.predictions.test, model.predictions.test
+    assert model.result.test_score == plain.result.test_score
+    (mended,) = calibrations(SetPrediction(sets.y_test, after, np.arange(len(after))), sets.classes)
+    assert abs(mended.intercept.estimate) < 0.3
+    assert mended.slope.estimate == pytest.approx(1, abs=0.2)
+    best, was, is_now = (score("log_loss", sets.y_test, said) for said in (test, before, after))
+    assert is_now - best < (was - best) / 2
+    pipeline = fitted_pipeline(model.result, model.model, sets, spec)
+    said = predict(pipeline, sets.test, sets.features, "binary", sets.classes)
+    assert np.array_equal(said, after)
+
+
+@pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
+def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them(method: str) -> None:
+    """By hand: folds of the train rows, fits of the rest with the rounds of the model; no test row
+    moves it, and the refit takes it over.
+    """
+    sets, _ = imbalanced(6_000, shift=1.0)
+    spec = experiment([one("lightgbm", num_iterations=10)], calibrate=method, metric="log_loss")
+    model = train_one(spec, sets)
+    assert model.result.notes == ()
+    guessed = np.empty(len(sets.train))
+    cut = folds_of(sets.train, spec, CrossValidation(folds=5, repeats=1), sets.features)
+    (configuration,) = configurations(spec)
+    for fold in cut:
+        fitted = refit(configuration, 10, sets.train[fold.fitted], sets, spec)
+        held_out = sets.train[fold.predicted]
+        guessed[fold.predicted] = predict(fitted, held_out, sets.features, "binary", sets.classes)
+    found = learn_calibration(method, guessed, sets.y_train, [0, 1])
+    plain = trained(one("lightgbm", num_iterations=10), sets, metric="log_loss")
+    expected = found.applied(plain.predictions.test)
+    assert model.predictions.test == pytest.approx(expected, abs=1e-6)
+    other = replace(sets, test=sets.test.iloc[::2])
+    assert train_one(spec, other).model == model.model
+    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
+    once_more = predict(again, sets.test, sets.features, "binary", sets.classes)
+    assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
+
+
+def test_several_classes_are_calibrated_one_against_the_rest() -> None:
+    """They sum to 1, and the stored model predicts them."""
+    sets = training_sets("multiclass")
+    entry = one("linear", class_weight="balanced")
+    model, plain = trained(entry, sets), trained(entry, sets, calibrate="off")
+    assert model.predictions.test.sum(axis=1) == pytest.approx(1)
+    assert not np.array_equal(model.predictions.test, plain.predictions.test)
+    pipeline = fitted_pipeline(model.result, model.model, sets, experiment([entry], sets.task))
+    said = predict(pipeline, sets.test, sets.features, sets.task, sets.classes)
+    assert np.array_equal(said, model.predictions.test)
+
+
+def test_too_few_rows_are_not_calibrated_and_few_not_by_steps() -> None:
+    """The note says how many the rarest class has, and how many it needs."""
+    sets, _ = imbalanced(2_000)
+    positive = int((sets.y_train == 1).sum())
+    few = trained(one("linear"), sets, calibrate="isotonic")
+    assert fitting.FEWEST_TO_CALIBRATE < positive < fitting.FEWEST_FOR_ISOTONIC
+    assert few.result.calibration == "sigmoid"
+    assert f"the rarest class has {positive:,} train rows" in few.result.notes[0]
+    small, _ = imbalanced(300)
+    none = trained(one("linear", class_weight="balanced"), small)
+    assert none.result.calibration is None
+    assert none.result.notes[0].startswith("not calibrated: the rarest class has")
+
+
+def test_averages_are_calibrated_as_averages() -> None:
+    """Folds are predicted by the mean of as many fits; each seed's score is calibrated as well."""
+    sets, _ = imbalanced(3_000, shift=1.5)
+    entry = one("lightgbm", bagging_fraction=0.6, num_iterations=10, scale_pos_weight=5.0)
+    spec = experiment([entry], seeds={"fits": 2, "average": True}, metric="log_loss")
+    model = train_one(spec, sets)
+    assert (model.result.averaged, model.result.calibration) == (2, "sigmoid")
+    assert max(model.result.seed_scores) < 1.2 * model.result.test_score
+    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
+    said = predict(again, sets.test, sets.features, "binary", sets.classes)
+    assert said == pytest.approx(model.predictions.test, abs=1e-9)
+
+
+def test_fingerprints_know_what_decides_and_nothing_else() -> None:
+    """Unset and off are what they were; seeds and a calibrator are other models."""
+    sets = training_sets()
+
+    def prints(entry: dict[str, Any], **more: Any) -> str:
+        spec = experiment([entry], **more)
+        return fingerprint(configurations(spec)[0], sets, spec)
+
+    plain, weighted = one("linear"), one("linear", class_weight="balanced")
+    unset = prints(plain)
+    assert prints(plain, calibrate="off") == unset
+    assert prints(plain, calibrate=False) == unset
+    others = [{"calibrate": "sigmoid"}, {"calibrate": "isotonic"}, {"seeds": 2}, {"seeds": 3}]
+    others.append({"seeds": {"fits": 3, "average": True}})
+    assert len({unset, *(prints(plain, **more) for more in others)}) == 6
+    assert prints(weighted) == prints(weighted, calibrate="sigmoid")
+    assert prints(weighted) != prints(weighted, calibrate="off")
+    assert prints(one("dummy"), seeds=3, calibrate="sigmoid") == prints(one("dummy"))
+    spec: ExperimentSpec = experiment([weighted], seeds=3)
+    small = fingerprint(configurations(spec)[0], sets, spec.plain)
+    assert small == prints(weighted, calibrate="off")
+
 
 FOLDS = 5
 
@@ -45,7 +284,9 @@ class ByLogOdds(ByShares):
         return odds[:, 1] if len(self.classes_) == 2 else odds
 
 
-def rows(classes: tuple[str, ...], n: int = 1_500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def uneven(
+    classes: tuple[str, ...], n: int = 1_500, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Two numbers, and a class of uneven shares that leans on both."""
     generator = np.random.default_rng(seed)
     X = generator.normal(size=(n, 2))
@@ -54,7 +295,7 @@ def rows(classes: tuple[str, ...], n: int = 1_500, seed: int = 0) -> tuple[np.nd
     return X, np.asarray(classes)[np.argmax(scores + noise, axis=1)]
 
 
-def cut(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def cut_by_number(n: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Folds by number."""
     for fold in range(FOLDS):
         yield np.flatnonzero(np.arange(n) % FOLDS != fold), np.arange(fold, n, FOLDS)
@@ -64,7 +305,7 @@ def ours(method: Any, X: np.ndarray, y: np.ndarray) -> tuple[Any, Calibrators]:
     """The full model, calibrated on predictions of the same folds."""
     model = ByShares().fit(X, y)
     guessed = np.empty((len(y), len(model.classes_)))
-    for fitted, held_out in cut(len(y)):
+    for fitted, held_out in cut_by_number(len(y)):
         guessed[held_out] = ByShares().fit(X[fitted], y[fitted]).predict_proba(X[held_out])
     codes = np.searchsorted(model.classes_, y)
     order = range(len(model.classes_))
@@ -77,10 +318,12 @@ def ours(method: Any, X: np.ndarray, y: np.ndarray) -> tuple[Any, Calibrators]:
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: tuple) -> None:
     """Of log odds; steps are the same within the bounds that keep a row from certainty."""
-    X, y = rows(classes)
+    X, y = uneven(classes)
     built, _ = ours(method, X, y)
     model = ByLogOdds() if method == "sigmoid" else ByShares()
-    theirs = CalibratedClassifierCV(model, method=method, cv=list(cut(len(y))), ensemble=False)
+    theirs = CalibratedClassifierCV(
+        model, method=method, cv=list(cut_by_number(len(y))), ensemble=False
+    )
     expected, found = theirs.fit(X, y).predict_proba(X), built.predict_proba(X)
     assert list(built.classes_) == list(theirs.classes_)
     assert (built.predict(X) == theirs.predict(X)).mean() > 0.999
@@ -98,7 +341,7 @@ def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: 
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(method: Any) -> None:
     """A model that keeps its classes unsorted is calibrated as the one that sorts them."""
-    X, y = rows(("no", "yes"))
+    X, y = uneven(("no", "yes"))
     model = ByShares().fit(X, y)
     positive = model.predict_proba(X)[:, 1]
     turned = ByShares().fit(X, np.where(y == "yes", "a", "b"))
@@ -119,27 +362,18 @@ def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(meth
 @pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c")])
 @pytest.mark.parametrize("method", ["sigmoid", "isotonic"])
 def test_it_is_stored_without_pickle(method: Any, classes: tuple) -> None:
-    """Two private types of scikit-learn are trusted, and it predicts bit for bit the same."""
-    X, y = rows(classes)
-    model = LogisticRegression().fit(X, y)
-    order = list(range(len(classes)))
-    said = model.predict_proba(X)
-    prediction = said[:, 1] if len(order) == 2 else said
+    """Loaded it predicts bit for bit the same, as `applied` says."""
+    X, y = uneven(classes)
+    model, order = LogisticRegression().fit(X, y), list(range(len(classes)))
+    column = slice(None) if len(order) > 2 else 1
+    prediction = model.predict_proba(X)[:, column]
     found = learn_calibration(method, prediction, np.searchsorted(model.classes_, y), order)
     whole = found.around(model)
     written = persistence.to_bytes(whole)
-    assert {
-        name for name in skops.io.get_untrusted_types(data=written) if "calibration" in name
-    } <= {
-        "sklearn.calibration._CalibratedClassifier",
-        "sklearn.calibration._SigmoidCalibration",
-    }
     read = persistence.from_bytes(written)
     assert np.array_equal(read.predict_proba(X), whole.predict_proba(X))
     assert persistence.to_bytes(read) == written
-    applied = found.applied(prediction)
-    last = whole.predict_proba(X)[:, 1] if len(order) == 2 else whole.predict_proba(X)
-    assert applied == pytest.approx(last, abs=1e-12)
+    assert found.applied(prediction) == pytest.approx(whole.predict_proba(X)[:, column], abs=1e-12)
 
 
 def test_a_sigmoid_changes_no_rank_and_takes_a_shift_of_log_odds_back() -> None:
@@ -168,7 +402,7 @@ def test_rows_that_a_forest_is_certain_of_do_not_decide_the_sigmoid() -> None:
 
 def test_weights_of_rows_count() -> None:
     """A row of weight two is two rows; a sigmoid of all is another one than of a part."""
-    X, y = rows(("no", "yes"), n=400)
+    X, y = uneven(("no", "yes"), n=400)
     said, codes = LogisticRegression().fit(X, y).predict_proba(X)[:, 1], (y == "yes").astype(int)
     weights = np.where(np.arange(400) < 200, 2.0, 1.0)
     twice = np.concatenate([np.arange(400), np.arange(200)])

@@ -143,12 +143,3 @@ def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPat
     sparse = build_features("onehot", table, list(table)).fit_transform(table)
     assert issparse(sparse)
     assert np.array_equal(sparse.toarray(), dense)
-
-
-def test_names_of_encoded_columns_are_unique_and_tell_their_origin() -> None:
-    """Plots can name what the model read."""
-    table = awkward()
-    for encoder in ENCODERS:
-        names = build_features(encoder, table, list(table)).fit(table).get_feature_names_out()
-        assert len(set(names)) == len(names)
-        assert all(any(column in name for column in table) for name in names)

@@ -84,17 +84,6 @@ def test_a_refit_has_the_rounds_of_the_chosen_fit() -> None:
     assert set(first[0].transform(test)[:, -1]) == {3.0}
 
 
-def test_a_prediction_aligns_with_the_classes() -> None:
-    """A class that the fit has not seen has probability 0."""
-    sets = training_sets("multiclass")
-    spec = experiment([one("linear")], "multiclass")
-    seen = sets.train[sets.train["late"] != "a"]
-    pipeline = refit(configurations(spec)[0], None, seen, sets, spec)
-    predicted = predict(pipeline, sets.test, sets.features, "multiclass", sets.classes)
-    assert np.all(predicted[:, 1] == 0)
-    assert np.allclose(predicted.sum(axis=1), 1)
-
-
 def test_a_result_survives_its_json() -> None:
     """Scores, hyperparameters of every type, and an undefined score come back."""
     spec = experiment([one("linear", C=0.5, class_weight=None, fit_intercept=True)])

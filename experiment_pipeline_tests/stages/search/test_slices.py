@@ -52,12 +52,6 @@ def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int) -> None:
     assert np.all((bounds[:-1] <= drawn) & (drawn < bounds[1:]))
 
 
-def test_the_draw_has_no_rhythm() -> None:
-    """Each place within a stretch is drawn as often as another."""
-    places = rows_for_bins(2_000_000, 200_000) % 10
-    assert np.bincount(places, minlength=10).min() > 19_000
-
-
 def test_a_sliced_table_reads_like_an_array() -> None:
     """By a slice, by positions, by a mask; a part of it, and a part of that."""
     rows = np.arange(60.0).reshape(20, 3)

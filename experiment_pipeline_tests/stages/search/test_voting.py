@@ -9,7 +9,6 @@ from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier, VotingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeRegressor
 
 from experiment_pipeline.stages.search import voting
@@ -146,8 +145,12 @@ def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(task: 
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str) -> None:
-    """A feature has the columns of every member that reads it."""
+def test_its_parts_predict_encoded_rows_as_the_whole_does(
+    task: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A feature has the columns of every member that reads it; the workers change no bit."""
+    monkeypatch.setattr(voting, "_ENCODED_ROWS", 120)
+    monkeypatch.setattr(voting, "_PREDICTED_ROWS", 50)
     table, _ = rows_of(task)
     classes = None if task == "regression" else tuple(LABELS[task])
     ours = mean_of(task, classes)
@@ -155,41 +158,14 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str) -> None:
     encoded = np.asarray(parts.encode(table))
     whole = predict(ours, table, FEATURES, task, classes)
     assert parts.predict(encoded, task, classes) == pytest.approx(whole, abs=1e-12)
+    one, two = (parts.predict_rows(table, task, classes, workers) for workers in (1, 2))
+    assert np.array_equal(one, two)
+    assert one == pytest.approx(whole, abs=1e-12)
     assert parts.columns.keys() == set(FEATURES)
     places = np.concatenate(list(parts.columns.values()))
     assert sorted(places.tolist()) == list(range(encoded.shape[1]))
     alone = TakenApart.of(ours.estimators_[0])
     assert alone.encode(table).shape[1] < encoded.shape[1]
-
-
-class Counting(StandardScaler):
-    """Features that count how often rows are put through them."""
-
-    transformed = 0
-
-    def transform(self, X: Any, copy: bool | None = None) -> np.ndarray:
-        type(self).transformed += 1
-        return super().transform(X, copy)
-
-
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_members_that_share_their_features_encode_rows_once(task: str) -> None:
-    """The prediction is that of a vote of the whole pipelines, to the bit."""
-    table, y = rows_of(task)
-    table = table[["size", "weight"]].fillna(0)
-    features = Counting().fit(table)
-    encoded = features.transform(table)
-    members = [
-        (name, Pipeline([("features", features), ("model", one[-1].fit(encoded, y))]), weight)
-        for name, one, weight in zip("ab", pipelines(task), WEIGHTS, strict=True)
-    ]
-    ours = weighted_mean(members, None if task == "regression" else tuple(LABELS[task]))
-    method = "predict" if task == "regression" else "predict_proba"
-    parts = [getattr(one, method)(table) for _, one, _ in members]
-    Counting.transformed = 0
-    assert np.array_equal(getattr(ours, method)(table), np.average(parts, axis=0, weights=WEIGHTS))
-    assert Counting.transformed == 1
-    assert ours.feature_names_in_.tolist() == list(table)
 
 
 @pytest.mark.parametrize("task", ["binary", "regression"])
@@ -203,7 +179,9 @@ def test_of_three_members_two_may_share(task: str) -> None:
     ours = weighted_mean(named, None if task == "regression" else tuple(LABELS[task]))
     assert ours.weights == [0.8, 0.2]
     parts = TakenApart.of(ours)
+    # Rows are encoded once for each of these.
     assert len(parts.features) == 2
+    assert parts.features[0] is ordinal[0]
     predicted = predict(
         *(ours, table, FEATURES, task, None if task == "regression" else LABELS[task])
     )
@@ -213,17 +191,3 @@ def test_of_three_members_two_may_share(task: str) -> None:
     ]
     assert predicted == pytest.approx(np.average(each, axis=0, weights=[0.5, 0.2, 0.3]))
     assert to_bytes(from_bytes(to_bytes(ours))) == to_bytes(ours)
-
-
-@pytest.mark.parametrize("task", ["multiclass", "regression"])
-def test_rows_are_predicted_in_parts_to_the_same_bits_whatever_the_workers(
-    task: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Encoded and predicted part by part: as the whole at once, to rounding."""
-    monkeypatch.setattr(voting, "_ENCODED_ROWS", 120)
-    monkeypatch.setattr(voting, "_PREDICTED_ROWS", 50)
-    classes = None if task == "regression" else tuple(LABELS[task])
-    table, mean = rows_of(task)[0], mean_of(task, classes)
-    one, two = (TakenApart.of(mean).predict_rows(table, task, classes, n) for n in (1, 2))
-    assert np.array_equal(one, two)
-    assert one == pytest.approx(predict(mean, table, FEATURES, task, classes), abs=1e-12)

@@ -15,7 +15,6 @@ from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners import check_hyperparameters, learner_of
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import FitRequest
-from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -74,12 +73,8 @@ def test_names_are_judged_without_a_fit(algorithm: str, given: dict, message: st
     with pytest.raises(errors.InvalidExperiment) as caught:
         check_hyperparameters(configuration(algorithm, **given), "binary")
     assert message in f"{caught.value.rule} {caught.value.fix}"
-
-
-def test_a_loss_may_have_parameters() -> None:
-    """CatBoost writes them behind a colon."""
-    quantile = configuration("catboost", objective="Quantile:alpha=0.9")
-    check_hyperparameters(quantile, "regression")
+    # CatBoost writes the parameters of a loss behind a colon.
+    check_hyperparameters(configuration("catboost", objective="Quantile:alpha=0.9"), "regression")
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
@@ -216,15 +211,6 @@ def test_categories_are_read_as_categories(algorithm: str) -> None:
     sets = training_sets("regression", frame=frame)
     trained = train_one(experiment([one(algorithm, max_depth=1)], "regression"), sets)
     assert trained.result.test_score < 0.1
-
-
-@pytest.mark.parametrize("algorithm", EXTRAS)
-def test_an_impossible_value_fails_alone(algorithm: str) -> None:
-    """The library's own words say what is wrong."""
-    spec = experiment([one(algorithm, max_depth=-5), one("dummy")])
-    outcomes = train(spec, training_sets())
-    assert isinstance(outcomes["dummy"], TrainedModel)
-    assert "Error" in outcomes[algorithm].error_type
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
