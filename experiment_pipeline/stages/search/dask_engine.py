@@ -30,7 +30,6 @@ from experiment_pipeline.errors import ClusterError, EntryCorrupt, ExperimentPip
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.registry import FITTING
 from experiment_pipeline.stages.search.budget import Brake
-from experiment_pipeline.stages.search.composing import folds_to_calibrate
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.dask_cluster import Cluster
 from experiment_pipeline.stages.search.encoding import encode
@@ -40,6 +39,7 @@ from experiment_pipeline.stages.search.fingerprints import (
     encoder_fingerprint,
     fingerprint,
 )
+from experiment_pipeline.stages.search.fitting import folds_to_calibrate
 from experiment_pipeline.stages.search.learners.learner import Clock
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome, Placement
 from experiment_pipeline.stages.search.shared_work import EncodedRows, Kept, SharedWork
@@ -69,8 +69,8 @@ PACKAGES = ("lightgbm", "numpy", "pandas", "pyarrow", "scikit-learn", "scipy", "
 # Not part of an installed package (`exclude` in pyproject.toml).
 _NOT_INSTALLED = ("defs", "definitions.py")
 _ABSENT = "not installed"
-# The encoders of one rung, and some of the tables that LightGBM makes of each.
-MOST_WORKS, MOST_TABLES = 4, 4
+# The encoders of one rung.
+MOST_WORKS = 4
 _NOTHING = np.zeros(0, dtype=bool)
 # Of sets and of each fold: attributes of `TrainingSets`; the latter are those of `SharedWork`, too.
 _MASKS = ("early_stopping", "early_stopping_gap")
@@ -300,7 +300,6 @@ def read_shared(
     def work(prefix: str) -> SharedWork:
         truth: dict[str, Any] = {name: arrays.get(f"{prefix}{name}") for name in _TRUTH}
         directions = arrays.get(f"{prefix}directions")
-        tables: Any = Kept(MOST_TABLES)
         rows = EncodedRows(
             arrays[f"{prefix}train"],
             truth["y_train"],
@@ -309,7 +308,7 @@ def read_shared(
             None if directions is None else directions.tolist(),
         )
         test = {encoder: arrays[f"{prefix}test"]}
-        return SharedWork(train={encoder: rows}, test=test, **truth, tables=tables)
+        return SharedWork(train={encoder: rows}, test=test, **truth)
 
     folds = tuple(
         replace(

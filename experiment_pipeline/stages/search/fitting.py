@@ -51,7 +51,6 @@ from experiment_pipeline.stages.search.scoring import predictions_of, scored_row
 from experiment_pipeline.stages.search.shared_work import (
     HELD_ROWS,
     EncodedRows,
-    SharedTables,
     SharedWork,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -94,7 +93,6 @@ def share_work(
             y_test=sets.y_test,
             w_train=w_train,
             w_test=sets.w_test,
-            tables=SharedTables(),
         )
 
     work = shared(sets)

@@ -9,9 +9,7 @@ LightGBM alone reads is a `SlicedTable`: it is encoded slice by slice, binned an
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -26,8 +24,6 @@ from experiment_pipeline.table.table import slices
 HELD_ROWS = 200_000
 # Of 15 columns 8 MB; smaller ones take longer, as each costs the start of every transformer.
 ROWS_OF_A_SLICE = 65_536
-# As many as there are encoders.
-MOST_TABLES = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,11 +75,15 @@ class SlicedTable:
 
 
 class Kept:
-    """The `most` things that were made or read last, by name; one is made at a time."""
+    """The `most` things that were made or read last, by name; one is made at a time.
+
+    `found`: name → a function of what makes it, which may find it in the storage.
+    """
 
     def __init__(self, most: int) -> None:
         self._most, self._things = most, OrderedDict[Hashable, Any]()
         self._turn = threading.Lock()
+        self.found = dict[Hashable, Callable[[Callable[[], Any]], Any]]()
 
     def get(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return a thing, made if need be; what cannot be made is tried again by the next."""
@@ -92,14 +92,10 @@ class Kept:
                 # Room first: two large things in memory would be one too many.
                 while len(self._things) >= self._most:
                     self._things.popitem(last=False)
-                self._things[name] = make()
+                found = self.found.get(name)
+                self._things[name] = make() if found is None else found(make)
             self._things.move_to_end(name)
             return self._things[name]
-
-    @contextmanager
-    def borrow(self, table: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
-        """Lend the table of a library to a fit, as `SharedTables` does."""
-        yield self.get(table, make)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,27 +118,6 @@ class EncodedRows:
         return replace(self, table=table, y=self.y[rows], weights=weights)
 
 
-class SharedTables:
-    """Tables that a library makes of encoded ones, by what decides them.
-
-    Each is made by the first fit that needs it, while others that need it wait. The last few stay: a
-    search over `max_bin` must not keep a table for every value.
-
-    Attributes:
-        found: what decides a table → a function of what makes it, which may find it in the storage.
-    """
-
-    def __init__(self) -> None:
-        self._kept = Kept(MOST_TABLES)
-        self.found: dict[Hashable, Callable[[Callable[[], Any]], Any]] = {}
-
-    @contextmanager
-    def borrow(self, table: Hashable, make: Callable[[], Any]) -> Iterator[Any]:
-        """Lend a table, made if need be, to a fit."""
-        found = self.found.get(table)
-        yield self._kept.get(table, make if found is None else partial(found, make))
-
-
 @dataclass(frozen=True, eq=False)
 class SharedWork:
     """What every fit of a sweep reads."""
@@ -155,7 +130,9 @@ class SharedWork:
     y_test: np.ndarray
     w_train: Weights  # (n_train,) how much each row counts; None = all alike
     w_test: Weights
-    tables: SharedTables
+    # What a library makes of encoded rows. The last few stay, as many as there are encoders: a search
+    # over `max_bin` must not keep a table for every value.
+    tables: Kept = field(default_factory=lambda: Kept(4))
     folds_to_calibrate: tuple[FoldRows, ...] = ()  # none where no model is calibrated
     folds: tuple["SharedWork", ...] = ()  # of a cross-validation: the same for each fold
 

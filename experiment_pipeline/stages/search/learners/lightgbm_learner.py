@@ -318,7 +318,8 @@ class LightGBMLearner(Learner):
         plan = boosting_plan(request, stops=rounds is None, rounds=rounds)
         train = work.train[request.configuration.features]
         make = partial(bin_rows, train, plan, request.sets)
-        with work.tables.borrow(_table_of(request, plan), make) as bins, Clock() as clock:
+        bins = work.tables.get(_table_of(request, plan), make)
+        with Clock() as clock:
             booster = boost(bins, plan, train, request.sets.task)
         kept = booster.best_iteration or booster.current_iteration()
 
