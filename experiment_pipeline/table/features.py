@@ -107,12 +107,7 @@ class NamedColumns:
     yaml_text: str = ""
 
     def check(self, delivered: Sequence[str]) -> None:
-        """Compare every name with the table's, but columns that `preparation.function` may make.
-
-        Raises:
-            InvalidExperiment: keys of defs.yaml name columns that are not there.
-            InvalidSchema: a column that the schema requires is not there, or a new one forbidden.
-        """
+        """Compare every name with the table's, but columns that `preparation.function` may make."""
         spec, preparation = self.spec, self.spec.preparation
         declared = declared_columns(preparation)
         self._refuse(delivered, [(("preparation", *place), place[1]) for place in declared])

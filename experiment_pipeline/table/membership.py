@@ -242,10 +242,7 @@ def may_have_rare_classes(target: pd.Series) -> bool:
 
 
 def rare_classes_in(target: pd.Series, sets: pd.Series) -> list[object]:
-    """Return the classes to set aside, the rarest last, given known classes and the set of each row.
-
-    A row of the gap counts for none.
-    """
+    """Return the classes to set aside, rarest last, given known classes and the set of each row."""
     counts = pd.crosstab(target, sets.reindex(target.index))
     counts = counts.reindex(target.value_counts().index, columns=list(SETS), fill_value=0)
     return counts.index[too_rare(counts.to_numpy())].tolist()

@@ -83,14 +83,11 @@ def shortened(text: str, most: int = LONGEST_RULE) -> str:
 
 @dataclass(frozen=True)
 class PreparedTable:
-    """A prepared table, and what the preparation did.
+    """A prepared table: the rows of the raw table, in their order, with their index.
 
-    Attributes:
-        frame: the rows of the raw table, in their order, with their index.
-        changes: columns `column`, `step`, `cells_changed`; a row per declared step.
-        unparsable: per column the cells, as delivered, that are not of the declared type, if any.
-        notes: how the columns were fitted to the schema.
-        sets: the set of each row, as of `assign_sets`; empty: they were not assigned.
+    `changes` has a row per declared step: `column`, `step`, `cells_changed`; `unparsable` are the cells, as
+    delivered, that are not of the declared type. `notes` say how the columns were fitted to the schema.
+    `sets` are as of `assign_sets`; empty: they were not assigned.
     """
 
     frame: pd.DataFrame

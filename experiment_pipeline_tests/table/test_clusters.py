@@ -72,13 +72,6 @@ def test_a_concatenated_file_is_copies(once, times):
     assert copies > 0.95
 
 
-def test_an_oversampled_class_is_copies():
-    """A rare class, drawn twenty times over, is as many records as it was."""
-    once = measures(1_000)
-    people, copies = shares(pd.concat([once] + [once[:50]] * 19, ignore_index=True))
-    assert (people, copies) == (0, 1)
-
-
 def test_the_order_of_rows_and_columns_changes_no_answer():
     """Each row is judged as before, wherever it stands."""
     frame = flags(3_000, [0.2] * 8).assign(m=RNG(3).integers(0, 30, 3_000))

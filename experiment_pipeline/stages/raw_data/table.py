@@ -40,14 +40,9 @@ Columns = Iterator[tuple[str, pa.ChunkedArray]]
 class RawTable:
     """A table as delivered, typed.
 
-    Attributes:
-        frame: rows and columns; its int64 index `row_number` is the place in the source, from 0.
-        digest: as of `table_digest`. Empty where only `read`.
-        format: what the files are: "csv" or "parquet".
-        encoding: of the text; None for Parquet.
-        delimiter: between the fields; None for Parquet.
-        compression: around the files, or None.
-        notes: what was decided for the user, one sentence each.
+    The int64 index `row_number` of `frame` is the place in the source, from 0; `digest` is empty where the
+    table was only `read`. `format` is csv or parquet; `encoding` and `delimiter` are None for Parquet,
+    `compression` for files that are not packed. `notes` are decisions, one sentence each.
     """
 
     frame: pd.DataFrame
@@ -83,13 +78,10 @@ def read(
     as_written: Collection[str] = (),
     chosen: Callable[[int], np.ndarray] | None = None,
 ) -> RawTable:
-    """Read a table, or some of its rows, without a digest; arguments and errors as of `parse`.
+    """Read a table, or some of its rows, without a digest; as `parse`.
 
-    Args:
-        parts: of the table.
-        data: how to read them, where the user knows better than the files show.
-        as_written: columns of CSV files that stay the texts they are, whatever they look like.
-        chosen: number of rows → positions of those to keep, ascending; None: all rows.
+    `as_written` are columns of CSV files that stay texts, whatever they look like. `chosen` is number of
+    rows → ascending positions of those to keep; None: all rows.
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     first, decided, texts = files[0], defaultdict[str, list[str]](list), list[csv_text.CsvText]()

@@ -96,12 +96,8 @@ def check_column(
 ) -> CheckedColumn:
     """Check one column of prepared values (n,), cell by cell.
 
-    Args:
-        column: its name is the column's.
-        schema: what they must satisfy; `coerce` already includes the table's.
-        unparsable: int (k,): positions of cells that are rejected already.
-        validation: of a feature: what becomes of values never seen before.
-        missing_rule: a rule that already names the rows with a missing value.
+    `unparsable` are positions of cells that are rejected already, `missing_rule` is a rule that already
+    names the rows with a missing value. `validation` is for features: what becomes of values never seen.
 
     Raises:
         InvalidSchema: the schema cannot be applied to a column of this type.

@@ -3,7 +3,6 @@
 import functools
 import gzip
 import http.server
-import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline_tests.s3_server import S3Server
 
 TABLE = b"a,b\n1,x\n"
-NOBODY = 65_534
 
 
 def refused(url: object, **settings: object) -> ExperimentPipelineError:
@@ -138,23 +136,6 @@ def test_a_folder_without_one_table_says_what_it_holds(folder: Path) -> None:
 def test_a_device_is_never_read() -> None:
     """A path that would never end is refused."""
     assert "device" in refused("/dev/zero").rule
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_file_of_somebody_else_is_no_bug(folder: Path) -> None:
-    """Without permission the error names the file and says what to change."""
-    (folder / "flights.csv").chmod(0o600)
-    for path in [folder, *folder.parents][:3]:
-        path.chmod(0o755)
-    read_source(Data(url="flights.csv"))  # what is imported on the way needs permission too
-    os.seteuid(NOBODY)
-    try:
-        with pytest.raises(StorageUnreachable) as caught:
-            read_source(Data(url=str(folder / "flights.csv")))
-    finally:
-        os.seteuid(0)
-    assert "flights.csv" in caught.value.culprit
-    assert "Permission denied" in caught.value.rule
 
 
 def test_a_protocol_must_be_known_and_installed() -> None:

@@ -286,12 +286,6 @@ def test_nested_and_opaque_columns_are_told() -> None:
     )
 
 
-def test_quotes_inside_values_are_no_open_quotes() -> None:
-    """Inches and line breaks in quotes are values like any other."""
-    frame = read('a,b\n5" pipe,1\n"two\nlines, ""quoted""",2\n').frame
-    assert frame["a"].tolist() == ['5" pipe', 'two\nlines, "quoted"']
-
-
 @settings(max_examples=40)
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1))
 def test_any_text_survives(rows: list[tuple[str, str]]) -> None:

@@ -125,6 +125,16 @@ def test_the_sets_of_the_prepared_rows_are_kept():
     assert check_disjoint(sets, data.validated) == []
 
 
+def test_a_new_column_that_the_schema_leaves_out_moves_no_row():
+    """Sets are assigned by the columns that validated rows will have."""
+    split = scenario.spec().split.model_copy(update={"id_columns": ()})
+    spec, schema = scenario.spec().model_copy(update={"split": split}), load_schema(scenario.SCHEMA)
+    raw = scenario.table()
+    usual, wider = (prepare_and_assign(t, schema, spec) for t in (raw, raw.assign(new=raw.index)))
+    pd.testing.assert_series_equal(usual.sets, wider.sets)
+    assert any("'new'" in note for note in wider.notes)
+
+
 DIGESTS = {"train": "a", "test": "b"}
 
 
@@ -140,14 +150,6 @@ def test_the_inner_slice_is_cut_as_the_sets_are(by, task):
         assert train[~held_out]["visited"].max() < train[held_out]["visited"].min()
     if by is BY_GROUP:
         assert not set(train[held_out]["patient"]) & set(train[~held_out]["patient"])
-
-
-def test_the_inner_slice_of_a_time_keeps_every_class_if_it_can():
-    """A class that ends early moves the cut back; the slice is longer then."""
-    train = made(100, readmitted=["no", "yes"] * 30 + ["no"] * 40)
-    held_out = early_stopping_rows(train, experiment(BY_TIME), FEATURES)
-    assert train[held_out]["readmitted"].unique().size == 2
-    assert held_out.sum() == 41
 
 
 @settings(max_examples=60, deadline=None)

@@ -105,18 +105,3 @@ def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(tmp_path):
         found = check(run(visits(tmp_path, broken, **limit), *STAGES), RATE)
         assert not found.passed
         assert "2.08% before" in found.description
-
-
-def test_a_new_column_that_the_schema_leaves_out_moves_no_row(tmp_path):
-    """The digests of the sets stay, and a note says that the column was left out."""
-    digests = []
-    for frame in (scenario.table(), scenario.table().assign(new=range(scenario.ROWS))):
-        spec = visits(tmp_path, frame).model_copy(
-            update={"split": scenario.spec().split.model_copy(update={"id_columns": ()})}
-        )
-        result = run(spec, *STAGES, *SETS)
-        events = {e.asset_key.path[-1]: e for e in result.get_asset_materialization_events()}
-        digests.append(events["train_set"].materialization.metadata["digest"].value)
-    notes = events["validated_data"].materialization.metadata["notes"].value.records
-    assert digests[0] == digests[1]
-    assert any("'new'" in note.data["note"] for note in notes)

@@ -167,15 +167,6 @@ def test_rare_values_are_not_named():
     assert found.columns["ward"].text.startswith("north 4")
 
 
-def test_a_column_in_a_line():
-    """People read a median and a range, or the most frequent values, and what is missing."""
-    texts = {name: column.text for name, column in profile(FRAME, 0.0).columns.items()}
-    assert texts["number"] == "median 14.5 (0 to 29.5)"
-    assert texts["text"] == "a 33.3%, b 33.3%, 33.3% missing"
-    assert texts["instant"].startswith("median 2024-01-30 00:00:00 (2024-01-01")
-    assert texts["nothing"] == "100.0% missing"
-
-
 def test_what_is_no_profile_is_said():
     """A damaged file is an error that names it."""
     for content in (

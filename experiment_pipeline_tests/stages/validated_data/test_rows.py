@@ -217,12 +217,6 @@ def test_no_row_left_is_an_error_with_the_reasons():
         checked({"a": [1, 2]}, "columns: {a: {less_than: 0}}")
 
 
-def test_a_table_with_the_column_of_reasons_is_refused():
-    """The column that reasons are written to is never overwritten."""
-    with pytest.raises(UnusableTable, match="rejection_reasons"):
-        checked({"rejection_reasons": [1]}, "columns: {rejection_reasons: {}}")
-
-
 def test_rows_to_predict_on_need_only_the_features():
     """Target and excluded columns may be absent; nothing need be unique."""
     spec = scenario.spec()
