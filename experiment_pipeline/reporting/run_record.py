@@ -70,9 +70,7 @@ class RunFacts(RecordRow):
     libraries: Annotated[Json, "library → version, as JSON"] = None
     data_url: Annotated[Text, "where the table came from, without credentials"] = None
     data_digest: Annotated[Text, "sha256 of the table's content as delivered"] = None
-    data_modified_at: Annotated[
-        Moment, "when the source last changed, UTC; null where it is not known"
-    ] = None
+    data_modified_at: Annotated[Moment, "when the source last changed, UTC; null: unknown"] = None
     data_rows: Annotated[Count, "rows as delivered"] = None
     data_columns: Annotated[Count, "columns as delivered"] = None
     rejected_rows: Annotated[Count, "rows that broke the schema"] = None
@@ -87,25 +85,17 @@ class RunFacts(RecordRow):
     chosen: Annotated[Text, "partition key of the chosen configuration"] = None
     choice_reason: Annotated[Text, "why it was chosen"] = None
     evaluation: Annotated[
-        Text,
-        "test_set; or cross_validation: test scores are then those of train and test rows that "
-        "were left out of the fit",
+        Text, "of test scores: test_set, or cross_validation of the train and test rows"
     ] = None
-    tie_group: Annotated[
-        Count, "configurations that are statistically tied with the best on test"
-    ] = None
-    test_score: Annotated[Number, "of the chosen one on the test set, in units of the metric"] = (
-        None
-    )
+    tie_group: Annotated[Count, "configurations that are statistically tied with the best"] = None
+    test_score: Annotated[Number, "of the chosen one on the test set"] = None
     test_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     test_high: Annotated[Number, "upper bound of its 95 % interval"] = None
     test_baseline: Annotated[Number, "score of the baseline (no features) on test"] = None
     validation_score: Annotated[Number, "of the model to export, on the validation set"] = None
     validation_low: Annotated[Number, "lower bound of its 95 % interval"] = None
     validation_high: Annotated[Number, "upper bound of its 95 % interval"] = None
-    validation_baseline: Annotated[Number, "score of the baseline (no features) on validation"] = (
-        None
-    )
+    validation_baseline: Annotated[Number, "score of the baseline on validation"] = None
     looks: Annotated[Count, "models scored on these validation rows so far, this included"] = None
     overlap: Annotated[Number, "share of them on which another model was scored, 0 to 1"] = None
     decision: Annotated[Text, "why it was accepted or rejected, in a sentence"] = None
@@ -276,9 +266,7 @@ class VersionRow(RecordRow):
     headline: Annotated[str, "the first metric with its interval, in words"]
     fingerprint: Annotated[str, "of the configuration"]
     approval_required: Annotated[Truth, "whether it must be approved to become champion"] = None
-    approved_by: Annotated[
-        Text, "the person who approved it; null: not approved, or not required"
-    ] = None
+    approved_by: Annotated[Text, "who approved it; null: not approved, or not required"] = None
     approved_at: Annotated[Moment, "when, UTC"] = None
     approval_comment: Annotated[Text, "comment of the approval"] = None
 

@@ -120,16 +120,10 @@ def leaderboard(
     set_aside: Sequence[str],
     time: RefitTime | None = None,
 ) -> Leaderboard:
-    """Rank the results of a search on its sets, and choose.
+    """Rank the results of a search on its sets, and choose; see `rank`.
 
-    Args:
-        found: the search results.
-        stored: fingerprint → result, of those that it names.
-        predictions: see `rank`.
-        sets: of the search.
-        spec: the experiment.
-        set_aside: rows that the split left out, a sentence each; they become notes.
-        time: see `rank`.
+    `stored` are the results that it names, by fingerprint; `set_aside` are rows that the split left
+    out, a sentence each, which become notes.
     """
     clusters, weights = sets.test_clusters(spec), (sets.w_test, sets.w_train)
     rows = RankedRows(sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor)
@@ -156,9 +150,6 @@ def rank(
         spec: the experiment. Declared configurations without an outcome are listed last.
         classes: of the target; None for regression.
         time: left of a budget, in which an ensemble must be fitted again; None: no limit.
-
-    Raises:
-        TrainingError: no configuration has a score.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))

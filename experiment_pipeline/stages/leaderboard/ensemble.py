@@ -109,10 +109,7 @@ class Ensemble:
     ) -> np.ndarray:
         """Return its predictions of the test rows by weights of other rows, (n,) or (n, k).
 
-        Args:
-            known: fingerprint → that model's predictions of the test rows; called once for each.
-            y: encoded targets (n,) of the test rows.
-            clusters: (n,) codes of the resampling clusters.
+        `known` is called once for each model: fingerprint → its predictions of the test rows.
         """
         of_row, total = folds_of(y, clusters).of_row, None
         for one in sorted({one for fold in self.folds for one in fold}):
@@ -153,13 +150,8 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
     """Return the weights (L,) of the mean that scores best; they sum to 1.
 
     It starts with one each of the first models, as many as score best together, and then takes, step
-    by step, the model that helps most.
-
-    Args:
-        library: (L, n) or (L, n, k) predictions, the best model first; of equal steps the
-            earlier model is taken.
-        score: of a prediction (n,) or (n, k); greater is better, nan is the worst.
-        members: different models at the most.
+    by step, the model that helps most, of equal ones the earlier. The library (L, n) or (L, n, k) has
+    the best model first; there are so many different members at the most. A score of nan is the worst.
     """
     sums = np.cumsum(library[:members], axis=0)
     starts = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
