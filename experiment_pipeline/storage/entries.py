@@ -97,8 +97,7 @@ class Entries(Generic[_Record]):
     def get(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record] | None:
         """Return an entry with the files of these names, None: with all; None when there is none.
 
-        Raises:
-            EntryCorrupt: a file of the entry is gone, cut short or changed.
+        EntryCorrupt: a file of the entry is gone, cut short or changed.
         """
         if (manifest := self._manifest(fingerprint)) is None:
             return None
@@ -138,9 +137,7 @@ class Entries(Generic[_Record]):
         """Give an entry's verified files as paths on this machine's disk, by name.
 
         From a bucket they are copied; the copies are removed afterwards (memory maps of them last).
-
-        Raises:
-            EntryCorrupt: there is no such entry, or a file is gone, cut short or changed.
+        EntryCorrupt: there is no such entry, or a file is gone, cut short or changed.
         """
         if (manifest := self._manifest(fingerprint)) is None:
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
@@ -188,11 +185,7 @@ class Entries(Generic[_Record]):
                     warn(one)
 
     def put(self, fingerprint: str, files: Mapping[str, bytes], record: _Record) -> Entry[_Record]:
-        """Store an entry, and return what the store holds now: the first writer's.
-
-        Raises:
-            EntryCorrupt: there is an entry, and it is damaged.
-        """
+        """Store an entry, and return the first writer's; EntryCorrupt: there is one, damaged."""
         if (existing := self.get(fingerprint)) is not None:
             return existing
         stored = {name: _EntryFile.of(name, sha256(content)) for name, content in files.items()}

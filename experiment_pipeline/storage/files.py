@@ -72,14 +72,8 @@ def location(
 ) -> UPath:
     """Return a path, or any fsspec URL, as a path with time-outs and without caches.
 
-    Each call makes its own S3 client (0.1 s) from the environment (AWS_ENDPOINT_URL, AWS_PROFILE, …);
-    the paths made from this one share it.
-
-    Args:
-        url: `artifacts`, `~/x`, `file:///x`, `s3://bucket/prefix`, `https://…`
-        endpoint_url: of an S3 server that is not AWS; None: the environment's.
-        anonymous: read a public bucket without credentials.
-        read_seconds: how long a server may stay silent in each attempt.
+    Each call makes its own S3 client (0.1 s) from the environment (AWS_ENDPOINT_URL, AWS_PROFILE, …),
+    or for this `endpoint_url`. `read_seconds`: how long a server may stay silent in each attempt.
 
     Raises:
         StorageUnreachable: a protocol that is not known, or whose package is missing.
@@ -219,10 +213,7 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
 def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
     """Return what was read; while the storage does not answer, try again.
 
-    A server that restarts takes some ten seconds. What the storage refuses is raised at once.
-
-    Raises:
-        StorageUnreachable: it did not answer in all that time.
+    What the storage refuses is raised at once; StorageUnreachable: no answer in all that time.
     """
     end = time.monotonic() + seconds
     while True:
@@ -277,10 +268,7 @@ def fetched(path: UPath, folder: Path) -> Path:
 
 @contextmanager
 def unfinished(folder: UPath) -> Iterator[Path]:
-    """Make an empty folder for files to be stored with `put_file`; it is removed afterwards.
-
-    It is this one where the storage is a disk, else one below TMPDIR.
-    """
+    """Make an empty folder, below TMPDIR for a bucket, of files for `put_file`; it is removed at the end."""
     with explained(folder):
         if (place := on_disk(folder)) is None:
             with TemporaryDirectory(prefix="experiment_pipeline-") as temporary:

@@ -105,10 +105,7 @@ def loading_bytes(model: bytes) -> int:
 
 
 def untrusted_types(fresh: bytes) -> tuple[str, ...]:
-    """Return the types in the bytes that neither skops nor TRUSTED_TYPES trusts, sorted.
-
-    Only for bytes of an estimator that this process has just fitted.
-    """
+    """Return the types that neither skops nor TRUSTED_TYPES trusts, of bytes just made here."""
     import skops.io
 
     found = skops.io.get_untrusted_types(data=fresh)

@@ -268,8 +268,7 @@ class Registry:
     def approve(self, approval: Approval) -> Approval:
         """Approve a version, and return the approval that counts: the first one.
 
-        Raises:
-            InvalidModel: no such version is visible.
+        InvalidModel: no such version is visible.
         """
         if approval.version not in (visible := self.versions()):
             raise InvalidModel(
@@ -377,14 +376,10 @@ def registry_of(spec: ExperimentSpec) -> Registry:
 
 
 def find_model(name: str) -> ExportedModel:
-    """Return the model that a user names.
+    """Return the model that a user names; InvalidModel: there is none.
 
-    Args:
-        name: a version's folder, a folder or URL `<root>/<experiment>`, or an experiment's
-            name under the storage root; the last two mean the champion.
-
-    Raises:
-        InvalidModel: there is none.
+    `name`: a version's folder; or, for its champion, a folder or URL `<root>/<experiment>`, or an
+    experiment's name under the storage root.
     """
     here = location(name)
     if files.exists(here / MANIFEST):

@@ -45,8 +45,7 @@ def record_outcome(
 ) -> Mapping[str, Fact]:
     """Write the rows of an outcome; a decision, or a failed check that blocks, ends the run.
 
-    Returns:
-        What the end of the run adds to the outcome's facts.
+    Returns what the end of the run adds to the outcome's facts.
     """
     run.record(outcome.record)
     blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
@@ -63,12 +62,7 @@ def record_outcome(
 def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]:
     """Archive a run that has ended, write its pages anew, and export it to MLflow.
 
-    Args:
-        run: it has ended.
-        warn: called with a sentence when MLflow did not get the run.
-
-    Returns:
-        Name → place of its decision record, where it was decided, and of the pages.
+    Returns name → place of its decision record, where it was decided, and of the pages.
     """
     root = storage_root()
     places: dict[str, Fact] = {}
@@ -153,14 +147,9 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
 
 
 def copy_reports(run: Mapping[str, Any], folder: str) -> None:
-    """Copy the pages of a run, and its record as Markdown, into a folder: `<report>.html`.
+    """Copy the pages of a run (its row of `runs`), and its record as Markdown, into a folder.
 
-    Args:
-        run: its row of the table `runs`.
-        folder: path or URL.
-
-    Raises:
-        StorageUnreachable: a page is gone, or the folder cannot be written.
+    StorageUnreachable: a page is gone, or the folder cannot be written.
     """
     reports = rows_of("reports", run)
     for name, place in zip(reports["name"], reports["place"], strict=True):

@@ -93,11 +93,8 @@ def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Ce
 
 
 def experiment_page(experiment: str, root: str) -> document.Document:
-    """Return the page of one experiment: its runs, what changed between them, links to reports.
-
-    Args:
-        experiment: its name.
-        root: of the storage, as text; reports below it are linked.
+    """Return the page of one experiment: its runs, what changed between them, links to reports below
+    the `root` of the storage.
     """
     runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS))
     latest = runs[0]

@@ -112,8 +112,7 @@ def application(root: Location) -> "Starlette":
 def listening(port: int | None = None) -> socket.socket:
     """Return a socket that listens on this machine only; None: 3001, or else any free port.
 
-    Raises:
-        OSError: the given port is taken.
+    OSError: the given port is taken.
     """
     try:
         return socket.create_server((HOST, PORT if port is None else port))
@@ -151,10 +150,8 @@ def serve(listener: socket.socket, beside: int | None = None) -> None:
 def run_beside(command: tuple[str, ...], listener: socket.socket) -> NoReturn:
     """Replace this process by a command that has the server's address; the server ends with it.
 
-    The command keeps the terminal, the signals and the exit code of this process.
-
-    Raises:
-        OSError: there is no such command.
+    The command keeps the terminal, the signals and the exit code of this process. OSError: there is
+    no such command.
     """
     command_process = os.getpid()
     if os.fork() == 0:

@@ -27,13 +27,7 @@ _Columns = Mapping[str, str | Callable[[_Row], str]]
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table to print.
-
-    Attributes:
-        title: above it; empty for none.
-        header: one text per column.
-        rows: of texts, as long as the header.
-    """
+    """A table to print; an empty title for none."""
 
     title: str
     header: Sequence[str]
