@@ -217,11 +217,8 @@ def prediction_table(
 ) -> pd.DataFrame:
     """Predict, and return a table as of `Predicted.predictions`.
 
-    Args:
-        pipeline: the fitted pipeline, with `predict_proba` unless the task is regression.
-        rows: prepared, with the model's features, index `row_number`.
-        ids: the same rows' id columns, as delivered.
-        signature: the model's; errors as of its `select`.
+    `rows` are prepared, with the model's features and the index `row_number`; `ids` are the same
+    rows' id columns, as delivered. Errors are those of `Signature.select`.
     """
     features, classes = signature.select(rows), signature.classes
     ask = pipeline.predict if classes is None else pipeline.predict_proba
@@ -246,16 +243,10 @@ def prediction_table(
 
 
 def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 5) -> pd.DataFrame:
-    """Choose the rows on which a reloaded model must predict the same, bit for bit.
+    """Choose the prepared rows on which a reloaded model must predict the same, bit for bit.
 
-    Args:
-        rows: prepared, with the features; best those of the validation set.
-        features: the model's, in order.
-        plain: how many of the first rows to take.
-
-    Returns:
-        The first rows; rows until every feature with missing values is missing once; and the
-        first row again with every text replaced by an unseen category.
+    They are the first `plain` rows; rows until every feature with missing values is missing once;
+    and the first row again with every text replaced by an unseen category.
     """
     table = with_only(rows, features)
     chosen = list(range(min(plain, len(table))))

@@ -88,12 +88,7 @@ def build_card(
 ) -> Document:
     """Return the card of a model.
 
-    Args:
-        spec: the experiment as run.
-        model: what is exported.
-        signature: its features and outputs.
-        origin: what → its value, of where the model comes from.
-        files: name → what it holds, of the version's.
+    `origin` is what → value, of where the model comes from; `files` are name → what it holds.
     """
     task = f"predicts the number {signature.target}"
     if signature.task == "binary":
@@ -218,12 +213,8 @@ def outcome(
 ) -> Outcome:
     """Return the exported version under its number, with its card in Markdown.
 
-    Args:
-        registry: of the version.
-        published: the version, and whether it existed before.
-        committed: the commit in the YAML's repository, in words; empty where it names none.
-        words: its configuration, for people.
-        to_approve: the version that the launchpad wanted to approve, whichever it is.
+    `committed` is the commit in the YAML's repository, in words; empty where it names none. `words`
+    are the configuration, for people, `to_approve` is what the launchpad wanted to approve.
     """
     name, entry = published.version, registry.entry(published.version)
     required, approval = registry.approval_required(name), registry.approvals().get(name)

@@ -75,14 +75,8 @@ def usage(
 ) -> Usage | None:
     """Measure the use of features; None where shuffling each once would take too long.
 
-    Args:
-        spec: the experiment.
-        train_only: the fit of the search.
-        sets: train and test set.
-        cut: the exported threshold.
-        seconds: wall seconds that it may take.
-        seconds_per_row: to predict an encoded row on one core.
-        workers: parallel predictions, one thread each.
+    `train_only` is the fit of the search on these sets, `cut` the exported threshold. It may take
+    `seconds` of wall time; an encoded row is predicted in `seconds_per_row` on one core.
     """
     from experiment_pipeline.stages.search.voting import TakenApart
 
@@ -193,14 +187,8 @@ def weakest_segments(
 ) -> tuple[Segment, ...]:
     """Return the parts of a set with the worst scores, by their better bound.
 
-    Args:
-        frame: (n, columns) the rows, prepared.
-        features: the columns to cut by; the first MOST_COLUMNS are used.
-        predicted: of the same rows; above MOST_ROWS every k-th is used.
-        metric: of the scores.
-        threshold: for metrics that need one.
-        least_rows: smaller parts are skipped.
-        most: number of parts to return.
+    `frame` (n, columns) holds the prepared rows that are predicted; above MOST_ROWS every k-th is
+    used. They are cut by the first MOST_COLUMNS features. Parts of fewer than `least_rows` are skipped.
     """
     step = -(-len(frame) // MOST_ROWS)
     frame, predicted = frame.iloc[::step], predicted.rows(slice(None, None, step))

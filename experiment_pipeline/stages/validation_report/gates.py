@@ -247,15 +247,10 @@ def hold_against_champion(
 ) -> ChampionComparison | None:
     """Compare the challenger with the champion; None: there is none, or it is not requested.
 
-    Args:
-        spec: the experiment.
-        current: the champion.
-        trusted: code that it may run, as of `PublishedChampion.read`.
-        fingerprint: of the challenger's configuration.
-        challenger: the challenger's predictions of the validation rows (n,).
-        threshold: the challenger's; the champion keeps its own.
-        validation: (n, columns) the same rows as delivered; the champion prepares them itself.
-        classes: of the target, as `challenger.y` is encoded.
+    The champion may run `trusted` code, prepares the rows itself and keeps its own threshold.
+    `fingerprint` is that of the challenger's configuration, `challenger` its predictions of the
+    validation rows (n,), `validation` (n, columns) the same rows as delivered. `classes` are the
+    target's, as `challenger.y` is encoded.
     """
     if current is None:
         return None

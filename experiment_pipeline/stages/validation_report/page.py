@@ -50,12 +50,9 @@ def outcome(
 ) -> Outcome:
     """Return scores, gates and decision.
 
-    Args:
-        report: the judgement.
-        markdown: the same, of its document.
-        places: name → place of the page, "validation_report", of the search to try next where it
-            is not accepted, "next_search", and of other files of the run.
-        words: the chosen configuration, for people.
+    `markdown` is that of the document. `places` are name → place of the page, "validation_report", of
+    the search to try next, "next_search", and of other files of the run. `words` are the chosen
+    configuration, for people.
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"

@@ -48,12 +48,8 @@ def charts(
 ) -> Mapping[str, tuple[Chart, ...]]:
     """Return the charts of a report by section.
 
-    Args:
-        report: on the model.
-        exported: predictions of the exported fit on the validation rows.
-        test: of the fit of the search on the test rows, where thresholds are chosen.
-        classes: of the target; None for regression.
-        costs: of wrong decisions, where the YAML names them.
+    `exported` are predictions of the exported fit on the validation rows, `test` those of the fit of
+    the search on the test rows, where thresholds are chosen. `classes` are None for regression.
     """
     found = {
         "scores": (_scores(report),),
