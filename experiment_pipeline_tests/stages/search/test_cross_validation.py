@@ -80,15 +80,6 @@ def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
     assert again[-1].booster_.model_to_string() == trained.model.decode()
 
 
-def test_estimators_that_stop_by_themselves_stop_within_a_fold() -> None:
-    """The kept model stops nowhere, and makes as many rounds as the folds' median."""
-    path = "sklearn.ensemble.HistGradientBoostingRegressor"
-    spec = asked([one(path, early_stopping=True, max_iter=300, learning_rate=0.3)], "regression")
-    trained = train_one(spec, sets_of(spec))
-    assert 1 < (trained.result.rounds or 0) < 300
-    assert trained.result.notes == ()
-
-
 def test_the_number_of_workers_and_the_order_of_rows_change_nothing() -> None:
     """The same bytes, fingerprints and predictions."""
     spec = asked([one("lightgbm", n_estimators=20), one("random_forest", n_estimators=3)])

@@ -37,6 +37,7 @@ ENTRIES: dict[str, list[dict[str, Any]]] = {
         one("linear"),
         one("dummy"),
         one(f"{HGB}{kind}", early_stopping=True, max_iter=20),
+        *(one(name, n_estimators=8) for name in ("catboost", "xgboost") if find_spec(name)),
     ]
     for task, kind in (("regression", "Regressor"), ("binary", "Classifier"))
 }

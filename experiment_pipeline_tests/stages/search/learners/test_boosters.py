@@ -211,19 +211,3 @@ def test_categories_are_read_as_categories(algorithm: str) -> None:
     sets = training_sets("regression", frame=frame)
     trained = train_one(experiment([one(algorithm, max_depth=1)], "regression"), sets)
     assert trained.result.test_score < 0.1
-
-
-@pytest.mark.parametrize("algorithm", EXTRAS)
-def test_rows_of_no_weight_teach_nothing(algorithm: str) -> None:
-    """Half of the rows have the other class: they do no harm where they weigh a millionth."""
-    sets = training_sets()
-    wrong = np.arange(len(sets.train)) % 2 == 0
-    turned = sets.train["late"].map({"no": "yes", "yes": "no"})
-    late = sets.train["late"].where(~wrong, turned)
-    weighed = sets.train.assign(late=late, counts=np.where(wrong, 1e-6, 1.0))
-    sets = replace(sets, train=weighed, test=sets.test.assign(counts=1.0))
-    (entry,) = [one(algorithm, n_estimators=30)]
-    misled = train_one(experiment([entry]), sets).result.test_score
-    heeded = train_one(experiment([entry]), replace(sets, weight_column="counts")).result.test_score
-    assert misled < 0.7
-    assert heeded > 0.85

@@ -27,7 +27,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
     lightgbm,
     one,
     table,
-    train,
     train_one,
     training_sets,
 )
@@ -122,14 +121,6 @@ def test_shared_bins_give_what_own_bins_give() -> None:
             for bins in (shared, bin_rows(numbers(), planned, sets))
         ]
         assert texts[0] == texts[1]
-
-
-def test_bins_of_another_size_are_other_bins() -> None:
-    """Only the parameters that decide the bins tell binnings apart."""
-    assert not plan(num_leaves=5, learning_rate=0.2).binning
-    assert list(plan(max_bins=15).binning) == [("max_bin", 15)]
-    outcomes = train(experiment([one("lightgbm", max_bin=[15, 255])]), training_sets())
-    assert len({outcome.model for outcome in outcomes.values()}) == 2
 
 
 def test_early_stopping_keeps_the_best_round_and_ignores_the_test_set() -> None:
