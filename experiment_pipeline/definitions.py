@@ -1,8 +1,4 @@
-"""The code location of this project alone: its experiments under `defs/`, and how runs look here.
-
-An error in a YAML file takes its own experiment out and says so, with its file and line, in
-every command of both CLIs; any other error is a bug and keeps its stack.
-"""
+"""The code location of this project alone: its experiments under `defs/`, and how runs look here."""
 
 import warnings
 from functools import cache

@@ -9,13 +9,7 @@ from contextlib import contextmanager
 
 
 class ExperimentPipelineError(Exception):
-    """An error a user can act on.
-
-    Args:
-        culprit: what is wrong, by name: a file, a column, a key, a configuration.
-        rule: what it breaks, with the number where there is one.
-        fix: what to do about it, as an imperative sentence.
-    """
+    """An error a user can act on: a culprit by name, the rule with its number, an imperative fix."""
 
     def __init__(self, culprit: str, rule: str, fix: str) -> None:
         self.culprit, self.rule, self.fix = culprit, rule, fix

@@ -136,13 +136,7 @@ def missing_label(run: dg.DagsterRun) -> dict[str, str]:
 
 
 def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None:
-    """Tag a run with what its record holds, of each of its experiments.
-
-    Args:
-        instance: the one that holds the run.
-        run_id: Dagster's id of it.
-        recorded_as: the id of its rows; of a backfill, the backfill's.
-    """
+    """Tag a run with what its record holds, of each of its experiments; `recorded_as`: its rows' id."""
     known = {
         run.experiment: facts for run in recorded_runs(run_id=recorded_as) if (facts := run.facts())
     }

@@ -1,12 +1,11 @@
 """Problems are told once, at their own key, with what is allowed; many fit on one screen."""
 
 import pytest
-from pydantic import BaseModel, ValidationError
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.spec.reading import MOST_PROBLEMS, Problem, explain
+from experiment_pipeline.spec.reading import MOST_PROBLEMS
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, told
 
 
@@ -92,24 +91,4 @@ def test_settings_from_python_are_explained_without_a_file() -> None:
         "settings: sed: unknown key 'sed'; did you mean 'seed'? allowed: "
         + ", ".join(key for key in ExperimentSpec.model_fields if key != "name"),
         "  fix: correct what is named",
-    ]
-
-
-def test_other_models_are_explained_alike() -> None:
-    """Nothing is tied to the one spec: a model of any user's is explained the same way."""
-
-    class Box(BaseModel, extra="forbid"):
-        """A model that is not the spec."""
-
-        width: int
-
-    raw = {"width": "wide", "hight": 2}
-    with pytest.raises(ValidationError) as caught:
-        Box.model_validate(raw)
-    assert explain(caught.value, Box, raw) == [
-        Problem(
-            ("width",),
-            "'wide' should be a valid integer, unable to parse string as an integer",
-        ),
-        Problem(("hight",), "unknown key 'hight'; allowed: width"),
     ]
