@@ -262,13 +262,6 @@ def test_what_is_no_series_is_split_at_random(when: Any) -> None:
     assert draft(NUMBERS, when=list(when)).split.value == {"by": "random"}
 
 
-def test_a_word_of_the_user_goes_before_the_series() -> None:
-    """Who asks for a random split, or names the group, gets it."""
-    assert draft(NUMBERS, {"split": "random"}, when=DAYS).split.value == {"by": "random"}
-    parts = draft(NUMBERS, when=DAYS, part=repeated("train", "train", "val", "test"))
-    assert parts.split.value["by"] == "column"
-
-
 @pytest.mark.parametrize(
     ("wishes", "split"),
     [

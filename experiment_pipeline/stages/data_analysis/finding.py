@@ -104,7 +104,7 @@ class Rule:
         if severity is None:
             return self.not_found(evidence, number, threshold)
         if fix is None and self.excluded:
-            fix = exclude(columns, self.excluded)
+            fix = {"exclude": dict.fromkeys(columns[:_MOST_IN_YAML], self.excluded)}
         yaml = yaml_bytes(fix).decode() if fix else None
         measured = (tuple(columns), number, threshold, evidence, self.advice, yaml)
         return Finding(self.code, self.title, "found", severity, *measured)
@@ -180,8 +180,3 @@ class ColumnRule(Rule):
 def listed(each: Sequence[str], said: str) -> str:
     """Return `2 columns with gaps: a (7 rows), b (1 row).`."""
     return f"{numbers.counted(len(each), 'column')} {said}: {numbers.some_of(each)}."
-
-
-def exclude(columns: Sequence[str], reason: str) -> dict[str, Any]:
-    """The YAML that keeps columns from the models, at most 20 of them."""
-    return {"exclude": dict.fromkeys(columns[:_MOST_IN_YAML], reason)}

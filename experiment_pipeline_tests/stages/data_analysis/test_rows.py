@@ -4,7 +4,6 @@ import pytest
 
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline_tests.stages.data_analysis.tables import (
-    MULTICLASS,
     REGRESSION,
     ROWS,
     again,
@@ -66,13 +65,6 @@ def test_numbers_have_a_ceiling_too(metric) -> None:
     finding = check("conflicting_labels", frame, task="regression", metric=metric)
     assert finding.outcome == "found"
     assert ("r2" if metric == "mape" else metric) in finding.evidence
-
-
-def test_several_classes_have_a_ceiling_too() -> None:
-    """Probabilities among equal rows bound the log loss."""
-    y = np.arange(400) % 3
-    finding = check("conflicting_labels", _twice(table(y=y), every=2), **MULTICLASS)
-    assert finding.outcome == "found"
 
 
 # duplicate_rows
@@ -140,11 +132,6 @@ def test_a_text_that_fixes_other_columns_is_an_entity() -> None:
 def test_unlike_targets_are_a_note() -> None:
     """Entities that repeat, but say nothing about the target, are only noted."""
     assert check("repeated_entities", table(customer_id=PATIENT)).severity == "note"
-
-
-def test_several_classes_are_compared_too() -> None:
-    """Of several classes the most frequent one is compared with the rest."""
-    assert check("repeated_entities", _visits(y=PATIENT % 3), **MULTICLASS).severity == "condition"
 
 
 @pytest.mark.parametrize("name", ["id", "patient_id", "customerId", "tailnum", "user", "order no"])
