@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.automl.jobs import job_of
@@ -26,7 +27,6 @@ from experiment_pipeline_tests.bench.automl.tools import (
     perform,
     without,
 )
-from experiment_pipeline_tests.bench.rivals import mean_of
 from experiment_pipeline_tests.bench.tables import TABLES
 
 # A tool that takes up to so much of its seconds has kept them.
@@ -205,8 +205,14 @@ def _differences(here: _Told) -> str:
     def cell(gains: pd.Series) -> str:
         if not np.isfinite(gains).all():
             return "one failed"
-        mean = mean_of(gains.to_numpy())
-        return f"{mean} {mean.verdict}" if len(gains) > 1 else f"{mean.value:+.3g}"
+        mean = gains.mean()
+        if len(gains) < 2:
+            return f"{mean:+.3g}"
+        # Student's t, over the cuts of the table.
+        half = stats.t.ppf(0.975, len(gains) - 1) * gains.sem()
+        better = "better" if mean > 0 else "worse"
+        verdict = better if abs(mean) > half else "no difference shown"
+        return f"**{mean:+.3g}** ({mean - half:+.3g} to {mean + half:+.3g}) {verdict}"
 
     tables = here.gains.groupby("table")
     rows = ([str(name), *(cell(gains[one]) for one in gains)] for name, gains in tables)
