@@ -234,7 +234,7 @@ class _HalvingRun:
             steps = rungs.ladder(len(still_in), self.sets, self.spec)
         yield from map(SearchNote, steps.notes)
         for rung in steps.rungs:
-            if self.brake.is_timed and len(still_in) <= rung.kept:
+            if self.brake.is_timed and not rung.is_full and len(still_in) <= rung.kept:
                 yield SearchNote(f"{rung} is skipped: it would stop no configuration")
                 continue
             # The baseline is trained on all rows alone.
