@@ -28,7 +28,7 @@ def test_a_run_on_a_cluster_says_where_its_fits_ran_and_chooses_the_same(
     assert fitted["worker"].str.startswith("tcp://127.0.0.1:").all()
     assert (fitted["attempts"] == 1).all()
     assert (fitted[["queue_seconds", "read_seconds"]] >= 0).all(axis=None)
-    assert not (tmp_path / "stored" / spec.name / "shared").exists()
+    assert list((tmp_path / "stored" / spec.name / "shared").rglob("*")) == []
 
     monkeypatch.delenv("EXPERIMENT_PIPELINE_DASK")
     again = runs.run(spec, scenario.SCHEMA)
