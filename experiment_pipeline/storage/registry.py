@@ -319,15 +319,15 @@ class Registry:
         if (same := self.same(identity, required=required)) is not None:
             return same
         check(package)
-        # The check takes seconds: another exporter may have published the same model meanwhile.
-        if (same := self.same(identity, required=required)) is not None:
-            return same
         latest = self._latest()
         damaged = None if latest is None else self.model(latest).damage()
         version = self._claim(package)
         folder, package = self.folder / version, package.numbered(version)
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
+        # All this takes seconds: another exporter may have published the same model meanwhile.
+        if (same := self.same(identity, required=required)) is not None:
+            return same
         if required:
             files.write_bytes(self.folder / "approvals" / f"{version}{_REQUIRED}", b"")
         kept = ("created", "configuration", "headline", "fingerprint")
