@@ -203,6 +203,7 @@ def run_experiment(
         run.sets.validation.rows,
         delivered=raw.frame.loc[run.sets.validation.rows.index],
         ceiling=lambda: analysis.label_ceiling,
+        models=store,
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),
     )

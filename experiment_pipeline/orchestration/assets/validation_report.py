@@ -134,6 +134,7 @@ def _evaluated(
         current=current,
         trusted=trusted,
         ceiling=lambda: label_ceiling(raw_data.digest, spec, named.schema_text),
+        models=store,
         workers=spec.workers or joblib.cpu_count(),
         seconds_left=budget_left(context, spec, time.perf_counter),
     )

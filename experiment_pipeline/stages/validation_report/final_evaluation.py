@@ -17,6 +17,7 @@ from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.run_record import JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -37,7 +38,11 @@ from experiment_pipeline.stages.validation_report.report import (
     exported_threshold,
     judge,
 )
-from experiment_pipeline.stages.validation_report.shortfall import NextSearch, next_search
+from experiment_pipeline.stages.validation_report.shortfall import (
+    NextSearch,
+    learning_curve,
+    next_search,
+)
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside
@@ -128,6 +133,7 @@ def evaluate(
     current: PublishedChampion | None = None,
     trusted: Sequence[str] = (),
     ceiling: Callable[[], float | None] = lambda: None,
+    models: ModelStore | None = None,
     workers: int = 1,
     seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalEvaluation:
@@ -135,7 +141,8 @@ def evaluate(
 
     `validation` (n, columns) is prepared; `delivered` holds the same rows as delivered. `current`
     is the version to replace, if it is compared; it may run `trusted` code. `ceiling` is asked for
-    when a gate fails: the best score that conflicting labels allow. Optional parts are left out when no `seconds_left` remain.
+    when a gate fails: the best score that conflicting labels allow; so are the `models` of the search
+    for the gain of more train rows. Optional parts are left out when no `seconds_left` remain.
     """
     refit = spec.export.refit != "none"
     fitted_on = sets.every_row if refit else sets.train
@@ -173,7 +180,10 @@ def evaluate(
         report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
-    following = None if report.accepted else next_search(spec, board, report, ceiling(), train_rows)
+    following = None
+    if not report.accepted:
+        curve = None if models is None else learning_curve(spec, board, sets, models)
+        following = next_search(spec, board, report, ceiling(), train_rows, curve)
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
 
 

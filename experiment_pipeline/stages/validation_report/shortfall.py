@@ -18,20 +18,29 @@ from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algo
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, cluster_in_words, rounded
+from experiment_pipeline.stages.search import rungs
 from experiment_pipeline.stages.search.configurations import (
     Configuration,
     configurations,
     default_features,
 )
+from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.learners import space
+from experiment_pipeline.stages.search.results import ModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
-from experiment_pipeline.statistics.metrics import better
+from experiment_pipeline.statistics.interval import Interval, Linearised
+from experiment_pipeline.statistics.metrics import average, better, worse_bound
+from experiment_pipeline.statistics.scores import layout, paired_difference
+from experiment_pipeline.statistics.thresholds import on_test
 from experiment_pipeline.storage.records import yaml_bytes
 
 # Algorithms that are suggested although the YAML does not name them.
 FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
+# A rung of at most half the rows: a smaller step shows no gain.
+_LARGEST_PART = 0.5
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
 
@@ -43,6 +52,18 @@ class Reason:
     code: str
     evidence: str
     advice: str
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """The step from the last small rung to all train rows, on the same test rows."""
+
+    rows_before: int
+    rows: int
+    before: float  # mean score of the ranking metric with `rows_before`
+    after: float  # the same with all
+    gain: Interval  # after minus before, paired
+    configurations: int  # trained on both
 
 
 @dataclass(frozen=True)
@@ -59,11 +80,13 @@ def reasons(
     report: ValidationReport,
     ceiling: float | None = None,
     train_rows: float = 1.0,
+    curve: LearningCurve | None = None,
 ) -> tuple[Reason, ...]:
     """Return why a gate failed, in the order above; empty when every gate passed.
 
     `ceiling` is the best score of the ranking metric that rows with the same features and different
     labels allow on the train and test rows. `train_rows` are those of train scores, per test row.
+    `curve` is the gain of more train rows.
     """
     if report.accepted:
         return ()
@@ -75,7 +98,7 @@ def reasons(
         *_beyond_any_search(gate, spec, board, report, ceiling),
         *_measured(report),
         *_fit(gate, spec, board, train_rows),
-        *_left_open(spec, board, report),
+        *_left_open(spec, board, report, curve),
     )
 
 
@@ -183,9 +206,12 @@ def _fit(
 
 
 def _left_open(
-    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    curve: LearningCurve | None,
 ) -> Iterator[Reason]:
-    """A weak segment, an edge of the search, other algorithms, other features."""
+    """A weak segment, an edge of the search, more rows, other algorithms, other features."""
     for worst in [segment for segment in report.segments if segment.clearly_worse][:1]:
         yield Reason(
             "weak_segment",
@@ -196,6 +222,16 @@ def _left_open(
     for edge in board.edges:
         sentence = edge.in_words().partition(";")[0]
         yield Reason("search_edge", f"{sentence}.", f"Search on to {edge.wider:g}.")
+    # All train rows are significantly better than a part of them.
+    if curve is not None and better(spec.metric, worse_bound(spec.metric, curve.gain), 0.0):
+        yield Reason(
+            "few_train_rows",
+            f"More train rows still help: {spec.metric} {numbers.score(curve.before)} with "
+            f"{curve.rows_before:,} rows, {numbers.score(curve.after)} with {curve.rows:,} on the "
+            f"same test rows (difference {numbers.interval(curve.gain)}, mean of "
+            f"{numbers.counted(curve.configurations, 'configuration')}).",
+            "Collect more rows of the same kind.",
+        )
     tried = _families(spec)
     if len(tried) == 1:
         advice = "Try an algorithm of another family."
@@ -207,6 +243,49 @@ def _left_open(
             f"{spec.metric}: the features, which they share, set the limit.",
             "Add or improve features before searching on.",
         )
+
+
+def learning_curve(
+    spec: ExperimentSpec, board: Leaderboard, sets: TrainingSets, models: ModelStore
+) -> LearningCurve | None:
+    """Return the mean gain of the train rows beyond the last small rung; None without such a rung.
+
+    Its configurations were chosen by their scores at the rung, so the gain is biased downwards.
+    """
+    ranked = set(board.rows.loc[board.rows["rank"].notna(), "key"])
+    competing = [
+        one for one in rungs.within_budget(configurations(spec), spec) if rungs.competes(one)
+    ]
+    *small, full = rungs.ladder(len(competing), sets, spec).rungs
+    small = [rung for rung in small if rung.fraction <= _LARGEST_PART]
+    if not small:
+        return None
+    rung = small[-1]
+    pairs = [
+        (fingerprint(one, rung.sets, spec), fingerprint(one, full.sets, spec))
+        for one in competing
+        if one.key in ranked
+    ]
+    stored = models.results([print_ for pair in pairs for print_ in pair])
+    both = [pair for pair in pairs if set(pair) <= stored.keys()]
+    if not both:
+        return None
+    scored, weights = sets.test.index.isin(rung.sets.test.index), rung.sets.w_test
+
+    def mean_score(prints: Iterable[str], rows: Any = slice(None)) -> Linearised:
+        tests = (models.predictions(print_).test[rows] for print_ in prints)
+        return average(
+            on_test(spec.metric_names, rung.sets.y_test, test, weights) for test in tests
+        )
+
+    before = mean_score(part for part, _ in both)
+    after = mean_score((whole for _, whole in both), scored)
+    resampling = layout(spec.metric, rung.sets.y_test, rung.sets.test_clusters(spec), weights)
+    return LearningCurve(
+        *(len(rung.sets.train), len(sets.train), before.estimate, after.estimate),
+        paired_difference(before, after, resampling),
+        len(both),
+    )
 
 
 def _families(spec: ExperimentSpec) -> tuple[str, ...]:
@@ -221,9 +300,10 @@ def next_search(
     report: ValidationReport,
     ceiling: float | None = None,
     train_rows: float = 1.0,
+    curve: LearningCurve | None = None,
 ) -> NextSearch:
     """Return why the choice fails its gates, and the next search to try; arguments as of `reasons`."""
-    found = reasons(spec, board, report, ceiling, train_rows)
+    found = reasons(spec, board, report, ceiling, train_rows, curve)
     asked = [_DIRECTIONS[reason.code] for reason in found if reason.code in _DIRECTIONS]
     chosen = next(one for one in configurations(spec) if one.key == board.single)
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31

@@ -3,11 +3,13 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from experiment_pipeline import run_experiment
 from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import reasons
+from experiment_pipeline.stages.validation_report.shortfall import LearningCurve, reasons
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
@@ -125,6 +127,46 @@ def test_a_clearly_weak_segment_is_a_reason() -> None:
     weak = Segment("origin", "EWR", 400, Interval(0.5, 0.4, 0.6), clearly_worse=True)
     report = report_of(REFUSED, segments=[weak])
     assert "weak_segment" in codes(search_of(REFUSED, [1] * 4), report)
+
+
+def test_a_learning_curve_that_still_rises_asks_for_train_rows() -> None:
+    """More rows are advised only when the last step significantly helped."""
+    search, report = search_of(REFUSED, [1] * 4), report_of(REFUSED)
+
+    def curve(*gain: float) -> LearningCurve:
+        return LearningCurve(1_000, 4_000, 0.6, 0.6 + gain[0], Interval(*gain), 5)
+
+    assert "few_train_rows" in codes(search, report, curve=curve(0.04, 0.01, 0.07))
+    assert "few_train_rows" not in codes(search, report, curve=curve(0.04, -0.01, 0.09))
+    assert "few_train_rows" not in codes(search, report)
+
+
+def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
+    """A refused search by halving knows what all train rows brought over its last small rung."""
+    random = np.random.default_rng(3)
+    frame = pd.DataFrame(random.normal(size=(4_000, 3)), columns=list("abc"))
+    wave = np.sin(3 * frame["a"]) + np.cos(3 * frame["b"])
+    straight = frame["a"] + frame["c"]
+    noise = random.normal(size=4_000)
+    trees = {"num_leaves": [20, 25, 30, 35, 40, 45, 50, 55], "n_estimators": 40}
+    lines = {"C": [0.1 * 2**power for power in range(8)]}
+    found = {}
+    for algorithm, values, y in (("lightgbm", trees, wave), ("linear", lines, straight)):
+        run = run_experiment(
+            frame.assign(late=np.where(y + noise > 0, "yes", "no")),
+            "late",
+            search=[{"algorithm": algorithm, "hyperparameters": values}],
+            halving={"fractions": [0.2, 1.0], "keep": 0.5, "fewest_rows": 300},
+            evaluation="test_set",
+            acceptance=TOO_HIGH,
+        )
+        assert run.evaluation.next_search is not None
+        found[algorithm] = {one.code: one for one in run.evaluation.next_search.reasons}
+    assert "few_train_rows" not in found["linear"]
+    rows = len(run.sets.train.rows)
+    reason = found["lightgbm"]["few_train_rows"].evidence
+    assert f"with {rows:,} on the same test rows" in reason
+    assert "mean of 4 configurations" in reason
 
 
 def test_families_that_agree_blame_the_features_and_one_family_is_not_enough() -> None:
