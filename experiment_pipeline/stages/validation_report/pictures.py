@@ -31,7 +31,7 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import Costs, Scalar
 from experiment_pipeline.stages.validation_report.effects import Dependence, Usage
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.statistics.calibration import confusion, most_frequent
+from experiment_pipeline.statistics.calibration import class_by_class, confusion, most_frequent
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_curve, threshold_value
@@ -52,7 +52,7 @@ def charts(
     the search on the test rows, where thresholds are chosen. `classes` are None for regression.
     """
     found = {
-        "scores": (_scores(report),),
+        "scores": (_scores(report), *(() if classes is None else _roc(exported, classes))),
         "calibration": tuple(_calibration(report)),
         "threshold": tuple(_threshold(report, test, costs)),
         "residuals": () if report.details.residuals is None else tuple(_residuals(exported)),
@@ -89,6 +89,34 @@ def _scores(report: ValidationReport) -> Chart:
         estimates.option(),
         height=estimates.height,
     )
+
+
+def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]:
+    """The rates at every threshold, of each class against the others."""
+    from sklearn.metrics import auc, roc_curve
+
+    lines, areas = [], []
+    for (name, is_it, probability), colour in zip(
+        class_by_class(predicted, classes), SERIES, strict=False
+    ):
+        wrong, found, _ = roc_curve(is_it, probability, sample_weight=predicted.weights)
+        areas.append(auc(wrong, found))
+        some = np.unique(np.linspace(0, len(wrong) - 1, _MOST_POINTS, dtype=int))
+        rates = list(zip(wrong[some].tolist(), found[some].tolist(), strict=True))
+        tips = [f"{name}: finds {y:.1%} of the class and {x:.1%} of the others" for x, y in rates]
+        points = [item(*at, tip=tip) for at, tip in zip(rates, tips, strict=True)]
+        lines.append(curve(points, colour, plain(name), symbolSize=3))
+    if lines:
+        yield Chart(
+            "ROC curve",
+            f"The area below the curve is {' and '.join(map(numbers.score, areas))}; 0.5 is guessing.",
+            {
+                **({"legend": {}} if len(lines) > 1 else {}),
+                "xAxis": {"name": "false positive rate", "min": 0, "max": 1},
+                "yAxis": {"name": "true positive rate", "min": 0, "max": 1},
+                "series": [reference((0, 0), (1, 1)), *lines],
+            },
+        )
 
 
 def _calibration(report: ValidationReport) -> Iterator[Chart]:

@@ -166,7 +166,7 @@ def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
     rows = len(run.sets.train.rows)
     reason = found["lightgbm"]["few_train_rows"].evidence
     assert f"with {rows:,} on the same test rows" in reason
-    assert "mean of 4 configurations" in reason
+    assert "mean of 5 configurations" in reason
 
 
 def test_families_that_agree_blame_the_features_and_one_family_is_not_enough() -> None:
