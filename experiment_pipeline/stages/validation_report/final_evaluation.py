@@ -139,10 +139,10 @@ def evaluate(
 ) -> FinalEvaluation:
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-    `validation` (n, columns) is prepared; `delivered` holds the same rows as delivered. `current`
-    is the version to replace, if it is compared; it may run `trusted` code. `ceiling` is asked for
-    when a gate fails: the best score that conflicting labels allow; so are the `models` of the search
-    for the gain of more train rows. Optional parts are left out when no `seconds_left` remain.
+    `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` is the
+    version to replace, and may run `trusted` code. When a gate fails, `ceiling` is the best score that
+    conflicting labels allow, and `models` are those of the search. Without `seconds_left` optional
+    parts are left out.
     """
     refit = spec.export.refit != "none"
     fitted_on = sets.every_row if refit else sets.train
@@ -179,12 +179,22 @@ def evaluate(
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
-    train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
-    following = None
-    if not report.accepted:
-        curve = None if models is None else learning_curve(spec, board, sets, models)
-        following = next_search(spec, board, report, ceiling(), train_rows, curve)
+    following = None if report.accepted else _next(spec, board, report, sets, ceiling(), models)
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
+
+
+def _next(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    report: ValidationReport,
+    sets: TrainingSets,
+    ceiling: float | None,
+    models: ModelStore | None,
+) -> NextSearch:
+    """Why the choice was refused and what to try, with what the search knows of more train rows."""
+    train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
+    curve = None if models is None else learning_curve(spec, board, sets, models)
+    return next_search(spec, board, report, ceiling, train_rows, curve)
 
 
 def _predicted(

@@ -253,14 +253,12 @@ def learning_curve(
     Its configurations were chosen by their scores at the rung, so the gain is biased downwards.
     """
     ranked = set(board.rows.loc[board.rows["rank"].notna(), "key"])
-    competing = [
-        one for one in rungs.within_budget(configurations(spec), spec) if rungs.competes(one)
-    ]
+    tried = rungs.within_budget(configurations(spec), spec)
+    competing = [one for one in tried if rungs.competes(one)]
     *small, full = rungs.ladder(len(competing), sets, spec).rungs
-    small = [rung for rung in small if rung.fraction <= _LARGEST_PART]
-    if not small:
+    rung = next((one for one in reversed(small) if one.fraction <= _LARGEST_PART), None)
+    if rung is None:
         return None
-    rung = small[-1]
     pairs = [
         (fingerprint(one, rung.sets, spec), fingerprint(one, full.sets, spec))
         for one in competing
@@ -274,18 +272,15 @@ def learning_curve(
 
     def mean_score(prints: Iterable[str], rows: Any = slice(None)) -> Linearised:
         tests = (models.predictions(print_).test[rows] for print_ in prints)
-        return average(
-            on_test(spec.metric_names, rung.sets.y_test, test, weights) for test in tests
-        )
+        y = rung.sets.y_test
+        return average(on_test(spec.metric_names, y, test, weights) for test in tests)
 
     before = mean_score(part for part, _ in both)
     after = mean_score((whole for _, whole in both), scored)
     resampling = layout(spec.metric, rung.sets.y_test, rung.sets.test_clusters(spec), weights)
-    return LearningCurve(
-        *(len(rung.sets.train), len(sets.train), before.estimate, after.estimate),
-        paired_difference(before, after, resampling),
-        len(both),
-    )
+    gain = paired_difference(before, after, resampling)
+    rows = len(rung.sets.train), len(sets.train)
+    return LearningCurve(*rows, before.estimate, after.estimate, gain, len(both))
 
 
 def _families(spec: ExperimentSpec) -> tuple[str, ...]:
