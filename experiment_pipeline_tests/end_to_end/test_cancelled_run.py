@@ -43,7 +43,7 @@ def project(tmp_path, dask):
     scenario.write_csv(project.folder / "visits.csv")
     slow = {
         "num_leaves": list(range(8, 8 + FITS)),
-        "n_estimators": 8_000,
+        "n_estimators": 5_000,
         "early_stopping_round": 0,
         "learning_rate": 0.01,
     }

@@ -1,50 +1,56 @@
-"""The same experiment with data, storage and registry on a real S3 server."""
+"""An experiment with data, storage and registry on a real S3 server."""
 
 import pytest
 import s3fs
 
-from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.end_to_end.project import Project
+from experiment_pipeline.prediction.files import load_model
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
+from experiment_pipeline_tests import runs, scenario
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def project(tmp_path, s3, s3_bucket):
-    """A project whose table, storage and registry are in a bucket."""
-    env = {**s3.environment, "EXPERIMENT_PIPELINE_STORAGE": f"s3://{s3_bucket}/lab"}
-    project = Project(tmp_path / "project", env)
+def files(s3, s3_bucket, monkeypatch):
+    """The bucket with the table, which the environment names as storage."""
+    monkeypatch.setenv(STORAGE_VARIABLE, f"s3://{s3_bucket}/lab")
     files = s3fs.S3FileSystem(
         endpoint_url=s3.environment["AWS_ENDPOINT_URL"], use_listings_cache=False
     )
     files.pipe(f"{s3_bucket}/in/visits.csv", scenario.table().to_csv(index=False).encode())
-    mapping = scenario.spec_mapping(
-        url=f"s3://{s3_bucket}/in/visits.csv", export={"url": f"s3://{s3_bucket}/models"}
+    yield files
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+def spec_in(bucket):
+    return scenario.spec(
+        url=f"s3://{bucket}/in/visits.csv", export={"url": f"s3://{bucket}/models"}
     )
-    project.add_experiment("clinic", mapping, scenario.SCHEMA)
-    project.files, project.bucket = files, s3_bucket
-    return project
 
 
-def test_an_experiment_runs_reruns_and_predicts_on_s3(project):
+def test_an_experiment_runs_reruns_and_predicts_on_s3(files, s3_bucket, tmp_path, monkeypatch):
     """Everything is stored in the bucket, reused from there, and the model works from there."""
-    first = project.execute("clinic")
-    assert first.returncode == 0, first.stdout
-    version = f"s3://{project.bucket}/models/clinic/registry/v0001"
-    assert f"v0001 published: {version}" in first.stdout
-    assert not (project.folder / "artifacts").exists()
-    again = project.execute("clinic")
-    assert "reused 4 of 4 configurations" in again.stdout, again.stdout
-    source, target = f"s3://{project.bucket}/in/visits.csv", f"s3://{project.bucket}/out.csv"
-    done = project.run("experiment-pipeline", "predict", version, source, "--output", target)
-    assert done.returncode == 0, done.stdout
-    assert project.files.cat_file(f"{project.bucket}/out.csv").count(b"\n") > 400
+    monkeypatch.chdir(tmp_path)
+    first = runs.run(spec_in(s3_bucket), scenario.SCHEMA)
+    assert first.success, first.failure
+    version = f"s3://{s3_bucket}/models/clinic/registry/v0001"
+    assert files.exists(f"{version}/model.skops")
+    assert not (tmp_path / "artifacts").exists()
+    again = runs.run(spec_in(s3_bucket), scenario.SCHEMA)
+    assert again.metadata("search_results")["reused"] == 4
+    source, target, rejected = (
+        f"s3://{s3_bucket}/{name}.csv" for name in ("in/visits", "out", "rejected")
+    )
+    load_model(version).predict_table(source, target, rejected)
+    assert files.cat_file(target).count(b"\n") > 400
 
 
-def test_wrong_credentials_are_one_clear_error_without_the_secret(project):
-    """The bucket is named, the key is not shown, and the run ends within a minute."""
-    project.env["AWS_SECRET_ACCESS_KEY"] = "wrong-secret-0123456789"
-    done = project.execute("clinic", seconds=90)
-    assert done.returncode == 1
-    assert "fix:" in done.stdout
-    assert "wrong-secret" not in done.stdout
+def test_wrong_credentials_are_one_clear_error_without_the_secret(files, s3_bucket, monkeypatch):
+    """The bucket is named, the key is not shown, and the run ends."""
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong-secret-0123456789")
+    s3fs.S3FileSystem.clear_instance_cache()
+    done = runs.run(spec_in(s3_bucket), scenario.SCHEMA)
+    assert not done.success
+    assert s3_bucket in done.failure
+    assert "fix:" in done.failure
+    assert "wrong-secret" not in str(done.result.all_events)
