@@ -44,14 +44,14 @@ WHY_EXCLUDED = "known only after the visit"
 BROKEN_ROWS: dict[int, tuple[str, str | None, str]] = {
     11: ("age", "430", "age: 430.0 fails in_range(0, 120)"),
     37: ("age", "-3", "age: -3.0 fails in_range(0, 120)"),
-    58: ("weight", "heavy", "weight: 'heavy' is no number"),
-    83: ("visited", "yesterday", "visited: 'yesterday' is no date of the declared formats"),
+    58: ("weight", "heavy", "weight: 'heavy' is not a number"),
+    83: ("visited", "yesterday", "visited: 'yesterday' is not a date in a declared format"),
     129: ("ward", "Narnia", "ward: 'narnia' fails isin"),
     130: ("ward", None, "ward: is missing"),
     222: ("readmitted", None, "target is missing"),
     300: ("visit_id", None, "visit_id: is missing"),
     301: ("patient", None, "patient: is missing"),
-    444: ("weight", "7,25 kg", "weight: '7,25 kg' is no number"),
+    444: ("weight", "7,25 kg", "weight: '7,25 kg' is not a number"),
 }
 
 SCHEMA = f"""\

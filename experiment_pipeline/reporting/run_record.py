@@ -224,7 +224,7 @@ class GateRow(RecordRow):
     rule: Annotated[str, "in words"]
     value: Annotated[Number, "the value compared with the limit"] = None
     limit_value: Annotated[Number, "the limit"] = None
-    outcome: Annotated[str, "PASS, FAIL or CANNOT BE TOLD"]
+    outcome: Annotated[str, "PASS, FAIL or INCONCLUSIVE"]
 
 
 @dataclass(frozen=True, kw_only=True)

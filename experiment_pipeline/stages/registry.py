@@ -101,7 +101,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        6,
+        7,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -112,7 +112,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        6,
+        7,
         2.0,
         reads=(*FITTING, *_SEARCHED, "preparation", "not_worse_than_champion", "costs", "export"),
         checks={

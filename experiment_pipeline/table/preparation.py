@@ -36,10 +36,10 @@ from experiment_pipeline.table.table import (
 )
 
 RULES = {
-    "number": "is no number",
-    "integer": "is no whole number",
+    "number": "is not a number",
+    "integer": "is not a whole number",
     "boolean": "is neither true nor false",
-    "datetime": "is no date of the declared formats",
+    "datetime": "is not a date in a declared format",
 }
 LONGEST_VALUE, LONGEST_RULE = 80, 200
 

@@ -143,7 +143,7 @@ def test_unparsable_cells_are_named_with_their_original_value():
     raw = scenario.table()
     result = prepare(raw, scenario.spec().preparation)
     visited, weight = result.unparsable
-    assert (weight.column, weight.rule, weight.cells[58]) == ("weight", "is no number", "heavy")
+    assert (weight.column, weight.rule, weight.cells[58]) == ("weight", "is not a number", "heavy")
     assert (visited.column, visited.cells[83]) == ("visited", "yesterday")
     assert [*weight.positions, *visited.positions] == [58, 444, 83]
     for bad in result.unparsable:

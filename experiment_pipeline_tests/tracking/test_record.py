@@ -147,7 +147,7 @@ def test_names_from_data_stay_texts() -> None:
         data_columns=2,
         data_url=MARKUP,
         rejected_rows=3,
-        rejection_reasons={f"{MARKUP}: is no number": 3},
+        rejection_reasons={f"{MARKUP}: is not a number": 3},
         decision=MARKUP,
     )
     run.record([finding, facts])

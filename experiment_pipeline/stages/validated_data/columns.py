@@ -122,7 +122,7 @@ def check_column(
             broken.append(Broken(name, "is missing", positions[missing]))
     fitting, bad = _typed(column, schema)
     if bad.any():
-        broken.append(Broken(name, f"is no {declared}", positions[bad], column[bad]))
+        broken.append(Broken(name, f"is not of type {declared}", positions[bad], column[bad]))
     if len(fitting) < len(column):
         positions = positions[column.index.isin(fitting.index)]
     left_out = np.delete(np.arange(given), positions)

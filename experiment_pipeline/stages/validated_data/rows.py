@@ -259,7 +259,7 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
     known = np.concatenate([np.empty(0, int), *(rule.positions for rule in column.broken)])
     weights = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     odd = ~(np.isfinite(weights) & (weights > 0)) & ~np.isin(positions, known)
-    rule = "is no positive number, which sample_weight asks for"
+    rule = "is not a positive number, which sample_weight asks for"
     return _where_any(Broken(name, rule, positions[odd], cells[odd]))
 
 

@@ -61,14 +61,14 @@ class Gate:
     limit: float  # what `value` is compared with
     by_bound: bool  # whether `value` is a bound
     passed: bool  # the outcome
-    told: bool = True  # False: too little data to decide; such a gate blocks nothing
+    conclusive: bool = True  # False: too little data to decide; such a gate blocks nothing
     means: str = ""  # the meaning of the outcome, a phrase
 
     @property
     def outcome(self) -> str:
-        """PASS, FAIL or CANNOT BE TOLD."""
-        if not self.told:
-            return "CANNOT BE TOLD"
+        """PASS, FAIL or INCONCLUSIVE."""
+        if not self.conclusive:
+            return "INCONCLUSIVE"
         return "PASS" if self.passed else "FAIL"
 
     def in_words(self) -> str:
@@ -135,14 +135,14 @@ class ChampionComparison:
     metric: str  # the ranking metric of the challenger
     tolerance: float  # how much worse the challenger may be, in units of the metric
     same_model: bool = False  # whether the challenger is the champion; nothing is compared then
-    why_untold: str = ""  # the reason for no comparison, else empty
+    why_not_compared: str = ""  # the reason for no comparison, else empty
     left_out: int = 0  # validation rows that the champion was fitted or chosen on
     scores: PairedScores | None = None  # of both; None: not compared
 
     @property
     def gate(self) -> Gate:
         """The gate; it fails when the better bound of the difference is beyond the tolerance."""
-        rule, told = f"not_worse_than_champion {self.version}", True
+        rule, conclusive = f"not_worse_than_champion {self.version}", True
         limit = 0.0 - metrics.METRICS[self.metric].sign * self.tolerance
         if self.scores is not None:
             difference = self.scores.difference
@@ -159,10 +159,10 @@ class ChampionComparison:
             value, passed, means = 0.0, True, "nothing would change"
             rule += ": it is this model"
         else:
-            value, passed, told = math.nan, True, False
+            value, passed, conclusive = math.nan, True, False
             means = "too little data to decide; it blocks nothing"
-            rule += f": {self.why_untold}"
-        return Gate(self.metric, rule, value, limit, True, passed, told, means)
+            rule += f": {self.why_not_compared}"
+        return Gate(self.metric, rule, value, limit, True, passed, conclusive, means)
 
 
 @dataclass(frozen=True)
@@ -270,14 +270,14 @@ def hold_against_champion(
             features, names = signature.select(ready), tuple(signature.features)
             found.append(predict(model.pipeline, features, names, spec.task, classes))
     except (InvalidModel, UnusableTable) as error:
-        return replace(blank, why_untold=f"not compared, {error.culprit} {error.rule}")
+        return replace(blank, why_not_compared=f"not compared, {error.culprit} {error.rule}")
     metric, own = spec.metric, signature.threshold
     champion = replace(challenger, prediction=np.concatenate(found))
     before = champion.linearise(metric, 0.5 if own is None else own)
     after = challenger.linearise(metric, threshold)
     difference = paired_difference(before, after, challenger.layout(metric), CONFIDENCE)
     if not np.isfinite(difference.estimate):
-        return replace(blank, why_untold=f"not compared, {metric} is undefined on these rows")
+        return replace(blank, why_not_compared=f"not compared, {metric} is undefined on these rows")
     compared = PairedScores(len(challenger.y), after.estimate, before.estimate, difference)
     return replace(blank, left_out=int((~new).sum()), scores=compared)
 

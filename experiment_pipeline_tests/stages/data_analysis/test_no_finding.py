@@ -70,7 +70,7 @@ def case(
         case(
             "mixed_types", "a question mark is a missing value", answer=["?", "12.5"] * (ROWS // 2)
         ),
-        case("mixed_types", "9E is no number", carrier=["9E", "UA"] * (ROWS // 2)),
+        case("mixed_types", "9E is not a number", carrier=["9E", "UA"] * (ROWS // 2)),
         case("numbers_as_text", "zeros would be lost", postcode=each(lambda i: f"0{i % 90 + 10}")),
         case(
             "numbers_as_text", "too many units", seat=each(lambda i: f"{i % 30}{'ABCDEF'[i % 6]}")

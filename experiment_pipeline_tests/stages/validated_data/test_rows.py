@@ -46,7 +46,7 @@ def test_a_row_without_a_positive_weight_is_rejected():
     spec = scenario.spec(sample_weight="weight", target="a", task="regression", metric="rmse")
     schema = "columns: {a: {dtype: float64}, weight: {dtype: float64, nullable: true}}"
     cells = {"a": [1.0] * 6, "weight": [1.0, None, 0.0, -2.0, np.inf, 0.5]}
-    odd = "is no positive number, which sample_weight asks for"
+    odd = "is not a positive number, which sample_weight asks for"
     expected = {
         1: [f"weight: nan {odd}"],
         2: [f"weight: 0.0 {odd}"],
@@ -68,7 +68,7 @@ def test_a_row_is_rejected_with_every_reason():
         "coerce: true",
     )
     assert reasons(data) == {
-        1: ["a: 'x' is no int64", "b: -1.0 fails greater_than(0)"],
+        1: ["a: 'x' is not of type int64", "b: -1.0 fails greater_than(0)"],
         2: ["a: 99 fails less_than(50)", "b: is missing"],
         3: ["a: is missing"],
     }
