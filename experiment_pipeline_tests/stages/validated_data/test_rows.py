@@ -98,7 +98,9 @@ def test_coercion_never_changes_what_a_cell_says(dtype, cells, bad):
         return
     found = reasons(checked(columns, schema))
     assert set(found) == {*bad, 2}
-    assert all(found[row][0].startswith("a: ") and " is not of type " in found[row][0] for row in bad)
+    assert all(
+        found[row][0].startswith("a: ") and " is not of type " in found[row][0] for row in bad
+    )
 
 
 def test_a_column_of_another_type_without_coerce_is_an_error():
