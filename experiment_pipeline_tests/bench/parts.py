@@ -14,13 +14,11 @@ from experiment_pipeline_tests.bench import (
     budget,
     cluster,
     data,
-    ensembles,
     halving,
     large,
     orchestration,
     past_memory,
     reports,
-    small_tables,
     statistics,
     training,
     whole_job,
@@ -134,23 +132,6 @@ def on_a_cluster(asked: argparse.Namespace) -> str:
 {figures}"""
 
 
-def ensembles_alone(_: argparse.Namespace) -> str:
-    """The ensemble against the best configuration alone."""
-    return f"""Twenty configurations of three families, {ensembles.SEEDS} seeds; both are the fits of the search, on train
-rows, judged on the validation rows, as shares of the best configuration's score there.
-
-{ensembles.section()}"""
-
-
-def small(_: argparse.Namespace) -> str:
-    """The luck of the split on a small table."""
-    return f"""{small_tables.ROWS} rows of a larger table, {small_tables.SEEDS} split seeds; what is chosen is fitted again on train and test
-rows and scored on the table's other rows: the truth that its user will meet. Spread: the standard
-deviation over the seeds.
-
-{small_tables.section()}"""
-
-
 # A part more is a line more; the order is that of the page.
 PARTS: Mapping[str, Part] = {
     "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
@@ -162,7 +143,5 @@ PARTS: Mapping[str, Part] = {
     "past_memory": Part("Tables larger than memory", past_memory.section),
     "cluster": Part("On a Dask cluster", on_a_cluster),
     "automl": Part("From table to model", automl.section),
-    "ensembles": Part("The ensemble of the best few", ensembles_alone),
-    "small": Part("Small tables", small),
     "data": Part("The stages before training", stages),
 }

@@ -56,7 +56,7 @@ def test_an_undefined_score_is_left_out(shown: SearchShown) -> None:
 
 
 def test_axes_are_what_varies_on_the_scale_that_was_searched(shown: SearchShown) -> None:
-    """by ratios where values span a factor of ten; what is not a number, or not always, is a list of values."""
+    """By ratios where values span a factor of ten; what is not a number, or not always, is a list of values."""
     axes = {axis.name: axis for axis in shown.axes["lightgbm"]}
     assert set(axes) == {"learning_rate", "num_leaves", "feature_fraction", "max_depth"}
     assert [axes[name].log for name in ("learning_rate", "num_leaves")] == [True, True]
