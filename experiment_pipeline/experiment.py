@@ -46,6 +46,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     set_facts,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.shortfall import learning_curve
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import ModelPackage, Registry
@@ -203,7 +204,7 @@ def run_experiment(
         run.sets.validation.rows,
         delivered=raw.frame.loc[run.sets.validation.rows.index],
         ceiling=lambda: analysis.label_ceiling,
-        models=store,
+        more_rows=lambda: learning_curve(spec, board, sets, store),
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),
     )

@@ -179,7 +179,7 @@ def test_a_partition_shows_hyperparameters_score_and_cost(browser, done):
 
 def test_the_leaderboard_shows_its_table(browser, done):
     """Every configuration has its row; rank, score and interval are on the screen as it opens."""
-    browser.page.set_viewport_size({"width": 1400, "height": 1300})
+    browser.page.set_viewport_size({"width": 1500, "height": 1300})
     page = metadata_of(browser, "leaderboard")
     table = page.locator("table").filter(has=page.get_by_text("95 % interval", exact=True))
     interval = table.last.get_by_text(re.compile(r"^0\.\d{4}\sto\s0\.\d{4}$")).first

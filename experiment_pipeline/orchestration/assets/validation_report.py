@@ -31,6 +31,7 @@ from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.gates import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.shortfall import learning_curve
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.records import fingerprint_of
@@ -134,7 +135,7 @@ def _evaluated(
         current=current,
         trusted=trusted,
         ceiling=lambda: label_ceiling(raw_data.digest, spec, named.schema_text),
-        models=store,
+        more_rows=lambda: learning_curve(spec, board, sets, store),
         workers=spec.workers or joblib.cpu_count(),
         seconds_left=budget_left(context, spec, time.perf_counter),
     )

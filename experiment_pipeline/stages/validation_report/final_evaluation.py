@@ -17,7 +17,6 @@ from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.run_record import JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
@@ -39,8 +38,8 @@ from experiment_pipeline.stages.validation_report.report import (
     judge,
 )
 from experiment_pipeline.stages.validation_report.shortfall import (
+    LearningCurve,
     NextSearch,
-    learning_curve,
     next_search,
 )
 from experiment_pipeline.statistics.scores import SetPrediction
@@ -133,7 +132,7 @@ def evaluate(
     current: PublishedChampion | None = None,
     trusted: Sequence[str] = (),
     ceiling: Callable[[], float | None] = lambda: None,
-    models: ModelStore | None = None,
+    more_rows: Callable[[], LearningCurve | None] = lambda: None,
     workers: int = 1,
     seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalEvaluation:
@@ -141,8 +140,8 @@ def evaluate(
 
     `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` is the
     version to replace, and may run `trusted` code. When a gate fails, `ceiling` is the best score that
-    conflicting labels allow, and `models` are those of the search. Without `seconds_left` optional
-    parts are left out.
+    conflicting labels allow, `more_rows` the gain of the last train rows. Without `seconds_left`
+    optional parts are left out.
     """
     refit = spec.export.refit != "none"
     fitted_on = sets.every_row if refit else sets.train
@@ -179,22 +178,11 @@ def evaluate(
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
-    following = None if report.accepted else _next(spec, board, report, sets, ceiling(), models)
+    following = None
+    if not report.accepted:
+        train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
+        following = next_search(spec, board, report, ceiling(), train_rows, more_rows())
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
-
-
-def _next(
-    spec: ExperimentSpec,
-    board: Leaderboard,
-    report: ValidationReport,
-    sets: TrainingSets,
-    ceiling: float | None,
-    models: ModelStore | None,
-) -> NextSearch:
-    """Why the choice was refused and what to try, with what the search knows of more train rows."""
-    train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
-    curve = None if models is None else learning_curve(spec, board, sets, models)
-    return next_search(spec, board, report, ceiling, train_rows, curve)
 
 
 def _predicted(
