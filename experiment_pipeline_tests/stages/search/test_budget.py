@@ -120,16 +120,6 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     assert AFTER.of([replace(one, predict_seconds_per_row=1e-2)]) > AFTER.of([one]) + 1
 
 
-def test_texts_read_letter_by_letter_are_dear() -> None:
-    """Their features may be what there is no time for; members of an ensemble share them."""
-    rows = SETS.train.assign(colour=[f"text {place}" for place in range(len(SETS.train))])
-    after = AfterSearch(replace(SETS, train=rows), workers=2)
-    assert after.encoding("text") > 10 * after.encoding("target")
-    assert AFTER.encoding("text") == AFTER.encoding("ordinal")
-    one = replace(model_result("a", 0.7), features="text", fit_wall_seconds=0.0)
-    assert after.of([one, one]) == pytest.approx(after.of([one]), abs=0.1)
-
-
 def test_what_there_is_no_time_for_leaves_its_place_to_others() -> None:
     """The best of a small rung would take longer on all rows than the budget has."""
     held, _ = brake(20, SMALL)
@@ -150,25 +140,6 @@ def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
     held.fit_ended(fitted(slow, 0.9, 0.4))
     held.fit_ended(fitted(quick, 0.6, 0.01))
     assert held.beyond([slow, DUMMY, quick]) == [DUMMY, quick]
-
-
-def test_the_best_so_far_go_first_and_the_others_as_given() -> None:
-    """After the baseline, which costs nothing."""
-    held, _ = brake(20, SMALL)
-    worst, new, best, other = LINEAR[:4]
-    held.fit_ended(fitted(worst, 0.6, 0.01))
-    held.fit_ended(fitted(best, 0.7, 0.01))
-    assert held.with_time([other, worst, new, best, DUMMY]) == [DUMMY, best, worst, other, new]
-
-
-def test_without_a_budget_everything_has_time() -> None:
-    """All may go on, and the order is the sweep's."""
-    held, clock = brake(None, SMALL)
-    clock.seconds = 1e6
-    scored = {one.key: fitted(one, 0.9, 100.0) for one in DECLARED}
-    assert held.may_go_on(scored) is scored
-    assert held.with_time(DECLARED) is DECLARED
-    assert held.may_start(DECLARED[0].key)
 
 
 def _context(config: dict[str, object], stats: list[object]) -> dg.AssetExecutionContext:

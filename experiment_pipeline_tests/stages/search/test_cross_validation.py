@@ -113,16 +113,3 @@ def test_a_row_that_is_predicted_twice_is_one_row() -> None:
     steps = ladder(40, sets, spec)
     assert len(steps.rungs) == 1
     assert "cross-validation" in steps.notes[0]
-
-
-def test_without_the_key_the_sets_are_as_they_were() -> None:
-    """Nothing is pooled, and no variance is corrected."""
-    spec = experiment([one("linear")])
-    sets = sets_of(spec)
-    assert (len(sets.train), len(sets.test), sets.folds) == (TRAIN_ROWS, 200, ())
-    assert sets.variance_factor == 1
-    assert dict(sets.set_sizes) == {"train": TRAIN_ROWS, "test": 200}
-    pooled = sets_of(asked([one("linear")]))
-    assert pooled.set_sizes == sets.set_sizes
-    assert pooled.digests == sets.digests
-    assert replace(pooled, folds=()).repeats == 1

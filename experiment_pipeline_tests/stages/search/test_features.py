@@ -10,13 +10,10 @@ from experiment_pipeline.stages.search.features import (
     MAX_ONEHOT_CATEGORIES,
     MAX_ORDINAL_CATEGORIES,
     build_features,
-    categorical_positions,
-    column_kinds,
 )
 
 N = 60
 ENCODERS = ["ordinal", "onehot"]
-NUMBERS = ["whole", "real", "flag", "empty", "constant", "infinite", "huge"]
 
 
 def awkward() -> pd.DataFrame:
@@ -115,24 +112,6 @@ def test_missing_is_missing_in_every_spelling() -> None:
         assert fitted.transform(rows).tolist() == [[0, 0, 1], [1, 0, 0]]
     loose = pd.DataFrame({"x": pd.Series([None, np.nan, pd.NA], dtype="object")})
     assert fitted.transform(loose)[:, 2].tolist() == [1, 1, 1]
-
-
-def test_kinds_are_told_by_the_type_of_the_column() -> None:
-    """Numbers and flags are numbers, everything else is text."""
-    table = awkward()
-    numbers, texts = column_kinds(table, list(table))
-    assert numbers == NUMBERS
-    assert texts == [name for name in table if name not in NUMBERS]
-
-
-def test_only_codes_are_categories_for_lightgbm() -> None:
-    """The codes come after the numbers; a one-hot table has none."""
-    table = awkward()
-    found = {
-        encoder: categorical_positions(build_features(encoder, table, list(table)).fit(table))
-        for encoder in ENCODERS
-    }
-    assert found == {"ordinal": list(range(len(NUMBERS), table.shape[1])), "onehot": []}
 
 
 def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,14 +31,10 @@ def with_(**changes: Any) -> TrainingSets:
     return TrainingSets(**vars(SETS) | changes)
 
 
-def test_the_key_and_the_order_of_names_do_not_count() -> None:
-    """Keys may be renamed, and the YAML reordered."""
+def test_neither_key_nor_order_nor_surroundings_count() -> None:
+    """Another key, order, name or number of workers and a wider search reuse what is stored."""
     renamed = Configuration("other", "lightgbm", "ordinal", {"learning_rate": 0.1, "num_leaves": 5})
     assert fingerprint(renamed, SETS, SPEC) == fingerprint(BASE, SETS, SPEC)
-
-
-def test_what_surrounds_a_configuration_does_not_count() -> None:
-    """A wider search, other workers and another name reuse what is stored."""
     wider = experiment([one("lightgbm"), one("dummy")], workers=3, name="other")
     assert fingerprint(BASE, SETS, wider) == fingerprint(BASE, SETS, SPEC)
 
@@ -59,29 +55,20 @@ def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets) -> 
     assert fingerprint(BASE, sets, SPEC) != fingerprint(BASE, SETS, SPEC)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"algorithm": "random_forest"},
-        {"features": "onehot"},
-        {"hyperparameters": {"num_leaves": 6, "learning_rate": 0.1}},
-        {"hyperparameters": {"num_leaves": 5}},
-    ],
-)
-def test_another_configuration_is_another_model(changes: dict) -> None:
-    """Algorithm, encoder and every hyperparameter count."""
-    other = dataclasses.replace(BASE, **changes)
-    assert fingerprint(other, SETS, SPEC) != fingerprint(BASE, SETS, SPEC)
+def test_another_configuration_seed_or_stop_is_another_model() -> None:
+    """Algorithm, encoder, every hyperparameter, the seed, and the metric that a fit stops by."""
+    others = [
+        dataclasses.replace(BASE, algorithm="random_forest"),
+        dataclasses.replace(BASE, features="onehot"),
+        lightgbm(num_leaves=6, learning_rate=0.1),
+        lightgbm(num_leaves=5),
+    ]
+    specs = [experiment([one("lightgbm")], **more) for more in ({"seed": 1}, {"metric": "brier"})]
+    prints = {fingerprint(each, SETS, SPEC) for each in (BASE, *others)}
+    assert len(prints | {fingerprint(BASE, SETS, spec) for spec in specs}) == 7
 
 
 GATE = [{"metric": "accuracy", "at_least": 0.6}]
-
-
-@pytest.mark.parametrize("changes", [{"seed": 1}, {"metric": "brier"}])
-def test_seed_and_what_stops_a_fit_count(changes: dict) -> None:
-    """Another seed fits otherwise, and early stopping that watches another metric."""
-    other = experiment([one("lightgbm")], **changes)
-    assert fingerprint(BASE, SETS, other) != fingerprint(BASE, SETS, SPEC)
 
 
 @pytest.mark.parametrize(

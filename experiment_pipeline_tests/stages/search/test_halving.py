@@ -55,29 +55,23 @@ def ran(stored):
 
 
 def test_the_best_of_each_rung_go_on(ran):
-    """14 compete on a fifth of the rows, 6 on half of them, 5 and the dummy on all."""
+    """14 compete on a fifth of the rows, 6 on half, 5 and the dummy on all; who stops says why."""
     rungs = [event for event in ran.events if isinstance(event, RungStarted)]
     assert [event.entered for event in rungs] == [14, 6, 6]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
-
-
-def test_who_is_stopped_says_where_and_why(ran):
-    """Rung, number and score stand in the conclusion."""
     stopped = [c for c in ran.conclusions.values() if c.status == "stopped early"]
     reasons = {one.reason for one in stopped}
     assert "not among the best 6 of 14 at rung 1 of 3 (20 % of the train rows)" in reasons
     assert all(one.result is not None and one.fraction in (0.2, 0.5) for one in stopped)
 
 
-def test_every_rung_of_a_configuration_is_told(ran, memory):
-    """Its path has the score and the cost of each fit, its result's last; a rerun tells the same."""
-    again = run(SPEC, SETS, memory).conclusions
+def test_every_rung_of_a_configuration_is_told(ran):
+    """Its path has the score and the cost of each fit, its result's last."""
     for key, ended in ran.conclusions.items():
         climbed = [1.0] if key == "dummy" else [f for f in (0.2, 0.5, 1.0) if f <= ended.fraction]
         assert [step.fraction for step in ended.path] == climbed
         assert ended.path[-1] == Step.of(ended.result, ended.fraction)
-        assert again[key].path == ended.path
 
 
 @pytest.mark.parametrize("workers", [2, 4])
@@ -93,7 +87,7 @@ def test_the_answer_does_not_depend_on_the_order(ran):
     assert run(SPEC, SETS, wanted=configurations(SPEC)[::-1]).answer == ran.answer
 
 
-@pytest.mark.parametrize("fits", [1, 14, 17, FITS - 1])
+@pytest.mark.parametrize("fits", [1, 17])
 def test_a_kill_loses_nothing_and_changes_nothing(ran, memory, fits):
     """Killed anywhere, the next run fits the rest and comes to the same conclusions."""
     other = Memory()
@@ -110,6 +104,7 @@ def test_a_rerun_trains_nothing_and_says_the_same(ran, memory):
     assert again.fits == 0
     assert again.answer == ran.answer
     assert all(one.reused for one in again.conclusions.values())
+    assert all(one.path == ran.conclusions[key].path for key, one in again.conclusions.items())
 
 
 def test_a_wider_search_reuses_rungs(memory, ran):
@@ -129,10 +124,9 @@ def test_one_configuration_alone_is_trained_on_all_rows():
     assert "no halving" in note.text
 
 
-def test_who_was_trained_in_full_before_stays_trained(ran):
+def test_who_was_trained_in_full_before_stays_trained(ran, memory):
     """A full model that exists is not reported as stopped, and nobody loses a place by it."""
     worst = next(k for k, c in ran.conclusions.items() if c.status == "stopped early")
-    memory = Memory()
     run(SPEC, SETS, memory, wanted=[c for c in configurations(SPEC) if c.key == worst])
     after = run(SPEC, SETS, memory).answer
     assert after.pop(worst)[0] == "trained"
@@ -146,10 +140,10 @@ def test_without_halving_everything_is_trained():
     assert ran.fits == len(KEYS)
 
 
-def test_failures_take_no_place():
+def test_failures_take_no_place(memory):
     """What fails at a small rung is failed, says where, and as many go on as without it."""
     bad = [one(f"{OWN}.Raises"), one(f"{OWN}.NotFinite")]
-    ran = run(experiment(searched=[*SEARCH, *bad]), SETS)
+    ran = run(experiment(searched=[*SEARCH, *bad]), SETS, memory)
     assert ran.counts == {"failed": 2, "stopped early": 9, "trained": 6}
     failed = ran.conclusions["Raises"]
     assert failed.reason == "this table has a bad smell (at rung 1 of 3 (20 % of the train rows))"
@@ -197,26 +191,26 @@ class OneByOne:
                 yield trained_or_failed(each, work, sets, spec)
 
 
-@pytest.mark.parametrize("ticks", [3, 16, 22])
-def test_a_budget_of_seconds_ends_between_fits(ticks):
+@pytest.mark.parametrize("ticks", [3, 22])
+def test_a_budget_of_seconds_ends_between_fits(ran, ticks):
     """What is running ends and is kept; the rest says that the time was spent."""
     spec = experiment(budget={"seconds": ticks})
-    memory = Memory()
-    engine = OneByOne()
-    ran = run(spec, SETS, memory, engine=engine, now=lambda: engine.seconds)
-    assert 0 < ran.fits < FITS
-    assert set(ran.conclusions) == set(KEYS)
-    reasons = [c.reason for c in ran.conclusions.values()]
+    memory, engine = Memory(), OneByOne()
+    limited = run(spec, SETS, memory, engine=engine, now=lambda: engine.seconds)
+    assert 0 < limited.fits < FITS
+    assert set(limited.conclusions) == set(KEYS)
+    reasons = [c.reason for c in limited.conclusions.values()]
     assert any("budget of" in reason for reason in reasons)
-    assert any("depends on the speed" in e.text for e in ran.events if isinstance(e, SearchNote))
+    notes = [event.text for event in limited.events if isinstance(event, SearchNote)]
+    assert any("depends on the speed" in text for text in notes)
     # Who was trained in full for lack of time stays so.
-    in_full = {key for key, c in ran.conclusions.items() if c.status == "trained"}
-    after, quiet = run(SPEC, SETS, memory), run(SPEC, SETS)
-    assert {key for key in KEYS if after.answer[key] != quiet.answer[key]} <= in_full
+    in_full = {key for key, c in limited.conclusions.items() if c.status == "trained"}
+    after = run(SPEC, SETS, memory)
+    assert {key for key in KEYS if after.answer[key] != ran.answer[key]} <= in_full
     assert all(after.conclusions[key].status == "trained" for key in in_full)
 
 
-@pytest.mark.parametrize("seconds", [1, 30, 60])
+@pytest.mark.parametrize("seconds", [1, 30])
 def test_a_budget_of_seconds_always_trains_somebody(seconds):
     """Each rung has its share of the time, and the last one trains its best after all."""
     clock = itertools.chain([0.0], itertools.count(1.0, 2.0))
@@ -278,7 +272,7 @@ def test_others_are_settled_from_what_is_stored(memory, ran):
     assert {(c.status, c.reason) for c in nothing} == {("not started", "not asked for in this run")}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_the_accounts_always_add_up(stored, ran, data):
     """Whatever is stored, asked for, limited or cut off: each configuration is counted once."""
@@ -309,12 +303,11 @@ def test_the_accounts_always_add_up(stored, ran, data):
     assert not table.loc[table["status"] != "trained", "reason"].eq("").any()
 
 
-def test_a_full_model_outlives_a_failure_at_a_small_rung():
+def test_a_full_model_outlives_a_failure_at_a_small_rung(memory):
     """Neighbours that a small rung lacks are there in all rows, and were asked for."""
     many = one("sklearn.neighbors.KNeighborsClassifier", n_neighbors=[2_000])
     spec = experiment(searched=[*SEARCH, many])
     (last,) = [c for c in configurations(spec) if "KNeighbors" in c.key]
-    memory = Memory()
-    assert run(spec, SETS).conclusions[last.key].status == "failed"
+    assert run(spec, SETS, memory).conclusions[last.key].status == "failed"
     run(spec, SETS, memory, wanted=[last])
     assert run(spec, SETS, memory).conclusions[last.key].status == "trained"

@@ -37,7 +37,6 @@ WAYS: dict[str, list[dict[str, Any]]] = {
     "stops early": [one("lightgbm", **FEW), one("lightgbm", **FEW, max_bin=15)],
     "all rounds": [one("lightgbm", **FEW, early_stopping_round=0) | {"features": "target"}],
     "linear trees": [one("lightgbm", **FEW, linear_tree=True)],
-    "bags": [one("lightgbm", **FEW, bagging_fraction=0.6)],
     "beside a forest": [one("lightgbm", **FEW), one("random_forest", **FEW)],
     "sparse": [one("lightgbm", **FEW) | {"features": "onehot"}],
 }

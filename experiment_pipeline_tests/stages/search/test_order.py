@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pytest
-
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.rungs import within_budget
 from experiment_pipeline_tests.stages.search.scenario import experiment, one
@@ -35,16 +33,6 @@ def test_a_budget_draws_by_the_seed_and_not_by_keys() -> None:
     assert not {c.key for c in before} & {c.key for c in after if c.algorithm == "lightgbm"}
     assert chosen(space(), 3) == chosen(space()[::-1], 3)
     assert len({frozenset(chosen(space(), seed)) for seed in range(8)}) > 1
-
-
-@pytest.mark.parametrize("count", [1, 3, 5, 9])
-def test_the_baseline_takes_no_place_of_a_budget(count: int) -> None:
-    """So many compete, and it is beside them."""
-    spec = experiment([one("dummy")], budget={"configurations": count})
-    found = within_budget(space(), spec)
-    assert [c.algorithm for c in found] == ["dummy", *["lightgbm"] * min(count, 5)]
-    more = within_budget(space(), experiment([one("dummy")], budget={"configurations": count + 1}))
-    assert set(rates(found)) <= set(rates(more))
 
 
 def test_they_begin_in_the_order_declared_and_no_algorithm_waits_for_another() -> None:

@@ -4,14 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
-from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.scoring import predict
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline_tests.stages.search.scenario import (
     OWN,
     experiment,
@@ -22,18 +18,13 @@ from experiment_pipeline_tests.stages.search.scenario import (
     training_sets,
 )
 
-SEARCH = [one("lightgbm"), one("random_forest", n_estimators=5), one("linear"), one("dummy")]
+BOOSTED = one("lightgbm", n_estimators=20)
+SEARCH = [BOOSTED, one("random_forest", n_estimators=5), one("linear"), one("dummy")]
 
 
 @pytest.mark.parametrize(
     ("task", "classes"),
-    [
-        ("binary", ("no", "yes")),
-        ("binary", (True, False)),
-        ("multiclass", ("c", "a", "b")),
-        ("multiclass", (3, 1, 2)),
-        ("regression", None),
-    ],
+    [("binary", (True, False)), ("multiclass", ("c", "a", "b")), ("regression", None)],
 )
 def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, classes: tuple) -> None:
     """Bit for bit, also after it was stored and loaded, and with labels of the target's kind."""
@@ -82,16 +73,3 @@ def test_a_refit_has_the_rounds_of_the_chosen_fit() -> None:
     assert first[-1].n_estimators == 17
     assert persistence.to_bytes(first) == persistence.to_bytes(second)
     assert set(first[0].transform(test)[:, -1]) == {3.0}
-
-
-def test_a_result_survives_its_json() -> None:
-    """Scores, hyperparameters of every type, and an undefined score come back."""
-    spec = experiment([one("linear", C=0.5, class_weight=None, fit_intercept=True)])
-    sets = training_sets()
-    one_class = sets.test[sets.test["late"] == "no"]
-    defined = train_one(spec, sets).result
-    assert from_json(ModelResult, to_json(defined), EntryCorrupt("", "", "")) == defined
-    undefined = train_one(spec, TrainingSets(**vars(sets) | {"test": one_class})).result
-    again = from_json(ModelResult, to_json(undefined), EntryCorrupt("", "", ""))
-    assert np.isnan(again.test_score)
-    assert to_json(again) == to_json(undefined)

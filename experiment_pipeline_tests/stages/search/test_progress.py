@@ -37,12 +37,18 @@ def progress() -> Progress:
 
 
 def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
-    """Of two log losses the smaller is the best so far."""
-    lines(progress, RungStarted(FULL, 3, {}))
+    """Of two log losses the smaller, never the baseline's; a failure is done, and is logged."""
+    lines(progress, RungStarted(FULL, 4, {}))
+    dummy = replace(model_result("dummy", 0.1, "log_loss"), algorithm="dummy")
+    lines(progress, Fitted(FULL, TrainedModel(dummy, b"", NO_ROWS)))
+    assert "best" not in progress.standing
     best = "best log_loss 0.4000 by linear"
-    assert lines(progress, fitted("a", 0.4), 0.7) == [f"1 of 3 done, {best}, slowest fit 0.5 s"]
-    assert not lines(progress, fitted("b", 0.5), 1.2)
+    assert lines(progress, fitted("a", 0.4), 0.7) == []
     assert best in progress.standing
+    failure = FailedConfiguration("c", "f", "ValueError", "no", "Traceback …")
+    logged = lines(progress, Conclusion.failed("linear", failure, FULL))
+    assert logged == ["c failed: ValueError: no\nTraceback …"]
+    assert lines(progress, fitted("b", 0.5), 1.2) == [f"4 of 4 done, {best}, slowest fit 0.5 s"]
 
 
 def test_a_small_rung_counts_its_own_fits(progress):
@@ -53,14 +59,6 @@ def test_a_small_rung_counts_its_own_fits(progress):
     (line,) = lines(progress, fitted("a", 0.4, QUARTER), elapsed=1.0)
     best = "best log_loss 0.4000 by linear, slowest fit 0.5 s"
     assert line == f"rung 1 of 2: 2 of 8 done, {best}"
-
-
-def test_a_failure_is_done(progress):
-    """A failed configuration leaves nothing to wait for, and its traceback is logged."""
-    lines(progress, RungStarted(FULL, 1, {}))
-    failure = FailedConfiguration("c", "f", "ValueError", "no", "Traceback …")
-    logged = lines(progress, Conclusion.failed("linear", failure, FULL))
-    assert logged == ["c failed: ValueError: no\nTraceback …", "1 of 1 done"]
 
 
 def test_a_search_that_is_cancelled_counts_what_it_is_done_with(progress):
@@ -80,11 +78,3 @@ def test_a_line_is_due_first_last_and_now_and_then_between(progress):
     fits = (("a", 0.2), ("b", 0.9), ("c", 5.3), ("d", 6.0), ("e", 6.4))
     due = [bool(lines(progress, fitted(key, 0.4), elapsed)) for key, elapsed in fits]
     assert due == [True, False, True, False, True]
-
-
-def test_the_baseline_is_never_the_best(progress):
-    """What does not compete is counted, and not named."""
-    lines(progress, RungStarted(FULL, 2, {}))
-    dummy = replace(model_result("dummy", 0.1, "log_loss"), algorithm="dummy")
-    lines(progress, Fitted(FULL, TrainedModel(dummy, b"", NO_ROWS)))
-    assert "best" not in progress.standing

@@ -1,5 +1,7 @@
 """Rungs: nested, representative parts of the rows, and as many of them as make sense."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ from experiment_pipeline.stages.search.rungs import (
 )
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import (
+    HALVING,
     TEST,
     TRAIN,
     experiment,
@@ -128,12 +131,25 @@ def test_small_rungs_are_scored_on_fewer_rows():
     assert set(y[evenly_thinned(y, 1e-9, 1, by_class=True)]) == {0, 1}
 
 
-def test_few_configurations_need_no_rungs():
-    """Below eight nothing is stopped, and a note says so."""
-    spec = experiment()
-    found = ladder(7, sets_of(spec), spec)
-    assert len(found.rungs) == 1
-    assert found.notes == ("no halving: it needs 8 configurations that compete, and there are 7",)
+@pytest.mark.parametrize(
+    ("count", "halving", "fractions", "note"),
+    [
+        (7, HALVING, [1.0], "no halving: it needs 8 configurations that compete, and there are 7"),
+        (14, {"keep": 0.95}, [1.0], "no halving: keeping 95 % of 14 configurations stops nobody"),
+        (100, True, [1.0], "no rung of 6 % of the train rows: .* it needs 1500"),
+        (
+            *(100, {"fractions": [0.1, 0.5, 1.0], "fewest_rows": 1_000}, [0.5, 1.0]),
+            "no rung of 10 % of the train rows: it would have 30. rows, it needs 1000",
+        ),
+    ],
+)
+def test_rungs_of_few_rows_or_that_stop_nobody_are_left_out(count, halving, fractions, note):
+    """Below eight configurations or 1,500 rows nothing is stopped, and a note says so."""
+    spec = experiment(halving=halving)
+    found = ladder(count, sets_of(spec), spec)
+    assert [rung.fraction for rung in found.rungs] == fractions
+    assert {rung.of for rung in found.rungs} == {len(fractions)}
+    assert re.fullmatch(note, found.notes[0])
 
 
 def test_a_rung_that_stops_nobody_is_left_out():
@@ -141,25 +157,6 @@ def test_a_rung_that_stops_nobody_is_left_out():
     spec = experiment()
     assert [r.fraction for r in ladder(8, sets_of(spec), spec).rungs] == [0.5, 1.0]
     assert [r.kept for r in ladder(100, sets_of(spec), spec).rungs] == [40, 16, 0]
-
-
-def test_few_rows_have_fewer_rungs():
-    """A rung of fewer than the experiment asks for is left out, and a note says so."""
-    spec = experiment(halving={"fractions": [0.1, 0.5, 1.0], "fewest_rows": 1_000})
-    found = ladder(100, sets_of(spec), spec)
-    assert [rung.fraction for rung in found.rungs] == [0.5, 1.0]
-    assert [rung.of for rung in found.rungs] == [2, 2]
-    (note,) = found.notes
-    assert note.startswith("no rung of 10 % of the train rows: it would have 30")
-    assert note.endswith(" rows, it needs 1000")
-
-
-def test_by_default_a_rung_has_1500_rows() -> None:
-    """On fewer the order of the configurations says little of their order on all rows."""
-    spec = experiment(halving=True)
-    found = ladder(100, sets_of(spec), spec)
-    assert [rung.fraction for rung in found.rungs] == [1.0]
-    assert [note.endswith("it needs 1500") for note in found.notes] == [True, True]
 
 
 def test_a_rare_class_has_fewer_rungs():
@@ -170,14 +167,6 @@ def test_a_rare_class_has_fewer_rungs():
     found = ladder(100, sets_of(spec, frame), spec)
     assert [rung.fraction for rung in found.rungs] == [0.5, 1.0]
     assert "its rarest class would have 1" in found.notes[0]
-
-
-def test_keeping_nearly_all_is_no_halving():
-    """Where nobody would be stopped there is one rung, and a note that says so."""
-    spec = experiment(halving={"keep": 0.95})
-    found = ladder(14, sets_of(spec), spec)
-    assert [(rung.number, rung.of) for rung in found.rungs] == [(1, 1)]
-    assert found.notes == ("no halving: keeping 95 % of 14 configurations stops nobody",)
 
 
 def test_of_equal_scores_the_first_key_goes_on_and_an_undefined_one_last():

@@ -31,7 +31,9 @@ CONCLUDED = (
         path=(STEP,),
     ),
     Conclusion("a", "linear", "not started", "the budget was spent", needed_seconds=1.5),
-    Conclusion.trained(model_result("b", 0.7), reused=True, before=[STEP]),
+    Conclusion.trained(
+        replace(model_result("b", 0.7), notes=("attempt 2",)), reused=True, before=[STEP]
+    ),
     Conclusion("c", "linear", "failed", "no such solver", fraction=1.0, failure=FAILURE),
 )
 
@@ -41,13 +43,9 @@ def found():
     return SearchResults.of(CONFIGURATIONS, CONCLUDED, "roc_auc", {"train": "t"})
 
 
-@pytest.fixture
-def table(found):
-    return found.rows
-
-
-def test_every_declared_configuration_has_a_row(table):
-    """Declared = trained + stopped early + failed + not started, in the order of the YAML."""
+def test_every_declared_configuration_has_a_row(found):
+    """Declared = trained + stopped early + failed + not started; no score where no model is."""
+    table = found.rows
     assert dict(zip(table["key"], table["status"], strict=True)) == {
         "a": "not started",
         "b": "trained",
@@ -62,6 +60,9 @@ def test_every_declared_configuration_has_a_row(table):
         "not_started": 1,
         "reused": 2,
     }
+    assert table["test_score"].isna().tolist() == [True, False, True, False]
+    assert table["notes"].tolist() == ["", "attempt 2", "", ""]
+    assert table["rung"].isna().tolist() == [True, False, False, False]
 
 
 def test_conclusions_come_back_from_the_file(found):
@@ -69,27 +70,6 @@ def test_conclusions_come_back_from_the_file(found):
     stored = {f"f-{one.key}": one.result for one in CONCLUDED if one.result}
     read = from_parquet(to_parquet(found), SearchResults)
     assert {one.key: one for one in concluded(read, stored)} == {one.key: one for one in CONCLUDED}
-
-
-def test_notes_of_a_fit_stand_in_its_row():
-    """Who was trained in a second attempt says so where the search is read."""
-    result = replace(model_result("a", 0.6), notes=("a first attempt ended with MemoryError",))
-    found = SearchResults.of(CONFIGURATIONS[:1], [Conclusion.trained(result)], "roc_auc", {})
-    assert found.rows["notes"].tolist() == ["a first attempt ended with MemoryError"]
-
-
-def test_stored_results_get_the_scores_of_this_search(found):
-    """What was trained for another metric is ranked by the one that was asked for now."""
-    stored = {"f-b": model_result("b", 0.1, metric="log_loss")}
-    (one,) = concluded(replace(found, rows=found.rows[found.rows["key"] == "b"]), stored)
-    result = one.result
-    assert (result.metric, result.train_score, result.test_score) == ("roc_auc", 0.7, 0.7)
-
-
-def test_a_score_is_missing_where_nothing_was_fitted(table):
-    """A configuration without a model has no score, not a zero."""
-    assert table["test_score"].isna().tolist() == [True, False, True, False]
-    assert table["rung"].isna().tolist() == [True, False, False, False]
 
 
 def test_a_slow_worker_of_a_cluster_stands_first():

@@ -1,11 +1,4 @@
-"""A Dask scheduler and workers as processes of their own, on loopback, to be killed at will.
-
-    with DaskProcesses(folder) as dask:
-        dask.start_scheduler()
-        worker = dask.start_worker()
-
-Everything that was started ends with the block, also what Dask started in turn.
-"""
+"""A Dask scheduler and workers as processes of their own, on loopback, to be killed at will."""
 
 import os
 import signal
@@ -27,7 +20,7 @@ SETTINGS = {
 
 
 class DaskProcesses:
-    """Processes of one cluster; `tls`: options of Dask's commands that name certificates."""
+    """Processes of one cluster, which end with its block; `tls`: options that name certificates."""
 
     def __init__(self, folder: Path, tls: Sequence[str] = ()) -> None:
         self.folder, self.port, self._tls = folder, free_port(), list(tls)

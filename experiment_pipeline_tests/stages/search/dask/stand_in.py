@@ -20,22 +20,17 @@ HERE = "tcp://here:1"
 class StandIn:
     """Does the last task first: which result comes first decides nothing.
 
-    Attributes:
-        places_now: threads of its workers.
-        deadly: keys of configurations that kill their workers.
-        lists: names of the tasks of each call.
-        sizes: bytes of each task.
-        differs: what its worker has otherwise.
+    `deadly`: configurations that kill their workers; `differs`: what its worker has otherwise;
+    `lists`: the names of the tasks of each call; `sizes`: the bytes of each task.
     """
 
-    places_now: int = 2
     deadly: frozenset[str] = frozenset()
     lists: list[list[str]] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
     differs: Mapping[str, str] = field(default_factory=dict)
 
     def places(self) -> int:
-        return self.places_now
+        return 2
 
     def ask(self, function: Callable[..., dict[str, str]], *arguments: Any) -> dict[str, Any]:
         return {HERE: function(*arguments) | self.differs}

@@ -15,13 +15,13 @@ from upath import UPath
 from experiment_pipeline.errors import ClusterError, EntryCorrupt, StorageUnreachable
 from experiment_pipeline.spec import Budget, DaskEngine, ExperimentSpec
 from experiment_pipeline.stages.search import dask_engine as task
-from experiment_pipeline.stages.search import encoding, features
+from experiment_pipeline.stages.search import features
 from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_cluster import connected
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests import scenario as clinic
@@ -45,7 +45,6 @@ BOOSTERS = [one("xgboost", n_estimators=[5, 20]), one("catboost", iterations=5)]
 WAYS: dict[str, tuple[list[dict[str, Any]], dict[str, Any]]] = {
     "mixed": (MIXED, {}),
     "boosters": (BOOSTERS, {}),
-    "calibrated": ([CALIBRATED, one("linear", class_weight="balanced")], {}),
     "seeds": ([BAGGED, one("linear")], {"seeds": {"fits": 3, "average": True}}),
     "folds": (
         [BAGGED, CALIBRATED, one("linear")],
@@ -119,16 +118,6 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(
     assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
 
 
-def test_rows_that_threads_encode_in_slices_give_the_same_bins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of many rows bins are made of some: the same ones, whoever holds the whole table."""
-    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    spec = experiment([one("lightgbm", n_estimators=20, bin_construct_sample_cnt=200)])
-    sets = training_sets()
-    assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
-
-
 def test_a_bucket_is_read_as_a_folder_is(place: UPath) -> None:
     """Files are copied to be mapped, the same ones, and none is left behind."""
     spec, sets = experiment([one("lightgbm", n_estimators=5), one("linear")]), training_sets()
@@ -149,39 +138,21 @@ def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
     assert max(folds.sizes) < 32_000
 
 
-def test_where_a_fit_ran_is_kept_with_its_result(tmp_path: Path) -> None:
-    """Worker, attempts, seconds in the queue and seconds of reading; threads say nothing."""
-    spec, sets = experiment([one("dummy"), one(f"{OWN}.Raises")]), training_sets()
-    found = by_workers(spec, sets, tmp_path)
-    placed = found["dummy"].result.placement
-    assert (placed.worker, placed.attempts, placed.queue_seconds) == ("tcp://here:1", 1, 0.25)
-    assert placed.read_seconds > 0
-    assert found["Raises"].placement.worker == "tcp://here:1"
-    assert "ZeroDivisionError" in found["Raises"].traceback
-    assert train(spec, sets)["dummy"].result.placement is None
-
-
 def test_a_configuration_that_kills_its_workers_fails_and_says_so(tmp_path: Path) -> None:
-    """After a second attempt by itself, as a fit beside it may be the cause; the others are trained."""
-    spec, sets = experiment([one("linear", C=[0.1, 1.0])]), training_sets()
+    """After a second attempt by itself, as one that meets a fault does; the others are trained."""
+    disturbed = one(f"{OWN}.Disturbed", everywhere=True)
+    spec, sets = experiment([one("linear", C=[0.1, 1.0]), disturbed]), training_sets()
     cluster = StandIn(deadly=frozenset({"linear__C=0.1"}))
     found = by_workers(spec, sets, tmp_path, cluster)
     lost = found["linear__C=0.1"]
     assert lost.in_words.startswith("LostWorker: 2 workers died (in a second attempt by itself; ")
     assert lost.fingerprint == fingerprint(configurations(spec)[0], sets, spec)
     assert lost.placement.attempts == 4
-    assert isinstance(found["linear__C=1.0"], TrainedModel)
-    assert [len(names) for names in cluster.lists] == [2, 1]
-
-
-def test_a_fault_of_a_worker_gets_a_second_attempt_by_itself(tmp_path: Path) -> None:
-    """After all others are done; then it is a failure that says so."""
-    entries = [one(f"{OWN}.Disturbed", strength=[2.0], everywhere=True), one("dummy")]
-    spec, cluster = experiment(entries), StandIn()
-    found = by_workers(spec, training_sets(), tmp_path, cluster)
-    assert [len(names) for names in cluster.lists] == [2, 1]
-    (failed,) = (one for one in found.values() if isinstance(one, FailedConfiguration))
-    assert "in a second attempt by itself" in failed.reason
+    placed = found["linear__C=1.0"].result.placement
+    assert (placed.worker, placed.attempts, placed.queue_seconds) == ("tcp://here:1", 1, 0.25)
+    assert found["Disturbed"].placement.worker == "tcp://here:1"
+    assert "in a second attempt by itself" in found["Disturbed"].reason
+    assert [len(names) for names in cluster.lists] == [3, 1, 1]
 
 
 class Older(StandIn):

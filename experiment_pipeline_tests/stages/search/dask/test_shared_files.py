@@ -1,7 +1,5 @@
 """Files that fits share: the same arrays, written once, never trusted unchecked."""
 
-import threading
-import time
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +10,7 @@ import pytest
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.dask_engine import (
-    Kept,
-    bare,
-    read_shared,
-    share_files,
-)
+from experiment_pipeline.stages.search.dask_engine import bare, read_shared, share_files
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests.stages.search.dask.stand_in import files
@@ -61,13 +54,8 @@ def test_large_tables_are_written_slice_by_slice(
     frame = few.iloc[np.arange(40_000) % TRAIN_ROWS].reset_index(drop=True)
     frame = frame.assign(**{f"number {n}": frame["distance"] + n for n in range(20)})
     features = tuple(name for name in frame if name != "late")
-    early_stopping = np.zeros(len(frame), dtype=bool)
-    given = {
-        "train": frame,
-        "test": frame[:500],
-        "early_stopping": early_stopping,
-        "features": features,
-    }
+    none = np.zeros(len(frame), dtype=bool)
+    given = {"train": frame, "test": frame[:500], "early_stopping": none, "features": features}
     sets = TrainingSets(**vars(training_sets()) | given)
     spec = experiment([one("linear") | {"features": "target"}])
 
@@ -108,27 +96,3 @@ def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     train.unlink()
     with pytest.raises(EntryCorrupt, match="is gone"):
         read_shared(place, digests, "ordinal", bare(sets))
-
-
-def test_what_a_process_keeps_is_read_once_and_the_last_few_stay() -> None:
-    """Threads that need the same wait for one reader; what failed is tried again."""
-    kept, reads = Kept(2), list[str]()
-
-    def reading(name: str) -> Callable[[], str]:
-        def read() -> str:
-            reads.append(name)
-            time.sleep(0.05)
-            return name
-
-        return read
-
-    threads = [threading.Thread(target=kept.get, args=("a", reading("a"))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert reads == ["a"]
-    with pytest.raises(ZeroDivisionError):
-        kept.get("b", lambda: 1 / 0)
-    assert [kept.get(name, reading(name)) for name in "bcab"] == ["b", "c", "a", "b"]
-    assert reads == ["a", "b", "c", "a", "b"]

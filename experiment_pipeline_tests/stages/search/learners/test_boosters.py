@@ -27,6 +27,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     train_one,
     training_sets,
 )
+from experiment_pipeline_tests.stages.search.test_sweep import essence
 
 EXTRAS = ("catboost", "xgboost")
 TASKS = ("binary", "multiclass", "regression")
@@ -37,11 +38,6 @@ OF_OBJECTIVES = {"huber_slope", "quantile_alpha", "tweedie_variance_power"}
 def configuration(algorithm: str, **hyperparameters: Any) -> Configuration:
     """A configuration by hand."""
     return Configuration(algorithm, algorithm, "ordinal", hyperparameters)
-
-
-def essence(outcomes: dict[str, Any]) -> dict[str, Any]:
-    """What of each outcome must not depend on how the sweep was run."""
-    return {key: (m.model, m.predictions.test.tobytes()) for key, m in outcomes.items()}
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
@@ -65,7 +61,9 @@ def test_listed_names_are_those_of_the_library(algorithm: str) -> None:
         ("xgboost", {"nthread": 2}, "the same for every configuration"),
         ("catboost", {"random_state": 2}, "the same for every configuration"),
         ("catboost", {"depth": 2, "max_depth": 3}, "set already"),
+        ("lightgbm", {"min_child_samples": 5, "min_data_in_leaf": 7}, "set already"),
         ("xgboost", {"objective": "reg:squarederror"}, "not an objective of task binary"),
+        ("lightgbm", {"objective": "quantile"}, "not an objective of task binary"),
     ],
 )
 def test_names_are_judged_without_a_fit(algorithm: str, given: dict, message: str) -> None:
@@ -73,6 +71,7 @@ def test_names_are_judged_without_a_fit(algorithm: str, given: dict, message: st
     with pytest.raises(errors.InvalidExperiment) as caught:
         check_hyperparameters(configuration(algorithm, **given), "binary")
     assert message in f"{caught.value.rule} {caught.value.fix}"
+    check_hyperparameters(configuration("lightgbm", objective="quantile", alpha=0.9), "regression")
     # CatBoost writes the parameters of a loss behind a colon.
     check_hyperparameters(configuration("catboost", objective="Quantile:alpha=0.9"), "regression")
 
@@ -96,7 +95,9 @@ def test_a_stored_model_predicts_what_the_fit_predicted(algorithm: str, task: st
     unseen = sets.test.assign(carrier="ZZ")
     sets = replace(sets, test=pd.concat([sets.test, unseen], ignore_index=True))
     for encoder in ("ordinal", "onehot"):
-        spec = experiment([one("dummy"), one(algorithm) | {"features": encoder}], task)
+        spec = experiment(
+            [one("dummy"), one(algorithm, n_estimators=30) | {"features": encoder}], task
+        )
         outcomes = train(spec, sets)
         trained = outcomes[algorithm]
         pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
@@ -110,7 +111,7 @@ def test_a_stored_model_predicts_what_the_fit_predicted(algorithm: str, task: st
             assert set(pipeline.predict(sets.test)) <= set(CLASSES[task])
 
 
-@pytest.mark.parametrize("classes", [("yes", "no"), (True, False), (2, 1)])
+@pytest.mark.parametrize("classes", [("yes", "no"), (2, 1)])
 @pytest.mark.parametrize("algorithm", EXTRAS)
 def test_the_positive_class_may_sort_first(algorithm: str, classes: tuple) -> None:
     """Column 1 is the positive class, and predicted classes are values of the target."""
@@ -146,8 +147,8 @@ def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     # Rows of that set are not among those that trees are grown on.
     wrong = sets.train["late"].where(~sets.early_stopping, "no")
     blinded = replace(sets, train=sets.train.assign(late=wrong))
-    (first,) = configurations(experiment([one(algorithm, n_estimators=1)]))
     few = experiment([one(algorithm, n_estimators=1)])
+    (first,) = configurations(few)
     assert np.array_equal(
         train_one(few, sets).predictions.test, train_one(few, blinded).predictions.test
     )
@@ -172,7 +173,7 @@ def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
     assert learner.watched(FitRequest(configuration(algorithm), no_slice, spec)) is None
 
 
-@pytest.mark.parametrize("algorithm", EXTRAS)
+@pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS])
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
 def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss(
     algorithm: str, metric: str
@@ -182,7 +183,9 @@ def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss(
     sets = replace(
         sets, early_stopping=sets.early_stopping & (sets.train["late"] == "no").to_numpy()
     )
-    trained = train_one(experiment([one(algorithm, learning_rate=0.01)], metric=metric), sets)
+    trained = train_one(
+        experiment([one(algorithm, learning_rate=0.01, n_estimators=50)], metric=metric), sets
+    )
     assert trained.result.rounds > 1
 
 
