@@ -136,7 +136,7 @@ def test_small_rungs_are_scored_on_fewer_rows():
     [
         (7, HALVING, [1.0], "no halving: it needs 8 configurations that compete, and there are 7"),
         (14, {"keep": 0.95}, [1.0], "no halving: keeping 95 % of 14 configurations stops nobody"),
-        (100, True, [1.0], "no rung of 6 % of the train rows: .* it needs 1500"),
+        (100, True, [1.0], "no rung of .* of the train rows: .* it needs 1500"),
         (
             *(100, {"fractions": [0.1, 0.5, 1.0], "fewest_rows": 1_000}, [0.5, 1.0]),
             "no rung of 10 % of the train rows: it would have 30. rows, it needs 1000",
@@ -149,7 +149,8 @@ def test_rungs_of_few_rows_or_that_stop_nobody_are_left_out(count, halving, frac
     found = ladder(count, sets_of(spec), spec)
     assert [rung.fraction for rung in found.rungs] == fractions
     assert {rung.of for rung in found.rungs} == {len(fractions)}
-    assert re.fullmatch(note, found.notes[0])
+    assert found.notes
+    assert all(re.fullmatch(note, said) for said in found.notes)
 
 
 def test_a_rung_that_stops_nobody_is_left_out():
