@@ -1,6 +1,5 @@
 """What the scaffolder infers from a table, and what it asks the user for."""
 
-import math
 from typing import Any
 
 import numpy as np
@@ -191,11 +190,6 @@ def test_a_type_inside_text_is_declared(values: Any, preparation: dict[str, Any]
     assert planned.why
 
 
-def test_few_named_things_become_a_category() -> None:
-    """A store's number has no order: with few stores it is read as a category."""
-    assert plan("store_id", repeated(3, 7, 9)).preparation == {"types": "text"}
-
-
 @pytest.mark.parametrize("odd", ["heavy", "9 lb"])
 def test_a_type_is_not_declared_when_a_cell_cannot_be_read(odd: str) -> None:
     """A declaration that would reject rows is not made without a word of the user."""
@@ -280,12 +274,6 @@ def test_a_split_that_is_asked_for_finds_its_column(
     assert draft(NUMBERS, wishes, **columns).split.value == split
 
 
-def test_a_column_that_names_the_sets_is_followed() -> None:
-    """Someone has split this table already; the set's own name needs no mapping."""
-    inferred = draft(NUMBERS, part=repeated("train", "train", "val", "test"))
-    assert inferred.split.value == {"by": "column", "column": "part", "validation": ["val"]}
-
-
 @pytest.mark.parametrize(
     ("wishes", "message"),
     [
@@ -353,18 +341,6 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
     assert sum(map(len, trial.sets.rows().values())) == ROWS
 
 
-def test_the_space_goes_by_what_is_asked() -> None:
-    """Categories bring their own parameters, absolute errors both ways to a median."""
-
-    def searched(metric: str, texts: int) -> set[str]:
-        shape = Shape("regression", metric, 5_000, 9, texts=texts)
-        return set(propose_search(shape)[1].entry["hyperparameters"])
-
-    plain = searched("rmse", 0)
-    assert searched("rmse", 2) - plain == {"cat_smooth", "cat_l2", "min_data_per_group"}
-    assert searched("mae", 0) - plain == {"objective"}
-
-
 def test_a_search_chooses_how_many_texts_are_read() -> None:
     """Boosted trees get encoders to choose from where a column holds names, and only there."""
 
@@ -375,21 +351,6 @@ def test_a_search_chooses_how_many_texts_are_read() -> None:
     names = [f"Mr {row} Smith" for row in range(ROWS)]
     assert encoders(names) == [["ordinal", "target", "text"]] * 2 + [None]
     assert encoders(repeated("Bath", "York")) == [None] * 3
-
-
-def test_many_classes_are_searched_within_their_time() -> None:
-    """Boosting grows a tree per class and round: with many classes less than half of them."""
-
-    def trees(classes: int) -> float:
-        """Trees of the draws at the mean of the rates, which are drawn on a logarithmic scale."""
-        entry = propose_search(Shape("multiclass", "log_loss", 20_000, 16, classes))[1].entry
-        rates = entry["hyperparameters"]["learning_rate"]
-        low, high = rates["low"], rates["high"]
-        per_rate = (1 / low - 1 / high) / math.log(high / low)
-        return float(entry["draws"] * per_rate * classes)
-
-    assert trees(26) < trees(10) * 26 / 10 * 0.45
-    assert trees(7) / trees(3) == pytest.approx(7 / 3)
 
 
 def test_a_small_table_is_cross_validated() -> None:
@@ -453,11 +414,3 @@ def test_a_word_among_numbers_is_a_slip() -> None:
     assert plan("temperature", [*numbers, "1-2", "x", "?"]).excluded
     assert plan("place", [*numbers[: ROWS // 2], *("abcdefghij" * ROWS)[: ROWS // 2]]).excluded
     assert plan("grade", repeated("1", "2", "none")) == ColumnPlan("grade")
-
-
-def test_a_split_by_group_is_considered_where_three_sets_can_be_cut() -> None:
-    """Members by number are to be kept together; member: yes or no is no group."""
-    frame = pd.DataFrame({"y": NUMBERS, "member": repeated(*"abcd")})
-    assert any("member" in hint for hint in infer(frame, Wishes(target="y")).hints)
-    frame["member"] = repeated("yes", "no")
-    assert not infer(frame, Wishes(target="y")).hints

@@ -148,12 +148,6 @@ def test_what_a_schema_says_is_a_rule() -> None:
         predicted(never_seen().head(3), schema=rules)
 
 
-def test_a_whole_number_is_still_one_beside_a_gap() -> None:
-    """A gap makes no room for halves: 1.5 in a column of whole numbers is rejected as before."""
-    rows = never_seen().assign(count=[1.5, 2, 3, 4, None, 6])
-    assert predicted(rows).rejected.index.tolist() == [0]
-
-
 def test_predictions_use_the_threshold_and_keep_the_ids() -> None:
     """Binary: the exported threshold decides, not 0.5; the id columns stand beside."""
     raw = exported.delivered()
@@ -203,15 +197,6 @@ def test_rows_are_read_as_the_training_table_was() -> None:
     # A Parquet file needs no delimiter.
     file = pd.DataFrame({"carrier": [7, 8], "distance": [1.0, 2.0]}).to_parquet()
     assert again.rows([("few.parquet", file)], "few.parquet")["carrier"].tolist() == ["7", "8"]
-
-
-def test_unseen_categories_are_treated_as_in_the_experiment() -> None:
-    """The policy travels with the model."""
-    allowed = exported.make_spec(validation={"unseen_categories": "allow"})
-    content = Reading.of(allowed, {"carrier": "str"}).to_bytes()
-    assert Reading.from_bytes(content, "here").validation == allowed.validation
-    with pytest.raises(InvalidModel):
-        Reading.from_bytes(content.replace(b"allow", b"guess"), "here")
 
 
 def test_what_is_no_reading_or_signature_is_said() -> None:

@@ -37,7 +37,6 @@ PAGES = {
     "refused": f"{EXPERIMENT}/validation_report/d4/report.html",
     "overview": "overview.html",
     "runs": f"{EXPERIMENT}/runs.html",
-    "record of an accepted run": f"{EXPERIMENT}/runs/{RUNS - 2:08x}-{EXPERIMENT}.record.html",
     "record of a refused run": f"{EXPERIMENT}/runs/{RUNS - 1:08x}-{EXPERIMENT}.record.html",
     "record of a no go": f"{EXPERIMENT}/runs/stopped.record.html",
 }

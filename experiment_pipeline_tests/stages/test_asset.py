@@ -17,7 +17,6 @@ from experiment_pipeline.reporting.outcome import (
     Fact,
     Notes,
     Outcome,
-    PagePath,
     Rows,
 )
 from experiment_pipeline.reporting.run_record import RunFacts
@@ -75,11 +74,6 @@ def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
 def test_a_long_table_is_cut() -> None:
     """Metadata is sent to the browser whole."""
     assert len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == asset.MOST_ROWS
-
-
-def test_a_place_can_be_copied() -> None:
-    """The page of a stage is opened from there."""
-    assert isinstance(shown(PagePath("/somewhere")), dg.PathMetadataValue)
 
 
 def test_a_check_says_what_it_failed_of() -> None:

@@ -15,7 +15,6 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     result_of,
     search_of,
     spec_of,
-    stopped,
 )
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
@@ -56,23 +55,6 @@ def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
     cost = "2.5 s to fit, 3 µs per row to predict, 0.001 MB, 50 boosting rounds"
     assert shown.facts["cost"] == cost
     assert shown.tags == {"status": "trained"}
-
-
-def test_a_score_on_a_part_of_the_rows_has_a_plot_of_its_own() -> None:
-    """It is not drawn beside scores of models that have seen all rows, and is tagged."""
-    spec = spec_of(2)
-    result = result_of(configurations(spec)[0], 0.6, spec)
-    early = stopped(result, "not among the best", 0.0625)
-    shown = search_page.configuration(early, result, "/model")
-    assert shown.facts["status"] == "stopped early at 6.25 % of the train rows"
-    assert plotted(shown)[0] == "test roc_auc at 6.25 % of the train rows"
-    assert shown.tags == {"status": "stopped_early"}
-    assert shown.notes == [
-        (
-            "stopped early at 6.25 % of the train rows: lightgbm (num_leaves 4), roc_auc 0.6000 on the "
-            "test set"
-        )
-    ]
 
 
 def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:

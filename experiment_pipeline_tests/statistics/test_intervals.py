@@ -206,15 +206,6 @@ def test_one_cluster_has_no_interval() -> None:
     assert (regression.low, regression.high) == (0, math.inf)
 
 
-def test_few_positives_leave_few_degrees_of_freedom() -> None:
-    """Among 2,000 rows with 6 positives an AUC knows its variance from about 6 rows."""
-    generator = np.random.default_rng(4)
-    y = (np.arange(2_000) < 6).astype(int)
-    measured = _spread("roc_auc", y, y + generator.normal(size=2_000), np.arange(2_000))
-    assert measured.degrees_of_freedom < 8
-    assert measured.scarcest == 6
-
-
 def test_difference_of_two_sets_adds_their_variances() -> None:
     """A gap between independent sets is less certain than either score, unbounded with one cluster."""
     y, prediction, clusters = _clustered("accuracy")
@@ -237,20 +228,3 @@ def test_few_clusters_are_noted() -> None:
     days = np.arange(29).view(ConsecutiveClusters)
     assert "29 consecutive clusters (day): too few" in str(few_clusters_note(days, "day", "test"))
     assert few_clusters_note(np.arange(30).view(ConsecutiveClusters), "day", "test") is None
-
-
-def test_constant_predictions_have_an_auc_of_exactly_one_half() -> None:
-    """What is certain has no width."""
-    interval = interval_on("roc_auc", np.array([0, 1] * 10), np.full(20, 0.3), np.arange(20))
-    assert (interval.low, interval.estimate, interval.high) == (0.5, 0.5, 0.5)
-
-
-def test_parts_of_consecutive_clusters_are_consecutive() -> None:
-    """A segment's rows still allow for days that resemble their neighbours."""
-    clusters = np.repeat(np.arange(40), 5).view(ConsecutiveClusters)
-    y = lfilter([1.0], [1.0, -0.9], np.random.default_rng(7).normal(size=40))[clusters]
-    part = np.arange(200) % 5 < 3
-    in_order = _spread("mae", y[part], np.zeros(120), clusters[part])
-    strangers = _spread("mae", y[part], np.zeros(120), np.asarray(clusters[part]))
-    assert in_order.autocorrelation > 0.4
-    assert in_order.standard_error > 1.3 * strangers.standard_error

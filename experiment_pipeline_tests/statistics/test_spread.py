@@ -9,7 +9,6 @@ from experiment_pipeline.statistics.interval import (
     Layout,
     Linearised,
     Spread,
-    independent_projections,
     spread_of,
     variance_factor,
 )
@@ -46,13 +45,6 @@ def test_a_variance_that_few_clusters_make_is_known_from_few() -> None:
     assert found.degrees_of_freedom == pytest.approx(12, abs=0.5)
 
 
-def test_the_skewness_is_that_of_the_sum() -> None:
-    """An exponential cluster has skewness 2, the sum of 100 of them 0.2."""
-    draws = np.random.default_rng(2).exponential(size=(400, 100))
-    found = [_spread(row - row.mean(), consecutive=False).skewness for row in draws]
-    assert np.mean(found) == pytest.approx(0.2, abs=0.02)
-
-
 @pytest.mark.parametrize(("memory", "truth"), [(0.0, 1.0), (0.5, 3.0)])
 def test_neighbours_that_resemble_one_another_widen_the_variance(
     memory: float, truth: float
@@ -61,33 +53,6 @@ def test_neighbours_that_resemble_one_another_widen_the_variance(
     found = [_spread(_series(200, memory, seed), consecutive=True) for seed in range(200)]
     assert np.mean([one.standard_error**2 for one in found]) / 200 == pytest.approx(truth, rel=0.1)
     assert np.mean([one.autocorrelation for one in found]) == pytest.approx(memory, abs=0.02)
-
-
-def test_a_persistent_part_under_noise_is_found() -> None:
-    """Half of a day's variance is luck of its rows: the first correlation alone would hide it."""
-    noise = np.random.default_rng(3).normal(size=(200, 200))
-    found = [
-        _spread(_series(200, 0.8, seed) + noise[seed] - noise[seed].mean(), consecutive=True)
-        for seed in range(200)
-    ]
-    # 9 times the variance of the persistent half and once that of the luck.
-    assert np.mean([one.standard_error**2 for one in found]) / 200 > 0.8 * 10
-
-
-def test_without_memory_every_cluster_counts() -> None:
-    """Contributions that change sign from day to day keep all of their clusters and products."""
-    several = np.column_stack([np.tile([1.0, -1.0], 20), np.tile([2.0, -2.0], 20)])
-    found = independent_projections(several)
-    assert found.shape == several.shape
-    assert found.T @ found == pytest.approx(several.T @ several)
-
-
-def test_what_all_series_share_does_not_decide_the_number_of_projections() -> None:
-    """A common memory leaves few; where the differences have none, all clusters stay."""
-    shared, own = _series(200, 0.8, seed=4), np.tile([0.2, -0.2], 100)
-    several = np.column_stack([shared + own, shared - own])
-    assert len(independent_projections(several)) < 20
-    assert len(independent_projections(several, np.column_stack([own, -own]))) == 200
 
 
 @pytest.mark.parametrize(("folds", "repeats", "factor"), [(5, 1, 2.25), (5, 3, 1.25 + 1 / 3)])

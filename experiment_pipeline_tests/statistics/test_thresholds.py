@@ -20,7 +20,6 @@ from experiment_pipeline.statistics.thresholds import (
     cross_fitted,
     decision_threshold,
     on_test,
-    threshold_curve,
 )
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
@@ -49,21 +48,6 @@ def test_no_other_threshold_is_cheaper(rows: list[tuple[bool, int]], costs: Cost
     assert all(cost > reached - 1e-9 for cost in higher)
 
 
-def test_a_curve_counts_what_each_threshold_calls() -> None:
-    """Precision, recall and cost at a threshold are those of the rows from it on."""
-    generator = np.random.default_rng(0)
-    y, prediction = generator.integers(0, 2, 200), generator.random(200).round(2)
-    costs = Costs(false_positive=1, false_negative=3)
-    curve = threshold_curve(y, prediction, costs, points=7)
-    for cut, precision, recall, cost in zip(
-        curve.thresholds, curve.precision, curve.recall, curve.cost, strict=True
-    ):
-        called = prediction >= cut
-        assert precision == pytest.approx(y[called].mean())
-        assert recall == pytest.approx(called[y == 1].mean())
-        assert cost == pytest.approx(cost_of(costs, y, called).mean())
-
-
 @pytest.mark.parametrize("metric", ["f1", "accuracy", "balanced_accuracy"])
 @pytest.mark.parametrize("seed", range(4))
 def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
@@ -85,15 +69,6 @@ def test_a_threshold_lies_between_two_probabilities() -> None:
     assert chosen.test_score == 1
     # Below all probabilities halfway to zero, where all rows are best called positive.
     assert choose_threshold("f1", np.array([1, 1, 0, 1]), np.full(4, 0.5)).value == 0.25
-
-
-def test_no_row_is_called_positive_where_that_is_best() -> None:
-    """Accuracy with rare positives that no probability tells apart: the threshold is above all."""
-    y = np.array([0, 0, 0, 1])
-    for highest in (0.3, 1.0):
-        chosen = choose_threshold("accuracy", y, np.full(4, highest))
-        assert chosen.value > highest
-        assert chosen.test_score == score("accuracy", y, np.full(4, highest), chosen.value)
 
 
 def test_a_configuration_is_scored_at_its_own_threshold() -> None:

@@ -12,7 +12,6 @@ from sklearn import metrics as sk
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
-from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import (
@@ -189,15 +188,6 @@ def test_comparisons_use_the_effective_number_of_clusters() -> None:
         compare_with_control(scores, parts, parts[:, 0], 0, effective=one) for one in (6, 100)
     ]
     assert all(one.low < other.low for one, other in zip(bounds[0][1:], bounds[1][1:], strict=True))
-
-
-def test_few_effective_clusters_are_noted() -> None:
-    """Many rows whose weight lies on a few."""
-    clusters = np.arange(200)
-    said = few_clusters_note(clusters, "row", "test", np.where(clusters < 3, 1e4, 1.0))
-    assert said is not None
-    assert "200 resampling clusters (row) of unequal weight, which count as 3" in said
-    assert few_clusters_note(clusters, "row", "test", np.full(200, 3.0)) is None
 
 
 def test_calibration_is_that_of_the_weighted_rows() -> None:

@@ -124,13 +124,6 @@ def test_declared_values_become_missing(cells, missing):
         assert result.changes["cells_changed"].tolist() == [count]
 
 
-def test_a_placeholder_shows_once_the_text_is_a_number():
-    """-999.00 is -999 after reading, and then missing; neither is unparsable."""
-    result = prepared(["-999.00", "1"], types={"x": "number"}, missing_values={"x": [-999]})
-    assert result.frame["x"].isna().tolist() == [True, False]
-    assert not result.unparsable
-
-
 def test_a_placeholder_among_whole_numbers_keeps_them_whole():
     """The type after a declared placeholder does not depend on whether it occurs."""
     with_one = prepared([1, -999], missing_values={"x": [-999]}).frame["x"]
@@ -200,13 +193,6 @@ def test_a_column_that_is_absent_or_of_the_wrong_type_is_named(settings_, names)
     with pytest.raises(UnusableTable) as error:
         prepare(scenario.table(), Preparation.model_validate(settings_))
     assert all(name in str(error.value) for name in names)
-
-
-def test_a_calendar_column_never_overwrites():
-    """A column of the same name is an error, not replaced."""
-    raw = pd.DataFrame({"x": pd.to_datetime(["2024-03-05"]), "x_hour": [1]})
-    with pytest.raises(UnusableTable, match="x_hour"):
-        prepare(raw, Preparation.model_validate({"calendar": ["x"]}))
 
 
 @pytest.fixture

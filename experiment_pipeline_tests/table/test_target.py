@@ -24,19 +24,6 @@ def problem(y, task: str, **changes) -> str:
     return str(error.value)
 
 
-@pytest.mark.parametrize("task", scenario.TARGETS)
-def test_the_scenario_s_targets_are_usable(task):
-    """A sound target of each task passes."""
-    check_target(scenario.sound_table(), scenario.spec(task))
-
-
-def test_an_absent_target_names_what_was_meant():
-    """A misspelt target is answered with the column that comes close."""
-    spec = scenario.spec(target="readmited", exclude={})
-    with pytest.raises(UnusableTable, match="did you mean 'readmitted'"):
-        check_target(scenario.table(), spec)
-
-
 @pytest.mark.parametrize(
     ("task", "y", "said"),
     [

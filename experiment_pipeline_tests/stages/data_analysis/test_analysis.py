@@ -105,21 +105,6 @@ def test_the_clinic_is_fit_for_modelling(task, split) -> None:
     assert not found & {"numbers_as_text", "dates_as_text", "category_variants"}
 
 
-def test_the_unprepared_clinic_shows_its_dirt() -> None:
-    """Without the preparation everything that it deals with is found."""
-    spec = scenario.spec(preparation={})
-    frame = scenario.table()
-    features = feature_columns(frame, spec)
-    analysis = analyse(frame, assign_sets(frame, spec, features), features, spec)
-    assert {finding.code for finding in analysis.found} >= {
-        "numbers_as_text",
-        "dates_as_text",
-        "category_variants",
-        "placeholder_values",
-        "repeated_entities",
-    }
-
-
 CELLS = st.one_of(
     st.none(),
     st.integers(-(10**6), 10**6),
@@ -144,7 +129,7 @@ TARGETS = st.one_of(
 )
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=6, deadline=None, derandomize=True)
 @given(first=COLUMNS, second=COLUMNS, target=TARGETS, copies=st.sampled_from([1, 5]))
 @pytest.mark.parametrize("task", [{}, REGRESSION, MULTICLASS])
 def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
@@ -153,11 +138,6 @@ def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     analysis = analysed(frame, **task)
     assert len(analysis.findings) == len(CODES)
     assert json.loads(analysis.to_json())["verdict"] in markdown_report(analysis)
-
-
-def test_a_table_without_rows_is_a_no_go() -> None:
-    """An empty table gets its verdict without an error."""
-    assert analysed(table().head(0)).verdict == "no go"
 
 
 def _rule(severity: str) -> Rule:
@@ -199,11 +179,3 @@ def test_reasons_tell_what_weighed_and_what_was_accepted() -> None:
         "condition is a note (accepted: known): evidence",
         "accepted, but not found: note",
     )
-
-
-def test_findings_are_ordered_by_outcome_and_weight() -> None:
-    """What was found comes first, the heaviest first."""
-    rule = RULES["note"]
-    missing, idle = rule.not_found(""), rule.not_applicable("")
-    _, _, ordered = judge([idle, FOUND["note"], missing, FOUND["blocks"], FOUND["condition"]], {})
-    assert ordered == (FOUND["blocks"], FOUND["condition"], FOUND["note"], missing, idle)

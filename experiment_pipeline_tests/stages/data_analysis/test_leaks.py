@@ -60,14 +60,6 @@ def test_a_copy_with_flips_is_a_condition() -> None:
     assert (finding.severity, finding.columns) == ("condition", ("copy",))
 
 
-def test_a_number_that_is_the_target_in_most_rows_is_a_condition() -> None:
-    """Equal to the last digit in nine of ten rows is a copy, in whatever cluster."""
-    y = numeric()["y"].to_numpy()
-    copy = np.where(RNG.random(ROWS) < 0.1, RNG.permutation(y), y) * 1.8 + 32
-    finding = check("leak_suspect", numeric(copy=copy), **REGRESSION)
-    assert (finding.severity, finding.columns) == ("condition", ("copy",))
-
-
 def test_a_near_copy_of_a_rare_class_blocks() -> None:
     """Noise of a millionth hides nothing, however few rows are positive."""
     y = np.arange(ROWS) % 25 == 0
@@ -156,14 +148,6 @@ def test_windows_over_the_past_are_honest(window) -> None:
     assert check("made_of_target", frame, **REGRESSION).outcome == "not_found"
 
 
-def test_a_window_within_a_group_names_it() -> None:
-    """Of the rows of each shop, in the order of the table."""
-    so_far = FLAG.groupby(SHOP).expanding().mean().droplevel(0).sort_index()
-    finding = check("made_of_target", table(shop=SHOP.astype(str), rate=so_far.to_numpy()))
-    assert "rate is the mean target of all rows so far" in finding.evidence
-    assert "by shop" in finding.evidence
-
-
 def _mean(y: pd.Series, prior: float = 0) -> np.ndarray:
     groups = y.groupby(SHOP)
     return ((groups.transform("sum") + prior * y.mean()) / (groups.transform("size") + prior)).array
@@ -225,14 +209,6 @@ def test_values_that_are_missing_with_the_outcome_are_a_condition() -> None:
     assert (finding.severity, finding.columns) == ("condition", ("seats",))
     assert check("leak_suspect", frame).outcome == "not_found"
     assert again(finding, frame).outcome == "not_applicable"
-
-
-def test_a_number_that_is_always_the_same_is_found_too() -> None:
-    """Of a regression target, the spread among these rows is compared with the usual one."""
-    gone = np.arange(ROWS) % 8 == 0
-    y = np.where(gone, 0.0, numeric()["y"] + 10)
-    frame = numeric(y=y, note=np.where(gone, None, "seen"))
-    assert check("telling_missing_values", frame, **REGRESSION).columns == ("note",)
 
 
 def test_a_rare_class_is_no_surprise() -> None:

@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     ROWS,
@@ -50,12 +49,6 @@ def test_the_ceiling_is_a_number_that_later_stages_read() -> None:
     assert (agreed.outcome, agreed.ceiling) == ("not_found", 1.0)
     assert check("conflicting_labels", _twice(table(), every=3), metric="f1").ceiling is None
     assert check("conflicting_labels", table(), metric="accuracy").ceiling is None
-
-
-def test_a_table_of_few_combinations_is_a_note() -> None:
-    """Where rows must repeat, different targets are noise."""
-    frame = table()[["colour", "y"]]
-    assert check("conflicting_labels", frame).severity == "note"
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "mape"])
@@ -127,23 +120,6 @@ def test_a_text_that_fixes_other_columns_is_an_entity() -> None:
     frame = _visits(who=who, born=1930 + PATIENT, height=150 + PATIENT * 0.7)
     frame = frame.drop(columns="patient_id")
     assert check("repeated_entities", frame).columns == ("who",)
-
-
-def test_unlike_targets_are_a_note() -> None:
-    """Entities that repeat, but say nothing about the target, are only noted."""
-    assert check("repeated_entities", table(customer_id=PATIENT)).severity == "note"
-
-
-@pytest.mark.parametrize("name", ["id", "patient_id", "customerId", "tailnum", "user", "order no"])
-def test_names_of_ids_are_recognised(name) -> None:
-    """Names that say that they name something."""
-    assert is_named_like_an_id(name)
-
-
-@pytest.mark.parametrize("name", ["paid", "humid", "casino", "distance", "user_age"])
-def test_other_names_are_not(name) -> None:
-    """Words that only end like an id."""
-    assert not is_named_like_an_id(name)
 
 
 # drift_over_time

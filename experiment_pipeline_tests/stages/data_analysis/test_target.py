@@ -30,22 +30,11 @@ def test_a_tenth_without_a_target_is_a_condition() -> None:
     assert finding.number == 0.1
 
 
-def test_most_without_a_target_blocks() -> None:
-    """More than half of the rows without a target block."""
-    assert check("target_missing", table(y=_without(0.6))).severity == "blocks"
-
-
 def test_an_infinite_target_counts_as_missing() -> None:
     """A regression target that is infinite cannot be learnt from either."""
     y = numeric()["y"].to_numpy().copy()
     y[:40] = np.inf
     assert check("target_missing", numeric(y=y), **REGRESSION).number == 0.1
-
-
-def test_a_complete_target_is_not_found() -> None:
-    """A target in every row is no finding, and the number is told all the same."""
-    finding = check("target_missing", table())
-    assert (finding.outcome, finding.number) == ("not_found", 0)
 
 
 # target_constant
@@ -90,21 +79,6 @@ def test_numbers_stored_as_text_are_read() -> None:
     finding = check("target_looks_like_another_task", frame, **REGRESSION)
     assert finding.severity == "blocks"
     assert again(finding, frame, **REGRESSION).outcome == "not_found"
-
-
-def test_no_yaml_where_criteria_would_have_to_change_too() -> None:
-    """With acceptance criteria the new metric is for people to choose."""
-    asked = {**REGRESSION, "acceptance": [{"metric": "rmse", "at_most": 1}]}
-    finding = check("target_looks_like_another_task", table(y=GRADES), **asked)
-    assert (finding.outcome, finding.yaml) == ("found", None)
-
-
-@pytest.mark.parametrize(
-    ("frame", "declared"), [(table(), {}), (numeric(), REGRESSION), (table(y=GRADES), MULTICLASS)]
-)
-def test_a_fitting_task_is_not_found(frame, declared) -> None:
-    """Targets that suit their task are no finding."""
-    assert check("target_looks_like_another_task", frame, **declared).outcome == "not_found"
 
 
 # too_many_classes

@@ -18,11 +18,8 @@ FRACTIONS = (0.0625, 0.25, 1.0)
 BASELINE = 0.5
 
 
-def search_spec(count: int, more: tuple[str, ...] = ()) -> ExperimentSpec:
-    """Return an experiment that declares so many configurations: two algorithms and a baseline.
-
-    `more` are further hyperparameters of the boosted trees, all between 0 and 1.
-    """
+def search_spec(count: int) -> ExperimentSpec:
+    """Return an experiment that declares so many configurations: two algorithms and a baseline."""
     linear = count // 8
     searched = [
         {"algorithm": "dummy"},
@@ -36,7 +33,6 @@ def search_spec(count: int, more: tuple[str, ...] = ()) -> ExperimentSpec:
                 "num_leaves": {"low": 4, "high": 128, "scale": "log"},
                 "feature_fraction": {"low": 0.4, "high": 1.0},
                 "max_depth": [-1, 4, 8, None],
-                **{name: {"low": 0.0, "high": 1.0} for name in more},
             },
         },
         {
@@ -49,15 +45,13 @@ def search_spec(count: int, more: tuple[str, ...] = ()) -> ExperimentSpec:
     return spec_of(search=searched)
 
 
-def finished_search(
-    count: int, seed: int = 0, unstarted: int = 2, more: tuple[str, ...] = ()
-) -> SearchShown:
-    """Return a search of so many configurations; a few failed, the last were not started."""
-    spec, generator = search_spec(count, more), np.random.default_rng(seed)
+def finished_search(count: int) -> SearchShown:
+    """Return a search of so many configurations; a few failed, the last two were not started."""
+    spec, generator = search_spec(count), np.random.default_rng(0)
     declared = {one.key: one for one in configurations(spec)}
     scores = {key: _score(one, generator) for key, one in declared.items()}
     best_first = sorted(declared, key=scores.__getitem__, reverse=True)
-    waiting = set(list(declared)[len(declared) - unstarted :])
+    waiting = set(list(declared)[-2:])
     failed = set(list(declared)[3 :: max(count // 6, 9)]) - waiting
     climbing = [key for key in best_first if key not in failed | waiting]
     kept = dict(zip(FRACTIONS, (count, max(count // 3, 6), max(count // 8, 5)), strict=True))

@@ -125,26 +125,6 @@ def test_every_declared_configuration_is_accounted_for() -> None:
     assert "2 of 6 configurations failed with ValueError: b" in board.notes
 
 
-def test_causes_are_counted_the_most_frequent_first() -> None:
-    """At most four sentences for each outcome, and one for the rest."""
-    search = search_of(spec_of(40), [1, 1])
-    keys = [one.key for one in configurations(search.spec)][2:]
-    spent, longer = "the 20 seconds were spent", "the fit would have taken longer"
-    held = [
-        Conclusion(key, "lightgbm", "not started", longer if place < 10 else spent)
-        for place, key in enumerate(keys)
-    ]
-    assert [note for note in search.rank(*held).notes if "not started" in note] == [
-        f"28 of 40 configurations were not started: {spent}",
-        f"10 of 40 configurations were not started: {longer}",
-    ]
-    failed = [failure_of(key, f"no {max(place, 5)}") for place, key in enumerate(keys)]
-    notes = [note for note in search.rank(*failed).notes if "failed" in note]
-    assert notes[0] == "6 of 40 configurations failed with ValueError: no 5"
-    assert len(notes) == 5
-    assert notes[-1].startswith("29 more failed")
-
-
 def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     """A better score from a rung does not win."""
     search = search_of(spec_of(3), [1, 1, 1])
@@ -178,23 +158,6 @@ def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
     ):
         with pytest.raises(TrainingError, match=message):
             search.rank(*others, results=[])
-
-
-def test_the_smallest_model_of_a_tie_says_what_it_gives_up() -> None:
-    """The reason names both sizes and both scores, and the row is marked."""
-    search = search_of(spec_of(3, choice="smallest_in_tie_group"), [0.5, 0.5, 0.5])
-    sizes = dict(zip([300, 200, 100], search.rank().rows["key"], strict=True))
-    results = [
-        replace(one, model_bytes=size)
-        for size, key in sizes.items()
-        for one in search.results
-        if one.key == key
-    ]
-    board = search.rank(results=results)
-    assert board.chosen == sizes[100]
-    assert "0.0001 MB" in board.reason
-    assert "the best, lightgbm (num_leaves 16), has 0.0003 MB" in board.reason
-    assert board.rows.loc[board.rows["reason"] == "chosen", "key"].tolist() == [board.chosen]
 
 
 def test_the_winner_is_held_against_predicting_without_features() -> None:
@@ -274,15 +237,6 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
     rows = search.rank(*early, results=search.results[4:]).rows
     assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
     assert math.isnan(rows["test_score"].iloc[4])
-
-
-def test_a_loss_is_better_when_it_is_smaller() -> None:
-    """A worse configuration has a positive difference, and its bounds are in order."""
-    rows = search_of(spec_of(3, metric="log_loss"), [0.5, 1, 5]).rank().rows
-    assert rows["test_score"].is_monotonic_increasing
-    assert rows["difference_to_best"].iloc[2] > 0
-    assert (rows["difference_low"] <= rows["difference_high"]).all()
-    assert str(rows["difference_to_best"].iloc[0]) == "0.0"
 
 
 def test_optimism_includes_the_choice_of_the_threshold() -> None:

@@ -50,18 +50,6 @@ def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict) 
     assert _edges(hyperparameters, chosen) == ()
 
 
-def test_a_share_widens_to_one_at_most() -> None:
-    """Beyond 0.8 of the features there is 1.0, not 1.2."""
-    (edge,) = _edges({"subsample": [0.4, 0.8]}, {"subsample": 0.8})
-    assert edge.wider == 1.0
-
-
-def test_a_count_widens_to_the_smallest_that_means_something() -> None:
-    """Below 3 leaves there are 2, not 1: a tree of one leaf asks nothing."""
-    (edge,) = _edges({"num_leaves": [3, 15]}, {"num_leaves": 3})
-    assert edge.wider == 2
-
-
 def test_all_entries_of_the_algorithm_count_as_one_search() -> None:
     """What a second entry searched is no edge of the first."""
     entries = [

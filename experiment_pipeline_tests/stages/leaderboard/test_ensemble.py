@@ -107,22 +107,6 @@ def test_it_is_held_against_one_that_was_picked_by_other_rows_as_well() -> None:
         assert board.reason.endswith("optimistic: the best of 60 was picked on the same rows")
 
 
-def test_a_choice_behind_others_says_why_where_its_rank_is_read() -> None:
-    """On the page, in Dagster and in the log; where it leads, there is nothing to explain."""
-    seen = set()
-    for spec, board in lucky_boards():
-        declared = board.with_ensemble({one.key: one for one in configurations(spec)})
-        rank = row_of(board)["rank"]
-        told = page.outcome(SearchShown(board, declared, {}), "here")
-        explains = board.chosen == ENSEMBLE and rank > 1
-        assert ("its score is cross-fitted" in page.decision(board)) is explains
-        assert (f"ranked {rank} of 61" in page.decision(board)) is explains
-        assert ("its score is cross-fitted" in told.facts["rank"]) is explains
-        assert ("its score is cross-fitted" in told.notes[0]) is explains
-        seen.add(explains)
-    assert True in seen
-
-
 @given(st.permutations(range(6)), st.integers(0, 3))
 @settings(max_examples=5, deadline=None)
 def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: int) -> None:
@@ -200,13 +184,13 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     )
 
 
-@pytest.mark.parametrize(("models", "rows"), [(8, 250), (40, 250)])
-def test_the_score_does_not_flatter_itself(models: int, rows: int) -> None:
+def test_the_score_does_not_flatter_itself() -> None:
     """Of equally good models that err apart, drawn anew 40 times, each held against fresh rows.
 
     The score of the weights on the rows that chose them is better than on fresh rows by several
     standard errors; the cross-fitted one is not.
     """
+    models, rows = 8, 250
     honest, naive = [], []
     for seed in range(40):
         search = search_of(

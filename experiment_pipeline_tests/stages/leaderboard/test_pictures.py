@@ -11,7 +11,6 @@ from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.leaderboard.pictures import (
     SearchShown,
-    rung_charts,
     score_charts,
 )
 from experiment_pipeline.stages.search.conclusions import Step
@@ -81,20 +80,3 @@ def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
     every = sum(step.fit_cpu_seconds for path in paths.values() for step in path)
     assert line[-1][0] == pytest.approx(every, rel=1e-4)
     assert line[0][0] == pytest.approx(every - sum(s.fit_cpu_seconds for s in full[1:]), rel=1e-4)
-
-
-def test_without_halving_there_are_no_charts_of_rungs(shown: SearchShown) -> None:
-    """One rung is no curve."""
-    paths = {k: path[-1:] for k, path in shown.paths.items() if path[-1].fraction == 1}
-    assert len(list(rung_charts(shown))) == 1
-    assert not list(rung_charts(replace(shown, paths=paths)))
-
-
-def test_each_chart_states_its_numbers(shown: SearchShown) -> None:
-    """The chosen score, the rungs' counts, the best settings, what is outside of the range."""
-    charts = charts_of(shown)
-    assert f"{shown.board.score.estimate:.4f}" in charts["Score against cost"].alt
-    assert "Baseline 0.5000 is outside the plotted range." in charts["Score against cost"].said
-    assert "10 on 25 %, 6 on all rows" in charts["Scores at each rung of halving"].alt
-    best = shown.settings(shown.best)["learning_rate"]
-    assert f"The best configuration has {best:.6g}; tried were" in charts["learning_rate"].alt

@@ -38,23 +38,6 @@ def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
     assert judge(weights @ library) >= judge(library[0])
 
 
-def test_the_selection_finds_the_weights_of_two_models_that_err_apart() -> None:
-    """Errors of variance 1 and 4: the best mean takes four fifths of the first."""
-    generator = np.random.default_rng(0)
-    y = generator.normal(size=5_000)
-    library = y + generator.normal(size=(2, 5_000)) * [[1.0], [2.0]]
-    weights = forward_selection(library, lambda one: -score("rmse", y, one), 5)
-    assert weights == pytest.approx([0.8, 0.2], abs=0.05)
-
-
-def test_equal_models_are_no_ensemble() -> None:
-    """A mean of equals gains nothing, and rounding is no gain."""
-    y, library = _library(1, 1)
-    repeated = np.repeat(library * 1.1, 4, axis=0)
-    weights = forward_selection(repeated, lambda one: -score("rmse", y, one), 5)
-    assert weights.tolist() == [1, 0, 0, 0]
-
-
 @given(st.integers(0, 10_000), st.integers(2, 12))
 @settings(max_examples=40, deadline=None)
 def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, models: int) -> None:
@@ -71,27 +54,6 @@ def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, model
     for one in np.flatnonzero(kept) if stays.sum() > 1 else ():
         left = np.where(np.arange(models) == one, 0, kept)
         assert judge(left @ library / left.sum()) < needed
-
-
-def test_of_two_that_say_the_same_the_larger_goes() -> None:
-    """Whichever is the better one by a hair."""
-    generator = np.random.default_rng(4)
-    y = generator.normal(size=2_000)
-    first, second = y + generator.normal(size=(2, 2_000))
-    library = np.stack([first, first + 1e-6, second])
-    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
-    for sizes, gone in (([9.0, 1.0, 5.0], 0), ([1.0, 9.0, 5.0], 1)):
-        kept = without_dispensable(library, np.array([0.3, 0.3, 0.4]), judge, sizes)
-        assert np.flatnonzero(kept == 0).tolist() == [gone]
-
-
-def test_undefined_scores_are_worse_than_any() -> None:
-    """A model without a score is not taken."""
-    y, library = _library(2, 3)
-    library[1] = np.nan
-    weights = forward_selection(library, lambda one: -score("rmse", y, one), 5)
-    assert weights[1] == 0
-    assert np.isfinite(weights).all()
 
 
 @pytest.mark.parametrize("consecutive", [False, True])

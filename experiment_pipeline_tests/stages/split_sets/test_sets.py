@@ -65,14 +65,6 @@ def test_the_gap_keeps_its_distance():
     assert leaks_of(sets, spec) == []
 
 
-def test_numbers_are_times_without_a_gap():
-    """A split by year works on numbers; each number is a cluster."""
-    frame = made(90, visited=2000 + np.arange(90) // 9)
-    sets = cut_rows(frame, experiment(BY_TIME), FEATURES)
-    assert sets.train.rows["visited"].max() == 2005
-    assert len(np.unique(resampling_clusters(sets.train.rows, experiment(BY_TIME), FEATURES))) == 6
-
-
 def test_a_column_can_name_the_sets():
     """Values are compared as values: 1 in the YAML is 1.0 in the table."""
     by = {"by": "column", "column": "fold", "train": [1, 2], "test": [3], "validation": [4]}

@@ -177,14 +177,6 @@ def test_new_columns_follow_strict():
         checked(columns, base + "true")
 
 
-def test_columns_that_the_preparation_adds_are_not_new():
-    """Calendar columns pass strict: true without standing in the schema."""
-    raw = scenario.table()
-    schema = load_schema(scenario.SCHEMA.replace("strict: filter", "strict: true"))
-    prepared = scenario.prepared_rows(raw, scenario.spec().preparation, schema)
-    assert "visited_hour" in validate(raw, prepared, schema).validated
-
-
 def test_missing_columns_follow_required():
     """A required column that is absent is named, with the column that was meant."""
     schema = "columns: {a: {}, weight: {dtype: float64, nullable: true}}\ncoerce: true\n"
@@ -202,15 +194,6 @@ def test_defaults_fill_and_say_so():
     data = checked({"a": [1.0, None]}, "columns: {a: {dtype: float64, default: 7}}")
     assert data.validated["a"].tolist() == [1, 7]
     assert "1 missing value became 7" in data.notes[0]
-
-
-def test_regular_expressions_name_columns():
-    """A regex column stands for every column it matches."""
-    data = checked(
-        {"x1": [1, 2], "x2": [1, -2]},
-        "columns: {'x\\d': {regex: true, gt: 0}}".replace("gt", "greater_than"),
-    )
-    assert reasons(data) == {1: ["x2: -2 fails greater_than(0)"]}
 
 
 def test_no_row_left_is_an_error_with_the_reasons():
@@ -295,20 +278,6 @@ def test_rejecting_in_one_stretch_of_time_is_reported():
     assert not check.passed
     assert (row["rows"], row["rejected"]) == (100, 60)
     assert "2024-04-09" in row["value"]
-
-
-def test_features_are_what_is_left():
-    """Target, excluded, id and split columns and calendar sources are no features."""
-    validated = clinic().validated
-    assert feature_columns(validated, scenario.spec()) == [
-        "ward",
-        "age",
-        "weight",
-        scenario.STRANGE,
-        scenario.MARKUP,
-        "visited_day_of_week",
-        "visited_hour",
-    ]
 
 
 @pytest.mark.parametrize(

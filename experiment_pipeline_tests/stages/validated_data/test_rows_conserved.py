@@ -60,7 +60,7 @@ def _yaml(rules: dict) -> str:
     return f"columns: {rules!r}".replace("True", "true").replace("False", "false")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(raw=tables(), rules=st.fixed_dictionaries(dict.fromkeys("xyz", COLUMN_RULES)))
 def test_no_row_is_lost_or_invented(raw, rules):
     """Any table, any schema: raw == validated + rejected, and validated satisfies pandera."""
@@ -80,7 +80,7 @@ def test_no_row_is_lost_or_invented(raw, rules):
     pd.testing.assert_frame_equal(again, data.validated)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(raw=tables(), low=st.integers(-5, 5), nullable=st.booleans())
 def test_the_rejected_rows_are_those_that_pandera_fails(raw, low, nullable):
     """Where pandera can name every failing row, they are the same rows."""

@@ -64,22 +64,24 @@ def test_a_loss_must_be_below_the_baseline() -> None:
     assert not _gate("log_loss", {}, interval, Interval(-0.1, -0.25, 0.05)).passed
 
 
-@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
-def test_a_difference_of_exactly_nothing_passes_nothing(metric: str) -> None:
-    """A model that is the baseline is not better than it."""
-    assert not _gate(metric, {}, (0.5, 0.5, 0.5)).passed
+UNDEFINED = (math.nan, math.nan, math.nan)
 
 
-@pytest.mark.parametrize("criterion", [{"at_least": 0.1}, {}])
-def test_an_undefined_score_passes_nothing(criterion: dict) -> None:
-    """An undefined score is not good enough for any limit."""
-    undefined = (math.nan, math.nan, math.nan)
-    assert not _gate("roc_auc", criterion, undefined, Interval(*undefined)).passed
-
-
-def test_an_unbounded_interval_passes_nothing() -> None:
-    """A validation set of one cluster cannot pass a gate by its bound."""
-    assert not _gate("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf)).passed
+@pytest.mark.parametrize(
+    ("metric", "criterion", "interval", "difference"),
+    [
+        ("roc_auc", {}, (0.5, 0.5, 0.5), NONE),
+        ("log_loss", {}, (0.5, 0.5, 0.5), NONE),
+        ("roc_auc", {"at_least": 0.1}, UNDEFINED, Interval(*UNDEFINED)),
+        ("roc_auc", {}, UNDEFINED, Interval(*UNDEFINED)),
+        ("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf), NONE),
+    ],
+)
+def test_what_shows_nothing_passes_nothing(
+    metric: str, criterion: dict, interval: tuple, difference: Interval
+) -> None:
+    """The baseline itself, an undefined score, and an unbounded interval are not good enough."""
+    assert not _gate(metric, criterion, interval, difference).passed
 
 
 def test_every_criterion_is_a_gate_in_the_order_of_the_yaml() -> None:

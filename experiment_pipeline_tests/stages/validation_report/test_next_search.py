@@ -75,28 +75,6 @@ def test_one_family_is_joined_by_the_others_and_seeds_are_new() -> None:
     assert {one.seed for one in again.search} == {8}
 
 
-def test_an_own_estimator_is_searched_again() -> None:
-    """Of an import path only what was searched is known: it is drawn from again."""
-    entry = {
-        "algorithm": "sklearn.neighbors.KNeighborsClassifier",
-        "hyperparameters": {"n_neighbors": [5, 20, 80], "weights": ["uniform", "distance"]},
-    }
-    spec = spec_of(search=[entry, {"algorithm": "linear"}], acceptance=TOO_HIGH)
-    again = _runnable(_next(spec, [5, 5, 0.1, 5, 5, 5, 5]), spec)
-    (new,) = again.search
-    assert new.hyperparameters == entry["hyperparameters"] | {"n_neighbors": (5, 20, 80)} | {
-        "weights": ("uniform", "distance")
-    }
-    assert new.algorithm == entry["algorithm"]
-
-
-def test_a_dummy_that_wins_is_followed_by_real_algorithms() -> None:
-    """There is nothing to search around a dummy."""
-    spec = spec_of(search=[{"algorithm": "dummy"}], acceptance=TOO_HIGH)
-    again = _runnable(_next(spec, [80]), spec)
-    assert [one.algorithm for one in again.search] == list(FAMILIES)
-
-
 @pytest.mark.parametrize("algorithm", FAMILIES)
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_every_space_names_hyperparameters_that_exist(algorithm: str, task: str) -> None:

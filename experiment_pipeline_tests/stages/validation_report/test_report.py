@@ -62,21 +62,6 @@ def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
     assert found.low < given.low < given.high < found.high
 
 
-@pytest.mark.parametrize(("centre", "noted"), [(0, True), (30, False)])
-def test_a_run_that_ranks_by_mape_is_told_that_targets_near_zero_have_no_mean(
-    centre: float, noted: bool
-) -> None:
-    """The report of such a run says it, and that of targets far from zero does not."""
-    known = centre + np.random.default_rng(6).normal(size=(2, 1_000))
-    y = known + np.random.default_rng(7).normal(size=(2, 1_000))
-    exported, test = (
-        SetPrediction(truth, said, np.arange(1_000)) for truth, said in zip(y, known, strict=True)
-    )
-    spec = spec_of(task="regression", metric="mape")
-    report = report_of(spec, exported=exported, test=test, classes=None)
-    assert any("the interval of mape" in note for note in report.notes) == noted
-
-
 @pytest.mark.parametrize(("lowest", "shown"), [(0.0, False), (1.0, True)])
 def test_a_relative_error_is_shown_where_no_target_is_zero(lowest: float, shown: bool) -> None:
     """Divided by a zero it has no size; nobody asked for it."""
@@ -113,18 +98,6 @@ def test_under_a_time_split_drift_and_optimism_are_not_told_apart() -> None:
     timed = spec_of(split={"by": "time", "column": "day"})
     report = report_of(timed, exported=seen_through(3, seed=2), test=seen_through(0.3, seed=1))
     assert any("cannot be separated here" in note for note in report.notes)
-
-
-def test_gates_decide_and_a_failed_one_is_named() -> None:
-    """All gates must pass."""
-    criteria = [
-        {"metric": "roc_auc", "at_least": 0.6},
-        {"metric": "average_precision", "at_least": 0.99},
-    ]
-    report = report_of(spec_of(acceptance=criteria))
-    assert [gate.passed for gate in report.gates] == [True, False]
-    assert not report.accepted
-    assert [gate.metric for gate in report.failed_gates] == ["average_precision"]
 
 
 def test_looks_are_counted_and_earlier_ones_noted() -> None:
@@ -166,22 +139,6 @@ def test_an_undefined_metric_is_noted_and_fails_its_gate() -> None:
     report = report_of(exported=rows.rows(rows.y == 0))
     assert not report.accepted
     assert "roc_auc is undefined on the validation set" in report.notes
-
-
-def test_regression_and_several_classes_have_reports_without_threshold() -> None:
-    """What is binary only is absent."""
-    generator = np.random.default_rng(0)
-    y = generator.normal(size=200)
-    numbers = SetPrediction(y, y + 0.1 * generator.normal(size=200), np.arange(200))
-    spec = spec_of(task="regression", metric="rmse")
-    report = judge(spec, "key", numbers, numbers, numbers, y, None, threshold=None)
-    assert report.accepted
-    codes = generator.integers(0, 3, 200)
-    chances = SetPrediction(codes, 0.1 + 0.7 * np.eye(3)[codes], np.arange(200))
-    spec = spec_of(task="multiclass", metric="roc_auc_ovr")
-    several = judge(spec, "key", chances, chances, chances, codes, ("a", "b", "c"), threshold=None)
-    assert several.accepted
-    assert (report.threshold, several.threshold, several.prevalence) == (None, None, None)
 
 
 @pytest.mark.parametrize("undefined", [False, True])

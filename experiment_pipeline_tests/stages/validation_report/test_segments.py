@@ -73,14 +73,3 @@ def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged() -> None:
     assert all((segment.column, segment.value) == ("rare", "y") for segment in segments)
     answers = pd.DataFrame({"answer": np.where(known.y == 1, "yes", "no")})
     assert weakest_segments(answers, ["answer"], known, "roc_auc") == ()
-
-
-def test_regression_errors_are_found_by_segment_too() -> None:
-    """A loss is worse where it is greater."""
-    generator = np.random.default_rng(6)
-    rows = rows_of(generator)
-    scale = np.where(rows["origin"] == "LGA", 3.0, 1.0)
-    y = generator.normal(size=N)
-    known = SetPrediction(y, y + scale * generator.normal(size=N), np.arange(N))
-    worst, *_ = weakest_segments(rows, list(rows), known, "rmse")
-    assert (worst.value, worst.clearly_worse) == ("LGA", True)
