@@ -13,13 +13,13 @@ def normal(rows: int, mean: float = 0.0, seed: int = 0) -> pd.Series:
 
 
 def test_two_samples_of_one_source_do_not_alarm():
-    """At any size, 100 comparisons without a difference raise hardly an alarm."""
+    """At any size, 200 comparisons without a difference raise hardly an alarm."""
     for rows in (10, 60, 2_000):
         alarms = sum(
             differences(normal(3 * rows, seed=seed), normal(rows, seed=1_000 + seed))[0].alarming
-            for seed in range(100)
+            for seed in range(200)
         )
-        assert alarms <= 1
+        assert alarms <= 3
 
 
 def test_a_shift_alarms_and_grows():
