@@ -5,7 +5,6 @@ cannot be told.
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -128,7 +127,7 @@ def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> N
     """By simulation, the truth known from 10,000 rows: few false stops, most true ones."""
     false, true = [], []
     world = rows_of(10_000, 0)
-    for seed in range(30):
+    for seed in range(40):
         current, validation = champion(rows_of(200, 2_000 + seed)), rows_of(1_000, 1_000 + seed)
         for challenger in (model(rows_of(size, 3_000 + seed)) for size in (200, 20)):
             stopped = not compared(current, validation, challenger).gate.passed
@@ -237,31 +236,29 @@ def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
     assert model.signature.positive_class == "yes"
 
 
-def test_code_that_the_yaml_does_not_name_is_not_run(tmp_path: Path) -> None:
+def test_code_that_the_yaml_does_not_name_is_not_run(place: UPath) -> None:
     """A preparation's function is trusted because the experiment names it, not the version."""
     preparation = {**exported.make_spec().preparation.model_dump(exclude_unset=True)}
     preparation["function"] = "os:getcwd"
-    champion = published(
-        UPath(tmp_path), exported.package(spec=exported.make_spec(preparation=preparation))
-    )
+    champion = published(place, exported.package(spec=exported.make_spec(preparation=preparation)))
     with pytest.raises(InvalidModel, match="runs code that is not part of this project"):
         champion.read()
     assert champion.read(["os:getcwd"])[0].reading.preparation.function == "os:getcwd"
 
 
-def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(tmp_path: Path) -> None:
+def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -> None:
     """Other libraries may change what an old model says, or break it."""
     package = exported.package()
     other = replace(package, files={**package.files, "expected_predictions.json": b"{}"})
     with pytest.raises(InvalidModel, match="cannot predict here: KeyError"):
-        published(UPath(tmp_path), other).read()
+        published(place, other).read()
     said = json.loads(package.files["expected_predictions.json"])
     said["predict_proba"][0] = [0.123, 0.877]
     wrong = json.dumps(said).encode()
     changed = exported.package(fingerprint="e" * 64)
     changed = replace(changed, files={**changed.files, "expected_predictions.json": wrong})
     with pytest.raises(InvalidModel, match="predicts something else here"):
-        published(UPath(tmp_path), changed).read()
+        published(place, changed).read()
 
 
 def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> None:
