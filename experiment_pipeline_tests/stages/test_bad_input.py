@@ -118,9 +118,9 @@ def test_infinite_values_are_reported_and_end_no_run():
 
 
 def test_a_table_wider_than_long_ends_with_a_reason():
-    """Three hundred columns, fifty rows and nothing to learn: the verdict names what is wrong."""
+    """Seventy columns, fifty rows and nothing to learn: the verdict names what is wrong."""
     rng = np.random.default_rng(0)
-    frame = pd.DataFrame(rng.normal(size=(50, 300))).rename(columns=str)
+    frame = pd.DataFrame(rng.normal(size=(50, 70))).rename(columns=str)
     frame["late"] = rng.integers(0, 2, 50)
     run = run_on(frame, "columns:\n  late: {}\nstrict: false\n")
     assert not run.report.accepted

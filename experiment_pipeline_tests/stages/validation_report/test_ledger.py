@@ -4,6 +4,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -33,12 +34,12 @@ def test_looks_are_kept_with_time_rows_and_model(place: UPath) -> None:
     assert len(list_names(place / "flights" / "validation_rows")) == 1
 
 
-def test_another_column_or_one_more_row_does_not_reset_the_count(place: UPath) -> None:
+def test_another_column_or_one_more_row_does_not_reset_the_count(tmp_path: Path) -> None:
     """Looks count by the rows, with their overlap; looks at other rows do not."""
-    ledger = Ledger(place, "flights")
+    ledger = Ledger(UPath(tmp_path), "flights")
     ledger.record_look(ROWS, MODELS[0], TABLE)
     ledger.record_look(ROWS, MODELS[1], TABLE)
-    Ledger(place, "another").record_look(ROWS, MODELS[0], TABLE)
+    Ledger(UPath(tmp_path), "another").record_look(ROWS, MODELS[0], TABLE)
 
     def looks(rows: pd.DataFrame, *ids: str) -> tuple[int, float]:
         found = ledger.earlier_looks(OTHER_ROWS, MODELS[2], rows, ids, tell=print)
@@ -52,9 +53,9 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(place: UPath) -
     assert looks(TABLE + 1_000) == (0, 0.0)
 
 
-def test_the_same_model_on_the_same_rows_is_no_new_look(place: UPath) -> None:
+def test_the_same_model_on_the_same_rows_is_no_new_look(tmp_path: Path) -> None:
     """A model that looks again, for another wording or criterion, counts once."""
-    ledger = Ledger(place, "flights")
+    ledger = Ledger(UPath(tmp_path), "flights")
     for model in (MODELS[0], MODELS[0], MODELS[1]):
         ledger.record_look(ROWS, model, TABLE)
     assert ledger.earlier_looks(ROWS, MODELS[0], TABLE, tell=print).models == 1
