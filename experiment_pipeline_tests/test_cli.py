@@ -1,7 +1,6 @@
 """The command line: rows as delivered in, predictions and rejected rows out, errors in words."""
 
 import importlib
-import io
 import json
 import signal
 import sys
@@ -12,11 +11,9 @@ from types import ModuleType
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from sklearn.linear_model import Ridge
 from upath import UPath
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.storage.files import location, read_bytes, write_bytes
 from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
@@ -61,7 +58,7 @@ def test_rows_as_delivered_get_predictions() -> None:
     assert "predicted        30 rows  predictions.csv" in result.output
     predictions = pd.read_csv("predictions.csv")
     assert list(predictions.columns) == [
-        *("row_number", "flight", "day", "prediction", "probability_yes"),
+        *("row_number", "flight", "day", "prediction", "probability_yes")
     ]
     assert predictions["row_number"].tolist() == list(range(30))
     assert ((predictions["probability_yes"] >= 0.4) == (predictions["prediction"] == "yes")).all()
@@ -81,14 +78,6 @@ def test_a_program_reads_what_was_predicted_as_json() -> None:
         "output": "predictions.csv",
         "rejected_output": "predictions.rejected.csv",
     }
-
-
-def test_predictions_are_those_of_the_pipeline() -> None:
-    """What the command writes is what the fitted pipeline gives for the prepared rows."""
-    raw = exported.delivered(30, seed=5)
-    run("predict", "flights", written(raw), "--output", "p.parquet")
-    expected = exported.fitted().predict_proba(exported.prepared(raw)[exported.FEATURES])[:, 1]
-    assert pd.read_parquet("p.parquet")["probability_yes"].tolist() == expected.tolist()
 
 
 def test_target_ids_and_excluded_columns_may_be_absent() -> None:
@@ -144,18 +133,6 @@ def test_what_cannot_be_predicted_is_said_on_one_screen(table: str, message: str
     assert not Path("predictions.csv").exists()
 
 
-def test_a_changed_model_is_not_loaded(root: Path, here: Path) -> None:
-    """A byte more in a copy of the model: the manifest finds it before anything is loaded."""
-    copy = here / "copy"
-    source = Registry(UPath(root), "flights").model("v0001")
-    copy.mkdir()
-    for name, content in source.files().items():
-        (copy / name).write_bytes(content + (b"!" if name == "model.skops" else b""))
-    result = run("predict", copy, written(exported.delivered(5)))
-    assert result.exit_code == 1
-    assert "model.skops: sha256 is" in result.output
-
-
 def test_a_model_that_means_something_else_here_is_refused(tmp_path: Path) -> None:
     """The example rows are predicted first; another answer than at the export is an error."""
     package = exported.package()
@@ -199,25 +176,6 @@ def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -
     assert trusted.exit_code == 0, trusted.output
 
 
-def test_a_regression_predicts_values(tmp_path: Path) -> None:
-    """Without classes there is a value and no probability."""
-    pipeline = exported.fitted("regression", Ridge())
-    experiment = exported.make_spec(
-        task="regression",
-        positive_class=None,
-        target="delay",
-        exclude={"late": "the other target"},
-        metric="rmse",
-    )
-    package = exported.package(pipeline, spec=experiment, positive_class=None, threshold=None)
-    model = Registry(UPath(tmp_path / "registry"), "flights").publish(package, accept).path
-    result = run("predict", model, written(exported.delivered(5)))
-    assert result.exit_code == 0, result.output
-    predictions = pd.read_csv("predictions.csv")
-    assert list(predictions.columns) == ["row_number", "flight", "day", "prediction"]
-    assert predictions["prediction"].dtype == "float64"
-
-
 @pytest.mark.parametrize("output", ["predictions.xlsx", "rows.csv"])
 def test_an_output_that_cannot_be_is_refused(output: str) -> None:
     """Another format, or the table itself, is no place for predictions."""
@@ -238,13 +196,6 @@ def test_models_lists_versions_and_the_champion() -> None:
     assert (version["version"], version["state"]) == ("v0001", "champion")
 
 
-def test_an_unknown_experiment_is_an_error(root: Path) -> None:
-    """Nothing exported: the error says where was looked."""
-    result = run("models", "trains")
-    assert result.exit_code == 1
-    assert f"has no exported model in {root}" in result.output
-
-
 def test_a_terminated_command_ends_as_an_interrupted_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGTERM, as of a scheduler, is an exception: what has begun is cleared away on its way."""
     set_by = dict[int, Callable[..., object]]()
@@ -263,18 +214,3 @@ def test_the_command_loads_nothing_before_it_needs_it() -> None:
         "assert not {'pandas', 'sklearn', 'dagster'} & set(sys.modules)\n"
     )
     assert "experiment-pipeline, version" in printed_by(code)
-
-
-@pytest.mark.slow
-def test_model_table_and_predictions_may_be_in_a_bucket(s3_bucket: str) -> None:
-    """Every path of the command may be an s3:// URL."""
-    root = f"s3://{s3_bucket}/root"
-    Registry(location(root), "flights").publish(exported.package(), accept)
-    rows = written(exported.delivered(10)).read_bytes()
-    write_bytes(location(f"{root}/rows.csv"), rows)
-    output = f"{root}/out/predictions.csv"
-    result = run("predict", f"{root}/flights", f"{root}/rows.csv", "--output", output)
-    assert result.exit_code == 0, result.output
-    predictions = pd.read_csv(io.BytesIO(read_bytes(location(output))))
-    assert len(predictions) == 10
-    assert "v0001  champion" in run("models", "flights", "--root", root).output

@@ -148,24 +148,6 @@ def test_the_certificates_are_what_pythons_strict_checks_accept(tmp_path: Path) 
     assert "has certificates already" in again.stderr
 
 
-def test_the_cluster_has_what_the_operator_asks_for(dask_cluster: dict[str, Any]) -> None:
-    """Names of containers and ports, what they mount, and the selector of its service."""
-    assert dask_cluster["apiVersion"] == "kubernetes.dask.org/v1"
-    spec = dask_cluster["spec"]
-    assert spec["scheduler"]["service"]["selector"] == {
-        "dask.org/cluster-name": dask_cluster["metadata"]["name"],
-        "dask.org/component": "scheduler",
-    }
-    ports = {one["name"]: one["port"] for one in spec["scheduler"]["service"]["ports"]}
-    assert ports == {"tcp-comm": 8786, "http-dashboard": 8787}
-    for part in ("scheduler", "worker"):
-        (container,) = spec[part]["spec"]["containers"]
-        assert (container["name"], container["image"]) == (part, IMAGE)
-        assert container["args"][:2] == ["dask", part]
-        mounted = {one["name"] for one in container["volumeMounts"]}
-        assert mounted == {one["name"] for one in spec[part]["spec"]["volumes"]}
-
-
 @pytest.mark.parametrize("part", ["scheduler", "worker"])
 def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: str) -> None:
     """Each option of the manifest, the clusters and the scripts is one of `dask scheduler` or `dask worker`."""

@@ -11,12 +11,11 @@ import pytest
 from upath import UPath
 
 import experiment_pipeline
-from experiment_pipeline.reporting.run_record import VersionRow
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.tracking.database.recording import record_rows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+from experiment_pipeline_tests.tracking.history import version_row, write_history
 
 ROOT = Path(__file__).parent.parent
 NAMES = experiment_pipeline.__all__
@@ -37,10 +36,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
-    """Each can be imported, says what it is, and names the types of what it takes and returns."""
+    """Each can be imported, stands in README or CONTRIBUTING, says what it is, and names the types of
+    what it takes and returns.
+    """
     public = getattr(experiment_pipeline, name)
     assert public.__doc__
     assert name in dir(experiment_pipeline)
+    texts = [(ROOT / page).read_text() for page in ("README.md", "CONTRIBUTING.md")]
+    assert any(re.search(rf"\b{name}\b", text) for text in texts)
     if inspect.isfunction(public):
         signature = inspect.signature(public)
         annotations = [
@@ -48,15 +51,6 @@ def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
             *(p.annotation for p in signature.parameters.values()),
         ]
         assert inspect.Signature.empty not in annotations
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_public_name_stands_in_the_documents(name: str) -> None:
-    """Who reads README or CONTRIBUTING finds everything that may be used from Python."""
-    texts = [
-        path.read_text() for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md") if path.exists()
-    ]
-    assert any(re.search(rf"\b{name}\b", text) for text in texts)
 
 
 def test_type_checkers_see_the_same_names() -> None:
@@ -116,21 +110,7 @@ def test_the_champion_is_found_where_it_was_exported_to(
     monkeypatch.chdir(tmp_path)
     rows = exported.delivered(5)
     assert len(experiment_pipeline.predict("flight_delay", rows).predictions) == 5
-    version = VersionRow(
-        version="v0001",
-        created_at=FIRST_DAY,
-        place=published.path,
-        configuration=KEYS[0],
-        headline="",
-        fingerprint="",
-    )
-    record_rows([version], "flight_delay")
+    record_rows([version_row("v0001", place=published.path)], "flight_delay")
     (tmp_path / "empty").mkdir()
     monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(tmp_path / "empty"))
     assert len(experiment_pipeline.predict("flight_delay", rows).predictions) == 5
-
-
-def test_an_experiment_without_a_champion_is_told(storage: Path) -> None:
-    """The error names where was looked."""
-    with pytest.raises(experiment_pipeline.ExportError, match="looked in"):
-        experiment_pipeline.champion("flight_delay")

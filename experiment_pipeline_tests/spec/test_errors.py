@@ -49,15 +49,6 @@ def test_every_missing_key_is_asked_for_with_an_example() -> None:
     ]
 
 
-def test_the_message_begins_with_file_and_line() -> None:
-    """The first word of the error is where an editor can jump to."""
-    with pytest.raises(InvalidExperiment) as caught:
-        spec_from("visits", changed("workers", 0), lambda _: "defs.yaml:7")
-    assert str(caught.value) == (
-        "defs.yaml:7: workers: 0 should be greater than or equal to 1\n  fix: correct what is named"
-    )
-
-
 def test_many_problems_fit_on_one_screen() -> None:
     """Beyond a dozen, problems are counted."""
     raw = {**VALID, **{f"key_{number}": 1 for number in range(30)}}

@@ -94,7 +94,6 @@ def test_a_path_leads_to_the_closest_line(location, line: int) -> None:
     ("text", "line", "message"),
     [
         ("", 1, "holds no `type:` and `attributes:`"),
-        ("just words", 1, "holds no `type:` and `attributes:`"),
         (GOOD.replace("late", "[late"), 4, "is not YAML: while parsing a flow sequence"),
         (GOOD.replace("late", "la\x01te"), 3, "is not YAML in UTF-8: "),
         (GOOD.replace("  target", "\ttarget"), 3, "; check its indentation"),

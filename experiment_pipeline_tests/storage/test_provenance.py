@@ -74,17 +74,12 @@ def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
 
 
 def test_a_version_is_committed_once(bare: Path) -> None:
-    """Committing a version again changes nothing and returns the same commit."""
+    """Again, it is the same commit; another model under its tag is an error."""
     first = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
     again = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
     assert (first.reused, again.reused) == (False, True)
     assert again.commit == first.commit
     assert git(bare, "rev-list", "--all", "--count") == "1"
-
-
-def test_a_tag_of_another_model_is_refused(bare: Path) -> None:
-    """The same tag with other content is an error, not a silent success."""
-    commit_version(str(bare), "flights", "v0001", FILES, CREATED)
     other = FILES | {"manifest.json": b"another model"}
     with pytest.raises(ExportError, match="names another model"):
         commit_version(str(bare), "flights", "v0001", other, CREATED)

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
@@ -21,7 +22,7 @@ FIRST_DAY = datetime(2026, 2, 2, 6, 0, tzinfo=UTC)
 KEYS = ("linear__C=0.1", "linear__C=1.0", "lightgbm__7f3a9c2e")
 
 
-def configuration_rows(best: float, chosen: str = KEYS[2]) -> list[RecordRow]:
+def configuration_rows(best: float) -> list[RecordRow]:
     """Three configurations, of which two are ranked and one failed."""
     linear = {"C": 0.1, "penalty": "l2"}
     boosted = {"num_leaves": 31, "learning_rate": 0.05}
@@ -51,7 +52,7 @@ def configuration_rows(best: float, chosen: str = KEYS[2]) -> list[RecordRow]:
 
     first = ranked(1, KEYS[2], "lightgbm", boosted, best)
     return [
-        replace(first, rounds=140, reason="chosen", is_chosen=chosen == KEYS[2]),
+        replace(first, rounds=140, reason="chosen", is_chosen=True),
         ranked(2, KEYS[0], "linear", linear, best - 0.05),
         ConfigurationRow(
             key=KEYS[1],
@@ -166,14 +167,18 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
         record.record(run_rows(number, status="accepted" if accepted else "rejected", best=best))
         record.add_cost(36.0, 50.0 + number, 300_000_000)
         if accepted:
-            version = VersionRow(
-                version=f"v{number + 1:04d}",
+            version = version_row(
+                f"v{number + 1:04d}",
                 run_id=run_id,
                 created_at=FIRST_DAY + timedelta(days=number, seconds=38),
                 place=f"artifacts/{experiment}/registry/v{number + 1:04d}",
-                configuration=KEYS[2],
                 headline=f"roc_auc {best - 0.01:.3f} on validation",
-                fingerprint="f" * 64,
             )
             record_rows([version], experiment)
     return ids
+
+
+def version_row(version: str, **facts: Any) -> VersionRow:
+    """A version of the first day."""
+    known = {"created_at": FIRST_DAY, "place": "p", "configuration": KEYS[2], "headline": "h"}
+    return VersionRow(version=version, fingerprint="f" * 64, **known | facts)

@@ -3,10 +3,10 @@
 import pandas as pd
 import pytest
 
-from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, version_row, write_history
 
 pytestmark = pytest.mark.usefixtures("each_database")
 
@@ -28,15 +28,7 @@ def test_the_champion_is_the_latest_version_by_number() -> None:
     """The ten-thousandth version comes after the one before it, though its text does not."""
     write_history("e", runs=2)
     for version in ("v9999", "v10000"):
-        row = VersionRow(
-            version=version,
-            created_at=FIRST_DAY,
-            place="",
-            configuration="k",
-            headline=f"of {version}",
-            fingerprint="f",
-        )
-        record_rows([row], "e")
+        record_rows([version_row(version, headline=f"of {version}")], "e")
     found = questions.experiments()
     assert found[["champion", "champion_score"]].to_dict("records") == [
         {"champion": "v10000", "champion_score": "of v10000"}
@@ -103,12 +95,3 @@ def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
     assert board["test_score"].iloc[0] == pytest.approx(0.60)
     older = questions.leaderboard("flight_delay", run=ids[0])
     assert older["test_score"].iloc[0] == pytest.approx(0.70)
-
-
-def test_the_text_of_a_yaml_file_comes_back_as_it_was() -> None:
-    """The YAML of an old run can be read, also when the file has changed since."""
-    write_history(runs=5)
-    digests = questions.runs("flight_delay")["yaml_digest"]
-    assert questions.file_text(digests.iloc[0]) == "target: delayed\nseed: 1\n"
-    assert questions.file_text(digests.iloc[-1]) == "target: delayed\nseed: 0\n"
-    assert questions.file_text(None) == ""
