@@ -6,8 +6,8 @@ import pytest
 from experiment_pipeline_tests import runs, scenario
 
 SEARCH = [
-    {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8]}},
-    {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
+    {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": 4, "n_estimators": 20}},
+    {"algorithm": "linear"},
     {"algorithm": "dummy"},
 ]
 
@@ -19,7 +19,7 @@ def test_a_small_table_is_chosen_by_cross_validation_judged_and_exported(tmp_pat
     spec = scenario.spec(
         url=str(url),
         search=SEARCH,
-        evaluation={"cross_validation": {"folds": 4, "repeats": 2}},
+        evaluation={"cross_validation": {"folds": 3, "repeats": 2}},
     )
     with dg.DagsterInstance.ephemeral() as instance:
         done = runs.run(spec, scenario.SCHEMA, instance)
@@ -30,4 +30,4 @@ def test_a_small_table_is_chosen_by_cross_validation_judged_and_exported(tmp_pat
         assert done.metadata("exported_model")["version"] == "v0001"
         again = runs.run(spec, scenario.SCHEMA, instance)
         assert again.success, again.failure
-        assert again.metadata("search_results")["reused"] == 5
+        assert again.metadata("search_results")["reused"] == 3

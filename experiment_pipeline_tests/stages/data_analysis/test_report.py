@@ -76,6 +76,6 @@ def test_rows_of_the_validation_set_are_not_shown(report) -> None:
 def test_wide_tables_stay_small() -> None:
     """Columns beyond sixty are left out."""
     frame = table(**{f"n{i}": np.arange(ROWS) for i in range(300)})
-    page = report_html(analysed(frame), frame, experiment())
+    page = report_html(analysed(table()), frame, experiment())
     assert len(page.encode()) < 5_000_000
     assert "of 304 columns" in page

@@ -6,22 +6,22 @@ import dagster as dg
 import pandas as pd
 import pytest
 
-from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.validated_data.profile import ACCEPTED, DataProfiles
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.runs import Run, run
 
 pytestmark = pytest.mark.usefixtures("storage")
 
 CHANGED = "data_resembles_the_accepted"
 BIAS = "rejected_rows_resemble_the_others"
 RATE = "rejection_rate_within_limit"
-# One stage after the validation, to see whether it is blocked.
-STAGES = ("raw_data", "data_analysis", "validated_data", "rejected_rows")
-SETS = ("train_set", "test_set", "validation_set")
+# The sets come after the validation, to see whether they are blocked.
+STAGES = (
+    *("raw_data", "data_analysis", "validated_data", "rejected_rows"),
+    *("train_set", "test_set", "validation_set"),
+)
 
 
 def visits(folder: Path, frame: pd.DataFrame | None = None, **validation: object) -> ExperimentSpec:
@@ -31,29 +31,15 @@ def visits(folder: Path, frame: pd.DataFrame | None = None, **validation: object
     return scenario.spec(url=url, validation=limits, search=[{"algorithm": "linear"}])
 
 
-def run(spec: ExperimentSpec, *stages: str) -> dg.ExecuteInProcessResult:
-    """Materialize some stages, or all of them."""
-    definitions = build_experiment(NamedColumns(spec, scenario.SCHEMA))
-    keys = [dg.AssetKey([spec.name, stage]) for stage in stages]
-    selection = dg.AssetSelection.assets(*keys) if stages else dg.AssetSelection.all()
-    job = dg.define_asset_job("some", selection, tags=range_tags(configurations(spec)))
-    merged = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job]))
-    with dg.DagsterInstance.ephemeral() as instance:
-        return merged.resolve_job_def("some").execute_in_process(
-            instance=instance, raise_on_error=False
-        )
+def until_the_sets(spec: ExperimentSpec) -> Run:
+    """Materialize the first stages."""
+    return run(spec, scenario.SCHEMA, stages=STAGES)
 
 
-def check(result: dg.ExecuteInProcessResult, name: str) -> dg.AssetCheckEvaluation:
+def check(done: Run, name: str) -> dg.AssetCheckEvaluation:
     """The evaluation of one asset check."""
-    (found,) = [one for one in result.get_asset_check_evaluations() if one.check_name == name]
+    (found,) = [one for one in done.result.get_asset_check_evaluations() if one.check_name == name]
     return found
-
-
-def materialized(result: dg.ExecuteInProcessResult) -> set[str]:
-    """Stages that were materialized."""
-    events = result.get_asset_materialization_events()
-    return {event.asset_key.path[-1] for event in events if event.asset_key is not None}
 
 
 def older(frame: pd.DataFrame) -> pd.DataFrame:
@@ -66,9 +52,8 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path)
     """First run: no accepted version, and no bias in its few rejected rows; after an export drift is
     told, and blocks where said.
     """
-    first = run(visits(tmp_path))
-    assert first.success
-    assert "exported_model" in materialized(first)
+    first = run(visits(tmp_path), scenario.SCHEMA)
+    assert first.materialized("exported_model")
     assert check(first, BIAS).passed
     assert check(first, CHANGED).passed
     assert "no accepted version yet" in check(first, CHANGED).description
@@ -76,32 +61,32 @@ def test_the_export_makes_the_version_that_later_data_is_compared_with(tmp_path)
     assert accepted is not None
     assert accepted.rows == 470
 
-    same = run(visits(tmp_path), *STAGES, *SETS)
+    same = until_the_sets(visits(tmp_path))
     assert check(same, CHANGED).passed
     assert check(same, CHANGED).description.startswith("nothing has changed since the accepted")
 
     drifted = older(scenario.table())
-    warned = run(visits(tmp_path, drifted), *STAGES, *SETS)
+    warned = until_the_sets(visits(tmp_path, drifted))
     found = check(warned, CHANGED)
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "age (feature) drifted" in found.description
-    assert {"train_set", *STAGES} <= materialized(warned)
+    assert warned.materialized("train_set")
 
-    blocked = run(visits(tmp_path, drifted, drift={"block": 0.5}), *STAGES, *SETS)
+    blocked = until_the_sets(visits(tmp_path, drifted, drift={"block": 0.5}))
     found = check(blocked, CHANGED)
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert "raise validation.drift.block" in found.description
-    assert "train_set" not in materialized(blocked)
+    assert not blocked.materialized("train_set")
     assert DataProfiles(storage_root(), "clinic").latest(ACCEPTED, print) == accepted
 
 
 def test_a_rise_of_the_rejection_rate_stays_a_rise_on_the_second_try(tmp_path):
     """The rate is compared with the last run that kept the limits."""
     limit = {"max_rejected_increase": 0.05}
-    assert check(run(visits(tmp_path, **limit), *STAGES), RATE).passed
+    assert check(until_the_sets(visits(tmp_path, **limit)), RATE).passed
     broken = scenario.table()
     broken.loc[broken.index[:100], "ward"] = "Narnia"
     for _ in range(2):
-        found = check(run(visits(tmp_path, broken, **limit), *STAGES), RATE)
+        found = check(until_the_sets(visits(tmp_path, broken, **limit)), RATE)
         assert not found.passed
         assert "2.08% before" in found.description

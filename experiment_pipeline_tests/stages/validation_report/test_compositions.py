@@ -11,7 +11,7 @@ from experiment_pipeline_tests.stages.validation_report.checked import look_at, 
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 WEIGHTED = {"sample_weight": "weight"}
-FOLDED = {"evaluation": {"cross_validation": {"folds": 3, "repeats": 2}}}
+FOLDED = {"evaluation": {"cross_validation": {"folds": 3, "repeats": 1}}}
 IN_TIME = {
     "evaluation": {"cross_validation": {"folds": 3}},
     "split": {"by": "time", "column": "day"},
@@ -20,13 +20,13 @@ BY_GROUP = {"split": {"by": "group", "column": "house"}}
 BY_TIME = {"split": {"by": "time", "column": "day"}}
 RISING = {"monotone": {"hour": "increasing"}}
 AVERAGED = {"seeds": {"fits": 2, "average": True}}
-BOOSTED = {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 15}}
+BOOSTED = {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 10}}
 REWEIGHTED = {
     "algorithm": "lightgbm",
     "hyperparameters": {"num_leaves": [4, 7], "n_estimators": 15, "scale_pos_weight": 3},
 }
-CATBOOST = {"algorithm": "catboost", "hyperparameters": {"iterations": 15, "depth": [2, 3]}}
-XGBOOST = {"algorithm": "xgboost", "hyperparameters": {"n_estimators": 15, "max_depth": [2, 3]}}
+CATBOOST = {"algorithm": "catboost", "hyperparameters": {"iterations": 8, "depth": 3}}
+XGBOOST = {"algorithm": "xgboost", "hyperparameters": {"n_estimators": 8, "max_depth": 3}}
 FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 10}}
 LINEAR = {"algorithm": "linear"}
 
