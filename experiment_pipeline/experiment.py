@@ -204,7 +204,7 @@ def run_experiment(
         run.sets.validation.rows,
         delivered=raw.frame.loc[run.sets.validation.rows.index],
         ceiling=lambda: analysis.label_ceiling,
-        more_rows=lambda: learning_curve(spec, board, sets, store),
+        curve=lambda: learning_curve(spec, board, sets, store),
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),
     )

@@ -135,7 +135,7 @@ def _evaluated(
         current=current,
         trusted=trusted,
         ceiling=lambda: label_ceiling(raw_data.digest, spec, named.schema_text),
-        more_rows=lambda: learning_curve(spec, board, sets, store),
+        curve=lambda: learning_curve(spec, board, sets, store),
         workers=spec.workers or joblib.cpu_count(),
         seconds_left=budget_left(context, spec, time.perf_counter),
     )

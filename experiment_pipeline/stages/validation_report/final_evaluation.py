@@ -132,7 +132,7 @@ def evaluate(
     current: PublishedChampion | None = None,
     trusted: Sequence[str] = (),
     ceiling: Callable[[], float | None] = lambda: None,
-    more_rows: Callable[[], LearningCurve | None] = lambda: None,
+    curve: Callable[[], LearningCurve | None] = lambda: None,
     workers: int = 1,
     seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalEvaluation:
@@ -140,12 +140,11 @@ def evaluate(
 
     `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` is the
     version to replace, and may run `trusted` code. When a gate fails, `ceiling` is the best score that
-    conflicting labels allow, `more_rows` the gain of the last train rows. Without `seconds_left`
-    optional parts are left out.
+    labels allow, `curve` the gain of more train rows. Optional parts need `seconds_left`.
     """
-    refit = spec.export.refit != "none"
-    fitted_on = sets.every_row if refit else sets.train
+    fitted_on = sets.train if spec.export.refit == "none" else sets.every_row
     train_only = trained.train_only(sets, spec)
+    refit = fitted_on is not sets.train
     exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
     known = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
     on_test = SetPrediction(sets.y_test, *known)
@@ -178,11 +177,14 @@ def evaluate(
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
-    following = None
-    if not report.accepted:
-        train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
-        following = next_search(spec, board, report, ceiling(), train_rows, more_rows())
+    hints = None if report.accepted else (ceiling(), _scored_rows_per_test_row(sets), curve())
+    following = None if hints is None else next_search(spec, board, report, *hints)
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
+
+
+def _scored_rows_per_test_row(sets: TrainingSets) -> float:
+    """Rows behind a train score, per row behind a test score."""
+    return len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
 
 
 def _predicted(
