@@ -17,10 +17,7 @@ import pandas as pd
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.drafting.inference import infer
-from experiment_pipeline.errors import (
-    DataError,
-    NotAccepted,
-)
+from experiment_pipeline.errors import DataError, NotAccepted
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared, unfit
@@ -46,7 +43,7 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
     set_facts,
 )
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import learning_curve
+from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import ModelPackage, Registry
@@ -183,15 +180,7 @@ def run_experiment(
     run.results = found.results
 
     # Rank and choose.
-    fingerprints = [one for one in run.results.rows["fingerprint"] if one]
-    run.leaderboard = board = rank(
-        run.results,
-        store.results(fingerprints),
-        lambda result: store.predictions(result.fingerprint).test,
-        sets,
-        spec,
-        rows.origin.set_aside,
-    )
+    run.leaderboard = board = rank(run.results, store, sets, spec, rows.origin.set_aside)
     log(f"chosen: {board.chosen}, {board.reason}")
 
     # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.
@@ -203,8 +192,7 @@ def run_experiment(
         sets,
         run.sets.validation.rows,
         delivered=raw.frame.loc[run.sets.validation.rows.index],
-        ceiling=lambda: analysis.label_ceiling,
-        curve=lambda: learning_curve(spec, board, sets, store),
+        evidence=lambda: gather(spec, board, sets, store, analysis.label_ceiling),
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),
     )

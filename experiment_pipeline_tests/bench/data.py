@@ -5,7 +5,6 @@ Each part runs in a process of its own, so that one's peak of memory is not anot
 
 import itertools
 import json
-import resource
 import subprocess
 import sys
 import threading
@@ -223,11 +222,6 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._stop.wait(0.01):
             self.peak = max(self.peak, anonymous_bytes() - self._held_before)
-
-
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def _name(frame: pd.DataFrame) -> str:

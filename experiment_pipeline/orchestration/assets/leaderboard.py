@@ -7,7 +7,6 @@ from time import perf_counter
 
 import dagster as dg
 import joblib
-import numpy as np
 
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.orchestration.assets.search import budget_left, budget_of
@@ -18,7 +17,7 @@ from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.registry import STAGES, table_bytes
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import SearchResults
-from experiment_pipeline.stages.search.results import ModelResult, TrainedModelStore
+from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.storage.entries import stage_entries
@@ -59,15 +58,8 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 left = budget_left(context, spec, perf_counter)()
                 after = AfterSearch(sets, spec.workers or joblib.cpu_count())
                 time = None if math.isinf(left) else RefitTime(left, after.of)
-                store = TrainedModelStore.of(spec.name)
-                stored = store.results(filter(None, search_results.rows["fingerprint"]))
-
-                def predictions(one: ModelResult) -> np.ndarray:
-                    return store.test_predictions([one.fingerprint])[one.fingerprint]
-
-                ranked = board.leaderboard(
-                    search_results, stored, predictions, sets, given, set_aside, time
-                )
+                models = TrainedModelStore.of(spec.name)
+                ranked = board.leaderboard(search_results, models, sets, given, set_aside, time)
                 return page.files(SearchShown.of(ranked, search_results, given), spec.name)
 
             stored = asset.reused_or_made(

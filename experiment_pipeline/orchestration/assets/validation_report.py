@@ -15,11 +15,7 @@ from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.leaderboard.board import (
-    Leaderboard,
-    board_digest,
-    check_same_sets,
-)
+from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest, check_same_sets
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES, table_bytes
 from experiment_pipeline.stages.search.configurations import configurations
@@ -31,7 +27,7 @@ from experiment_pipeline.stages.validation_report import page
 from experiment_pipeline.stages.validation_report.gates import PublishedChampion, find_champion
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import learning_curve
+from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.records import fingerprint_of
@@ -134,8 +130,9 @@ def _evaluated(
         earlier_looks=earlier,
         current=current,
         trusted=trusted,
-        ceiling=lambda: label_ceiling(raw_data.digest, spec, named.schema_text),
-        curve=lambda: learning_curve(spec, board, sets, store),
+        evidence=lambda: gather(
+            spec, board, sets, store, label_ceiling(raw_data.digest, spec, named.schema_text)
+        ),
         workers=spec.workers or joblib.cpu_count(),
         seconds_left=budget_left(context, spec, time.perf_counter),
     )

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import StorageError, TrainingError
@@ -37,7 +38,7 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.results import ModelResult, TrainedModel
+from experiment_pipeline.stages.search.results import ModelResult, ModelStore, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, significantly_better
@@ -113,8 +114,7 @@ class Leaderboard:
 
 def leaderboard(
     found: SearchResults,
-    stored: Mapping[str, ModelResult],
-    predictions: TestPredictions,
+    models: ModelStore,
     sets: TrainingSets,
     spec: ExperimentSpec,
     set_aside: Sequence[str],
@@ -122,11 +122,16 @@ def leaderboard(
 ) -> Leaderboard:
     """Rank the results of a search on its sets, and choose; see `rank`.
 
-    `stored` are the results that it names, by fingerprint; `set_aside` are rows that the split left
-    out, a sentence each, which become notes.
+    `models` holds what it names; `set_aside` are rows that the split left out, a sentence each, which
+    become notes.
     """
+
+    def predictions(one: ModelResult) -> np.ndarray:
+        return models.test_predictions([one.fingerprint])[one.fingerprint]
+
     clusters, weights = sets.test_clusters(spec), (sets.w_test, sets.w_train)
     rows = RankedRows(sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor)
+    stored = models.results([one for one in found.rows["fingerprint"] if one])
     concluded = conclusions.concluded(found, stored)
     board = rank(concluded, predictions, rows, spec, sets.classes, time)
     return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)

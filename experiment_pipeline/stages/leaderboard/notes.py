@@ -38,7 +38,7 @@ _ENDED = {
 _MOST_CAUSES = 4
 # A draw this close to the end of its range, as a share of the range, lies at the end.
 _MARGIN = 0.05
-# Hyperparameters that are shares of at most 1.
+# Hyperparameters that are shares of at most 1, unless they are counts.
 _SHARES = frozenset(
     [
         *("bagging_fraction", "subsample", "max_samples", "l1_ratio"),
@@ -203,7 +203,7 @@ def search_edges(
         if span is None or not is_number(value) or value < span.low:
             continue
         low, high, smallest = span.low, span.high, _FEWEST.get(name, 1)
-        share = is_share(name) and not span.integer
+        share = name in _SHARES and not span.integer
         margin = 1e-9 if span.listed else _MARGIN
         if span.log:
             at = math.log(value / low) / math.log(high / low)
@@ -221,11 +221,6 @@ def search_edges(
         beyond = rounded(wider, integer=span.integer)
         edges.append(SearchEdge(name, value, end, low, high, beyond))
     return tuple(edges)
-
-
-def is_share(name: str) -> bool:
-    """Whether a hyperparameter, if it is not a count, is a share of at most 1."""
-    return name in _SHARES
 
 
 def rounded(value: float, *, integer: bool) -> int | float:

@@ -164,6 +164,9 @@ class ModelStore(Protocol):
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an existing model predicts."""
 
+    def test_predictions(self, fingerprints: Iterable[str]) -> Mapping[str, np.ndarray]:
+        """Return fingerprint → predictions of the test rows, of those that exist."""
+
     def put(self, trained: TrainedModel) -> TrainedModel:
         """Store a trained model, and return what the store holds now."""
 
@@ -186,6 +189,11 @@ class ModelsInMemory:
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what a trained model predicts."""
         return self.models[fingerprint].predictions
+
+    def test_predictions(self, fingerprints: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return fingerprint → predictions of the test rows, of the models that were trained."""
+        asked = [one for one in fingerprints if one in self.models]
+        return {one: self.models[one].predictions.test for one in asked}
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return a trained model."""

@@ -17,7 +17,6 @@ from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.run_record import JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page, pictures
@@ -37,11 +36,7 @@ from experiment_pipeline.stages.validation_report.report import (
     exported_threshold,
     judge,
 )
-from experiment_pipeline.stages.validation_report.shortfall import (
-    LearningCurve,
-    NextSearch,
-    next_search,
-)
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, NextSearch, next_search
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside
@@ -131,16 +126,15 @@ def evaluate(
     earlier_looks: EarlierLooks = NO_LOOKS,
     current: PublishedChampion | None = None,
     trusted: Sequence[str] = (),
-    ceiling: Callable[[], float | None] = lambda: None,
-    curve: Callable[[], LearningCurve | None] = lambda: None,
+    evidence: Callable[[], Evidence] = Evidence,
     workers: int = 1,
     seconds_left: Callable[[], float] = lambda: math.inf,
 ) -> FinalEvaluation:
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
     `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` is the
-    version to replace, and may run `trusted` code. When a gate fails, `ceiling` is the best score that
-    labels allow, `curve` the gain of more train rows. Optional parts need `seconds_left`.
+    version to replace, and may run `trusted` code. `evidence` is asked for when a gate fails. Optional
+    parts are left out when no `seconds_left` remain.
     """
     fitted_on = sets.train if spec.export.refit == "none" else sets.every_row
     train_only = trained.train_only(sets, spec)
@@ -177,14 +171,8 @@ def evaluate(
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
-    hints = None if report.accepted else (ceiling(), _scored_rows_per_test_row(sets), curve())
-    following = None if hints is None else next_search(spec, board, report, *hints)
+    following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
-
-
-def _scored_rows_per_test_row(sets: TrainingSets) -> float:
-    """Rows behind a train score, per row behind a test score."""
-    return len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
 
 
 def _predicted(

@@ -102,10 +102,12 @@ def _roc(predicted: SetPrediction, classes: Sequence[Scalar]) -> Iterator[Chart]
         wrong, found, _ = roc_curve(is_it, probability, sample_weight=predicted.weights)
         areas.append(auc(wrong, found))
         some = np.unique(np.linspace(0, len(wrong) - 1, _MOST_POINTS, dtype=int))
-        rates = list(zip(wrong[some].tolist(), found[some].tolist(), strict=True))
-        tips = [f"{name}: finds {y:.1%} of the class and {x:.1%} of the others" for x, y in rates]
-        points = [item(*at, tip=tip) for at, tip in zip(rates, tips, strict=True)]
-        lines.append(curve(points, colour, plain(name), symbolSize=3))
+        x, y = wrong[some].tolist(), found[some].tolist()
+        tips = [
+            f"{name}: finds {true:.1%} of the class and {false:.1%} of the others"
+            for false, true in zip(x, y, strict=True)
+        ]
+        lines.append(curve(_points(x, y, tips), colour, plain(name), symbolSize=3))
     if lines:
         yield Chart(
             "ROC curve",

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algorithms
@@ -27,6 +29,7 @@ from experiment_pipeline.stages.search.configurations import (
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.learners import space
 from experiment_pipeline.stages.search.results import ModelStore
+from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -67,6 +70,15 @@ class LearningCurve:
 
 
 @dataclass(frozen=True)
+class Evidence:
+    """What analysis and search know of the reachable score."""
+
+    ceiling: float | None = None  # the best score on train and test rows that their labels allow
+    train_rows: float = 1.0  # rows behind a train score, per test row
+    curve: LearningCurve | None = None
+
+
+@dataclass(frozen=True)
 class NextSearch:
     """Why the gate failed, the most certain reason first, and a `search:` for the YAML."""
 
@@ -78,16 +90,9 @@ def reasons(
     spec: ExperimentSpec,
     board: Leaderboard,
     report: ValidationReport,
-    ceiling: float | None = None,
-    train_rows: float = 1.0,
-    curve: LearningCurve | None = None,
+    evidence: Evidence,
 ) -> tuple[Reason, ...]:
-    """Return why a gate failed, in the order above; empty when every gate passed.
-
-    `ceiling` is the best score of the ranking metric that rows with the same features and different
-    labels allow on the train and test rows. `train_rows` are those of train scores, per test row.
-    `curve` is the gain of more train rows.
-    """
+    """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
     # The gate to explain is not the champion's, and if possible one of the ranking metric.
@@ -95,10 +100,10 @@ def reasons(
     failed = [gate for gate in report.failed_gates if gate != champions]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
-        *_beyond_any_search(gate, spec, board, report, ceiling),
+        *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
         *_measured(report),
-        *_fit(gate, spec, board, train_rows),
-        *_left_open(spec, board, report, curve),
+        *_fit(gate, spec, board, evidence.train_rows),
+        *_left_open(spec, board, report, evidence.curve),
     )
 
 
@@ -245,7 +250,19 @@ def _left_open(
         )
 
 
-def learning_curve(
+def gather(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    sets: TrainingSets,
+    models: ModelStore,
+    ceiling: float | None,
+) -> Evidence:
+    """Return the evidence for a choice that is refused."""
+    train_rows = len(scored_rows(len(sets.train), sets.classes)) / len(sets.test)
+    return Evidence(ceiling, train_rows, _learning_curve(spec, board, sets, models))
+
+
+def _learning_curve(
     spec: ExperimentSpec, board: Leaderboard, sets: TrainingSets, models: ModelStore
 ) -> LearningCurve | None:
     """Return the mean gain of the train rows beyond the last small rung; None without such a rung.
@@ -264,20 +281,19 @@ def learning_curve(
         for one in competing
         if one.key in ranked
     ]
-    stored = models.results([print_ for pair in pairs for print_ in pair])
+    stored = models.test_predictions([print_ for pair in pairs for print_ in pair])
     both = [pair for pair in pairs if set(pair) <= stored.keys()]
     if not both:
         return None
-    scored, weights = sets.test.index.isin(rung.sets.test.index), rung.sets.w_test
+    y, weights = rung.sets.y_test, rung.sets.w_test
+    scored = sets.test.index.isin(rung.sets.test.index)
 
-    def mean_score(prints: Iterable[str], rows: Any = slice(None)) -> Linearised:
-        tests = (models.predictions(print_).test[rows] for print_ in prints)
-        y = rung.sets.y_test
+    def mean_score(tests: Iterable[np.ndarray]) -> Linearised:
         return average(on_test(spec.metric_names, y, test, weights) for test in tests)
 
-    before = mean_score(part for part, _ in both)
-    after = mean_score((whole for _, whole in both), scored)
-    resampling = layout(spec.metric, rung.sets.y_test, rung.sets.test_clusters(spec), weights)
+    before = mean_score(stored[part] for part, _ in both)
+    after = mean_score(stored[whole][scored] for _, whole in both)
+    resampling = layout(spec.metric, y, rung.sets.test_clusters(spec), weights)
     gain = paired_difference(before, after, resampling)
     rows = len(rung.sets.train), len(sets.train)
     return LearningCurve(*rows, before.estimate, after.estimate, gain, len(both))
@@ -293,12 +309,10 @@ def next_search(
     spec: ExperimentSpec,
     board: Leaderboard,
     report: ValidationReport,
-    ceiling: float | None = None,
-    train_rows: float = 1.0,
-    curve: LearningCurve | None = None,
+    evidence: Evidence,
 ) -> NextSearch:
-    """Return why the choice fails its gates, and the next search to try; arguments as of `reasons`."""
-    found = reasons(spec, board, report, ceiling, train_rows, curve)
+    """Return why the choice fails its gates, and the next search to try."""
+    found = reasons(spec, board, report, evidence)
     asked = [_DIRECTIONS[reason.code] for reason in found if reason.code in _DIRECTIONS]
     chosen = next(one for one in configurations(spec) if one.key == board.single)
     seed = (max(entry.seed for entry in spec.search) + 1) % 2**31

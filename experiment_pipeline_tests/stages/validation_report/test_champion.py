@@ -27,7 +27,7 @@ from experiment_pipeline.stages.validation_report.gates import (
     hold_against_champion,
 )
 from experiment_pipeline.stages.validation_report.page import build_document
-from experiment_pipeline.stages.validation_report.shortfall import reasons
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.mapped import on_map
@@ -206,7 +206,7 @@ def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
     assert "not\\_worse\\_than\\_champion v0001" in text or "not_worse_than_champion v0001" in text
     assert "## Against the champion" in text
     assert "Both models on the same 1,000 validation rows, paired; without 0 rows" in text
-    found = reasons(spec_of(), search_of(spec_of(), [1] * 4).rank(), report)
+    found = reasons(spec_of(), search_of(spec_of(), [1] * 4).rank(), report, Evidence())
     assert "worse_than_champion" in [reason.code for reason in found]
     assert not {"label_ceiling", "underfit"} & {reason.code for reason in found}
     assert report_of().accepted

@@ -8,6 +8,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners import check_hyperparameters, space
 from experiment_pipeline.stages.validation_report.shortfall import (
     FAMILIES,
+    Evidence,
     NextSearch,
     next_search,
 )
@@ -17,7 +18,7 @@ from experiment_pipeline_tests.stages.validation_report.report_examples import T
 
 def _next(spec: ExperimentSpec, noises: list[float], train_score: float = 0.8) -> NextSearch:
     search = search_of(spec, noises, train_score=train_score)
-    return next_search(spec, search.rank(), report_of(spec))
+    return next_search(spec, search.rank(), report_of(spec), Evidence())
 
 
 def _runnable(found: NextSearch, spec: ExperimentSpec) -> ExperimentSpec:

@@ -8,7 +8,7 @@ import pytest
 
 from experiment_pipeline import run_experiment
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import LearningCurve, reasons
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, LearningCurve, reasons
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
@@ -29,12 +29,14 @@ TWO_FAMILIES = [
 
 def codes(search: Search, report: ValidationReport, **known: Any) -> list[str]:
     """The codes of the reasons, in order."""
-    return [reason.code for reason in reasons(search.spec, search.rank(), report, **known)]
+    return [
+        reason.code for reason in reasons(search.spec, search.rank(), report, Evidence(**known))
+    ]
 
 
 def too_few(spec: Any, predicted: SetPrediction | None = None) -> list[tuple[str, str]]:
     """What is said about too few validation rows: evidence and advice."""
-    found = reasons(spec, search_of(spec, [1] * 4).rank(), report_of(spec, predicted))
+    found = reasons(spec, search_of(spec, [1] * 4).rank(), report_of(spec, predicted), Evidence())
     return [(r.evidence, r.advice) for r in found if r.code == "too_few_validation_rows"]
 
 
