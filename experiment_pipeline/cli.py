@@ -89,6 +89,8 @@ def predict(
     click.echo(f"model     {outcome.model}")
     click.echo(f"predicted {outcome.predicted:>9,} rows  {output}")
     click.echo(f"rejected  {outcome.rejected:>9,} rows  {rejected}")
+    for reason in outcome.reasons:
+        click.echo(f"because   {reason}")
     for note in outcome.notes:
         click.echo(f"allowed   {note}")
 

@@ -136,7 +136,7 @@ def run_experiment(
     store = ModelsInMemory() if models is None else models
 
     # Prepare every row once; membership of the sets is a function of the prepared rows.
-    prepared = prepare(raw.frame, spec.preparation, keep=spilled)
+    prepared = prepare(raw.frame, spec.preparation, spec.exclude, spilled)
     schema_text = schema or infer_schema(prepared.frame, spec.target)
     rules = load_schema(schema_text)
     prepared = assign(prepared, raw.frame.columns, rules, spec, spilled)

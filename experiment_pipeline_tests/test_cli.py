@@ -75,6 +75,7 @@ def test_a_program_reads_what_was_predicted_as_json() -> None:
         "model": "flights v0001",
         "predicted": 4,
         "rejected": 0,
+        "reasons": [],
         "output": "predictions.csv",
         "rejected_output": "predictions.rejected.csv",
     }
@@ -98,6 +99,8 @@ def test_rejected_rows_come_with_their_reasons() -> None:
     raw.loc[7, "day"] = "tomorrow"
     result = run("predict", "flights", written(raw))
     assert "rejected          2 rows  predictions.rejected.csv" in result.output
+    why = "because   day: is not a date in a declared format (1 row, most often 'tomorrow' (1))"
+    assert why in result.output
     rejected = pd.read_csv("predictions.rejected.csv")
     assert rejected["row_number"].tolist() == [3, 7]
     assert rejected["distance"].iloc[0] == -5.0

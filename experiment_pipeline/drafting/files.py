@@ -108,7 +108,7 @@ class TriedDraft:
 
 def try_out(raw: pd.DataFrame, draft: Draft, spec: ExperimentSpec) -> TriedDraft:
     """Prepare, validate and split the table as a run will do it."""
-    prepared = prepare(raw, spec.preparation)
+    prepared = prepare(raw, spec.preparation, spec.exclude)
     schema_text = infer_schema(prepared.frame, spec.target)
     try:
         schema = load_schema(schema_text)

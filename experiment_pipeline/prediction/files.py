@@ -6,7 +6,6 @@ and logs progress. In: names of models and tables. Out: predictions, or files an
 
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Reading, 
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
 from experiment_pipeline.stages.registry import warn_of_memory
-from experiment_pipeline.stages.validated_data.columns import Tolerated
+from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
@@ -47,18 +46,21 @@ class Predicted:
     predictions: pd.DataFrame
     rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
     # counts, a sentence per column, of accepted categories or missing values that training did not
-    # see, and of defaults that were filled in
+    # see, of infinite values, and of defaults that were filled in
     notes: tuple[str, ...] = ()
+    # why rows were rejected, with the most frequent values; the most frequent reason first
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class PredictedFile:
-    """The model's version, the numbers of predicted and rejected rows, `notes` as of `Predicted`."""
+    """The model's version, numbers of predicted and rejected rows; the others as of `Predicted`."""
 
     model: str
     predicted: int
     rejected: int
     notes: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -95,12 +97,12 @@ class Model:
             UnusableTable: a required column is missing or cannot be used.
             DataError: no row satisfies the schema.
         """
-        tolerated: list[Tolerated] = []
-        predictions, rejected = zip(*self._batches(rows, tolerated), strict=True)
+        tolerated, reasons = Counts(), Counts()
+        predictions, rejected = zip(*self._batches(rows, tolerated, reasons), strict=True)
         return Predicted(
             pd.concat([part for part in predictions if part is not None], ignore_index=True),
             pd.concat(rejected) if len(rejected) > 1 else rejected[0],
-            _notes(tolerated),
+            *_in_words(tolerated, reasons),
         )
 
     def predict_table(
@@ -126,14 +128,14 @@ class Model:
         if len({str(location(url)) for url in (table, output, rejected)}) < 3:
             rule = "table, predictions and rejected rows would share a file"
             raise UnusableTable(output, rule, "Name three files.")
-        rows, tolerated = self.read(table, tell), list[Tolerated]()
+        rows, tolerated, reasons = self.read(table, tell), Counts(), Counts()
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
         predicted = refused = 0
         told = time.monotonic()
         with _written(output) as predictions, _written(rejected) as rejections:
-            for found, left in self._batches(rows, tolerated):
+            for found, left in self._batches(rows, tolerated, reasons):
                 if found is not None:
                     predictions(found)
                     predicted += len(found)
@@ -142,13 +144,13 @@ class Model:
                 if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
                     tell(f"{predicted + refused:,} of {len(rows):,} rows")
                     told = time.monotonic()
-        return PredictedFile(self.name, predicted, refused, _notes(tolerated))
+        return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons))
 
     def _batches(
-        self, raw: pd.DataFrame, tolerated: list[Tolerated]
+        self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts
     ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame]]:
         """Yield predictions (None: no row satisfies the schema) and rejected rows, SLICE_ROWS at a
-        time. What is tolerated adds up in a list.
+        time. Counts of what is tolerated, and of why rows are rejected, add up.
 
         The result of a row does not depend on the other rows of its batch.
         """
@@ -157,20 +159,16 @@ class Model:
             for_prediction(self.schema, list(self.signature.features)),
         )
         ids = [name for name in signature.id_columns if name in raw.columns]
-        reasons, some_left = Counter[str](), False
+        some_left = False
         for part in slices(len(raw), SLICE_ROWS):
             some = raw.iloc[part]
             prepared = fit(delivered.prepared(some, self.reading, signature), some.columns, rules)
             parted = validate(some, prepared, rules, validation=self.reading.validation)
             kept = parted.validated
-            reasons.update(dict(parted.reasons.itertuples(index=False, name=None)))
-            # The rules of one schema count the same things of any rows, in the same order.
-            later = delivered.unseen_categories(self.pipeline, kept, rules)
-            found = [*parted.tolerated, *later]
-            if tolerated:
-                both = zip(tolerated, found, strict=True)
-                found = [before.and_those_of(after) for before, after in both]
-            tolerated[:] = found
+            reasons.add(parted.reasons)
+            tolerated.add(parted.tolerated)
+            tolerated.add(delivered.unseen_categories(self.pipeline, kept, rules))
+            tolerated.add(delivered.infinite_values(kept, signature))
             some_left |= len(kept) > 0
             table = None
             if len(kept):
@@ -178,11 +176,12 @@ class Model:
                 table = delivered.prediction_table(self.pipeline, kept, names, signature)
             yield table, parted.rejected
         if not some_left:
-            raise no_rows_left(len(raw), (reason for reason, _ in reasons.most_common()))
+            raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
 
 
-def _notes(tolerated: list[Tolerated]) -> tuple[str, ...]:
-    return tuple(one.text for one in tolerated if one.cells)
+def _in_words(tolerated: Counts, reasons: Counts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    notes = tuple(one.text for one in tolerated.values() if one.cells)
+    return notes, tuple(one.reason for one in most_frequent_first(reasons.values()))
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:

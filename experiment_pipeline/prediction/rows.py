@@ -22,12 +22,17 @@ from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Scalar, Validation
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
-from experiment_pipeline.stages.validated_data.columns import Tolerated
+from experiment_pipeline.stages.validated_data.columns import Counted
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json, yaml_bytes
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import holds_missing, kind_of
-from experiment_pipeline.table.preparation import PreparedTable, prepare
+from experiment_pipeline.table.kinds import holds_missing, kind_of, numbers_of
+from experiment_pipeline.table.preparation import (
+    PreparedTable,
+    calendar_columns,
+    declared_columns,
+    prepare,
+)
 from experiment_pipeline.table.table import slices, with_columns, with_only
 
 PREPARATION, SIGNATURE = "preparation.yaml", "signature.json"
@@ -182,7 +187,7 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
             f"{errors.listed(absent)}; {errors.did_you_mean(absent[0], raw.columns)}",
             "Deliver the columns the model was trained on.",
         )
-    declared = {*preparation.missing_values, *preparation.categories, *preparation.types}
+    declared = {name for _, name in declared_columns(preparation)}
     # A user's own function gets every column: it does not declare what it reads.
     rows = raw[needed] if preparation.function is None else raw
     return prepare(rows, preparation, may_be_absent=declared - set(needed))
@@ -191,14 +196,20 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
 def source_columns(
     features: Iterable[str], delivered: Collection[str], preparation: Preparation
 ) -> list[str]:
-    """Return the delivered columns that features are made of, without a user's function."""
-    taken = [name for name in features if name in delivered]
-    return list(dict.fromkeys([*taken, *preparation.calendar]))
+    """Return the delivered columns that features are made of; a user's function may read any date."""
+    features = list(features)
+    dates = [
+        name
+        for name, parts in preparation.calendar.items()
+        if preparation.function is not None
+        or any(new in features for part in parts for new in calendar_columns(name, part))
+    ]
+    return list(dict.fromkeys([*(name for name in features if name in delivered), *dates]))
 
 
 def unseen_categories(
     pipeline: Any, rows: pd.DataFrame, rules: DataFrameSchema
-) -> Iterator[Tolerated]:
+) -> Iterator[Counted]:
     """Count unseen texts of columns without a list in the schema; the validation counts the others."""
     from experiment_pipeline.stages.search.features import seen_categories
     from experiment_pipeline.stages.search.voting import TakenApart
@@ -209,7 +220,15 @@ def unseen_categories(
         if column is None or not any(check.name == "isin" for check in column.checks):
             texts = rows[name].dropna().astype("str")
             unseen = texts[~texts.isin(seen)]
-            yield Tolerated.of("row", "with a category that training did not see", unseen)
+            yield Counted.of("row", "with a category that training did not see", unseen)
+
+
+def infinite_values(rows: pd.DataFrame, signature: Signature) -> Iterator[Counted]:
+    """Count the infinite values of each number among a model's features."""
+    for name in signature.features:
+        if name in rows and kind_of(rows[name]) == "float":
+            infinite = rows[name][np.isinf(numbers_of(rows[name]))]
+            yield Counted.of("value", "infinite, and predicted on as they are", infinite)
 
 
 def prediction_table(

@@ -55,7 +55,8 @@ class ExperimentSpec(Closed):
         None, min_length=1, description="The column of positive weights of the rows; not a feature"
     )
     exclude: dict[str, Annotated[str, Field(min_length=1, description="The reason")]] = Field(
-        {}, description="Column → the reason it is not a feature"
+        {},
+        description="Column → the reason it is not a feature; of a date, its parts are none either",
     )
     monotone: dict[str, Literal["increasing", "decreasing"]] = Field(
         {},
@@ -186,6 +187,11 @@ class ExperimentSpec(Closed):
         for conflicts in (self._roles(), self._without_effect(), self._metrics()):
             for place, message in conflicts:
                 raise impossible(message, *place)
+        calendar = self.preparation.calendar
+        if calendar.keys() & self.exclude.keys():  # an excluded date has no parts
+            kept = {name: parts for name, parts in calendar.items() if name not in self.exclude}
+            preparation = self.preparation.model_copy(update={"calendar": kept})
+            object.__setattr__(self, "preparation", preparation)
         return self
 
     def _roles(self) -> Iterator[tuple[Location, str]]:

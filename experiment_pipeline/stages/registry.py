@@ -46,7 +46,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        6,
+        7,
         0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={

@@ -3,15 +3,15 @@
 `NamedColumns` finds a wrong name from the header alone, before anything is read or trained.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mean, listed
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import CalendarPart, ExperimentSpec, Scalar
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
 from experiment_pipeline.statistics.metrics import METRICS
@@ -31,12 +31,12 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     """Return the columns that models are fitted on.
 
     Raises:
-        UnusableTable: a column that the YAML excludes, splits or weighs by or calls an id is absent;
-            nothing is left; or a column is of a type no model takes.
+        UnusableTable: a column that the YAML splits or weighs by or calls an id is absent; nothing
+            is left; or a column is of a type no model takes.
     """
     for place, name in named_columns(spec):
         if name not in frame.columns:
-            raise _absent(".".join(map(str, place)), name, frame)
+            raise _absent(".".join(map(str, place)), name, frame.columns)
     kinds = {
         str(name): kind_of(frame[name]) for name in frame.columns if name not in spec.not_features
     }
@@ -60,7 +60,7 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
     """Return feature → 1 where the prediction may only rise with it, -1 where only fall."""
     for name in spec.monotone:
         if name not in frame.columns:
-            raise _absent(f"monotone.{name}", name, frame)
+            raise _absent(f"monotone.{name}", name, frame.columns)
         if (kind := kind_of(frame[name])) not in NUMERIC:
             raise UnusableTable(
                 f"monotone.{name}",
@@ -72,10 +72,28 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
     }
 
 
+def parts_of_excluded(spec: ExperimentSpec) -> set[str]:
+    """Return the columns that a calendar could make of excluded ones."""
+    made = [
+        calendar_columns(name, part) for name in spec.exclude for part in get_args(CalendarPart)
+    ]
+    return {name for columns in made for name in columns}
+
+
+def slips_in_exclude(known: Iterable[str], spec: ExperimentSpec) -> list[str]:
+    """Return the excluded names that no table, schema, preparation or calendar has."""
+    prepared = (name for _, name in declared_columns(spec.preparation))
+    return sorted(spec.exclude.keys() - {*known, *prepared, *parts_of_excluded(spec)})
+
+
+def check_excluded(known: Collection[str], spec: ExperimentSpec) -> None:
+    """Raise UnusableTable for a slip in `exclude`, given the columns of table and schema."""
+    for name in slips_in_exclude(known, spec):
+        raise _absent(f"exclude.{name}", name, known)
+
+
 def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
-    """(path of the key, column) of the columns that are neither target nor feature."""
-    for name in spec.exclude:
-        yield ("exclude", name), name
+    """(path of the key, column) of the columns that split, identify or weigh the rows."""
     for number, name in enumerate(spec.split.id_columns):
         yield ("split", "id_columns", number), name
     if spec.split.by != "random":
@@ -84,12 +102,10 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("sample_weight",), spec.sample_weight
 
 
-def _absent(place: str, name: str, frame: pd.DataFrame) -> UnusableTable:
-    return UnusableTable(
-        place,
-        f"the table has no column {name!r}; {did_you_mean(name, frame.columns)}",
-        "Correct the name in the YAML, or drop the entry.",
-    )
+def _absent(place: str, name: str, known: Collection[str]) -> UnusableTable:
+    rule = f"the table has no column {name!r}, or schema.yaml leaves it out"
+    fix = "Correct the name in the YAML, add it to schema.yaml, or drop the entry."
+    return UnusableTable(place, f"{rule}; {did_you_mean(name, known)}", fix)
 
 
 @dataclass(frozen=True)
@@ -109,7 +125,7 @@ class NamedColumns:
     def check(self, delivered: Sequence[str]) -> None:
         """Compare every name with the table's, but columns that `preparation.function` may make."""
         spec, preparation = self.spec, self.spec.preparation
-        declared = declared_columns(preparation)
+        declared = [one for one in declared_columns(preparation) if one[1] not in spec.exclude]
         self._refuse(delivered, [(("preparation", *place), place[1]) for place in declared])
         if preparation.function is not None:
             return
@@ -123,18 +139,33 @@ class NamedColumns:
         empty = pd.DataFrame(columns=[*delivered, *made])
         try:
             rules = shared_schema(self.schema_text, self.schema_path)
-            fitted, _ = fit_columns(empty, pd.Index(delivered), rules)
+            absent = {*spec.exclude, *parts_of_excluded(spec)}
+            fitted, _ = fit_columns(empty, pd.Index(delivered), rules, absent)
         except InvalidSchema as error:
             name = error.culprit.removeprefix("columns.").removeprefix("column ")
             place = YamlFile(self.schema_text, self.schema_path).place(("columns", name))
             raise InvalidSchema(place, f"{error.culprit}: {error.rule}", error.fix) from None
+        known = [*empty.columns, *rules.columns]
+        slips = slips_in_exclude(known, spec)
+        self._refuse(known, [(("exclude", name), name) for name in slips])
         target: tuple[Location, str] = (("target",), spec.target)
         monotone = [(("monotone", name), name) for name in spec.monotone]
-        self._refuse([*map(str, fitted.columns)], [target, *named_columns(spec), *monotone])
+        named = [target, *named_columns(spec), *monotone]
+        self._refuse([*map(str, fitted.columns)], named, delivered)
 
-    def _refuse(self, columns: Sequence[str], named: Iterable[tuple[Location, str]]) -> None:
+    def _refuse(
+        self,
+        columns: Sequence[str],
+        named: Iterable[tuple[Location, str]],
+        delivered: Collection[str] = (),
+    ) -> None:
         problems = [
-            Problem(at, f"the table has no column {name!r}; {did_you_mean(name, columns)}")
+            Problem(
+                at,
+                f"{self.schema_path} leaves {name!r} out, by strict: filter; name it there"
+                if name in delivered
+                else f"the table has no column {name!r}; {did_you_mean(name, columns)}",
+            )
             for at, name in named
             if name not in columns
         ]

@@ -4,7 +4,7 @@ The same rows get the same sets in every process and in any order, and rows that
 the old ones, but under a split by time or in a table with few clusters per class.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,7 +15,11 @@ from experiment_pipeline.errors import EmptySet
 from experiment_pipeline.spec import ColumnSplit, CrossValidation, ExperimentSpec, TimeSplit
 from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times_of
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
-from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.features import (
+    check_excluded,
+    feature_columns,
+    parts_of_excluded,
+)
 from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import fit_columns
 from experiment_pipeline.table.table import Keep, in_memory, rows_at, slices
@@ -29,7 +33,8 @@ def prepare_and_assign(
     raw: pd.DataFrame, schema: DataFrameSchema, spec: ExperimentSpec, keep: Keep = in_memory
 ) -> PreparedTable:
     """Prepare every row, and assign it to a set; errors as of `prepare` and `assign`."""
-    return assign(prepare(raw, spec.preparation, keep=keep), raw.columns, schema, spec, keep)
+    prepared = prepare(raw, spec.preparation, spec.exclude, keep)
+    return assign(prepared, raw.columns, schema, spec, keep)
 
 
 def assign(
@@ -44,14 +49,21 @@ def assign(
     Sets are assigned before any row is rejected, so that rejecting a row moves no other one, and by
     the schema's columns, so that a new column that the schema leaves out reshuffles nothing.
     """
-    fitted = fit(prepared, delivered, schema)
+    check_excluded([*delivered, *prepared.frame.columns, *schema.columns], spec)
+    absent = {*spec.exclude, *parts_of_excluded(spec)}
+    fitted = fit(prepared, delivered, schema, absent)
     features = feature_columns(fitted.frame, spec)
     return replace(fitted, sets=assign_sets(fitted.frame, spec, features, keep))
 
 
-def fit(prepared: PreparedTable, delivered: pd.Index, schema: DataFrameSchema) -> PreparedTable:
+def fit(
+    prepared: PreparedTable,
+    delivered: pd.Index,
+    schema: DataFrameSchema,
+    not_required: Collection[str] = (),
+) -> PreparedTable:
     """Give prepared rows the columns that the schema wants; no cell is judged or coerced yet."""
-    frame, notes = fit_columns(prepared.frame, delivered, schema)
+    frame, notes = fit_columns(prepared.frame, delivered, schema, not_required)
     return replace(prepared, frame=frame, notes=tuple(notes))
 
 

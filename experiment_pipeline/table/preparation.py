@@ -105,7 +105,7 @@ def prepare(
 ) -> PreparedTable:
     """Apply the declared preparation to every row.
 
-    `may_be_absent` are columns that rows to predict on need not have, such as the target.
+    `may_be_absent` are columns that no model reads, such as the target of rows to predict on.
 
     Raises:
         UnusableTable: a declared column is absent or of the wrong type, a calendar column's
@@ -113,8 +113,7 @@ def prepare(
         InvalidExperiment: the user's function cannot be imported.
     """
     for setting, column in declared_columns(preparation):
-        excused = column in may_be_absent and setting != "calendar"
-        if column not in raw.columns and not excused:
+        if column not in raw.columns and column not in may_be_absent:
             raise UnusableTable(
                 f"preparation.{setting}.{column}",
                 f"the table has no column {column!r}; {did_you_mean(column, raw.columns)}",
@@ -131,7 +130,8 @@ def prepare(
             rule = RULES[preparation.types[name]]
             unparsable.append(Broken(name, rule, bad, given.iloc[bad]))
         changes += [(name, step, count) for step, count in changed.items()]
-    for name, parts in preparation.calendar.items():
+    present = {name: parts for name, parts in preparation.calendar.items() if name in values}
+    for name, parts in present.items():
         for new, numbers in _calendar(values, name, parts).items():
             values[new] = keep(numbers)
             changes.append((new, "calendar", int(numbers.notna().sum())))

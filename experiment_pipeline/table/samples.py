@@ -76,11 +76,11 @@ def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:
 def distance(first: pd.Series, second: pd.Series) -> float:
     """Return the distance of two distributions, 0 (alike) to 1 (nothing in common).
 
-    A missing value counts as a value of its own; nan for what is neither number nor text.
+    A missing value counts as a value of its own; nan for what is no number, instant or text.
     """
     kind = kind_of(first)
-    if kind in NUMERIC:
-        return number_distance(numbers_of(first), numbers_of(second))
+    if kind in {*NUMERIC, "datetime"}:
+        return number_distance(_numbers(first), _numbers(second))
     if kind not in TEXTS:
         return float("nan")
     codes = pd.factorize(pd.concat([first, second], ignore_index=True), use_na_sentinel=False)[0]

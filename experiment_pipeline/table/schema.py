@@ -148,11 +148,15 @@ for _function, _statistics in (
 
 
 def fit_columns(
-    frame: pd.DataFrame, delivered: pd.Index, schema: pa.DataFrameSchema
+    frame: pd.DataFrame,
+    delivered: pd.Index,
+    schema: pa.DataFrameSchema,
+    not_required: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the table with the columns that the schema wants, and notes on what was done.
 
-    `delivered` are the raw table's columns; those that the preparation added are kept.
+    `delivered` are the raw table's columns; those that the preparation added are kept. `not_required`
+    may be absent whatever the schema says.
 
     Raises:
         InvalidSchema: a required column is absent, a new one is forbidden, or their order
@@ -162,7 +166,7 @@ def fit_columns(
     absent = [
         name
         for name, column in schema.columns.items()
-        if column.required and not column.regex and name not in frame.columns
+        if column.required and not column.regex and name not in {*frame.columns, *not_required}
     ]
     if absent and not schema.add_missing_columns:
         name = absent[0]

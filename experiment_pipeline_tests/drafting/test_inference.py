@@ -120,6 +120,10 @@ def test_the_metric_suits_the_task() -> None:
         ("token", [f"{row:032x}" for row in range(ROWS)], "identifies the row"),
         ("customer_id", repeated(*range(100, 160)), "names 60 things, 2 rows each"),
         ("tailnum", repeated(*(f"N{n}" for n in range(60))), "names 60 things, 2 rows each"),
+        *(
+            (name, repeated(*range(100, 160)), "names 60 things, 2 rows each")
+            for name in ("Kunden-ID", "Kundennummer", "Kunden-Nr.", "CUSTOMER_NR", "customerid")
+        ),
         ("code", [f"{row * 37 % 997}-x" for row in range(ROWS)], "codes: 120 different ones"),
         ("day", repeated("01/02/2024", "02/03/2024"), "dates of %d/%m/%Y or %m/%d/%Y: decide"),
         ("mixed", repeated("31.12.2024", "2024-12-30"), "dates in several formats"),
@@ -146,6 +150,10 @@ def test_texts_of_words_stay_to_be_read_by_their_letters() -> None:
     [
         ("age", repeated(*range(60))),
         ("salary", [30_000 + 7 * (row * 37 % 1000) for row in range(ROWS)]),
+        ("Reynolds number", [3000 + 7 * (row * 37 % 1000) for row in range(ROWS)]),
+        ("number_of_orders", repeated(*range(60))),
+        ("Engine", repeated(*range(900, 960))),
+        ("NO", repeated(*range(60))),
         ("ratio", NUMBERS),
         ("flag", repeated(True, False)),
         ("sometimes", repeated("only", None)),

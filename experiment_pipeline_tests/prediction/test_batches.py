@@ -2,6 +2,7 @@
 
 import gzip
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,29 @@ def test_what_was_tolerated_is_added_up(model, monkeypatch) -> None:
     for batch_rows in (1, 100):
         outcome, *_ = told(model, batch_rows, "t.csv", ".csv")
         assert outcome.notes[1].endswith(": 'pink' (2) and 1 other")
+
+
+def test_rejected_rows_are_explained(model) -> None:
+    """By the values that are most frequent, added up over the batches."""
+    sizes = ["12,5", "12,5", "n/a?", "12,5", "1.5"]
+    table = [("a", "007", size, *GOOD[3:]) for size in sizes] + [(*GOOD[:6], "soon")]
+    pd.DataFrame(table, columns=list(CELLS)).to_csv("t.csv", index=False, sep=";")
+    for batch_rows in (1, 100):
+        outcome, *_ = told(model, batch_rows, "t.csv", ".csv")
+        assert (outcome.predicted, outcome.rejected) == (1, 5)
+        assert outcome.reasons[0] == (
+            "size: is not of type float64 (4 rows, most often '12,5' (3), 'n/a?' (1))"
+        )
+        assert outcome.reasons[1].startswith("day: is not a date in a declared format (1 row")
+
+
+def test_infinite_values_are_counted(model) -> None:
+    """1e400 is infinite; a model predicts on it, and the user is told."""
+    schema = load_schema(SCHEMA.replace("coerce: true, less_than: 9", "coerce: true"))
+    rows = pd.DataFrame([GOOD, GOOD, GOOD], columns=list(CELLS)).assign(size=[1.5, np.inf, -np.inf])
+    found = replace(model, schema=schema).predict(rows.assign(count=1, flag=True))
+    told = "size: 2 values infinite, and predicted on as they are: inf (1), -inf (1)"
+    assert told in found.notes
 
 
 def test_a_large_table_is_read_through_the_disk(model, monkeypatch) -> None:

@@ -17,8 +17,11 @@ from experiment_pipeline.prediction.rows import (
     example_rows,
     golden_rows,
     prediction_table,
+    prepared,
 )
 from experiment_pipeline.storage.registry import ModelPackage
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
@@ -197,6 +200,23 @@ def test_rows_are_read_as_the_training_table_was() -> None:
     # A Parquet file needs no delimiter.
     file = pd.DataFrame({"carrier": [7, 8], "distance": [1.0, 2.0]}).to_parquet()
     assert again.rows([("few.parquet", file)], "few.parquet")["carrier"].tolist() == ["7", "8"]
+
+
+@pytest.mark.parametrize("excluded", ["day", "day_hour"])
+def test_an_excluded_date_is_needed_nowhere(excluded: str) -> None:
+    """No feature, and asked for neither by the schema, nor in training, nor for predictions."""
+    exclude = {excluded: "of the export", "delay": "known later"}
+    spec = exported.make_spec(exclude=exclude, split={"by": "random"})
+    raw, schema = exported.delivered(), load_schema(exported.SCHEMA)
+    without = raw.drop(columns="day")
+    for table in (raw, without)[: 1 + (excluded == "day")]:
+        made = prepare_and_assign(table, schema, spec).frame
+        assert sorted(feature_columns(made, spec)) == ["carrier", "distance", "flight"]
+    reading = Reading.of(spec, raw.dtypes.astype("str").to_dict())
+    features = {"distance": "float64", "carrier": "str"}
+    assert "day" not in prepared(without, reading, Signature("binary", "late", features)).frame
+    with pytest.raises(UnusableTable, match="did you mean 'day'"):
+        prepare_and_assign(raw, schema, exported.make_spec(exclude={"dya": "a slip"}))
 
 
 def test_what_is_no_reading_or_signature_is_said() -> None:

@@ -26,7 +26,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("target", 2013, "target: 2013 should be a valid string; put it in quotes"),
     ("task", "regression", "metric: 'roc_auc' is not a metric of task regression"),
     ("positive_class", ["yes"], "a valid boolean or a valid integer or a valid number or a valid"),
-    ("exclude", ["arrival"], "a valid dictionary (Column → the reason it is not a feature)"),
+    ("exclude", ["arrival"], "a valid dictionary (Column → the reason"),
     ("exclude", {"arrival": None}, "exclude.arrival: null should be a valid string"),
     ("exclude", {"late": "leaks"}, "exclude.late: names the target 'late'"),
     ("split.id_columns", ["late"], "split.id_columns: names the target"),

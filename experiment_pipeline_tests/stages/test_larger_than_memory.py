@@ -62,7 +62,7 @@ def _results(folder: Path, spec: ExperimentSpec, keep: Keep) -> dict[str, Any]:
     return {
         "raw": (raw.digest, raw.notes, table_digest(raw.frame)),
         "changes": prepared.changes.to_csv(),
-        "rejected": (to_parquet(valid.rejected), valid.reasons.to_csv(), valid.notes),
+        "rejected": (to_parquet(valid.rejected), valid.reasons, valid.notes),
         "conserved": valid_page.check_conserved(raw.frame, valid),
         "bias": valid_page.rejection_bias(prepared.frame, valid, spec).to_csv(),
         "profile": profiled.digest,

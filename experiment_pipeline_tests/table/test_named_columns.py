@@ -53,7 +53,16 @@ def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -
 def test_a_name_that_the_schema_leaves_out_is_no_column_either() -> None:
     """`strict: filter` drops it before the sets are made, where the run would stumble."""
     one = named(f"columns:\n  {scenario.TARGETS['binary']}: {{}}\nstrict: filter\n")
-    assert "exclude.cost: the table has no column 'cost'" in told(one)
+    assert "split.id_columns.0: schema.yaml leaves 'visit_id' out" in told(one)
+
+
+def test_an_excluded_column_is_required_nowhere() -> None:
+    """Neither by the schema nor by the preparation, nor what a calendar would make of it."""
+    schema = scenario.SCHEMA.replace("  ward:", "  visited_hour: {dtype: float64}\n  ward:")
+    excluded = {**scenario.spec().exclude, "visited": "of the export", "visited_day_of_week": "so"}
+    for columns in (DELIVERED, [name for name in DELIVERED if name != "visited"]):
+        named(schema, exclude=excluded).check(columns)
+    assert "did you mean 'visited'" in told(named(schema, exclude={"visitd": "a slip"}))
 
 
 def test_a_column_that_the_schema_requires_is_told_with_the_schema_s_line() -> None:

@@ -83,6 +83,12 @@ class TextFacts:
         """Which texts each date format reads, the one that reads most first."""
         return date_formats(self.texts)
 
+    @cached_property
+    def holds_codes(self) -> bool:
+        """Whether digits are names: texts such as "01067" begin with a zero in one row of a hundred."""
+        padded = [bool(_CODE.fullmatch(text)) for text in self.texts]
+        return self.share(np.array(padded, dtype=bool)) >= _LEAST_CODES
+
     @property
     def share_of_dates(self) -> float:
         """Share of the rows, placeholders not counted, that hold a date of some format."""
@@ -184,6 +190,7 @@ _UNIT = r"[A-Za-zµΩ°²³/]{1,8}|%"
 _CURRENCY = r"[$€£¥₹]|USD|EUR|GBP|CHF|JPY"
 # "007" and "00501" are codes: read as numbers they would lose their zeros.
 _CODE = re.compile(r"\s*[-+]?0\d+\s*")
+_LEAST_CODES = 0.01
 
 
 @dataclass(frozen=True)

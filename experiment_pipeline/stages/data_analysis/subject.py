@@ -102,9 +102,10 @@ class Subject:
 
     @cached_property
     def undeclared_texts(self) -> dict[str, TextFacts]:
-        """The text features that the preparation does not declare to be text."""
+        """The text features that are not declared to be text, and do not look like codes."""
         types = self.spec.preparation.types
-        return {c: f for c, f in self.texts.items() if types.get(c) != "text"}
+        texts = self.texts.items()
+        return {c: f for c, f in texts if types.get(c) != "text" and not f.holds_codes}
 
     @cached_property
     def texts_and_target(self) -> dict[str, TextFacts]:

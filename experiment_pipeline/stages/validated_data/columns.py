@@ -6,7 +6,7 @@ its checks are called one by one on the cells that can be judged, so that a row 
 
 import copy
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -30,11 +30,12 @@ MOST_NAMED = 262_144
 
 
 @dataclass(frozen=True)
-class Tolerated:
-    """The cells of a column that were tolerated, or filled.
+class Counted:
+    """The cells of a column that were tolerated or filled, or that break a rule.
 
-    `noun` and `what` say what became of how many `cells`: "values" "kept against isin(['S', 'M'])".
-    `named` is value → cells; of more than MOST_NAMED values the most frequent ones.
+    `noun` and `what` say what became of how many `cells`: "values" "kept against isin(['S', 'M'])"; of
+    a broken rule `what` is the rule, and `column` is empty where it is of the whole row. `named` is
+    value → cells; of more than MOST_NAMED values the most frequent ones.
     """
 
     column: str
@@ -44,12 +45,13 @@ class Tolerated:
     named: Mapping[object, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, noun: Literal["value", "row"], what: str, cells: pd.Series) -> "Tolerated":
+    def of(cls, noun: Literal["value", "row"], what: str, cells: pd.Series) -> "Counted":
         """Count the cells (k,) of a column by their values."""
-        counts = cells.value_counts(sort=False).head(MOST_NAMED)
+        hashable = cells.map(repr) if kind_of(cells) == "nested" else cells
+        counts = hashable.value_counts(sort=False).head(MOST_NAMED)
         return cls(str(cells.name), noun, what, len(cells), dict(counts.items()))
 
-    def and_those_of(self, later: "Tolerated") -> "Tolerated":
+    def and_those_of(self, later: "Counted") -> "Counted":
         """Add what was counted of the rows after these."""
         named = Counter(self.named) + Counter(later.named)
         most = dict(named if len(named) <= MOST_NAMED else named.most_common(MOST_NAMED))
@@ -59,12 +61,36 @@ class Tolerated:
     def text(self) -> str:
         """`size: 4 values kept against isin(['S', 'M']): 'XL' (3), 'L' (1)`."""
         note = f"{self.column}: {numbers.counted(self.cells, self.noun)} {self.what}"
-        if not self.named:
-            return note
+        return f"{note}: {self.most_often}" if self.named else note
+
+    @property
+    def reason(self) -> str:
+        """Of a broken rule: `size: fails isin(['S', 'M']) (4 rows, most often 'XL' (3), 'L' (1))`."""
+        most = f", most often {self.most_often}" if self.named else ""
+        return f"{self.rule} ({numbers.counted(self.cells, 'row')}{most})"
+
+    @property
+    def rule(self) -> str:
+        """The broken rule alone: `size: fails isin(['S', 'M'])`."""
+        return f"{self.column}: {self.what}" if self.column else self.what
+
+    @property
+    def most_often(self) -> str:
+        """`'XL' (3), 'L' (1) and 2 others`."""
         most = Counter(self.named).most_common(SHOWN_VALUES)
         shown = ", ".join(f"{in_words(value)} ({cells:,})" for value, cells in most)
         more = len(self.named) - len(most)
-        return f"{note}: {shown}" + (f" and {numbers.counted(more, 'other')}" if more else "")
+        return shown + (f" and {numbers.counted(more, 'other')}" if more else "")
+
+
+class Counts(dict[tuple[str, str], Counted]):
+    """What was counted in one batch of rows after the other, by column and what became of it."""
+
+    def add(self, found: Iterable[Counted]) -> None:
+        """Add what was counted in the next batch."""
+        for one in found:
+            before = self.get(key := (one.column, one.what))
+            self[key] = before.and_those_of(one) if before else one
 
 
 @dataclass(frozen=True)
@@ -78,7 +104,7 @@ class CheckedColumn:
     fitting: pd.Series
     left_out: np.ndarray
     broken: tuple[Broken, ...] = ()
-    tolerated: tuple[Tolerated, ...] = ()
+    tolerated: tuple[Counted, ...] = ()
 
     def of_rows(self, rows: np.ndarray) -> pd.Series:
         """Return the cells of rows, bool (n,), that are fitting."""
@@ -103,20 +129,20 @@ def check_column(
         InvalidSchema: the schema cannot be applied to a column of this type.
     """
     name, given, declared = str(column.name), len(column), schema.dtype
-    tolerated, broken, positions = list[Tolerated](), list[Broken](), np.arange(given)
+    tolerated, broken, positions = list[Counted](), list[Broken](), np.arange(given)
     if len(unparsable):
         positions = np.delete(positions, unparsable)
         column = column.iloc[positions]
     if schema.default is not None:
         filled = int(column.isna().sum())
-        tolerated.append(Tolerated(name, "missing value", f"became {schema.default!r}", filled))
+        tolerated.append(Counted(name, "missing value", f"became {schema.default!r}", filled))
         column = column.where(column.notna(), schema.default) if filled else column
     missing = column.isna().to_numpy()
     if not schema.nullable and missing_rule is None:
         lenient = validation and validation.unseen_missing_values == "allow"
         if lenient and schema.metadata != NEVER_MISSING:
             what = "kept: the schema says nothing of missing ones"
-            tolerated.append(Tolerated(name, "missing value", what, int(missing.sum())))
+            tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
             schema = _with_room_for_missing(schema) if missing.any() else schema
         elif missing.any():
             broken.append(Broken(name, "is missing", positions[missing]))
@@ -132,15 +158,15 @@ def check_column(
 
 def _judged(
     cells: pd.Series, positions: np.ndarray, schema: pa.Column, validation: Validation | None
-) -> tuple[list[Broken], list[Tolerated]]:
+) -> tuple[list[Broken], list[Counted]]:
     """Return the checks that cells fail, and those that only count."""
-    broken, tolerated, name = list[Broken](), list[Tolerated](), str(cells.name)
+    broken, tolerated, name = list[Broken](), list[Counted](), str(cells.name)
     for check in schema.checks:
         failed = failing_cells(cells, check, f"columns.{name}")
         rule, failing = shortened(str(check.error or check.name)), cells[failed]
         chosen = validation.unseen_categories if validation and check.name == "isin" else None
         if chosen == "allow" or (chosen is None and check.raise_warning):
-            tolerated.append(Tolerated.of("value", f"kept against {rule}", failing))
+            tolerated.append(Counted.of("value", f"kept against {rule}", failing))
         elif failed.any():
             broken.append(Broken(name, f"fails {rule}", positions[failed], failing))
     return broken, tolerated
@@ -201,8 +227,17 @@ def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Seri
     return every
 
 
-def count_reasons(broken: Sequence[Broken]) -> pd.DataFrame:
-    """Count the rows per reason, most frequent first: columns `reason`, `rows`."""
-    counts = [(rule.reason, len(rule.positions)) for rule in broken]
-    table = pd.DataFrame(counts, columns=["reason", "rows"])
-    return table.sort_values("rows", ascending=False, kind="stable", ignore_index=True)
+def count_reasons(broken: Sequence[Broken]) -> list[Counted]:
+    """Count the rows that break each rule, and the values there."""
+    found = []
+    for rule in broken:
+        cells = rule.cells if isinstance(rule.cells, pd.Series) else pd.Series(dtype=object)
+        of_cells = Counted.of("row", rule.rule, cells)
+        rows = len(rule.positions)
+        found.append(replace(of_cells, column=rule.column or "", cells=rows))
+    return most_frequent_first(found)
+
+
+def most_frequent_first(reasons: Iterable[Counted]) -> list[Counted]:
+    """Sort broken rules by their rows; of as many by name, whatever the order of the rows."""
+    return sorted(reasons, key=lambda one: (-one.cells, one.column, one.what))

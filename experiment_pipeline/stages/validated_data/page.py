@@ -94,14 +94,14 @@ def _rejected_in_words(data: ValidatedData) -> str:
 def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) -> Outcome:
     """Return the rejected rows, with a warning when they differ from the others."""
     bias = rejection_bias(prepared, data, spec)
-    most = data.reasons.head(_RECORDED_REASONS)
-    reasons = {str(why): int(rows) for why, rows in zip(most["reason"], most["rows"], strict=True)}
+    counted = [(one.rule, one.cells, one.most_often) for one in data.reasons]
+    reasons = {rule: rows for rule, rows, _ in counted[:_RECORDED_REASONS]}
     return Outcome(
         value=data.rejected,
         notes=data.notes,
         facts={
             "dagster/row_count": len(data.rejected),
-            "reasons": Rows(data.reasons),
+            "reasons": Rows(pd.DataFrame(counted, columns=["reason", "rows", "most often"])),
             "whom_rejecting_hits": Rows(bias),
         },
         record=[RunFacts(rejected_rows=len(data.rejected), rejection_reasons=reasons)],
@@ -143,8 +143,7 @@ def check_rejection_rate(
 ) -> list[str]:
     """Check that the rejection rate keeps its limits."""
     rate, rise, problems = data.rejection_rate, validation.max_rejected_increase, []
-    reasons = data.reasons.head(3).itertuples(index=False)
-    most = ", ".join(f"{why} ({numbers.counted(int(rows), 'row')})" for why, rows in reasons)
+    most = "; ".join(one.reason for one in data.reasons[:3])
     if rate > (limit := validation.max_rejected_fraction):
         problems.append(f"max_rejected_fraction is {limit:.2%}")
     if rise is not None and previous_rate is not None and rate - previous_rate > rise:

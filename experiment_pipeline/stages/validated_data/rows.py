@@ -1,7 +1,6 @@
 """Every row against the schema: kept, or rejected with every rule it breaks; each is there once."""
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Literal
@@ -14,7 +13,7 @@ from experiment_pipeline.errors import DataError, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Validation
 from experiment_pipeline.stages.validated_data.columns import (
     CheckedColumn,
-    Tolerated,
+    Counted,
     check_column,
     count_reasons,
     failing_cells,
@@ -79,7 +78,7 @@ class ValidatedData:
         validated: prepared rows that satisfy the schema, in its types.
         rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per line.
         rejection_rate: rejected rows but those set aside / all rows, in [0, 1].
-        reasons: columns `reason`, `rows`; most frequent first. A row counts for each reason.
+        reasons: why rows are rejected, the most frequent first. A row counts for each reason.
         notes: what was left out, filled or tolerated, for people to read.
         set_aside: class (k,) of each rejected row whose only fault is that its class is too rare.
         tolerated: what the schema counts, in the same order for any rows of the same columns.
@@ -88,10 +87,10 @@ class ValidatedData:
     validated: pd.DataFrame
     rejected: pd.DataFrame
     rejection_rate: float
-    reasons: pd.DataFrame
+    reasons: Sequence[Counted]
     notes: tuple[str, ...] = ()
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
-    tolerated: tuple[Tolerated, ...] = ()
+    tolerated: tuple[Counted, ...] = ()
 
     def to_split(
         self,
@@ -133,7 +132,7 @@ def validate(
     columns, broken, rare = _checked(prepared, schema, spec, validation, keep)
     intact, reasons = _intact(broken, len(index)), count_reasons(broken)
     if validation is None and not intact.any():
-        raise no_rows_left(len(intact), reasons["reason"])
+        raise no_rows_left(len(intact), reasons)
     rejected = np.flatnonzero(~intact)
     kept = {name: column.of_rows(intact) for name, column in columns.items()}
     if len(rejected):
@@ -180,11 +179,11 @@ def _checked(
     return columns, broken, rare
 
 
-def no_rows_left(rows: int, reasons: Iterable[str]) -> DataError:
+def no_rows_left(rows: int, reasons: Sequence[Counted]) -> DataError:
     """Return the error that all rows break the schema; the most frequent reasons are first."""
     return DataError(
         "the schema",
-        f"all {rows} rows break it; most often: {'; '.join(itertools.islice(reasons, 3))}",
+        f"all {rows} rows break it; most often: {'; '.join(one.reason for one in reasons[:3])}",
         "Correct schema.yaml or preparation, or the data.",
     )
 

@@ -72,6 +72,8 @@ def case(
         ),
         case("mixed_types", "9E is not a number", carrier=["9E", "UA"] * (ROWS // 2)),
         case("numbers_as_text", "zeros would be lost", postcode=each(lambda i: f"0{i % 90 + 10}")),
+        case("mixed_types", "zeros would be lost", plz=each(lambda i: f"{i * 977 % 99999:05}")),
+        case("numbers_as_text", "some begin with 0", zip=each(lambda i: f"{9990 + i}".zfill(5))),
         case(
             "numbers_as_text", "too many units", seat=each(lambda i: f"{i % 30}{'ABCDEF'[i % 6]}")
         ),

@@ -2,11 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     ROWS,
     again,
     check,
+    experiment,
     numeric,
     subject,
     table,
@@ -135,6 +137,16 @@ def test_a_feature_that_changes_is_a_condition() -> None:
     assert (finding.severity, finding.columns) == ("condition", ("price",))
     assert again(finding, frame).severity == "note"
     assert check("drift_over_time", table(day=DAYS, shop=np.where(LATE, "new", "old"))).columns
+
+
+def test_what_a_calendar_makes_of_the_time_is_not_compared_with_it() -> None:
+    """Nor of a date that goes with it; the parts of any other date are."""
+    born = pd.Timestamp("1960-01-01") + pd.to_timedelta(np.arange(ROWS) % 50 + 40 * LATE, "D")
+    frame = table(day=DAYS, shipped=DAYS + pd.Timedelta("3 days"), born=born)
+    parts = {"day": ["month", "days", "cycle_of_year"], "shipped": ["days"], "born": ["days"]}
+    preparation = {"calendar": parts}
+    made = prepare(frame, experiment(preparation=preparation).preparation).frame
+    assert check("drift_over_time", made, preparation=preparation).columns == ("born_days",)
 
 
 def test_a_target_that_changes_is_found() -> None:

@@ -12,17 +12,23 @@ from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline.statistics.distances import number_distance, share_distance
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.samples import distance
 
+_THINGS = (
+    "user|customer|client|patient|subject|person|account|member|device|machine|vehicle|household"
+    "|student|employee|session|store|sensor|engine"
+)
+_PAPERS = "order|invoice|booking|ticket|contract|policy|product|item|case|transaction|serial|kunden"
 _NAME = re.compile(
-    r"(?:^|[_\W])(?:id|ids|key|nr|no)$|[a-z](?:Id|ID|Key|Nr|No)$|uuid$|guid$|.num$|.nbr$"
-    r"|^(?:id|user|customer|client|patient|subject|person|account|member|device|machine"
-    r"|vehicle|household|student|employee|session|store|sensor|engine)(?:$|[_\W]id$)",
+    r"(?:^|[_\W])(?:(?i:ids?|key|nr)|no|No)\W*$|[a-z](?:Id|ID|Key|Nr|No)$|[_\W]NO$"
+    rf"|(?i:uuid|guid|.num|.nbr|nummer)$|^(?:{_THINGS})$"
+    rf"|(?i:^(?:{_THINGS}|{_PAPERS})[_\W]*(?:id|nr|number)$)"
 )
 
 
 def is_named_like_an_id(column: str) -> bool:
-    """Whether a column has the name of an id: patient_id, tailnum, orderNo."""
+    """Whether a column has the name of an id: patient_id, tailnum, orderNo, Kunden-Nr."""
     return bool(_NAME.search(column))
 
 
@@ -217,13 +223,16 @@ class DriftOverTime(Rule):
     """Columns, or the target, that change over time.
 
     Compares the first third of the moments with the last: Kolmogorov-Smirnov distance for numbers,
-    total variation for texts. Under a random split the test score is too high for future rows.
+    total variation for texts. Under a random split the test score is too high for future rows. What a
+    calendar makes of the time itself, or of a date that goes with it, is not compared.
     """
 
     code, title = "drift_over_time", "Columns that change over time"
     advice = "If the model will predict the future, split by time."
     threshold = Threshold(0.3, 0, 1, "distance of early and late, found from it")
     _most_rows, _most_columns = 20_000, 500
+    # From this distance on another date goes with the time: a delivery follows its order.
+    _same_time = 0.9
 
     def check(self, subject: Subject) -> Finding:
         frame, spec = subject.frame, subject.spec
@@ -235,10 +244,21 @@ class DriftOverTime(Rule):
         early, late = self._thirds(subject, times[0], np.arange(len(frame)))
         if not early.size or not late.size:
             return self.not_applicable(f"{numbers.shown(times[0])} has too few different moments.")
+
+        def apart(column: str) -> float:
+            return distance(frame[column].iloc[early], frame[column].iloc[late])
+
+        parts = {
+            new
+            for date, declared in spec.preparation.calendar.items()
+            if date == times[0] or apart(date) >= self._same_time
+            for part in declared
+            for new in calendar_columns(date, part)
+        }
         measured = {
-            column: distance(frame[column].iloc[early], frame[column].iloc[late])
+            column: apart(column)
             for column in subject.features[: self._most_columns]
-            if kind_of(frame[column]) in NUMERIC | TEXTS
+            if kind_of(frame[column]) in NUMERIC | TEXTS and column not in parts
         }
         drifts = dict(sorted(measured.items(), key=lambda item: -item[1]))
         target = self._target_drift(subject, times[0])
