@@ -40,7 +40,7 @@ pytest: .venv/ready-dev system-test ## contributors: run every test
 lint: .venv/ready-dev ## contributors: formatting, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
+	$(BIN)/pyrefly check
 
 hooks: .venv/ready-dev ## contributors: let every commit run what `lint` runs
 	$(BIN)/pre-commit install
@@ -52,7 +52,7 @@ lock: .venv/uv ## contributors: bring uv.lock up to date with pyproject.toml
 	$(BIN)/uv lock
 
 clean: ## contributors: remove the environment and the caches; artifacts and runs stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
 
 # LightGBM's wheel loads the system's OpenMP; python3 -m venv is a package of its own on Debian.
 system:

@@ -133,7 +133,7 @@ def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], comm
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"yaml": in_yaml, "comment": _comment}
+    environment.filters.update(dict[str, Any](yaml=in_yaml, comment=_comment))
     metric = draft.metric.value
     return environment.get_template("defs.yaml.jinja").render(
         name=name,

@@ -269,14 +269,14 @@ def spec_from(
         fix = f"the folder names the experiment ({name}); drop this key"
         raise invalid([Problem(("name",), fix)], line_of)
     given = {"name": name, **raw}
-    problems = []
+    problems, spec = [], None
     if needs_data and raw.get("data") is None:
         problems.append(Problem(("data",), "is missing: the table, such as data/customers.csv"))
     try:
         spec = ExperimentSpec.model_validate(given)
     except ValidationError as error:
         problems += explain(error, ExperimentSpec, given)
-    if problems:
+    if problems or spec is None:
         raise invalid(problems, line_of) from None
     return spec
 

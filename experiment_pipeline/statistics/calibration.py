@@ -212,7 +212,7 @@ def _logistic(
             influence *= len(y)
             return [Linearised(float(c), i) for c, i in zip(coefficients, influence, strict=True)]
         coefficients = coefficients + step * min(1.0, _LONGEST_STEP / np.abs(step).max())
-    return [undefined(len(y))] * design.shape[1]
+    return [undefined(len(y)) for _ in range(design.shape[1])]
 
 
 def most_frequent(counts: np.ndarray, most: int) -> np.ndarray:

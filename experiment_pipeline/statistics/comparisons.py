@@ -99,7 +99,7 @@ def compare_with_best(
     half = quantile(drawn.n_clusters - 1, bonferroni) * drawn.errors
     for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
         half[control] = drawn.critical_value(control) * drawn.errors[control]
-    tied = (ahead + half >= 0).all(axis=1)
+    tied = np.all(ahead + half >= 0, axis=1)
     behind = ahead[:, tied]  # each member of the tie group is a column
     return Comparison(
         difference,

@@ -79,7 +79,8 @@ def location(
         StorageUnreachable: a protocol that is not known, or whose package is missing.
     """
     protocol, separator, rest = url.partition("://")
-    protocol, options = protocol.lower(), dict[str, Any]()
+    protocol = protocol.lower()
+    options: dict[str, Any] = {}
     if not separator or protocol in _DISK:
         return UPath(Path(rest or url).expanduser().absolute())
     if protocol in _S3:

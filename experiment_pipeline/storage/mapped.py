@@ -168,13 +168,13 @@ def spilled(cells: Cells) -> Cells:
     Columns of Python objects stay in memory: pickled and read again they would be there, too.
     """
     if isinstance(cells, pd.DataFrame):
-        return on_map(cells) if _size([cells]) > COLUMN_BYTES else cells
+        return on_map(cells) if _size([cells]) > COLUMN_BYTES else cells  # pyrefly: ignore[bad-return]
     if holds_objects(cells) or cells.memory_usage(index=False) <= COLUMN_BYTES:
         return cells
     column = pd.Series(mapped(_array(cells)), cells.index, name=cells.name, copy=False)
     # Arrow keeps the memory that it read columns into.
     pa.default_memory_pool().release_unused()
-    return column
+    return column  # pyrefly: ignore[bad-return] - a Series was given
 
 
 def on_map(table: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,7 @@ Kind = Literal[
 Type = np.dtype[Any] | ExtensionDtype
 QUANTITIES: frozenset[Kind] = frozenset({"integer", "float"})
 # What a model takes as a number.
-NUMERIC: frozenset[Kind] = QUANTITIES | {"boolean"}
+NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
 # What is read as texts.
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 

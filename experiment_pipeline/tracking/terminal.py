@@ -148,7 +148,7 @@ def _score(row: _Row) -> str:
 
 
 def _trigger(row: _Row) -> str:
-    return " ".join(filter(None, (row["triggered_by"], row["trigger_name"])))
+    return " ".join(str(one) for one in (row["triggered_by"], row["trigger_name"]) if one)
 
 
 def _price(row: _Row) -> str:

@@ -68,7 +68,7 @@ class FindingRule(Protocol):
 class Rule:
     """A rule that declares code, title, advice and thresholds as class attributes."""
 
-    code: ClassVar[str]
+    code: str
     title: ClassVar[str]
     advice: ClassVar[str]
     threshold: ClassVar[Threshold | None] = None  # None: 1, for what must not occur at all

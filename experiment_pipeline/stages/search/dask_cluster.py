@@ -11,7 +11,6 @@ import os
 import pickle
 import queue
 import secrets
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Mapping
@@ -292,7 +291,7 @@ def _security(given: Certificates | None) -> "Security":
         for path in paths.values():
             Path(path).read_bytes()  # an error of OpenSSL would not name the file
         security.get_connection_args("client")
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:  # ssl.SSLError is one
         fix = "name readable files in PEM: a certificate with its key, which has no password"
         raise InvalidExperiment(culprit, f"cannot be used: {error}", fix) from error
     return security

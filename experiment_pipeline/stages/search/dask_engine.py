@@ -262,8 +262,9 @@ def run_task(task: Task) -> tuple[Outcome, float]:
     # Another seed bins large tables otherwise.
     of = task.folder, task.digests, task.sets.classes, task.spec.seed
     read = partial(read_shared, task.folder, task.digests, one.features, task.sets)
+    reading = Clock()
     try:
-        with Clock() as reading:
+        with reading:
             work, sets = storage.patiently(partial(_WORKS.get, of, read))
     except EntryCorrupt as damage:
         fix = "run again: it is made again; two searches of one experiment must not run at a time"

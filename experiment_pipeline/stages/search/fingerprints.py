@@ -125,9 +125,9 @@ def _version(distribution: str) -> str:
 
 @cache
 def _own_code(path: str) -> dict[str, Any]:
-    source = None
+    source, module = None, path.rpartition(".")[0]
     try:
-        found = importlib.util.find_spec(module := path.rpartition(".")[0])
+        found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
         found = None  # no such module: the fit will say so
     if found and isinstance(found.loader, InspectLoader):

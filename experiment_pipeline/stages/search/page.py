@@ -43,8 +43,9 @@ def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
         reused=one.reused,
         fingerprint=None if one.failure is None else one.failure.fingerprint,
         reason=one.reason or None,
-        **({} if one.placement is None else asdict(one.placement)),
     )
+    if one.placement is not None:
+        row = replace(row, **asdict(one.placement))
     if (result := one.result) is None:
         return row
     names = ["test_score", "train_score", "calibration", "fit_cpu_seconds", "fit_wall_seconds"]

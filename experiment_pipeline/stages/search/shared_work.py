@@ -144,6 +144,6 @@ class SharedWork:
         for table in (*tables, self.y_train, self.y_test, self.w_train, self.w_test):
             # Each read of a sliced table is an array of its own.
             if table is not None and not isinstance(table, SlicedTable):
-                parts = (table.data, table.indices, table.indptr) if issparse(table) else (table,)
-                for part in parts:
+                names = ("data", "indices", "indptr") if issparse(table) else ()
+                for part in [getattr(table, name) for name in names] or [table]:
                     part.flags.writeable = False

@@ -39,7 +39,7 @@ def archive(run: RunRecord, root: Location) -> None:
 
         def rows(kind: type[RecordRow], where: Mapping[str, str]) -> list[RecordRow]:
             found = connection.execute(sa.select(TABLES[kind.TABLE]).filter_by(**where)).mappings()
-            named = [{k: v for k, v in row.items() if k not in kind.SCOPE} for row in found]
+            named = [{str(k): v for k, v in row.items() if k not in kind.SCOPE} for row in found]
             return [kind(**row) for row in named]
 
         archived: dict[str, Any] = {kind.TABLE: rows(kind, run.scope) for kind in _OF_A_RUN}

@@ -89,7 +89,7 @@ class RunRecord:
             found = connection.execute(sa.select(RUNS).filter_by(**self.scope)).mappings().first()
         if found is None:
             return None
-        return RunFacts(**{name: value for name, value in found.items() if name not in self.scope})
+        return RunFacts(**{str(k): v for k, v in found.items() if k not in self.scope})
 
     def record_if_running(self, facts: RunFacts) -> bool:
         """Write facts of a run, unless it has ended meanwhile; return whether they were written."""

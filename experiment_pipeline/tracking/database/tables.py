@@ -98,7 +98,7 @@ class View:
     select: sa.Select[Any]
 
 
-def _view(name: str, meaning: str, select: sa.Select[Any], **meanings: str) -> View:
+def _view(name: str, meaning: str, select: sa.Select[*tuple[Any, ...]], **meanings: str) -> View:
     """A view of a query; `meanings` are those of columns that no table has."""
     columns = [
         sa.Column(c.name, c.type, comment=meanings.get(c.name) or getattr(c, "comment", None))

@@ -290,7 +290,7 @@ def check_estimator_demands(configuration: Configuration, task: str, spec: Exper
     if not competes(configuration.algorithm) or not (spec.sample_weight or spec.monotone):
         return
     estimator = build_estimator(configuration, task, seed=0)
-    name, rule = type(estimator).__name__, None
+    name, rule, fix = type(estimator).__name__, None, ""
     if spec.sample_weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
         rule = (
             f"{name} takes no sample_weight when it is fitted, so {spec.sample_weight} would count "

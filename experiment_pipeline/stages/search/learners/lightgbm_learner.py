@@ -146,8 +146,10 @@ def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
         import lightgbm as lgb
 
         data = _data(part.table, plan, sampled=reference is None)
-        given = {"weight": part.weights, "reference": reference, **plan.settings(rows)}
-        return lgb.Dataset(data, part.y, **given).construct()
+        given = plan.settings(rows)
+        return lgb.Dataset(
+            data, part.y, reference=reference, weight=part.weights, **given
+        ).construct()
 
     if not plan.rounds.patience:
         return binned(rows), None
