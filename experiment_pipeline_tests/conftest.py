@@ -97,12 +97,10 @@ def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 # Each takes a minute or two, most of it for Dagster to start: the longest first.
 LONGEST = (
-    "end_to_end/test_killed_runs.py",
+    "end_to_end/test_ui.py",
     "end_to_end/test_library.py",
     "end_to_end/test_cluster.py",
-    "end_to_end/test_ui.py",
     "end_to_end/test_commands.py",
-    "end_to_end/test_cancelled_run.py",
     "end_to_end/test_s3.py",
     "storage/test_damage.py",
     "stages/test_experiment_run.py",

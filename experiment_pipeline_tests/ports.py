@@ -32,3 +32,11 @@ def wait_for(server: subprocess.Popen[bytes], answers: Callable[[], bool], log: 
         time.sleep(0.05)
     server.kill()
     raise RuntimeError(f"no answer of {server.args}: {log.read_text(errors='replace')[-2000:]}")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Return when a condition holds; AssertionError when it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        time.sleep(0.2)

@@ -36,6 +36,14 @@ ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
 RUNS = """{runsOrError{... on Runs{results{
   runId status assetSelection{path} tags{key value}}}}}"""
+LAUNCH = """mutation($job: String!){launchRun(executionParams: {selector: {
+  repositoryLocationName: "experiment_pipeline", repositoryName: "__repository__",
+  jobName: $job}, runConfigData: {}}){__typename ... on LaunchRunSuccess{run{runId}}}}"""
+TERMINATE = """mutation($run: String!){terminateRun(runId: $run,
+  terminatePolicy: SAFE_TERMINATE){__typename}}"""
+STATUS = """query($run: ID!){runOrError(runId: $run){... on Run{status}}}"""
+LOGS = """query($run: ID!){logsForRun(runId: $run){... on EventConnection{events{
+  __typename ... on MessageEvent{message} ... on ErrorEvent{error{message stack}}}}}}"""
 HISTORY = """query($job: String!){pipelineOrError(params: {pipelineName: $job,
   repositoryName: "__repository__", repositoryLocationName: "experiment_pipeline"}){
   ... on Pipeline{runs(limit: 50){runId tags{key value}}}}}"""
@@ -104,14 +112,35 @@ class DagsterUi:
         assert "errors" not in answer, answer["errors"]
         return answer["data"]
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
-        """Return as soon as the condition holds; fail with the server's last words."""
+    def launch(self, job: str) -> str:
+        """Launch a run of a job, as the launchpad does; its id."""
+        launched = self.ask(LAUNCH, job=job)["launchRun"]
+        assert launched["__typename"] == "LaunchRunSuccess"
+        return launched["run"]["runId"]
+
+    def terminate(self, run: str) -> None:
+        """What the button of a run's page does."""
+        answer = self.ask(TERMINATE, run=run)["terminateRun"]["__typename"]
+        assert answer == "TerminateRunSuccess"
+
+    def status(self, run: str) -> str:
+        """The status of a run."""
+        return self.ask(STATUS, run=run)["runOrError"]["status"]
+
+    def log(self, run: str) -> list[dict[str, Any]]:
+        """What a run says, in order."""
+        return self.ask(LOGS, run=run)["logsForRun"]["events"]
+
+    def wait_until(
+        self, condition: Callable[[], bool], seconds: float, what: str, every: float = 1.0
+    ) -> None:
+        """Return when the condition holds; fail with the server's last words."""
         deadline = time.monotonic() + seconds
         while not condition():
             alive = self._process.poll() is None
             in_time = alive and time.monotonic() < deadline
             assert in_time, (what, "".join(self.output[-40:]))
-            time.sleep(0.3)
+            time.sleep(every)
 
     def runs(self, experiment: str) -> list[Run]:
         """The runs of an experiment, newest first."""

@@ -1,20 +1,26 @@
-"""Dagster's pages in a real browser: the buttons of the README, and what a user then sees."""
+"""Dagster as a user has it, started once: its pages in a real browser with the buttons of the README,
+runs that were killed before it started, and a run on a cluster that is cancelled.
+"""
 
 import os
 import re
+import signal
 import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
+from distributed import Client
 from playwright.sync_api import Locator, expect
 
 from experiment_pipeline.tracking.database.connection import FILE
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.end_to_end.browser import DagsterUi, watched_page
+from experiment_pipeline_tests.end_to_end.browser import ENDED, DagsterUi, watched_page
 from experiment_pipeline_tests.end_to_end.project import Project
+from experiment_pipeline_tests.ports import wait_until
+from experiment_pipeline_tests.stages.search.dask.dask_processes import DaskProcesses
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # Dagster, a scheduler and workers
 
 expect.set_options(timeout=30_000)  # a busy machine is no broken page
 
@@ -24,17 +30,80 @@ KEY = "lightgbm__num_leaves=7"
 LINEAR = {"algorithm": "linear"}
 AUTOMATIONS = ("schedule", "new_data")
 TWO = [LINEAR, {"algorithm": "dummy"}]
+KILLED, WAITING = ("killed_1", "killed_2"), "waiting"
+CANCELLED, FITS = "cancelled", 5
+EXPERIMENTS = (BY_JOB, BY_GRAPH, STRICT, *KILLED, WAITING, CANCELLED)
+CUT_SHORT = (
+    rf"the search was cancelled after (\d+) of {FITS + 1} configurations; "
+    "the next run reuses what is stored"
+)
+# The preparation of these runs waits, so that a run can be killed while it is at work.
+NEVER_DONE = """\
+import os, pathlib, time
+
+def wait(frame):
+    pathlib.Path(f"{os.getpid()}.at_work").touch()
+    time.sleep(600)
+    return frame
+"""
 
 
 @pytest.fixture(scope="module")
-def ui(tmp_path_factory):
+def dask(tmp_path_factory):
+    """A scheduler and two workers of one thread."""
+    with DaskProcesses(tmp_path_factory.mktemp("dask")) as running:
+        running.start_scheduler()
+        running.workers = [running.start_worker() for _ in range(2)]
+        yield running
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, dask):
     project = Project(tmp_path_factory.mktemp("project"))
+    (project.folder / "waiting.py").write_text(NEVER_DONE)
+    settings = (project.folder / "dagster.yaml").read_text()
+    quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
+    assert quick != settings
+    (project.folder / "dagster.yaml").write_text(quick)
     scenario.write_csv(project.folder / "visits.csv")
-    for name, search in ((BY_JOB, scenario.SEARCH), (BY_GRAPH, TWO)):
-        project.add_experiment(name, scenario.spec_mapping(search=search), scenario.SCHEMA)
+    never = {"preparation": {**scenario.PREPARATION, "function": "waiting:wait"}}
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
-    strict = scenario.spec_mapping(search=[LINEAR], acceptance=gate)
-    project.add_experiment(STRICT, strict, scenario.SCHEMA)
+    slow = {
+        "num_leaves": list(range(8, 8 + FITS)),
+        "n_estimators": 3_000,
+        "early_stopping_round": 0,
+        "learning_rate": 0.01,
+    }
+    on_cluster = {
+        "search": [LINEAR, {"algorithm": "lightgbm", "hyperparameters": slow}],
+        "engine": {"dask": dask.address},
+    }
+    for name, changed in {
+        BY_JOB: {},
+        BY_GRAPH: {"search": TWO},
+        STRICT: {"search": [LINEAR], "acceptance": gate},
+        **dict.fromkeys((*KILLED, WAITING), never),
+        CANCELLED: on_cluster,
+    }.items():
+        project.add_experiment(name, scenario.spec_mapping(**changed), scenario.SCHEMA)
+    return project
+
+
+@pytest.fixture(scope="module")
+def killed(project):
+    """Two runs of the command line, which fill the queue and are killed with -9."""
+    processes = [project.start(*project.execute_command(name)) for name in KILLED]
+    try:
+        wait_until(lambda: len(at_work(project)) == 2, 120)
+    finally:
+        for process in processes:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return processes
+
+
+@pytest.fixture(scope="module")
+def ui(project, killed):
     with DagsterUi(project) as ui:
         yield ui
 
@@ -58,6 +127,24 @@ def launched(browser):
 def done(ui, launched):
     """The run of the job is over."""
     return ui.wait_for_runs(BY_JOB, 1)
+
+
+def at_work(project) -> set[int]:
+    """Processes whose run has come to the preparation of its table."""
+    return {int(path.stem) for path in project.folder.glob("*.at_work")}
+
+
+def recorded(project, *columns: str) -> list[tuple[str, ...]]:
+    """These columns of every run in the metadata database."""
+    with closing(sqlite3.connect(project.folder / ".dagster_home" / FILE)) as database:
+        return database.execute(f"SELECT {', '.join(columns)} FROM runs").fetchall()
+
+
+def stored(project) -> dict[str, float]:
+    """Every file of the cancelled run's configurations that are stored whole, and when it was written."""
+    (root,) = project.folder.rglob(f"{CANCELLED}/trained_model")
+    files = [path for result in root.rglob("result.json") for path in result.parent.iterdir()]
+    return {str(path.relative_to(root)): path.stat().st_mtime for path in files}
 
 
 def graph_of(experiment):
@@ -100,10 +187,26 @@ def metadata_of(browser, stage, experiment=BY_JOB):
     return page
 
 
+def test_killed_runs_free_their_places(ui, killed):
+    """Two killed runs fill the queue; they fail, and say which process has gone; a third run starts."""
+    run = ui.launch(WAITING)
+    for name, process in zip(KILLED, killed, strict=True):
+        ((failed, _),) = ui.history(name).items()
+        ui.wait_until(lambda one=failed: ui.status(one) == "FAILURE", 120, f"{name} fails")
+        (said,) = [e for e in ui.log(failed) if e["__typename"] == "RunFailureEvent"]
+        assert f"process {process.pid}" in said["message"]
+    ui.wait_until(lambda: len(at_work(ui.project)) == 3, 120, "the third run is at work")
+    assert dict(recorded(ui.project, "experiment", "status")) == {
+        **dict.fromkeys(KILLED, "killed"),
+        WAITING: "running",
+    }
+    ui.terminate(run)
+    ui.wait_until(lambda: ui.status(run) == "CANCELED", 60, "the third run has ended")
+
+
 def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     """Nothing runs by itself before somebody starts it."""
-    experiments = (BY_JOB, BY_GRAPH, STRICT)
-    names = {f"{name}_{what}" for name in experiments for what in AUTOMATIONS}
+    names = {f"{name}_{what}" for name in EXPERIMENTS for what in AUTOMATIONS}
     assert ui.automation() == dict.fromkeys(names, "STOPPED")
     page = browser.go("/automation")
     for name in names:
@@ -138,9 +241,7 @@ def test_materialize_all_of_the_job_is_one_run(ui, done):
     """Every asset and every configuration in a single run, which a person started."""
     (run,) = done
     assert run.status == "SUCCESS"
-    with closing(sqlite3.connect(ui.project.folder / ".dagster_home" / FILE)) as database:
-        query = "SELECT triggered_by FROM runs WHERE experiment = ?"
-        assert database.execute(query, [BY_JOB]).fetchall() == [("person",)]
+    assert (BY_JOB, "person") in recorded(ui.project, "experiment", "triggered_by")
     assert ui.missing(BY_JOB) == []
     events = ui.materializations(BY_JOB, "trained_model")
     assert [event.run_id for event in events] == [run.id] * 4
@@ -225,3 +326,40 @@ def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
     assert browser.dialogs == []
     assert browser.errors == []
     assert browser.outside == []
+
+
+def test_cancelling_takes_back_what_waits_and_loses_nothing(ui, project, dask, launched):
+    """The scheduler has no task in seconds, the run is cancelled and says in a sentence, without a
+    stack, how far it came; the next one trains what is missing.
+    """
+    run = ui.launch(CANCELLED)
+    with Client(dask.address, set_as_default=False) as client:
+
+        def partitions() -> set[str | None]:
+            return {event.partition for event in ui.materializations(CANCELLED, "trained_model")}
+
+        def is_midway() -> bool:
+            return len(partitions()) >= 3 and all(client.processing().values())
+
+        def tasks() -> int:
+            return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
+
+        ui.wait_until(is_midway, 240, "some configurations are stored, and both workers fit", 0.3)
+        ui.terminate(run)
+        ui.wait_until(lambda: tasks() == 0, 30, "the scheduler knows no task any more")
+    ui.wait_until(lambda: ui.status(run) == "CANCELED", 30, "the run has ended")
+    done, kept = partitions(), stored(project)
+    errors = [event["error"] for event in ui.log(run) if event.get("error")]
+    assert [error["stack"] for error in errors] == [[], []]
+    counted = {re.match(CUT_SHORT, error["message"])[1] for error in errors}
+    assert counted == {str(len(done))}
+    # What fits share stays for the rerun, which removes it at its end.
+    assert list(project.folder.rglob(f"{CANCELLED}/shared/*"))
+
+    rerun = ui.launch(CANCELLED)
+    ui.wait_until(lambda: ui.status(rerun) in ENDED, 240, "the rerun ends")
+    assert ui.status(rerun) == "SUCCESS"
+    again = {event.get("message") for event in ui.log(rerun)}
+    assert f"reused {len(done)} of {FITS + 1} configurations" in again
+    assert kept.items() <= stored(project).items()
+    assert not list(project.folder.rglob(f"{CANCELLED}/shared/*"))
