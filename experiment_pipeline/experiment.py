@@ -48,7 +48,12 @@ from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline.table.digests import INDEX, table_digest
-from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
+from experiment_pipeline.table.features import (
+    NamedColumns,
+    check_metrics,
+    check_target,
+    feature_columns,
+)
 from experiment_pipeline.table.membership import assign
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
@@ -138,6 +143,7 @@ def run_experiment(
     # Prepare every row once; membership of the sets is a function of the prepared rows.
     prepared = prepare(raw.frame, spec.preparation, spec.exclude, spilled)
     schema_text = schema or infer_schema(prepared.frame, spec.target)
+    NamedColumns(spec, schema_text).check_types()
     rules = load_schema(schema_text)
     prepared = assign(prepared, raw.frame.columns, rules, spec, spilled)
     run = ExperimentRun(spec, schema_text, raw)

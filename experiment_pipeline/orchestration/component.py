@@ -172,7 +172,6 @@ def named_columns(folder: Path) -> NamedColumns:
     """
     from experiment_pipeline.orchestration.job import refused_by_dagster
     from experiment_pipeline.stages.data_analysis import findings
-    from experiment_pipeline.table.schema import shared_schema
 
     folder = folder.absolute()
     path = next((folder / name for name in FILES if (folder / name).exists()), None)
@@ -206,8 +205,9 @@ def named_columns(folder: Path) -> NamedColumns:
             "write it, or copy the one that `dg scaffold defs` infers for the same table",
         )
     text = _text(schema)
-    shared_schema(text, str(shown_path(schema)))
-    return NamedColumns(spec, text, line_of, str(shown_path(schema)), file.text)
+    named = NamedColumns(spec, text, line_of, str(shown_path(schema)), file.text)
+    named.check_types()
+    return named
 
 
 def shown_path(path: Path) -> Path:
@@ -244,14 +244,14 @@ def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
     for number, entry in enumerate(spec.search):
         place: Location = ("search", number, "algorithm")
         try:
-            # Names and texts decide what is refused here.
-            distinct = {
-                str({k: v if isinstance(v, str) else 0 for k, v in c.hyperparameters.items()}): c
-                for c in configurations(spec.model_copy(update={"search": (entry,)}))
-            }
-            for configuration in distinct.values():
-                check_hyperparameters(configuration, spec.task)
-                check_demands(configuration, spec.task, spec)
+            # Names and single values decide what is refused here.
+            checked = set[object]()
+            for configuration in configurations(spec.model_copy(update={"search": (entry,)})):
+                given = configuration.hyperparameters
+                if not {*given.items(), tuple(given)} <= checked:
+                    check_hyperparameters(configuration, spec.task)
+                    check_demands(configuration, spec.task, spec)
+                checked |= {*given.items(), tuple(given)}
         except (UnknownAlgorithm, InvalidExperiment) as error:
             named = [key for key in entry.hyperparameters if repr(key) in error.rule]
             if named:

@@ -3,7 +3,7 @@
 `NamedColumns` finds a wrong name from the header alone, before anything is read or trained.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NoReturn, get_args
 
@@ -15,9 +15,10 @@ from experiment_pipeline.spec import CalendarPart, ExperimentSpec, Scalar
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.table.kinds import NUMERIC, kind_of
+from experiment_pipeline.table.coercion import schema_kind
+from experiment_pipeline.table.kinds import NUMERIC, Kind, kind_of
 from experiment_pipeline.table.preparation import calendar_columns, declared_columns
-from experiment_pipeline.table.schema import fit_columns, shared_schema
+from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
 
 _UNFIT = {
     "datetime": "Name it in preparation.calendar, or in exclude with the reason.",
@@ -108,6 +109,14 @@ def _absent(place: str, name: str, known: Collection[str]) -> UnusableTable:
     return UnusableTable(place, f"{rule}; {did_you_mean(name, known)}", fix)
 
 
+# What the preparation reads → kinds of the schema's types that keep it; without a type all do.
+_KEPT_BY: Mapping[str, Collection[Kind]] = {
+    **dict.fromkeys(("number", "integer", "boolean"), (*NUMERIC, "category", "other")),
+    "text": {"text", "category", "other"},
+    "datetime": {"datetime", "category", "other"},
+}
+
+
 @dataclass(frozen=True)
 class NamedColumns:
     """The columns that one experiment names, and where.
@@ -152,6 +161,23 @@ class NamedColumns:
         monotone = [(("monotone", name), name) for name in spec.monotone]
         named = [target, *named_columns(spec), *monotone]
         self._refuse([*map(str, fitted.columns)], named, delivered)
+
+    def check_types(self) -> None:
+        """Compare `preparation.types` with the schema's, unless a function comes between."""
+        types = self.spec.preparation.types if self.spec.preparation.function is None else {}
+        file = YamlFile(self.schema_text, self.schema_path)
+        schemas = column_schemas(types, shared_schema(self.schema_text, self.schema_path))
+        problems = [
+            Problem(
+                ("preparation", "types", name),
+                f"it is read as {wanted}, and {file.place(('columns', name))} makes it "
+                f"{schema_kind(schemas[name])}; write one type in both",
+            )
+            for name, wanted in types.items()
+            if schema_kind(schemas[name]) not in _KEPT_BY[wanted]
+        ]
+        if problems:
+            raise invalid(problems, self.line_of)
 
     def _refuse(
         self,

@@ -8,7 +8,7 @@ import copy
 import functools
 import operator
 import re
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import get_args
 
 import pandas as pd
@@ -206,10 +206,10 @@ def fit_columns(
     return frame, notes
 
 
-def column_schemas(frame: pd.DataFrame, schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
-    """Return the schema of each column of the table; one that is not named may hold anything."""
+def column_schemas(names: Iterable[str], schema: pa.DataFrameSchema) -> dict[str, pa.Column]:
+    """Return the schema of each column; one that is not named may hold anything."""
     schemas = {}
-    for name in map(str, frame.columns):
+    for name in names:
         found = _schema_of(name, schema)
         column = pa.Column(nullable=True) if found is None else copy.copy(found)
         column.coerce = bool(column.coerce or schema.coerce)

@@ -235,6 +235,49 @@ def test_a_text_for_a_number_is_told_with_its_line(folder: ExperimentsFolder, va
     assert "is a text, and 'num_leaves' takes none" in message
 
 
+@pytest.mark.parametrize(
+    ("right", "wrong", "line", "message"),
+    [
+        ("[15, 31]", "[15, -7]", 11, "'num_leaves' is -7 fix: write a number from 2 to 131072"),
+        ("[15, 31]", "{low: -7, high: 31}\n      method: random\n      draws: 40", 11, "write a n"),
+        ("num_leaves: [15, 31]", "subsample: [0.5, 1.5]", 11, "'subsample' is 1.5"),
+        (
+            "lightgbm\n      hyperparameters:\n        num_leaves: [15, 31]",
+            "random_forest\n      hyperparameters: {n_estimators: [5, -5]}",
+            10,
+            "'n_estimators' parameter of RandomForestClassifier must be an int in the range",
+        ),
+    ],
+)
+def test_a_number_that_no_fit_takes_is_told_with_its_line(
+    folder: ExperimentsFolder, right: str, wrong: str, line: int, message: str
+) -> None:
+    """By the library's own limits, before the table is read."""
+    folder.write(YAML.replace(right, wrong))
+    said = " ".join(told(folder).split())
+    assert said.startswith(f"visits/defs.yaml:{line}: configuration ")
+    assert message in said
+
+
+def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:
+    """Read as a number, a column that the schema makes a text would be a text for the models."""
+    types = "{late: integer, when: datetime, paid: number, code: text, size: integer}"
+    fitting = "paid: {dtype: int64}\n  code: {dtype: category}\n  size: {dtype: category}\n"
+    folder.write(f"{YAML}  preparation:\n    types: {types}\n", schema=f"{SCHEMA}  {fitting}")
+    assert folder.load().named.spec.preparation.types["paid"] == "number"
+    (folder.defs / "visits" / "schema.yaml").write_text(
+        f"{SCHEMA}  {fitting}  when: {{dtype: str}}\n".replace(
+            "paid: {dtype: int64", "paid: {dtype: str"
+        )
+    )
+    paid, when = (line.partition("types.")[2] for line in sorted(told(folder).splitlines()[:2]))
+    assert (
+        paid
+        == "paid: it is read as number, and visits/schema.yaml:3 makes it text; write one type in both"
+    )
+    assert when.startswith("when: it is read as datetime, and visits/schema.yaml:6 makes it text")
+
+
 def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the project's own errors are told in one line."""
     folder.write(YAML)

@@ -164,7 +164,7 @@ def _checked(
 ) -> tuple[dict[str, CheckedColumn], list[Broken], pd.Series]:
     """Return the checked columns, every broken rule, and the class of rows of rare classes."""
     index = prepared.frame.index
-    schemas = column_schemas(prepared.frame, schema)
+    schemas = column_schemas(map(str, prepared.frame.columns), schema)
     columns, broken = _check_columns(prepared, schemas, spec, validation, keep)
     if spec is not None and spec.sample_weight in columns:
         broken += _check_weights(columns[spec.sample_weight], spec.sample_weight)

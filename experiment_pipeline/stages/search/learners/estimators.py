@@ -64,11 +64,11 @@ class EstimatorLearner(Learner):
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
         """Make an unfitted estimator; its import takes a second.
 
-        Not where all names are well known and no value is a text.
+        Not where all names are well known and no value is a text or a negative number.
         """
         given, declared = configuration.hyperparameters, _declared(configuration.algorithm, task)
-        is_text = any(isinstance(value, str) for value in given.values())
-        if is_own_estimator(configuration.algorithm) or is_text or set(given) - declared.well_known:
+        odd = any(isinstance(one, str) or (one is not None and one < 0) for one in given.values())
+        if is_own_estimator(configuration.algorithm) or odd or set(given) - declared.well_known:
             build_estimator(configuration, task, seed=0)
 
     def watched(self, request: FitRequest) -> str | None:

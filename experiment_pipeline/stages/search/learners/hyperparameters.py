@@ -6,8 +6,9 @@ second. Tests compare the lists with the installed libraries.
 
 import importlib
 import inspect
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
@@ -32,6 +33,12 @@ def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
     return {own: tuple(rest) for own, *rest in lines} | dict.fromkeys(others.split(), ())
 
 
+def _limits(lines: str) -> dict[str, tuple[float, float]]:
+    """Own name → the smallest and the largest value, given lines of these two and the names."""
+    split = map(str.split, lines.strip().splitlines())
+    return {name: (float(low), float(high)) for low, high, *names in split for name in names}
+
+
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -53,6 +60,7 @@ class ParameterNames:
         objectives: task → its values; what follows a colon is the library's.
         texts: own names of the others that take a text. None: the library checks values, and its
             constructor has further names, for which alone it is imported.
+        limits: own name → the smallest and the largest value that the library takes.
     """
 
     library: str
@@ -61,6 +69,7 @@ class ParameterNames:
     objective: str
     objectives: Mapping[str, tuple[str, ...]]
     texts: frozenset[str] | None = None
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
     def own_name(self) -> Mapping[str, str]:
@@ -82,7 +91,7 @@ class ParameterNames:
 
         Raises:
             InvalidExperiment: an unknown or reserved name, one parameter under two names, a text
-                for a number, or an objective that is not of the task.
+                for a number, a number beyond its limits, or an objective that is not of the task.
         """
 
         def refused(rule: str, fix: str) -> InvalidExperiment:
@@ -116,6 +125,9 @@ class ParameterNames:
                         f"{value!r} is a text, and {name!r} takes none",
                         "write a number, such as 0.1, or true or false; more than one as a list",
                     ) from None
+            low, high = self.limits.get(own, (-math.inf, math.inf))
+            if isinstance(value, int | float) and not low <= value <= high:
+                raise refused(f"{name!r} is {value}", f"write a number from {low:g} to {high:g}")
             named[own] = value
         objective, known = str(named.get(self.objective)), list(self.objectives[task])
         # `Quantile:alpha=0.9` is CatBoost's own form; in XGBoost the colon is part of the name.
@@ -241,6 +253,19 @@ LIGHTGBM = ParameterNames(
         "regression regression_l1 huber fair poisson quantile mape gamma tweedie",
     ),
     texts=frozenset({"boosting", "data_sample_strategy"}),
+    limits=_limits("""
+        2 131072 num_leaves
+        2 inf max_bin
+        1 inf bin_construct_sample_cnt max_cat_threshold max_cat_to_onehot min_data_in_bin
+        1 inf min_data_per_group
+        1 2 tweedie_variance_power
+        0 1 bagging_fraction drop_rate feature_fraction feature_fraction_bynode
+        0 1 neg_bagging_fraction other_rate pos_bagging_fraction skip_drop top_rate
+        0 inf alpha cat_l2 cat_smooth early_stopping_min_delta fair_c lambda_l1 lambda_l2
+        0 inf learning_rate linear_lambda min_data_in_leaf min_gain_to_split
+        0 inf min_sum_hessian_in_leaf num_iterations path_smooth poisson_max_delta_step
+        0 inf scale_pos_weight sigmoid
+        """),
 )
 CATBOOST = ParameterNames(
     "catboost",
