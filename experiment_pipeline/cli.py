@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import PurePosixPath
@@ -261,7 +262,7 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
     """Show the storage's pages in a browser of this machine, alone or beside COMMAND.
 
     COMMAND, such as `dagster dev`, receives the address, to which the metadata of its runs
-    then links; both end together.
+    then links; both end together, with all that COMMAND has started.
     """
     from experiment_pipeline.tracking import server
 
@@ -271,9 +272,8 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
         click.echo(f"reports on {server.url_of(listener)}", err=True)
         if command:
             what = command[0]
-            server.run_beside(command, listener)
-        else:
-            server.serve(listener)
+            sys.exit(server.run_beside(command, listener))
+        server.serve(listener)
     except OSError as error:
         raise click.ClickException(f"{what}: {error.strerror}") from None
 
@@ -289,10 +289,9 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
     import pandas as pd
 
     for read in (lambda text: pd.Timestamp.now(tz="UTC") - pd.Timedelta(text), pd.Timestamp):
-        try:
-            return None if since is None else read(since)
-        except ValueError:
-            continue
+        with suppress(ValueError, OverflowError):
+            if since is None or not pd.isna(found := read(since)):
+                return None if since is None else found
     wrong = f"{since!r} is neither a date nor an age such as '7 days'"
     raise click.BadParameter(wrong, param_hint="--since")
 

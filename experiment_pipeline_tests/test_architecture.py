@@ -73,6 +73,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
             *("approve", "runs", "show"),
         )
     },
+    "orchestration.instance.GuardedInstance": "named in dagster.yaml",
     "orchestration.instance.ProcessAwareRunLauncher": "named in dagster.yaml",
     "orchestration.instance.SqliteStorage": "named in dagster.yaml",
 }

@@ -179,14 +179,51 @@ def test_own_code_runs_only_when_it_is_named(own_code: ModuleType, here: Path) -
     assert trusted.exit_code == 0, trusted.output
 
 
-@pytest.mark.parametrize("output", ["predictions.xlsx", "rows.csv"])
-def test_an_output_that_cannot_be_is_refused(output: str) -> None:
-    """Another format, or the table itself, is no place for predictions."""
-    table = written(exported.delivered(5))
-    before = table.read_bytes()
-    result = run("predict", "flights", table, "--output", output)
-    assert result.exit_code == 1
-    assert table.read_bytes() == before
+@pytest.mark.parametrize(
+    ("table", "options"),
+    [
+        ("rows.csv", "--output predictions.xlsx"),
+        ("rows.csv", "--output rows.csv"),
+        ("rows.csv", "--output in/../rows.csv"),
+        ("rows.csv", "--rejected in/../rows.csv"),
+        ("rows.csv", "--output predictions.csv --rejected in/../predictions.csv"),
+        ("link.csv", "--output rows.csv"),
+        ("rows.csv", "--output link.csv"),
+        ("file://{here}/rows.csv", "--output rows.csv"),
+        ("r*.csv", "--output rows.csv"),
+        ("r*.csv", "--output results.csv"),
+        ("*.csv", "--output in/part.csv --rejected rejected.csv"),
+        ("in/p*.csv", "--output in/predictions.csv"),
+        ("in", "--output in/part.csv"),
+        ("in", "--output in/predictions.csv"),
+        ("in", "--output linked/predictions.csv"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused(table: str, options: str, here: Path) -> None:
+    """Another format, the table by any of its names, and a place from which it is read are none."""
+    (here / "in").mkdir()
+    before = written(exported.delivered(5)).read_bytes()
+    written(exported.delivered(5), "in/part.csv")
+    (here / "link.csv").symlink_to("rows.csv")
+    (here / "linked").symlink_to("in")
+    left = sorted(here.rglob("*"))
+    result = run("predict", "flights", table.format(here=here), *options.split())
+    assert (result.exit_code, sorted(here.rglob("*"))) == (1, left), result.output
+    assert result.output.startswith("Error: ")
+    assert (here / "rows.csv").read_bytes() == before == (here / "in/part.csv").read_bytes()
+
+
+def test_an_output_beside_the_table_is_allowed(here: Path) -> None:
+    """A name that the pattern does not match, and a folder beside the table's, are no part of it."""
+    (here / "in").mkdir()
+    written(exported.delivered(5), "in/part.csv")
+    for table, output in (
+        ("in", "in.csv"),
+        ("in/p*.csv", "in/out.csv"),
+        ("in/part.csv", "in/p.csv"),
+    ):
+        done = run("predict", "flights", table, "--output", output)
+        assert done.exit_code == 0, done.output
 
 
 def test_models_lists_versions_and_the_champion() -> None:

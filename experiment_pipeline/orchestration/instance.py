@@ -1,4 +1,5 @@
-"""What dagster.yaml names: runs whose process is gone are reported as failed; SQLite opened by one at a time.
+"""What dagster.yaml names: runs whose process is gone are reported as failed; SQLite opened by one at a time;
+a page that answers no foreign page.
 
 Dagster does not monitor a run that `dagster job execute` started: when its process is killed, the run
 stays STARTED and keeps its place in the queue. So the executor notes the process of each run in a
@@ -10,7 +11,7 @@ import fcntl
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, DefaultRunLauncher, RunsFilter
 
@@ -19,6 +20,7 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.tracking.server import OwnPagesOnly
 
 # Not for people: the page shows no tag of this prefix.
 TAG = ".dagster/experiment_pipeline_process"
@@ -95,3 +97,36 @@ class SqliteStorage(DagsterSqliteStorage):
         with (folder / ".opening.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             super().__init__(base_dir, inst_data)
+
+
+class GuardedInstance(DagsterInstance):
+    """Dagster's own instance, whose web server stands behind `OwnPagesOnly`.
+
+    Dagster asks nobody who they are and checks neither Host nor Origin: any page in the same browser
+    could start runs and delete them.
+    """
+
+    @classmethod
+    def config_schema(cls) -> Mapping[str, Any]:
+        """No further keys in dagster.yaml."""
+        return {}
+
+    @classmethod
+    def config_defaults(cls, base_dir: str) -> Mapping[str, Any]:
+        """Dagster's own, of the class of an instance's reference."""
+        defaults: Mapping[str, Any] = get_type_hints(cls.get_ref)["return"].config_defaults(
+            base_dir
+        )
+        return defaults
+
+    def optimize_for_webserver(self, *args: Any, **settings: Any) -> None:
+        """Called by the web server alone, before it makes its application."""
+        from dagster_webserver.webserver import DagsterWebserver
+        from starlette.middleware import Middleware
+
+        super().optimize_for_webserver(*args, **settings)
+        own = DagsterWebserver.build_middleware
+        DagsterWebserver.build_middleware = lambda page: [  # type: ignore[method-assign]
+            Middleware(OwnPagesOnly),
+            *own(page),
+        ]

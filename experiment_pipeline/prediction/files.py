@@ -20,13 +20,13 @@ from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Reading, Signature
 from experiment_pipeline.spec import Data
-from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
+from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_again, read_source
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
-from experiment_pipeline.storage.files import location, streamed
+from experiment_pipeline.storage.files import location, resolved, streamed
 from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import for_prediction, load_schema
@@ -125,9 +125,12 @@ class Model:
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
                 raise UnusableTable(url, "is neither .csv nor .parquet", "Name a file of these.")
-        if len({str(location(url)) for url in (table, output, rejected)}) < 3:
-            rule = "table, predictions and rejected rows would share a file"
-            raise UnusableTable(output, rule, "Name three files.")
+        if resolved(location(output)) == resolved(location(rejected)):
+            rule = "predictions and rejected rows would share a file"
+            raise UnusableTable(output, rule, "Name two files.")
+        for url in read_again(Data.model_validate({"url": table}), (output, rejected)):
+            rule = f"the table is read from there ({table}), and would be overwritten or grow"
+            raise UnusableTable(url, rule, "Name a file outside of the table.")
         rows, tolerated, reasons = self.read(table, tell), Counts(), Counts()
         number = ROW_NUMBER
         while number in rows.columns:

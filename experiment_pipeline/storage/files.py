@@ -20,10 +20,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar, cast
 
+import psutil
 import pyarrow as pa
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
+from experiment_pipeline.storage.processes import this_host
 
 # A path on a disk or in a bucket: the name under which the other packages know the class.
 Location = UPath
@@ -78,6 +80,8 @@ def location(
     Raises:
         StorageUnreachable: a protocol that is not known, or whose package is missing.
     """
+    if "\0" in url:
+        raise StorageUnreachable(repr(without_credentials(url)), "holds a NUL", "Remove it.")
     protocol, separator, rest = url.partition("://")
     protocol = protocol.lower()
     options: dict[str, Any] = {}
@@ -124,6 +128,12 @@ def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) 
             "max_pool_connections": REQUESTS_AT_ONCE,
         },
     }
+
+
+def resolved(path: UPath) -> str:
+    """The path without links and detours, to be compared with others."""
+    place = on_disk(path)
+    return str(path) if place is None else str(place.resolve())
 
 
 def on_disk(path: UPath) -> Path | None:
@@ -296,8 +306,17 @@ def put_file(file: Path, path: UPath) -> None:
 
 @contextmanager
 def streamed(path: UPath) -> Iterator[Path]:
-    """A file on this disk to be written in parts, put in its place when the block ends well."""
-    with unfinished(path.parent / f".{secrets.token_hex(8)}.tmp") as folder:
+    """A file on this disk to be written in parts, put in its place when the block ends well.
+
+    What writers of this host left in the folder that are gone, is removed.
+    """
+    mark = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
+    for left in [] if (parent := on_disk(path.parent)) is None else parent.glob(f"{mark}*.tmp"):
+        pid = left.name.split("-")[1]
+        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    name = f"{mark}{os.getpid()}-{secrets.token_hex(4)}.tmp"
+    with unfinished(path.parent / name) as folder:
         yield folder / path.name
         put_file(folder / path.name, path)
 

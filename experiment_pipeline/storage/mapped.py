@@ -13,7 +13,6 @@ import io
 import itertools
 import mmap
 import pickle
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
@@ -67,15 +66,21 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
         ) from error
 
 
-def gathered(stream: BinaryIO) -> bytes | memoryview:
-    """Return all that a stream has left: bytes, or a map where it is large."""
+def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memoryview:
+    """Return all that a stream has left: bytes, or a map where it is large.
+
+    `check` gets the bytes so far, again and again, and may raise.
+    """
     start = stream.read(HELD_BYTES + 1)
     if len(start) <= HELD_BYTES:
         return start
 
     def write(file: BinaryIO) -> None:
-        file.write(start)
-        shutil.copyfileobj(stream, file, _CHUNK_BYTES)
+        chunk = start
+        while chunk:
+            file.write(chunk)
+            check(file.tell())
+            chunk = stream.read(_CHUNK_BYTES)
 
     return mapped_file(write)
 

@@ -6,7 +6,7 @@ intervals are shown without a paired difference.
 
 import difflib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,9 @@ from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.tracking.questions import file_text, rows_of, run_of
 
 _DIGITS = 12
+_MOST_LINES = 4
 _Run = Mapping[str, Any]
+_FILES = {"yaml_digest": "defs.yaml", "schema_digest": "schema.yaml"}
 # What decides a run → the column of `runs` that tells two of them apart.
 _DECIDING = {
     "data": "data_digest",
@@ -153,10 +155,7 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
 
 def compared(before: _Run, after: _Run) -> RunComparison:
     """Compare two runs by their rows of the table `runs`."""
-    diffs: list[str] = []
-    for name, digest in (("defs.yaml", "yaml_digest"), ("schema.yaml", "schema_digest")):
-        old, new = (file_text(run[digest]).splitlines() for run in (before, after))
-        diffs += difflib.unified_diff(old, new, name, name, lineterm="", n=1)
+    diffs = [line for one in _FILES for line in _diff(one, before, after, around=1)]
     pair = _judged_pair(before, after)
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
@@ -168,12 +167,30 @@ def compared(before: _Run, after: _Run) -> RunComparison:
 def changes(before: _Run, after: _Run) -> Iterator[Change]:
     """What decides a run and differs between two rows of `runs`."""
     for what, column in _DECIDING.items():
-        if before[column] != after[column]:
+        if before[column] == after[column]:
+            continue
+        if column in _FILES and all(file_text(run[column]) for run in (before, after)):
+            lines = [*_diff(column, before, after, around=0)][2:]
+            yield Change(what, _marked("-", lines), _marked("+", lines))
+        else:
             yield Change(what, _in_words(column, before), _in_words(column, after))
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
         if old.get(name) != new.get(name):
             yield Change(name, *(str(of.get(name, "not installed")) for of in (old, new)))
+
+
+def _diff(column: str, before: _Run, after: _Run, around: int) -> Iterator[str]:
+    """The lines that differ of the file with the digest in a column, as a unified diff."""
+    old, new = (file_text(run[column]).splitlines() for run in (before, after))
+    return difflib.unified_diff(old, new, _FILES[column], _FILES[column], lineterm="", n=around)
+
+
+def _marked(mark: str, lines: Sequence[str]) -> str:
+    """The lines of a diff on one side: `workers: 2; seed: 1 and 3 more lines`."""
+    found = [line[1:].strip() for line in lines if line.startswith(mark)]
+    more = f" and {len(found) - _MOST_LINES} more lines" if len(found) > _MOST_LINES else ""
+    return f"{'; '.join(found[:_MOST_LINES])}{more}" or "none"
 
 
 def _in_words(column: str, run: _Run) -> str:
@@ -185,7 +202,7 @@ def _in_words(column: str, run: _Run) -> str:
         return f"{run['data_rows']:,} rows, {columns} ({value[:_DIGITS]})"
     if column == "code_commit":
         return f"{value[:_DIGITS]}{', uncommitted changes' if run['code_dirty'] else ''}"
-    return str(value)[:_DIGITS] if column.endswith("_digest") else str(value)
+    return str(value)[:_DIGITS] if column in _FILES else str(value)
 
 
 def _judged_pair(before: _Run, after: _Run) -> tuple[JudgedRows, JudgedRows] | str:

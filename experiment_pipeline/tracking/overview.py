@@ -6,6 +6,7 @@ the pages work wherever the storage is read. `outcomes.py` writes them.
 
 import html
 import math
+import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_pa
 # More runs than people scroll through; the command line and SQL have them all.
 MOST_RUNS = 200
 _UNFOLDED = 20
+_LONGEST = 160  # characters of a reason
 # The reports of a run in the order of the flow, the record of the whole run first.
 _WORDS = {
     RECORD.removesuffix(".md"): "from table to decision",
@@ -82,7 +84,7 @@ def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Ce
         cost = numbers.seconds(row["wall_seconds"])
     return (
         document.Link(name, f"{name}/{EXPERIMENT_PAGE}"),
-        _two_lines(_outcome(latest), numbers.moment(row["last_started_at"])),
+        _two_lines(_outcome(latest), numbers.moment(latest["started_at"])),
         _text(champion),
         score,
         gates,
@@ -97,7 +99,8 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     the `root` of the storage.
     """
     runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS))
-    latest = runs[0]
+    whole = [row for row in runs if row["status"] != "partial"]
+    latest = (whole or runs)[0]
     said = [_text(latest[name]) for name in ("decision", "error", "fix")]
     first = [_in_a_sentence(latest), *(text for text in said if text)]
     header = ("run, started (UTC)", "outcome", "score", "version", "by", "took", "reports")
@@ -108,7 +111,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
         header, tuple(_run_row(row, reports.get(row["run_id"], ()), root) for row in runs)
     )
     lines = []
-    for after, before in pairwise(runs):
+    for after, before in pairwise(whole):
         told = "; ".join(one.in_words() for one in changes(before, after))
         names = f"{before['run_id'][:8]} → {after['run_id'][:8]}"
         lines.append(f"{names}: {told or 'nothing that affects the result'}")
@@ -130,14 +133,14 @@ def experiment_page(experiment: str, root: str) -> document.Document:
 
 def tone_of(experiment: str) -> document.Tone:
     """Return the colour of an experiment's last run."""
-    return _TONES.get(questions.runs(experiment, limit=1)["status"].iloc[0], "")
+    return _TONES.get(questions.run_of(experiment)["status"], "")
 
 
 def _run_row(row: _Row, reports: Iterable[tuple[str, str]], root: str) -> tuple[document.Cell, ...]:
     links = _linked(reports, row["experiment"], root)
     return (
         _two_lines(row["run_id"][:8], numbers.moment(row["started_at"])),
-        _outcome(row),
+        _two_lines(_outcome(row), textwrap.shorten(_why(row), _LONGEST, placeholder=" …")),
         _two_lines(*_scored(row)),
         _text(row["version"]),
         _two_lines(_text(row["triggered_by"]), _text(row["trigger_name"])),
@@ -175,10 +178,14 @@ def _in_a_sentence(row: _Row) -> str:
 
 
 def _outcome(row: _Row) -> document.Markup:
-    """The status in words, on its colour."""
-    status, error = _text(row["status"]), _text(row["error_type"])
-    said = f"{status}: {error}" if status == "failed" and error else status
-    return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{html.escape(said)}</span>')
+    """The status, on its colour."""
+    status = _text(row["status"])
+    return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{status}</span>')
+
+
+def _why(row: _Row) -> str:
+    """Why a run was rejected, or did not end well, in words."""
+    return _text(row["decision"] if row["status"] == "rejected" else row["error"])
 
 
 def _scored(row: _Row) -> tuple[str, str]:

@@ -27,6 +27,8 @@ from experiment_pipeline.tracking.database.tables import (
 )
 
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
+# The last run is the last whole one: some stages alone, or a partition, decide nothing.
+_LAST = (RUNS.c.status == "partial", RUNS.c.started_at.desc(), RUNS.c.run_id)
 # What `leaderboard` shows, before the hyperparameters.
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
@@ -55,7 +57,9 @@ def experiments() -> pd.DataFrame:
         "headline": "champion_score",
     }
     champions = champions[[*named]].drop_duplicates("experiment", keep="last").rename(columns=named)
-    last = last_runs()[["experiment", "status"]].rename(columns={"status": "last_status"})
+    whole = {"status": "last_status", "started_at": "last_started_at"}
+    last = last_runs()[["experiment", *whole]].rename(columns=whole)
+    counted = counted.drop(columns=["last_started_at"])
     return counted.merge(champions, how="left").merge(last, how="left")
 
 
@@ -103,13 +107,13 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
 
     Args:
         experiment: its name; None: any, when the run is named.
-        run: its id, or a beginning of it that no other run has; None: the last one.
+        run: its id, or a beginning of it that no other run has; None: the last whole one.
 
     Raises:
         UnknownRun: there is none, or several ids begin so.
     """
     _notice_killed_runs()
-    query = sa.select(RUNS).order_by(RUNS.c.started_at.desc()).limit(2)
+    query = sa.select(RUNS).order_by(*_LAST).limit(2)
     if experiment is not None:
         check_experiment(experiment)
         query = query.where(RUNS.c.experiment == experiment)
@@ -144,7 +148,7 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     The order is that of the leaderboard, those without a rank last. A hyperparameter whose name is
     that of another column is called `hyperparameter_<name>`.
 
-    `run`: as of `run_of`; None: the last run that has results. Raises UnknownRun.
+    `run`: as of `run_of`; None: the last whole run that has results. Raises UnknownRun.
     """
     if run is None:
         check_experiment(experiment)
@@ -152,7 +156,7 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
         with_results = sa.select(RUNS).where(
             RUNS.c.experiment == experiment, sa.select(CONFIGURATIONS.c.key).where(*same).exists()
         )
-        found_runs = _rows(with_results.order_by(RUNS.c.started_at.desc()).limit(1))
+        found_runs = _rows(with_results.order_by(*_LAST).limit(1))
         if not found_runs:
             fix = "See how its runs ended: experiment-pipeline runs."
             raise UnknownRun(experiment, "none of its runs has results", fix)
@@ -180,7 +184,8 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     found = results(experiment, run)
     searched = [name for name in found.columns if name not in CONFIGURATIONS.c]
     ranked = found[found["rank"].notna()].reset_index(drop=True)
-    return ranked[[*_BOARD, *searched]].dropna(axis=1, how="all")
+    board = ranked[[*_BOARD, *searched]]
+    return board.dropna(axis=1, how="all") if len(board) else board
 
 
 def rows_of(table: str, run: Mapping[str, Any]) -> pd.DataFrame:
@@ -216,12 +221,11 @@ def versions(experiment: str) -> pd.DataFrame:
 
 
 def last_runs() -> pd.DataFrame:
-    """Return the last run of every experiment."""
-    view = VIEWS["experiments"].table
-    last = sa.and_(
-        RUNS.c.experiment == view.c.experiment, RUNS.c.started_at == view.c.last_started_at
-    )
-    return _read(sa.select(RUNS).join(view, last)).drop_duplicates("experiment")
+    """Return the last run of every experiment, whole where there is a whole one."""
+    place = sa.func.row_number().over(partition_by=RUNS.c.experiment, order_by=_LAST)
+    ranked = sa.select(RUNS.c.experiment, RUNS.c.run_id, place.label("place")).subquery()
+    same = [ranked.c[name] == RUNS.c[name] for name in ("experiment", "run_id")]
+    return _read(sa.select(RUNS).join(ranked, sa.and_(*same)).where(ranked.c.place == 1))
 
 
 def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:

@@ -5,26 +5,35 @@
 
 Models, tables, hidden files and targets of links are not served, and a page can load nothing from
 outside. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the storage root, a
-path. Out: answers; the address of a file of the storage.
+path. Out: answers; the address of a file of the storage. `OwnPagesOnly` also stands before Dagster.
 """
 
+import ipaddress
 import os
 import re
+import signal
 import socket
+import subprocess
 import threading
-import time
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NoReturn
-from urllib.parse import quote
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+import psutil
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.storage.files import Location, on_disk, read_many, storage_root
+from experiment_pipeline.storage.files import Location, exists, on_disk, read_many, storage_root
+from experiment_pipeline.storage.registry import EXAMPLE, EXPECTED
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 URL_VARIABLE = "EXPERIMENT_PIPELINE_REPORTS_URL"
+# Names under which a proxy or a network reaches the pages, besides localhost and IP addresses.
+HOSTS_VARIABLE = "EXPERIMENT_PIPELINE_HOSTS"
 HOST, PORT = "127.0.0.1", 3001
 OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
 _SERVED = {
@@ -47,7 +56,9 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cache-Control": "no-cache",
 }
-_SECONDS_BETWEEN_LOOKS = 0.5
+_NOT_SERVED = {EXAMPLE, EXPECTED}  # rows of the table
+# What a command that is asked to end gets next, and after how many seconds.
+_STOPS = {signal.SIGTERM: 5.0, signal.SIGKILL: 2.0}
 
 
 def relative_to(root: str, place: str) -> str | None:
@@ -70,27 +81,86 @@ def page_url(place: str) -> str | None:
     return None if below is None else f"{server.rstrip('/')}/{quote(below, safe='/=+@,')}"
 
 
-def application(root: Location) -> "Starlette":
-    """Return the server of a storage root; host names other than this machine's are refused.
+class OwnPagesOnly:
+    """ASGI middleware that refuses what a browser sends on behalf of a foreign page.
 
-    Otherwise a foreign page could resolve its own name to 127.0.0.1 (DNS rebinding).
+    Such a page could send a run or a deletion as a form or an image, or resolve its own name to
+    127.0.0.1 and read the answers (DNS rebinding). Programs, which send neither Origin nor
+    Sec-Fetch-Site, pass; so do links to a page.
     """
+
+    def __init__(self, app: "ASGIApp") -> None:
+        self.app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Pass a request on, or answer 403."""
+        why = _refused(scope) if scope["type"] in {"http", "websocket"} else None
+        if why is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": why})
+        else:
+            from starlette.responses import PlainTextResponse
+
+            await PlainTextResponse(f"{why}\n", 403, _HEADERS)(scope, receive, send)
+
+
+def _refused(scope: "Scope") -> str | None:
+    """Why a request is refused; None: it is not."""
+    from starlette.datastructures import Headers
+
+    headers, method = Headers(scope=scope), scope.get("method", "")
+    host = headers.get("host", "").lower()
+    name = urlsplit(f"//{host}").hostname or ""
+    allowed = {"localhost", *os.environ.get(HOSTS_VARIABLE, "").lower().replace(",", " ").split()}
+    # A browser that asks for an address has not resolved any name.
+    if name not in allowed and not _is_address(name):
+        return f"The host {host!r} is not known here. If it is yours, name it in {HOSTS_VARIABLE}."
+    if urlsplit(headers.get("origin", f"//{host}").lower()).netloc != host:
+        return "A page of another origin has sent this request."
+    link = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == (
+        "navigate",
+        "document",
+    )
+    site = headers.get("sec-fetch-site", "none")
+    if site not in {"same-origin", "none"} and not (link and method == "GET"):
+        return "A page of another site has sent this request."
+    # Dagster executes mutations by GET, too, which a link or an image of any page can send.
+    if method in {"GET", "HEAD"} and scope["path"].endswith("/graphql") and scope["query_string"]:
+        return "GraphQL is answered by POST only."
+    return None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(name))
+    except ValueError:
+        return False
+
+
+def application(root: Location) -> "Starlette":
+    """Return the server of a storage root."""
     from starlette.applications import Starlette
     from starlette.middleware import Middleware
-    from starlette.middleware.trustedhost import TrustedHostMiddleware
     from starlette.requests import Request
     from starlette.responses import PlainTextResponse, Response
     from starlette.routing import Route
 
     def answer(request: Request) -> Response:
         path = request.path_params["path"] or OVERVIEW
-        kind, content = _SERVED.get(PurePosixPath(path).suffix), None
-        if kind is not None and all(map(_PART.fullmatch, path.split("/"))):
+        name = PurePosixPath(path)
+        kind, content = _SERVED.get(name.suffix), None
+        shown = kind is not None and name.name not in _NOT_SERVED
+        if shown and all(map(_PART.fullmatch, path.split("/"))):
             place = root / path
             local, base = on_disk(place), on_disk(root)
             try:
-                # A link may lead anywhere: none is followed below the root.
-                if local is None or base is None or local.resolve() == base.resolve() / path:
+                # A link may lead anywhere: none is followed below the root. A pipe may never end.
+                if (
+                    local is None
+                    or base is None
+                    or (local.resolve() == base.resolve() / path and exists(place))
+                ):
                     content = read_many([place]).get(place)
             except StorageUnreachable as error:
                 return PlainTextResponse(error.with_class, 502, _HEADERS)
@@ -105,7 +175,7 @@ def application(root: Location) -> "Starlette":
 
     return Starlette(
         routes=[Route("/{path:path}", answer, methods=["GET", "HEAD"])],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])],
+        middleware=[Middleware(OwnPagesOnly)],
     )
 
 
@@ -127,36 +197,53 @@ def url_of(listener: socket.socket) -> str:
     return f"http://{HOST}:{listener.getsockname()[1]}"
 
 
-def serve(listener: socket.socket, beside: int | None = None) -> None:
-    """Answer until interrupted, or until the parent process `beside` ends."""
+def serve(listener: socket.socket) -> None:
+    """Answer until interrupted."""
+    with suppress(KeyboardInterrupt):
+        _server().run(sockets=[listener])
+
+
+def _server() -> "uvicorn.Server":
     import uvicorn
 
-    settings = uvicorn.Config(
-        application(storage_root()), log_level="warning", access_log=False, server_header=False
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(storage_root()), log_level="warning", access_log=False, server_header=False
+        )
     )
-    server = uvicorn.Server(settings)
-
-    def end_with_parent() -> None:
-        while os.getppid() == beside:  # once it has ended, this process has another parent
-            time.sleep(_SECONDS_BETWEEN_LOOKS)
-        server.should_exit = True
-
-    if beside is not None:
-        threading.Thread(target=end_with_parent, daemon=True).start()
-    with suppress(KeyboardInterrupt):
-        server.run(sockets=[listener])
 
 
-def run_beside(command: tuple[str, ...], listener: socket.socket) -> NoReturn:
-    """Replace this process by a command that has the server's address; the server ends with it.
+def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
+    """Serve while a command runs that has the server's address; return its exit code.
 
-    The command keeps the terminal, the signals and the exit code of this process. OSError: there is
-    no such command.
+    A signal that ends this process ends the command, too, and every process that it has started:
+    within 10 s, by force where they do not follow. OSError: there is no such command.
     """
-    command_process = os.getpid()
-    if os.fork() == 0:
+    address = os.environ | {URL_VARIABLE: url_of(listener)}
+    with subprocess.Popen(command, env=address) as process:  # noqa: S603
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        settings = {"sockets": [listener]}
+        threading.Thread(target=_server().run, kwargs=settings, daemon=True).start()
         try:
-            serve(listener, command_process)
-        finally:
-            os._exit(0)
-    os.execvpe(command[0], command, os.environ | {URL_VARIABLE: url_of(listener)})  # noqa: S606
+            code = process.wait()
+        except KeyboardInterrupt:
+            _stop(psutil.Process(process.pid))
+            code = process.wait()
+    return code if code >= 0 else 128 - code
+
+
+def _stop(command: psutil.Process) -> None:
+    """End a process and all below it: asked, then told, then killed."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # one is enough
+        signal.signal(number, signal.SIG_IGN)
+    family = {command, *command.children(recursive=True)}
+    command.send_signal(signal.SIGINT)
+    for how, seconds in _STOPS.items():
+        _, left = psutil.wait_procs(family, seconds)
+        family = set(left)
+        for one in left:  # Dagster starts again what ends
+            with suppress(psutil.NoSuchProcess):
+                family |= {*one.children(recursive=True)}
+        for one in family:
+            with suppress(psutil.NoSuchProcess):
+                one.send_signal(how)

@@ -1,17 +1,24 @@
-"""Dagster's databases, opened for the first time by several processes at once."""
+"""What `dagster.yaml` names: databases that several processes may open first, a guarded page."""
 
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import dagster as dg
 import pytest
 import yaml
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._serdes import ConfigurableClassData
+from dagster_webserver.app import create_app_from_workspace_process_context
+from dagster_webserver.webserver import DagsterWebserver
 
 from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline_tests.end_to_end.project import ROOT
+from experiment_pipeline_tests.tracking.test_server import OWN, answer_of
 
 PROCESSES, HOMES = 3, 2
+MUTATION = "mutation{setAutoMaterializePaused(paused: true)}"
 _barrier = None
 
 
@@ -47,3 +54,27 @@ def test_the_project_s_instance_uses_it(tmp_path: Path, monkeypatch: pytest.Monk
     storage = data.rehydrate(as_type=SqliteStorage)
     assert storage.run_storage.get_runs_count() == 0
     assert (tmp_path / ".dagster_home/history/runs.db").exists()
+
+
+def test_no_page_but_its_own_drives_dagster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With each documented instance, Dagster executes no mutation that an image could send."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(DagsterWebserver, "build_middleware", DagsterWebserver.build_middleware)
+    ours, remote = (
+        yaml.safe_load((ROOT / name).read_text())["instance_class"]
+        for name in ("dagster.yaml", "docs/cluster/ssh/dagster.yaml")
+    )
+    (tmp_path / "dagster.yaml").write_text(yaml.dump({"instance_class": ours}))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        instance.optimize_for_webserver(15_000, 3_600, 20)
+        with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as context:
+            page = create_app_from_workspace_process_context(context)
+            image = OWN | {"method": "GET", "query": f"query={MUTATION}".encode()}
+            form = OWN | {"origin": "https://attacker.example"}
+            for forged in (image, form, form | {"type": "websocket"}):
+                assert answer_of(page, forged)["status"] == 403
+            asked = OWN | {"content-type": "application/json"}
+            assert answer_of(page, asked, b'{"query": "{version}"}')["status"] == 200
+    assert remote == ours

@@ -32,6 +32,7 @@ from experiment_pipeline.storage.files import (
     read_many,
     remove,
     storage_root,
+    streamed,
     write_bytes,
 )
 
@@ -131,6 +132,26 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_file_or_the_new(storage: P
     assert list_names(UPath(storage)) == ["file"]
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path) -> None:
+    """Parts of a stream that was killed go, those of one that still writes stay."""
+    killed = subprocess.Popen(
+        [sys.executable, "-c", PREAMBLE + "from experiment_pipeline.storage.files import streamed\n"
+         "with streamed(storage_root() / 'file') as place:\n"
+         "  place.write_text('part'); print(flush=True); input()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert killed.stdout is not None
+    assert killed.stdout.readline()
+    with streamed(UPath(storage) / "first") as place:
+        place.write_text("whole")
+        assert len(list(storage.glob(".*.tmp/*"))) == 2
+        killed.kill()
+        killed.communicate()
+        with streamed(UPath(storage) / "second") as other:
+            other.write_text("whole")
+    assert sorted(path.name for path in storage.iterdir()) == ["first", "second"]
+
+
 def test_of_many_racers_one_creates(place: UPath) -> None:
     """Of 12 who create one file at once, one succeeds, and the file is theirs."""
     for race in range(2):
@@ -193,12 +214,12 @@ def test_the_root_comes_from_the_environment(
     assert str(storage_root()) == "/some/where"
 
 
-@pytest.mark.parametrize("url", ["s4://bucket/x", "s3:///x", "s3://"])
+@pytest.mark.parametrize("url", ["s4://bucket/x", "s3:///x", "s3://", "a\0b"])
 def test_an_impossible_url_is_refused(url: str) -> None:
     """A URL that leads nowhere is an error that names it."""
     with pytest.raises(StorageUnreachable) as caught:
         location(url)
-    assert caught.value.culprit == url
+    assert caught.value.culprit in {url, repr(url)}
 
 
 def test_errors_of_the_storage_show_no_secret_and_bugs_pass() -> None:

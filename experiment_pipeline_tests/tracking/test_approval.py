@@ -1,9 +1,8 @@
-"""Approving a version, from the command line and the launchpad: registry, database, pages."""
+"""Approving a version, from the command line alone: registry, database, pages."""
 
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -11,7 +10,6 @@ from upath import UPath
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.run_record import RunFacts, VersionRow
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking import questions
@@ -102,30 +100,23 @@ def state() -> tuple[str, str | None]:
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_its_approval_which_the_launchpad_gives(
-    tmp_path: Path, storage: Path
-) -> None:
-    """Published and waiting; a rerun publishes nothing; one that approves another approves nobody."""
+def test_a_run_waits_for_its_approval_which_no_page_gives(tmp_path: Path, storage: Path) -> None:
+    """Published and waiting; what a launchpad says approves nothing; after the command a rerun knows it."""
     spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "v.csv")), approval="required")
     registry = Registry(UPath(storage), spec.name)
-    assert execute(spec, {}).success
+    job = definitions(spec, scenario.SCHEMA).resolve_job_def(spec.name)
+    assert job.execute_in_process().success
     assert registry.champion() is None
     version = registry.folder / "v0001"
     record = (version / "decision_record.md").read_text()
     assert f"approve {spec.name} v0001 --by NAME" in record
-    assert execute(spec, {"approve": "v0007", "approved_by": "ada"}).success
+    config = {"approve": "v0001", "approved_by": "ada"}
+    job.execute_in_process({"ops": {f"{spec.name}__exported_model": {"config": config}}})
     assert registry.waiting() == {"v0001"}
-    assert not execute(spec, {"approve": "v0001"}).success
-    assert execute(spec, {"approve": "v0001", "approved_by": "ada"}).success
+    assert command("approve", spec.name, "v0001", "--by", "ada").exit_code == 0
+    assert job.execute_in_process().success
     assert registry.versions() == ["v0001"]
     assert registry.champion() == "v0001"
     assert (version / "decision_record.md").read_text() == record
     (row,) = questions.versions(spec.name).to_dict("records")
     assert (row["approval_required"], row["approved_by"]) == (True, "ada")
-
-
-def execute(spec: ExperimentSpec, config: dict[str, str]) -> Any:
-    """The job, with what the launchpad says to the export."""
-    job = definitions(spec, scenario.SCHEMA).resolve_job_def(spec.name)
-    op = {f"{spec.name}__exported_model": {"config": config}}
-    return job.execute_in_process(run_config={"ops": op}, raise_on_error=False)

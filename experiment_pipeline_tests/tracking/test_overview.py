@@ -100,6 +100,26 @@ def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str)
     assert f'<span class="tag {tone}">{status}</span>' in html_of(storage / "overview.html")
 
 
+def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path) -> None:
+    """Lines of the YAML and no digests; why a run was rejected or failed; a part replaces nothing."""
+    ids = write_history("visits", runs=5)
+    late = FIRST_DAY.replace(month=3)
+    failed = RunFacts(status="failed", started_at=late, error="rows.csv: no such file")
+    RunRecord("visits", "failed").record([failed])
+    RunRecord("visits", "part").record([RunFacts(status="partial", started_at=late.replace(day=9))])
+    page = experiment_page("visits", str(storage))
+    first, _, changed = (section.blocks[0] for section in page.sections)
+    assert "Run failed: failed" in str(first)
+    lines = [line for line in changed.items if ids[3][:8] in line and ids[4][:8] in line]
+    assert "yaml: seed: 0 → seed: 1" in lines[0]
+    assert "digest" not in str(changed)
+    assert not any("part" in line for line in changed.items)
+    (runs,) = tables(page)
+    assert "no such file" in row(runs, "failed  2026-03-02 06:00")["outcome"]
+    assert "roc_auc is below 0.65" in str(runs.rows[2])
+    assert row(tables(overview(NOW))[0], "visits")["last run (UTC)"].startswith("failed")
+
+
 def test_many_runs_are_shown_and_older_ones_left_out(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

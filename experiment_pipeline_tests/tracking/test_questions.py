@@ -85,6 +85,23 @@ def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
     assert found.loc[0, ["reason", "hyperparameter_reason"]].tolist() == ["chosen", 3]
 
 
+def test_the_last_run_is_the_last_whole_one() -> None:
+    """One partition that was materialized later replaces no result, on no page and in no answer."""
+    ids, facts = write_history(), RunFacts(status="partial", started_at=FIRST_DAY.replace(month=3))
+    unranked = ConfigurationRow(key="k", algorithm="linear", hyperparameters={}, status="trained")
+    RunRecord("flight_delay", "later").record([facts, unranked])
+    assert questions.run_of("flight_delay")["run_id"] == ids[-1] == questions.run_of(None)["run_id"]
+    assert questions.leaderboard("flight_delay")["rank"].tolist() == [1, 2]
+    found = questions.experiments()
+    assert found["last_status"].tolist() == ["rejected"]
+    assert found["last_started_at"].dt.month.tolist() == [2]
+    empty = questions.leaderboard("flight_delay", run="later")
+    assert (len(empty), "test_score" in empty) == (0, True)
+    RunRecord("new", "only").record([facts])
+    assert questions.run_of("new")["run_id"] == "only"
+    assert set(questions.experiments()["last_status"]) == {"rejected", "partial"}
+
+
 def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
     """A run that failed early hides no results; only what has a rank is on the board."""
     ids = write_history()

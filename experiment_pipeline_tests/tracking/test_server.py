@@ -1,6 +1,8 @@
 """The storage's pages in a browser: what is shown, and what never is."""
 
+import asyncio
 import http.client
+import os
 import subprocess
 import sys
 import threading
@@ -10,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import dagster as dg
+import psutil
 import pytest
 import uvicorn
 from click.testing import CliRunner
@@ -132,8 +135,82 @@ def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
     """Nothing can be written; another name that leads to this machine gets no answer."""
     for method in ("POST", "PUT", "DELETE", "OPTIONS"):
         assert served.ask("/overview.html", method)[0] == 405
-    assert served.ask("/", host="attacker.example")[0] == 400
+    assert served.ask("/", host="attacker.example")[0] == 403
     assert served.ask("/", host=f"localhost:{served.port}")[0] == 200
+
+
+OWN = {"host": "localhost:3000", "path": "/graphql", "method": "POST"}
+CROSS = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (OWN, 200),  # a program
+        (OWN | {"origin": "http://localhost:3000", "sec-fetch-site": "same-origin"}, 200),
+        (OWN | {"host": "127.0.0.1:3000"}, 200),
+        (OWN | {"host": "[::1]:3000"}, 200),
+        (OWN | {"host": "10.1.2.3:3000", "path": "/server_info", "method": "GET"}, 200),  # a probe
+        (OWN | {"host": "ui.example", "origin": "https://ui.example"}, 200),  # behind a proxy
+        (OWN | {"type": "websocket", "origin": "http://localhost:3000"}, 200),
+        (OWN | CROSS | {"path": "/runs", "method": "GET"}, 200),  # a link
+        (OWN | {"method": "GET"}, 200),  # the page to write queries on
+        (OWN | {"host": "attacker.example:3000"}, 403),
+        (OWN | {"host": "localhost.attacker.example"}, 403),
+        (OWN | {"host": "2130706433"}, 403),
+        (OWN | {"host": ""}, 403),
+        (OWN | {"origin": "https://attacker.example"}, 403),
+        (OWN | {"origin": "http://localhost:8000"}, 403),
+        (OWN | {"origin": "null"}, 403),
+        (OWN | {"type": "websocket", "origin": "https://attacker.example"}, 403),
+        (OWN | {"sec-fetch-site": "cross-site"}, 403),
+        (OWN | {"sec-fetch-site": "same-site"}, 403),
+        (OWN | CROSS, 403),  # a form
+        (OWN | CROSS | {"path": "/runs", "method": "GET", "sec-fetch-dest": "iframe"}, 403),
+        (OWN | {"method": "GET", "query": b"query=mutation{}"}, 403),
+        (OWN | {"method": "GET", "query": b"query=mutation{}", "path": "/prefix/graphql"}, 403),
+        (OWN | CROSS | {"method": "GET", "query": b"query=mutation{}"}, 403),
+    ],
+)
+def test_what_a_foreign_page_sends_is_refused(
+    request_: dict[str, Any], status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The own pages, programs and links pass; forms, images and names of others do not."""
+    monkeypatch.setenv(server.HOSTS_VARIABLE, "other.example, UI.example")
+
+    async def passed(_scope: object, _receive: object, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200})
+
+    assert answer_of(server.OwnPagesOnly(passed), request_)["status"] == status
+
+
+def answer_of(application: Any, request: dict[str, Any], body: bytes = b"") -> dict[str, Any]:
+    """How an ASGI application begins to answer; what `request` does not name are its headers."""
+    own = {"path", "method", "query", "type"}
+    headers = [(k.encode(), v.encode()) for k, v in request.items() if k not in own]
+    scope = {"type": request.get("type", "http"), "path": request["path"], "headers": headers}
+    scope |= {"method": request["method"], "query_string": request.get("query", b"")}
+    answers: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    async def send(message: Any) -> None:
+        answers.append({"status": 403} if message["type"] == "websocket.close" else message)
+
+    asyncio.run(application(scope, receive, send))
+    return answers[0]
+
+
+def test_rows_and_pipes_are_not_served(storage: Path) -> None:
+    """Neither the example rows of a model nor a pipe, on which the answer would wait for ever."""
+    for name in ("input_example.json", "expected_predictions.json"):
+        write_bytes(location(str(storage / "visits" / "registry" / "v0001" / name)), b"{}")
+    os.mkfifo(storage / "pipe.html")
+    with Served(location(str(storage))) as served:
+        assert served.ask("/visits/registry/v0001/input_example.json")[0] == 404
+        assert served.ask("/visits/registry/v0001/expected_predictions.json")[0] == 404
+        assert served.ask("/pipe.html")[0] == 404
 
 
 def test_a_page_can_load_nothing_from_outside(served: Served) -> None:
@@ -211,6 +288,38 @@ def test_the_server_begins_and_ends_with_the_command_beside_it(storage: Path) ->
     assert page.strip() == PAGE.decode()
     assert f"reports on {url}" in done.stderr
     wait_until_gone(url)
+
+
+STUBBORN = """
+import signal, subprocess, sys, time
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, lambda *_: None)
+if sys.argv[1] == "0":
+    print("ready", flush=True)
+else:
+    subprocess.Popen([sys.executable, __file__, str(int(sys.argv[1]) - 1)])
+while True:
+    time.sleep(0.05)
+"""
+
+
+def test_stopping_it_stops_everything_that_the_command_has_started(tmp_path: Path) -> None:
+    """Processes that ignore every signal but one are gone as well, and so is the server."""
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    run = (
+        "import sys, signal; from experiment_pipeline.tracking import server\n"
+        "server._STOPS = {signal.SIGTERM: 0.1, signal.SIGKILL: 0.1}\n"
+        "from experiment_pipeline.cli import main; main()"
+    )
+    command = [sys.executable, "-c", run, "reports", sys.executable, f"{tmp_path}/stubborn.py", "2"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True) as started:
+        assert started.stdout is not None
+        assert started.stdout.readline() == b"ready\n"
+        below = psutil.Process(started.pid).children(recursive=True)
+        assert len(below) == 3
+        started.terminate()
+        started.wait(10)
+    assert psutil.wait_procs(below, 5)[1] == []
 
 
 def wait_until_gone(url: str) -> None:

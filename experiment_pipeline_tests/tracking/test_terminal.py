@@ -77,7 +77,9 @@ def test_ci_fails_where_no_run_was_accepted_lately() -> None:
     """The exit code is 1 without such a run, 0 with one, 2 for an age that cannot be read."""
     write_history(runs=5)
     assert len(json.loads(ask("runs", "--since", "2026-02-05", "--limit", "1", "--json"))) == 1
-    assert "neither a date nor an age such as '7 days'" in ask("runs", "--since", "7 dayz", code=2)
+    for wrong in ("7 dayz", "NaT", "", "999999 days"):
+        told = ask("runs", "--since", wrong, code=2)
+        assert "neither a date nor an age such as '7 days'" in told
     wanted = ("runs", "flight_delay", "--status", "accepted", "--since", "7 days", "--fail-if-none")
     assert ask(*wanted, code=1) == "no such run\n"
     assert json.loads(ask(*wanted, "--json", code=1)) == []

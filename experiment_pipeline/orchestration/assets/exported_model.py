@@ -5,9 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field
 
-from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export, page
@@ -28,19 +26,11 @@ from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.archive import restore_versions
-from experiment_pipeline.tracking.outcomes import approve, with_pages
+from experiment_pipeline.tracking.outcomes import with_pages
 from experiment_pipeline.tracking.record import record_of_version
 
 STAGE = "exported_model"
 IDENTITY = "identity.txt"
-
-
-class ApprovalConfig(dg.Config):
-    """What the launchpad may say about the version that a run exports, or finds again."""
-
-    approve: str = Field("", description="The version to approve, such as v0001")
-    approved_by: str = Field("", description="Who approves it")
-    comment: str = Field("", description="What they have to say")
 
 
 def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
@@ -58,19 +48,12 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     )
     def exported_model(
         context: dg.AssetExecutionContext,
-        config: ApprovalConfig,
         validation_set: SetTable,
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
         configuration = leaderboard.with_ensemble(declared)[leaderboard.chosen]
         with record(context):
-            if bool(config.approve) != bool(config.approved_by):
-                raise InvalidExperiment(
-                    "the configuration of exported_model",
-                    "an approval needs a version (approve) and a name (approved_by)",
-                    "Give both in the launchpad, or none.",
-                )
             registry, entries = registry_of(spec), stage_entries(spec.name, STAGE)
             fingerprint = fingerprint_of(
                 {
@@ -94,10 +77,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             committed = export.commit_published(spec, registry, published)
             profiles = DataProfiles.of(spec.name)
             profiles.note(ACCEPTED, validation_set.origin.profile)
-            if config.approve == published.version:
-                approve(registry, config.approve, config.approved_by, config.comment)
-            words = configuration.in_words
-            outcome = page.outcome(registry, published, committed, words, config.approve)
+            outcome = page.outcome(registry, published, committed, configuration.in_words)
         return asset.report(context, key, with_pages(outcome, spec.name))
 
     return exported_model

@@ -204,17 +204,11 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
     return Section("Metrics", (table, Paragraph(text)))
 
 
-def outcome(
-    registry: Registry,
-    published: PublishedVersion,
-    committed: str,
-    words: str,
-    to_approve: str = "",
-) -> Outcome:
+def outcome(registry: Registry, published: PublishedVersion, committed: str, words: str) -> Outcome:
     """Return the exported version under its number, with its card in Markdown.
 
     `committed` is the commit in the YAML's repository, in words; empty where it names none. `words`
-    are the configuration, for people, `to_approve` is what the launchpad wanted to approve.
+    are the configuration, for people.
     """
     name, entry = published.version, registry.entry(published.version)
     required, approval = registry.approval_required(name), registry.approvals().get(name)
@@ -234,8 +228,6 @@ def outcome(
     warnings = []
     if published.damaged:
         warnings.append(f"the previous version is damaged: {published.damaged}")
-    if to_approve not in {"", name}:
-        warnings.append(f"{to_approve} is not approved: this run exports {name}")
     return Outcome(
         version=published.identity,
         notes=[

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from experiment_pipeline.errors import UnreadableTable, listed
 from experiment_pipeline.storage.mapped import gathered
+from experiment_pipeline.storage.processes import free_memory
 
 PARQUET_MAGIC = b"PAR1"
 LOOK = 65_536  # bytes; enough to see what a file is, without copying all of it
@@ -46,6 +47,9 @@ _DAMAGES = (
     *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
 
+# Unpacked bytes per packed one: more are suspicious.
+_MOST_PACKED = 100
+
 # The bytes of a file, in memory or on a map.
 Content = bytes | memoryview
 
@@ -64,7 +68,7 @@ class Contents:
         if self.compression is None:
             return self.content
         with self._damage_reported():
-            return gathered(self._stream())
+            return gathered(self._stream(), self.refuse_beyond)
 
     def start(self, size: int) -> bytes:
         """Return so many bytes of the unpacked file; errors as of `unpacked`."""
@@ -91,7 +95,19 @@ class Contents:
         if len(members) != 1:
             rule = f"the archive holds {len(members)} files: {listed(members)}"
             raise UnreadableTable(self.name, rule, "zip one table")
+        self.refuse_beyond(archive.getinfo(members[0]).file_size)
         return archive.open(members[0])
+
+    def refuse_beyond(self, size: int) -> None:
+        """Raise UnreadableTable where so many unpacked bytes are beyond memory and belief."""
+        most = _MOST_PACKED * len(self.content)
+        if size > most and size > (free := free_memory()).size:
+            raise UnreadableTable(
+                self.name,
+                f"its {len(self.content):,} bytes unpack to {size:,} or more: over {_MOST_PACKED} times as "
+                f"large, and beyond {free.limited_by} ({free.size:,} bytes are free)",
+                "unpack it yourself if you trust it: a file that is not packed is read in parts",
+            )
 
     @contextmanager
     def _damage_reported(self) -> Iterator[None]:
@@ -134,8 +150,8 @@ def open_contents(name: str, content: Content, declared: str | None) -> Contents
     compression = next((how for magic, how in MAGIC.items() if first.startswith(magic)), None)
     file = Contents(name, content, "csv", compression)
     start = file.start(LOOK)
-    if not start.strip() and not bytes(file.unpacked()).strip():
-        raise UnreadableTable(name, "it is empty, or nothing but blanks", FIX_DELIVER)
+    if not start.strip():
+        raise UnreadableTable(name, "it is empty, or begins with nothing but blanks", FIX_DELIVER)
     for offset, magic, what, fix in OTHER_KINDS:
         if start[offset : offset + len(magic)] == magic:
             raise UnreadableTable(name, f"it is {what}", fix)

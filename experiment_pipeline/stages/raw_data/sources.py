@@ -4,8 +4,9 @@ A path, `s3://`, `https://` or any other fsspec URL; a file, a folder of parts, 
 (`sales/*.parquet`). No message holds a password or a token.
 """
 
+import glob
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec.utils import glob_translate
 from upath import UPath
 
 from experiment_pipeline.errors import (
@@ -32,6 +34,7 @@ from experiment_pipeline.storage.files import (
     on_disk,
     read_bytes,
     read_many,
+    resolved,
 )
 from experiment_pipeline.storage.mapped import read_mapped
 from experiment_pipeline.storage.tables import WHOLE_BYTES
@@ -97,6 +100,25 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
         if part.path not in contents:
             raise _unreadable(data, f"{part.name} went away while it was read", "Run again.")
     return [(part.name, contents[part.path]) for part in parts]
+
+
+def read_again(data: Data, urls: Iterable[str]) -> list[str]:
+    """Return those of some URLs from which a table is read now, or would be once a file is there.
+
+    Whatever their names: links, detours and parts of a folder or a pattern are found.
+    """
+    source = location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
+    read, found = {resolved(part.path) for part in _parts(data)}, []
+    pattern, folder = source.path, f"{resolved(source).rstrip('/')}/"
+    if on_disk(source) is not None and (first := PATTERN.search(pattern)):
+        base = pattern[: first.start()].rpartition("/")[0]
+        pattern = f"{glob.escape(resolved(location(base or '/')))}{pattern[len(base) :]}"
+    for url in urls:
+        place = resolved(location(url))
+        matches = PATTERN.search(source.path) and re.match(glob_translate(pattern), place)
+        if place in read or place.startswith(folder) or matches:
+            found.append(url)
+    return found
 
 
 def fingerprint_source(data: Data) -> str:

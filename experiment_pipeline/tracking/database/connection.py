@@ -6,6 +6,7 @@ tables live in a schema of their own, beside those of Dagster in the same databa
 
 import fcntl
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -45,14 +46,22 @@ def database_url() -> sa.URL:
     if not given:
         home = Path(os.environ.get("DAGSTER_HOME") or ".dagster_home").expanduser().absolute()
         return sa.URL.create("sqlite", database=str(home / FILE))
+    # Shown nowhere: what cannot be read may hold a password anywhere.
+    wrong = DatabaseUnavailable(
+        VARIABLE,
+        "is not a database URL",
+        "Write sqlite:///path or postgresql://user:password@host:5432/name, in user and password %40 "
+        "for @, %3A for :, %2F for / and %3F for ?.",
+    )
     try:
         url = sa.make_url(given)
-    except sa.exc.ArgumentError:
-        raise DatabaseUnavailable(
-            VARIABLE,
-            "is not a database URL",
-            "Write sqlite:///path or postgresql://user@host/name.",
-        ) from None
+    except (sa.exc.ArgumentError, ValueError):  # also of a port that is not a number
+        raise wrong from None
+    # The rest of a password with an @ would be shown, as a part of the host or of what follows.
+    rest = given.partition("://")[2].removeprefix(url.username or "").partition("@")[2]
+    names = [part.partition("=")[0] for part in re.split("[?&]", rest)]
+    if url.get_backend_name() != "sqlite" and any("@" in name for name in names):
+        raise wrong
     if url.drivername in {"postgresql", "postgres"}:
         # The driver that Dagster's own PostgreSQL storage brings, and works with.
         return url.set(drivername="postgresql+psycopg2")
@@ -187,8 +196,9 @@ def _make_tables(connection: sa.Connection) -> None:
 
 
 def shown(url: sa.URL) -> str:
-    """A URL without its password."""
-    return url.difference_update_query(["password"]).render_as_string(hide_password=True)
+    """A URL without its passwords."""
+    secret = [name for name in url.query if "password" in name.lower()]
+    return url.difference_update_query(secret).render_as_string(hide_password=True)
 
 
 @contextmanager
@@ -202,14 +212,21 @@ def database_errors(url: sa.URL) -> Iterator[None]:
             f"needs the package {error.name}",
             "Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL.",
         ) from error
-    except (sa.exc.DBAPIError, OSError) as error:
-        expected = (sa.exc.OperationalError, sa.exc.InterfaceError, OSError)
+    except (sa.exc.DBAPIError, sa.exc.ArgumentError, OSError) as error:
+        expected = (
+            *(sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ArgumentError, OSError),
+        )
         cause = getattr(error, "orig", None) or error
-        if not isinstance(error, expected) and getattr(cause, "pgcode", None) not in _REFUSALS:
+        # So says SQLite of a file that is none of its own, or damaged.
+        damaged = type(error) is sa.exc.DatabaseError
+        refused = getattr(cause, "pgcode", None) in _REFUSALS or "invalid dsn" in str(cause)
+        if not (isinstance(error, expected) or damaged or refused):
             raise
-        raise DatabaseUnavailable(
-            shown(url),
-            f"cannot be used ({str(cause).strip().splitlines()[0]})",
+        fix = (
             "Check that it runs, its URL, and that this user may read and write there (SELECT is "
-            f"enough for questions), or name another database in {VARIABLE}.",
-        ) from error
+            f"enough for questions), or name another database in {VARIABLE}."
+        )
+        if damaged and url.get_backend_name() == "sqlite":
+            fix = "Move the file away and fill a new one from the storage: experiment-pipeline reindex."
+        rule = f"cannot be used ({str(cause).strip().splitlines()[0]})"
+        raise DatabaseUnavailable(shown(url), rule, fix) from error

@@ -21,8 +21,11 @@ from hypothesis import strategies as st
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import Data
+from experiment_pipeline.stages.raw_data import contents
 from experiment_pipeline.stages.raw_data.page import preview
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
+from experiment_pipeline.storage import mapped
+from experiment_pipeline.storage.processes import FreeMemory
 
 # No zero bytes, which are refused as binary; a letter in front, so that it stays text.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])).map("t{}".format)
@@ -244,6 +247,26 @@ def test_compression_is_seen_by_the_bytes(compression: str, content: bytes) -> N
     assert table.compression == compression
     assert table.frame["b"].tolist() == ["x", "y"]
     assert "damaged" in refused(content[: len(content) - 7]).rule
+
+
+@pytest.mark.parametrize("how", ["gzip", "zip", "zstd"])
+def test_a_bomb_is_refused_before_it_fills_memory_or_disk(
+    how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than memory holds, of a file a hundredth as large, is refused; where it fits it is read."""
+    bomb = b"a,b\n" + b"1,2\n" * 200_000
+    zipped_bomb = io.BytesIO()
+    with zipfile.ZipFile(zipped_bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("table.csv", bomb)
+    zstd = pa.compress(bomb, codec="zstd", asbytes=True)
+    content = {"gzip": gzip.compress(bomb), "zstd": zstd, "zip": zipped_bomb.getvalue()}[how]
+    free = [FreeMemory(600_000, "ulimit -v")]
+    monkeypatch.setattr(contents, "free_memory", lambda: free[0])
+    for name in ("HELD_BYTES", "_CHUNK_BYTES"):
+        monkeypatch.setattr(mapped, name, 100_000)
+    assert "times as large, and beyond ulimit -v (600,000" in refused(content).rule
+    free[0] = FreeMemory(900_000, "ulimit -v")
+    assert len(read(content).frame) == 200_000
 
 
 NO_TABLES = {

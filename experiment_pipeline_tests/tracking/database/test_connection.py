@@ -7,13 +7,18 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.storage.files import location
 from experiment_pipeline.tracking.database import connection
+from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
+from experiment_pipeline_tests.tracking.history import FIRST_DAY
 
 
 def test_no_setting_means_a_file_beside_dagsters_own(
@@ -56,6 +61,15 @@ def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
     ("url", "rule"),
     [
         ("nonsense", "is not a database URL"),
+        ("postgresql://me:secret@host:port/name", "is not a database URL"),
+        ("postgresql://me:pass@secret@host/name", "is not a database URL"),
+        ("postgresql://me:p@12/secret@host/name", "is not a database URL"),
+        ("postgresql://me:p@ss?secret@host/name", "is not a database URL"),
+        ("postgresql://me@here:p?w@127.0.0.1:9/name?user=a@b", "cannot be used"),
+        ("postgresql://me@127.0.0.1:99999/name", "cannot be used"),
+        ("postgresql://me@127.0.0.1:9/name?sslpassword=secret", "cannot be used"),
+        ("postgresql://me@127.0.0.1:9/name?no_option=1", "cannot be used"),
+        ("sqlite+none:///here.sqlite", "cannot be used"),
         ("postgresql://me:secret@127.0.0.1:9/none", "cannot be used"),
         ("postgresql://127.0.0.1:9/none?user=me&password=secret", "cannot be used"),
         ("postgresql+asyncpg://me:secret@host/name", "needs the package"),
@@ -73,6 +87,22 @@ def test_what_cannot_be_opened_is_told(
     assert rule in raised.value.rule
     assert "secret" not in str(raised.value)
     assert VARIABLE in str(raised.value) or "pip install" in raised.value.fix
+
+
+def test_a_damaged_database_is_told_and_the_way_to_a_new_one(
+    storage: Path, metadata_database: Path
+) -> None:
+    """Whatever is asked, bytes that are no database are an error in words."""
+    RunRecord("e", "r").record([RunFacts(status="accepted", started_at=FIRST_DAY)])
+    archive(RunRecord("e", "r"), location(str(storage)))
+    database().dispose()
+    half = metadata_database.read_bytes()[:5000] + b"\xff" * 20_000
+    for damaged, command in ((half, "runs"), (b"none" * 999, "runs"), (b"none" * 999, "reindex")):
+        metadata_database.write_bytes(damaged)
+        connection.opened.cache_clear()
+        found = CliRunner().invoke(main, [command])
+        assert (found.exit_code, found.output[:7]) == (1, "Error: "), found.output
+        assert "Move the file away" in found.output
 
 
 def test_a_read_only_database_is_refused_at_the_first_write(
