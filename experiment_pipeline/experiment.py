@@ -26,7 +26,7 @@ from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
 from experiment_pipeline.stages.raw_data.sources import read_source
-from experiment_pipeline.stages.raw_data.table import RawTable, parse
+from experiment_pipeline.stages.raw_data.table import RawTable, content_digest, parse
 from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, run_search
@@ -47,7 +47,7 @@ from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import ModelPackage, Registry
-from experiment_pipeline.table.digests import INDEX, table_digest
+from experiment_pipeline.table.digests import INDEX
 from experiment_pipeline.table.features import (
     NamedColumns,
     check_metrics,
@@ -232,7 +232,7 @@ def declare(
     source: dict[str, Any] = {}
     if isinstance(data, pd.DataFrame):
         frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX))
-        raw = RawTable(frame, table_digest(frame), "DataFrame", None, None, None, ())
+        raw = RawTable(frame, content_digest(frame), "DataFrame", None, None, None, ())
     else:
         source = {"url": str(data), **settings.get("data", {})}
         given = Data.model_validate(source)

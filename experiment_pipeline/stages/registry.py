@@ -42,7 +42,7 @@ class Stage:
 
 
 _STAGES = (
-    Stage("raw_data", ("raw_data",), 1, 1.0, reads=("data",)),
+    Stage("raw_data", ("raw_data",), 2, 1.0, reads=("data",)),
     Stage(
         "data_analysis",
         ("data_analysis",),
@@ -58,7 +58,7 @@ _STAGES = (
     Stage(
         "validated_data",
         ("validated_data", "rejected_rows"),
-        1,
+        2,
         1.0,
         reads=(*_ROLES, "validation"),
         checks={

@@ -22,7 +22,7 @@ from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid, read_schema
 from experiment_pipeline.spec.schema import Column, Operator, Settings
 from experiment_pipeline.table.coercion import coerce, has_room_for_missing
-from experiment_pipeline.table.table import with_columns
+from experiment_pipeline.table.table import with_columns, with_only
 
 DTYPES = ("float64", "int64", "Int64", "str", "bool", "boolean", "datetime64[us]", "category")
 # Metadata of a column whose schema says `nullable: false`, which is pandera's default, too.
@@ -153,7 +153,7 @@ def fit_columns(
     schema: pa.DataFrameSchema,
     not_required: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the table with the columns that the schema wants, and notes on what was done.
+    """Return the columns that the schema wants, in its order, the others behind; and notes.
 
     `delivered` are the raw table's columns; those that the preparation added are kept. `not_required`
     may be absent whatever the schema says.
@@ -203,7 +203,9 @@ def fit_columns(
             if want != have:
                 rule = f"ordered: true wants {want!r} in its place"
                 raise InvalidSchema(f"column {have}", rule, "Reorder the columns, or drop ordered.")
-    return frame, notes
+    places = {name: place for place, name in enumerate(schema.columns)}
+    order = sorted(frame.columns, key=lambda name: (places.get(name, len(places)), str(name)))
+    return with_only(frame, order), notes
 
 
 def column_schemas(names: Iterable[str], schema: pa.DataFrameSchema) -> dict[str, pa.Column]:

@@ -28,7 +28,7 @@ from experiment_pipeline.stages.raw_data.contents import (
 )
 from experiment_pipeline.storage.mapped import batches_as_table, spilled
 from experiment_pipeline.table.digests import INDEX, table_digest
-from experiment_pipeline.table.table import of_columns
+from experiment_pipeline.table.table import of_columns, with_only
 
 CSV_SETTINGS = ("delimiter", "encoding", "missing_values")
 # Sentence → the columns of which it is true.
@@ -69,7 +69,12 @@ def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
         InvalidExperiment: `data` says something that has no effect on these files.
     """
     table = read(parts, data)
-    return replace(table, digest=table_digest(table.frame))
+    return replace(table, digest=content_digest(table.frame))
+
+
+def content_digest(frame: pd.DataFrame) -> str:
+    """Return the digest of a table whatever the order of its columns."""
+    return table_digest(with_only(frame, sorted(frame.columns, key=str)))
 
 
 def read(

@@ -19,7 +19,7 @@ from experiment_pipeline.errors import InvalidSchema
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Validation
 from experiment_pipeline.table.coercion import coerce, has_room_for_missing, schema_kind
-from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.table.kinds import Type, kind_of
 from experiment_pipeline.table.preparation import Broken, in_words, shortened
 from experiment_pipeline.table.schema import NEVER_MISSING
 from experiment_pipeline.table.table import slices
@@ -98,19 +98,22 @@ class CheckedColumn:
     """A column of n cells after its checks: broken rules, and what is counted, also where it is 0.
 
     `fitting` (m,) are the cells that the schema's type can hold, in that type; `left_out` int (n - m,)
-    are the positions of the others, ascending.
+    are the positions of the others, ascending. `narrow` is the schema's type where a missing value needed
+    a wider one.
     """
 
     fitting: pd.Series
     left_out: np.ndarray
     broken: tuple[Broken, ...] = ()
     tolerated: tuple[Counted, ...] = ()
+    narrow: Type | None = None
 
     def of_rows(self, rows: np.ndarray) -> pd.Series:
         """Return the cells of rows, bool (n,), that are fitting."""
         wanted = np.delete(rows, self.left_out)
         cells: pd.Series = self.fitting if wanted.all() else self.fitting[wanted]
-        return cells
+        # A rejected row, such as one of totals, decides no type of the others.
+        return cells if self.narrow is None or cells.hasnans else cells.astype(self.narrow)
 
 
 def check_column(
@@ -128,7 +131,7 @@ def check_column(
     Raises:
         InvalidSchema: the schema cannot be applied to a column of this type.
     """
-    name, given, declared = str(column.name), len(column), schema.dtype
+    name, given, declared, narrow = str(column.name), len(column), schema.dtype, None
     tolerated, broken, positions = list[Counted](), list[Broken](), np.arange(given)
     if len(unparsable):
         positions = np.delete(positions, unparsable)
@@ -143,7 +146,8 @@ def check_column(
         if lenient and schema.metadata != NEVER_MISSING:
             what = "kept: the schema says nothing of missing ones"
             tolerated.append(Counted(name, "missing value", what, int(missing.sum())))
-            schema = _with_room_for_missing(schema) if missing.any() else schema
+            if missing.any() and not has_room_for_missing(schema):
+                schema, narrow = _with_room_for_missing(schema), declared.type
         elif missing.any():
             broken.append(Broken(name, "is missing", positions[missing]))
     fitting, bad = _typed(column, schema)
@@ -153,7 +157,7 @@ def check_column(
         positions = positions[column.index.isin(fitting.index)]
     left_out = np.delete(np.arange(given), positions)
     fails, counted = _judged(fitting, positions, schema, validation)
-    return CheckedColumn(fitting, left_out, (*broken, *fails), (*tolerated, *counted))
+    return CheckedColumn(fitting, left_out, (*broken, *fails), (*tolerated, *counted), narrow)
 
 
 def _judged(
@@ -173,8 +177,6 @@ def _judged(
 
 
 def _with_room_for_missing(schema: pa.Column) -> pa.Column:
-    if has_room_for_missing(schema):
-        return schema
     wider, name = copy.copy(schema), str(schema.dtype)
     wider.dtype = "boolean" if name == "bool" else name.replace("int", "Int").replace("uI", "UI")
     return wider

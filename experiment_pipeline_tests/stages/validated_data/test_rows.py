@@ -76,6 +76,16 @@ def test_a_row_is_rejected_with_every_reason():
     assert sum(one.cells for one in data.reasons) == 5
 
 
+def test_a_rejected_row_decides_no_type():
+    """A row of totals lacks a whole number: what is left without it stays whole, else it is wider."""
+    spec = scenario.spec(target="b", task="regression", metric="rmse")
+    schema = "columns: {a: {dtype: int64}, b: {less_than: 50}}\ncoerce: true"
+    data = checked({"a": [1, 2, None], "b": [5.0, 6.0, 99.0]}, schema, spec)
+    assert (data.validated["a"].dtype, len(data.rejected)) == ("int64", 1)
+    kept = checked({"a": [1, 2, None], "b": [5.0, 6.0, 11.0]}, schema, spec)
+    assert (kept.validated["a"].dtype, len(kept.rejected)) == ("Int64", 0)
+
+
 @pytest.mark.parametrize(
     ("dtype", "cells", "bad"),
     [
