@@ -4,6 +4,7 @@ Heavy imports wait for the command that needs them.
 """
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -131,6 +132,22 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
     given = approve_version(registry, version, by, comment)
     champion = registry.champion()
     click.echo(f"{version} is approved by {given.by} at {given.at}; the champion is {champion}")
+
+
+@main.command()
+@click.argument("experiment")
+@click.argument("version")
+@click.option("--why", required=True, help="The reason, for those who ask later.")
+@exported_to
+def retire(experiment: str, version: str, why: str, root: str | None) -> None:
+    """Retire VERSION of EXPERIMENT, such as a leaked one: it is not champion again; its files stay."""
+    from experiment_pipeline.storage.registry import Registry
+    from experiment_pipeline.tracking.outcomes import approve as decide
+
+    registry = Registry(_storage(root), experiment)
+    by = os.environ.get("USER") or f"uid {os.getuid()}"
+    given = decide(registry, version, by, why, "retired")
+    click.echo(f"{version} is retired since {given.at}; the champion is {registry.champion()}")
 
 
 @main.command()

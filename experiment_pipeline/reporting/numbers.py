@@ -59,9 +59,9 @@ def counted(number: int, what: str, several: str | None = None) -> str:
     return f"{number:,} {what if number == 1 else several or what + 's'}"
 
 
-def share(part: float) -> str:
+def share(part: float, digits: int = 3) -> str:
     """`12.3 %` of a share in [0, 1]."""
-    return f"{100 * part:.3g} %"
+    return f"{100 * part:.{digits}g} %"
 
 
 def probability(value: float) -> str:

@@ -268,7 +268,7 @@ class VersionRow(RecordRow):
     approval_required: Annotated[Truth, "whether it must be approved to become champion"] = None
     approved_by: Annotated[Text, "who approved it; null: not approved, or not required"] = None
     approved_at: Annotated[Moment, "when, UTC"] = None
-    approval_comment: Annotated[Text, "comment of the approval"] = None
+    approval_comment: Annotated[Text, "comment of the approval, or why it is retired"] = None
 
 
 ROWS: tuple[type[RecordRow], ...] = (

@@ -100,10 +100,14 @@ class ExperimentSpec(Closed):
 
     # How the chosen one is judged, and where it goes.
     acceptance: tuple[Criterion, ...] = Field(
-        (), description="Empty: significantly better than the baseline on the same rows"
+        (), description="Limits that must hold beside the gate against the baseline"
+    )
+    baseline: bool = Field(
+        True, description="off: the model need not be significantly better than the baseline"
     )
     not_worse_than_champion: ChampionSetting = Field(
-        NotWorseThanChampion(), description="off, or how much worse than the current model"
+        NotWorseThanChampion(),
+        description="off, or how much worse than the current model and the best so far",
     )
     costs: Costs | None = Field(
         None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"
@@ -222,6 +226,8 @@ class ExperimentSpec(Closed):
             yield ("costs",), other
         if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
             yield ("calibrate",), other
+        if not (self.baseline or self.acceptance):
+            yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
         if self.evaluation is None:
             return
         instead = "drop it, or write evaluation: test_set"

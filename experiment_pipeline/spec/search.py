@@ -242,9 +242,12 @@ class Criterion(Closed):
 
 
 class NotWorseThanChampion(Closed):
-    """A gate: the model must not be worse than the one that it would replace."""
+    """A gate: the model must not be worse than the one that it would replace, nor than the best."""
 
     tolerance: float = Field(0.0, ge=0, description="In units of the ranking metric")
+    replace: Literal["if_not_worse", "if_better"] = Field(
+        "if_not_worse", description="if_better: only by a significantly better one; no tolerance"
+    )
 
 
 ChampionSetting = Annotated[

@@ -112,12 +112,16 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        7,
+        8,
         2.0,
-        reads=(*FITTING, *_SEARCHED, "preparation", "not_worse_than_champion", "costs", "export"),
+        reads=(
+            *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),
+            "export",
+        ),
         checks={
-            "acceptance_criteria_met": "The choice meets every criterion of `acceptance` on the "
-            "validation set, or beats the baseline where there is none. Otherwise nothing is exported.",
+            "acceptance_criteria_met": "On the validation set the choice beats the baseline, meets "
+            "every criterion of `acceptance`, and is not worse than the champion. Otherwise nothing "
+            "is exported.",
         },
         blocking=("acceptance_criteria_met",),
     ),

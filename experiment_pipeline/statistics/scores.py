@@ -141,9 +141,9 @@ class SetPrediction:
             self._spreads[key] = spread_of(self.linearise(metric, threshold), self.layout(metric))
         return self._spreads[key]
 
-    def interval(self, metric: str, threshold: float = 0.5) -> Interval:
+    def interval(self, metric: str, threshold: float = 0.5, level: float = LEVEL) -> Interval:
         """Return the score with its interval."""
-        return interval_of(metric, self.spread(metric, threshold))
+        return interval_of(metric, self.spread(metric, threshold), level)
 
     def rows(self, chosen: np.ndarray | slice) -> "SetPrediction":
         """Return the part with these rows: a mask, positions, or a slice."""
@@ -206,9 +206,13 @@ def baseline(
 
 
 def difference_to_baseline(
-    metric: str, predicted: SetPrediction, constant: np.ndarray, threshold: float = 0.5
+    metric: str,
+    predicted: SetPrediction,
+    constant: np.ndarray,
+    threshold: float = 0.5,
+    level: float = LEVEL,
 ) -> Interval:
-    """Return a model's score minus that of `best_constant` on the same rows, with its 95 % interval.
+    """Return a model's score minus that of `best_constant` on the same rows, with its interval.
 
     Degrees of freedom are by the kurtosis (O'Neill 2014, "Some useful moment results in sampling
     problems"). Decisions get one more row of each kind, right and wrong in both classes (Agresti and
@@ -218,7 +222,7 @@ def difference_to_baseline(
 
     def paired(rows: SetPrediction, at: float) -> Interval:
         without = baseline(metric, rows.y, constant, rows.weights)
-        return paired_difference(without, rows.linearise(metric, at), rows.layout(metric))
+        return paired_difference(without, rows.linearise(metric, at), rows.layout(metric), level)
 
     given = paired(predicted, threshold)
     decides = METRICS[metric].by_threshold and predicted.prediction.ndim == 1
@@ -234,4 +238,4 @@ def difference_to_baseline(
     )
     one_more = paired(added, 0.5)
     low, high = min(one_more.low, given.estimate), max(one_more.high, given.estimate)
-    return Interval(given.estimate, low, high)
+    return Interval(given.estimate, low, high, level)

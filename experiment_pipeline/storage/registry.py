@@ -5,6 +5,7 @@
                                  history/v0001.json   one line about it; never changed
                                  approvals/v0001.required   it needs an approval to be champion
                                            v0001.json       its approval; written once
+                                 retired/v0001.json   why it is not champion any more; written once
 
 A version exists with its manifest, an atomic step on a disk and on S3 alike; what a killed exporter
 left behind is never read. What is in the files is decided by `stages/exported_model/export.py`.
@@ -12,7 +13,7 @@ left behind is never read. What is in the files is decided by `stages/exported_m
 
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -45,28 +46,21 @@ EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")
 _FORMAT: Literal[1] = 1
 _REQUIRED = ".required"
+Decisions = Literal["approvals", "retired"]  # about a version, by their folders
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One version (`v0001` and so on) of an exported model.
+    """One version (`v0001` and so on) of an exported model."""
 
-    Attributes:
-        format: of the manifest itself.
-        created: when the model was exported, ISO 8601.
-        fingerprint: of the chosen configuration (sha256 hex).
-        identity: of `ModelPackage`: two versions with one identity predict the same.
-        files: file name → sha256 hex, of every file but the manifest.
-    """
-
-    format: Literal[1]
+    format: Literal[1]  # of the manifest itself
     experiment: str
     version: str
-    created: str
-    fingerprint: str
-    identity: str
+    created: str  # when the model was exported, ISO 8601
+    fingerprint: str  # of the chosen configuration (sha256 hex)
+    identity: str  # of `ModelPackage`: two versions with one identity predict the same
     code: CodeProvenance
-    files: Mapping[str, str]
+    files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON."""
@@ -104,26 +98,18 @@ def _nothing_more(_version: str) -> Mapping[str, bytes]:
 
 @dataclass(frozen=True)
 class ModelPackage:
-    """The files of one version, before it has a number; what is not named here, as of `Manifest`.
-
-    Attributes:
-        configuration: the partition key of the chosen one.
-        headline: the first metric with its interval, in words.
-        files: file name → content, all but the manifest.
-        own_packages: top-level packages of a user's own estimator.
-        approval_required: whether it can only be champion once it is approved.
-        more: version → files that can only be made once it has its number; none is decisive.
-    """
+    """The files of one version, before it has a number; what is not said here, as of `Manifest`."""
 
     experiment: str
     created: str
     fingerprint: str
-    configuration: str
-    headline: str
+    configuration: str  # the partition key of the chosen one
+    headline: str  # the first metric with its interval, in words
     code: CodeProvenance
-    files: Mapping[str, bytes]
-    own_packages: tuple[str, ...] = ()
-    approval_required: bool = False
+    files: Mapping[str, bytes]  # file name → content, all but the manifest
+    own_packages: tuple[str, ...] = ()  # top-level packages of a user's own estimator
+    approval_required: bool = False  # whether it can only be champion once it is approved
+    # version → files that can only be made once it has its number; none is decisive
     more: Callable[[str], Mapping[str, bytes]] = _nothing_more
 
     def numbered(self, version: str) -> "ModelPackage":
@@ -156,6 +142,7 @@ class ExportedModel:
     """The folder of one version; nothing is read from it without verification."""
 
     folder: UPath
+    known_as: tuple[str, str] | None = None  # experiment and version that its manifest must name
 
     @cached_property
     def manifest(self) -> Manifest:
@@ -167,7 +154,12 @@ class ExportedModel:
                 f"holds no {MANIFEST}, so it is not an exported model",
                 "Name a version folder, or <storage root>/<experiment> for its champion.",
             )
-        return Manifest.from_bytes(files.read_bytes(path), str(path))
+        found = Manifest.from_bytes(files.read_bytes(path), str(path))
+        if self.known_as not in {None, (found.experiment, found.version)}:
+            rule = f"is the manifest of {found.experiment} {found.version}, another model"
+            fix = "Put the version's own files back, or name the folder of a version."
+            raise InvalidModel(str(path), rule, fix)
+        return found
 
     def read(self, name: str) -> bytes:
         """Return a file of the version; InvalidModel when it is not what was exported."""
@@ -194,23 +186,18 @@ class ExportedModel:
 
 @dataclass(frozen=True)
 class PublishedVersion:
-    """A version that is visible; `path`: its folder.
-
-    Attributes:
-        reused: whether it was there before, as the same model, file by file.
-        damaged: what is wrong with the version before, if anything.
-    """
+    """A version that is visible."""
 
     version: str
-    path: str
+    path: str  # its folder
     identity: str
-    reused: bool
-    damaged: str | None = None
+    reused: bool  # whether it was there before, as the same model, file by file
+    damaged: str | None = None  # what is wrong with the version before, if anything
 
 
 @dataclass(frozen=True)
 class Approval:
-    """The approval of a version, by a person, at a moment (ISO 8601 in UTC)."""
+    """The approval or retirement of a version, by a person, at a moment (ISO 8601 in UTC)."""
 
     version: str
     by: str
@@ -220,10 +207,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """What the history keeps of a version, also when its folder is deleted; as of `ModelPackage`.
-
-    `visible`: whether its folder is there and complete, as of the moment of reading.
-    """
+    """What the history keeps of a version, also when its folder is deleted; as of `ModelPackage`."""
 
     version: str
     created: str
@@ -231,7 +215,7 @@ class HistoryEntry:
     headline: str
     fingerprint: str
     code: str
-    visible: bool = True
+    visible: bool = True  # whether its folder is there and complete, at the moment of reading
 
 
 @dataclass(frozen=True)
@@ -252,49 +236,64 @@ class Registry:
         return [manifests[path] for path in files.read_many(manifests)]
 
     def champion(self) -> str | None:
-        """Return the latest visible version that does not wait for an approval, if any."""
-        return self._latest(but=self.waiting())
+        """Return the latest visible version that neither waits for an approval nor is retired."""
+        return self._latest(but={*self.waiting(), *_numbered(self.folder / "retired")})
 
     def waiting(self) -> set[str]:
         """Return the versions that must be approved and are not yet."""
         names = files.list_names(self.folder / "approvals")
         required = {one.removesuffix(_REQUIRED) for one in names if one.endswith(_REQUIRED)}
-        return {version for version in required if f"{version}.json" not in names}
+        return required and required - self.approvals(strict=False).keys()
 
     def approval_required(self, version: str) -> bool:
         """Whether a version can only be champion once it is approved."""
         return files.exists(self.folder / "approvals" / f"{version}{_REQUIRED}")
 
-    def approve(self, approval: Approval) -> Approval:
+    def approve(self, approval: Approval, kind: Decisions = "approvals") -> Approval:
         """Approve a version, and return the approval that counts: the first one.
 
-        InvalidModel: no such version is visible.
+        `kind`: retired, to decide that it is not champion again. InvalidModel: no such version is
+        visible, nobody is named, or no reason is given.
         """
-        if approval.version not in (visible := self.versions()):
+        version, name = approval.version, f"{self.experiment} {approval.version}"
+        if version not in (visible := self.versions()):
             raise InvalidModel(
-                f"{self.experiment} {approval.version}",
-                f"no such version is published in {self.root}; "
-                + did_you_mean(approval.version, visible),
+                name,
+                f"no such version is published in {self.root}; {did_you_mean(version, visible)}",
                 f"List the versions: experiment-pipeline models {self.experiment}.",
             )
-        path = self.folder / "approvals" / f"{approval.version}.json"
-        if files.create_exclusive(path, to_json(approval)):
+        said, option = (approval.by, "--by") if kind == "approvals" else (approval.comment, "--why")
+        if not said.strip():
+            raise InvalidModel(name, f"{option} is empty", "Say who decides, or for what reason.")
+        if files.create_exclusive(self.decision(version, kind), to_json(approval)):
             return approval
-        return self.approvals()[approval.version]
+        return self.approvals(kind)[version]
 
-    def approvals(self) -> dict[str, Approval]:
-        """Return version → its approval; EntryCorrupt: a file is not what was written."""
-        folder, found = self.folder / "approvals", {}
-        paths = [folder / f"{version}.json" for version in _numbered(folder)]
+    def decision(self, version: str, kind: Decisions) -> UPath:
+        """Return the file of an approval or retirement."""
+        return self.folder / kind / f"{version}.json"
+
+    def approvals(
+        self, kind: Decisions = "approvals", *, strict: bool = True
+    ) -> dict[str, Approval]:
+        """Return version → its approval, or retirement; EntryCorrupt: a file is not what was written.
+
+        Not `strict`: such a file is passed over.
+        """
+        paths, found = [self.decision(one, kind) for one in _numbered(self.folder / kind)], {}
         for path, content in files.read_many(paths).items():
-            fix = f"Delete the file and approve {path.stem} again."
-            damage = EntryCorrupt(str(path), "is not an approval", fix)
-            found[path.stem] = from_json(Approval, content, damage)
+            fix = f"Delete the file, and decide about {path.stem} again."
+            damage = EntryCorrupt(str(path), f"is not a decision about {path.stem}", fix)
+            with nullcontext() if strict else suppress(EntryCorrupt):
+                approval = from_json(Approval, content, damage)
+                if approval.version != path.stem or not approval.by.strip():
+                    raise damage
+                found[path.stem] = approval
         return found
 
     def model(self, version: str) -> ExportedModel:
         """Return the folder of a version."""
-        return ExportedModel(self.folder / version)
+        return ExportedModel(self.folder / version, (self.experiment, version))
 
     def history(self) -> list[HistoryEntry]:
         """Return what was ever published, oldest first; EntryCorrupt: a file is not what was written."""
@@ -313,9 +312,13 @@ class Registry:
         """Make a package the next version, unless `same` finds it; `check` raises to prevent it.
 
         A damaged champion stays as it is, and its model gets a new version. So does a model that
-        comes back after another one: the champion is the latest version.
+        comes back after another one: the champion is the latest version. A retired one does not.
         """
         identity, required = package.identity, package.approval_required
+        if (gone := self._intact(retired := self.approvals("retired"), identity)) is not None:
+            rule = f"is this very model, and was retired: {retired[gone.version].comment}"
+            fix = f"Change the experiment, or delete {self.decision(gone.version, 'retired')}."
+            raise InvalidModel(f"{self.experiment} {gone.version}", rule, fix)
         if (same := self.same(identity, required=required)) is not None:
             return same
         check(package)
@@ -342,7 +345,9 @@ class Registry:
 
         Where an approval is required, so is the latest version, while it waits for one.
         """
-        versions = [self.champion(), self._latest() if required else None]
+        return self._intact([self.champion(), self._latest() if required else None], identity)
+
+    def _intact(self, versions: Iterable[str | None], identity: str) -> PublishedVersion | None:
         for version in filter(None, dict.fromkeys(versions)):
             model = self.model(version)
             with suppress(InvalidModel):  # only one that claims to be this model is read whole
@@ -396,6 +401,9 @@ def find_model(name: str) -> ExportedModel:
                 f"experiment-pipeline approve {place.name} {waiting[-1]} --by NAME, or name the "
                 "version's folder.",
             )
+        if retired := registry.approvals("retired"):
+            rule = f"has no champion: retired are {', '.join(retired)}"
+            raise InvalidModel(name, rule, "Run the experiment again, or name a version's folder.")
     raise InvalidModel(
         name,
         "is neither the folder of a version nor an experiment with an exported model "

@@ -23,10 +23,11 @@ from experiment_pipeline.storage.files import (
     Location,
     location,
     read_bytes,
+    remove,
     storage_root,
     write_bytes,
 )
-from experiment_pipeline.storage.registry import RECORD, Approval, Registry
+from experiment_pipeline.storage.registry import RECORD, Approval, Decisions, Registry
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import RUNS_FOLDER, archive, version_row
@@ -90,26 +91,27 @@ def _pages(experiment: str) -> dict[str, Fact]:
     return {name: PagePath(str(storage_root() / page)) for name, page in pages.items()}
 
 
-def approve(registry: Registry, version: str, by: str, comment: str = "") -> Approval:
-    """Approve a version in the registry, the database and on the pages; the first approval counts.
+def approve(
+    registry: Registry, version: str, by: str, comment: str = "", kind: Decisions = "approvals"
+) -> Approval:
+    """Approve or retire a version in the registry, the database and on the pages, or nowhere.
 
-    Returns:
-        The approval that counts.
-
-    Raises:
-        InvalidModel: no such version is published.
-        DatabaseUnavailable: before anything is written.
+    Returns the decision that counts, the first one. Raises InvalidModel as `Registry.approve`, or
+    DatabaseUnavailable.
     """
     database()
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    approval, experiment = (
-        registry.approve(Approval(version, by, now, comment)),
-        registry.experiment,
-    )
-    known = versions(experiment)
-    run_id = next(iter(known.loc[known["version"] == version, "run_id"].dropna()), None)
-    row = version_row(registry, registry.entry(version), approval)
-    record_rows([replace(row, run_id=run_id)], experiment)
+    given = Approval(version, by, datetime.now(UTC).isoformat(timespec="seconds"), comment)
+    approval, experiment = registry.approve(given, kind), registry.experiment
+    try:
+        known = versions(experiment)
+        run_id = next(iter(known.loc[known["version"] == version, "run_id"].dropna()), None)
+        decided = registry.approvals().get(version), registry.approvals("retired").get(version)
+        row = version_row(registry, registry.entry(version), *decided)
+        record_rows([replace(row, run_id=run_id)], experiment)
+    except BaseException:
+        if approval is given:
+            remove(registry.decision(version, kind))
+        raise
     with suppress(StorageError, UnknownRun):
         if run_id is not None:
             write_record(experiment, run_id, storage_root())

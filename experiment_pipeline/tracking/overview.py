@@ -170,17 +170,22 @@ def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
 def _in_a_sentence(row: _Row) -> str:
     score, bounds = _scored(row)
     parts = [
-        f"Run {row['run_id'][:8]}: {row['status']} at {_text(row['stage']).replace('_', ' ')}",
+        f"Run {row['run_id'][:8]}: {_status(row)} at {_text(row['stage']).replace('_', ' ')}",
         f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
         f"version {_text(row['version'])}" if _text(row["version"]) else "",
     ]
     return f"{', '.join(filter(None, parts))}."
 
 
+def _status(row: _Row) -> str:
+    conditional = row["status"] == "accepted" and row["verdict"] == "go with conditions"
+    return "accepted with conditions" if conditional else _text(row["status"])
+
+
 def _outcome(row: _Row) -> document.Markup:
     """The status, on its colour."""
     status = _text(row["status"])
-    return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{status}</span>')
+    return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{_status(row)}</span>')
 
 
 def _why(row: _Row) -> str:

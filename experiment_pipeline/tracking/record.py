@@ -259,7 +259,9 @@ def _decision(of: Decided) -> Iterator[Block]:
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
-        yield Paragraph(f"Accepted: {run['chosen']} {what} {run['version']}.{score}")
+        named = [row["code"] for row in of.findings if row["severity"] != "note" or row["accepted"]]
+        under = f" with conditions ({numbers.some_of(named)})" if named else ""
+        yield Paragraph(f"Accepted{under}: {run['chosen']} {what} {run['version']}.{score}")
     elif not of.gates:
         yield Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:

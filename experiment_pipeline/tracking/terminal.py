@@ -50,13 +50,16 @@ def models(found: pd.DataFrame) -> TextTable:
 
 
 def models_frame(registry: Registry) -> pd.DataFrame:
-    """A row per version of a registry, the oldest first: champion, gone or waits for approval."""
+    """A row per version of a registry, the oldest first: champion, gone, retired or waits for approval."""
     champion, waiting, approvals = registry.champion(), registry.waiting(), registry.approvals()
+    retired = registry.approvals("retired")
     rows = []
     for one in registry.history():
         state, approval = "" if one.visible else "gone", approvals.get(one.version)
         if one.visible and one.version in waiting:
             state = "waits for approval"
+        if one.version in retired:
+            state = f"retired: {retired[one.version].comment}"
         rows.append(
             {
                 "version": one.version,

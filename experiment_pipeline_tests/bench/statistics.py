@@ -260,6 +260,28 @@ GATES = (
         for metric in ("rmse", "r2")
     ),
 )
+LOOKS = (
+    partial(
+        *(share, "one of 30 models that know nothing passes on the same rows", Aim(high=0.05), 400),
+        choice.gate_error_of_looks,
+    ),
+    partial(
+        *(share, "the same, a fifth of the rows new at each look", None, 400),
+        choice.gate_error_of_looks,
+        fresh=0.2,
+    ),
+    *(
+        partial(
+            *(share, f"AUC after 30 challengers, {rows:,} rows{how}", aim, 40),
+            choice.auc_after_challengers,
+            rows=rows,
+            anchored=anchored,
+        )
+        for anchored, how in ((True, ""), (False, ", without the best version"))
+        for rows, aim in ((300, Aim(low=0.74)), (1_000, Aim(low=0.76)), (5_000, Aim(low=0.78)))
+        for aim in [aim if anchored else None]
+    ),
+)
 CHOICE = (
     partial(best_of_many, 500),
     partial(
@@ -317,6 +339,11 @@ BLOCKS = (
         "The default gate, better than the baseline, on 500 rows: how often it lets through what\n"
         "knows nothing, and what knows a little.",
         GATES,
+    ),
+    Block(
+        "Looks: 30 models on the same 500 rows, and 30 challengers, each .005 AUC worse than the champion\n"
+        "of .8 (the figure is the champion's true AUC at the end).",
+        LOOKS,
     ),
     Block(
         "The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap and\n"

@@ -10,18 +10,31 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.signal import lfilter
-from scipy.special import expit
+from scipy.special import expit, ndtri
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.validation_report.gates import (
+    ChampionComparison,
+    MetricScore,
+    best_after,
+    compare,
+    hold,
+)
+from experiment_pipeline.stages.validation_report.ledger import LEAST_OVERLAP, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
 from experiment_pipeline.statistics.interval import cluster_sums
 from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.scores import SetPrediction, best_constant, score
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    best_constant,
+    difference_to_baseline,
+    score,
+)
 from experiment_pipeline.statistics.thresholds import decision_threshold, on_test
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
@@ -107,6 +120,80 @@ def power_at_r2(
         return _judged(metric, "regression", seen[2], seen[1], np.concatenate(y[:2]))
 
     return _accepted(weak, tables)
+
+
+def gate_error_of_looks(
+    tables: int, seed: int, *, looks: int = 30, rows: int = 500, fresh: float = 0.0
+) -> float:
+    """Return how often any of several models passes that know nothing, judged on the same rows.
+
+    Between two looks a share of the rows is replaced by `fresh` ones.
+    """
+    generator = np.random.default_rng(seed)
+    spec = experiment("roc_auc", "binary")
+
+    def passed() -> bool:
+        shared = [max(0.0, 1 - fresh * age) for age in range(1, looks)]
+        y = _labels(generator, 0.3, rows)
+        for look in range(looks):
+            new = round(fresh * rows)
+            y = np.concatenate([y[new:], _labels(generator, 0.3, new)])
+            counted = [share for share in shared[:look] if share >= LEAST_OVERLAP]
+            level = EarlierLooks(len(counted), max(counted, default=0.0), sum(counted)).level
+            seen = _seen(y, generator.random(rows))
+            better = difference_to_baseline("roc_auc", seen, np.asarray(0.3), level=level)
+            score = MetricScore("roc_auc", seen.interval("roc_auc", level=level), 0.5, better)
+            if all(gate.passed for gate in hold(spec, [score])):
+                return True
+        return False
+
+    return _share(passed() for _ in range(tables))
+
+
+def auc_after_challengers(
+    tables: int,
+    seed: int,
+    *,
+    rows: int = 300,
+    steps: int = 30,
+    lost: float = 0.005,
+    anchored: bool = True,
+) -> float:
+    """Return the true AUC of the champion after challengers, each a little worse than it.
+
+    The first one has 0.8. Predictions of two models on the same rows have a correlation of 0.8
+    within a class. Without `anchored` only the champion is compared with.
+    """
+    generator = np.random.default_rng(seed)
+    y = np.repeat([0, 1], rows // 2)
+
+    def left() -> float:
+        shared = generator.normal(size=rows)
+
+        def seen(auc: float) -> SetPrediction:
+            own = np.sqrt(0.8) * shared + np.sqrt(0.2) * generator.normal(size=rows)
+            return _seen(y, expit(np.sqrt(2) * ndtri(auc) * y + own))
+
+        versions = {"v0": (0.8, seen(0.8))}
+        champion = best = "v0"
+        for look in range(1, steps + 1):
+            auc = versions[champion][0] - lost
+            challenger, level = seen(auc), EarlierLooks(look, 1.0, look).level
+            held = [
+                ChampionComparison(
+                    *(version, "roc_auc", 0.0, role),
+                    scores=compare("roc_auc", versions[version][1], challenger, (0.5, 0.5), level),
+                )
+                for version, role in ((best, "best"), (champion, "champion"))
+                if role == "champion" or anchored
+            ]
+            if all(one.gate.passed for one in held):
+                champion = f"v{look}"
+                versions[champion] = auc, challenger
+                best = best_after(held) or champion
+        return versions[champion][0]
+
+    return float(np.mean([left() for _ in range(tables)]))
 
 
 def winner_error_of_noise(

@@ -20,6 +20,16 @@ def test_the_best_constant_never_passes_the_default_gate(metric: str) -> None:
     assert simulated.gate_error_of_constants(40, 1, metric=metric) == 0
 
 
+def test_many_attempts_on_the_same_rows_do_not_pass_the_default_gate() -> None:
+    """Of 20 models that know nothing one passed in 40 % of the tables; now in 4 %."""
+    assert simulated.gate_error_of_looks(15, 4, looks=20, rows=200) <= 0.2
+
+
+def test_many_small_losses_do_not_add_up() -> None:
+    """30 challengers, each 0.005 worse, took an AUC of 0.8 to 0.67; with the best so far to 0.75."""
+    assert simulated.auc_after_challengers(3, 5) >= 0.72
+
+
 def test_small_but_real_signal_passes_the_default_gate() -> None:
     """5 % of the variance on 1,000 rows is seen in nearly all tables."""
     assert simulated.power_at_r2(60, 2) >= 0.88

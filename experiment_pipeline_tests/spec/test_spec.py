@@ -96,6 +96,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("acceptance", [{"metric": "roc_auc", "at_least": 70}], "acceptance.0.at_least: 70 is out of"),
     ("acceptance", [{"metric": "rmse", "at_most": 1}], "acceptance.0.metric: 'rmse' is not a metr"),
     ("acceptance", [CRITERION, CRITERION], "acceptance.0.metric: roc_auc has several limits"),
+    ("baseline", "off", "baseline: off leaves no gate; write acceptance criteria, or drop it"),
     ("freshness", {"fail_after": "7"}, "freshness.fail_after: '7' is not a duration"),
     ("name", "visits", "name: the folder names the experiment (visits); drop this key"),
 ]
@@ -200,6 +201,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "acceptance": ([{"metric": "log_loss", "at_most": 0.7}], {ANALYSIS} | FROM_FITS),
     "choice": ("smallest_in_tie_group", {BOARD}),
     "ensemble": ("off", {BOARD}),
+    "baseline": ("off", {REPORT}),
     "not_worse_than_champion": ("off", {REPORT}),
     "costs": ({"false_positive": 1, "false_negative": 10}, {REPORT}),
     "export": ({"refit": "none"}, {REPORT}),
@@ -223,6 +225,7 @@ def test_a_setting_counts_where_it_may_be_read(key: str) -> None:
         "task": "binary",
     }
     raw |= {"search": [{"algorithm": "dummy"}], "metric": "log_loss"}
+    raw["acceptance"] = [{"metric": "log_loss", "at_most": 0.9}]  # without any, the baseline counts
     value, readers = READ_BY[key]
     one, other = map(ExperimentSpec.model_validate, (raw, {**raw, key: value}))
     for stage in {DATA} | FROM_ANALYSIS:

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report.gates import find_champion
+from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline_tests import runs, scenario
 
@@ -18,11 +18,11 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     table = scenario.write_csv(tmp_path / "visits.csv", scenario.sound_table())
     spec = scenario.spec(url=str(table), **LINEAR)
     registry = registry_of(spec)
-    assert find_champion(registry) is None
+    assert find_champions(registry) == []
     first = runs.run(spec, scenario.SCHEMA)
     assert first.success, first.failure
     assert first.metadata("validation_report")["looks"] == 1
-    assert find_champion(registry).facts["champion"] is None
+    assert find_champions(registry)[0].facts["champions"] == []
 
     # Another wording and another criterion: the same model, no new look.
     criteria = [{"metric": "roc_auc", "at_least": 0.5, "judged_by": "estimate"}]
@@ -54,9 +54,10 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     scenario.write_csv(table, scenario.sound_table())
     better = runs.run(spec, scenario.SCHEMA)
     assert better.success, better.failure
-    champion = find_champion(registry)
-    assert (champion.version, champion.facts["champion"]["version"]) == ("v0003", "v0002")
-    numbers = champion.facts["champion"]["scores"]
+    (champion,) = find_champions(registry)
+    (before,) = champion.facts["champions"]
+    assert (champion.version, before["version"]) == ("v0003", "v0002")
+    numbers = before["scores"]
     assert numbers["challenger"] > numbers["champion"]
     gates = {gate["rule"]: gate["passed"] for gate in champion.facts["gates"]}
     assert any(rule.startswith("not_worse_than_champion v0002") for rule in gates)

@@ -71,7 +71,7 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
     said = document.sections[0].blocks[0].text
     score = report.score("roc_auc").interval
     assert said == (
-        "Accepted: the one gate passes (better than the baseline, as no acceptance criteria are set). "
+        "Accepted: the one gate passes (better than the baseline). "
         f"{report.configuration} scores roc_auc {score.estimate:.4f} on 1,500 rows of the validation "
         "set (final hold-out), which were not used to choose the model. The 95 % interval is "
         f"{score.low:.4f} to {score.high:.4f}. The baseline (no features) scores 0.5000: the model is "

@@ -12,6 +12,7 @@ from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsCh
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
 from experiment_pipeline.storage.provenance import CodeProvenance
+from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import Approval, ModelPackage, Registry, find_model
 from experiment_pipeline_tests import exported
 
@@ -270,6 +271,31 @@ def test_the_champion_is_the_latest_approved_version(registry: Registry) -> None
     with pytest.raises(EntryCorrupt) as caught:
         registry.approvals()
     assert caught.value.culprit == str(path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", to_json(Approval("v0001", "", AT)), to_json(Approval("v0009", "ada", AT))],
+    ids=["empty", "cut short", "nobody", "another version"],
+)
+def test_a_file_that_is_no_approval_approves_nothing(disk: Registry, content: bytes) -> None:
+    """The version waits on, and whoever approves it is told which file to delete."""
+    disk.publish(guarded(), accept)
+    write_bytes(disk.folder / "approvals" / "v0001.json", content)
+    assert (disk.waiting(), disk.champion()) == ({"v0001"}, None)
+    with pytest.raises(EntryCorrupt, match=r"v0001\.json: is not a decision about v0001"):
+        disk.approve(Approval("v0001", "ada", AT))
+
+
+def test_a_manifest_of_another_experiment_is_no_champion(disk: Registry) -> None:
+    """Nor one of another version: a folder that was put there by hand is named."""
+    disk.publish(package(), accept)
+    other = Registry(disk.root, "trains")
+    for registry, version in ((other, "v0001"), (disk, "v0002")):
+        for name in (*package().files, "manifest.json"):
+            write_bytes(registry.folder / version / name, disk.model("v0001").files()[name])
+        with pytest.raises(InvalidModel, match="is the manifest of flights v0001, another model"):
+            find_model(str(disk.root / registry.experiment)).read("model.skops")
 
 
 def test_of_two_approvers_at_once_one_is_recorded(registry: Registry) -> None:

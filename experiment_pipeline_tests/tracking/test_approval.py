@@ -9,10 +9,11 @@ from click.testing import CliRunner, Result
 from upath import UPath
 
 from experiment_pipeline.cli import main
+from experiment_pipeline.errors import DatabaseUnavailable, InvalidModel
 from experiment_pipeline.reporting.run_record import RunFacts, VersionRow
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.registry import Approval, Registry
-from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking import outcomes, questions
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import approve
@@ -93,10 +94,52 @@ def test_the_command_approves_and_lists(registry: Registry) -> None:
     assert "experiment-pipeline models flights" in unknown.output
 
 
-def state() -> tuple[str, str | None]:
-    """State and approver of the second version, as programs read them."""
-    second = json.loads(command("models", "flights", "--json").output)[1]
-    return second["state"], second["approved_by"]
+def state(version: int = 2) -> tuple[str, str | None]:
+    """State and approver of a version, as programs read them."""
+    found = json.loads(command("models", "flights", "--json").output)[version - 1]
+    return found["state"], found["approved_by"]
+
+
+def test_an_approval_by_nobody_is_refused(registry: Registry) -> None:
+    """An empty name, on the command line and in Python; nothing is written."""
+    for nobody in ("", "  "):
+        refused = command("approve", "flights", "v0002", "--by", nobody)
+        assert (refused.exit_code, "--by is empty" in refused.output) == (1, True)
+    assert state() == ("waits for approval", None)
+
+
+def test_a_version_that_is_retired_is_champion_no_more(registry: Registry, storage: Path) -> None:
+    """The one before it is, also after a reindex; the reason is needed, kept and shown."""
+    approve(registry, "v0002", "ada")
+    assert "--why is empty" in command("retire", "flights", "v0002", "--why", " ").output
+    done = command("retire", "flights", "v0002", "--why", "it had seen the answers")
+    assert "the champion is v0001" in done.output, done.output
+    assert state() == ("retired: it had seen the answers", "ada")
+    assert (registry.champion(), state(1)[0]) == ("v0001", "champion")
+    assert questions.experiments()["champion"].item() == "v0001"
+    with pytest.raises(InvalidModel, match="was retired: it had seen the answers"):
+        registry.publish(package(b"model 2"), accept)
+    (storage / "flights").rename(storage / "copy")
+    reindex(location(str(storage)), print)
+    comments = questions.versions("copy").set_index("version")["approval_comment"]
+    assert comments["v0002"].endswith(": it had seen the answers")
+
+
+@pytest.mark.parametrize("what", ["approve", "retire"])
+def test_what_the_database_does_not_take_is_not_decided(
+    registry: Registry, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """A locked database: the command fails, and the champion is the one before."""
+
+    def locked(*_: object) -> None:
+        raise DatabaseUnavailable("sqlite", "database is locked", "Try again.")
+
+    before = registry.champion()
+    monkeypatch.setattr(outcomes, "record_rows", locked)
+    option = {"approve": ("v0002", "--by", "ada"), "retire": ("v0001", "--why", "a leak")}[what]
+    failed = command(what, "flights", *option)
+    assert (failed.exit_code, "database is locked" in failed.output) == (1, True)
+    assert (registry.champion(), state()) == (before, ("waits for approval", None))
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 """data_analysis: findings, verdict and HTML report; `no go` stops the run before it costs."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 
@@ -67,14 +69,12 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
     return data_analysis
 
 
-def label_ceiling(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> float | None:
-    """Return the best score that conflicting labels allow; None where the analysis knows none."""
+def known_analysis(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> Mapping[str, Any]:
+    """Return what `DataAnalysis.to_json` wrote of a table; empty where it was not analysed."""
     store = stage_entries(spec.name, "data_analysis")
     stored = store.get(_fingerprint(raw_digest, spec, schema_text))
-    if stored is None:
-        return None
-    ceiling: float | None = json.loads(stored.files[ANALYSIS])["label_ceiling"]
-    return ceiling
+    found: dict[str, Any] = {} if stored is None else json.loads(stored.files[ANALYSIS])
+    return found
 
 
 def _fingerprint(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> str:

@@ -4,17 +4,19 @@ A report of the same choice on the same rows is reused and is not another look.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import dagster as dg
 import joblib
 
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.orchestration.assets.data_analysis import label_ceiling
+from experiment_pipeline.orchestration.assets.data_analysis import known_analysis
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis.analysis import conditions
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest, check_same_sets
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES, table_bytes
@@ -24,7 +26,11 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, as_eva
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import final_evaluation as final
 from experiment_pipeline.stages.validation_report import page
-from experiment_pipeline.stages.validation_report.gates import PublishedChampion, find_champion
+from experiment_pipeline.stages.validation_report.gates import (
+    PublishedChampion,
+    find_champions,
+    held_against,
+)
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
@@ -62,14 +68,16 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             sets = as_evaluated(train_set, test_set, spec)
             check_same_sets("leaderboard", leaderboard.digests, sets.digests)
             wanted = given.not_worse_than_champion is not None
-            current = find_champion(registry_of(given)) if wanted else None
+            current = find_champions(registry_of(given)) if wanted else []
+            analysis = known_analysis(raw_data.digest, spec, named.schema_text)
             # Of all inputs of the report except the number of earlier looks.
             fingerprint = fingerprint_of(
                 {
                     "board": board_digest(leaderboard),
                     "validation": validation_set.digest,
                     "spec": given.model_dump(mode="json"),
-                    "champion": current and current.held_against(leaderboard.fingerprint),
+                    "champions": held_against(current, leaderboard.fingerprint),
+                    "conditions": conditions(analysis.get("reasons", ())),
                     "set_aside": list(validation_set.origin.set_aside),
                     "version": version,
                 }
@@ -80,7 +88,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 stage_entries(spec.name, STAGE),
                 fingerprint,
                 lambda: table_bytes(sets.train, sets.test, validation_set.rows),
-                lambda: _evaluated(context, named, given, *tables, current),
+                lambda: _evaluated(context, named, given, *tables, current, analysis),
                 "reused the report of the same model on the same rows",
             )
         report = ValidationReport.from_json(stored.files[final.REPORT].decode())
@@ -102,7 +110,8 @@ def _evaluated(
     sets: TrainingSets,
     validation_set: SetTable,
     board: Leaderboard,
-    current: PublishedChampion | None,
+    current: Sequence[PublishedChampion],
+    analysis: Mapping[str, Any],
 ) -> Mapping[str, bytes]:
     """Evaluate, after an entry in the ledger: an evaluation that crashes counts as a look."""
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
@@ -114,9 +123,9 @@ def _evaluated(
     earlier = ledger.earlier_looks(*look, tell=warn)
     ledger.record_look(*look)
     store, trusted = TrainedModelStore.of(spec.name), list[str]()
-    if current is not None:
-        # The champion may run code that this storage trained with or that the YAML names.
-        known = store.results(current.models).values()
+    if current:
+        # A champion may run code that this storage trained with or that the YAML names.
+        known = store.results([name for one in current for name in one.models]).values()
         trusted = [kind for one in known for kind in one.trusted_types]
         trusted += filter(None, [given.preparation.function])
 
@@ -129,10 +138,9 @@ def _evaluated(
         delivered=delivered,
         earlier_looks=earlier,
         current=current,
+        conditions=conditions(analysis.get("reasons", ())),
         trusted=trusted,
-        evidence=lambda: gather(
-            spec, board, sets, store, label_ceiling(raw_data.digest, spec, named.schema_text)
-        ),
+        evidence=lambda: gather(spec, board, sets, store, analysis.get("label_ceiling")),
         workers=spec.workers or joblib.cpu_count(),
         seconds_left=budget_left(context, spec, time.perf_counter),
     )

@@ -4,7 +4,7 @@ In: the prepared table, the set of each row, the features, the spec. Out: a froz
 whose verdict follows from the findings alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -49,6 +49,9 @@ _WORDS: dict[Severity, str] = {
 }
 
 
+_IDLE = "accepted, but not found: "
+
+
 def weight(finding: Finding) -> Severity:
     """The severity of a finding, one step less when it is accepted."""
     if finding.outcome != "found":
@@ -79,9 +82,14 @@ def judge(
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
             reasons.append(f"{finding.code} {_WORDS[weight(finding)]}{reason}: {finding.evidence}")
     found = {finding.code for finding in marked if finding.outcome == "found"}
-    reasons += [f"accepted, but not found: {code}" for code in accepted if code not in found]
+    reasons += [f"{_IDLE}{code}" for code in accepted if code not in found]
     heaviest = weight(marked[0]) if marked else "note"
     return _LED_TO[heaviest], tuple(reasons), tuple(marked)
+
+
+def conditions(reasons: Iterable[str]) -> list[str]:
+    """Return what holds for every model of the table: conditions, and findings that are accepted."""
+    return [reason for reason in reasons if not reason.startswith(_IDLE)]
 
 
 @dataclass(frozen=True)

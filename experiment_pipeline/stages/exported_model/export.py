@@ -26,6 +26,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
 from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_card
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY, check_in_fresh_process
+from experiment_pipeline.stages.validation_report.gates import best_after
 from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import redacted
@@ -162,7 +163,8 @@ def _metrics(model: AcceptedModel) -> dict[str, Any]:
         "threshold": None if report.threshold is None else report.threshold.value,
         "looks": report.looks,
         "overlap": report.overlap,
-        "champion": None if report.champion is None else asdict(report.champion),
+        "champions": [asdict(one) for one in report.champions],
+        "best": best_after(report.champions),  # from now on; null: this version
         "reason": model.board.reason,
         "members": [] if ensemble is None else [one.fingerprint for one in ensemble.members],
     }

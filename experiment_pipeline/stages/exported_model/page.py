@@ -102,6 +102,8 @@ def build_card(
     )
     limits = dict.fromkeys((*model.board.notes, *model.report.notes, *general))
     gates = [(gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates]
+    conditions = model.report.conditions
+    under = (Paragraph("Accepted on these conditions:"), Bullets(conditions)) if conditions else ()
     call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
     loading = (
         Paragraph(
@@ -120,7 +122,7 @@ def build_card(
             _data(spec, model),
             _configuration(spec, model),
             _metrics(spec, model),
-            Section("Acceptance", (gates_table(gates),)),
+            Section("Acceptance", (gates_table(gates), *under)),
             Section("Limits", (Bullets(tuple(limits)),)),
             Section("How to load it", loading),
             Section("Provenance", (Table(("what", "value"), tuple(origin.items())),)),
@@ -199,7 +201,7 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
         (name, named(metric, reweighted=reweighted), interval, baseline)
         for name, metric, interval, baseline in model.scores
     )
-    looks = looked_at(model.report.looks, model.report.overlap)
+    looks = looked_at(model.report.looks, model.report.overlap, model.report.level)
     text = f"{looks} {evaluated(spec.evaluation_name).scores}"
     return Section("Metrics", (table, Paragraph(text)))
 

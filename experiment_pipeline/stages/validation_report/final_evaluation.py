@@ -124,7 +124,8 @@ def evaluate(
     *,
     delivered: pd.DataFrame,
     earlier_looks: EarlierLooks = NO_LOOKS,
-    current: PublishedChampion | None = None,
+    current: Sequence[PublishedChampion] = (),
+    conditions: Sequence[str] = (),
     trusted: Sequence[str] = (),
     evidence: Callable[[], Evidence] = Evidence,
     workers: int = 1,
@@ -132,9 +133,10 @@ def evaluate(
 ) -> FinalEvaluation:
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-    `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` is the
-    version to replace, and may run `trusted` code. `evidence` is asked for when a gate fails. Optional
-    parts are left out when no `seconds_left` remain.
+    `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` are
+    the versions to be as good as, which may run `trusted` code. `conditions` are those of the data
+    analysis. `evidence` is asked for when a gate fails. Optional parts are left out when no
+    `seconds_left` remain.
     """
     fitted_on = sets.train if spec.export.refit == "none" else sets.every_row
     train_only = trained.train_only(sets, spec)
@@ -153,7 +155,7 @@ def evaluate(
         parts = (validation, sets.features, on_validation, spec.metric)
         segments = weakest_segments(*parts, threshold=cut)
     challenger = (trained.result.fingerprint, on_validation, cut, delivered, sets.classes)
-    champion = hold_against_champion(spec, current, trusted, *challenger)
+    given = (trusted, *challenger, earlier_looks.level)
     report = judge(
         *(spec, board.chosen, on_validation, of_search, on_test),
         aside(encode_target(fitted_on[sets.target], sets.classes)),
@@ -166,7 +168,8 @@ def evaluate(
         hyperparameters=trained.result.configuration.given,
         calibrated_by=calibration,
         uncalibrated=uncalibrated,
-        champion=champion,
+        champions=[hold_against_champion(spec, one, *given) for one in current],
+        conditions=conditions,
     )
     if used is None:
         report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))

@@ -1,9 +1,10 @@
 """The gates: the scores of the exported fit against acceptance criteria, baseline and champion.
 
-In: criteria, scores with intervals, the published champion, rows as delivered. Out: `Gate`s and a
-`ChampionComparison`. Without criteria, the ranking metric must be significantly better than the
-baseline's. Challenger and champion are compared by the paired difference of their scores on the
-validation rows that the champion was neither fitted nor chosen on.
+In: criteria, scores with intervals, the published champion, rows as delivered. Out: `Gate`s and
+`ChampionComparison`s. The ranking metric must be significantly better than the baseline's, too.
+Challenger and champion are compared by the paired difference of their scores on the validation rows
+that the champion was neither fitted nor chosen on. So is the best version so far, which only a
+significantly better one replaces: else many small losses would add up.
 """
 
 import json
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,10 +23,11 @@ from experiment_pipeline.prediction.files import Model, verified_model
 from experiment_pipeline.prediction.rows import prepared
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
+from experiment_pipeline.spec.search import NotWorseThanChampion
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.mapped import some_rows
@@ -37,6 +39,9 @@ from experiment_pipeline.table.table import SLICE_ROWS, slices
 # (logistic data, 1,000 validation rows): it stops 67 % of the models that are worse by 0.02 AUC and
 # 3 % of those that are not worse; a level of 95 % stops 59 % and 0 %, one of 80 % 74 % and 6 %.
 CONFIDENCE = 0.9
+# Of the interval of the champion's AUC, which is below 1/2 where the target has changed its meaning.
+_SURE_OF_A_CHANGE = 0.98
+Role = Literal["champion", "best"]  # the best version so far is another one
 
 
 @dataclass(frozen=True)
@@ -67,9 +72,7 @@ class Gate:
     @property
     def outcome(self) -> str:
         """PASS, FAIL or INCONCLUSIVE."""
-        if not self.conclusive:
-            return "INCONCLUSIVE"
-        return "PASS" if self.passed else "FAIL"
+        return ("PASS" if self.passed else "FAIL") if self.conclusive else "INCONCLUSIVE"
 
     def in_words(self) -> str:
         """`lower bound of roc_auc at least 0.65: 0.6803, PASS`."""
@@ -77,23 +80,21 @@ class Gate:
 
 
 def hold(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
-    """Return every gate of an experiment; `scores` are at least those of `spec.metric_names`."""
+    """Return the gates of an experiment; `scores` are at least those of `spec.metric_names`."""
     by_name = {score.metric: score for score in scores}
-    if not spec.acceptance:
-        return (_against_baseline(by_name[spec.metric]),)
-    return tuple(_held(one, by_name[one.metric].interval) for one in spec.acceptance)
+    held = [_held(one, by_name[one.metric].interval) for one in spec.acceptance]
+    return (*held, *([_against_baseline(by_name[spec.metric])] if spec.baseline else []))
 
 
 def _held(criterion: Criterion, interval: Interval) -> Gate:
     by_bound, metric = criterion.judged_by == "bound", criterion.metric
     value = metrics.worse_bound(metric, interval) if by_bound else interval.estimate
-    if criterion.at_least is not None:
-        limit, relation, passed = criterion.at_least, "at least", value >= criterion.at_least
-    else:
-        limit = float(criterion.at_most)  # type: ignore[arg-type]
+    limit, relation, passed = criterion.limit, "at least", value >= criterion.limit
+    if criterion.at_most is not None:
         relation, passed = "at most", value <= limit
     judged = f"{_worse_end(metric)} bound" if by_bound else "estimate"
-    means = f"the {judged}{' of the 95 % interval' if by_bound else ''} "
+    whose = f" of the {numbers.share(interval.level, 6)} interval" if by_bound else ""
+    means = f"the {judged}{whose} "
     means += "passes" if passed else "does not pass"
     rule = f"{judged} of {metric} {relation} {limit:g}"
     return Gate(metric, rule, value, limit, by_bound, bool(passed), means=means)
@@ -102,9 +103,8 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
 def _against_baseline(score: MetricScore) -> Gate:
     difference = score.difference_to_baseline
     rule = (
-        "better than the baseline, as no acceptance criteria are set: the "
-        f"{_worse_end(score.metric)} bound of {score.metric} must beat the baseline "
-        f"{numbers.score(score.baseline)}, paired on the same rows (difference "
+        f"better than the baseline: the {_worse_end(score.metric)} bound of {score.metric} must beat "
+        f"the baseline {numbers.score(score.baseline)}, paired on the same rows (difference "
         f"{numbers.interval(difference)})"
     )
     value = score.baseline + metrics.worse_bound(score.metric, difference)
@@ -125,52 +125,82 @@ class PairedScores:
     challenger: float
     champion: float
     difference: Interval  # challenger minus champion, paired, at the level CONFIDENCE
+    gain: Interval  # the same at the level of the other gates
+    reversed: Interval | None = None  # the champion's AUC where it is worse than chance
 
 
 @dataclass(frozen=True)
 class ChampionComparison:
-    """The challenger compared with the champion."""
+    """The challenger compared with the champion, or with the best version so far."""
 
     version: str  # the champion's
     metric: str  # the ranking metric of the challenger
     tolerance: float  # how much worse the challenger may be, in units of the metric
+    role: Role = "champion"
+    must_be_better: bool = False  # significantly, to replace the champion
     same_model: bool = False  # whether the challenger is the champion; nothing is compared then
     why_not_compared: str = ""  # the reason for no comparison, else empty
     left_out: int = 0  # validation rows that the champion was fitted or chosen on
     scores: PairedScores | None = None  # of both; None: not compared
 
     @property
+    def better(self) -> bool:
+        """Whether the challenger is significantly better."""
+        found = self.scores
+        return found is not None and metrics.significantly_better(self.metric, found.gain)
+
+    @property
     def gate(self) -> Gate:
-        """The gate; it fails when the better bound of the difference is beyond the tolerance."""
-        rule, conclusive = f"not_worse_than_champion {self.version}", True
+        """The gate; it fails when the better bound of the difference is beyond the tolerance, or, where
+        the challenger must be better, the worse one not beyond 0; and when the champion is reversed.
+        """
+        wanted = "better" if self.must_be_better else "not_worse"
+        rule, conclusive = f"{wanted}_than_{self.role} {self.version}", True
         limit = 0.0 - metrics.METRICS[self.metric].sign * self.tolerance
         if self.scores is not None:
-            difference = self.scores.difference
+            difference, which = self.scores.difference, "better"
             value = metrics.better_bound(self.metric, difference)
             passed = not metrics.better(self.metric, limit, value)
+            if self.must_be_better:
+                difference, which, passed, limit = self.scores.gain, "worse", self.better, 0.0
+                value = metrics.worse_bound(self.metric, difference)
+            means = "not " if passed != self.must_be_better else ""
+            means += f"significantly {'better' if self.must_be_better else 'worse'} than it"
             rule += (
                 f": {self.metric} {numbers.score(self.scores.challenger)} after "
                 f"{numbers.score(self.scores.champion)} on the same {self.scores.rows:,} rows; "
-                f"better bound ({numbers.share(difference.level)}) of the difference "
+                f"{which} bound ({numbers.share(difference.level, 6)}) of the difference "
                 f"{numbers.interval(difference)}"
             )
-            means = f"{'not ' if passed else ''}significantly worse than it"
+            if self.scores.reversed is not None:
+                passed, means = False, "the target may have changed its meaning"
+                rule += f"; its AUC is worse than chance: {numbers.interval(self.scores.reversed)}"
         elif self.same_model:
             value, passed, means = 0.0, True, "nothing would change"
             rule += ": it is this model"
         else:
-            value, passed, conclusive = math.nan, True, False
-            means = "too little data to decide; it blocks nothing"
+            value, passed, conclusive = math.nan, not self.must_be_better, self.must_be_better
+            means = "too little data to decide; it blocks nothing" if passed else "not compared"
             rule += f": {self.why_not_compared}"
         return Gate(self.metric, rule, value, limit, True, passed, conclusive, means)
 
 
+def best_after(champions: Sequence[ChampionComparison]) -> str | None:
+    """Return the best version once the challenger is published; None: the challenger.
+
+    Where the best so far cannot be compared any more, the champion takes its place.
+    """
+    first = sorted(champions, key=lambda one: (one.scores is None, one.role == "champion"))[:1]
+    return next((one.version for one in first if not one.better), None)
+
+
 @dataclass(frozen=True)
 class PublishedChampion:
-    """The latest visible version of a registry."""
+    """A version that a challenger must not be worse than."""
 
     version: str
     exported: versions.ExportedModel
+    role: Role = "champion"
 
     @property
     def fingerprint(self) -> str:
@@ -193,27 +223,11 @@ class PublishedChampion:
         found: dict[str, Any] = json.loads(self.exported.read(versions.METRICS))
         return found
 
-    def held_against(self, fingerprint: str) -> str | None:
-        """Return the version that a model is compared with, by its configuration's fingerprint.
-
-        It is this one; for the champion itself the one that it replaced, so that its report is
-        found again.
-        """
-        if self.fingerprint == fingerprint:
-            with suppress(InvalidModel):
-                before = self.facts["champion"]
-                return None if before is None else str(before["version"])
-        return self.version
-
     def read(self, trusted: Sequence[str] = ()) -> tuple[Model, FittedRows]:
-        """Load the model, and the rows that it was fitted or chosen on.
+        """Load the model, `trusted` as of `load_model`, and the rows that it was fitted or chosen on.
 
-        Args:
-            trusted: as of `prediction.files.load_model`.
-
-        Raises:
-            InvalidModel: a file was changed after the export, the model needs code that is not
-                trusted, or it predicts something else here than at its export.
+        InvalidModel: a file was changed after the export, the model needs code that is not trusted, or
+        it predicts something else here than at its export.
         """
         fix = "Install the versions of its environment.txt to compare with it."
         try:
@@ -229,33 +243,49 @@ class PublishedChampion:
         return model, FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
 
 
-def find_champion(registry: Registry) -> PublishedChampion | None:
-    """Return the champion; None when nothing was exported yet."""
+def find_champions(registry: Registry) -> list[PublishedChampion]:
+    """Return the champion, if any, and the best version so far where it is another one."""
     version = registry.champion()
-    return None if version is None else PublishedChampion(version, registry.model(version))
+    found = [] if version is None else [PublishedChampion(version, registry.model(version))]
+    with suppress(InvalidModel):
+        best = found[0].facts.get("best") if found else None
+        if best is not None and best not in registry.approvals("retired"):
+            found.append(PublishedChampion(best, registry.model(best), "best"))
+    return found
+
+
+def held_against(champions: Sequence[PublishedChampion], fingerprint: str) -> list[str]:
+    """Return the versions that a model is compared with, by its configuration's fingerprint.
+
+    For the champion itself those that it was compared with, so that its report is found again.
+    """
+    if champions and champions[0].fingerprint == fingerprint:
+        with suppress(InvalidModel):
+            return [one["version"] for one in champions[0].facts.get("champions", ())]
+    return [one.version for one in champions]
 
 
 def hold_against_champion(
     spec: ExperimentSpec,
-    current: PublishedChampion | None,
+    current: PublishedChampion,
     trusted: Sequence[str],
     fingerprint: str,
     challenger: SetPrediction,
     threshold: float,
     validation: pd.DataFrame,
     classes: tuple[Scalar, ...] | None,
-) -> ChampionComparison | None:
-    """Compare the challenger with the champion; None: there is none, or it is not requested.
+    level: float = LEVEL,
+) -> ChampionComparison:
+    """Compare the challenger with the champion, or with the best version.
 
     The champion may run `trusted` code, prepares the rows itself and keeps its own threshold.
     `fingerprint` is that of the challenger's configuration, `challenger` its predictions of the
     validation rows (n,), `validation` (n, columns) the same rows as delivered. `classes` are the
-    target's, as `challenger.y` is encoded.
+    target's, as `challenger.y` is encoded. `level` is that of the gates.
     """
-    if current is None:
-        return None
-    rule = spec.not_worse_than_champion
-    blank = ChampionComparison(current.version, spec.metric, rule.tolerance if rule else 0.0)
+    rule, role = spec.not_worse_than_champion or NotWorseThanChampion(), current.role
+    better = rule.replace == "if_better" and role == "champion"
+    blank = ChampionComparison(current.version, spec.metric, rule.tolerance, role, better)
     if current.fingerprint == fingerprint:
         return replace(blank, same_model=True)
     try:
@@ -271,15 +301,43 @@ def hold_against_champion(
             found.append(predict(model.pipeline, features, names, spec.task, classes))
     except (InvalidModel, UnusableTable) as error:
         return replace(blank, why_not_compared=f"not compared, {error.culprit} {error.rule}")
-    metric, own = spec.metric, signature.threshold
     champion = replace(challenger, prediction=np.concatenate(found))
-    before = champion.linearise(metric, 0.5 if own is None else own)
-    after = challenger.linearise(metric, threshold)
-    difference = paired_difference(before, after, challenger.layout(metric), CONFIDENCE)
-    if not np.isfinite(difference.estimate):
-        return replace(blank, why_not_compared=f"not compared, {metric} is undefined on these rows")
-    compared = PairedScores(len(challenger.y), after.estimate, before.estimate, difference)
+    own = 0.5 if signature.threshold is None else signature.threshold
+    compared = compare(spec.metric, champion, challenger, (own, threshold), level)
+    if not np.isfinite(compared.difference.estimate):
+        why = f"not compared, {spec.metric} is undefined on these rows"
+        return replace(blank, why_not_compared=why)
     return replace(blank, left_out=int((~new).sum()), scores=compared)
+
+
+def compare(
+    metric: str,
+    champion: SetPrediction,
+    challenger: SetPrediction,
+    thresholds: tuple[float, float],
+    level: float,
+) -> PairedScores:
+    """Compare two models on the same rows; `thresholds` are theirs, `level` that of the gates."""
+    before = champion.linearise(metric, thresholds[0])
+    after, drawn = challenger.linearise(metric, thresholds[1]), challenger.layout(metric)
+    difference = paired_difference(before, after, drawn, CONFIDENCE)
+    gain = paired_difference(before, after, drawn, level)
+    found = len(challenger.y), after.estimate, before.estimate, difference, gain
+    return PairedScores(*found, _worse_than_chance(champion))
+
+
+def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
+    """Return the AUC of a class, or of the values above the mean, if it is significantly below 1/2:
+    what has learnt something ranks rows so where yes and no, two classes or the sign are swapped.
+    """
+    y, columns = predicted.y, np.atleast_2d(predicted.prediction.T)
+    level = 1 - (1 - _SURE_OF_A_CHANGE) / len(columns)
+    for code, column in enumerate(columns):
+        positive = y == code if len(columns) > 1 else y > y.mean()
+        one = replace(predicted, y=positive.astype(np.int64), prediction=column)
+        if (found := one.interval("roc_auc", level=level)).high < 0.5:
+            return found
+    return None
 
 
 def _check_same_question(

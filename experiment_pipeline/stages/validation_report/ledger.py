@@ -14,6 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, now
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline.table.clusters import KnownRows, RowSample, sample_rows
@@ -24,19 +25,34 @@ LEAST_OVERLAP = 0.1
 
 @dataclass(frozen=True)
 class EarlierLooks:
-    """The number of other models scored on some of these rows, and their largest overlap, 0 … 1."""
+    """The number of other models scored on some of these rows, and their overlaps, 0 … 1."""
 
     models: int = 0
-    overlap: float = 0.0
+    overlap: float = 0.0  # the largest
+    total: float = 0.0  # the sum: looks at other rows cost nothing
+
+    @property
+    def level(self) -> float:
+        """The level of the gates' intervals: look k may err in 5 %/k², on either side.
+
+        So all looks, however many, err in 8.2 %. One at a share of these rows counts that share.
+        """
+        return 1 - (1 - LEVEL) / (1 + self.total) ** 2 if self.total else LEVEL
 
 
 NO_LOOKS = EarlierLooks()
 
 
-def looked_at(looks: int, overlap: float) -> str:
-    """Return a sentence on the number of looks, the present one included."""
-    times = "once" if looks == 1 else f"{looks} times (overlap {numbers.share(overlap)})"
-    return f"These validation rows have been looked at {times}, this look included."
+def looked_at(looks: int, overlap: float, level: float = LEVEL) -> str:
+    """Return a sentence on the number of looks, the present one included, and what they cost."""
+    if looks == 1:
+        return "These validation rows have been looked at once, this look included."
+    times = f"{looks} times (overlap {numbers.share(overlap)})"
+    return (
+        f"These validation rows have been looked at {times}, this look included. So that no model passes "
+        f"by the number of attempts, the gates use {numbers.share(level, 6)} intervals instead of "
+        f"{numbers.share(LEVEL, 6)}; new rows bring the level back by their share."
+    )
 
 
 @dataclass(frozen=True)
@@ -63,11 +79,8 @@ class Ledger(Journals):
     ) -> Look:
         """Record a look; call it before scoring, so that an interrupted look is counted.
 
-        Args:
-            validation_digest: of the validation set, prepared.
-            fingerprint: of the model.
-            rows: the same rows as delivered.
-            id_columns: columns that identify a row.
+        The digest is of the validation set, prepared, the fingerprint of the model; `rows` are those of
+        the set as delivered, `id_columns` identify them.
         """
         at = now()
         # Looks at the same rows share their sample.
@@ -108,7 +121,8 @@ class Ledger(Journals):
             # A model's own looks do not count.
             if model != fingerprint and share >= LEAST_OVERLAP:
                 others[model] = max(share, others.get(model, 0.0))
-        return EarlierLooks(len(others), max(others.values(), default=0.0))
+        shared = others.values()
+        return EarlierLooks(len(others), max(shared, default=0.0), sum(shared))
 
     @property
     def looks(self) -> Journal[Look]:

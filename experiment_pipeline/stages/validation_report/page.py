@@ -34,6 +34,7 @@ from experiment_pipeline.reporting.run_record import (
     RunFacts,
     ScoreRow,
 )
+from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import NextSearch
@@ -56,7 +57,7 @@ def outcome(
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
-    decision, refusal = "accepted", None
+    decision, refusal = _accepted(report), None
     if not report.accepted:
         decision, refusal = (
             "not accepted",
@@ -89,8 +90,9 @@ def outcome(
             "minus baseline": numbers.interval(ranking.difference_to_baseline),
             "validation rows": f"{report.rows:,}",
             "gates": gates,
+            **({"conditions": Notes(report.conditions)} if report.conditions else {}),
             "configuration": words,
-            "looked at": looked_at(report.looks, report.overlap),
+            "looked at": looked_at(report.looks, report.overlap, report.level),
             "report": PagePath(place),
             "notes": Notes(report.notes),
             "judgement": Markdown(markdown),
@@ -113,7 +115,12 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
         validation_baseline=ranking.baseline,
         looks=report.looks,
         overlap=report.overlap,
-        decision="; ".join(gate.in_words() for gate in report.gates),
+        decision="; ".join(
+            [
+                *(gate.in_words() for gate in report.gates),
+                *(f"condition: {one}" for one in report.conditions if report.accepted),
+            ]
+        ),
     )
     for score in report.scores:
         yield ScoreRow.of("validation", score.metric, score.interval, score.baseline)
@@ -143,6 +150,7 @@ def build_document(
             Code("yaml", following.yaml.rstrip("\n")),
         )
         why = (Section("Why, and what to try next", blocks),)
+    looks = looked_at(report.looks, report.overlap, report.level)
     sections = (
         _decision(report),
         *why,
@@ -154,18 +162,24 @@ def build_document(
         *_classes(report, charts),
         *_features(report, charts),
         _segments(report),
-        Section("Caveats", (Bullets((looked_at(report.looks, report.overlap), *report.notes)),)),
+        Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
 
 
+def _accepted(report: ValidationReport) -> str:
+    """`accepted`, and on which conditions, by the word that each begins with."""
+    named = numbers.some_of([one.split()[0].rstrip(":") for one in report.conditions])
+    return f"accepted with conditions ({named})" if named else "accepted"
+
+
 def _decision(report: ValidationReport) -> Section:
-    """Accepted or not, by which gates, with which score and baseline; and each gate."""
+    """Accepted or not, by which gates and conditions, with which score and baseline; each gate."""
     score, count = report.score(report.metric), len(report.gates)
     if report.accepted:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
         passed = "the one gate passes" if count == 1 else f"all {count} gates pass"
-        first = f"Accepted: {passed} ({rules})."
+        first = f"A{_accepted(report)[1:]}: {passed} ({rules})."
     else:
         failed = "; ".join(
             f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
@@ -176,7 +190,7 @@ def _decision(report: ValidationReport) -> Section:
     seen = "which were not used to choose the model"
     if report.looks > 1:
         others = numbers.counted(report.looks - 1, "other model was", "other models were")
-        seen = f"on which {others} evaluated before"
+        seen = f"on which {others} evaluated before (gates at {numbers.share(report.level, 6)})"
     direction = "" if METRICS[report.metric].greater_is_better else " (lower is better)"
     interval = ""
     if math.isfinite(score.interval.low) and math.isfinite(score.interval.high):
@@ -197,26 +211,32 @@ def _decision(report: ValidationReport) -> Section:
         (gate.outcome, gate.rule, numbers.score(gate.value), numbers.score(gate.limit), gate.means)
         for gate in report.gates
     )
-    return Section("Decision", (Paragraph(text), TableBlock(header, rows)))
+    under = (Paragraph("Conditions:"), Bullets(report.conditions)) if report.conditions else ()
+    return Section("Decision", (Paragraph(text), TableBlock(header, rows), *under))
 
 
 def _champion(report: ValidationReport) -> Iterator[Section]:
-    held = report.champion
-    if held is None or held.scores is None:
+    rows = [
+        (
+            f"{held.role} {held.version}",
+            *map(numbers.score, (found.champion, found.challenger)),
+            numbers.interval(found.difference),
+            numbers.score(held.tolerance),
+            f"{found.rows:,} ({held.left_out:,} left out)",
+        )
+        for held in report.champions
+        if (found := held.scores) is not None
+    ]
+    if not rows:
         return
-    level = numbers.share(held.scores.difference.level)
-    rows = (
-        ("this model", numbers.score(held.scores.challenger)),
-        (f"champion {held.version}", numbers.score(held.scores.champion)),
-        (f"this model minus champion ({level} interval)", numbers.interval(held.scores.difference)),
-        ("tolerance", numbers.score(held.tolerance)),
-    )
     text = (
-        f"Both models on the same {held.scores.rows:,} validation rows, paired; without "
-        f"{held.left_out:,} rows that the champion was fitted or chosen on."
+        "Both models on the same validation rows, paired; without rows that the older one was fitted or "
+        "chosen on. Only a significantly better version replaces the best so far, to which the change "
+        "is cumulative: small losses do not add up."
     )
-    blocks = (Paragraph(text), TableBlock(("", held.metric), rows))
-    yield Section("Against the champion", blocks)
+    change = f"change ({numbers.share(CONFIDENCE, 6)} interval)"
+    header = ("against", report.metric, "this model", change, "tolerance", "rows")
+    yield Section("Against the champion", (Paragraph(text), TableBlock(header, tuple(rows))))
 
 
 def _scores(report: ValidationReport, charts: Charts) -> Section:

@@ -39,6 +39,7 @@ from experiment_pipeline.statistics.calibration import (
 )
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.interval import (
+    LEVEL,
     Interval,
     Weights,
     difference,
@@ -63,6 +64,8 @@ from experiment_pipeline.statistics.thresholds import (
     threshold_value,
 )
 from experiment_pipeline.storage.records import from_json, to_json
+
+_NO_BASELINE = "baseline: off, so no gate asks whether the model is better than the baseline"
 
 
 @dataclass(frozen=True)
@@ -141,9 +144,13 @@ class ValidationReport:
     details: Details  # calibration, decisions, classes, residuals
     usage: Usage | None  # which features it uses, on the test rows; None: not measured
     segments: tuple[Segment, ...]  # the weakest parts of the validation set
-    champion: ChampionComparison | None  # None: none exists, or none is requested
+    champions: tuple[
+        ChampionComparison, ...
+    ]  # with the champion, and the best if it is another one
     looks: int  # number of models scored on these rows, this one included
     overlap: float  # largest share of these rows that another model was scored on
+    level: float  # of the intervals that the gates judge; that of `scores` is always 95 %
+    conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
 
     @property
@@ -185,7 +192,8 @@ def judge(
     usage: Usage | None = None,
     segments: Sequence[Segment] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
-    champion: ChampionComparison | None = None,
+    champions: Sequence[ChampionComparison] = (),
+    conditions: Sequence[str] = (),
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
     calibrated_by: CalibrationMethod | None = None,
     uncalibrated: SetPrediction | None = None,
@@ -201,13 +209,15 @@ def judge(
     without its calibrators; None: it has none.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
-    scores = _scores(spec, exported, cut, (y_fitted, spec.task, len(classes or ()), w_fitted))
+    known = (y_fitted, spec.task, len(classes or ()), w_fitted)
+    scores, level = _scores(spec, exported, cut, known), earlier_looks.level
+    judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     setting = None if calibrated_by else reweighting(hyperparameters)
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, scores), *([] if champion is None else [champion.gate])),
+        gates=(*hold(spec, judged), *(one.gate for one in champions)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -219,9 +229,11 @@ def judge(
         details=_details(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=tuple(segments),
-        champion=champion,
+        champions=tuple(champions),
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
+        level=level,
+        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE])),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
 
@@ -245,6 +257,7 @@ def _scores(
     exported: SetPrediction,
     cut: float,
     known: tuple[np.ndarray, str, int, Weights],
+    level: float = LEVEL,
 ) -> tuple[MetricScore, ...]:
     """Score the metrics of the experiment, then those of every report of the task."""
     others = reported_of(spec.task)
@@ -256,9 +269,9 @@ def _scores(
         constant = best_constant(metric, *known)
         score = MetricScore(
             metric,
-            exported.interval(metric, cut),
+            exported.interval(metric, cut, level),
             baseline(metric, exported.y, constant, exported.weights).estimate,
-            difference_to_baseline(metric, exported, constant, cut),
+            difference_to_baseline(metric, exported, constant, cut, level),
         )
         scores.append(score)
     return tuple(scores)

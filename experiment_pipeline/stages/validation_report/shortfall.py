@@ -31,11 +31,17 @@ from experiment_pipeline.stages.search.learners import space
 from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.gates import Gate
+from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate, hold
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval, Linearised
-from experiment_pipeline.statistics.metrics import average, better, worse_bound
+from experiment_pipeline.statistics.metrics import (
+    METRICS,
+    average,
+    better,
+    significantly_better,
+    worse_bound,
+)
 from experiment_pipeline.statistics.scores import layout, paired_difference
 from experiment_pipeline.statistics.thresholds import on_test
 from experiment_pipeline.storage.records import yaml_bytes
@@ -95,12 +101,14 @@ def reasons(
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
-    # The gate to explain is not the champion's, and if possible one of the ranking metric.
-    champions = None if report.champion is None else report.champion.gate
-    failed = [gate for gate in report.failed_gates if gate != champions]
+    # The gate to explain is not a champion's, and if possible one of the ranking metric.
+    champions = [held.gate for held in report.champions]
+    failed = [gate for gate in report.failed_gates if gate not in champions]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
+        *_looks(spec, report),
+        *(reason for held in report.champions for reason in _worse(held, report)),
         *_measured(report),
         *_fit(gate, spec, board, evidence.train_rows),
         *_left_open(spec, board, report, evidence.curve),
@@ -158,19 +166,59 @@ def _beyond_any_search(
         )
 
 
-def _measured(report: ValidationReport) -> Iterator[Reason]:
-    """Worse than the champion; worse on validation than where it was chosen."""
-    held, gap = report.champion, report.gap
-    if held is not None and held.scores is not None and not held.gate.passed:
+def _looks(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
+    """A gate fails at the level that the looks have left, and would pass at the first look."""
+    pairs = zip(hold(spec, report.scores), report.gates, strict=False)
+    if any(first.passed and not now.passed for first, now in pairs):
         yield Reason(
-            "worse_than_champion",
-            f"The champion {held.version} is better on the same {held.scores.rows:,} rows: "
-            f"{held.metric} {numbers.score(held.scores.champion)}, this model "
-            f"{numbers.score(held.scores.challenger)} (difference "
-            f"{numbers.interval(held.scores.difference)}).",
-            "Compare the champion's data, features and search with these; to replace it anyway, raise "
-            "not_worse_than_champion.tolerance.",
+            "looks_spent",
+            f"At the first look a failed gate would have passed: after {report.looks} looks at these "
+            f"rows the gates use {numbers.share(report.level, 6)} intervals.",
+            "Validate on rows that no model was evaluated on; one more attempt on these is judged by "
+            "wider intervals still.",
         )
+
+
+def _worse(held: ChampionComparison, report: ValidationReport) -> Iterator[Reason]:
+    """A version that is better, that may have leaked, or that means something else by the target."""
+    if held.scores is None or held.gate.passed:
+        return
+    version, found, metric = held.version, held.scores, METRICS[held.metric]
+    retire = f"retire it: experiment-pipeline retire {report.experiment} {version} --why TEXT"
+    if found.reversed is not None:
+        yield Reason(
+            "target_reversed",
+            f"{version} ranks these rows worse than chance (AUC {numbers.interval(found.reversed)}): "
+            "the target has changed its meaning, such as yes and no swapped.",
+            f"Correct the labels; if the change is meant, {retire}.",
+        )
+        return
+    better, change = held.must_be_better, found.gain if held.must_be_better else found.difference
+    yield Reason(
+        "worse_than_champion",
+        f"This model is {held.gate.means.replace('it', f'the {held.role} {version}')} on the same "
+        f"{found.rows:,} rows: {held.metric} {numbers.score(found.challenger)} after "
+        f"{numbers.score(found.champion)} (difference {numbers.interval(change)}).",
+        f"Compare the data, features and search of {version} with these; to replace it anyway, "
+        f"{'drop replace: if_better' if better else 'raise not_worse_than_champion.tolerance'}.",
+    )
+    # Far above: the lead is more than what this model has learnt, or than what remains to be learnt.
+    perfect = metric.highest if metric.greater_is_better else metric.lowest
+    learnt, left = found.challenger - report.score(held.metric).baseline, perfect - found.champion
+    lead = metric.sign * (found.champion - found.challenger)
+    honest = significantly_better(held.metric, report.score(held.metric).difference_to_baseline)
+    if honest and lead > min(metric.sign * learnt, metric.sign * left):
+        yield Reason(
+            "champion_may_have_leaked",
+            f"{version} is far above this model, which is itself significantly better than the "
+            f"baseline: {version} may have been fitted with a leak that was removed since.",
+            f"If so, {retire}; the version before it then takes its place.",
+        )
+
+
+def _measured(report: ValidationReport) -> Iterator[Reason]:
+    """Worse on validation than where it was chosen."""
+    gap = report.gap
     if gap.worse:
         whose = "The same fit" if gap.evaluation == "test_set" else "The exported model"
         yield Reason(

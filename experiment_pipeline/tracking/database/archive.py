@@ -75,8 +75,13 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
     return restored
 
 
-def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | None) -> VersionRow:
-    """What the registry itself knows of a version."""
+def version_row(
+    registry: Registry, entry: HistoryEntry, approval: Approval | None, retired: Approval | None
+) -> VersionRow:
+    """What the registry itself knows of a version; a retired one has lost its approval."""
+    comment = approval and approval.comment
+    if retired is not None:
+        approval, comment = None, f"retired by {retired.by}: {retired.comment}"
     return VersionRow(
         version=entry.version,
         created_at=datetime.fromisoformat(entry.created),
@@ -84,10 +89,10 @@ def version_row(registry: Registry, entry: HistoryEntry, approval: Approval | No
         configuration=entry.configuration,
         headline=entry.headline,
         fingerprint=entry.fingerprint,
-        approval_required=registry.approval_required(entry.version),
+        approval_required=retired is not None or registry.approval_required(entry.version),
         approved_by=None if approval is None else approval.by,
         approved_at=None if approval is None else datetime.fromisoformat(approval.at),
-        approval_comment=None if approval is None else approval.comment or None,
+        approval_comment=comment or None,
     )
 
 
@@ -98,6 +103,7 @@ def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
     """
     try:
         history, approvals = registry.history(), registry.approvals()
+        retired = registry.approvals("retired")
     except EntryCorrupt as error:
         warn(str(error))
         return
@@ -108,7 +114,8 @@ def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
         makers = {row.version: row.run_id for row in connection.execute(made)}
     rows = [
         replace(
-            version_row(registry, one, approvals.get(one.version)), run_id=makers.get(one.version)
+            version_row(registry, one, approvals.get(one.version), retired.get(one.version)),
+            run_id=makers.get(one.version),
         )
         for one in history
         if one.version not in known

@@ -23,7 +23,8 @@ from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     PublishedChampion,
-    find_champion,
+    find_champions,
+    held_against,
     hold_against_champion,
 )
 from experiment_pipeline.stages.validation_report.page import build_document
@@ -31,7 +32,7 @@ from experiment_pipeline.stages.validation_report.shortfall import Evidence, rea
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.files import write_bytes
 from experiment_pipeline.storage.mapped import on_map
-from experiment_pipeline.storage.registry import ModelPackage, Registry
+from experiment_pipeline.storage.registry import Approval, ModelPackage, Registry
 from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
@@ -72,7 +73,8 @@ def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any)
 
 def version(read: Callable[[], Read], fingerprint: str = "c" * 64) -> Any:
     """A version that is read when asked for."""
-    return SimpleNamespace(version="v0001", fingerprint=fingerprint, read=lambda _: read())
+    named = {"version": "v0001", "role": "champion", "fingerprint": fingerprint}
+    return SimpleNamespace(**named, read=lambda _: read())
 
 
 def compared(
@@ -101,6 +103,7 @@ def compared(
 
 
 VALIDATION = rows_of(1_000, 9)
+BOARD = search_of(spec_of(), [1] * 4).rank()
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
@@ -139,6 +142,93 @@ def test_a_model_as_good_is_rarely_stopped_and_a_clearly_worse_one_mostly() -> N
     assert min(len(false), len(true)) >= 15
     assert np.mean(false) <= 0.1
     assert np.mean(true) >= 0.7
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_a_champion_worse_than_chance_stops_the_run(metric: str) -> None:
+    """Yes and no are swapped in the new rows: what has learnt that is better, and not accepted."""
+    swapped = VALIDATION.assign(late=~VALIDATION["late"])
+    challenger = model(rows_of(500, 2).assign(late=lambda rows: ~rows["late"]))
+    found = compared(champion(rows_of(500, 1)), swapped, challenger, FEATURES, spec(metric=metric))
+    assert found.better
+    assert (found.gate.outcome, found.scores.reversed.high < 0.3) == ("FAIL", True)
+    report = report_of(champions=[found])
+    (reason,) = reasons(spec_of(), BOARD, report, Evidence())[:1]
+    assert (reason.code, "retire board v0001 --why" in reason.advice) == ("target_reversed", True)
+
+
+def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not() -> None:
+    """The sign of a number, or two of four classes swapped; not a level that has doubled."""
+    generator = np.random.default_rng(0)
+    signal = generator.normal(size=400)
+    number = SetPrediction(signal + generator.normal(size=400), signal, np.arange(400))
+    codes = generator.integers(0, 4, 400)
+    shares = np.eye(4)[codes] + generator.random((400, 4))
+    classes = SetPrediction(codes, shares / shares.sum(axis=1, keepdims=True), np.arange(400))
+
+    def reversed_by(metric: str, seen: SetPrediction, y: np.ndarray) -> bool:
+        other = replace(seen, y=y)
+        return gates.compare(metric, other, other, (0.5, 0.5), 0.95).reversed is not None
+
+    assert reversed_by("rmse", number, -number.y)
+    assert reversed_by("log_loss", classes, np.array([1, 0, 2, 3])[codes])
+    assert not reversed_by("rmse", number, 2 * number.y + 5)
+    assert not reversed_by("log_loss", classes, np.where(codes == 3, 2, codes))
+
+
+def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it() -> None:
+    """`replace: if_better`: an equal one, and one that cannot be compared, leave the champion."""
+    strict = spec(not_worse_than_champion={"replace": "if_better"})
+    good, bad = rows_of(2_000, 1), ["age", "noise"]
+    better = compared(champion(good, bad), VALIDATION, model(good), FEATURES, strict)
+    equal = compared(champion(good), VALIDATION, model(rows_of(2_000, 2)), FEATURES, strict)
+    unknown = compared(champion(VALIDATION), VALIDATION, model(good), FEATURES, strict)
+    assert [one.gate.outcome for one in (better, equal, unknown)] == ["PASS", "FAIL", "FAIL"]
+    assert "better_than_champion v0001" in equal.gate.rule
+    said = reasons(spec_of(), BOARD, report_of(champions=[equal]), Evidence())[0]
+    assert "not significantly better than the champion v0001" in said.evidence
+    assert "drop replace: if_better" in said.advice
+
+
+def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPath) -> None:
+    """One that passes as good leaves the best; one that cannot be compared any more is given up."""
+    good, bad = rows_of(2_000, 1), ["age", "noise"]
+    better = compared(champion(good, bad), VALIDATION, model(good))
+    equal = compared(champion(good), VALIDATION, model(rows_of(2_000, 2)))
+    best = replace(equal, version="v0000", role="best")
+    gone = replace(best, scores=None, why_not_compared="a column is gone")
+    cases = {(): None, (better,): None, (equal,): "v0001", (equal, best): "v0000"}
+    cases |= {(better, best): "v0000", (equal, gone): "v0001", (better, gone): None}
+    assert {case: gates.best_after(case) for case in cases} == cases
+    registry = Registry(place, "flights")
+    for number in range(2):
+        package = exported.package(fingerprint=f"{number}" * 64, champions=(equal,) * number)
+        registry.publish(package, lambda _: None)
+    found = find_champions(registry)
+    assert [(one.version, one.role) for one in found] == [("v0002", "champion"), ("v0001", "best")]
+    assert held_against(found, "e" * 64) == ["v0002", "v0001"]
+    assert held_against(found, "1" * 64) == ["v0001"]
+    registry.approve(Approval("v0001", "ada", "2026-02-03T04:05:06+00:00", "a leak"), "retired")
+    assert [one.version for one in find_champions(registry)] == ["v0002"]
+
+
+def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
+    """It is said, and how to retire it; not of one that is better by a feature's worth."""
+    rows, leaky = rows_of(2_000, 1), [*FEATURES, "leak"]
+
+    def leaked(table: pd.DataFrame, strength: float) -> pd.DataFrame:
+        luck = np.random.default_rng(len(table)).normal(size=len(table))
+        return table.assign(leak=strength * table["late"] + luck)
+
+    said = {}
+    for strength in (0.5, 4.0):
+        old = champion(leaked(rows, strength), leaky)
+        worse = compared(old, leaked(VALIDATION, strength), model(rows))
+        assert not worse.gate.passed
+        found = reasons(spec_of(), BOARD, report_of(champions=[worse]), Evidence())
+        said[strength] = [one.advice for one in found if one.code == "champion_may_have_leaked"]
+    assert said[0.5] == []
+    assert "experiment-pipeline retire board v0001 --why TEXT" in said[4.0][0]
 
 
 def test_rows_that_the_champion_has_seen_are_left_out() -> None:
@@ -199,14 +289,15 @@ def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
     """The champion's gate stands among the others, decides with them, and is explained."""
     good, bad = rows_of(2_000, 1), ["age", "noise"]
     worse = compared(champion(good), VALIDATION, model(good, bad), bad)
-    report = report_of(champion=worse)
+    report = report_of(champions=[worse])
     assert not report.accepted
     assert report.failed_gates == (worse.gate,)
     text = render(build_document(report))
     assert "not\\_worse\\_than\\_champion v0001" in text or "not_worse_than_champion v0001" in text
     assert "## Against the champion" in text
-    assert "Both models on the same 1,000 validation rows, paired; without 0 rows" in text
-    found = reasons(spec_of(), search_of(spec_of(), [1] * 4).rank(), report, Evidence())
+    assert "| champion v0001 |" in text
+    assert "| 1,000 (0 left out) |" in text
+    found = reasons(spec_of(), BOARD, report, Evidence())
     assert "worse_than_champion" in [reason.code for reason in found]
     assert not {"label_ceiling", "underfit"} & {reason.code for reason in found}
     assert report_of().accepted
@@ -216,19 +307,17 @@ def published(root: UPath, package: ModelPackage) -> PublishedChampion:
     """Publish a package and return it as the champion."""
     registry = Registry(root, "flights")
     registry.publish(package, lambda _: None)
-    found = find_champion(registry)
-    assert found is not None
-    return found
+    return find_champions(registry)[0]
 
 
 def test_a_champion_comes_with_model_facts_and_rows(place: UPath) -> None:
     """Version, fingerprint, metrics, and a pipeline that predicts."""
-    assert find_champion(Registry(place, "flights")) is None
+    assert find_champions(Registry(place, "flights")) == []
     champion = published(place, exported.package())
     assert (champion.version, champion.fingerprint) == ("v0001", "f" * 64)
     assert champion.facts["looks"] == 2
-    assert champion.held_against("e" * 64) == "v0001"
-    assert champion.held_against("f" * 64) is None
+    assert held_against([champion], "e" * 64) == ["v0001"]
+    assert held_against([champion], "f" * 64) == []
     model, fitted = champion.read()
     rows = exported.prepared(exported.delivered(5))[exported.FEATURES]
     assert model.pipeline.predict_proba(rows).shape == (5, 2)
@@ -268,7 +357,7 @@ def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> No
     with pytest.raises(InvalidModel, match=r"model\.skops"):
         champion.read()
     write_bytes(champion.exported.folder / "manifest.json", b"{")
-    again = find_champion(Registry(place, "flights"))
+    again = find_champions(Registry(place, "flights"))[0]
     assert again.fingerprint == ""
     with pytest.raises(InvalidModel, match="manifest"):
         again.read()

@@ -123,7 +123,7 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
     titles = [one.title for one in found.document.sections]
     assert titles[:3] == ["Decision", "Why, and what to try next", "Scores"]
     first, gates = section(found, "Decision")[:2]
-    said = "Not accepted: the one gate failed (lower bound of roc_auc at least 0.97, but it is 0."
+    said = "Not accepted: 1 of 2 gates failed (lower bound of roc_auc at least 0.97, but it is 0."
     assert first.text.startswith(said)
     assert gates.rows[0][0] == "FAIL"
     assert gates.rows[0][3:] == ("0.9700", "the lower bound of the 95 % interval does not pass")

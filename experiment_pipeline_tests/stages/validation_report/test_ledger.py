@@ -11,6 +11,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.stages.validation_report.ledger import Ledger
+from experiment_pipeline.statistics.interval import LEVEL
 from experiment_pipeline.storage.files import list_names, read_bytes, write_bytes
 
 ROWS, OTHER_ROWS = "a" * 64, "b" * 64
@@ -51,6 +52,21 @@ def test_another_column_or_one_more_row_does_not_reset_the_count(tmp_path: Path)
     assert looks(more) == (2, 1.0)
     assert looks(pd.concat([TABLE, TABLE + 1_000])) == (2, 0.5)
     assert looks(TABLE + 1_000) == (0, 0.0)
+
+
+def test_the_gates_pay_for_looks_and_new_rows_bring_the_level_back(tmp_path: Path) -> None:
+    """The first look is at 95 %, look k errs in 5 %/k²; half as many rows in common count half."""
+    ledger = Ledger(UPath(tmp_path), "flights")
+
+    def level(rows: pd.DataFrame) -> float:
+        return ledger.earlier_looks(OTHER_ROWS, "9" * 64, rows, tell=print).level
+
+    assert level(TABLE) == LEVEL
+    for model in MODELS:
+        ledger.record_look(ROWS, model, TABLE)
+    assert level(TABLE) == pytest.approx(1 - 0.05 / 4**2)
+    assert level(pd.concat([TABLE, TABLE + 1_000])) == pytest.approx(1 - 0.05 / 2.5**2, abs=0.001)
+    assert level(TABLE + 1_000) == LEVEL
 
 
 def test_the_same_model_on_the_same_rows_is_no_new_look(tmp_path: Path) -> None:
