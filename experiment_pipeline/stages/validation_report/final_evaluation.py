@@ -134,9 +134,8 @@ def evaluate(
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
     `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` are
-    the versions to be as good as, which may run `trusted` code. `conditions` are those of the data
-    analysis. `evidence` is asked for when a gate fails. Optional parts are left out when no
-    `seconds_left` remain.
+    the versions to be as good as, which may run `trusted` code, `conditions` those of the data analysis.
+    `evidence` is asked for when a gate fails. Optional parts are left out when no `seconds_left` remain.
     """
     fitted_on = sets.train if spec.export.refit == "none" else sets.every_row
     train_only = trained.train_only(sets, spec)
