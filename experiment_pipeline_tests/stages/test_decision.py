@@ -7,6 +7,7 @@ import pytest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.registry import registry_of
+from experiment_pipeline.tracking import questions
 from experiment_pipeline_tests import runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")
@@ -22,6 +23,13 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     first = runs.run(spec, scenario.SCHEMA)
     assert first.success, first.failure
     assert first.metadata("validation_report")["looks"] == 1
+    # Patients come several times: where "accepted" is said, that is said, too.
+    said = "ccepted with conditions (repeated_entities)"
+    assert said in first.metadata("validation_report")["decision"]
+    version = find_champions(registry)[0].exported
+    assert said in version.read("decision_record.md").decode()
+    whole = (version.read("README.md").decode(), questions.runs("clinic")["decision"].item())
+    assert all("Values repeat in patient (151 entities" in one for one in whole)
     assert find_champions(registry)[0].facts["champions"] == []
 
     # Another wording and another criterion: the same model, no new look.
