@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # That `dg launch` and `dg dev` supersede two commands: they print and do the same.
 export PYTHONWARNINGS := ignore:Function::click.core
 
-.PHONY: help run ui wheel test pytest lint hooks bench lock clean system system-test
+.PHONY: help run ui wheel test pytest lint hooks bench figures lock clean system system-test
 
 help: ## users: show the targets
 	@for who in users contributors; do \
@@ -47,6 +47,9 @@ hooks: .venv/ready-dev ## contributors: let every commit run what `lint` runs
 
 bench: .venv/ready-bench ## contributors: measure speed, memory and quality against the alternatives
 	$(BIN)/python -m experiment_pipeline_tests.bench
+
+figures: .venv/ready-dev system-test ## contributors: run the bundled experiments, write README's figures and picture
+	$(BIN)/python -m experiment_pipeline_tests.bench.figures
 
 lock: .venv/uv ## contributors: bring uv.lock up to date with pyproject.toml
 	$(BIN)/uv lock

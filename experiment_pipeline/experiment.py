@@ -253,5 +253,7 @@ def declare(
             seconds=settings.get("budget", {}).get("seconds"),
         )
         attributes = infer(raw.frame, wishes).attributes(source)
+        if "search" in settings:  # the inferred budget is that of the inferred search
+            del attributes["budget"]
     attributes |= {"target": target, **settings, "data": source or None}
     return raw, spec_from(name, attributes)

@@ -170,6 +170,7 @@ def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str
         "metric": draft.metric,
         "chosen by": draft.evaluation,
         "rejected": draft.max_rejected,
+        "seconds": draft.seconds,
     }
     facts += [(what, f"{readable(one.value)}: {one.why}") for what, one in named.items() if one]
     facts.append(("split", f"{in_yaml(draft.full_split)}: {draft.split.why}"))

@@ -14,7 +14,7 @@ import pandas as pd
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_columns, read_completely
-from experiment_pipeline.drafting.search import Proposal, Shape, propose_search
+from experiment_pipeline.drafting.search import Proposal, Shape, propose_search, propose_seconds
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
@@ -66,7 +66,7 @@ class Draft:
     hints: tuple[str, ...]  # what only people can decide, a sentence each
     search: tuple[Proposal, ...]
     evaluation: Decision | None  # what the choice rests on, where it is not the test set
-    seconds: float | None = None  # of the budget
+    seconds: Decision  # of the budget
 
     @property
     def full_split(self) -> dict[str, Any]:
@@ -89,13 +89,12 @@ class Draft:
             "split": self.full_split,
             "search": [dict(proposal.entry) for proposal in self.search],
             "metric": self.metric.value,
+            "budget": {"seconds": self.seconds.value},
         }
         if self.positive_class is not None:
             keys["positive_class"] = self.positive_class.value
         if self.evaluation is not None:
             keys["evaluation"] = self.evaluation.value
-        if self.seconds is not None:
-            keys["budget"] = {"seconds": self.seconds}
         if self.max_rejected is not None:
             keys["validation"] = {"max_rejected_fraction": self.max_rejected.value}
         return keys
@@ -150,7 +149,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         hints=_split_hints(plans, split.value),
         search=propose_search(shape),
         evaluation=_evaluation(len(raw)),
-        seconds=wishes.seconds,
+        seconds=_seconds(shape),
     )
 
 
@@ -200,6 +199,17 @@ def _evaluation(rows: int) -> Decision | None:
         "out. The validation set stays untouched"
     )
     return Decision("cross_validation", why) if rows < SMALL_TABLE else None
+
+
+def _seconds(shape: Shape) -> Decision:
+    """Decide how long search, refit and report may take."""
+    if shape.seconds is not None:
+        return Decision(shape.seconds, "given")
+    why = (
+        f"search, refit and report of {shape.rows:,} rows end within it, and mostly sooner. When the "
+        "leaderboard says that configurations were not started or stopped for lack of time, raise it"
+    )
+    return Decision(propose_seconds(shape.rows), why)
 
 
 def _task(target: pd.Series, given: str | None) -> Decision:

@@ -1,12 +1,13 @@
 """The search of a first experiment: which algorithms, where, and why; sized for the table.
 
-It takes minutes on two cores, up to millions of cells.
+It takes minutes on two cores, up to millions of cells, and at most the seconds of its budget.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiment_pipeline.stages.search.budget import pass_seconds
 from experiment_pipeline.statistics.metrics import METRICS
 
 TRAIN_SHARE = 0.6
@@ -14,11 +15,13 @@ LARGE_CELLS = 20_000_000
 # A forest grows by the row; on more rows each of its trees sees a part of them.
 FOREST_ROWS = 30_000
 MANY_FEATURES = 1_000
-# Boosting grows a tree per class in each round, and the rounds go by the learning rate. With more
-# classes the rates are those that are worth their time (20,000 rows, 16 features, 26 classes, one
-# fit: log loss .380 at a rate of .05, .387 at .1, .421 at .2, .511 at .3).
-MANY_CLASSES = 10
+# Boosting grows a tree per class in each round. Where a fit would stop later than this part of the
+# budget allows, it gets fewer rounds and rates to match: the sum of rates that early stopping leaves.
+SHARE_OF_A_FIT, LEVELS, LEARNT, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 10, 400
 DRAWS_OF_A_BUDGET = 200
+# Of search, refit and report, in a draft: with all else (about 30 s) a run of up to SMALL_ROWS rows
+# takes at most 90 s, one of up to 100,000 rows 180 s.
+SMALL_ROWS, SECONDS_OF_SMALL, SECONDS, SECONDS_PER_ROW = 10_000, 50, 120, 1.2e-3
 
 
 @dataclass(frozen=True)
@@ -40,31 +43,49 @@ class Shape:
     classes: int = 1  # of the target; 1 for regression
     texts: int = 0  # how many of the features are categories or texts
     many_texts: int = 0  # how many of these hold more different ones than codes tell apart
-    seconds: float | None = None  # for search, refit, report; None: as few draws as take minutes
+    # Asked for, and all to be used; None: a budget of our own, and as few draws as take minutes.
+    seconds: float | None = None
+
+    @property
+    def trees(self) -> int:
+        """How many trees a round of boosting grows."""
+        return self.classes if self.task == "multiclass" else 1
+
+
+def propose_seconds(rows: int) -> int:
+    """Return the budget of a first run: most tables need less, and none takes longer."""
+    return SECONDS_OF_SMALL if rows <= SMALL_ROWS else max(SECONDS, round(SECONDS_PER_ROW * rows))
 
 
 def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     """Return boosted trees, a forest, a linear model and the baseline, in the order they start."""
     rows, regression = max(1, int(shape.rows * TRAIN_SHARE)), shape.task == "regression"
-    many_classes, wide = shape.classes > MANY_CLASSES, shape.features > MANY_FEATURES
+    wide, rounds = shape.features > MANY_FEATURES, _rounds_in_time(shape, rows)
     # Cells that one round of boosting reads.
-    cells = rows * shape.features * (shape.classes if shape.task == "multiclass" else 1)
-    draws = 10 if cells > LARGE_CELLS else 12 if many_classes else 20
+    cells = rows * shape.features * shape.trees
+    draws = 10 if cells > LARGE_CELLS else 20
     # Where codes do not tell all texts apart, the search chooses among other encoders.
     encoders = {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
-    first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}], **encoders}
+    asked = [{}, {"extra_trees": True}]
+    first: dict[str, Any] = {"algorithm": "lightgbm", "configurations": asked, **encoders}
+    space, boosted = _lightgbm_space(shape, rows), "boosted trees: on most tables the best"
+    if rounds is not None:
+        low, high = (float(f"{factor * LEARNT / rounds:.2g}") for factor in (0.5, 2))
+        rates = _log(max(low, 0.02), max(0.2, min(high, 0.4)))
+        space |= {"n_estimators": rounds, "learning_rate": rates}
+        own = min(max(float(f"{LEARNT / rounds:.2g}"), 0.1), 0.3)
+        first["hyperparameters"] = {"n_estimators": rounds, "learning_rate": own}
+        boosted += (
+            f". Within the budget a fit has time for about {rounds} rounds of {shape.trees:,} "
+            f"{'tree' if shape.trees == 1 else 'trees'}: with more seconds, raise n_estimators as well"
+        )
     drawn = {
         "algorithm": "lightgbm",
         "method": "random",
         "draws": draws if shape.seconds is None else DRAWS_OF_A_BUDGET,
         **encoders,
-        "hyperparameters": _lightgbm_space(shape, rows),
+        "hyperparameters": space,
     }
-    boosted = "boosted trees: on most tables the best"
-    if many_classes:
-        boosted += (
-            f"; each round grows {shape.classes} of them, so few draws, and none that learns slowly"
-        )
     forest: dict[str, Any] = {"n_estimators": 200 if cells <= LARGE_CELLS / 20 else 100}
     if regression or wide:
         forest["max_features"] = "sqrt" if wide else 0.33
@@ -89,7 +110,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
 
 def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
     space: dict[str, Any] = {
-        "learning_rate": _log(0.05, 0.12) if shape.classes > MANY_CLASSES else _log(0.02, 0.2),
+        "learning_rate": _log(0.02, 0.2),
         "num_leaves": _log(4, 127 if rows >= 50_000 else 63 if rows >= 2_000 else 15),
         "min_data_in_leaf": _log(2, min(200, max(10, rows // 20))),
         "feature_fraction": {"low": 0.4, "high": 1.0},
@@ -104,6 +125,14 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
     if METRICS[shape.metric].objective.get("objective") == "regression_l1":
         space["objective"] = ["regression_l1", "regression"]
     return space
+
+
+def _rounds_in_time(shape: Shape, rows: int) -> int | None:
+    """Return how many rounds of boosting a fit has time for; None where early stopping ends it before."""
+    seconds = propose_seconds(shape.rows) if shape.seconds is None else shape.seconds
+    each = LEVELS * shape.trees * pass_seconds(rows, shape.features)
+    rounds = int(float(f"{SHARE_OF_A_FIT * seconds / max(each, 1e-9):.2g}"))
+    return max(rounds, 20) if rounds < ROUNDS_THAT_SUFFICE else None
 
 
 def _log(low: float, high: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ does not depend on the number of workers, on the order of the configurations or 
 (budgets of seconds and of failures aside, which say so).
 """
 
+import math
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -13,7 +14,7 @@ from typing import Protocol
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search import rungs
-from experiment_pipeline.stages.search.budget import AfterSearch, Brake
+from experiment_pipeline.stages.search.budget import AfterSearch, Brake, room_of
 from experiment_pipeline.stages.search.conclusions import (
     NOT_STARTED,
     STOPPED_EARLY,
@@ -231,7 +232,9 @@ class _HalvingRun:
         elif still_in <= self.in_full.keys():
             steps = rungs.full_only(self.sets)
         else:
-            steps = rungs.ladder(len(still_in), self.sets, self.spec)
+            competing = [one for one in tried if rungs.competes(one)]
+            room = room_of(self.spec.budget.seconds, competing, self.engine.workers)
+            steps = rungs.ladder(len(still_in), self.sets, self.spec, room)
         yield from map(SearchNote, steps.notes)
         for rung in steps.rungs:
             if self.brake.is_timed and not rung.is_full and len(still_in) <= rung.kept:
@@ -247,10 +250,14 @@ class _HalvingRun:
             here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
             scored = {key: last.result for key, last in here.items() if last.rung is rung}
             may_go_on = scored if rung.is_full else self.brake.may_go_on(scored)
-            still_in = set(rungs.best_first(may_go_on, self.spec.metric)[: rung.kept])
+            kept = self._kept(rung, len(scored))
+            still_in = set(rungs.best_first(may_go_on, self.spec.metric)[:kept])
+            place = (
+                f"not among the best {kept} of {len(scored) if kept < rung.kept else len(entered)}"
+            )
             for one in entered:
                 if one.key not in done | still_in:
-                    yield self._stopped(one, rung, len(entered))
+                    yield self._stopped(one, rung, place)
 
     def _climb(
         self, rung: rungs.Rung, entered: Sequence[Configuration]
@@ -303,7 +310,17 @@ class _HalvingRun:
             left = [one for one in missing if one.key not in tried]
             yield from self.engine.train(self.brake.beyond(left), rung.sets, spec)
 
-    def _stopped(self, one: Configuration, rung: rungs.Rung, entered: int) -> Conclusion:
+    def _kept(self, rung: rungs.Rung, scored: int) -> int:
+        """How many go on; where time ended before all were scored, as large a part of those that were.
+
+        To the last rung as many as without a budget: the best begin, and time ends it.
+        """
+        if self.spec.halving is None or not self.brake.is_out_of_time or rung.number + 1 == rung.of:
+            return rung.kept
+        share = math.ceil(scored * self.spec.halving.keep)
+        return min(rung.kept, max(share, rungs.FEWEST_KEPT))
+
+    def _stopped(self, one: Configuration, rung: rungs.Rung, place: str) -> Conclusion:
         """Conclude what does not go on, because others were better or nothing more may start."""
         path = self._path(one.key)
         if one.key in self.in_full:
@@ -313,7 +330,7 @@ class _HalvingRun:
         if one.key not in self.fits:
             return Conclusion(one.key, one.algorithm, NOT_STARTED, held, needed_seconds=needed)
         last = self.fits[one.key][-1]
-        reason = f"not among the best {rung.kept} of {entered} at {rung}"
+        reason = f"{place} at {rung}"
         if last.rung is not rung:
             reason = f"{held}, before {rung}"
         what = one.key, one.algorithm, STOPPED_EARLY, reason

@@ -68,7 +68,8 @@ def configuration(
     are on a part of the rows, so each such part has a plot of its own.
     """
     share = numbers.share(one.fraction or 0.0)
-    where = "" if one.status == TRAINED else f" at {share} of the train rows"
+    what = "train rows" if evaluation == "test_set" else "folds"
+    where = "" if one.status == TRAINED else f" at {share} of the {what}"
     words, metric = result.configuration, result.metric
     score = f"{metric} {numbers.score(result.test_score)}"
     facts: dict[str, Fact] = {"status": f"{one.status}{where or ' on all train rows'}"}

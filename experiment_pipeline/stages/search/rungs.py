@@ -12,7 +12,7 @@ their hash. By time: rows spread evenly over the whole period.
 import json
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -33,6 +33,9 @@ FEWEST_CONFIGURATIONS = 8
 FEWEST_ROWS_PER_CLASS = 20
 # At least so many go on: a tie group needs candidates.
 FEWEST_KEPT = 5
+# Under a budget of seconds so many are to be compared, if need be on fewer rows, but on so many. As fits
+# take up to twice what is estimated before, there is to be room for more.
+ENOUGH_COMPARED, ENOUGH_ROOM, FEWEST_ROWS_IN_TIME = 20, 30, 300
 # Small rungs are scored on at least so many test rows: with few, luck decides (of 60 configurations of
 # the bundled flights, 2,000 rows lost the 9 best ones, 4,000 the very best).
 SCORED_ROWS = 4_000
@@ -55,7 +58,12 @@ class Rung:
         return self.number == self.of
 
     def __str__(self) -> str:
-        return f"rung {self.number} of {self.of} ({numbers.share(self.fraction)} of the train rows)"
+        what = "folds" if self.sets.folds else "train rows"
+        return f"rung {self.number} of {self.of} ({numbers.share(self.fraction)} of the {what})"
+
+
+# Rows → how many configurations a budget has time for, if all of it goes to fits on these rows.
+Room = Callable[[TrainingSets], float]
 
 
 @dataclass(frozen=True)
@@ -71,21 +79,28 @@ def full_only(sets: TrainingSets, *notes: str) -> Ladder:
     return Ladder((Rung(1, 1, 1.0, 0, sets),), notes)
 
 
-def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder:
-    """Return the rungs of a search, as many as its configurations and rows allow."""
+def ladder(
+    n_competing: int, sets: TrainingSets, spec: ExperimentSpec, room: Room = lambda _: math.inf
+) -> Ladder:
+    """Return the rungs of a search, as many as its configurations and rows allow.
+
+    Where the budget has no time to compare ENOUGH_COMPARED at the smallest, one on fewer rows, or folds,
+    comes before it.
+    """
     if not (halving := spec.halving):
         return full_only(sets)
-    if sets.folds:
-        return full_only(sets, "no halving: cross-validation fits every configuration on all folds")
-    if n_competing < FEWEST_CONFIGURATIONS:
+    if n_competing < FEWEST_CONFIGURATIONS and not sets.folds:
         there_are = f"{'is' if n_competing == 1 else 'are'} {n_competing}"
         needs = f"{FEWEST_CONFIGURATIONS} configurations that compete"
         return full_only(sets, f"no halving: it needs {needs}, and there {there_are}")
     # How many go on from each rung, as long as one is stopped.
     counts = [n_competing]
-    for _ in halving.fractions[:-1]:
+    for _ in halving.fractions:
         counts.append(max(math.ceil(counts[-1] * halving.keep), FEWEST_KEPT))
-    if not (kept := [after for before, after in pairwise(counts) if after < before]):
+    kept = [after for before, after in pairwise(counts) if after < before]
+    if sets.folds:
+        return _of_folds(n_competing, kept, sets, room)
+    if not kept:
         share = numbers.share(halving.keep)
         return full_only(
             sets, f"no halving: keeping {share} of {n_competing} configurations stops nobody"
@@ -93,21 +108,74 @@ def ladder(n_competing: int, sets: TrainingSets, spec: ExperimentSpec) -> Ladder
     # Fewer configurations than rungs could thin out: the smallest rungs go first.
     fractions = halving.fractions[:-1][-len(kept) :]
     order = thinning_order(sets, spec)
+    problems = {one: _too_small(sets, order < one, halving.fewest_rows) for one in fractions}
+    parts = [_thinned(sets, order, one) for one in fractions if not problems[one]]
+    first, enough = parts[0] if parts else _Fewer(1.0, sets), min(ENOUGH_ROOM, n_competing)
+    if room(first.sets) < enough * (len(parts) + 1):
+        smallest = halving.fractions[0]
+        every = (smallest / 16, smallest / 4, *halving.fractions)
+        below = (
+            _thinned(sets, order, one)
+            for one in reversed(every)
+            if one < first.fraction and (order < one).sum() >= FEWEST_ROWS_IN_TIME
+        )
+        parts = [*_largest_with_room(below, room, enough * (len(parts) + 2)), *parts]
+    there = {one.fraction for one in parts}
     notes = [
         f"no rung of {numbers.share(fraction)} of the train rows: {problem}"
-        for fraction in fractions
-        if (problem := _too_small(sets, order < fraction, halving.fewest_rows))
+        for fraction, problem in problems.items()
+        if problem and fraction not in there
     ]
-    small = fractions[len(notes) :]
-    of = len(small) + 1
-    rungs = []
-    for number, (fraction, left) in enumerate(zip(small, kept, strict=False), start=1):
-        by_class = sets.classes is not None
-        scored = evenly_thinned(sets.y_test, fraction, SCORED_ROWS, by_class=by_class)
-        part = sets.part(order < fraction, scored, {})
-        digests = {"train": rows_digest(part.train), "test": rows_digest(part.test)}
-        rungs.append(Rung(number, of, fraction, left, replace(part, digests=digests)))
-    return Ladder((*rungs, Rung(of, of, 1.0, 0, sets)), tuple(notes))
+    return _ladder(parts, kept, sets, notes)
+
+
+@dataclass(frozen=True, eq=False)
+class _Fewer:
+    """A share of the train rows, or of the folds, and the sets of it."""
+
+    fraction: float
+    sets: TrainingSets
+
+
+def _ladder(
+    parts: Sequence[_Fewer], kept: Sequence[int], sets: TrainingSets, notes: Sequence[str]
+) -> Ladder:
+    """The rungs of parts, the smallest first, and all rows; `kept`: how many go on from each."""
+    of = len(parts) + 1
+    small = [
+        Rung(number, of, one.fraction, kept[min(number, len(kept)) - 1], one.sets)
+        for number, one in enumerate(parts, start=1)
+    ]
+    return Ladder((*small, Rung(of, of, 1.0, 0, sets)), tuple(notes))
+
+
+def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> _Fewer:
+    by_class = sets.classes is not None
+    scored = evenly_thinned(sets.y_test, fraction, SCORED_ROWS, by_class=by_class)
+    part = sets.part(order < fraction, scored, {})
+    digests = {"train": rows_digest(part.train), "test": rows_digest(part.test)}
+    return _Fewer(fraction, replace(part, digests=digests))
+
+
+def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: Room) -> Ladder:
+    """Every configuration on all folds; where there is no time for that, on the first of them."""
+    every, once = len(sets.folds), sum(fold.repeat == 0 for fold in sets.folds)
+    if not kept or room(sets) >= n_competing:
+        why = "cross-validation fits every configuration on all folds"
+        return full_only(sets, f"no halving: {why}")
+    few = (_Fewer(count / every, sets.on_folds(count)) for count in (once, 2) if count < every)
+    enough = min(ENOUGH_ROOM, n_competing)
+    return _ladder(_largest_with_room(few, room, 2 * enough), kept, sets, ())
+
+
+def _largest_with_room(parts: Iterable[_Fewer], room: Room, wanted: int) -> list[_Fewer]:
+    """The first of ever smaller parts that has room for so many, else the last; none of none."""
+    last = list[_Fewer]()
+    for one in parts:
+        last = [one]
+        if room(one.sets) >= wanted:
+            break
+    return last
 
 
 def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
@@ -148,7 +216,7 @@ def within_budget(
     counts, places = Counter(one.algorithm for one in competing), Counter[str]()
     shares = {}
     for one in competing:
-        shares[one.key] = (places[one.algorithm] + 0.5) / counts[one.algorithm]
+        shares[one.key] = places[one.algorithm] / counts[one.algorithm]
         places[one.algorithm] += 1
     baseline = [one for one in configurations if not competes(one)]
     return baseline + sorted(competing, key=lambda one: shares[one.key])

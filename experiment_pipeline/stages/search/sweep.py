@@ -6,7 +6,6 @@ configurations.
 """
 
 import ast
-import math
 import sys
 import threading
 import traceback
@@ -21,18 +20,12 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
 from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.fingerprints import fingerprint, table_fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
 from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
-from experiment_pipeline.stages.search.learners.hyperparameters import (
-    LEARNING_RATE,
-    NAMES,
-    PATIENCE,
-    ROUNDS_AT_MOST,
-)
+from experiment_pipeline.stages.search.learners.hyperparameters import estimated_cost
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, SharedWork
@@ -42,8 +35,6 @@ from experiment_pipeline.storage.entries import SharedFiles
 
 # Errors of the machine and not of an estimator; they may be gone a minute later.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
-# Early stopping keeps rounds up to a sum of learning rates about this large (2 to 40 measured).
-_LEARNT_WHEN_STOPPED = 10
 # 3.12 collects no garbage in the midst of a parse.
 FIRST_SAFE = (3, 11, 8)
 
@@ -191,31 +182,6 @@ def in_order(
         return list(configurations)
     size = len(sets.train), len(sets.classes or ())
     return sorted(configurations, key=lambda one: estimated_cost(one, *size), reverse=True)
-
-
-def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0) -> float:
-    """Return how many passes over the rows a fit makes: trees times levels of a tree.
-
-    Boosting grows a tree per class in each round, where there are more than two. It is infinity for
-    an imported estimator, about which nothing is known.
-    """
-    algorithm, given = configuration.algorithm, configuration.hyperparameters
-    names = NAMES.get(algorithm)
-    if names is None:
-        declared = ALGORITHMS.get(algorithm)
-        return declared.passes(given, n_rows) if declared else math.inf
-    own = {names.own_name.get(name, name): value for name, value in given.items()}
-    levels = positive(own.get("max_depth"), 6)
-    if algorithm == "lightgbm":
-        levels = math.log2(1 + positive(own.get("num_leaves"), 31))
-    elif algorithm == "catboost":
-        # Target statistics, in several orders of the rows: 3 to 18 times the work, measured.
-        levels *= 5
-    rounds = min(
-        positive(own.get("num_iterations"), ROUNDS_AT_MOST),
-        _LEARNT_WHEN_STOPPED / positive(own.get("learning_rate"), LEARNING_RATE),
-    )
-    return (rounds + PATIENCE) * (n_classes if n_classes > 2 else 1) * levels
 
 
 @cache

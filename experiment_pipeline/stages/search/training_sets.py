@@ -98,6 +98,14 @@ class TrainingSets:
             early_stopping_gap=None if gap is None else gap[train],
         )
 
+    def on_folds(self, count: int) -> Self:
+        """Return the sets of a cross-validation with its first folds alone."""
+        folds = self.folds[:count]
+        places = np.sort(np.concatenate([fold.places for fold in folds]))
+        moved = (np.searchsorted(places, fold.places) for fold in folds)
+        kept = tuple(replace(fold, places=to) for fold, to in zip(folds, moved, strict=True))
+        return replace(self, test=some_rows(self.test, places), folds=kept)
+
     @property
     def fit_mask(self) -> np.ndarray:
         """The train rows that a fit which stops early is fitted on: bool (n_train,)."""

@@ -1,22 +1,42 @@
 """A budget of seconds: the search, the refit and the report keep it together."""
 
 import math
+from collections import deque
+from collections.abc import Generator, Sequence
 from dataclasses import replace
+from heapq import heappop, heappush
 from types import SimpleNamespace
 from typing import cast
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 import pytest
 
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.orchestration.assets.search import budget_left
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget
-from experiment_pipeline.stages.search.budget import AfterSearch, Brake
+from experiment_pipeline.stages.search.budget import AfterSearch, Brake, usual_seconds
+from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.rungs import Rung, competes, ladder
+from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.results import (
+    ModelResult,
+    ModelsInMemory,
+    Outcome,
+    Predictions,
+    TrainedModel,
+)
+from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, ladder
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import SEARCH, experiment, sets_of
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
 SPEC = experiment(searched=SEARCH)
 SETS = sets_of(SPEC)
@@ -85,8 +105,8 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
     """Fit, refit and report must fit in; the reason is its own, and gone at the next rung."""
     held, clock = brake(30, SMALL)
     (slow, quick, unknown), forest = LINEAR[:3], DECLARED[-1]
-    held.fit_ended(fitted(slow, 0.9, 3.0))
-    held.fit_ended(fitted(quick, 0.8, 0.1))
+    held.fit_ended(fitted(slow, 0.9, 1.2))
+    held.fit_ended(fitted(quick, 0.8, 0.05))
     held.rung_began(FULL, DECLARED, {})
     clock.seconds = 10.0
     allowed = [held.may_start(one.key) for one in (slow, quick, unknown, forest)]
@@ -102,13 +122,14 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
 
 
 def test_each_rung_has_a_share_of_the_seconds() -> None:
-    """A third at the first of three."""
+    """A third at the first of three, and more as long as few are compared."""
     held, clock = brake(30, SMALL)
-    clock.seconds = 9.9
+    clock.seconds = 17.9
     assert held.may_start("a")
-    clock.seconds = 10.0
+    for one in DECLARED:
+        held.fit_ended(fitted(one, 0.5, 0.0))
     assert not held.may_start("a")
-    assert held.reason_of("a") == ("10 of the budget of 30 seconds was spent", None)
+    assert "of the budget of 30 seconds was spent" in held.reason_of("a")[0]
 
 
 def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
@@ -161,3 +182,79 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
     assert left() == -2
     assert budget_left(_context({"budget_seconds": 60.0}, []), spec, clock)() == 60
     assert budget_left(_context({}, []), scenario.spec("binary"), clock)() == math.inf
+
+
+class Simulated:
+    """Fits that take what is usual, by luck more or less, on two workers and by a clock of its own."""
+
+    workers, seconds = 2, 0.0
+
+    def __init__(self, slowness: float) -> None:
+        self.slowness, self.luck = slowness, dict[str, float]()
+        self.random = np.random.default_rng(4)
+
+    def train(
+        self,
+        configurations: Sequence[Configuration],
+        sets: TrainingSets,
+        spec: ExperimentSpec,
+        brake: Brake | None = None,
+    ) -> Generator[Outcome, None, None]:
+        """Start one whenever a worker is free."""
+        waiting, running = deque(configurations), list[tuple[float, str, ModelResult]]()
+        while waiting or running:
+            if not waiting or len(running) == self.workers:
+                self.seconds, _, result = heappop(running)
+                yield TrainedModel(result, b"", Predictions(np.zeros(1), np.zeros(1)))
+            elif brake is None or brake.may_start(waiting[0].key):
+                one = waiting.popleft()
+                luck = self.luck.setdefault(one.key, self.random.lognormal(0, 0.4))
+                took = self.slowness * luck * usual_seconds(one, sets)
+                result = fitted(one, self.random.random(), took)
+                heappush(running, (self.seconds + took, one.key, result))
+            else:
+                waiting.popleft()
+
+
+def drafted(
+    rows: int, features: int, shares: Sequence[float], asked: float | None
+) -> tuple[ExperimentSpec, SplitSets]:
+    """A table of noise with such classes, drafted and split."""
+    random = np.random.default_rng(1)
+    frame = pd.DataFrame(random.normal(size=(rows, features))).add_prefix("x")
+    frame["y"] = random.choice([f"c{one}" for one in range(len(shares))], rows, p=shares)
+    wishes = Wishes(target="y", seconds=asked)
+    spec = spec_from("drafted", infer(frame, wishes).attributes({"url": "t.csv"}))
+    frame = frame.rename_axis(index="row_number")
+    return spec, cut_rows(frame, spec, [name for name in frame if name != "y"])
+
+
+COVER = (0.365, 0.488, 0.061, 0.005, 0.016, 0.03, 0.035)
+
+
+@pytest.mark.parametrize(
+    ("rows", "features", "shares", "asked", "slowness"),
+    [
+        (15_000, 54, COVER, 30, 1.0),
+        (10_000, 16, (1 / 26,) * 26, None, 2.0),
+        (1_000, 20, (0.1,) * 10, None, 1.0),
+    ],
+    ids=["rare classes in few seconds", "many classes", "folds"],
+)
+def test_enough_are_compared_within_the_budget(
+    rows: int, features: int, shares: Sequence[float], asked: float | None, slowness: float
+) -> None:
+    """At least twenty, of all algorithms, on a machine as usual; fit, refit and report in time."""
+    spec, parts = drafted(rows, features, shares, asked)
+    sets = as_evaluated(parts.train, parts.test, spec)
+    engine, seconds = Simulated(slowness), spec.budget.seconds or 0.0
+    declared = configurations(spec)
+    events = [*search(declared, sets, spec, ModelsInMemory(), engine, lambda: engine.seconds)]
+    fits = [one for one in events if isinstance(one, Fitted)]
+    first = [one.model.result.algorithm for one in fits if one.rung.number == 1]
+    assert len(first) >= 20
+    assert {*first} == {"lightgbm", "random_forest", "linear"}
+    full = {one.model.key: one.model.result for one in fits if one.rung.is_full}
+    chosen = full[best_first(full, spec.metric)[0]]
+    assert engine.seconds + AfterSearch(sets, 2).of([chosen]) <= 1.15 * seconds
+    assert {one.algorithm for one in full.values()} > {"dummy"}

@@ -242,7 +242,7 @@ def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
 def test_without_time_for_all_the_best_go_first():
     """Whoever gets to the second rung scored at least as well as whoever the time ended before."""
     engine = OneByOne()
-    spec = experiment(budget={"seconds": 20})
+    spec = experiment(budget={"seconds": 23})
     ran = run(spec, SETS, engine=engine, now=lambda: engine.seconds)
     scores = {1: {}, 2: {}, 3: {}}
     for event in ran.events:

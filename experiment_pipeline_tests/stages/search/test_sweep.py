@@ -8,8 +8,9 @@ import pytest
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.learners.hyperparameters import estimated_cost
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
-from experiment_pipeline.stages.search.sweep import estimated_cost, train_configurations
+from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline_tests.stages.search import own_estimators

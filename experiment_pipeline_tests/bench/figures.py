@@ -1,0 +1,310 @@
+"""The figures and the picture of README: from runs of the bundled experiments and from results.md.
+
+`make figures` runs the experiments, keeps what came out in docs/figures.json, pictures a page of one run and
+writes each figure into README. A test compares README with both files. In: the project's folder.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.table.digests import sha256
+
+ROOT = Path(__file__).parent.parent.parent
+README, RECORD = ROOT / "README.md", ROOT / "docs" / "figures.json"
+PICTURE, RESULTS = ROOT / "docs" / "leaderboard.png", Path(__file__).parent / "results.md"
+EXPERIMENTS = ("flight_delay", "rodent_species", "room_rate", "life_expectancy")
+# The same with a split by chance: what a user who overlooks time would believe.
+AT_RANDOM = "room_rate at random"
+PICTURED = "rodent_species"
+_WIDTH, _HEIGHT = 1_200, 1_400
+_FIGURE = r"(-?\d[\d,]*(?:\.\d+)?)"
+
+
+@dataclass(frozen=True)
+class Quote:
+    """Words of README that hold figures.
+
+    Attributes:
+        words: with {} for each figure; line breaks in README may be anywhere.
+        figures: the texts of the figures.
+    """
+
+    words: str
+    figures: tuple[str, ...]
+
+    @property
+    def pattern(self) -> re.Pattern[str]:
+        """Match the words, with a group for each figure."""
+        words = re.escape(self.words).replace(r"\ ", r"\s+").replace(r"\{\}", _FIGURE)
+        return re.compile(words)
+
+    def written(self, text: str) -> str:
+        """Return the text with the present figures.
+
+        Raises:
+            LookupError: the words do not stand there, or more than once.
+        """
+        found = list(self.pattern.finditer(text))
+        if len(found) != 1:
+            raise LookupError(f"README has {len(found)} times: {self.words}")
+        (match,) = found
+        for group, figure in reversed([*enumerate(self.figures, start=1)]):
+            start, end = match.span(group)
+            text = text[:start] + figure + text[end:]
+        return text
+
+
+def written(readme: str, record: Mapping[str, Any], results: str) -> str:
+    """Return README with the figures of the runs and of the benchmark."""
+    for quote in quotes(record, results):
+        readme = quote.written(readme)
+    return readme
+
+
+def quotes(record: Mapping[str, Any], results: str) -> tuple[Quote, ...]:
+    """Return every place of README that holds figures."""
+    return (*_of_runs(record), *_of_benchmark(results))
+
+
+def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
+    flights, rodents, rooms, at_random, countries = (
+        record[name] for name in (*EXPERIMENTS[:3], AT_RANDOM, EXPERIMENTS[3])
+    )
+    yield Quote("will a flight arrive late? {} configurations", (_whole(flights["tried"]),))
+    for run, question in (
+        (flights, "arrive late? | binary, many columns known too late"),
+        (rodents, "into the trap? | multiclass, some rare"),
+        (rooms, "cost next summer? | regression into the future"),
+        (countries, "nobody measured? | regression on groups"),
+    ):
+        yield Quote(f"{question} | {{}} |", (_whole(run["rows"]),))
+    right, largest = (rodents["scores"]["accuracy"][one] for one in ("estimate", "baseline"))
+    years = countries["scores"]["rmse"]
+    yield Quote("ROC AUC {} on", (f"{flights['scores']['roc_auc']['estimate']:.2f}",))
+    yield Quote("{} % right; the largest class alone: {} %", (_percent(right), _percent(largest)))
+    off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
+    yield Quote("off by {} euros; by chance it would look like {}", tuple(off))
+    ends = (_whole(years[one]) for one in ("estimate", "low", "high"))
+    yield Quote("off by {} years, but {} to {}: few countries", tuple(ends))
+    board = rodents["board"]
+    shown = (numbers.score(board["score"]), numbers.score(board["baseline"]), str(board["tied"]))
+    words = "chosen with a log loss of {}, against {} of the baseline, and {} others are"
+    yield Quote(words, shown)
+
+
+def _of_benchmark(results: str) -> Iterator[Quote]:
+    def at(section: str, row: str, column: int = 1) -> str:
+        return _in_table(results, section, row, column)
+
+    search, grid = "The search", "scikit-learn GridSearchCV(n_jobs=-1)"
+    pairs = "| scikit-learn `{}(n_jobs=-1)`"
+    steps = {
+        pairs.format("GridSearchCV") + ", same configurations, sets and trees | {} |": (
+            f"training step, 60 configurations: {grid}"
+        ),
+        "÷ cores; it scores nothing | {} |": "training step: bare lightgbm.train",
+        "| search with halving " + pairs.format("GridSearchCV") + " | {} |": (
+            f"search with halving, 60 configurations: {grid}"
+        ),
+        pairs.format("HalvingRandomSearchCV") + " | {} |": (
+            "search with halving, 60 configurations: scikit-learn HalvingRandomSearchCV"
+        ),
+    }
+    for words, row in steps.items():
+        yield Quote(words, (at(search, row, 3),))
+    job = at("Inside Dagster", "training step of the job", 3)
+    yield Quote("| the same search as a function | {} |", (job,))
+    aucs = [at(search, "the same search without, validation", place) for place in (1, 2, 4)]
+    words = (
+        "Halving's winner had an AUC of {} on the validation rows, that of the full search {}; the "
+        "standard error of the difference is {}."
+    )
+    yield Quote(words, tuple(aucs))
+    tools = {
+        "had the mean rank {} of six": "ours",
+        "(AutoGluon medium {},": "AutoGluon, medium",
+        "Optuna with LightGBM {},": "Optuna + LightGBM",
+        "mljar Compete {},": "mljar, Compete",
+        "our revision before ensembles {},": "ours of before",
+        "LightGBM's defaults {})": "LightGBM as it is",
+    }
+    ranks, apart = "From table to model", "Mean ranks that differ by less than"
+    yield from (Quote(words, (at(ranks, f"{of} |"),)) for words, of in tools.items())
+    yield Quote("mean ranks nearer than {} are", (results.split(apart)[1].split(maxsplit=1)[0],))
+    size = _numbers_after(results, "* Beside AutoGluon, medium, medians:")[:2]
+    yield Quote("predict in {} of AutoGluon's time and have {} of its size", tuple(size))
+    large = "Large searches"
+    many = (at(large, f"many {what}") for what in ("configurations: 1,000", "configurations: peak"))
+    yield Quote("15 columns: {} s, {} GB;", tuple(many))
+    many = (at(large, f"many {what}") for what in ("rows: 40", "rows: peak"))
+    yield Quote("15: {} s, {} GB, both with halving", tuple(many))
+    stages, wide = "The stages before training", "1,000,000 x 50"
+    yield Quote(
+        "data analysis with its report {} s, validation and split {} s with a peak of {} times",
+        (
+            *(
+                at(stages, f"{what}, {wide}")
+                for what in ("data analysis and report", "validation and split")
+            ),
+            at(stages, "its peak of memory / typed table"),
+        ),
+    )
+    past = "Tables larger than memory"
+    yield Quote(
+        "took {} s within a control group of {} GB, on two cores; on 3 million rows {} s and {} GB",
+        (
+            *(at(past, "30,000,000 rows", place) for place in (4, 2)),
+            *(at(past, "3,000,000 rows", place) for place in (4, 6)),
+        ),
+    )
+
+
+def _in_table(results: str, section: str, row: str, column: int) -> str:
+    """The first number in a cell of the first row of a section that begins so."""
+    lines = results.split(f"\n## {section}\n")[1].split("\n## ", maxsplit=1)[0].splitlines()
+    line = next(line for line in lines if line.startswith(f"| {row}"))
+    return _numbers_in(line.split(" | ")[column])[0]
+
+
+def _numbers_after(results: str, words: str) -> list[str]:
+    return _numbers_in(results.split(words)[1].split("\n", maxsplit=1)[0])
+
+
+def _numbers_in(text: str) -> list[str]:
+    return re.findall(_FIGURE, text)
+
+
+def _whole(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}"
+
+
+def measured(folder: Path) -> dict[str, Any]:
+    """Run the bundled experiments in a folder, picture a page, and return what came out."""
+    record = {name: _of_folder(folder / name) for name in _executed(folder, EXPERIMENTS)}
+    (page,) = (folder / PICTURED / "leaderboard").glob("*/leaderboard.*.html")
+    _picture(page.as_uri())
+    record[AT_RANDOM] = _at_random("room_rate")
+    return record | {"picture": sha256(PICTURE.read_bytes())}
+
+
+def _executed(folder: Path, names: Sequence[str]) -> Sequence[str]:
+    """Run experiments as README says, with a storage and a history of their own."""
+    home = folder / "home"
+    home.mkdir()
+    (home / "dagster.yaml").touch()
+    given = {"EXPERIMENT_PIPELINE_STORAGE": str(folder), "DAGSTER_HOME": str(home)}
+    for name in names:
+        job = ("job", "execute", "-m", "experiment_pipeline.definitions", "-j", name)
+        command = [str(Path(sys.executable).parent / "dagster"), *job]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, check=True)
+    return names
+
+
+def _of_folder(folder: Path) -> dict[str, Any]:
+    """What README may say of a run, by the files that it left."""
+    from experiment_pipeline.stages.leaderboard.board import Leaderboard
+    from experiment_pipeline.storage.tables import from_parquet
+
+    (report,) = (folder / "validation_report").glob("*/report.*.json")
+    (table,) = (folder / "leaderboard").glob("*/leaderboard.*.parquet")
+    (raw,) = (folder / "tables").glob("raw_data.parquet")
+    board = from_parquet(table.read_bytes(), Leaderboard)
+    return {
+        "rows": _rows(raw),
+        "tried": int((board.rows["algorithm"] != "ensemble").sum()),
+        "scores": _scores(json.loads(report.read_text())["scores"]),
+        "board": {
+            "chosen": board.chosen,
+            "score": board.score.estimate,
+            "baseline": board.baseline,
+            "tied": len(set(board.tie_group) - {board.chosen}),
+        },
+    }
+
+
+def _rows(raw: Path) -> int:
+    import pyarrow.parquet as pq
+
+    return int(pq.ParquetFile(raw).metadata.num_rows)
+
+
+def _scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    """Metric → estimate, ends of its interval, and the baseline's, to five digits."""
+    found = {
+        one["metric"]: {
+            **{name: one["interval"][name] for name in ("estimate", "low", "high")},
+            "baseline": one["baseline"],
+        }
+        for one in scores
+    }
+    return {
+        metric: {name: float(f"{value:.5g}") for name, value in of.items()}
+        for metric, of in found.items()
+    }
+
+
+def _at_random(name: str) -> dict[str, Any]:
+    """A bundled experiment whose rows are split by chance."""
+    from experiment_pipeline import run_experiment
+
+    folder = ROOT / "experiment_pipeline" / "defs" / name
+    declared = yaml.safe_load((folder / "defs.yaml").read_text())["attributes"]
+    outside = {"data", "target", "split", "schedule", "owners", "tags", "freshness", "mlflow"}
+    settings = {key: value for key, value in declared.items() if key not in outside}
+    run = run_experiment(
+        declared["data"]["url"],
+        declared["target"],
+        schema=(folder / "schema.yaml").read_text(),
+        split={"by": "random"},
+        **settings,
+    )
+    return {"scores": _scores(json.loads(run.report.to_json())["scores"])}
+
+
+def _picture(url: str) -> None:
+    from playwright.sync_api import sync_playwright
+
+    from experiment_pipeline_tests.end_to_end.browser import CHROMIUM, QUIET
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
+        page.goto(url)
+        page.wait_for_timeout(2_500)
+        page.screenshot(path=str(PICTURE))
+        browser.close()
+
+
+@cache
+def recorded() -> dict[str, Any]:
+    """What the last run of `make figures` has kept."""
+    kept: dict[str, Any] = json.loads(RECORD.read_text())
+    return kept
+
+
+def main() -> None:
+    """Run, keep, write; with `--recorded` only write what is kept."""
+    if "--recorded" not in sys.argv[1:]:
+        with tempfile.TemporaryDirectory() as folder:
+            RECORD.write_text(json.dumps(measured(Path(folder)), indent=1) + "\n")
+    README.write_text(written(README.read_text(), recorded(), RESULTS.read_text()))
+
+
+if __name__ == "__main__":
+    main()
