@@ -35,7 +35,7 @@ test: .venv/ready-dev system-test ## contributors: set up and run every check an
 	$(MAKE) --jobs=2 lint pytest
 
 pytest: .venv/ready-dev system-test ## contributors: run every test
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/ready-dev ## contributors: formatting, style and types
 	$(BIN)/ruff format --check .

@@ -108,7 +108,7 @@ class Host:
     folder: Path
     python: Path
 
-    def run(self, *command: str, fails: bool = False) -> str:
+    def run(self, *command: str) -> str:
         """Run a module or script with the host's Python; what it says."""
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("DAGSTER", "PYTHON"))}
         done = subprocess.run(
@@ -128,13 +128,13 @@ class Host:
             timeout=240,
         )
         told = done.stdout + done.stderr
-        assert done.returncode == fails, told
-        return told if fails else done.stdout
+        assert done.returncode == 0, told
+        return done.stdout
 
-    def dg(self, *arguments: str, fails: bool = False) -> str:
+    def dg(self, *arguments: str) -> str:
         """Run `dg`, whose script belongs to the environment that the tests run in."""
         script = "from dagster_dg_cli.cli import main; main()"
-        return self.run("-c", script, *arguments, fails=fails)
+        return self.run("-c", script, *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +203,8 @@ def test_the_wheel_is_the_library_alone(wheel: Path) -> None:
 
 
 def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:
-    """From `dg list components` to predictions, with all that the host has."""
-    assert COMPONENT in host.dg("list", "components")
+    """From the scaffold of the component to predictions, with all that the host has."""
     scaffold = ("scaffold", "defs", COMPONENT, "visits", "--data", "visits.csv")
-    assert "Error: --target: is missing" in host.dg(*scaffold, fails=True)
     options = ("--target", "late", "--exclude", "ward", "--metric", "accuracy")
     drafted = host.dg(*scaffold, *options)
     assert "Wrote defs.yaml and schema.yaml" in drafted

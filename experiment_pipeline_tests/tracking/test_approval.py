@@ -17,8 +17,7 @@ from experiment_pipeline.tracking import outcomes, questions
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import approve
-from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.runs import definitions
+from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.storage.test_registry import accept, package
 from experiment_pipeline_tests.tracking.history import FIRST_DAY
 
@@ -143,21 +142,18 @@ def test_what_the_database_does_not_take_is_not_decided(
 
 
 @pytest.mark.slow
-def test_a_run_waits_for_its_approval_which_no_page_gives(tmp_path: Path, storage: Path) -> None:
-    """Published and waiting; what a launchpad says approves nothing; after the command a rerun knows it."""
+def test_a_run_waits_for_its_approval(tmp_path: Path, storage: Path) -> None:
+    """Published and waiting; after the command a rerun knows who approved, and publishes nothing."""
     spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "v.csv")), approval="required")
     registry = Registry(UPath(storage), spec.name)
-    job = definitions(spec, scenario.SCHEMA).resolve_job_def(spec.name)
-    assert job.execute_in_process().success
+    assert runs.run(spec, scenario.SCHEMA).success
     assert registry.champion() is None
     version = registry.folder / "v0001"
     record = (version / "decision_record.md").read_text()
     assert f"approve {spec.name} v0001 --by NAME" in record
-    config = {"approve": "v0001", "approved_by": "ada"}
-    job.execute_in_process({"ops": {f"{spec.name}__exported_model": {"config": config}}})
     assert registry.waiting() == {"v0001"}
     assert command("approve", spec.name, "v0001", "--by", "ada").exit_code == 0
-    assert job.execute_in_process().success
+    assert runs.run(spec, scenario.SCHEMA).success
     assert registry.versions() == ["v0001"]
     assert registry.champion() == "v0001"
     assert (version / "decision_record.md").read_text() == record
