@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.stages.data_analysis.facts import (
@@ -165,7 +166,10 @@ def _text_dates(
     settings: dict[str, Any] = {**missing, "types": "datetime"}
     if complete[0] != ISO:
         settings["datetime_formats"] = complete[:1]
-    instants = read_completely(raw, settings)
+    try:
+        instants = read_completely(raw, settings)
+    except UnusableTable as error:
+        return ColumnPlan(name, error.rule.partition(";")[0], excluded=True)
     return None if instants is None else _dates(name, instants, settings)
 
 

@@ -165,7 +165,9 @@ class Model:
         some_left = False
         for part in slices(len(raw), SLICE_ROWS):
             some = raw.iloc[part]
-            prepared = fit(delivered.prepared(some, self.reading, signature), some.columns, rules)
+            made = delivered.prepared(some, self.reading, signature)
+            tolerated.add(delivered.unseen_offsets(made, self.reading))
+            prepared = fit(made, some.columns, rules)
             parted = validate(some, prepared, rules, validation=self.reading.validation)
             kept = parted.validated
             reasons.add(parted.reasons)

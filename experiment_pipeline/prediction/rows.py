@@ -9,7 +9,7 @@ pipeline with its reading and signature. Out: prepared rows, predictions.
 
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,13 @@ from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Scalar, 
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
 from experiment_pipeline.stages.validated_data.columns import Counted
+from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json, yaml_bytes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import holds_missing, kind_of, numbers_of
 from experiment_pipeline.table.preparation import (
+    Offsets,
     PreparedTable,
     calendar_columns,
     declared_columns,
@@ -57,14 +59,16 @@ class Reading:
     raw_types: Mapping[str, str]  # column → pandas dtype of the training table as delivered
     preparation: Preparation  # of each row
     validation: Validation  # only its policies on what training did not see are kept
+    offsets: Mapping[str, Offsets] = field(default_factory=dict)  # of the times in training
 
     @classmethod
-    def of(cls, spec: ExperimentSpec, raw_types: Mapping[str, str]) -> "Reading":
+    def of(cls, spec: ExperimentSpec, origin: Origin) -> "Reading":
         """Return the reading of an experiment."""
         # Without the format: the next table may be Parquet where this one was CSV.
         data = spec.data or Data(url="frame")
         csv = data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
-        return cls(csv, raw_types, spec.preparation, spec.validation)
+        delivered = (origin.raw_types, spec.preparation, spec.validation, origin.offsets)
+        return cls(csv, *delivered)
 
     def to_bytes(self) -> bytes:
         """Return the reading as YAML."""
@@ -75,6 +79,7 @@ class Reading:
                 "raw_types": dict(self.raw_types),
                 "preparation": declared,
                 **{name: getattr(self.validation, name) for name in _UNSEEN},
+                "offsets": {name: dict(found) for name, found in self.offsets.items()},
             }
         )
 
@@ -88,6 +93,7 @@ class Reading:
                 dict(found["raw_types"]),
                 Preparation.model_validate(found["preparation"]),
                 Validation.model_validate({name: found[name] for name in _UNSEEN}),
+                dict(found.get("offsets", {})),
             )
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
             raise InvalidModel(
@@ -221,6 +227,22 @@ def unseen_categories(
             texts = rows[name].dropna().astype("str")
             unseen = texts[~texts.isin(seen)]
             yield Counted.of("row", "with a category that training did not see", unseen)
+
+
+def unseen_offsets(made: PreparedTable, reading: Reading) -> Iterator[Counted]:
+    """Count times with an offset from UTC that training did not see; UnusableTable for those without.
+
+    It is raised, too, where training had none.
+    """
+    for name, found in made.offsets.items():
+        seen = reading.offsets.get(name) or found
+        if any(found) != any(seen):
+            here, there = ("an", "none") if any(found) else ("no", "one")
+            rule = f"its times have {here} offset from UTC, those of training have {there}"
+            raise UnusableTable(f"column {name}", rule, "Write them alike: hours would shift.")
+        unseen: dict[object, int] = {key: rows for key, rows in found.items() if key not in seen}
+        what = "with an offset from UTC that training did not see"
+        yield Counted(name, "value", what, sum(unseen.values()), unseen)
 
 
 def infinite_values(rows: pd.DataFrame, signature: Signature) -> Iterator[Counted]:

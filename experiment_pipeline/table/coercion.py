@@ -14,7 +14,7 @@ import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import ParserError
 
-from experiment_pipeline.errors import InvalidSchema
+from experiment_pipeline.errors import InvalidSchema, UnusableTable
 from experiment_pipeline.spec import Categories, Numbers
 from experiment_pipeline.table import kinds
 from experiment_pipeline.table.kinds import holds_objects, kind_of, naive_utc
@@ -23,6 +23,9 @@ _TRUE = ("true", "t", "yes", "y", "on", "1")
 _FALSE = ("false", "f", "no", "n", "off", "0")
 # Beyond it, float64 skips whole numbers: long ids are read digit by digit.
 EXACT_IN_FLOAT = 2.0**53
+# What follows the date of ISO 8601 may end in an offset.
+ISO_DATE, LONGEST_OFFSET = 10, -6
+_OFFSET = r"(Z|UTC|[+-]\d{2}(?::?\d{2})?)$"
 SIGNS = r"[+\-\u2212]"  # the last one is the typographic minus
 SPACES = r"[\s\u00a0\u202f]"
 
@@ -125,6 +128,34 @@ def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
     return instants
 
 
+def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
+    """Count the offsets from UTC that instants, or their texts, are written with; "" is none.
+
+    Raises:
+        UnusableTable: some have one and others have none, so that hours would shift.
+    """
+    if times.empty:
+        return {}
+    if kind_of(times) == "datetime":
+        return {"" if times.dt.tz is None else str(times.dt.tz): len(times)}
+    if formats and not any("%z" in one for one in formats):
+        return {"": len(times)}
+    ends = (
+        as_text(times).str.strip().str.slice(0 if formats else ISO_DATE).str.slice(LONGEST_OFFSET)
+    )
+    found = on_distinct(ends, lambda some: some.str.extract(_OFFSET)[0].fillna(""))
+    none = found == ""
+    if none.any() and not none.all():
+        few = times[none if 2 * none.sum() <= len(none) else ~none]
+        raise UnusableTable(
+            f"column {times.name}",
+            f"{none.sum():,} of {len(none):,} times have no offset from UTC, the others have one: see "
+            f"{few.iloc[0]!r}, rows {', '.join(map(str, few.index[:5]))}",
+            "Write one in every row or in none: the same hour would mean other instants.",
+        )
+    return {str(offset): int(rows) for offset, rows in found.value_counts().items()}
+
+
 def _number_pattern(written: Numbers) -> re.Pattern[str]:
     units = "|".join(re.escape(unit.strip()) for unit in sorted(written.units, key=len)[::-1])
     groups = ""
@@ -203,7 +234,11 @@ def _readable(column: pd.Series, schema: pa.Column) -> pd.Series:
     if wanted == "datetime":
         if kind in kinds.NUMERIC:  # whoever wrote a bare number meant days, seconds or yyyymmdd
             return pd.Series(pd.NaT, index=column.index, dtype="datetime64[us]")
-        return naive_utc(column) if kind == "datetime" else read_datetimes(as_text(column), ())
+        if kind == "datetime":
+            return naive_utc(column)
+        read = read_datetimes(as_text(column), ())
+        offsets_of(column[read.notna()], ())
+        return read
     return _quantities(column, kind, dtype) if wanted in kinds.QUANTITIES else column
 
 

@@ -5,6 +5,7 @@
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NoReturn, get_args
 
 import numpy as np
@@ -20,6 +21,7 @@ from experiment_pipeline.table.kinds import NUMERIC, Kind, kind_of
 from experiment_pipeline.table.preparation import calendar_columns, declared_columns
 from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
 
+LEFT_OUT = ", or schema.yaml leaves it out"
 _UNFIT = {
     "datetime": "Name it in preparation.calendar, or in exclude with the reason.",
     "duration": "Exclude it with the reason, or make it a number in preparation.function.",
@@ -37,7 +39,7 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
     """
     for place, name in named_columns(spec):
         if name not in frame.columns:
-            raise _absent(".".join(map(str, place)), name, frame.columns)
+            raise absent(".".join(map(str, place)), name, frame.columns)
     kinds = {
         str(name): kind_of(frame[name]) for name in frame.columns if name not in spec.not_features
     }
@@ -61,7 +63,7 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
     """Return feature → 1 where the prediction may only rise with it, -1 where only fall."""
     for name in spec.monotone:
         if name not in frame.columns:
-            raise _absent(f"monotone.{name}", name, frame.columns)
+            raise absent(f"monotone.{name}", name, frame.columns)
         if (kind := kind_of(frame[name])) not in NUMERIC:
             raise UnusableTable(
                 f"monotone.{name}",
@@ -75,22 +77,14 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
 
 def parts_of_excluded(spec: ExperimentSpec) -> set[str]:
     """Return the columns that a calendar could make of excluded ones."""
-    made = [
-        calendar_columns(name, part) for name in spec.exclude for part in get_args(CalendarPart)
-    ]
-    return {name for columns in made for name in columns}
+    every = product(spec.exclude, get_args(CalendarPart))
+    return {new for name, part in every for new in calendar_columns(name, part)}
 
 
 def slips_in_exclude(known: Iterable[str], spec: ExperimentSpec) -> list[str]:
     """Return the excluded names that no table, schema, preparation or calendar has."""
     prepared = (name for _, name in declared_columns(spec.preparation))
     return sorted(spec.exclude.keys() - {*known, *prepared, *parts_of_excluded(spec)})
-
-
-def check_excluded(known: Collection[str], spec: ExperimentSpec) -> None:
-    """Raise UnusableTable for a slip in `exclude`, given the columns of table and schema."""
-    for name in slips_in_exclude(known, spec):
-        raise _absent(f"exclude.{name}", name, known)
 
 
 def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
@@ -103,8 +97,9 @@ def named_columns(spec: ExperimentSpec) -> Iterator[tuple[Location, str]]:
         yield ("sample_weight",), spec.sample_weight
 
 
-def _absent(place: str, name: str, known: Collection[str]) -> UnusableTable:
-    rule = f"the table has no column {name!r}, or schema.yaml leaves it out"
+def absent(place: str, name: str, known: Collection[str]) -> UnusableTable:
+    """Return the error about a name in the YAML."""
+    rule = f"the table has no column {name!r}{LEFT_OUT}"
     fix = "Correct the name in the YAML, add it to schema.yaml, or drop the entry."
     return UnusableTable(place, f"{rule}; {did_you_mean(name, known)}", fix)
 
@@ -154,13 +149,12 @@ class NamedColumns:
             name = error.culprit.removeprefix("columns.").removeprefix("column ")
             place = YamlFile(self.schema_text, self.schema_path).place(("columns", name))
             raise InvalidSchema(place, f"{error.culprit}: {error.rule}", error.fix) from None
-        known = [*empty.columns, *rules.columns]
-        slips = slips_in_exclude(known, spec)
-        self._refuse(known, [(("exclude", name), name) for name in slips])
+        slips = slips_in_exclude([*empty.columns, *rules.columns], spec)
+        self._refuse(delivered, [(("exclude", name), name) for name in slips])
         target: tuple[Location, str] = (("target",), spec.target)
         monotone = [(("monotone", name), name) for name in spec.monotone]
         named = [target, *named_columns(spec), *monotone]
-        self._refuse([*map(str, fitted.columns)], named, delivered)
+        self._refuse([*map(str, fitted.columns)], named, LEFT_OUT)
 
     def check_types(self) -> None:
         """Compare `preparation.types` with the schema's, unless a function comes between."""
@@ -180,18 +174,10 @@ class NamedColumns:
             raise invalid(problems, self.line_of)
 
     def _refuse(
-        self,
-        columns: Sequence[str],
-        named: Iterable[tuple[Location, str]],
-        delivered: Collection[str] = (),
+        self, columns: Sequence[str], named: Iterable[tuple[Location, str]], but: str = ""
     ) -> None:
         problems = [
-            Problem(
-                at,
-                f"{self.schema_path} leaves {name!r} out, by strict: filter; name it there"
-                if name in delivered
-                else f"the table has no column {name!r}; {did_you_mean(name, columns)}",
-            )
+            Problem(at, f"the table has no column {name!r}{but}; {did_you_mean(name, columns)}")
             for at, name in named
             if name not in columns
         ]

@@ -16,9 +16,10 @@ from experiment_pipeline.spec import ColumnSplit, CrossValidation, ExperimentSpe
 from experiment_pipeline.table.clusters import classes_of, cluster_hashes, times_of
 from experiment_pipeline.table.digests import repeated, uniform, value_hashes
 from experiment_pipeline.table.features import (
-    check_excluded,
+    absent,
     feature_columns,
     parts_of_excluded,
+    slips_in_exclude,
 )
 from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import fit_columns
@@ -49,9 +50,10 @@ def assign(
     Sets are assigned before any row is rejected, so that rejecting a row moves no other one, and by
     the schema's columns, so that a new column that the schema leaves out reshuffles nothing.
     """
-    check_excluded([*delivered, *prepared.frame.columns, *schema.columns], spec)
-    absent = {*spec.exclude, *parts_of_excluded(spec)}
-    fitted = fit(prepared, delivered, schema, absent)
+    known = [*delivered, *prepared.frame.columns, *schema.columns]
+    for name in slips_in_exclude(known, spec):
+        raise absent(f"exclude.{name}", name, known)
+    fitted = fit(prepared, delivered, schema, {*spec.exclude, *parts_of_excluded(spec)})
     features = feature_columns(fitted.frame, spec)
     return replace(fitted, sets=assign_sets(fitted.frame, spec, features, keep))
 
@@ -64,7 +66,7 @@ def fit(
 ) -> PreparedTable:
     """Give prepared rows the columns that the schema wants; no cell is judged or coerced yet."""
     frame, notes = fit_columns(prepared.frame, delivered, schema, not_required)
-    return replace(prepared, frame=frame, notes=tuple(notes))
+    return replace(prepared, frame=frame, notes=(*prepared.notes, *notes))
 
 
 def assign_sets(

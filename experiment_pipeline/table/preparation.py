@@ -42,6 +42,8 @@ RULES = {
     "datetime": "is not a date in a declared format",
 }
 LONGEST_VALUE, LONGEST_RULE = 80, 200
+# Offset from UTC → how many times are written with it; "" is none.
+Offsets = Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class PreparedTable:
 
     `changes` has a row per declared step: `column`, `step`, `cells_changed`; `unparsable` are the cells, as
     delivered, that are not of the declared type. `notes` say how the columns were fitted to the schema.
-    `sets` are as of `assign_sets`; empty: they were not assigned.
+    `sets` are as of `assign_sets`; empty: they were not assigned. `offsets` are those of declared times.
     """
 
     frame: pd.DataFrame
@@ -95,6 +97,7 @@ class PreparedTable:
     unparsable: tuple[Broken, ...]
     notes: tuple[str, ...] = ()
     sets: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
+    offsets: Mapping[str, Offsets] = field(default_factory=dict)
 
 
 def prepare(
@@ -121,9 +124,9 @@ def prepare(
             )
     values = {str(name): raw[name] for name in raw.columns}
     changes: list[tuple[str, str, int]] = []
-    unparsable = list[Broken]()
+    unparsable, offsets = list[Broken](), dict[str, Offsets]()
     for name, given in list(values.items()):
-        cells, changed, bad = _prepare_column(given, name, preparation)
+        cells, changed, bad = _prepare_column(given, name, preparation, offsets)
         if cells is not given:
             values[name] = keep(cells)
         if len(bad):
@@ -140,7 +143,12 @@ def prepare(
         frame, counts = _through_function(preparation.function, frame, keep)
         changes += [(name, "function", count) for name, count in counts.items()]
     counted = pd.DataFrame(changes, columns=["column", "step", "cells_changed"])
-    return PreparedTable(frame, counted, tuple(unparsable))
+    notes = [
+        f"{name}: times with an offset from UTC ({', '.join(sorted(found))}) are read as UTC"
+        for name, found in offsets.items()
+        if any(found)
+    ]
+    return PreparedTable(frame, counted, tuple(unparsable), tuple(notes), offsets=offsets)
 
 
 def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
@@ -150,7 +158,7 @@ def declared_columns(preparation: Preparation) -> Iterator[tuple[str, str]]:
 
 
 def _prepare_column(
-    raw: pd.Series, name: str, preparation: Preparation
+    raw: pd.Series, name: str, preparation: Preparation, offsets: dict[str, Offsets]
 ) -> tuple[pd.Series, dict[str, int], np.ndarray]:
     """Return the cells, the number of cells that each step changed, and where one is unparsable."""
     missing = preparation.missing_values_everywhere + preparation.missing_values.get(name, ())
@@ -164,6 +172,9 @@ def _prepare_column(
     if name in preparation.types:
         read = _read(values, name, preparation)
         unparsable = np.flatnonzero(values.notna() & read.isna())
+        if preparation.types[name] == "datetime":
+            formats = preparation.datetime_formats.get(name, ())
+            offsets[name] = coercion.offsets_of(values[read.notna()], formats)
         changed["types"] = 0 if read.dtype == values.dtype else int(read.notna().sum())
         # A placeholder such as -999 may show only once the text is a number.
         values = _without(read, missing)

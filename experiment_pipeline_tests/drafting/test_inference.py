@@ -126,6 +126,11 @@ def test_the_metric_suits_the_task() -> None:
         ),
         ("code", [f"{row * 37 % 997}-x" for row in range(ROWS)], "codes: 120 different ones"),
         ("day", repeated("01/02/2024", "02/03/2024"), "dates of %d/%m/%Y or %m/%d/%Y: decide"),
+        (
+            "offsets",
+            repeated("2024-12-30T01:00Z", "2024-12-31T01:00"),
+            "60 of 120 times have no offset from UTC",
+        ),
         ("mixed", repeated("31.12.2024", "2024-12-30"), "dates in several formats"),
         ("same", pd.to_datetime(["2024-05-06"] * (ROWS - 1) + [None]), "dates that share month"),
     ],

@@ -19,6 +19,7 @@ from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data import sources
 from experiment_pipeline.stages.validated_data import columns
+from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage import mapped
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
@@ -87,7 +88,9 @@ def model() -> Model:
     signature = Signature(
         *("binary", "late", {name: types[name] for name in FEATURES}, ("id",), ("n", "y"), "y")
     )
-    return Model("here", pipeline, Reading.of(spec, raw), load_schema(SCHEMA), signature)
+    return Model(
+        "here", pipeline, Reading.of(spec, Origin("", raw, "", ())), load_schema(SCHEMA), signature
+    )
 
 
 @pytest.fixture(autouse=True)

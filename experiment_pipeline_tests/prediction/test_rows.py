@@ -18,10 +18,13 @@ from experiment_pipeline.prediction.rows import (
     golden_rows,
     prediction_table,
     prepared,
+    unseen_offsets,
 )
+from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.storage.registry import ModelPackage
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import prepare_and_assign
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import exported
 
@@ -81,7 +84,7 @@ def predicted(
     return Model(
         "here",
         pipeline,
-        Reading.from_bytes(Reading.of(spec, types).to_bytes(), "here"),
+        Reading.from_bytes(Reading.of(spec, Origin("", types, "", ())).to_bytes(), "here"),
         load_schema(schema or infer_schema(train, "late")),
         signature_of(exported.package(pipeline, spec=spec, rows=train, raw_types=types)),
     ).predict(rows)
@@ -191,7 +194,8 @@ def test_an_id_column_cannot_hide_a_prediction() -> None:
 
 def test_rows_are_read_as_the_training_table_was() -> None:
     """Codes that look like numbers in a short file stay the texts they were."""
-    reading = Reading.of(exported.make_spec(), {"carrier": "str", "distance": "float64"})
+    types = {"carrier": "str", "distance": "float64"}
+    reading = Reading.of(exported.make_spec(), Origin("", types, "", ()))
     again = Reading.from_bytes(reading.to_bytes(), "here")
     rows = again.rows([("few.csv", b"carrier;distance\n1.50;3\n;4\n+7;5\n")], "few.csv")
     assert rows["carrier"].tolist()[::2] == ["1.50", "+7"]
@@ -212,11 +216,30 @@ def test_an_excluded_date_is_needed_nowhere(excluded: str) -> None:
     for table in (raw, without)[: 1 + (excluded == "day")]:
         made = prepare_and_assign(table, schema, spec).frame
         assert sorted(feature_columns(made, spec)) == ["carrier", "distance", "flight"]
-    reading = Reading.of(spec, raw.dtypes.astype("str").to_dict())
+    reading = Reading.of(spec, Origin("", raw.dtypes.astype("str").to_dict(), "", ()))
     features = {"distance": "float64", "carrier": "str"}
     assert "day" not in prepared(without, reading, Signature("binary", "late", features)).frame
     with pytest.raises(UnusableTable, match="did you mean 'day'"):
         prepare_and_assign(raw, schema, exported.make_spec(exclude={"dya": "a slip"}))
+
+
+def test_times_are_written_as_in_training() -> None:
+    """Without the offset that training had, hours would shift; another offset is counted."""
+    spec = exported.make_spec(split={"by": "random"})
+    raw = exported.delivered().assign(day=lambda frame: frame["day"] + "+02:00")
+    offsets = prepare(raw, spec.preparation).offsets
+    origin = Origin("", raw.dtypes.astype("str").to_dict(), "", (), offsets)
+    reading = Reading.from_bytes(Reading.of(spec, origin).to_bytes(), "here")
+
+    def unseen(end: str) -> str:
+        rows = raw.assign(day=raw["day"].str.removesuffix("+02:00") + end)
+        made = prepared(rows, reading, Signature("binary", "late", {"day_hour": "float64"}))
+        return " ".join(one.text for one in unseen_offsets(made, reading) if one.cells)
+
+    assert unseen("+02:00") == ""
+    assert unseen("Z").startswith("day: 60 values with an offset from UTC that training did not")
+    with pytest.raises(UnusableTable, match="no offset from UTC, those of training have one"):
+        unseen("")
 
 
 def test_what_is_no_reading_or_signature_is_said() -> None:

@@ -53,7 +53,7 @@ def test_a_wrong_name_is_told_its_line_and_the_likely_one(place: str, changes) -
 def test_a_name_that_the_schema_leaves_out_is_no_column_either() -> None:
     """`strict: filter` drops it before the sets are made, where the run would stumble."""
     one = named(f"columns:\n  {scenario.TARGETS['binary']}: {{}}\nstrict: filter\n")
-    assert "split.id_columns.0: schema.yaml leaves 'visit_id' out" in told(one)
+    assert "no column 'visit_id', or schema.yaml leaves it out" in told(one)
 
 
 def test_an_excluded_column_is_required_nowhere() -> None:

@@ -92,9 +92,27 @@ def test_the_first_fitting_date_format_decides():
 
 def test_dates_without_a_format_are_iso_only():
     """Day and month are never guessed; an offset becomes UTC."""
-    cells = ["2024-03-05 06:07", "2024-03-05T06:07:00+02:00", "05/03/2024"]
-    expected = [pd.Timestamp("2024-03-05 06:07"), pd.Timestamp("2024-03-05 04:07"), None]
+    cells = ["2024-03-05T06:07:00+02:00", "2024-03-05 06:07Z", "05/03/2024"]
+    expected = [pd.Timestamp("2024-03-05 04:07"), pd.Timestamp("2024-03-05 06:07"), None]
     assert read(cells, types={"x": "datetime"}) == expected
+    said = "x: times with an offset from UTC (+02:00, Z) are read as UTC"
+    assert prepared(cells, types={"x": "datetime"}).notes == (said,)
+    plain = prepared(["2024-03-05", "2024-03-05 06:07", "20240305T060708"], types={"x": "datetime"})
+    assert (plain.notes, plain.offsets) == ((), {"x": {"": 3}})
+
+
+@pytest.mark.parametrize(
+    ("cells", "formats"),
+    [
+        (["2024-03-05T06:07+02:00", "soon", "2024-03-05T06:07", "2024-03-05T06:07-05"], ()),
+        (["05.03.2024 06:07 +0200", None, "05.03.2024 06:07", "05.03.2024 06:07 Z"], ("%z", "")),
+    ],
+)
+def test_times_with_and_without_an_offset_are_an_error(cells, formats):
+    """Their hours would shift against each other; the rows are named."""
+    declared = {"x": [f"%d.%m.%Y %H:%M {end}".strip() for end in formats]} if formats else {}
+    with pytest.raises(UnusableTable, match=r"1 of 3 times have no offset.*05.*06:07', rows 2"):
+        prepared(cells, types={"x": "datetime"}, datetime_formats=declared)
 
 
 def test_categories_get_one_spelling():

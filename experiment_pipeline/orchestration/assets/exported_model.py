@@ -59,6 +59,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                 {
                     "report": validation_report.fingerprint,
                     "raw_types": dict(validation_set.origin.raw_types),
+                    "offsets": dict(validation_set.origin.offsets),
                     "schema": schema_text,
                     "spec": spec.model_dump(mode="json"),
                     "version": STAGES[STAGE].version,

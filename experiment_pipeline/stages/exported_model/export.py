@@ -79,7 +79,7 @@ def package_model(
     rows = model.validation.rows
     golden = golden_rows(rows, feature_columns(rows, spec))
     signature = _signature(spec, model, golden)
-    reading = Reading.of(spec, model.validation.origin.raw_types)
+    reading = Reading.of(spec, model.validation.origin)
     declared = spec.model_dump(mode="json", exclude_unset=True)
     origin = {
         "exported": at,

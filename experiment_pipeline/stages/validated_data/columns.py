@@ -231,12 +231,11 @@ def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Seri
 
 def count_reasons(broken: Sequence[Broken]) -> list[Counted]:
     """Count the rows that break each rule, and the values there."""
-    found = []
+    none, found = pd.Series(dtype=object), list[Counted]()
     for rule in broken:
-        cells = rule.cells if isinstance(rule.cells, pd.Series) else pd.Series(dtype=object)
-        of_cells = Counted.of("row", rule.rule, cells)
-        rows = len(rule.positions)
-        found.append(replace(of_cells, column=rule.column or "", cells=rows))
+        cells = rule.cells if isinstance(rule.cells, pd.Series) else none
+        one = Counted.of("row", rule.rule, cells)
+        found.append(replace(one, column=rule.column or "", cells=len(rule.positions)))
     return most_frequent_first(found)
 
 

@@ -28,7 +28,7 @@ from experiment_pipeline.table.membership import (
     rare_classes_in,
     set_aside_in_words,
 )
-from experiment_pipeline.table.preparation import Broken, PreparedTable, shortened
+from experiment_pipeline.table.preparation import Broken, Offsets, PreparedTable, shortened
 from experiment_pipeline.table.schema import column_schemas, columns_of
 from experiment_pipeline.table.table import (
     Keep,
@@ -59,6 +59,7 @@ class Origin:
     raw_types: Mapping[str, str]
     profile: str
     set_aside: tuple[str, ...]
+    offsets: Mapping[str, Offsets] = field(default_factory=dict)  # as of `PreparedTable`
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +101,8 @@ class ValidatedData:
         profile: str = "",
     ) -> ValidatedRows:
         """Return the validated rows of `prepared` with what later stages must know of them."""
-        origin = Origin(raw_digest, raw_types, profile, tuple(set_aside_in_words(self.set_aside)))
+        set_aside = tuple(set_aside_in_words(self.set_aside))
+        origin = Origin(raw_digest, raw_types, profile, set_aside, prepared.offsets)
         places = prepared.frame.index.get_indexer(self.validated.index)
         return ValidatedRows(self.validated, codes_of(prepared.sets)[places], origin)
 

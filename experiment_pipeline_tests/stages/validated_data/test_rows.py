@@ -113,6 +113,15 @@ def test_coercion_never_changes_what_a_cell_says(dtype, cells, bad):
     )
 
 
+def test_the_schema_reads_no_times_with_and_without_an_offset():
+    """As the preparation does not: hours would shift."""
+    with pytest.raises(UnusableTable, match="1 of 2 times have no offset from UTC"):
+        checked(
+            {"a": ["2024-03-05T06:07Z", "2024-03-05T06:07"]},
+            "columns: {a: {dtype: 'datetime64[us]', coerce: true}}",
+        )
+
+
 def test_a_column_of_another_type_without_coerce_is_an_error():
     """Without coerce a wrong type is the schema's fault, not every row's."""
     with pytest.raises(InvalidSchema, match=r"(?s)columns\.a\.dtype.*coerce: true"):

@@ -19,6 +19,7 @@ from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
@@ -66,7 +67,7 @@ def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any)
     types = {name: str(rows[name].dtype) for name in features}
     fields = {"classes": (False, True), "positive_class": True, "threshold": 0.5}
     signature = Signature("binary", "late", types, ("id",), **(fields | changes))
-    reading = Reading.of(spec(), rows.dtypes.astype("str").to_dict())
+    reading = Reading.of(spec(), Origin("", rows.dtypes.astype("str").to_dict(), "", ()))
     exported_model = Model("v0001", model(rows, features), reading, None, signature)
     return exported_model, FittedRows.of(rows, spec(), features)
 
