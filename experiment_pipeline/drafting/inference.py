@@ -146,7 +146,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         prepared=tuple(prepared),
         id_columns=ids,
         max_rejected=_rejection_limit(target),
-        hints=_split_hints(plans, split.value),
+        hints=_split_hints(plans, split.value, wishes.target),
         search=propose_search(shape),
         evaluation=_evaluation(len(raw)),
         seconds=_seconds(shape),
@@ -380,8 +380,16 @@ def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision |
     return Decision({"by": "time", "column": times[0]}, why)
 
 
-def _split_hints(plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]) -> tuple[str, ...]:
-    """Reasons for another split than the random one, a sentence each."""
+def _split_hints(
+    plans: Mapping[str, ColumnPlan], split: Mapping[str, Any], target: str
+) -> tuple[str, ...]:
+    """Reasons for another split than the random one, or for a gap, a sentence each."""
+    if split["by"] == "time":
+        ahead = (
+            f"if {target} is known only later (cancelled within 30 days), leave out as much between "
+            "the sets (gap: 30 days): else train labels look into the time of the test set"
+        )
+        return (ahead,)
     if split["by"] != "random":
         return ()
     hints = [

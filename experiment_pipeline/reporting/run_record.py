@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.interval import Interval, cluster_codes
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction
 
@@ -296,7 +296,7 @@ class JudgedRows:
         columns = np.atleast_2d(predicted.prediction.T)
         named = {f"prediction_{number}": column for number, column in enumerate(columns)}
         weights = {} if predicted.weights is None else {WEIGHT: predicted.weights}
-        clusters = np.asarray(predicted.clusters)
+        clusters = cluster_codes(predicted.clusters)
         frame = pd.DataFrame({"y": predicted.y, "unit": clusters, **named, **weights})
         return cls(frame.reset_index(drop=True), threshold)
 

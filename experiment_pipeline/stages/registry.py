@@ -101,7 +101,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        7,
+        8,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -112,7 +112,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        8,
+        9,
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),

@@ -3,7 +3,7 @@
 Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of the
 outcome are modelled by the predicted log odds. A slope below 1 means overconfident, above 1
 underconfident; the intercept, with the slope held at 1, is by how much the log odds are too low on
-average. Intervals draw the resampling clusters anew.
+average. Intervals draw the resampling clusters anew; those of one model's classes hold all together.
 
 A model fitted with other class weights than the rows have predicts probabilities for rows of that other
 mix. Its ranking is as good, its probabilities are shifted (Elkan 2001; Dal Pozzolo et al. 2015).
@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from experiment_pipeline.statistics.interval import (
+    LEVEL,
     Interval,
     Linearised,
     Weights,
@@ -26,6 +27,7 @@ from experiment_pipeline.statistics.interval import (
     undefined,
     weighted,
     weighted_mean,
+    weighted_quantile,
 )
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
@@ -125,9 +127,11 @@ def calibrations(
 ) -> tuple[CalibrationCurve, ...]:
     """Return the calibration of the classes of `class_by_class`."""
     predicted = replace(predicted, weights=relative_weights(predicted.weights))
+    found = class_by_class(predicted, classes)
+    level = 1 - (1 - LEVEL) / (2 * max(len(found), 1))  # Bonferroni: intercept and slope of each
     return tuple(
-        _calibration(str(of), replace(predicted, y=is_it * 1.0, prediction=probability))
-        for of, is_it, probability in class_by_class(predicted, classes)
+        _calibration(str(of), replace(predicted, y=is_it * 1.0, prediction=probability), level)
+        for of, is_it, probability in found
         if np.isfinite(probability).all()
     )
 
@@ -150,7 +154,7 @@ def class_by_class(
     return [one for one in found if one[1].any() and not one[1].all()]
 
 
-def _calibration(of: str, rows: SetPrediction) -> CalibrationCurve:
+def _calibration(of: str, rows: SetPrediction, level: float) -> CalibrationCurve:
     """Judge one class: y is 0 or 1, the prediction its probability."""
     # Bins of equal size; equal probabilities stay together.
     number = int(np.clip(len(rows.y) // _LEAST_ROWS_OF_BIN, 1, _MOST_BINS))
@@ -171,7 +175,7 @@ def _calibration(of: str, rows: SetPrediction) -> CalibrationCurve:
     # The mean size of a normal error is its standard deviation times √(2/π).
     noise = np.sqrt(2 / np.pi * predicted * (1 - predicted) / np.array(effective))
     drawn = one_sample(rows.clusters, rows.weights)
-    intercept, slope = (around(spread_of(one, drawn)) for one in recalibration(rows))
+    intercept, slope = (around(spread_of(one, drawn), level) for one in recalibration(rows))
     error, by_chance = float(shares @ np.abs(predicted - shown)), float(shares @ noise)
     return CalibrationCurve(of, intercept, slope, error, by_chance, tuple(bins))
 
@@ -275,3 +279,35 @@ def residuals_of(y: np.ndarray, prediction: np.ndarray) -> Residuals:
     quantiles = tuple(np.quantile(residual, _QUANTILES).tolist())
     means = float(residual.mean()), float(size.mean()), float(np.median(size))
     return Residuals(*means, quantiles, float(size.max()), float(y.std()))
+
+
+@dataclass(frozen=True)
+class QuantileCheck:
+    """Whether the level's share of the targets lies below a predicted quantile."""
+
+    level: float
+    below: Interval  # share of the targets below the prediction, with Wilson's 95 % interval
+    not_above: Interval  # the same, with the targets that equal it
+    shift: float  # added to every prediction it puts the level's share of the test rows below
+    shifted: Interval  # share below with the shift
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the level is outside what the intervals allow."""
+        return self.below.low > self.level or self.not_above.high < self.level
+
+
+def quantile_check(level: float, validation: SetPrediction, test: SetPrediction) -> QuantileCheck:
+    """Check a predicted quantile on validation rows, and correct it by test rows.
+
+    The shift is the (n + 1)/n · level quantile of what the test rows, which no fit has seen, deviate
+    by (split conformal prediction: Romano, Patterson and Candès 2019).
+    """
+
+    def share(found: np.ndarray) -> Interval:
+        return mean_with_interval(found, validation.clusters, validation.weights, share=True)
+
+    deviations, n = test.y - test.prediction, len(test.y)
+    shift = float(weighted_quantile(deviations, test.weights, min(level * (1 + 1 / n), 1.0)))
+    above = validation.y - validation.prediction
+    return QuantileCheck(level, share(above < 0), share(above <= 0), shift, share(above < shift))

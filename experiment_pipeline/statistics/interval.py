@@ -26,8 +26,11 @@ LEVEL = 0.95
 _ROUNDING = 1e-12  # standard errors below it are rounding of sums
 _ROUNDING_OF_WEIGHTS = 1e-9  # tolerance for sums of weights
 _BIAS = 0.02  # by which share the long-run variance may be too small for the memory that was found
+_COSINES = 8
 _FEWEST_COSINES = 4  # with fewer, Student's t is very wide (4: ±2.8, 2: ±4.3)
 _LONGEST_MEMORY = 0.95
+# With fewer, the next rows are of the same ones: of five shops, not of new ones.
+FEWEST_ENTITIES = 30
 _FEWEST_CLUSTERS = 6  # in shorter series the correlations are noise
 
 
@@ -74,13 +77,15 @@ def weighted_quantile(y: np.ndarray, weights: Weights, level: float) -> np.ndarr
 
 
 def cluster_codes(clusters: np.ndarray) -> np.ndarray:
-    """Return clusters as codes 0 … G-1, (n,)."""
-    return np.unique(np.asarray(clusters), return_inverse=True)[1]
+    """Return clusters as codes 0 … G-1, (n,); of (n, 2), those of the first column."""
+    known = np.asarray(clusters)
+    return np.unique(known if known.ndim == 1 else known[:, 0], return_inverse=True)[1]
 
 
 class ConsecutiveClusters(np.ndarray):
     """Codes of resampling clusters in the order of time: `codes.view(ConsecutiveClusters)`.
 
+    They are (n,), or (n, 2) with a second clustering beside them: whose row it is.
     Their spread allows for similar neighbours. Parts and permutations of the rows keep the type.
     """
 
@@ -136,6 +141,8 @@ class Spread:
     skewness: float = 0.0  # of the score between draws
     # of what consecutive clusters add to the score; 0 for other clusters
     autocorrelation: float = 0.0
+    # of a mean error: with one more cluster, of a larger error than the sample holds
+    one_more: "Spread | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,10 +155,11 @@ class Layout:
     # (classes,) clusters that hold each class; with row weights, the effective number of them
     clusters_per_class: np.ndarray
     consecutive: bool = False  # whether the codes are in the order of time
+    entity: np.ndarray | None = None  # (n,) codes of a second clustering: customers beside days
 
     @classmethod
     def of(cls, clusters: np.ndarray, classes: np.ndarray, weights: Weights = None) -> Self:
-        """Lay rows out by their clusters (n,) and by class codes (n,), all 0 for one sample."""
+        """Lay rows out by their clusters and by class codes (n,), all 0 for one sample."""
         cluster = cluster_codes(clusters)
         n_classes = int(classes.max(initial=0)) + 1
         # With one class the cells are the clusters: share the array.
@@ -171,7 +179,26 @@ class Layout:
             # By how much the weights make clusters less even than their rows do.
             less_even = effective(np.bincount(cell, weights)) / effective(np.bincount(cell))
             number = number * np.minimum(less_even, 1.0)
-        return cls(cluster, cell, cell_class, number, isinstance(clusters, ConsecutiveClusters))
+        entity = cluster_codes(clusters[:, 1]) if clusters.ndim == 2 else np.zeros(1)
+        if entity.max(initial=0) + 1 < FEWEST_ENTITIES:
+            entity = None
+        return cls(
+            cluster, cell, cell_class, number, isinstance(clusters, ConsecutiveClusters), entity
+        )
+
+    def with_one_more(self) -> Self:
+        """Add a row, the last one, that is a cluster of its own; all rows are one sample."""
+        cluster, entity = np.append(self.cluster, self.cluster.max() + 1), self.entity
+        entity = None if entity is None else np.append(entity, entity.max() + 1)
+        classes, number = np.append(self.cell_class, 0), self.clusters_per_class + 1
+        return replace(
+            self,
+            cluster=cluster,
+            cell=cluster,
+            cell_class=classes,
+            clusters_per_class=number,
+            entity=entity,
+        )
 
     @property
     def scarcest(self) -> int:
@@ -198,7 +225,9 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     n_clusters, squares, total = len(sums), sums * sums, float(sums @ sums)
     if n_clusters < 2:
         return Spread(linearised.estimate, math.nan, 0.0, layout.scarcest)
-    independent = independent_projections(sums) if layout.consecutive else sums
+    # At most so many cosines, whatever the memory that shows (Lazarus et al. 2018): a slow one hides.
+    most = 1 + max(_COSINES, int(0.4 * n_clusters ** (2 / 3)))
+    independent = independent_projections(sums, most=most) if layout.consecutive else sums
     n = len(independent)
     parts = np.bincount(layout.cell_class, cluster_sums(linearised.influence, layout.cell) ** 2)
     freedoms = np.maximum(layout.clusters_per_class - 1, 1)
@@ -212,6 +241,17 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     if all_squares > 0:
         kurtosis = n_clusters * float(squares @ squares) / all_squares**2
         by_tails = 2 * n_clusters / (kurtosis - (n_clusters - 3) / (n_clusters - 1))
+    freedom = float(np.clip(min(n - 1.0, max(by_tails, 1.0), by_class), 1, n_clusters - 1))
+    if layout.entity is not None:
+        # Two ways of clustering (Cameron, Gelbach and Miller 2011): what rows of one entity share
+        # comes on top of what rows of one cluster share, with degrees of freedom of its own.
+        both = cluster_codes(layout.entity * n_clusters + layout.cluster)
+        ways = (cluster_sums(linearised.influence, codes) for codes in (layout.entity, both))
+        by_entity, by_both = (len(one) / (len(one) - 1) * float(one @ one) for one in ways)
+        shared, others = by_entity - by_both, float(layout.entity.max())
+        if shared > 0:
+            freedom = (variance + shared) ** 2 / (variance**2 / freedom + shared**2 / others)
+            variance += shared
     skewness = 0.0
     if n_clusters >= 3 and total > 0:  # adjusted for few clusters (Joanes and Gill 1998)
         adjusted = math.sqrt(n_clusters * (n_clusters - 1)) / (n_clusters - 2)
@@ -219,19 +259,21 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     return Spread(
         linearised.estimate,
         math.sqrt(variance),
-        float(np.clip(min(n - 1.0, max(by_tails, 1.0), by_class), 1, n_clusters - 1)),
+        freedom,
         layout.scarcest,
         skewness,
         _autocorrelation(sums, 1) if layout.consecutive else 0.0,
     )
 
 
-def independent_projections(sums: np.ndarray, differing: np.ndarray | None = None) -> np.ndarray:
+def independent_projections(
+    sums: np.ndarray, differing: np.ndarray | None = None, most: int | None = None
+) -> np.ndarray:
     """Return the slow projections of consecutive clusters: K + 1 nearly independent contributions.
 
     Of (G,) or (G, C) contributions to one sum or several, of mean zero, in the order of time. Their
-    sums vary as those of the G clusters do; without memory K + 1 is G. The memory is that of the
-    `differing` series (G, …): what all of them share does not matter where they are compared.
+    sums vary as those of the G clusters do; without memory K + 1 is G, or `most`. The memory is that
+    of the `differing` series (G, …): what all of them share does not matter where they are compared.
     """
     from scipy.fft import dct
 
@@ -242,11 +284,12 @@ def independent_projections(sums: np.ndarray, differing: np.ndarray | None = Non
     first, second = _autocorrelation(series, 1), _autocorrelation(series, 2)
     persists = second / first if first > 1 / math.sqrt(n_clusters) else 0.0
     memory = float(np.clip(max(first, persists), 0.0, _LONGEST_MEMORY))
+    n = min(n, most or n)
     if memory > 0:
         # The mean spectrum over the first k cosines, whose frequencies are πj/G, falls as
         # 1 - (πk/G)²/3 · m/(1-m)²: so many are as high as at frequency 0, but for _BIAS.
         flat = n_clusters / math.pi * (1 - memory) * math.sqrt(3 * _BIAS / memory)
-        n = 1 + int(np.clip(flat, min(_FEWEST_COSINES, n_clusters - 1), n_clusters - 1))
+        n = 1 + int(np.clip(flat, min(_FEWEST_COSINES, n - 1), n - 1))
     slow = dct(sums, type=2, norm="ortho", axis=0)[:n]
     return np.asarray(math.sqrt(n_clusters / n) * slow)
 

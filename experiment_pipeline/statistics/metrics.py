@@ -95,6 +95,8 @@ class Metric:
     at_thresholds: Callable[[Called], np.ndarray] | None = None
     # (y, prediction) → what each row adds, (n,), where a few rows can dominate
     errors: Errors | None = None
+    # (score, mean of the errors) → the derivative of the score by that mean; None: 1
+    by_error: Callable[[float, float], float] | None = None
     # y (n,), weights → the best constant prediction () for regression and binary
     constant: Callable[[np.ndarray, Weights], np.ndarray] = weighted_mean
     # the best prediction for indistinguishable rows; None: it depends on others
@@ -387,6 +389,7 @@ def _squares(y: np.ndarray, prediction: np.ndarray) -> np.ndarray:
     **_LOSS,
     bounds=interval.by_squares,
     errors=_squares,
+    by_error=lambda score, _: 1 / (2 * score),
     of_equals="mean",
     lightgbm="l2",
 )
@@ -414,6 +417,8 @@ _mean_error(
     lowest=-math.inf,
     bounds=interval.plain,
     errors=_squares,
+    # A target that is as far from the mean as from its prediction.
+    by_error=lambda score, mean_error: -max(score, 0.0) * (1 - score) / mean_error,
     of_equals="mean",
     lightgbm="l2",
 )

@@ -20,15 +20,16 @@ from experiment_pipeline.statistics.interval import (
     Spread,
     Weights,
     around,
-    cluster_codes,
     mean,
     quantile,
     relative_weights,
     spread_of,
     undefined,
+    weighted,
     widened,
 )
 from experiment_pipeline.statistics.metrics import METRICS, MetricInput
+from experiment_pipeline.statistics.tails import Tail
 
 
 def linearise(
@@ -90,6 +91,10 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
             float(np.clip(bounds[0], low, estimate)),
             float(np.clip(bounds[1], estimate, high)),
         )
+        if spread.one_more is not None:
+            more = interval_of(name, spread.one_more, level)
+            better_is_low = not metric.greater_is_better
+            low, high = (low, max(high, more.high)) if better_is_low else (min(low, more.low), high)
     return Interval(estimate, low, high, level)
 
 
@@ -112,7 +117,9 @@ class SetPrediction:
 
     y: np.ndarray  # encoded targets (n,)
     prediction: np.ndarray  # see the module docstring
-    clusters: np.ndarray  # (n,) integer codes of the resampling clusters, by `resampling_clusters`
+    clusters: (
+        np.ndarray
+    )  # (n,) or (n, 2) codes of the resampling clusters, by `resampling_clusters`
     weights: Weights = None  # (n,) how much each row counts; None: alike
     variance_factor: float = 1.0  # on the variance of a score, for cross-validated predictions
     _layouts: dict[bool, Layout] = field(default_factory=dict, init=False, repr=False)
@@ -138,8 +145,46 @@ class SetPrediction:
         """Return the score and how much it varies between draws of the clusters."""
         key = metric, threshold
         if key not in self._spreads:
-            self._spreads[key] = spread_of(self.linearise(metric, threshold), self.layout(metric))
+            score = self.linearise(metric, threshold)
+            found = spread_of(score, self.layout(metric))
+            one_more = self._with_larger_error(metric, score)
+            self._spreads[key] = replace(found, one_more=one_more)
         return self._spreads[key]
+
+    def tail(self, metric: str) -> Tail | None:
+        """Return the tail of what clusters add to the errors of a metric; None: it has no errors."""
+        sums = self._errors(metric)
+        return None if sums is None else Tail.of(sums)
+
+    def _errors(self, metric: str) -> np.ndarray | None:
+        """What each cluster adds to the sum of the errors, (G,)."""
+        declared = METRICS[metric]
+        if declared.errors is None or not len(self.y) or self.y.min() < declared.lowest_target:
+            return None
+        errors = declared.errors(self.y, self.prediction)
+        of_rows = weighted(errors, relative_weights(self.weights))
+        return np.bincount(self.layout(metric).cluster, of_rows)
+
+    def _with_larger_error(self, metric: str, score: Linearised) -> Spread | None:
+        """The spread with one more cluster, whose error the tail predicts and the sample lacks.
+
+        It is the error that one of two such samples holds. A sample without it is one whose mean
+        error and spread are too small: with heavy tails nearly all that miss the truth are.
+        """
+        sums = self._errors(metric) if math.isfinite(score.estimate) else None
+        tail = None if sums is None else Tail.of(sums)
+        if sums is None or tail is None or (larger := tail.exceeded_by(0.5)) <= sums.max():
+            return None
+        n, clusters, slope = len(self.y), len(sums), METRICS[metric].by_error
+        mean_error = float(sums.mean()) * clusters / n
+        added = larger * clusters / n - mean_error
+        if slope is not None:
+            added *= slope(score.estimate, mean_error)
+        of_row = added * n / clusters * math.sqrt(self.variance_factor)
+        influence = np.append(score.influence, of_row)
+        estimate = score.estimate + added / (clusters + 1)
+        one_more = Linearised(estimate, influence - influence.mean())
+        return spread_of(one_more, self.layout(metric).with_one_more())
 
     def interval(self, metric: str, threshold: float = 0.5, level: float = LEVEL) -> Interval:
         """Return the score with its interval."""
@@ -228,14 +273,21 @@ def difference_to_baseline(
     decides = METRICS[metric].by_threshold and predicted.prediction.ndim == 1
     if not decides or not math.isfinite(given.low):
         return given
-    # Each added row is a cluster of its own, the last ones, and of mean weight.
-    codes, weights = cluster_codes(predicted.clusters), relative_weights(predicted.weights)
-    added = SetPrediction(
-        np.concatenate([predicted.y, [0, 0, 1, 1]]),
-        np.concatenate([predicted.prediction >= threshold, [0, 1, 0, 1]]),
-        np.concatenate([codes, codes.max() + 1 + np.arange(4)]).view(type(predicted.clusters)),
-        None if weights is None else np.concatenate([weights, np.ones(4)]),
-    )
-    one_more = paired(added, 0.5)
+    one_more = paired(with_one_of_each(predicted, threshold), 0.5)
     low, high = min(one_more.low, given.estimate), max(one_more.high, given.estimate)
     return Interval(given.estimate, low, high, level)
+
+
+def with_one_of_each(rows: SetPrediction, threshold: float) -> SetPrediction:
+    """Return the decisions at a threshold with four more, right and wrong ones in both classes.
+
+    Each is a cluster of its own, the last ones, and of mean weight.
+    """
+    known, weights = np.asarray(rows.clusters), relative_weights(rows.weights)
+    more = known.max(axis=0) + 1 + np.arange(4).reshape(4, *[1] * (known.ndim - 1))
+    return SetPrediction(
+        np.concatenate([rows.y, [0, 0, 1, 1]]),
+        np.concatenate([rows.prediction >= threshold, [0, 1, 0, 1]]),
+        np.concatenate([known, more]).view(type(rows.clusters)),
+        None if weights is None else np.concatenate([weights, np.ones(4)]),
+    )

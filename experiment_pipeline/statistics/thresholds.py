@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 
 from experiment_pipeline.statistics.interval import (
+    Interval,
     Linearised,
     Weights,
     cluster_codes,
@@ -21,7 +22,12 @@ from experiment_pipeline.statistics.interval import (
     weighted_mean,
 )
 from experiment_pipeline.statistics.metrics import METRICS, Called
-from experiment_pipeline.statistics.scores import SetPrediction, linearise
+from experiment_pipeline.statistics.scores import (
+    SetPrediction,
+    linearise,
+    mean_with_interval,
+    with_one_of_each,
+)
 
 # Folds of `cross_fitted`: each threshold is chosen on four fifths of the rows.
 FOLDS = 5
@@ -95,6 +101,19 @@ def cost_of(costs: ErrorCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
     """Return what each row's decision costs, (n,), of rows that are called positive or not."""
     wrongly = np.where(called, costs.false_positive, costs.false_negative)
     return np.asarray(np.where(called == (y == 1), 0.0, wrongly))
+
+
+def cost_interval(costs: ErrorCosts, rows: SetPrediction, cut: float) -> Interval:
+    """Return the cost per row of deciding at a cut, with its 95 % interval.
+
+    As in `difference_to_baseline`, the interval is that with one more row of each kind (Agresti and
+    Caffo 2000): eight of eight positives found do not show that all are.
+    """
+    more = with_one_of_each(rows, cut)
+    cost = cost_of(costs, more.y, more.prediction > 0)
+    given = float(weighted_mean(cost[: len(rows.y)], relative_weights(rows.weights)))
+    found = mean_with_interval(cost, more.clusters, more.weights)
+    return Interval(given, min(found.low, given), max(found.high, given))
 
 
 @dataclass(frozen=True, eq=False)

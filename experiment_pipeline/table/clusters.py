@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.spec import ExperimentSpec, Split
-from experiment_pipeline.statistics.interval import ConsecutiveClusters
+from experiment_pipeline.statistics.interval import ConsecutiveClusters, cluster_codes
 from experiment_pipeline.table.digests import (
     column_part,
     distinct,
@@ -97,7 +97,8 @@ def resampling_clusters(
     """Number the clusters that an interval resamples, what the split keeps together: int64 (n,).
 
     Groups, ids, or stretches of time of `split.unit`, counted from 1970 (where the time is a number,
-    each distinct one), as `ConsecutiveClusters`; else rows, copies of one record together.
+    each distinct one), as `ConsecutiveClusters`; else rows, copies of one record together. Where the
+    ids beside the time repeat (customers), they are a second column, (n, 2).
     """
     clusters: np.ndarray
     if spec.split.by == "time":
@@ -107,7 +108,14 @@ def resampling_clusters(
     else:
         clusters = cluster_hashes(frame, spec.split, spec.target, features, "units")
     codes = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
-    return codes.view(ConsecutiveClusters) if spec.split.by == "time" else codes
+    if spec.split.by != "time":
+        return codes
+    names = [name for name in spec.split.id_columns if name != spec.split.column]
+    if names and len(frame):
+        entities = cluster_codes(row_hashes(frame, names, "units"))
+        if entities.max() + 1 < len(frame):
+            codes = np.column_stack([codes, entities])
+    return codes.view(ConsecutiveClusters)
 
 
 # How many times as many equal rows as expected are still different people. Columns that go

@@ -114,7 +114,7 @@ def share(
 
 
 def coverage(place: int, simulations: int) -> list[Row]:
-    """Return a row per metric of one of SCENARIOS, and one for the note of too narrow ones."""
+    """Return a row per metric of one of SCENARIOS, one for the caveats, and one for what has none."""
     scenario = SCENARIOS[place]
     outcome = cover(scenario, simulations, SEED)
     held = [
@@ -122,7 +122,11 @@ def coverage(place: int, simulations: int) -> list[Row]:
         for metric, figure in outcome.held.items()
     ]
     noted = Row(f"{scenario.name}: a note", outcome.noted, NOTED[scenario.note], simulations)
-    return [*held, noted]
+    few = FEWEST_WITHOUT * simulations
+    left = [(held / n, m, n) for m, (n, held) in outcome.without.items() if n >= few]
+    figure, metric, n = min(left, default=(0.0, "", 0))
+    lowest = Row(f"{scenario.name}: without a note, lowest ({metric})", figure, UNNOTED, n)
+    return [*held, noted, *([lowest] if left else [])]
 
 
 def best_of_many(simulations: int) -> list[Row]:
@@ -157,11 +161,18 @@ def _judged(name: str, found: Sequence[leaks.Judged], words: Collection[str], ta
 
 
 COVERED = Aim(0.93, 0.97)
+# Of samples without a caveat, where at least so many have none.
+UNNOTED, FEWEST_WITHOUT = Aim(low=0.9), 0.05
 BY_LUCK = Aim(high=0.025)
 HONEST = Aim(0.75, 1.25)
 NEVER = Aim(high=0.0)
 NEARLY_ALWAYS = Aim(low=0.95)
-NOTED: Mapping[str, Aim | None] = {"false": Aim(high=0.05), "open": None, "owed": Aim(low=0.6)}
+NOTED: Mapping[str, Aim | None] = {
+    "false": Aim(high=0.05),
+    "open": None,
+    "owed": Aim(low=0.6),
+    "always": None,
+}
 TABLES = {
     "14 skewed flags": sets.flags,
     "5 measures": sets.measures,

@@ -32,8 +32,8 @@ class Scenario:
     clusters: int  # in a sample
     rows_per_cluster: int
     draw: Draw  # generator, number of clusters → a sample
-    # whether a caveat on an interval is a false alarm, an open question, or owed
-    note: Literal["false", "open", "owed"] = "false"
+    # whether a caveat on an interval is a false alarm, an open question, owed, or always given
+    note: Literal["false", "open", "owed", "always"] = "false"
     threshold: float = 0.5  # from which probability on a row is positive
 
 
@@ -43,28 +43,40 @@ class Outcome:
 
     held: Mapping[str, float]  # metric → share of the samples whose interval holds the truth
     noted: float  # share of the samples with a caveat on an interval
+    # metric → (how many samples have no caveat on its interval, how many of them hold the truth)
+    without: Mapping[str, tuple[int, int]]
 
 
 def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
     """Draw samples and hold their intervals against the truth."""
-    truth = _truth(scenario)
-    bounds = np.empty((samples, len(scenario.metrics), 2))
-    noted = 0
+    truth, names = _truth(scenario), scenario.metrics
+    bounds = np.empty((samples, len(names), 2))
+    noted = np.empty((samples, len(names)), dtype=bool)
     for number in range(samples):
         sample = scenario.draw(np.random.default_rng([seed, number]), scenario.clusters)
-        intervals = [sample.interval(name, scenario.threshold) for name in scenario.metrics]
+        intervals = [sample.interval(name, scenario.threshold) for name in names]
         bounds[number] = [(one.low, one.high) for one in intervals]
-        noted += _is_noted(scenario, sample)
+        noted[number] = _noted(scenario, sample)
     # A sample without a positive has no interval, and says so.
     known = np.isfinite(bounds).all(axis=2)
     low, high = np.moveaxis(bounds, 2, 0)
-    held = np.mean((low <= truth) & (truth <= high), axis=0, where=known)
-    return Outcome(dict(zip(scenario.metrics, held.tolist(), strict=True)), noted / samples)
+    held = (low <= truth) & (truth <= high)
+    left = known & ~noted
+    without = zip(left.sum(axis=0).tolist(), (left & held).sum(axis=0).tolist(), strict=True)
+    return Outcome(
+        dict(zip(names, np.mean(held, axis=0, where=known).tolist(), strict=True)),
+        float(noted.any(axis=1).mean()),
+        dict(zip(names, without, strict=True)),
+    )
 
 
-def _is_noted(scenario: Scenario, sample: SetPrediction) -> bool:
-    few = few_clusters_note(sample.clusters, "unit", "sample", sample.weights)
-    return bool(few) or any(caveats(scenario.metrics, sample, "unit", "sample", scenario.threshold))
+def _noted(scenario: Scenario, sample: SetPrediction) -> list[bool]:
+    """Whether there is a caveat on the interval of each metric."""
+    if few_clusters_note(sample.clusters, "unit", "sample", sample.weights):
+        return [True] * len(scenario.metrics)
+    said = list(caveats(scenario.metrics, sample, "unit", "sample", scenario.threshold))
+    named = {word.strip(",") for one in said for word in one.partition(" on the ")[0].split()}
+    return [name in named for name in scenario.metrics]
 
 
 def _truth(scenario: Scenario) -> list[float]:
@@ -107,6 +119,35 @@ def numbers(
         shared = luck * _luck(generator, clusters, memory)[codes]
         y = signal + shared + noise(generator, len(codes))
         return SetPrediction(y, signal, _clusters(codes, memory))
+
+    return draw
+
+
+def claims(share: float) -> Draw:
+    """Return a draw of amounts that are zero but for a share, and there have light tails."""
+
+    def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
+        known = np.exp(0.5 * generator.normal(size=clusters))
+        amount = known * generator.gamma(2, 0.5, size=clusters)
+        y = np.where(generator.random(clusters) < share, amount, 0.0)
+        return SetPrediction(y, share * known, np.arange(clusters))
+
+    return draw
+
+
+def panel(customers_per_day: float, luck: float) -> Draw:
+    """Return a draw of rows of customers, each with luck of its own, on days with theirs."""
+
+    def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:
+        codes = np.repeat(np.arange(clusters), _DAY)
+        customers = int(customers_per_day * clusters)
+        who = generator.integers(0, customers, len(codes))
+        known = -1 + 1.2 * generator.normal(size=len(codes))
+        shared = luck * generator.normal(size=customers)[who]
+        days = 0.3 * generator.normal(size=clusters)[codes]
+        y = (generator.random(len(codes)) < expit(known + shared + days)).astype(np.int64)
+        both = np.column_stack([codes, who]).view(ConsecutiveClusters)
+        return SetPrediction(y, expit(known), both)
 
     return draw
 
@@ -156,6 +197,10 @@ def _heavy(generator: np.random.Generator, n: int) -> np.ndarray:
     return generator.standard_t(5, size=n)
 
 
+def _heaviest(generator: np.random.Generator, n: int) -> np.ndarray:
+    return generator.standard_t(3, size=n)
+
+
 _LABELS = ("roc_auc", "average_precision", "log_loss", "brier", "accuracy", "f1")
 _CLASSES = ("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
 _BY_DAY = ("roc_auc", "log_loss", "accuracy")
@@ -180,25 +225,29 @@ SCENARIOS = (
         10,
         uneven(labels(0.3, 10, 0.8)),
     ),
-    Scenario("60 days without memory", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 0.5, 0.0)),
     Scenario(
-        "60 days without memory, normal errors", _NUMBERS, 60, _DAY, numbers(_normal, _DAY, 0.5, 0)
+        "errors of Student's t (3), 2,000 rows", _NUMBERS, 2_000, 1, numbers(_heaviest), "open"
     ),
+    Scenario("errors of Student's t (3), 300 rows", _NUMBERS, 300, 1, numbers(_heaviest), "open"),
+    Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, 1, amounts, "open"),
+    Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, 1, amounts, "open"),
+    Scenario("claims of 5 %, 2,000 rows", _NUMBERS, 2_000, 1, claims(0.05)),
+    Scenario("claims of 20 %, 300 rows", _NUMBERS, 300, 1, claims(0.2), "open"),
+    Scenario("relative errors of amounts, 40 rows", ("mape",), 40, 1, amounts),
     Scenario("5 % positives, 200 rows", _LABELS, 200, 1, labels(0.05), "open", 0.1),
     Scenario("5 % positives, 20 groups of 10", _LABELS, 20, 10, labels(0.05, 10, 1.5), "open", 0.1),
-    Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, 1, amounts, "owed"),
-    Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, 1, amounts, "owed"),
-    Scenario("60 days, memory 0.5", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
-    Scenario("120 days, memory 0.5", _BY_DAY, 120, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
-    Scenario("60 days, memory 0.8", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 1.0, 0.8), "owed"),
-    Scenario("120 days, memory 0.8", _BY_DAY, 120, _DAY, labels(0.3, _DAY, 1.0, 0.8), "owed"),
-    Scenario("20 days, memory 0.5", _BY_DAY, 20, _DAY, labels(0.3, _DAY, 1.0, 0.5), "owed"),
+    Scenario("60 days without memory", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 0.5, 0.0), "always"),
+    Scenario("60 days, memory 0.9", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 1.0, 0.9), "always"),
+    Scenario("180 days without memory", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 0.5, 0.0)),
     Scenario(
-        "60 days, memory 0.5, normal errors",
+        "180 days without memory, normal errors",
         _NUMBERS,
-        60,
+        180,
         _DAY,
-        numbers(_normal, _DAY, 1.0, 0.5),
-        "open",
+        numbers(_normal, _DAY, 0.5, 0),
     ),
+    Scenario("180 days, memory 0.5", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
+    Scenario("180 days, memory 0.9", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.9), "owed"),
+    Scenario("250 days, faint memory 0.9", _BY_DAY, 250, _DAY, labels(0.3, _DAY, 0.3, 0.9), "open"),
+    Scenario("180 days, 450 customers", _LABELS, 180, _DAY, panel(2.5, 1.0)),
 )

@@ -284,7 +284,9 @@ def test_a_split_that_is_asked_for_finds_its_column(
 ) -> None:
     """The one column that can be meant need not be named."""
     columns = {"day": DAYS, "customer_id": repeated(*range(60))}
-    assert draft(NUMBERS, wishes, **columns).split.value == split
+    found = draft(NUMBERS, wishes, **columns)
+    assert found.split.value == split
+    assert any("(gap: 30 days)" in hint for hint in found.hints) is (split["by"] == "time")
 
 
 @pytest.mark.parametrize(

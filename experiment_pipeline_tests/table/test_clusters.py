@@ -105,3 +105,20 @@ def test_clusters_of_a_split_by_time_know_that_they_are_consecutive() -> None:
     assert isinstance(by_day, ConsecutiveClusters)
     assert by_day.tolist() == [0, 0, 1, 1, 2, 2]
     assert not isinstance(resampling_clusters(rows, spec_of(), ["day"]), ConsecutiveClusters)
+
+
+def test_ids_that_repeat_over_time_are_a_second_clustering() -> None:
+    """Customers who come on several days are numbered; ids met once, and other splits, are not."""
+    rows = pd.DataFrame({"day": pd.date_range("2024-01-01", periods=4), "who": [*"abab"]})
+
+    def dimensions(frame: pd.DataFrame, **split: object) -> int:
+        return resampling_clusters(frame, spec_of(split=split), ["day"]).ndim
+
+    by_time = {"by": "time", "column": "day"}
+    spec = spec_of(split={**by_time, "id_columns": ["who", "day"]})
+    days, who = resampling_clusters(rows, spec, []).T
+    assert days.tolist() == [0, 1, 2, 3]
+    assert who[0] == who[2] != who[1] == who[3]
+    assert dimensions(rows, **by_time) == 1
+    assert dimensions(rows[:2], **by_time, id_columns=["who"]) == 1
+    assert dimensions(rows, by="random", id_columns=["who"]) == 1

@@ -4,6 +4,7 @@ Order and choice depend neither on the order of the results nor on training time
 stored whole, so that later stages need not rank again.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -41,7 +42,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import METRICS, significantly_better
+from experiment_pipeline.statistics.metrics import METRICS, significantly_better, worse_bound
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
@@ -325,9 +326,13 @@ def _choose(
         (entry for entry in tied if not entry.is_ensemble),
         key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),
     )
+    plausible = abs(worse_bound(spec.metric, smallest.difference))
+    loss = ""
+    if math.isfinite(plausible) and len(tied) > 1:
+        loss = f"; up to {numbers.score(plausible)} {spec.metric} worse than the best is plausible"
     return smallest, (
         f"smallest of the {len(tied)} models that are statistically tied {where}: "
         f"{numbers.megabytes(smallest.result.model_bytes)}, {spec.metric} "
         f"{numbers.interval(smallest.score)}; the best, {best.result.configuration.in_words}, has "
-        f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}"
+        f"{numbers.megabytes(best.result.model_bytes)} and {numbers.score(best.score.estimate)}{loss}"
     )

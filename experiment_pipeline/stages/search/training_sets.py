@@ -84,7 +84,8 @@ class TrainingSets:
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
         """Return the codes (n_test,) of the clusters that intervals resample; repeats are one row."""
         once = self.test[: len(self.test) // self.repeats]
-        return np.tile(resampling_clusters(once, spec, self.features), self.repeats)
+        found = resampling_clusters(once, spec, self.features)
+        return np.tile(found, (self.repeats, *[1] * (found.ndim - 1)))
 
     def part(self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]) -> Self:
         """Return the sets with some rows alone, bool (n_train,) and (n_test,), and their digests."""

@@ -174,7 +174,10 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
             both = len(np.intersect1d(hashes[one], hashes[other], assume_unique=True))
             if both:
                 count = numbers.counted(both, what)
-                problems.append(f"{one} and {other} share {count} ({', '.join(columns)})")
+                text = f"{one} and {other} share {count} ({', '.join(columns)})"
+                if what == "id" and spec.split.by == "time":
+                    text += f"; where one has rows at several times, add {spec.split.column} to id_columns"
+                problems.append(text)
     if isinstance(spec.split, TimeSplit):
         column, gap = spec.split.column, pd.Timedelta(spec.split.gap)
         for earlier, later in (("train", "test"), ("test", "validation")):

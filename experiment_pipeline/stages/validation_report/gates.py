@@ -27,7 +27,7 @@ from experiment_pipeline.spec.search import NotWorseThanChampion
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
-from experiment_pipeline.statistics.interval import LEVEL, Interval
+from experiment_pipeline.statistics.interval import LEVEL, Interval, cluster_codes
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.mapped import some_rows
@@ -364,7 +364,7 @@ def _new_rows(
             "are missing now",
             "The next export keeps a record.",
         )
-    new = len(np.unique(challenger.clusters[~seen]))
+    new = len(np.unique(cluster_codes(challenger.clusters)[~seen]))
     if new < FEW_CLUSTERS:
         raise UnusableTable(
             f"{new} of the validation set's clusters",

@@ -314,7 +314,7 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         )
     meaning = (
         "Slope and intercept are of a logistic recalibration on the validation rows (Cox 1958; the "
-        "intercept with slope 1). The mean error is over bins of equal size; the last column is its "
+        "intercept with slope 1); their intervals hold all together at the 95 % level. The mean error is over bins of equal size; the last column is its "
         "value for a perfectly calibrated model. Vertical lines: Wilson's interval of each bin alone."
     )
     table, drawn = TableBlock(header, rows), charts.get("calibration", ())
@@ -393,7 +393,18 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     )
     rows = (("actual minus predicted", *map(numbers.score, found.quantiles)),)
     table = TableBlock(("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"), rows)
-    yield Section("Errors", (Paragraph(text), table, *charts.get("residuals", ())))
+    shares: list[Block] = []
+    if (quantile := report.details.quantile) is not None:
+        shares.append(
+            Paragraph(
+                f"{numbers.share(quantile.level)} of the targets should be below the prediction; "
+                f"{numbers.interval(quantile.below)} of the validation rows are. With "
+                f"{numbers.score(quantile.shift)} added to every prediction, the shift that is right on "
+                f"the rows {evaluated(report.gap.evaluation).by}, "
+                f"{numbers.interval(quantile.shifted)} are. The exported model does not add it."
+            )
+        )
+    yield Section("Errors", (Paragraph(text), *shares, table, *charts.get("residuals", ())))
 
 
 def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:

@@ -29,11 +29,13 @@ from experiment_pipeline.statistics.calibration import (
     CalibrationCurve,
     ClassOutcome,
     Miscalibration,
+    QuantileCheck,
     Residuals,
     calibrations,
     class_outcomes,
     confusion,
     miscalibration,
+    quantile_check,
     residuals_of,
     reweighting,
 )
@@ -46,7 +48,7 @@ from experiment_pipeline.statistics.interval import (
     spread_of,
     weighted_mean,
 )
-from experiment_pipeline.statistics.metrics import better, better_bound, reported_of
+from experiment_pipeline.statistics.metrics import METRICS, better, better_bound, reported_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     baseline,
@@ -58,6 +60,7 @@ from experiment_pipeline.statistics.scores import (
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
     cheapest_threshold,
+    cost_interval,
     cost_of,
     cross_fitted,
     decision_threshold,
@@ -116,6 +119,7 @@ class Details:
     at_threshold: AtThreshold | None = None  # binary only
     classes: tuple[ClassOutcome, ...] = ()  # in the order of the target's; empty for regression
     residuals: Residuals | None = None  # regression only
+    quantile: QuantileCheck | None = None  # where a quantile is predicted
 
 
 @dataclass(frozen=True)
@@ -304,7 +308,11 @@ def _details(
     uncalibrated: SetPrediction | None,
 ) -> Details:
     if classes is None:
-        return Details(residuals=residuals_of(exported.y, exported.prediction))
+        level = METRICS[spec.metric].objective.get("alpha")
+        return Details(
+            residuals=residuals_of(exported.y, exported.prediction),
+            quantile=None if level is None else quantile_check(float(level), exported, test),
+        )
     decided = exported.decided(threshold_value(threshold))
     at_threshold = None
     if threshold is not None:
@@ -344,8 +352,7 @@ def _ways(
     compared |= {"call no row positive": float("inf"), "call every row positive": 0.0}
     for name, cut in compared.items():
         on_test = cost_of(spec.costs, test.y, test.prediction >= cut)
-        on_validation = cost_of(spec.costs, exported.y, exported.prediction >= cut)
-        interval = mean_with_interval(on_validation, exported.clusters, exported.weights)
+        interval = cost_interval(spec.costs, exported, cut)
         yield WayToDecide(name, cut, float(weighted_mean(on_test, test.weights)), interval)
 
 
@@ -370,13 +377,7 @@ def _notes(
             f"{who} {spec.metric} {numbers.score(abs(lost.estimate))} worse on validation "
             f"({numbers.bounds(lost)}): {why}"
         )
-    if report.miscalibration is not None:
-        found = report.miscalibration
-        yield (
-            f"probabilities are not calibrated ({found.setting}): on the validation set the mean "
-            f"predicted probability of {found.of} is {numbers.score(found.predicted)}, its share "
-            f"{numbers.score(found.observed)}; log_loss and brier count this shift, ranks do not"
-        )
+    yield from _shifted(report)
     cluster = cluster_in_words(spec)
     few = ((exported, "validation"), (test, "test"))
     noted = [few_clusters_note(one.clusters, cluster, place, one.weights) for one, place in few]
@@ -392,3 +393,20 @@ def _notes(
                 f"clearly weaker where {segment.column} is {segment.value} ({segment.rows:,} "
                 f"rows): {spec.metric} {numbers.interval(segment.score)}"
             )
+
+
+def _shifted(report: ValidationReport) -> Iterator[str]:
+    """Probabilities or quantiles that are off on average, and by how much."""
+    if report.miscalibration is not None:
+        found = report.miscalibration
+        yield (
+            f"probabilities are not calibrated ({found.setting}): on the validation set the mean "
+            f"predicted probability of {found.of} is {numbers.score(found.predicted)}, its share "
+            f"{numbers.score(found.observed)}; log_loss and brier count this shift, ranks do not"
+        )
+    checked = report.details.quantile
+    if checked is not None and checked.in_doubt:
+        yield (
+            f"{numbers.interval(checked.below)} of the validation targets are below the prediction, not "
+            f"{numbers.share(checked.level)}: add {numbers.score(checked.shift)} to every prediction"
+        )

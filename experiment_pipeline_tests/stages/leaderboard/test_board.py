@@ -73,12 +73,13 @@ def test_the_choice_is_the_best_score_in_any_order(
 def test_the_smallest_choice_is_the_smallest_of_the_tie_group(
     board: tuple[list[float], list[int], list[int]],
 ) -> None:
-    """With smallest_in_tie_group nothing smaller is tied with the best."""
+    """With smallest_in_tie_group nothing smaller is tied with the best; its plausible loss is said."""
     errors, sizes, order = board
     chosen, scores = _board(errors, sizes, "rmse", order, "smallest_in_tie_group")
     by_key = dict(zip(scores, sizes, strict=True))
     assert chosen.chosen in chosen.tie_group
     assert by_key[chosen.chosen] == min(by_key[key] for key in chosen.tie_group)
+    assert ("rmse worse than the best is plausible" in chosen.reason) is (len(chosen.tie_group) > 1)
 
 
 def test_a_nan_score_never_wins_and_stands_below_every_score() -> None:

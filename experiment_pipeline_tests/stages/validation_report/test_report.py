@@ -62,6 +62,23 @@ def test_the_interval_of_a_gap_holds_the_luck_of_the_threshold() -> None:
     assert found.low < given.low < given.high < found.high
 
 
+def test_a_quantile_that_too_few_targets_stay_below_is_noted_with_its_correction() -> None:
+    """The page says how many are below, and what to add, by the test rows; the model stays as it is."""
+    exported, test = (
+        SetPrediction(
+            np.random.default_rng(seed).normal(size=500), np.full(500, 0.8), np.arange(500)
+        )
+        for seed in (1, 2)
+    )
+    spec = spec_of(task="regression", metric="pinball_0.9")
+    report = report_of(spec, exported=exported, test=test, classes=None)
+    (note,) = [note for note in report.notes if "are below the prediction, not 90 %" in note]
+    shift = report.details.quantile.shift
+    assert f"add {shift:.4f} to every prediction" in note
+    text = render(build_document(report))
+    assert f"With {shift:.4f} added to every prediction" in text
+
+
 @pytest.mark.parametrize(("lowest", "shown"), [(0.0, False), (1.0, True)])
 def test_a_relative_error_is_shown_where_no_target_is_zero(lowest: float, shown: bool) -> None:
     """Divided by a zero it has no size; nobody asked for it."""
@@ -127,7 +144,10 @@ def test_intervals_that_are_too_narrow_are_noted() -> None:
         "of rmse, r2 on the validation set may be too narrow",
     )
     y, spec = 10 + generator.normal(size=1_000), spec_of(task="regression", metric="rmse")
-    for errors, heavy in ((generator.lognormal(size=1_000), True), (y[::-1] - 10, False)):
+    for errors, heavy in (
+        ((1 - np.linspace(0, 0.9999, 1_000)) ** -0.48, True),
+        (y[::-1] - 10, False),
+    ):
         numbers = SetPrediction(y, y + 0.1 * errors, np.arange(1_000))
         notes = judge(spec, "key", numbers, numbers, numbers, y, None, threshold=None).notes
         assert any(said in note for note in notes) == heavy
