@@ -15,6 +15,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests import runs
+from experiment_pipeline_tests.bench import figures
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
@@ -119,7 +120,8 @@ def test_the_smallest_experiment_ends_with_an_accepted_model(storage: Path) -> N
     assert len(run.materialized("trained_model")) == len(configurations(spec)) == 20
     report = run.metadata("validation_report")
     assert report["decision"].startswith("accepted")
-    assert 3 < report["validation rmse"] < 6.5
+    shown = figures.recorded()["life_expectancy"]["scores"]["rmse"]["estimate"]
+    assert report["validation rmse"] == pytest.approx(shown, rel=0.02)
     assert run.materialized("exported_model")
 
 

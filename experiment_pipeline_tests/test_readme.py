@@ -12,8 +12,10 @@ from click.testing import CliRunner
 from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.tracking.database.connection import FILE, database
 from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline_tests.bench import figures
 from experiment_pipeline_tests.tracking.history import write_history
 
 ROOT = Path(__file__).parent.parent
@@ -108,3 +110,14 @@ def test_what_the_command_line_is_told_to_ask_has_answers():
         done = CliRunner().invoke(main, arguments)
         assert done.exit_code == 0, done.output
         assert "flight_delay" in done.output or "recent" in done.output
+
+
+def test_figures_and_picture_are_those_of_recorded_runs_and_of_the_benchmark():
+    """`make figures` would change nothing, and no other score or ratio stands in the section on speed."""
+    record, results = figures.recorded(), figures.RESULTS.read_text()
+    assert figures.written(README, record, results) == README
+    assert record["picture"] == sha256(figures.PICTURE.read_bytes())
+    speed = README.split("## How fast\n")[1].split("\n## ")[0]
+    for quote in figures.quotes(record, results):
+        speed = quote.pattern.sub("", speed)
+    assert not re.findall(r"\d\.\d", speed)

@@ -206,8 +206,7 @@ def _seconds(shape: Shape) -> Decision:
     if shape.seconds is not None:
         return Decision(shape.seconds, "given")
     why = (
-        f"search, refit and report of {shape.rows:,} rows end within it, and mostly sooner. When the "
-        "leaderboard says that configurations were not started or stopped for lack of time, raise it"
+        f"a run of {shape.rows:,} rows mostly ends sooner; raise it where time stops configurations"
     )
     return Decision(propose_seconds(shape.rows), why)
 

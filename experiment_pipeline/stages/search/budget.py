@@ -15,13 +15,8 @@ from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES, estimated_cost
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.stages.search.rungs import (
-    ENOUGH_COMPARED,
-    Room,
-    Rung,
-    best_first,
-    competes,
-)
+from experiment_pipeline.stages.search.rungs import ENOUGH_COMPARED as ENOUGH
+from experiment_pipeline.stages.search.rungs import Room, Rung, best_first, competes
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
@@ -36,11 +31,9 @@ _REPORT_SECONDS, _ENCODINGS = 2.5, 2.5
 _PER_NUMBER, _PER_TEXT, _PER_LETTERS = 1e-7, 3e-6, 8e-5
 # An ensemble has so many members, each of which is fitted again.
 _MEMBERS = 5
-# Seconds of a pass over one number of a row, as measured on 565 to 36,000 rows: in boosting, where each
-# split looks through the bins of a column, too; elsewhere.
-_PER_ROW, _ROWS_OF_BINS, _BINS, _OF_OTHERS = 1e-9, 2_000, 10, 3.5
-# Passes of an imported estimator, about which nothing is known.
-_UNKNOWN_PASSES = 100
+# Seconds of a pass over one number, measured on 565 to 36,000 rows: boosting also looks through the bins
+# of a column, as long as 10 times the rows, up to 2,000; others; passes where nothing is known.
+_PER_ROW, _BINS, _ROWS_OF_BINS, _OF_OTHERS, _UNKNOWN_PASSES = 1e-9, 10, 2_000, 3.5, 100
 
 
 def fit_seconds(result: ModelResult, sets: TrainingSets) -> float:
@@ -69,10 +62,8 @@ def room_of(seconds: float | None, configurations: Sequence[Configuration], work
     """Return the estimate for how many of the configurations a budget has time on some rows."""
 
     def room(sets: TrainingSets) -> float:
-        if seconds is None or not configurations:
-            return math.inf
-        each = sum(usual_seconds(one, sets) for one in configurations) / len(configurations)
-        return seconds * workers / max(each, 1e-9)
+        every = math.inf if seconds is None else seconds * workers * len(configurations)
+        return every / max(sum(usual_seconds(one, sets) for one in configurations), 1e-9)
 
     return room
 
@@ -193,8 +184,8 @@ class Brake:
         ):
             return  # the baseline's fit is all overhead
         rung, algorithm = self._rung, result.algorithm
-        usual = max(usual_seconds(result.configuration, rung.sets), 1e-9)
-        pace = fit_seconds(result, rung.sets) / usual
+        usual = usual_seconds(result.configuration, rung.sets)
+        pace = fit_seconds(result, rung.sets) / max(usual, 1e-9)
         self._own[result.key] = pace
         quickest, slowest = self._paces.get(algorithm, (pace, pace))
         self._paces[algorithm] = min(pace, quickest), max(pace, slowest)
@@ -237,7 +228,7 @@ class Brake:
             return not self._stopped
         for_fits = max(self.seconds - self._reserved, self.seconds * _LEAST_FOR_FITS)
         share = 1.0 if self._rung is None else self._rung.number / self._rung.of
-        if len(self._here) < min(ENOUGH_COMPARED, len(self._entered)):
+        if len(self._here) < min(ENOUGH, len(self._entered)):
             share = max(share, _SHARE_UNTIL_ENOUGH)
         if self.seconds - self._left < share * for_fits:
             return self._affords(key, self._needed(key))
@@ -267,13 +258,10 @@ class Brake:
     def _fit(self, key: str, sets: TrainingSets) -> float:
         """Seconds of a fit, by the configuration's last one, else by others of its algorithm.
 
-        On all rows by the slowest of them; at a small rung, whose fit will tell more, by the quickest.
+        On all rows by the slowest, or what is usual; at a small rung, which will tell more, by the quickest.
         """
-        one = self._entered[key]
-        # Before any fit of an algorithm a small one may always start, a full one by what is usual.
-        quickest, slowest = self._paces.get(one.algorithm, (0.0, 1.0))
-        at_a_small_one = self._rung is not None and not self._rung.is_full
-        pace = self._own.get(key, quickest if at_a_small_one else slowest)
+        one, full = self._entered[key], self._rung is None or self._rung.is_full
+        pace = self._own.get(key, self._paces.get(one.algorithm, (0.0, 1.0))[full])
         return pace * usual_seconds(one, sets)
 
     def _needed(self, key: str) -> float:

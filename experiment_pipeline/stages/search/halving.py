@@ -250,11 +250,14 @@ class _HalvingRun:
             here = {one.key: self.fits[one.key][-1] for one in entered if one.key in self.fits}
             scored = {key: last.result for key, last in here.items() if last.rung is rung}
             may_go_on = scored if rung.is_full else self.brake.may_go_on(scored)
-            kept = self._kept(rung, len(scored))
+            kept = rung.kept
+            # Where time ended before all were scored, as large a part of those that were goes on; to the
+            # last rung as many as ever: the best begin, and time ends it.
+            if self.spec.halving and self.brake.is_out_of_time and rung.number + 1 < rung.of:
+                part = math.ceil(len(scored) * self.spec.halving.keep)
+                kept = min(kept, max(part, rungs.FEWEST_KEPT))
             still_in = set(rungs.best_first(may_go_on, self.spec.metric)[:kept])
-            place = (
-                f"not among the best {kept} of {len(scored) if kept < rung.kept else len(entered)}"
-            )
+            place = f"not among the best {kept} of {len(entered)} at {rung}"
             for one in entered:
                 if one.key not in done | still_in:
                     yield self._stopped(one, rung, place)
@@ -310,17 +313,7 @@ class _HalvingRun:
             left = [one for one in missing if one.key not in tried]
             yield from self.engine.train(self.brake.beyond(left), rung.sets, spec)
 
-    def _kept(self, rung: rungs.Rung, scored: int) -> int:
-        """How many go on; where time ended before all were scored, as large a part of those that were.
-
-        To the last rung as many as without a budget: the best begin, and time ends it.
-        """
-        if self.spec.halving is None or not self.brake.is_out_of_time or rung.number + 1 == rung.of:
-            return rung.kept
-        share = math.ceil(scored * self.spec.halving.keep)
-        return min(rung.kept, max(share, rungs.FEWEST_KEPT))
-
-    def _stopped(self, one: Configuration, rung: rungs.Rung, place: str) -> Conclusion:
+    def _stopped(self, one: Configuration, rung: rungs.Rung, reason: str) -> Conclusion:
         """Conclude what does not go on, because others were better or nothing more may start."""
         path = self._path(one.key)
         if one.key in self.in_full:
@@ -330,7 +323,6 @@ class _HalvingRun:
         if one.key not in self.fits:
             return Conclusion(one.key, one.algorithm, NOT_STARTED, held, needed_seconds=needed)
         last = self.fits[one.key][-1]
-        reason = f"{place} at {rung}"
         if last.rung is not rung:
             reason = f"{held}, before {rung}"
         what = one.key, one.algorithm, STOPPED_EARLY, reason

@@ -12,7 +12,7 @@ their hash. By time: rows spread evenly over the whole period.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -64,6 +64,7 @@ class Rung:
 
 # Rows → how many configurations a budget has time for, if all of it goes to fits on these rows.
 Room = Callable[[TrainingSets], float]
+Parts = dict[float, TrainingSets]  # share of the train rows, or of the folds → the sets of it
 
 
 @dataclass(frozen=True)
@@ -109,52 +110,40 @@ def ladder(
     fractions = halving.fractions[:-1][-len(kept) :]
     order = thinning_order(sets, spec)
     problems = {one: _too_small(sets, order < one, halving.fewest_rows) for one in fractions}
-    parts = [_thinned(sets, order, one) for one in fractions if not problems[one]]
-    first, enough = parts[0] if parts else _Fewer(1.0, sets), min(ENOUGH_ROOM, n_competing)
-    if room(first.sets) < enough * (len(parts) + 1):
-        smallest = halving.fractions[0]
-        every = (smallest / 16, smallest / 4, *halving.fractions)
-        below = (
-            _thinned(sets, order, one)
-            for one in reversed(every)
-            if one < first.fraction and (order < one).sum() >= FEWEST_ROWS_IN_TIME
-        )
-        parts = [*_largest_with_room(below, room, enough * (len(parts) + 2)), *parts]
-    there = {one.fraction for one in parts}
+    parts = {one: _thinned(sets, order, one) for one in fractions if not problems[one]}
+    first, part = next(iter(parts.items()), (1.0, sets))
+    enough = min(ENOUGH_ROOM, n_competing)
+    if room(part) < enough * (len(parts) + 1):
+        below = [halving.fractions[0] / by for by in (16, 4)]
+        below += [one for one in halving.fractions if one < first]
+        below = [one for one in below if (order < one).sum() >= FEWEST_ROWS_IN_TIME]
+        smaller = {one: _thinned(sets, order, one) for one in reversed(below)}
+        parts = _with_room(smaller, room, enough * (len(parts) + 2)) | parts
     notes = [
         f"no rung of {numbers.share(fraction)} of the train rows: {problem}"
         for fraction, problem in problems.items()
-        if problem and fraction not in there
+        if problem and fraction not in parts
     ]
     return _ladder(parts, kept, sets, notes)
 
 
-@dataclass(frozen=True, eq=False)
-class _Fewer:
-    """A share of the train rows, or of the folds, and the sets of it."""
-
-    fraction: float
-    sets: TrainingSets
-
-
 def _ladder(
-    parts: Sequence[_Fewer], kept: Sequence[int], sets: TrainingSets, notes: Sequence[str]
+    parts: Parts, kept: Sequence[int], sets: TrainingSets, notes: Sequence[str] = ()
 ) -> Ladder:
     """The rungs of parts, the smallest first, and all rows; `kept`: how many go on from each."""
-    of = len(parts) + 1
+    of, most = len(parts) + 1, len(kept) - 1
     small = [
-        Rung(number, of, one.fraction, kept[min(number, len(kept)) - 1], one.sets)
-        for number, one in enumerate(parts, start=1)
+        Rung(number + 1, of, fraction, kept[min(number, most)], part)
+        for number, (fraction, part) in enumerate(parts.items())
     ]
     return Ladder((*small, Rung(of, of, 1.0, 0, sets)), tuple(notes))
 
 
-def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> _Fewer:
+def _thinned(sets: TrainingSets, order: np.ndarray, fraction: float) -> TrainingSets:
     by_class = sets.classes is not None
     scored = evenly_thinned(sets.y_test, fraction, SCORED_ROWS, by_class=by_class)
     part = sets.part(order < fraction, scored, {})
-    digests = {"train": rows_digest(part.train), "test": rows_digest(part.test)}
-    return _Fewer(fraction, replace(part, digests=digests))
+    return replace(part, digests={"train": rows_digest(part.train), "test": rows_digest(part.test)})
 
 
 def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: Room) -> Ladder:
@@ -163,19 +152,14 @@ def _of_folds(n_competing: int, kept: Sequence[int], sets: TrainingSets, room: R
     if not kept or room(sets) >= n_competing:
         why = "cross-validation fits every configuration on all folds"
         return full_only(sets, f"no halving: {why}")
-    few = (_Fewer(count / every, sets.on_folds(count)) for count in (once, 2) if count < every)
-    enough = min(ENOUGH_ROOM, n_competing)
-    return _ladder(_largest_with_room(few, room, 2 * enough), kept, sets, ())
+    few = {count / every: sets.on_folds(count) for count in (once, 2) if count < every}
+    return _ladder(_with_room(few, room, 2 * min(ENOUGH_ROOM, n_competing)), kept, sets)
 
 
-def _largest_with_room(parts: Iterable[_Fewer], room: Room, wanted: int) -> list[_Fewer]:
+def _with_room(parts: Parts, room: Room, wanted: int) -> Parts:
     """The first of ever smaller parts that has room for so many, else the last; none of none."""
-    last = list[_Fewer]()
-    for one in parts:
-        last = [one]
-        if room(one.sets) >= wanted:
-            break
-    return last
+    enough = [one for one, part in parts.items() if room(part) >= wanted] or [*parts][-1:]
+    return {one: parts[one] for one in enough[:1]}
 
 
 def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
