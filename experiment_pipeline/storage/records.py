@@ -14,7 +14,7 @@ import math
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
@@ -100,12 +100,18 @@ class Dated(Protocol):
     def at(self) -> str: ...  # noqa: D102
 
 
+_IN_NAMES = "%Y%m%dT%H%M%S.%fZ"
 _Note = TypeVar("_Note", bound=Dated)
 
 
 def now() -> str:
     """ISO 8601 in UTC, with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def soon() -> datetime:
+    """Return the latest time that no wrong clock has written: other machines may be ahead a little."""
+    return datetime.now(UTC) + timedelta(hours=1)
 
 
 @dataclass(frozen=True)
@@ -138,13 +144,15 @@ class Journal(Generic[_Note]):
 
     def append(self, note: _Note, *digests: str) -> None:
         """Write a note; its name holds the time and the beginnings of the digests."""
-        at = datetime.fromisoformat(note.at).strftime("%Y%m%dT%H%M%S.%fZ")
+        at = datetime.fromisoformat(note.at).strftime(_IN_NAMES)
         name = "-".join([at, *(digest[:12] for digest in digests), secrets.token_hex(4)])
         write_bytes(self.folder / f"{name}.json", to_json(note))
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:
-        """Return name → the note, or the error about it, oldest first."""
-        paths = {name: self.folder / name for name in list_names(self.folder)}
+        """Return name → the note, or the error about it, oldest first; before them those of the future."""
+        last = soon().strftime(_IN_NAMES)
+        names = sorted(list_names(self.folder), key=lambda name: (name < last, name))
+        paths = {name: self.folder / name for name in names}
         contents = read_many(paths.values())
         notes: dict[str, _Note | EntryCorrupt] = {}
         for name, path in paths.items():

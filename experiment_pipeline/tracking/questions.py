@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
 from experiment_pipeline.storage.files import list_names, storage_root
+from experiment_pipeline.storage.records import soon
 from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import mark_killed
@@ -27,8 +28,11 @@ from experiment_pipeline.tracking.database.tables import (
 )
 
 _RUN_IT = "Run it, or name the database that holds it in EXPERIMENT_PIPELINE_DATABASE."
-# The last run is the last whole one: some stages alone, or a partition, decide nothing.
-_LAST = (RUNS.c.status == "partial", RUNS.c.started_at.desc(), RUNS.c.run_id)
+# The last run is the last whole one: some stages alone, or a partition, decide nothing; nor does what a
+# wrong clock has put into the future.
+_SOON = sa.bindparam("soon", callable_=soon, type_=RUNS.c.started_at.type)
+_FUTURE = sa.case((RUNS.c.started_at > _SOON, 1), else_=0)
+_LAST = (_FUTURE, RUNS.c.status == "partial", RUNS.c.started_at.desc(), RUNS.c.run_id)
 # What `leaderboard` shows, before the hyperparameters.
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),

@@ -86,10 +86,12 @@ def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
 
 
 def test_the_last_run_is_the_last_whole_one() -> None:
-    """One partition that was materialized later replaces no result, on no page and in no answer."""
+    """Neither a partition that was materialized later replaces it, nor a run of a wrong clock."""
     ids, facts = write_history(), RunFacts(status="partial", started_at=FIRST_DAY.replace(month=3))
     unranked = ConfigurationRow(key="k", algorithm="linear", hyperparameters={}, status="trained")
     RunRecord("flight_delay", "later").record([facts, unranked])
+    wrong_clock = RunFacts(status="accepted", started_at=FIRST_DAY.replace(year=2099))
+    RunRecord("flight_delay", "2099").record([wrong_clock, unranked])
     assert questions.run_of("flight_delay")["run_id"] == ids[-1] == questions.run_of(None)["run_id"]
     assert questions.leaderboard("flight_delay")["rank"].tolist() == [1, 2]
     found = questions.experiments()

@@ -6,6 +6,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.spec import Drift
+from experiment_pipeline.stages.validated_data import profile as profile_module
 from experiment_pipeline.stages.validated_data.profile import (
     ACCEPTED,
     RUNS,
@@ -16,6 +17,7 @@ from experiment_pipeline.stages.validated_data.profile import (
     profile,
 )
 from experiment_pipeline.storage.files import list_names, write_bytes
+from experiment_pipeline.storage.records import soon
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.validated_data.validation import clinic, read_back
 
@@ -176,9 +178,13 @@ def test_the_latest_note_counts(place: UPath) -> None:
     for value in (1, 2, 2, 1):
         store.note(RUNS, made(value).digest)
     store.note(ACCEPTED, made(2).digest)
+    store.put(made(2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(profile_module, "now", lambda: "2099-01-01T00:00:00+00:00")
+        store.note(RUNS, made(2).digest)  # by a clock that is wrong
     assert store.latest(RUNS, hears_nothing) == made(1)
     assert store.latest(ACCEPTED, hears_nothing) == made(2)
-    assert len(list_names(store.folder / "runs")) == 3
+    assert len(list_names(store.folder / "runs")) == 4
 
 
 @pytest.mark.parametrize("note", [b"", b'{"profile": "0"}'])
@@ -190,7 +196,7 @@ def test_the_version_before_a_damaged_one_counts(place: UPath, note: bytes) -> N
         store.note(ACCEPTED, made(value).digest)
     damaged = store.folder / f"{made(2).digest}.json"
     write_bytes(damaged, made(1).to_bytes())
-    write_bytes(store.folder / "accepted" / "99990101T000000.json", note)
+    write_bytes(store.folder / "accepted" / f"{soon():%Y%m%dT%H%M}.json", note)
     told = []
     assert store.latest(ACCEPTED, told.append) == made(1)
     assert len(told) == 2
