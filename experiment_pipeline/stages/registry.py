@@ -46,7 +46,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        7,
+        8,
         0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
@@ -101,7 +101,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        8,
+        9,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -112,7 +112,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        9,
+        10,
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),

@@ -185,15 +185,38 @@ def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
 
     They are nan where one class is missing, all probabilities are equal, or separate the classes.
     """
+    design, counted = _log_odds(rows.prediction), relative_weights(rows.weights)
+    (intercept,) = _logistic(rows.y, design[:, :1], design[:, 1], counted)
+    _, slope = _logistic(rows.y, design, np.zeros(len(design)), counted)
+    return intercept, slope
+
+
+def recalibrated(predicted: SetPrediction) -> np.ndarray:
+    """Return the probability of each class (n, k) by a logistic recalibration on these very rows.
+
+    What the set shows as a whole is corrected: a shift, too little confidence or too much. Where the
+    recalibration is undefined the probabilities stay.
+    """
+    from scipy.special import expit
+
+    several, counted = predicted.prediction.ndim == 2, relative_weights(predicted.weights)
+    columns = []
+    for code, one in enumerate(predicted.prediction.T if several else [predicted.prediction], 1):
+        design = _log_odds(one)
+        is_it = (predicted.y == (code - 1 if several else code)) * 1.0
+        fitted = _logistic(is_it, design, np.zeros(len(design)), counted)
+        found = np.array([part.estimate for part in fitted])
+        columns.append(expit(design @ (found if np.isfinite(found).all() else [0.0, 1.0])))
+    found = np.column_stack(columns if several else [1 - columns[0], columns[0]])
+    return np.asarray(found / found.sum(axis=1, keepdims=True))
+
+
+def _log_odds(probability: np.ndarray) -> np.ndarray:
+    """The design of a recalibration, (n, 2): ones, and log odds."""
     from scipy.special import logit
 
-    log_odds = logit(np.clip(rows.prediction, _EDGE, 1 - _EDGE))
-    n, counted = len(log_odds), relative_weights(rows.weights)
-    (intercept,) = _logistic(rows.y, np.ones((n, 1)), log_odds, counted)
-    design = np.column_stack([np.ones(n), log_odds])
-    del log_odds
-    _, slope = _logistic(rows.y, design, np.zeros(n), counted)
-    return intercept, slope
+    odds = logit(np.clip(probability, _EDGE, 1 - _EDGE))
+    return np.column_stack([np.ones(len(odds)), odds])
 
 
 def _logistic(

@@ -44,8 +44,8 @@ class Comparison:
     tied: (
         np.ndarray
     )  # (C,) bool: may be the best; holds the truly best with probability 95 % at least
-    # expected selection bias of the best score: the mean of the largest chance deviation in the tie
-    # group, taken as equals
+    # expected selection bias of the best score among the `picked`: the mean of the largest chance
+    # deviation of those in the tie group, taken as equals
     optimism: float
 
 
@@ -67,6 +67,7 @@ def compare_with_best(
     contributions: np.ndarray,
     seed: int,
     *,
+    picked: np.ndarray | None = None,
     consecutive: bool = False,
     effective: float = math.inf,
 ) -> Comparison:
@@ -81,6 +82,7 @@ def compare_with_best(
         scores: (C,) finite, greater is better.
         contributions: (G, C) what each cluster adds to each score.
         seed: of the draws.
+        picked: (C,) bool, those among which the best is picked by its score; None: all.
         consecutive: whether the clusters are in the order of time, and may resemble neighbours.
         effective: number of clusters, where row weights are unequal.
     """
@@ -101,12 +103,15 @@ def compare_with_best(
         half[control] = drawn.critical_value(control) * drawn.errors[control]
     tied = np.all(ahead + half >= 0, axis=1)
     behind = ahead[:, tied]  # each member of the tie group is a column
+    equals = tied if picked is None else tied & picked
     return Comparison(
         difference,
         np.minimum((behind - half[tied].T).min(axis=1), 0.0),
         np.minimum((behind + half[tied].T).max(axis=1), 0.0),
         tied,
-        max(float(drawn.deviations[:, tied].max(axis=1).mean()), 0.0) if tied.sum() > 1 else 0.0,
+        max(float(drawn.deviations[:, equals].max(axis=1).mean()), 0.0)
+        if equals.sum() > 1
+        else 0.0,
     )
 
 
@@ -132,6 +137,26 @@ def compare_with_control(
         half = drawn.critical_value(0) * drawn.errors[0, 1:]
     bounds = np.column_stack([leads, leads - half, leads + half])
     return tuple(Interval(*three) for three in bounds.tolist())
+
+
+def simultaneous_reach(
+    contributions: np.ndarray,
+    seed: int,
+    *,
+    consecutive: bool = False,
+    effective: float = math.inf,
+) -> float:
+    """Return how many standard errors intervals of C scores reach that hold for all C at once.
+
+    The one of the best score then holds, too (Berk, Brown, Buja, Zhang and Zhao 2013). Clusters
+    contribute (G, C); 0 for one score or one cluster.
+    """
+    if min(contributions.shape) < 2:
+        return 0.0
+    every = np.column_stack([np.zeros(len(contributions)), contributions])
+    if consecutive:
+        every = independent_projections(every, contributions)
+    return _Draws(every, seed, effective, consecutive=consecutive).critical_value(0)
 
 
 class _Draws:

@@ -7,6 +7,7 @@ prediction when a feature is set to a value. It describes the model and not caus
 once; the columns that encode a feature are changed together.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.interval import Weights
+from experiment_pipeline.statistics.interval import LEVEL, Weights, quantile
 from experiment_pipeline.statistics.metrics import METRICS
 
 # Each value costs one prediction of all rows.
@@ -38,7 +39,7 @@ class Effort:
     def within(
         cls, seconds: float, seconds_per_row: float, n_rows: int, shape: tuple[int, int]
     ) -> Self | None:
-        """Return the effort that fits into seconds of one core: many rows first, then repeats.
+        """Return the effort that fits into seconds of one core: MOST_REPEATS first, then many rows.
 
         `shape` is the number of features, and of columns that encode them. None where not even
         FEWEST_ROWS (or all, if they are fewer) can be predicted once for each feature.
@@ -46,9 +47,10 @@ class Effort:
         n_features, n_columns = shape
         in_time = seconds / (max(seconds_per_row, 1e-9) * n_features)
         per_feature = min(in_time, _MOST_CELLS / n_columns)
-        rows = min(n_rows, MOST_ROWS, int(per_feature))
-        if rows < min(n_rows, FEWEST_ROWS):
+        fewest = min(n_rows, FEWEST_ROWS)
+        if per_feature < fewest:
             return None
+        rows = max(min(n_rows, MOST_ROWS, int(per_feature / MOST_REPEATS)), fewest)
         return cls(rows, int(np.clip(per_feature // rows, 1, MOST_REPEATS)))
 
 
@@ -58,7 +60,9 @@ class FeatureImportance:
 
     feature: str
     drop: float  # positive: worse without it
-    deviation: float  # standard deviation between repeats
+    deviation: float  # standard deviation between repeats; nan for one
+    # whether it is positive by a one-sided test at the 2.5 % level; None: fewer than MOST_REPEATS
+    significant: bool | None
 
 
 def permutation_importance(
@@ -105,8 +109,18 @@ def permutation_importance(
     names = list(columns)
     with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
         found = np.array(list(pool.map(drops, range(len(names)))))
-    measured = zip(names, found.mean(axis=1).tolist(), found.std(axis=1).tolist(), strict=True)
-    ranked = [FeatureImportance(*one) for one in measured]
+    means, noise = found.mean(axis=1), np.full(len(names), np.nan)
+    if repeats > 1:
+        noise = found.std(axis=1, ddof=1)
+    # A feature without effect makes the rows as they are one more shuffle: their score differs from
+    # the mean of R others by a variance of 1 + 1/R.
+    limits = quantile(max(repeats - 1, 1), LEVEL) * math.sqrt(1 + 1 / repeats) * noise
+    ranked = [
+        FeatureImportance(name, drop, deviation, drop > limit if repeats >= MOST_REPEATS else None)
+        for name, drop, deviation, limit in zip(
+            names, means.tolist(), noise.tolist(), limits.tolist(), strict=True
+        )
+    ]
     return tuple(sorted(ranked, key=lambda one: (-one.drop, one.feature)))
 
 

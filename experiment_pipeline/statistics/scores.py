@@ -79,20 +79,24 @@ def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
     return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
 
 
-def interval_of(name: str, spread: Spread, level: float = LEVEL) -> Interval:
-    """Return the interval of a metric's score, inside the metric's range: all of it for one cluster."""
+def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 0.0) -> Interval:
+    """Return the interval of a metric's score, inside the metric's range: all of it for one cluster.
+
+    It reaches so many standard errors at the least.
+    """
     metric, estimate = METRICS[name], spread.estimate
     low, high = metric.lowest, metric.highest
     if math.isnan(estimate):
         low = high = estimate
     elif spread.degrees_of_freedom > 0:
-        bounds = metric.bounds(spread, quantile(spread.degrees_of_freedom, level))
+        t = max(quantile(spread.degrees_of_freedom, level), reach)
+        bounds = metric.bounds(spread, t)
         low, high = (
             float(np.clip(bounds[0], low, estimate)),
             float(np.clip(bounds[1], estimate, high)),
         )
         if spread.one_more is not None:
-            more = interval_of(name, spread.one_more, level)
+            more = interval_of(name, spread.one_more, level, reach)
             better_is_low = not metric.greater_is_better
             low, high = (low, max(high, more.high)) if better_is_low else (min(low, more.low), high)
     return Interval(estimate, low, high, level)

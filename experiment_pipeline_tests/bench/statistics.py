@@ -141,6 +141,15 @@ def best_of_many(simulations: int) -> list[Row]:
     return [Row(name, figure, target, simulations) for name, figure, target in figures]
 
 
+def chosen(simulations: int, name: str, **more: object) -> list[Row]:
+    """Return how often the interval of the choice holds the truth, by few rows."""
+    found = choice.chosen_score(simulations, SEED, **more)
+    return [
+        Row(f"{name}: its interval holds the truth", found.covered, Aim(low=0.93), simulations),
+        Row(f"{name}: the score is ahead of the truth by", found.flattery, None, simulations),
+    ]
+
+
 def planted() -> list[Row]:
     """Return how many of the planted leaks are named."""
     found = leaks.hits(SEED)
@@ -295,6 +304,34 @@ LOOKS = (
 )
 CHOICE = (
     partial(best_of_many, 500),
+    *(
+        partial(
+            chosen, 300, f"the choice of 20 on 150 rows, {metric}, {how}", metric=metric, **more
+        )
+        for metric in ("f1", "roc_auc")
+        for how, more in (
+            ("with an ensemble", {}),
+            ("without", {"ensemble": "off"}),
+            ("the smallest", {"ensemble": "off", "choice": "smallest_in_tie_group"}),
+        )
+    ),
+    *(
+        partial(
+            *(share, f"a perfect model is called weak in a segment, by {metric}", BY_LUCK, 300),
+            choice.accused,
+            metric=metric,
+        )
+        for metric in ("roc_auc", "log_loss", "f1", "mae", "r2")
+    ),
+    *(
+        partial(
+            *(share, f"a weak segment of 400 rows is named, by {metric}", Aim(low=0.9), 100),
+            *(choice.accused,),
+            metric=metric,
+            weak=True,
+        )
+        for metric in ("roc_auc", "log_loss", "mae")
+    ),
     partial(
         *(share, "the best of 20 that know nothing beats the baseline by f1", BY_LUCK, 400),
         choice.winner_error_of_noise,
@@ -357,8 +394,8 @@ BLOCKS = (
         LOOKS,
     ),
     Block(
-        "The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap and\n"
-        "rare positives.",
+        "The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap, rare\n"
+        "positives, and segments of 2,000 rows that differ in prevalence or in the size of errors.",
         CHOICE,
     ),
 )

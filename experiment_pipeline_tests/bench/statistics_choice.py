@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from scipy.signal import lfilter
 from scipy.special import expit, ndtri
 
@@ -17,6 +18,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.validation_report.effects import weakest_segments
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     MetricScore,
@@ -35,7 +37,11 @@ from experiment_pipeline.statistics.scores import (
     difference_to_baseline,
     score,
 )
-from experiment_pipeline.statistics.thresholds import decision_threshold, on_test
+from experiment_pipeline.statistics.thresholds import (
+    decision_threshold,
+    on_test,
+    threshold_value,
+)
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
 # Rows whose scores are taken for the truth.
@@ -274,6 +280,47 @@ def best_of_days(
     return _share(held() for _ in range(tables))
 
 
+@dataclass(frozen=True)
+class ChosenScore:
+    """What the score of a choice is worth on new rows."""
+
+    covered: float  # how often its interval on the board holds the truth
+    flattery: float  # by how much the score is better than the truth on average
+
+
+def chosen_score(
+    tables: int, seed: int, *, metric: str = "f1", rows: int = 150, **more: object
+) -> ChosenScore:
+    """Rank 20 configurations, eight of them equals, on few rows, and score the choice on many more."""
+    generator = np.random.default_rng(seed)
+    noise = np.concatenate([np.full(8, 0.6), np.linspace(0.6, 2.0, 13)[1:]])
+    spec = experiment(metric, "binary", len(noise), **more)
+    keys = [one.key for one in configurations(spec)]
+
+    def once() -> tuple[bool, float]:
+        y, seen = correlated(generator, rows + 20_000, noise)
+        board = _board(spec, y[:rows], seen[:rows], _labels(generator, y.mean(), 900))
+        weights, ensemble = {board.chosen: 1.0}, board.chosen_ensemble
+        if ensemble is not None:
+            weights = {one.configuration.key: one.weight for one in ensemble.members}
+        mean = seen @ np.array([weights.get(key, 0.0) for key in keys])
+        on_test, new = mean[:rows], mean[rows:]
+        if ensemble is not None:
+            known = {print_of(key): seen[:rows, place] for place, key in enumerate(keys)}
+            on_test = ensemble.cross_fitted(known.__getitem__, y[:rows], np.arange(rows))
+        cut = threshold_value(decision_threshold(spec.metric_names, y[:rows], on_test))
+        truth, told = score(metric, y[rows:], new, cut), board.score
+        ahead = METRICS[metric].sign * (told.estimate - truth)
+        return told.low <= truth <= told.high, ahead
+
+    return ChosenScore(*np.mean([once() for _ in range(tables)], axis=0).tolist())
+
+
+def print_of(key: str) -> str:
+    """Return a fingerprint of its own for each configuration: an ensemble takes each model once."""
+    return key.encode().hex().zfill(64)
+
+
 def correlated(
     generator: np.random.Generator, rows: int, noise: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -299,6 +346,32 @@ def _compared(
         [cluster_sums(one.influence, clusters) for one in linearised]
     )
     return scores, compare_with_best(scores, contributions, spec.seed)
+
+
+# Weak segments.
+
+
+def accused(tables: int, seed: int, *, metric: str, weak: bool = False, rows: int = 2_000) -> float:
+    """Return how often a segment is called weaker than expected.
+
+    Groups differ in prevalence, numbers in the size of their errors. The model predicts with the
+    truth itself; a weak one ignores that one group of five follows another rule.
+    """
+    generator = np.random.default_rng(seed)
+
+    def found() -> bool:
+        group, x = generator.integers(0, 5, rows), generator.normal(size=rows)
+        known = np.array([-3.0, -1.5, 0.0, 1.0, 2.0])[group] + x
+        truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
+        seen = _seen((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
+        if "regression" in METRICS[metric].tasks:
+            y = np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125)
+            seen = _seen(y, np.exp(known))
+        frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})
+        segments = weakest_segments(frame, list(frame), seen, metric)
+        return any(one.clearly_worse for one in segments)
+
+    return _share(found() for _ in range(tables))
 
 
 # Thresholds.
@@ -367,7 +440,10 @@ def _board(
     declared = configurations(spec)
     by_key = dict(zip((one.key for one in declared), probabilities.T, strict=True))
     return rank(
-        [Conclusion.trained(result_of(one, 0.0, spec)) for one in declared],
+        [
+            Conclusion.trained(result_of(one, 0.0, spec, fingerprint=print_of(one.key)))
+            for one in declared
+        ],
         lambda one: by_key[one.key],
         RankedRows(y, np.arange(len(y)), y_train),
         spec,

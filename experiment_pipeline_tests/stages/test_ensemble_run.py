@@ -20,7 +20,8 @@ def test_a_run_chooses_exports_remembers_and_reuses_an_ensemble(tmp_path):
     assert done.success, done.failure
     board = done.metadata("leaderboard")
     assert board["partition"] == ENSEMBLE
-    assert board["chosen"].startswith("ensemble (members 0.67 of linear, ")
+    assert board["chosen"] == "ensemble"
+    assert board["ensemble"].startswith("0.67 of linear, ")
     assert "times the prediction time" in board["reason"]
     exported = done.metadata("exported_model")
     assert exported["version"] == "v0001"

@@ -30,7 +30,7 @@ def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
     shown = shown_of(4, [1] * 3, EVIL)
     text = render(leaderboard_page.document(shown, "flights"))
     assert text.index("## Choice") < text.index("## Configurations") < text.index("## Caveats")
-    assert f"Chosen: {escape(shown.board.chosen)}, with" in text
+    assert f"Chosen: {escape(shown.declared[shown.board.chosen].in_words)}, with" in text
     assert "| rank | configuration |" in text
     assert EVIL not in text
 
@@ -65,6 +65,7 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
         "Calibration",
         "Decision threshold",
         "Class by class",
+        "Importance of features",
         "Weakest segments",
         "Caveats",
     ]
@@ -72,7 +73,7 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
     score = report.score("roc_auc").interval
     assert said == (
         "Accepted: the one gate passes (better than the baseline). "
-        f"{report.configuration} scores roc_auc {score.estimate:.4f} on 1,500 rows of the validation "
+        f"lightgbm scores roc_auc {score.estimate:.4f} on 1,500 rows of the validation "
         "set (final hold-out), which were not used to choose the model. The 95 % interval is "
         f"{score.low:.4f} to {score.high:.4f}. The baseline (no features) scores 0.5000: the model is "
         "significantly better (95 % level)."

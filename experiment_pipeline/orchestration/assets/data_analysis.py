@@ -45,7 +45,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
             analysis, prepared = analyse_prepared(rows, given)
             return {
                 ANALYSIS: analysis.to_json().encode(),
-                MARKDOWN: page.markdown_report(analysis).encode(),
+                MARKDOWN: page.markdown_report(analysis, given).encode(),
                 REPORT: page.report_html(analysis, prepared, given).encode(),
             }
 

@@ -5,11 +5,13 @@ also has skrub's table report on rows outside of the validation set. Names and v
 by skrub in its part, by the document in all others.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from textwrap import indent
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
@@ -24,6 +26,7 @@ from experiment_pipeline.stages.data_analysis.analysis import (
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
+from experiment_pipeline.storage.records import yaml_bytes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
@@ -82,13 +85,14 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
     )
 
 
-def markdown_report(analysis: DataAnalysis) -> str:
-    """Verdict, reasons, probe, found findings with their YAML; the others by code only."""
+def markdown_report(analysis: DataAnalysis, spec: ExperimentSpec) -> str:
+    """Verdict, reasons, probe, found findings and their YAML; the others by code only."""
     blocks: list[document.Block] = [
         document.Bullets(analysis.reasons),
         document.Paragraph(_probe_sentence(analysis.probe)),
         document.Paragraph(f"{_rows(analysis)}."),
         *map(_card, analysis.found),
+        *_patch(analysis, spec),
     ]
     parts = [f"## Verdict: {analysis.verdict}", *map(document.rendered, blocks)]
     for name, words in (("not_found", "Not found"), ("not_applicable", "Not applicable")):
@@ -107,10 +111,29 @@ def _card(finding: Finding) -> document.Card:
     if finding.accepted is not None:
         tag = f"{weight(finding)} (accepted {finding.severity})"
         texts.append(f"Accepted: {finding.accepted}")
-    blocks: list[document.Block] = list(map(document.Paragraph, texts))
-    if finding.yaml is not None:
-        blocks.append(document.Code("yaml", finding.yaml.removesuffix("\n")))
-    return document.Card(finding.title, tag, _TONES[finding.severity], tuple(blocks))
+    blocks = tuple(map(document.Paragraph, texts))
+    return document.Card(finding.title, tag, _TONES[finding.severity], blocks)
+
+
+def _patch(analysis: DataAnalysis, spec: ExperimentSpec) -> Iterator[document.Block]:
+    """The settings of all findings as one YAML, with what the experiment has under the same keys."""
+    wanted = [one.yaml for one in analysis.found if one.yaml and one.accepted is None]
+    given, patch = spec.model_dump(mode="json", exclude_unset=True), dict[str, Any]()
+    for key, value in (pair for one in wanted for pair in yaml.safe_load(one).items()):
+        patch[key] = _merged(patch.get(key, given.get(key)), value)
+    if patch:
+        said = (
+            "Settings for all findings. Each key takes the place of the one in defs.yaml, whose values "
+            "it keeps; remove what does not apply."
+        )
+        yield document.Paragraph(said)
+        yield document.Code("yaml", indent(yaml_bytes(patch).decode(), "  ").rstrip())
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not (isinstance(old, Mapping) and isinstance(new, Mapping)):
+        return new
+    return {**old, **{key: _merged(old.get(key), value) for key, value in new.items()}}
 
 
 def _probe_sentence(probe: Probe | NoProbe) -> str:
@@ -168,7 +191,9 @@ def _document(
     sections = (
         document.Section("In short", verdict),
         document.Section(
-            "Findings", tuple(map(_card, analysis.found)) or (document.Paragraph("None."),)
+            "Findings",
+            (*map(_card, analysis.found), *_patch(analysis, spec))
+            or (document.Paragraph("None."),),
         ),
         document.Section(
             f"{len(others)} rules that found nothing or did not apply",

@@ -56,8 +56,9 @@ class Leaderboard:
 
     metric: str  # by which configurations are ranked
     # with the columns of `ranking.COLUMNS`: a row per declared configuration, the best first, those
-    # without a rank last. `low` and `high` bound the score (95 %); `difference_low` and
-    # `difference_high` bound the true `difference_to_best`, for all configurations together;
+    # without a rank last. `low` and `high` bound the score (95 %), `difference_low` and
+    # `difference_high` the true `difference_to_best`: both for all configurations together. The
+    # ensemble's is its lead over a single one picked on other rows than those that score it;
     # `overfit_gap` is by how much the train score is better
     rows: pd.DataFrame
     chosen: str  # key of the configuration to ship
@@ -68,8 +69,8 @@ class Leaderboard:
     # bounds hold for all configurations together
     difference_to_baseline: Interval
     tie_group: tuple[str, ...]  # keys that are statistically tied with the best, the best first
-    # expected selection bias of the best score; None where it cannot be separated from drift (a
-    # split by time), or not be estimated (one resampling cluster)
+    # expected selection bias of the best single score; None where it cannot be separated from drift
+    # (a split by time), or not be estimated (one resampling cluster)
     optimism: float | None
     # where the choice, or of an ensemble the best configuration, lies at an end of the search
     edges: tuple[SearchEdge, ...]
@@ -166,7 +167,8 @@ def rank(
         found = None if left_out else found
     if found is not None:
         on_test = found.on_test
-        measured += measure([found.result], lambda _: on_test, rows, spec)
+        (own,) = measure([found.result], lambda _: on_test, rows, spec)
+        measured.append(replace(own, allowance=found.allowance))
     ranking = order(measured, rows, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
@@ -189,7 +191,9 @@ def rank(
         edges=edges,
         notes=(
             *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
-            *leaderboard_notes.notes(ranking, table, edges, rows.predicted(prediction), spec),
+            *leaderboard_notes.notes(
+                ranking, chosen, table, edges, rows.predicted(prediction), spec
+            ),
         ),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
@@ -305,11 +309,6 @@ def _choose(
             f"{own.result.predict_seconds_per_row / alone:.1f} times the prediction time of "
             f"{first.result.key}, no additional fits"
         )
-        if own is not best:
-            reason += (
-                ". Scores above it in the table are optimistic: the best of "
-                f"{len(ranking.single)} was picked on the same rows"
-            )
         return own, reason
     among = f"{configurations} and their ensemble" if found else configurations
     standing = f"best {spec.metric} of {among} {where}: {numbers.interval(best.score)}"

@@ -26,7 +26,12 @@ from experiment_pipeline.statistics.comparisons import comparison_codes
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, Weights, relative_weights
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise
-from experiment_pipeline.statistics.thresholds import FOLDS, fold_of_rows, on_test
+from experiment_pipeline.statistics.thresholds import (
+    FOLDS,
+    cross_fitted,
+    fold_of_rows,
+    on_test,
+)
 from experiment_pipeline.storage.records import fingerprint_of
 
 LIBRARY = 30  # candidates: models further behind lose more than an average regains
@@ -221,7 +226,8 @@ class FoundEnsemble:
     # the score of taking, for each fold, the configuration that is best on the others. The best
     # score of the board is not comparable: it was picked on these very rows
     alone: float
-    is_better: bool  # whether the ensemble's cross-fitted score is better than that
+    allowance: float  # the best score of the board minus that; 0 where that is undefined
+    is_better: bool  # whether the ensemble's cross-fitted score is better than `alone`
 
 
 def find_ensemble(
@@ -275,13 +281,15 @@ def find_ensemble(
         return one.cross_fitted(lambda key: predictions(by_print[key]), rows.y, rows.clusters)
 
     together = predicted(ensemble)
-    if math.isnan(own := _score(spec.metric, rows, slice(None), together)):
+    if math.isnan(own := cross_fitted(spec.metric, rows.predicted(together)).score.estimate):
         return None
     firsts = tuple({results[best[fold][0]].fingerprint: 1.0} for fold in range(folds.count))
-    alone = _score(spec.metric, rows, slice(None), predicted(replace(ensemble, folds=firsts)))
+    picked = rows.predicted(predicted(replace(ensemble, folds=firsts)))
+    alone = cross_fitted(spec.metric, picked).score.estimate
     result = ensemble.result([results[i] for i in weights], spec.metric)
-    is_better = own > alone or math.isnan(alone)
-    return FoundEnsemble(ensemble, result, together, sign * alone, is_better)
+    allowance = 0.0 if math.isnan(alone) else candidates[0].score.estimate - alone
+    is_better = math.isnan(alone) or sign * (own - alone) > 0
+    return FoundEnsemble(ensemble, result, together, alone, allowance, is_better)
 
 
 def _candidates(measured: Sequence[Measured], sign: int) -> list[Measured]:

@@ -16,7 +16,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard.ranking import Ranking
+from experiment_pipeline.stages.leaderboard.ranking import RankedModel, Ranking
 from experiment_pipeline.stages.search.conclusions import (
     FAILED,
     NOT_STARTED,
@@ -72,6 +72,7 @@ class SearchEdge:
 
 def notes(
     ranking: Ranking,
+    choice: RankedModel,
     rows: pd.DataFrame,
     edges: Sequence[SearchEdge],
     chosen: SetPrediction,
@@ -85,7 +86,7 @@ def notes(
         *filter(None, [few_clusters_note(chosen.clusters, cluster, place, chosen.weights)]),
         *caveats([spec.metric], chosen, cluster, place),
         *_uncalibrated(ranking, spec),
-        *_selection_bias(ranking, rows, spec),
+        *_selection_bias(ranking, choice, rows, spec),
         *(edge.in_words() for edge in edges),
         *_unranked(rows),
     )
@@ -138,23 +139,30 @@ def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
         )
 
 
-def _selection_bias(ranking: Ranking, rows: pd.DataFrame, spec: ExperimentSpec) -> Iterator[str]:
+def _selection_bias(
+    ranking: Ranking, choice: RankedModel, rows: pd.DataFrame, spec: ExperimentSpec
+) -> Iterator[str]:
     if ranking.single and (seeds := ranking.single[0].result.seeds) is not None:
         deviation = numbers.spread(seeds.mean, seeds.deviation)
         yield (
             f"the best configuration with {seeds.fits} seeds: {spec.metric} {deviation} (mean and "
             "standard deviation); a smaller lead over the next is within the variation by seed"
         )
-    number, ranked = optimism(ranking, spec), len(ranking.entries)
+    number, ranked = optimism(ranking, spec), len(ranking.single)
+    best = f"the best of {ranked:,} single scores is optimistic"
+    if choice.is_ensemble:
+        best = f"the ensemble's score is cross-fitted and hardly optimistic; {best}"
+    elif choice is not ranking.single[0]:
+        best = f"the choice was made by size; {best}"
     if ranked > 1 and spec.split.by == "time":
         yield (
-            f"the best of {ranked:,} scores is optimistic; under a split by time the optimism "
-            "cannot be separated from drift, so it is not estimated: rely on the validation set"
+            f"{best}; under a split by time the optimism cannot be separated from drift, so it is "
+            "not estimated: rely on the validation set"
         )
     elif ranked > 1 and number:
         yield (
-            f"the best of {ranked:,} scores is optimistic: expect {spec.metric} to be worse by up "
-            f"to {numbers.score(number)} on new rows"
+            f"{best}: expect its {spec.metric} to be worse by up to {numbers.score(number)} on new "
+            "rows"
         )
     if stopped := int(rows["status"].eq(STOPPED_EARLY).sum()):
         yield (

@@ -50,9 +50,12 @@ _HOW_TO_READ = (
     "Tied: the difference to the best may be chance. All are compared at once, on the same rows.",
     "Stopped early by halving: scored on a part of the rows, not comparable, and without a rank.",
     "CPU seconds are those of the last fit; µs per row is the time of one prediction.",
+    "Intervals hold for all configurations together, so also for the one chosen by its score.",
+    "Scores with a decision threshold are at one that was chosen on other rows (cross-fitted).",
     "The overfit gap is the train score minus the ranked one, in the direction of better.",
     "Over seeds: mean and standard deviation; a smaller lead is within the noise of the seed.",
     "The ensemble is a weighted mean of predictions: its score is cross-fitted, costs are summed.",
+    "Its rank and difference are by its lead over a single configuration that is cross-fitted, too.",
     "Nothing on this page uses the validation set (final hold-out).",
 )
 
@@ -91,15 +94,9 @@ def outcome(shown: SearchShown, place: str) -> Outcome:
 
 
 def _rank(board: Leaderboard) -> str:
-    """The rank of the choice, and why an ensemble is chosen that is not ranked first."""
+    """The rank of the choice."""
     ranks = board.rows.set_index("key")["rank"]
-    rank = f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
-    if board.chosen_ensemble is None or ranks[board.chosen] == 1:
-        return rank
-    return (
-        f"{rank}: its score is cross-fitted, while the scores ranked above it are optimistic, "
-        "because the best of them was picked on the same rows"
-    )
+    return f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
 
 
 def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
@@ -168,7 +165,7 @@ def document(shown: SearchShown, experiment: str) -> Document:
     cut = [Paragraph(first)] if count < of else []
     how = Bullets((evaluated(board.evaluation).scores, *_HOW_TO_READ))
     sections = [
-        Section("Choice", (Paragraph(decision(board)), facts(_choice(shown)))),
+        Section("Choice", (Paragraph(decision(shown)), facts(_choice(shown)))),
         Section("Scores and cost", tuple(score_charts(shown))),
         *(
             Section(f"Hyperparameters of {name}", charts, folded=name != own)
@@ -183,17 +180,18 @@ def document(shown: SearchShown, experiment: str) -> Document:
     return Document(f"{experiment}: leaderboard", filled, around(experiment))
 
 
-def decision(board: Leaderboard) -> str:
+def decision(shown: SearchShown) -> str:
     """Return what was chosen, its score, the baseline, and the ties, in words."""
+    board = shown.board
     others = len(board.tie_group) - 1
     beats = "significantly better than" if board.beats_baseline else "not significantly better than"
     counted = numbers.counted(others, "other configuration") if others else "No other configuration"
-    ensemble = f" The ensemble is ranked {rank}." if ":" in (rank := _rank(board)) else ""
     return (
-        f"Chosen: {board.chosen}, with {board.metric} {numbers.score(board.score.estimate)} "
+        f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
+        f"{numbers.score(board.score.estimate)} "
         f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). This is "
         f"{beats} the baseline (no features), which scores {numbers.score(board.baseline)}. {counted} "
-        f"{'are' if others > 1 else 'is'} statistically tied with the best.{ensemble}"
+        f"{'are' if others > 1 else 'is'} statistically tied with the best."
     )
 
 

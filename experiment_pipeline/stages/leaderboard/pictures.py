@@ -49,6 +49,7 @@ from experiment_pipeline.table.table import plain_rows
 Row = Mapping[Any, Any]
 # What a page holds of a larger search; a thousand are 1 MB of it.
 MOST_ROWS = 1_000
+NOT_SET = "not set"
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,12 @@ class SearchShown:
             axes = []
             for name in dict.fromkeys(name for one in own for name in one):
                 present = [one[name] for one in own if name in one]
-                in_all = len(present) == len(own)
-                if len(set(map(numbers.setting, present))) + (not in_all) < 2:
+                missing = [NOT_SET] if len(present) < len(own) else []
+                if len(set(map(numbers.setting, [*present, *missing]))) < 2:
                     continue
                 order = sorted(present, key=lambda v: (not is_number(v), v if is_number(v) else 0))
-                kinds = tuple(dict.fromkeys(map(numbers.setting, order)))
-                if in_all and all(map(is_number, present)):
+                kinds = tuple(dict.fromkeys(map(numbers.setting, [*order, *missing])))
+                if all(map(is_number, present)) and len(set(present)) > 1:
                     kinds = ()
                 given = [value for value in present if is_number(value) and value > 0]
                 log = not kinds and len(given) == len(present) and max(given) >= 10 * min(given)
@@ -129,7 +130,7 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
     ranked = [row for row in shown.rows if _is_ranked(row)]
     full = [row for row in ranked if competes(row["algorithm"])]
     full = [row for row in full if row["fit_cpu_seconds"] is not None]
-    tied = numbers.counted(len(board.tie_group), "configuration")
+    tied = numbers.counted(len(board.tie_group) - 1, "other")
     if full:
         ends = [row[end] for row in full for end in ("low", "high") if row[end] is not None]
         axis, outside = _score_axis(shown, [row["test_score"] for row in full], ends)
@@ -148,7 +149,7 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
             "Score against cost",
             f"{board.metric} of {numbers.counted(len(ranked), 'configuration')} against CPU seconds "
             f"of the fit: {board.chosen}, the chosen one, scores {numbers.interval(board.score)}; "
-            f"{tied} tied for the best; the {baseline}.",
+            f"{tied} tied with the best; the {baseline}.",
             {
                 "legend": {},
                 "xAxis": log_axis([cost for cost, _ in at.values()], name="CPU seconds of the fit"),
@@ -217,14 +218,14 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
         f"Triangles were stopped early. {outside}".strip()
     )
     for axis in shown.axes[algorithm]:
-        rows = [row for row in scored if axis.name in shown.settings(row["key"])]
-        given = {row["key"]: shown.settings(row["key"])[axis.name] for row in rows}
+        given = {row["key"]: shown.settings(row["key"]).get(axis.name, NOT_SET) for row in scored}
+        rows = [row for row in scored if axis.kinds or given[row["key"]] != NOT_SET]
         tried = [value for value in given.values() if is_number(value)]
-        said = (
-            f"The best configuration has {numbers.setting(given[rows[0]['key']])}" if rows else ""
-        )
+        said = f"The best configuration has {numbers.setting(given[scored[0]['key']])}"
         if tried:
             said += f"; tried were {numbers.setting(min(tried))} to {numbers.setting(max(tried))}"
+        if without := len(scored) - len(rows):
+            said += f"; {without:,} that do not set it have no mark"
         place = {"name": axis.name}
         if axis.kinds:
             place |= names_axis(axis.kinds, jitter=16, jitterOverlap=True)

@@ -20,6 +20,7 @@ from experiment_pipeline.statistics import comparisons
 from experiment_pipeline.statistics.interval import (
     ConsecutiveClusters,
     Interval,
+    Spread,
     Weights,
     cluster_sums,
     spread_of,
@@ -34,7 +35,7 @@ from experiment_pipeline.statistics.scores import (
     layout,
     one_sample,
 )
-from experiment_pipeline.statistics.thresholds import cross_fitted, on_test
+from experiment_pipeline.statistics.thresholds import cross_fitted
 
 COLUMNS = {
     "rank": "Int64",
@@ -57,11 +58,11 @@ class RankedModel:
     """A configuration with a score, or the ensemble of some; differences hold for all together."""
 
     result: ModelResult  # of its training
-    score: Interval  # on the test set, with its own 95 % interval
+    # on the test set, at a cross-fitted threshold; its interval holds also for the best of all
+    score: Interval
     difference: Interval  # minus the best score; bounds of the true one minus the truly best one
     tied: bool  # whether it is statistically tied with the best
-    # the score, at a cross-fitted threshold, minus the baseline's on the same rows
-    difference_to_baseline: Interval
+    difference_to_baseline: Interval  # the score minus the baseline's on the same rows
 
     @property
     def is_ensemble(self) -> bool:
@@ -73,13 +74,13 @@ class RankedModel:
 class Ranking:
     """The configurations with a score, the best first, and those without."""
 
-    # by score; of equal scores the ensemble comes last, else the smaller model, then the smaller
-    # key first
+    # by score, the ensemble by its lead over a single one that is picked as its members are; of
+    # equal scores the ensemble comes last, else the smaller model, then the smaller key first
     entries: tuple[RankedModel, ...]
     undefined: tuple[ModelResult, ...]  # results whose score is not a finite number, by key
     baseline: float  # what predicting without features scores on the test set
-    # expected selection bias of the best score, as the best of many and by its own threshold; nan
-    # when the test set is one resampling cluster
+    # expected selection bias of the best single score, as the best of many; nan when the test set
+    # is one resampling cluster
     optimism: float
 
     @property
@@ -90,13 +91,19 @@ class Ranking:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A result's score and what each cluster adds to it, both also at cross-fitted thresholds."""
+    """A result's score, at cross-fitted thresholds, and what each cluster adds to it."""
 
     result: ModelResult
-    score: Interval
+    score: Spread
     contribution: np.ndarray
-    cross_fitted: float
-    cross_fitted_contribution: np.ndarray
+    # added before scores are compared: of the ensemble what makes single ones optimistic, the best
+    # of them minus one that is picked on other rows than it is scored on
+    allowance: float = 0.0
+
+    @property
+    def compared(self) -> float:
+        """The score by which it is ranked."""
+        return self.score.estimate + self.allowance
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,18 +135,8 @@ def measure(
     drawn = layout(spec.metric, rows.y, rows.clusters, rows.weights)
     compared = comparisons.comparison_codes(rows.clusters)
     for result in sorted(results, key=lambda result: result.key):
-        prediction = predictions(result)
-        best = on_test(spec.metric_names, rows.y, prediction, rows.weights)
-        other = best = widened(best, rows.variance_factor)
-        if METRICS[spec.metric].by_threshold:
-            other = cross_fitted(spec.metric, rows.predicted(prediction)).score
-        yield Measured(
-            result,
-            interval_of(spec.metric, spread_of(best, drawn)),
-            cluster_sums(best.influence, compared),
-            other.estimate,
-            cluster_sums(other.influence, compared),
-        )
+        found = cross_fitted(spec.metric, rows.predicted(predictions(result))).score
+        yield Measured(result, spread_of(found, drawn), cluster_sums(found.influence, compared))
 
 
 def order(
@@ -150,7 +147,7 @@ def order(
     scored = sorted(
         (one for one in measured if math.isfinite(one.score.estimate)),
         key=lambda one: (
-            -sign * one.score.estimate,
+            -sign * one.compared,
             one.result.key == ENSEMBLE,
             one.result.model_bytes,
             one.result.key,
@@ -163,33 +160,38 @@ def order(
         return Ranking((), undefined, control.estimate, math.nan)
     consecutive = isinstance(rows.clusters, ConsecutiveClusters)
     effective = one_sample(rows.clusters, rows.weights).scarcest
+    contributions = np.column_stack([one.contribution for one in scored])
     best = comparisons.compare_with_best(
-        sign * np.array([one.score.estimate for one in scored]),
-        sign * np.column_stack([one.contribution for one in scored]),
-        seed=spec.seed,
+        sign * np.array([one.compared for one in scored]),
+        sign * contributions,
+        spec.seed,
+        picked=np.array([one.result.key != ENSEMBLE for one in scored]),
         consecutive=consecutive,
         effective=effective,
     )
     leads = comparisons.compare_with_control(
-        np.array([one.cross_fitted for one in scored]) - control.estimate,
-        np.column_stack([one.cross_fitted_contribution for one in scored]),
+        np.array([one.score.estimate for one in scored]) - control.estimate,
+        contributions,
         cluster_sums(control.influence, comparisons.comparison_codes(rows.clusters)),
         spec.seed,
         consecutive=consecutive,
         effective=effective,
     )
+    reach = comparisons.simultaneous_reach(
+        contributions, spec.seed, consecutive=consecutive, effective=effective
+    )
+    shown = [interval_of(spec.metric, one.score, reach=reach) for one in scored]
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     estimates = sign * best.difference + 0.0
     ends = np.sort(sign * np.column_stack([best.low, best.high]), axis=1) + 0.0
     differences = np.column_stack([estimates, ends]).tolist()
     entries = tuple(
-        RankedModel(one.result, one.score, Interval(*three), tied, lead)
-        for one, three, tied, lead in zip(
-            scored, differences, best.tied.tolist(), leads, strict=True
+        RankedModel(one.result, score, Interval(*three), tied, lead)
+        for one, score, three, tied, lead in zip(
+            scored, shown, differences, best.tied.tolist(), leads, strict=True
         )
     )
-    of_threshold = max(sign * (scored[0].score.estimate - scored[0].cross_fitted), 0.0)
-    return Ranking(entries, undefined, control.estimate, best.optimism + of_threshold)
+    return Ranking(entries, undefined, control.estimate, best.optimism)
 
 
 def build_rows(

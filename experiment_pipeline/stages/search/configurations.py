@@ -45,7 +45,9 @@ class Configuration:
 
     @property
     def in_words(self) -> str:
-        """`lightgbm (learning_rate 0.05, num_leaves 31)`."""
+        """`lightgbm (learning_rate 0.05, num_leaves 31)`; its members are no part of an ensemble's."""
+        if self.algorithm == ENSEMBLE:
+            return "ensemble"
         name = self.algorithm.rpartition(".")[2]
         return f"{name} ({self.settings})" if self.given else name
 

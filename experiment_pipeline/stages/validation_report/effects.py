@@ -17,8 +17,9 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.statistics import importance, metrics
 from experiment_pipeline.statistics.calibration import most_frequent
+from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.interval import LEVEL, Interval
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
 
 if TYPE_CHECKING:
@@ -170,8 +171,9 @@ class Segment:
     value: str  # as text: `EWR`, `513 to 1,089`, `missing`
     rows: int  # their number
     score: Interval  # of the model on them, with its own 95 % interval
-    # whether it is significantly worse than the whole set's score after a Bonferroni correction
-    # for the number of segments
+    expected: float  # the score to expect there, by `ExpectedScores`
+    # whether the score is significantly worse than that after a Bonferroni correction for the
+    # number of segments
     clearly_worse: bool
 
 
@@ -180,36 +182,39 @@ def weakest_segments(
     features: Sequence[str],
     predicted: SetPrediction,
     metric: str,
-    *,
     threshold: float = 0.5,
+    *,
     least_rows: int = 100,
     most: int = 5,
 ) -> tuple[Segment, ...]:
-    """Return the parts of a set with the worst scores, by their better bound.
+    """Return the parts of a set that score furthest below what is expected there, the worst first.
 
-    `frame` (n, columns) holds the prepared rows that are predicted; above MOST_ROWS every k-th is
-    used. They are cut by the first MOST_COLUMNS features. Parts of fewer than `least_rows` are skipped.
+    `frame` (n, columns) holds the prepared rows that are predicted; above MOST_ROWS, of many classes
+    above fewer, every k-th is used. They are cut by the first MOST_COLUMNS features. Parts of fewer
+    than `least_rows` are skipped.
     """
-    step = -(-len(frame) // MOST_ROWS)
+    classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
+    step = -(-len(frame) * classes // (2 * MOST_ROWS))
     frame, predicted = frame.iloc[::step], predicted.rows(slice(None, None, step))
-    overall = predicted.score(metric, threshold)
     parts = [
-        (column, value, predicted.rows(mask))
+        (column, value, mask)
         for column in list(features)[:MOST_COLUMNS]
         for value, mask in _parts(frame[column])
         if least_rows <= int(mask.sum()) < len(frame)
     ]
-    level = 1 - (1 - LEVEL) / max(len(parts), 1)
+    level, scores = (
+        1 - (1 - LEVEL) / max(len(parts), 1),
+        ExpectedScores(metric, predicted, threshold),
+    )
     weak = []
-    for column, value, rows in parts:
-        spread = rows.spread(metric, threshold)
-        if not metrics.better(metric, overall, spread.estimate) or np.isnan(spread.estimate):
-            continue
-        score = interval_of(metric, spread)
-        best_case = metrics.better_bound(metric, interval_of(metric, spread, level))
-        clearly = metrics.better(metric, overall, best_case)
-        segment = Segment(column, value, len(rows.y), score, clearly)
-        weak.append((metrics.METRICS[metric].sign * best_case, segment))
+    for column, value, mask in parts:
+        expected, difference = scores.of(mask, level)
+        if metrics.better(metric, 0.0, difference.estimate) and np.isfinite(difference.estimate):
+            best_case = metrics.better_bound(metric, difference)
+            clearly = bool(metrics.better(metric, 0.0, best_case) and np.isfinite(best_case))
+            own = predicted.rows(mask).interval(metric, threshold)
+            segment = Segment(column, value, int(mask.sum()), own, expected, clearly)
+            weak.append((metrics.METRICS[metric].sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
     return tuple(segment for _, segment in weak[:most])
 

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page, pictures
 from experiment_pipeline.stages.validation_report.effects import (
-    Segment,
+    MOST_COLUMNS,
     Usage,
     usage,
     weakest_segments,
@@ -147,12 +147,10 @@ def evaluate(
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
     left = seconds_left() - _TO_DRAW_SECONDS
-    used: Usage | None = None
-    segments: tuple[Segment, ...] = ()
+    used = segments = None
     if left > 0:
         used = _usage(spec, board, trained, train_only, sets, cut, workers, left)
-        parts = (validation, sets.features, on_validation, spec.metric)
-        segments = weakest_segments(*parts, threshold=cut)
+        segments = weakest_segments(validation, sets.features, on_validation, spec.metric, cut)
     challenger = (trained.result.fingerprint, on_validation, cut, delivered, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
     report = judge(
@@ -170,8 +168,10 @@ def evaluate(
         champions=[hold_against_champion(spec, one, *given) for one in current],
         conditions=conditions,
     )
-    if used is None:
-        report = replace(report, notes=(*report.notes, _NO_TIME if left <= 0 else _TOO_LONG))
+    missing = [] if used else [_NO_TIME if left <= 0 else _TOO_LONG]
+    if segments is not None and (beyond := len(sets.features) - MOST_COLUMNS) > 0:
+        missing.append(f"the segments of {beyond:,} more features are not computed")
+    report = replace(report, notes=(*report.notes, *missing))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))

@@ -5,7 +5,7 @@ of a document. Nothing is computed.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 import pandas as pd
@@ -34,6 +34,7 @@ from experiment_pipeline.reporting.run_record import (
     RunFacts,
     ScoreRow,
 )
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -44,6 +45,9 @@ from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 
 Charts = Mapping[str, tuple[Chart, ...]]
 _MOST_CLASSES, _MOST_FEATURES = 50, 20
+_SIGNIFICANT = {True: "yes", False: "no", None: "not tested: too few shuffles"}
+_IN_CAVEATS = "see the caveats"
+_CALIBRATED = "No miscalibration is detected"
 
 
 def outcome(
@@ -146,7 +150,10 @@ def build_document(
         blocks = (
             Paragraph("Reasons found, the most certain first:"),
             Bullets(tuple(f"{reason.evidence} {reason.advice}" for reason in following.reasons)),
-            Paragraph("The next search to try:"),
+            Paragraph(
+                "The next search to try. It takes the place of search in defs.yaml: the present "
+                "entries stand first, and their fits are reused."
+            ),
             Code("yaml", following.yaml.rstrip("\n")),
         )
         why = (Section("Why, and what to try next", blocks),)
@@ -201,7 +208,7 @@ def _decision(report: ValidationReport) -> Section:
     elif better(report.metric, score.interval.estimate, score.baseline):
         how = "better, but not significantly (95 % level)"
     text = (
-        f"{first} {report.configuration} scores {report.metric} "
+        f"{first} {_named(report)} scores {report.metric} "
         f"{numbers.score(score.interval.estimate)}{direction} on {report.rows:,} rows of the "
         f"{HOLD_OUT}, {seen}.{interval} The baseline (no features) scores "
         f"{numbers.score(score.baseline)}: the model is {how}."
@@ -213,6 +220,13 @@ def _decision(report: ValidationReport) -> Section:
     )
     under = (Paragraph("Conditions:"), Bullets(report.conditions)) if report.conditions else ()
     return Section("Decision", (Paragraph(text), TableBlock(header, rows), *under))
+
+
+def _named(report: ValidationReport) -> str:
+    """`lightgbm (learning_rate 0.05)`; keys may end in a digest, and members in several."""
+    name, settings = report.configuration.partition("__")[0], report.hyperparameters
+    plain = name == ENSEMBLE or not settings
+    return name if plain else f"{name} ({numbers.settings(settings)})"
 
 
 def _champion(report: ValidationReport) -> Iterator[Section]:
@@ -256,7 +270,7 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
     settings = numbers.settings(report.hyperparameters) or "default settings"
     positive = "" if report.prevalence is None else f", {numbers.share(report.prevalence)} positive"
     text = (
-        f"{report.metric} is {METRICS[report.metric].words}. The exported model ({settings}) was "
+        f"{report.metric} is {METRICS[report.metric].words}. The model ({settings}) was "
         f"fitted on {seen} and evaluated on {report.rows:,} validation rows{positive}. The baseline "
         "predicts the same for every row: the constant that suits the metric best. The difference "
         "to it is paired by row, so it has an interval of its own."
@@ -265,17 +279,12 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
     gap, cross = report.gap, report.gap.evaluation == "cross_validation"
     chosen_on, whose = evaluated(gap.evaluation).name, "of the fit on the train rows"
     if cross:
-        whose = "of models fitted on a part of the train and test rows, and of the exported model"
+        whose = "of models fitted on a part of the train and test rows, and of the final model"
     part = "" if gap.rows is None else f", there on {gap.rows:,} evenly spaced rows"
     loss = (
         f"From {chosen_on} to validation: {report.metric} {whose}{part}. A loss shows the selection "
         f"bias of the score {evaluated(gap.evaluation).short}."
     )
-    if report.threshold is not None and METRICS[report.metric].by_threshold:
-        loss += (
-            " Its threshold is cross-fitted here, so that both scores can be compared; the score "
-            "in the ranking is higher."
-        )
     gap_rows = (
         (chosen_on, numbers.interval(gap.test)),
         ("validation", numbers.interval(gap.validation)),
@@ -303,7 +312,7 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         for one in some
     )
     header = ("class", "slope (ideal: 1)", "intercept (ideal: 0)", "mean error", "by chance")
-    texts = [_calibrated(one, "" if len(found) == 1 else f"{one.of}: ") for one in found]
+    texts = list(_calibrated(found))
     if report.miscalibration is not None:
         setting = report.miscalibration.setting
         texts.insert(0, f"The probabilities are not calibrated: {setting} shifts them.")
@@ -321,22 +330,32 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     yield Section("Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning)))
 
 
-def _calibrated(found: CalibrationCurve, of: str) -> str:
-    """What slope and intercept mean, in a sentence."""
-    off = f"the mean error is {100 * found.expected_error:.1f} percentage points"
+def _calibrated(found: Sequence[CalibrationCurve]) -> Iterator[str]:
+    """What slopes and intercepts mean: a sentence for all classes of which the same is true."""
+    alike: dict[str, list[CalibrationCurve]] = {}
+    for one in found:
+        alike.setdefault(_ways(one), []).append(one)
+    for said, some in alike.items():
+        off = ", ".join(f"{100 * one.expected_error:.1f}" for one in some)
+        off = f"the mean error is {off} percentage points"
+        if said == _CALIBRATED:
+            chance = ", ".join(f"{100 * one.by_chance:.1f}" for one in some)
+            off += f", {chance} are expected by chance"
+        names = ", ".join(one.of for one in some)
+        yield f"{'' if len(found) == 1 else f'{names}: '}{said}; {off}."
+
+
+def _ways(found: CalibrationCurve) -> str:
     if not math.isfinite(found.slope.high - found.slope.low):
-        return f"{of}The slope cannot be estimated here; {off}."
-    if not found.in_doubt:
-        chance = f"{100 * found.by_chance:.1f} are expected by chance"
-        return f"{of}No miscalibration is detected: {off}, {chance}."
+        return "The slope cannot be estimated here"
     ways = {
         "overconfident: high ones are too high and low ones too low": found.slope.high < 1,
         "underconfident: high ones are too low and low ones too high": found.slope.low > 1,
         "too high on average": found.intercept.high < 0,
         "too low on average": found.intercept.low > 0,
     }
-    found_ways = ", and ".join(way for way, is_so in ways.items() if is_so)
-    return f"{of}The probabilities are {found_ways}; {off}."
+    named = ", and ".join(way for way, is_so in ways.items() if is_so)
+    return f"The probabilities are {named}" if found.in_doubt else _CALIBRATED
 
 
 def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
@@ -365,7 +384,7 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
             for way in at.ways
         )
         said = (
-            f"With costs in the YAML, the threshold of least cost {how.short} is exported; f1, "
+            f"With costs in the YAML, the threshold of least cost {how.short} is used; f1, "
             "accuracy and balanced accuracy above are computed at it. Its cost on validation:"
         )
         header = ("decide by", "threshold", f"cost per row {how.short}", "on validation")
@@ -437,15 +456,17 @@ def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
 
 def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     """Which features the model uses, with which noise, and how it uses the first of them."""
-    used = report.usage
+    used, title = report.usage, "Importance of features"
     if used is None or not used.importance:
+        why = f"{report.metric} is undefined on the test rows"
+        yield Section(title, (_not_computed(_IN_CAVEATS if used is None else why),))
         return
     rows = [
         (
             one.feature,
             numbers.score(round(one.drop, 4)),
             numbers.score(round(one.deviation, 4)),
-            "yes" if one.drop > 2 * one.deviation and one.drop > 0 else "no, within the noise",
+            _SIGNIFICANT[one.significant],
         )
         for one in used.importance
     ]
@@ -453,12 +474,13 @@ def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     text = (
         f"Loss of {used.metric} when the values of a feature are shuffled, on {used.rows:,} {rows_of}, "
         f"{numbers.counted(used.repeats, 'shuffle')} each. The noise is the standard deviation "
-        "between the shuffles. Two features with the same information each look unimportant."
+        "between the shuffles; a loss beyond it by Student's t is significant (95 % level). Two "
+        "features with the same information each look unimportant."
     )
-    header = ("feature", f"{used.metric} lost", "noise (±)", "more than twice the noise")
+    header = ("feature", f"{used.metric} lost", "noise (±)", "significant")
     table = first_rows(header, rows, _MOST_FEATURES, "feature in report.json")
     drawn = charts.get("importance", ())
-    yield Section("Importance of features", (Paragraph(text), *drawn, *table))
+    yield Section(title, (Paragraph(text), *drawn, *table))
     if used.dependence:
         how = (
             "Mean prediction when a feature is set to one value after the other, on "
@@ -468,21 +490,39 @@ def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         )
         drawn = charts.get("dependence", ())
         yield Section("How the first features are used", (Paragraph(how), *drawn))
+    elif not used.rows_of_dependence:
+        why = "predicting the rows again for each value would take too long"
+        yield Section("How the first features are used", (_not_computed(why),))
+
+
+def _not_computed(why: str) -> Paragraph:
+    return Paragraph(f"Not computed: {why}.")
 
 
 def _segments(report: ValidationReport) -> Section:
-    """The parts of the validation set with the worst scores."""
+    """The parts of the validation set that score furthest below what is expected there."""
+    title = "Weakest segments"
+    if report.segments is None:
+        return Section(title, (_not_computed(_IN_CAVEATS),))
+    text = "The expected score of a segment is that of rows with about the same predictions."
+    if report.details.residuals is None:
+        text = (
+            "The expected score of a segment is that of a model whose probabilities, recalibrated on "
+            "the whole set, are right there: a rare or difficult class alone makes no segment weak."
+        )
     if not report.segments:
-        return Section("Weakest segments", (Paragraph("No segment scores below the whole set."),))
+        none = "No segment scores below what is expected there."
+        return Section(title, (Paragraph(f"{none} {text}"),))
     rows = tuple(
         (
             segment.column,
             segment.value,
             f"{segment.rows:,}",
             numbers.interval(segment.score),
+            numbers.score(segment.expected),
             "significantly" if segment.clearly_worse else "not significantly",
         )
         for segment in report.segments
     )
-    header = ("feature", "value", "rows", report.metric, "worse than the whole set")
-    return Section("Weakest segments", (TableBlock(header, rows),))
+    header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
+    return Section(title, (Paragraph(text), TableBlock(header, rows)))

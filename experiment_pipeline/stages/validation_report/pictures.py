@@ -74,7 +74,7 @@ def _scores(report: ValidationReport) -> Chart:
         "baseline": (Interval(score.baseline, np.nan, np.nan), MUTED),
         f"{how.name} (used to choose)": (gap.test, SERIES[0]),
         "validation, same fit": (gap.validation, SERIES[0]),
-        "validation, exported": (score.interval, SERIES[1]),
+        "validation, final model": (score.interval, SERIES[1]),
     }
     if gap.evaluation == "cross_validation":
         # There is no one fit of which that score is.
@@ -181,12 +181,12 @@ def _threshold(
             "yAxis": {"min": 0, **axis},
             "series": [level(cut, "xAxis", ""), *series],
         }
-        said = "Dashed: the exported threshold. Points with intervals: its result on validation."
+        said = "Dashed: the chosen threshold. Points with intervals: its result on validation."
         return Chart(title, f"{title} against the threshold {how}; {alt}", option, said)
 
     yield chart(
         "Precision and recall",
-        f"at the exported one, {numbers.probability(cut)}, precision is "
+        f"at the chosen one, {numbers.probability(cut)}, precision is "
         f"{numbers.score(at.precision.estimate)} and recall {numbers.score(at.recall.estimate)} on "
         "validation.",
         {"name": "share", "max": 1},

@@ -147,7 +147,7 @@ class ValidationReport:
     clusters_that_count: Mapping[str, int]
     details: Details  # calibration, decisions, classes, residuals
     usage: Usage | None  # which features it uses, on the test rows; None: not measured
-    segments: tuple[Segment, ...]  # the weakest parts of the validation set
+    segments: tuple[Segment, ...] | None  # its weakest parts; None: not computed
     champions: tuple[
         ChampionComparison, ...
     ]  # with the champion, and the best if it is another one
@@ -194,7 +194,7 @@ def judge(
     w_fitted: Weights = None,
     threshold: DecisionThreshold | None,
     usage: Usage | None = None,
-    segments: Sequence[Segment] = (),
+    segments: Sequence[Segment] | None = None,
     earlier_looks: EarlierLooks = NO_LOOKS,
     champions: Sequence[ChampionComparison] = (),
     conditions: Sequence[str] = (),
@@ -232,7 +232,7 @@ def judge(
         clusters_that_count={x.metric: exported.spread(x.metric, cut).scarcest for x in scores},
         details=_details(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
-        segments=tuple(segments),
+        segments=None if segments is None else tuple(segments),
         champions=tuple(champions),
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
@@ -345,7 +345,7 @@ def _ways(
     """What the exported threshold costs, the one that is best for the metric, never, always."""
     if spec.costs is None:
         return
-    cheapest = f"the exported threshold, the cheapest {evaluated(spec.evaluation_name).short}"
+    cheapest = f"the chosen threshold, the cheapest {evaluated(spec.evaluation_name).short}"
     compared = {cheapest: threshold.value}
     if (own := _ranked_at(spec, test)) is not None:
         compared[f"the threshold that is best for {own.metric}"] = own.value
@@ -370,7 +370,7 @@ def _notes(
         who = "the fit that was chosen on test scores"
         why = "more than chance; the choice was optimistic, or the sets are not alike"
         if spec.cross_validation is not None:
-            who = "compared with cross-validation, the exported model scores"
+            who = "compared with cross-validation, the final model scores"
         elif spec.split.by == "time":
             why = "drift and the optimism of the choice, which cannot be separated here"
         yield (
@@ -387,11 +387,12 @@ def _notes(
     for score in report.scores:
         if math.isnan(score.interval.estimate):
             yield f"{score.metric} is undefined on the validation set"
-    for segment in report.segments:
+    for segment in report.segments or ():
         if segment.clearly_worse:
             yield (
-                f"clearly weaker where {segment.column} is {segment.value} ({segment.rows:,} "
-                f"rows): {spec.metric} {numbers.interval(segment.score)}"
+                f"weaker than expected where {segment.column} is {segment.value} "
+                f"({segment.rows:,} rows): {spec.metric} {numbers.interval(segment.score)}, "
+                f"expected {numbers.score(segment.expected)}"
             )
 
 

@@ -10,6 +10,7 @@ report with a failed gate. Out: a `NextSearch` with valid YAML.
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from textwrap import indent
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spac
 # A rung of at most half the rows: a smaller step shows no gain.
 _LARGEST_PART = 0.5
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
+_EXTRAS = {"catboost", "xgboost"}  # algorithms that are installed by an extra of this name
 _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
 
 
@@ -86,7 +88,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class NextSearch:
-    """Why the gate failed, the most certain reason first, and a `search:` for the YAML."""
+    """Why the gate failed, the most certain reason first, and the `search:` to replace the YAML's.
+
+    It begins with the present entries, whose fits are reused, and is indented as below `attributes:`.
+    """
 
     reasons: tuple[Reason, ...]
     yaml: str
@@ -157,12 +162,14 @@ def _beyond_any_search(
     elif better(metric, reached.estimate, gate.limit):
         # The standard error shrinks as 1/√rows.
         factor = ((reached.estimate - gate.value) / (reached.estimate - gate.limit)) ** 2
+        criterion = any((one.metric, one.limit) == (metric, gate.limit) for one in spec.acceptance)
         more = f"about {math.ceil(factor)} times as many" if math.isfinite(factor) else "many more"
         yield Reason(
             "too_few_validation_rows",
             f"The estimate of {metric}, {numbers.interval(reached)}, meets the limit {limit}; "
             "its bound does not.",
-            f"Validate on {more} rows (or groups, or days), or judge by the estimate.",
+            f"Validate on {more} rows (or groups, or days)"
+            + (", or write judged_by: estimate below this criterion." if criterion else "."),
         )
 
 
@@ -220,7 +227,7 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
     """Worse on validation than where it was chosen."""
     gap = report.gap
     if gap.worse:
-        whose = "The same fit" if gap.evaluation == "test_set" else "The exported model"
+        whose = "The same fit" if gap.evaluation == "test_set" else "The final model"
         yield Reason(
             "drift",
             f"{whose} scores worse on validation than {evaluated(gap.evaluation).short}: "
@@ -265,11 +272,12 @@ def _left_open(
     curve: LearningCurve | None,
 ) -> Iterator[Reason]:
     """A weak segment, an edge of the search, more rows, other algorithms, other features."""
-    for worst in [segment for segment in report.segments if segment.clearly_worse][:1]:
+    for worst in [segment for segment in report.segments or () if segment.clearly_worse][:1]:
         yield Reason(
             "weak_segment",
-            f"The model is clearly weaker where {worst.column} is {worst.value}: {report.metric} "
-            f"{numbers.interval(worst.score)} on {worst.rows:,} rows.",
+            f"The model is weaker than expected where {worst.column} is {worst.value}: "
+            f"{report.metric} {numbers.interval(worst.score)} on {worst.rows:,} rows, expected "
+            f"{numbers.score(worst.expected)}.",
             "Look for features that matter there, or leave these rows to another model.",
         )
     for edge in board.edges:
@@ -375,8 +383,12 @@ def next_search(
             _random(name, _DRAWS_OF_NEW_FAMILY, seed, space(name, spec.task, "as_is"))
             for name in [name for name in FAMILIES if name not in tried] or FAMILIES
         ]
-    written = [search.model_dump(mode="json", exclude_unset=True) for search in searches]
-    return NextSearch(found, yaml_bytes({"search": written}).decode())
+    written = [
+        search.model_dump(mode="json", exclude_unset=True) for search in (*spec.search, *searches)
+    ]
+    extras = sorted({one.algorithm for one in searches} & _EXTRAS)
+    needed = f"# pip install 'experiment-pipeline[{','.join(extras)}]'\n" if extras else ""
+    return NextSearch(found, indent(needed + yaml_bytes({"search": written}).decode(), "  "))
 
 
 def _around(

@@ -24,6 +24,7 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     ROWS,
     VALIDATION,
     analysed,
+    experiment,
     numeric,
     table,
 )
@@ -137,7 +138,9 @@ def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     frame = pd.DataFrame({"a": first * copies, "b": second * copies, "y": target * copies})
     analysis = analysed(frame, **task)
     assert len(analysis.findings) == len(CODES)
-    assert json.loads(analysis.to_json())["verdict"] in markdown_report(analysis)
+    assert json.loads(analysis.to_json())["verdict"] in markdown_report(
+        analysis, experiment(**task)
+    )
 
 
 def _rule(severity: str) -> Rule:

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline_tests.bench.clean_tables import MADE
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
@@ -207,6 +208,8 @@ def test_values_that_are_missing_with_the_outcome_are_a_condition() -> None:
     frame = table(seats=np.where(CANCELLED, np.nan, RNG.normal(size=ROWS)))
     finding = check("telling_missing_values", frame)
     assert (finding.severity, finding.columns) == ("condition", ("seats",))
+    others = ~CANCELLED & ~VALIDATION
+    assert f"100 % of them yes, {numbers.share(LATE[others].mean())} elsewhere" in finding.evidence
     assert check("leak_suspect", frame).outcome == "not_found"
     assert again(finding, frame).outcome == "not_applicable"
 

@@ -2,6 +2,7 @@ import re
 
 import numpy as np
 import pytest
+import yaml
 
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis
 from experiment_pipeline.stages.data_analysis.page import markdown_report, report_html
@@ -54,7 +55,7 @@ def test_names_and_values_are_shown_and_never_run(report) -> None:
     analysis, page = report
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    markdown = markdown_report(analysis)
+    markdown = markdown_report(analysis, experiment())
     # Backticks in a column name make the fence longer.
     assert "\n````yaml\n" in markdown
     markdown = re.sub(r"(?s)(`{3,})yaml\n.*?\1", "", markdown)
@@ -70,6 +71,15 @@ def test_rows_of_the_validation_set_are_not_shown(report) -> None:
     assert "secret" not in profile
     assert "cut after 200 characters" in profile
     assert len(page.encode()) < 5_000_000
+
+
+def test_the_settings_of_all_findings_are_one_patch() -> None:
+    """Pasted, no key stands twice, and what the experiment excludes already stays."""
+    frame = table(constant=1, outcome=table()["y"], empty=[None] * (ROWS - 1) + [1.0])
+    spec = experiment(exclude={"other": "not known in time"})
+    (patch,) = re.findall(r"(?s)```yaml\n(.*?)```", markdown_report(analysed(frame), spec))
+    excluded = yaml.safe_load(f"attributes:\n{patch}")["attributes"]["exclude"]
+    assert {"other", "constant", "outcome", "empty"} <= set(excluded)
 
 
 @pytest.mark.slow

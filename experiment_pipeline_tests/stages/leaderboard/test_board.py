@@ -184,8 +184,11 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
     assert many.low < alone.difference_to_baseline.low
 
 
-def test_configurations_are_ranked_at_their_own_thresholds() -> None:
-    """Better order wins although its probabilities of rare positives never reach 0.5."""
+def test_configurations_are_ranked_at_cross_fitted_thresholds() -> None:
+    """Better order wins although its probabilities of rare positives never reach 0.5.
+
+    The score is that at thresholds chosen on other rows, so it is below the best one's.
+    """
     search = search_of(spec_of(2, metric="f1"), [0.3, 3])
     better, worse = (one.key for one in search.results)
     search.predictions[better] = search.predictions[better] * 0.4
@@ -194,15 +197,16 @@ def test_configurations_are_ranked_at_their_own_thresholds() -> None:
     board = search.rank()
     assert board.chosen == better
     own = choose_threshold("f1", search.y_test, search.predictions[better])
-    assert board.score.estimate == pytest.approx(own.test_score)
-    assert board.difference_to_baseline.estimate < own.test_score - board.baseline
+    assert own.test_score - 0.1 < board.score.estimate < own.test_score
+    lead = board.difference_to_baseline.estimate
+    assert lead == pytest.approx(board.score.estimate - board.baseline)
 
 
 def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
     """Under a time split drift and optimism are confounded, which a note says."""
     by_row = search_of(spec_of(4), [1.5] * 4).rank()
     assert 0 < by_row.optimism < 0.05
-    assert any("expect roc_auc to be worse by up to" in note for note in by_row.notes)
+    assert any("expect its roc_auc to be worse by up to" in note for note in by_row.notes)
     timed = spec_of(4, split={"by": "time", "column": "day"})
     by_time = search_of(timed, [1.5] * 4).rank()
     assert by_time.optimism is None
@@ -238,10 +242,3 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
     rows = search.rank(*early, results=search.results[4:]).rows
     assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
     assert math.isnan(rows["test_score"].iloc[4])
-
-
-def test_optimism_includes_the_choice_of_the_threshold() -> None:
-    """What noise gains by its best threshold, beside what it gains by being the best."""
-    by_threshold = search_of(spec_of(2, metric="balanced_accuracy"), [50, 50]).rank()
-    fair = by_threshold.difference_to_baseline.estimate + by_threshold.baseline
-    assert by_threshold.optimism >= by_threshold.score.estimate - fair > 0

@@ -11,9 +11,12 @@ from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.stages.leaderboard.page import document
 from experiment_pipeline.stages.leaderboard.pictures import (
     SearchShown,
+    hyperparameter_charts,
     score_charts,
 )
 from experiment_pipeline.stages.search.conclusions import Step
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 
@@ -63,6 +66,24 @@ def test_axes_are_what_varies_on_the_scale_that_was_searched(shown: SearchShown)
     assert axes["max_depth"].kinds == ("-1", "4", "8", "none")
     assert [axis.name for axis in shown.axes["linear"]] == ["C"]
     assert shown.axes["dummy"] == ()
+
+
+def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() -> None:
+    """As scaffolded: it has no mark there; beside other values `not set` is one of them."""
+    drawn = {"algorithm": "lightgbm", "method": "random", "draws": 8}
+    space = {"num_leaves": {"low": 4, "high": 64, "scale": "log"}, "extra_trees": [False, True]}
+    first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
+    spec = spec_of(0, search=[first, {**drawn, "hyperparameters": space}])
+    made = search_of(spec, [1.0] * 10)
+    declared, board = {one.key: one for one in configurations(spec)}, made.rank()
+    found = SearchShown(board, board.with_ensemble(declared), {})
+    axes = {axis.name: axis for axis in found.axes["lightgbm"]}
+    assert (axes["num_leaves"].kinds, axes["num_leaves"].log) == ((), True)
+    assert sorted(axes["extra_trees"].kinds) == ["false", "not set", "true"]
+    charts = {block.title: block for block in [*hyperparameter_charts(found, "lightgbm")][1:]}
+    assert len(rows_in(charts["num_leaves"])) == 8
+    assert charts["num_leaves"].alt.endswith("2 that do not set it have no mark.")
+    assert len(rows_in(charts["extra_trees"])) == 10
 
 
 @pytest.mark.parametrize(("metric", "best"), [("roc_auc", max), ("log_loss", min)])

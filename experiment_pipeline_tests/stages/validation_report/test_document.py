@@ -92,7 +92,7 @@ def test_with_costs_the_cheapest_threshold_is_exported_and_judged_on_validation(
     ways = report.details.at_threshold.ways
     assert report.threshold.metric == EXPECTED_COST
     assert [way.name.split(",")[0] for way in ways] == [
-        "the exported threshold",
+        "the chosen threshold",
         "the threshold that is best for f1",
         "call no row positive",
         "call every row positive",

@@ -22,12 +22,15 @@ def _next(spec: ExperimentSpec, noises: list[float], train_score: float = 0.8) -
 
 
 def _runnable(found: NextSearch, spec: ExperimentSpec) -> ExperimentSpec:
-    """Return the experiment with the new search, every name in it checked."""
-    fields = spec.model_dump(exclude_unset=True) | yaml.safe_load(found.yaml)
-    again = ExperimentSpec.model_validate(fields)
+    """Return the experiment with what is new in the search, every name in it checked."""
+    # Pasted below `attributes:`, in the place of the old search, whose fits are reused.
+    written = yaml.safe_load(f"attributes:\n  name: x\n{found.yaml}")["attributes"]["search"]
+    again = ExperimentSpec.model_validate(spec.model_dump(exclude_unset=True) | {"search": written})
+    keys = [one.key for one in configurations(again)]
+    assert {one.key for one in configurations(spec)} <= set(keys)
     for one in configurations(again):
         check_hyperparameters(one, again.task)
-    return again
+    return again.model_copy(update={"search": again.search[len(spec.search) :]})
 
 
 def test_the_next_search_goes_beyond_an_edge() -> None:
@@ -74,6 +77,7 @@ def test_one_family_is_joined_by_the_others_and_seeds_are_new() -> None:
     again = _runnable(_next(spec, [1] * 4), spec)
     assert [one.algorithm for one in again.search] == list(FAMILIES)
     assert {one.seed for one in again.search} == {8}
+    assert "  # pip install 'experiment-pipeline[catboost,xgboost]'\n" in _next(spec, [1] * 4).yaml
 
 
 @pytest.mark.parametrize("algorithm", FAMILIES)

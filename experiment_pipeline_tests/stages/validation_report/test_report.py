@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from experiment_pipeline.reporting.document import render
+from experiment_pipeline.reporting.document import Block, render
 from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import build_document
@@ -131,10 +131,17 @@ def test_few_clusters_and_weak_segments_are_noted() -> None:
     """A validation set of three days, and a part that is clearly weak."""
     rows = seen_through(1, seed=1)
     few = SetPrediction(rows.y, rows.prediction, np.arange(len(rows.y)) % 3)
-    weak = Segment("origin", "EWR", 400, Interval(0.5, 0.4, 0.6), clearly_worse=True)
+    weak = Segment("origin", "EWR", 400, Interval(0.5, 0.4, 0.6), 0.7, clearly_worse=True)
     report = report_of(exported=few, segments=[weak])
     assert any("3 resampling clusters" in note for note in report.notes)
-    assert any("clearly weaker where origin is EWR (400 rows)" in note for note in report.notes)
+    assert any("weaker than expected where origin is EWR (400 rows)" in n for n in report.notes)
+    assert _segments(report).rows[0][1:5] == ("EWR", "400", "0.5000 (0.4000 to 0.6000)", "0.7000")
+    assert _segments(report_of(segments=None)).text == "Not computed: see the caveats."
+
+
+def _segments(report: ValidationReport) -> Block:
+    (section,) = (s for s in build_document(report).sections if s.title == "Weakest segments")
+    return section.blocks[-1]
 
 
 def test_intervals_that_are_too_narrow_are_noted() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 from experiment_pipeline.stages.validation_report.effects import weakest_segments
 from experiment_pipeline.statistics.scores import SetPrediction
@@ -62,6 +63,27 @@ def test_without_a_weakness_nothing_is_called_clear() -> None:
     segments = weakest_segments(rows, list(rows), even, "roc_auc")
     assert segments
     assert not any(segment.clearly_worse for segment in segments)
+
+
+def _perfect(metric: str, generator: np.random.Generator) -> tuple[pd.DataFrame, SetPrediction]:
+    """Predict with the truth itself, where prevalence and noise differ between segments."""
+    rows = rows_of(generator)
+    level = rows["origin"].map({"EWR": -2.0, "JFK": 0.0, "LGA": 1.5}).to_numpy(dtype=float)
+    logit = level + (rows["distance"].to_numpy() - 1_000) / 300
+    y, prediction = generator.random(N) < expit(logit), expit(logit)
+    if metric in {"r2", "mae"}:
+        prediction = np.exp(logit)
+        y = prediction * np.exp(generator.normal(0, 0.5, N) - 0.125)
+    return rows, SetPrediction(y * 1.0, prediction, np.arange(N))
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1", "r2", "mae"])
+def test_a_perfect_model_is_weak_nowhere(metric: str) -> None:
+    """Rare classes, and large numbers with large errors, are no weakness of the model."""
+    for seed in range(4):
+        rows, found = _perfect(metric, np.random.default_rng([9, seed]))
+        segments = weakest_segments(rows, list(rows), found, metric, threshold=0.4)
+        assert not any(segment.clearly_worse for segment in segments)
 
 
 def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged() -> None:

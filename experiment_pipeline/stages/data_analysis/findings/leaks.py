@@ -206,7 +206,7 @@ class TellingMissingValues(Rule):
             y = subject.target.y[missing]
             if facts.missing and self._fewest_rows <= len(y) < len(missing):
                 rows[column] = len(y)
-                skills[column], words[column] = self._shared_outcome(subject, y)
+                skills[column], words[column] = self._shared_outcome(subject, missing)
         if not rows:
             return self.not_applicable(
                 f"No feature is missing in {self._fewest_rows} or more rows."
@@ -221,8 +221,9 @@ class TellingMissingValues(Rule):
         )
         return self.found("condition" if columns else None, evidence, best, limit, columns)
 
-    def _shared_outcome(self, subject: Subject, y: np.ndarray) -> tuple[float, str]:
-        """Skill of one prediction for the targets `y` of the rows that miss a value, and words."""
+    def _shared_outcome(self, subject: Subject, missing: np.ndarray) -> tuple[float, str]:
+        """Skill of one prediction for the rows that miss a value, and words."""
+        y, others = subject.target.y[missing], subject.target.y[~missing]
         if subject.spec.task == "regression":
             skill = 1 - float(np.var(y) / np.var(subject.target.y))
             return skill, f"target {y.mean():.4g} ± {y.std():.2g}"
@@ -231,7 +232,8 @@ class TellingMissingValues(Rule):
         surprising = usual < 1 and len(y) * math.log(usual) < math.log(self._largest_chance)
         name = numbers.shown((subject.target.classes or ())[commonest])
         skill = max((share - usual) / (1 - usual), 0.0) if surprising else 0.0
-        return skill, f"{numbers.share(share)} of them {name}, {numbers.share(usual)} of all rows"
+        elsewhere = numbers.share(float(np.mean(others == commonest)))
+        return skill, f"{numbers.share(share)} of them {name}, {elsewhere} elsewhere"
 
 
 RULES = (LeakSuspect(), MadeOfTarget(), TellingMissingValues())
