@@ -46,7 +46,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        8,
+        9,
         0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={

@@ -255,6 +255,11 @@ REAL = (
     _table("AER", "CPS1988", "wage", "regression"),
     _table("openintro", "email", "spam", "binary"),
     _table("openintro", "births14", "lowbirthweight", "binary", exclude={"weight": "defines it"}),
+    _table("modeldata", "leaf_id_flavia", "species", "multiclass"),
+    _table("modeldata", "cells", "class", "binary"),
+    _table("dslabs", "gapminder", "life_expectancy", "regression"),
+    _table("nycflights13", "weather", "temp", "regression"),
+    *map(_declared, ("houses", "computers", "churn", "votes", "deliveries", "checks")),
     *map(_declared, ("stops", "crashes", "jobs", "loans", "diamonds", "wages")),
 )
 CLEAN = Clean(MADE, REAL)

@@ -101,6 +101,63 @@ def prices(seed: int) -> Problem:
     return Problem("flats", frame.assign(y=np.exp(11 + log).round(2)), "regression", _NO_DAY)
 
 
+def persons(
+    seed: int,
+    rows: int = 2_000,
+    task: str = "binary",
+    columns: int = 10,
+    equal: int = 0,
+    within: float = 0.2,
+) -> Problem:
+    """Three to eight rows of each person, and no id; what is known of a person predicts nothing.
+
+    Some columns are `equal` in all rows of a person and the others differ at random; by default all
+    differ, by a share of the spread.
+    """
+    rng = np.random.default_rng(seed)
+    who = np.repeat(np.arange(rows), rng.integers(3, 9, rows))[:rows]
+    known = rng.normal(size=(rows, columns))[who]
+    noise = rng.normal(size=known.shape)
+    x = np.where(np.arange(columns) < equal, known, noise) if equal else known + within * noise
+    return _related("persons without an id", x, rng.normal(size=rows)[who], task, rng)
+
+
+def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:
+    """Three copies of each row, with noise of 0.1 %."""
+    rng = np.random.default_rng(seed)
+    original = np.arange(rows) // 3
+    known = rng.normal(size=(rows, 10))[original]
+    y = (0.5 * known[:, 0] + rng.normal(size=rows)[original]) / 1.1
+    x = known + 0.001 * rng.normal(size=known.shape)
+    return _related("copies with noise", x, y, task, rng)
+
+
+def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
+    """One row in eleven is positive, and SMOTE makes it half of them: Chawla et al. (2002)."""
+    rng = np.random.default_rng(seed)
+    delivered = round(rows * 0.55)
+    x = rng.normal(size=(delivered, columns))
+    rare = np.argsort(-x[:, 0] - 2 * rng.logistic(size=delivered))[: delivered - rows // 2]
+    distances = np.linalg.norm(x[rare][:, None] - x[rare], axis=2)
+    made = rows - delivered
+    first = rng.integers(0, len(rare), made)
+    second = np.argsort(distances, axis=1)[first, rng.integers(1, 6, made)]
+    start, end = x[rare][first], x[rare][second]
+    x = np.vstack([x, start + rng.random((made, 1)) * (end - start)])
+    y = np.r_[np.isin(np.arange(delivered), rare), np.ones(made)] - 0.5
+    return _related("SMOTE before the split", x, y, "binary", rng)
+
+
+def _related(
+    name: str, x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator
+) -> Problem:
+    """A table of x in no order, whose target is the number y or bands of it."""
+    bands = {"regression": y, "binary": y > 0, "multiclass": np.digitize(y, [-0.5, 0.5])}
+    frame = pd.DataFrame(x).add_prefix("x").assign(y=bands[task])
+    frame = frame.sample(frac=1, random_state=rng).reset_index(drop=True)
+    return Problem(f"{name}, {task}", frame, task)
+
+
 def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:
     rng = np.random.default_rng(seed)
     shop = rng.integers(0, SHOPS, ROWS)

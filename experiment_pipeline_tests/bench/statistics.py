@@ -156,6 +156,12 @@ def planted() -> list[Row]:
     return [_judged("planted leaks that are named", found, ("asked", "stopped"), Aim(low=0.8))]
 
 
+def related() -> list[Row]:
+    """Return how many tables of related rows, that no column shows, are named."""
+    found = leaks.related(SEED)
+    return [_judged("tables of related rows that are named", found, ("asked",), Aim(low=0.8))]
+
+
 def clean() -> list[Row]:
     """Return how many tables without a leak are accused, and how many of them stopped."""
     found = leaks.false_alarms(SEED)
@@ -371,7 +377,7 @@ BLOCKS = (
     ),
     Block(
         "Leaks: what the analysis says of planted ones, and of made-up and real tables without.",
-        (planted, clean),
+        (planted, related, clean),
     ),
     Block(
         "The sets, where rows are alike: 8,000 rows, some of them different people, others copies.\n"

@@ -6,6 +6,7 @@ and shown belongs to the benchmark. A variant is a function from a table to the 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -22,11 +23,17 @@ from experiment_pipeline_tests.bench.leak_tables import (
     binary,
     by_group,
     by_time,
+    jittered,
     multiclass,
+    persons,
     prices,
+    smoted,
 )
 
-LEAK_CODES = ("leak_suspect", "made_of_target", "telling_missing_values", "probe_nearly_perfect")
+LEAK_CODES = (
+    *("leak_suspect", "made_of_target", "telling_missing_values", "probe_nearly_perfect"),
+    "related_rows",
+)
 METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
 LEAK = "leak"
 Plant = Callable[[pd.DataFrame, np.random.Generator], object]
@@ -95,6 +102,12 @@ def hits(seed: int) -> list[Judged]:
     """Every planted variant; one whose finding does not name the planted column is silent."""
     found = [judged(variant.planted(seed)) for variant in VARIANTS]
     return [one if LEAK in one.columns else Judged(one.name, (), (), ()) for one in found]
+
+
+def related(seed: int, draws: int = 5) -> list[Judged]:
+    """Tables whose rows belong together, though no column says so."""
+    seeds = range(seed, seed + draws)
+    return [judged(make(each)) for make in RELATED for each in seeds]
 
 
 def false_alarms(seed: int) -> list[Judged]:
@@ -331,4 +344,15 @@ VARIANTS = (
     Variant("mean of the patient", by_group, _mean_by("patient")),
     Variant("copy with 10 % flips", by_group, _flipped(0.1)),
     Variant("how many are still to come", by_group, _future),
+)
+RELATED: tuple[Callable[[int], Problem], ...] = (
+    *(partial(make, task=task) for make in (persons, jittered) for task in METRICS),
+    *(partial(persons, equal=equal) for equal in (3, 5)),
+    *(partial(make, rows=500) for make in (persons, jittered, smoted)),
+    *(
+        smoted,
+        partial(smoted, columns=5),
+        partial(persons, within=0.5),
+        partial(persons, rows=20_000),
+    ),
 )

@@ -11,14 +11,20 @@ from experiment_pipeline.errors import InvalidExperiment, did_you_mean
 from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
-from experiment_pipeline.stages.data_analysis.findings import columns, leaks, rows, target
+from experiment_pipeline.stages.data_analysis.findings import (
+    columns,
+    leaks,
+    random_split,
+    rows,
+    target,
+)
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.preparation import imported
 
 TABLE_RULES: tuple[FindingRule, ...] = (
     *(*target.RULES, *leaks.RULES),
-    *(*rows.RULES, *columns.RULES),
+    *(*rows.RULES, *random_split.RULES, *columns.RULES),
 )
 
 

@@ -96,13 +96,10 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
     """Cross-validate the probe's models on the features that are not left out."""
     if subject.target.problem:
         return NoProbe(f"Nothing to predict: {subject.target.problem}.")
-    usable = [column for column in subject.features if column not in set(left_out)]
-    unread = set([column for column in usable if column in subject.texts][MOST_TEXTS:])
-    features = [column for column in usable if column not in unread]
-    cells_per_row = max(len(features), 1) * max(subject.target.n_classes, 2) / 2
-    most_rows = int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
-    rows = subject.sample(subject.target.rows, most_rows)
-    values, n_numbers = _encoded(subject.frame[features].iloc[rows])
+    features = readable(subject, left_out)
+    unread = len(set(subject.features) - set(left_out)) - len(features)
+    rows = subject.sample(subject.target.rows, most_rows(subject, len(features)))
+    values, n_numbers = encoded(subject.frame[features].iloc[rows])
     if not values.shape[1]:
         return NoProbe("No number or text feature is left to learn from.")
     y, judged = subject.target.of(rows), []
@@ -124,11 +121,24 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
     skills = [skill(subject.spec.task, fold.y, fold.predictions[best]) for fold in judged]
     return Probe(
         *(subject.spec.metric, scores, best, mean_of_known(skills, math.nan)),
-        *(len(rows), len(judged), tuple(left_out), len(unread)),
+        *(len(rows), len(judged), tuple(left_out), unread),
     )
 
 
-def _encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
+def readable(subject: Subject, left_out: Sequence[str]) -> list[str]:
+    """The features that a probe reads: not those left out, and not too many texts."""
+    usable = [column for column in subject.features if column not in set(left_out)]
+    unread = set([column for column in usable if column in subject.texts][MOST_TEXTS:])
+    return [column for column in usable if column not in unread]
+
+
+def most_rows(subject: Subject, features: int) -> int:
+    """Rows that a probe reads at most."""
+    cells_per_row = max(features, 1) * max(subject.target.n_classes, 2) / 2
+    return int(np.clip(MOST_CELLS / cells_per_row, FEWEST_ROWS, MOST_ROWS))
+
+
+def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
     """Number and text features as float64 (n, columns), numbers first, and how many those are.
 
     Missing numbers are nan. Texts are codes: 0 missing, 1 the most frequent, the last one shared
@@ -156,30 +166,39 @@ def _predictions(
     fit: np.ndarray,
     judge: np.ndarray,
 ) -> dict[str, np.ndarray]:
-    """Fit each of MODELS on some positions and predict others.
+    """Fit each of MODELS on some positions and predict others."""
+    linear = _linear(subject, n_numbers, values.shape[1])
+    models = zip(MODELS, (linear, small_lightgbm(subject, len(fit))), strict=True)
+    return {name: predicted(subject, one, values, y, fit, judge) for name, one in models}
+
+
+def predicted(
+    subject: Subject,
+    model: Any,
+    values: np.ndarray,
+    y: np.ndarray,
+    fit: np.ndarray,
+    judge: np.ndarray,
+) -> np.ndarray:
+    """Fit a model on some positions and predict others.
 
     Predictions are (n,) or (n, classes), as metrics take them; an unseen class has probability 0.
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    linear = _linear(subject, n_numbers, values.shape[1])
-    predictions = {}
-    for name, model in zip(MODELS, (linear, _lightgbm(subject, len(fit))), strict=True):
-        with warnings.catch_warnings():
-            # The linear model is good enough for a probe before it has converged.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(values[fit], y[fit])
-        if subject.spec.task == "regression":
-            predictions[name] = np.asarray(model.predict(values[judge]))
-            continue
-        probabilities = np.zeros((len(judge), subject.target.n_classes))
-        probabilities[:, model.classes_.astype(int)] = model.predict_proba(values[judge])
-        binary = subject.spec.task == "binary"
-        predictions[name] = probabilities[:, 1] if binary else probabilities
-    return predictions
+    with warnings.catch_warnings():
+        # The linear model is good enough for a probe before it has converged.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(values[fit], y[fit])
+    if subject.spec.task == "regression":
+        return np.asarray(model.predict(values[judge]))
+    probabilities = np.zeros((len(judge), subject.target.n_classes))
+    probabilities[:, model.classes_.astype(int)] = model.predict_proba(values[judge])
+    return probabilities[:, 1] if subject.spec.task == "binary" else probabilities
 
 
-def _lightgbm(subject: Subject, rows: int) -> Any:
+def small_lightgbm(subject: Subject, rows: int) -> Any:
+    """An unfitted model that is fast on so many rows."""
     from lightgbm import LGBMClassifier, LGBMRegressor
 
     kind = LGBMRegressor if subject.spec.task == "regression" else LGBMClassifier
