@@ -1,9 +1,11 @@
 """The command line: rows as delivered in, predictions and rejected rows out, errors in words."""
 
 import importlib
+import io
 import json
 import signal
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -11,9 +13,12 @@ from types import ModuleType
 import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
+from lightgbm import LGBMClassifier
 from upath import UPath
 
 from experiment_pipeline.cli import main
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.processes import FreeMemory
 from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
@@ -147,6 +152,60 @@ def test_a_model_that_means_something_else_here_is_refused(tmp_path: Path) -> No
     result = run("predict", published.path, written(exported.delivered(5)))
     assert result.exit_code == 1
     assert "predicts something else here" in result.output
+
+
+def forged_text(content: bytes) -> bytes:
+    """The skops file with one number of a LightGBM text changed."""
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(made := io.BytesIO(), "w") as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b"left_child=", b"left_child=9"))
+    return made.getvalue()
+
+
+FORGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
+    "text of LightGBM": ("model.skops", forged_text),
+    "no archive": ("model.skops", lambda _: b"PK"),
+    "other estimator": ("model.skops", lambda _: persistence.to_bytes(exported.prepared)),
+    "types": ("trusted_types.json", lambda _: b"{"),
+    "signature": ("signature.json", lambda old: old.replace(b"distance", b"distanse")),
+    "predictions": ("expected_predictions.json", lambda _: b"[]"),
+    "example": ("input_example.json", lambda _: b"{}"),
+    "schema": ("schema.yaml", lambda _: b"columns: [1]"),
+    "preparation": ("preparation.yaml", lambda _: b"\xff"),
+}
+
+
+@pytest.mark.parametrize("kind", FORGED)
+def test_a_forged_file_is_an_error_in_words(
+    kind: str, boosted: ModelPackage, tmp_path: Path
+) -> None:
+    """Whatever stands in a version's files, also under a new manifest, ends the command as an error does."""
+    name, change = FORGED[kind]
+    files = {**boosted.files, name: change(boosted.files[name])}
+    forged = ModelPackage(**{**vars(boosted), "files": files})
+    published = Registry(UPath(tmp_path), "flights").publish(forged, accept)
+    result = run("predict", published.path, written(exported.delivered(5)))
+    assert (result.exit_code, type(result.exception)) == (1, SystemExit), result.output
+    assert result.output.startswith("Error: ")
+
+
+@pytest.fixture(scope="module")
+def boosted() -> ModelPackage:
+    """A model of LightGBM."""
+    model = LGBMClassifier(n_estimators=2, num_leaves=4, verbose=-1, n_jobs=1)
+    return exported.package(exported.fitted(model=model))
+
+
+def test_a_model_larger_than_memory_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its files unpack to is known before they are."""
+    free = FreeMemory(1_000, "ulimit -v")
+    monkeypatch.setattr(persistence, "free_memory", lambda: free)
+    result = run("predict", "flights", written(exported.delivered(5)))
+    assert result.exit_code == 1
+    assert "beyond ulimit -v (1,000 are free)" in result.output
 
 
 @pytest.fixture

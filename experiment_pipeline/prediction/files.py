@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandera.pandas import DataFrameSchema
 
-from experiment_pipeline.errors import InvalidModel, UnusableTable
+from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Reading, Signature
 from experiment_pipeline.spec import Data
@@ -34,6 +34,7 @@ from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 # Between two lines of progress.
 SECONDS_BETWEEN_LINES = 10.0
+_LONGEST = 300  # characters of a library's error
 Tell = Callable[[str], object]
 
 
@@ -212,6 +213,18 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
 def verified_model(exported: versions.ExportedModel, trusted: Collection[str]) -> Model:
     """Return the model of a version's folder; arguments and errors as of `load_model`."""
     source = f"{exported.manifest.experiment} {exported.manifest.version}"
+    try:
+        return _verified(exported, trusted, source)
+    except (ExperimentPipelineError, MemoryError):
+        raise
+    except Exception as error:  # whatever libraries make of files that somebody has changed
+        said = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST]
+        rule = f"its files are damaged, or not those of one model ({said})"
+        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
+        raise InvalidModel(source, rule, fix) from error
+
+
+def _verified(exported: versions.ExportedModel, trusted: Collection[str], source: str) -> Model:
     signature = Signature.from_bytes(exported.read(SIGNATURE), source)
     reading = Reading.from_bytes(exported.read(delivered.PREPARATION), source)
     schema = load_schema(exported.read(versions.SCHEMA).decode())
@@ -227,7 +240,9 @@ def verified_model(exported: versions.ExportedModel, trusted: Collection[str]) -
         )
     types = [name for name in trusted if ":" not in name]
     # The list above is declared by the model; skops checks the bytes themselves.
-    pipeline = persistence.from_bytes(exported.read(versions.MODEL), types)
+    stored = exported.read(versions.MODEL)
+    persistence.check_foreign(stored)
+    pipeline = persistence.from_bytes(stored, types)
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
     return Model(source, pipeline, reading, schema, signature)
