@@ -338,5 +338,6 @@ def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature:
         raise errors.PredictionsChanged(
             "the model",
             "it predicts something else here than when it was exported",
-            "Install the versions of its environment.txt.",
+            "Install the versions of its environment.txt. Another CPU kernel than its manifest names "
+            "rounds otherwise.",
         )

@@ -67,7 +67,7 @@ class RunFacts(RecordRow):
     code_dirty: Annotated[Truth, "whether files differed from the commit"] = None
     package_version: Annotated[Text, "version of experiment-pipeline"] = None
     python_version: Annotated[Text, "version of the interpreter"] = None
-    libraries: Annotated[Json, "library → version, as JSON"] = None
+    libraries: Annotated[Json, "library → version, and the CPU's kernels, as JSON"] = None
     data_url: Annotated[Text, "where the table came from, without credentials"] = None
     data_digest: Annotated[Text, "sha256 of the table's content as delivered"] = None
     data_modified_at: Annotated[Moment, "when the source last changed, UTC; null: unknown"] = None

@@ -15,8 +15,13 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_info
 
 from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage.files import without_credentials
@@ -33,6 +38,17 @@ _OF_A_REPOSITORY = (
     "GIT_QUARANTINE_PATH",
 )
 _NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-pipeline@localhost")
+
+
+@cache
+def cpu_kernel() -> str:
+    """What sums numbers on this machine, such as `Haswell, X86_V3`: other kernels round otherwise.
+
+    The same data, code and libraries give the same model on the same kernel. LightGBM has but one.
+    """
+    blas = {str(one["architecture"]) for one in threadpool_info() if one.get("architecture")}
+    found: Any = np.show_config(mode="dicts")
+    return ", ".join([*sorted(blas), *found.get("SIMD Extensions", {}).get("found", ())])
 
 
 @dataclass(frozen=True)

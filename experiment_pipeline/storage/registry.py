@@ -24,7 +24,7 @@ from experiment_pipeline.errors import EntryCorrupt, InvalidModel, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import files
 from experiment_pipeline.storage.files import location, storage_root
-from experiment_pipeline.storage.provenance import CodeProvenance
+from experiment_pipeline.storage.provenance import CodeProvenance, cpu_kernel
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.table.digests import sha256
 
@@ -61,6 +61,7 @@ class Manifest:
     identity: str  # of `ModelPackage`: two versions with one identity predict the same
     code: CodeProvenance
     files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
+    cpu: str = ""  # as of `cpu_kernel`, where it was exported
 
     def to_bytes(self) -> bytes:
         """Return the manifest as JSON."""
@@ -134,6 +135,7 @@ class ModelPackage:
             identity=self.identity,
             code=self.code,
             files={name: sha256(content) for name, content in self.files.items()},
+            cpu=cpu_kernel(),
         )
 
 

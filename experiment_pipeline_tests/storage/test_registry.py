@@ -11,7 +11,7 @@ from upath import UPath
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsChanged
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
-from experiment_pipeline.storage.provenance import CodeProvenance
+from experiment_pipeline.storage.provenance import CodeProvenance, cpu_kernel
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import Approval, ModelPackage, Registry, find_model
 from experiment_pipeline_tests import exported
@@ -69,6 +69,7 @@ def test_a_version_is_written_with_its_manifest(registry: Registry) -> None:
     model = registry.model("v0001")
     assert model.read("model.skops") == b"model"
     assert model.files().keys() == {*package().files, "manifest.json"}
+    assert model.manifest.cpu == cpu_kernel() != ""
     assert {"claims/v0001.json", "history/v0001.json"} <= set(before := names(registry.folder))
     again = registry.publish(package(**{"README.md": b"a later card"}), accept)
     assert (again.version, again.reused) == ("v0001", True)

@@ -179,7 +179,9 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
 def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:
     """What is kept as JSON counts between neighbours as it does in a comparison."""
     ids = write_history(runs=2)
-    changed = RunFacts(libraries={"lightgbm": "4.8.0"}, settings={"workers": 1})
+    changed = RunFacts(
+        libraries={"lightgbm": "4.8.0", "CPU kernel": "Haswell"}, settings={"workers": 1}
+    )
     RunRecord("flight_delay", ids[1]).record([changed])
     page = render(experiment_page("flight_delay", "artifacts"))
     assert "lightgbm: 4.7.0 → 4.8.0" in page

@@ -34,7 +34,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
-from experiment_pipeline.storage.provenance import code_provenance
+from experiment_pipeline.storage.provenance import code_provenance, cpu_kernel
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.tracking.database.connection import reading, transaction
 from experiment_pipeline.tracking.database.tables import RUNS, TABLES
@@ -270,7 +270,8 @@ def declared(
         code_dirty=code.dirty,
         package_version=metadata.version("experiment-pipeline"),
         python_version=platform.python_version(),
-        libraries={name: metadata.version(name) for name in sorted(libraries)},
+        libraries={name: metadata.version(name) for name in sorted(libraries)}
+        | {"CPU kernel": cpu_kernel()},
         price_per_hour=float(price) if price else spec.price_per_hour,
     )
     return [*(FileRow(digest=digests[name], content=text) for name, text in given.items()), facts]
