@@ -11,13 +11,14 @@ import joblib
 import pandas as pd
 from sklearn.datasets import make_classification, make_regression
 
-from experiment_pipeline.drafting import search as first_search
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
-from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
-from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.results import trained_by_search
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
@@ -69,16 +70,18 @@ class Shape:
 SHAPES = (Shape(15_120, 54, 7), Shape(20_000, 16, 26), Shape(6_000, 400, 1))
 
 
-def measurements(shapes: tuple[Shape, ...] = SHAPES) -> list[Measured]:
-    """Search and report on each table; see the module."""
-    return [one for shape in shapes for one in _measured(shape)]
+def measurements(
+    shapes: tuple[Shape, ...] = SHAPES, seconds: float | None = None
+) -> list[Measured]:
+    """Search, within so many seconds, and report on each table; see the module."""
+    return [one for shape in shapes for one in _measured(shape, seconds)]
 
 
-def _measured(shape: Shape) -> list[Measured]:
+def _measured(shape: Shape, seconds: float | None) -> list[Measured]:
     frame = shape.table()
-    spec = experiment_of(shape)
+    spec = experiment_of(frame, seconds)
     cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
-    sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
+    sets = as_evaluated(cut.train, cut.test, spec)
     started = time.perf_counter()
     trained = trained_by_search(spec, sets)
     searching = time.perf_counter() - started
@@ -103,23 +106,10 @@ def _measured(shape: Shape) -> list[Measured]:
     return found
 
 
-def experiment_of(shape: Shape, seconds: float | None = None) -> ExperimentSpec:
-    """The experiment as scaffolded, within so many seconds."""
-    metric = {"regression": "rmse", "binary": "roc_auc", "multiclass": "log_loss"}[shape.task]
-    size = shape.rows, shape.features, shape.classes
-    proposed = first_search.propose_search(
-        first_search.Shape(shape.task, metric, *size, seconds=seconds)
-    )
-    said = {
-        "name": "report",
-        "data": "made up",
-        "target": "y",
-        "task": shape.task,
-        "metric": metric,
-        "search": [dict(one.entry) for one in proposed],
-    }
-    budget = {} if seconds is None else {"budget": {"seconds": seconds}}
-    return ExperimentSpec.model_validate(said | budget)
+def experiment_of(frame: pd.DataFrame, seconds: float | None = None) -> ExperimentSpec:
+    """The experiment as scaffolded, within so many seconds, or the scaffold's own."""
+    drafted = infer(frame, Wishes(target="y", seconds=seconds))
+    return spec_from("report", drafted.attributes({"url": "made up"}))
 
 
 def _refitted(

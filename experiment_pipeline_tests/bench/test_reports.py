@@ -18,6 +18,6 @@ def test_a_shape_makes_its_table(classes: int, task: str) -> None:
 @pytest.mark.slow
 def test_a_small_report_is_measured_in_all_its_parts() -> None:
     """Search, refit, the rest, and its share of the search."""
-    search, _, rest, share = measurements((Shape(300, 8, 2),))
+    search, _, rest, share = measurements((Shape(2_000, 6, 2),), 3.0)
     assert share.value == pytest.approx(rest.value / search.value)
     assert share.goal == MOST_SHARE
