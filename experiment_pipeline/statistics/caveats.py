@@ -120,28 +120,20 @@ def _heavy_tails(
         return tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY)
 
     doubted = {name: tail for name, tail in tails.items() if is_heavy(name, tail) or few(tail)}
-    named = {name: tail for name, tail in doubted.items() if name in metrics}
     trusted = "" if "mae" in doubted else "; mae is the metric to trust"
     # If absolute errors are not heavy-tailed, small targets make the relative ones so.
-    relative = {name: tail for name, tail in named.items() if name == "mape" and trusted}
-    scarce = {name: t for name, t in named.items() if few(t) and name not in relative}
-    heavy = {name: t for name, t in named.items() if name not in {*relative, *scarce}}
-    if scarce:
-        largest = max(scarce.values(), key=lambda tail: tail.share)
-        yield (
-            f"{_intervals(scarce, place)}: the errors of {largest.above_mean:,} of {n_clusters:,} "
-            f"clusters ({cluster}) make {100 * largest.share:.0f} % of all. "
-            f"{_coverage('50 to 94')}{trusted}"
-        )
+    relative = {name: tail for name, tail in doubted.items() if name == "mape" and trusted}
+    rest = {n: tail for n, tail in doubted.items() if n in metrics and n not in relative}
     for names, why, covered in (
-        (heavy, "new rows may have larger ones", "69 to 92"),
+        (rest, "new rows may have larger ones", "50 to 94"),
         (relative, "relative errors of targets near zero have no finite mean", "40 to 60"),
     ):
         if names:
-            index = max(tail.index for tail in names.values())
+            tail = max(names.values(), key=lambda one: one.share)
             yield (
-                f"{_intervals(names, place)}: the errors have a heavy tail (index {index:.2f}; from 0.5 "
-                f"on their variance is infinite), and {why}. {_coverage(covered)}{trusted}"
+                f"{_intervals(names, place)}: a few errors decide, those of {tail.above_mean:,} of "
+                f"{n_clusters:,} clusters ({cluster}) make {100 * tail.share:.0f} % of all (tail index "
+                f"{tail.index:.2f}), and {why}. {_coverage(covered)}{trusted}"
             )
 
 

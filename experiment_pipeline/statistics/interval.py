@@ -186,20 +186,6 @@ class Layout:
             cluster, cell, cell_class, number, isinstance(clusters, ConsecutiveClusters), entity
         )
 
-    def with_one_more(self) -> Self:
-        """Add a row, the last one, that is a cluster of its own; all rows are one sample."""
-        cluster, entity = np.append(self.cluster, self.cluster.max() + 1), self.entity
-        entity = None if entity is None else np.append(entity, entity.max() + 1)
-        classes, number = np.append(self.cell_class, 0), self.clusters_per_class + 1
-        return replace(
-            self,
-            cluster=cluster,
-            cell=cluster,
-            cell_class=classes,
-            clusters_per_class=number,
-            entity=entity,
-        )
-
     @property
     def scarcest(self) -> int:
         """Clusters that hold the rarest class."""

@@ -188,7 +188,9 @@ class SetPrediction:
         influence = np.append(score.influence, of_row)
         estimate = score.estimate + added / (clusters + 1)
         one_more = Linearised(estimate, influence - influence.mean())
-        return spread_of(one_more, self.layout(metric).with_one_more())
+        weights = relative_weights(self.weights)
+        weights = None if weights is None else np.append(weights, 1.0)
+        return spread_of(one_more, one_sample(_with_more(self.clusters, 1), weights))
 
     def interval(self, metric: str, threshold: float = 0.5, level: float = LEVEL) -> Interval:
         """Return the score with its interval."""
@@ -287,11 +289,17 @@ def with_one_of_each(rows: SetPrediction, threshold: float) -> SetPrediction:
 
     Each is a cluster of its own, the last ones, and of mean weight.
     """
-    known, weights = np.asarray(rows.clusters), relative_weights(rows.weights)
-    more = known.max(axis=0) + 1 + np.arange(4).reshape(4, *[1] * (known.ndim - 1))
+    weights = relative_weights(rows.weights)
     return SetPrediction(
         np.concatenate([rows.y, [0, 0, 1, 1]]),
         np.concatenate([rows.prediction >= threshold, [0, 1, 0, 1]]),
-        np.concatenate([known, more]).view(type(rows.clusters)),
+        _with_more(rows.clusters, 4),
         None if weights is None else np.concatenate([weights, np.ones(4)]),
     )
+
+
+def _with_more(clusters: np.ndarray, number: int) -> np.ndarray:
+    """Append rows that are clusters, and entities, of their own."""
+    known = np.asarray(clusters)
+    more = known.max(axis=0) + 1 + np.arange(number).reshape(-1, *[1] * (known.ndim - 1))
+    return np.concatenate([known, more]).view(type(clusters))
