@@ -13,7 +13,7 @@ import pandas as pd
 from scipy.signal import lfilter
 from scipy.special import expit, ndtri
 
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Costs, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
@@ -28,6 +28,7 @@ from experiment_pipeline.stages.validation_report.gates import (
 )
 from experiment_pipeline.stages.validation_report.ledger import LEAST_OVERLAP, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
+from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
 from experiment_pipeline.statistics.interval import cluster_sums
 from experiment_pipeline.statistics.metrics import METRICS
@@ -38,6 +39,7 @@ from experiment_pipeline.statistics.scores import (
     score,
 )
 from experiment_pipeline.statistics.thresholds import (
+    cost_interval,
     decision_threshold,
     on_test,
     threshold_value,
@@ -449,3 +451,29 @@ def _board(
         spec,
         (False, True),
     )
+
+
+def perfect_and_accused(tables: int, seed: int, *, rows: int = 200) -> float:
+    """Return how often the true probabilities are called miscalibrated."""
+    generator = np.random.default_rng(seed)
+
+    def accused() -> bool:
+        logit = 1.2 * generator.normal(size=rows) - 0.8
+        y = (generator.random(rows) < expit(logit)).astype(np.int64)
+        return calibrations(_seen(y, expit(logit)), (0, 1))[0].in_doubt
+
+    return _share(accused() for _ in range(tables))
+
+
+def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float = 20.0) -> float:
+    """Return how often the interval of the cost holds the truth, with 4 % positives."""
+    costs, cut = Costs(false_positive=1, false_negative=missed), 1 / (1 + missed)
+
+    def drawn(n: int, *seeds: int) -> SetPrediction:
+        generator = np.random.default_rng(seeds)
+        logit = 1.5 * generator.normal(size=n) - 4
+        return _seen((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
+
+    truth = cost_interval(costs, drawn(1_000_000, seed), cut).estimate
+    found = (cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables))
+    return _share(one.low <= truth <= one.high for one in found)

@@ -83,3 +83,9 @@ def test_the_truth_of_the_simulation_is_that_of_its_rows() -> None:
     truth = [simulated.true_brier(noise) for noise in (0.6, 2)]
     assert truth[0] < truth[1]
     assert score("brier", y, probabilities[:, 1]) == pytest.approx(truth[1], abs=0.003)
+
+
+def test_perfect_probabilities_and_costs_of_few_positives_are_simulated() -> None:
+    """About 5 % of perfect models are accused, and costs are covered in about 95 %."""
+    assert simulated.perfect_and_accused(40, 1) <= 0.15
+    assert simulated.coverage_of_costs(60, 1) >= 0.85
