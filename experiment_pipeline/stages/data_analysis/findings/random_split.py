@@ -17,13 +17,8 @@ from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Seve
 from experiment_pipeline.stages.data_analysis.findings import probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES, skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
+from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS, names_of, significantly_better
-from experiment_pipeline.statistics.scores import (
-    baseline_score,
-    layout,
-    linearise,
-    paired_difference,
-)
 from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of, numbers_of
@@ -34,7 +29,7 @@ _SCORED, _AT_ONCE, _MOST_COLUMNS = 300, 10, 30
 # Rows weigh by their odds to one of these powers; the best counts. One column's odds are 50 at most.
 _POWERS, _LEAST_ODDS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5), 0.02
 # Columns are named in which nearest rows agree, and others seldom do.
-_AGREE, _BY_CHANCE = 0.8, 0.5
+_AGREE, _BY_CHANCE = 0.8, 0.25
 # Two steps are on one line: by 1 - cosine, in so many dimensions, one of them longer by a share.
 _PARALLEL, _DIMENSIONS, _LONGER, _VARIANCE = 1e-8, 3, 0.01, 0.9999
 _ON_LINES = 0.05  # share of the rows, found from it
@@ -71,27 +66,29 @@ class RelatedRows(Rule):
             return self.not_applicable("No number or category to compare rows by.")
         scored = subject.sample(np.arange(len(rows)), _SCORED)
         nearest, usual, without = _skills(subject, ranks, rows, hashes[rows], scored)
-        lost, lines = 1 - without / usual if usual > 0 else 0.0, 0.0
+        lost, limit = 1 - without / usual if usual > 0 else 0.0, self.limit(subject)
         words = (
             f"A model of similar rows has a skill of {numbers.share(usual)}, without the {_NEAREST} "
             f"nearest rows of each row {numbers.share(without)} ({NAMES[spec.task]}; {len(scored):,} "
             f"of {len(rows):,} rows)."
         )
-        agree = [numbers.shown(c) for c, one in ranks.items() if _agree(one, scored, nearest[:, 0])]
-        related = usual >= _LEAST_SKILL and lost >= self.limit(subject)
-        if related and agree:
-            words += f" Nearest rows agree in {numbers.some_of(agree)}."
+        related = usual >= _LEAST_SKILL and lost >= limit
+        same = {c: np.mean(one[0, scored] == one[0, nearest[:, 0]]) for c, one in ranks.items()}
+        told = [
+            c for c, share in same.items() if share >= _AGREE and ranks[c][1].mean() < _BY_CHANCE
+        ]
+        if related and told:
+            words += f" Nearest rows agree in {numbers.some_of([numbers.shown(c) for c in told])}."
         continuous = [c for c, one in ranks.items() if one[1].mean() * len(rows) < 1]
         lines = _share_on_lines(table[continuous], scored, nearest)
-        if lines >= _ON_LINES:
-            words += (
-                f" {numbers.share(lines)} of the rows lie exactly on a line with two others, as "
-                "synthetic rows do that oversampling (SMOTE) made before the split."
-            )
-        measured = (
-            (lost, self.limit(subject)) if related or lines < _ON_LINES else (lines, _ON_LINES)
+        if lines < _ON_LINES:
+            return self.found("condition" if related else None, words, lost, limit)
+        words += (
+            f" {numbers.share(lines)} of the rows lie exactly on a line with two others, as synthetic "
+            "rows do that oversampling (SMOTE) made before the split."
         )
-        return self.found("condition" if related or lines >= _ON_LINES else None, words, *measured)
+        measured = (lost, limit) if related else (lines, _ON_LINES)
+        return self.found("condition", words, *measured)
 
 
 def _ranks(column: pd.Series) -> np.ndarray | None:
@@ -105,16 +102,10 @@ def _ranks(column: pd.Series) -> np.ndarray | None:
     codes, distinct = pd.factorize(values, sort=True, use_na_sentinel=False)
     counts, n = np.bincount(codes), len(codes)
     halves = counts[codes] / (2 * n)
-    if number:
-        return np.array(
-            [(2 * np.cumsum(counts) - counts)[codes] / n, halves, np.ones(n)], np.float32
-        )
-    return np.array([codes, halves, 0.5 + halves], np.float32) if len(distinct) < 0.9 * n else None
-
-
-def _agree(ranks: np.ndarray, scored: np.ndarray, nearest: np.ndarray) -> bool:
-    alike = np.mean(ranks[0, scored] == ranks[0, nearest])
-    return bool(alike >= _AGREE and 2 * ranks[1].mean() < _BY_CHANCE)
+    if not number and len(distinct) > 0.9 * n:
+        return None
+    places = (2 * np.cumsum(counts) - counts)[codes] / n if number else codes
+    return np.array([places, halves, np.ones(n) if number else 0.5 + halves], np.float32)
 
 
 def _skills(
@@ -242,11 +233,13 @@ class RandomSplitOverTime(Rule):
         for (_, judge), one in zip(fits[1:], predicted[1:], strict=True):
             mixed[judge] = one
         metric = spec.metric if not METRICS[spec.metric].by_threshold else names_of(spec.task)[0]
-        by_time, by_chance = (linearise(metric, y[late], one) for one in (predicted[0], mixed))
+        by_time, by_chance = (
+            scores.linearise(metric, y[late], one) for one in (predicted[0], mixed)
+        )
         places = np.searchsorted(ordered, moments[late])
-        drawn = layout(metric, y[late], places * self._stretches // len(rows))
-        difference = paired_difference(by_time, by_chance, drawn)
-        baseline = baseline_score(metric, y, y[late], spec.task, target.n_classes)
+        drawn = scores.layout(metric, y[late], places * self._stretches // len(rows))
+        difference = scores.paired_difference(by_time, by_chance, drawn)
+        baseline = scores.baseline_score(metric, y, y[late], spec.task, target.n_classes)
         gain, sign = by_chance.estimate - baseline, METRICS[metric].sign
         lost = difference.estimate / gain if sign * gain > 0 else 0.0
         words = (
