@@ -239,10 +239,9 @@ def _rejected(run: Row, word: str = "") -> str:
 
 
 def _tied(run: Row) -> str:
-    ties = run["tie_group"] or 1
-    if ties > 1:
-        return f"{ties} configurations are statistically tied for the best"
-    return "No other configuration is statistically tied with the best"
+    others = (run["tie_group"] or 1) - 1
+    counted = numbers.counted(others, "other configuration") if others else "No other configuration"
+    return f"{counted} {'are' if others > 1 else 'is'} statistically tied with the best"
 
 
 def _baseline(run: Row, which: str) -> str:
@@ -361,7 +360,9 @@ def _choice(of: Decided) -> Iterator[Block]:
     own = [row["hyperparameters"] for row in of.configurations if row["key"] == run["chosen"]]
     settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
     how = evaluated(run["evaluation"])
-    yield Paragraph(f"Chosen: {run['chosen']}{settings}: {run['choice_reason']}.")
+    # Where settings tell it apart, its key may end in a digest.
+    name = run["chosen"].partition("__")[0] if settings else run["chosen"]
+    yield Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")
     rows = tuple(
         (
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",

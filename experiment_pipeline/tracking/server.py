@@ -174,7 +174,10 @@ def application(root: Location) -> "Starlette":
         return PlainTextResponse(missing, 404, _HEADERS)
 
     return Starlette(
-        routes=[Route("/{path:path}", answer, methods=["GET", "HEAD"])],
+        routes=[
+            Route("/favicon.ico", lambda _: Response(status_code=204, headers=_HEADERS)),
+            Route("/{path:path}", answer, methods=["GET", "HEAD"]),
+        ],
         middleware=[Middleware(OwnPagesOnly)],
     )
 

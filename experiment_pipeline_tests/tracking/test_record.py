@@ -45,7 +45,7 @@ def test_an_accepted_run_says_what_is_shipped_and_why() -> None:
     assert "| validation | 2,000 |" in section(record, "Data")
     assert "year has 1 value" in section(record, "Data")
     choice = section(record, "Choice, and by how much")
-    assert f"{KEYS[2]} (num\\_leaves 31" in choice.replace("num_leaves", "num\\_leaves")
+    assert "Chosen: lightgbm (num\\_leaves 31" in choice.replace("num_leaves", "num\\_leaves")
     assert "-0.0500" in choice
     assert "No other configuration is statistically tied with the best on the test set" in choice
     judged = section(record, "Gates and looks")

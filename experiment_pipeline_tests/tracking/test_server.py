@@ -116,6 +116,7 @@ def test_nothing_else_is_there(served: Served) -> None:
     write_bytes(UPath(served.root).parent / "outside.html", b"outside")
     answers = {path: served.ask(path) for path in NOT_SHOWN}
     assert {path: answer[0] for path, answer in answers.items()} == dict.fromkeys(NOT_SHOWN, 404)
+    assert served.ask("/favicon.ico")[0] == 204
     assert all(answer[1].startswith(b"There is no page ") for answer in answers.values())
 
 

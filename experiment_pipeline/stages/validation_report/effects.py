@@ -32,6 +32,7 @@ _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows, values of a category, ranges of a number.
 MOST_COLUMNS = 100
+FEWEST_ROWS = 100
 MOST_ROWS = 100_000
 _MOST_VALUES = 20
 _BINS = 4
@@ -184,14 +185,14 @@ def weakest_segments(
     metric: str,
     threshold: float = 0.5,
     *,
-    least_rows: int = 100,
+    least_rows: int = FEWEST_ROWS,
     most: int = 5,
-) -> tuple[Segment, ...]:
+) -> tuple[Segment, ...] | None:
     """Return the parts of a set that score furthest below what is expected there, the worst first.
 
     `frame` (n, columns) holds the prepared rows that are predicted; above MOST_ROWS, of many classes
     above fewer, every k-th is used. They are cut by the first MOST_COLUMNS features. Parts of fewer
-    than `least_rows` are skipped.
+    than `least_rows` are skipped; None: there are no others.
     """
     classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
     step = -(-len(frame) * classes // (2 * MOST_ROWS))
@@ -202,6 +203,8 @@ def weakest_segments(
         for value, mask in _parts(frame[column])
         if least_rows <= int(mask.sum()) < len(frame)
     ]
+    if not parts:
+        return None
     level, scores = (
         1 - (1 - LEVEL) / max(len(parts), 1),
         ExpectedScores(metric, predicted, threshold),

@@ -5,7 +5,7 @@ would be exported, and its files. Ledger, registry and storage are the caller's.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page, pictures
 from experiment_pipeline.stages.validation_report.effects import (
+    FEWEST_ROWS,
     MOST_COLUMNS,
     Usage,
     usage,
@@ -168,13 +169,24 @@ def evaluate(
         champions=[hold_against_champion(spec, one, *given) for one in current],
         conditions=conditions,
     )
-    missing = [] if used else [_NO_TIME if left <= 0 else _TOO_LONG]
-    if segments is not None and (beyond := len(sets.features) - MOST_COLUMNS) > 0:
-        missing.append(f"the segments of {beyond:,} more features are not computed")
+    missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
     report = replace(report, notes=(*report.notes, *missing))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
+
+
+def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
+    """What is left out of a report for another reason than the budget."""
+    if report.usage is None:
+        yield _TOO_LONG
+    if report.segments is None:
+        yield (
+            "the weakest segments are not computed: no part of the validation set has "
+            f"{FEWEST_ROWS} rows"
+        )
+    elif n_features > MOST_COLUMNS:
+        yield f"the segments of {n_features - MOST_COLUMNS:,} more features are not computed"
 
 
 def _predicted(

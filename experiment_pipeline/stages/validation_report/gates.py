@@ -102,10 +102,10 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
 
 def _against_baseline(score: MetricScore) -> Gate:
     difference = score.difference_to_baseline
+    baseline = numbers.score(score.baseline)
     rule = (
-        f"better than the baseline: the {_worse_end(score.metric)} bound of {score.metric} must beat "
-        f"the baseline {numbers.score(score.baseline)}, paired on the same rows (difference "
-        f"{numbers.interval(difference)})"
+        f"better than the baseline: {baseline} plus the {_worse_end(score.metric)} bound of the paired "
+        f"difference in {score.metric}, {numbers.interval(difference)}, must beat {baseline}"
     )
     value = score.baseline + metrics.worse_bound(score.metric, difference)
     passed = metrics.significantly_better(score.metric, difference)

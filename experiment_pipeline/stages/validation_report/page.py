@@ -283,7 +283,8 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
     part = "" if gap.rows is None else f", there on {gap.rows:,} evenly spaced rows"
     loss = (
         f"From {chosen_on} to validation: {report.metric} {whose}{part}. A loss shows the selection "
-        f"bias of the score {evaluated(gap.evaluation).short}."
+        f"bias of the score {evaluated(gap.evaluation).short}, whose interval on the leaderboard allows "
+        "for the choice."
     )
     gap_rows = (
         (chosen_on, numbers.interval(gap.test)),

@@ -52,8 +52,8 @@ def test_the_paired_difference_must_beat_the_baseline_and_it_is_said() -> None:
     gate = _gate("roc_auc", {}, (0.6, 0.45, 0.75), Interval(0.1, 0.02, 0.18))
     assert (gate.passed, gate.value, gate.limit) == (True, pytest.approx(0.52), 0.5)
     assert gate.rule == (
-        "better than the baseline: the lower bound of roc_auc must beat the baseline 0.5000, "
-        "paired on the same rows (difference 0.1000 (0.0200 to 0.1800))"
+        "better than the baseline: 0.5000 plus the lower bound of the paired difference in roc_auc, "
+        "0.1000 (0.0200 to 0.1800), must beat 0.5000"
     )
     assert not _gate("roc_auc", {}, (0.6, 0.55, 0.65), Interval(0.1, -0.01, 0.2)).passed
 

@@ -95,3 +95,4 @@ def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged() -> None:
     assert all((segment.column, segment.value) == ("rare", "y") for segment in segments)
     answers = pd.DataFrame({"answer": np.where(known.y == 1, "yes", "no")})
     assert weakest_segments(answers, ["answer"], known, "roc_auc") == ()
+    assert weakest_segments(rows, ["same"], known, "roc_auc") is None
