@@ -20,17 +20,11 @@ _INITIAL_SPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO of the kernel
 
 @dataclass(frozen=True)
 class Process:
-    """A process of some machine.
+    """A process of some machine."""
 
-    Attributes:
-        host: the machine, and the container where there is one.
-        pid: its number there.
-        started: boot and clock tick of its start, which tell it from a later process of the same
-            number. Empty where the system has no /proc.
-    """
-
-    host: str
+    host: str  # the machine, and the container where there is one
     pid: int
+    # boot and clock tick, which no later process of that number has; empty where there is no /proc
     started: str
 
     @classmethod

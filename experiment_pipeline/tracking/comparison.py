@@ -55,22 +55,13 @@ class Change:
 
 @dataclass(frozen=True)
 class ScoreChange:
-    """A validation score of both runs.
-
-    Attributes:
-        metric: its name.
-        before: of the first run, with its own interval.
-        after: of the second.
-        difference: after minus before; its bounds are those of the paired difference, nan where
-            the rows do not pair.
-        better: whether the second is better at the 95 % level; None where neither is.
-    """
+    """A validation score of both runs, each with its own interval."""
 
     metric: str
     before: Interval
     after: Interval
-    difference: Interval
-    better: bool | None
+    difference: Interval  # after minus before; paired, its bounds nan where the rows do not pair
+    better: bool | None  # the second, at the 95 % level; None where neither is
 
     @property
     def is_paired(self) -> bool:
@@ -93,23 +84,14 @@ class ScoreChange:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two runs of one experiment, or of two.
-
-    Attributes:
-        before: the first run's row of the table `runs`.
-        after: the second's.
-        changes: what differs.
-        yaml_diff: the lines of defs.yaml and schema.yaml that differ, as a unified diff.
-        scores: of every metric that both have on validation, the ranking metric first.
-        why_unpaired: why the scores are not compared row by row; empty where they are.
-    """
+    """Two runs of one experiment, or of two, by their rows of the table `runs`."""
 
     before: _Run
     after: _Run
     changes: tuple[Change, ...]
-    yaml_diff: str
-    scores: tuple[ScoreChange, ...]
-    why_unpaired: str
+    yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
+    scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
+    why_unpaired: str  # why the scores are not compared row by row; empty where they are
 
     def table(self) -> pd.DataFrame:
         """A row per metric: score, low and high of both runs, and the difference."""

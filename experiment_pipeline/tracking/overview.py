@@ -100,7 +100,8 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     """
     runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS))
     whole = [row for row in runs if row["status"] != "partial"]
-    latest = (whole or runs)[0]
+    last = questions.run_of(experiment)["run_id"]
+    latest = next((row for row in runs if row["run_id"] == last), runs[0])
     said = [_text(latest[name]) for name in ("decision", "error", "fix")]
     first = [_in_a_sentence(latest), *(text for text in said if text)]
     header = ("run, started (UTC)", "outcome", "score", "version", "by", "took", "reports")

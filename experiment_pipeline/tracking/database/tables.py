@@ -87,12 +87,7 @@ sa.Index("runs_by_status", RUNS.c.status)
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A view.
-
-    Attributes:
-        table: its name and columns, to be queried like any table.
-        select: the query that it stands for.
-    """
+    """A view: its name and columns, to be queried like any table, and the query behind it."""
 
     table: sa.Table
     select: sa.Select[Any]
