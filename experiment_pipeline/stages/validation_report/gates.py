@@ -126,7 +126,9 @@ class PairedScores:
     champion: float
     difference: Interval  # challenger minus champion, paired, at the level CONFIDENCE
     gain: Interval  # the same at the level of the other gates
-    reversed: Interval | None = None  # the champion's AUC where it is worse than chance
+    reversed: Interval | None  # the champion's AUC where it is worse than chance
+    # whether the champion's lead is more than what the challenger has learnt, or has left to learn
+    far_above: bool
 
 
 @dataclass(frozen=True)
@@ -318,12 +320,21 @@ def compare(
     level: float,
 ) -> PairedScores:
     """Compare two models on the same rows; `thresholds` are theirs, `level` that of the gates."""
-    before = champion.linearise(metric, thresholds[0])
-    after, drawn = challenger.linearise(metric, thresholds[1]), challenger.layout(metric)
+    scores, drawn = (champion, challenger), challenger.layout(metric)
+    before, after = (one.linearise(metric, t) for one, t in zip(scores, thresholds, strict=True))
     difference = paired_difference(before, after, drawn, CONFIDENCE)
     gain = paired_difference(before, after, drawn, level)
     found = len(challenger.y), after.estimate, before.estimate, difference, gain
-    return PairedScores(*found, _worse_than_chance(champion))
+    return PairedScores(*found, _worse_than_chance(champion), _far_above(metric, *scores))
+
+
+def _far_above(metric: str, champion: SetPrediction, challenger: SetPrediction) -> bool:
+    """Compare the lead, by its lower bound, on a scale from chance to 1."""
+    number = "regression" in metrics.METRICS[metric].tasks
+    ruler = "r2" if number else "roc_auc_ovr" if champion.prediction.ndim == 2 else "roc_auc"
+    best, own = champion.linearise(ruler), challenger.linearise(ruler)
+    lead = paired_difference(own, best, challenger.layout(ruler), CONFIDENCE)
+    return lead.low > min(own.estimate - (0.0 if number else 0.5), 1 - best.estimate)
 
 
 def _worse_than_chance(predicted: SetPrediction) -> Interval | None:

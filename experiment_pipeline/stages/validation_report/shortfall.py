@@ -37,7 +37,6 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval, Linearised
 from experiment_pipeline.statistics.metrics import (
-    METRICS,
     average,
     better,
     significantly_better,
@@ -190,7 +189,7 @@ def _worse(held: ChampionComparison, report: ValidationReport) -> Iterator[Reaso
     """A version that is better, that may have leaked, or that means something else by the target."""
     if held.scores is None or held.gate.passed:
         return
-    version, found, metric = held.version, held.scores, METRICS[held.metric]
+    version, found = held.version, held.scores
     retire = f"retire it: experiment-pipeline retire {report.experiment} {version} --why TEXT"
     if found.reversed is not None:
         yield Reason(
@@ -209,12 +208,8 @@ def _worse(held: ChampionComparison, report: ValidationReport) -> Iterator[Reaso
         f"Compare the data, features and search of {version} with these; to replace it anyway, "
         f"{'drop replace: if_better' if better else 'raise not_worse_than_champion.tolerance'}.",
     )
-    # Far above: the lead is more than what this model has learnt, or than what remains to be learnt.
-    perfect = metric.highest if metric.greater_is_better else metric.lowest
-    learnt, left = found.challenger - report.score(held.metric).baseline, perfect - found.champion
-    lead = metric.sign * (found.champion - found.challenger)
     honest = significantly_better(held.metric, report.score(held.metric).difference_to_baseline)
-    if honest and lead > min(metric.sign * learnt, metric.sign * left):
+    if honest and found.far_above:
         yield Reason(
             "champion_may_have_leaked",
             f"{version} is far above this model, which is itself significantly better than the "
