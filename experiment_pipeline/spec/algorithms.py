@@ -47,47 +47,32 @@ Spaces = Mapping[Direction, Mapping[str, Range]]
 
 @dataclass(frozen=True)
 class Estimator:
-    """What an algorithm is for classes, or for numbers.
+    """What an algorithm is for classes, or for numbers."""
 
-    Attributes:
-        path: where its class is imported from.
-        defaults: hyperparameters that it gets where the YAML gives no others.
-        well_known: hyperparameters that it has in every version: a configuration with only these is
-            checked without importing it.
-        spaces: where it is worth searching, by how flexible the models should be.
-    """
-
-    path: str
-    defaults: Mapping[str, Scalar] = field(default_factory=dict)
+    path: str  # where its class is imported from
+    defaults: Mapping[str, Scalar] = field(default_factory=dict)  # where the YAML gives no others
+    # hyperparameters of every version: a configuration with only these is checked without importing it
     well_known: frozenset[str] = frozenset()
-    spaces: Spaces = field(default_factory=dict)
+    spaces: Spaces = field(
+        default_factory=dict
+    )  # worth searching, by how flexible models should be
 
 
 @dataclass(frozen=True)
 class Algorithm:
-    """One algorithm.
+    """One algorithm."""
 
-    Attributes:
-        classifier: for binary and multiclass.
-        regressor: for regression.
-        features: the encoder that suits it: trees that split codes get codes.
-        passes: hyperparameters, train rows → how many passes over the rows a fit makes, roughly;
-            inf: unknown, so that a fit that may be long starts first.
-        competes: whether it has to earn its full training; the baseline costs nothing.
-        trusted_types: what its fitted estimator holds beyond the types that skops, and
-            `storage.persistence`, trust.
-        libraries: whose versions decide a model, beside scikit-learn's.
-        model_file: what a stored model is called, by its format.
-    """
-
-    classifier: Estimator
+    classifier: Estimator  # for binary and multiclass
     regressor: Estimator
-    features: Features = "onehot"
+    features: Features = "onehot"  # the encoder that suits it: trees that split codes get codes
+    # hyperparameters, train rows → how many passes over the rows a fit makes, roughly; inf: unknown, so
+    # that a fit that may be long starts first
     passes: Callable[[Mapping[str, Scalar], int], float] = lambda given, n_rows: math.inf  # noqa: ARG005
-    competes: bool = True
+    competes: bool = True  # whether it has to earn its full training; the baseline costs nothing
+    # what its fitted estimator holds beyond the types that skops, and `storage.persistence`, trust
     trusted_types: tuple[str, ...] = ()
-    libraries: tuple[str, ...] = ()
-    model_file: str = "model.skops"
+    libraries: tuple[str, ...] = ()  # whose versions decide a model, beside scikit-learn's
+    model_file: str = "model.skops"  # what a stored model is called, by its format
 
     def estimator(self, task: str) -> Estimator:
         """Return what it is for a task."""

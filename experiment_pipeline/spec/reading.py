@@ -205,14 +205,9 @@ class ComponentFile(Closed):
 
 
 def read_component(file: YamlFile, experiment: str) -> ComponentFile:
-    """Read the outside of a defs.yaml.
+    """Read the outside of a defs.yaml, or raise InvalidExperiment with `file:line` of each problem.
 
-    Args:
-        file: of any component; Dagster allows several documents of other ones.
-        experiment: the type of ours, of which keys and documents may not repeat.
-
-    Raises:
-        InvalidExperiment: with `file:line` of each problem.
+    `file` is of any component, `experiment` the type of ours, of which keys and documents may not repeat.
     """
     raw = file.values(one_document=False)
     if not isinstance(raw, Mapping):
@@ -226,11 +221,7 @@ def read_component(file: YamlFile, experiment: str) -> ComponentFile:
 
 
 def read_schema(file: YamlFile) -> SchemaFile:
-    """Return what a schema.yaml declares.
-
-    Raises:
-        InvalidSchema: with `file:line` of each problem.
-    """
+    """Return what a schema.yaml declares; InvalidSchema: with `file:line` of each problem."""
     raw = file.values()
     if not isinstance(raw, Mapping):
         problem = Problem((), "it is not a mapping of keys; begin with columns:")

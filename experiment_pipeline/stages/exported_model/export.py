@@ -63,11 +63,7 @@ _NOT_OWN |= {"sklearn", "pandas", "skops"}
 def package_model(
     spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: provenance.CodeProvenance
 ) -> versions.ModelPackage:
-    """Return the files of the version to publish.
-
-    Raises:
-        InvalidModel: skops cannot store it (a user's own estimator with exotic attributes).
-    """
+    """Return the files of the version to publish; InvalidModel: skops cannot store an own estimator."""
     import skops.io
 
     report, result = model.report, model.result
@@ -171,20 +167,12 @@ def _metrics(model: AcceptedModel) -> dict[str, Any]:
 
 
 def publish(registry: Registry, package: versions.ModelPackage) -> PublishedVersion:
-    """Make a package the next version, once a fresh process has predicted the same with it.
-
-    Raises:
-        PredictionsChanged: it did not.
-    """
+    """Make a package the next version, unless a fresh process predicts otherwise with it."""
     return registry.publish(package, check_in_fresh_process)
 
 
 def commit_published(spec: ExperimentSpec, registry: Registry, published: PublishedVersion) -> str:
-    """Commit a version to the YAML's repository; return what was done, in words.
-
-    Raises:
-        ExportError: with git's own message.
-    """
+    """Commit a version to the YAML's repository; return what was done. ExportError: git's message."""
     if spec.export.repository is None:
         return ""
     model, version = registry.model(published.version), published.version

@@ -359,9 +359,7 @@ def _check_same_question(
     answers = (signature.task, signature.target, set(signature.classes or ()))
     positive = classes is None or spec.task != "binary" or signature.positive_class == classes[1]
     if answers != (spec.task, spec.target, set(classes or ())) or not positive:
-        raise UnusableTable(
-            "the champion", "predicts another target, or other classes", "Nothing is compared."
-        )
+        raise UnusableTable("the champion", "predicts another target, or other classes", "")
 
 
 def _new_rows(
@@ -369,17 +367,9 @@ def _new_rows(
 ) -> np.ndarray:
     """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or too few."""
     if (seen := fitted.among(validation)) is None:
-        raise UnusableTable(
-            "the validation set",
-            "may hold rows that the champion was fitted on: its record of them is by columns that "
-            "are missing now",
-            "The next export keeps a record.",
-        )
-    new = len(np.unique(cluster_codes(challenger.clusters)[~seen]))
-    if new < FEW_CLUSTERS:
-        raise UnusableTable(
-            f"{new} of the validation set's clusters",
-            f"are new to the champion, fewer than {FEW_CLUSTERS}",
-            "Validate on more new rows.",
-        )
+        rule = "may hold rows that the champion was fitted on: its record of them is by columns that "
+        raise UnusableTable("the validation set", f"{rule}are missing now", "")
+    if (new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))) < FEW_CLUSTERS:
+        rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"
+        raise UnusableTable(f"{new} of the validation set's clusters", rule, "")
     return ~seen

@@ -53,9 +53,7 @@ def archive(run: RunRecord, root: Location) -> None:
 def reindex(root: Location, warn: Callable[[str], object]) -> int:
     """Write the rows of every run and version that a storage root knows, and return how many runs.
 
-    Args:
-        root: the storage root.
-        warn: called with a sentence about each damaged file, which is passed over.
+    `warn` is called with a sentence about each damaged file, which is passed over.
     """
     restored = 0
     for experiment in list_names(root):
