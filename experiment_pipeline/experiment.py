@@ -20,12 +20,7 @@ from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.errors import DataError, NotAccepted
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.stages.data_analysis.analysis import (
-    DataAnalysis,
-    analyse_prepared,
-    conditions,
-    unfit,
-)
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared, unfit
 from experiment_pipeline.stages.exported_model.export import package_model, publish
 from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
@@ -203,7 +198,7 @@ def run_experiment(
         sets,
         run.sets.validation.rows,
         delivered=raw.frame.loc[run.sets.validation.rows.index],
-        conditions=conditions(analysis.reasons),
+        conditions=analysis.conditions,
         evidence=lambda: gather(spec, board, sets, store, analysis.label_ceiling),
         workers=workers,
         seconds_left=lambda: ends - perf_counter(),

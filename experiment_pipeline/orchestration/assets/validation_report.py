@@ -16,7 +16,6 @@ from experiment_pipeline.orchestration.assets.data_analysis import known_analysi
 from experiment_pipeline.orchestration.assets.search import budget_left
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis.analysis import conditions
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, board_digest, check_same_sets
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES, table_bytes
@@ -77,7 +76,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                     "validation": validation_set.digest,
                     "spec": given.model_dump(mode="json"),
                     "champions": held_against(current, leaderboard.fingerprint),
-                    "conditions": conditions(analysis.get("reasons", ())),
+                    "conditions": analysis.get("conditions", []),
                     "set_aside": list(validation_set.origin.set_aside),
                     "version": version,
                 }
@@ -138,7 +137,7 @@ def _evaluated(
         delivered=delivered,
         earlier_looks=earlier,
         current=current,
-        conditions=conditions(analysis.get("reasons", ())),
+        conditions=analysis.get("conditions", ()),
         trusted=trusted,
         evidence=lambda: gather(spec, board, sets, store, analysis.get("label_ceiling")),
         workers=spec.workers or joblib.cpu_count(),

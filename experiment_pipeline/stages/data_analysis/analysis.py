@@ -4,7 +4,7 @@ In: the prepared table, the set of each row, the features, the spec. Out: a froz
 whose verdict follows from the findings alone.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
@@ -42,14 +42,12 @@ _LED_TO: dict[Severity, Verdict] = {
     "condition": "go with conditions",
     "note": "go",
 }
+_IDLE = "accepted, but not found"
 _WORDS: dict[Severity, str] = {
     "blocks": "blocks",
     "condition": "is a condition",
     "note": "is a note",
 }
-
-
-_IDLE = "accepted, but not found: "
 
 
 def weight(finding: Finding) -> Severity:
@@ -82,14 +80,9 @@ def judge(
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
             reasons.append(f"{finding.code} {_WORDS[weight(finding)]}{reason}: {finding.evidence}")
     found = {finding.code for finding in marked if finding.outcome == "found"}
-    reasons += [f"{_IDLE}{code}" for code in accepted if code not in found]
+    reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
     heaviest = weight(marked[0]) if marked else "note"
     return _LED_TO[heaviest], tuple(reasons), tuple(marked)
-
-
-def conditions(reasons: Iterable[str]) -> list[str]:
-    """Return what holds for every model of the table: conditions, and findings that are accepted."""
-    return [reason for reason in reasons if not reason.startswith(_IDLE)]
 
 
 @dataclass(frozen=True)
@@ -100,6 +93,7 @@ class DataAnalysis:
     probe: Probe | NoProbe
     verdict: Verdict
     reasons: tuple[str, ...]  # a sentence per finding that counted, and per acceptance
+    conditions: tuple[str, ...]  # the reasons that hold for every model of the table
     associations: tuple[Association, ...]  # skill of each feature alone, the strongest first
     label_ceiling: float | None  # the best score that conflicting labels allow
     rows: int  # of the table
@@ -176,6 +170,7 @@ def analyse(
         probe=probe,
         verdict=verdict,
         reasons=reasons,
+        conditions=tuple(one for one in reasons if not one.startswith(_IDLE)),
         associations=subject.associations,
         label_ceiling=next((one.ceiling for one in findings if one.ceiling is not None), None),
         rows=len(frame) if rows is None else rows,
