@@ -367,7 +367,9 @@ def _new_rows(
 ) -> np.ndarray:
     """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or too few."""
     if (seen := fitted.among(validation)) is None:
-        rule = "may hold rows that the champion was fitted on: its record of them is by columns that "
+        rule = (
+            "may hold rows that the champion was fitted on: its record of them is by columns that "
+        )
         raise UnusableTable("the validation set", f"{rule}are missing now", "")
     if (new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))) < FEW_CLUSTERS:
         rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"
