@@ -325,16 +325,17 @@ def compare(
     difference = paired_difference(before, after, drawn, CONFIDENCE)
     gain = paired_difference(before, after, drawn, level)
     found = len(challenger.y), after.estimate, before.estimate, difference, gain
-    return PairedScores(*found, _worse_than_chance(champion), _far_above(metric, *scores))
+    return PairedScores(*found, _worse_than_chance(champion), _far_above(*scores))
 
 
-def _far_above(metric: str, champion: SetPrediction, challenger: SetPrediction) -> bool:
-    """Compare the lead, by its lower bound, on a scale from chance to 1."""
-    number = "regression" in metrics.METRICS[metric].tasks
-    ruler = "r2" if number else "roc_auc_ovr" if champion.prediction.ndim == 2 else "roc_auc"
-    best, own = champion.linearise(ruler), challenger.linearise(ruler)
-    lead = paired_difference(own, best, challenger.layout(ruler), CONFIDENCE)
-    return lead.low > min(own.estimate - (0.0 if number else 0.5), 1 - best.estimate)
+def _far_above(champion: SetPrediction, challenger: SetPrediction) -> bool:
+    """Compare the lead, by its lower bound, on a scale from chance to 1: AUC, as below."""
+    many, y = champion.prediction.ndim == 2, champion.y
+    ruler, y = ("roc_auc_ovr", y) if many else ("roc_auc", (y > y.mean()).astype(np.int64))
+    best, own = (replace(one, y=y) for one in (champion, challenger))
+    scores = own.linearise(ruler), best.linearise(ruler)
+    lead = paired_difference(*scores, own.layout(ruler), CONFIDENCE)
+    return lead.low > min(scores[0].estimate - 0.5, 1 - scores[1].estimate)
 
 
 def _worse_than_chance(predicted: SetPrediction) -> Interval | None:

@@ -175,6 +175,10 @@ def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not
     assert reversed_by("log_loss", classes, np.array([1, 0, 2, 3])[codes])
     assert not reversed_by("rmse", number, 2 * number.y + 5)
     assert not reversed_by("log_loss", classes, np.where(codes == 3, 2, codes))
+    # The forecast of a high quantile may be far from the mean: its ranks are compared.
+    high = replace(number, prediction=number.prediction + 5)
+    other = replace(high, prediction=high.prediction + generator.normal(size=400))
+    assert not gates.compare("pinball_0.9", high, other, (0.5, 0.5), 0.95).far_above
 
 
 def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it() -> None:
