@@ -344,7 +344,7 @@ def test_a_champion_that_predicts_otherwise_here_is_no_yardstick(place: UPath) -
     """Other libraries may change what an old model says, or break it."""
     package = exported.package()
     other = replace(package, files={**package.files, "expected_predictions.json": b"{}"})
-    with pytest.raises(InvalidModel, match="cannot predict here: KeyError"):
+    with pytest.raises(InvalidModel, match="its files are damaged"):
         published(place, other).read()
     said = json.loads(package.files["expected_predictions.json"])
     said["predict_proba"][0] = [0.123, 0.877]
