@@ -161,15 +161,14 @@ class NamedColumns:
         types = self.spec.preparation.types if self.spec.preparation.function is None else {}
         file = YamlFile(self.schema_text, self.schema_path)
         schemas = column_schemas(types, shared_schema(self.schema_text, self.schema_path))
-        problems = [
-            Problem(
-                ("preparation", "types", name),
-                f"it is read as {wanted}, and {file.place(('columns', name))} makes it "
-                f"{schema_kind(schemas[name])}; write one type in both",
-            )
-            for name, wanted in types.items()
-            if schema_kind(schemas[name]) not in _KEPT_BY[wanted]
-        ]
+        problems = []
+        for name, wanted in types.items():
+            if (kind := schema_kind(schemas[name])) not in _KEPT_BY[wanted]:
+                rule = (
+                    f"it is read as {wanted}, and {file.place(('columns', name))} makes it {kind}"
+                )
+                at = ("preparation", "types", name)
+                problems.append(Problem(at, f"{rule}; write one type in both"))
         if problems:
             raise invalid(problems, self.line_of)
 

@@ -59,16 +59,12 @@ class Broken:
     positions: np.ndarray
     cells: pd.Series | pd.DataFrame | None = None
 
-    @property
-    def reason(self) -> str:
-        """The rule without a value, such as "age: is missing"."""
-        return self.rule if self.column is None else f"{self.column}: {self.rule}"
-
     def texts(self, some: slice) -> np.ndarray:
         """Return a reason for each of some of the rows, with the offending value: object (k,)."""
+        start = "" if self.column is None else f"{self.column}: "
         if self.cells is None:
-            return np.full(len(self.positions[some]), self.reason, dtype=object)
-        start, found = "" if self.column is None else f"{self.column}: ", self.cells.iloc[some]
+            return np.full(len(self.positions[some]), start + self.rule, dtype=object)
+        found = self.cells.iloc[some]
         values = found.tolist() if isinstance(found, pd.Series) else found.to_dict("records")
         return np.array([f"{start}{in_words(v)} {self.rule}" for v in values], dtype=object)
 
