@@ -62,7 +62,7 @@ def case(
         case("repeated_entities", "numbers and small categories", age=RNG.integers(20, 80, ROWS)),
         case("drift_over_time", "a time, and nothing changes", day=DAY),
         case("random_split_over_time", "a time that tells nothing", day=DAY),
-        case("related_rows", "rows that are only similar", near=PLAIN["x"].round(1)),
+        case("related_rows", "names that seldom repeat", name=each(lambda i: f"name {i % 350}")),
         case(
             "constant_column",
             "that it is missing tells rows apart",

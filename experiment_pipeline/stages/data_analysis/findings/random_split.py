@@ -156,7 +156,8 @@ def _share_on_lines(table: pd.DataFrame, scored: np.ndarray, nearest: np.ndarray
     """Share of the scored rows that lie on a straight line with two of their nearest rows."""
     from sklearn.decomposition import PCA
 
-    known = [x for c in table if np.isfinite(x := numbers_of(table[c])).all()]
+    kept = [c for c in table if kind_of(table[c]) in NUMERIC]
+    known = [x for c in kept if np.isfinite(x := numbers_of(table[c])).all()]
     if len(known) < _DIMENSIONS:
         return 0.0
     values = np.column_stack(known)
