@@ -58,7 +58,7 @@ _HEADERS = {
 }
 _NOT_SERVED = {EXAMPLE, EXPECTED}  # rows of the table
 # What a command that is asked to end gets next, and after how many seconds.
-_STOPS = {signal.SIGTERM: 5.0, signal.SIGKILL: 2.0}
+_STOPS = {signal.SIGTERM: 4.0, signal.SIGKILL: 1.5}
 
 
 def relative_to(root: str, place: str) -> str | None:
