@@ -33,7 +33,7 @@ _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows, values of a category, ranges of a number.
 MOST_COLUMNS = 100
 FEWEST_ROWS = 100
-MOST_ROWS = 100_000
+MOST_ROWS = 50_000
 _MOST_VALUES = 20
 _BINS = 4
 
