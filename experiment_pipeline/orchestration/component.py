@@ -113,8 +113,7 @@ class Experiment(dg.Component):
 
         A mismatch with its table is only a warning: a run will stop at it, but tables change.
 
-        Raises:
-            ExperimentPipelineError: the command is there to check.
+        Raises ExperimentPipelineError: the command is there to check.
         """
         from experiment_pipeline.orchestration.job import build_experiment
 
@@ -165,10 +164,8 @@ def read_experiment(folder: str | Path) -> ExperimentSpec:
 
 
 def named_columns(folder: Path) -> NamedColumns:
-    """Read and judge the defs.yaml of a folder, and the schema.yaml beside it.
-
-    Raises:
-        InvalidExperiment, InvalidSchema: with `file:line` of each problem.
+    """Read and judge the defs.yaml of a folder, and the schema.yaml beside it. Raises
+    InvalidExperiment, InvalidSchema: with `file:line` of each problem.
     """
     from experiment_pipeline.orchestration.job import refused_by_dagster
     from experiment_pipeline.stages.data_analysis import findings
@@ -304,9 +301,8 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
     The component files are judged before Dagster reads any, because it stops at the first that is not
     YAML, and does not name the file of a misspelt type.
 
-    Raises:
-        click.ClickException: the command is there to check, and something is wrong; or the folder's own
-            file is.
+    Raises click.ClickException: the command is there to check, and something is wrong; or the
+    folder's own file is.
     """
     root = tree.defs_module_path
     experiments: dict[str, list[Path]] = defaultdict(list)

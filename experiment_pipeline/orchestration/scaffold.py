@@ -27,11 +27,9 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
         return Wishes
 
     def scaffold(self, request: dg.ScaffoldRequest[Wishes]) -> None:
-        """Draft the experiment and write its two files.
-
-        Raises:
-            click.ClickException: with the error that a user can act on; nothing is written, and no
-                folder is left in the way of the next attempt.
+        """Draft the experiment and write its two files. Raises click.ClickException: with the error
+        that a user can act on; nothing is written, and no folder is left in the way of the next
+        attempt.
         """
         folder = request.target_path
         if any(folder.glob("*")):

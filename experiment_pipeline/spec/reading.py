@@ -83,11 +83,8 @@ def invalid(
 
 @dataclass
 class YamlFile:
-    """A YAML text, and the path under which messages show it.
-
-    Raises:
-        ExperimentPipelineError: of the class `error`, with `file:line`: the text is not YAML, or is
-            nested too deeply.
+    """A YAML text, and the path under which messages show it. Raises ExperimentPipelineError: of
+    the class `error`, with `file:line`: the text is not YAML, or is nested too deeply.
     """
 
     text: str
@@ -136,11 +133,9 @@ class YamlFile:
         return f"{self.path}:{line + 1}"
 
     def values(self, *, one_document: bool = True) -> Any:
-        """Return the plain values of the first document.
-
-        Raises:
-            ExperimentPipelineError: aliases that stand for too much, a value that is not plain; with
-                `one_document` also a second one, and a key that stands twice.
+        """Return the plain values of the first document. Raises ExperimentPipelineError: aliases
+        that stand for too much, a value that is not plain; with `one_document` also a second one,
+        and a key that stands twice.
         """
         if not self.documents:
             return None

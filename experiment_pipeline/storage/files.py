@@ -77,8 +77,7 @@ def location(
     Each call makes its own S3 client (0.1 s) from the environment (AWS_ENDPOINT_URL, AWS_PROFILE, …),
     or for this `endpoint_url`. `read_seconds`: how long a server may stay silent in each attempt.
 
-    Raises:
-        StorageUnreachable: a protocol that is not known, or whose package is missing.
+    Raises StorageUnreachable: a protocol that is not known, or whose package is missing.
     """
     if "\0" in url:
         raise StorageUnreachable(repr(without_credentials(url)), "holds a NUL", "Remove it.")
@@ -143,10 +142,8 @@ def on_disk(path: UPath) -> Path | None:
 
 @contextmanager
 def explained(path: UPath) -> Iterator[None]:
-    """Turn a failure to reach a path into the error that a user can act on.
-
-    Raises:
-        StorageUnreachable: its cause is the original exception. Bugs pass through unchanged.
+    """Turn a failure to reach a path into the error that a user can act on. Raises
+    StorageUnreachable: its cause is the original exception. Bugs pass through unchanged.
     """
     try:
         yield
@@ -356,8 +353,7 @@ def create_exclusive(path: UPath, data: bytes) -> bool:
         Whether this call made the file; False: it exists. (Over S3, a PUT whose answer was
         lost is repeated and may find its own file: False as well.)
 
-    Raises:
-        StorageUnreachable: also where the bucket's server ignores If-None-Match, as some do.
+    Raises StorageUnreachable: also where the bucket's server ignores If-None-Match, as some do.
     """
     with explained(path):
         if (place := on_disk(path)) is not None:

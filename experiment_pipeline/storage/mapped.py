@@ -87,9 +87,7 @@ def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memory
 
 def read_mapped(paths: Sequence[Location]) -> list[memoryview]:
     """Return the content of files, wherever they lie, on one map: a copy that nothing changes.
-
-    Raises:
-        StorageUnreachable: one of them cannot be read, or there is no room.
+    Raises StorageUnreachable: one of them cannot be read, or there is no room.
     """
     ends = [0]
 

@@ -105,8 +105,7 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
         extra_trusted: types of a user's own estimator, known from where it was fitted; never
             taken from the data itself.
 
-    Raises:
-        InvalidModel: the data is not a skops file, or holds a type that is not trusted.
+    Raises InvalidModel: the data is not a skops file, or holds a type that is not trusted.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException

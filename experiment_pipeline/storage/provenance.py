@@ -143,8 +143,7 @@ def commit_version(
 
     `repository`: a local path, or what git takes as a URL; `created`: the commit's time.
 
-    Raises:
-        ExportError: with git's own message; or the tag names another model.
+    Raises ExportError: with git's own message; or the tag names another model.
     """
     branch, tag = f"experiment-pipeline/{experiment}", f"{experiment}/{version}"
     path = Path(repository).expanduser()
@@ -221,10 +220,8 @@ def _git(
     stdin: bytes = b"",
     variables: Mapping[str, str] | None = None,
 ) -> str:
-    """Run git in a directory and return what it printed, without the last line break.
-
-    Raises:
-        _GitFailed: with git's message, in English, without credentials.
+    """Run git in a directory and return what it printed, without the last line break. Raises
+    _GitFailed: with git's message, in English, without credentials.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in _OF_A_REPOSITORY}
     quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}

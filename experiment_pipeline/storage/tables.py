@@ -76,9 +76,7 @@ Codes = Annotated[
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
     """Return a table, or a dataclass with one, as a file; the same always gives the same bytes.
-
-    Raises:
-        UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
+    Raises UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
     """
     sink = io.BytesIO()
     _write(sink, table_of(table), facts_json(table))
@@ -215,10 +213,8 @@ def from_parquet(content: bytes) -> pd.DataFrame: ...
 @overload
 def from_parquet(content: bytes, kind: type[_Read]) -> _Read: ...
 def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
-    """Return what `to_parquet` was given: a table, which any such file gives, or a `kind`.
-
-    Raises:
-        ValueError: the file has other facts.
+    """Return what `to_parquet` was given: a table, which any such file gives, or a `kind`. Raises
+    ValueError: the file has other facts.
     """
     table = pq.read_table(io.BytesIO(content), page_checksum_verification=True)
     return _with_facts(kind, _as_frame(table), table.schema.metadata or {})

@@ -64,10 +64,8 @@ class CsvText:
     notes: tuple[str, ...]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give the rows: columns of text (large_string), with nothing missing yet.
-
-        Raises:
-            UnreadableTable: ragged, or a quotation mark is never closed.
+        """Give the rows: columns of text (large_string), with nothing missing yet. Raises
+        UnreadableTable: ragged, or a quotation mark is never closed.
         """
         self._refuse_open_quote()
         # Numbers for names: the header is read as a row and cut off, so that no name can mislead.
@@ -123,10 +121,8 @@ class CsvText:
 
 
 def read(name: str, content: Content, data: spec.Data) -> CsvText:
-    """Read one unpacked CSV file; what `data` does not say of it is found out.
-
-    Raises:
-        UnreadableTable: binary, not in the encoding, a name twice.
+    """Read one unpacked CSV file; what `data` does not say of it is found out. Raises
+    UnreadableTable: binary, not in the encoding, a name twice.
     """
     text, encoding, notes = _to_utf8(name, content, data.encoding)
     delimiter = data.delimiter or _find_delimiter(text)

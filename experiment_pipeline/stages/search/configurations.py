@@ -88,8 +88,7 @@ def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
 
     The order is that of the YAML, with the entries of one algorithm brought together.
 
-    Raises:
-        InvalidExperiment: the search holds more than MAX_CONFIGURATIONS.
+    Raises InvalidExperiment: the search holds more than MAX_CONFIGURATIONS.
     """
     algorithms = [entry.algorithm for entry in spec.search]
     first = dict[str, _Unnamed]()

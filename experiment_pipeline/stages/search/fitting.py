@@ -376,8 +376,7 @@ def fitted_pipeline(
 
     `features`: those of its encoder, if fitted on train already.
 
-    Raises:
-        InvalidModel: the bytes are no model, or hold a type that is not trusted.
+    Raises InvalidModel: the bytes are no model, or hold a type that is not trusted.
     """
     if result.is_composed:
         estimator = persistence.from_bytes(model, result.trusted_types)

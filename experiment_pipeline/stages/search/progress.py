@@ -75,11 +75,7 @@ class Progress:
         return f"the search was cancelled after {counts}{at}"
 
     def end(self) -> Iterator[SearchNote]:
-        """Yield what was reused.
-
-        Raises:
-            TrainingError: there is no model at all.
-        """
+        """Yield what was reused. Raises TrainingError: there is no model at all."""
         if reused := sum(one.reused for one in self.concluded.values()):
             yield SearchNote(f"reused {reused} of {len(self.concluded)} configurations")
         failed = [one.failure for one in self.concluded.values() if one.failure is not None]

@@ -160,10 +160,8 @@ def without_rows(sets: TrainingSets) -> TrainingSets:
 def as_evaluated(
     train_set: split_sets.SetTable, test_set: split_sets.SetTable, spec: ExperimentSpec
 ) -> TrainingSets:
-    """Return what the configurations of an experiment are fitted on and compared on.
-
-    Raises:
-        EmptySet: there is nothing that a fold could leave out.
+    """Return what the configurations of an experiment are fitted on and compared on. Raises
+    EmptySet: there is nothing that a fold could leave out.
     """
     train, test = train_set.rows, test_set.rows
     sets = TrainingSets(

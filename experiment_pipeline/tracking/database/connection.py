@@ -37,10 +37,8 @@ _Result = TypeVar("_Result")
 
 
 def database_url() -> sa.URL:
-    """The database that the environment names, else the file beside Dagster's storage.
-
-    Raises:
-        DatabaseUnavailable: the variable holds no URL of SQLite or PostgreSQL.
+    """The database that the environment names, else the file beside Dagster's storage. Raises
+    DatabaseUnavailable: the variable holds no URL of SQLite or PostgreSQL.
     """
     given = os.environ.get(VARIABLE)
     if not given:
@@ -96,10 +94,8 @@ def reading() -> Iterator[sa.Connection]:
 
 
 def transaction(work: Callable[[sa.Connection], _Result]) -> _Result:
-    """Do some work in one transaction, and again while a PostgreSQL server is restarting.
-
-    Raises:
-        DatabaseUnavailable: as `database`, or the server has not come back.
+    """Do some work in one transaction, and again while a PostgreSQL server is restarting. Raises
+    DatabaseUnavailable: as `database`, or the server has not come back.
     """
     engine = database()
     pauses = iter(_PAUSES if engine.dialect.name == "postgresql" else ())

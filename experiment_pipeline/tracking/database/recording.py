@@ -71,8 +71,7 @@ class RunRecord:
             rows: a VersionRow gets the id of this run.
             reset: columns of the run that are made null again.
 
-        Raises:
-            DatabaseUnavailable: the database cannot be reached or written.
+        Raises DatabaseUnavailable: the database cannot be reached or written.
         """
         own = [replace(r, run_id=self.run_id) if isinstance(r, VersionRow) else r for r in rows]
         facts = [_stated(row) for row in own if isinstance(row, RunFacts)]
@@ -136,8 +135,7 @@ def recorded(
         first: returns what is declared for the whole run; called at the run's first stage.
         ended: called when an error has ended the run.
 
-    Raises:
-        DatabaseUnavailable: before the stage begins.
+    Raises DatabaseUnavailable: before the stage begins.
     """
     begin(run, stage, first)
     wall, cpu = time.perf_counter(), time.process_time()

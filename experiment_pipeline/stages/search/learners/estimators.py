@@ -282,10 +282,8 @@ def _check_names(configuration: Configuration, cls: type) -> None:
 
 
 def check_estimator_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
-    """Raise when an estimator cannot do what the experiment asks of every configuration.
-
-    Raises:
-        InvalidExperiment: its `fit` takes no weights, or it has no monotone constraints.
+    """Raise when an estimator cannot do what the experiment asks of every configuration. Raises
+    InvalidExperiment: its `fit` takes no weights, or it has no monotone constraints.
     """
     if not competes(configuration.algorithm) or not (spec.sample_weight or spec.monotone):
         return
@@ -306,10 +304,8 @@ def check_estimator_demands(configuration: Configuration, task: str, spec: Exper
 
 
 def estimator_class(path: str) -> type:
-    """Return the class at an import path.
-
-    Raises:
-        UnknownAlgorithm: no such module or name, or no class with `fit` and `predict`.
+    """Return the class at an import path. Raises UnknownAlgorithm: no such module or name, or no
+    class with `fit` and `predict`.
     """
 
     def is_estimator(cls: Any) -> bool:

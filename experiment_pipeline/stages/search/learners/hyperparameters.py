@@ -90,11 +90,9 @@ class ParameterNames:
         return frozenset({*inspect.signature(cls).parameters, *cls().get_params()} - {"kwargs"})
 
     def own_names(self, configuration: Configuration, task: str) -> dict[str, Scalar]:
-        """Return the hyperparameters of a configuration under the library's own names.
-
-        Raises:
-            InvalidExperiment: an unknown or reserved name, one parameter under two names, a text
-                for a number, a number beyond its limits, or an objective that is not of the task.
+        """Return the hyperparameters of a configuration under the library's own names. Raises
+        InvalidExperiment: an unknown or reserved name, one parameter under two names, a text for a
+        number, a number beyond its limits, or an objective that is not of the task.
         """
 
         def refused(rule: str, fix: str) -> InvalidExperiment:
@@ -161,8 +159,7 @@ def take_rounds(
     rows without the early-stopping set and the gap before it, and keeps the rounds up to the best
     iteration; otherwise it is fitted on all rows for a number of rounds, `fixed` if there is one.
 
-    Raises:
-        InvalidExperiment: a value that is not a number, or not a whole number for a count.
+    Raises InvalidExperiment: a value that is not a number, or not a whole number for a count.
     """
     names = "num_iterations", "early_stopping_round", "early_stopping_min_delta"
     taken = dict[str, float | None]()

@@ -107,10 +107,8 @@ class Learner(ABC):
 
     @abstractmethod
     def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:
-        """Return the fitted estimator of the bytes of a stored model.
-
-        Raises:
-            InvalidModel: the bytes are no model, or hold a type that is not trusted.
+        """Return the fitted estimator of the bytes of a stored model. Raises InvalidModel: the
+        bytes are no model, or hold a type that is not trusted.
         """
 
     @abstractmethod

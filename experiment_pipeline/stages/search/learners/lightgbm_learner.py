@@ -97,10 +97,8 @@ class BoostingPlan:
 def boosting_plan(
     request: FitRequest, *, stops: bool = True, rounds: int | None = None
 ) -> BoostingPlan:
-    """Return how a LightGBM configuration is boosted; `rounds`: a fixed number of them.
-
-    Raises:
-        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+    """Return how a LightGBM configuration is boosted; `rounds`: a fixed number of them. Raises
+    InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
     sets, metric = request.sets, METRICS[request.spec.metric]
     given = LIGHTGBM.own_names(request.configuration, sets.task)
