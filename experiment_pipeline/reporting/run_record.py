@@ -32,17 +32,24 @@ class RecordRow:
     """A row of a table: TABLE is its name; SCOPE and KEYS are its primary key."""
 
     TABLE: ClassVar[str]
-    SCOPE: ClassVar[tuple[str, ...]] = ("experiment", "run_id")
-    KEYS: ClassVar[tuple[str, ...]] = ()
-    # Whether a None leaves the value of an earlier row.
-    MERGED: ClassVar[bool] = False
+    SCOPE: ClassVar[tuple[str, ...]]
+    KEYS: ClassVar[tuple[str, ...]]
+    MERGED: ClassVar[bool]  # whether a None leaves the value of an earlier row
+
+    def __init_subclass__(
+        cls,
+        table: str,
+        scope: tuple[str, ...] = ("experiment", "run_id"),
+        keys: tuple[str, ...] = (),
+        *,
+        merged: bool = False,
+    ) -> None:
+        cls.TABLE, cls.SCOPE, cls.KEYS, cls.MERGED = table, scope, keys, merged
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFacts(RecordRow):
+class RunFacts(RecordRow, table="runs"):
     """One execution of an experiment, from the raw table to the decision; None: not known yet."""
-
-    TABLE: ClassVar[str] = "runs"
 
     status: Annotated[
         Status | None,
@@ -113,11 +120,8 @@ class RunFacts(RecordRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SetRow(RecordRow):
+class SetRow(RecordRow, table="sets", keys=("set_name",)):
     """One of a run's three sets."""
-
-    TABLE: ClassVar[str] = "sets"
-    KEYS: ClassVar[tuple[str, ...]] = ("set_name",)
 
     set_name: Annotated[str, "train, test or validation"]
     rows: Annotated[int, "its rows"]
@@ -126,11 +130,8 @@ class SetRow(RecordRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindingRow(RecordRow):
+class FindingRow(RecordRow, table="findings", keys=("code",)):
     """A finding of a run's data analysis."""
-
-    TABLE: ClassVar[str] = "findings"
-    KEYS: ClassVar[tuple[str, ...]] = ("code",)
 
     code: Annotated[str, "which rule; the one that `analysis.accept` uses"]
     title: Annotated[str, "what the rule looks for"]
@@ -144,12 +145,8 @@ class FindingRow(RecordRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConfigurationRow(RecordRow):
+class ConfigurationRow(RecordRow, table="configurations", keys=("key",), merged=True):
     """One hyperparameter configuration of a run."""
-
-    TABLE: ClassVar[str] = "configurations"
-    KEYS: ClassVar[tuple[str, ...]] = ("key",)
-    MERGED: ClassVar[bool] = True
 
     key: Annotated[str, "partition key"]
     algorithm: Annotated[str, "name, or import path"]
@@ -184,11 +181,8 @@ class ConfigurationRow(RecordRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreRow(RecordRow):
+class ScoreRow(RecordRow, table="scores", keys=("set_name", "metric")):
     """A score of a run's chosen model on one set by one metric."""
-
-    TABLE: ClassVar[str] = "scores"
-    KEYS: ClassVar[tuple[str, ...]] = ("set_name", "metric")
 
     set_name: Annotated[str, "test or validation"]
     metric: Annotated[str, "name of the metric"]
@@ -213,11 +207,8 @@ class ScoreRow(RecordRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GateRow(RecordRow):
+class GateRow(RecordRow, table="gates", keys=("number",)):
     """A gate of a run's validation report."""
-
-    TABLE: ClassVar[str] = "gates"
-    KEYS: ClassVar[tuple[str, ...]] = ("number",)
 
     number: Annotated[int, "place in the report, from 1"]
     metric: Annotated[str, "that is judged"]
@@ -228,35 +219,24 @@ class GateRow(RecordRow):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReportRow(RecordRow):
+class ReportRow(RecordRow, table="reports", keys=("name",)):
     """A page that a run has made; it is never overwritten by a later run."""
-
-    TABLE: ClassVar[str] = "reports"
-    KEYS: ClassVar[tuple[str, ...]] = ("name",)
 
     name: Annotated[str, "which page: data_analysis, leaderboard, validation_report, …"]
     place: Annotated[str, "its path or URL"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileRow(RecordRow):
+class FileRow(RecordRow, table="files", scope=(), keys=("digest",)):
     """The text of a YAML file, once for all runs that used it."""
-
-    TABLE: ClassVar[str] = "files"
-    SCOPE: ClassVar[tuple[str, ...]] = ()
-    KEYS: ClassVar[tuple[str, ...]] = ("digest",)
 
     digest: Annotated[str, "sha256 of the text"]
     content: Annotated[str, "the text"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionRow(RecordRow):
+class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("version",)):
     """A published version of an experiment's exported model."""
-
-    TABLE: ClassVar[str] = "versions"
-    SCOPE: ClassVar[tuple[str, ...]] = ("experiment",)
-    KEYS: ClassVar[tuple[str, ...]] = ("version",)
 
     version: Annotated[str, "v0001 and so on"]
     run_id: Annotated[Text, "of the run that published it; null where it is not known"] = None

@@ -42,12 +42,10 @@ Undefinable = Annotated[float, BeforeValidator(lambda value: math.nan if value i
 def to_json(
     record: object, *, not_finite: Literal["null", "strings", "constants"] = "null"
 ) -> bytes:
-    """Return a record, or plain values, as strict JSON.
+    """Return a dataclass of plain values and other such dataclasses as strict JSON.
 
-    Args:
-        record: a dataclass of numbers, texts, tuples, mappings and other such dataclasses.
-        not_finite: how nan and inf are written: as null; as texts, which come back where a number
-            is declared; or as NaN and Infinity, which only Python reads.
+    nan and inf are written as null; as strings, which come back where a number is declared; or as the
+    constants NaN and Infinity, which only Python reads.
     """
     return pydantic_core.to_json(record, indent=2, inf_nan_mode=not_finite) + b"\n"
 

@@ -8,7 +8,7 @@ import html
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -102,8 +102,14 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     whole = [row for row in runs if row["status"] != "partial"]
     last = questions.run_of(experiment)["run_id"]
     latest = next((row for row in runs if row["run_id"] == last), runs[0])
+    score, bounds = _scored(latest)
+    ended = [
+        f"Run {latest['run_id'][:8]}: {_status(latest)} at {_text(latest['stage']).replace('_', ' ')}",
+        f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
+        f"version {latest['version']}" if latest["version"] else "",
+    ]
     said = [_text(latest[name]) for name in ("decision", "error", "fix")]
-    first = [_in_a_sentence(latest), *(text for text in said if text)]
+    first = [f"{', '.join(filter(None, ended))}.", *filter(None, said)]
     header = ("run, started (UTC)", "outcome", "score", "version", "by", "took", "reports")
     reports: dict[str, list[tuple[str, str]]] = {}
     for one in plain_rows(questions.rows_of("reports", {"experiment": experiment})):
@@ -138,10 +144,19 @@ def tone_of(experiment: str) -> document.Tone:
 
 
 def _run_row(row: _Row, reports: Iterable[tuple[str, str]], root: str) -> tuple[document.Cell, ...]:
-    links = _linked(reports, row["experiment"], root)
+    order, links = [*_WORDS], []
+    for name, place in sorted(
+        reports, key=lambda one: (order.index(one[0]) if one[0] in order else len(order), one)
+    ):
+        below = relative_to(root, place)
+        if below is not None and is_page(below) and name != RECORD:
+            inside = quote(below.removeprefix(f"{row['experiment']}/"), safe="/=+@,")
+            words = html.escape(_WORDS.get(name, name).replace("_", " "))
+            links.append(f'<a href="{inside}">{words}</a>')
+    why = _text(row["decision"] if row["status"] == "rejected" else row["error"])
     return (
         _two_lines(row["run_id"][:8], numbers.moment(row["started_at"])),
-        _two_lines(_outcome(row), textwrap.shorten(_why(row), _LONGEST, placeholder=" …")),
+        _two_lines(_outcome(row), textwrap.shorten(why, _LONGEST, placeholder=" …")),
         _two_lines(*_scored(row)),
         _text(row["version"]),
         _two_lines(_text(row["triggered_by"]), _text(row["trigger_name"])),
@@ -150,32 +165,10 @@ def _run_row(row: _Row, reports: Iterable[tuple[str, str]], root: str) -> tuple[
     )
 
 
-def _linked(reports: Iterable[tuple[str, str]], experiment: str, root: str) -> Iterator[str]:
-    order = [*_WORDS]
-    for name, place in sorted(
-        reports, key=lambda one: (order.index(one[0]) if one[0] in order else len(order), one)
-    ):
-        below = relative_to(root, place)
-        if below is not None and is_page(below) and name != RECORD:
-            inside = below.removeprefix(f"{experiment}/")
-            words = html.escape(_WORDS.get(name, name).replace("_", " "))
-            yield f'<a href="{quote(inside, safe="/=+@,")}">{words}</a>'
-
-
 def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
     """A text in small letters below another."""
     above = first.html if isinstance(first, document.Markup) else html.escape(first)
     return document.Markup(f"{above}<br><small>{html.escape(second)}</small>" if second else above)
-
-
-def _in_a_sentence(row: _Row) -> str:
-    score, bounds = _scored(row)
-    parts = [
-        f"Run {row['run_id'][:8]}: {_status(row)} at {_text(row['stage']).replace('_', ' ')}",
-        f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
-        f"version {_text(row['version'])}" if _text(row["version"]) else "",
-    ]
-    return f"{', '.join(filter(None, parts))}."
 
 
 def _status(row: _Row) -> str:
@@ -187,11 +180,6 @@ def _outcome(row: _Row) -> document.Markup:
     """The status, on its colour."""
     status = _text(row["status"])
     return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{_status(row)}</span>')
-
-
-def _why(row: _Row) -> str:
-    """Why a run was rejected, or did not end well, in words."""
-    return _text(row["decision"] if row["status"] == "rejected" else row["error"])
 
 
 def _scored(row: _Row) -> tuple[str, str]:

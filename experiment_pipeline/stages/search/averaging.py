@@ -33,11 +33,7 @@ def averaged(
 ) -> Any:
     """Return the mean of fitted estimators' predictions as an estimator.
 
-    Args:
-        members: fitted; of a classifier all with probabilities in the same order of classes.
-        classes: what the columns of their probabilities are called; None or empty for regression.
-        names: of the members; empty: numbered.
-        weights: of the members; None: all equal.
+    The probabilities of all have their columns in the order of `classes`; None or empty for regression.
     """
     from sklearn.ensemble import VotingClassifier, VotingRegressor
 

@@ -70,15 +70,11 @@ def room_of(seconds: float | None, configurations: Sequence[Configuration], work
 
 @dataclass(frozen=True)
 class AfterSearch:
-    """Estimates how long refits and report take once a search has ended.
+    """Estimates how long refits and report take once a search has ended."""
 
-    Attributes:
-        sets: the full train and test set; the validation set is taken to be as large as the latter.
-        workers: fits at a time.
-    """
-
+    # the full train and test set; the validation set is taken to be as large as the latter
     sets: TrainingSets
-    workers: int
+    workers: int  # fits at a time
     _encoding: dict[Features, float] = field(default_factory=dict)
 
     def encoding(self, encoder: Features) -> float:

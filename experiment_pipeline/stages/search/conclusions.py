@@ -158,21 +158,15 @@ _PLACED = {
 
 @dataclass(frozen=True, eq=False)
 class SearchResults:
-    """The table of results as it is stored.
+    """The table of results as it is stored."""
 
-    Attributes:
-        rows: a row for each declared configuration, in their order: (n, 18), and four columns more
-            where fits ran on a cluster. `rung` is the share of the train rows that the last fit had;
-            scores at a rung below 1 are on a part of the test rows, and are missing where nothing
-            was fitted.
-        metric: what the scores are of.
-        digests: of the sets "train" and "test".
-        paths: key → its fits from the smallest rung on, of configurations that were fitted.
-    """
-
+    # a row for each declared configuration, in their order: (n, 18), and four columns more where
+    # fits ran on a cluster. `rung` is the share of the train rows that the last fit had; scores at
+    # a rung below 1 are on a part of the test rows, and are missing where nothing was fitted.
     rows: pd.DataFrame
-    metric: str
-    digests: Mapping[str, str]
+    metric: str  # what the scores are of
+    digests: Mapping[str, str]  # of the sets "train" and "test"
+    # key → its fits from the smallest rung on, of configurations that were fitted
     paths: Mapping[str, tuple[Step, ...]]
 
     @classmethod

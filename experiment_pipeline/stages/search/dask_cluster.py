@@ -112,12 +112,8 @@ class Cluster:
     ) -> Generator[Done, None, None]:
         """Run each task on some worker, `places()` at a time, and yield it when it is done.
 
-        Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
-
-        Args:
-            function: runs on a worker, on the argument of one task; what it raises is raised here.
-            tasks: key → argument, in the order of their start.
-            may_start: whether a task is to be submitted.
+        `tasks`: key → argument of `function`, in the order of their start; what it raises is raised
+        here. Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
         """
         import cloudpickle
 
@@ -198,10 +194,7 @@ def connected(
 ) -> Generator[Cluster, None, None]:
     """Connect to a cluster; one of this machine is started first, and ends with the block.
 
-    Args:
-        engine: which.
-        workers: processes of a local cluster, of one thread each; None: one per core.
-        log: gets sentences about workers that join and leave.
+    `workers`: processes of a local cluster, of one thread each; None: one per core.
     """
     if find_spec("distributed") is None:
         install = 'pip install "experiment-pipeline[dask]", here and on scheduler and workers'

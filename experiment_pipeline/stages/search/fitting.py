@@ -396,12 +396,8 @@ def refit_trained(
 ) -> Pipeline:
     """Fit a trained configuration on other rows, as often averaged, and calibrated as it is.
 
-    Args:
-        trained: as the search has left it: gives the rounds, and the calibrators.
-        features: of its encoder, fitted on these rows.
-        encoded: the rows, by `encoded_rows`; several fits may read them at once.
-        sets: what rows mean; their own rows are not used.
-        spec: its seeds and its metric are used.
+    `trained` gives the rounds and the calibrators; `features` are fitted on the rows of `encoded`, which
+    several fits may read at once. The rows of `sets` are not used.
     """
     result = trained.result
     refit = learner_of(result.algorithm).refit

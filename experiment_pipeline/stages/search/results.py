@@ -44,23 +44,19 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """Scores of one fit.
+    """Scores of one fit."""
 
-    Attributes:
-        metric: the ranking metric; scores can be computed for another one later, see `scoring.py`.
-        train_score: of `metric` on the train rows of `scoring.scored_rows`, at the threshold of the
-            test score.
-        test_score: of `metric` on all test rows, at the best threshold for these rows where it
-            depends on one; nan where undefined.
-        test_scores: every metric of the experiment, on all test rows, at that threshold.
-        seed_scores: of `metric`, on all test rows: of each fit alone, the experiment's seed first;
-            empty where there is one.
-    """
-
+    # the ranking metric; scores can be computed for another one later, see `scoring.py`
     metric: str
+    # of `metric` on the train rows of `scoring.scored_rows`, at the threshold of the test score
     train_score: Undefinable
+    # of `metric` on all test rows, at the best threshold for these rows where it depends on one;
+    # nan where undefined
     test_score: Undefinable
+    # every metric of the experiment, on all test rows, at that threshold
     test_scores: Mapping[str, Undefinable]
+    # of `metric`, on all test rows: of each fit alone, the experiment's seed first; empty where
+    # there is one
     seed_scores: tuple[Undefinable, ...] = ()
 
     @property
@@ -206,15 +202,11 @@ _BY_SEED = "seed_predictions.npy"
 
 @dataclass(frozen=True)
 class TrainedModelStore:
-    """The trained models of one experiment; EntryCorrupt is raised as `Entries` says.
+    """The trained models of one experiment; EntryCorrupt is raised as `Entries` says."""
 
-    Attributes:
-        entries: what is stored.
-        warn: is given a sentence for each damaged entry that `results` comes across; such entries go
-            into quarantine. None: they are not checked.
-    """
-
-    entries: Entries[ModelResult]
+    entries: Entries[ModelResult]  # what is stored
+    # is given a sentence for each damaged entry that `results` comes across; such entries go into
+    # quarantine. None: they are not checked.
     warn: Callable[[str], object] | None = None
     _checked: set[str] = field(default_factory=set)
 

@@ -69,14 +69,7 @@ def scores(
     spec: ExperimentSpec,
     classes: Sequence | None,
 ) -> Scores:
-    """Return the scores of one fit, at the threshold that is best for the test rows.
-
-    Args:
-        predictions: of the scored train rows and of the test rows.
-        truth: has encoded targets and weights of all train rows and of the test rows.
-        spec: its metrics.
-        classes: as in `TrainingSets`.
-    """
+    """Return the scores of one fit, at the threshold that is best for the test rows."""
     y, weights, names = truth.y_test, truth.w_test, spec.metric_names
 
     def cut_of(prediction: np.ndarray) -> float:

@@ -41,21 +41,16 @@ DECILES = np.linspace(0, 1, BINS + 1)
 
 @dataclass(frozen=True)
 class ColumnProfile:
-    """A column, counted.
+    """A column, counted."""
 
-    Attributes:
-        dtype: pandas' name of its type.
-        kind: `number` and `instant` are cut at their deciles; `category`: texts, booleans, and
-            numbers with few values, counted one by one; `nested`: lists or mappings.
-        deciles: 11 numbers from smallest to largest value; instants in microseconds since 1970.
-        categories: the values with a bin of their own, most frequent first.
-        counts: rows per bin; the last one is missing values, of categories the last but one others.
-    """
-
-    dtype: str
+    dtype: str  # pandas' name of its type
+    # `number` and `instant` are cut at their deciles; `category`: texts, booleans, and numbers with
+    # few values, counted one by one; `nested`: lists or mappings
     kind: str
+    # 11 numbers from smallest to largest value; instants in microseconds since 1970
     deciles: tuple[float, ...]
-    categories: tuple[Any, ...]
+    categories: tuple[Any, ...]  # the values with a bin of their own, most frequent first
+    # rows per bin; the last one is missing values, of categories the last but one others
     counts: tuple[int, ...]
 
     @property
@@ -143,16 +138,12 @@ _DRIFT = ["column", "role", "statistic", "effect_size", "noise", "real", "accept
 
 @dataclass(frozen=True)
 class DataChanges:
-    """The current version against the accepted one.
+    """The current version against the accepted one."""
 
-    Attributes:
-        schema: changes of columns and types, in words.
-        drift: a row per column of both, largest effects first: `column`, `role` (target, feature
-            or not used), `statistic`, `effect_size` (see `distances.Difference`), `noise`,
-            `real` (more than noise), `accepted` and `current` (the column in a line).
-    """
-
-    schema: tuple[str, ...]
+    schema: tuple[str, ...]  # changes of columns and types, in words
+    # a row per column of both, largest effects first: `column`, `role` (target, feature or not
+    # used), `statistic`, `effect_size` (see `distances.Difference`), `noise`, `real` (more than
+    # noise), `accepted` and `current` (the column in a line)
     drift: pd.DataFrame
 
     def drifted(self, least: float) -> list[str]:

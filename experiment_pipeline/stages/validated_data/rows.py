@@ -73,24 +73,18 @@ class ValidatedRows:
 
 @dataclass(frozen=True)
 class ValidatedData:
-    """The table in two parts.
+    """The table in two parts."""
 
-    Attributes:
-        validated: prepared rows that satisfy the schema, in its types.
-        rejected: the other rows as delivered, and `rejection_reasons`: one broken rule per line.
-        rejection_rate: rejected rows but those set aside / all rows, in [0, 1].
-        reasons: why rows are rejected, the most frequent first. A row counts for each reason.
-        notes: what was left out, filled or tolerated, for people to read.
-        set_aside: class (k,) of each rejected row whose only fault is that its class is too rare.
-        tolerated: what the schema counts, in the same order for any rows of the same columns.
-    """
-
-    validated: pd.DataFrame
+    validated: pd.DataFrame  # prepared rows that satisfy the schema, in its types
+    # the other rows as delivered, and `rejection_reasons`: one broken rule per line
     rejected: pd.DataFrame
-    rejection_rate: float
+    rejection_rate: float  # rejected rows but those set aside / all rows, in [0, 1]
+    # why rows are rejected, the most frequent first. A row counts for each reason.
     reasons: Sequence[Counted]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was left out, filled or tolerated, for people to read
+    # class (k,) of each rejected row whose only fault is that its class is too rare
     set_aside: pd.Series = field(default_factory=lambda: pd.Series(dtype="str"))
+    # what the schema counts, in the same order for any rows of the same columns
     tolerated: tuple[Counted, ...] = ()
 
     def to_split(

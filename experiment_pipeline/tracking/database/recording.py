@@ -67,11 +67,7 @@ class RunRecord:
     def record(self, rows: Iterable[RecordRow], reset: Sequence[str] = ()) -> None:
         """Write rows of this run, all or none; fields of `RunFacts` that are None change nothing.
 
-        Args:
-            rows: a VersionRow gets the id of this run.
-            reset: columns of the run that are made null again.
-
-        Raises DatabaseUnavailable: the database cannot be reached or written.
+        The columns `reset` of the run are made null. Raises DatabaseUnavailable.
         """
         own = [replace(r, run_id=self.run_id) if isinstance(r, VersionRow) else r for r in rows]
         facts = [_stated(row) for row in own if isinstance(row, RunFacts)]
@@ -129,13 +125,8 @@ def recorded(
 ) -> Iterator[None]:
     """Record a stage: that it began, what it took, and the error that ended it.
 
-    Args:
-        run: whose stage it is.
-        stage: its name.
-        first: returns what is declared for the whole run; called at the run's first stage.
-        ended: called when an error has ended the run.
-
-    Raises DatabaseUnavailable: before the stage begins.
+    `first` returns what is declared for the whole run, at its first stage; `ended` is called when an
+    error has ended the run. Raises DatabaseUnavailable: before the stage begins.
     """
     begin(run, stage, first)
     wall, cpu = time.perf_counter(), time.process_time()

@@ -53,25 +53,20 @@ def _by_task(binary: str, multiclass: str, regression: str) -> dict[str, tuple[s
 
 @dataclass(frozen=True, eq=False)
 class ParameterNames:
-    """What a configuration of a library may set, and what it may not.
+    """What a configuration of a library may set, and what it may not."""
 
-    Attributes:
-        library: name of the package.
-        accepted: own name → aliases; those that decide the rounds are called as in `take_rounds`.
-        reserved: every name of what decides determinism, or is the same for every configuration.
-        objective: the own name of the loss.
-        objectives: task → its values; what follows a colon is the library's.
-        texts: own names of the others that take a text. None: the library checks values, and its
-            constructor has further names, for which alone it is imported.
-        limits: own name → the smallest and the largest value that the library takes.
-    """
-
-    library: str
+    library: str  # name of the package
+    # own name → aliases; those that decide the rounds are called as in `take_rounds`
     accepted: Mapping[str, tuple[str, ...]]
+    # every name of what decides determinism, or is the same for every configuration
     reserved: frozenset[str]
-    objective: str
+    objective: str  # the own name of the loss
+    # task → its values; what follows a colon is the library's
     objectives: Mapping[str, tuple[str, ...]]
+    # own names of the others that take a text. None: the library checks values, and its constructor
+    # has further names, for which alone it is imported.
     texts: frozenset[str] | None = None
+    # own name → the smallest and the largest value that the library takes
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @cached_property
