@@ -64,6 +64,13 @@ def case(
         case("random_split_over_time", "a time that tells nothing", day=DAY),
         case("related_rows", "names that seldom repeat", name=each(lambda i: f"name {i % 350}")),
         case(
+            "related_rows",
+            "numbers whose squares overflow or vanish",
+            **{
+                name: RNG.normal(size=ROWS) * scale for name, scale in (("a", 1e300), ("b", 1e-300))
+            },
+        ),
+        case(
             "constant_column",
             "that it is missing tells rows apart",
             flag=[1.0, np.nan] * (ROWS // 2),

@@ -160,7 +160,8 @@ def _share_on_lines(table: pd.DataFrame, scored: np.ndarray, nearest: np.ndarray
     known = [x for c in kept if np.isfinite(x := numbers_of(table[c])).all()]
     if len(known) < _DIMENSIONS:
         return 0.0
-    values = np.column_stack(known)
+    # Scaled, so that no square overflows or vanishes.
+    values = np.column_stack([x / np.abs(x).max() for x in known])
     differ = (values[nearest] != values[scored][:, None]).sum(axis=2) >= _DIMENSIONS
     # Lines stay lines in the main directions, where columns that follow from others add none.
     main = PCA(_VARIANCE, whiten=True, svd_solver="full")
