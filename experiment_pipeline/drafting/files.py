@@ -54,10 +54,8 @@ class Drafted:
 
 
 def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) -> Drafted:
-    """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`.
-
-    Raises:
-        ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
+    """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`. Raises
+    ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
     """
     try:
         source = Data.model_validate(wishes.source)

@@ -143,8 +143,7 @@ class Signature:
 
         Integers or booleans with missing values become float64.
 
-        Raises:
-            UnusableTable: a feature is missing, or holds values of another type.
+        Raises UnusableTable: a feature is missing, or holds values of another type.
         """
         missing = [name for name in self.features if name not in prepared.columns]
         if missing:
@@ -178,10 +177,8 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
 
 
 def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> PreparedTable:
-    """Prepare delivered rows as in training, without a check by a schema.
-
-    Raises:
-        UnusableTable: a required column is missing or cannot be used.
+    """Prepare delivered rows as in training, without a check by a schema. Raises UnusableTable: a
+    required column is missing or cannot be used.
     """
     preparation = reading.preparation
     needed = source_columns(signature.features, reading.raw_types, preparation)
@@ -325,10 +322,8 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
 
 
 def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature: Signature) -> None:
-    """Predict on the example rows and compare with the predictions at the export.
-
-    Raises:
-        PredictionsChanged: a number differs by more than TOLERANCE, relatively.
+    """Predict on the example rows and compare with the predictions at the export. Raises
+    PredictionsChanged: a number differs by more than TOLERANCE, relatively.
     """
     rows = example_rows(example, signature)
     method = "predict" if signature.classes is None else "predict_proba"

@@ -79,16 +79,10 @@ def permutation_importance(
 ) -> tuple[FeatureImportance, ...]:
     """Return how much worse the score is without each feature, the most important first.
 
-    Args:
-        predict: encoded rows → their prediction; called by several threads at once.
-        encoded: (n, d) rows as the model reads them, dense or sparse.
-        columns: feature → positions of the columns that encode it.
-        score: (truth, prediction, weights) → score, greater is better.
-        y: encoded targets (n,).
-        repeats: how often each feature is shuffled.
-        weights: (n,) of the rows.
-        seed: of the permutations; the result does not depend on the workers.
-        workers: features that are shuffled at a time.
+    `predict` takes encoded rows and is called by several threads; `encoded` is (n, d), dense or sparse;
+    `columns`: feature → positions of the columns that encode it; `score`: (truth, prediction, weights) →
+    greater is better. Each feature is shuffled `repeats` times, `workers` of them at a time, which does
+    not change the result.
     """
     from scipy.sparse import issparse
 

@@ -39,11 +39,8 @@ _Thing = TypeVar("_Thing")
 
 
 def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
-    """Return the content of a new file without a name, as a read-only map.
-
-    Raises:
-        StorageUnreachable: there is no room for it.
-        MemoryError: the system refuses the map.
+    """Return the content of a new file without a name, as a read-only map. Raises
+    StorageUnreachable: there is no room for it; MemoryError: the system refuses the map.
     """
     try:
         with tempfile.TemporaryFile(prefix="experiment_pipeline-") as file:

@@ -100,10 +100,8 @@ def to_bytes(estimator: Any) -> bytes:
 def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
     """Return the estimator that `to_bytes` wrote.
 
-    Args:
-        data: skops bytes.
-        extra_trusted: types of a user's own estimator, known from where it was fitted; never
-            taken from the data itself.
+    `extra_trusted`: types of a user's own estimator, known from where it was fitted; never taken from
+    the data itself.
 
     Raises InvalidModel: the data is not a skops file, or holds a type that is not trusted.
     """

@@ -229,9 +229,8 @@ def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
 
     The columns of a large one lie on maps; replacing the file does not change them.
 
-    Raises:
-        StorageUnreachable: there is none, or it cannot be read.
-        EntryCorrupt: the file is not a Parquet file, or was cut short.
+    Raises StorageUnreachable: there is none, or it cannot be read; EntryCorrupt: the file is not a
+    Parquet file, or was cut short.
     """
     whole = size_of(path) <= WHOLE_BYTES
     source = read_bytes(path) if whole else open_file(path)

@@ -130,9 +130,7 @@ def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
 
 def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
     """Count the offsets from UTC that instants, or their texts, are written with; "" is none.
-
-    Raises:
-        UnusableTable: some have one and others have none, so that hours would shift.
+    Raises UnusableTable: some have one and others have none, so that hours would shift.
     """
     if times.empty:
         return {}

@@ -31,11 +31,9 @@ _UNFIT = {
 
 
 def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
-    """Return the columns that models are fitted on.
-
-    Raises:
-        UnusableTable: a column that the YAML splits or weighs by or calls an id is absent; nothing
-            is left; or a column is of a type no model takes.
+    """Return the columns that models are fitted on. Raises UnusableTable: a column that the YAML
+    splits or weighs by or calls an id is absent; nothing is left; or a column is of a type no model
+    takes.
     """
     for place, name in named_columns(spec):
         if name not in frame.columns:

@@ -76,8 +76,7 @@ def assign_sets(
 
     "gap" is for a row between two sets in time, or without the value that the split goes by.
 
-    Raises:
-        UnusableTable: the column to split by time holds no times.
+    Raises UnusableTable: the column to split by time holds no times.
     """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
@@ -295,8 +294,7 @@ def folds_of(
     gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else clusters are dealt by
     a hash, a new one for each repeat, much as scikit-learn's StratifiedGroupKFold does.
 
-    Raises:
-        EmptySet: there are fewer than two clusters, or times, to part.
+    Raises EmptySet: there are fewer than two clusters, or times, to part.
     """
     found = tuple(_folds(frame, spec, wanted, features))
     if not found:

@@ -106,10 +106,9 @@ def prepare(
 
     `may_be_absent` are columns that no model reads, such as the target of rows to predict on.
 
-    Raises:
-        UnusableTable: a declared column is absent or of the wrong type, a calendar column's
-            name is taken, or the user's function changed the rows.
-        InvalidExperiment: the user's function cannot be imported.
+    Raises UnusableTable: a declared column is absent or of the wrong type, a calendar column's name
+    is taken, or the user's function changed the rows; InvalidExperiment: the user's function cannot
+    be imported.
     """
     for setting, column in declared_columns(preparation):
         if column not in raw.columns and column not in may_be_absent:

@@ -31,11 +31,9 @@ _UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError
 
 
 def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
-    """Read the text of a schema.yaml; `path` is for messages.
-
-    Raises:
-        InvalidSchema: it is not YAML, or says something that pandera or this project does not
-            know; the message begins with `file:line` and names every key that is wrong.
+    """Read the text of a schema.yaml; `path` is for messages. Raises InvalidSchema: it is not YAML,
+    or says something that pandera or this project does not know; the message begins with
+    `file:line` and names every key that is wrong.
     """
     file = YamlFile(text, path, InvalidSchema)
     declared = read_schema(file)
@@ -158,9 +156,8 @@ def fit_columns(
     `delivered` are the raw table's columns; those that the preparation added are kept. `not_required`
     may be absent whatever the schema says.
 
-    Raises:
-        InvalidSchema: a required column is absent, a new one is forbidden, or their order
-            differs.
+    Raises InvalidSchema: a required column is absent, a new one is forbidden, or their order
+    differs.
     """
     notes: list[str] = []
     absent = [

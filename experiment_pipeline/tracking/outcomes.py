@@ -133,15 +133,11 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
     if run["status"] not in {"accepted", "rejected"}:
         return ()
     page = decision_record(decided(experiment, run_id), str(root))
-    made = {
-        RECORD.removesuffix(".md"): (
-            ".html",
-            render_html(page, passed=run["status"] == "accepted"),
-        ),
-        RECORD: (".md", render(page)),
-    }
-    rows = []
-    for name, (suffix, text) in made.items():
+    html, rows = render_html(page, passed=run["status"] == "accepted"), []
+    for name, suffix, text in (
+        (RECORD.removesuffix(".md"), ".html", html),
+        (RECORD, ".md", render(page)),
+    ):
         place = root / experiment / RUNS_FOLDER / f"{run_id}.record{suffix}"
         write_bytes(place, text.encode())
         rows.append(ReportRow(name=name, place=str(place)))

@@ -113,8 +113,10 @@ def _refused(scope: "Scope") -> str | None:
     host = headers.get("host", "").lower()
     name = urlsplit(f"//{host}").hostname or ""
     allowed = {"localhost", *os.environ.get(HOSTS_VARIABLE, "").lower().replace(",", " ").split()}
-    # A browser that asks for an address has not resolved any name.
-    if name not in allowed and not _is_address(name):
+    with suppress(ValueError):  # a browser that asks for an address has not resolved any name
+        ipaddress.ip_address(name)
+        allowed.add(name)
+    if name not in allowed:
         return f"The host {host!r} is not known here. If it is yours, name it in {HOSTS_VARIABLE}."
     if urlsplit(headers.get("origin", f"//{host}").lower()).netloc != host:
         return "A page of another origin has sent this request."
@@ -129,13 +131,6 @@ def _refused(scope: "Scope") -> str | None:
     if method in {"GET", "HEAD"} and scope["path"].endswith("/graphql") and scope["query_string"]:
         return "GraphQL is answered by POST only."
     return None
-
-
-def _is_address(name: str) -> bool:
-    try:
-        return bool(ipaddress.ip_address(name))
-    except ValueError:
-        return False
 
 
 def application(root: Location) -> "Starlette":

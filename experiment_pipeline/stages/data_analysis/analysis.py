@@ -138,9 +138,8 @@ def analyse(
     `sets` (train, test, validation or gap) has the index of `frame`; `rows` is the number of rows
     of the table that `frame` is a sample of.
 
-    Raises:
-        UnusableTable: the table does not have the target's column.
-        InvalidExperiment: the YAML names a finding, threshold or rule that does not exist.
+    Raises UnusableTable: the table does not have the target's column; InvalidExperiment: the YAML
+    names a finding, threshold or rule that does not exist.
     """
     if spec.target not in frame.columns:
         raise UnusableTable(

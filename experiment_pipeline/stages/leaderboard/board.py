@@ -149,14 +149,9 @@ def rank(
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
-    Args:
-        concluded: the outcome of each, in any order; those that were trained are ranked.
-        predictions: result → its predictions of the test rows; called once for each, and once more
-            for the choice, so it may read a store.
-        rows: the test rows.
-        spec: the experiment. Declared configurations without an outcome are listed last.
-        classes: of the target; None for regression.
-        time: left of a budget, in which an ensemble must be fitted again; None: no limit.
+    Of `concluded`, in any order, those that were trained are ranked; declared configurations without an
+    outcome are listed last. `predictions` of the test rows are asked for once for each result, and once
+    more for the choice. `time`: left of a budget to fit an ensemble again; None: no limit.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))

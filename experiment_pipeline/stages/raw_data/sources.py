@@ -84,9 +84,8 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
 
     Large files, together, are copied below TMPDIR and mapped.
 
-    Raises:
-        UnreadableTable: no such file (with similar names), or a folder without tables.
-        StorageUnreachable: no permission, no credentials, no bucket, no answer, no room.
+    Raises UnreadableTable: no such file (with similar names), or a folder without tables;
+    StorageUnreachable: no permission, no credentials, no bucket, no answer, no room.
     """
     parts = _parts(data)
     # A server may not know the size.

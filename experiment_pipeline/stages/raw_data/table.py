@@ -64,9 +64,8 @@ def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
 
     Several files are the parts of one table, with the same columns, appended in this order.
 
-    Raises:
-        UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice.
-        InvalidExperiment: `data` says something that has no effect on these files.
+    Raises UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice;
+    InvalidExperiment: `data` says something that has no effect on these files.
     """
     table = read(parts, data)
     return replace(table, digest=content_digest(table.frame))

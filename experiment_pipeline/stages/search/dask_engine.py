@@ -249,10 +249,8 @@ def bare(sets: TrainingSets) -> TrainingSets:
 
 def run_task(task: Task) -> tuple[Outcome, float]:
     """Fit a configuration in this thread of a worker; return the outcome, and seconds of reading.
-
-    Raises:
-        ClusterError: other software is installed here.
-        EntryCorrupt: a shared file is gone or damaged, which says nothing of the configuration.
+    Raises ClusterError: other software is installed here; EntryCorrupt: a shared file is gone or
+    damaged, which says nothing of the configuration.
     """
     parse_one_at_a_time()
     _one_thread_each(threading.get_ident())

@@ -105,11 +105,8 @@ def share_work(
 def fit_configuration(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> TrainedModel:
-    """Fit one configuration and score it.
-
-    Raises:
-        TrainingError: it predicts something that is not finite, or not the same once reloaded.
-        Exception: whatever the estimator raises.
+    """Fit one configuration and score it. Raises TrainingError: it predicts something that is not
+    finite, or not the same once reloaded; Exception: whatever the estimator raises.
     """
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test

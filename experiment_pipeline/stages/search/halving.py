@@ -105,18 +105,12 @@ def run_search(
 ) -> SearchOutcome:
     """Train what is not stored yet, store each model at once, and conclude every configuration.
 
-    Args:
-        declared: all configurations of the experiment.
-        sets: the full train and test set.
-        spec: the experiment.
-        store: what it holds is reused.
-        engine: trains what is missing.
-        asked_for: configurations to train; None: all. Of the others the stored results are reported.
-        listen: is given each note, a line for a log, and each conclusion, once its model is stored.
+    `declared` are all configurations of the experiment; of those not `asked_for` (None: all are) the
+    stored results are reported. `listen` is given each note, a line for a log, and each conclusion, once
+    its model is stored.
 
-    Raises:
-        TrainingError: there is no model at all.
-        KeyboardInterrupt: or whatever else ended the search; its text says how far it was.
+    Raises TrainingError: there is no model at all; KeyboardInterrupt: or whatever else ended the
+    search; its text says how far it was.
     """
     asked_for = declared if asked_for is None else asked_for
     progress, started = Progress(spec.metric), time.perf_counter()

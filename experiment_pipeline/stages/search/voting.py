@@ -40,9 +40,8 @@ def weighted_mean(
     sorts them, here the positive class is the last), or have not seen a class, all are put into the
     order of the target.
 
-    Args:
-        members: name, pipeline and weight of each; those whose features are one object share them.
-        classes: of the target, in the order of `TrainingSets`; None for regression.
+    `members`: name, pipeline and weight; those whose features are one object share them. `classes` are in
+    the order of `TrainingSets`; None for regression.
     """
     order = classes
     if classes is not None:

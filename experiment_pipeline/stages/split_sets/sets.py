@@ -82,9 +82,8 @@ def split(
     So the data analysis has kept away from those of the validation set, and a rejected row shifts
     no cut in time or in a small class. `keep` is of the columns of each set.
 
-    Raises:
-        EmptySet: a set would be empty, or lack a class.
-        UnusableTable: a row lacks the value that the split goes by, or it names no set.
+    Raises EmptySet: a set would be empty, or lack a class; UnusableTable: a row lacks the value
+    that the split goes by, or it names no set.
     """
     rows = validated.rows
     _check_keys(validated, spec)

@@ -115,10 +115,9 @@ def validate(
     duplicates. `spec` is None for rows to predict on, which need no target and come in batches, of
     one of which none need be left; they have a `validation` of their own.
 
-    Raises:
-        InvalidSchema: the schema and the table's columns contradict each other.
-        DataError: not one row of an experiment is left.
-        UnusableTable: the table already has a column `rejection_reasons`.
+    Raises InvalidSchema: the schema and the table's columns contradict each other; DataError: not
+    one row of an experiment is left; UnusableTable: the table already has a column
+    `rejection_reasons`.
     """
     index = prepared.frame.index
     if REASONS in raw.columns:

@@ -155,9 +155,8 @@ def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]
 
     While the database is away, the rows wait; whatever ends the block, all are written.
 
-    Raises:
-        DatabaseUnavailable: it is away at the end.
-        Exception: what else writing has raised, when the next row comes, or at the end.
+    Raises DatabaseUnavailable: it is away at the end; Exception: what else writing has raised, when
+    the next row comes, or at the end.
     """
     waiting, failed = list[RecordRow](), list[Exception]()
     lock, closed = threading.Lock(), threading.Event()

@@ -224,11 +224,9 @@ def _declared(algorithm: str, task: str) -> Estimator:
 
 
 def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
-    """Return the unfitted estimator of a configuration: one thread, seeded.
-
-    Raises:
-        UnknownAlgorithm: the import path leads nowhere, or to no estimator of the task.
-        InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+    """Return the unfitted estimator of a configuration: one thread, seeded. Raises
+    UnknownAlgorithm: the import path leads nowhere, or to no estimator of the task;
+    InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
     declared = _declared(configuration.algorithm, task)
     path, culprit = declared.path, f"configuration {configuration.key}"

@@ -70,11 +70,9 @@ class Learner(ABC):
 
     @abstractmethod
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Check names before anything is fitted.
-
-        Raises:
-            UnknownAlgorithm: there is no such algorithm here, or not for the task.
-            InvalidExperiment: a hyperparameter that does not exist, or may not be set.
+        """Check names before anything is fitted. Raises UnknownAlgorithm: there is no such
+        algorithm here, or not for the task; InvalidExperiment: a hyperparameter that does not
+        exist, or may not be set.
         """
 
     @abstractmethod
@@ -100,9 +98,8 @@ class Learner(ABC):
 
         With `rounds`, a fixed number, it does not stop early. `stored`: whether its bytes are wanted.
 
-        Raises:
-            TrainingError: it predicts something else after it was stored and loaded.
-            Exception: whatever the library raises.
+        Raises TrainingError: it predicts something else after it was stored and loaded; Exception:
+        whatever the library raises.
         """
 
     @abstractmethod
