@@ -173,7 +173,6 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
 
 
 def _found(client: Any, into: str, tags: Mapping[str, str]) -> list[Any]:
-    """The runs that have these tags."""
     query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     return list(client.search_runs([into], query, max_results=5_000))
 

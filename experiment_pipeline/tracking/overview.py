@@ -177,13 +177,11 @@ def _status(row: _Row) -> str:
 
 
 def _outcome(row: _Row) -> document.Markup:
-    """The status, on its colour."""
     status = _text(row["status"])
     return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{_status(row)}</span>')
 
 
 def _scored(row: _Row) -> tuple[str, str]:
-    """The score on validation, and its interval."""
     if not _is_number(row["validation_score"]):
         return "", ""
     parts = [row[f"validation_{part}"] for part in ("score", "low", "high")]

@@ -92,7 +92,6 @@ def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
 
 
 def _folder_of(package: str) -> str:
-    """Return the folder from which a package is imported."""
     spec = find_spec(package)
     if spec is None:
         raise PredictionsChanged(

@@ -238,7 +238,6 @@ def _median(models: Iterable[FittedModel]) -> int | None:
 
 
 def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> _Fit:
-    """Fit a model on the train rows."""
     fitted = learner_of(request.configuration.algorithm).fit(request, work, stored=stored)
     test = work.test[request.configuration.features]
     with Clock() as predicting:

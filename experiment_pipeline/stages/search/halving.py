@@ -323,7 +323,6 @@ class _HalvingRun:
         return Conclusion(*what, last.result, last.rung.fraction, reused=last.reused, path=path)
 
     def _path(self, key: str) -> tuple[Step, ...]:
-        """What a configuration scored at each rung so far."""
         return tuple(Step.of(fit.result, fit.rung.fraction) for fit in self.fits.get(key, ()))
 
     def _known_in(

@@ -72,6 +72,8 @@ def configuration(
     where = "" if one.status == TRAINED else f" at {share} of the {what}"
     words, metric = result.configuration, result.metric
     score = f"{metric} {numbers.score(result.test_score)}"
+    others = {f"test {name}": value for name, value in result.test_scores.items() if name != metric}
+    others = {f"train {metric}": result.train_score, **others}
     facts: dict[str, Fact] = {"status": f"{one.status}{where or ' on all train rows'}"}
     if one.reason:
         facts["reason"] = one.reason
@@ -80,7 +82,7 @@ def configuration(
         "hyperparameters": words.settings,
         f"test {metric}{where}": result.test_score,
         **({} if where else {f"train {metric}": result.train_score}),
-        "other scores": _other_scores(result),
+        "other scores": ", ".join(f"{k} {numbers.score(v)}" for k, v in others.items()),
     }
     if (seeds := result.seeds) is not None:
         spread = numbers.spread(seeds.mean, seeds.deviation)
@@ -110,14 +112,6 @@ def configuration(
             "stored in": f"{path.removesuffix(result.fingerprint)}, by data version (see Tags)",
         },
     )
-
-
-def _other_scores(result: ModelResult) -> str:
-    """Beside the score on the test set."""
-    found = [f"train {result.metric} {numbers.score(result.train_score)}"]
-    others = {name: value for name, value in result.test_scores.items() if name != result.metric}
-    found += (f"test {name} {numbers.score(value)}" for name, value in others.items())
-    return ", ".join(found)
 
 
 def _cost_of(result: ModelResult) -> str:
