@@ -88,7 +88,7 @@ def test_an_accepted_run_passes_in_ci_and_its_pages_are_there(first_run):
     run = json.loads((first_run.reports / "run.json").read_text())
     assert (run["status"], run["version"]) == ("accepted", "v0001")
     record = (first_run.reports / "decision_record.md").read_text()
-    assert "Accepted: " in record
+    assert "Accepted with conditions (repeated_entities): " in record
     assert first_run.summary.read_text() == record
     for page in ("validation_report", "leaderboard", "data_analysis", "decision_record"):
         assert (first_run.reports / f"{page}.html").stat().st_size > 1_000
