@@ -53,9 +53,8 @@ class Estimator:
     defaults: Mapping[str, Scalar] = field(default_factory=dict)  # where the YAML gives no others
     # hyperparameters of every version: a configuration with only these is checked without importing it
     well_known: frozenset[str] = frozenset()
-    spaces: Spaces = field(
-        default_factory=dict
-    )  # worth searching, by how flexible models should be
+    # worth searching, by how flexible the models should be
+    spaces: Spaces = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
