@@ -35,9 +35,8 @@ class Stage:
     # keys of the specification that decide its result; its fingerprint covers them. What earlier
     # stages decided is covered by the digest of what they hand on
     reads: Keys = ()
-    checks: Mapping[str, str] = field(
-        default_factory=dict
-    )  # asset check → what holds when it passes
+    # asset check → what holds when it passes
+    checks: Mapping[str, str] = field(default_factory=dict)
     blocking: tuple[str, ...] = ()  # checks whose failure ends the run
 
 
