@@ -46,7 +46,10 @@ FILES = {
     "an empty file": (b"", "empty"),
     "a header without rows": (b"x,late\n", "no row"),
     "a web page": (b"<!DOCTYPE html><html><body>login</body></html>", "HTML"),
-    "a truncated gzip file": (gzip.compress(as_text(good()), mtime=0)[:300], "cut short|truncated|damaged"),
+    "a truncated gzip file": (
+        gzip.compress(as_text(good()), mtime=0)[:300],
+        "cut short|truncated|damaged",
+    ),
     "a truncated Parquet file": (b"PAR1" + b"\0" * 50, "Parquet"),
     "a column name twice": (b"x,x,late\n1,2,0\n", "x"),
     "a ragged row": (b"x,late\n1,0\n2,1,9\n", "line 3"),
