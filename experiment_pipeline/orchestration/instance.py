@@ -20,7 +20,6 @@ from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 
 from experiment_pipeline.storage.processes import Process
-from experiment_pipeline.tracking.server import OwnPagesOnly
 
 # Not for people: the page shows no tag of this prefix.
 TAG = ".dagster/experiment_pipeline_process"
@@ -120,9 +119,11 @@ class GuardedInstance(DagsterInstance):
         return defaults
 
     def optimize_for_webserver(self, *args: Any, **settings: Any) -> None:
-        """Called by the web server alone, before it makes its application."""
+        """Called by the web server alone, before it makes its application: others need no pandas."""
         from dagster_webserver.webserver import DagsterWebserver
         from starlette.middleware import Middleware
+
+        from experiment_pipeline.tracking.server import OwnPagesOnly
 
         super().optimize_for_webserver(*args, **settings)
         own = DagsterWebserver.build_middleware

@@ -205,10 +205,8 @@ def weakest_segments(
     ]
     if not parts:
         return None
-    level, scores = (
-        1 - (1 - LEVEL) / max(len(parts), 1),
-        ExpectedScores(metric, predicted, threshold),
-    )
+    level = 1 - (1 - LEVEL) / len(parts)
+    scores = ExpectedScores(metric, predicted, threshold)
     weak = []
     for column, value, mask in parts:
         expected, difference = scores.of(mask, level)

@@ -324,8 +324,9 @@ def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         )
     meaning = (
         "Slope and intercept are of a logistic recalibration on the validation rows (Cox 1958; the "
-        "intercept with slope 1); their intervals hold all together at the 95 % level. The mean error is over bins of equal size; the last column is its "
-        "value for a perfectly calibrated model. Vertical lines: Wilson's interval of each bin alone."
+        "intercept with slope 1); their intervals hold all together at the 95 % level. The mean error "
+        "is over bins of equal size; the last column is its value for a perfectly calibrated model. "
+        "Vertical lines: Wilson's interval of each bin alone."
     )
     table, drawn = TableBlock(header, rows), charts.get("calibration", ())
     yield Section("Calibration", (*map(Paragraph, texts), table, *drawn, Paragraph(meaning)))
