@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import sqlite3
+import urllib.error
+import urllib.request
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -235,6 +237,22 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     metadata_of(browser, "validation_report", STRICT)
     expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
     picture(page, "not_accepted")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        ("/graphql?query=mutation{__typename}", {"Sec-Fetch-Site": "cross-site"}),
+        ("/graphql?query={__typename}", {"Origin": "https://evil.example"}),
+        ("/", {"Host": "evil.example"}),
+    ],
+)
+def test_no_foreign_page_drives_dagster(ui, path: str, headers: dict[str, str]):
+    """What another site sends through the browser is refused before Dagster reads it."""
+    request = urllib.request.Request(ui.url + path, headers=headers)
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=30)
+    assert refused.value.code == 403
 
 
 def test_materialize_all_of_the_job_is_one_run(ui, done):
