@@ -72,7 +72,7 @@ def project(tmp_path_factory, dask):
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
     slow = {
         "num_leaves": list(range(8, 8 + FITS)),
-        "n_estimators": 3_000,
+        "n_estimators": 20_000,
         "early_stopping_round": 0,
         "learning_rate": 0.01,
     }
@@ -252,7 +252,8 @@ def test_no_foreign_page_drives_dagster(ui, path: str, headers: dict[str, str]):
     request = urllib.request.Request(ui.url + path, headers=headers)
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(request, timeout=30)
-    assert refused.value.code == 403
+    with refused.value as answer:
+        assert answer.code == 403
 
 
 def test_materialize_all_of_the_job_is_one_run(ui, done):
@@ -357,7 +358,7 @@ def test_cancelling_takes_back_what_waits_and_loses_nothing(ui, project, dask, l
             return {event.partition for event in ui.materializations(CANCELLED, "trained_model")}
 
         def is_midway() -> bool:
-            return len(partitions()) >= 3 and all(client.processing().values())
+            return len(partitions()) >= 2 and all(client.processing().values())
 
         def tasks() -> int:
             return client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.tasks))
