@@ -18,10 +18,10 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.errors import StorageError as StorageError
     from experiment_pipeline.errors import TrainingError as TrainingError
     from experiment_pipeline.errors import UnknownRun as UnknownRun
-    from experiment_pipeline.experiment import ExperimentRun as ExperimentRun
-    from experiment_pipeline.experiment import run_experiment as run_experiment
+    from experiment_pipeline.experiment.files import read_experiment as read_experiment
+    from experiment_pipeline.experiment.flow import ExperimentRun as ExperimentRun
+    from experiment_pipeline.experiment.flow import run_experiment as run_experiment
     from experiment_pipeline.orchestration.component import Experiment as Experiment
-    from experiment_pipeline.orchestration.component import read_experiment as read_experiment
     from experiment_pipeline.prediction.files import Model as Model
     from experiment_pipeline.prediction.files import Predicted as Predicted
     from experiment_pipeline.prediction.files import champion as champion
@@ -52,8 +52,9 @@ _NAMES = {
     "tracking.database.connection": "database",
     "prediction.files": "champion load_model Model predict Predicted",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
-    "experiment": "run_experiment ExperimentRun",
-    "orchestration.component": "Experiment read_experiment",
+    "experiment.flow": "run_experiment ExperimentRun",
+    "experiment.files": "read_experiment",
+    "orchestration.component": "Experiment",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - named once

@@ -19,9 +19,8 @@ from experiment_pipeline.stages.search.configurations import Configuration, conf
 from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
-from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
 from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore
-from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.report import SetFact, ValidationReport
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage.provenance import CodeProvenance

@@ -64,7 +64,7 @@ MOST_FILES, MOST_LINES, MOST_IMPORTS = 170, 36_458, 2_995
 MOST_ARROWS, LONGEST_CHAIN = 131, 26
 # What a framework calls by its name alone.
 CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
-    **{f"orchestration.assets.{name}.build": "found by the name of its stage" for name in FLOW},
+    **{f"orchestration.assets.flow.{name}": "found by the name of its stage" for name in FLOW},
     "definitions.defs": "Dagster's code location",
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"

@@ -14,7 +14,7 @@ from experiment_pipeline.errors import (
     InvalidExperiment,
     NotAccepted,
 )
-from experiment_pipeline.experiment import ExperimentRun
+from experiment_pipeline.experiment.flow import ExperimentRun
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.results import ModelsInMemory

@@ -11,9 +11,8 @@ import os
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
@@ -33,24 +32,22 @@ from pydantic_core import CoreSchema
 from experiment_pipeline.errors import (
     ExperimentPipelineError,
     InvalidExperiment,
-    UnknownAlgorithm,
+)
+from experiment_pipeline.experiment.files import (
+    EXPERIMENT,
+    FILES,
+    named_columns,
+    shown_path,
+    yaml_text,
 )
 from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
 from experiment_pipeline.orchestration.executor import in_process_executor
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
-from experiment_pipeline.spec import NAME, ExperimentSpec
-from experiment_pipeline.spec.experiment import defs_yaml_schema, spec_from
-from experiment_pipeline.spec.models import Location
-from experiment_pipeline.spec.reading import Problem, YamlFile, invalid, read_component
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.spec import NAME
+from experiment_pipeline.spec.experiment import defs_yaml_schema
+from experiment_pipeline.spec.reading import YamlFile, read_component
 from experiment_pipeline.table.features import NamedColumns
 
-# Only these are templates: a column may be called "{{x}}", and Dagster would turn the quoted text '1'
-# into a number on the way.
-_TEMPLATE = re.compile(r"\{\{\s*env\b")
-_VARIABLE = re.compile(r"\{\{\s*env(?:\.(\w+)|\(\s*['\"](\w+)['\"]\s*\))\s*\}\}")
-EXPERIMENT = "experiment_pipeline.Experiment"
-FILES, SCHEMA_FILE = ("defs.yaml", "defs.yml"), "schema.yaml"
 # `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
 PLACEHOLDER = "cannot_be_loaded"
@@ -90,8 +87,10 @@ class Experiment(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 - Dagster's signature
         """Read and judge the folder's YAML; an error waits for `build_defs`."""
+        from experiment_pipeline.orchestration.job import refused_by_dagster
+
         try:
-            return cls(context.path.name, named_columns(context.path))
+            return cls(context.path.name, named_columns(context.path, refused_by_dagster))
         except ExperimentPipelineError as error:
             return cls(context.path.name, error)
 
@@ -149,113 +148,6 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
 def _warn_once(message: str) -> None:
     """Dagster loads the same definitions several times in one command."""
     click.echo(message, err=True)
-
-
-def read_experiment(folder: str | Path) -> ExperimentSpec:
-    """Return what the folder of an experiment declares, without anything being run.
-
-    >>> read_experiment("experiment_pipeline/defs/flight_delay").metric
-    'roc_auc'
-
-    Raises:
-        InvalidExperiment, InvalidSchema: with `file:line` of each problem.
-    """
-    return named_columns(Path(folder)).spec
-
-
-def named_columns(folder: Path) -> NamedColumns:
-    """Read and judge the defs.yaml of a folder, and the schema.yaml beside it. Raises
-    InvalidExperiment, InvalidSchema: with `file:line` of each problem.
-    """
-    from experiment_pipeline.orchestration.job import refused_by_dagster
-    from experiment_pipeline.stages.data_analysis import findings
-
-    folder = folder.absolute()
-    path = next((folder / name for name in FILES if (folder / name).exists()), None)
-    if path is None:
-        fix = "name an experiment's folder"
-        raise InvalidExperiment(str(folder), "there is no defs.yaml in it", fix)
-    file = YamlFile(_text(path), str(shown_path(path)))
-    given = read_component(file, EXPERIMENT).attributes or {}
-
-    def line_of(location: Location) -> str:
-        return file.place(("attributes", *location))
-
-    problems: list[Problem] = []
-    filled = filled_in(given, problems)
-    if problems:
-        raise invalid(problems, line_of)
-    spec = spec_from(folder.name, filled, line_of, needs_data=True)
-    for key, package, extra in (("mlflow",) * 3, ("engine", "distributed", "dask")):
-        if getattr(spec, key) is not None and find_spec(package) is None:
-            fix = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
-            problems.append(Problem((key,), fix))
-    problems += [*findings.problems(spec.analysis), *refused_by_dagster(spec)]
-    if problems:
-        raise invalid(problems, line_of)
-    _check_search(spec, line_of)
-    schema = folder / SCHEMA_FILE
-    if not schema.exists():
-        raise InvalidExperiment(
-            str(shown_path(schema)),
-            "is missing: the schema that the table's rows must satisfy",
-            "write it, or copy the one that `dg scaffold defs` infers for the same table",
-        )
-    text = _text(schema)
-    named = NamedColumns(spec, text, line_of, str(shown_path(schema)), file.text)
-    named.check_types()
-    return named
-
-
-def shown_path(path: Path) -> Path:
-    """Relative to the working directory where it lies below it: what an editor can open."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _text(path: Path) -> str:
-    # What is not UTF-8 is not YAML, and has a line there.
-    return path.read_text(encoding="utf-8", errors="surrogateescape")
-
-
-def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
-    """Return a value of the YAML with each `{{ env.NAME }}` replaced; what cannot be is a problem."""
-    if isinstance(value, Mapping):
-        return {key: filled_in(item, problems, (*at, key)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [filled_in(item, problems, (*at, i)) for i, item in enumerate(value)]
-    if not isinstance(value, str):
-        return value
-    for name in (dotted or called for dotted, called in _VARIABLE.findall(value)):
-        if name not in os.environ:
-            message = f"the environment variable {name} is not set; export {name}=…"
-            problems.append(Problem(at, message))
-    if _TEMPLATE.search(_VARIABLE.sub("", value)):
-        problems.append(Problem(at, f"{value!r} is not a template; write {{{{ env.NAME }}}}"))
-    return _VARIABLE.sub(lambda found: os.environ.get(found[1] or found[2], ""), value)
-
-
-def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
-    """Refuse what no algorithm accepts before anything is read or trained."""
-    from experiment_pipeline.stages.search.learners import check_demands, check_hyperparameters
-
-    for number, entry in enumerate(spec.search):
-        place: Location = ("search", number, "algorithm")
-        try:
-            # Names and single values decide what is refused here.
-            checked = set[object]()
-            for configuration in configurations(spec.model_copy(update={"search": (entry,)})):
-                given = configuration.hyperparameters
-                if not {*given.items(), tuple(given)} <= checked:
-                    check_hyperparameters(configuration, spec.task)
-                    check_demands(configuration, spec.task, spec)
-                checked |= {*given.items(), tuple(given)}
-        except (UnknownAlgorithm, InvalidExperiment) as error:
-            named = [key for key in entry.hyperparameters if repr(key) in error.rule]
-            if named:
-                place = ("search", number, "hyperparameters", named[0])
-            rule = f"{error.culprit}: {error.rule}"
-            raise InvalidExperiment(line_of(place), rule, error.fix) from None
-    configurations(spec)
 
 
 @record(checked=False)  # as its parent: a module is a field
@@ -338,7 +230,7 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
 
 def _type_of(path: Path) -> str:
     """The component that a file names; InvalidExperiment for one that Dagster could not load."""
-    file = YamlFile(_text(path), str(shown_path(path)))
+    file = YamlFile(yaml_text(path), str(shown_path(path)))
     name = read_component(file, EXPERIMENT).type
     module, _, attribute = name.rpartition(".")
     try:

@@ -5,13 +5,12 @@ last of one ordered list, because Dagster takes a reversed range for an unpartit
 """
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 
 import dagster as dg
 
 from experiment_pipeline.errors import DataError, StorageError
-from experiment_pipeline.orchestration import assets as assets_of_stages
-from experiment_pipeline.orchestration.assets.shared import TABLES, recorder, tables_io_manager
+from experiment_pipeline.orchestration.assets import flow, search
+from experiment_pipeline.orchestration.assets.shared import TABLES, tables_io_manager
 from experiment_pipeline.orchestration.executor import end_lost_runs, in_process_executor
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
@@ -40,11 +39,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
     """Everything Dagster knows of one experiment; what it needs of a project, it brings along."""
     spec = named.spec
     declared = configurations(spec)
-    record = recorder(spec, named.yaml_text, named.schema_text)
-    built = [
-        import_module(f"{assets_of_stages.__name__}.{stage.name}").build(named, record)
-        for stage in STAGES.values()
-    ]
+    built = [getattr(search if name == "search" else flow, name)(named) for name in STAGES]
     fresh = _freshness(spec)
 
     def described(one: dg.AssetSpec) -> dg.AssetSpec:

@@ -8,17 +8,19 @@ Together with `recording.recorded` this is the whole layer around the plain func
 for Dagster's assets and for notebooks.
 """
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
-from experiment_pipeline.errors import StorageError, UnknownRun
+from experiment_pipeline.errors import StorageError, UnknownRun, memory_errors_named
 from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import (
     Location,
     location,
@@ -39,6 +41,28 @@ from experiment_pipeline.tracking.record import decided, decision_record
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page
 
 _WIDTH = 90  # rem: the tables of overviews have more columns than a report's
+
+
+@contextmanager
+def recorded_stage(
+    run: RunRecord,
+    stage: str,
+    spec: ExperimentSpec,
+    texts: tuple[str, str],
+    trigger: RunFacts,
+    finish: Callable[[RunRecord], object],
+) -> Iterator[None]:
+    """Record a stage's work as a part of its run; `texts`: of defs.yaml and schema.yaml.
+
+    `finish` is called when an error ends the run.
+    """
+    mlflow.expect(run, spec.mlflow)
+    first = partial(recording.declared, spec, *texts, trigger)
+    with (
+        recording.recorded(run, stage, first, finish),
+        memory_errors_named(f"the stage {stage}"),
+    ):
+        yield
 
 
 def record_outcome(

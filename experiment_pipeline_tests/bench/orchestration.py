@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import dagster as dg
 
-from experiment_pipeline.orchestration.assets import search as trained_model
+from experiment_pipeline.experiment import steps
 from experiment_pipeline.orchestration.assets.shared import key_of
 from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.spec import ExperimentSpec
@@ -40,7 +40,7 @@ PARTS: Mapping[str, tuple[object, str]] = {
     "materialization events": (dg.DagsterEvent, "asset_materialization"),
     "lines of the log": (dg.DagsterLogManager, "info"),
     "asking for known results": (TrainedModelStore, "results"),
-    "digests and early-stopping set of the sets": (trained_model, "as_evaluated"),
+    "digests and early-stopping set of the sets": (steps, "as_evaluated"),
     "the table of results": (SearchResults, "of"),
 }
 

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 from click import ClickException
 
-from experiment_pipeline.orchestration import component
+from experiment_pipeline.experiment import files
 from experiment_pipeline.orchestration.component import VALIDATION, Experiment
 from experiment_pipeline.spec.experiment import defs_yaml_schema
 from experiment_pipeline.spec.reading import MOST_REPEATED
@@ -154,7 +154,7 @@ def test_an_extra_is_asked_for_at_its_key(
     spec = folder.load().named.spec
     assert getattr(spec, key) is not None
     assert "hunter2" not in f"{spec} {spec.model_dump()} {spec.mlflow and spec.mlflow.shown_uri}"
-    monkeypatch.setattr(component, "find_spec", lambda _: None)
+    monkeypatch.setattr(files, "find_spec", lambda _: None)
     message = told(folder)
     assert f"{key}: needs a package; pip install 'experiment-pipeline[{extra}]'" in message
 
@@ -285,7 +285,7 @@ def test_a_bug_keeps_its_stack(folder: ExperimentsFolder, monkeypatch: pytest.Mo
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("experiment_pipeline.orchestration.component._check_search", broken)
+    monkeypatch.setattr("experiment_pipeline.experiment.files._check_search", broken)
     with pytest.raises(Exception, match="Error while loading component") as caught:
         folder.load()
     assert isinstance(caught.value.__cause__, ZeroDivisionError)

@@ -16,7 +16,8 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
-from experiment_pipeline.orchestration.assets.shared import Cancelled, recorder
+from experiment_pipeline.orchestration.assets import shared
+from experiment_pipeline.orchestration.assets.shared import Cancelled
 from experiment_pipeline.orchestration.executor import (
     LABEL,
     code_location,
@@ -33,6 +34,7 @@ from experiment_pipeline.orchestration.instance import (
 from experiment_pipeline.orchestration.instance import noted as process_of
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.recording import RunRecord, recorded_runs
 from experiment_pipeline_tests import scenario
 
@@ -106,7 +108,7 @@ def test_the_decision_of_a_parent_is_not_shown(instance) -> None:
 
 @dg.asset(name="clinic__training", config_schema={"said": str})
 def be_cancelled(context: dg.AssetExecutionContext) -> None:
-    with recorder(scenario.spec(), "", "")(context):
+    with shared._at_work(context, NamedColumns(scenario.spec(), "")):
         context.instance.report_run_canceling(context.run)
         if said := context.op_execution_context.op_config["said"]:
             raise KeyboardInterrupt(said)

@@ -1,5 +1,7 @@
 """What Dagster knows of an experiment: assets with owners and ages, a job, a schedule, a sensor."""
 
+import logging
+from contextlib import nullcontext
 from datetime import timedelta
 
 import dagster as dg
@@ -7,13 +9,15 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.loader import LoadingContextForTest
 
-from experiment_pipeline.orchestration.assets.search import ThisRun, log_partition
-from experiment_pipeline.orchestration.assets.validated_data import prepared_rows
+from experiment_pipeline.experiment.stage_run import StageRun
+from experiment_pipeline.experiment.steps import prepared_rows
+from experiment_pipeline.orchestration.assets.search import log_partition
 from experiment_pipeline.orchestration.job import AGEING, CODE_VERSIONS, RANGE_END, RANGE_START
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests import runs, scenario
 
 OWNERS = ["team:clinic", "ada@example.org"]
@@ -91,10 +95,18 @@ def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None
 def test_what_the_launchpad_changes_is_for_one_run() -> None:
     """The YAML's value applies where nothing is given."""
     spec = scenario.spec(workers=3, budget={"seconds": 60, "configurations": 7})
-    changed = ThisRun(budget_seconds=5).over(spec)
-    assert (changed.workers, changed.budget.seconds, changed.budget.configurations) == (3, 5, 7)
-    assert ThisRun().over(spec) == spec
-    assert ThisRun(workers=2).over(spec).workers == 2
+    run, log = RunRecord("clinic", "run"), logging.getLogger()
+
+    def stage(**asked: float) -> StageRun:
+        given = {"seconds": 60.0, **asked}
+        return StageRun(NamedColumns(spec, scenario.SCHEMA), run, log, nullcontext, **given)
+
+    searched = stage(seconds=5.0).searched_spec
+    assert (searched.workers, searched.budget.seconds, searched.budget.configurations) == (3, 5, 7)
+    assert stage(seconds=5.0).changed == {"budget_seconds": 5.0}
+    assert stage().searched_spec == spec
+    assert stage().changed == {}
+    assert stage(workers=2).searched_spec.workers == 2
 
 
 @pytest.fixture

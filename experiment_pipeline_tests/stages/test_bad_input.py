@@ -14,7 +14,7 @@ from experiment_pipeline.errors import (
     InvalidExperiment,
     UnreadableTable,
 )
-from experiment_pipeline.experiment import ExperimentRun, ModelsInMemory
+from experiment_pipeline.experiment.flow import ExperimentRun, ModelsInMemory
 
 SCHEMA = (
     "columns:\n  x: {dtype: float64, nullable: true}\n  late: {nullable: true}\nstrict: false\n"

@@ -22,7 +22,8 @@ import pandas as pd
 from dagster._core.errors import DagsterUserCodeProcessError
 from dagster_shared.error import SerializableErrorInfo
 
-from experiment_pipeline.errors import ExperimentPipelineError, memory_errors_named, reported_as
+from experiment_pipeline.errors import ExperimentPipelineError, reported_as
+from experiment_pipeline.experiment.stage_run import Reported, StageRun
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
@@ -36,16 +37,15 @@ from experiment_pipeline.reporting.outcome import (
 )
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.registry import STAGES, warn_of_memory
-from experiment_pipeline.storage.entries import Entries, Entry
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.files import Location, storage_root
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.storage.tables import read_table, table_of, write_table
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.kinds import kind_of
-from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.outcomes import finish_run, record_outcome
+from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, recorded_stage
 from experiment_pipeline.tracking.server import page_url
 
 # Key of the IO manager: no other resource of a project has this name.
@@ -66,6 +66,7 @@ _ONE_LINE = 20
 
 
 Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+Step = Callable[..., Reported]
 
 
 def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
@@ -156,26 +157,6 @@ def tables_io_manager(_context: dg.InitResourceContext) -> TablesIOManager:
     return TablesIOManager(storage_root())
 
 
-def reused_or_made(
-    context: dg.AssetExecutionContext,
-    entries: Entries[None],
-    fingerprint: str,
-    size: Callable[[], int],
-    make: Callable[[], Mapping[str, bytes]],
-    reused: str,
-) -> Entry[None]:
-    """The stored entry of a fingerprint, which is logged as `reused`, or a new one, stored.
-
-    `size` returns the bytes of the stage's table in memory, and `make` the files of a new entry.
-    """
-    stored = entries.intact(fingerprint, context.log.warning)
-    if stored is None:
-        warn_of_memory(entries.stage, size(), context.log.warning)
-        return entries.put(fingerprint, make(), None)
-    context.log.info(reused)
-    return stored
-
-
 class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError):
     """Ends a run as Dagster's own interruption does, and is shown without a stack."""
 
@@ -185,36 +166,56 @@ class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError
         self.user_code_process_error_infos = [info]
 
 
-# A context around the work of a stage: it is recorded, and its errors are reported to the user.
-Recorder = Callable[[dg.AssetExecutionContext], AbstractContextManager[None]]
+def reported(
+    context: dg.AssetExecutionContext, named: NamedColumns, step: Step, *inputs: object
+) -> Iterator[dg.MaterializeResult]:
+    """Run a stage of the experiment, and report each of its assets to Dagster."""
+    for name, outcome in step(stage_run(context, named), *inputs):
+        yield report(context, key_of(named.spec, name), outcome)
 
 
-def recorder(spec: ExperimentSpec, yaml_text: str, schema_text: str) -> Recorder:
-    """Return what records the stages of an experiment as parts of their run."""
+def stage_run(
+    context: dg.AssetExecutionContext, named: NamedColumns, workers: int | None = None
+) -> StageRun:
+    """Return the stage that Dagster executes; `workers`: of this run's search."""
+    training = f"{named.spec.name}__training"
+    ops: Any = context.run.run_config.get("ops", {})
+    config = ops.get(training, {}).get("config", {})
 
-    @contextmanager
-    def record(context: dg.AssetExecutionContext) -> Iterator[None]:
-        run = run_of(context, spec.name)
-        mlflow.expect(run, spec.mlflow)
-        stage = context.assets_def.node_def.name.removeprefix(f"{spec.name}__")
-        first = partial(recording.declared, spec, yaml_text, schema_text, _trigger(context.run))
-        kept: dict[str, Fact] = {}
+    def searched() -> float:
+        stats = context.instance.get_run_step_stats(context.run.run_id, [training])
+        return sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
 
-        def finish(run: RunRecord) -> None:
-            kept.update(finish_run(run, context.log.warning))
+    return StageRun(
+        named,
+        run_of(context, named.spec.name),
+        context.log,
+        partial(_at_work, context, named),
+        config.get("budget_seconds") or named.spec.budget.seconds,
+        searched,
+        workers,
+    )
 
-        try:
-            with (
-                reported_as(lambda error: _failure(error, kept)),
-                recording.recorded(run, stage, first, finish),
-                memory_errors_named(f"the stage {stage}"),
-            ):
-                yield
-        except INTERRUPTED as error:
-            message = f"{str(error) or recording.CANCELLED}; the next run reuses what is stored"
-            raise Cancelled(_with_pages([message], kept)) from None
 
-    return record
+@contextmanager
+def _at_work(context: dg.AssetExecutionContext, named: NamedColumns) -> Iterator[None]:
+    """Record the work of a stage, and report its errors to the user."""
+    stage = context.assets_def.node_def.name.removeprefix(f"{named.spec.name}__")
+    run, kept = run_of(context, named.spec.name), dict[str, Fact]()
+    texts = named.yaml_text, named.schema_text
+
+    def finish(ended: RunRecord) -> None:
+        kept.update(finish_run(ended, context.log.warning))
+
+    try:
+        with (
+            reported_as(lambda error: _failure(error, kept)),
+            recorded_stage(run, stage, named.spec, texts, _trigger(context.run), finish),
+        ):
+            yield
+    except INTERRUPTED as error:
+        message = f"{str(error) or recording.CANCELLED}; the next run reuses what is stored"
+        raise Cancelled(_with_pages([message], kept)) from None
 
 
 def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunRecord:

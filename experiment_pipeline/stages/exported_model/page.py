@@ -30,9 +30,8 @@ from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report.final_evaluation import SetFact
 from experiment_pipeline.stages.validation_report.ledger import looked_at
-from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.report import SetFact, ValidationReport
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import redacted

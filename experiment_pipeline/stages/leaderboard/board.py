@@ -38,7 +38,7 @@ from experiment_pipeline.stages.leaderboard.ranking import (
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
-from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
@@ -107,6 +107,10 @@ class Leaderboard:
         if self.chosen != ENSEMBLE:
             return self.chosen
         return str(self.rows["key"][self.rows["key"] != ENSEMBLE].iloc[0])
+
+    def configuration(self, key: str, spec: ExperimentSpec) -> Configuration:
+        """Return the configuration of a row, the ensemble's included."""
+        return self.with_ensemble({one.key: one for one in configurations(spec)})[key]
 
     def with_ensemble(self, declared: Mapping[str, Configuration]) -> dict[str, Configuration]:
         """Return key → configuration of every row: the declared ones, and the ensemble."""

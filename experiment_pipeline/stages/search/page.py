@@ -171,7 +171,8 @@ def results(
     )
     facts["shown below"] = first_of(len(found.rows))
     facts["results"] = Rows(table.reset_index(drop=True))
-    return Outcome(value=found, facts=facts | counts, record=[RunFacts(**counts)])
+    checks = [none_failed(found.rows)]
+    return Outcome(value=found, facts=facts | counts, record=[RunFacts(**counts)], checks=checks)
 
 
 def first_of(rows: int) -> str:

@@ -33,11 +33,13 @@ from experiment_pipeline.stages.validation_report.gates import (
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import (
+    NextSearch,
+    SetFact,
     ValidationReport,
     exported_threshold,
     judge,
 )
-from experiment_pipeline.stages.validation_report.shortfall import Evidence, NextSearch, next_search
+from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside
@@ -68,15 +70,6 @@ _NO_TIME = (
     "the importance of features and the weakest segments are not computed: the budget of seconds "
     "was spent on the search and on fitting the chosen configuration again"
 )
-
-
-@dataclass(frozen=True)
-class SetFact:
-    """One of the three sets: the number of rows and their digest."""
-
-    name: str
-    rows: int
-    digest: str
 
 
 @dataclass(frozen=True, eq=False)

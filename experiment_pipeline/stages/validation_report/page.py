@@ -37,8 +37,7 @@ from experiment_pipeline.reporting.run_record import (
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
-from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import NextSearch
+from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
 from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST

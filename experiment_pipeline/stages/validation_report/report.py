@@ -411,3 +411,32 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
             f"{numbers.interval(checked.below)} of the validation targets are below the prediction, not "
             f"{numbers.share(checked.level)}: add {numbers.score(checked.shift)} to every prediction"
         )
+
+
+@dataclass(frozen=True)
+class SetFact:
+    """One of the three sets: the number of rows and their digest."""
+
+    name: str
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Reason:
+    """An explanation of a failed gate: a stable code, a sentence with the numbers, advice."""
+
+    code: str
+    evidence: str
+    advice: str
+
+
+@dataclass(frozen=True)
+class NextSearch:
+    """Why the gate failed, the most certain reason first, and the `search:` to replace the YAML's.
+
+    It begins with the present entries, whose fits are reused, and is indented as below `attributes:`.
+    """
+
+    reasons: tuple[Reason, ...]
+    yaml: str

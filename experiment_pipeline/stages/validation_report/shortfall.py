@@ -33,7 +33,7 @@ from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate, hold
-from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.report import NextSearch, Reason, ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval, Linearised
 from experiment_pipeline.statistics.metrics import (
@@ -56,15 +56,6 @@ _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_fle
 
 
 @dataclass(frozen=True)
-class Reason:
-    """An explanation of a failed gate: a stable code, a sentence with the numbers, advice."""
-
-    code: str
-    evidence: str
-    advice: str
-
-
-@dataclass(frozen=True)
 class LearningCurve:
     """The step from the last small rung to all train rows, on the same test rows."""
 
@@ -83,17 +74,6 @@ class Evidence:
     ceiling: float | None = None  # the best score on train and test rows that their labels allow
     train_rows: float = 1.0  # rows behind a train score, per test row
     curve: LearningCurve | None = None
-
-
-@dataclass(frozen=True)
-class NextSearch:
-    """Why the gate failed, the most certain reason first, and the `search:` to replace the YAML's.
-
-    It begins with the present entries, whose fits are reused, and is indented as below `attributes:`.
-    """
-
-    reasons: tuple[Reason, ...]
-    yaml: str
 
 
 def reasons(

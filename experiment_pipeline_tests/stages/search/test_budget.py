@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 from types import SimpleNamespace
@@ -15,7 +15,7 @@ import pytest
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
-from experiment_pipeline.orchestration.assets.search import budget_left
+from experiment_pipeline.orchestration.assets.shared import stage_run
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.search import Budget
@@ -33,6 +33,7 @@ from experiment_pipeline.stages.search.results import (
 from experiment_pipeline.stages.search.rungs import Rung, best_first, competes, ladder
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.split_sets.sets import SplitSets
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import SEARCH, experiment, sets_of
@@ -166,8 +167,9 @@ def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
 def _context(config: dict[str, object], stats: list[object]) -> dg.AssetExecutionContext:
     instance = SimpleNamespace(get_run_step_stats=lambda run_id, steps: stats)
     ops = {"clinic__training": {"config": config}}
-    run = SimpleNamespace(run_config={"ops": ops}, run_id="1")
-    return cast("dg.AssetExecutionContext", SimpleNamespace(instance=instance, run=run))
+    run = SimpleNamespace(run_config={"ops": ops}, run_id="1", tags={})
+    context = SimpleNamespace(instance=instance, run=run, log=None)
+    return cast("dg.AssetExecutionContext", context)
 
 
 def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
@@ -176,12 +178,17 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
     assert isinstance(dg.AssetExecutionContext.run, property)
     spec, clock = scenario.spec("binary", budget={"seconds": 30}), Clock()
     searched = SimpleNamespace(start_time=100.0, end_time=112.0)
-    left = budget_left(_context({}, [searched]), spec, clock)
+
+    def left_of(config: dict[str, object], stats: list[object], spec=spec) -> Callable[[], float]:
+        named = NamedColumns(spec, scenario.SCHEMA)
+        return stage_run(_context(config, stats), named).seconds_left(clock)
+
+    left = left_of({}, [searched])
     assert left() == 18
     clock.seconds = 20.0
     assert left() == -2
-    assert budget_left(_context({"budget_seconds": 60.0}, []), spec, clock)() == 60
-    assert budget_left(_context({}, []), scenario.spec("binary"), clock)() == math.inf
+    assert left_of({"budget_seconds": 60.0}, [])() == 60
+    assert left_of({}, [], scenario.spec("binary"))() == math.inf
 
 
 class Simulated:

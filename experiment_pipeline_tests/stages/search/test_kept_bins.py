@@ -10,7 +10,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.orchestration.assets import search as asset
+from experiment_pipeline.experiment import steps
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search import encoding, sweep
 from experiment_pipeline.stages.search.configurations import configurations
@@ -170,7 +170,7 @@ def test_the_training_step_keeps_bins_below_the_storage_root(
     log = logging.getLogger("step")
     caplog.set_level(logging.INFO, "step")
     for _ in range(2):
-        with asset._engine(spec, log) as engine:
+        with steps._engine(spec, log) as engine:
             (found,) = engine.train(configurations(spec), sets, spec)
         assert isinstance(found, TrainedModel), found
     assert len(made) == 1

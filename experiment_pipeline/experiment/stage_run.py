@@ -1,0 +1,77 @@
+"""A stage of a stored run at work: what its step is given, whoever executes it."""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from experiment_pipeline.reporting.outcome import Outcome
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.registry import warn_of_memory
+from experiment_pipeline.storage.entries import Entry, stage_entries
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking.database.recording import RunRecord
+
+Reported = Iterator[tuple[str, Outcome]]
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage at work: its experiment, the record of its run, its log, and its budget."""
+
+    named: NamedColumns
+    run: RunRecord
+    log: logging.Logger
+    # a context around the stage's work: it is recorded, and its errors are reported to the user
+    at_work: Callable[[], AbstractContextManager[None]]
+    seconds: float | None = None  # the budget of search, refit and report
+    searched: Callable[[], float] = lambda: 0.0  # seconds of it that the search has taken
+    workers: int | None = None  # of this run's search; None: the YAML's
+
+    @property
+    def spec(self) -> ExperimentSpec:
+        """What the YAML declares."""
+        return self.named.spec
+
+    @property
+    def changed(self) -> dict[str, float]:
+        """Setting → its value for this run alone, where that is not the YAML's."""
+        declared = {"workers": self.spec.workers, "budget_seconds": self.spec.budget.seconds}
+        asked = {"workers": self.workers, "budget_seconds": self.seconds}
+        return {k: v for k, v in asked.items() if v is not None and v != declared[k]}
+
+    @property
+    def searched_spec(self) -> ExperimentSpec:
+        """What is declared, with the budget and the workers of this run."""
+        budget = self.spec.budget.model_copy(update={"seconds": self.seconds})
+        asked = {"workers": self.workers or self.spec.workers, "budget": budget}
+        return self.spec.model_copy(update=asked)
+
+    def seconds_left(self, now: Callable[[], float] = time.perf_counter) -> Callable[[], float]:
+        """Return what tells how much of the budget is left, from now on."""
+        if self.seconds is None:
+            return lambda: math.inf
+        ends = now() + self.seconds - self.searched()
+        return lambda: ends - now()
+
+    def reused_or_made(
+        self,
+        stage: str,
+        fingerprint: str,
+        size: Callable[[], int],
+        make: Callable[[], Mapping[str, bytes]],
+        reused: str,
+    ) -> Entry[None]:
+        """The stored entry of a fingerprint, which is logged as `reused`, or a new one, stored.
+
+        `size` returns the bytes of the stage's table in memory, and `make` the files of a new entry.
+        """
+        entries = stage_entries(self.spec.name, stage)
+        stored = entries.intact(fingerprint, self.log.warning)
+        if stored is None:
+            warn_of_memory(stage, size(), self.log.warning)
+            return entries.put(fingerprint, make(), None)
+        self.log.info(reused)
+        return stored

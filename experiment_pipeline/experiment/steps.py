@@ -1,0 +1,495 @@
+"""The stages of a stored run, one function each: read, call the stage, store, say what it found.
+
+Dagster's assets and `run` call the same functions. Each yields (asset, outcome) in the order in which
+they are reported; the outcome holds the asset's value, facts and checks. What was computed from the
+same inputs before is reused.
+"""
+
+import json
+import logging
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+
+from experiment_pipeline.experiment.stage_run import Reported, StageRun
+from experiment_pipeline.reporting.outcome import Outcome
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, RunFacts
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.data_analysis import page as analysis_page
+from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
+from experiment_pipeline.stages.data_analysis.findings import own_code
+from experiment_pipeline.stages.exported_model import export
+from experiment_pipeline.stages.exported_model import page as model_page
+from experiment_pipeline.stages.leaderboard import board
+from experiment_pipeline.stages.leaderboard import page as board_page
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
+from experiment_pipeline.stages.raw_data import page as raw_page
+from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
+from experiment_pipeline.stages.raw_data.table import RawTable, parse
+from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
+from experiment_pipeline.stages.search import page as search_page
+from experiment_pipeline.stages.search.budget import AfterSearch
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchNote, SearchResults
+from experiment_pipeline.stages.search.configurations import (
+    Configuration,
+    configurations,
+    search_notes,
+)
+from experiment_pipeline.stages.search.dask_cluster import connected, engine_of
+from experiment_pipeline.stages.search.halving import FitEngine, SearchOutcome, Threads, run_search
+from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.split_sets import page as sets_page
+from experiment_pipeline.stages.split_sets.sets import SetTable, split
+from experiment_pipeline.stages.validated_data import page as rows_page
+from experiment_pipeline.stages.validated_data.profile import (
+    ACCEPTED,
+    RUNS,
+    DataProfiles,
+    against_the_accepted,
+)
+from experiment_pipeline.stages.validated_data.rows import ValidatedRows, validate
+from experiment_pipeline.stages.validation_report import final_evaluation as final
+from experiment_pipeline.stages.validation_report import page as report_page
+from experiment_pipeline.stages.validation_report.final_evaluation import Judged
+from experiment_pipeline.stages.validation_report.gates import (
+    PublishedChampion,
+    find_champions,
+    held_against,
+)
+from experiment_pipeline.stages.validation_report.ledger import Ledger
+from experiment_pipeline.stages.validation_report.report import ValidationReport
+from experiment_pipeline.stages.validation_report.shortfall import gather
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.entries import SharedFiles, SharedFolder, stage_entries
+from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.mapped import some_rows, spilled
+from experiment_pipeline.storage.provenance import code_provenance
+from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_of
+from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.features import (
+    NamedColumns,
+    check_metrics,
+    check_target,
+    feature_columns,
+)
+from experiment_pipeline.table.membership import SETS, prepare_and_assign
+from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.table.schema import shared_schema
+from experiment_pipeline.tracking.database import recording
+from experiment_pipeline.tracking.database.archive import restore_versions
+from experiment_pipeline.tracking.outcomes import with_pages
+from experiment_pipeline.tracking.record import record_of_version
+
+ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
+IDENTITY = "identity.txt"
+REPORT_PAGES = (
+    (final.STAGE, final.PAGE),
+    (JUDGED_ROWS, final.JUDGED),
+    ("next_search", final.NEXT_SEARCH),
+)
+# What decides the prepared rows, beside the raw table and the schema; at most one table waits.
+_DECIDING = {"target", "task", "exclude", "preparation", "split", "sample_weight"}
+_waiting: dict[str, PreparedTable] = {}
+
+
+def raw_data(stage: StageRun) -> Reported:
+    """Read the source; a wrong column name in the YAML ends the run here."""
+    source = stage.spec.source
+    with stage.at_work():
+        delivered = read_source(source)
+        warn_of_memory("raw_data", delivered_bytes(delivered), stage.log.warning)
+        table = parse(delivered, source)
+        stage.named.check(list(table.frame.columns))
+    yield "raw_data", raw_page.outcome(table, source.shown_url)
+
+
+def prepared_rows(
+    raw: RawTable, spec: ExperimentSpec, named: NamedColumns, *, hand_on: bool = False
+) -> PreparedTable:
+    """Return the rows as of `prepare_and_assign`; `hand_on`: the next call for the same gets them.
+
+    The data analysis and the validation of one run need them, in one process.
+    """
+    decides = spec.model_dump(mode="json", include=_DECIDING)
+    key = fingerprint_of({"raw": raw.digest, "schema": named.schema_text, "spec": decides})
+    prepared = _waiting.pop(key, None)
+    _waiting.clear()
+    if prepared is None:
+        schema = shared_schema(named.schema_text, named.schema_path)
+        prepared = prepare_and_assign(raw.frame, schema, spec, spilled)
+    if hand_on:
+        _waiting[key] = prepared
+    return prepared
+
+
+def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
+    """Examine the prepared rows; what looks at the target sees no validation row."""
+    given = stage.spec.part(STAGES["data_analysis"].reads)
+    fingerprint = _analysis_fingerprint(raw_data.digest, stage.named)
+
+    def examine() -> dict[str, bytes]:
+        rows = prepared_rows(raw_data, given, stage.named, hand_on=True)
+        analysis, prepared = analyse_prepared(rows, given)
+        return {
+            ANALYSIS: analysis.to_json().encode(),
+            MARKDOWN: analysis_page.markdown_report(analysis, given).encode(),
+            REPORT: analysis_page.report_html(analysis, prepared, given).encode(),
+        }
+
+    with stage.at_work():
+        stored = stage.reused_or_made(
+            "data_analysis",
+            fingerprint,
+            lambda: table_bytes(raw_data.frame),
+            examine,
+            "reused the analysis of the same table",
+        )
+    outcome = analysis_page.outcome(
+        json.loads(stored.files[ANALYSIS]),
+        stage.spec.target,
+        stored.files[MARKDOWN].decode(),
+        str(stored.paths[REPORT]),
+    )
+    yield "data_analysis", replace(outcome, version=fingerprint)
+
+
+def known_analysis(raw_digest: str, named: NamedColumns) -> Mapping[str, Any]:
+    """Return what `DataAnalysis.to_json` wrote of a table; empty where it was not analysed."""
+    store = stage_entries(named.spec.name, "data_analysis")
+    stored = store.get(_analysis_fingerprint(raw_digest, named))
+    found: dict[str, Any] = {} if stored is None else json.loads(stored.files[ANALYSIS])
+    return found
+
+
+def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
+    """Everything that the analysis is given."""
+    given = named.spec.part(STAGES["data_analysis"].reads)
+    return fingerprint_of(
+        {
+            "raw": raw_digest,
+            "spec": given.model_dump(mode="json"),
+            "schema": named.schema_text,
+            "version": STAGES["data_analysis"].version,
+            "findings": own_code(given.analysis),
+        }
+    )
+
+
+def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
+    """Prepare, check every row against the schema, keep both halves."""
+    spec, named, warn = stage.spec, stage.named, stage.log.warning
+    with stage.at_work():
+        warn_of_memory("validated_data", table_bytes(raw_data.frame), warn)
+        schema = shared_schema(named.schema_text, named.schema_path)
+        prepared = prepared_rows(raw_data, spec, named)
+        data = validate(raw_data.frame, prepared, schema, spec, keep=spilled)
+        digest, previous, changes = against_the_accepted(spec, data, warn)
+    yield "rejected_rows", rows_page.rejected(prepared.frame, data, spec)
+    within = rows_page.within_limit(data, previous, spec)
+    if within.passed:
+        with stage.at_work():
+            check_target(data.validated, spec)
+            # Else a second try would pass as no rise of the rejection rate.
+            DataProfiles.of(spec.name).note(RUNS, digest)
+    limits = spec.validation.drift
+    kept = rows_page.validated(raw_data.frame, prepared, data, changes, within, limits)
+    value = data.to_split(prepared, raw_data.digest, raw_data.types, digest)
+    yield "validated_data", replace(kept, value=value)
+
+
+def split_sets(stage: StageRun, validated_data: ValidatedRows) -> Reported:
+    """Cut the validated rows; one step, so that the three sets are always of one cut."""
+    spec, rows = stage.spec, validated_data.rows
+    with stage.at_work():
+        warn_of_memory("split_sets", table_bytes(rows), stage.log.warning)
+        features = feature_columns(rows, spec)
+        sets = split(validated_data, spec, features, spilled)
+    checks = sets_page.checks(sets, rows, spec, features)
+    for name in SETS:
+        outcome = sets_page.outcome(sets, name)
+        if name == "train":
+            outcome = replace(outcome, notes=sets.notes, checks=checks)
+        yield f"{name}_set", outcome
+
+
+def search(
+    stage: StageRun,
+    train_set: SetTable,
+    test_set: SetTable,
+    asked_for: Collection[str] | None = None,
+    concluded: Callable[[str, Outcome], object] = lambda *_: None,
+) -> Reported:
+    """Train every configuration that is not stored yet, or of the keys `asked_for`.
+
+    `concluded` is given each trained one's key and outcome, as it comes.
+    """
+    spec, log, declared = stage.spec, stage.log, configurations(stage.spec)
+    for note in search_notes(spec):
+        log.info(note)
+    with stage.at_work():
+        if changed := stage.changed:
+            stage.run.record([RunFacts(settings=changed)])
+            said = ", ".join(f"{name} {value:g}" for name, value in changed.items())
+            log.info(f"changed for this run: {said}")
+        sets = as_evaluated(train_set, test_set, spec)
+        for part in (sets.train, sets.test):
+            check_metrics(part[sets.target], spec)
+        warn_of_memory("search", table_bytes(sets.train, sets.test), log.warning)
+        asked = [one for one in declared if asked_for is None or one.key in asked_for]
+        found = _searched(stage, sets, declared, asked, concluded)
+    yield (
+        "search_results",
+        search_page.results(found.results, found.cost, declared, spec.evaluation_name),
+    )
+
+
+def _searched(
+    stage: StageRun,
+    sets: TrainingSets,
+    declared: Sequence[Configuration],
+    asked_for: Sequence[Configuration],
+    concluded: Callable[[str, Outcome], object],
+) -> SearchOutcome:
+    """Run the search; log, record and report each configuration when it is concluded."""
+    log, spec = stage.log, stage.searched_spec
+    store = TrainedModelStore.of(spec.name, log.warning)
+    given = {one.key: one.given for one in declared}
+    with recording.in_batches(stage.run) as record, _engine(spec, log) as engine:
+
+        def listen(event: SearchNote | Conclusion) -> None:
+            if isinstance(event, SearchNote):
+                (log.warning if event.warns else log.info)(event.text)
+                return
+            record([search_page.record_row(event, given[event.key])])
+            if event.result is not None:
+                path = str(store.entries.folder(event.result.fingerprint))
+                concluded(
+                    event.key,
+                    search_page.configuration(event, event.result, path, spec.evaluation_name),
+                )
+
+        found = run_search(declared, sets, spec, store, engine, asked_for=asked_for, listen=listen)
+        record([search_page.record_row(one, given[one.key]) for one in found.others])
+    return found
+
+
+@contextmanager
+def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
+    """What trains: threads of this machine, unless YAML or environment name a cluster."""
+    files = SharedFiles(SharedFolder(str(storage_root()), spec.name), log.warning, log.info)
+    if (dask := engine_of(spec.engine)) is None:
+        with files:
+            yield Threads(spec.workers or joblib.cpu_count(), files)
+        return
+    from experiment_pipeline.stages.search.dask_engine import ClusterEngine
+
+    connect = partial(connected, dask, workers=spec.workers, log=log.info)
+    with ClusterEngine(connect, files) as engine:
+        yield engine
+
+
+def leaderboard(
+    stage: StageRun, train_set: SetTable, test_set: SetTable, search_results: SearchResults
+) -> Reported:
+    """Rank what the store holds for the current sets."""
+    spec = stage.spec
+    given = spec.part(STAGES["leaderboard"].reads)
+    with stage.at_work():
+        sets = as_evaluated(train_set, test_set, spec)
+        board.check_same_sets("search_results", search_results.digests, sets.digests)
+        board.check_same_metric(search_results, spec.metric)
+        set_aside = train_set.origin.set_aside
+        fingerprint = board.ranking_fingerprint(given, search_results, set_aside, stage.seconds)
+
+        def files() -> Mapping[str, bytes]:
+            left = stage.seconds_left()()
+            after = AfterSearch(sets, spec.workers or joblib.cpu_count())
+            time = None if math.isinf(left) else RefitTime(left, after.of)
+            models = TrainedModelStore.of(spec.name)
+            ranked = board.leaderboard(search_results, models, sets, given, set_aside, time)
+            return board_page.files(SearchShown.of(ranked, search_results, given), spec.name)
+
+        stored = stage.reused_or_made(
+            "leaderboard",
+            fingerprint,
+            lambda: table_bytes(sets.test),
+            files,
+            "reused the ranking of the same results",
+        )
+    ranked = from_parquet(stored.files[board_page.TABLE], Leaderboard)
+    shown = SearchShown.of(ranked, search_results, spec)
+    outcome = board_page.outcome(shown, str(stored.paths[board_page.PAGE]))
+    yield "leaderboard", with_pages(replace(outcome, version=fingerprint), spec.name)
+
+
+def validation_report(
+    stage: StageRun,
+    raw_data: RawTable,
+    train_set: SetTable,
+    test_set: SetTable,
+    validation_set: SetTable,
+    leaderboard: Leaderboard,
+) -> Reported:
+    """Evaluate the chosen configuration on the validation set, once.
+
+    A report of the same choice on the same rows is reused and is not another look.
+    """
+    spec, name = stage.spec, final.STAGE
+    given = spec.part(STAGES[name].reads)
+    with stage.at_work():
+        sets = as_evaluated(train_set, test_set, spec)
+        board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
+        wanted = given.not_worse_than_champion is not None
+        current = find_champions(registry_of(given)) if wanted else []
+        analysis = known_analysis(raw_data.digest, stage.named)
+        # Of all inputs of the report except the number of earlier looks.
+        fingerprint = fingerprint_of(
+            {
+                "board": board.board_digest(leaderboard),
+                "validation": validation_set.digest,
+                "spec": given.model_dump(mode="json"),
+                "champions": held_against(current, leaderboard.fingerprint),
+                "conditions": analysis.get("conditions", []),
+                "set_aside": list(validation_set.origin.set_aside),
+                "version": STAGES[name].version,
+            }
+        )
+        tables = (raw_data, sets, validation_set, leaderboard)
+        stored = stage.reused_or_made(
+            name,
+            fingerprint,
+            lambda: table_bytes(sets.train, sets.test, validation_set.rows),
+            lambda: _evaluated(stage, given, *tables, current, analysis),
+            "reused the report of the same model on the same rows",
+        )
+    report = ValidationReport.from_json(stored.files[final.REPORT].decode())
+    places = {n: str(stored.paths[file]) for n, file in REPORT_PAGES if file in stored.paths}
+    words = leaderboard.configuration(report.configuration, spec).in_words
+    outcome = report_page.outcome(report, stored.files[final.MARKDOWN].decode(), places, words)
+    scores, facts = final.scores_table(report), final.set_facts(sets, validation_set)
+    judged = Judged(scores, fingerprint, leaderboard.fingerprint, facts)
+    yield name, replace(outcome, value=judged, version=fingerprint)
+
+
+def _evaluated(
+    stage: StageRun,
+    given: ExperimentSpec,
+    raw_data: RawTable,
+    sets: TrainingSets,
+    validation_set: SetTable,
+    ranked: Leaderboard,
+    current: Sequence[PublishedChampion],
+    analysis: Mapping[str, Any],
+) -> Mapping[str, bytes]:
+    """Evaluate, after an entry in the ledger: an evaluation that crashes counts as a look."""
+    from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+
+    spec, raw = stage.spec, raw_data.frame
+    delivered = some_rows(raw, raw.index.get_indexer(validation_set.rows.index))
+    look = (validation_set.digest, ranked.fingerprint, delivered, given.split.id_columns)
+    ledger = Ledger.of(spec.name)
+    earlier = ledger.earlier_looks(*look, tell=stage.log.warning)
+    ledger.record_look(*look)
+    store, trusted = TrainedModelStore.of(spec.name), list[str]()
+    if current:
+        # A champion may run code that this storage trained with or that the YAML names.
+        known = store.results([name for one in current for name in one.models]).values()
+        trusted = [kind for one in known for kind in one.trusted_types]
+        trusted += filter(None, [given.preparation.function])
+
+    found = final.evaluate(
+        given,
+        ranked,
+        ChosenModel.of(ranked, store, sets.y_test, sets.test_clusters(given)),
+        sets,
+        validation_set.rows,
+        delivered=delivered,
+        earlier_looks=earlier,
+        current=current,
+        conditions=analysis.get("conditions", ()),
+        trusted=trusted,
+        evidence=lambda: gather(spec, ranked, sets, store, analysis.get("label_ceiling")),
+        workers=spec.workers or joblib.cpu_count(),
+        seconds_left=stage.seconds_left(),
+    )
+    notes = (*validation_set.origin.set_aside, *found.report.notes)
+    found = replace(found, report=replace(found.report, notes=notes))
+    return found.files(final.fitted_rows_of(raw, sets, given))
+
+
+def exported_model(
+    stage: StageRun,
+    validation_set: SetTable,
+    leaderboard: Leaderboard,
+    validation_report: Judged,
+) -> Reported:
+    """Publish what the validation report accepted, proven before it is visible."""
+    spec, name = stage.spec, "exported_model"
+    with stage.at_work():
+        registry, entries = registry_of(spec), stage_entries(spec.name, name)
+        fingerprint = fingerprint_of(
+            {
+                "report": validation_report.fingerprint,
+                "raw_types": dict(validation_set.origin.raw_types),
+                "offsets": dict(validation_set.origin.offsets),
+                "schema": stage.named.schema_text,
+                "spec": spec.model_dump(mode="json"),
+                "version": STAGES[name].version,
+            }
+        )
+        stored = entries.intact(fingerprint, stage.log.warning)
+        required = spec.approval == "required"
+        published = stored and registry.same(stored.files[IDENTITY].decode(), required=required)
+        if not published:
+            package = _packaged(stage, leaderboard, validation_report, validation_set)
+            published = export.publish(registry, package)
+            entries.put(fingerprint, {IDENTITY: package.identity.encode()}, None)
+        if published.reused:
+            restore_versions(registry, stage.log.warning)
+        committed = export.commit_published(spec, registry, published)
+        DataProfiles.of(spec.name).note(ACCEPTED, validation_set.origin.profile)
+        words = leaderboard.configuration(leaderboard.chosen, spec).in_words
+        outcome = model_page.outcome(registry, published, committed, words)
+    yield name, with_pages(outcome, spec.name)
+
+
+def _packaged(
+    stage: StageRun, ranked: Leaderboard, judged: Judged, validation: SetTable
+) -> ModelPackage:
+    """What the final evaluation has stored, as the files of a version."""
+    spec, source = stage.spec, final.STAGE
+    result = board.chosen_result(ranked, TrainedModelStore.of(spec.name))
+    files = stage_entries(spec.name, source).require(judged.fingerprint).files
+    stored = files[final.MODEL]
+    warn_of_memory("exported_model", persistence.loading_bytes(stored), stage.log.warning)
+    model = model_page.AcceptedModel(
+        pipeline=persistence.from_bytes(stored, result.trusted_types),
+        configuration=ranked.configuration(ranked.chosen, spec),
+        result=result,
+        board=ranked,
+        report=ValidationReport.from_json(files[final.REPORT].decode()),
+        sets=judged.sets,
+        validation=validation,
+        fitted_rows=FittedRows.from_bytes(files[FITTED_ROWS], source),
+        schema_text=stage.named.schema_text,
+    )
+    package = export.package_model(spec, model, datetime.now(tz=UTC), code_provenance(Path.cwd()))
+    run, required = stage.run, package.approval_required
+
+    # The decision record needs the version's number.
+    def record(version: str) -> dict[str, bytes]:
+        return {RECORD: record_of_version(run.experiment, run.run_id, version, required=required)}
+
+    return replace(package, more=record)
