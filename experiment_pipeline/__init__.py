@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.experiment.files import read_experiment as read_experiment
     from experiment_pipeline.experiment.flow import ExperimentRun as ExperimentRun
     from experiment_pipeline.experiment.flow import run_experiment as run_experiment
+    from experiment_pipeline.experiment.result import RunResult as RunResult
+    from experiment_pipeline.experiment.run import run as run
     from experiment_pipeline.orchestration.component import Experiment as Experiment
     from experiment_pipeline.prediction.files import Model as Model
     from experiment_pipeline.prediction.files import Predicted as Predicted
@@ -53,6 +55,8 @@ _NAMES = {
     "prediction.files": "champion load_model Model predict Predicted",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
     "experiment.flow": "run_experiment ExperimentRun",
+    "experiment.run": "run",
+    "experiment.result": "RunResult",
     "experiment.files": "read_experiment",
     "orchestration.component": "Experiment",
 }

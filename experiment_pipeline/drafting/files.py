@@ -3,10 +3,12 @@
 The draft is tried as far as the split, as a run will do it. Nothing is written, nothing is trained.
 """
 
+import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import jinja2
@@ -47,15 +49,24 @@ SafeDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper
 
 @dataclass(frozen=True)
 class Drafted:
-    """File name → text, and the summary of what was inferred and why."""
+    """File name → text, what was inferred and why, and with what to do now the summary."""
 
     files: Mapping[str, str]
+    reasons: str
     summary: str
 
 
-def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) -> Drafted:
-    """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`. Raises
-    ExperimentPipelineError: the table cannot be read, or a decision is wrong or missing.
+def draft_experiment(
+    name: str,
+    wishes: Wishes,
+    written_url: str,
+    command: str,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> Drafted:
+    """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`.
+
+    `settings` are keys of defs.yaml that are given, not inferred. Raises ExperimentPipelineError: the
+    table cannot be read, or a decision is wrong or missing.
     """
     try:
         source = Data.model_validate(wishes.source)
@@ -75,7 +86,8 @@ def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) 
     written = {**wishes.source, "url": written_url}
 
     def tried_out(draft: Draft) -> TriedDraft:
-        spec = spec_from(name, draft.attributes(written), lambda _: "the draft")
+        attributes = {**draft.attributes(written), **settings}
+        spec = spec_from(name, attributes, lambda _: "given" if settings else "the draft")
         return try_out(table.frame, draft, spec)
 
     tried = tried_out(infer(table.frame, wishes, rows))
@@ -88,9 +100,13 @@ def draft_experiment(name: str, wishes: Wishes, written_url: str, command: str) 
         )
         tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
     found = _found(table, rows)
-    defs = defs_yaml(name, tried.draft, found, written, command)
+    defs = with_settings(defs_yaml(name, tried.draft, found, written, command), settings)
     files = {"schema.yaml": tried.schema_text, "defs.yaml": defs}
-    return Drafted(files, _summary(tried, table, rows, command))
+    reasons = _reasons(tried, table, rows)
+    todo = ["Wrote defs.yaml and schema.yaml; both are yours to edit.", f"Run: {command}"]
+    if tried.problem is not None:
+        todo[1:] = ["As they are, a run will stop:", textwrap.indent(tried.problem, "  ")]
+    return Drafted(files, reasons, "\n".join([reasons, *todo]))
 
 
 @dataclass(frozen=True)
@@ -144,6 +160,24 @@ def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], comm
     )
 
 
+def with_settings(text: str, settings: Mapping[str, Any]) -> str:
+    """Return the text of a drafted defs.yaml with other values, and without the reasons for its own."""
+    lines = text.splitlines(keepends=True)
+    for key, value in settings.items():
+        written = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
+        start = next((n for n, one in enumerate(lines) if one.startswith(f"  {key}:")), len(lines))
+        end = start + 1
+        while end < len(lines) and lines[end].startswith("   "):
+            end += 1
+        # A reason is a comment that begins with a word and a colon, and ends at its key.
+        first = start
+        while first and lines[first - 1].startswith("  #"):
+            first -= 1
+        reasons = (n for n in range(first, start) if re.match(r"  # [A-Z]\w+: ", lines[n]))
+        lines[next(reasons, start) : end] = ["  # Given.\n", textwrap.indent(written, "  ")]
+    return "".join(lines)
+
+
 def in_yaml(value: Any) -> str:
     """One value on one line of YAML, quoted where YAML would read it as something else."""
     style = '"' if isinstance(value, str) and not value.isprintable() else None
@@ -158,8 +192,8 @@ def in_yaml(value: Any) -> str:
     return text.removesuffix("...\n").rstrip("\n")
 
 
-def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str:
-    """What was inferred and why, and the command that runs it."""
+def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
+    """What was inferred and why."""
     draft, spec = tried.draft, tried.spec
     facts = [("target", readable(draft.target))]
     named = {
@@ -188,13 +222,7 @@ def _summary(tried: TriedDraft, table: RawTable, rows: int, command: str) -> str
     facts += [("consider", hint) for hint in draft.hints]
     lines = [f"Read {spec.source.shown_url}: {_found(table, rows)}."]
     lines += [f"  {note}" for note in table.notes]
-    lines += [f"  {what:<9} {why}" for what, why in facts]
-    lines.append("Wrote defs.yaml and schema.yaml; both are yours to edit.")
-    if tried.problem is None:
-        lines.append(f"Run: {command}")
-    else:
-        lines += ["As they are, a run will stop:", textwrap.indent(tried.problem, "  ")]
-    return "\n".join(lines)
+    return "\n".join([*lines, *(f"  {what:<9} {why}" for what, why in facts)])
 
 
 def _found(table: RawTable, rows: int) -> str:

@@ -38,21 +38,35 @@ def read_experiment(folder: str | Path) -> ExperimentSpec:
     return named_columns(Path(folder)).spec
 
 
-def named_columns(
-    folder: Path, refused: Callable[[ExperimentSpec], Sequence[Problem]] = lambda _: ()
-) -> NamedColumns:
-    """Read and judge the defs.yaml of a folder, and the schema.yaml beside it. Raises
-    InvalidExperiment, InvalidSchema: with `file:line` of each problem. `refused` returns those that
-    only a scheduler finds.
-    """
-    from experiment_pipeline.stages.data_analysis import findings
+Refused = Callable[[ExperimentSpec], Sequence[Problem]]
 
+
+def named_columns(folder: Path, refused: Refused = lambda _: ()) -> NamedColumns:
+    """Read and judge the defs.yaml of a folder, and the schema.yaml beside it.
+
+    `refused` returns what only a scheduler finds wrong. Raises InvalidExperiment, InvalidSchema: with
+    `file:line` of each problem.
+    """
     folder = folder.absolute()
     path = next((folder / name for name in FILES if (folder / name).exists()), None)
     if path is None:
         fix = "name an experiment's folder"
         raise InvalidExperiment(str(folder), "there is no defs.yaml in it", fix)
-    file = YamlFile(yaml_text(path), str(shown_path(path)))
+    file, schema = YamlFile(yaml_text(path), str(shown_path(path))), folder / SCHEMA_FILE
+    found = yaml_text(schema) if schema.exists() else None
+    return judged(folder.name, file, found, str(shown_path(schema)), refused)
+
+
+def judged(
+    name: str,
+    file: YamlFile,
+    schema_text: str | None,
+    schema_path: str = SCHEMA_FILE,
+    refused: Refused = lambda _: (),
+) -> NamedColumns:
+    """Return what the two files of an experiment declare; errors as of `named_columns`."""
+    from experiment_pipeline.stages.data_analysis import findings
+
     given = read_component(file, EXPERIMENT).attributes or {}
 
     def line_of(location: Location) -> str:
@@ -62,7 +76,7 @@ def named_columns(
     filled = filled_in(given, problems)
     if problems:
         raise invalid(problems, line_of)
-    spec = spec_from(folder.name, filled, line_of, needs_data=True)
+    spec = spec_from(name, filled, line_of, needs_data=True)
     for key, package, extra in (("mlflow",) * 3, ("engine", "distributed", "dask")):
         if getattr(spec, key) is not None and find_spec(package) is None:
             fix = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
@@ -71,15 +85,13 @@ def named_columns(
     if problems:
         raise invalid(problems, line_of)
     _check_search(spec, line_of)
-    schema = folder / SCHEMA_FILE
-    if not schema.exists():
+    if schema_text is None:
         raise InvalidExperiment(
-            str(shown_path(schema)),
+            schema_path,
             "is missing: the schema that the table's rows must satisfy",
             "write it, or copy the one that `dg scaffold defs` infers for the same table",
         )
-    text = yaml_text(schema)
-    named = NamedColumns(spec, text, line_of, str(shown_path(schema)), file.text)
+    named = NamedColumns(spec, schema_text, line_of, schema_path, file.text)
     named.check_types()
     return named
 

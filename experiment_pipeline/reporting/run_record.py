@@ -17,7 +17,7 @@ from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
-Trigger = Literal["person", "schedule", "sensor", "command line"]
+Trigger = Literal["person", "schedule", "sensor", "command line", "notebook"]
 # The text of an annotation is the column's meaning, in the database and its documentation.
 Text = str | None
 Number = float | None
@@ -56,7 +56,9 @@ class RunFacts(RecordRow, table="runs"):
         "running; accepted or rejected: the decision; failed: an error; killed: its process is "
         "gone, or it was cancelled; partial: it ended well without a decision",
     ] = None
-    triggered_by: Annotated[Trigger | None, "person, schedule, sensor or command line"] = None
+    triggered_by: Annotated[
+        Trigger | None, "person, schedule, sensor, command line or notebook"
+    ] = None
     trigger_name: Annotated[Text, "name of the schedule or sensor, or the person's"] = None
     started_at: Annotated[Moment, "when the first stage began, UTC"] = None
     ended_at: Annotated[Moment, "when the last stage ended, UTC; null while it runs"] = None

@@ -124,6 +124,11 @@ class NamedColumns:
     schema_path: str = "schema.yaml"
     yaml_text: str = ""
 
+    @property
+    def texts(self) -> tuple[str, str]:
+        """Of defs.yaml and schema.yaml."""
+        return self.yaml_text, self.schema_text
+
     def check(self, delivered: Sequence[str]) -> None:
         """Compare every name with the table's, but columns that `preparation.function` may make."""
         spec, preparation = self.spec, self.spec.preparation

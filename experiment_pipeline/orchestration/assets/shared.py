@@ -202,7 +202,6 @@ def _at_work(context: dg.AssetExecutionContext, named: NamedColumns) -> Iterator
     """Record the work of a stage, and report its errors to the user."""
     stage = context.assets_def.node_def.name.removeprefix(f"{named.spec.name}__")
     run, kept = run_of(context, named.spec.name), dict[str, Fact]()
-    texts = named.yaml_text, named.schema_text
 
     def finish(ended: RunRecord) -> None:
         kept.update(finish_run(ended, context.log.warning))
@@ -210,7 +209,7 @@ def _at_work(context: dg.AssetExecutionContext, named: NamedColumns) -> Iterator
     try:
         with (
             reported_as(lambda error: _failure(error, kept)),
-            recorded_stage(run, stage, named.spec, texts, _trigger(context.run), finish),
+            recorded_stage(run, stage, named.spec, named.texts, _trigger(context.run), finish),
         ):
             yield
     except INTERRUPTED as error:

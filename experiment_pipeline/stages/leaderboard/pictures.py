@@ -220,6 +220,8 @@ def hyperparameter_charts(shown: SearchShown, algorithm: str) -> Iterator[Block]
     for axis in shown.axes[algorithm]:
         given = {row["key"]: shown.settings(row["key"]).get(axis.name, NOT_SET) for row in scored}
         rows = [row for row in scored if axis.kinds or given[row["key"]] != NOT_SET]
+        if not rows:  # the budget ended before a configuration that sets it
+            continue
         tried = [value for value in given.values() if is_number(value)]
         said = f"The best configuration has {numbers.setting(given[scored[0]['key']])}"
         if tried:
