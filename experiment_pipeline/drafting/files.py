@@ -65,7 +65,7 @@ def draft_experiment(
 ) -> Drafted:
     """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`.
 
-    `settings` are keys of defs.yaml that are given, not inferred. Raises ExperimentPipelineError: the
+    `settings` are keys of defs.yaml that are given, not inferred; of `exclude` both count. Raises ExperimentPipelineError: the
     table cannot be read, or a decision is wrong or missing.
     """
     try:
@@ -84,13 +84,16 @@ def draft_experiment(
 
     table = read(read_source(source), source, chosen=chosen)
     written = {**wishes.source, "url": written_url}
+    given = {key: value for key, value in settings.items() if key != "exclude"}
 
     def tried_out(draft: Draft) -> TriedDraft:
-        attributes = {**draft.attributes(written), **settings}
+        attributes = {**draft.attributes(written), **given}
         spec = spec_from(name, attributes, lambda _: "given" if settings else "the draft")
         return try_out(table.frame, draft, spec)
 
-    tried = tried_out(infer(table.frame, wishes, rows))
+    draft = infer(table.frame, wishes, rows)
+    excluded = {**draft.excluded, **settings.get("exclude", {})}
+    tried = tried_out(replace(draft, excluded=excluded))
     chosen_here = wishes.split is None and wishes.split_column is None
     if tried.problem and chosen_here and tried.draft.split.value["by"] == "time":
         why = (
@@ -100,7 +103,7 @@ def draft_experiment(
         )
         tried = tried_out(replace(tried.draft, split=Decision({"by": "random"}, why)))
     found = _found(table, rows)
-    defs = with_settings(defs_yaml(name, tried.draft, found, written, command), settings)
+    defs = with_settings(defs_yaml(name, tried.draft, found, written, command), given)
     files = {"schema.yaml": tried.schema_text, "defs.yaml": defs}
     reasons = _reasons(tried, table, rows)
     todo = ["Wrote defs.yaml and schema.yaml; both are yours to edit.", f"Run: {command}"]

@@ -27,7 +27,7 @@ from experiment_pipeline.errors import (
     DataError,
     ExperimentPipelineError,
     InvalidExperiment,
-    UnreadableTable,
+    UnusableTable,
     did_you_mean,
 )
 from experiment_pipeline.experiment import steps
@@ -142,7 +142,14 @@ def _drafted(
         **{**given.pop("data", {}), "data": url},
         **{key: given[key] for key in _WISHES if key in given},
     )
-    drafted = draft_experiment(name, wishes, url, f'run("{name}")', given)
+    try:
+        drafted = draft_experiment(name, wishes, url, f'run("{name}")', given)
+    except UnusableTable as error:
+        if not error.culprit.startswith("--"):
+            raise
+        # The scaffold's options are arguments here.
+        said = (text.replace("--", "") for text in (error.culprit, error.rule, error.fix))
+        raise InvalidExperiment(*said) from None
     file = YamlFile(drafted.files["defs.yaml"], f"{name}/defs.yaml")
     return judged(name, file, schema or drafted.files["schema.yaml"]), drafted.reasons
 
@@ -162,13 +169,9 @@ def _written(value: Any, key: str) -> Any:
 def _stored(frame: pd.DataFrame, name: str) -> str:
     """The path of a DataFrame, written once under the digest of its content."""
     frame = frame.reset_index(drop=True).rename(columns=str)
-    try:
-        path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
-        if not path.exists():
-            write_table(path, frame)
-    except (TypeError, ValueError) as error:
-        fix = "Convert its columns to numbers, texts, booleans or dates."
-        raise UnreadableTable("the DataFrame", f"cannot be stored: {error}", fix) from error
+    path = storage_root() / name / "delivered" / f"{content_digest(frame)}.parquet"
+    if not path.exists():
+        write_table(path, frame)
     return str(path)
 
 
@@ -263,5 +266,5 @@ def _refusal(checks: Any) -> ExperimentPipelineError | None:
     failed: list[Check] = [one for one in checks if not one.passed and one.severity == "error"]
     if not failed:
         return None
-    fix = "Correct the rows or the settings; the page of the stage shows them."
-    return failed[0].refusal or DataError(failed[0].name, failed[0].means, fix)
+    rule, _, fix = failed[0].means.partition("\n  fix: ")
+    return failed[0].refusal or DataError(failed[0].name, rule, fix or "Correct the rows.")

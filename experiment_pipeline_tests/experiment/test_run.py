@@ -1,0 +1,152 @@
+"""An experiment run from Python: stored, recorded, saved as a folder, and run again by Dagster."""
+
+import functools
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from unittest.mock import patch
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+import experiment_pipeline as ep
+from experiment_pipeline.drafting.files import with_settings
+from experiment_pipeline.errors import DataError, InvalidExperiment, NotAccepted
+from experiment_pipeline.experiment import steps
+from experiment_pipeline.experiment.files import named_columns
+from experiment_pipeline.orchestration.job import build_experiment, range_tags
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline_tests import runs, scenario
+
+pytestmark = pytest.mark.usefixtures("storage")
+LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
+FEW = {"search": [LINEAR, {"algorithm": "dummy"}], "evaluation": "test_set"}
+run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of the test's own, without what has tests elsewhere and takes long."""
+    monkeypatch.chdir(tmp_path)
+    with ExitStack() as stack:
+        for owner, name, cheap in runs.LEFT_OUT:
+            stack.enter_context(patch.object(owner, name, cheap))
+        yield
+
+
+def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
+    """All that was found is at hand, and stands in the database as a run of a notebook."""
+    scenario.write_csv(Path("visits.csv"))
+    found = run("visits.csv", exclude={"patient": "names a person", "cost": "known later"})
+    assert found.accepted
+    assert found.decision.startswith("visits: accepted, v0001: ")
+    assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
+    assert set(found.leaderboard["algorithm"]) == {"linear", "ensemble", "dummy"}
+    assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
+    assert found.named.spec.exclude["cost"] == "known later"
+    rows = [*found.sets.values(), found.rejected]
+    assert sum(map(len, rows)) == len(scenario.table())
+    assert len(found.model.predict(scenario.table()).predictions)
+    (row,) = ep.runs("visits").to_dict("records")
+    assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
+    assert all(Path(place).exists() for place in found.pages.values())
+    assert Path("artifacts/overview.html").exists()
+
+
+def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
+    """Dagster trains nothing again, chooses the same configuration and publishes no other version."""
+    given = {"schema": scenario.SCHEMA, "preparation": scenario.PREPARATION}
+    found = run(scenario.table(), name="visits", workers=1, **given)
+    folder = found.save("defs/visits")
+    named = named_columns(folder)
+    tags = range_tags(configurations(named.spec))
+    job = build_experiment(named).resolve_job_def("visits")
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job.execute_in_process(instance=instance, tags=tags)
+    assert result.success
+    first, second = ep.runs("visits").to_dict("records")[::-1]
+    assert first["reused"] == 0
+    assert second["reused"] == second["trained"] == first["trained"]
+    same = ("chosen", "test_score", "validation_score", "version", "looks", "schema_digest")
+    assert {name: second[name] for name in same} == {name: first[name] for name in same}
+    again = ep.run("visits", progress=False)
+    assert again.facts["version"] == "v0001"
+    with pytest.raises(InvalidExperiment, match="this one is visits"):
+        found.save("defs/other")
+    (folder / "schema.yaml").write_text("columns: {}")
+    with pytest.raises(InvalidExperiment, match="holds something else"):
+        found.save(folder)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is trained is kept; the run says that it was cancelled."""
+    table = scenario.table()
+    search = steps.search
+
+    def interrupted(stage, train_set, test_set, concluded):
+        def interrupt(*_: object) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+        return search(stage, train_set, test_set, concluded=interrupt)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "search", functools.wraps(search)(interrupted))
+        with pytest.raises(KeyboardInterrupt):
+            run(table, workers=1)
+    assert list(ep.runs("experiment")["status"]) == ["killed"]
+    found = run(table, workers=1)
+    assert found.facts["reused"] >= 1
+    assert found.accepted
+
+
+def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
+    """The result is there to look at; the model is refused with the gate and what to do."""
+    gate = [{"metric": "roc_auc", "at_least": 0.999}]
+    found = run(scenario.table(), acceptance=gate)
+    assert not found.accepted
+    assert len(found.leaderboard)
+    with pytest.raises(NotAccepted, match=r"lower bound of roc_auc at least 0\.999"):
+        _ = found.model
+    assert "lower bound of roc_auc at least 0.999" in found._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "says"),
+    [
+        ({"metric": "roc_acu"}, InvalidExperiment, "roc_auc"),
+        ({"serach": []}, InvalidExperiment, "did you mean 'search'"),
+        ({"target": None}, InvalidExperiment, "Name the target"),
+        ({"name": "no good"}, InvalidExperiment, "Give another name"),
+        ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot keep"),
+        ({"data": "visits"}, DataError, "visits"),
+    ],
+)
+def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], says: str) -> None:
+    """Before anything is trained, with what would be right."""
+    with pytest.raises(error, match=says):
+        run(**{"data": scenario.table(), **changes})
+
+
+def test_an_unknown_experiment_is_named() -> None:
+    """Without a target the name is that of a folder."""
+    with pytest.raises(InvalidExperiment, match="no experiment below"):
+        ep.run("visits", progress=False)
+
+
+def test_given_settings_replace_inferred_ones_in_the_text() -> None:
+    """Reasons for what was inferred go with it, other comments stay; what is new stands last."""
+    text = "  # The metric.\n  # Inferred: because.\n  # So.\n  metric: a\n  search:\n    - b: 1\n"
+    assert with_settings(text, {"metric": "c", "search": [1], "x": "y: z"}) == (
+        "  # The metric.\n  # Given.\n  metric: c\n  # Given.\n  search:\n  - 1\n"
+        "  # Given.\n  x: 'y: z'\n"
+    )
+
+
+def test_names_of_the_table_never_run_as_scripts() -> None:
+    """A notebook shows what the table says as text."""
+    table = scenario.table().replace({"ward": {"north": "<script>alert(1)</script>"}})
+    shown = run(table)._repr_html_()
+    assert "<script>" not in shown
