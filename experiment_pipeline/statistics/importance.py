@@ -81,8 +81,7 @@ def permutation_importance(
 
     `predict` takes encoded rows and is called by several threads; `encoded` is (n, d), dense or sparse;
     `columns`: feature → positions of the columns that encode it; `score`: (truth, prediction, weights) →
-    greater is better. Each feature is shuffled `repeats` times, `workers` of them at a time, which does
-    not change the result.
+    greater is better. Each feature is shuffled `repeats` times, `workers` of them at a time.
     """
     from scipy.sparse import issparse
 

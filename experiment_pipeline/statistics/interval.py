@@ -122,9 +122,8 @@ def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: in
     """Return the factor on the variance of a cross-validated score, whose models share rows.
 
     Nadeau and Bengio (2003): the mean of J fold scores with variance S² has (1/J + predicted/fitted)·S²
-    instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give
-    1/R + Σ predicted/fitted: 2.25 for five folds once, 1.58 for three times five. Both arguments
-    have an entry for each fold of all repeats.
+    instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give 1/R + Σ predicted/fitted.
+    Both arguments have an entry for each fold of all repeats.
     """
     ratios = np.asarray(predicted) / np.asarray(fitted)
     return float(1 + ratios.sum()) / repeats

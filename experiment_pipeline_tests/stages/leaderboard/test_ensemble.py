@@ -181,7 +181,7 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     declared = {one.key: one for one in configurations(search.spec)}
     paths = {key: (Step(1.0, 1.0, 0.9, 2.0),) for key in declared}
     shown = SearchShown(board, board.with_ensemble(declared), paths)
-    text = page.to_html(shown, "board")
+    text = page.files(shown, "board")[page.PAGE].decode()
     assert board.ensemble.in_words in text.partition("Reason")[0]
     assert "4 configurations: 4 trained" in text
     assert "of them for its members; encoding, predicting and scoring are not included" in text

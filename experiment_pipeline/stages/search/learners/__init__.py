@@ -5,14 +5,13 @@ No library is imported here before it is needed.
 
 from collections.abc import Iterable, Mapping
 
-from experiment_pipeline.spec import ExperimentSpec, Range
+from experiment_pipeline.spec import Range
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.estimators import (
     CatBoostLearner,
     EstimatorLearner,
     XGBoostLearner,
-    check_estimator_demands,
     is_own_estimator,
 )
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
@@ -30,12 +29,6 @@ _BOOSTERS: Mapping[str, Learner] = {
 def learner_of(algorithm: str) -> Learner:
     """Return what fits an algorithm, declared or an import path."""
     return _BOOSTERS.get(algorithm, _ESTIMATORS)
-
-
-def check_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
-    """As `check_estimator_demands`; the boosting libraries can do what an experiment asks of all."""
-    if configuration.algorithm not in _BOOSTERS:
-        check_estimator_demands(configuration, task, spec)
 
 
 def check_hyperparameters(configuration: Configuration, task: str) -> None:

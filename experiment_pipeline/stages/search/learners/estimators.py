@@ -30,6 +30,7 @@ from experiment_pipeline.stages.search.learners.hyperparameters import (
     CATBOOST,
     LEARNING_RATE,
     LOSSES,
+    NAMES,
     XGBOOST,
     ParameterNames,
     Rounds,
@@ -62,10 +63,7 @@ class EstimatorLearner(Learner):
     """Fits what has `fit` and `predict`."""
 
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Make an unfitted estimator; its import takes a second.
-
-        Not where all names are well known and no value is a text or a negative number.
-        """
+        """Make an unfitted estimator, unless all names and values are well known: it takes a second."""
         given, declared = configuration.hyperparameters, _declared(configuration.algorithm, task)
         odd = any(isinstance(one, str) or (one is not None and one < 0) for one in given.values())
         if is_own_estimator(configuration.algorithm) or odd or set(given) - declared.well_known:
@@ -83,10 +81,7 @@ class EstimatorLearner(Learner):
     def fit_rows(
         self, request: FitRequest, rows: EncodedRows, rounds: int | None, *, stops: bool
     ) -> Fit:
-        """Fit an estimator on the train rows, with the early-stopping set where its `fit` takes one.
-
-        With a fixed number of rounds, or where it may not stop, on all of any rows.
-        """
+        """Fit an estimator, with the early-stopping set where its `fit` takes one and it may stop."""
         configuration, sets = request.configuration, request.sets
         estimator = build_estimator(configuration, sets.task, request.spec.seed)
         if _is_baseline(configuration, sets.task):
@@ -174,10 +169,8 @@ def _is_baseline(configuration: Configuration, task: str) -> bool:
 def set_early_stopping(
     estimator: Any, early_stopping: np.ndarray | None
 ) -> tuple[bool, tuple[str, ...]]:
-    """Let an unfitted estimator stop on the early-stopping set, bool (n_train,), or not at all.
-
-    Returns:
-        Whether its `fit` is to be given that set, and a note for each setting that has no effect.
+    """Let an unfitted estimator stop on the early-stopping set, bool (n_train,), or not at all; return
+    whether its `fit` is to be given that set, and a note for each setting that has no effect.
     """
     switch, given, asked = "early_stopping", estimator.get_params(deep=True), dict[str, Any]()
     for name, value in given.items():
@@ -279,13 +272,14 @@ def _check_names(configuration: Configuration, cls: type) -> None:
         raise errors.InvalidExperiment(f"configuration {configuration.key}", rule, fix)
 
 
-def check_estimator_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
-    """Raise when an estimator cannot do what the experiment asks of every configuration. Raises
-    InvalidExperiment: its `fit` takes no weights, or it has no monotone constraints.
+def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
+    """Raise InvalidExperiment when a configuration cannot do what the experiment asks of all: fit by
+    weights, or keep to a direction. The boosting libraries can.
     """
-    if not competes(configuration.algorithm) or not (spec.sample_weight or spec.monotone):
+    algorithm = configuration.algorithm
+    if not (spec.sample_weight or spec.monotone) or algorithm in NAMES or not competes(algorithm):
         return
-    estimator = build_estimator(configuration, task, seed=0)
+    estimator = build_estimator(configuration, spec.task, seed=0)
     name, rule, fix = type(estimator).__name__, None, ""
     if spec.sample_weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
         rule = (
@@ -297,8 +291,8 @@ def check_estimator_demands(configuration: Configuration, task: str, spec: Exper
         rule = f"{name} cannot be held to a direction ({listed(list(spec.monotone))})"
         fix = "drop monotone; boosted trees and forests can"
     if rule is not None:
-        culprit = f"algorithm {configuration.algorithm}"
-        raise errors.InvalidExperiment(culprit, rule, f"take it out of `search`, or {fix}")
+        out = f"take it out of `search`, or {fix}"
+        raise errors.InvalidExperiment(f"algorithm {algorithm}", rule, out)
 
 
 def estimator_class(path: str) -> type:
