@@ -47,10 +47,7 @@ class Comparison:
 
 
 def comparison_codes(clusters: np.ndarray) -> np.ndarray:
-    """Return the codes 0 … G-1 that comparisons resample, (n,): the clusters, at most 2,048.
-
-    Of more consecutive ones neighbours are merged, so that they stay in order.
-    """
+    """Return the codes 0 … G-1 that comparisons resample, (n,): at most 2,048, neighbours merged in order."""
     codes = cluster_codes(clusters)
     n_clusters = int(codes.max()) + 1
     if n_clusters <= MOST_CLUSTERS:
@@ -112,10 +109,7 @@ def compare_with_best(
 def compare_with_control(
     leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, drawn: Drawn
 ) -> tuple[Interval, ...]:
-    """Return the differences (C,) from a fixed control with bounds that hold for all C at once.
-
-    Clusters contribute (G, C) to the scores and (G,) to the control's.
-    """
+    """Return differences (C,) from a control, (G,) by cluster, with bounds that hold for all C at once."""
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
         every = np.column_stack([control, contributions])

@@ -280,10 +280,7 @@ def independent_projections(
 
 
 def _autocorrelation(sums: np.ndarray, lag: int) -> float:
-    """The correlation at a lag, corrected for its bias in short series (Kendall 1954).
-
-    Of several series, (G, C), the mean one, each weighted by its variance.
-    """
+    """The correlation at a lag, without the bias of short series (Kendall 1954); of (G, C) the mean."""
     n_clusters, total = len(sums), float(np.vdot(sums, sums))
     if n_clusters < _FEWEST_CLUSTERS or total == 0:
         return 0.0
@@ -368,10 +365,7 @@ def by_squares(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def wilson(spread: Spread, t: float) -> tuple[float, float]:
-    """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se².
-
-    They stay inside the range, also of a perfect score (Korn and Graubard 1998; Franco et al. 2019).
-    """
+    """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se² (Korn and Graubard 1998)."""
     theta, error = spread.estimate, spread.standard_error
     if min(theta, 1 - theta) < _ROUNDING:
         n = float(spread.scarcest)

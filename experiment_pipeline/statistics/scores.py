@@ -72,10 +72,7 @@ def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = No
 
 
 def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
-    """Return the layout of a set whose rows are all one sample.
-
-    Its `scarcest` is the effective number of clusters: fewer where weights are unequal.
-    """
+    """Return the layout of a set whose rows are all one sample, with its effective number of clusters."""
     return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
 
 
@@ -274,10 +271,7 @@ def difference_to_baseline(
 
 
 def with_one_of_each(rows: SetPrediction, threshold: float) -> SetPrediction:
-    """Return the decisions at a threshold with four more, right and wrong ones in both classes.
-
-    Each is a cluster of its own, the last ones, and of mean weight.
-    """
+    """Return the decisions at a threshold, and a right and a wrong one of each class as new clusters."""
     weights = relative_weights(rows.weights)
     return SetPrediction(
         np.concatenate([rows.y, [0, 0, 1, 1]]),

@@ -102,10 +102,7 @@ class Rule:
         columns: Sequence[str] = (),
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """Found with that severity; None: not found, by the same number and evidence.
-
-        `fix` is the part of the spec that deals with it.
-        """
+        """Found with that severity, settled by `fix` in the spec; None: not found, by the same evidence."""
         if severity is None:
             return self.not_found(evidence, number, threshold)
         if fix is None and self.excluded:

@@ -17,12 +17,7 @@ from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis.analysis import (
-    DataAnalysis,
-    Verdict,
-    unfit,
-    weight,
-)
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, Verdict, unfit, weight
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
@@ -42,10 +37,7 @@ _TONES: dict[Severity, document.Tone] = {"blocks": "failed", "condition": "doubt
 
 
 def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str) -> Outcome:
-    """The verdict (`no go` ends the run) and the findings.
-
-    `analysis` is what `DataAnalysis.to_json` wrote, `place` where the page lies.
-    """
+    """The verdict (`no go` ends the run) and the findings, as `DataAnalysis.to_json` wrote them."""
     verdict = analysis["verdict"]
     because = "; ".join(analysis["reasons"]) or "no conditions, nothing that blocks"
     go = verdict != "no go"

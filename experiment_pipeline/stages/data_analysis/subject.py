@@ -170,10 +170,7 @@ class Subject:
         return {classes[code]: int(counts[code]) for code in np.flatnonzero(rare)}
 
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
-        """Rows (classes, 3) of each class in train, test and, expected, validation.
-
-        `y` are class codes (n,), `rows` their positions (n,), all of them visible.
-        """
+        """Rows (classes, 3) of codes (n,) in train, test and, expected, validation; all are visible."""
         sets = self.sets.to_numpy()[rows]
         seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
         share = np.bincount(y, minlength=classes) / max(len(y), 1)

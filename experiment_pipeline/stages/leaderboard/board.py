@@ -121,10 +121,7 @@ def leaderboard(
     set_aside: Sequence[str],
     time: RefitTime | None = None,
 ) -> Leaderboard:
-    """Rank the results of a search on its sets, and choose; see `rank`.
-
-    `set_aside` are rows that the split left out, a sentence each, which become notes.
-    """
+    """Rank the results of a search on its sets, and choose; sentences on rows `set_aside` become notes."""
 
     def predictions(one: ModelResult) -> np.ndarray:
         return models.test_predictions([one.fingerprint])[one.fingerprint]

@@ -174,15 +174,13 @@ def document(shown: SearchShown, experiment: str) -> Document:
 def decision(shown: SearchShown) -> str:
     """Return what was chosen, its score, the baseline, and the ties, in words."""
     board = shown.board
-    others = len(board.tie_group) - 1
     beats = "significantly better than" if board.beats_baseline else "not significantly better than"
-    counted = numbers.counted(others, "other configuration") if others else "No other configuration"
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
         f"{numbers.score(board.score.estimate)} "
         f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). This is "
-        f"{beats} the baseline (no features), which scores {numbers.score(board.baseline)}. {counted} "
-        f"{'are' if others > 1 else 'is'} statistically tied with the best."
+        f"{beats} the baseline (no features), which scores {numbers.score(board.baseline)}. "
+        f"{numbers.tied(len(board.tie_group))}."
     )
 
 

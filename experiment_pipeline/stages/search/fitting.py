@@ -235,10 +235,7 @@ def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> _F
 
 
 def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
-    """The same of a cross-validation: each test row is predicted by the model of its fold.
-
-    What is kept is the model of all rows, of as many rounds as the folds had in the median.
-    """
+    """The same of a cross-validation; the model is of all rows, with the median rounds of the folds."""
     folds = request.sets.folds
     each = [
         _fitted(replace(request, sets=fold.sets), part, stored=False)
@@ -404,10 +401,7 @@ def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
 def encoded_rows(
     encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
-    """Return features that are fitted on prepared rows, and these rows as a fit is to read them.
-
-    `held`: whether some fit reads all of them at once, by `held_encoders`.
-    """
+    """Return features fitted on prepared rows, and these as fits read them; `held`: all at once."""
     # Libraries keep targets of their own beside the tables that they make.
     y = aside(encode_target(rows[sets.target], sets.classes))
     all_rows = np.ones(len(rows), dtype=bool)

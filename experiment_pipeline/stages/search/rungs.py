@@ -275,10 +275,7 @@ def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> 
 
 
 def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Spread each fraction evenly over time: every sixteenth row, every fourth, every row.
-
-    By the radical inverse in base 2 of the rows' ranks (van der Corput 1935).
-    """
+    """Spread each fraction evenly, by the radical inverse of ranks in time (van der Corput 1935)."""
     order = np.lexsort((times, strata))
     _, starts, counts = np.unique(strata[order], return_index=True, return_counts=True)
     left = np.arange(len(times)) - np.repeat(starts, counts)

@@ -327,10 +327,7 @@ class InfiniteValues(Rule):
 
 
 class AbsurdMagnitudes(Rule):
-    """Values a thousand times larger than nearly all others of their column, or beyond float32.
-
-    One of them can dominate a linear model. A target beyond float32 blocks: nothing can be fitted.
-    """
+    """Values a thousand times larger than nearly all others, or beyond float32: such a target blocks."""
 
     code, title = "absurd_magnitudes", "Absurd magnitudes"
     advice = "Correct them, or give the column a range in schema.yaml: such rows are rejected."

@@ -148,8 +148,7 @@ def most_rows(subject: Subject, features: int) -> int:
 def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
     """Number and text features as float64 (n, columns), numbers first, and how many those are.
 
-    Missing numbers are nan. Texts are codes: 0 missing, 1 the most frequent, the last one shared
-    by all rare ones.
+    Texts are codes: 0 missing, 1 the most frequent, the last one shared by all rare ones.
     """
     kinds = {column: kind_of(features[column]) for column in features}
     known = [numbers_of(features[c]) for c, kind in kinds.items() if kind in NUMERIC]
@@ -318,10 +317,7 @@ class ProbeNearlyPerfect(Rule):
 
 
 class CriterionOutOfReach(Rule):
-    """An acceptance criterion far above what the probe reached.
-
-    A search gains more than a probe, but seldom much more. It never blocks: a probe is an estimate.
-    """
+    """An acceptance criterion far above what the probe, an estimate, reached; it never blocks."""
 
     code, title = "criterion_out_of_reach", "Criterion far above the probe"
     advice = "Lower the criterion, or add features or rows; a search seldom closes such a gap."

@@ -99,10 +99,7 @@ def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 class DuplicateRows(Rule):
-    """Rows that repeat another one in every column but the target, over all sets.
-
-    Every split keeps them in one set, so they only count twice.
-    """
+    """Rows that repeat another one in all but the target; they count twice, in one set."""
 
     code, title = "duplicate_rows", "Rows that repeat another"
     advice = "Reject the copies, unless the same case can really occur twice."

@@ -39,10 +39,7 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
 def space(
     algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
 ) -> dict[str, Range]:
-    """Return where to search an algorithm for such models; empty for an import path and for dummy.
-
-    A booster's parameter keeps the alias that the YAML has `used` already.
-    """
+    """Return where to search an algorithm, if known, for such models, by the aliases that are `used`."""
     if is_own_estimator(algorithm):
         return {}
     ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})

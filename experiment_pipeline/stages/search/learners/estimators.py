@@ -53,8 +53,6 @@ from experiment_pipeline.storage import persistence
 AUTO_ROWS = 10_000
 # Rows on which a user's own estimator must predict the same after it was stored and loaded.
 RELOADED_ROWS = 100
-
-
 # A fitted estimator of encoded rows, with rounds and notes as in `FittedModel`.
 Fit = tuple[Any, int | None, tuple[str, ...]]
 
@@ -371,10 +369,7 @@ class BoosterLearner(EstimatorLearner):
     def fit_rows(
         self, request: FitRequest, rows: EncodedRows, rounds: int | None, *, stops: bool
     ) -> Fit:
-        """Boost until the early-stopping set gets no better, or to the end.
-
-        A class that the rows lack has no column in the result, as with other estimators.
-        """
+        """Boost until the early-stopping set gets no better, or to the end."""
         sets, task, classes = request.sets, request.sets.task, list[Any]()
         given = self.names.own_names(request.configuration, task)
         planned = take_rounds(given, request, stops=stops and rounds is None, fixed=rounds)

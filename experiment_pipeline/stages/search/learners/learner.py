@@ -70,10 +70,7 @@ class Learner(ABC):
 
     @abstractmethod
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Check names before anything is fitted. Raises UnknownAlgorithm: there is no such
-        algorithm here, or not for the task; InvalidExperiment: a hyperparameter that does not
-        exist, or may not be set.
-        """
+        """Check names before any fit; UnknownAlgorithm: not for the task; InvalidExperiment: a wrong name."""
 
     @abstractmethod
     def watched(self, request: FitRequest) -> str | None:
