@@ -64,7 +64,7 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
 
 
 def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memoryview:
-    """Return all that a stream has left, on a map where it is large; `check` may raise at each size."""
+    """Return what a stream has left, on a map if it is large; `check` gets the size so far, and may raise."""
     start = stream.read(HELD_BYTES + 1)
     if len(start) <= HELD_BYTES:
         return start

@@ -107,7 +107,8 @@ class ModelPackage:
 
     def numbered(self, version: str) -> "ModelPackage":
         """Return the package with the files of that version."""
-        return replace(self, files={**self.files, **self.more(version)})
+        more = self.more(version)
+        return replace(self, files={**self.files, **more}) if more else self
 
     @property
     def identity(self) -> str:

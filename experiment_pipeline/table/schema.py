@@ -58,7 +58,7 @@ def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
 
 
 def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
-    """Return what rows to predict on must satisfy: the rules about features, which may repeat."""
+    """Return what rows to predict on must satisfy: the rules about the features; none need be unique."""
     columns = {}
     for name, column in schema.columns.items():
         if column.regex or name in features:

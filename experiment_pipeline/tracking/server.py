@@ -158,7 +158,7 @@ def application(root: Location) -> "Starlette":
             return Response(content, headers=_HEADERS, media_type=kind)
         missing = f"There is no page {path} in {root}.\nAll pages can be reached from /."
         if path == OVERVIEW:
-            missing = f"No run has written its pages into {root} yet.\nRun one, then reload."
+            missing = f"No run has written pages into {root} yet.\nRun an experiment, then reload."
         return PlainTextResponse(missing, 404, _HEADERS)
 
     return Starlette(

@@ -104,7 +104,7 @@ class Ensemble:
     def cross_fitted(
         self, known: Callable[[str], np.ndarray], y: np.ndarray, clusters: np.ndarray
     ) -> np.ndarray:
-        """Return its predictions of the test rows by weights of others; `known`: fingerprint → (n, …)."""
+        """Return its cross-fitted predictions of the test rows; `known`: fingerprint → those of a model."""
         of_row, total = folds_of(y, clusters).of_row, None
         for one in sorted({one for fold in self.folds for one in fold}):
             weights = np.array([fold.get(one, 0.0) for fold in self.folds])[of_row]

@@ -192,7 +192,7 @@ def connected(
     workers: int | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Generator[Cluster, None, None]:
-    """Connect to a cluster, or to one of so many processes (None: per core) here, which ends with the block."""
+    """Connect to a cluster; a local one, of so many processes (None: one per core), ends with the block."""
     if find_spec("distributed") is None:
         install = 'pip install "experiment-pipeline[dask]", here and on scheduler and workers'
         raise InvalidExperiment("engine.dask", "the package distributed is not installed", install)

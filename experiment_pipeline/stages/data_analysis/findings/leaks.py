@@ -121,7 +121,7 @@ def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
 
 
 def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
-    """Mean share of each class in a level of its own, from 0 for guessing, or for more levels, to 1."""
+    """Mean share of each class in a level of its own, 0 … 1; 0: guessing, or the levels do not match."""
     classes = int(y.max()) + 1
     if not classes <= levels.max() + 1 <= classes + 1:
         return 0.0
@@ -175,7 +175,7 @@ def _exact_weights(data: dict[str, np.ndarray], y: np.ndarray) -> dict[str, floa
 
 
 class TellingMissingValues(Rule):
-    """Missing values that leak the target: rows without one have the same outcome, even if they are few."""
+    """Missing values that leak the target: the few rows that miss one have the same outcome."""
 
     code, title = "telling_missing_values", "Missing values that leak the target"
     advice = "Exclude them if they are missing because of the outcome."

@@ -39,7 +39,7 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
 def space(
     algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
 ) -> dict[str, Range]:
-    """Return where to search an algorithm, if known, for such models, by the aliases that are `used`."""
+    """Return the search space of an algorithm under the aliases `used` already; empty: none is known."""
     if is_own_estimator(algorithm):
         return {}
     ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})
