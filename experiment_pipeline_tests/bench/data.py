@@ -45,19 +45,12 @@ PARTS = ("analysis", "validation")
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure and what it should be.
+    """One figure and what it should be."""
 
-    Attributes:
-        name: what was measured, on which table.
-        value: the figure.
-        unit: s, MB, or x for a ratio.
-        goal: the largest figure allowed; None = only measured.
-    """
-
-    name: str
-    value: float
-    unit: str
-    goal: float | None
+    name: str  # what was measured, on which table
+    value: float  # the figure
+    unit: str  # s, MB, or x for a ratio
+    goal: float | None  # the largest figure allowed; None = only measured
 
     def row(self) -> str:
         """A line of the Markdown table."""

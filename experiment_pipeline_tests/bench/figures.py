@@ -34,15 +34,10 @@ _FIGURE = r"(-?\d[\d,]*(?:\.\d+)?)"
 
 @dataclass(frozen=True)
 class Quote:
-    """Words of README that hold figures.
+    """Words of README that hold figures."""
 
-    Attributes:
-        words: with {} for each figure; line breaks in README may be anywhere.
-        figures: the texts of the figures.
-    """
-
-    words: str
-    figures: tuple[str, ...]
+    words: str  # with {} for each figure; line breaks in README may be anywhere
+    figures: tuple[str, ...]  # the texts of the figures
 
     @property
     def pattern(self) -> re.Pattern[str]:

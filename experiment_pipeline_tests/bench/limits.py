@@ -19,17 +19,12 @@ _ROOT = Path("/")
 
 @dataclass(frozen=True)
 class Counted:
-    """What the system tells of a limit.
+    """What the system tells of a limit."""
 
-    Attributes:
-        most_bytes: held at once, file pages included; None where it does not tell.
-        times_full: how often pages had to be given back before more was given; None as above.
-        killed: processes that the system killed for it.
-    """
-
-    most_bytes: int | None = None
+    most_bytes: int | None = None  # held at once, file pages included; None where it does not tell
+    # how often pages had to be given back before more was given; None as above
     times_full: int | None = None
-    killed: int = 0
+    killed: int = 0  # processes that the system killed for it
 
 
 class Limit(Protocol):

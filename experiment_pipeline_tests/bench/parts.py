@@ -32,15 +32,10 @@ FIGURE = ["measured", "figure", "to reach"]
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the benchmark.
+    """One part of the benchmark."""
 
-    Attributes:
-        title: of its section.
-        measure: what was asked → the section's Markdown.
-    """
-
-    title: str
-    measure: Callable[[argparse.Namespace], str]
+    title: str  # of its section
+    measure: Callable[[argparse.Namespace], str]  # what was asked → the section's Markdown
 
 
 def searches(asked: argparse.Namespace) -> str:

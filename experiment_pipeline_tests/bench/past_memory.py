@@ -65,35 +65,20 @@ EXHAUSTED = ("MemoryError", "Unable to allocate", "malloc of size", "bad_alloc")
 
 @dataclass(frozen=True)
 class Job:
-    """What became of one run.
+    """What became of one run."""
 
-    Attributes:
-        rows: of the table.
-        table_bytes: of its files.
-        measured: the day.
-        limit_bytes: what all of its processes might hold together.
-        held_by: what kept the limit.
-        ending: why it did not finish; empty: it did.
-        stages: stage → what it took, those that had begun.
-        whole: what the run took, from the start of the process to its end.
-        counted: what the system tells of the limit.
-        temporary_bytes: the most that lay below TMPDIR.
-        stored_bytes: of the storage at the end.
-        kind: of `KINDS`.
-    """
-
-    rows: int
-    table_bytes: int
-    measured: str
-    limit_bytes: int
-    held_by: str
-    ending: str
-    stages: Mapping[str, Spent]
-    whole: Spent
-    counted: Counted
-    temporary_bytes: int
-    stored_bytes: int
-    kind: str = USUAL
+    rows: int  # of the table
+    table_bytes: int  # of its files
+    measured: str  # the day
+    limit_bytes: int  # what all of its processes might hold together
+    held_by: str  # what kept the limit
+    ending: str  # why it did not finish; empty: it did
+    stages: Mapping[str, Spent]  # stage → what it took, those that had begun
+    whole: Spent  # what the run took, from the start of the process to its end
+    counted: Counted  # what the system tells of the limit
+    temporary_bytes: int  # the most that lay below TMPDIR
+    stored_bytes: int  # of the storage at the end
+    kind: str = USUAL  # of `KINDS`
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Self:

@@ -23,22 +23,14 @@ from experiment_pipeline_tests.bench.tables import Cut
 
 @dataclass(frozen=True)
 class Quality:
-    """Two winners, each fitted on the train rows alone, on the same rows.
+    """Two winners, each fitted on the train rows alone, on the same rows."""
 
-    Attributes:
-        name: whose winners, and on which rows.
-        ours: our winner's score.
-        other: the other's.
-        difference: ours - other, its sign turned where small scores are good ones: above 0, ours
-            is better.
-        standard_error: of that difference: paired by row, clustered by the split's cluster.
-    """
-
-    name: str
-    ours: float
-    other: float
+    name: str  # whose winners, and on which rows
+    ours: float  # our winner's score
+    other: float  # the other's
+    # ours - other, its sign turned where small scores are good ones: above 0, ours is better
     difference: float
-    standard_error: float
+    standard_error: float  # of that difference: paired by row, clustered by the split's cluster
 
     @property
     def holds(self) -> bool:

@@ -22,15 +22,10 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Section:
-    """One part's results.
+    """One part's results."""
 
-    Attributes:
-        title: its heading.
-        body: Markdown without headings of the first or second level.
-    """
-
-    title: str
-    body: str
+    title: str  # its heading
+    body: str  # Markdown without headings of the first or second level
 
 
 def table(columns: Sequence[str], rows: Iterable[Row]) -> str:

@@ -26,15 +26,10 @@ COLUMNS = ["simulated", "figure", "aim", "simulations", "holds"]
 
 @dataclass(frozen=True)
 class Aim:
-    """Where a share of simulations should lie.
+    """Where a share of simulations should lie."""
 
-    Attributes:
-        low: at least this.
-        high: at most this.
-    """
-
-    low: float = 0.0
-    high: float = 1.0
+    low: float = 0.0  # at least this
+    high: float = 1.0  # at most this
 
     def in_words(self) -> str:
         """`93 to 97 %`, `≤ 2.5 %` or `≥ 90 %`."""
@@ -47,19 +42,12 @@ class Aim:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one simulation.
+    """One figure of one simulation."""
 
-    Attributes:
-        name: what was simulated.
-        figure: a share, 0 … 1.
-        target: where it should lie; None = only shown.
-        simulations: how many it is a share of.
-    """
-
-    name: str
-    figure: float
-    target: Aim | None
-    simulations: int
+    name: str  # what was simulated
+    figure: float  # a share, 0 … 1
+    target: Aim | None  # where it should lie; None = only shown
+    simulations: int  # how many it is a share of
 
     @property
     def holds(self) -> str:
@@ -83,15 +71,10 @@ Job = Callable[[], Sequence[Row]]
 
 @dataclass(frozen=True)
 class Block:
-    """One table of the section.
+    """One table of the section."""
 
-    Attributes:
-        text: what it shows, in front of it.
-        jobs: that make its rows, in this order.
-    """
-
-    text: str
-    jobs: tuple[Job, ...]
+    text: str  # what it shows, in front of it
+    jobs: tuple[Job, ...]  # that make its rows, in this order
 
 
 def share(

@@ -26,17 +26,11 @@ ROWS_AT_MOST = 100_000
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A table cut by one seed.
+    """A table cut by one seed."""
 
-    Attributes:
-        spec: the experiment, whose seeds are that one.
-        sets: train and test set, as the assets make them.
-        validation: (n_validation, columns) rows of neither.
-    """
-
-    spec: ExperimentSpec
-    sets: TrainingSets
-    validation: pd.DataFrame
+    spec: ExperimentSpec  # the experiment, whose seeds are that one
+    sets: TrainingSets  # train and test set, as the assets make them
+    validation: pd.DataFrame  # (n_validation, columns) rows of neither
 
     @property
     def y_validation(self) -> np.ndarray:

@@ -23,32 +23,20 @@ SAMPLES_BETWEEN_FILES = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """A moment of a tree of processes.
+    """A moment of a tree of processes."""
 
-    Attributes:
-        at: seconds since the epoch.
-        anonymous_bytes: that all processes hold together.
-        cpu_seconds: that they have taken since they began, those that have ended included.
-    """
-
-    at: float
-    anonymous_bytes: int
-    cpu_seconds: float
+    at: float  # seconds since the epoch
+    anonymous_bytes: int  # that all processes hold together
+    cpu_seconds: float  # that they have taken since they began, those that have ended included
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a stretch of time took.
+    """What a stretch of time took."""
 
-    Attributes:
-        seconds: of the clock.
-        cpu_seconds: of all processes and threads.
-        peak_bytes: the most anonymous memory of all processes together.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    peak_bytes: int
+    seconds: float  # of the clock
+    cpu_seconds: float  # of all processes and threads
+    peak_bytes: int  # the most anonymous memory of all processes together
 
 
 @dataclass(frozen=True)

@@ -88,15 +88,10 @@ def line(done: Done) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Told:
-    """What was done where all tools have been.
+    """What was done where all tools have been."""
 
-    Attributes:
-        runs: a row per (table, seed, tool), columns as `Done` has them.
-        merits: (pairs, tools): the greater the better; NaN where a tool failed.
-    """
-
-    runs: pd.DataFrame
-    merits: pd.DataFrame
+    runs: pd.DataFrame  # a row per (table, seed, tool), columns as `Done` has them
+    merits: pd.DataFrame  # (pairs, tools): the greater the better; NaN where a tool failed
 
     def by_tool(self, column: str) -> pd.DataFrame:
         """(pairs, tools) of a column."""

@@ -15,21 +15,13 @@ _WIDTH = 60
 
 @dataclass(frozen=True)
 class Ranks:
-    """Tools compared by their ranks, 1 the best.
-
-    Attributes:
-        tools: names.
-        means: mean rank of each over all (table, seed).
-        tables: how many there were.
-        critical: two mean ranks that differ by less cannot be told apart (Nemenyi).
-        p_value: of Friedman's test, that all are alike.
-    """
+    """Tools compared by their ranks, 1 the best."""
 
     tools: tuple[str, ...]
-    means: np.ndarray
-    tables: int
-    critical: float
-    p_value: float
+    means: np.ndarray  # mean rank of each over all (table, seed)
+    tables: int  # how many there were
+    critical: float  # two mean ranks that differ by less cannot be told apart (Nemenyi)
+    p_value: float  # of Friedman's test, that all are alike
 
     def figure(self) -> str:
         """Each tool's mean rank as a point, and the reach of the critical difference from it."""

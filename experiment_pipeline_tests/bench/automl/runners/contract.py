@@ -24,27 +24,16 @@ TARGET, GROUP = "__target__", "__group__"
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One table, one seed.
+    """One table, one seed."""
 
-    Attributes:
-        folder: where everything lies.
-        said: job.json: table, task, metric, positive_class, seconds, seed, ….
-        train: (n_train, d) features.
-        test: (n_test, d) features.
-        validation: (n_validation, d) features.
-        y_train: target; texts for classes.
-        y_test: target.
-        groups: (n_train + n_test,) what must not be torn apart; None = nothing.
-    """
-
-    folder: Path
-    said: dict[str, Any]
-    train: pd.DataFrame
-    test: pd.DataFrame
-    validation: pd.DataFrame
-    y_train: pd.Series
-    y_test: pd.Series
-    groups: np.ndarray | None
+    folder: Path  # where everything lies
+    said: dict[str, Any]  # job.json: table, task, metric, positive_class, seconds, seed, …
+    train: pd.DataFrame  # (n_train, d) features
+    test: pd.DataFrame  # (n_test, d) features
+    validation: pd.DataFrame  # (n_validation, d) features
+    y_train: pd.Series  # target; texts for classes
+    y_test: pd.Series  # target
+    groups: np.ndarray | None  # (n_train + n_test,) what must not be torn apart; None = nothing
 
     @property
     def model(self) -> Path:
@@ -88,15 +77,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A stored model, loaded again.
+    """A stored model, loaded again."""
 
-    Attributes:
-        predict: features → (n,) numbers, or (n, classes) probabilities.
-        classes: of the columns of probabilities.
-    """
-
-    predict: Callable[[pd.DataFrame], Any]
-    classes: Sequence[Any] | None = None
+    predict: Callable[[pd.DataFrame], Any]  # features → (n,) numbers, or (n, classes) probabilities
+    classes: Sequence[Any] | None = None  # of the columns of probabilities
 
 
 def run(
