@@ -132,11 +132,7 @@ def spec_mapping(
 ) -> dict[str, Any]:
     """Return what the YAML of an experiment on this table says, apart from its name.
 
-    Args:
-        task: binary, regression or multiclass; decides target and metric.
-        split: random, group or time.
-        url: where the table is.
-        changes: top-level settings that replace those here.
+    The task decides target and metric; `changes` replace top-level settings.
     """
     excluded = {name: WHY_EXCLUDED for other, name in TARGETS.items() if other != task}
     if split != "group":

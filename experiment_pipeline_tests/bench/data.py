@@ -193,11 +193,7 @@ def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
 
 
 class PeakMemory:
-    """The most anonymous memory of this process while a block runs.
-
-    Attributes:
-        peak: bytes above what Python and the libraries held before there was a table.
-    """
+    """The most anonymous memory of this process while a block runs: bytes above those held before."""
 
     def __init__(self, held_before: int) -> None:
         self.peak, self._held_before = 0, held_before

@@ -46,11 +46,7 @@ class Quote:
         return re.compile(words)
 
     def written(self, text: str) -> str:
-        """Return the text with the present figures.
-
-        Raises:
-            LookupError: the words do not stand there, or more than once.
-        """
+        """Return the text with the present figures; LookupError: the words stand there not once."""
         found = list(self.pattern.finditer(text))
         if len(found) != 1:
             raise LookupError(f"README has {len(found)} times: {self.words}")

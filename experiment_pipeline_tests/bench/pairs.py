@@ -42,13 +42,7 @@ def compare(
 ) -> Ratio:
     """Time pairs; which half goes first alternates, so that a drift of the machine cancels.
 
-    Args:
-        name: what is compared.
-        ours: our way.
-        other: the alternative.
-        pairs: how many.
-        goal: the ratio to reach.
-        other_cores: by what the alternative's seconds are divided: it used one core of these.
+    The alternative's seconds are divided by `other_cores`: it used one core of these.
     """
     timed = []
     for number in range(pairs):

@@ -32,6 +32,7 @@ from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests.bench import data, whole_job
 from experiment_pipeline_tests.bench.limits import Counted, limited_to
+from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.watching import (
     SECONDS_BETWEEN,
     Spent,
@@ -109,14 +110,7 @@ def section(asked: argparse.Namespace) -> str:
 
 
 def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Job:
-    """Run the experiment on a table of so many rows, and predict for it.
-
-    Args:
-        rows: of the table.
-        limit_bytes: what a run may hold.
-        folder: where the table is or is made, and the run's log stays.
-        kind: of the table, of `KINDS`.
-    """
+    """Run the experiment on a table of so many rows, and predict for it; the log stays."""
     whole = data.wide_file(folder, rows, COLUMNS)
     log = folder / f"{rows}-{kind}.log"
     with ExitStack() as opened:
@@ -233,14 +227,7 @@ def stages_of(watched: Watched, events: Sequence[dg.EventLogEntry]) -> dict[str,
 
 
 def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str]) -> str:
-    """Why a run did not finish; empty: it did.
-
-    Args:
-        watched: its command.
-        counted: of its limit.
-        said: all that it printed.
-        stages: that had begun.
-    """
+    """Why a run that printed this, and began these stages, did not finish; empty: it did."""
     if watched.returncode == 0:
         return ""
     during = f" in {stages[-1]}" if stages else ""
@@ -254,18 +241,14 @@ def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str])
 
 
 def told(jobs: Sequence[Job]) -> str:
-    """The section: runs, stages, growth.
-
-    Args:
-        jobs: of different sizes, of each kind the smallest first.
-    """
+    """The section: runs, stages, growth; of each kind the smallest job comes first."""
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
     sizes = [_size(job) for job in jobs]
     base, *larger = [job for job in jobs if job.kind == jobs[0].kind]
-    runs = _table(RUN, [_run_row(job) for job in jobs])
-    spent = _table(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
-    fit_mask = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
-    growth = _table(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], fit_mask)
+    runs = markdown(RUN, [_run_row(job) for job in jobs])
+    spent = markdown(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
+    multiples = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
+    growth = markdown(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], multiples)
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
 it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
 went beyond the limit would have been ended. In parts: a file for every {data.BATCH:,} rows. S3: table and storage are in a bucket of
@@ -351,8 +334,3 @@ def _per_million(stage: str, job: Job) -> tuple[float, float] | None:
 
 def _gb(size: float) -> str:
     return f"{size / GIGABYTE:.2f}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

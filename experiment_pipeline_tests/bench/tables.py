@@ -39,13 +39,7 @@ class Cut:
 
 
 def cut(table: Table, seed: int, **changes: object) -> Cut:
-    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed.
-
-    Args:
-        table: one of TABLES.
-        seed: of the draw, of the split and of the experiment.
-        changes: of the experiment, such as its search, its halving and its budget.
-    """
+    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed."""
     spec = experiment(table, seed, **changes)
     rows = rows_of(table, spec)
     features = feature_columns(rows, spec)

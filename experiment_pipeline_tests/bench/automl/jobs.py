@@ -56,12 +56,7 @@ class Job:
         (folder / "job.json").write_text(json.dumps(said))
 
     def score(self, predictions: np.ndarray, classes: list[str] | None) -> float:
-        """Score predictions of the validation rows by the table's metric.
-
-        Args:
-            predictions: (n,) numbers, or (n, classes) probabilities.
-            classes: of the columns.
-        """
+        """Score (n,) numbers, or (n, classes) probabilities, of the validation rows."""
         if self.classes is not None and classes is not None:
             # A class that a tool has not seen gets no probability.
             found = pd.DataFrame(predictions, columns=classes)

@@ -42,14 +42,9 @@ class Ranks:
 
 
 def ranks(tools: Sequence[str], tables: Sequence[str], merits: np.ndarray) -> Ranks:
-    """Rank tools on every (table, seed) and take means.
+    """Rank k tools on n (table, seed) by merits (n, k) and take means; NaN is worse than any score.
 
     Seeds of one table are no new tables: tables are counted, not pairs.
-
-    Args:
-        tools: names, (k,).
-        tables: name per pair, (n,).
-        merits: (n, k), the greater the better; NaN = failed, which is worse than any score.
     """
     ranked = stats.rankdata(-np.nan_to_num(merits, nan=-np.inf), axis=1)
     names = sorted(set(tables))

@@ -86,12 +86,9 @@ class Loaded:
 def run(
     fit: Callable[[Job], object], load: Callable[[Job], Loaded], libraries: Sequence[str]
 ) -> None:
-    """Fit, store, load, predict; write what that took.
+    """Fit and store, load, predict; write what that took, and what `fit` has to say.
 
-    Args:
-        fit: stores the model and returns what it has to say.
-        load: the stored model.
-        libraries: imported before the clock starts, which tools would import while they fit.
+    `libraries` are imported before the clock starts: tools would import them while they fit.
     """
     for library in libraries:
         import_module(library)
