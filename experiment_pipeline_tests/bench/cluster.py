@@ -18,7 +18,7 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests.bench import flights
-from experiment_pipeline_tests.bench.data import Measured
+from experiment_pipeline_tests.bench.data import Measured, shown
 from experiment_pipeline_tests.bench.pairs import seconds_of
 
 if TYPE_CHECKING:
@@ -123,8 +123,7 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
 
 
 def _told(name: str, value: float, of: str, goal: float | None = None) -> Measured:
-    print(f"  {name}: {value:.1f} {of}", flush=True)
-    return Measured(name, value, of, goal)
+    return shown([Measured(name, value, of, goal)])[0]
 
 
 def _nothing(number: int) -> int:

@@ -58,6 +58,13 @@ class Measured:
         return f"| {self.name} | **{self.value:.1f} {self.unit}** | {goal} |"
 
 
+def shown(found: Sequence[Measured]) -> list[Measured]:
+    """Print figures as soon as there are some, and return them."""
+    for one in found:
+        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
+    return [*found]
+
+
 def measurements(rows: int, columns: int) -> list[Measured]:
     """Measure every part on a table of this shape."""
     return [found for part in PARTS for found in _in_own_process(part, rows, columns)]
@@ -225,10 +232,7 @@ def goal(goals: Mapping[tuple[int, int], float], frame: pd.DataFrame) -> float |
 def _in_own_process(part: str, rows: int, columns: int) -> list[Measured]:
     command = [sys.executable, "-m", __spec__.name, part, str(rows), str(columns)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = [Measured(**one) for one in json.loads(done.stdout.splitlines()[-1])]
-    for one in found:
-        print(f"  {one.name}: {one.value:.1f} {one.unit}", flush=True)
-    return found
+    return shown([Measured(**one) for one in json.loads(done.stdout.splitlines()[-1])])
 
 
 def main(part: str, rows: str, columns: str) -> None:
