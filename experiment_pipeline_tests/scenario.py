@@ -116,11 +116,6 @@ def sound_table() -> pd.DataFrame:
     return table().drop(index=list(BROKEN_ROWS))
 
 
-def long_table() -> pd.DataFrame:
-    """Return the sound rows six times over: enough for halving."""
-    return pd.concat([sound_table()] * 6, ignore_index=True)
-
-
 def write_csv(path: Path, frame: pd.DataFrame | None = None) -> Path:
     """Write the table (or another one) as CSV, and return the path."""
     (table() if frame is None else frame).to_csv(path, index=False)
