@@ -131,7 +131,9 @@ def _batch(number: int, rows: int, columns: int) -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def wide_spec(search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},)) -> ExperimentSpec:
+def wide_spec(
+    search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},), **more: object
+) -> ExperimentSpec:
     """A binary experiment by id, with a column of days that is no feature."""
     return ExperimentSpec.model_validate(
         {
@@ -144,6 +146,7 @@ def wide_spec(search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},)) 
             "split": {"by": "random", "id_columns": ["id"]},
             "search": search,
             "metric": "roc_auc",
+            **more,
         }
     )
 

@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file
+from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file, wide_spec
 from experiment_pipeline_tests.bench.watching import anonymous_bytes, watch
 from experiment_pipeline_tests.results import events_of
 
@@ -71,20 +71,7 @@ class Asked:
         """The experiment."""
         others = OTHERS if self.configurations >= 14 else []
         draws = self.configurations - 6 * bool(others)
-        return ExperimentSpec.model_validate(
-            {
-                "name": "large",
-                "data": "large.csv",
-                "target": "target",
-                "task": "binary",
-                "positive_class": 1,
-                "exclude": {"day": "only says when"},
-                "split": {"by": "random", "id_columns": ["id"]},
-                "search": [{**BOOSTED, "draws": draws}, *others],
-                "metric": "roc_auc",
-                **({} if self.halving else {"halving": False}),
-            }
-        )
+        return wide_spec([{**BOOSTED, "draws": draws}, *others], halving=self.halving)
 
     def sets(self) -> TrainingSets:
         """Train and test set, as a large stored table gives them: a mapped file for each column."""
