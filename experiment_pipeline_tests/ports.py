@@ -34,9 +34,9 @@ def wait_for(server: subprocess.Popen[bytes], answers: Callable[[], bool], log: 
     raise RuntimeError(f"no answer of {server.args}: {log.read_text(errors='replace')[-2000:]}")
 
 
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+def wait_until(condition: Callable[[], object], seconds: float) -> None:
     """Return when a condition holds; AssertionError when it never does."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"not within {seconds} s"
-        time.sleep(0.2)
+        time.sleep(0.05)

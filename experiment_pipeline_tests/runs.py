@@ -87,11 +87,8 @@ def run(
     stages: Sequence[str] = (),
     **tags: str,
 ) -> Run:
-    """Run the experiment's job, or `stages` of it; the storage is where the environment says, the
-    events in memory.
-
-    It leaves out what takes more than half of its CPU time and has tests of its own: the profile of every column, pictures, the pages of all runs, and loading the exported
-    model in a fresh process.
+    """Run the experiment's job, or `stages` of it, without what is `LEFT_OUT`: it takes more than
+    half of the CPU time and has tests of its own. Events stay in memory.
     """
     wanted = [dg.AssetKey([spec.name, stage]) for stage in stages] or None
     job = definitions(spec, schema).resolve_job_def(spec.name)

@@ -30,8 +30,7 @@ _SERVICES = ("s3", "master", "volume", "filer", "admin")
 class S3Server:
     """`weed mini`: checks keys, keeps If-None-Match, survives kill -9, ready after a second.
 
-    Args:
-        folder: where the data stays; None: a temporary folder, removed with the server.
+    Its data stays in the folder; None: a temporary one, removed with the server.
     """
 
     key, secret = "testkey", "testsecret1234567890"

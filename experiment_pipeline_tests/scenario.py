@@ -116,11 +116,6 @@ def sound_table() -> pd.DataFrame:
     return table().drop(index=list(BROKEN_ROWS))
 
 
-def long_table() -> pd.DataFrame:
-    """Return the sound rows six times over: enough for halving."""
-    return pd.concat([sound_table()] * 6, ignore_index=True)
-
-
 def write_csv(path: Path, frame: pd.DataFrame | None = None) -> Path:
     """Write the table (or another one) as CSV, and return the path."""
     (table() if frame is None else frame).to_csv(path, index=False)
@@ -132,11 +127,7 @@ def spec_mapping(
 ) -> dict[str, Any]:
     """Return what the YAML of an experiment on this table says, apart from its name.
 
-    Args:
-        task: binary, regression or multiclass; decides target and metric.
-        split: random, group or time.
-        url: where the table is.
-        changes: top-level settings that replace those here.
+    The task decides target and metric; `changes` replace top-level settings.
     """
     excluded = {name: WHY_EXCLUDED for other, name in TARGETS.items() if other != task}
     if split != "group":

@@ -15,6 +15,7 @@ import pandas as pd
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
+from experiment_pipeline.spec.table import CALENDAR_PARTS
 from experiment_pipeline.stages.data_analysis.facts import (
     ISO,
     date_formats,
@@ -182,11 +183,7 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
         alike = steps.value_counts()
         step = alike.index[0] if alike.iloc[0] * 2 >= len(steps) else None
     times = Times(days, in_order, step)
-    parts = [
-        part
-        for part in ("month", "day_of_week", "hour", "minute")
-        if np.ptp(getattr(known.dt, part)) > 0
-    ]
+    parts = [part for part in CALENDAR_PARTS if np.ptp(getattr(known.dt, part)) > 0]
     if not parts:
         why = "dates that share month, day of week and hour"
         return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)

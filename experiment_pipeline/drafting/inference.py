@@ -203,9 +203,8 @@ def _seconds(shape: Shape) -> Decision:
     """Decide how long search, refit and report may take."""
     if shape.seconds is not None:
         return Decision(shape.seconds, "given")
-    why = (
-        f"a run of {shape.rows:,} rows mostly ends sooner; raise it where time stops configurations"
-    )
+    sooner = f"a run of {shape.rows:,} rows mostly ends sooner"
+    why = f"{sooner}; raise it where time stops configurations"
     return Decision(propose_seconds(shape.rows), why)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from experiment_pipeline.stages.search.budget import pass_seconds
+from experiment_pipeline.stages.search.learners.hyperparameters import LEARNT_WHEN_STOPPED as LEARNT
 from experiment_pipeline.statistics.metrics import METRICS
 
 TRAIN_SHARE = 0.6
@@ -17,7 +18,7 @@ FOREST_ROWS = 30_000
 MANY_FEATURES = 1_000
 # Boosting grows a tree per class in each round. Where a fit would stop later than this part of the
 # budget allows, it gets fewer rounds and rates to match: the sum of rates that early stopping leaves.
-SHARE_OF_A_FIT, LEVELS, LEARNT, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 10, 400
+SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
 DRAWS_OF_A_BUDGET = 200
 # Of search, refit and report, in a draft: with all else (about 30 s) a run of up to SMALL_ROWS rows
 # takes at most 90 s, one of up to 100,000 rows 180 s.
@@ -70,11 +71,11 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     first: dict[str, Any] = {"algorithm": "lightgbm", "configurations": asked, **encoders}
     space, boosted = _lightgbm_space(shape, rows), "boosted trees: on most tables the best"
     if rounds is not None:
-        low, high = (float(f"{factor * LEARNT / rounds:.2g}") for factor in (0.5, 2))
+        low, usual, high = (float(f"{times * LEARNT / rounds:.2g}") for times in (0.5, 1, 2))
         rates = _log(max(low, 0.02), max(0.2, min(high, 0.4)))
         space |= {"n_estimators": rounds, "learning_rate": rates}
-        own = min(max(float(f"{LEARNT / rounds:.2g}"), 0.1), 0.3)
-        first["hyperparameters"] = {"n_estimators": rounds, "learning_rate": own}
+        own = {"n_estimators": rounds, "learning_rate": min(max(usual, 0.1), 0.3)}
+        first["hyperparameters"] = own
         boosted += (
             f". Within the budget a fit has time for about {rounds} rounds of {shape.trees:,} "
             f"{'tree' if shape.trees == 1 else 'trees'}: with more seconds, raise n_estimators as well"

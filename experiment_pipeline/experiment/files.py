@@ -125,7 +125,8 @@ def filled_in(value: Any, problems: list[Problem], at: Location = ()) -> Any:
 
 def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
     """Refuse what no algorithm accepts before anything is read or trained."""
-    from experiment_pipeline.stages.search.learners import check_demands, check_hyperparameters
+    from experiment_pipeline.stages.search.learners import check_hyperparameters
+    from experiment_pipeline.stages.search.learners.estimators import check_demands
 
     for number, entry in enumerate(spec.search):
         place: Location = ("search", number, "algorithm")
@@ -136,7 +137,7 @@ def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
                 given = configuration.hyperparameters
                 if not {*given.items(), tuple(given)} <= checked:
                     check_hyperparameters(configuration, spec.task)
-                    check_demands(configuration, spec.task, spec)
+                    check_demands(configuration, spec)
                 checked |= {*given.items(), tuple(given)}
         except (UnknownAlgorithm, InvalidExperiment) as error:
             named = [key for key in entry.hyperparameters if repr(key) in error.rule]

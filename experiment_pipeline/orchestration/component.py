@@ -110,9 +110,7 @@ class Experiment(dg.Component):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:  # noqa: ARG002 - Dagster's signature
         """Everything Dagster knows of the experiment, or its error in the experiment's place.
 
-        A mismatch with its table is only a warning: a run will stop at it, but tables change.
-
-        Raises ExperimentPipelineError: the command is there to check.
+        A mismatch with its table is only a warning, as tables change; an error in a command to check.
         """
         from experiment_pipeline.orchestration.job import build_experiment
 
@@ -154,8 +152,7 @@ def _warn_once(message: str) -> None:
 class ReadableTree(dg.ComponentTree):
     """Dagster's tree of components, without the folders that cannot be read.
 
-    A folder of folders that has a defs.yaml of its own is ignored while one of those
-    below it is left out.
+    The defs.yaml of a folder above one of them is ignored.
     """
 
     unreadable: Collection[Path] = ()
@@ -189,12 +186,10 @@ class ReadableTree(dg.ComponentTree):
 
 def load_experiments(tree: ReadableTree) -> dg.Definitions:
     """Everything that can be loaded, and a placeholder for each experiment that cannot.
+    Raises click.ClickException: the command is there to check; or the folder's own file is wrong.
 
     The component files are judged before Dagster reads any, because it stops at the first that is not
     YAML, and does not name the file of a misspelt type.
-
-    Raises click.ClickException: the command is there to check, and something is wrong; or the
-    folder's own file is.
     """
     root = tree.defs_module_path
     experiments: dict[str, list[Path]] = defaultdict(list)

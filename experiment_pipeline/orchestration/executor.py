@@ -51,10 +51,7 @@ _ENDED_EARLY = f"""{FAILED}The run was interrupted.
 
 
 class NotedExecutor(dg.Executor):
-    """Executes as another executor does; notes the process first and closes the run record last.
-
-    Dagster exports no types for what an executor is given: a plan's context and the plan.
-    """
+    """Executes as another executor does; notes the process first and closes the run record last."""
 
     def __init__(self, inner: dg.Executor) -> None:
         self._inner = inner
@@ -191,11 +188,7 @@ def _end_of(instance: dg.DagsterInstance, run: RunRecord) -> RunFacts | None:
 
 
 class ConciseConsole(logging.Logger):
-    """Step and message on a line; failures without the framework's stack.
-
-    Dagster makes its console with `logging.getLoggerClass()`, so replacing the class works for every
-    kind of run.
-    """
+    """Step and message on a line; failures without the framework's stack."""
 
     def handle(self, record: logging.LogRecord) -> None:
         """Shorten a record of Dagster's log manager; leave every other as it is."""

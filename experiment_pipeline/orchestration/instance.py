@@ -32,7 +32,7 @@ def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:
     The note holds the run's id, because a re-executed run inherits the tags of its parent.
     """
     note = json.loads(tags.get(TAG, "{}"))
-    return Process.of(note) if note.pop("run_id", None) == run_id else None
+    return Process(**note) if note.pop("run_id", None) == run_id else None
 
 
 def note_of(run_id: str, process: Process) -> dict[str, str]:
@@ -41,10 +41,7 @@ def note_of(run_id: str, process: Process) -> dict[str, str]:
 
 
 class ProcessAwareRunLauncher(DefaultRunLauncher):
-    """Dagster's own launcher, which also reports to run monitoring whether a run's process lives.
-
-    A run that has noted no process, or one of another host, counts as running.
-    """
+    """Dagster's own launcher, which also reports to run monitoring whether a run's process lives."""
 
     @property
     def supports_check_run_worker_health(self) -> bool:

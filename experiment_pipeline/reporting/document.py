@@ -206,16 +206,9 @@ def anchor(title: str) -> str:
 
 
 def render_html(
-    document: Document,
-    *,
-    passed: bool | None = None,
-    tone: Tone = "",
-    width: int = 72,
+    document: Document, *, passed: bool | None = None, tone: Tone = "", width: int = 72
 ) -> str:
-    """Return the page, at most so many rem wide; its first paragraph has the colour of the tone.
-
-    `passed` gives the tone where there is something to pass.
-    """
+    """Return the page, `width` rem wide; `tone` or `passed` decides the colour of its first paragraph."""
     if passed is not None:
         tone = "passed" if passed else "failed"
     blocks = [block for section in document.sections for block in section.blocks]

@@ -40,6 +40,11 @@ def interval(of: Interval) -> str:
     return f"{score(of.estimate)} ({bounds(of)})" if any(map(math.isfinite, ends)) else "undefined"
 
 
+def known_interval(*parts: float | None) -> Interval:
+    """Return an estimate with its bounds, nan where one is not known."""
+    return Interval(*(math.nan if part is None else part for part in parts))
+
+
 def as_known(estimate: float | None, low: float | None, high: float | None) -> str:
     """A score with its interval, as far as they are known."""
     if estimate is None:
@@ -57,6 +62,12 @@ def moment(when: datetime | None) -> str:
 def counted(number: int, what: str, several: str | None = None) -> str:
     """`1 column`, `12 columns`; `several` where the plural is not formed by an s."""
     return f"{number:,} {what if number == 1 else several or what + 's'}"
+
+
+def tied(group: int) -> str:
+    """Return how many configurations are tied with the best, which is one of the group."""
+    others = counted(group - 1, "other configuration") if group > 1 else "No other configuration"
+    return f"{others} {'are' if group > 2 else 'is'} statistically tied with the best"
 
 
 def share(part: float, digits: int = 3) -> str:

@@ -144,11 +144,7 @@ class ExperimentSpec(Closed):
 
     @property
     def source(self) -> table.Data:
-        """Where the table is.
-
-        Raises:
-            InvalidExperiment: the experiment has no `data`.
-        """
+        """Where the table is; InvalidExperiment: the experiment has no `data`."""
         if self.data is None:
             fix = "write data: with the path or URL of the table"
             raise InvalidExperiment("data", "is missing: this experiment names no table", fix)
@@ -237,9 +233,8 @@ class ExperimentSpec(Closed):
         if "halving" in self.model_fields_set and self.halving is not None:
             every = "cross-validation fits every configuration on all folds"
             yield ("halving",), f"{every}; write off, {instead}"
-        if self.split.by == "time" and (
-            "repeats" in self.evaluation.cross_validation.model_fields_set
-        ):
+        given = self.evaluation.cross_validation.model_fields_set
+        if self.split.by == "time" and "repeats" in given:
             place = ("evaluation", "cross_validation", "repeats")
             yield place, "no effect on a split by time: there is one order to cut; drop it"
 
@@ -267,9 +262,7 @@ def spec_from(
     """Return the spec of a file's keys, or of settings given in Python.
 
     `line_of`: path of a key → its `file:line`; `needs_data`: it has to name its table, as in a file.
-
-    Raises:
-        InvalidExperiment: with every problem.
+    InvalidExperiment: with every problem.
     """
     if "name" in raw:
         fix = f"the folder names the experiment ({name}); drop this key"

@@ -69,10 +69,7 @@ def invalid(
     line_of: Callable[[Location], str] = lambda _: "settings",
     error: type[ExperimentPipelineError] = InvalidExperiment,
 ) -> ExperimentPipelineError:
-    """Return one error for all problems, each on a line after its `file:line`.
-
-    Without `line_of` the settings come from no file.
-    """
+    """Return one error for all problems, each on a line after its `file:line`."""
     lines = [f"{line_of(one.location)}: {one}" for one in problems[:MOST_PROBLEMS]]
     if more := len(problems) - len(lines):
         lines.append(f"and {more} more")
@@ -146,9 +143,7 @@ class YamlFile:
             repeated += id(node) in seen
             seen.add(id(node))
             if repeated > MOST_REPEATED:
-                rule = (
-                    f"its aliases (*name) repeat more than {MOST_REPEATED:,} values; write them out"
-                )
+                rule = f"aliases (*name) repeat more than {MOST_REPEATED:,} values; write them out"
                 raise self._wrong(node.start_mark, rule)
             if len(at) > DEEPEST:
                 rule = "an alias (*name) stands inside itself; write it out"
@@ -200,9 +195,8 @@ class ComponentFile(Closed):
 
 
 def read_component(file: YamlFile, experiment: str) -> ComponentFile:
-    """Read the outside of a defs.yaml, or raise InvalidExperiment with `file:line` of each problem.
-
-    `file` is of any component, `experiment` the type of ours, of which keys and documents may not repeat.
+    """Read the outside of any component's file, or raise InvalidExperiment with `file:line` of each
+    problem; `experiment` is the type of ours, of which keys and documents may not repeat.
     """
     raw = file.values(one_document=False)
     if not isinstance(raw, Mapping):

@@ -143,10 +143,7 @@ _SAMPLED_ROWS = 1_000
 
 
 def warn_of_memory(stage: str, size: int, warn: Callable[[str], object]) -> None:
-    """Warn that a stage of STAGES, or `prediction`, may not get the memory that it needs.
-
-    `size`: bytes of its table in memory. An estimate stops nothing and changes no result.
-    """
+    """Warn that a stage of STAGES, or `prediction`, may not get the memory for a table of `size` bytes."""
     peak = STAGES[stage].peak_per_byte if stage in STAGES else _PREDICTION_PEAK
     needed, free = peak * size + _LIBRARIES, free_memory()
     if needed > free.size:

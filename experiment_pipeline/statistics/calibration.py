@@ -46,10 +46,7 @@ _NEUTRAL: dict[str, tuple[object, ...]] = {
 
 
 def reweighting(hyperparameters: Mapping[str, object]) -> str | None:
-    """Return the setting that reweights classes, such as `class_weight=balanced`; else None.
-
-    Settings of a step in a pipeline are recognised by their last name (`model__class_weight`).
-    """
+    """Return the setting that reweights classes, such as `model__class_weight=balanced`, if any."""
     for name, value in hyperparameters.items():
         neutral = _NEUTRAL.get(name.rpartition("__")[2])
         if neutral is not None and value not in neutral:
@@ -194,8 +191,7 @@ def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
 def recalibrated(predicted: SetPrediction) -> np.ndarray:
     """Return the probability of each class (n, k) by a logistic recalibration on these very rows.
 
-    What the set shows as a whole is corrected: a shift, too little confidence or too much. Where the
-    recalibration is undefined the probabilities stay.
+    A shift, too little or too much confidence are corrected; undefined, the probabilities stay.
     """
     from scipy.special import expit
 

@@ -41,10 +41,7 @@ _MOST = 40  # a power of two above any number of clusters
 def few_clusters_note(
     clusters: np.ndarray, what: str, place: str, weights: Weights = None
 ) -> str | None:
-    """Return a warning when the intervals of a set (`place`) rest on few clusters; else None.
-
-    `what` is one cluster in words, such as "group".
-    """
+    """Return a warning when the intervals of a set rest on few clusters (`what`, in words), if any."""
     n_clusters = int(cluster_codes(clusters).max()) + 1
     effective = one_sample(clusters, weights).scarcest
     if n_clusters == 1:
@@ -72,10 +69,7 @@ def caveats(
     place: str,
     threshold: float = 0.5,
 ) -> Iterator[str]:
-    """Yield why the intervals of metrics are too narrow, one sentence for each reason.
-
-    `cluster` is one resampling cluster in words, such as "group", `place` the set.
-    """
+    """Yield why intervals on a set (`place`) are too narrow; `cluster` is one in words: "group"."""
     yield from _heavy_tails(metrics, predicted, cluster, place)
     spreads = {name: predicted.spread(name, threshold) for name in metrics}
     rare = {
@@ -156,10 +150,7 @@ def _coverage(percent: str) -> str:
 
 
 def fewest_clusters(metric: str, limit: float) -> int | None:
-    """Return how many clusters a perfect score needs for its worse bound to reach a limit.
-
-    Losses without an upper end reach any limit with one cluster; None: no number does.
-    """
+    """Return with how many clusters the worse bound of a perfect score reaches a limit; None: never."""
 
     def reaches(n: int) -> bool:
         return not better(metric, limit, perfect_bound(metric, n))

@@ -37,23 +37,17 @@ class Comparison:
     """C configurations against the best of them."""
 
     difference: np.ndarray  # (C,) score minus the best's, at most 0 (greater is better)
-    low: (
-        np.ndarray
-    )  # (C,) lower bound of the true score minus that of the truly best, for all at once
-    high: np.ndarray  # (C,) upper bound, at most 0; exactly 0 in the tie group
-    tied: (
-        np.ndarray
-    )  # (C,) bool: may be the best; holds the truly best with probability 95 % at least
+    # (C,) bounds of the true score minus that of the truly best, for all at once
+    low: np.ndarray
+    high: np.ndarray  # at most 0; exactly 0 in the tie group
+    tied: np.ndarray  # (C,) bool: may be the best; holds the truly best with 95 % at least
     # expected selection bias of the best score among the `picked`: the mean of the largest chance
     # deviation of those in the tie group, taken as equals
     optimism: float
 
 
 def comparison_codes(clusters: np.ndarray) -> np.ndarray:
-    """Return the codes 0 … G-1 that comparisons resample, (n,): the clusters, at most 2,048.
-
-    Of more consecutive ones neighbours are merged, so that they stay in order.
-    """
+    """Return the codes 0 … G-1 that comparisons resample, (n,): at most 2,048, neighbours merged in order."""
     codes = cluster_codes(clusters)
     n_clusters = int(codes.max()) + 1
     if n_clusters <= MOST_CLUSTERS:
@@ -62,14 +56,17 @@ def comparison_codes(clusters: np.ndarray) -> np.ndarray:
     return codes * MOST_CLUSTERS // n_clusters if consecutive else codes % MOST_CLUSTERS
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """How clusters are drawn anew."""
+
+    seed: int
+    consecutive: bool = False  # they are in the order of time, and may resemble neighbours
+    effective: float = math.inf  # their number, where row weights are unequal
+
+
 def compare_with_best(
-    scores: np.ndarray,
-    contributions: np.ndarray,
-    seed: int,
-    *,
-    picked: np.ndarray | None = None,
-    consecutive: bool = False,
-    effective: float = math.inf,
+    scores: np.ndarray, contributions: np.ndarray, drawn: Drawn, picked: np.ndarray | None = None
 ) -> Comparison:
     """Compare configurations with the truly best one, which need not be the one that scores best.
 
@@ -78,74 +75,53 @@ def compare_with_best(
     {i: score i + cᵢ·seᵢⱼ ≥ score j for all j}, and every difference to it lies inside the widest of
     the intervals to members of the group.
 
-    Args:
-        scores: (C,) finite, greater is better.
-        contributions: (G, C) what each cluster adds to each score.
-        seed: of the draws.
-        picked: (C,) bool, those among which the best is picked by its score; None: all.
-        consecutive: whether the clusters are in the order of time, and may resemble neighbours.
-        effective: number of clusters, where row weights are unequal.
+    Clusters contribute (G, C) to the scores (C,), of which greater is better. `picked`: those among
+    which the best is picked by its score, bool (C,); None: all.
     """
     difference = scores - scores.max()
     if len(contributions) < 2:
         unknown = np.full(len(scores), np.inf)
         return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)
-    if consecutive:
+    if drawn.consecutive:
         shared = contributions.mean(axis=1, keepdims=True)
         contributions = independent_projections(contributions, contributions - shared)
-    drawn = _Draws(contributions, seed, effective, consecutive=consecutive)
+    draws = _Draws(contributions, drawn)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
     # Only candidates for the tie group need a critical value of their own. For the others Bonferroni's,
     # which is never smaller, already shows that another one is better.
     bonferroni = 1 - (1 - LEVEL) / max(len(scores) - 1, 1)
-    half = quantile(drawn.n_clusters - 1, bonferroni) * drawn.errors
+    half = quantile(draws.n_clusters - 1, bonferroni) * draws.errors
     for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
-        half[control] = drawn.critical_value(control) * drawn.errors[control]
+        half[control] = draws.critical_value(control) * draws.errors[control]
     tied = np.all(ahead + half >= 0, axis=1)
     behind = ahead[:, tied]  # each member of the tie group is a column
     equals = tied if picked is None else tied & picked
+    largest = draws.deviations[:, equals].max(axis=1) if equals.sum() > 1 else np.zeros(1)
     return Comparison(
         difference,
         np.minimum((behind - half[tied].T).min(axis=1), 0.0),
         np.minimum((behind + half[tied].T).max(axis=1), 0.0),
         tied,
-        max(float(drawn.deviations[:, equals].max(axis=1).mean()), 0.0)
-        if equals.sum() > 1
-        else 0.0,
+        max(float(largest.mean()), 0.0),
     )
 
 
 def compare_with_control(
-    leads: np.ndarray,
-    contributions: np.ndarray,
-    control: np.ndarray,
-    seed: int,
-    *,
-    consecutive: bool = False,
-    effective: float = math.inf,
+    leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, drawn: Drawn
 ) -> tuple[Interval, ...]:
-    """Return the differences (C,) from a fixed control with bounds that hold for all C at once.
-
-    Clusters contribute (G, C) to the scores and (G,) to the control's; the rest as above.
-    """
+    """Return differences (C,) from a control, (G,) by cluster, with bounds that hold for all C at once."""
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
         every = np.column_stack([control, contributions])
-        if consecutive:
+        if drawn.consecutive:
             every = independent_projections(every, contributions - control[:, None])
-        drawn = _Draws(every, seed, effective, consecutive=consecutive)
-        half = drawn.critical_value(0) * drawn.errors[0, 1:]
+        draws = _Draws(every, drawn)
+        half = draws.critical_value(0) * draws.errors[0, 1:]
     bounds = np.column_stack([leads, leads - half, leads + half])
     return tuple(Interval(*three) for three in bounds.tolist())
 
 
-def simultaneous_reach(
-    contributions: np.ndarray,
-    seed: int,
-    *,
-    consecutive: bool = False,
-    effective: float = math.inf,
-) -> float:
+def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
     """Return how many standard errors intervals of C scores reach that hold for all C at once.
 
     The one of the best score then holds, too (Berk, Brown, Buja, Zhang and Zhao 2013). Clusters
@@ -154,25 +130,23 @@ def simultaneous_reach(
     if min(contributions.shape) < 2:
         return 0.0
     every = np.column_stack([np.zeros(len(contributions)), contributions])
-    if consecutive:
+    if drawn.consecutive:
         every = independent_projections(every, contributions)
-    return _Draws(every, seed, effective, consecutive=consecutive).critical_value(0)
+    return _Draws(every, drawn).critical_value(0)
 
 
 class _Draws:
     """Joint deviations of C scores, their standard errors, and the tails of their distribution."""
 
-    def __init__(
-        self, contributions: np.ndarray, seed: int, effective: float, *, consecutive: bool
-    ) -> None:
-        generator, (n, columns) = np.random.default_rng(seed), contributions.shape
+    def __init__(self, contributions: np.ndarray, drawn: Drawn) -> None:
+        generator, (n, columns) = np.random.default_rng(drawn.seed), contributions.shape
         # (DRAWS, C): each cluster's part is multiplied by a standard normal.
         blocks = range(DRAWS // _DRAWS_AT_ONCE)
         self.deviations = np.concatenate(
             [generator.standard_normal((_DRAWS_AT_ONCE, n)) @ contributions for _ in blocks]
         )
         # With two clusters the standard error is hardly known.
-        self.n_clusters = float(max(min(n, effective), 2))
+        self.n_clusters = float(max(min(n, drawn.effective), 2))
         inflation = self.n_clusters / (self.n_clusters - 1)
         products = contributions.T @ contributions
         squares = np.diag(products)
@@ -183,9 +157,9 @@ class _Draws:
         # Divisors give normal draws the t distribution's tails. One column serves all differences;
         # consecutive clusters may leave a handful of projections, where each difference has an
         # error of its own standard error: a column for each.
-        tails = np.random.default_rng([seed, 1])
+        tails = np.random.default_rng([drawn.seed, 1])
         freedom = self.n_clusters - 1
-        chi_squares = tails.chisquare(freedom, (DRAWS, columns if consecutive else 1))
+        chi_squares = tails.chisquare(freedom, (DRAWS, columns if drawn.consecutive else 1))
         # Draws vary as contributions do, standard errors as an unbiased variance.
         self.divisors = np.sqrt(chi_squares / freedom / inflation)
 

@@ -22,9 +22,7 @@ class Difference:
 
     # population stability index above its expectation without a difference, at least 0
     effect_size: float
-    noise: (
-        float  # what the index exceeds by chance in one of 1,000 comparisons, less its expectation
-    )
+    noise: float  # what that exceeds by chance in one of 1,000 comparisons
     alarming: bool  # the effect is large and more than noise
 
 
@@ -46,10 +44,7 @@ def difference(reference: np.ndarray, sample: np.ndarray) -> Difference:
 
 
 def number_distance(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the Kolmogorov-Smirnov distance of float64 values (n,) and (m,), 0 … 1.
-
-    Missing values count as the largest.
-    """
+    """Return the Kolmogorov-Smirnov distance, 0 … 1, of floats (n,) and (m,); nan is the largest."""
     first, second = np.sort(first), np.sort(second)  # missing values come last
     places = np.unique(np.concatenate([first, second]))
     below = [np.searchsorted(part, places, side="right") / len(part) for part in (first, second)]

@@ -37,10 +37,8 @@ class ExpectedScores:
     threshold: float = 0.5
 
     def of(self, rows: np.ndarray, level: float) -> tuple[float, Interval]:
-        """Return the score expected on a part, a mask (n,), and by how much the observed one differs.
-
-        The difference is observed minus expected, of classes in units of the metric, of numbers in
-        those of the mean error behind it, with the sign that it has in the metric.
+        """Return the score expected on a part, a mask (n,), and the observed minus it: of classes in
+        units of the metric, of numbers in those of the mean error behind it.
         """
         part, by_row = self.predicted.rows(rows), self._by_row[rows]
         if METRICS[self.metric].errors is None:

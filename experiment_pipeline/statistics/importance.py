@@ -39,10 +39,9 @@ class Effort:
     def within(
         cls, seconds: float, seconds_per_row: float, n_rows: int, shape: tuple[int, int]
     ) -> Self | None:
-        """Return the effort that fits into seconds of one core: MOST_REPEATS first, then many rows.
+        """Return the effort that fits into seconds of one core; None: not even FEWEST_ROWS once each.
 
-        `shape` is the number of features, and of columns that encode them. None where not even
-        FEWEST_ROWS (or all, if they are fewer) can be predicted once for each feature.
+        `shape` is the number of features, and of columns that encode them.
         """
         n_features, n_columns = shape
         in_time = seconds / (max(seconds_per_row, 1e-9) * n_features)
@@ -81,8 +80,7 @@ def permutation_importance(
 
     `predict` takes encoded rows and is called by several threads; `encoded` is (n, d), dense or sparse;
     `columns`: feature → positions of the columns that encode it; `score`: (truth, prediction, weights) →
-    greater is better. Each feature is shuffled `repeats` times, `workers` of them at a time, which does
-    not change the result.
+    greater is better. Each feature is shuffled `repeats` times, `workers` of them at a time.
     """
     from scipy.sparse import issparse
 
@@ -151,10 +149,8 @@ def scored_by(
     metric: str, threshold: float = 0.5
 ) -> Callable[[np.ndarray, np.ndarray, Weights], float]:
     """Return (truth, prediction, weights) → score by a metric; greater is better."""
-    sign = METRICS[metric].sign
-    return lambda y, prediction, weights: (
-        sign * scores.score(metric, y, prediction, threshold, weights)
-    )
+    sign, score = METRICS[metric].sign, scores.score
+    return lambda y, prediction, weights: sign * score(metric, y, prediction, threshold, weights)
 
 
 def one_openmp_thread() -> None:

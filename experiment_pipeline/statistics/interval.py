@@ -122,9 +122,8 @@ def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: in
     """Return the factor on the variance of a cross-validated score, whose models share rows.
 
     Nadeau and Bengio (2003): the mean of J fold scores with variance S² has (1/J + predicted/fitted)·S²
-    instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give
-    1/R + Σ predicted/fitted: 2.25 for five folds once, 1.58 for three times five. Both arguments
-    have an entry for each fold of all repeats.
+    instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give 1/R + Σ predicted/fitted.
+    Both arguments have an entry for each fold of all repeats.
     """
     ratios = np.asarray(predicted) / np.asarray(fitted)
     return float(1 + ratios.sum()) / repeats
@@ -281,10 +280,7 @@ def independent_projections(
 
 
 def _autocorrelation(sums: np.ndarray, lag: int) -> float:
-    """The correlation at a lag, corrected for its bias in short series (Kendall 1954).
-
-    Of several series, (G, C), the mean one, each weighted by its variance.
-    """
+    """The correlation at a lag, without the bias of short series (Kendall 1954); of (G, C) the mean."""
     n_clusters, total = len(sums), float(np.vdot(sums, sums))
     if n_clusters < _FEWEST_CLUSTERS or total == 0:
         return 0.0
@@ -369,10 +365,7 @@ def by_squares(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def wilson(spread: Spread, t: float) -> tuple[float, float]:
-    """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se².
-
-    They stay inside the range, also of a perfect score (Korn and Graubard 1998; Franco et al. 2019).
-    """
+    """Return Wilson's bounds (1927) with the effective sample size θ(1-θ)/se² (Korn and Graubard 1998)."""
     theta, error = spread.estimate, spread.standard_error
     if min(theta, 1 - theta) < _ROUNDING:
         n = float(spread.scarcest)

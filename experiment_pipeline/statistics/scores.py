@@ -72,10 +72,7 @@ def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = No
 
 
 def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
-    """Return the layout of a set whose rows are all one sample.
-
-    Its `scarcest` is the effective number of clusters: fewer where weights are unequal.
-    """
+    """Return the layout of a set whose rows are all one sample, with its effective number of clusters."""
     return Layout.of(clusters, np.zeros(len(clusters), dtype=np.int64), relative_weights(weights))
 
 
@@ -90,11 +87,8 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 
         low = high = estimate
     elif spread.degrees_of_freedom > 0:
         t = max(quantile(spread.degrees_of_freedom, level), reach)
-        bounds = metric.bounds(spread, t)
-        low, high = (
-            float(np.clip(bounds[0], low, estimate)),
-            float(np.clip(bounds[1], estimate, high)),
-        )
+        lower, upper = metric.bounds(spread, t)
+        low, high = float(np.clip(lower, low, estimate)), float(np.clip(upper, estimate, high))
         if spread.one_more is not None:
             more = interval_of(name, spread.one_more, level, reach)
             better_is_low = not metric.greater_is_better
@@ -105,10 +99,7 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 
 def mean_with_interval(
     values: np.ndarray, clusters: np.ndarray, weights: Weights = None, *, share: bool = False
 ) -> Interval:
-    """Return the mean of (n,) values, none negative; nan without rows.
-
-    Its interval is that of a mean error; of a share, whose values are 0 or 1, Wilson's.
-    """
+    """Return the mean of (n,) values, none negative, or the share of those that are 1; nan: no rows."""
     if not len(values):
         return Interval(math.nan, math.nan, math.nan)
     spread = spread_of(mean(values * 1.0, relative_weights(weights)), one_sample(clusters, weights))
@@ -121,9 +112,7 @@ class SetPrediction:
 
     y: np.ndarray  # encoded targets (n,)
     prediction: np.ndarray  # see the module docstring
-    clusters: (
-        np.ndarray
-    )  # (n,) or (n, 2) codes of the resampling clusters, by `resampling_clusters`
+    clusters: np.ndarray  # (n,) or (n, 2) codes, by `resampling_clusters`
     weights: Weights = None  # (n,) how much each row counts; None: alike
     variance_factor: float = 1.0  # on the variance of a score, for cross-validated predictions
     _layouts: dict[bool, Layout] = field(default_factory=dict, init=False, repr=False)
@@ -230,10 +219,7 @@ def best_constant(
     n_classes: int | None = None,
     weights: Weights = None,
 ) -> np.ndarray:
-    """Return the constant prediction of the known rows that suits a metric best, () or (k,).
-
-    For multiclass these are the shares of its `n_classes`; else what the metric declares.
-    """
+    """Return the constant prediction that suits a metric best, (), or the shares of classes, (k,)."""
     counted = relative_weights(weights)
     if task == "multiclass":
         return np.bincount(y.astype(np.int64), counted, minlength=n_classes or 0) / len(y)
@@ -285,10 +271,7 @@ def difference_to_baseline(
 
 
 def with_one_of_each(rows: SetPrediction, threshold: float) -> SetPrediction:
-    """Return the decisions at a threshold with four more, right and wrong ones in both classes.
-
-    Each is a cluster of its own, the last ones, and of mean weight.
-    """
+    """Return the decisions at a threshold, and a right and a wrong one of each class as new clusters."""
     weights = relative_weights(rows.weights)
     return SetPrediction(
         np.concatenate([rows.y, [0, 0, 1, 1]]),

@@ -82,10 +82,7 @@ class ErrorCosts(Protocol):
 def cheapest_threshold(
     costs: ErrorCosts, y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> DecisionThreshold:
-    """Return the threshold that minimises the expected cost per row; of equal ones the highest.
-
-    It is found on the rows, not by the odds of the costs, so probabilities need not be calibrated.
-    """
+    """Return the threshold that is cheapest on the rows, calibrated or not; of equals the highest."""
     cuts = _Cuts.of(prediction, weights)
     expected = _cost_at(costs, cuts.called(y))
     best = int(expected.argmin())
@@ -169,10 +166,8 @@ def threshold_value(threshold: DecisionThreshold | None) -> float:
 def on_test(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> Linearised:
-    """Return the score by which a configuration is ranked: by the first metric, at its best threshold.
-
-    The influence takes the threshold as given: at a maximum it moves the score in second order only.
-    """
+    """Return the score by which a configuration is ranked: by the first metric, at its best threshold."""
+    # The threshold is taken as given: at a maximum it moves the score in second order only.
     threshold = scoring_threshold(metrics[:1], y, prediction, weights)
     return linearise(metrics[0], y, prediction, threshold, weights)
 
@@ -187,9 +182,8 @@ class CrossFitted:
     def threshold_error(self, metric: str, others: SetPrediction) -> float:
         """Return the standard error that the choice of the threshold adds, in units of the metric.
 
-        The choice on all rows is one more draw like those of the folds. The scores of their
-        thresholds on `others`, rows that no threshold was chosen on, vary by s²; one draw differs
-        from the mean of K by s²·(1 + 1/K).
+        Scores of the folds' thresholds on `others`, rows that no threshold was chosen on, vary by s²;
+        the choice on all rows is one more draw, which differs from the mean of K by s²·(1 + 1/K).
         """
         folds = len(self.cuts)
         if folds < 2:

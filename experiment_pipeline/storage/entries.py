@@ -80,25 +80,19 @@ class _EntryManifest(Generic[_Record]):
 
 @dataclass(frozen=True)
 class Entries(Generic[_Record]):
-    """The entries of one stage of one experiment.
-
-    `kind` is the class of their records, a frozen dataclass; `NoneType` where files are enough.
-    """
+    """The entries of one stage of one experiment."""
 
     root: UPath
     experiment: str
     stage: str
-    kind: type[_Record]
+    kind: type[_Record]  # a frozen dataclass; `NoneType` where files are enough
 
     def folder(self, fingerprint: str) -> UPath:
         """Return where the entry of a fingerprint is, or would be."""
         return self.root / self.experiment / self.stage / fingerprint
 
     def get(self, fingerprint: str, names: Collection[str] | None = None) -> Entry[_Record] | None:
-        """Return an entry with the files of these names, None: with all; None when there is none.
-
-        EntryCorrupt: a file of the entry is gone, cut short or changed.
-        """
+        """Return an entry, if any, with these files (None: all); EntryCorrupt: one is gone or changed."""
         if (manifest := self._manifest(fingerprint)) is None:
             return None
         wanted = {
@@ -134,10 +128,9 @@ class Entries(Generic[_Record]):
 
     @contextmanager
     def as_files(self, fingerprint: str) -> Iterator[Mapping[str, Path]]:
-        """Give an entry's verified files as paths on this machine's disk, by name.
+        """Give an entry's verified files as paths on this machine's disk, by name; errors as of `require`.
 
         From a bucket they are copied; the copies are removed afterwards (memory maps of them last).
-        EntryCorrupt: there is no such entry, or a file is gone, cut short or changed.
         """
         if (manifest := self._manifest(fingerprint)) is None:
             raise self._corrupt(self.folder(fingerprint) / RESULT, "is gone")
@@ -148,7 +141,7 @@ class Entries(Generic[_Record]):
                 digest = None
                 if exists(path):
                     found[name] = fetched(path, Path(copies))
-                    digest = _digest_of(found[name])
+                    digest = sha256_of(found[name])
                 self._verify(path, digest, file)
             yield found
 
@@ -199,15 +192,12 @@ class Entries(Generic[_Record]):
     def put_written(
         self, fingerprint: str, write: Callable[[Path], object], record: _Record
     ) -> None:
-        """Do what `put` does, for files too large to be bytes, which `write` puts into a folder.
-
-        A kill leaves that folder beside the entries.
-        """
+        """Do what `put` does, for files too large to be bytes, which `write` puts into a folder."""
         stored = dict[str, _EntryFile]()
         with unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
             write(folder)
             for path in sorted(folder.iterdir()):
-                stored[path.name] = file = _EntryFile.of(path.name, _digest_of(path))
+                stored[path.name] = file = _EntryFile.of(path.name, sha256_of(path))
                 put_file(path, self.folder(fingerprint) / file.name)
         self._commit(fingerprint, record, stored)
 
@@ -248,11 +238,6 @@ def stage_entries(experiment: str, stage: str) -> Entries[None]:
     return Entries(storage_root(), experiment, stage, NoneType)
 
 
-def _digest_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return sha256_of(file)
-
-
 @dataclass(frozen=True)
 class SharedFolder:
     """Where the files are that fits of an experiment share; `url`: of the storage root."""
@@ -275,9 +260,8 @@ class SharedFolder:
 class SharedFiles:
     """The shared files that one search uses: a context that ends with it.
 
-    They are large, and can be made again: a damaged one is removed, and a search that ends well removes
-    all but those that it keeps for later searches. One that fails or is killed leaves them to the next
-    one. Searches of one experiment do not run at a time: their runs share a pool.
+    They can be made again: a damaged one is removed, and a search that ends well removes all but those
+    that it keeps for later ones. Searches of one experiment do not run at a time: they share a pool.
     """
 
     folder: SharedFolder

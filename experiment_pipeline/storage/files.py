@@ -20,12 +20,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar, cast
 
-import psutil
 import pyarrow as pa
 from upath import UPath
 
 from experiment_pipeline.errors import StorageUnreachable
-from experiment_pipeline.storage.processes import this_host
+from experiment_pipeline.storage.processes import Process, this_host
 
 # A path on a disk or in a bucket: the name under which the other packages know the class.
 Location = UPath
@@ -74,10 +73,8 @@ def location(
 ) -> UPath:
     """Return a path, or any fsspec URL, as a path with time-outs and without caches.
 
-    Each call makes its own S3 client (0.1 s) from the environment (AWS_ENDPOINT_URL, AWS_PROFILE, …),
-    or for this `endpoint_url`. `read_seconds`: how long a server may stay silent in each attempt.
-
-    Raises StorageUnreachable: a protocol that is not known, or whose package is missing.
+    `read_seconds`: how long a server may stay silent in each attempt. StorageUnreachable: a protocol
+    that is not known, or whose package is missing.
     """
     if "\0" in url:
         raise StorageUnreachable(repr(without_credentials(url)), "holds a NUL", "Remove it.")
@@ -219,10 +216,7 @@ def read_many(paths: Iterable[UPath]) -> dict[UPath, bytes]:
 
 
 def patiently(read: Callable[[], _Result], seconds: float = PATIENCE_SECONDS) -> _Result:
-    """Return what was read; while the storage does not answer, try again.
-
-    What the storage refuses is raised at once; StorageUnreachable: no answer in all that time.
-    """
+    """Return what was read; try again for so long as the storage does not answer."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -305,12 +299,12 @@ def put_file(file: Path, path: UPath) -> None:
 def streamed(path: UPath) -> Iterator[Path]:
     """A file on this disk to be written in parts, put in its place when the block ends well.
 
-    What writers of this host left in the folder that are gone, is removed.
+    What killed writers of this host have left in the folder is removed.
     """
     mark = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
     for left in [] if (parent := on_disk(path.parent)) is None else parent.glob(f"{mark}*.tmp"):
         pid = left.name.split("-")[1]
-        if pid.isdigit() and not psutil.pid_exists(int(pid)):
+        if pid.isdigit() and Process(this_host(), int(pid)).is_gone:
             shutil.rmtree(left, ignore_errors=True)
     name = f"{mark}{os.getpid()}-{secrets.token_hex(4)}.tmp"
     with unfinished(path.parent / name) as folder:
@@ -347,13 +341,10 @@ def remove(path: UPath) -> None:
 
 
 def create_exclusive(path: UPath, data: bytes) -> bool:
-    """Make a file that does not exist yet; of all who try, in any process, one succeeds.
+    """Make a file unless it exists; return whether this call, of all that try, has made it.
 
-    Returns:
-        Whether this call made the file; False: it exists. (Over S3, a PUT whose answer was
-        lost is repeated and may find its own file: False as well.)
-
-    Raises StorageUnreachable: also where the bucket's server ignores If-None-Match, as some do.
+    Over S3, a PUT whose answer was lost is repeated and may find its own file: False as well.
+    StorageUnreachable: also where the bucket's server ignores If-None-Match, as some do.
     """
     with explained(path):
         if (place := on_disk(path)) is not None:

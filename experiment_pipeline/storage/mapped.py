@@ -64,10 +64,7 @@ def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
 
 
 def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memoryview:
-    """Return all that a stream has left: bytes, or a map where it is large.
-
-    `check` gets the bytes so far, again and again, and may raise.
-    """
+    """Return what a stream has left, on a map if it is large; `check` gets the size so far, and may raise."""
     start = stream.read(HELD_BYTES + 1)
     if len(start) <= HELD_BYTES:
         return start
@@ -163,10 +160,7 @@ def aside(cells: np.ndarray) -> np.ndarray:
 
 
 def spilled(cells: Cells) -> Cells:
-    """Return a column, or the columns of a table, on a map if they are large: a `Keep`.
-
-    Columns of Python objects stay in memory: pickled and read again they would be there, too.
-    """
+    """Return a column, or the columns of a table, on a map if they are large, but not Python objects."""
     if isinstance(cells, pd.DataFrame):
         return on_map(cells) if _size([cells]) > COLUMN_BYTES else cells  # pyrefly: ignore[bad-return]
     if holds_objects(cells) or cells.memory_usage(index=False) <= COLUMN_BYTES:

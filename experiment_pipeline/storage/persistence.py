@@ -98,12 +98,9 @@ def to_bytes(estimator: Any) -> bytes:
 
 
 def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
-    """Return the estimator that `to_bytes` wrote.
+    """Return the estimator that `to_bytes` wrote; InvalidModel: it holds types that are not trusted.
 
-    `extra_trusted`: types of a user's own estimator, known from where it was fitted; never taken from
-    the data itself.
-
-    Raises InvalidModel: the data is not a skops file, or holds a type that is not trusted.
+    `extra_trusted`: types of a user's own estimator, known from its fit, never from the data itself.
     """
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
@@ -121,9 +118,8 @@ def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
 
 
 def check_foreign(model: bytes) -> None:
-    """Raise InvalidModel for a skops file whose loading would end this process, before it is loaded.
-
-    It unpacks beyond memory, or a LightGBM text in it ends another process that tries it.
+    """Raise InvalidModel for a skops file whose loading would end this process: it unpacks beyond
+    memory, or a LightGBM text in it ends another process that tries it.
     """
     needed, free = loading_bytes(model), free_memory()
     if needed > free.size:

@@ -6,7 +6,7 @@ import re
 import resource
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -24,8 +24,8 @@ class Process:
 
     host: str  # the machine, and the container where there is one
     pid: int
-    # boot and clock tick, which no later process of that number has; empty where there is no /proc
-    started: str
+    # boot and clock tick, which no later process of that number has; empty where it is not known
+    started: str = ""
 
     @classmethod
     def here(cls, pid: int | None = None) -> Self:
@@ -33,14 +33,9 @@ class Process:
         number = os.getpid() if pid is None else pid
         return cls(this_host(), number, _started(number) or "")
 
-    @classmethod
-    def of(cls, noted: Mapping[str, Any]) -> Self:
-        """The process of which `as_noted` was stored."""
-        return cls(noted["host"], noted["pid"], noted["started"])
-
     @property
     def as_noted(self) -> dict[str, Any]:
-        """Plain values, to be stored."""
+        """The fields as plain values, to be stored."""
         return asdict(self)
 
     @property
@@ -105,10 +100,8 @@ class FreeMemory:
 
 
 def free_memory(root: Path = Path("/")) -> FreeMemory:
-    """Return the tightest limit: of the machine, the control group or `ulimit -v`.
-
-    Memory that allocators only keep in reserve is given back first. `root`: of `proc` and `sys`.
-    """
+    """Return the tightest limit: of the machine, the control group or `ulimit -v`."""
+    # What allocators only keep in reserve is given back first.
     pa.default_memory_pool().release_unused()
     if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc only
         trim(0)

@@ -63,10 +63,6 @@ class Manifest:
     files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
     cpu: str = ""  # as of `cpu_kernel`, where it was exported
 
-    def to_bytes(self) -> bytes:
-        """Return the manifest as JSON."""
-        return to_json(self)
-
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
         """Read a manifest back; InvalidModel, about `source`, when it is not one of this format."""
@@ -93,10 +89,6 @@ class Manifest:
         raise InvalidModel(f"{source}/{name}", rule, fix)
 
 
-def _nothing_more(_version: str) -> Mapping[str, bytes]:
-    return {}
-
-
 @dataclass(frozen=True)
 class ModelPackage:
     """The files of one version, before it has a number; what is not said here, as of `Manifest`."""
@@ -111,12 +103,12 @@ class ModelPackage:
     own_packages: tuple[str, ...] = ()  # top-level packages of a user's own estimator
     approval_required: bool = False  # whether it can only be champion once it is approved
     # version → files that can only be made once it has its number; none is decisive
-    more: Callable[[str], Mapping[str, bytes]] = _nothing_more
+    more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
     def numbered(self, version: str) -> "ModelPackage":
         """Return the package with the files of that version."""
         more = self.more(version)
-        return replace(self, files={**self.files, **more}, more=_nothing_more) if more else self
+        return replace(self, files={**self.files, **more}) if more else self
 
     @property
     def identity(self) -> str:
@@ -169,7 +161,7 @@ class ExportedModel:
 
     def files(self) -> dict[str, bytes]:
         """Return every file, verified, with the manifest."""
-        return {**self._read(self.manifest.files), MANIFEST: self.manifest.to_bytes()}
+        return {**self._read(self.manifest.files), MANIFEST: to_json(self.manifest)}
 
     def damage(self) -> str | None:
         """Return which file is not what was exported, in words; None: all are."""
@@ -278,10 +270,7 @@ class Registry:
     def approvals(
         self, kind: Decisions = "approvals", *, strict: bool = True
     ) -> dict[str, Approval]:
-        """Return version → its approval, or retirement; EntryCorrupt: a file is not what was written.
-
-        Not `strict`: such a file is passed over.
-        """
+        """Return version → its approval, or retirement; EntryCorrupt, if `strict`: a file was changed."""
         paths, found = [self.decision(one, kind) for one in _numbered(self.folder / kind)], {}
         for path, content in files.read_many(paths).items():
             fix = f"Delete the file, and decide about {path.stem} again."
@@ -339,7 +328,7 @@ class Registry:
         line = {"version": version, **{name: getattr(package, name) for name in kept}}
         line["code"] = package.code.in_words()
         files.write_bytes(self.folder / "history" / f"{version}.json", to_json(line))
-        files.write_bytes(folder / MANIFEST, package.manifest(version).to_bytes())
+        files.write_bytes(folder / MANIFEST, to_json(package.manifest(version)))
         return PublishedVersion(version, str(folder), identity, reused=False, damaged=damaged)
 
     def same(self, identity: str, *, required: bool) -> PublishedVersion | None:
@@ -383,10 +372,8 @@ def registry_of(spec: ExperimentSpec) -> Registry:
 
 
 def find_model(name: str) -> ExportedModel:
-    """Return the model that a user names; InvalidModel: there is none.
-
-    `name`: a version's folder; or, for its champion, a folder or URL `<root>/<experiment>`, or an
-    experiment's name under the storage root.
+    """Return the model of a version's folder, or the champion of a folder or URL `<root>/<experiment>`
+    or of an experiment's name under the storage root; InvalidModel: there is none.
     """
     here = location(name)
     if files.exists(here / MANIFEST):

@@ -161,10 +161,7 @@ def _group(frame: pd.DataFrame, objects: Mapping[str, pa.Array], rows: slice) ->
 
 
 def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
-    """Return the columns of objects for Arrow; ValueError when a column would come back changed.
-
-    The first row shows the type of the others; of objects, each value must be the same.
-    """
+    """Return the columns of objects for Arrow; ValueError when a column would come back changed."""
     objects = {
         str(name): pa.array(frame[name], from_pandas=True)
         for name in frame.columns
@@ -191,9 +188,8 @@ def _as_it_comes_back(frame: pd.DataFrame) -> dict[str, pa.Array]:
 
 
 def _refused(name: object, rule: str) -> UnusableTable:
-    return UnusableTable(
-        f"column {name!r}", rule, "Give its values one type, such as text, number or date."
-    )
+    fix = "Give its values one type, such as text, number or date."
+    return UnusableTable(f"column {name!r}", rule, fix)
 
 
 def _type(column: pd.Series) -> dict[str, Any]:
@@ -225,12 +221,9 @@ def read_table(path: Location) -> pd.DataFrame: ...
 @overload
 def read_table(path: Location, kind: type[_Read]) -> _Read: ...
 def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
-    """Return a table as it was written, or the dataclass that holds it.
+    """Return a table as it was written, or the dataclass that holds it; a large one lies on maps.
 
-    The columns of a large one lie on maps; replacing the file does not change them.
-
-    Raises StorageUnreachable: there is none, or it cannot be read; EntryCorrupt: the file is not a
-    Parquet file, or was cut short.
+    StorageUnreachable: it cannot be read; EntryCorrupt: it is not a whole Parquet file.
     """
     whole = size_of(path) <= WHOLE_BYTES
     source = read_bytes(path) if whole else open_file(path)

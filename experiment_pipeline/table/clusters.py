@@ -181,9 +181,8 @@ def _judged(
     asked: np.ndarray,
     equal: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return which combinations chance explains, and which it cannot explain: bool (U,) each.
-
-    `asked` are the positions (U,) of one row of each, `equal` how many rows each has.
+    """Return which combinations chance explains, and which it cannot explain: bool (U,) each, of
+    `asked`, the positions (U,) of one row of each, and how many rows are `equal` to it.
     """
 
     def others_like(hashes: np.ndarray) -> np.ndarray:
@@ -242,8 +241,6 @@ MOST_ROWS, MOST_COLUMNS = 1_000, 64
 # With fewer rows that have no equal, rows that look the same are taken for the same.
 _FEWEST_SINGLES = 0.25
 _SALT = "row identity"
-
-
 # Columns → the distinct rows by them, sorted, and the share that has no equal.
 KnownRows = dict[tuple[str, ...], tuple[np.ndarray, float]]
 

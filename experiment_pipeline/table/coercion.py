@@ -7,6 +7,7 @@ into an instant of 1970. Here a cell that the type cannot hold *as it is* stays 
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,9 +85,8 @@ def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
         values = pd.to_numeric(texts, errors="coerce").astype("float64")
     else:
         pattern = _number_pattern(written)
-        values = on_distinct(
-            texts, lambda cells: cells.map(lambda text: _number(text, pattern, written))
-        ).astype("float64")
+        numbers = partial(_number, pattern=pattern, written=written)
+        values = on_distinct(texts, lambda cells: cells.map(numbers)).astype("float64")
     return values.where(np.isfinite(values))
 
 
@@ -187,11 +187,9 @@ def _thousands(written: Numbers) -> str:
 
 
 def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:
-    """Coerce what can be coerced without loss; without a dtype every cell fits as it is.
+    """Return the cells that fit without loss, in the schema's type, and where others are: bool (n,).
 
-    Returns:
-        The cells that fit, in the schema's type, with their index; missing cells are among them
-        where the type can hold one. And bool (n,): cells that hold what the type cannot hold.
+    Missing cells are among the first where the type can hold one; without a type every cell fits.
     """
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return column, np.zeros(len(column), dtype=bool)

@@ -7,7 +7,7 @@ SplitMix64 for mixing (Steele, Lea and Flood 2014).
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from io import BufferedReader
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,12 +27,9 @@ INDEX = "row_number"
 def row_hashes(
     frame: pd.DataFrame, columns: Sequence[str], salt: str, rows: np.ndarray | None = None
 ) -> np.ndarray:
-    """Hash the named columns of every row, or of those at positions (k,); another salt, another draw.
+    """Hash the named columns of every row, or of those at positions (k,): uint64; one draw per salt.
 
     Among a million rows, any two different ones share a hash with probability 3e-8.
-
-    Returns:
-        uint64 (n,).
     """
     total = np.zeros(len(frame) if rows is None else len(rows), dtype=np.uint64)
     for column in columns:
@@ -42,10 +39,7 @@ def row_hashes(
 
 
 def column_part(values: pd.Series, name: str, salt: str) -> np.ndarray:
-    """Return what one column adds to the sum whose mix is the hash of the row: uint64 (n,).
-
-    The sum without this part shows which rows agree in all other columns.
-    """
+    """Return what one column adds to the sum whose mix is the hash of the row: uint64 (n,)."""
     number = salt_number(f"{salt}/{name}")
     return _by_slices(values, lambda some: mixed(_value_hashes(some) ^ number))
 
@@ -71,9 +65,7 @@ def _value_hashes(column: pd.Series) -> np.ndarray:
     if kind in ("integer", "boolean"):
         whole = column.to_numpy(dtype=np.int64, na_value=0).view(np.uint64)
         return np.where(column.isna().to_numpy(), MISSING, whole)
-    if (
-        kind == "float"
-    ):  # whole numbers as integers, so that a missing value elsewhere changes nothing
+    if kind == "float":  # whole ones as integers, so that a missing value elsewhere changes nothing
         values = numbers_of(column)
         is_whole = (np.abs(values) < 2.0**63) & (values == np.floor(values))
         whole = np.where(is_whole, values, 0).astype(np.int64).view(np.uint64)
@@ -128,11 +120,7 @@ def salt_number(text: str) -> np.uint64:
 
 
 class TableDigest:
-    """The digest of a table whose columns come one after the other.
-
-    Args:
-        index: of its rows; it counts when it is named `row_number`, else it does not.
-    """
+    """The digest of a table whose columns come one after the other, and of an index `row_number`."""
 
     def __init__(self, index: pd.Index) -> None:
         self._digest = hashlib.sha256(f"{len(index)} rows".encode())
@@ -151,10 +139,7 @@ class TableDigest:
 
 
 def table_digest(frame: pd.DataFrame) -> str:
-    """sha256 (hex) over columns, types and values, in order, and the index if it is `row_number`.
-
-    The same in every process and however the table is chunked or stored.
-    """
+    """sha256 (hex) over columns, types and values, in order, and the index if it is `row_number`."""
     digest = TableDigest(frame.index)
     for position, name in enumerate(frame.columns):
         column = frame.iloc[:, position]
@@ -203,6 +188,7 @@ def sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def sha256_of(file: BufferedReader) -> str:
-    """Return the sha256 of an open file, read piece by piece."""
-    return hashlib.file_digest(file, "sha256").hexdigest()
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a file, read piece by piece."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

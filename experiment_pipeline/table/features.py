@@ -68,9 +68,7 @@ def directions_of(frame: pd.DataFrame, spec: ExperimentSpec) -> dict[str, int]:
                 f"the column holds {kind}, which has no direction: only numbers have one",
                 f"Drop it there, or read it as a number by preparation: types: {{{name}: number}}.",
             )
-    return {
-        name: 1 if direction == "increasing" else -1 for name, direction in spec.monotone.items()
-    }
+    return {name: 1 if one == "increasing" else -1 for name, one in spec.monotone.items()}
 
 
 def parts_of_excluded(spec: ExperimentSpec) -> set[str]:
@@ -167,11 +165,11 @@ class NamedColumns:
         problems = []
         for name, wanted in types.items():
             if (kind := schema_kind(schemas[name])) not in _KEPT_BY[wanted]:
+                there = file.place(("columns", name))
                 rule = (
-                    f"it is read as {wanted}, and {file.place(('columns', name))} makes it {kind}"
+                    f"it is read as {wanted}, and {there} makes it {kind}; write one type in both"
                 )
-                at = ("preparation", "types", name)
-                problems.append(Problem(at, f"{rule}; write one type in both"))
+                problems.append(Problem(("preparation", "types", name), rule))
         if problems:
             raise invalid(problems, self.line_of)
 

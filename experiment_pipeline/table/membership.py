@@ -72,20 +72,17 @@ def fit(
 def assign_sets(
     prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
 ) -> pd.Series:
-    """Name the set of each row: categories, with the index of `prepared`.
+    """Name the set of each row; UnusableTable: the column to split by time holds no times.
 
     "gap" is for a row between two sets in time, or without the value that the split goes by.
-
-    Raises UnusableTable: the column to split by time holds no times.
     """
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
     rows = prepared if known.all() else rows_at(prepared, np.flatnonzero(known), keep)
     if len(rows):
         codes[known] = _codes(rows, spec, features)
-    return pd.Series(
-        pd.Categorical.from_codes(codes, dtype=_NAMES), index=prepared.index, name="set"
-    )
+    names = pd.Categorical.from_codes(codes, dtype=_NAMES)
+    return pd.Series(names, index=prepared.index, name="set")
 
 
 def codes_of(sets: pd.Series) -> np.ndarray:
@@ -139,10 +136,7 @@ def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float])
     A cluster's set depends on its own hash alone, so rows that are added later move no other. A
     stratum with fewer than 50 clusters for a set is ranked by hash and cut instead: exact
     shares, at least one cluster per set where there are enough, and a new cluster moves few others.
-    A cluster of several strata (n,) counts for the lowest. The shares sum to 1.
-
-    Returns:
-        uint8 (n,): 0 for the first set, and so on.
+    A cluster of several strata (n,) counts for the lowest. Sets are numbered from 0: uint8 (n,).
     """
     several = np.flatnonzero(repeated(hashes))
     firsts = np.ones(len(hashes), dtype=bool)  # of the rows of a cluster
@@ -185,11 +179,8 @@ def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
 
 
 def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarray, list[float]]:
-    """Cut rows between distinct places (n,) of an order, so that the shares come out best.
-
-    Returns:
-        uint8 (n,): the set of each row, and the last place of each set but the final one.
-        With fewer distinct places than sets, the last sets stay empty.
+    """Cut rows between distinct places (n,) of an order, so that the shares come out best: return the
+    set of each row, uint8 (n,), and the last place of each set but the final one.
     """
     distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
     upto = np.cumsum(counts)
@@ -205,12 +196,9 @@ def cut_by_order(places: np.ndarray, shares: Sequence[float]) -> tuple[np.ndarra
 
 
 def cut_tail(places: np.ndarray, strata: np.ndarray, share: float) -> np.ndarray:
-    """Hold out the last rows of an order, as near to the share as distinct places (n,) allow.
+    """Hold out the last rows of an order, as near to the share as distinct places (n,) allow: bool (n,).
 
     Among the cuts, those that leave every class (n,) on both sides come first, if there are any.
-
-    Returns:
-        bool (n,), True for rows held out; never all, never none, if two places differ.
     """
     distinct, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
     _, codes = np.unique(strata, return_inverse=True)
@@ -287,14 +275,12 @@ class FoldRows:
 def folds_of(
     frame: pd.DataFrame, spec: ExperimentSpec, wanted: CrossValidation, features: tuple[str, ...]
 ) -> tuple[FoldRows, ...]:
-    """Return the folds of each repeat; within one, no row is predicted twice.
+    """Return the folds of each repeat; within one, no row is predicted twice. EmptySet: one cluster.
 
     By time: the first half of the rows is only fitted on; the rest is cut into blocks between
     distinct times, and each is predicted from all rows before it, without those within the split's
     gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else clusters are dealt by
     a hash, a new one for each repeat, much as scikit-learn's StratifiedGroupKFold does.
-
-    Raises EmptySet: there are fewer than two clusters, or times, to part.
     """
     found = tuple(_folds(frame, spec, wanted, features))
     if not found:

@@ -105,10 +105,8 @@ def prepare(
     """Apply the declared preparation to every row.
 
     `may_be_absent` are columns that no model reads, such as the target of rows to predict on.
-
-    Raises UnusableTable: a declared column is absent or of the wrong type, a calendar column's name
-    is taken, or the user's function changed the rows; InvalidExperiment: the user's function cannot
-    be imported.
+    UnusableTable: a declared column is absent or of the wrong type, a calendar column's name is taken,
+    or the user's function changed the rows; InvalidExperiment: that function cannot be imported.
     """
     for setting, column in declared_columns(preparation):
         if column not in raw.columns and column not in may_be_absent:
@@ -254,11 +252,7 @@ def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
 def _calendar(
     values: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
 ) -> dict[str, pd.Series]:
-    """Return the declared parts as float64 columns, missing as nan.
-
-    There is no year: under a split by time every set but the first holds years that training has
-    not seen.
-    """
+    """Return the declared parts as float64 columns, missing as nan."""
     instants = values[name]
     if kind_of(instants) != "datetime":
         raise UnusableTable(

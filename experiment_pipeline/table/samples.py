@@ -74,10 +74,7 @@ def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:
 
 
 def distance(first: pd.Series, second: pd.Series) -> float:
-    """Return the distance of two distributions, 0 (alike) to 1 (nothing in common).
-
-    A missing value counts as a value of its own; nan for what is no number, instant or text.
-    """
+    """Return the distance of two columns, missing values included, 0 … 1; nan: of another kind."""
     kind = kind_of(first)
     if kind in {*NUMERIC, "datetime"}:
         return number_distance(_numbers(first), _numbers(second))

@@ -58,11 +58,7 @@ def shared_schema(text: str, path: str) -> pa.DataFrameSchema:
 
 
 def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.DataFrameSchema:
-    """Return what rows to predict on must satisfy: the rules about the features alone.
-
-    Target, ids and excluded columns need not be there; nothing need be unique, and a new
-    column is ignored, because the model never sees it.
-    """
+    """Return what rows to predict on must satisfy: the rules about the features; none need be unique."""
     columns = {}
     for name, column in schema.columns.items():
         if column.regex or name in features:
@@ -152,12 +148,10 @@ def fit_columns(
     not_required: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
     """Return the columns that the schema wants, in its order, the others behind; and notes.
+    Raises InvalidSchema: a required column is absent, a new one is forbidden, or their order differs.
 
     `delivered` are the raw table's columns; those that the preparation added are kept. `not_required`
     may be absent whatever the schema says.
-
-    Raises InvalidSchema: a required column is absent, a new one is forbidden, or their order
-    differs.
     """
     notes: list[str] = []
     absent = [

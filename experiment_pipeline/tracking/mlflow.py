@@ -122,10 +122,7 @@ def _alone() -> Iterator[None]:
 
 
 def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
-    """Write one run with its configurations, pages and version; return MLflow's id of it.
-
-    What a broken upload has left is deleted first.
-    """
+    """Write one run, in the place of what a broken upload has left; return MLflow's id of it."""
     mark = {f"{_TAG}.run_id": run["run_id"], f"{_TAG}.experiment": run["experiment"]}
     for left in _found(client, into, mark):
         for one in (*_found(client, into, {"mlflow.parentRunId": left.info.run_id}), left):
@@ -141,11 +138,10 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
         "mlflow.source.name": _TAG,
     }
     started = _milliseconds(run["started_at"] or run["seen_at"])
+    name = f"{run['experiment']} {run['run_id'][:8]}"
     parent = _written(
         client,
-        client.create_run(
-            into, started, tags=mark, run_name=f"{run['experiment']} {run['run_id'][:8]}"
-        ),
+        client.create_run(into, started, tags=mark, run_name=name),
         tags=_tags(run) | own,
         params={name: run[name] for name in _RUN_PARAMS},
         metrics=scores | dict(run),
@@ -249,10 +245,7 @@ def _registered(client: Any, name: str) -> dict[str, str]:
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Texts and truths of a row as tags of ours; its numbers are metrics.
-
-    The names of experiment and run are the mark of a parent, by which it is found: no child has them.
-    """
+    """Texts and truths of a row as tags of ours, but the names by which its parent is found."""
     return {
         f"{_TAG}.{name}": value
         for name, value in row.items()

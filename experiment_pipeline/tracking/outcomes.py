@@ -68,9 +68,8 @@ def recorded_stage(
 def record_outcome(
     run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
 ) -> Mapping[str, Fact]:
-    """Write the rows of an outcome; a decision, or a failed check that blocks, ends the run.
-
-    Returns what the end of the run adds to the outcome's facts.
+    """Write the rows of an outcome; a decision, or a failed check that blocks, ends the run, which
+    adds the returned facts to the outcome's.
     """
     run.record(outcome.record)
     blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
@@ -85,10 +84,7 @@ def record_outcome(
 
 
 def finish_run(run: RunRecord, warn: Callable[[str], object]) -> dict[str, Fact]:
-    """Archive a run that has ended, write its pages anew, and export it to MLflow.
-
-    Returns name → place of its decision record, where it was decided, and of the pages.
-    """
+    """Archive a run that has ended, write its pages anew, and export it to MLflow; name → its pages."""
     root = storage_root()
     places: dict[str, Fact] = {}
     with suppress(StorageError):
@@ -118,11 +114,7 @@ def _pages(experiment: str) -> dict[str, Fact]:
 def approve(
     registry: Registry, version: str, by: str, comment: str = "", kind: Decisions = "approvals"
 ) -> Approval:
-    """Approve or retire a version in the registry, the database and on the pages, or nowhere.
-
-    Returns the decision that counts, the first one. Raises InvalidModel as `Registry.approve`, or
-    DatabaseUnavailable.
-    """
+    """Approve or retire a version in registry, database and pages, or nowhere; as `Registry.approve`."""
     database()
     given = Approval(version, by, datetime.now(UTC).isoformat(timespec="seconds"), comment)
     approval, experiment = registry.approve(given, kind), registry.experiment
@@ -169,10 +161,7 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
 
 
 def copy_reports(run: Mapping[str, Any], folder: str) -> None:
-    """Copy the pages of a run (its row of `runs`), and its record as Markdown, into a folder.
-
-    StorageUnreachable: a page is gone, or the folder cannot be written.
-    """
+    """Copy the pages of a run (its row of `runs`), and its record as Markdown, into a folder."""
     reports = rows_of("reports", run)
     for name, place in zip(reports["name"], reports["place"], strict=True):
         if is_page(place):

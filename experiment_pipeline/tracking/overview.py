@@ -16,7 +16,6 @@ from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.document import HOLD_OUT
-from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -144,10 +143,8 @@ def tone_of(experiment: str) -> document.Tone:
 
 
 def _run_row(row: _Row, reports: Iterable[tuple[str, str]], root: str) -> tuple[document.Cell, ...]:
-    order, links = [*_WORDS], []
-    for name, place in sorted(
-        reports, key=lambda one: (order.index(one[0]) if one[0] in order else len(order), one)
-    ):
+    order, links = {name: number for number, name in enumerate(_WORDS)}, []
+    for name, place in sorted(reports, key=lambda one: (order.get(one[0], len(order)), one)):
         below = relative_to(root, place)
         if below is not None and is_page(below) and name != RECORD:
             inside = quote(below.removeprefix(f"{row['experiment']}/"), safe="/=+@,")
@@ -184,8 +181,8 @@ def _outcome(row: _Row) -> document.Markup:
 def _scored(row: _Row) -> tuple[str, str]:
     if not _is_number(row["validation_score"]):
         return "", ""
-    parts = [row[f"validation_{part}"] for part in ("score", "low", "high")]
-    found = Interval(*(math.nan if part is None else part for part in parts))
+    parts = (row[f"validation_{part}"] for part in ("score", "low", "high"))
+    found = numbers.known_interval(*parts)
     return f"{row['metric']} {numbers.score(found.estimate)}", numbers.bounds(found)
 
 

@@ -82,15 +82,8 @@ def runs(
     0  00000002-flight_delay  0.0036
     1  00000001-flight_delay  0.0036
 
-    Args:
-        experiment: its name; None: runs of all.
-        status: one, or several.
-        since: started at this moment or later; a moment without zone is UTC.
-        until: started before this moment.
-        limit: at most so many.
-
-    Raises:
-        UnknownRun: the experiment has no run.
+    They have one of the statuses, and started from `since` on and before `until`; a moment without
+    zone is UTC. UnknownRun: the experiment has no run.
     """
     _notice_killed_runs()
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
@@ -107,14 +100,9 @@ def runs(
 
 
 def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
-    """Return the row of one run.
+    """Return the row of one run, of any experiment where that is None; UnknownRun: there is none.
 
-    Args:
-        experiment: its name; None: any, when the run is named.
-        run: its id, or a beginning of it that no other run has; None: the last whole one.
-
-    Raises:
-        UnknownRun: there is none, or several ids begin so.
+    `run`: its id, or a beginning of it that no other run has; None: the last whole one.
     """
     _notice_killed_runs()
     query = sa.select(RUNS).order_by(*_LAST).limit(2)
@@ -269,10 +257,7 @@ def check_begun(run: Mapping[str, Any], since: pd.Timestamp) -> None:
 
 
 def _notice_killed_runs() -> None:
-    """Mark and archive runs whose process is gone, unless this user may only read.
-
-    An archive is written where the storage root holds the experiment.
-    """
+    """Mark runs whose process is gone, unless this user may only read; archive those of this storage."""
     with suppress(StorageError):
         for run in mark_killed():
             if list_names(storage_root() / run.experiment):

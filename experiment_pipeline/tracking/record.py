@@ -33,7 +33,6 @@ from experiment_pipeline.reporting.document import (
     sets_table,
 )
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -72,10 +71,7 @@ class Decided:
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
-    """Return what is recorded of a run that has been decided; UnknownRun: there is no such run.
-
-    `facts`: columns of `runs` that are known and not yet written.
-    """
+    """Return what is recorded of a decided run, with `facts` not yet written; UnknownRun: there is none."""
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
 
     def rows(table: str) -> Sequence[Row]:
@@ -112,10 +108,7 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
 
 
 def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
-    """Return the record of the run that publishes a version, as Markdown.
-
-    `required`: whether the version becomes the champion only once it is approved.
-    """
+    """Return the record of the run that publishes a version, as Markdown; `required`: an approval."""
     accepted = {"status": "accepted", "version": version, "version_is_new": True}
     published = {"version": version, "approval_required": required, "approved_by": None}
     found = decided(experiment, run_id, accepted)
@@ -135,10 +128,7 @@ def _approval(experiment: str, version: Row) -> str:
 
 
 def decision_record(of: Decided, root: str | None) -> Document:
-    """Return the page of a run; reports below the storage `root` are linked from its `runs/`.
-
-    None: places are shown as they are.
-    """
+    """Return the page of a run, which links to its reports below the storage `root`, if one is given."""
     reached = {card.title: card for card in (*_data_steps(of, root), *_model_steps(of, root))}
     steps = tuple(reached.get(name, Card(name, "not reached", "", ())) for name in _STEPS)
     to_sign = tuple((what, "." * 40) for what in ("decision", "name", "date", "signature"))
@@ -154,13 +144,10 @@ def decision_record(of: Decided, root: str | None) -> Document:
         "Cost until this was written": _cost(of.run),
         "Reviewed": [TableBlock(("", ""), to_sign)],
     }
+    filled = {title: found for title, blocks in sections.items() if (found := tuple(blocks))}
     return Document(
         f"{of.run['experiment']}: from table to decision",
-        tuple(
-            Section(title, tuple(found))
-            for title, blocks in sections.items()
-            if (found := [*blocks])
-        ),
+        tuple(Section(title, found) for title, found in filled.items()),
         () if root is None else around(of.run["experiment"], folders=1),
     )
 
@@ -194,7 +181,9 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
         yield _card("Configurations", f"{run['declared']:,} declared", text, link)
     if run["chosen"] is not None:
         where = evaluated(run["evaluation"]).where
-        text = f"{run['metric']} {_score(run, 'test')} {where}. {_tied(run)}."
+        text = (
+            f"{run['metric']} {_score(run, 'test')} {where}. {numbers.tied(run['tie_group'] or 1)}."
+        )
         yield _card("Chosen", run["chosen"], text)
     if run["validation_score"] is not None:
         better = "greater" if run["greater_is_better"] else "smaller"
@@ -236,12 +225,6 @@ def _size(run: Row) -> str:
 def _rejected(run: Row, word: str = "") -> str:
     share = numbers.share(run["rejected_rows"] / run["data_rows"]) if run["data_rows"] else "0 %"
     return f"{numbers.counted(run['rejected_rows'], 'row')}{word} ({share})"
-
-
-def _tied(run: Row) -> str:
-    others = (run["tie_group"] or 1) - 1
-    counted = numbers.counted(others, "other configuration") if others else "No other configuration"
-    return f"{counted} {'are' if others > 1 else 'is'} statistically tied with the best"
 
 
 def _baseline(run: Row, which: str) -> str:
@@ -377,7 +360,7 @@ def _choice(of: Decided) -> Iterator[Block]:
     header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
     yield TableBlock(header, rows[:MOST_RANKED])
     yield Paragraph(
-        f"{_tied(run)} {how.where}. Differences are paired on the same rows; their intervals hold for "
+        f"{numbers.tied(run['tie_group'] or 1)} {how.where}. Differences are paired on the same rows; their intervals hold for "
         "all configurations together. The baseline (no features) scores "
         f"{known(run['test_baseline'])} {how.short}."
     )
@@ -389,18 +372,11 @@ def _judgement(of: Decided) -> Iterator[Block]:
         return
     names = ("rule", "value", "limit_value", "outcome")
     yield gates_table(tuple(gate[name] for name in names) for gate in of.gates)
-    scores = [
-        (
-            one["set_name"],
-            one["metric"],
-            Interval(
-                *(math.nan if (v := one[p]) is None else v for p in ("estimate", "low", "high"))
-            ),
-            one["baseline"],
-        )
-        for one in of.scores
-        if one["set_name"] == "validation"
-    ]
+    scores = []
+    for one in of.scores:
+        if (name := one["set_name"]) == "validation":
+            score = numbers.known_interval(*(one[part] for part in ("estimate", "low", "high")))
+            scores.append((name, one["metric"], score, one["baseline"]))
     if scores:
         yield scores_table(scores)
     if (looks := run["looks"]) is not None:

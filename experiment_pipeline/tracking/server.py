@@ -17,7 +17,7 @@ import subprocess
 import threading
 from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import psutil
@@ -120,10 +120,8 @@ def _refused(scope: "Scope") -> str | None:
         return f"The host {host!r} is not known here. If it is yours, name it in {HOSTS_VARIABLE}."
     if urlsplit(headers.get("origin", f"//{host}").lower()).netloc != host:
         return "A page of another origin has sent this request."
-    link = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) == (
-        "navigate",
-        "document",
-    )
+    how = (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest"))
+    link = how == ("navigate", "document")
     site = headers.get("sec-fetch-site", "none")
     if site not in {"same-origin", "none"} and not (link and method == "GET"):
         return "A page of another site has sent this request."
@@ -151,11 +149,8 @@ def application(root: Location) -> "Starlette":
             local, base = on_disk(place), on_disk(root)
             try:
                 # A link may lead anywhere: none is followed below the root. A pipe may never end.
-                if (
-                    local is None
-                    or base is None
-                    or (local.resolve() == base.resolve() / path and exists(place))
-                ):
+                plain = local is None or base is None or local.resolve() == base.resolve() / path
+                if plain and (local is None or exists(place)):
                     content = read_many([place]).get(place)
             except StorageUnreachable as error:
                 return PlainTextResponse(error.with_class, 502, _HEADERS)
@@ -163,9 +158,7 @@ def application(root: Location) -> "Starlette":
             return Response(content, headers=_HEADERS, media_type=kind)
         missing = f"There is no page {path} in {root}.\nAll pages can be reached from /."
         if path == OVERVIEW:
-            missing = (
-                f"No run has written its pages into {root} yet.\nRun an experiment, then reload."
-            )
+            missing = f"No run has written pages into {root} yet.\nRun an experiment, then reload."
         return PlainTextResponse(missing, 404, _HEADERS)
 
     return Starlette(
@@ -178,10 +171,7 @@ def application(root: Location) -> "Starlette":
 
 
 def listening(port: int | None = None) -> socket.socket:
-    """Return a socket that listens on this machine only; None: 3001, or else any free port.
-
-    OSError: the given port is taken.
-    """
+    """Return a socket of this machine only; None: 3001, or any free port; OSError: the port is taken."""
     try:
         return socket.create_server((HOST, PORT if port is None else port))
     except OSError:
@@ -204,11 +194,8 @@ def serve(listener: socket.socket) -> None:
 def _server() -> "uvicorn.Server":
     import uvicorn
 
-    return uvicorn.Server(
-        uvicorn.Config(
-            application(storage_root()), log_level="warning", access_log=False, server_header=False
-        )
-    )
+    quiet: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
+    return uvicorn.Server(uvicorn.Config(application(storage_root()), **quiet))
 
 
 def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:

@@ -6,29 +6,24 @@ three as a share of the budget, and how many configurations were compared, and t
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import joblib
-import pandas as pd
 
 from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import MOST_CODES
 from experiment_pipeline.reporting.document import render_html
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests.bench import tables
-from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.bench.reports import Shape, experiment_of
+from experiment_pipeline_tests.bench.data import Measured, shown
+from experiment_pipeline_tests.bench.reports import Case, Shape, case_of
 from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
-from experiment_pipeline_tests.table.made_rows import cut_rows
 
 BUDGETS = (10.0, 30.0)
 SHAPES = tuple(Shape(rows, 20, 2) for rows in (2_000, 20_000, 100_000))
@@ -45,16 +40,6 @@ FEW_SECONDS = (Shape(15_000, 54, 7), 30.0)
 MOST_SHARE = 1.15
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A table, what is asked of it within a budget, and its rows."""
-
-    name: str
-    spec: ExperimentSpec
-    sets: TrainingSets
-    validation: pd.DataFrame
-
-
 def measurements(
     shapes: Sequence[Shape] = SHAPES,
     texts: Sequence[str] = TEXTS,
@@ -66,17 +51,9 @@ def measurements(
 ) -> list[Measured]:
     """Search, fit again and report on each table within each budget, with the scaffold's search."""
     asked = [*((shape, seconds) for shape in shapes for seconds in budgets), *others]
-    made = (_made_up(shape, seconds) for shape, seconds in asked)
+    made = (case_of(shape, seconds) for shape, seconds in asked)
     found = (_of_texts(name, seconds) for name in texts for seconds in budgets)
     return [one for cases in (made, found) for case in cases for one in _measured(case)]
-
-
-def _made_up(shape: Shape, seconds: float | None) -> Case:
-    frame = shape.table()
-    spec = experiment_of(frame, seconds)
-    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
-    sets = as_evaluated(cut.train, cut.test, spec)
-    return Case(str(shape), spec, sets, cut.validation.rows)
 
 
 def _of_texts(name: str, seconds: float) -> Case:
@@ -121,16 +98,15 @@ def _measured(case: Case) -> list[Measured]:
     _write(check)
     share = 1 - left() / seconds
     name = f"{case.name}, {seconds:g} s"
-    found = [
-        Measured(f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE),
-        Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x", None),
-        Measured(f"{name}: compared at the first rung of {len(asked)}", first, "", None),
-        Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), "", None),
-    ]
-    for one in found:
-        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
     print(f"  {board.reason}", flush=True)
-    return found
+    return shown(
+        [
+            Measured(f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE),
+            Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x", None),
+            Measured(f"{name}: compared at the first rung of {len(asked)}", first, "", None),
+            Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), "", None),
+        ]
+    )
 
 
 def _write(check: FinalEvaluation) -> None:

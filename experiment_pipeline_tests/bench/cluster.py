@@ -3,7 +3,7 @@
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +18,8 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests.bench import flights
-from experiment_pipeline_tests.bench.data import Measured
+from experiment_pipeline_tests.bench.data import Measured, shown
+from experiment_pipeline_tests.bench.pairs import seconds_of
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -70,9 +71,9 @@ def overhead(pairs: int, tasks: int = TASKS_OF_NOTHING) -> list[Measured]:
         _bare(client, 50)
         _through(cluster, 50)
         for _ in range(pairs):
-            bare.append(_seconds_of(partial(_bare, client, tasks)))
+            bare.append(seconds_of(partial(_bare, client, tasks)))
             began = time.process_time()
-            ours.append(_seconds_of(partial(_through, cluster, tasks)))
+            ours.append(seconds_of(partial(_through, cluster, tasks)))
             cpu.append(time.process_time() - began)
     each = 1_000 / tasks
     added = [each * (one - other) for one, other in zip(ours, bare, strict=True)]
@@ -107,7 +108,7 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
             took = {}
             for way in (workers, threads) if number % 2 == 0 else (threads, workers):
                 began = time.process_time()
-                took[way] = _seconds_of(way)
+                took[way] = seconds_of(way)
                 if way is workers:
                     cpu.append(1_000 / len(wanted) * (time.process_time() - began))
             shares.append(100 * took[threads] / took[workers])
@@ -122,8 +123,7 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
 
 
 def _told(name: str, value: float, of: str, goal: float | None = None) -> Measured:
-    print(f"  {name}: {value:.1f} {of}", flush=True)
-    return Measured(name, value, of, goal)
+    return shown([Measured(name, value, of, goal)])[0]
 
 
 def _nothing(number: int) -> int:
@@ -163,9 +163,3 @@ def _train(
         outcomes = list(opened.train(wanted, sets, spec))
     if failed := [one for one in outcomes if not isinstance(one, TrainedModel)]:
         raise RuntimeError(f"{failed[0].key}: {failed[0].reason}")
-
-
-def _seconds_of(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started

@@ -45,24 +45,24 @@ PARTS = ("analysis", "validation")
 
 @dataclass(frozen=True)
 class Measured:
-    """One figure and what it should be.
+    """One figure and what it should be."""
 
-    Attributes:
-        name: what was measured, on which table.
-        value: the figure.
-        unit: s, MB, or x for a ratio.
-        goal: the largest figure allowed; None = only measured.
-    """
-
-    name: str
-    value: float
-    unit: str
-    goal: float | None
+    name: str  # what was measured, on which table
+    value: float  # the figure
+    unit: str  # s, MB, or x for a ratio
+    goal: float | None  # the largest figure allowed; None = only measured
 
     def row(self) -> str:
         """A line of the Markdown table."""
         goal = "" if self.goal is None else f"≤ {self.goal:g} {self.unit}"
         return f"| {self.name} | **{self.value:.1f} {self.unit}** | {goal} |"
+
+
+def shown(found: Sequence[Measured]) -> list[Measured]:
+    """Print figures as soon as there are some, and return them."""
+    for one in found:
+        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
+    return [*found]
 
 
 def measurements(rows: int, columns: int) -> list[Measured]:
@@ -131,7 +131,9 @@ def _batch(number: int, rows: int, columns: int) -> pa.Table:
     return pa.Table.from_pandas(frame, preserve_index=False)
 
 
-def wide_spec(search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},)) -> ExperimentSpec:
+def wide_spec(
+    search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},), **more: object
+) -> ExperimentSpec:
     """A binary experiment by id, with a column of days that is no feature."""
     return ExperimentSpec.model_validate(
         {
@@ -144,6 +146,7 @@ def wide_spec(search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},)) 
             "split": {"by": "random", "id_columns": ["id"]},
             "search": search,
             "metric": "roc_auc",
+            **more,
         }
     )
 
@@ -200,11 +203,7 @@ def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
 
 
 class PeakMemory:
-    """The most anonymous memory of this process while a block runs.
-
-    Attributes:
-        peak: bytes above what Python and the libraries held before there was a table.
-    """
+    """The most anonymous memory of this process while a block runs: bytes above those held before."""
 
     def __init__(self, held_before: int) -> None:
         self.peak, self._held_before = 0, held_before
@@ -236,10 +235,7 @@ def goal(goals: Mapping[tuple[int, int], float], frame: pd.DataFrame) -> float |
 def _in_own_process(part: str, rows: int, columns: int) -> list[Measured]:
     command = [sys.executable, "-m", __spec__.name, part, str(rows), str(columns)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found = [Measured(**one) for one in json.loads(done.stdout.splitlines()[-1])]
-    for one in found:
-        print(f"  {one.name}: {one.value:.1f} {one.unit}", flush=True)
-    return found
+    return shown([Measured(**one) for one in json.loads(done.stdout.splitlines()[-1])])
 
 
 def main(part: str, rows: str, columns: str) -> None:

@@ -34,15 +34,10 @@ _FIGURE = r"(-?\d[\d,]*(?:\.\d+)?)"
 
 @dataclass(frozen=True)
 class Quote:
-    """Words of README that hold figures.
+    """Words of README that hold figures."""
 
-    Attributes:
-        words: with {} for each figure; line breaks in README may be anywhere.
-        figures: the texts of the figures.
-    """
-
-    words: str
-    figures: tuple[str, ...]
+    words: str  # with {} for each figure; line breaks in README may be anywhere
+    figures: tuple[str, ...]  # the texts of the figures
 
     @property
     def pattern(self) -> re.Pattern[str]:
@@ -51,11 +46,7 @@ class Quote:
         return re.compile(words)
 
     def written(self, text: str) -> str:
-        """Return the text with the present figures.
-
-        Raises:
-            LookupError: the words do not stand there, or more than once.
-        """
+        """Return the text with the present figures; LookupError: the words stand there not once."""
         found = list(self.pattern.finditer(text))
         if len(found) != 1:
             raise LookupError(f"README has {len(found)} times: {self.words}")

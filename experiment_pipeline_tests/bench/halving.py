@@ -21,15 +21,10 @@ from experiment_pipeline_tests.results import events_of
 
 @dataclass(frozen=True)
 class Figures:
-    """What halving costs and what it finds.
+    """What halving costs and what it finds."""
 
-    Attributes:
-        ratios: of wall time.
-        qualities: of the winners.
-    """
-
-    ratios: tuple[Ratio, ...]
-    qualities: tuple[Quality, ...]
+    ratios: tuple[Ratio, ...]  # of wall time
+    qualities: tuple[Quality, ...]  # of the winners
 
 
 def figures(pairs: int, folder: Path) -> Figures:

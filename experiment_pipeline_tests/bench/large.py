@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file
+from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file, wide_spec
 from experiment_pipeline_tests.bench.watching import anonymous_bytes, watch
 from experiment_pipeline_tests.results import events_of
 
@@ -56,21 +56,13 @@ OTHERS = [
 
 @dataclass(frozen=True)
 class Asked:
-    """What to search in: a made-up table, how many configurations, how.
+    """What to search in: a made-up table, how many configurations, how."""
 
-    Attributes:
-        rows: of train and test set together.
-        columns: features.
-        configurations: how many, six of them forests and linear models when there are 14 or more.
-        workers: fits at a time.
-        halving: whether bad ones are stopped early.
-    """
-
-    rows: int
-    columns: int
-    configurations: int
-    workers: int
-    halving: bool
+    rows: int  # of train and test set together
+    columns: int  # features
+    configurations: int  # how many, six of them forests and linear models when there are 14 or more
+    workers: int  # fits at a time
+    halving: bool  # whether bad ones are stopped early
 
     def __str__(self) -> str:
         return f"{self.configurations:,} configurations on {self.rows:,} x {self.columns}"
@@ -79,20 +71,7 @@ class Asked:
         """The experiment."""
         others = OTHERS if self.configurations >= 14 else []
         draws = self.configurations - 6 * bool(others)
-        return ExperimentSpec.model_validate(
-            {
-                "name": "large",
-                "data": "large.csv",
-                "target": "target",
-                "task": "binary",
-                "positive_class": 1,
-                "exclude": {"day": "only says when"},
-                "split": {"by": "random", "id_columns": ["id"]},
-                "search": [{**BOOSTED, "draws": draws}, *others],
-                "metric": "roc_auc",
-                **({} if self.halving else {"halving": False}),
-            }
-        )
+        return wide_spec([{**BOOSTED, "draws": draws}, *others], halving=self.halving)
 
     def sets(self) -> TrainingSets:
         """Train and test set, as a large stored table gives them: a mapped file for each column."""
@@ -114,19 +93,12 @@ class Asked:
 
 @dataclass(frozen=True)
 class Searched:
-    """What a search came to.
+    """What a search came to."""
 
-    Attributes:
-        seconds: of the search.
-        peak_bytes: of anonymous memory since the process began.
-        added_bytes: of it at most above what was held before the search.
-        accounts: status → how many configurations.
-    """
-
-    seconds: float
-    peak_bytes: int
-    added_bytes: int
-    accounts: dict[str, int]
+    seconds: float  # of the search
+    peak_bytes: int  # of anonymous memory since the process began
+    added_bytes: int  # of it at most above what was held before the search
+    accounts: dict[str, int]  # status → how many configurations
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {status}" for status, count in sorted(self.accounts.items()))

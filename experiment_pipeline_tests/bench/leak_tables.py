@@ -17,18 +17,12 @@ _NO_DAY = {"exclude": {"day": "a date, of which no part is used"}}
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A table and what is asked of it.
+    """A table and what is asked of it."""
 
-    Attributes:
-        name: of the table.
-        frame: its rows, as delivered.
-        task: binary, multiclass or regression.
-        declared: what else the YAML says: split, exclude, preparation, …
-    """
-
-    name: str
-    frame: pd.DataFrame
-    task: str
+    name: str  # of the table
+    frame: pd.DataFrame  # its rows, as delivered
+    task: str  # binary, multiclass or regression
+    # what else the YAML says: split, exclude, preparation, …
     declared: Mapping[str, object] = field(default_factory=dict)
     target: str = "y"
 

@@ -19,17 +19,12 @@ _ROOT = Path("/")
 
 @dataclass(frozen=True)
 class Counted:
-    """What the system tells of a limit.
+    """What the system tells of a limit."""
 
-    Attributes:
-        most_bytes: held at once, file pages included; None where it does not tell.
-        times_full: how often pages had to be given back before more was given; None as above.
-        killed: processes that the system killed for it.
-    """
-
-    most_bytes: int | None = None
+    most_bytes: int | None = None  # held at once, file pages included; None where it does not tell
+    # how often pages had to be given back before more was given; None as above
     times_full: int | None = None
-    killed: int = 0
+    killed: int = 0  # processes that the system killed for it
 
 
 class Limit(Protocol):
@@ -48,22 +43,14 @@ class Limit(Protocol):
 
 @dataclass(frozen=True)
 class Group:
-    """A memory control group.
-
-    Attributes:
-        folder: its own.
-        kind: its version.
-        limit, most: files of the bytes it may hold, and held at most.
-        full: file with the number of times it was full, by itself or after the word `max`.
-        killed: file with the processes killed, after the word `oom_kill`.
-    """
+    """A memory control group, by the names of its files."""
 
     folder: Path
-    kind: str
-    limit: str
-    most: str
-    full: str
-    killed: str
+    kind: str  # its version
+    limit: str  # bytes that it may hold
+    most: str  # bytes that it has held
+    full: str  # how often it was full, by itself or after the word `max`
+    killed: str  # processes killed, after the word `oom_kill`
 
     def command(self, command: Sequence[str]) -> list[str]:
         """A shell that enters the group and becomes the command."""
@@ -104,12 +91,7 @@ class DataLimit:
 
 @contextmanager
 def limited_to(limit_bytes: int, root: Path = _ROOT) -> Iterator[Limit]:
-    """Make the best limit that this process may make, and remove it afterwards.
-
-    Args:
-        limit_bytes: what the command and all that it starts may hold.
-        root: of the file systems `proc` and `sys`.
-    """
+    """Make the best limit that this process may make, and remove it afterwards."""
     group = next((made for made in _groups(root) if _is_set(made, limit_bytes)), None)
     try:
         yield group or DataLimit(limit_bytes)

@@ -47,17 +47,11 @@ PARTS: Mapping[str, tuple[object, str]] = {
 
 @dataclass
 class Spent:
-    """What calls of one function took of one thread.
+    """What calls of one function took of one thread."""
 
-    Attributes:
-        calls: how many.
-        wall_seconds: by the clock on the wall, waiting included.
-        cpu_seconds: of the thread.
-    """
-
-    calls: int = 0
-    wall_seconds: float = 0.0
-    cpu_seconds: float = 0.0
+    calls: int = 0  # how many
+    wall_seconds: float = 0.0  # by the clock on the wall, waiting included
+    cpu_seconds: float = 0.0  # of the thread
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function, counted from now on."""
@@ -76,18 +70,14 @@ class Spent:
 
 @dataclass
 class StepTimes:
-    """The training steps of several runs.
+    """The training steps of several runs."""
 
-    Attributes:
-        seconds: of each step, start to success.
-        loading: seconds from its start until its input tables were loaded.
-        ending: seconds from the last configuration until its success.
-        parts: name → what its calls took, over all steps.
-    """
-
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # of each step, start to success
+    # seconds from its start until its input tables were loaded
     loading: list[float] = field(default_factory=list)
+    # seconds from the last configuration until its success
     ending: list[float] = field(default_factory=list)
+    # name → what its calls took, over all steps
     parts: dict[str, Spent] = field(default_factory=lambda: {name: Spent() for name in PARTS})
 
     def see(self, events: Sequence[dg.EventLogEntry]) -> None:

@@ -8,21 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ratio:
-    """What ours needs for each second of the other's.
+    """What ours needs for each second of the other's."""
 
-    Attributes:
-        name: what was compared.
-        ours_seconds: median wall time.
-        other_seconds: median wall time of the alternative.
-        ratios: ours / other of each pair.
-        goal: the ratio to reach; None = only measured.
-    """
-
-    name: str
-    ours_seconds: float
-    other_seconds: float
-    ratios: tuple[float, ...]
-    goal: float | None
+    name: str  # what was compared
+    ours_seconds: float  # median wall time
+    other_seconds: float  # median wall time of the alternative
+    ratios: tuple[float, ...]  # ours / other of each pair
+    goal: float | None  # the ratio to reach; None = only measured
 
     @property
     def median(self) -> float:
@@ -50,13 +42,7 @@ def compare(
 ) -> Ratio:
     """Time pairs; which half goes first alternates, so that a drift of the machine cancels.
 
-    Args:
-        name: what is compared.
-        ours: our way.
-        other: the alternative.
-        pairs: how many.
-        goal: the ratio to reach.
-        other_cores: by what the alternative's seconds are divided: it used one core of these.
+    The alternative's seconds are divided by `other_cores`: it used one core of these.
     """
     timed = []
     for number in range(pairs):

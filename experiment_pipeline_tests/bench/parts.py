@@ -6,7 +6,7 @@ the command line. Out: a section's Markdown.
 
 import argparse
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from experiment_pipeline_tests.bench import (
     whole_job,
 )
 from experiment_pipeline_tests.bench.automl import page as automl
+from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.sections import table
 
 RATIO = ["ours against", "ours, s", "other, s", "ratio", "to reach"]
@@ -32,15 +33,10 @@ FIGURE = ["measured", "figure", "to reach"]
 
 @dataclass(frozen=True)
 class Part:
-    """One part of the benchmark.
+    """One part of the benchmark."""
 
-    Attributes:
-        title: of its section.
-        measure: what was asked → the section's Markdown.
-    """
-
-    title: str
-    measure: Callable[[argparse.Namespace], str]
+    title: str  # of its section
+    measure: Callable[[argparse.Namespace], str]  # what was asked → the section's Markdown
 
 
 def searches(asked: argparse.Namespace) -> str:
@@ -79,13 +75,6 @@ paired difference, by days.
 {qualities}"""
 
 
-def stages(asked: argparse.Namespace) -> str:
-    """The stages before training."""
-    found = [one for rows in asked.rows for one in data.measurements(rows, asked.columns)]
-    rows = table(FIGURE, found)
-    return f"On a made-up table of numbers, texts and dates.\n\n{rows}"
-
-
 def dagster(asked: argparse.Namespace) -> str:
     """What Dagster and the start of processes cost."""
     cost = orchestration.step_cost(asked.pairs)
@@ -99,37 +88,36 @@ command in a process and a folder of its own, in turn with the job of one empty 
 {figures}"""
 
 
-def validation_reports(_: argparse.Namespace) -> str:
-    """The report of the chosen configuration, beside the search that it ends."""
-    figures = table(FIGURE, reports.measurements())
-    return f"Made-up wide and multiclass tables, searched as the scaffold would.\n\n{figures}"
+def _told(
+    words: str, measure: Callable[[argparse.Namespace], Iterable[Measured]]
+) -> Callable[[argparse.Namespace], str]:
+    """A part of figures alone, with words in front of them."""
+    return lambda asked: f"{words}\n\n{table(FIGURE, measure(asked))}"
 
 
-def budgets(_: argparse.Namespace) -> str:
-    """Search, refit and report within a budget of seconds."""
-    figures = table(FIGURE, budget.measurements())
-    return f"""Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
-report: judged, drawn and written.
-
-{figures}"""
-
-
-def large_searches(asked: argparse.Namespace) -> str:
-    """Memory, many configurations, many rows, and how the time grows."""
-    figures = table(FIGURE, large.measurements(asked.scale))
-    return f"""Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
+validation_reports = _told(
+    "Made-up wide and multiclass tables, searched as the scaffold would.",
+    lambda _: reports.measurements(),
+)
+budgets = _told(
+    """Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
+report: judged, drawn and written.""",
+    lambda _: budget.measurements(),
+)
+large_searches = _told(
+    """Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
 memory counts libraries and what is held of the table. The search of each is with halving but for the
-comparison of workers.
-
-{figures}"""
-
-
-def on_a_cluster(asked: argparse.Namespace) -> str:
-    """Training on a Dask cluster."""
-    figures = table(FIGURE, cluster.measurements(asked.pairs))
-    return f"""Local clusters of two processes: what a task costs, and what two workers get done.
-
-{figures}"""
+comparison of workers.""",
+    lambda asked: large.measurements(asked.scale),
+)
+on_a_cluster = _told(
+    "Local clusters of two processes: what a task costs, and what two workers get done.",
+    lambda asked: cluster.measurements(asked.pairs),
+)
+stages = _told(
+    "On a made-up table of numbers, texts and dates.",
+    lambda asked: [one for rows in asked.rows for one in data.measurements(rows, asked.columns)],
+)
 
 
 # A part more is a line more; the order is that of the page.

@@ -32,6 +32,7 @@ from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests.bench import data, whole_job
 from experiment_pipeline_tests.bench.limits import Counted, limited_to
+from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.watching import (
     SECONDS_BETWEEN,
     Spent,
@@ -65,35 +66,20 @@ EXHAUSTED = ("MemoryError", "Unable to allocate", "malloc of size", "bad_alloc")
 
 @dataclass(frozen=True)
 class Job:
-    """What became of one run.
+    """What became of one run."""
 
-    Attributes:
-        rows: of the table.
-        table_bytes: of its files.
-        measured: the day.
-        limit_bytes: what all of its processes might hold together.
-        held_by: what kept the limit.
-        ending: why it did not finish; empty: it did.
-        stages: stage → what it took, those that had begun.
-        whole: what the run took, from the start of the process to its end.
-        counted: what the system tells of the limit.
-        temporary_bytes: the most that lay below TMPDIR.
-        stored_bytes: of the storage at the end.
-        kind: of `KINDS`.
-    """
-
-    rows: int
-    table_bytes: int
-    measured: str
-    limit_bytes: int
-    held_by: str
-    ending: str
-    stages: Mapping[str, Spent]
-    whole: Spent
-    counted: Counted
-    temporary_bytes: int
-    stored_bytes: int
-    kind: str = USUAL
+    rows: int  # of the table
+    table_bytes: int  # of its files
+    measured: str  # the day
+    limit_bytes: int  # what all of its processes might hold together
+    held_by: str  # what kept the limit
+    ending: str  # why it did not finish; empty: it did
+    stages: Mapping[str, Spent]  # stage → what it took, those that had begun
+    whole: Spent  # what the run took, from the start of the process to its end
+    counted: Counted  # what the system tells of the limit
+    temporary_bytes: int  # the most that lay below TMPDIR
+    stored_bytes: int  # of the storage at the end
+    kind: str = USUAL  # of `KINDS`
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Self:
@@ -124,14 +110,7 @@ def section(asked: argparse.Namespace) -> str:
 
 
 def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Job:
-    """Run the experiment on a table of so many rows, and predict for it.
-
-    Args:
-        rows: of the table.
-        limit_bytes: what a run may hold.
-        folder: where the table is or is made, and the run's log stays.
-        kind: of the table, of `KINDS`.
-    """
+    """Run the experiment on a table of so many rows, and predict for it; the log stays."""
     whole = data.wide_file(folder, rows, COLUMNS)
     log = folder / f"{rows}-{kind}.log"
     with ExitStack() as opened:
@@ -248,14 +227,7 @@ def stages_of(watched: Watched, events: Sequence[dg.EventLogEntry]) -> dict[str,
 
 
 def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str]) -> str:
-    """Why a run did not finish; empty: it did.
-
-    Args:
-        watched: its command.
-        counted: of its limit.
-        said: all that it printed.
-        stages: that had begun.
-    """
+    """Why a run that printed this, and began these stages, did not finish; empty: it did."""
     if watched.returncode == 0:
         return ""
     during = f" in {stages[-1]}" if stages else ""
@@ -269,18 +241,14 @@ def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str])
 
 
 def told(jobs: Sequence[Job]) -> str:
-    """The section: runs, stages, growth.
-
-    Args:
-        jobs: of different sizes, of each kind the smallest first.
-    """
+    """The section: runs, stages, growth; of each kind the smallest job comes first."""
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
     sizes = [_size(job) for job in jobs]
     base, *larger = [job for job in jobs if job.kind == jobs[0].kind]
-    runs = _table(RUN, [_run_row(job) for job in jobs])
-    spent = _table(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
-    fit_mask = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
-    growth = _table(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], fit_mask)
+    runs = markdown(RUN, [_run_row(job) for job in jobs])
+    spent = markdown(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
+    multiples = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
+    growth = markdown(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], multiples)
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
 it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
 went beyond the limit would have been ended. In parts: a file for every {data.BATCH:,} rows. S3: table and storage are in a bucket of
@@ -366,8 +334,3 @@ def _per_million(stage: str, job: Job) -> tuple[float, float] | None:
 
 def _gb(size: float) -> str:
     return f"{size / GIGABYTE:.2f}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -23,22 +23,14 @@ from experiment_pipeline_tests.bench.tables import Cut
 
 @dataclass(frozen=True)
 class Quality:
-    """Two winners, each fitted on the train rows alone, on the same rows.
+    """Two winners, each fitted on the train rows alone, on the same rows."""
 
-    Attributes:
-        name: whose winners, and on which rows.
-        ours: our winner's score.
-        other: the other's.
-        difference: ours - other, its sign turned where small scores are good ones: above 0, ours
-            is better.
-        standard_error: of that difference: paired by row, clustered by the split's cluster.
-    """
-
-    name: str
-    ours: float
-    other: float
+    name: str  # whose winners, and on which rows
+    ours: float  # our winner's score
+    other: float  # the other's
+    # ours - other, its sign turned where small scores are good ones: above 0, ours is better
     difference: float
-    standard_error: float
+    standard_error: float  # of that difference: paired by row, clustered by the split's cluster
 
     @property
     def holds(self) -> bool:
@@ -62,16 +54,7 @@ def paired(
     other: np.ndarray,
     clusters: np.ndarray,
 ) -> Quality:
-    """Compare two predictions of the same rows.
-
-    Args:
-        name: of the comparison.
-        metric: that judges.
-        y: (n,) encoded targets.
-        ours: predictions of these rows.
-        other: predictions of these rows.
-        clusters: (n,) what is resampled together.
-    """
+    """Compare two predictions of the same rows; rows of a cluster are resampled together."""
     sign = METRICS[metric].sign
     scores = [score(metric, y, predictions) for predictions in (ours, other)]
     influences = [linearise(metric, y, predictions).influence for predictions in (ours, other)]
@@ -81,14 +64,7 @@ def paired(
 
 
 def compare_winners(name: str, ours: Configuration, other: Configuration, cut: Cut) -> Quality:
-    """Fit two configurations on the train rows, and compare them on the validation rows.
-
-    Args:
-        name: whose winners they are.
-        ours: the configuration that our search chose.
-        other: the one that the other search chose.
-        cut: the table.
-    """
+    """Fit two winners of searches on the train rows, and compare them on the validation rows."""
     quality = paired(
         f"{name}, validation {cut.spec.metric}",
         cut.spec.metric,

@@ -15,11 +15,9 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
-from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
-from experiment_pipeline_tests.bench.data import Measured
+from experiment_pipeline_tests.bench.data import Measured, shown
 from experiment_pipeline_tests.results import trained_by_search
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
@@ -67,6 +65,26 @@ class Shape:
         return frame.assign(y=target).rename_axis(index="row_number")
 
 
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A table, what is asked of it within a budget, and its rows."""
+
+    name: str
+    spec: ExperimentSpec
+    sets: TrainingSets
+    validation: pd.DataFrame
+
+
+def case_of(shape: Shape, seconds: float | None) -> Case:
+    """A made-up table, drafted and cut."""
+    frame = shape.table()
+    spec = spec_from(
+        "report", infer(frame, Wishes(target="y", seconds=seconds)).attributes({"url": "made up"})
+    )
+    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
+    return Case(str(shape), spec, as_evaluated(cut.train, cut.test, spec), cut.validation.rows)
+
+
 SHAPES = (Shape(15_120, 54, 7), Shape(20_000, 16, 26), Shape(6_000, 400, 1))
 
 
@@ -78,41 +96,25 @@ def measurements(
 
 
 def _measured(shape: Shape, seconds: float | None) -> list[Measured]:
-    frame = shape.table()
-    spec = experiment_of(frame, seconds)
-    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
-    sets = as_evaluated(cut.train, cut.test, spec)
+    case = case_of(shape, seconds)
+    spec, sets, rows = case.spec, case.sets, case.validation
     started = time.perf_counter()
     trained = trained_by_search(spec, sets)
     searching = time.perf_counter() - started
     board = board_of(spec, sets, trained)
     chosen = chosen_of(spec, sets, board, trained)
     started = time.perf_counter()
-    _refitted(spec, cut, sets, chosen)
+    chosen.refitted(pd.concat([sets.train, sets.test]), sets, spec)
     refitting = time.perf_counter() - started
     started = time.perf_counter()
     workers = joblib.cpu_count()
-    rows = cut.validation.rows
     evaluate(spec, board, chosen, sets, rows, delivered=rows, workers=workers)
     rest = time.perf_counter() - started - refitting
-    found = [
-        Measured(f"{shape}: search as scaffolded", searching, "s", None),
-        Measured(f"{shape}: refit of {chosen.result.algorithm}", refitting, "s", None),
-        Measured(f"{shape}: the rest of the report", rest, "s", MOST_SECONDS),
-        Measured(f"{shape}: the rest ÷ the search", rest / searching, "x", MOST_SHARE),
-    ]
-    for one in found:
-        print(f"  {one.name}: {one.value:.2f} {one.unit}", flush=True)
-    return found
-
-
-def experiment_of(frame: pd.DataFrame, seconds: float | None = None) -> ExperimentSpec:
-    """The experiment as scaffolded, within so many seconds, or the scaffold's own."""
-    drafted = infer(frame, Wishes(target="y", seconds=seconds))
-    return spec_from("report", drafted.attributes({"url": "made up"}))
-
-
-def _refitted(
-    spec: ExperimentSpec, cut: SplitSets, sets: TrainingSets, chosen: ChosenModel
-) -> None:
-    chosen.refitted(pd.concat([cut.train.rows, cut.test.rows]), sets, spec)
+    return shown(
+        [
+            Measured(f"{shape}: search as scaffolded", searching, "s", None),
+            Measured(f"{shape}: refit of {chosen.result.algorithm}", refitting, "s", None),
+            Measured(f"{shape}: the rest of the report", rest, "s", MOST_SECONDS),
+            Measured(f"{shape}: the rest ÷ the search", rest / searching, "x", MOST_SHARE),
+        ]
+    )

@@ -26,23 +26,14 @@ from experiment_pipeline_tests.bench import flights
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """What both searches are given.
+    """What both searches are given."""
 
-    Attributes:
-        pipeline: our features and LightGBM with one thread.
-        grid: hyperparameter of the pipeline → its values.
-        table: (n_train + n_test, d) the features, train rows first.
-        y: (n_train + n_test,).
-        cv: train on the train rows, score on the test rows.
-        categorical: columns that the features make codes of.
-    """
-
-    pipeline: Pipeline
-    grid: Mapping[str, tuple[Scalar, ...]]
-    table: pd.DataFrame
-    y: np.ndarray
-    cv: PredefinedSplit
-    categorical: list[int]
+    pipeline: Pipeline  # our features and LightGBM with one thread
+    grid: Mapping[str, tuple[Scalar, ...]]  # hyperparameter of the pipeline → its values
+    table: pd.DataFrame  # (n_train + n_test, d) the features, train rows first
+    y: np.ndarray  # (n_train + n_test,)
+    cv: PredefinedSplit  # train on the train rows, score on the test rows
+    categorical: list[int]  # columns that the features make codes of
 
     def run(self, search: Any) -> Any:
         """Fit a search."""

@@ -22,31 +22,26 @@ class Row(Protocol):
 
 @dataclass(frozen=True)
 class Section:
-    """One part's results.
+    """One part's results."""
 
-    Attributes:
-        title: its heading.
-        body: Markdown without headings of the first or second level.
-    """
+    title: str  # its heading
+    body: str  # Markdown without headings of the first or second level
 
-    title: str
-    body: str
+
+def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table of cells."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Return a Markdown table."""
+    """Return a Markdown table of lines."""
     lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
     return "\n".join([*lines, *(one.row() for one in rows)])
 
 
 def refreshed(page: str, section: Section, order: Sequence[str]) -> str:
-    """Return the page with one section replaced, or added at its place.
-
-    Args:
-        page: the text so far; may be empty.
-        section: the new one.
-        order: all titles; a section under any other title is dropped.
-    """
+    """Return the page with one section replaced or added; titles that `order` has not are dropped."""
     parts = [part.strip() for part in f"\n{page}".split(f"\n{_BEGIN}")[1:]]
     bodies = {title: body.strip() for title, _, body in (part.partition("\n") for part in parts)}
     bodies[section.title] = section.body.strip()

@@ -5,6 +5,7 @@ in processes, and shown. In: nothing, seeds and numbers of simulations are const
 section's Markdown.
 """
 
+import itertools
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -26,15 +27,10 @@ COLUMNS = ["simulated", "figure", "aim", "simulations", "holds"]
 
 @dataclass(frozen=True)
 class Aim:
-    """Where a share of simulations should lie.
+    """Where a share of simulations should lie."""
 
-    Attributes:
-        low: at least this.
-        high: at most this.
-    """
-
-    low: float = 0.0
-    high: float = 1.0
+    low: float = 0.0  # at least this
+    high: float = 1.0  # at most this
 
     def in_words(self) -> str:
         """`93 to 97 %`, `≤ 2.5 %` or `≥ 90 %`."""
@@ -47,19 +43,12 @@ class Aim:
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one simulation.
+    """One figure of one simulation."""
 
-    Attributes:
-        name: what was simulated.
-        figure: a share, 0 … 1.
-        target: where it should lie; None = only shown.
-        simulations: how many it is a share of.
-    """
-
-    name: str
-    figure: float
-    target: Aim | None
-    simulations: int
+    name: str  # what was simulated
+    figure: float  # a share, 0 … 1
+    target: Aim | None  # where it should lie; None = only shown
+    simulations: int  # how many it is a share of
 
     @property
     def holds(self) -> str:
@@ -83,15 +72,10 @@ Job = Callable[[], Sequence[Row]]
 
 @dataclass(frozen=True)
 class Block:
-    """One table of the section.
+    """One table of the section."""
 
-    Attributes:
-        text: what it shows, in front of it.
-        jobs: that make its rows, in this order.
-    """
-
-    text: str
-    jobs: tuple[Job, ...]
+    text: str  # what it shows, in front of it
+    jobs: tuple[Job, ...]  # that make its rows, in this order
 
 
 def share(
@@ -101,15 +85,7 @@ def share(
     simulate: Callable[..., float],
     **arguments: object,
 ) -> list[Row]:
-    """Return the row of a simulation that gives one share.
-
-    Args:
-        name: of the row.
-        target: what is aimed at.
-        simulations: how many.
-        simulate: number of simulations, seed → a share.
-        arguments: of `simulate`.
-    """
+    """Return the row of a simulation that gives one share; `simulate` takes their number and a seed."""
     return [Row(name, simulate(simulations, SEED, **arguments), target, simulations)]
 
 
@@ -188,124 +164,101 @@ NOTED: Mapping[str, Aim | None] = {
     "owed": Aim(low=0.6),
     "always": None,
 }
-TABLES = {
-    "14 skewed flags": sets.flags,
-    "5 measures": sets.measures,
-    "department and title": sets.jobs,
-    "every row four times": sets.four_times,
+# The names of what is simulated, as rows have them.
+NAMES: Mapping[object, str] = {
+    sets.flags: "14 skewed flags",
+    sets.measures: "5 measures",
+    sets.jobs: "department and title",
+    sets.four_times: "every row four times",
 }
+
+
+def each(
+    name: str, target: Aim | None, simulations: int, simulate: Callable[..., float], **given: object
+) -> tuple[partial[list[Row]], ...]:
+    """A simulation for each combination of the listed arguments, which `{…}` of the name tell."""
+    lists = [value if isinstance(value, list) else [value] for value in given.values()]
+    cases = [dict(zip(given, values, strict=True)) for values in itertools.product(*lists)]
+    return tuple(
+        partial(
+            share,
+            name.format_map({key: NAMES.get(value, value) for key, value in case.items()}),
+            *(target, simulations, simulate),
+            **case,
+        )
+        for case in cases
+    )
+
 
 # A simulation more is a line more.
 MEMBERSHIP = (
     *(
-        partial(
-            share,
-            f"{name}: the interval of {metric} holds the truth",
-            COVERED,
-            500,
-            sets.coverage_of_score,
-            table=TABLES[name],
+        one
+        for table_, population in ((sets.flags, sets.flags), (sets.four_times, sets.measures))
+        for one in each(
+            "{table}: the interval of {metric} holds the truth",
+            *(COVERED, 500, sets.coverage_of_score),
+            table=table_,
             population=population,
-            metric=metric,
+            metric=["roc_auc", "log_loss"],
         )
-        for name, population in (
-            ("14 skewed flags", sets.flags),
-            ("every row four times", sets.measures),
-        )
-        for metric in ("roc_auc", "log_loss")
     ),
-    *(
-        partial(
-            *(share, f"{name}, by {by}: blocked", NEVER, 50, sets.share_blocked),
-            table=TABLES[name],
-            by=by,
-        )
-        for name in ("14 skewed flags", "5 measures", "department and title")
-        for by in ("random", "id", "time", "column")
+    *each(
+        "{table}, by {by}: blocked",
+        *(NEVER, 50, sets.share_blocked),
+        table=[sets.flags, sets.measures, sets.jobs],
+        by=["random", "id", "time", "column"],
     ),
-    *(
-        partial(
-            share,
-            f"{100 * leaked:g} % of the rows copied before sets were named: blocked",
-            NEARLY_ALWAYS,
-            50,
-            sets.share_blocked,
-            table=sets.measures,
-            by="column",
-            leaked=leaked,
-        )
-        for leaked in (0.05, 0.2)
+    *each(
+        "a share of {leaked} of the rows copied before sets were named: blocked",
+        *(NEARLY_ALWAYS, 50, sets.share_blocked),
+        table=sets.measures,
+        by="column",
+        leaked=[0.05, 0.2],
     ),
-    *(
-        partial(
-            share,
-            f"{name}: rows of 5,000 that move when two are added, at the worst",
-            Aim(high=0.001),
-            50,
-            sets.moved_by_adding,
-            table=table,
-        )
-        for name, table in TABLES.items()
+    *each(
+        "{table}: rows of 5,000 that move when two are added, at the worst",
+        *(Aim(high=0.001), 50, sets.moved_by_adding),
+        table=[sets.flags, sets.measures, sets.jobs, sets.four_times],
     ),
 )
+_flips, _constant = choice.gate_error_of_coin_flips, choice.gate_error_of_constants
 GATES = (
-    *(
-        partial(
-            share,
-            f"coin flips, {100 * rate:g} % positives: pass {metric}",
-            BY_LUCK,
-            2_000,
-            choice.gate_error_of_coin_flips,
-            metric=metric,
-            share=rate,
-        )
-        for metric, rate in (("accuracy", 0.5), ("f1", 0.05))
+    *each("coin flips, 50 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric="accuracy"),
+    *each(
+        "coin flips, 5 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric="f1", share=0.05
     ),
-    *(
-        partial(
-            share,
-            f"the best constant passes {metric}",
-            BY_LUCK,
-            2_000,
-            choice.gate_error_of_constants,
-            metric=metric,
-        )
-        for metric in ("log_loss", "mae", "mape")
+    *each(
+        *("the best constant passes {metric}", BY_LUCK, 2_000, _constant),
+        metric=["log_loss", "mae", "mape"],
     ),
-    partial(
-        *(share, "a constant learnt from 85 % of the rows passes log_loss", BY_LUCK, 2_000),
-        choice.gate_error_of_constants,
+    *each(
+        *("a constant learnt from 85 % of the rows passes log_loss", BY_LUCK, 2_000, _constant),
         learnt=0.85,
     ),
-    *(
-        partial(
-            *(share, f"R² = .05 on 1,000 rows passes {metric}", Aim(low=0.93), 2_000),
-            choice.power_at_r2,
-            metric=metric,
-        )
-        for metric in ("rmse", "r2")
+    *each(
+        *("R² = .05 on 1,000 rows passes {metric}", Aim(low=0.93), 2_000, choice.power_at_r2),
+        metric=["rmse", "r2"],
     ),
 )
+_looks, _challenged = choice.gate_error_of_looks, choice.auc_after_challengers
 LOOKS = (
-    partial(
-        *(share, "one of 30 models that know nothing passes on the same rows", Aim(high=0.05), 400),
-        choice.gate_error_of_looks,
+    *each(
+        "one of 30 models that know nothing passes on the same rows", Aim(high=0.05), 400, _looks
     ),
-    partial(
-        *(share, "the same, a fifth of the rows new at each look", None, 400),
-        choice.gate_error_of_looks,
-        fresh=0.2,
-    ),
+    *each("the same, a fifth of the rows new at each look", None, 400, _looks, fresh=0.2),
     *(
-        partial(
-            *(share, f"AUC after 30 challengers, {rows:,} rows{how}", aim, 40),
-            choice.auc_after_challengers,
-            rows=rows,
-            anchored=anchored,
+        one
+        for rows, least in ((300, 0.74), (1_000, 0.76), (5_000, 0.78))
+        for one in each(
+            "AUC after 30 challengers, {rows:,} rows", Aim(low=least), 40, _challenged, rows=rows
         )
-        for anchored, how in ((True, ""), (False, ", without the best version"))
-        for rows, aim in ((300, Aim(low=0.74)), (1_000, Aim(low=0.76)), (5_000, Aim(low=0.78)))
-        for aim in [aim if anchored else None]
+    ),
+    *each(
+        "AUC after 30 challengers, {rows:,} rows, without the best version",
+        *(None, 40, _challenged),
+        rows=[300, 1_000, 5_000],
+        anchored=False,
     ),
 )
 CHOICE = (
@@ -321,38 +274,30 @@ CHOICE = (
             ("the smallest", {"ensemble": "off", "choice": "smallest_in_tie_group"}),
         )
     ),
-    *(
-        partial(
-            *(share, f"a perfect model is called weak in a segment, by {metric}", BY_LUCK, 300),
-            choice.accused,
-            metric=metric,
-        )
-        for metric in ("roc_auc", "log_loss", "f1", "mae", "r2")
+    *each(
+        *("a perfect model is called weak in a segment, by {metric}", BY_LUCK, 300, choice.accused),
+        metric=["roc_auc", "log_loss", "f1", "mae", "r2"],
     ),
-    *(
-        partial(
-            *(share, f"a weak segment of 400 rows is named, by {metric}", Aim(low=0.9), 100),
-            *(choice.accused,),
-            metric=metric,
-            weak=True,
-        )
-        for metric in ("roc_auc", "log_loss", "mae")
+    *each(
+        *("a weak segment of 400 rows is named, by {metric}", Aim(low=0.9), 100, choice.accused),
+        metric=["roc_auc", "log_loss", "mae"],
+        weak=True,
     ),
-    partial(
-        *(share, "the best of 20 that know nothing beats the baseline by f1", BY_LUCK, 400),
-        choice.winner_error_of_noise,
+    *each(
+        "the best of 20 that know nothing beats the baseline by f1",
+        *(BY_LUCK, 400, choice.winner_error_of_noise),
     ),
-    partial(
-        *(share, "as good on validation as on test, said to be worse by f1", BY_LUCK, 2_000),
-        choice.gap_error,
+    *each(
+        "as good on validation as on test, said to be worse by f1",
+        *(BY_LUCK, 2_000, choice.gap_error),
     ),
-    partial(
-        *(share, "perfect probabilities of 200 rows, called miscalibrated", Aim(high=0.06), 2_000),
-        choice.perfect_and_accused,
+    *each(
+        "perfect probabilities of 200 rows, called miscalibrated",
+        *(Aim(high=0.06), 2_000, choice.perfect_and_accused),
     ),
-    partial(
-        *(share, "costs at 1 to 20, 8 positives: the interval holds the truth", COVERED, 2_000),
-        choice.coverage_of_costs,
+    *each(
+        "costs at 1 to 20, 8 positives: the interval holds the truth",
+        *(COVERED, 2_000, choice.coverage_of_costs),
     ),
 )
 FOLDS = tuple(

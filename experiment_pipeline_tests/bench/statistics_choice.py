@@ -29,7 +29,7 @@ from experiment_pipeline.stages.validation_report.gates import (
 from experiment_pipeline.stages.validation_report.ledger import LEAST_OVERLAP, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.calibration import calibrations
-from experiment_pipeline.statistics.comparisons import Comparison, compare_with_best
+from experiment_pipeline.statistics.comparisons import Comparison, Drawn, compare_with_best
 from experiment_pipeline.statistics.interval import cluster_sums
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import (
@@ -277,7 +277,7 @@ def best_of_days(
         values = luck[:, :1] + 0.6 * luck[:, 1:]
         scores = values.mean(axis=0)
         parts = (values - scores) / days
-        return bool(compare_with_best(scores, parts, 0, consecutive=True).tied[0])
+        return bool(compare_with_best(scores, parts, Drawn(0, consecutive=True)).tied[0])
 
     return _share(held() for _ in range(tables))
 
@@ -347,7 +347,7 @@ def _compared(
     contributions = sign * np.column_stack(
         [cluster_sums(one.influence, clusters) for one in linearised]
     )
-    return scores, compare_with_best(scores, contributions, spec.seed)
+    return scores, compare_with_best(scores, contributions, Drawn(spec.seed))
 
 
 # Weak segments.

@@ -88,14 +88,10 @@ def _truth(scenario: Scenario) -> list[float]:
 def labels(
     rate: float, rows_per_cluster: int = 1, luck: float = 0.0, memory: float | None = None
 ) -> Draw:
-    """Return a draw of labels and probabilities.
+    """Return a draw of labels, about so many positive, and probabilities.
 
-    Args:
-        rate: about the share of positives.
-        rows_per_cluster: rows that share their luck.
-        luck: its standard deviation on the scale of the logit.
-        memory: correlation of a cluster's luck with that of the cluster before, where clusters are
-            consecutive.
+    Rows of a cluster share their luck, of this standard deviation on the scale of the logit;
+    `memory` is its correlation with that of the cluster before, where clusters are consecutive.
     """
 
     def draw(generator: np.random.Generator, clusters: int) -> SetPrediction:

@@ -51,15 +51,7 @@ def tree_of_numbers(X: np.ndarray, y: np.ndarray) -> Any:
 def coverage(
     simulations: int, seed: int, *, metric: str, learn: Learn, corrected: bool = True
 ) -> float:
-    """Return the share of the intervals that hold the truth.
-
-    Args:
-        simulations: tables that are drawn and cross-validated.
-        seed: of them.
-        metric: roc_auc, log_loss or rmse.
-        learn: fits a model.
-        corrected: whether the interval is widened; else it takes the rows at their word.
-    """
+    """Return the share of the intervals that hold the truth; not corrected: as rows are taken."""
     truth = _truth(metric, learn)
     held = 0
     for number in range(simulations):

@@ -62,19 +62,12 @@ def _planter(make: Callable[..., object]) -> Callable[..., Plant]:
 
 @dataclass(frozen=True)
 class Judged:
-    """What the analysis says of one table.
+    """What the analysis says of one table."""
 
-    Attributes:
-        name: of the table.
-        stopped: codes of leak findings that block.
-        asked: codes of those that are conditions.
-        columns: what they name.
-    """
-
-    name: str
-    stopped: tuple[str, ...]
-    asked: tuple[str, ...]
-    columns: tuple[str, ...]
+    name: str  # of the table
+    stopped: tuple[str, ...]  # codes of leak findings that block
+    asked: tuple[str, ...]  # codes of those that are conditions
+    columns: tuple[str, ...]  # what they name
 
     @property
     def word(self) -> str:

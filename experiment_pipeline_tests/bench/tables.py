@@ -26,17 +26,11 @@ ROWS_AT_MOST = 100_000
 
 @dataclass(frozen=True, eq=False)
 class Cut:
-    """A table cut by one seed.
+    """A table cut by one seed."""
 
-    Attributes:
-        spec: the experiment, whose seeds are that one.
-        sets: train and test set, as the assets make them.
-        validation: (n_validation, columns) rows of neither.
-    """
-
-    spec: ExperimentSpec
-    sets: TrainingSets
-    validation: pd.DataFrame
+    spec: ExperimentSpec  # the experiment, whose seeds are that one
+    sets: TrainingSets  # train and test set, as the assets make them
+    validation: pd.DataFrame  # (n_validation, columns) rows of neither
 
     @property
     def y_validation(self) -> np.ndarray:
@@ -45,13 +39,7 @@ class Cut:
 
 
 def cut(table: Table, seed: int, **changes: object) -> Cut:
-    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed.
-
-    Args:
-        table: one of TABLES.
-        seed: of the draw, of the split and of the experiment.
-        changes: of the experiment, such as its search, its halving and its budget.
-    """
+    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed."""
     spec = experiment(table, seed, **changes)
     rows = rows_of(table, spec)
     features = feature_columns(rows, spec)

@@ -23,50 +23,31 @@ SAMPLES_BETWEEN_FILES = 20
 
 @dataclass(frozen=True)
 class Sample:
-    """A moment of a tree of processes.
+    """A moment of a tree of processes."""
 
-    Attributes:
-        at: seconds since the epoch.
-        anonymous_bytes: that all processes hold together.
-        cpu_seconds: that they have taken since they began, those that have ended included.
-    """
-
-    at: float
-    anonymous_bytes: int
-    cpu_seconds: float
+    at: float  # seconds since the epoch
+    anonymous_bytes: int  # that all processes hold together
+    cpu_seconds: float  # that they have taken since they began, those that have ended included
 
 
 @dataclass(frozen=True)
 class Spent:
-    """What a stretch of time took.
+    """What a stretch of time took."""
 
-    Attributes:
-        seconds: of the clock.
-        cpu_seconds: of all processes and threads.
-        peak_bytes: the most anonymous memory of all processes together.
-    """
-
-    seconds: float
-    cpu_seconds: float
-    peak_bytes: int
+    seconds: float  # of the clock
+    cpu_seconds: float  # of all processes and threads
+    peak_bytes: int  # the most anonymous memory of all processes together
 
 
 @dataclass(frozen=True)
 class Watched:
-    """A command that has ended.
+    """A command that has ended."""
 
-    Attributes:
-        returncode: as `subprocess` has it: below 0 the signal that ended it.
-        started, ended: seconds since the epoch.
-        samples: in order of time.
-        temporary_bytes: the most that lay in the folder of temporary files.
-    """
-
-    returncode: int
-    started: float
+    returncode: int  # as `subprocess` has it: below 0 the signal that ended it
+    started: float  # seconds since the epoch
     ended: float
-    samples: tuple[Sample, ...]
-    temporary_bytes: int
+    samples: tuple[Sample, ...]  # in order of time
+    temporary_bytes: int  # the most that lay in the folder of temporary files
 
     def spent(self, begun: float, ended: float) -> Spent:
         """What the stretch between two moments took, as far as samples tell."""
@@ -78,15 +59,7 @@ class Watched:
 def watch(
     command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, temporary: Path
 ) -> Watched:
-    """Run a command to its end, its output in a log.
-
-    Args:
-        command: with its arguments.
-        cwd: where it runs.
-        environment: all of its variables.
-        log: a file for what it prints.
-        temporary: the folder in which it leaves what is for a while.
-    """
+    """Run a command to its end, its output in a log, its temporary files in a folder."""
     samples, file_bytes, ended = list[Sample](), 0, threading.Event()
 
     def look(pid: int) -> None:
@@ -187,8 +160,8 @@ def _tree(pid: int) -> Iterator[int]:
 
 def _growing(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """CPU seconds never fall: between a child's end and its parent's wait they are nobody's."""
-    most, fit_mask = 0.0, []
+    most, found = 0.0, []
     for one in samples:
         most = max(most, one.cpu_seconds)
-        fit_mask.append(Sample(one.at, one.anonymous_bytes, most))
-    return tuple(fit_mask)
+        found.append(Sample(one.at, one.anonymous_bytes, most))
+    return tuple(found)

@@ -101,10 +101,7 @@ def settle(place: Path) -> None:
 
 
 def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, float | None]]:
-    """Return step → when it began and when it had succeeded, in seconds since the epoch.
-
-    None: it has not.
-    """
+    """Return step → the seconds since the epoch when it began, and had succeeded; None: it has not."""
     found = dict[str, tuple[float, float | None]]()
     for one in events:
         event = one.dagster_event
@@ -118,13 +115,7 @@ def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, floa
 
 
 def spans(started: float, ended: float, events: Sequence[dg.EventLogEntry]) -> dict[str, float]:
-    """Return the seconds of a job: name of what took them → how many.
-
-    Args:
-        started: the moment the process was started, in seconds since the epoch.
-        ended: the moment it had ended.
-        events: of its run.
-    """
+    """Return what took the seconds of a process that lasted so long, in all and by part."""
     told = [(one.dagster_event, one.timestamp) for one in events if one.dagster_event]
     run = {event.event_type_value: at for event, at in told if event.step_key is None}
     steps = {name: until - since for name, (since, until) in stretches(events).items() if until}

@@ -38,16 +38,12 @@ def good(rows=300):
     return pd.DataFrame({"x": x, "late": (x + rng.normal(size=rows) > 0).astype(int)})
 
 
-def as_text(frame):
-    return frame.to_csv(index=False).encode()
-
-
 FILES = {
     "an empty file": (b"", "empty"),
     "a header without rows": (b"x,late\n", "no row"),
     "a web page": (b"<!DOCTYPE html><html><body>login</body></html>", "HTML"),
     "a truncated gzip file": (
-        gzip.compress(as_text(good()), mtime=0)[:300],
+        gzip.compress(good().to_csv(index=False).encode(), mtime=0)[:300],
         "cut short|truncated|damaged",
     ),
     "a truncated Parquet file": (b"PAR1" + b"\0" * 50, "Parquet"),

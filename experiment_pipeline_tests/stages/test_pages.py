@@ -50,7 +50,7 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
 def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
     """Failures may say anything."""
     shown = shown_of(4, [1] * 3, EVIL)
-    page = leaderboard_page.to_html(shown, "flights")
+    page = leaderboard_page.files(shown, "flights")[leaderboard_page.PAGE].decode()
     assert EVIL not in page
     assert 'class="verdict passed"' in page
 

@@ -9,6 +9,7 @@ from scipy.signal import lfilter
 from experiment_pipeline.statistics.comparisons import (
     MOST_CLUSTERS,
     Comparison,
+    Drawn,
     compare_with_best,
     compare_with_control,
     comparison_codes,
@@ -18,9 +19,9 @@ from experiment_pipeline.statistics.interval import ConsecutiveClusters
 CLUSTERS = 80
 
 
-def _lows(*given: Any, **more: Any) -> np.ndarray:
+def _lows(*given: Any) -> np.ndarray:
     """Return the lower bounds of differences from a control, (C,)."""
-    return np.array([one.low for one in compare_with_control(*given, **more)])
+    return np.array([one.low for one in compare_with_control(*given)])
 
 
 def _accuracies(
@@ -36,7 +37,7 @@ def _accuracies(
 
 def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.ndarray, Comparison]:
     scores, contributions = _accuracies(generator, truth)
-    return scores, compare_with_best(scores, contributions, seed=0)
+    return scores, compare_with_best(scores, contributions, Drawn(0))
 
 
 def test_the_best_is_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
@@ -53,7 +54,7 @@ def test_pairing_finds_differences_that_single_intervals_hide() -> None:
     generator = np.random.default_rng(1)
     scores, contributions = _accuracies(generator, np.array([0.15, 0.0]), shared=0.95)
     own_error = np.sqrt((contributions**2).sum(axis=0))
-    comparison = compare_with_best(scores, contributions, seed=0)
+    comparison = compare_with_best(scores, contributions, Drawn(0))
     assert scores[0] - scores[1] < 2 * own_error[0]
     assert comparison.tied.tolist() == [True, False]
 
@@ -89,7 +90,7 @@ def test_the_best_of_many_equals_rarely_beats_a_control() -> None:
         scores = values.mean(axis=0)
         parts = (values - scores) / CLUSTERS
         leads = scores[1:] - scores[0]
-        found.append((_lows(leads, parts[:, 1:], parts[:, 0], 0) > 0).any())
+        found.append((_lows(leads, parts[:, 1:], parts[:, 0], Drawn(0)) > 0).any())
     assert np.mean(found) <= 0.05
 
 
@@ -98,7 +99,7 @@ def test_a_control_is_beaten_by_a_real_lead_and_never_by_itself() -> None:
     scores, parts = _accuracies(np.random.default_rng(11), np.array([0.0, 0.3]))
     leads = np.array([scores[1] - scores[0], 0.0, 1e-17])
     several = np.column_stack([parts[:, 1], parts[:, 0], parts[:, 0] * (1 + 1e-16)])
-    low = _lows(leads, several, parts[:, 0], seed=0)
+    low = _lows(leads, several, parts[:, 0], Drawn(0))
     assert (low > 0).tolist() == [True, False, False]
 
 
@@ -116,11 +117,11 @@ def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
 def test_equals_and_one_cluster_are_tied() -> None:
     """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
     scores, parts = _accuracies(np.random.default_rng(6), np.zeros(1))
-    assert compare_with_best(scores, parts, seed=0).optimism == 0
-    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), seed=0)
+    assert compare_with_best(scores, parts, Drawn(0)).optimism == 0
+    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), Drawn(0))
     assert twice.tied.all()
     assert twice.high[1] == 0
-    comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), seed=0)
+    comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), Drawn(0))
     assert comparison.tied.all()
     assert comparison.low[1] == -np.inf
 
@@ -144,7 +145,7 @@ def test_a_control_is_rarely_beaten_by_autocorrelated_noise() -> None:
         parts, leads = (values - scores) / CLUSTERS, scores[1:] - scores[0]
         found.append(
             [
-                (_lows(leads, parts[:, 1:], parts[:, 0], 0, consecutive=one) > 0)
+                (_lows(leads, parts[:, 1:], parts[:, 0], Drawn(0, consecutive=one)) > 0)
                 for one in (False, True)
             ]
         )

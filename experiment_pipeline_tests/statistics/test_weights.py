@@ -12,7 +12,11 @@ from sklearn import metrics as sk
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.statistics.calibration import calibrations, miscalibration, recalibration
-from experiment_pipeline.statistics.comparisons import compare_with_best, compare_with_control
+from experiment_pipeline.statistics.comparisons import (
+    Drawn,
+    compare_with_best,
+    compare_with_control,
+)
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
@@ -180,12 +184,15 @@ def test_comparisons_use_the_effective_number_of_clusters() -> None:
     """A hundred clusters that count as six leave wider differences, from best and baseline."""
     parts = np.random.default_rng(0).normal(size=(100, 3)) / 100
     scores = np.array([0.0, -0.1, -0.2])
-    few, all_of_them = (compare_with_best(scores, parts, 0, effective=told) for told in (6, 100))
+    few, all_of_them = (
+        compare_with_best(scores, parts, Drawn(0, effective=told)) for told in (6, 100)
+    )
     assert (few.low[1:] < all_of_them.low[1:]).all()
-    plain = compare_with_best(scores, parts, 0)
+    plain = compare_with_best(scores, parts, Drawn(0))
     assert np.array_equal(plain.low, all_of_them.low)
     bounds = [
-        compare_with_control(scores, parts, parts[:, 0], 0, effective=one) for one in (6, 100)
+        compare_with_control(scores, parts, parts[:, 0], Drawn(0, effective=one))
+        for one in (6, 100)
     ]
     assert all(one.low < other.low for one, other in zip(bounds[0][1:], bounds[1][1:], strict=True))
 

@@ -90,7 +90,8 @@ def test_what_another_process_wrote_is_seen(place: UPath) -> None:
     """A listing that was read once is not kept: the next one shows another process's file."""
     write_bytes(place / "a", b"x")
     assert list_names(place) == ["a"]
-    in_another_process("for name in 'ab': write_bytes(storage_root() / name, b'theirs')")
+    code = PREAMBLE + "for name in 'ab': write_bytes(storage_root() / name, b'theirs')"
+    subprocess.run([sys.executable, "-c", code], check=True)
     assert list_names(place) == ["a", "b"]
     assert exists(place / "b")
     assert read_bytes(place / "a") == b"theirs"
@@ -330,11 +331,6 @@ def test_what_the_disk_refuses_is_named(tmp_path: Path) -> None:
 # --- helpers ---
 
 PREAMBLE = "from experiment_pipeline.storage.files import *\n"
-
-
-def in_another_process(code: str) -> None:
-    """Run code with the functions of `files` at hand to its end, without an error."""
-    subprocess.run([sys.executable, "-c", PREAMBLE + code], check=True)
 
 
 def race_for(path: UPath) -> list[bytes]:

@@ -43,11 +43,6 @@ _LED_TO: dict[Severity, Verdict] = {
     "note": "go",
 }
 _IDLE = "accepted, but not found"
-_WORDS: dict[Severity, str] = {
-    "blocks": "blocks",
-    "condition": "is a condition",
-    "note": "is a note",
-}
 
 
 def weight(finding: Finding) -> Severity:
@@ -76,9 +71,10 @@ def judge(
     marked.sort(key=lambda f: (outcomes.index(f.outcome), SEVERITIES.index(weight(f))))
     reasons = []
     for finding in marked:
-        if weight(finding) != "note" or finding.accepted is not None:
+        if (found_as := weight(finding)) != "note" or finding.accepted is not None:
+            does = "blocks" if found_as == "blocks" else f"is a {found_as}"
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
-            reasons.append(f"{finding.code} {_WORDS[weight(finding)]}{reason}: {finding.evidence}")
+            reasons.append(f"{finding.code} {does}{reason}: {finding.evidence}")
     found = {finding.code for finding in marked if finding.outcome == "found"}
     reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
     heaviest = weight(marked[0]) if marked else "note"
@@ -131,9 +127,6 @@ def analyse(
     rows: int | None = None,
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
-
-    Rules about the table alone read all rows; rules about the target read no row of the
-    validation set (final hold-out).
 
     `sets` (train, test, validation or gap) has the index of `frame`; `rows` is the number of rows
     of the table that `frame` is a sample of.

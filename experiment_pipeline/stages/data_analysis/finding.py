@@ -3,6 +3,7 @@
 Any class that satisfies FindingRule is a rule. The rules of this package extend Rule.
 """
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -74,6 +75,10 @@ class Rule:
     threshold: ClassVar[Threshold | None] = None  # None: 1, for what must not occur at all
     blocks: ClassVar[Threshold | None] = None  # of the severe level
     excluded: ClassVar[str] = ""  # why the YAML that it suggests excludes the columns found
+    # of a rule over columns:
+    said: ClassVar[str]  # the words after the number of columns found
+    severity: ClassVar[Severity] = "note"
+    above: ClassVar[bool] = False  # whether a column that equals the threshold is not found
 
     @property
     def thresholds(self) -> Mapping[str, Threshold]:
@@ -97,10 +102,7 @@ class Rule:
         columns: Sequence[str] = (),
         fix: Mapping[str, Any] | None = None,
     ) -> Finding:
-        """Found with that severity; None: not found, by the same number and evidence.
-
-        `fix` is the part of the spec that deals with it.
-        """
+        """Found with that severity, settled by `fix` in the spec; None: not found, by the same evidence."""
         if severity is None:
             return self.not_found(evidence, number, threshold)
         if fix is None and self.excluded:
@@ -125,41 +127,33 @@ class Rule:
         self,
         subject: Subject,
         measured: Mapping[str, float],
-        said: str,
         each: Callable[[str], str],
-        severity: Severity = "note",
         fix: Callable[[Sequence[str]], Mapping[str, Any] | None] = lambda _: None,
-        *,
-        above: bool = False,
+        severity: Severity | None = None,
     ) -> Finding:
-        """Compare a number per column with the threshold and list the worst columns first.
+        """Compare a number per judged column with the threshold and list the worst columns first.
 
-        `measured` has the columns that are judged; `said` are the words after the number of columns
-        found, `each` gives those in brackets after a column's name, `fix` the part of the spec that
-        deals with them. With `above` a column that equals the threshold is not found.
+        `each` gives the words in brackets after a column's name, `fix` the part of the spec that
+        deals with the columns found; `severity`: another than the rule's.
         """
         if not measured:
             return self.not_applicable("No column can be judged by this rule.")
         limit = self.limit(subject)
         ordered = sorted(measured, key=lambda column: -measured[column])
         worst = measured[ordered[0]]
-        columns = [
-            c for c in ordered if measured[c] > limit or (measured[c] == limit and not above)
-        ]
+        far = operator.gt if self.above else operator.ge
+        columns = [column for column in ordered if far(measured[column], limit)]
         if not columns:
             nearest = f"{numbers.shown(ordered[0])} is nearest to it with {worst:.4g}"
-            return self.not_found(f"No column {said}; {nearest}.", worst, limit)
-        words = listed([f"{numbers.shown(column)} ({each(column)})" for column in columns], said)
-        return self.found(severity, words, worst, limit, columns, fix(columns))
+            return self.not_found(f"No column {self.said}; {nearest}.", worst, limit)
+        words = listed([f"{numbers.shown(c)} ({each(c)})" for c in columns], self.said)
+        return self.found(severity or self.severity, words, worst, limit, columns, fix(columns))
 
 
 class ColumnRule(Rule):
     """A rule that compares a number per column with the threshold and lists the worst first."""
 
-    said: ClassVar[str]  # the words after the number of columns found
-    each: ClassVar[str] = "{number:.4g}"  # those after the name of one column; also {share}
-    above: ClassVar[bool] = False  # a column that equals the threshold is not found
-    severity: ClassVar[Severity] = "note"
+    each: ClassVar[str] = "{number:.4g}"  # the words after the name of one column; also {share}
 
     def measure(self, subject: Subject) -> Mapping[str, float]:
         """The number of each column that is judged; the larger, the worse."""
@@ -173,8 +167,7 @@ class ColumnRule(Rule):
             number = measured[column]
             return self.each.format(number=number, share=numbers.share(number))
 
-        judged = (subject, measured, self.said, each, self.severity)
-        return self.over_columns(*judged, above=self.above)
+        return self.over_columns(subject, measured, each)
 
 
 def listed(each: Sequence[str], said: str) -> str:

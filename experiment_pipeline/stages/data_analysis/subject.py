@@ -31,8 +31,6 @@ ROOM = 10
 MOST_CLASSES = 200
 # The square of a smaller spread of a target is 0 in float64.
 SMALLEST_SPREAD = 1e-150
-# Odd, so that multiplying loses nothing.
-_ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -172,10 +170,7 @@ class Subject:
         return {classes[code]: int(counts[code]) for code in np.flatnonzero(rare)}
 
     def set_counts(self, y: np.ndarray, rows: np.ndarray, classes: int) -> np.ndarray:
-        """Rows (classes, 3) of each class in train, test and, expected, validation.
-
-        `y` are class codes (n,), `rows` their positions (n,), all of them visible.
-        """
+        """Rows (classes, 3) of codes (n,) in train, test and, expected, validation; all are visible."""
         sets = self.sets.to_numpy()[rows]
         seen = [np.bincount(y[sets == name], minlength=classes) for name in ("train", "test")]
         share = np.bincount(y, minlength=classes) / max(len(y), 1)
@@ -195,13 +190,6 @@ class Subject:
     def feature_hashes(self) -> np.ndarray:
         """uint64 (n,): equal for rows with the same features."""
         return row_hashes(self.frame, self.features, "features")
-
-    @cached_property
-    def whole_row_hashes(self) -> np.ndarray:
-        """uint64 (n,): equal for rows that are the same in all columns but the target."""
-        others = [c for c in self.frame.columns if c not in {self.spec.target, *self.features}]
-        hashes: np.ndarray = self.feature_hashes * _ODD + row_hashes(self.frame, others, "others")
-        return hashes
 
     def generator(self) -> np.random.Generator:
         """A fresh random generator; the same for the same spec."""

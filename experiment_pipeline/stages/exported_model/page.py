@@ -85,10 +85,7 @@ def build_card(
     origin: Mapping[str, str],
     files: Mapping[str, str],
 ) -> Document:
-    """Return the card of a model.
-
-    `origin` is what → value, of where the model comes from; `files` are name → what it holds.
-    """
+    """Return the card of a model with its `origin`, what → value, and its `files`, name → what it holds."""
     task = f"predicts the number {signature.target}"
     if signature.task == "binary":
         task = f"predicts whether {signature.target} is {signature.positive_class}"
@@ -208,8 +205,7 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
 def outcome(registry: Registry, published: PublishedVersion, committed: str, words: str) -> Outcome:
     """Return the exported version under its number, with its card in Markdown.
 
-    `committed` is the commit in the YAML's repository, in words; empty where it names none. `words`
-    are the configuration, for people.
+    `committed` is the commit in the YAML's repository, in words, `words` are the configuration.
     """
     name, entry = published.version, registry.entry(published.version)
     required, approval = registry.approval_required(name), registry.approvals().get(name)

@@ -64,9 +64,8 @@ if __name__ == "__main__":
 
 
 def check_in_fresh_process(package: ModelPackage) -> None:
-    """Load a package in a fresh process and predict on its example rows. Raises PredictionsChanged:
-    it does not load with scikit-learn, skops, the library that fitted it and the user's own
-    packages alone, or predicts something else, by a single bit.
+    """Load a package in a fresh process and predict on its example rows; PredictionsChanged: it needs
+    more than its libraries and the user's own packages, or predicts something else by a single bit.
     """
     with tempfile.TemporaryDirectory(prefix="experiment_pipeline_model_") as folder:
         for name, content in package.files.items():

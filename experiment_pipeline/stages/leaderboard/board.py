@@ -8,7 +8,6 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -39,7 +38,7 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.results import ModelResult, ModelStore, TrainedModel
+from experiment_pipeline.stages.search.results import ModelResult, ModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import METRICS, significantly_better, worse_bound
@@ -126,11 +125,7 @@ def leaderboard(
     set_aside: Sequence[str],
     time: RefitTime | None = None,
 ) -> Leaderboard:
-    """Rank the results of a search on its sets, and choose; see `rank`.
-
-    `models` holds what it names; `set_aside` are rows that the split left out, a sentence each, which
-    become notes.
-    """
+    """Rank the results of a search on its sets, and choose; sentences on rows `set_aside` become notes."""
 
     def predictions(one: ModelResult) -> np.ndarray:
         return models.test_predictions([one.fingerprint])[one.fingerprint]
@@ -154,8 +149,7 @@ def rank(
     """Rank configurations by the experiment's metric and choose one.
 
     Of `concluded`, in any order, those that were trained are ranked; declared configurations without an
-    outcome are listed last. `predictions` of the test rows are asked for once for each result, and once
-    more for the choice. `time`: left of a budget to fit an ensemble again; None: no limit.
+    outcome are listed last. `time`: left of a budget to fit an ensemble again; None: no limit.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
@@ -205,10 +199,7 @@ def ranking_fingerprint(
     set_aside: Sequence[str],
     seconds: float | None = None,
 ) -> str:
-    """Return the digest of all that decides a leaderboard; measured times do not.
-
-    `given` is the part of the experiment that a ranking depends on, `seconds` the run's budget.
-    """
+    """Return the digest of all that decides a leaderboard; `seconds` is the run's budget."""
     concluded = found.rows[list(_RANKED_BY)].reset_index(drop=True)
     steps = ("fraction", "test_score", "train_score")
     return fingerprint_of(
@@ -232,14 +223,7 @@ def board_digest(board: Leaderboard) -> str:
     return fingerprint_of({"rows": table_digest(board.rows), "choice": facts_json(board).decode()})
 
 
-class StoredModels(Protocol):
-    """Trained models by their fingerprints, on disk or in memory."""
-
-    def require(self, fingerprint: str) -> TrainedModel:
-        """Return a model that must be there."""
-
-
-def chosen_result(board: Leaderboard, store: StoredModels) -> ModelResult:
+def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:
     """Return the numbers of a board's choice, from those of the models behind it."""
     ensemble = board.chosen_ensemble
     if ensemble is None:
@@ -316,9 +300,8 @@ def _choose(
     if by_score:
         equal = sum(one.score.estimate == first.score.estimate for one in ranking.single) - 1
         rule = "chosen is the smallest model of them, then the first by key"
-        return first, standing + (
-            f"; {equal} more have exactly the same score: {rule}" if equal else ""
-        )
+        same = f"; {equal} more have exactly the same score: {rule}" if equal else ""
+        return first, f"{standing}{same}"
     sign = METRICS[spec.metric].sign
     smallest = min(
         (entry for entry in tied if not entry.is_ensemble),

@@ -15,7 +15,7 @@ from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import ExperimentSpec, Features
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, StoredModels
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
@@ -25,6 +25,7 @@ from experiment_pipeline.stages.search.fitting import (
 )
 from experiment_pipeline.stages.search.results import (
     ModelResult,
+    ModelStore,
     Predictions,
     TrainedModel,
 )
@@ -46,7 +47,7 @@ class ChosenModel:
 
     @classmethod
     def of(
-        cls, board: Leaderboard, store: StoredModels, y_test: np.ndarray, clusters: np.ndarray
+        cls, board: Leaderboard, store: ModelStore, y_test: np.ndarray, clusters: np.ndarray
     ) -> "ChosenModel":
         """Return the choice of a board, for encoded targets (n,) of the test rows and their clusters."""
         ensemble = board.chosen_ensemble
@@ -87,10 +88,7 @@ class ChosenModel:
     def refitted(
         self, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec, workers: int = 1
     ) -> Any:
-        """Return it fitted on other prepared rows, each model with its own number of rounds.
-
-        `workers` fit at a time, with one thread each.
-        """
+        """Return it fitted on other prepared rows, each model with its own rounds and one thread."""
         # The longest first keeps every core busy; each encoder encodes the rows once.
         longest_first = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # Each fit sets its own thread limit and restores the one around it.

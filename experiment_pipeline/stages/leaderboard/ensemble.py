@@ -26,12 +26,7 @@ from experiment_pipeline.statistics.comparisons import comparison_codes
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, Weights, relative_weights
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import linearise
-from experiment_pipeline.statistics.thresholds import (
-    FOLDS,
-    cross_fitted,
-    fold_of_rows,
-    on_test,
-)
+from experiment_pipeline.statistics.thresholds import FOLDS, cross_fitted, fold_of_rows, on_test
 from experiment_pipeline.storage.records import fingerprint_of
 
 LIBRARY = 30  # candidates: models further behind lose more than an average regains
@@ -70,10 +65,7 @@ class Ensemble:
 
     @property
     def configuration(self) -> Configuration:
-        """The row of the leaderboard as a configuration: its settings are its members.
-
-        Settings that reweight classes in a member are listed: they shift the mean's probabilities.
-        """
+        """The row of the leaderboard as a configuration: its members, and what reweights their classes."""
         settings: dict[str, Scalar] = {"members": self.in_words}
         for one in self.members:
             given = one.configuration.hyperparameters
@@ -112,10 +104,7 @@ class Ensemble:
     def cross_fitted(
         self, known: Callable[[str], np.ndarray], y: np.ndarray, clusters: np.ndarray
     ) -> np.ndarray:
-        """Return its predictions of the test rows by weights of other rows, (n,) or (n, k).
-
-        `known` is called once for each model: fingerprint → its predictions of the test rows.
-        """
+        """Return its cross-fitted predictions of the test rows; `known`: fingerprint → those of a model."""
         of_row, total = folds_of(y, clusters).of_row, None
         for one in sorted({one for fold in self.folds for one in fold}):
             weights = np.array([fold.get(one, 0.0) for fold in self.folds])[of_row]
@@ -155,8 +144,8 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
     """Return the weights (L,) of the mean that scores best; they sum to 1.
 
     It starts with one each of the first models, as many as score best together, and then takes, step
-    by step, the model that helps most, of equal ones the earlier. The library (L, n) or (L, n, k) has
-    the best model first; there are so many different members at the most. A score of nan is the worst.
+    by step, the model that helps most, of equal ones the earlier. The library (L, n, …) has the best
+    model first; there are so many different `members` at the most.
     """
     sums = np.cumsum(library[:members], axis=0)
     starts = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
@@ -184,8 +173,8 @@ def without_dispensable(
 ) -> np.ndarray:
     """Return the weights (L,) without models that hardly help; the others share their weight.
 
-    Each member costs storage and prediction time. One after the other is removed, the largest of the
-    `sizes` first, as long as the others keep KEPT of what the mean gains over the first model alone.
+    One after the other is removed, the largest of the `sizes` first, as long as the others keep KEPT
+    of what the mean gains over the first model alone.
     """
     alone = _defined(score(library[0]))
     if not np.isfinite(alone):
@@ -236,11 +225,8 @@ def find_ensemble(
     rows: RankedRows,
     spec: ExperimentSpec,
 ) -> FoundEnsemble | None:
-    """Return the ensemble of the best few; None where it is off, or where one model is better alone.
-
-    Predictions of configurations that were trained on all rows are read once for each of the best, and
-    once more for members, so that only a part of the rows is held of many models.
-    """
+    """Return the ensemble of the best few; None where it is off, or where one model is better alone."""
+    # Of the best only a part of the predictions is held: those of members are read once more.
     sign, rule = METRICS[spec.metric].sign, spec.ensemble
     candidates = _candidates(measured, sign)
     folds = folds_of(rows.y, rows.clusters, rows.weights)

@@ -199,9 +199,8 @@ class _Span:
 def search_edges(
     spec: ExperimentSpec, algorithm: str, hyperparameters: Mapping[str, Scalar]
 ) -> tuple[SearchEdge, ...]:
-    """Return the searched numbers that a configuration has at an end.
+    """Return the searched numbers that a configuration has at an end with something beyond it.
 
-    An end beyond which nothing sensible lies is not reported: 0, the smallest count, a share of 1.
     The wider value lies beyond by half the width; on a log scale by √ratio, at least twice.
     """
     edges = list[SearchEdge]()

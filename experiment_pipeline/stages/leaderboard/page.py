@@ -63,7 +63,8 @@ _HOW_TO_READ = (
 def outcome(shown: SearchShown, place: str) -> Outcome:
     """Return the choice and the ranking, whose page is at a place."""
     board, table = shown.board, _table(shown)
-    words, rank = shown.declared[board.chosen].in_words, _rank(board)
+    words, ranks = shown.declared[board.chosen].in_words, board.rows.set_index("key")["rank"]
+    rank = f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
     rows = pd.DataFrame(table.rows[:MOST_SHOWN], columns=list(table.header))
     # Keys are long: the scores come first.
     rows.insert(len(rows.columns) - 1, "configuration", rows.pop("configuration"))
@@ -91,12 +92,6 @@ def outcome(shown: SearchShown, place: str) -> Outcome:
         checks=[_beats_baseline(board)],
         record=[*_record_rows(shown), ReportRow(name="leaderboard", place=place)],
     )
-
-
-def _rank(board: Leaderboard) -> str:
-    """The rank of the choice."""
-    ranks = board.rows.set_index("key")["rank"]
-    return f"{ranks[board.chosen]:,} of {ranks.notna().sum():,}"
 
 
 def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
@@ -145,13 +140,9 @@ def _beats_baseline(board: Leaderboard) -> Check:
 
 def files(shown: SearchShown, experiment: str) -> dict[str, bytes]:
     """Return what is stored of a board: name → table, page."""
-    return {TABLE: to_parquet(shown.board), PAGE: to_html(shown, experiment).encode()}
-
-
-def to_html(shown: SearchShown, experiment: str) -> str:
-    """Return the search as one self-contained page."""
     passed = shown.board.beats_baseline
-    return render_html(document(shown, experiment), passed=passed, width=_WIDTH)
+    page = render_html(document(shown, experiment), passed=passed, width=_WIDTH)
+    return {TABLE: to_parquet(shown.board), PAGE: page.encode()}
 
 
 def document(shown: SearchShown, experiment: str) -> Document:
@@ -183,15 +174,13 @@ def document(shown: SearchShown, experiment: str) -> Document:
 def decision(shown: SearchShown) -> str:
     """Return what was chosen, its score, the baseline, and the ties, in words."""
     board = shown.board
-    others = len(board.tie_group) - 1
     beats = "significantly better than" if board.beats_baseline else "not significantly better than"
-    counted = numbers.counted(others, "other configuration") if others else "No other configuration"
     return (
         f"Chosen: {shown.declared[board.chosen].in_words}, with {board.metric} "
         f"{numbers.score(board.score.estimate)} "
         f"{evaluated(board.evaluation).where} (95 % interval {numbers.bounds(board.score)}). This is "
-        f"{beats} the baseline (no features), which scores {numbers.score(board.baseline)}. {counted} "
-        f"{'are' if others > 1 else 'is'} statistically tied with the best."
+        f"{beats} the baseline (no features), which scores {numbers.score(board.baseline)}. "
+        f"{numbers.tied(len(board.tie_group))}."
     )
 
 

@@ -315,8 +315,7 @@ def _score_axis(
 ) -> tuple[Option, str]:
     """Return the axis of scores and ends of intervals, and in words what is outside of it.
 
-    It ends four times as far from the median as the best score is: scores that are worse by far
-    would flatten the rest.
+    It ends four times as far from the median as the best score is, lest bad ones flatten the rest.
     """
     middle = sorted(scores)[len(scores) // 2]
     low, high = min([*scores, *ends]), max([*scores, *ends])

@@ -128,10 +128,7 @@ def measure(
     rows: RankedRows,
     spec: ExperimentSpec,
 ) -> Iterator[Measured]:
-    """Score results anew from their predictions of the test rows, in the order of their keys.
-
-    `predictions` is called once for each of the fully trained results.
-    """
+    """Score results anew from their predictions of the test rows, in the order of their keys."""
     drawn = layout(spec.metric, rows.y, rows.clusters, rows.weights)
     compared = comparisons.comparison_codes(rows.clusters)
     for result in sorted(results, key=lambda result: result.key):
@@ -159,27 +156,23 @@ def order(
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     consecutive = isinstance(rows.clusters, ConsecutiveClusters)
-    effective = one_sample(rows.clusters, rows.weights).scarcest
+    drawn = comparisons.Drawn(
+        spec.seed, consecutive, one_sample(rows.clusters, rows.weights).scarcest
+    )
     contributions = np.column_stack([one.contribution for one in scored])
     best = comparisons.compare_with_best(
         sign * np.array([one.compared for one in scored]),
         sign * contributions,
-        spec.seed,
+        drawn,
         picked=np.array([one.result.key != ENSEMBLE for one in scored]),
-        consecutive=consecutive,
-        effective=effective,
     )
     leads = comparisons.compare_with_control(
         np.array([one.score.estimate for one in scored]) - control.estimate,
         contributions,
         cluster_sums(control.influence, comparisons.comparison_codes(rows.clusters)),
-        spec.seed,
-        consecutive=consecutive,
-        effective=effective,
+        drawn,
     )
-    reach = comparisons.simultaneous_reach(
-        contributions, spec.seed, consecutive=consecutive, effective=effective
-    )
+    reach = comparisons.simultaneous_reach(contributions, drawn)
     shown = [interval_of(spec.metric, one.score, reach=reach) for one in scored]
     # Adding 0.0 turns the -0.0 of the best into 0.0.
     estimates = sign * best.difference + 0.0

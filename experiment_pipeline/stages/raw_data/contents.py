@@ -142,10 +142,7 @@ class Contents:
 
 
 def open_contents(name: str, content: Content, declared: str | None) -> Contents:
-    """Find out compression and format of a file; UnreadableTable where it is no table.
-
-    `declared` is the format that the user expects; None: any.
-    """
+    """Find out compression and format of a file; UnreadableTable: it is no table, or not as declared."""
     first = bytes(content[:LOOK])
     compression = next((how for magic, how in MAGIC.items() if first.startswith(magic)), None)
     file = Contents(name, content, "csv", compression)

@@ -43,10 +43,7 @@ def outcome(table: RawTable, source: str) -> Outcome:
 
 
 def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
-    """Return the first rows as a Markdown table, cut to MOST_COLUMNS and MOST_CHARACTERS.
-
-    HTML and Markdown in names and values is escaped.
-    """
+    """Return the first rows as a table of escaped Markdown, cut to MOST_COLUMNS and MOST_CHARACTERS."""
     shown = frame.iloc[:rows, :MOST_COLUMNS]
     cells = shown.astype("object").where(shown.notna(), "").astype("str").to_numpy()
 

@@ -80,12 +80,10 @@ def delivered_bytes(parts: Sequence[tuple[str, Content]]) -> int:
 
 
 def read_source(data: Data) -> list[tuple[str, Content]]:
-    """Fetch every file of the table: (name, content), in the order of their names.
+    """Fetch every file of the table: (name, content) by name; large ones are mapped below TMPDIR.
 
-    Large files, together, are copied below TMPDIR and mapped.
-
-    Raises UnreadableTable: no such file (with similar names), or a folder without tables;
-    StorageUnreachable: no permission, no credentials, no bucket, no answer, no room.
+    UnreadableTable: no such file, or a folder without tables; StorageUnreachable: no permission, no
+    credentials, no bucket, no answer, no room.
     """
     parts = _parts(data)
     # A server may not know the size.
@@ -102,10 +100,7 @@ def read_source(data: Data) -> list[tuple[str, Content]]:
 
 
 def read_again(data: Data, urls: Iterable[str]) -> list[str]:
-    """Return those of some URLs from which a table is read now, or would be once a file is there.
-
-    Whatever their names: links, detours and parts of a folder or a pattern are found.
-    """
+    """Return the URLs from which a table is, or would be, read now: also by links and patterns."""
     source = location(data.url, endpoint_url=data.endpoint_url, anonymous=data.anonymous)
     read, found = {resolved(part.path) for part in _parts(data)}, []
     pattern, folder = source.path, f"{resolved(source).rstrip('/')}/"
@@ -121,10 +116,7 @@ def read_again(data: Data, urls: Iterable[str]) -> list[str]:
 
 
 def fingerprint_source(data: Data) -> str:
-    """sha256 (hex) of the names, sizes and times (or ETags) of the table's files.
-
-    Reads a file only where its server knows nothing that would change with its content.
-    """
+    """sha256 (hex) of the names, sizes and times (or ETags) of the table's files, else of contents."""
     lines = []
     for part in _parts(data):
         state = {key: str(part.info[key]) for key in STATE_KEYS if part.info.get(key) is not None}
@@ -214,15 +206,11 @@ def _in_folder(data: Data, folder: UPath) -> list[_Part]:
         return next(iter(kinds.values()))
     if not kinds:
         names = listed([part.name for part in found])
-        raise _unreadable(
-            data,
-            f"is a folder without .parquet or .csv files; it holds {names}",
-            "Name a file, or a folder that holds the parts of one table.",
-        )
+        rule = f"is a folder without .parquet or .csv files; it holds {names}"
+        raise _unreadable(data, rule, "Name a file, or a folder of the parts of one table.")
     counts = " and ".join(f"{len(parts)} {kind}" for kind, parts in kinds.items())
-    raise _unreadable(
-        data, f"is a folder of {counts} files", "Choose by a pattern, such as folder/*.parquet."
-    )
+    fix = "Choose by a pattern, such as folder/*.parquet."
+    raise _unreadable(data, f"is a folder of {counts} files", fix)
 
 
 def _matching(data: Data, source: UPath) -> list[_Part]:
@@ -230,11 +218,8 @@ def _matching(data: Data, source: UPath) -> list[_Part]:
     first = next(i for i, step in enumerate(steps) if PATTERN.search(step))
     base = source.parents[len(steps) - first - 1]
     if not (found := _below(base, source.fs.glob(source.path, detail=True))):
-        raise _unreadable(
-            data,
-            "no file matches the pattern",
-            f"Correct the pattern: its folder holds {listed(list_names(base))}.",
-        )
+        fix = f"Correct the pattern: its folder holds {listed(list_names(base))}."
+        raise _unreadable(data, "no file matches the pattern", fix)
     return found
 
 

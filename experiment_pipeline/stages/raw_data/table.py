@@ -60,11 +60,8 @@ class RawTable:
 
 
 def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
-    """Read one table from its files, (name, content) each; the columns of a large one lie on maps.
-
-    Several files are the parts of one table, with the same columns, appended in this order.
-
-    Raises UnreadableTable: no table: empty, truncated, ragged, HTML, binary, columns named twice;
+    """Read one table from its files, (name, content) each, as parts in this order; a large one lies on
+    maps. Raises UnreadableTable: empty, truncated, ragged, HTML, binary, columns named twice;
     InvalidExperiment: `data` says something that has no effect on these files.
     """
     table = read(parts, data)
@@ -99,9 +96,8 @@ def read(
     else:
         rows, found = _of_parquet(files, data, decided)
     if rows == 0:
-        raise UnreadableTable(
-            first.name, "it has a header and no rows", "deliver a table that has rows"
-        )
+        fix = "deliver a table that has rows"
+        raise UnreadableTable(first.name, "it has a header and no rows", fix)
     index: pd.Index = pd.RangeIndex(rows, name=INDEX)
     positions = None if chosen is None else chosen(rows)
     if positions is not None:

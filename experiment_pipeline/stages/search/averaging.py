@@ -69,10 +69,7 @@ class Calibrators:
     order: tuple[int, ...]
 
     def applied(self, prediction: np.ndarray) -> np.ndarray:
-        """Return what the calibrated model predicts where the model predicts this.
-
-        That is (n,) of the class of number 1 of two, or (n, k).
-        """
+        """Return what the calibrated model predicts, (n,) of class 1 of two or (n, k), for a prediction."""
         columns = _columns(prediction, self.order)
         if len(self.order) == 2:
             second: np.ndarray = self.calibrators[0].predict(columns[:, 1])

@@ -118,14 +118,9 @@ class Brake:
         metric: str = "",
         reason: str = "",
     ) -> None:
-        """Start the clock.
+        """Start the clock: `now` gives seconds that only go forward.
 
-        Args:
-            budget: its seconds and failures in a row are limits.
-            now: seconds of any clock that only goes forward.
-            after: estimates what follows the search; needed before a rung begins.
-            metric: by which the best configurations so far are known.
-            reason: why nothing may start from the beginning; empty: it may.
+        `metric`: by which the best so far are known; `reason`: why nothing may start at all.
         """
         self.seconds = budget.seconds
         self._most_failures, self._failures = budget.failures_in_a_row, 0
@@ -172,12 +167,8 @@ class Brake:
 
     def fit_ended(self, result: ModelResult) -> None:
         """Learn from a fit, and estimate what the best so far need after the search."""
-        if (
-            self.seconds is None
-            or self._rung is None
-            or self._after is None
-            or not competes(result)
-        ):
+        can_estimate = self.seconds is not None and self._after is not None
+        if self._rung is None or not can_estimate or not competes(result):
             return  # the baseline's fit is all overhead
         rung, algorithm = self._rung, result.algorithm
         usual = usual_seconds(result.configuration, rung.sets)
@@ -252,9 +243,8 @@ class Brake:
         return False
 
     def _fit(self, key: str, sets: TrainingSets) -> float:
-        """Seconds of a fit, by the configuration's last one, else by others of its algorithm.
-
-        On all rows by the slowest, or what is usual; at a small rung, which will tell more, by the quickest.
+        """Seconds of a fit, by the configuration's last one, else by others of its algorithm: on all
+        rows by the slowest, or what is usual; at a small rung by the quickest.
         """
         one, full = self._entered[key], self._rung is None or self._rung.is_full
         pace = self._own.get(key, self._paces.get(one.algorithm, (0.0, 1.0))[full])

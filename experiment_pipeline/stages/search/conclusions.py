@@ -208,10 +208,7 @@ def _row(one: Conclusion) -> dict[str, Any]:
 
 
 def concluded(found: SearchResults, stored: Mapping[str, ModelResult]) -> list[Conclusion]:
-    """Return what came of each configuration; `stored`: fingerprint → result of those in the table.
-
-    They may have been stored with the scores of another metric.
-    """
+    """Return what came of each configuration; `stored`: fingerprint → result, scored by any metric."""
     conclusions = []
     for row in found.rows.to_dict("records"):
         result, failure = None, None

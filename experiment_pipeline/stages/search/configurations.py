@@ -84,11 +84,9 @@ class _Unnamed:
 
 
 def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
-    """Return every configuration of the search, each once.
+    """Return every configuration of the search, each once; InvalidExperiment: there are too many.
 
     The order is that of the YAML, with the entries of one algorithm brought together.
-
-    Raises InvalidExperiment: the search holds more than MAX_CONFIGURATIONS.
     """
     algorithms = [entry.algorithm for entry in spec.search]
     first = dict[str, _Unnamed]()

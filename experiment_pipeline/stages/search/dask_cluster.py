@@ -192,10 +192,7 @@ def connected(
     workers: int | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Generator[Cluster, None, None]:
-    """Connect to a cluster; one of this machine is started first, and ends with the block.
-
-    `workers`: processes of a local cluster, of one thread each; None: one per core.
-    """
+    """Connect to a cluster; a local one, of so many processes (None: one per core), ends with the block."""
     if find_spec("distributed") is None:
         install = 'pip install "experiment-pipeline[dask]", here and on scheduler and workers'
         raise InvalidExperiment("engine.dask", "the package distributed is not installed", install)

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import ClusterError, EntryCorrupt, ExperimentPipelineError
@@ -50,7 +51,7 @@ from experiment_pipeline.stages.search.sweep import (
     trained_or_failed,
     with_second_attempts,
 )
-from experiment_pipeline.stages.search.training_sets import TrainingSets, without_rows
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
 from experiment_pipeline.storage import files as storage
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
@@ -173,8 +174,8 @@ def _run(
                 # It says nothing of the configuration: another fit on that worker may be the cause.
                 what = tasks[key].configuration.key, key, "LostWorker", done.lost or "", ""
                 outcome = FailedConfiguration(*what, says_nothing=True)
-            where = done.worker, before + done.attempts, done.queue_seconds, read_seconds
-            placement = Placement(*where)
+            attempts = before + done.attempts
+            placement = Placement(done.worker, attempts, done.queue_seconds, read_seconds)
             failed = isinstance(outcome, FailedConfiguration) and not outcome.says_nothing
             if brake is not None:
                 brake.saw(failure=failed)
@@ -240,11 +241,12 @@ def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
 
 def bare(sets: TrainingSets) -> TrainingSets:
     """Return what the sets mean, to be sent with each task: neither rows nor masks."""
-    sets = without_rows(sets)
     folds = tuple(
         replace(fold, sets=bare(fold.sets), fitted=_NOTHING, places=_NOTHING) for fold in sets.folds
     )
-    return replace(sets, early_stopping=_NOTHING, early_stopping_gap=None, folds=folds)
+    # Not a slice of none: it would keep every category, and on the way all of its texts.
+    rows, masks = pd.DataFrame(), {"early_stopping": _NOTHING, "early_stopping_gap": None}
+    return replace(sets, train=rows, test=rows, folds=folds, **masks)
 
 
 def run_task(task: Task) -> tuple[Outcome, float]:

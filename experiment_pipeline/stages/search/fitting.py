@@ -20,14 +20,8 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline import errors
-from experiment_pipeline.errors import EmptySet
-from experiment_pipeline.spec import (
-    CalibrationMethod,
-    CrossValidation,
-    ExperimentSpec,
-    Features,
-)
+from experiment_pipeline.errors import EmptySet, TrainingError
+from experiment_pipeline.spec import CalibrationMethod, CrossValidation, ExperimentSpec, Features
 from experiment_pipeline.stages.search.averaging import (
     Calibrators,
     averaged,
@@ -48,11 +42,7 @@ from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FitRequest, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
-from experiment_pipeline.stages.search.shared_work import (
-    HELD_ROWS,
-    EncodedRows,
-    SharedWork,
-)
+from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.storage import persistence
@@ -105,16 +95,14 @@ def share_work(
 def fit_configuration(
     configuration: Configuration, work: SharedWork, sets: TrainingSets, spec: ExperimentSpec
 ) -> TrainedModel:
-    """Fit one configuration and score it. Raises TrainingError: it predicts something that is not
-    finite, or not the same once reloaded; Exception: whatever the estimator raises.
-    """
+    """Fit one configuration and score it; TrainingError: not all that it predicts is finite."""
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
     on_train = fitted.predict(work.train[configuration.features].table[scored])
     for rows, predicted in (("test", on_test), ("train", on_train)):
         if odd := int((~np.isfinite(predicted)).sum()):
-            raise errors.TrainingError(
+            raise TrainingError(
                 f"configuration {configuration.key}",
                 f"{odd} of {predicted.size} predictions on {rows} rows are not finite",
                 "regularise more, learn more slowly, or scale the target",
@@ -247,10 +235,7 @@ def _fitted(request: FitRequest, work: SharedWork, *, stored: bool = True) -> _F
 
 
 def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
-    """The same of a cross-validation: each test row is predicted by the model of its fold.
-
-    What is kept is the model of all rows, of as many rounds as the folds had in the median.
-    """
+    """The same of a cross-validation; the model is of all rows, with the median rounds of the folds."""
     folds = request.sets.folds
     each = [
         _fitted(replace(request, sets=fold.sets), part, stored=False)
@@ -370,9 +355,7 @@ def fitted_pipeline(
 ) -> Pipeline:
     """Return the pipeline of a trained model: features fitted again on train, and the stored model.
 
-    `features`: those of its encoder, if fitted on train already.
-
-    Raises InvalidModel: the bytes are no model, or hold a type that is not trusted.
+    `features`: those of its encoder, if fitted on train already. InvalidModel: as `restore`.
     """
     if result.is_composed:
         estimator = persistence.from_bytes(model, result.trusted_types)
@@ -418,10 +401,7 @@ def held_encoders(configurations: Iterable[Configuration]) -> set[Features]:
 def encoded_rows(
     encoder: Features, rows: pd.DataFrame, sets: TrainingSets, *, held: bool = True
 ) -> tuple[ColumnTransformer, EncodedRows]:
-    """Return features that are fitted on prepared rows, and these rows as a fit is to read them.
-
-    `held`: whether some fit reads all of them at once, by `held_encoders`.
-    """
+    """Return features fitted on prepared rows, and these as fits read them; `held`: all at once."""
     # Libraries keep targets of their own beside the tables that they make.
     y = aside(encode_target(rows[sets.target], sets.classes))
     all_rows = np.ones(len(rows), dtype=bool)

@@ -53,12 +53,11 @@ class FitEngine(Protocol):
         spec: ExperimentSpec,
         brake: Brake | None = None,
     ) -> Generator[Outcome, None, None]:
-        """Train configurations, and yield each when it is done.
+        """Train configurations, and yield each when it is done; closing cancels the fits that wait.
 
-        `brake` is asked before each fit. Closing the generator cancels the fits that wait. An error
-        of a fit becomes a `FailedConfiguration`; one that says nothing of the configuration (memory,
-        disk, network) gets a second attempt by itself, when all others are done. An interruption
-        propagates.
+        `brake` is asked before each fit. An error of a fit becomes a `FailedConfiguration`; one that
+        says nothing of the configuration (memory, disk, network) gets a second attempt by itself,
+        when all others are done.
         """
 
 
@@ -105,12 +104,9 @@ def run_search(
 ) -> SearchOutcome:
     """Train what is not stored yet, store each model at once, and conclude every configuration.
 
-    `declared` are all configurations of the experiment; of those not `asked_for` (None: all are) the
-    stored results are reported. `listen` is given each note, a line for a log, and each conclusion, once
-    its model is stored.
-
-    Raises TrainingError: there is no model at all; KeyboardInterrupt: or whatever else ended the
-    search; its text says how far it was.
+    Of configurations that are `declared` and not `asked_for` (None: all are) the stored results are
+    reported. `listen` is given each note, a line for a log, and each conclusion, once its model is stored.
+    TrainingError: there is no model at all. The text of an interruption says how far the search was.
     """
     asked_for = declared if asked_for is None else asked_for
     progress, started = Progress(spec.metric), time.perf_counter()
@@ -155,8 +151,7 @@ def search(
     """Search the best of the configurations, and conclude each of them exactly once.
 
     A model is yielded (`Fitted`) before the conclusion that rests on it. One configuration alone
-    is trained on all rows. Closing the generator cancels the fits that wait. `now`: seconds of any
-    clock that only goes forward; other arguments as of `run_search`.
+    is trained on all rows. `now` is a clock that only goes forward.
     """
     if (seconds := spec.budget.seconds) is not None:
         yield SearchNote(

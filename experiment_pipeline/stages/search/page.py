@@ -183,10 +183,7 @@ def first_of(rows: int) -> str:
 
 
 def searched_values(declared: Iterable[Configuration]) -> pd.DataFrame:
-    """Return the hyperparameters that vary, as texts: a row per key, a column per hyperparameter.
-
-    Empty where a configuration does not have the hyperparameter.
-    """
+    """Return the hyperparameters that vary as texts: a row per key, a column per hyperparameter."""
     given = {one.key: {k: str(v) for k, v in one.hyperparameters.items()} for one in declared}
     table = pd.DataFrame(list(given.values()), index=list(given), dtype="str")
     return table.loc[:, [len(table[name].dropna().unique()) > 1 for name in table]].fillna("")
@@ -222,10 +219,7 @@ def none_failed(rows: pd.DataFrame) -> Check:
 
 
 def of_workers(results: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per worker of a cluster in words, the slowest first, MOST_SHOWN at the most.
-
-    `begun again` counts attempts that workers before it have lost.
-    """
+    """Return a row per worker of a cluster in words, the slowest first, MOST_SHOWN at the most."""
     if "worker" not in results:
         return results[:0]
     rows = results[results["worker"].fillna("") != ""]

@@ -24,14 +24,11 @@ LINES_OF_A_RUNG = 20
 
 @dataclass
 class Progress:
-    """How far a search is.
-
-    `concluded`: key → what came of it; `fitted`: the fits of this run, at any rung.
-    """
+    """How far a search is."""
 
     metric: str
-    concluded: dict[str, Conclusion] = field(default_factory=dict)
-    fitted: list[ModelResult] = field(default_factory=list)
+    concluded: dict[str, Conclusion] = field(default_factory=dict)  # key → what came of it
+    fitted: list[ModelResult] = field(default_factory=list)  # in this run, at any rung
     _rung: RungStarted | None = None
     # Of the present rung: configurations that are done with, and key → result of what competes.
     _done: int = 0

@@ -8,9 +8,8 @@
     result.json                      the numbers
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 
@@ -151,22 +150,6 @@ class FailedConfiguration:
 Outcome = TrainedModel | FailedConfiguration
 
 
-class ModelStore(Protocol):
-    """Trained models by fingerprint; a search reuses what is there and adds what it trains."""
-
-    def results(self, fingerprints: Sequence[str]) -> Mapping[str, ModelResult]:
-        """Return fingerprint → numbers, of those that exist."""
-
-    def predictions(self, fingerprint: str) -> Predictions:
-        """Return what an existing model predicts."""
-
-    def test_predictions(self, fingerprints: Iterable[str]) -> Mapping[str, np.ndarray]:
-        """Return fingerprint → predictions of the test rows, of those that exist."""
-
-    def put(self, trained: TrainedModel) -> TrainedModel:
-        """Store a trained model, and return what the store holds now."""
-
-
 class ModelsInMemory:
     """Trained models by fingerprint: the store of a run that writes no files."""
 
@@ -178,7 +161,7 @@ class ModelsInMemory:
         """Keep a trained model."""
         return self.models.setdefault(trained.result.fingerprint, trained)
 
-    def results(self, fingerprints: Sequence[str]) -> dict[str, ModelResult]:
+    def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
         """Return fingerprint → numbers, of the models that were trained."""
         return {one: self.models[one].result for one in fingerprints if one in self.models}
 
@@ -218,10 +201,7 @@ class TrainedModelStore:
         return cls(Entries(storage_root(), experiment, "trained_model", ModelResult), warn)
 
     def results(self, fingerprints: Iterable[str]) -> dict[str, ModelResult]:
-        """Return fingerprint → numbers, of the entries that exist.
-
-        One small file per entry is read; to check an entry, all of its files, once.
-        """
+        """Return fingerprint → numbers, of the entries that exist; each is checked once."""
         asked = list(fingerprints)
         if self.warn is not None:
             new = [print_ for print_ in asked if print_ not in self._checked]
@@ -237,8 +217,8 @@ class TrainedModelStore:
 
     def predictions(self, fingerprint: str) -> Predictions:
         """Return what an entry predicts, from which any metric can be computed."""
-        files = self.entries.require(fingerprint, [_ON_TEST, _ON_TRAIN, _BY_SEED]).files
-        return _predictions(files)
+        names = [_ON_TEST, _ON_TRAIN, _BY_SEED]
+        return _predictions(self.entries.require(fingerprint, names).files)
 
     def require(self, fingerprint: str) -> TrainedModel:
         """Return an entry; EntryCorrupt when it is gone."""
@@ -256,6 +236,10 @@ class TrainedModelStore:
             files[_BY_SEED] = npy(predictions.by_seed)
         held = self.entries.put(result.fingerprint, files, result)
         return trained if held.record is result else _trained(held)
+
+
+# A search reuses what is there by fingerprint, and adds what it trains.
+ModelStore = ModelsInMemory | TrainedModelStore
 
 
 def _model_file(result: ModelResult) -> str:

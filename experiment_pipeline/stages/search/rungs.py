@@ -102,10 +102,8 @@ def ladder(
     if sets.folds:
         return _of_folds(n_competing, kept, sets, room)
     if not kept:
-        share = numbers.share(halving.keep)
-        return full_only(
-            sets, f"no halving: keeping {share} of {n_competing} configurations stops nobody"
-        )
+        keeping = f"keeping {numbers.share(halving.keep)} of {n_competing} configurations"
+        return full_only(sets, f"no halving: {keeping} stops nobody")
     # Fewer configurations than rungs could thin out: the smallest rungs go first.
     fractions = halving.fractions[:-1][-len(kept) :]
     order = thinning_order(sets, spec)
@@ -222,8 +220,6 @@ def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
 
     The rows of a fraction are those below it, so fractions are nested. Every class of the
     early-stopping set, and every class of the rest, is in the smallest fraction already.
-
-    The split decides what stays together and what is spread evenly.
     """
     y = np.zeros(len(sets.train), dtype=np.int64) if sets.classes is None else sets.y_train
     strata = 2 * y + sets.early_stopping
@@ -279,11 +275,7 @@ def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> 
 
 
 def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Spread each fraction evenly over time: every sixteenth row, every fourth, every row.
-
-    The radical inverse in base 2 of the rows' ranks (van der Corput 1935: 1, 2, 3 → 0.5, 0.25,
-    0.75): any first part of the sequence lies evenly.
-    """
+    """Spread each fraction evenly, by the radical inverse of ranks in time (van der Corput 1935)."""
     order = np.lexsort((times, strata))
     _, starts, counts = np.unique(strata[order], return_index=True, return_counts=True)
     left = np.arange(len(times)) - np.repeat(starts, counts)

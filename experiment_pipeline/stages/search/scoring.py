@@ -42,10 +42,7 @@ def predict(
 def predictions_of(
     estimator: Any, rows: Any, task: str, classes: Sequence[Any] | None
 ) -> np.ndarray:
-    """Return what a fitted estimator predicts for the rows that it reads (n, …).
-
-    An estimator sorts its classes: the positive one may come first there.
-    """
+    """Return what a fitted estimator predicts for the rows that it reads (n, …)."""
     if classes is None:
         return np.asarray(estimator.predict(rows), dtype=np.float64).reshape(-1)
     found = estimator.predict_proba(rows)
@@ -94,10 +91,7 @@ def scores(
 def scored_as_asked(
     known: ModelStore, fingerprints: Sequence[str], sets: TrainingSets, spec: ExperimentSpec
 ) -> dict[str, ModelResult]:
-    """Return the known results with the scores that are asked for now.
-
-    Predictions are read of those alone that were asked for other metrics when they were trained.
-    """
+    """Return the known results with the scores that are asked for now."""
     found = dict(known.results(fingerprints))
     for fingerprint, result in found.items():
         # The first metric ranks, and the first that needs a threshold decides it.

@@ -28,11 +28,7 @@ ROWS_OF_A_SLICE = 65_536
 
 @dataclass(frozen=True, eq=False)
 class SlicedTable:
-    """A table (n, d) float64 that encodes the rows that are read, at each read.
-
-    Rows are encoded one by one: the numbers are the same however they are sliced.
-
-    """
+    """A table (n, d) float64 that encodes the rows that are read, each by itself, at each read."""
 
     encode: Callable[[np.ndarray], np.ndarray]  # positions (m,) of rows → (m, d) float64
     positions: np.ndarray  # int32 (n,), of its rows among those that `encode` knows

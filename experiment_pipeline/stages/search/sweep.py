@@ -128,10 +128,7 @@ def with_second_attempts(
     by_itself: Callable[[FailedConfiguration], Outcome],
     brake: Brake | None,
 ) -> Generator[Outcome, None, None]:
-    """Yield outcomes; what failed because of the machine is tried again after all others.
-
-    Also beyond a budget: it was started within.
-    """
+    """Yield outcomes; what failed because of the machine is tried again after all others."""
     disturbed = list[FailedConfiguration]()
     with closing(firsts):
         for outcome in firsts:
@@ -173,11 +170,7 @@ def failure_of(one: Configuration, print_: str, error: Exception) -> FailedConfi
 def in_order(
     configurations: Sequence[Configuration], sets: TrainingSets, brake: Brake | None
 ) -> list[Configuration]:
-    """Return what is to be fitted as it is to start.
-
-    The longest first, which keeps every worker busy to the end; as given where there may be no time
-    for all.
-    """
+    """Order fits, the longest first to keep every worker busy; as given where time may not suffice."""
     if brake is not None and brake.is_timed:
         return list(configurations)
     size = len(sets.train), len(sets.classes or ())
@@ -188,9 +181,8 @@ def in_order(
 def parse_one_at_a_time() -> None:
     """Let the threads of this process parse one after the other, from now on.
 
-    Before 3.11.8 CPython counted the depth of `ast.parse` for all threads in one place (gh-106905), so a
-    parse in two threads could end with `SystemError: AST constructor recursion depth mismatch`. Fits
-    parse: numpy reads the header of an array with `ast.literal_eval`, pandas its `eval`.
+    Before 3.11.8 CPython counted the depth of `ast.parse` for all threads in one place (gh-106905): two
+    at a time could end with a SystemError. numpy and pandas parse while they fit.
     """
     if sys.version_info >= FIRST_SAFE:
         return

@@ -150,13 +150,6 @@ class Fold:
     places: np.ndarray  # (n,) positions of what is predicted among the test rows of all folds
 
 
-def without_rows(sets: TrainingSets) -> TrainingSets:
-    """Return what the sets mean without their rows, to be sent to another process."""
-    folds = tuple(replace(fold, sets=without_rows(fold.sets)) for fold in sets.folds)
-    # Not a slice of none: it would keep every category, and on the way all of its texts.
-    return replace(sets, train=pd.DataFrame(), test=pd.DataFrame(), folds=folds)
-
-
 def as_evaluated(
     train_set: split_sets.SetTable, test_set: split_sets.SetTable, spec: ExperimentSpec
 ) -> TrainingSets:
@@ -203,10 +196,8 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
     )
     folds = list[Fold]()
     for number, one in enumerate(cut):
-        train, predicted = (
-            some_rows(rows, np.flatnonzero(one.fitted)),
-            np.flatnonzero(one.predicted),
-        )
+        train = some_rows(rows, np.flatnonzero(one.fitted))
+        predicted = np.flatnonzero(one.predicted)
         # What stops the fits of a fold is cut out of its own rows, by a draw of its own.
         draw = f"/{number}"
         held_out = split_sets.early_stopping_rows(train, spec, sets.features, draw=draw)

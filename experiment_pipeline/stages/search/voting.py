@@ -36,12 +36,10 @@ def weighted_mean(
     """Return the mean of fitted pipelines, of their probabilities where there are classes.
 
     The attributes are those that `fit` sets in scikit-learn 1.9; a test compares the result with an
-    ordinary `fit`. Members that agree keep the order of their classes. If they do not (scikit-learn
-    sorts them, here the positive class is the last), or have not seen a class, all are put into the
-    order of the target.
+    ordinary `fit`. Members that agree keep the order of their classes; else all are put into the order
+    of `classes`, which is that of `TrainingSets`; None for regression.
 
-    `members`: name, pipeline and weight; those whose features are one object share them. `classes` are in
-    the order of `TrainingSets`; None for regression.
+    `members`: name, pipeline and weight; those whose features are one object share them.
     """
     order = classes
     if classes is not None:
@@ -75,10 +73,8 @@ def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
 
 
 def _in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
-    """A model whose columns are those of the classes, if need be behind a permutation.
-
-    The permutation is a stacked layer without hidden units: a matrix of zeros and ones. For two
-    classes a stack passes it the probability of the second alone.
+    """A model whose columns are those of the classes, if need be behind a permutation: a stacked layer
+    without hidden units. For two classes a stack passes it the probability of the second alone.
     """
     if classes is None or tuple(model.classes_) == classes:
         return model

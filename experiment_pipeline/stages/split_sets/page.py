@@ -111,14 +111,11 @@ def check_disjoint(sets: SplitSets, validated: pd.DataFrame) -> list[str]:
 def check_copies(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
 ) -> tuple[list[str], list[str], list[str]]:
-    """Compare the rows of each set with those of each earlier one.
+    """Compare the rows of each set with those of each earlier one: problems, caveats, notes.
 
     Copies are a leak where nothing shows that equal rows are different cases: neither ids, groups or
     time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
-    tolerated. The work is that of hashing the table several times.
-
-    Returns:
-        Problems, caveats (chance does not explain all but 1 %, so people should judge), and notes.
+    tolerated. A caveat is for people to judge: chance does not explain all but 1 %.
     """
     tables = sets.rows()
     equal = equal_rows([*tables.values()], features, "leaks")
@@ -195,12 +192,7 @@ def check_leaks(sets: SplitSets, spec: ExperimentSpec) -> list[str]:
 def check_look_alike(
     sets: SplitSets, spec: ExperimentSpec, features: Sequence[str]
 ) -> pd.DataFrame:
-    """Compare target and features of test and validation with those of train.
-
-    Returns:
-        Columns `column`, `set`, `statistic`, `effect_size` (0.25 and more is large; see
-        `distances`), `alarming` (large, and more than noise); largest effects first.
-    """
+    """Compare target and features of test and validation with those of train, the largest effects first."""
     compared = []
     for column in (spec.target, *features):
         found = differences(*(table[column] for table in sets.rows().values()))

@@ -79,9 +79,6 @@ def split(
 ) -> SplitSets:
     """Cut the validated rows into three sets, those that `assign_sets` gave the prepared rows.
 
-    So the data analysis has kept away from those of the validation set, and a rejected row shifts
-    no cut in time or in a small class. `keep` is of the columns of each set.
-
     Raises EmptySet: a set would be empty, or lack a class; UnusableTable: a row lacks the value
     that the split goes by, or it names no set.
     """

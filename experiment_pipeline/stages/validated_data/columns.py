@@ -127,8 +127,7 @@ def check_column(
 
     `unparsable` are positions of cells that are rejected already, `missing_rule` is a rule that already
     names the rows with a missing value. `validation` is for features: what becomes of values never seen.
-
-    Raises InvalidSchema: the schema cannot be applied to a column of this type.
+    InvalidSchema: the schema cannot be applied to a column of this type.
     """
     name, given, declared, narrow = str(column.name), len(column), schema.dtype, None
     tolerated, broken, positions = list[Counted](), list[Broken](), np.arange(given)

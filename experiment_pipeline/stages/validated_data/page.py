@@ -157,11 +157,8 @@ def check_rejection_rate(
 def rejection_bias(
     prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec
 ) -> pd.DataFrame:
-    """Compare rejected rows with the kept ones, in the target and what the split goes by.
-
-    Returns:
-        A row per column: `column`, `value` (or quarter) that loses the largest share of its rows,
-        `rows` with it, `rejected` of them, `rejected_fraction`, `effect_size`, `alarming`.
+    """Compare rejected rows with the kept ones, in the target and what the split goes by: of each
+    column the `value` (or quarter) that loses the largest share of its rows.
     """
     # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
     counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))

@@ -147,10 +147,7 @@ class DataChanges:
     drift: pd.DataFrame
 
     def drifted(self, least: float) -> list[str]:
-        """Return the target and features that drifted by this effect size or more, in words.
-
-        What no model sees may drift: ids and dates of newer rows always do.
-        """
+        """Return the target and features that drifted by this effect size or more, in words."""
         table = self.drift
         found = table[(table["effect_size"] >= least) & table["real"] & (table["role"] != NOT_USED)]
         return [
@@ -171,10 +168,7 @@ class DataChanges:
 def compare(
     accepted: DataProfile, current: DataProfile, validated: pd.DataFrame, spec: ExperimentSpec
 ) -> DataChanges:
-    """Compare a version of the data with the accepted one.
-
-    The rows of this one are counted over the bins of the accepted one: two profiles have different bins.
-    """
+    """Compare a version of the data with the accepted one, over the bins of that one."""
     before, now_, drift = accepted.columns, current.columns, []
     for name, old in before.items():
         if name not in now_:
@@ -232,10 +226,7 @@ class DataProfiles(Journals):
         return Journal(self.folder / which, ProfileNote, "names no profile", _FIX)
 
     def latest(self, which: str, warn: Callable[[str], object]) -> DataProfile | None:
-        """Return the profile of the run before (RUNS), or the accepted one.
-
-        Where a note or its profile is damaged the one before it counts, and `warn` gets a sentence.
-        """
+        """Return the last profile of RUNS or ACCEPTED that is not damaged; `warn` of those that are."""
         for note in reversed(self._notes(which).notes().values()):
             try:
                 if isinstance(note, EntryCorrupt):
@@ -258,11 +249,8 @@ class DataProfiles(Journals):
 def against_the_accepted(
     spec: ExperimentSpec, outcome: ValidatedData, warn: Callable[[str], object]
 ) -> tuple[str, float | None, DataChanges | None]:
-    """Profile the validated rows, keep the profile, and compare it; `warn` of damage.
-
-    Returns:
-        The digest of the profile, the rejection rate of the run before, and what has changed since
-        the accepted version; None where there is none.
+    """Profile the validated rows, keep the profile, and compare it; `warn` of damage. Return its digest,
+    the rejection rate of the run before, and what has changed since the accepted version, if any.
     """
     store, current = DataProfiles.of(spec.name), profile(outcome.validated, outcome.rejection_rate)
     store.put(current)

@@ -111,13 +111,11 @@ def validate(
 ) -> ValidatedData:
     """Part the rows that satisfy the schema from those that do not.
 
-    Uniqueness is judged last, among the rows that break no other rule. Missing values are never
-    duplicates. `spec` is None for rows to predict on, which need no target and come in batches, of
-    one of which none need be left; they have a `validation` of their own.
+    Uniqueness is judged last, among the rows that break no other rule. `spec` is None for rows to
+    predict on, which need no target and have a `validation` of their own.
 
     Raises InvalidSchema: the schema and the table's columns contradict each other; DataError: not
-    one row of an experiment is left; UnusableTable: the table already has a column
-    `rejection_reasons`.
+    one row of an experiment is left; UnusableTable: the table has a column `rejection_reasons`.
     """
     index = prepared.frame.index
     if REASONS in raw.columns:

@@ -59,9 +59,7 @@ class Usage:
     repeats: int  # shuffles per feature
     # the most important first; empty for an undefined score
     importance: tuple[importance.FeatureImportance, ...]
-    dependence: tuple[
-        Dependence, ...
-    ]  # of the first of them; empty where the time does not suffice
+    dependence: tuple[Dependence, ...]  # of the first of them, as far as there is time
     rows_of_dependence: int  # test rows that were averaged
 
 

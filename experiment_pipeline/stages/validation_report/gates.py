@@ -282,8 +282,7 @@ def hold_against_champion(
 
     The champion may run `trusted` code, prepares the rows itself and keeps its own threshold.
     `fingerprint` is that of the challenger's configuration, `challenger` its predictions of the
-    validation rows (n,), `validation` (n, columns) the same rows as delivered. `classes` are the
-    target's, as `challenger.y` is encoded. `level` is that of the gates.
+    validation rows, `validation` these rows as delivered, `level` that of the gates.
     """
     rule, role = spec.not_worse_than_champion or NotWorseThanChampion(), current.role
     better = rule.replace == "if_better" and role == "champion"
@@ -369,9 +368,9 @@ def _new_rows(
     """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or too few."""
     if (seen := fitted.among(validation)) is None:
         rule = (
-            "may hold rows that the champion was fitted on: its record of them is by columns that "
+            "may hold rows that the champion was fitted on: the columns of their record are missing"
         )
-        raise UnusableTable("the validation set", f"{rule}are missing now", "")
+        raise UnusableTable("the validation set", rule, "")
     if (new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))) < FEW_CLUSTERS:
         rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"
         raise UnusableTable(f"{new} of the validation set's clusters", rule, "")

@@ -77,10 +77,9 @@ class Ledger(Journals):
         rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
     ) -> Look:
-        """Record a look; call it before scoring, so that an interrupted look is counted.
+        """Record a model's look at the validation set, before it is scored: an interrupted one counts.
 
-        The digest is of the validation set, prepared, the fingerprint of the model; `rows` are those of
-        the set as delivered, `id_columns` identify them.
+        `rows` are those of the set as delivered, `id_columns` identify them.
         """
         at = now()
         # Looks at the same rows share their sample.

@@ -46,10 +46,10 @@ def charts(
     classes: Sequence[Scalar] | None,
     costs: Costs | None,
 ) -> Mapping[str, tuple[Chart, ...]]:
-    """Return the charts of a report by section.
+    """Return the charts of a report by section; `classes` are None for regression.
 
     `exported` are predictions of the exported fit on the validation rows, `test` those of the fit of
-    the search on the test rows, where thresholds are chosen. `classes` are None for regression.
+    the search on the test rows, where thresholds are chosen.
     """
     found = {
         "scores": (_scores(report), *(() if classes is None else _roc(exported, classes))),
@@ -235,9 +235,8 @@ def _residuals(predicted: SetPrediction) -> Iterator[Chart]:
 def _confusion(
     report: ValidationReport, predicted: SetPrediction, classes: Sequence[Scalar]
 ) -> Chart:
-    matrix = confusion(
-        predicted.y, predicted.decided(threshold_value(report.threshold)), len(classes)
-    )
+    decided = predicted.decided(threshold_value(report.threshold))
+    matrix = confusion(predicted.y, decided, len(classes))
     shown = most_frequent(matrix.sum(axis=1), _MOST_CELLS)
     cells = matrix[np.ix_(shown, shown)]
     share = cells / np.maximum(matrix[shown].sum(axis=1, keepdims=True), 1)
@@ -322,13 +321,8 @@ def _dependence_option(one: Dependence, limits: Mapping[str, float]) -> Option:
     if not one.places:
         labels = zip(one.values, one.marks, strict=True)
         names = [f"{plain(value, 24)} ({numbers.share(part)})" for value, part in labels]
-        value_axis = {"name": "mean prediction", **limits}
-        return {
-            **legend,
-            "xAxis": value_axis,
-            "yAxis": names_axis(names, inverse=True),
-            "series": drawn,
-        }
+        axes = {"xAxis": {"name": "mean prediction", **limits}}
+        return {**legend, **axes, "yAxis": names_axis(names, inverse=True), "series": drawn}
     inside = [mark for mark in one.marks if one.places[0] <= mark <= one.places[-1]]
     rug = [item(mark, limits["min"]) for mark in inside]
     drawn.append(dots(rug, MUTED, symbol="rect", symbolSize=[1, 12], silent=True))

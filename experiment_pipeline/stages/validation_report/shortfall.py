@@ -216,9 +216,7 @@ def _fit(
     gate: Gate | None, spec: ExperimentSpec, board: Leaderboard, train_rows: float
 ) -> Iterator[Reason]:
     """Overfit when train is better than test by twice the half width of the 95 % interval, else
-    underfit when the train score misses the limit.
-
-    The variances of both sets' scores add up, and each is proportional to 1/rows.
+    underfit when the train score misses the limit. The variances add up, each as 1/rows.
     """
     row = board.rows[board.rows["key"] == board.single].iloc[0]
     train, gap = float(row["train_score"]), float(row["overfit_gap"])

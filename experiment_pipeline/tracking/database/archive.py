@@ -51,10 +51,7 @@ def archive(run: RunRecord, root: Location) -> None:
 
 
 def reindex(root: Location, warn: Callable[[str], object]) -> int:
-    """Write the rows of every run and version that a storage root knows, and return how many runs.
-
-    `warn` is called with a sentence about each damaged file, which is passed over.
-    """
+    """Write the rows of the runs and versions of a storage root; `warn` of damaged files; count runs."""
     restored = 0
     for experiment in list_names(root):
         folder = root / experiment / RUNS_FOLDER
@@ -95,10 +92,7 @@ def version_row(
 
 
 def restore_versions(registry: Registry, warn: Callable[[str], object]) -> None:
-    """Write the versions of a registry that the database lacks.
-
-    One is missing where a run was killed between publishing it and recording it.
-    """
+    """Write the versions of a registry that the database lacks, as where a run was killed."""
     try:
         history, approvals = registry.history(), registry.approvals()
         retired = registry.approvals("retired")

@@ -79,8 +79,7 @@ def database() -> sa.Engine:
     0  accepted     3
     1  rejected     1
 
-    Raises:
-        DatabaseUnavailable: it cannot be reached, read or written, or is of another package.
+    DatabaseUnavailable: it cannot be reached, read or written, or is of another package.
     """
     return opened(database_url())
 

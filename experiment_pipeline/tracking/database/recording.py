@@ -153,10 +153,8 @@ def recorded(
 def in_batches(run: RunRecord) -> Iterator[Callable[[Iterable[RecordRow]], None]]:
     """Take rows that come many times a second; a thread of its own writes them once a second.
 
-    While the database is away, the rows wait; whatever ends the block, all are written.
-
-    Raises DatabaseUnavailable: it is away at the end; Exception: what else writing has raised, when
-    the next row comes, or at the end.
+    While the database is away, the rows wait; whatever ends the block, all are written. What writing
+    has raised comes with the next row, or at the end.
     """
     waiting, failed = list[RecordRow](), list[Exception]()
     lock, closed = threading.Lock(), threading.Event()
@@ -236,10 +234,7 @@ def recorded_runs(**where: str) -> list[RunRecord]:
 def declared(
     spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
 ) -> list[RecordRow]:
-    """The first rows of a run: what was asked for, by whom, with which code and software.
-
-    The texts are empty for an experiment that was made in Python.
-    """
+    """The first rows of a run: what was asked for (no texts: in Python), by whom, with which software."""
     code = code_provenance(Path.cwd())
     given = {name: text for name, text in (("yaml", yaml_text), ("schema", schema_text)) if text}
     digests = {name: sha256(text.encode()) for name, text in given.items()}
@@ -270,7 +265,7 @@ def mark_killed() -> list[RunRecord]:
     gone = []
     for run in recorded_runs(status="running"):
         known = run.facts()
-        process = None if known is None or known.process is None else Process.of(known.process)
+        process = None if known is None or known.process is None else Process(**known.process)
         if known is None or process is None or not process.is_here or not process.is_gone:
             continue
         facts = RunFacts(

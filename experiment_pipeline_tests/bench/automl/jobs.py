@@ -23,23 +23,16 @@ from experiment_pipeline_tests.bench.tables import Table
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A table cut by one seed, typed but not prepared: dates are dates, texts are texts.
+    """A table cut by one seed, typed but not prepared: dates are dates, texts are texts."""
 
-    Attributes:
-        table: of the bench.
-        seed: of the cut and of the tools.
-        parts: set → features and target, with the group where the split goes by one.
-        classes: of the target as texts, as the judge codes them; None for regression.
-        y_validation: (n_validation,) as the judge takes it.
-        digest: of all rows.
-    """
-
-    table: Table
-    seed: int
+    table: Table  # of the bench
+    seed: int  # of the cut and of the tools
+    # set → features and target, with the group where the split goes by one
     parts: Mapping[str, pd.DataFrame]
+    # of the target as texts, as the judge codes them; None for regression
     classes: tuple[str, ...] | None
-    y_validation: np.ndarray
-    digest: str
+    y_validation: np.ndarray  # (n_validation,) as the judge takes it
+    digest: str  # of all rows
 
     def write(self, folder: Path, seconds: float, **more: Any) -> None:
         """Write what a tool is given; validation rows without target."""
@@ -63,12 +56,7 @@ class Job:
         (folder / "job.json").write_text(json.dumps(said))
 
     def score(self, predictions: np.ndarray, classes: list[str] | None) -> float:
-        """Score predictions of the validation rows by the table's metric.
-
-        Args:
-            predictions: (n,) numbers, or (n, classes) probabilities.
-            classes: of the columns.
-        """
+        """Score (n,) numbers, or (n, classes) probabilities, of the validation rows."""
         if self.classes is not None and classes is not None:
             # A class that a tool has not seen gets no probability.
             found = pd.DataFrame(predictions, columns=classes)

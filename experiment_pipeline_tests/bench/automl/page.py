@@ -27,6 +27,7 @@ from experiment_pipeline_tests.bench.automl.tools import (
     perform,
     without,
 )
+from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.tables import TABLES
 
 # A tool that takes up to so much of its seconds has kept them.
@@ -88,15 +89,10 @@ def line(done: Done) -> str:
 
 @dataclass(frozen=True, eq=False)
 class _Told:
-    """What was done where all tools have been.
+    """What was done where all tools have been."""
 
-    Attributes:
-        runs: a row per (table, seed, tool), columns as `Done` has them.
-        merits: (pairs, tools): the greater the better; NaN where a tool failed.
-    """
-
-    runs: pd.DataFrame
-    merits: pd.DataFrame
+    runs: pd.DataFrame  # a row per (table, seed, tool), columns as `Done` has them
+    merits: pd.DataFrame  # (pairs, tools): the greater the better; NaN where a tool failed
 
     def by_tool(self, column: str) -> pd.DataFrame:
         """(pairs, tools) of a column."""
@@ -122,12 +118,9 @@ def _of(names: Sequence[str], found: Iterable[Done]) -> _Told:
 
 
 def told(names: Sequence[str], ablated: Sequence[str], found: Sequence[Done]) -> str:
-    """The Markdown of one budget.
+    """The Markdown of one budget; where one of the tools has not been yet, nothing counts.
 
-    Args:
-        names: of the tools that are ranked.
-        ablated: ours without something, compared with ours alone.
-        found: what was done; where one of the tools has not been yet, nothing counts.
+    Those of `ablated` are ours without something, and compared with ours alone.
     """
     here = _of(names, found)
     if here.runs.empty:
@@ -159,11 +152,6 @@ def told(names: Sequence[str], ablated: Sequence[str], found: Sequence[Done]) ->
     )
 
 
-def _markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def _overview(here: _Told, ranking: Ranks) -> str:
     best = here.merits.max(axis="columns")
     rows = []
@@ -186,7 +174,7 @@ def _overview(here: _Told, ranking: Ranks) -> str:
         )
     columns = ["tool", "mean rank", "first", "seconds: median (most)", "kept the seconds"]
     columns += ["start, s", "ms for 1,000 rows", "MB", "failed"]
-    return _markdown(columns, rows)
+    return markdown(columns, rows)
 
 
 def _scores(here: _Told) -> str:
@@ -198,7 +186,7 @@ def _scores(here: _Told) -> str:
             for m in merits
         ]
         rows.append([f"{name} ({metric.name})", *shown])
-    return _markdown(["table", *here.merits], rows)
+    return markdown(["table", *here.merits], rows)
 
 
 def _differences(here: _Told) -> str:
@@ -216,7 +204,7 @@ def _differences(here: _Told) -> str:
 
     tables = here.gains.groupby("table")
     rows = ([str(name), *(cell(gains[one]) for one in gains)] for name, gains in tables)
-    return _markdown(["table", *here.gains], rows)
+    return markdown(["table", *here.gains], rows)
 
 
 def _tally(here: _Told) -> Iterator[str]:

@@ -15,21 +15,13 @@ _WIDTH = 60
 
 @dataclass(frozen=True)
 class Ranks:
-    """Tools compared by their ranks, 1 the best.
-
-    Attributes:
-        tools: names.
-        means: mean rank of each over all (table, seed).
-        tables: how many there were.
-        critical: two mean ranks that differ by less cannot be told apart (Nemenyi).
-        p_value: of Friedman's test, that all are alike.
-    """
+    """Tools compared by their ranks, 1 the best."""
 
     tools: tuple[str, ...]
-    means: np.ndarray
-    tables: int
-    critical: float
-    p_value: float
+    means: np.ndarray  # mean rank of each over all (table, seed)
+    tables: int  # how many there were
+    critical: float  # two mean ranks that differ by less cannot be told apart (Nemenyi)
+    p_value: float  # of Friedman's test, that all are alike
 
     def figure(self) -> str:
         """Each tool's mean rank as a point, and the reach of the critical difference from it."""
@@ -50,14 +42,9 @@ class Ranks:
 
 
 def ranks(tools: Sequence[str], tables: Sequence[str], merits: np.ndarray) -> Ranks:
-    """Rank tools on every (table, seed) and take means.
+    """Rank k tools on n (table, seed) by merits (n, k) and take means; NaN is worse than any score.
 
     Seeds of one table are no new tables: tables are counted, not pairs.
-
-    Args:
-        tools: names, (k,).
-        tables: name per pair, (n,).
-        merits: (n, k), the greater the better; NaN = failed, which is worse than any score.
     """
     ranked = stats.rankdata(-np.nan_to_num(merits, nan=-np.inf), axis=1)
     names = sorted(set(tables))

@@ -41,23 +41,14 @@ _WORDS_OF_AN_ERROR = 300
 
 @dataclass(frozen=True)
 class Tool:
-    """One way to spend the seconds.
+    """One way to spend the seconds."""
 
-    Attributes:
-        name: as the page shows it.
-        script: of `runners/`.
-        arguments: of the script.
-        overlay: what is laid over our YAML.
-        revision: the source tree of ours; None: this one.
-        budget_share: of the seconds, as our YAML would say it.
-    """
-
-    name: str
-    script: str
-    arguments: tuple[str, ...] = ()
-    overlay: Mapping[str, Any] = field(default_factory=dict)
-    revision: str | None = None
-    budget_share: float = 1.0
+    name: str  # as the page shows it
+    script: str  # of `runners/`
+    arguments: tuple[str, ...] = ()  # of the script
+    overlay: Mapping[str, Any] = field(default_factory=dict)  # what is laid over our YAML
+    revision: str | None = None  # the source tree of ours; None: this one
+    budget_share: float = 1.0  # of the seconds, as our YAML would say it
 
     @property
     def is_ours(self) -> bool:
@@ -85,39 +76,22 @@ def without(name: str) -> Tool:
 
 @dataclass(frozen=True)
 class Done:
-    """One tool on one table by one seed.
+    """One tool on one table by one seed."""
 
-    Attributes:
-        tool: its name.
-        identity: digest of what it is: script, pinned packages, source tree.
-        table: name.
-        seed: of the cut.
-        rows: digest of the cut table.
-        seconds: that it was given.
-        failure: why there is no score; None: there is one.
-        score: on the validation rows.
-        start_seconds: interpreter and imports.
-        fit_seconds: from the typed tables to the stored model.
-        cpu_seconds: of its processes up to there.
-        predict_seconds_per_1000: of the loaded model, for 1,000 rows.
-        model_bytes: of the stored model.
-        said: by the tool about itself.
-    """
-
-    tool: str
-    identity: str
+    tool: str  # its name
+    identity: str  # digest of what it is: script, pinned packages, source tree
     table: str
-    seed: int
-    rows: str
-    seconds: float
-    failure: str | None = None
-    score: float = float("nan")
-    start_seconds: float = float("nan")
-    fit_seconds: float = float("nan")
-    cpu_seconds: float = float("nan")
-    predict_seconds_per_1000: float = float("nan")
-    model_bytes: float = float("nan")
-    said: str = ""
+    seed: int  # of the cut
+    rows: str  # digest of the cut table
+    seconds: float  # that it was given
+    failure: str | None = None  # why there is no score; None: there is one
+    score: float = float("nan")  # on the validation rows
+    start_seconds: float = float("nan")  # interpreter and imports
+    fit_seconds: float = float("nan")  # from the typed tables to the stored model
+    cpu_seconds: float = float("nan")  # of its processes up to there
+    predict_seconds_per_1000: float = float("nan")  # of the loaded model, for 1,000 rows
+    model_bytes: float = float("nan")  # of the stored model
+    said: str = ""  # by the tool about itself
 
     @property
     def key(self) -> tuple[object, ...]:

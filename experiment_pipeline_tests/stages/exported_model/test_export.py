@@ -14,6 +14,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import DECISIVE, Manifest
 from experiment_pipeline_tests import exported
 
@@ -41,7 +42,7 @@ def test_the_manifest_survives_and_finds_a_changed_file() -> None:
     """Read back it is the same; a file that differs by a byte is named."""
     package = exported.package()
     manifest = package.manifest("v0007")
-    assert Manifest.from_bytes(manifest.to_bytes(), "here") == manifest
+    assert Manifest.from_bytes(to_json(manifest), "here") == manifest
     assert manifest.verify("schema.yaml", package.files["schema.yaml"], "here")
     with pytest.raises(InvalidModel, match=r"here/schema\.yaml: sha256 is"):
         manifest.verify("schema.yaml", package.files["schema.yaml"] + b"#", "here")

@@ -3,7 +3,6 @@
 import functools
 import gzip
 import http.server
-import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from experiment_pipeline.stages.raw_data.sources import (
 )
 from experiment_pipeline.stages.raw_data.table import parse
 from experiment_pipeline.storage.files import location, write_bytes
+from experiment_pipeline_tests.ports import free_port
 from experiment_pipeline_tests.s3_server import S3Server
 
 TABLE = b"a,b\n1,x\n"
@@ -213,7 +213,7 @@ def test_the_web_says_what_is_wrong(web: str) -> None:
     """A missing page, a denied one and a server that is not there are told apart."""
     assert "404" in refused(f"http://{web}/flight.csv").rule
     assert "403" in refused(f"http://{web}/denied.csv").rule
-    error = refused(f"http://127.0.0.1:{_free_port()}/x.csv")
+    error = refused(f"http://127.0.0.1:{free_port()}/x.csv")
     assert isinstance(error, StorageUnreachable)
     assert "Connect" in error.rule
 
@@ -253,9 +253,3 @@ def test_what_a_bucket_refuses_is_told(
     none = refused(f"s3://{s3_bucket}/x.csv")
     assert "no usable credentials" in none.rule
     assert not isinstance(none, DataError)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

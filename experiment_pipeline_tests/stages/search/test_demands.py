@@ -10,7 +10,7 @@ import pytest
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fitting import fitted_pipeline
-from experiment_pipeline.stages.search.learners import check_demands
+from experiment_pipeline.stages.search.learners.estimators import check_demands
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
@@ -163,14 +163,14 @@ def test_an_estimator_that_cannot_is_refused() -> None:
     weighed = free.model_copy(update={"sample_weight": "counts"})
     bound = experiment(_entries("binary"), monotone={"distance": "increasing"})
     with pytest.raises(InvalidExperiment, match="takes no sample_weight when it is fitted"):
-        check_demands(own, "binary", weighed)
+        check_demands(own, weighed)
     with pytest.raises(InvalidExperiment, match="LogisticRegression cannot be held to a direction"):
-        check_demands(linear, "binary", bound)
+        check_demands(linear, bound)
     for configuration, spec in ((own, free), (linear, weighed)):
-        check_demands(configuration, "binary", spec)
+        check_demands(configuration, spec)
     for configuration in others:
-        check_demands(configuration, "binary", weighed)
-        check_demands(configuration, "binary", bound)
+        check_demands(configuration, weighed)
+        check_demands(configuration, bound)
 
 
 def test_only_numbers_of_the_table_have_a_direction() -> None:

@@ -41,15 +41,11 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
-def _frame() -> pd.DataFrame:
-    """Rows with a text of many kinds, some missing, and one of few."""
-    frame = halving_scenario.rows(ROWS)
-    town = [None if row % 11 == 0 else f"town {row * 7919 % 150}" for row in range(ROWS)]
-    return frame.assign(town=pd.Series(town, dtype="str", index=frame.index))
-
-
 def _sets(spec: ExperimentSpec, given: Callable[[pd.DataFrame], pd.DataFrame]) -> TrainingSets:
-    frame = _frame()
+    # A text of many kinds, some missing, beside one of few.
+    town = [None if row % 11 == 0 else f"town {row * 7919 % 150}" for row in range(ROWS)]
+    frame = halving_scenario.rows(ROWS)
+    frame = frame.assign(town=pd.Series(town, dtype="str", index=frame.index))
     sets = clinic.stored(frame.iloc[:-TEST], frame.iloc[-TEST:], spec)
     train, test = (replace(sets[name], rows=given(sets[name].rows)) for name in ("train", "test"))
     return as_evaluated(train, test, spec)

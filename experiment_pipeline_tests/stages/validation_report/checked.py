@@ -73,10 +73,7 @@ def table(task: str, rows: int = 3_000) -> pd.DataFrame:
 def checked(task: str, *, refused: bool = False, costs: bool = False) -> Checked:
     """Search, choose and look at the validation rows, once for all tests.
 
-    Args:
-        task: binary, multiclass or regression.
-        refused: whether a gate cannot be met.
-        costs: whether wrong decisions have a price.
+    Refused: a gate cannot be met; costs: wrong decisions have a price.
     """
     more: dict[str, Any] = {"positive_class": "yes & <b>"} if task == "binary" else {}
     if refused:

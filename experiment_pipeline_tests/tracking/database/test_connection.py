@@ -1,6 +1,5 @@
 """Opening the metadata database: where it is, its tables, what a user is told."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.files import location
+from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
@@ -127,19 +127,23 @@ def test_a_database_of_a_newer_package_is_left_alone() -> None:
     assert "experiment-pipeline reindex" in raised.value.fix
 
 
-def test_processes_that_open_a_new_database_together_all_can(tmp_path: Path) -> None:
-    """Of four processes at once one makes the tables; no row is lost."""
-    script = (
-        "import sys\n"
-        "from experiment_pipeline.tracking.database.recording import RunRecord\n"
-        "from experiment_pipeline.reporting.run_record import RunFacts\n"
-        "for n in range(20): RunRecord('e', sys.argv[1]+str(n)).record([RunFacts(status='running')])\n"
-    )
-    url = f"sqlite:///{tmp_path}/new.sqlite"
-    started = [
-        subprocess.Popen([sys.executable, "-c", script, name], env=os.environ | {VARIABLE: url})
-        for name in "abcd"
-    ]
+WRITER = """
+import sys
+from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.tracking.database.recording import RunRecord
+for n in range(20): RunRecord('e', sys.argv[1] + str(n)).record([RunFacts(status='running')])
+"""
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def test_processes_that_open_a_new_database_together_all_can(
+    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four processes at once one makes the schema and its tables; no row is lost."""
+    if kind == "sqlite":
+        monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")
+    else:
+        request.getfixturevalue("postgres_database")
+    started = [subprocess.Popen([sys.executable, "-c", WRITER, name]) for name in "abcd"]
     assert [one.wait(120) for one in started] == [0, 0, 0, 0]
-    with sa.create_engine(url).connect() as connected:
-        assert connected.execute(sa.text("SELECT COUNT(*) FROM runs")).scalar() == 80
+    assert len(questions.runs()) == 80

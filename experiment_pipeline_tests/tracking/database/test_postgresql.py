@@ -1,7 +1,5 @@
 """The metadata database on a real PostgreSQL: Dagster beside it, a server that goes and comes."""
 
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,20 +114,6 @@ def test_a_server_that_stays_away_is_reported(
     opened.cache_clear()
     with pytest.raises(DatabaseUnavailable, match="Check that it runs"):
         RunRecord("e", "r").record([RunFacts(status="running")])
-
-
-@pytest.mark.usefixtures("postgres_database")
-def test_processes_that_open_a_new_database_together_all_can() -> None:
-    """Of three processes at once one makes the schema and its tables; no row is lost."""
-    script = (
-        "import sys\n"
-        "from experiment_pipeline.tracking.database.recording import RunRecord\n"
-        "from experiment_pipeline.reporting.run_record import RunFacts\n"
-        "for n in range(20): RunRecord('e', sys.argv[1]+str(n)).record([RunFacts(status='running')])\n"
-    )
-    started = [subprocess.Popen([sys.executable, "-c", script, name]) for name in "abc"]
-    assert [one.wait(120) for one in started] == [0, 0, 0]
-    assert len(questions.runs()) == 60
 
 
 def test_an_experiment_runs_with_dagsters_storage_in_the_same_database(

@@ -48,13 +48,10 @@ def own_code(analysis: Analysis) -> dict[str, str]:
 
 def problems(analysis: Analysis) -> list[Problem]:
     """Unknown codes and thresholds, impossible values and unusable rules in the YAML."""
-    codes = {rule.code for rule in TABLE_RULES} | {rule.code for rule in PROBE_RULES}
-    thresholds: dict[str, Threshold] = {}
-    for named in (
-        *(one.thresholds for one in TABLE_RULES),
-        *(one.thresholds for one in PROBE_RULES),
-    ):
-        thresholds |= named
+    codes, thresholds = set[str](), dict[str, Threshold]()
+    for one in (*TABLE_RULES, *PROBE_RULES):
+        codes.add(one.code)
+        thresholds |= one.thresholds
     found = []
     for number, path in enumerate(analysis.findings):
         try:

@@ -56,13 +56,8 @@ class ConstantColumn(Rule):
             f"{numbers.shown(column)} = {numbers.shown(subject.frame[column].iloc[0])}"
             for column in columns
         ]
-        return self.found(
-            "note" if columns else None,
-            listed(each, "with one value") if columns else "Every feature varies.",
-            len(columns),
-            1,
-            columns,
-        )
+        evidence = listed(each, "with one value") if columns else "Every feature varies."
+        return self.found("note" if columns else None, evidence, len(columns), 1, columns)
 
 
 class AlmostUniqueColumn(ColumnRule):
@@ -104,6 +99,7 @@ class MixedTypes(Rule):
     code, title = "mixed_types", "Columns of mixed types"
     advice = "Declare text if the numbers are codes, number if the texts are errors."
     threshold = Threshold(0.05, 0, 0.5, "share of the rarer kind of value, found from it")
+    said, severity = "with numbers and other texts", "condition"
 
     def check(self, subject: Subject) -> Finding:
         texts = subject.undeclared_texts
@@ -117,9 +113,7 @@ class MixedTypes(Rule):
         return self.over_columns(
             subject,
             {c: min(f.share(f.writing.bare), f.share(~f.writing.bare)) for c, f in texts.items()},
-            "with numbers and other texts",
             each,
-            "condition",
             lambda columns: {"preparation": {"types": dict.fromkeys(columns, "text")}},
         )
 
@@ -130,6 +124,7 @@ class NumbersAsText(Rule):
     code, title = "numbers_as_text", "Numbers stored as text"
     advice = "Declare it as number, correct the factors of units; accept the finding for codes."
     threshold = Threshold(0.95, 0.5, 1, "share of texts that are numbers, found from it")
+    said, severity = "with numbers as texts", "condition"
 
     def check(self, subject: Subject) -> Finding:
         texts = subject.undeclared_texts
@@ -139,13 +134,9 @@ class NumbersAsText(Rule):
             example = max(texts[column].chosen(writing.reads), key=len)
             return f"{writing.words}, such as {numbers.shown(example)!r}"
 
+        shares = {column: facts.share_of_numbers for column, facts in texts.items()}
         return self.over_columns(
-            subject,
-            {column: facts.share_of_numbers for column, facts in texts.items()},
-            "with numbers as texts",
-            each,
-            "condition",
-            lambda columns: number_preparation({c: texts[c] for c in columns}),
+            subject, shares, each, lambda found: number_preparation({c: texts[c] for c in found})
         )
 
 
@@ -155,6 +146,7 @@ class DatesAsText(Rule):
     code, title = "dates_as_text", "Dates stored as text"
     advice = "Declare it as datetime: a calendar makes features of it, a split by time needs it."
     threshold = Threshold(0.95, 0.5, 1, "share of texts that are dates, found from it")
+    said, severity = "with dates as texts", "condition"
 
     def check(self, subject: Subject) -> Finding:
         texts = subject.undeclared_texts
@@ -177,14 +169,8 @@ class DatesAsText(Rule):
             preparation["calendar"] = {column: ["month", "day_of_week"] for column in found}
             return {"preparation": preparation | _missing_values(found)}
 
-        return self.over_columns(
-            subject,
-            {column: facts.share_of_dates for column, facts in texts.items()},
-            "with dates as texts",
-            each,
-            "condition",
-            fix,
-        )
+        shares = {column: facts.share_of_dates for column, facts in texts.items()}
+        return self.over_columns(subject, shares, each, fix)
 
 
 def _used_formats(facts: TextFacts) -> list[str]:
@@ -227,6 +213,7 @@ class CategoryVariants(Rule):
 
     code, title = "category_variants", "Several spellings of a category"
     advice = "Give each category one spelling; drop pairs that mean different things."
+    said, severity = "with several spellings of a category", "condition"
     _most_compared = 2_000
 
     def check(self, subject: Subject) -> Finding:
@@ -250,14 +237,13 @@ class CategoryVariants(Rule):
             trim = {"trim": True} if trimmed != groups else {}
             return trim | ({"variants": others} if others else {})
 
+        counts = {c: sum(len(g) - 1 for g in groups) for c, groups in variants.items()}
         return self.over_columns(
             subject,
-            {column: sum(len(g) - 1 for g in groups) for column, groups in variants.items()},
-            "with several spellings of a category",
+            counts,
             each,
-            "condition",
-            lambda columns: {
-                "preparation": {"categories": {c: declared(variants[c]) for c in columns}}
+            lambda found: {
+                "preparation": {"categories": {c: declared(variants[c]) for c in found}}
             },
         )
 
@@ -272,6 +258,7 @@ class PlaceholderValues(Rule):
     code, title = "placeholder_values", "Placeholders for missing values"
     advice = "If these values mean that nothing is known, declare them as missing."
     threshold = Threshold(0.001, 0, 1, "share of rows with it, found from it")
+    said = "with placeholders"
     _numbers = frozenset(
         {
             *(-1, -9, -99, -999, -9999, -99999, -999999, -32768, -2147483648),
@@ -299,10 +286,9 @@ class PlaceholderValues(Rule):
         return self.over_columns(
             subject,
             shares,
-            "with placeholders",
             lambda c: f"{', '.join(map(repr, values[c]))}: {numbers.share(shares[c])}",
-            "condition" if condition else "note",
             lambda found: {"preparation": {"missing_values": {c: [*values[c]] for c in found}}},
+            "condition" if condition else None,
         )
 
     def _values(self, facts: NumberFacts | TextFacts) -> dict[str | float, int]:
@@ -328,28 +314,25 @@ class InfiniteValues(Rule):
 
     code, title = "infinite_values", "Infinite values"
     advice = "Correct the division or logarithm they come from, or declare them as missing."
+    said, severity = "with infinite values", "condition"
 
     def check(self, subject: Subject) -> Finding:
         rows = {column: facts.infinite for column, facts in subject.numbers.items()}
         return self.over_columns(
             subject,
             rows,
-            "with infinite values",
             lambda column: numbers.counted(rows[column], "row"),
-            "condition",
             lambda found: {"preparation": {"missing_values": {c: ["inf", "-inf"] for c in found}}},
         )
 
 
 class AbsurdMagnitudes(Rule):
-    """Values a thousand times larger than nearly all others of their column, or beyond float32.
-
-    One of them can dominate a linear model. A target beyond float32 blocks: nothing can be fitted.
-    """
+    """Values a thousand times larger than nearly all others, or beyond float32: such a target blocks."""
 
     code, title = "absurd_magnitudes", "Absurd magnitudes"
     advice = "Correct them, or give the column a range in schema.yaml: such rows are rejected."
     threshold = Threshold(1000, 10, 1e30, "magnitude over the 99th percentile, found above it")
+    said, severity, above = "with absurd values", "condition", True
     _fewest_rows = 100
 
     def check(self, subject: Subject) -> Finding:
@@ -364,13 +347,11 @@ class AbsurdMagnitudes(Rule):
         return self.over_columns(
             subject,
             ratios,
-            "with absurd values",
             lambda c: (
                 f"up to {facts[c].largest_magnitude:.3g}, 99th percentile "
                 f"{facts[c].p99_magnitude:.3g}"
             ),
-            "blocks" if impossible else "condition",
-            above=True,
+            severity="blocks" if impossible else None,
         )
 
 
@@ -384,6 +365,7 @@ class Outliers(Rule):
     code, title = "outliers", "Outliers"
     advice = "Look at these rows; a range in schema.yaml rejects what is impossible."
     threshold = Threshold(10, 1.5, 1e6, "interquartile ranges from a quartile, found above it")
+    said, above = "with values far outside", True
     _fewest_rows = 50
     # (p95 + p05 - 2 median) / (p95 - p05) is 0 for a symmetric bulk and 1 for a one-sided one.
     _long_tail = 0.3
@@ -404,12 +386,10 @@ class Outliers(Rule):
         return self.over_columns(
             subject,
             {column: distance for column, (distance, _) in farthest.items()},
-            "with values far outside",
             lambda column: (
                 f"{farthest[column][1]:.6g}, {farthest[column][0]:.3g} interquartile "
                 f"ranges, median {subject.numbers_and_target[column].quartiles[1]:.6g}"
             ),
-            above=True,
         )
 
 

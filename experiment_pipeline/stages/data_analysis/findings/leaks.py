@@ -32,10 +32,7 @@ _EXACT = 1e-6
 
 
 class LeakSuspect(Rule):
-    """Features that leak the target: alone, with noise, or as a sum or product of several.
-
-    A very good predictor looks the same, so the user decides.
-    """
+    """Features that leak the target: alone, with noise, or as a sum or product of several."""
 
     code, title = "leak_suspect", "Features that leak the target"
     advice = "Exclude what is not known before the prediction; else accept it with the reason."
@@ -124,10 +121,7 @@ def _equal(x: np.ndarray, y: np.ndarray, subject: Subject) -> float:
 
 
 def _recognised(levels: np.ndarray, y: np.ndarray) -> float:
-    """Mean share of each class in its own level, from 0 for guessing to 1.
-
-    0 unless there are as many levels as classes, or one more for missing values.
-    """
+    """Mean share of each class in a level of its own, 0 … 1; 0: guessing, or the levels do not match."""
     classes = int(y.max()) + 1
     if not classes <= levels.max() + 1 <= classes + 1:
         return 0.0
@@ -150,19 +144,16 @@ def _exact_combination(subject: Subject) -> tuple[list[str], str] | None:
     data = {column: x for column, x in data.items() if np.isfinite(x).all()}
     if len(data) < 2 or len(rows) < 2 * len(data) + 10 or np.ptp(y) == 0:
         return None
+
+    def terms(weights: dict[str, float], times: str) -> list[str]:
+        named = ((numbers.shown(column), weight) for column, weight in weights.items())
+        return [c if np.isclose(w, 1) else times.format(c=c, w=w) for c, w in named]
+
     if weights := _exact_weights(data, y):
-        parts = [
-            numbers.shown(c) if np.isclose(w, 1) else f"{w:.4g} · {numbers.shown(c)}"
-            for c, w in weights.items()
-        ]
-        return list(weights), " + ".join(parts).replace("+ -", "- ")
+        return list(weights), " + ".join(terms(weights, "{w:.4g} · {c}")).replace("+ -", "- ")
     positive = {column: np.log(x) for column, x in data.items() if x.min() > 0}
     if len(positive) > 1 and y.min() > 0 and (weights := _exact_weights(positive, np.log(y))):
-        parts = [
-            numbers.shown(c) if np.isclose(w, 1) else f"{numbers.shown(c)}^{w:.4g}"
-            for c, w in weights.items()
-        ]
-        return list(weights), " · ".join(parts)
+        return list(weights), " · ".join(terms(weights, "{c}^{w:.4g}"))
     return None
 
 
@@ -184,10 +175,7 @@ def _exact_weights(data: dict[str, np.ndarray], y: np.ndarray) -> dict[str, floa
 
 
 class TellingMissingValues(Rule):
-    """Missing values that leak the target: the rows that miss one have the same outcome.
-
-    They are few, so that the column predicts little on the whole and is not a leak suspect.
-    """
+    """Missing values that leak the target: the few rows that miss one have the same outcome."""
 
     code, title = "telling_missing_values", "Missing values that leak the target"
     advice = "Exclude them if they are missing because of the outcome."

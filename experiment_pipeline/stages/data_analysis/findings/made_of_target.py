@@ -238,10 +238,7 @@ def _exact(design: np.ndarray, wanted: np.ndarray, spread: float) -> np.ndarray:
 
 
 def _rolling(walk: _Walk) -> Iterator[tuple[str, int, int]]:
-    """(column, width, ahead) where s·(x - x_before) = y[t + ahead] - y[t + ahead - width].
-
-    s is 1 or the width. Tried only where the steps of x correlate with those of y ahead.
-    """
+    """(column, width, ahead) where s·(x - x_before) = y[t + ahead] - y[t + ahead - width], s 1 or width."""
     moves = _steps(walk.numbers, walk.start, 1)
     own_moves = _steps(walk.y[:, None], walk.start, 1)[:, 0]
     later = [_shifted(own_moves, walk.start, ahead) for ahead in range(_FURTHEST_AHEAD + 1)]
@@ -395,10 +392,7 @@ def _is_mean(
 
 
 def _means_of_the_others(subject: Subject, columns: Sequence[str], key: str) -> list[str]:
-    """Columns whose differences within a group are those of the target, divided by -(n - 1).
-
-    (S - y)/(n - 1) differs between two rows of a group by -(y - y')/(n - 1), whatever S is.
-    """
+    """Columns (S - y)/(n - 1): within a group they differ by -(y - y')/(n - 1), whatever S is."""
     rows = _rows_of_groups(subject, key, _GROUPED_ROWS)
     groups = pd.factorize(subject.frame[key].iloc[rows])[0]
     others = (np.bincount(groups) - 1)[groups]

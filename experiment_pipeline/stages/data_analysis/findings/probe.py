@@ -108,7 +108,14 @@ def run_probe(subject: Subject, left_out: Sequence[str]) -> Probe | NoProbe:
         for fit, judge in folds(subject, rows, FOLDS):
             one_class = subject.spec.task != "regression" and len(np.unique(y[fit])) < 2
             if len(fit) >= _FEWEST_TO_FIT and not one_class:
-                predictions = _predictions(subject, values, n_numbers, y, fit, judge)
+                models = {
+                    "linear": _linear(subject, n_numbers, values.shape[1]),
+                    "lightgbm": small_lightgbm(subject, len(fit)),
+                }
+                predictions = {
+                    name: predicted(subject, model, values, y, fit, judge)
+                    for name, model in models.items()
+                }
                 judged.append(_ProbedFold(y[fit], y[judge], predictions))
     if len(judged) < 2:
         return NoProbe(f"{len(rows):,} rows do not make two folds with every class to learn.")
@@ -141,8 +148,7 @@ def most_rows(subject: Subject, features: int) -> int:
 def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
     """Number and text features as float64 (n, columns), numbers first, and how many those are.
 
-    Missing numbers are nan. Texts are codes: 0 missing, 1 the most frequent, the last one shared
-    by all rare ones.
+    Texts are codes: 0 missing, 1 the most frequent, the last one shared by all rare ones.
     """
     kinds = {column: kind_of(features[column]) for column in features}
     known = [numbers_of(features[c]) for c, kind in kinds.items() if kind in NUMERIC]
@@ -156,20 +162,6 @@ def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
         rank[-1] = 0  # code -1, a missing value
         columns.append(rank[codes])
     return np.column_stack(columns) if columns else np.empty((len(features), 0)), len(known)
-
-
-def _predictions(
-    subject: Subject,
-    values: np.ndarray,
-    n_numbers: int,
-    y: np.ndarray,
-    fit: np.ndarray,
-    judge: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Fit each of MODELS on some positions and predict others."""
-    linear = _linear(subject, n_numbers, values.shape[1])
-    models = zip(MODELS, (linear, small_lightgbm(subject, len(fit))), strict=True)
-    return {name: predicted(subject, one, values, y, fit, judge) for name, one in models}
 
 
 def predicted(
@@ -227,12 +219,9 @@ def _linear(subject: Subject, n_numbers: int, n_columns: int) -> Any:
         SimpleImputer(strategy="median", keep_empty_features=True), StandardScaler()
     )
     categories = OneHotEncoder(handle_unknown="ignore", min_frequency=5, sparse_output=False)
-    columns = ColumnTransformer(
-        [
-            ("numbers", scaled, list(range(n_numbers))),
-            ("categories", categories, list(range(n_numbers, n_columns))),
-        ]
-    )
+    parts = [("numbers", scaled, list(range(n_numbers)))]
+    parts += [("categories", categories, list(range(n_numbers, n_columns)))]
+    columns = ColumnTransformer(parts)
     regression = subject.spec.task == "regression"
     return make_pipeline(columns, Ridge() if regression else LogisticRegression(max_iter=100))
 
@@ -328,10 +317,7 @@ class ProbeNearlyPerfect(Rule):
 
 
 class CriterionOutOfReach(Rule):
-    """An acceptance criterion far above what the probe reached.
-
-    A search gains more than a probe, but seldom much more. It never blocks: a probe is an estimate.
-    """
+    """An acceptance criterion far above what the probe, an estimate, reached; it never blocks."""
 
     code, title = "criterion_out_of_reach", "Criterion far above the probe"
     advice = "Lower the criterion, or add features or rows; a search seldom closes such a gap."

@@ -11,6 +11,7 @@ from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Seve
 from experiment_pipeline.stages.data_analysis.subject import ROOM, Subject
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline.statistics.distances import number_distance, share_distance
+from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.samples import distance
@@ -98,10 +99,7 @@ def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 class DuplicateRows(Rule):
-    """Rows that repeat another one in every column but the target, over all sets.
-
-    Every split keeps them in one set, so they only count twice.
-    """
+    """Rows that repeat another one in all but the target; they count twice, in one set."""
 
     code, title = "duplicate_rows", "Rows that repeat another"
     advice = "Reject the copies, unless the same case can really occur twice."
@@ -114,7 +112,8 @@ class DuplicateRows(Rule):
         if not rows or combinations < ROOM * rows:
             few = f"The features allow only {combinations:,.0f} combinations for {rows:,} rows."
             return self.not_applicable(few)
-        distinct = len(np.unique(subject.whole_row_hashes))
+        columns = [name for name in subject.frame.columns if name != subject.spec.target]
+        distinct = len(np.unique(row_hashes(subject.frame, columns, "duplicates")))
         share, limit = 1 - distinct / rows, self.limit(subject)
         return self.found(
             "note" if share > limit else None,

@@ -61,10 +61,7 @@ class TargetConstant(Rule):
 
 
 class TargetLooksLikeAnotherTask(Rule):
-    """A target whose values fit another task than the declared one.
-
-    Blocks where the declared task cannot be fitted at all.
-    """
+    """A target whose values fit another task; it blocks where the declared one cannot be fitted."""
 
     code, title = "target_looks_like_another_task", "Target that looks like another task"
     advice = "Change task and metric, or accept this finding with the reason why it is meant."

@@ -5,14 +5,13 @@ No library is imported here before it is needed.
 
 from collections.abc import Iterable, Mapping
 
-from experiment_pipeline.spec import ExperimentSpec, Range
+from experiment_pipeline.spec import Range
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.estimators import (
     CatBoostLearner,
     EstimatorLearner,
     XGBoostLearner,
-    check_estimator_demands,
     is_own_estimator,
 )
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
@@ -32,12 +31,6 @@ def learner_of(algorithm: str) -> Learner:
     return _BOOSTERS.get(algorithm, _ESTIMATORS)
 
 
-def check_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
-    """As `check_estimator_demands`; the boosting libraries can do what an experiment asks of all."""
-    if configuration.algorithm not in _BOOSTERS:
-        check_estimator_demands(configuration, task, spec)
-
-
 def check_hyperparameters(configuration: Configuration, task: str) -> None:
     """Raise when a configuration's names cannot work; see `Learner.check_hyperparameters`."""
     learner_of(configuration.algorithm).check_hyperparameters(configuration, task)
@@ -46,10 +39,7 @@ def check_hyperparameters(configuration: Configuration, task: str) -> None:
 def space(
     algorithm: str, task: str, direction: Direction, used: Iterable[str] = ()
 ) -> dict[str, Range]:
-    """Return where to search an algorithm for such models; empty for an import path and for dummy.
-
-    A booster's parameter keeps the alias that the YAML has `used` already.
-    """
+    """Return the search space of an algorithm under the aliases `used` already; empty: none is known."""
     if is_own_estimator(algorithm):
         return {}
     ranges = ALGORITHMS[algorithm].estimator(task).spaces.get(direction, {})

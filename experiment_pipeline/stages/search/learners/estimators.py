@@ -30,6 +30,7 @@ from experiment_pipeline.stages.search.learners.hyperparameters import (
     CATBOOST,
     LEARNING_RATE,
     LOSSES,
+    NAMES,
     XGBOOST,
     ParameterNames,
     Rounds,
@@ -52,8 +53,6 @@ from experiment_pipeline.storage import persistence
 AUTO_ROWS = 10_000
 # Rows on which a user's own estimator must predict the same after it was stored and loaded.
 RELOADED_ROWS = 100
-
-
 # A fitted estimator of encoded rows, with rounds and notes as in `FittedModel`.
 Fit = tuple[Any, int | None, tuple[str, ...]]
 
@@ -62,10 +61,7 @@ class EstimatorLearner(Learner):
     """Fits what has `fit` and `predict`."""
 
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Make an unfitted estimator; its import takes a second.
-
-        Not where all names are well known and no value is a text or a negative number.
-        """
+        """Make an unfitted estimator, unless all names and values are well known: it takes a second."""
         given, declared = configuration.hyperparameters, _declared(configuration.algorithm, task)
         odd = any(isinstance(one, str) or (one is not None and one < 0) for one in given.values())
         if is_own_estimator(configuration.algorithm) or odd or set(given) - declared.well_known:
@@ -83,10 +79,7 @@ class EstimatorLearner(Learner):
     def fit_rows(
         self, request: FitRequest, rows: EncodedRows, rounds: int | None, *, stops: bool
     ) -> Fit:
-        """Fit an estimator on the train rows, with the early-stopping set where its `fit` takes one.
-
-        With a fixed number of rounds, or where it may not stop, on all of any rows.
-        """
+        """Fit an estimator, with the early-stopping set where its `fit` takes one and it may stop."""
         configuration, sets = request.configuration, request.sets
         estimator = build_estimator(configuration, sets.task, request.spec.seed)
         if _is_baseline(configuration, sets.task):
@@ -174,10 +167,8 @@ def _is_baseline(configuration: Configuration, task: str) -> bool:
 def set_early_stopping(
     estimator: Any, early_stopping: np.ndarray | None
 ) -> tuple[bool, tuple[str, ...]]:
-    """Let an unfitted estimator stop on the early-stopping set, bool (n_train,), or not at all.
-
-    Returns:
-        Whether its `fit` is to be given that set, and a note for each setting that has no effect.
+    """Let an unfitted estimator stop on the early-stopping set, bool (n_train,), or not at all; return
+    whether its `fit` is to be given that set, and a note for each setting that has no effect.
     """
     switch, given, asked = "early_stopping", estimator.get_params(deep=True), dict[str, Any]()
     for name, value in given.items():
@@ -279,13 +270,14 @@ def _check_names(configuration: Configuration, cls: type) -> None:
         raise errors.InvalidExperiment(f"configuration {configuration.key}", rule, fix)
 
 
-def check_estimator_demands(configuration: Configuration, task: str, spec: ExperimentSpec) -> None:
-    """Raise when an estimator cannot do what the experiment asks of every configuration. Raises
-    InvalidExperiment: its `fit` takes no weights, or it has no monotone constraints.
+def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
+    """Raise InvalidExperiment when a configuration cannot do what the experiment asks of all: fit by
+    weights, or keep to a direction. The boosting libraries can.
     """
-    if not competes(configuration.algorithm) or not (spec.sample_weight or spec.monotone):
+    algorithm = configuration.algorithm
+    if not (spec.sample_weight or spec.monotone) or algorithm in NAMES or not competes(algorithm):
         return
-    estimator = build_estimator(configuration, task, seed=0)
+    estimator = build_estimator(configuration, spec.task, seed=0)
     name, rule, fix = type(estimator).__name__, None, ""
     if spec.sample_weight and "sample_weight" not in inspect.signature(estimator.fit).parameters:
         rule = (
@@ -297,8 +289,8 @@ def check_estimator_demands(configuration: Configuration, task: str, spec: Exper
         rule = f"{name} cannot be held to a direction ({listed(list(spec.monotone))})"
         fix = "drop monotone; boosted trees and forests can"
     if rule is not None:
-        culprit = f"algorithm {configuration.algorithm}"
-        raise errors.InvalidExperiment(culprit, rule, f"take it out of `search`, or {fix}")
+        out = f"take it out of `search`, or {fix}"
+        raise errors.InvalidExperiment(f"algorithm {algorithm}", rule, out)
 
 
 def estimator_class(path: str) -> type:
@@ -377,10 +369,7 @@ class BoosterLearner(EstimatorLearner):
     def fit_rows(
         self, request: FitRequest, rows: EncodedRows, rounds: int | None, *, stops: bool
     ) -> Fit:
-        """Boost until the early-stopping set gets no better, or to the end.
-
-        A class that the rows lack has no column in the result, as with other estimators.
-        """
+        """Boost until the early-stopping set gets no better, or to the end."""
         sets, task, classes = request.sets, request.sets.task, list[Any]()
         given = self.names.own_names(request.configuration, task)
         planned = take_rounds(given, request, stops=stops and rounds is None, fixed=rounds)

@@ -25,7 +25,7 @@ ROUNDS_FIXED = 100
 LEARNING_RATE = 0.1
 # Of so many rows early stopping keeps rounds up to a sum of learning rates about this large (2 to 40
 # measured); it goes with the root of the rows (on 16 times the rows .7 to 3.9 times the rounds).
-_LEARNT_WHEN_STOPPED, _ROWS_OF_THAT = 10, 10_000
+LEARNT_WHEN_STOPPED, _ROWS_OF_THAT = 10, 10_000
 # What stops metrics that LightGBM does not have.
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
 
@@ -150,11 +150,9 @@ def take_rounds(
 ) -> Rounds:
     """Return the rounds of a fit, and remove what decides them from the hyperparameters `given`.
 
-    The rule is the same for every boosting library. With patience a model is fitted on the train
-    rows without the early-stopping set and the gap before it, and keeps the rounds up to the best
-    iteration; otherwise it is fitted on all rows for a number of rounds, `fixed` if there is one.
-
-    Raises InvalidExperiment: a value that is not a number, or not a whole number for a count.
+    With patience a model is fitted on the train rows without the early-stopping set and the gap before
+    it, and keeps the rounds up to the best iteration; otherwise it is fitted on all rows for a number of
+    rounds, `fixed` if there is one. InvalidExperiment: a value is not a number, or a count not whole.
     """
     names = "num_iterations", "early_stopping_round", "early_stopping_min_delta"
     taken = dict[str, float | None]()
@@ -323,8 +321,7 @@ NAMES: Mapping[str, ParameterNames] = {one.library: one for one in (LIGHTGBM, CA
 def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0) -> float:
     """Return how many passes over the rows a fit makes: trees times levels of a tree.
 
-    Boosting grows a tree per class in each round, where there are more than two. It is infinity for
-    an imported estimator, about which nothing is known.
+    Boosting grows a tree per class in each round. Infinity: of an imported estimator nothing is known.
     """
     algorithm, given = configuration.algorithm, configuration.hyperparameters
     names = NAMES.get(algorithm)
@@ -338,7 +335,7 @@ def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0
     elif algorithm == "catboost":
         # Target statistics, in several orders of the rows: 3 to 18 times the work, measured.
         levels *= 5
-    learnt = _LEARNT_WHEN_STOPPED * math.sqrt(n_rows / _ROWS_OF_THAT)
+    learnt = LEARNT_WHEN_STOPPED * math.sqrt(n_rows / _ROWS_OF_THAT)
     rounds = min(
         positive(own.get("num_iterations"), ROUNDS_AT_MOST),
         PATIENCE + learnt / positive(own.get("learning_rate"), LEARNING_RATE),

@@ -70,17 +70,11 @@ class Learner(ABC):
 
     @abstractmethod
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:
-        """Check names before anything is fitted. Raises UnknownAlgorithm: there is no such
-        algorithm here, or not for the task; InvalidExperiment: a hyperparameter that does not
-        exist, or may not be set.
-        """
+        """Check names before any fit; UnknownAlgorithm: not for the task; InvalidExperiment: a wrong name."""
 
     @abstractmethod
     def watched(self, request: FitRequest) -> str | None:
-        """Return what a fit takes from the experiment's metric, which is part of its fingerprint.
-
-        None: nothing, also for an invalid configuration, whose fit will raise.
-        """
+        """Return what a fit takes from the experiment's metric, as a part of its fingerprint."""
 
     def shared_table(self, request: FitRequest) -> Hashable | None:  # noqa: ARG002
         """Return what decides the table that `fit` borrows from `SharedWork.tables`; None: none."""
@@ -94,12 +88,10 @@ class Learner(ABC):
     def fit(
         self, request: FitRequest, work: SharedWork, rounds: int | None = None, *, stored: bool
     ) -> FittedModel:
-        """Fit a configuration on the encoded train rows of `work`, in one thread.
+        """Fit a configuration on the encoded train rows of `work`, in one thread; TrainingError: it
+        predicts something else after it was stored and loaded.
 
         With `rounds`, a fixed number, it does not stop early. `stored`: whether its bytes are wanted.
-
-        Raises TrainingError: it predicts something else after it was stored and loaded; Exception:
-        whatever the library raises.
         """
 
     @abstractmethod
@@ -110,7 +102,4 @@ class Learner(ABC):
 
     @abstractmethod
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:
-        """Return an estimator fitted on all of these rows, without early stopping.
-
-        `rounds` are those of a fit that stopped early; None for an algorithm that does not.
-        """
+        """Return an estimator fitted on all of these rows; `rounds`: of a fit that stopped early."""

@@ -134,10 +134,9 @@ def _fixed(seed: Scalar) -> dict[str, Scalar]:
 def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
     """Bin encoded rows once, for every configuration with the same binning.
 
-    Sliced rows are encoded slice by slice, and give the same bins. Up to as many rows as LightGBM
-    samples for them, this is what it makes of an array; of more rows, those of `rows_for_bins` are
-    sampled (of a sparse table, and for linear trees, those that LightGBM draws). Where the plan stops
-    early, these are the train rows, and the early-stopping set of `sets` is held out.
+    Of more rows than LightGBM samples for bins, those of `rows_for_bins` are sampled (of a sparse
+    table, and for linear trees, those that LightGBM draws). Where the plan stops early, the
+    early-stopping set of `sets` is held out.
     """
 
     def binned(part: EncodedRows, reference: "lgb.Dataset | None" = None) -> "lgb.Dataset":
@@ -212,9 +211,8 @@ def boost(bins: Bins, plan: BoostingPlan, rows: EncodedRows, task: str) -> "lgb.
     """Grow trees on binned rows; several threads may do so on the same bins at once.
 
     With patience the best round on the early-stopping set is `booster.best_iteration`; without it
-    that is 0. `lightgbm.train` would give the same model, but evaluates every round: the AUC of a
-    large early-stopping set takes a fifth of a fit, and neighbouring rounds differ by less than
-    chance there.
+    that is 0. `lightgbm.train` evaluates every round: the AUC of a large early-stopping set takes a
+    fifth of a fit, and neighbouring rounds differ by less than chance there.
     """
     import lightgbm as lgb
 

@@ -24,27 +24,16 @@ TARGET, GROUP = "__target__", "__group__"
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One table, one seed.
+    """One table, one seed."""
 
-    Attributes:
-        folder: where everything lies.
-        said: job.json: table, task, metric, positive_class, seconds, seed, ….
-        train: (n_train, d) features.
-        test: (n_test, d) features.
-        validation: (n_validation, d) features.
-        y_train: target; texts for classes.
-        y_test: target.
-        groups: (n_train + n_test,) what must not be torn apart; None = nothing.
-    """
-
-    folder: Path
-    said: dict[str, Any]
-    train: pd.DataFrame
-    test: pd.DataFrame
-    validation: pd.DataFrame
-    y_train: pd.Series
-    y_test: pd.Series
-    groups: np.ndarray | None
+    folder: Path  # where everything lies
+    said: dict[str, Any]  # job.json: table, task, metric, positive_class, seconds, seed, …
+    train: pd.DataFrame  # (n_train, d) features
+    test: pd.DataFrame  # (n_test, d) features
+    validation: pd.DataFrame  # (n_validation, d) features
+    y_train: pd.Series  # target; texts for classes
+    y_test: pd.Series  # target
+    groups: np.ndarray | None  # (n_train + n_test,) what must not be torn apart; None = nothing
 
     @property
     def model(self) -> Path:
@@ -88,26 +77,18 @@ class Job:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A stored model, loaded again.
+    """A stored model, loaded again."""
 
-    Attributes:
-        predict: features → (n,) numbers, or (n, classes) probabilities.
-        classes: of the columns of probabilities.
-    """
-
-    predict: Callable[[pd.DataFrame], Any]
-    classes: Sequence[Any] | None = None
+    predict: Callable[[pd.DataFrame], Any]  # features → (n,) numbers, or (n, classes) probabilities
+    classes: Sequence[Any] | None = None  # of the columns of probabilities
 
 
 def run(
     fit: Callable[[Job], object], load: Callable[[Job], Loaded], libraries: Sequence[str]
 ) -> None:
-    """Fit, store, load, predict; write what that took.
+    """Fit and store, load, predict; write what that took, and what `fit` has to say.
 
-    Args:
-        fit: stores the model and returns what it has to say.
-        load: the stored model.
-        libraries: imported before the clock starts, which tools would import while they fit.
+    `libraries` are imported before the clock starts: tools would import them while they fit.
     """
     for library in libraries:
         import_module(library)

@@ -21,6 +21,7 @@ from experiment_pipeline.stages.search.dask_cluster import Cluster, Done, connec
 from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
+from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.s3_server import S3Server
 from experiment_pipeline_tests.stages.search.dask.dask_processes import (
     PROJECT,
@@ -111,15 +112,7 @@ def ended(done: Mapping[str, Done]) -> set[str]:
 
 def when(condition: Callable[[], object], act: Callable[[], object]) -> None:
     """Act in the background as soon as a condition holds."""
-    threading.Thread(target=lambda: (wait_until(condition), act()), daemon=True).start()
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    end = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    threading.Thread(target=lambda: (wait_until(condition, SOON), act()), daemon=True).start()
 
 
 def test_a_task_of_a_killed_worker_is_done_elsewhere(dask: Running, noted: Path) -> None:
@@ -127,7 +120,7 @@ def test_a_task_of_a_killed_worker_is_done_elsewhere(dask: Running, noted: Path)
     killed, _ = dask.dask.start_worker(), dask.dask.start_worker()
     tasks = work(noted, 8, 0.6)
     with dask.connected() as cluster:
-        wait_until(lambda: cluster.places() == 2)
+        wait_until(lambda: cluster.places() == 2, SOON)
         when(lambda: killed.pid in processes(noted, running=True), lambda: dask.dask.end(killed))
         done = run(cluster, tasks)
     assert ended(done) == set(tasks)
@@ -159,7 +152,7 @@ def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: P
     started = [dask.dask.start_worker() for _ in range(3)]
     tasks = {"killer": Work(noted, "killer", kills=True)} | work(noted, 9)
     with dask.connected() as cluster:
-        wait_until(lambda: cluster.places() == 3)
+        wait_until(lambda: cluster.places() == 3, SOON)
         done = run(cluster, tasks)
     assert (done["killer"].value, done["killer"].attempts) == (None, 2)
     assert (done["killer"].lost or "").startswith("2 workers died while they had this fit, the la")
