@@ -65,9 +65,11 @@ def run(
 ) -> RunResult:
     """Run an experiment, and return what it found.
 
-    >>> churn = run("churn.csv", target="churned", seconds=60)
-    >>> churn.model.predict(new_customers).predictions
-    >>> churn.save("experiment_pipeline/defs/churn")
+    >>> x = pd.Series(range(300)) / 7
+    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
+    >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}], progress=False)
+    >>> lines.accepted, len(lines.model.predict(table).predictions)
+    (True, 300)
 
     Args:
         data: the table, or its path or URL; without `target` the folder of an experiment, or its name.
