@@ -66,6 +66,7 @@ def judged(
 ) -> NamedColumns:
     """Return what the two files of an experiment declare; errors as of `named_columns`."""
     from experiment_pipeline.stages.data_analysis import findings
+    from experiment_pipeline.stages.search.own_features import OwnTransformer
 
     given = read_component(file, EXPERIMENT).attributes or {}
 
@@ -81,6 +82,11 @@ def judged(
         if getattr(spec, key) is not None and find_spec(package) is None:
             fix = f"needs a package; pip install 'experiment-pipeline[{extra}]'"
             problems.append(Problem((key,), fix))
+    if spec.features is not None:
+        try:
+            OwnTransformer(spec.features.transformer, spec.features.arguments, 0, {}).make()
+        except InvalidExperiment as error:
+            problems.append(Problem((error.culprit,), f"{error.rule}; {error.fix}"))
     problems += [*findings.problems(spec.analysis), *refused(spec)]
     if problems:
         raise invalid(problems, line_of)

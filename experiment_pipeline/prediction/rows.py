@@ -217,7 +217,9 @@ def unseen_categories(
     from experiment_pipeline.stages.search.features import seen_categories
     from experiment_pipeline.stages.search.voting import TakenApart
 
-    every = [seen_categories(one) for one in TakenApart.of(pipeline).features]
+    parts = TakenApart.of(pipeline)
+    # Which texts a user's transformer has seen is not known.
+    every = [seen_categories(one) for one in parts.features if parts.own is None]
     for name, seen in {name: seen for one in every for name, seen in one.items()}.items():
         column = rules.columns.get(name)
         if column is None or not any(check.name == "isin" for check in column.checks):

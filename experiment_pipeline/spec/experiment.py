@@ -64,6 +64,7 @@ class ExperimentSpec(Closed):
         "the positive class) may go when it rises, all else equal",
     )
     preparation: table.Preparation = table.Preparation()
+    features: table.FeaturesSetting = Field(None, description="Your transformer: module:name")
     analysis: table.Analysis = table.Analysis()
     validation: table.Validation = table.Validation()
     split: table.Split = Field(table.RandomSplit(), examples=["{by: random}"])
@@ -208,6 +209,8 @@ class ExperimentSpec(Closed):
             for has_role, place in roles:
                 if has_role:
                     yield place, f"names the {what} {name!r}; drop it there"
+        if self.monotone and self.features is not None:
+            yield ("monotone",), "features makes other columns, without direction; drop one of both"
         for name in self.monotone.keys() & self.not_features:
             yield ("monotone", name), f"{name!r} is not a feature; drop it here, or its other role"
 

@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
 
 from experiment_pipeline.spec.models import Closed, Duration, Scalar, duration, impossible
 
@@ -181,6 +181,13 @@ _TYPES_WITH: dict[str, tuple[str | None, ...]] = {
 }
 
 
+class OwnFeatures(Closed):
+    """A transformer of one's own, which makes the columns that models are fitted on."""
+
+    transformer: str = Field(pattern=IMPORT_PATH, examples=["shop.features:Ratios"])
+    arguments: dict[str, JsonValue] = Field({}, description="What it is made with: name → value")
+
+
 class Analysis(Closed):
     """Settings of the data analysis; its rules know which codes and thresholds there are."""
 
@@ -329,9 +336,13 @@ class ColumnSplit(Closed):
         return self
 
 
-def _url_alone(value: Any) -> Any:
-    return {"url": value} if isinstance(value, str) else value
+def _alone(key: str, kind: type[Closed]) -> BeforeValidator:
+    def read(value: Any) -> Any:
+        return {key: value} if isinstance(value, str) else value
+
+    return BeforeValidator(read, json_schema_input_type=str | kind)
 
 
-DataSetting = Annotated[Data | None, BeforeValidator(_url_alone, json_schema_input_type=str | Data)]
+DataSetting = Annotated[Data | None, _alone("url", Data)]
+FeaturesSetting = Annotated[OwnFeatures | None, _alone("transformer", OwnFeatures)]
 Split = Annotated[RandomSplit | GroupSplit | TimeSplit | ColumnSplit, Field(discriminator="by")]

@@ -22,7 +22,7 @@ from experiment_pipeline.table.preparation import calendar_columns, declared_col
 from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
 
 LEFT_OUT = ", or schema.yaml leaves it out"
-_UNFIT = {
+UNFIT = {
     "datetime": "Name it in preparation.calendar, or in exclude with the reason.",
     "duration": "Exclude it with the reason, or make it a number in preparation.function.",
     "complex": "Exclude it with the reason, or make it a number in preparation.function.",
@@ -50,10 +50,10 @@ def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
             "Exclude fewer columns, or deliver more.",
         )
     for name in features:
-        if (kind := kinds[name]) in _UNFIT:
+        if (kind := kinds[name]) in UNFIT:
             held = "lists or mappings" if kind == "nested" else str(frame[name].dtype)
             rule = f"it holds {held}, which models do not take as they are"
-            raise UnusableTable(f"column {name}", rule, _UNFIT[kind])
+            raise UnusableTable(f"column {name}", rule, UNFIT[kind])
     return features
 
 

@@ -334,7 +334,13 @@ def _through_function(
         given = frame.iloc[rows]
         returned = applied(given)
         tried = given.index.intersection(few.index)
-        _check_row_by_row(path, returned.loc[tried], alone.loc[tried])
+        if different := differing_columns(returned.loc[tried], alone.loc[tried]):
+            raise UnusableTable(
+                f"{CULPRIT} {path}",
+                f"{len(tried)} rows alone get other values than within the table"
+                f" (columns: {listed(different)})",
+                "Use nothing of other rows; what is learnt from the table belongs into the model.",
+            )
         for name, column in returned.items():
             nothing = pd.Series(None, given.index, dtype=object)
             different = ~_equal_cells(given.get(name, nothing), column)
@@ -347,7 +353,8 @@ def _through_function(
     return of_columns(columns, frame.index), changed
 
 
-def _check_row_by_row(path: str, within: pd.DataFrame, alone: pd.DataFrame) -> None:
+def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
+    """Return the columns in which the same rows (n, columns) of two tables differ, beyond rounding."""
     different = [str(name) for name in within.columns.symmetric_difference(alone.columns)]
     for name in within.columns.intersection(alone.columns):
         one, other = within[name], alone[name]
@@ -359,13 +366,7 @@ def _check_row_by_row(path: str, within: pd.DataFrame, alone: pd.DataFrame) -> N
             same = bool(_equal_cells(one, other).all())
         if not same:
             different.append(str(name))
-    if different:
-        raise UnusableTable(
-            f"{CULPRIT} {path}",
-            f"{len(alone)} rows alone get other values than within the table"
-            f" (columns: {listed(different)})",
-            "Use nothing of other rows; what is learnt from the table belongs into the model.",
-        )
+    return different
 
 
 def _equal_cells(one: pd.Series, other: pd.Series) -> pd.Series:

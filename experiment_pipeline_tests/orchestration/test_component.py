@@ -57,6 +57,7 @@ def instead(right: str, wrong: str) -> str:
 DATA = "data/visits.csv"
 RANGE = "{low: -7, high: 31}\n      method: random\n      draws: 40"
 FOREST = "random_forest\n      hyperparameters: {n_estimators: [5, -5]}"
+IMPUTER = "sklearn.impute:SimpleImputer"
 WRONG = [
     (instead("target", "targt"), "3: target: is missing", "defs.yaml:5: targt: unknown key"),
     (instead("binary", "binry"), "6: task: 'binry' should", "did you mean 'binary'?"),
@@ -76,6 +77,9 @@ WRONG = [
     (also("analysis: {findings: ['no_package:late']}"), "12: analysis.", "cannot be imported"),
     (also("analysis: {findings: ['math:pi']}"), "12: analysis.", "math:pi is not a rule"),
     (also("analysis: {findings: [late]}"), "12: analysis.", "findings"),
+    (also("features: sklearn.decomposition:PCAA"), "12: features: ", "did you mean 'PCA'?"),
+    (also("features: {transformer: 'builtins:dict'}"), "12: features: ", "name a transformer's"),
+    (also(f"features: {{transformer: {IMPUTER}, arguments: {{f: 1}}}}"), "12: ", "'strategy'"),
     # What would stop the whole code location, in Dagster's words.
     (also("schedule: daily"), "12: schedule: Found invalid cron schedule", ""),
     (also("schedule: 60 6 * * *"), "12: schedule: Found invalid cron schedule", ""),

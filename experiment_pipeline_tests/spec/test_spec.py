@@ -187,6 +187,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "split": ({"by": "random", "seed": 7}, FROM_ANALYSIS),
     # What it decides is known by the sets that fits are given.
     "monotone": ({"age": "increasing"}, set()),
+    "features": ("shop.features:Ratios", set()),
     "search": ([{"algorithm": "linear"}], FROM_FITS),
     "seeds": (5, {FITS, REPORT}),
     "calibrate": ("sigmoid", {FITS, REPORT}),

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search.encoding import through_own
 from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
@@ -76,14 +77,13 @@ class ChosenModel:
 
     def train_only(self, sets: TrainingSets, spec: ExperimentSpec) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""
-        features = {encoder: train_features(encoder, sets) for encoder in self._encoders}
-        return self._mean(
-            [
-                fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])
-                for one in self.members
-            ],
-            sets.classes,
-        )
+        own, read = through_own(sets.train, sets.fit_mask, sets)
+        features = {encoder: train_features(encoder, read) for encoder in self._encoders}
+        fitted = [
+            fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])
+            for one in self.members
+        ]
+        return self._mean(fitted, sets, own)
 
     def refitted(
         self, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec, workers: int = 1
@@ -94,8 +94,9 @@ class ChosenModel:
         # Each fit sets its own thread limit and restores the one around it.
         with threadpool_limits(limits=1):
             held = held_encoders(one.result.configuration for one in self.members)
+            own, read = through_own(rows, np.ones(len(rows), dtype=bool), sets)
             encoded = {
-                encoder: encoded_rows(encoder, rows, sets, held=encoder in held)
+                encoder: encoded_rows(encoder, read.train, read, held=encoder in held)
                 for encoder in self._encoders
             }
 
@@ -103,18 +104,17 @@ class ChosenModel:
                 return refit_trained(one, *encoded[one.result.features], sets, spec)
 
             if len(self.members) == 1:
-                return fit(self.members[0])
+                return self._mean([fit(self.members[0])], sets, own)
             with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
                 done = {one.result.fingerprint: pool.submit(fit, one) for one in longest_first}
                 fitted = [done[one.result.fingerprint].result() for one in self.members]
-        return self._mean(fitted, sets.classes)
+        return self._mean(fitted, sets, own)
 
     @property
     def _encoders(self) -> tuple[Features, ...]:
         return tuple(dict.fromkeys(one.result.features for one in self.members))
 
-    def _mean(self, fitted: Sequence[Pipeline], classes: tuple[Any, ...] | None) -> Any:
-        if len(fitted) == 1:
-            return fitted[0]
+    def _mean(self, fitted: Sequence[Pipeline], sets: TrainingSets, own: Any | None) -> Any:
         names = [one.key for one in self.members]
-        return weighted_mean(list(zip(names, fitted, self.weights, strict=True)), classes)
+        members = list(zip(names, fitted, self.weights, strict=True))
+        return weighted_mean(members, sets.classes, own)

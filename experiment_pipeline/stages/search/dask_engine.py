@@ -33,15 +33,11 @@ from experiment_pipeline.stages.registry import FITTING
 from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.dask_cluster import Cluster
-from experiment_pipeline.stages.search.encoding import encode
-from experiment_pipeline.stages.search.fingerprints import (
-    SOURCE,
-    code_of,
-    encoder_fingerprint,
-    fingerprint,
-)
+from experiment_pipeline.stages.search.encoding import as_read, encode
+from experiment_pipeline.stages.search.fingerprints import code_of, encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.fitting import folds_to_calibrate
 from experiment_pipeline.stages.search.learners.learner import Clock
+from experiment_pipeline.stages.search.own_features import SOURCE
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome, Placement
 from experiment_pipeline.stages.search.shared_work import EncodedRows, Kept, SharedWork
 from experiment_pipeline.stages.search.sweep import (
@@ -229,10 +225,12 @@ def _parts(sets: TrainingSets) -> dict[str, TrainingSets]:
 
 def _write_encoded(encoder: Features, sets: TrainingSets, folder: Path) -> None:
     """Write what fits read of encoded rows; a large table slice by slice, as it is encoded."""
-    for prefix, part in _parts(sets).items():
+    for prefix, given in _parts(sets).items():
+        part, trusted = as_read(given)
         # Targets are in a file of their own.
         made, test = encode(encoder, part, _NOTHING, held=False)
         facts = {"categorical": made.categorical, "directions": made.directions}
+        facts["trusted"] = list(" ".join(trusted).encode())
         tables = {"train": made.table, "test": test} | {
             name: np.array(fact, dtype=np.int64) for name, fact in facts.items() if fact is not None
         }
@@ -309,7 +307,8 @@ def read_shared(
             None if directions is None else directions.tolist(),
         )
         test = {encoder: arrays[f"{prefix}test"]}
-        return SharedWork(train={encoder: rows}, test=test, **truth)
+        trusted = tuple(bytes(arrays[f"{prefix}trusted"].tolist()).decode().split())
+        return SharedWork(train={encoder: rows}, test=test, trusted_types=trusted, **truth)
 
     folds = tuple(
         replace(

@@ -7,6 +7,7 @@ transformers an encoder has lives in `features.py`.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -35,9 +36,37 @@ from experiment_pipeline.stages.search.features import (
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
-from experiment_pipeline.storage.mapped import some_rows
+from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import with_only
+
+
+def through_own(
+    rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
+) -> tuple[Any | None, TrainingSets]:
+    """Return the user's transformer, fitted on the prepared rows of the mask, bool (n,), and the sets
+    as encoders read them: `train` are these rows, with its columns as features. None: there is none.
+    """
+    if (own := sets.own) is None:
+        return None, replace(sets, train=rows)
+    seen, others = np.flatnonzero(fit_mask), np.flatnonzero(~fit_mask)
+    fitted = own.make()
+    train = own.read(fitted, some_rows(rows, seen), sets.features, sets.target)
+    names = tuple(str(name) for name in train if name in sets.features or name not in rows)
+    if len(others):
+        rest = own.read(fitted, some_rows(rows, others), sets.features, names=names)
+        train = some_rows(together([train, rest]), np.argsort(np.concatenate([seen, others])))
+    return fitted, replace(sets, features=names, train=train)
+
+
+def as_read(sets: TrainingSets) -> tuple[TrainingSets, tuple[str, ...]]:
+    """Return both sets as encoders read them, and the types to trust to load the transformer."""
+    if (own := sets.own) is None:
+        return sets, ()
+    fitted, read = through_own(sets.train, sets.fit_mask, sets)
+    test = own.read(fitted, sets.test, sets.features, names=read.features)
+    trusted = own.trusted_types(fitted, sets.test, sets.features, test)
+    return replace(read, test=test), trusted
 
 
 def encode(

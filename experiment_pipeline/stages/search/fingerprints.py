@@ -4,11 +4,10 @@ Two fits with the same fingerprint are the same model, whatever their keys and w
 configurations surround them.
 """
 
-import importlib.util
 from collections.abc import Hashable
+from dataclasses import asdict
 from functools import cache
 from importlib import metadata
-from importlib.abc import InspectLoader
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.estimators import is_own_estimator
 from experiment_pipeline.stages.search.learners.learner import FitRequest
+from experiment_pipeline.stages.search.own_features import own_code
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.storage.records import fingerprint_of
@@ -27,8 +27,6 @@ from experiment_pipeline.table.digests import sha256
 
 # scikit-learn's default. By simulation (190 positives of 4,000) slope 1.11, with three folds 1.17.
 CALIBRATION_FOLDS = 5
-# In `code_of`, among names of distributions.
-SOURCE = "source"
 _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 
 
@@ -86,12 +84,13 @@ def _read_of(sets: TrainingSets, configuration: Configuration) -> dict[str, Any]
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
     """Return the digest of everything that decides the fitted features of a encoder."""
     seen = dict[str, Any]()
-    if encoder == "target":
-        # What decides codes by the target, and which rows are coded by which others.
+    if encoder == "target" or sets.own is not None:
+        # What decides codes by the target, or a user's features, and which rows are coded by which others.
         seen = {
             "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
             "grown": _digest(sets.fit_mask),
             "split": sets.split.model_dump(mode="json"),
+            **({} if sets.own is None else {"own": asdict(sets.own)}),
         }
     return fingerprint_of(
         {
@@ -114,30 +113,13 @@ def _digest(rows: np.ndarray) -> str:
 def code_of(algorithm: str) -> dict[str, Any]:
     """Return what of the code decides a fit: library → version, and the digest of a user's source."""
     if is_own_estimator(algorithm):
-        return _own_code(algorithm)
+        return own_code(algorithm.rpartition(".")[0])
     return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
 
 
 @cache
 def _version(distribution: str) -> str:
     return metadata.version(distribution)
-
-
-@cache
-def _own_code(path: str) -> dict[str, Any]:
-    source, module = None, path.rpartition(".")[0]
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None  # no such module: the fit will say so
-    if found and isinstance(found.loader, InspectLoader):
-        # None for a compiled module, which its package's version covers.
-        source = found.loader.get_source(module)
-    distributions = metadata.packages_distributions().get(path.partition(".")[0], [])
-    return {
-        SOURCE: sha256(source.encode()) if source else None,
-        **{name: _version(name) for name in sorted(set(distributions))},
-    }
 
 
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:

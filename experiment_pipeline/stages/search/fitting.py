@@ -29,7 +29,7 @@ from experiment_pipeline.stages.search.averaging import (
     learn_calibration,
 )
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
+from experiment_pipeline.stages.search.encoding import as_read, encode, fit_features, fit_rows
 from experiment_pipeline.stages.search.features import categorical_positions, directions
 from experiment_pipeline.stages.search.fingerprints import (
     CALIBRATION_FOLDS,
@@ -72,8 +72,9 @@ def share_work(
 
     def shared(sets: TrainingSets) -> SharedWork:
         y_train, w_train = sets.y_train, sets.w_train
+        read, trusted = as_read(sets)
         encoded = {
-            encoder: encode(encoder, sets, y_train, w_train, held=encoder in held)
+            encoder: encode(encoder, read, y_train, w_train, held=encoder in held)
             for encoder in dict.fromkeys(one.features for one in configurations)
         }
         return SharedWork(
@@ -83,6 +84,7 @@ def share_work(
             y_test=sets.y_test,
             w_train=w_train,
             w_test=sets.w_test,
+            trusted_types=trusted,
         )
 
     work = shared(sets)
@@ -121,7 +123,7 @@ def fit_configuration(
         fit_wall_seconds=fitted.wall_seconds,
         predict_seconds_per_row=composed.predict_seconds / len(on_test),
         model_bytes=len(fitted.model),
-        trusted_types=fitted.trusted_types,
+        trusted_types=tuple(sorted({*fitted.trusted_types, *work.trusted_types})),
         averaged=composed.averaged,
         calibration=composed.calibration,
         notes=fitted.notes,

@@ -129,6 +129,7 @@ class SharedWork:
     # What a library makes of encoded rows. The last few stay, as many as there are encoders: a search
     # over `max_bin` must not keep a table for every value.
     tables: Kept = field(default_factory=lambda: Kept(4))
+    trusted_types: tuple[str, ...] = ()  # to load a transformer of one's own
     folds_to_calibrate: tuple[FoldRows, ...] = ()  # none where no model is calibrated
     folds: tuple["SharedWork", ...] = ()  # of a cross-validation: the same for each fold
 

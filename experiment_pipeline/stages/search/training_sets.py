@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.spec import ExperimentSpec, RandomSplit, Split
+from experiment_pipeline.stages.search.own_features import OwnTransformer
 from experiment_pipeline.stages.split_sets import sets as split_sets
 from experiment_pipeline.statistics.interval import Weights, relative_weights, variance_factor
 from experiment_pipeline.storage.mapped import some_rows, together
@@ -49,6 +50,7 @@ class TrainingSets:
     weight_column: str | None = None  # how much each row counts; None = all alike
     # feature → 1 where predictions may only rise with it, -1 where only fall
     directions: Mapping[str, int] = field(default_factory=dict)
+    own: OwnTransformer | None = None  # of the YAML: makes what encoders read of the features
     folds: tuple["Fold", ...] = ()  # of a cross-validation
     pooled: Mapping[str, int] = field(default_factory=dict)  # of a cross-validation: set → its rows
 
@@ -170,6 +172,7 @@ def as_evaluated(
         split=spec.split,
         weight_column=spec.sample_weight,
         directions=directions_of(train, spec),
+        own=OwnTransformer.of(spec.features, spec.seed) if spec.features else None,
     )
     return sets if spec.cross_validation is None else _cross_validated(sets, spec)
 

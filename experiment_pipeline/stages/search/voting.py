@@ -27,11 +27,14 @@ from experiment_pipeline.statistics.importance import one_openmp_thread
 # So many rows are encoded at a time, and so many encoded ones predicted by a thread.
 _ENCODED_ROWS, _PREDICTED_ROWS = 65_536, 4_096
 
+_OWN = "own_features"
 _NamedModel = tuple[str, Any, float]
 
 
 def weighted_mean(
-    members: Sequence[tuple[str, Pipeline, float]], classes: tuple[Any, ...] | None
+    members: Sequence[tuple[str, Pipeline, float]],
+    classes: tuple[Any, ...] | None,
+    own: Any | None = None,
 ) -> Any:
     """Return the mean of fitted pipelines, of their probabilities where there are classes.
 
@@ -39,7 +42,8 @@ def weighted_mean(
     ordinary `fit`. Members that agree keep the order of their classes; else all are put into the order
     of `classes`, which is that of `TrainingSets`; None for regression.
 
-    `members`: name, pipeline and weight; those whose features are one object share them.
+    `members`: name, pipeline and weight; those whose features are one object share them. `own`: a user's
+    transformer before all of them.
     """
     order = classes
     if classes is not None:
@@ -58,7 +62,10 @@ def weighted_mean(
     whole = _mean(pipelines, order)
     if len(pipelines) > 1:
         whole.feature_names_in_ = pipelines[0][1].feature_names_in_
-    return whole
+    if own is None:
+        return whole
+    steps = whole.steps if isinstance(whole, Pipeline) else [("model", whole)]
+    return Pipeline([(_OWN, own), *steps])
 
 
 def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
@@ -115,16 +122,21 @@ class TakenApart:
 
     features: tuple[Any, ...]  # each once
     models: tuple[tuple[Any, float], ...]  # the model behind each, and its weight
+    own: Any | None = None  # the user's transformer before all of them
 
     @classmethod
     def of(cls, estimator: Any) -> "TakenApart":
         """Take apart the result of `weighted_mean`, `fitted_pipeline` or `refit`."""
+        own = None
+        if isinstance(estimator, Pipeline) and (own := estimator.named_steps.get(_OWN)) is not None:
+            estimator = estimator[1:] if len(estimator) > 2 else estimator[1]
         pipelines, weights = [estimator], [1.0]
         if not isinstance(estimator, Pipeline):
             pipelines, total = estimator.estimators_, sum(estimator.weights)
             weights = [weight / total for weight in estimator.weights]
         models = [one[-1] for one in pipelines]
-        return cls(tuple(one[0] for one in pipelines), tuple(zip(models, weights, strict=True)))
+        features = tuple(one[0] for one in pipelines)
+        return cls(features, tuple(zip(models, weights, strict=True)), own)
 
     @cached_property
     def _slices(self) -> list[slice]:
@@ -134,7 +146,7 @@ class TakenApart:
 
     @property
     def columns(self) -> dict[str, np.ndarray]:
-        """Feature → positions of the columns that encode it."""
+        """Feature, or column of the user's transformer → positions of the columns that encode it."""
         found = dict[str, np.ndarray]()
         for one, place in zip(self.features, self._slices, strict=True):
             for name, columns in encoded_columns(one).items():
@@ -146,6 +158,7 @@ class TakenApart:
         """Return rows (n, features) as the models read them, (n, d), dense or sparse."""
         from scipy import sparse
 
+        rows = rows if self.own is None else self.own.transform(rows)
         encoded = [transformed(one, rows) for one in self.features]
         if len(encoded) == 1:
             return encoded[0]

@@ -21,6 +21,7 @@ from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
+from experiment_pipeline.table.table import of_columns
 
 if TYPE_CHECKING:
     from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -78,27 +79,37 @@ def usage(
     `train_only` is the fit of the search on these sets, `cut` the exported threshold. It may take
     `seconds` of wall time; an encoded row is predicted in `seconds_per_row` on one core.
     """
+    from experiment_pipeline.stages.search.learners.learner import Clock
     from experiment_pipeline.stages.search.voting import TakenApart
 
     parts = TakenApart.of(train_only)
-    columns = parts.columns
+    columns, test, names, weights = parts.columns, sets.test, list(sets.features), sets.w_test
+    if parts.own is not None:
+        # Shuffled before it: a cell is the row whose value a feature takes. It may write to itself.
+        columns, workers = {name: np.array([place]) for place, name in enumerate(names)}, 1
+        with Clock() as clock:
+            parts.encode(some := test.iloc[: importance.MOST_ROWS][names])
+        seconds_per_row += clock.wall_seconds / len(some)
     shape = len(columns), sum(map(len, columns.values()))
-    test, names, weights = sets.test, list(sets.features), sets.w_test
     effort = importance.Effort.within(workers * seconds, seconds_per_row, len(test), shape)
     if effort is None:
         return None
 
-    def predict(rows: np.ndarray) -> np.ndarray:
-        return parts.predict(rows, sets.task, sets.classes)
+    def encode(at: np.ndarray) -> Any:
+        if parts.own is None:
+            return parts.encode(test.iloc[at][names])
+        return np.tile(at[:, None], len(names))
+
+    def predict(cells: np.ndarray) -> np.ndarray:
+        if parts.own is not None:
+            taken = {name: test[name].iloc[cells[:, of[0]]] for name, of in columns.items()}
+            cells = parts.encode(of_columns(taken, pd.RangeIndex(len(cells))))
+        return parts.predict(cells, sets.task, sets.classes)
 
     shuffled = importance.spread_evenly(len(test), effort.rows)
+    given = (importance.scored_by(spec.metric, cut), sets.y_test[shuffled], effort.repeats)
     ranked = importance.permutation_importance(
-        predict,
-        parts.encode(test.iloc[shuffled][names]),
-        columns,
-        importance.scored_by(spec.metric, cut),
-        sets.y_test[shuffled],
-        effort.repeats,
+        *(predict, encode(shuffled), columns, *given),
         weights=None if weights is None else weights[shuffled],
         seed=spec.seed,
         workers=workers,
@@ -108,10 +119,10 @@ def usage(
     rows = importance.affordable_rows(_DEPENDENCE * seconds, seconds_per_row, len(test), len(first))
     if not ranked or not rows:
         return known
-    sample = test.iloc[importance.spread_evenly(len(test), rows)][names]
-    cells = parts.encode(sample)
+    cells = encode(at := importance.spread_evenly(len(test), rows))
     cells = cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
-    curves = (_dependence(sets, sample[name], cells, columns[name], predict) for name in first)
+    shown = test.iloc[at]
+    curves = (_dependence(sets, shown[name], cells, columns[name], predict) for name in first)
     return replace(known, dependence=tuple(filter(None, curves)), rows_of_dependence=rows)
 
 

@@ -213,8 +213,8 @@ def _predicted(
         prediction = predicted(TakenApart.of(train_only), validation[some])
         of_search = replace(of_search, prediction=prediction)
     if calibration is not None:
-        features, model = (step for _, step in exported.steps)
-        parts = TakenApart((features,), ((uncalibrated(model), 1.0),))
+        parts = TakenApart.of(exported)
+        parts = replace(parts, models=((uncalibrated(exported[-1]), 1.0),))
         without = replace(on_validation, prediction=predicted(parts, validation))
     return on_validation, of_search, without
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.search import fingerprints
+from experiment_pipeline.stages.search import own_features
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -130,7 +130,7 @@ def test_the_source_of_an_own_estimator_counts(
     command = [sys.executable, "-B", "-c", PRINT]
     assert subprocess.check_output(command, env=environment, text=True).strip() == first
     module.write_text("class Model: depth = 2")
-    fingerprints._own_code.cache_clear()
+    own_features.own_code.cache_clear()
     assert own_print() != first
 
 

@@ -1,0 +1,136 @@
+"""Features of one's own: a user's transformer makes the columns that encoders read.
+
+It is fitted on the rows of a fit mask alone, once for all configurations, and is the first step of the
+exported pipeline. Where it fails, or returns no table of the same rows, the error names its import path.
+"""
+
+import importlib.util
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.abc import InspectLoader
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from threadpoolctl import threadpool_limits
+
+from experiment_pipeline.errors import InvalidExperiment, TrainingError, did_you_mean, listed
+from experiment_pipeline.spec.table import OwnFeatures
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.mapped import spilled
+from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.features import UNFIT
+from experiment_pipeline.table.kinds import kind_of
+from experiment_pipeline.table.preparation import differing_columns, imported
+from experiment_pipeline.table.table import of_columns, with_only
+
+# In `own_code`, among names of distributions.
+SOURCE = "source"
+
+
+@cache
+def own_code(module: str) -> dict[str, str | None]:
+    """Return the digest of a module's source, and distribution → version of what it comes from."""
+    source = None
+    try:
+        found = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        found = None  # no such module: its use will say so
+    if found and isinstance(found.loader, InspectLoader):
+        # None for a compiled module, which its package's version covers.
+        source = found.loader.get_source(module)
+    distributions = metadata.packages_distributions().get(module.partition(".")[0], [])
+    return {
+        SOURCE: sha256(source.encode()) if source else None,
+        **{name: metadata.version(name) for name in sorted(set(distributions))},
+    }
+
+
+@dataclass(frozen=True)
+class OwnTransformer:
+    """The transformer that the YAML names, and all that decides what it learns of given rows."""
+
+    path: str  # module:name
+    arguments: Mapping[str, Any]
+    seed: int  # of each random_state that is not set
+    code: Mapping[str, str | None]  # by `own_code`
+
+    @classmethod
+    def of(cls, declared: OwnFeatures, seed: int) -> Self:
+        """Return the declared one, not imported yet."""
+        code = own_code(declared.transformer.partition(":")[0])
+        return cls(declared.transformer, declared.arguments, seed, code)
+
+    def make(self) -> Any:
+        """Return a new, unfitted one. Raises InvalidExperiment: the path makes none of the arguments."""
+        factory = imported(self.path, "features", "transformer")
+        try:
+            made = factory(**self.arguments)
+            for method in ("fit_transform", "transform"):
+                getattr(made, method)
+            getattr(made, "set_output", dict)(transform="pandas")
+            for name, value in getattr(made, "get_params", dict)().items():
+                if name.rpartition("__")[2] == "random_state" and value is None:
+                    made.set_params(**{name: self.seed})
+        except Exception as error:  # a user's code raises anything
+            known = inspect.signature(factory).parameters if callable(factory) else {}
+            wrong = [name for name in self.arguments if name not in known]
+            fix = did_you_mean(wrong[0], known) if wrong else "name a transformer's class"
+            raise InvalidExperiment("features", f"{self.path} makes none: {error}", fix) from error
+        return made
+
+    def read(
+        self, fitted: Any, rows: pd.DataFrame, features: Any, y: str = "", names: Any = ()
+    ) -> pd.DataFrame:
+        """Return prepared rows (n, columns) with what one makes in place of the features.
+
+        It is fitted on them first where `y` names their target; else it makes the columns `names` again.
+        Raises TrainingError: it fails, or breaks a rule.
+        """
+        given = with_only(rows, features)  # a table of its own, which it may change
+        try:
+            # The bits of what it learns depend on the threads that share it.
+            with threadpool_limits(limits=1):
+                made = fitted.fit_transform(given, rows[y]) if y else fitted.transform(given)
+        except Exception as error:
+            raise self._refused(f"{type(error).__name__} on {len(rows):,} rows: {error}") from error
+        others = {str(name): rows[name] for name in rows if name not in features}
+        if not isinstance(made, pd.DataFrame) or not made.index.equals(rows.index):
+            what = f"{type(made).__name__} of {np.shape(made)}"
+            raise self._refused(f"{len(rows):,} rows became a {what}, or got another index")
+        if {*map(type, made)} != {str} or not made.columns.is_unique:
+            raise self._refused(f"its columns are not distinct texts: {listed(made)}")
+        if taken := [name for name in made if name in others]:
+            raise self._refused(f"it returns {listed(taken)}, which is no feature")
+        if names and list(made) != list(names):
+            raise self._refused(f"other rows get other columns: {listed(made)}")
+        if unfit := [name for name in made if kind_of(made[name]) in UNFIT]:
+            raise self._refused(f"no model takes the type of {listed(unfit)}")
+        bare = [name for name in made if y and made[name].isna().all()]
+        if empty := [name for name in bare if name not in features or rows[name].notna().any()]:
+            raise self._refused(f"every value is missing in {listed(empty)}")
+        return of_columns(others | {str(name): spilled(made[name]) for name in made}, rows.index)
+
+    def trusted_types(
+        self, fitted: Any, rows: pd.DataFrame, features: Any, read: pd.DataFrame
+    ) -> tuple[str, ...]:
+        """Return the types to trust when it is loaded. Raises TrainingError: stored, loaded and given a
+        few of these rows alone, it makes something else than `read`, or fails at a text never seen.
+        """
+        stored = persistence.to_bytes(fitted)
+        loaded = persistence.from_bytes(stored, trusted := persistence.untrusted_types(stored))
+        few = np.unique(np.linspace(0, len(rows) - 1).astype(np.int64))
+        alone = self.read(loaded, rows.iloc[few], features)
+        if different := differing_columns(read.iloc[few], alone):
+            rule = f"{len(few)} rows get other values alone, once it was stored and loaded"
+            raise self._refused(f"{rule} (columns: {listed(different)})")
+        texts = [name for name in features if rows[name].dtype.name in {"str", "string"}]
+        unseen = rows.iloc[:1].assign(**dict.fromkeys(texts, "a text never seen"))
+        self.read(loaded, unseen.astype(rows.dtypes), features)
+        return trusted
+
+    def _refused(self, rule: str) -> TrainingError:
+        return TrainingError(f"features {self.path}", rule, "return a DataFrame of the same index")

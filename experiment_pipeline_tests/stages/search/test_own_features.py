@@ -1,0 +1,192 @@
+"""A user's own transformer: on which rows it is fitted, where it stands, and how it fails."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import BaseEstimator, TransformerMixin
+from upath import UPath
+
+from experiment_pipeline.errors import TrainingError
+from experiment_pipeline.prediction.files import load_model
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.dask_engine import bare, read_shared, share_files
+from experiment_pipeline.stages.search.encoding import as_read, through_own
+from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.fitting import share_work
+from experiment_pipeline.stages.search.own_features import own_code
+from experiment_pipeline.stages.search.training_sets import as_evaluated
+from experiment_pipeline.stages.validation_report.effects import usage
+from experiment_pipeline.storage.entries import SharedFolder
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline_tests import runs
+from experiment_pipeline_tests import scenario as clinic
+from experiment_pipeline_tests.stages.search.dask.test_shared_files import shared_in
+from experiment_pipeline_tests.stages.search.scenario import experiment, one, table, train
+from experiment_pipeline_tests.stages.search.test_cross_validation import sets_of
+from experiment_pipeline_tests.test_experiment import run_clinic
+
+ALGORITHMS = [one("linear"), one("lightgbm", n_estimators=20, min_child_samples=5)]
+FOLDS = {"cross_validation": {"folds": 3, "repeats": 1}}
+SEEN: list[pd.Index] = []
+# What is made of rows, and of the mean target of each carrier among those of the fit.
+MAKES = {
+    "a column": lambda X, _: X,
+    "means": lambda X, means: X[[]].assign(mean=X["carrier"].map(means).astype("float64")),
+    "fewer rows": lambda X, _: X.iloc[1:],
+    "another index": lambda X, _: X.set_axis(X.index + 1),
+    "a number": lambda X, _: X.rename(columns={"spread": 1}),
+    "the target": lambda X, _: X.rename(columns={"spread": "late"}),
+    "nothing": lambda X, _: X.assign(spread=np.nan),
+    "an error": lambda X, _: X.assign(spread=1 / 0),
+    "ranks": lambda X, _: X.assign(spread=X["distance"].rank()),
+    "known texts": lambda X, _: X.assign(n=[" ABC".index(c[:1]) for c in X["carrier"].fillna("")]),
+}
+RATIOS = """
+from sklearn.base import BaseEstimator, TransformerMixin
+class Ratios(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.mean_ = float(X["weight"].mean())
+        return self
+    def transform(self, X):
+        return X.assign(ratio=X["weight"] / self.mean_).drop(columns="weight")
+"""
+
+
+class Spread(TransformerMixin, BaseEstimator):
+    """Notes the rows that it is fitted on, and adds their distance from the mean, times a draw."""
+
+    def __init__(self, makes, random_state=None):
+        self.makes, self.random_state = makes, random_state
+
+    def fit(self, X, y):
+        SEEN.append(X.index)
+        self.mean_ = X["distance"].mean()
+        self.draw_ = np.random.default_rng(self.random_state).normal()
+        self.means_ = (y == "yes").groupby(X["carrier"]).mean().to_dict()
+        return self
+
+    def transform(self, X):
+        X["spread"] = (X["distance"] - self.mean_) * self.draw_
+        return MAKES[self.makes](X, self.means_)
+
+
+def own(makes: str = "a column", **keys: Any) -> ExperimentSpec:
+    """An experiment with the transformer of this module."""
+    features = {"transformer": f"{__name__}:Spread", "arguments": {"makes": makes}}
+    return experiment(ALGORITHMS, features=features, **keys)
+
+
+def test_it_is_fitted_on_the_rows_of_the_fit_mask_once_for_all() -> None:
+    """Of all rows, a rung or a fold it sees no early-stopping row and no test row; at a refit all."""
+    spec, folded = own(), sets_of(own(evaluation=FOLDS))
+    whole = sets_of(spec)
+    rung = whole.part(np.arange(len(whole.train)) < 200, np.ones(len(whole.test), dtype=bool), {})
+    SEEN.clear()
+    for sets in (whole, rung, folded):
+        share_work(configurations(spec), sets, spec)
+    assert whole.early_stopping.any()
+    parts = [whole, rung, folded, *(fold.sets for fold in folded.folds)]
+    assert [list(one) for one in SEEN] == [list(one.train.index[one.fit_mask]) for one in parts]
+    _, refit = through_own(whole.every_row, np.ones(len(whole.every_row), dtype=bool), whole)
+    assert SEEN[-1].equals(whole.every_row.index)
+    assert refit.train.index.equals(whole.every_row.index)
+
+
+def test_encoders_read_its_columns_in_the_order_of_the_rows() -> None:
+    """Beside target and delivered columns; the seed of the experiment decides what it draws."""
+    sets = sets_of(own())
+    read, _ = as_read(sets)
+    assert read.features == (*sets.features, "spread")
+    mean, draw = sets.train[sets.fit_mask]["distance"].mean(), np.random.default_rng(0).normal()
+    for before, after in ((sets.train, read.train), (sets.test, read.test)):
+        pd.testing.assert_frame_equal(after[before.columns], before)
+        np.testing.assert_allclose(after["spread"], (before["distance"] - mean) * draw, rtol=1e-12)
+
+
+@pytest.mark.parametrize("evaluation", ["test_set", FOLDS])
+def test_the_number_of_threads_changes_nothing(evaluation: Any) -> None:
+    """One thread and two give the same models, bit by bit."""
+    spec = own(evaluation=evaluation)
+    first, second = (train(spec, sets_of(spec), workers) for workers in (1, 2))
+    assert {k: v.model for k, v in first.items()} == {k: v.model for k, v in second.items()}
+
+
+def test_a_leaking_transformer_gets_an_honest_score() -> None:
+    """Mean targets of codes that mean nothing: far too good on rows of the fit, chance on the folds'."""
+    codes = np.random.default_rng(1).integers(0, 400, 800).astype(str)
+    frame = table(("no", "yes")).assign(carrier=pd.Series(codes, dtype="str"))
+    spec = own("means", evaluation=FOLDS)
+    for trained in train(spec, sets_of(spec, frame)).values():
+        assert trained.result.train_score > 0.8
+        assert abs(trained.result.test_score - 0.5) < 0.08
+
+
+@pytest.mark.parametrize(
+    ("makes", "rule"),
+    {
+        "fewer rows": "510 rows became a DataFrame of (509, 5)",
+        "another index": "or got another index",
+        "a number": "its columns are not distinct texts: 'distance', 'delay', 'night', 'carrier', '1'",
+        "the target": "it returns 'late', which is no feature",
+        "nothing": "every value is missing in 'spread'",
+        "an error": "ZeroDivisionError on 510 rows: division by zero",
+        "ranks": "50 rows get other values alone, once it was stored and loaded (columns: 'spread')",
+        "known texts": "ValueError on 1 rows: substring not found",
+    }.items(),
+)
+def test_what_it_does_wrong_is_named(makes: str, rule: str) -> None:
+    """The error names the import path, and what was wrong."""
+    with pytest.raises(TrainingError) as caught:
+        as_read(sets_of(own(makes)))
+    assert caught.value.culprit == f"features {__name__}:Spread"
+    assert rule in caught.value.rule
+
+
+def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
+    """Its workers read them, and the types to trust, and need no module of the user."""
+    spec = own()
+    sets, (_, each) = sets_of(spec), configurations(spec)
+    digests = share_files([each], sets, spec, shared_in(tmp_path))[each.features]
+    place = SharedFolder(str(tmp_path), "e")
+    work, _ = read_shared(place, digests, each.features, bare(sets))
+    here = share_work([each], sets, spec)
+    np.testing.assert_array_equal(work.train["ordinal"].table, here.train["ordinal"].table)
+    assert work.trusted_types == here.trusted_types == (f"{__name__}.Spread",)
+
+
+@pytest.mark.slow
+def test_the_exported_model_reads_rows_as_delivered(
+    tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fresh process finds the user's module, importance is by delivered column, Dagster exports the
+    same; when the module is edited, everything is trained again.
+    """
+    (tmp_path / "shop_of_a_user.py").write_text(RATIOS)
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    registry, features = Registry(UPath(tmp_path / "own"), "clinic"), "shop_of_a_user:Ratios"
+    run = run_clinic("regression", features=features, registry=registry)
+    (folder,) = (tmp_path / "own").glob("**/v0001")
+    model, delivered = load_model(str(folder), ["shop_of_a_user.Ratios"]), clinic.sound_table()
+    predicted = model.predict(delivered).predictions["prediction"]
+    assert np.corrcoef(predicted, delivered["cost"])[0, 1] > 0.5
+    assert run.sets is not None
+    sets = as_evaluated(run.sets.train, run.sets.test, run.spec)
+    used = usage(run.spec, run.model, sets, 0.5, seconds=60, seconds_per_row=1e-6, workers=2)
+    assert used is not None
+    assert {each.feature for each in used.importance} == {*sets.features, "weight"}
+    assert len(used.dependence) > 1
+    url = str(clinic.write_csv(storage.parent / "visits.csv"))
+    spec = clinic.spec("regression", url=url, features=features)
+    assert runs.run(spec, clinic.SCHEMA).success
+    (by_dagster,) = storage.glob("clinic/registry/**/model.skops")
+    assert by_dagster.read_bytes() == (folder / "model.skops").read_bytes()
+    (tmp_path / "shop_of_a_user.py").write_text(f"{RATIOS}# edited\n")
+    own_code.cache_clear()
+    edited, config = as_evaluated(run.sets.train, run.sets.test, spec), configurations(spec)[-1]
+    assert fingerprint(config, edited, spec) != fingerprint(config, sets, spec)
