@@ -7,6 +7,7 @@ exported pipeline. Where it fails, or returns no table of the same rows, the err
 import importlib.util
 import inspect
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -69,26 +70,26 @@ class OwnTransformer:
         factory = imported(self.path, "features", "transformer")
         try:
             made = factory(**self.arguments)
-            for method in ("fit_transform", "transform"):
-                getattr(made, method)
+            _ = made.fit_transform, made.transform  # raises where one is lacking
             getattr(made, "set_output", dict)(transform="pandas")
             for name, value in getattr(made, "get_params", dict)().items():
                 if name.rpartition("__")[2] == "random_state" and value is None:
                     made.set_params(**{name: self.seed})
         except Exception as error:  # a user's code raises anything
-            known = inspect.signature(factory).parameters if callable(factory) else {}
+            known: Mapping[str, Any] = {}
+            with suppress(TypeError, ValueError):  # of what is written in C, or cannot be called
+                known = inspect.signature(factory).parameters
             wrong = [name for name in self.arguments if name not in known]
-            fix = did_you_mean(wrong[0], known) if wrong else "name a transformer's class"
+            fix = did_you_mean(wrong[0], known) if wrong and known else "name a transformer's class"
             raise InvalidExperiment("features", f"{self.path} makes none: {error}", fix) from error
         return made
 
     def read(
         self, fitted: Any, rows: pd.DataFrame, features: Any, y: str = "", names: Any = ()
     ) -> pd.DataFrame:
-        """Return prepared rows (n, columns) with what one makes in place of the features.
-
-        It is fitted on them first where `y` names their target; else it makes the columns `names` again.
-        Raises TrainingError: it fails, or breaks a rule.
+        """Return prepared rows (n, columns) with what one makes in place of the features. It is fitted on
+        them first where `y` names their target, else it has to make the columns `names` again. Raises
+        TrainingError: it fails, or does not return a table of these rows.
         """
         given = with_only(rows, features)  # a table of its own, which it may change
         try:
@@ -99,8 +100,8 @@ class OwnTransformer:
             raise self._refused(f"{type(error).__name__} on {len(rows):,} rows: {error}") from error
         others = {str(name): rows[name] for name in rows if name not in features}
         if not isinstance(made, pd.DataFrame) or not made.index.equals(rows.index):
-            what = f"{type(made).__name__} of {np.shape(made)}"
-            raise self._refused(f"{len(rows):,} rows became a {what}, or got another index")
+            what = f"a {type(made).__name__} of {np.shape(made)}, or got another index"
+            raise self._refused(f"{len(rows):,} rows became {what}")
         if {*map(type, made)} != {str} or not made.columns.is_unique:
             raise self._refused(f"its columns are not distinct texts: {listed(made)}")
         if taken := [name for name in made if name in others]:
@@ -133,4 +134,5 @@ class OwnTransformer:
         return trusted
 
     def _refused(self, rule: str) -> TrainingError:
-        return TrainingError(f"features {self.path}", rule, "return a DataFrame of the same index")
+        fix = "take X, y in fit, X in transform; return a DataFrame of the same rows and index"
+        return TrainingError(f"features {self.path}", rule, fix)
