@@ -42,8 +42,7 @@ def weighted_mean(
     ordinary `fit`. Members that agree keep the order of their classes; else all are put into the order
     of `classes`, which is that of `TrainingSets`; None for regression.
 
-    `members`: name, pipeline and weight; those whose features are one object share them. `own`: a user's
-    transformer before all of them.
+    `members`: name, pipeline and weight; those whose features are one object share them. `own`: before all.
     """
     order = classes
     if classes is not None:
