@@ -23,8 +23,9 @@ from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore
 from experiment_pipeline.stages.validation_report.report import SetFact, ValidationReport
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
-from experiment_pipeline.storage.provenance import CodeProvenance
+from experiment_pipeline.storage.provenance import PATCH, CodeProvenance
 from experiment_pipeline.storage.registry import RECORD, ModelPackage
+from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.table.clusters import FittedRows
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
@@ -186,7 +187,8 @@ def package(
     **changes: Any,
 ) -> ModelPackage:
     """The files of a version; `changes` as of `accepted`."""
-    model, code = accepted(pipeline, spec=spec, **changes), CodeProvenance("c" * 40, dirty=True)
+    model, known = accepted(pipeline, spec=spec, **changes), CodeProvenance("c" * 40, dirty=True)
+    code = RunCode(known, {"code/own.py": "C = 1\n", PATCH: "diff\n"}, {}, "")
     built = package_model(spec or make_spec(), model, created, code)
     return replace(built, more=lambda version: {RECORD: f"# {version}".encode()})
 

@@ -45,8 +45,8 @@ from experiment_pipeline.stages.validation_report.final_evaluation import (
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
 from experiment_pipeline.storage.mapped import spilled
-from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.registry import ModelPackage, Registry
+from experiment_pipeline.storage.run_code import run_code
 from experiment_pipeline.table.digests import INDEX
 from experiment_pipeline.table.features import (
     NamedColumns,
@@ -136,6 +136,7 @@ def run_experiment(
     from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 
     raw, spec = declare(name, data, target, settings)
+    code = run_code(spec, Path.cwd())  # before anybody changes it
     workers = spec.workers or joblib.cpu_count()
     ends = perf_counter() + (spec.budget.seconds or float("inf"))
     store = ModelsInMemory() if models is None else models
@@ -220,7 +221,7 @@ def run_experiment(
         fitted_rows=fitted_rows_of(raw.frame, sets, spec),
         schema_text=schema_text,
     )
-    run.package = package_model(spec, accepted, datetime.now(tz=UTC), code_provenance(Path.cwd()))
+    run.package = package_model(spec, accepted, datetime.now(tz=UTC), code)
     if registry is not None:
         log(f"{publish(registry, run.package).version} published")
     return run

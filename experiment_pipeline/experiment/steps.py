@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -73,7 +72,6 @@ from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder, stage_entries
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.mapped import some_rows, spilled
-from experiment_pipeline.storage.provenance import code_provenance
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_of
 from experiment_pipeline.storage.tables import from_parquet
@@ -90,6 +88,7 @@ from experiment_pipeline.table.schema import shared_schema
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import restore_versions
 from experiment_pipeline.tracking.outcomes import with_pages
+from experiment_pipeline.tracking.questions import code_of
 from experiment_pipeline.tracking.record import record_of_version
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
@@ -485,8 +484,8 @@ def _packaged(
         fitted_rows=FittedRows.from_bytes(files[FITTED_ROWS], source),
         schema_text=stage.named.schema_text,
     )
-    package = export.package_model(spec, model, datetime.now(tz=UTC), code_provenance(Path.cwd()))
-    run, required = stage.run, package.approval_required
+    run, required, now = stage.run, spec.approval == "required", datetime.now(tz=UTC)
+    package = export.package_model(spec, model, now, code_of(run.experiment, run.run_id))
 
     # The decision record needs the version's number.
     def record(version: str) -> dict[str, bytes]:

@@ -74,6 +74,10 @@ class RunFacts(RecordRow, table="runs"):
     settings: Annotated[Json, "what the launchpad changed for this run, as JSON"] = None
     code_commit: Annotated[Text, "git commit of the project; null outside a repository"] = None
     code_dirty: Annotated[Truth, "whether files differed from the commit"] = None
+    code_files: Annotated[Json, "own module or patch → sha256 of its text in `files`, as JSON"] = (
+        None
+    )
+    code_left_out: Annotated[Text, "what of the code was not kept or is masked, and why"] = None
     package_version: Annotated[Text, "version of experiment-pipeline"] = None
     python_version: Annotated[Text, "version of the interpreter"] = None
     libraries: Annotated[Json, "library → version, and the CPU's kernels, as JSON"] = None
@@ -230,7 +234,7 @@ class ReportRow(RecordRow, table="reports", keys=("name",)):
 
 @dataclass(frozen=True, kw_only=True)
 class FileRow(RecordRow, table="files", scope=(), keys=("digest",)):
-    """The text of a YAML file, once for all runs that used it."""
+    """The text of a YAML file, module or patch, once for all runs that used it."""
 
     digest: Annotated[str, "sha256 of the text"]
     content: Annotated[str, "the text"]

@@ -165,6 +165,13 @@ class ExperimentSpec(Closed):
         return tuple(dict.fromkeys([self.metric, *(c.metric for c in self.acceptance)]))
 
     @property
+    def import_paths(self) -> tuple[str, ...]:
+        """The code that the experiment names, as `package.module.Name` or `package.module:name`."""
+        algorithms = (one.algorithm for one in self.search)
+        named = (*algorithms, self.preparation.function or "", *self.analysis.findings)
+        return tuple(dict.fromkeys(one for one in named if "." in one or ":" in one))
+
+    @property
     def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
         """What the choice rests on, by the name that the YAML gives it."""
         return "test_set" if self.evaluation is None else "cross_validation"

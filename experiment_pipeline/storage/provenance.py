@@ -12,7 +12,7 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,8 @@ COMMITTED = (
     *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
 )
+# Also committed: the folder of the user's own modules, and what was not committed when they ran.
+CODE, PATCH = "code/", "uncommitted.patch"
 SECONDS = 60
 # Set inside git hooks: they would lead every command to the hook's repository.
 _OF_A_REPOSITORY = (
@@ -103,10 +105,10 @@ def code_provenance(directory: Path) -> CodeProvenance:
     git, nothing is known.
     """
     commit = dirty = None
-    with suppress(_GitFailed):  # no repository, or one without a commit
-        status = _git(directory, "--no-optional-locks", "status", "--porcelain")
+    with suppress(GitFailed):  # no repository, or one without a commit
+        status = git(directory, "--no-optional-locks", "status", "--porcelain")
         dirty = True
-        commit = _git(directory, "rev-parse", "--verify", "HEAD")
+        commit = git(directory, "rev-parse", "--verify", "HEAD")
         dirty = bool(status)
     return CodeProvenance(commit, dirty)
 
@@ -139,7 +141,7 @@ class Commit:
 def commit_version(
     repository: str, experiment: str, version: str, files: Mapping[str, bytes], created: str
 ) -> Commit:
-    """Commit those files of a version that `COMMITTED` names and tag it, once.
+    """Commit those files of a version that `COMMITTED` names, and its code, and tag it, once.
 
     `repository`: a local path, or what git takes as a URL; `created`: the commit's time.
 
@@ -151,17 +153,17 @@ def commit_version(
     try:
         with tempfile.TemporaryDirectory(prefix="experiment_pipeline_git_") as folder:
             local = Path(folder)
-            _git(local, "init", "--quiet", "--bare")
-            inner = ""
-            for name in sorted(files.keys() & {*COMMITTED}):
-                blob = _git(local, "hash-object", "-w", "--stdin", stdin=files[name])
-                inner += f"100644 blob {blob}\t{name}\n"
-            tree = _git(local, "mktree", stdin=inner.encode())
-            for name in (experiment, "models"):
-                tree = _git(local, "mktree", stdin=f"040000 tree {tree}\t{name}\n".encode())
+            git(local, "init", "--quiet", "--bare")
+            index = ""
+            for name in sorted(files):
+                if name in {*COMMITTED, PATCH} or name.startswith(CODE):
+                    blob = git(local, "hash-object", "-w", "--stdin", stdin=files[name])
+                    index += f"100644 {blob}\tmodels/{experiment}/{name}\n"
+            git(local, "update-index", "--add", "--index-info", stdin=index.encode())
+            tree = git(local, "write-tree")
             message = f"{experiment} {version}"
             commit, reused = _pushed(local, url, (branch, tag), tree, message, created)
-    except _GitFailed as error:
+    except GitFailed as error:
         raise ExportError(
             without_credentials(repository),
             f"git reports: {error}",
@@ -178,18 +180,18 @@ def _pushed(
     branch, tag = f"refs/heads/{names[0]}", f"refs/tags/{names[1]}"
 
     def existing() -> dict[str, str]:
-        lines = _git(local, "ls-remote", "--", url, branch, tag).splitlines()
+        lines = git(local, "ls-remote", "--", url, branch, tag).splitlines()
         return {ref: commit for commit, ref in (line.split("\t") for line in lines)}
 
     def fetched(ref: str) -> list[str]:
         """Object ids of the commit and the tree at the other side's ref."""
-        _git(local, "fetch", "--quiet", "--depth=1", "--", url, ref)
-        return _git(local, "rev-parse", "FETCH_HEAD^{commit}", "FETCH_HEAD^{tree}").split("\n")
+        git(local, "fetch", "--quiet", "--depth=1", "--", url, ref)
+        return git(local, "rev-parse", "FETCH_HEAD^{commit}", "FETCH_HEAD^{tree}").split("\n")
 
     author: tuple[str, ...] = ()
     try:
-        _git(local, "config", "--get", "user.email")
-    except _GitFailed:
+        git(local, "config", "--get", "user.email")
+    except GitFailed:
         author = _NOBODY
     dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
     refs = existing()
@@ -203,25 +205,26 @@ def _pushed(
             "Use one repository per storage root, or delete the tag there.",
         )
     parents = ["-p", fetched(branch)[0]] if branch in refs else []
-    commit = _git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
+    commit = git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
     # Not forced: git refuses when the branch has moved or the tag exists by now.
     pushed = (f"{commit}:{branch}", f"{commit}:{tag}")
-    _git(local, "push", "--quiet", "--atomic", "--", url, *pushed)
+    git(local, "push", "--quiet", "--atomic", "--", url, *pushed)
     return commit, False
 
 
-class _GitFailed(Exception):
+class GitFailed(Exception):
     """git ended with an error, gave no answer in time, or is not installed."""
 
 
-def _git(
+def git(
     directory: Path,
     *arguments: str,
     stdin: bytes = b"",
     variables: Mapping[str, str] | None = None,
+    accepted: Collection[int] = (0,),
 ) -> str:
-    """Run git in a directory and return what it printed, without the last line break. Raises
-    _GitFailed: with git's message, in English, without credentials.
+    """Run git in a directory and return what it printed, without the last line break; `accepted` are
+    exit codes. Raises GitFailed: with git's message, in English, without credentials.
     """
     inherited = {k: v for k, v in os.environ.items() if k not in _OF_A_REPOSITORY}
     quiet = {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
@@ -234,13 +237,13 @@ def _git(
             env={**ssh, **inherited, **quiet, **(variables or {})},
             capture_output=True,
             timeout=SECONDS,
-            check=True,
+            check=False,
         )
-    except subprocess.CalledProcessError as error:
-        message = (error.stderr or error.stdout).decode(errors="replace").strip()
-        raise _GitFailed(without_credentials(message) or f"exit code {error.returncode}") from None
     except subprocess.TimeoutExpired:
-        raise _GitFailed(f"no answer within {SECONDS} s") from None
+        raise GitFailed(f"no answer within {SECONDS} s") from None
     except FileNotFoundError:
-        raise _GitFailed("git is not installed") from None
+        raise GitFailed("git is not installed") from None
+    if done.returncode not in accepted:
+        message = (done.stderr or done.stdout).decode(errors="replace").strip()
+        raise GitFailed(without_credentials(message) or f"exit code {done.returncode}")
     return done.stdout.decode(errors="replace").rstrip("\n")

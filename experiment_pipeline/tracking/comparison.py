@@ -19,12 +19,12 @@ from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import paired_difference
 from experiment_pipeline.storage.files import location, read_bytes
 from experiment_pipeline.storage.tables import from_parquet
-from experiment_pipeline.tracking.questions import file_text, rows_of, run_of
+from experiment_pipeline.tracking.questions import files_of, rows_of, run_of
 
 _DIGITS = 12
 _MOST_LINES = 4
-_Run = Mapping[str, Any]
-_FILES = {"yaml_digest": "defs.yaml", "schema_digest": "schema.yaml"}
+_Run, _Files = Mapping[str, Any], Mapping[str, str]
+_YAML = {"yaml_digest": "defs.yaml", "schema_digest": "schema.yaml"}
 # What decides a run → the column of `runs` that tells two of them apart.
 _DECIDING = {
     "data": "data_digest",
@@ -90,6 +90,7 @@ class RunComparison:
     after: _Run
     changes: tuple[Change, ...]
     yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
+    code_diff: str  # the same of the user's modules, and of the uncommitted changes
     scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
     why_unpaired: str  # why the scores are not compared row by row; empty where they are
 
@@ -110,7 +111,7 @@ class RunComparison:
         lines += [one.in_words() for one in self.changes] or ["nothing has changed"]
         lines += ["", *(one.in_words() for one in self.scores)]
         lines += [f"not paired: {self.why_unpaired}"] if self.why_unpaired else []
-        lines += ["", self.yaml_diff] if self.yaml_diff else []
+        lines += [f"\n{diff}" for diff in (self.yaml_diff, self.code_diff) if diff]
         return "\n".join(lines).rstrip()
 
 
@@ -137,24 +138,26 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
 
 def compared(before: _Run, after: _Run) -> RunComparison:
     """Compare two runs by their rows of the table `runs`."""
-    diffs = [line for one in _FILES for line in _diff(one, before, after, around=1)]
+    files, yaml = (files_of(before), files_of(after)), [*_YAML.values()]
+    yaml_diff, code_diff = (
+        "\n".join(line for name in names for line in _diff(name, *files, around=1))
+        for names in (yaml, sorted({*files[0], *files[1]}.difference(yaml)))
+    )
     pair = _judged_pair(before, after)
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
-    return RunComparison(
-        before, after, tuple(changes(before, after)), "\n".join(diffs), scores, why
-    )
+    changed = tuple(changes(before, after))
+    return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why)
 
 
 def changes(before: _Run, after: _Run) -> Iterator[Change]:
     """What decides a run and differs between two rows of `runs`."""
-    for what, column in _DECIDING.items():
-        if before[column] == after[column]:
-            continue
-        if column in _FILES and all(file_text(run[column]) for run in (before, after)):
-            lines = [*_diff(column, before, after, around=0)][2:]
+    files = files_of(before), files_of(after)
+    kept = {name: name for name in sorted({*files[0], *files[1]}.difference(_YAML.values()))}
+    for what, column in (_DECIDING | kept).items():
+        if lines := [*_diff(_YAML.get(column, column), *files, around=0)][2:]:
             yield Change(what, _marked("-", lines), _marked("+", lines))
-        else:
+        elif before.get(column) != after.get(column):
             yield Change(what, _in_words(column, before), _in_words(column, after))
     old, new = before["libraries"] or {}, after["libraries"] or {}
     for name in sorted(old | new):
@@ -162,10 +165,10 @@ def changes(before: _Run, after: _Run) -> Iterator[Change]:
             yield Change(name, *(str(of.get(name, "not installed")) for of in (old, new)))
 
 
-def _diff(column: str, before: _Run, after: _Run, around: int) -> Iterator[str]:
-    """The lines that differ of the file with the digest in a column, as a unified diff."""
-    old, new = (file_text(run[column]).splitlines() for run in (before, after))
-    return difflib.unified_diff(old, new, _FILES[column], _FILES[column], lineterm="", n=around)
+def _diff(name: str, before: _Files, after: _Files, around: int) -> Iterator[str]:
+    """The lines of a file that differ, as a unified diff."""
+    old, new = (files.get(name, "").splitlines() for files in (before, after))
+    return difflib.unified_diff(old, new, name, name, lineterm="", n=around)
 
 
 def _marked(mark: str, lines: Sequence[str]) -> str:
@@ -184,7 +187,7 @@ def _in_words(column: str, run: _Run) -> str:
         return f"{run['data_rows']:,} rows, {columns} ({value[:_DIGITS]})"
     if column == "code_commit":
         return f"{value[:_DIGITS]}{', uncommitted changes' if run['code_dirty'] else ''}"
-    return str(value)[:_DIGITS] if column in _FILES else str(value)
+    return str(value)[:_DIGITS] if column in _YAML else str(value)
 
 
 def _judged_pair(before: _Run, after: _Run) -> tuple[JudgedRows, JudgedRows] | str:

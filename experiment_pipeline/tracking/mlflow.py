@@ -24,6 +24,7 @@ from typing import Any
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import list_names, location, read_many, without_credentials
+from experiment_pipeline.storage.provenance import CODE
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -202,10 +203,10 @@ def _written(
 
 
 def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
-    """The run's pages, both its YAML files, and the files of the version that it published."""
-    for name, digest in (("defs.yaml", "yaml_digest"), ("schema.yaml", "schema_digest")):
-        if text := questions.file_text(run[digest]):
-            (folder / name).write_text(text, encoding="utf-8")
+    """The run's pages, YAML files and code, and the files of the version that it published."""
+    for name, text in questions.files_of(run).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
     places = {
         location(row["place"]): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
         for row in plain_rows(questions.rows_of("reports", run))
@@ -214,7 +215,8 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     if run["version"] and run["version_is_new"]:
         version = questions.versions(run["experiment"])
         for where in map(location, version.loc[version["version"] == run["version"], "place"]):
-            places |= {where / name: f"model/{name}" for name in list_names(where)}
+            names = {*list_names(where)} - {CODE.rstrip("/")}
+            places |= {where / name: f"model/{name}" for name in names}
     for path, content in read_many(places).items():
         target = folder / places[path]
         target.parent.mkdir(exist_ok=True)

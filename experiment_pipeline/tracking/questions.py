@@ -4,6 +4,7 @@ Answers are DataFrames with the columns of the database's tables (`docs/database
 by its id, of which a beginning is enough.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -14,7 +15,9 @@ import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
 from experiment_pipeline.storage.files import list_names, storage_root
+from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import soon
+from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import mark_killed
@@ -230,11 +233,25 @@ def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
     return next(iter(_rows(query.order_by(RUNS.c.started_at.desc()).limit(1))), None)
 
 
-def file_text(digest: str | None) -> str:
-    """Return the text of a YAML file of a run; empty where it is not known."""
-    files = TABLES["files"]
-    found = _rows(sa.select(files.c.content).where(files.c.digest == digest))
-    return str(found[0]["content"]) if found else ""
+def files_of(run: Mapping[str, Any]) -> dict[str, str]:
+    """Return the texts that are kept of a run, by its row of `runs`: defs.yaml, schema.yaml, the user's
+    modules below `code/`, the patch of uncommitted changes.
+    """
+    files, digests = TABLES["files"], dict(run["code_files"] or {})
+    digests |= {"defs.yaml": run["yaml_digest"], "schema.yaml": run["schema_digest"]}
+    found = _rows(sa.select(files).where(files.c.digest.in_([*filter(None, digests.values())])))
+    texts = {row["digest"]: row["content"] for row in found}
+    # The names become paths; those of an archive may be forged.
+    safe = [name for name in digests if re.fullmatch(r"(code/[\w/]+|\w+)\.(py|yaml|patch)", name)]
+    return {name: texts[digests[name]] for name in safe if digests[name] in texts}
+
+
+def code_of(experiment: str, run: str) -> RunCode:
+    """Return the code that a run has recorded at its start; UnknownRun: there is no such run."""
+    row = run_of(experiment, run)
+    known = CodeProvenance(row["code_commit"], row["code_dirty"])
+    texts = {name: text for name, text in files_of(row).items() if not name.endswith(".yaml")}
+    return RunCode(known, texts, {}, row["code_left_out"] or "")
 
 
 def check_experiment(experiment: str) -> None:

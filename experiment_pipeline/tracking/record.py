@@ -41,7 +41,7 @@ from experiment_pipeline.tracking.server import relative_to
 
 Row = Mapping[str, Any]
 # One page: the ends of long lists are in the reports.
-MOST_RANKED, MOST_LISTED, MOST_LINES_OF_YAML = 5, 8, 40
+MOST_RANKED, MOST_LISTED, MOST_LINES_OF_DIFF = 5, 8, 40
 _SETS = ("train", "test", "validation")
 _STEPS = (
     *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
@@ -272,6 +272,7 @@ def _question(run: Row) -> Iterator[Block]:
             "schema.yaml, sha256": run["schema_digest"],
             "changed in the launchpad": numbers.settings(run["settings"] or {}),
             "code": code,
+            "left out of its record": run["code_left_out"],
             "experiment-pipeline": run["package_version"],
         }
     )
@@ -398,10 +399,9 @@ def _changed(of: Decided) -> Iterator[Block]:
         lines += [f"not paired: {found.why_unpaired}"] if found.why_unpaired else []
         yield Paragraph(f"Since {which} ({since}, {before['status']}):")
         yield Bullets(tuple(lines))
-        if found.yaml_diff:
-            diff = found.yaml_diff.splitlines()
-            cut = ["…"] if len(diff) > MOST_LINES_OF_YAML else []
-            yield Code("diff", "\n".join(diff[:MOST_LINES_OF_YAML] + cut))
+        for diff in filter(None, (found.yaml_diff, found.code_diff)):
+            lines, cut = diff.splitlines(), ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else []
+            yield Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))
 
 
 def _cost(run: Row) -> Iterator[Block]:

@@ -105,6 +105,7 @@ def comparison_json(found: RunComparison) -> str:
         "after": found.after["run_id"],
         "changes": [asdict(change) for change in found.changes],
         "yaml_diff": found.yaml_diff,
+        "code_diff": found.code_diff,
         "scores": _records(found.table()),
         "why_unpaired": found.why_unpaired,
     }

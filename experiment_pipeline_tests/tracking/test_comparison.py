@@ -7,8 +7,10 @@ import pytest
 
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
+    FileRow,
     JudgedRows,
     ReportRow,
+    RunFacts,
     SetRow,
 )
 from experiment_pipeline.statistics.scores import SetPrediction
@@ -54,6 +56,19 @@ def test_what_changed_is_said_in_words() -> None:
     assert "-seed: 0\n+seed: 1" in found.yaml_diff
     assert compare(ids[0], ids[0]).changes == ()
     assert "nothing has changed" in str(compare(ids[0], ids[0]))
+
+
+def test_changed_modules_are_shown_line_by_line() -> None:
+    """A module that differs is a change of its own, and in the diff; a name that leads away is no file."""
+    ids = write_history()
+    for number, one in enumerate(("own0", "own1")):
+        facts = RunFacts(code_files={"code/own.py": one, "code/../away.py": "own0"})
+        text = FileRow(digest=one, content=f"a = 1\nb = {number}\n")
+        RunRecord("flight_delay", ids[number]).record([facts, text])
+    found = compare(*ids[:2])
+    assert found.changes[-1].in_words() == "code/own.py: b = 0 → b = 1"
+    assert found.code_diff.endswith("+++ code/own.py\n@@ -1,2 +1,2 @@\n a = 1\n-b = 0\n+b = 1")
+    assert "away" not in str(found)
 
 
 def test_scores_on_the_same_rows_are_paired(tmp_path: Path) -> None:

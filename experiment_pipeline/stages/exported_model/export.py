@@ -32,6 +32,7 @@ from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import redacted
 from experiment_pipeline.storage.records import to_json, yaml_bytes
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
+from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.table.clusters import FITTED_ROWS
 from experiment_pipeline.table.features import feature_columns
 
@@ -51,6 +52,8 @@ HOLDS = {
     versions.EXPECTED: "what the model predicted for them at the export",
     "verify.py": "checks that it predicts the same here",
     versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
+    provenance.CODE: "your own modules that it names, if any, as they were when the run began",
+    provenance.PATCH: "what was not committed then, if anything, for git apply",
     versions.MANIFEST: "sha256 of every file, version, code commit",
 }
 # Packages every model needs, whichever of their types it holds.
@@ -61,7 +64,7 @@ _NOT_OWN |= {"sklearn", "pandas", "skops"}
 
 
 def package_model(
-    spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: provenance.CodeProvenance
+    spec: ExperimentSpec, model: AcceptedModel, created: datetime, code: RunCode
 ) -> versions.ModelPackage:
     """Return the files of the version to publish; InvalidModel: skops cannot store an own estimator."""
     import skops.io
@@ -79,7 +82,7 @@ def package_model(
     declared = spec.model_dump(mode="json", exclude_unset=True)
     origin = {
         "exported": at,
-        "code": code.in_words(),
+        "code": "; ".join(filter(None, (code.provenance.in_words(), code.left_out))),
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
@@ -100,6 +103,7 @@ def package_model(
         versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),
         "verify.py": VERIFY.encode(),
         versions.CARD: document.render(card).encode(),
+        **{name: text.encode() for name, text in code.files.items()},
     }
     headline = report.score(report.metric)
     return versions.ModelPackage(
@@ -108,7 +112,7 @@ def package_model(
         fingerprint=result.fingerprint,
         configuration=model.configuration.key,
         headline=f"{headline.metric} {numbers.interval(headline.interval)} on validation",
-        code=code,
+        code=code.provenance,
         files=MappingProxyType(files),
         own_packages=own,
         approval_required=spec.approval == "required",

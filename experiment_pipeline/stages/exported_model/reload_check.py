@@ -69,7 +69,8 @@ def check_in_fresh_process(package: ModelPackage) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="experiment_pipeline_model_") as folder:
         for name, content in package.files.items():
-            (Path(folder) / name).write_bytes(content)
+            (place := Path(folder) / name).parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content)
         own = [_folder_of(name) for name in package.own_packages]
         command = [sys.executable, "-I", "-c", _LAUNCH, folder, *own]
         try:

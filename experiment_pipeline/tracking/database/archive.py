@@ -23,7 +23,7 @@ from experiment_pipeline.tracking.database.tables import RUNS, TABLES, VERSIONS
 
 RUNS_FOLDER = "runs"
 _FIX = "Delete the file: this run is then missing from the database, nothing else."
-# Every table that has rows of one run; the texts of its YAML files go with it.
+# Every table that has rows of one run; the texts of its files go with it.
 _OF_A_RUN = [kind for kind in ROWS if kind.SCOPE == RunFacts.SCOPE]
 _KINDS: list[type[RecordRow]] = [*_OF_A_RUN, FileRow]
 _FIELDS: Mapping[str, Any] = {
@@ -44,8 +44,8 @@ def archive(run: RunRecord, root: Location) -> None:
 
         archived: dict[str, Any] = {kind.TABLE: rows(kind, run.scope) for kind in _OF_A_RUN}
         [facts] = archived[RunFacts.TABLE]
-        digests = [one for one in (facts.yaml_digest, facts.schema_digest) if one]
-        files = [file for digest in digests for file in rows(FileRow, {"digest": digest})]
+        digests = {facts.yaml_digest, facts.schema_digest, *(facts.code_files or {}).values()}
+        files = [one for digest in digests if digest for one in rows(FileRow, {"digest": digest})]
     path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
     write_bytes(path, to_json({**run.scope, **archived, FileRow.TABLE: files}))
 

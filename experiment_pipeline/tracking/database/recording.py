@@ -34,7 +34,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
-from experiment_pipeline.storage.provenance import code_provenance, cpu_kernel
+from experiment_pipeline.storage.provenance import cpu_kernel
+from experiment_pipeline.storage.run_code import run_code
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.tracking.database.connection import reading, transaction
 from experiment_pipeline.tracking.database.tables import RUNS, TABLES
@@ -235,9 +236,9 @@ def declared(
     spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
 ) -> list[RecordRow]:
     """The first rows of a run: what was asked for (no texts: in Python), by whom, with which software."""
-    code = code_provenance(Path.cwd())
-    given = {name: text for name, text in (("yaml", yaml_text), ("schema", schema_text)) if text}
-    digests = {name: sha256(text.encode()) for name, text in given.items()}
+    code = run_code(spec, Path.cwd())
+    texts = (yaml_text, schema_text, *code.files.values())
+    digests = {text: sha256(text.encode()) for text in texts if text}
     price = os.environ.get(PRICE_VARIABLE)
     algorithms = (ALGORITHMS.get(entry.algorithm) for entry in spec.search)
     libraries = {*_LIBRARIES, *(name for one in algorithms if one for name in one.libraries)}
@@ -247,17 +248,19 @@ def declared(
         target=spec.target,
         metric=spec.metric,
         greater_is_better=METRICS[spec.metric].greater_is_better,
-        yaml_digest=digests.get("yaml"),
-        schema_digest=digests.get("schema"),
-        code_commit=code.commit,
-        code_dirty=code.dirty,
+        yaml_digest=digests.get(yaml_text),
+        schema_digest=digests.get(schema_text),
+        code_commit=code.provenance.commit,
+        code_dirty=code.provenance.dirty,
+        code_files={name: digests[text] for name, text in code.files.items()} or None,
+        code_left_out=code.left_out or None,
         package_version=metadata.version("experiment-pipeline"),
         python_version=platform.python_version(),
         libraries={name: metadata.version(name) for name in sorted(libraries)}
-        | {"CPU kernel": cpu_kernel()},
+        | {**code.packages, "CPU kernel": cpu_kernel()},
         price_per_hour=float(price) if price else spec.price_per_hour,
     )
-    return [*(FileRow(digest=digests[name], content=text) for name, text in given.items()), facts]
+    return [*(FileRow(digest=digest, content=text) for text, digest in digests.items()), facts]
 
 
 def mark_killed() -> list[RunRecord]:

@@ -56,6 +56,7 @@ def test_names_from_the_data_are_shown_and_never_interpreted() -> None:
 def test_the_six_lines_load_the_model(tmp_path) -> None:
     """The card's code, run in the version's folder by a fresh process, predicts."""
     package = exported.package()
+    (tmp_path / "code").mkdir()
     for name, content in package.files.items():
         (tmp_path / name).write_bytes(content)
     block = blocks("How to load it")[1]

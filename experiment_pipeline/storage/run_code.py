@@ -1,0 +1,174 @@
+"""The code that a run used: the user's own modules and the uncommitted changes, without secrets.
+
+What is named like a file of secrets, or is ignored by git, is not kept. In what is kept, text that
+looks like a secret is masked. What was left out or masked is listed.
+"""
+
+import ast
+import linecache
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import find_spec, resolve_name
+from pathlib import Path
+
+import yaml
+
+from experiment_pipeline.errors import listed
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.storage import provenance
+from experiment_pipeline.storage.provenance import CODE, PATCH, CodeProvenance, GitFailed, git
+
+# Of a patch, of all modules together, and of a file: git takes a larger one for binary.
+MOST_CHARACTERS = 1_000_000
+_MAIN = "__main__"
+# Not a user's: no name at all, and this package but for what is beside the YAML files.
+_NOT_OWN = re.compile(rf"$|{__name__.partition('.')[0]}(?!\.defs\.)(\.|$)")
+_MASKS = yaml.safe_load((Path(__file__).parent / "masks.yaml").read_text(encoding="utf-8"))
+_DIFF = (
+    *("--no-optional-locks", "-c", "core.quotePath=false", "-c", "diff.suppressBlankEmpty=false"),
+    *("-c", f"core.bigFileThreshold={MOST_CHARACTERS}", "diff", "--unified=3", "--no-renames"),
+    *("--no-ext-diff", "--no-textconv", "--no-color", "--ignore-submodules=all"),
+    *("--src-prefix=a/", "--dst-prefix=b/"),
+)
+
+
+@dataclass(frozen=True)
+class RunCode:
+    """The code of a run: own modules below `code/` and the patch of uncommitted changes, as texts.
+
+    `packages`: installed distributions that the experiment names → version. `left_out`: what was not
+    kept or is masked, in words.
+    """
+
+    provenance: CodeProvenance
+    files: Mapping[str, str]
+    packages: Mapping[str, str | None]
+    left_out: str
+
+
+def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
+    """Return the code that an experiment of a project's directory uses, as it is now on the disk."""
+    named = [re.split(r"[:.](?=\w+$)", one) for one in spec.import_paths]
+    files, installed = _own_files([module for module, _ in named])
+    known, changes = provenance.code_provenance(directory), dict[str, str]()
+    left_out = dict[str, str]()
+    try:
+        for place, file in files.items():  # 1: it is not ignored; 128: not in a repository
+            if git(file.parent, "check-ignore", "--", file.name, accepted=(0, 1, 128)):
+                left_out[place] = "ignored by git"
+        changes |= _changes(directory, files.values()) if known.commit and known.dirty else {}
+    except GitFailed as error:
+        left_out["uncommitted changes"] = f"git reports {error}"
+    texts = {one: files[one].read_text("utf-8", "replace") for one in files.keys() - left_out}
+    texts |= {f"{CODE}{_MAIN}/{name}.py": _in_main(name) for of, name in named if of == _MAIN}
+    kept, patch = _kept(texts, left_out), "".join(_kept(changes, left_out).values())
+    packages = dict(provenance.environment((), installed).packages)
+    words = listed(f"{name}: {why}" for name, why in left_out.items()) if left_out else ""
+    return RunCode(known, kept | ({PATCH: patch} if patch else {}), packages, words)
+
+
+def _kept(texts: Mapping[str, str], left_out: dict[str, str]) -> dict[str, str]:
+    """Mask texts by file name, the smallest first, without those that must not or cannot be kept."""
+    kept, room = dict[str, str](), MOST_CHARACTERS
+    for name, text in sorted(texts.items(), key=lambda one: len(one[1])):
+        if re.search(_MASKS["files"], name, re.VERBOSE | re.IGNORECASE):
+            left_out[name] = "named like a file of secrets"
+        elif (
+            re.search("(?m)^Binary files .* differ$|\N{REPLACEMENT CHARACTER}", text)
+            or len(text) > room
+        ):
+            left_out[name] = "not text, or beyond 1 MB"
+        elif text:
+            kept[name], room = _masked(text, python=name.endswith(".py")), room - len(text)
+            if kept[name] != text:
+                left_out[name] = "masked where it looks like a secret"
+        elif name.startswith(CODE + _MAIN):
+            left_out[name] = "its source is not known"
+    return dict(sorted(kept.items()))
+
+
+def _masked(text: str, *, python: bool) -> str:
+    """A text with `***` in place of what looks like a secret; its lines stay lines."""
+
+    def hidden(found: re.Match[str]) -> str:
+        first, *others = found["secret"].split("\n")
+        if re.fullmatch(_MASKS["template"], first, re.VERBOSE):
+            return found[0]
+        # In a diff, each line of a key keeps its mark.
+        stars = ["***", *(re.sub(r"^([+ -]?).*", r"\1***", one) for one in others)]
+        return found[0].removesuffix(found["secret"]) + "\n".join(stars)
+
+    for pattern in [*_MASKS["texts"], *([] if python else [_MASKS["unquoted"]])]:
+        text = re.sub(pattern.replace("@key@", _MASKS["key"]), hidden, text, flags=re.VERBOSE)
+    return text
+
+
+def _changes(directory: Path, used: Iterable[Path]) -> dict[str, str]:
+    """Path → how a file differs from the commit: tracked ones, and new ones that are used."""
+    top = Path(git(directory, "rev-parse", "--show-toplevel"))
+    patches = [git(top, *_DIFF, "HEAD")]
+    if inside := [str(file.relative_to(top)) for file in used if file.is_relative_to(top)]:
+        listing = ("ls-files", "--others", "--exclude-standard", "-z", "--", *inside)
+        new = git(top, "--literal-pathspecs", *listing).split("\0")[:-1]
+        compared = (*_DIFF, "--no-index", "--", os.devnull)
+        patches += [git(top, *compared, name, accepted=(0, 1)) for name in new]
+    found, patch = dict[str, str](), "".join(f"{one}\n" for one in patches if one)
+    for section in filter(None, re.split(r"(?m)^(?=diff --git )", patch)):
+        header = section.partition("\n")[0].removeprefix("diff --git ")
+        # Both paths are the same but for a/ and b/.
+        found[header[: len(header) // 2].strip('"')[2:]] = section
+    return found
+
+
+def _own_files(modules: Iterable[str]) -> tuple[dict[str, Path], set[str]]:
+    """Own modules, and what they import from the same folder of `sys.path`: name below `code/` → file;
+    and the top-level packages of installed ones.
+    """
+    own, installed, library = dict[str, Path](), set[str](), Path(os.__file__).parent
+    for module in modules:
+        with suppress(ImportError, ValueError, SyntaxError):  # the run ends there, or __main__
+            found, waiting = find_spec(module), list[str]()
+            file = Path((found and found.origin) or "")
+            if {"site-packages", "dist-packages"} & {*file.parts} or library in file.parents:
+                installed.add(module.partition(".")[0])
+            elif file.suffix == ".py":
+                waiting.append(module)
+            folder = Path(*file.parts[: -1 - module.count(".") - (file.name == "__init__.py")])
+            for name in waiting:
+                for ending in (".py", "/__init__.py"):
+                    place = name.replace(".", "/") + ending
+                    file, key = (folder / place).resolve(), CODE + place
+                    if key not in own and not _NOT_OWN.match(name) and file.is_file():
+                        own[key] = file
+                        waiting += _imported(name, file)
+    return own, installed - {"sklearn"}  # its version is recorded in any case
+
+
+def _imported(module: str, file: Path) -> list[str]:
+    """The package that a module is in, and what it imports: modules, and names that may be modules."""
+    parent = module.rpartition(".")[0]
+    package, found = module if file.name == "__init__.py" else parent, [parent]
+    for node in ast.walk(ast.parse(file.read_bytes())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = resolve_name("." * node.level + (node.module or ""), package)
+            found += [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def _in_main(name: str) -> str:
+    """The text of a function or class of a notebook or script; "": unknown."""
+    # Cells have no time of change; the last one with the name has defined it.
+    cells = [file for file, entry in linecache.cache.items() if len(entry) > 1 and entry[1] is None]
+    for file in reversed([getattr(sys.modules[_MAIN], "__file__", None) or "", *cells]):
+        with suppress(SyntaxError):
+            for node in ast.parse("".join(lines := linecache.getlines(file))).body:
+                if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
+                    first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
+                    return "".join(lines[first - 1 : node.end_lineno])
+    return ""

@@ -1,0 +1,152 @@
+"""The code of a run: own modules, uncommitted changes, and no secret among them."""
+
+import linecache
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiment_pipeline.storage.files import location
+from experiment_pipeline.storage.provenance import PATCH
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.run_code import RunCode, run_code
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.comparison import compare
+from experiment_pipeline.tracking.database.archive import reindex
+from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.runs import run
+from experiment_pipeline_tests.storage.test_provenance import git
+
+MonkeyPatch = pytest.MonkeyPatch
+FILES = {
+    "clinic/__init__.py": "y = 1\n",
+    "clinic/models.py": "from . import helper\n\n\nclass Mine:\n    weight = helper.WEIGHT\n",
+    "clinic/helper.py": "import numpy\n\nWEIGHT = 1\n",
+    **dict.fromkeys(("clinic/unused.py", "large.csv", "b.bin", "latin.txt"), "x = 1\n"),
+    ".gitignore": ".env\nlocal.py\n__pycache__/\n",
+}
+MINE, SECRET = "clinic.models.Mine", "hunter2hunter2"
+SECRETS = {
+    "a.py": f'password = "{SECRET}"\nSECRET_KEY = (\n    "{SECRET}"\n)\nk("x", api_key=\'{SECRET}\')',
+    "b.py": f'token: str = """{SECRET}"""\nget("DB_PASSWORD", "{SECRET}")\nu = "x://me:{SECRET}@host"',
+    "c.py": f'get("//x?token={SECRET}")\n-----BEGIN PRIVATE KEY-----\n{SECRET}\n',
+    "d.yaml": f"db:\n  password: {SECRET}  # of the test server\nexport AWS_ACCESS_KEY={SECRET}",
+    "e.ipynb": f'  "secret = \\"{SECRET}\\"\\n",',
+}
+HARMLESS = 'TOKENIZER = "words"\nmax_tokens = 512\npassword = os.environ["PASSWORD"]\n'
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: MonkeyPatch) -> Path:
+    """A committed project with a package of its own, which a test imports as users do."""
+    folder = tmp_path / "project"
+    (folder / "clinic").mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    git(tmp_path, "init", "--quiet", str(folder))
+    git(folder, "add", ".")
+    git(folder, "-c", "user.name=me", "-c", "user.email=me@here", "commit", "-m", "one")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, "clinic", raising=False)
+    return folder
+
+
+def code_of(project: Path, *paths: str) -> RunCode:
+    """The code of an experiment that tries these algorithms."""
+    return run_code(scenario.spec(search=[{"algorithm": one} for one in paths]), project)
+
+
+def test_own_modules_are_kept(project: Path, monkeypatch: MonkeyPatch) -> None:
+    """Modules of the same folder are kept, others named with their version; git is not needed."""
+    found = code_of(project, MINE, "skops.io.Own", "sklearn.svm.SVC", "no.such.One")
+    assert found.files == {f"code/{name}": FILES[name] for name in [*FILES][:3]}
+    assert found.packages == {"skops": pytest.importorskip("skops").__version__}
+    assert (found.provenance.dirty, found.left_out) == (False, "")
+    shutil.rmtree(project / ".git")
+    assert code_of(project, MINE).files == found.files
+    monkeypatch.setenv("PATH", "")
+    assert code_of(project, MINE).files == found.files
+
+
+def test_the_patch_gives_back_what_was_not_committed(project: Path) -> None:
+    """Changed, deleted and used new files come back by `git apply`; what cannot be kept is named."""
+    models = FILES["clinic/models.py"] + "\n# é, without an end of line"
+    changed = {"clinic/models.py": models.encode(), "clinic/added.py": HARMLESS.encode()}
+    changed["clinic/helper.py"] = b"from clinic import added\n\nWEIGHT = 2\n"
+    lost = {"large.csv": b"1,2\n" * 400_000, "b.bin": b"\0", "latin.txt": b"caf\xe9\n"}
+    for name, content in (changed | lost | {"notes.txt": b"private"}).items():
+        (project / name).write_bytes(content)
+    (project / "clinic/unused.py").unlink()
+    for name in ("noprefix", "mnemonicPrefix", "suppressBlankEmpty"):
+        git(project, "config", f"diff.{name}", "true")
+    found, clean = code_of(project, MINE), project.with_name("clean")
+    git(project, "clone", "--quiet", str(project), str(clean))
+    (clean / PATCH).write_text(found.files[PATCH])
+    git(clean, "apply", PATCH)
+    assert {name: (clean / name).read_bytes() for name in changed} == changed
+    assert not (clean / "clinic/unused.py").exists()
+    assert "private" not in str(found)
+    assert found.left_out.count("not text, or beyond 1 MB") == len(lost)
+
+
+def test_secrets_are_not_kept(project: Path) -> None:
+    """Lines that look like secrets are masked; what is ignored, or named like a secret, is left out."""
+    forbidden = ("deploy.pem", "my_credentials.json", ".env", "clinic/local.py")
+    for name, text in (SECRETS | dict.fromkeys(forbidden, SECRET)).items():
+        (project / name).write_text(f"{text}\n")
+    git(project, "add", *SECRETS, *forbidden[:2])
+    own = f'from clinic import local\n{HARMLESS}dsn = "mysql://me:{SECRET}@host"\nclass Mine: ...\n'
+    (project / "clinic/models.py").write_text(own)
+    found = code_of(project, MINE)
+    assert SECRET not in str(found)
+    assert HARMLESS in found.files["code/clinic/models.py"]
+    left_out = ("code/clinic/local.py: ignored by git", "deploy.pem: named like a file of secrets")
+    assert [why in found.left_out for why in left_out] == [True, True]
+    assert found.files[PATCH].count("***") > len(SECRETS)
+    assert not [name for name in forbidden if f"b/{name}" in found.files[PATCH]]
+
+
+def test_a_class_of_a_notebook_is_its_text(project: Path) -> None:
+    """The class alone is kept, not the rest of its cell; one without a known source is named."""
+    text = "@marked\nclass Cell:\n    def fit(self): ...\n"
+    cell = f"def marked(one):\n    return one\n{text}x = 1\n"
+    linecache.cache["<cell 1>"] = (len(cell), None, cell.splitlines(keepends=True), "<cell 1>")
+    exec(compile(cell, "<cell 1>", "exec"), vars(sys.modules["__main__"]))
+    found = code_of(project, "__main__.Cell", "__main__.Gone")
+    assert found.files == {"code/__main__/Cell.py": text}
+    assert "code/__main__/Gone.py: its source is not known" in found.left_out
+
+
+def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: MonkeyPatch) -> None:
+    """In database, archive, version and commit, without secrets; an unused file makes no version."""
+    repository = project.with_name("models.git")
+    git(project, "init", "--bare", str(repository))
+    helper = f'PASSWORD = "{SECRET}"\n\n\ndef same(rows):\n    return rows\n'
+    (project / "clinic/helper.py").write_text(helper)
+    spec = scenario.spec(
+        url=str(scenario.write_csv(project / "visits.csv")),
+        preparation=scenario.PREPARATION | {"function": "clinic.helper:same"},
+        export={"repository": str(repository)},
+    )
+    monkeypatch.chdir(project)
+    ids = list[str]()
+    for line in ("x = 2\n", "x = 3\n"):
+        (project / "clinic/unused.py").write_text(line)
+        assert run(spec, scenario.SCHEMA).success
+        ids.append(questions.run_of(spec.name)["run_id"])
+    assert [one.what for one in compare(*ids).changes] == [PATCH]
+    assert list(questions.versions(spec.name)["version"]) == ["v0001"]
+    version = Registry(location(str(storage)), spec.name).model("v0001")
+    assert version.read("code/clinic/helper.py").decode() == helper.replace(SECRET, "***")
+    for name in (PATCH, "code/clinic/helper.py"):
+        shown = git(repository, "show", f"{spec.name}/v0001:models/{spec.name}/{name}")
+        assert shown == version.read(name).decode().strip()
+    before = [questions.files_of(questions.run_of(None, one)) for one in ids]
+    assert not [
+        f for f in storage.rglob("*.*") if f.is_file() and SECRET.encode() in f.read_bytes()
+    ]
+    monkeypatch.setenv(VARIABLE, f"sqlite:///{project}/another.sqlite")
+    assert reindex(location(str(storage)), print) == 2
+    assert [questions.files_of(questions.run_of(None, one)) for one in ids] == before
