@@ -7,6 +7,7 @@ intervals are shown without a paired difference.
 import difflib
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,11 +222,12 @@ def _score_changes(
         better = None
         if pair is not None:
             one, other = (judged.as_prediction for judged in pair)
-            difference = paired_difference(
-                one.linearise(metric, pair[0].threshold),
-                other.linearise(metric, pair[1].threshold),
-                one.layout(metric),
-            )
+            with suppress(ExperimentPipelineError):  # a user's metric that is not importable here
+                difference = paired_difference(
+                    one.linearise(metric, pair[0].threshold),
+                    other.linearise(metric, pair[1].threshold),
+                    one.layout(metric),
+                )
             if difference.low > 0 or difference.high < 0:
                 better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
         yield ScoreChange(metric, first, second, difference, better)

@@ -13,6 +13,7 @@ from functools import partial
 
 from threadpoolctl import threadpool_limits
 
+from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
@@ -248,6 +249,7 @@ MEMBERSHIP = (
         for name, table in TABLES.items()
     ),
 )
+OWN = [f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth")]
 GATES = (
     *(
         partial(
@@ -259,7 +261,7 @@ GATES = (
             metric=metric,
             share=rate,
         )
-        for metric, rate in (("accuracy", 0.5), ("f1", 0.05))
+        for metric, rate in (("accuracy", 0.5), ("f1", 0.05), *((one, 0.3) for one in OWN))
     ),
     *(
         partial(

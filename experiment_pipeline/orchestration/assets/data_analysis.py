@@ -12,12 +12,12 @@ from experiment_pipeline.orchestration.assets.validated_data import prepared_row
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
-from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import STAGES, table_bytes
 from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.records import fingerprint_of
-from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.digests import source_digests
+from experiment_pipeline.table.features import NamedColumns, metric_sources
 
 ANALYSIS, MARKDOWN, REPORT = "analysis.json", "analysis.md", "report.html"
 
@@ -86,6 +86,7 @@ def _fingerprint(raw_digest: str, spec: ExperimentSpec, schema_text: str) -> str
             "spec": given.model_dump(mode="json"),
             "schema": schema_text,
             "version": STAGES["data_analysis"].version,
-            "findings": own_code(given.analysis),
+            "findings": source_digests(given.analysis.findings),
+            **metric_sources(given),
         }
     )

@@ -37,7 +37,7 @@ from experiment_pipeline.storage.entries import stage_entries
 from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import registry_of
-from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.table.features import NamedColumns, metric_sources
 
 STAGE = final.STAGE
 PLACES = ((STAGE, final.PAGE), (JUDGED_ROWS, final.JUDGED), ("next_search", final.NEXT_SEARCH))
@@ -79,6 +79,7 @@ def build(named: NamedColumns, record: asset.Recorder) -> dg.AssetsDefinition:
                     "conditions": analysis.get("conditions", []),
                     "set_aside": list(validation_set.origin.set_aside),
                     "version": version,
+                    **metric_sources(given),
                 }
             )
             tables = (raw_data, sets, validation_set, leaderboard)
