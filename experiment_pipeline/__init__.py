@@ -36,6 +36,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.stages.data_analysis.finding import FindingRule as FindingRule
     from experiment_pipeline.stages.data_analysis.finding import Rule as Rule
     from experiment_pipeline.stages.data_analysis.finding import Threshold as Threshold
+    from experiment_pipeline.statistics.metrics import OwnMetric as OwnMetric
+    from experiment_pipeline.statistics.metrics import metric as metric
     from experiment_pipeline.tracking.comparison import RunComparison as RunComparison
     from experiment_pipeline.tracking.comparison import compare as compare
     from experiment_pipeline.tracking.database.connection import database as database
@@ -50,6 +52,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
 _NAMES = {
     "errors": "ExperimentPipelineError InvalidExperiment DataError TrainingError StorageError "
     "NotAccepted ExportError UnknownRun",
+    "statistics.metrics": "metric OwnMetric",
     "spec": "ExperimentSpec",
     "tracking.questions": "experiments runs results leaderboard findings versions worst_rows",
     "tracking.comparison": "compare RunComparison",

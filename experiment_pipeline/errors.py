@@ -1,11 +1,13 @@
-"""The errors that a user can act on, and hints for a wrong name.
+"""The errors that a user can act on, and hints for a wrong name or import path.
 
 Catch `ExperimentPipelineError` to report, a leaf to recover. Anything else is a bug and crashes.
 """
 
 import difflib
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 
 class ExperimentPipelineError(Exception):
@@ -78,6 +80,10 @@ class UnknownAlgorithm(TrainingError):
     """An algorithm's import path leads nowhere, or to something other than an estimator."""
 
 
+class UnusableMetric(TrainingError):
+    """A user's own metric raised, or returned something other than a number."""
+
+
 class ClusterError(ExperimentPipelineError):
     """Fits on a Dask cluster could not begin, or not go on: no scheduler, other workers, all lost."""
 
@@ -148,3 +154,18 @@ def listed(names: Iterable[object]) -> str:
         return "none"
     more = len(known) - SHOWN_NAMES
     return ", ".join(known[:SHOWN_NAMES]) + (f" and {more} more" if more > 0 else "")
+
+
+def imported(path: str, culprit: str, what: str) -> Any:
+    """Return what `module:name` leads to; `culprit` is the key of the YAML that names it."""
+    module_name, _, name = path.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module may raise anything
+        rule = f"{module_name} cannot be imported: {type(error).__name__}: {error}"
+        raise InvalidExperiment(culprit, rule, "Correct the path, or install it.") from error
+    if not hasattr(module, name):
+        known = [other for other in dir(module) if not other.startswith("_")]
+        rule = f"{module_name} has no {what} {name!r}; {did_you_mean(name, known)}"
+        raise InvalidExperiment(culprit, rule, "Correct the name after the colon.")
+    return getattr(module, name)

@@ -31,7 +31,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.split_sets.sets import SplitSets, split
 from experiment_pipeline.stages.validated_data.page import check_rejection_rate
 from experiment_pipeline.stages.validated_data.rows import validate
-from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.digests import mixed, uniform
 from experiment_pipeline.table.features import check_metrics, check_target, feature_columns
 from experiment_pipeline.table.kinds import Kind, holds_objects, is_unsigned, kind_of
@@ -159,7 +159,7 @@ def defs_yaml(name: str, draft: Draft, found: str, data: Mapping[str, Any], comm
         settings=draft.attributes(data),
         found=f"Read: {found}.",
         other_metrics=[other for other in names_of(draft.task.value) if other != metric],
-        limit="at_least: 0.8" if METRICS[metric].greater_is_better else "at_most: 0.5",
+        limit="at_least: 0.8" if metric_of(metric).greater_is_better else "at_most: 0.5",
     )
 
 

@@ -18,7 +18,7 @@ from experiment_pipeline.drafting.search import Proposal, Shape, propose_search,
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
-from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
 
@@ -285,12 +285,12 @@ def _positive_class(target: pd.Series, task: Decision, given: str | None) -> Dec
 def _metric(task: str, given: str | None, positive_share: float | None) -> Decision:
     """Decide what ranks the configurations."""
     possible = names_of(task)
-    if given is not None and given not in possible:
+    if given is not None and given not in possible and ":" not in given:
         rule = f"no metric of task {task}; {did_you_mean(given, possible)}"
         raise UnusableTable(f"--metric {given}", rule, f"name one of {', '.join(possible)}")
     if given is not None:
         return Decision(given, "given")
-    why = METRICS[possible[0]].words
+    why = metric_of(possible[0]).words
     if positive_share is not None and positive_share < RARE:
         rare = f"only {positive_share:.1%} of the rows are positive"
         why += f"; {rare}: average_precision weighs these more"

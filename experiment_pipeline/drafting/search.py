@@ -9,7 +9,7 @@ from typing import Any
 
 from experiment_pipeline.stages.search.budget import pass_seconds
 from experiment_pipeline.stages.search.learners.hyperparameters import LEARNT_WHEN_STOPPED as LEARNT
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 
 TRAIN_SHARE = 0.6
 LARGE_CELLS = 20_000_000
@@ -123,7 +123,7 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
         space |= {"cat_smooth": _log(1.0, 100.0), "cat_l2": _log(0.3, 30.0)}
         space["min_data_per_group"] = _log(2, 100)
     # Both ways to boost towards a median: which is better depends on the table.
-    if METRICS[shape.metric].objective.get("objective") == "regression_l1":
+    if metric_of(shape.metric).objective.get("objective") == "regression_l1":
         space["objective"] = ["regression_l1", "regression"]
     return space
 

@@ -245,7 +245,7 @@ def declare(
             target=target,
             task=settings.get("task"),
             positive_class=settings.get("positive_class"),
-            metric=settings.get("metric"),
+            metric=getattr(given := settings.get("metric"), "path", given),
             seconds=settings.get("budget", {}).get("seconds"),
         )
         attributes = infer(raw.frame, wishes).attributes(source)

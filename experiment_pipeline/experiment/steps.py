@@ -23,7 +23,6 @@ from experiment_pipeline.reporting.run_record import JUDGED_ROWS, PREDICTED_ROWS
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
-from experiment_pipeline.stages.data_analysis.findings import own_code
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.exported_model import page as model_page
 from experiment_pipeline.stages.leaderboard import board
@@ -76,11 +75,13 @@ from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_of
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
+from experiment_pipeline.table.digests import source_digests
 from experiment_pipeline.table.features import (
     NamedColumns,
     check_metrics,
     check_target,
     feature_columns,
+    metric_sources,
 )
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable
@@ -182,7 +183,8 @@ def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
             "spec": given.model_dump(mode="json"),
             "schema": named.schema_text,
             "version": STAGES["data_analysis"].version,
-            "findings": own_code(given.analysis),
+            "findings": source_digests(given.analysis.findings),
+            **metric_sources(given),
         }
     )
 
@@ -364,6 +366,7 @@ def validation_report(
                 "conditions": analysis.get("conditions", []),
                 "set_aside": list(validation_set.origin.set_aside),
                 "version": STAGES[name].version,
+                **metric_sources(given),
             }
         )
         tables = (raw_data, sets, validation_set, leaderboard)

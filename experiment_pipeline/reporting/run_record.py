@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.statistics.interval import Interval, cluster_codes
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
@@ -208,7 +208,7 @@ class ScoreRow(RecordRow, table="scores", keys=("set_name", "metric")):
             low=score.low,
             high=score.high,
             baseline=baseline,
-            greater_is_better=METRICS[metric].greater_is_better,
+            greater_is_better=metric_of(metric).greater_is_better,
         )
 
 

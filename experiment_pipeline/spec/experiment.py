@@ -27,11 +27,12 @@ from experiment_pipeline.spec.search import (
     Export,
     Halving,
     HalvingSetting,
+    MetricName,
     NotWorseThanChampion,
     Search,
     SeedsSetting,
 )
-from experiment_pipeline.statistics.metrics import names_of
+from experiment_pipeline.statistics.metrics import metric_of, names_of
 
 Task = Literal["binary", "multiclass", "regression"]
 # Of an experiment; it becomes part of asset keys, op names and a job name.
@@ -73,7 +74,7 @@ class ExperimentSpec(Closed):
     search: tuple[Search, ...] = Field(
         min_length=1, description="The algorithms to try", examples=["[{algorithm: lightgbm}]"]
     )
-    metric: str = Field(description="What ranks the configurations", examples=["roc_auc"])
+    metric: MetricName = Field(description="What ranks the configurations", examples=["roc_auc"])
     evaluation: EvaluationSetting = Field(
         None, description="test_set, or cross_validation of train and test rows: for small tables"
     )
@@ -254,10 +255,19 @@ class ExperimentSpec(Closed):
         gates = [one.metric for one in self.acceptance]
         named += [(("acceptance", n, "metric"), name) for n, name in enumerate(gates)]
         for place, name in named:
-            allowed = names_of(self.task)
-            if name not in allowed:
-                known = allowed_instead(name, allowed)
-                yield place, f"{name!r} is not a metric of task {self.task}; {known}"
+            found, known = None, allowed_instead(name, names_of(self.task))
+            try:
+                found = metric_of(name)
+            except InvalidExperiment as error:
+                if ":" in name:
+                    yield place, f"{error.rule}; {error.fix}"
+            if found is None or self.task not in found.tasks:
+                what = f" ({found.words})" if found and found.is_own else ""
+                wrong = f"{name!r}{what} is not a metric of task {self.task}"
+                yield place, f"{wrong}; {known}, or one's own as module:name"
+            elif self.sample_weight is not None and not found.takes_weights:
+                without = f"{name} has no argument sample_weight, as {self.sample_weight} needs"
+                yield place, f"{without}; add the argument to the function"
             if place[1:] and gates.count(name) > 1:
                 yield place, f"{name} has several limits; keep one"
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, WrapSerializer, field_validator, model_validator
 
-from experiment_pipeline.errors import allowed_instead
+from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Features, Range
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
@@ -21,7 +21,7 @@ from experiment_pipeline.spec.models import (
     impossible,
     on_or_off,
 )
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 
 Hyperparameter = Scalar | Range | tuple[Scalar, ...]
 
@@ -203,10 +203,16 @@ class Budget(Closed):
     failures_in_a_row: int | None = Field(None, ge=1, description="So many end the search")
 
 
+# A user's own is given as its import path, or in Python as what `metric` made of the function.
+MetricName = Annotated[
+    str, BeforeValidator(lambda one: getattr(one, "path", one), json_schema_input_type=str)
+]
+
+
 class Criterion(Closed):
     """One gate: a metric on the validation set and its limit."""
 
-    metric: str = Field(description="The metric that is judged", examples=["roc_auc"])
+    metric: MetricName = Field(description="The metric that is judged", examples=["roc_auc"])
     at_least: float | None = None
     at_most: float | None = None
 
@@ -225,9 +231,10 @@ class Criterion(Closed):
     def _has_one_limit(self) -> Self:
         if (self.at_least is None) == (self.at_most is None):
             raise ValueError("give exactly one of at_least and at_most")
-        if self.metric not in METRICS:
-            return self
-        judged = METRICS[self.metric]
+        try:
+            judged = metric_of(self.metric)
+        except InvalidExperiment:
+            return self  # the experiment names the reason at this key
         wanted = "at_least" if judged.greater_is_better else "at_most"
         limit = getattr(self, wanted)
         if limit is None:

@@ -29,7 +29,7 @@ from experiment_pipeline.statistics.interval import (
     weighted_mean,
     weighted_quantile,
 )
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
 
 MOST_CLASSES = 6  # further classes are rare; more curves make a page unreadable
@@ -84,7 +84,7 @@ def miscalibration(
 
 def named(metric: str, *, reweighted: bool) -> str:
     """Return a metric's name as tables show it: `log_loss (not calibrated)`."""
-    marked = reweighted and METRICS[metric].by_probability
+    marked = reweighted and metric_of(metric).by_probability
     return f"{metric} (not calibrated)" if marked else metric
 
 

@@ -18,7 +18,7 @@ from experiment_pipeline.statistics.interval import (
     Weights,
     cluster_codes,
 )
-from experiment_pipeline.statistics.metrics import METRICS, better, worse_bound
+from experiment_pipeline.statistics.metrics import better, metric_of, worse_bound
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, one_sample
 from experiment_pipeline.statistics.tails import Tail
 
@@ -75,14 +75,14 @@ def caveats(
     rare = {
         name: spread.scarcest
         for name, spread in spreads.items()
-        if METRICS[name].by_pairs and 0 < spread.scarcest < _FEW_OF_A_CLASS
+        if metric_of(name).by_pairs and 0 < spread.scarcest < _FEW_OF_A_CLASS
     }
     if rare:
         yield (
             f"{_intervals(rare, place)}: the rarest class is in {min(rare.values())} clusters "
             f"({cluster}). {_coverage('82 to 94')}"
         )
-    yield from _known_entities(predicted, place)
+    yield from _known_entities(metrics, predicted, place)
     n_clusters = int(cluster_codes(predicted.clusters).max()) + 1
     correlated = {
         name: spread.autocorrelation
@@ -102,7 +102,7 @@ def _heavy_tails(
     metrics: Sequence[str], predicted: SetPrediction, cluster: str, place: str
 ) -> Iterator[str]:
     n_clusters = int(cluster_codes(predicted.clusters).max()) + 1
-    of_errors = [name for name in metrics if METRICS[name].errors is not None]
+    of_errors = [name for name in metrics if metric_of(name).errors is not None]
     every = (*of_errors, "mae") if of_errors else ()
     tails = {name: tail for name in every if (tail := predicted.tail(name)) is not None}
 
@@ -131,13 +131,15 @@ def _heavy_tails(
             )
 
 
-def _known_entities(predicted: SetPrediction, place: str) -> Iterator[str]:
+def _known_entities(metrics: Sequence[str], predicted: SetPrediction, place: str) -> Iterator[str]:
     known = len(np.unique(predicted.clusters[:, 1])) if predicted.clusters.ndim == 2 else None
     if known is not None and known < FEWEST_ENTITIES:
         yield (
             f"the {place} set has rows of {known} ids at several times, fewer than "
             f"{FEWEST_ENTITIES}: its intervals are about these at other times, not about new ones"
         )
+    elif known is not None and (own := {name: 0 for name in metrics if metric_of(name).is_own}):
+        yield f"{_intervals(own, place)}, about these ids at other times, not about new ones"
 
 
 def _intervals(names: Mapping[str, object], place: str) -> str:
@@ -163,7 +165,7 @@ def fewest_clusters(metric: str, limit: float) -> int | None:
 
 def perfect_bound(metric: str, clusters: int) -> float:
     """Return the worse bound of a perfect score on so many clusters."""
-    limits = METRICS[metric]
+    limits = metric_of(metric)
     perfect = limits.highest if limits.greater_is_better else limits.lowest
     certain = Spread(perfect, 0.0, max(clusters - 1, 1), clusters)
     return worse_bound(metric, interval_of(metric, certain))

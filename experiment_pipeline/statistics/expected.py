@@ -22,7 +22,7 @@ from experiment_pipeline.statistics.interval import (
     spread_of,
     weighted_mean,
 )
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 
 _NEIGHBOURS, _FEWEST_NEIGHBOURS = 1 / 20, 50  # rows of about the same prediction
@@ -41,7 +41,7 @@ class ExpectedScores:
         units of the metric, of numbers in those of the mean error behind it.
         """
         part, by_row = self.predicted.rows(rows), self._by_row[rows]
-        if METRICS[self.metric].errors is None:
+        if metric_of(self.metric).errors is None:
             expected = self._of_classes(part, by_row)
             observed = part.linearise(self.metric, self.threshold)
             gap = observed.influence - expected.influence
@@ -49,7 +49,7 @@ class ExpectedScores:
             score = expected.estimate
         else:
             weights, errors = relative_weights(part.weights), self._errors(part)
-            found = mean(-METRICS[self.metric].sign * (errors - by_row), weights)
+            found = mean(-metric_of(self.metric).sign * (errors - by_row), weights)
             usual, own = (float(weighted_mean(one, weights)) for one in (by_row, errors))
             ratio, score = usual / own if own else 1.0, part.score(self.metric)
             known = {"rmse": score * math.sqrt(ratio), "r2": 1 - (1 - score) * ratio}
@@ -62,7 +62,7 @@ class ExpectedScores:
         from scipy.ndimage import uniform_filter1d
 
         predicted = self.predicted
-        if METRICS[self.metric].errors is None:
+        if metric_of(self.metric).errors is None:
             return recalibrated(predicted)
         order = np.argsort(predicted.prediction, kind="stable")
         size = max(round(_NEIGHBOURS * len(order)), min(_FEWEST_NEIGHBOURS, len(order)))
@@ -71,7 +71,7 @@ class ExpectedScores:
         return usual
 
     def _errors(self, predicted: SetPrediction) -> np.ndarray:
-        errors = METRICS[self.metric].errors
+        errors = metric_of(self.metric).errors
         assert errors is not None
         return errors(predicted.y, predicted.prediction)
 

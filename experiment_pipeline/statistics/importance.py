@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import LEVEL, Weights, quantile
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 
 # Each value costs one prediction of all rows.
 MOST_VALUES, FEWEST_AVERAGED, MOST_AVERAGED = 12, 100, 2_000
@@ -182,7 +182,7 @@ def scored_by(
     metric: str, threshold: float = 0.5
 ) -> Callable[[np.ndarray, np.ndarray, Weights], float]:
     """Return (truth, prediction, weights) → score by a metric; greater is better."""
-    sign, score = METRICS[metric].sign, scores.score
+    sign, score = metric_of(metric).sign, scores.score
     return lambda y, prediction, weights: sign * score(metric, y, prediction, threshold, weights)
 
 

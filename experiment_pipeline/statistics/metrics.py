@@ -1,22 +1,27 @@
 """Every metric, declared once: its tasks, direction and range, its formula, its interval, its words.
 
 To add a metric, write it here: one function with a declaration above it. All else (what a YAML may
-name, intervals, baselines, thresholds, reports) reads METRICS. Laws of intervals are in `interval.py`.
+name, intervals, baselines, thresholds, reports) asks `metric_of`. Laws of intervals are in `interval.py`.
+A user's own metric is a function of their module, declared by `metric` and named by its import path.
 """
 
+import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Literal
+from functools import cache, partial
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from experiment_pipeline.errors import InvalidExperiment, UnusableMetric, allowed_instead, imported
 from experiment_pipeline.statistics import interval
 from experiment_pipeline.statistics.interval import (
     Linearised,
     Spread,
     Weights,
+    bootstrapped,
     effective_number,
     mean,
     undefined,
@@ -43,6 +48,7 @@ class MetricInput:
     prediction: np.ndarray  # (n,) or (n, k), finite
     threshold: float  # of the metrics that depend on one
     weights: Weights = None  # (n,) by `relative_weights`
+    clusters: np.ndarray | None = None  # (n,) resampled for a user's metric; None: rows
 
     @property
     def called(self) -> np.ndarray:
@@ -51,6 +57,11 @@ class MetricInput:
         return np.asarray(
             self.prediction.argmax(axis=1) if several else self.prediction >= self.threshold
         )
+
+    def part(self, rows: np.ndarray) -> "MetricInput":
+        """Return the rows at some positions, each as often as it is named."""
+        weights = None if self.weights is None else self.weights[rows]
+        return MetricInput(self.y[rows], self.prediction[rows], self.threshold, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,6 +81,7 @@ class Called:
 
 Form = Callable[[MetricInput], Linearised]
 Errors = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Takes = Literal["probabilities", "labels", "values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +120,10 @@ class Metric:
     objective: Mapping[str, str | float] = field(default_factory=dict)
     lowest_target: float = -math.inf  # lower limit of the targets
     when_asked: bool = False  # it is reported only where the experiment names it
+    # of a user's metric: the score alone; nan where all targets are equal
+    value: Callable[[MetricInput], float] | None = None
+    takes_labels: bool = False  # a user's metric of classes, not of probabilities
+    takes_weights: bool = True
 
     @property
     def sign(self) -> int:
@@ -122,7 +138,32 @@ class Metric:
     @property
     def by_threshold(self) -> bool:
         """Whether a binary score depends on the decision threshold."""
-        return self.at_thresholds is not None
+        return self.at_thresholds is not None or self.takes_labels
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a user's own."""
+        return self.value is not None
+
+
+def metric_of(name: str) -> Metric:
+    """Return a built-in metric, or a user's, `module:name`; InvalidExperiment: it is none."""
+    if name in METRICS:
+        return METRICS[name]
+    own = imported(_importable(name), f"metric {name}", "metric")
+    if not isinstance(own, OwnMetric):
+        rule = f"{name} is a {type(own).__name__} without a direction"
+        fix = 'write @experiment_pipeline.metric(greater_is_better=…, takes="labels") above it'
+        raise InvalidExperiment(f"metric {name}", rule, fix)
+    return _own_metric(name, own)
+
+
+def _importable(path: str) -> str:
+    if not re.fullmatch(r"(?!__main__:)[A-Za-z_][\w.]*:[A-Za-z_]\w*", path):
+        rule = f"{path} cannot be imported by another process"
+        fix = "move it into a module as a function with a name, and write module:function"
+        raise InvalidExperiment(f"metric {path}", rule, fix)
+    return path
 
 
 def names_of(task: str) -> tuple[str, ...]:
@@ -132,27 +173,27 @@ def names_of(task: str) -> tuple[str, ...]:
 
 def reported_of(task: str) -> tuple[str, ...]:
     """Return the metrics that every report of a task shows."""
-    return tuple(name for name in names_of(task) if not METRICS[name].when_asked)
+    return tuple(name for name in names_of(task) if not metric_of(name).when_asked)
 
 
 def worse_bound(name: str, of: interval.Interval) -> float:
     """Return the bound at the worse end: the low one where greater is better."""
-    return of.low if METRICS[name].greater_is_better else of.high
+    return of.low if metric_of(name).greater_is_better else of.high
 
 
 def better_bound(name: str, of: interval.Interval) -> float:
     """Return the bound at the better end."""
-    return of.high if METRICS[name].greater_is_better else of.low
+    return of.high if metric_of(name).greater_is_better else of.low
 
 
 def better(name: str, a: float, b: float) -> bool:
     """Whether score `a` is better than `b`; a finite score is better than one that is not."""
-    return math.isfinite(a) and (not math.isfinite(b) or (a - b) * METRICS[name].sign > 0)
+    return math.isfinite(a) and (not math.isfinite(b) or (a - b) * metric_of(name).sign > 0)
 
 
 def significantly_better(name: str, difference: interval.Interval) -> bool:
     """Whether the worse bound of a score minus another is still an improvement."""
-    return METRICS[name].sign * worse_bound(name, difference) > 0
+    return metric_of(name).sign * worse_bound(name, difference) > 0
 
 
 def average(parts: Iterable[Linearised]) -> Linearised:
@@ -473,4 +514,78 @@ for _level in PINBALL_LEVELS:  # the loss that a quantile minimises (Koenker and
         lightgbm="quantile",
         objective={"objective": "quantile", "alpha": _level},
         when_asked=True,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class OwnMetric:
+    """A user's function that scores predictions, with what has to be known of it."""
+
+    function: Callable[..., float]  # (y, prediction), and sample_weight where it has that argument
+    greater_is_better: bool
+    takes: Takes
+
+    def __call__(self, *arguments: Any, **named: Any) -> float:
+        """Call the function."""
+        return self.function(*arguments, **named)
+
+    @property
+    def path(self) -> str:
+        """Its import path. Raises InvalidExperiment: it has none that another process could use."""
+        return _importable(f"{self.function.__module__}:{self.function.__qualname__}")
+
+
+def metric(*, greater_is_better: bool, takes: Takes) -> Callable[[Callable[..., float]], OwnMetric]:
+    """Declare the function below as a metric, which YAML files name by its import path.
+
+    >>> @metric(greater_is_better=True, takes="labels")
+    ... def profit(y, called):
+    ...     return (100 * (called & y) - 5 * called).mean()
+
+    It is given arrays (n,): classes are numbered as they are sorted (the positive one is 1), labels
+    are decided at the threshold that is best for it, probabilities are those of the positive class,
+    of several (n, k); and, by an argument `sample_weight`, weights with a mean of 1. An interval takes
+    up to 300 calls. Raises InvalidExperiment: `takes` is another word.
+    """
+    if takes not in get_args(Takes):
+        known = allowed_instead(str(takes), get_args(Takes))
+        raise InvalidExperiment(f"takes={takes!r}", "is nothing that a metric takes", known)
+    return lambda function: OwnMetric(function, greater_is_better, takes)
+
+
+@cache
+def _own_metric(name: str, own: OwnMetric) -> Metric:
+    """The declaration of a user's metric, named by its path."""
+    takes_weights = "sample_weight" in inspect.signature(own.function).parameters
+    fix = "return a number for any rows, such as 0.0 where no row is called positive"
+    unusable = partial(UnusableMetric, f"metric {name}", fix=fix)
+
+    def value(of: MetricInput) -> float:
+        prediction = of.called.astype(np.int64) if own.takes == "labels" else of.prediction.copy()
+        given = {} if of.weights is None or not takes_weights else {"sample_weight": of.weights}
+        try:
+            with np.errstate(all="ignore"):
+                found = float(own.function(of.y.copy(), prediction, **given))
+        except Exception as error:  # a user's function may raise anything
+            raise unusable(rule=f"raised {type(error).__name__}: {error}") from error
+        if math.isnan(found) and (of.y != of.y[0]).any():
+            raise unusable(rule=f"returned nan for {len(of.y):,} rows with different targets")
+        return found
+
+    def form(of: MetricInput) -> Linearised:
+        rows = np.arange(len(of.y)) if of.clusters is None else of.clusters
+        return bootstrapped(lambda some: value(of.part(some)), rows)
+
+    return Metric(
+        name=name,
+        words=f"a user's own function of {own.takes}",
+        tasks=frozenset(_NUMBER if own.takes == "values" else _CLASSES),
+        greater_is_better=own.greater_is_better,
+        lowest=-math.inf,
+        highest=math.inf,
+        form=form,
+        bounds=interval.plain,
+        value=value,
+        takes_labels=own.takes == "labels",
+        takes_weights=takes_weights,
     )

@@ -20,15 +20,17 @@ from experiment_pipeline.statistics.interval import (
     Spread,
     Weights,
     around,
+    drawn_together,
     mean,
     quantile,
     relative_weights,
     spread_of,
     undefined,
     weighted,
+    weighted_median,
     widened,
 )
-from experiment_pipeline.statistics.metrics import METRICS, MetricInput
+from experiment_pipeline.statistics.metrics import MetricInput, metric_of
 from experiment_pipeline.statistics.tails import Tail
 
 
@@ -38,17 +40,19 @@ def linearise(
     prediction: np.ndarray,
     threshold: float = 0.5,
     weights: Weights = None,
+    clusters: np.ndarray | None = None,
 ) -> Linearised:
     """Return a metric's score and the influence of each row; a row is positive from the threshold on.
 
-    It is nan where the score is undefined (one class only, a prediction that is not finite).
+    It is nan where the score is undefined (one class only, a prediction that is not finite). A
+    user's metric resamples the clusters (n,); None: rows.
     """
     y, prediction = np.asarray(y), np.asarray(prediction, dtype=np.float64)
     if len(y) == 0 or not np.isfinite(prediction).all():
         return undefined(len(y))
     with np.errstate(over="ignore", invalid="ignore"):
-        given = MetricInput(y, prediction, threshold, relative_weights(weights))
-        linearised = METRICS[name].form(given)
+        given = MetricInput(y, prediction, threshold, relative_weights(weights), clusters)
+        linearised = metric_of(name).form(given)
         finite = np.isfinite(linearised.estimate) and np.isfinite(linearised.influence).all()
     return linearised if finite else undefined(len(y))
 
@@ -61,14 +65,23 @@ def score(
     weights: Weights = None,
 ) -> float:
     """Return a metric's score; nan where it is undefined."""
-    return linearise(name, y, prediction, threshold, weights).estimate
+    if (value := metric_of(name).value) is None:
+        return linearise(name, y, prediction, threshold, weights).estimate
+    known = len(y) > 0 and bool(np.isfinite(prediction).all())
+    given = MetricInput(np.asarray(y), np.asarray(prediction), threshold, relative_weights(weights))
+    return value(given) if known else math.nan
 
 
 def layout(name: str, y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Layout:
     """Return the layout of a set for a metric: if it compares classes, each class is a sample."""
-    by_class = METRICS[name].by_class
+    by_class = metric_of(name).by_class
     classes = y.astype(np.int64) if by_class else np.zeros(len(y), dtype=np.int64)
-    return Layout.of(clusters, classes, relative_weights(weights))
+    return Layout.of(resampled_by(name, clusters), classes, relative_weights(weights))
+
+
+def resampled_by(metric: str, clusters: np.ndarray) -> np.ndarray:
+    """Return the clusters that a metric's interval resamples: of a user's metric few."""
+    return drawn_together(clusters) if metric_of(metric).is_own else clusters
 
 
 def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
@@ -81,7 +94,7 @@ def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 
 
     It reaches so many standard errors at the least.
     """
-    metric, estimate = METRICS[name], spread.estimate
+    metric, estimate = metric_of(name), spread.estimate
     low, high = metric.lowest, metric.highest
     if math.isnan(estimate):
         low = high = estimate
@@ -124,24 +137,24 @@ class SetPrediction:
     clusters: np.ndarray  # (n,) or (n, 2) codes, by `resampling_clusters`
     weights: Weights = None  # (n,) how much each row counts; None: alike
     variance_factor: float = 1.0  # on the variance of a score, for cross-validated predictions
-    _layouts: dict[bool, Layout] = field(default_factory=dict, init=False, repr=False)
+    _layouts: dict[tuple[bool, bool], Layout] = field(default_factory=dict, init=False, repr=False)
     _spreads: dict[tuple[str, float], Spread] = field(default_factory=dict, init=False, repr=False)
 
     def score(self, metric: str, threshold: float = 0.5) -> float:
         """Return the score; nan where it is undefined."""
-        return self.linearise(metric, threshold).estimate
+        return score(metric, self.y, self.prediction, threshold, self.weights)
 
     def linearise(self, metric: str, threshold: float = 0.5) -> Linearised:
         """Return the score and the influence of each row."""
-        score = linearise(metric, self.y, self.prediction, threshold, self.weights)
-        return widened(score, self.variance_factor)
+        given = (self.y, self.prediction, threshold, self.weights, self.clusters)
+        return widened(linearise(metric, *given), self.variance_factor)
 
     def layout(self, metric: str) -> Layout:
         """Return the layout of the set for a metric."""
-        by_class = METRICS[metric].by_class
-        if by_class not in self._layouts:
-            self._layouts[by_class] = layout(metric, self.y, self.clusters, self.weights)
-        return self._layouts[by_class]
+        kind = metric_of(metric).by_class, metric_of(metric).is_own
+        if kind not in self._layouts:
+            self._layouts[kind] = layout(metric, self.y, self.clusters, self.weights)
+        return self._layouts[kind]
 
     def spread(self, metric: str, threshold: float = 0.5) -> Spread:
         """Return the score and how much it varies between draws of the clusters."""
@@ -160,7 +173,7 @@ class SetPrediction:
 
     def _errors(self, metric: str) -> np.ndarray | None:
         """What each cluster adds to the sum of the errors, (G,)."""
-        declared = METRICS[metric]
+        declared = metric_of(metric)
         if declared.errors is None or not len(self.y) or self.y.min() < declared.lowest_target:
             return None
         errors = declared.errors(self.y, self.prediction)
@@ -177,7 +190,7 @@ class SetPrediction:
         tail = None if sums is None else Tail.of(sums)
         if sums is None or tail is None or (larger := tail.exceeded_by(0.5)) <= sums.max():
             return None
-        n, clusters, slope = len(self.y), len(sums), METRICS[metric].by_error
+        n, clusters, slope = len(self.y), len(sums), metric_of(metric).by_error
         mean_error = float(sums.mean()) * clusters / n
         added = larger * clusters / n - mean_error
         if slope is not None:
@@ -228,27 +241,38 @@ def best_constant(
     n_classes: int | None = None,
     weights: Weights = None,
 ) -> np.ndarray:
-    """Return the constant prediction that suits a metric best, (), or the shares of classes, (k,)."""
-    counted = relative_weights(weights)
+    """Return the constant prediction that suits a metric best, (), or the shares of classes, (k,).
+
+    A user's metric is asked for the best of this, of one class alone, of median and mode.
+    """
+    counted, declared = relative_weights(weights), metric_of(metric)
     if task == "multiclass":
-        return np.bincount(y.astype(np.int64), counted, minlength=n_classes or 0) / len(y)
-    return np.asarray(METRICS[metric].constant(y, counted), dtype=np.float64)
+        best = np.bincount(y.astype(np.int64), counted, minlength=n_classes or 0) / len(y)
+    else:
+        best = np.asarray(declared.constant(y, counted), dtype=np.float64)
+    if declared.value is None:
+        return best
+    others = np.eye(len(best)) if task == "multiclass" else np.array([0.0, 1.0])
+    if task == "regression":
+        values, places = np.unique(y, return_inverse=True)
+        mode = values[np.bincount(places, counted).argmax()]
+        others = np.array([weighted_median(y, counted), mode])
+    possible, value = [best, *others], declared.value
+    found = [value(MetricInput(y, repeated(one, len(y)), 0.5, counted)) for one in possible]
+    scored = np.nan_to_num(declared.sign * np.array(found), nan=-math.inf)
+    return np.asarray(possible[int(scored.argmax())])
 
 
 def baseline_score(
     metric: str, y_known: np.ndarray, y: np.ndarray, task: str, n_classes: int | None = None
 ) -> float:
     """Return what the best constant of the known rows scores on others; nan where undefined."""
-    constant = best_constant(metric, y_known, task, n_classes)
-    return baseline(metric, y, constant).estimate
+    return score(metric, y, repeated(best_constant(metric, y_known, task, n_classes), len(y)))
 
 
-def baseline(
-    metric: str, y: np.ndarray, constant: np.ndarray, weights: Weights = None
-) -> Linearised:
-    """Return what a constant scores, with the influence of each row (n,)."""
-    constants = np.broadcast_to(constant, (len(y), *constant.shape))
-    return linearise(metric, y, constants, weights=weights)
+def repeated(constant: np.ndarray, n: int) -> np.ndarray:
+    """Return a constant, () or (k,), as the prediction of n rows."""
+    return np.broadcast_to(constant, (n, *constant.shape))
 
 
 def difference_to_baseline(
@@ -267,11 +291,11 @@ def difference_to_baseline(
     """
 
     def paired(rows: SetPrediction, at: float) -> Interval:
-        without = baseline(metric, rows.y, constant, rows.weights)
+        without = replace(rows, prediction=repeated(constant, len(rows.y))).linearise(metric)
         return paired_difference(without, rows.linearise(metric, at), rows.layout(metric), level)
 
     given = paired(predicted, threshold)
-    decides = METRICS[metric].by_threshold and predicted.prediction.ndim == 1
+    decides = metric_of(metric).by_threshold and predicted.prediction.ndim == 1
     if not decides or not math.isfinite(given.low):
         return given
     one_more = paired(with_one_of_each(predicted, threshold), 0.5)

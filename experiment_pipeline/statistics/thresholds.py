@@ -1,7 +1,6 @@
 """The decision threshold of a binary model: chosen on the test set, applied from then on.
 
-`on_test` scores the test rows at a configuration's own best threshold; `cross_fitted` scores them
-without the optimism of that choice. With costs of wrong decisions, the exported threshold is the
+`scoring_threshold` is a configuration's own best one; `cross_fitted` scores its test rows without the optimism of that choice. With costs of wrong decisions, the exported threshold is the
 cheapest one. Arguments are as in `scores.py`.
 """
 
@@ -21,10 +20,9 @@ from experiment_pipeline.statistics.interval import (
     weighted,
     weighted_mean,
 )
-from experiment_pipeline.statistics.metrics import METRICS, Called
+from experiment_pipeline.statistics.metrics import Called, MetricInput, metric_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
-    linearise,
     mean_with_interval,
     with_one_of_each,
 )
@@ -61,11 +59,11 @@ def decision_threshold(
     It maximises the first metric of the experiment that depends on a threshold; else f1, or balanced
     accuracy when most rows are positive: calling all rows positive would then maximise f1.
     """
-    if prediction.ndim == 2 or "binary" not in METRICS[metrics[0]].tasks:
+    if prediction.ndim == 2 or "binary" not in metric_of(metrics[0]).tasks:
         return None
     rare = weighted_mean(y, relative_weights(weights)) < 0.5
     otherwise = "f1" if rare else "balanced_accuracy"
-    metric = next((name for name in metrics if METRICS[name].by_threshold), otherwise)
+    metric = next((name for name in metrics if metric_of(name).by_threshold), otherwise)
     return choose_threshold(metric, y, prediction, weights)
 
 
@@ -153,7 +151,7 @@ def scoring_threshold(
     metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
 ) -> float:
     """Return the value of `decision_threshold`; 0.5 where no metric depends on a threshold."""
-    if not any(METRICS[name].by_threshold for name in metrics):
+    if not any(metric_of(name).by_threshold for name in metrics):
         return 0.5
     return threshold_value(decision_threshold(metrics, y, prediction, weights))
 
@@ -161,15 +159,6 @@ def scoring_threshold(
 def threshold_value(threshold: DecisionThreshold | None) -> float:
     """Return the threshold's value; 0.5 without one, which nothing then depends on."""
     return 0.5 if threshold is None else threshold.value
-
-
-def on_test(
-    metrics: Sequence[str], y: np.ndarray, prediction: np.ndarray, weights: Weights = None
-) -> Linearised:
-    """Return the score by which a configuration is ranked: by the first metric, at its best threshold."""
-    # The threshold is taken as given: at a maximum it moves the score in second order only.
-    threshold = scoring_threshold(metrics[:1], y, prediction, weights)
-    return linearise(metrics[0], y, prediction, threshold, weights)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +188,7 @@ def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
     (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold are scored as they are.
     """
     y, prediction, weights = predicted.y, predicted.prediction, predicted.weights
-    by_threshold = METRICS[metric].by_threshold and prediction.ndim == 1
+    by_threshold = metric_of(metric).by_threshold and prediction.ndim == 1
     if not by_threshold or not np.isfinite(prediction).all():
         return CrossFitted(predicted.linearise(metric), np.empty(0))
     fold, every = fold_of_rows(y, cluster_codes(predicted.clusters)), _Cuts.of(prediction, weights)
@@ -236,11 +225,23 @@ class _Cuts:
 
     def best(self, metric: str, y: np.ndarray, rows: np.ndarray | None = None) -> DecisionThreshold:
         """Return the best threshold for all rows, or those of a mask; of equal ones the highest."""
-        if (at_thresholds := METRICS[metric].at_thresholds) is None:
+        declared, tried = metric_of(metric), np.arange(len(self.values))
+        if declared.at_thresholds is not None:
+            scores = declared.at_thresholds(self.called(y, rows))
+        elif declared.value is not None and declared.takes_labels:
+            # Evenly spread over the distinct probabilities, and more of the highest ones.
+            last = len(tried) - 1
+            places = [np.linspace(0, last, 50), np.geomspace(1, last, 50)]
+            tried = np.unique(np.concatenate(places).astype(np.int64))
+            some = MetricInput(y, -self.code, 0.0, self.weights)
+            some = some if rows is None else some.part(rows)
+            found = [declared.value(replace(some, threshold=1.0 - k)) for k in tried.tolist()]
+            scores = declared.sign * np.array(found)
+        else:
             raise ValueError(f"{metric} depends on no threshold")
-        scores = at_thresholds(self.called(y, rows))
         best = int(scores.argmax())
-        return DecisionThreshold(float(self.values[best]), metric, float(scores[best]))
+        score = float(declared.sign * scores[best])
+        return DecisionThreshold(float(self.values[tried[best]]), metric, score)
 
     def called(self, y: np.ndarray, rows: np.ndarray | None = None) -> Called:
         """Return what each threshold calls positive, of all rows or those of a mask."""

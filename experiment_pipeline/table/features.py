@@ -15,8 +15,9 @@ from experiment_pipeline.errors import InvalidSchema, UnusableTable, did_you_mea
 from experiment_pipeline.spec import CalendarPart, ExperimentSpec, Scalar
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.coercion import schema_kind
+from experiment_pipeline.table.digests import source_digests
 from experiment_pipeline.table.kinds import NUMERIC, Kind, kind_of
 from experiment_pipeline.table.preparation import calendar_columns, declared_columns
 from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
@@ -265,7 +266,7 @@ def _refuse(spec: ExperimentSpec, rule: str, fix: str) -> NoReturn:
 def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
     """Check that every metric of the experiment is defined for these targets (n,)."""
     for name in spec.metric_names:
-        lowest = METRICS[name].lowest_target
+        lowest = metric_of(name).lowest_target
         if spec.task == "regression" and (below := int((y < lowest).sum())):
             raise UnusableTable(
                 f"metric {name}",
@@ -273,6 +274,12 @@ def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
                 f"{len(y):,} rows, the lowest is {y.min():g}",
                 "Write another metric, such as rmse or mae, or reject these rows in schema.yaml.",
             )
+
+
+def metric_sources(spec: ExperimentSpec) -> dict[str, dict[str, str]]:
+    """Return, for a fingerprint, the digests of the modules of a user's own metrics; empty: none."""
+    own = [name for name in spec.metric_names if metric_of(name).is_own]
+    return {"metrics": source_digests(own)} if own else {}
 
 
 def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:

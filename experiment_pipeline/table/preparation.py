@@ -5,16 +5,13 @@ function, which is held to working row by row and runs in this process. Counting
 rejecting belongs to the validation.
 """
 
-import importlib
-import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import InvalidExperiment, UnusableTable, did_you_mean, listed
+from experiment_pipeline.errors import UnusableTable, did_you_mean, imported, listed
 from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
 from experiment_pipeline.table import coercion
 from experiment_pipeline.table.kinds import (
@@ -372,24 +369,3 @@ def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
 def _equal_cells(one: pd.Series, other: pd.Series) -> pd.Series:
     same: pd.Series = one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())
     return same
-
-
-def imported(path: str, culprit: str, what: str) -> Any:
-    """Return what `module:name` leads to; `culprit` is the key of the YAML that names it."""
-    module_name, _, name = path.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise InvalidExperiment(
-            culprit,
-            f"{module_name} cannot be imported: {error}",
-            "Correct the path, or install it.",
-        ) from error
-    if not hasattr(module, name):
-        known = [other for other in dir(sys.modules[module_name]) if not other.startswith("_")]
-        raise InvalidExperiment(
-            culprit,
-            f"{module_name} has no {what} {name!r}; {did_you_mean(name, known)}",
-            "Correct the name after the colon.",
-        )
-    return getattr(module, name)

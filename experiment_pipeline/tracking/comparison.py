@@ -319,7 +319,8 @@ def _score_changes(before: _Run, after: _Run, pair: _Sides | None) -> Iterator[S
         difference = Interval(second.estimate - first.estimate, math.nan, math.nan)
         better = None
         if pair is not None:
-            difference = _difference(metric, pair)
+            with suppress(ExperimentPipelineError):  # a user's metric that is not importable here
+                difference = _difference(metric, pair)
             if difference.low > 0 or difference.high < 0:
                 better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
         yield ScoreChange(metric, first, second, difference, better)

@@ -14,6 +14,7 @@ from functools import partial
 
 from threadpoolctl import threadpool_limits
 
+from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
@@ -222,9 +223,13 @@ MEMBERSHIP = (
         table=[sets.flags, sets.measures, sets.jobs, sets.four_times],
     ),
 )
+OWN = [f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth")]
 _flips, _constant = choice.gate_error_of_coin_flips, choice.gate_error_of_constants
 GATES = (
     *each("coin flips, 50 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric="accuracy"),
+    *each(
+        "coin flips, 30 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric=OWN, share=0.3
+    ),
     *each(
         "coin flips, 5 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric="f1", share=0.05
     ),

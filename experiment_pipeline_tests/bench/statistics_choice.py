@@ -31,7 +31,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.comparisons import Comparison, Drawn, compare_with_best
 from experiment_pipeline.statistics.interval import cluster_sums
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     best_constant,
@@ -41,7 +41,6 @@ from experiment_pipeline.statistics.scores import (
 from experiment_pipeline.statistics.thresholds import (
     cost_interval,
     decision_threshold,
-    on_test,
     threshold_value,
 )
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
@@ -97,7 +96,7 @@ def gate_error_of_constants(
     an early-stopping set held out, is another constant.
     """
     generator = np.random.default_rng(seed)
-    regression = "regression" in METRICS[metric].tasks
+    regression = "regression" in metric_of(metric).tasks
     task = "regression" if regression else "binary"
 
     def constant() -> ValidationReport:
@@ -312,7 +311,7 @@ def chosen_score(
             on_test = ensemble.cross_fitted(known.__getitem__, y[:rows], np.arange(rows))
         cut = threshold_value(decision_threshold(spec.metric_names, y[:rows], on_test))
         truth, told = score(metric, y[rows:], new, cut), board.score
-        ahead = METRICS[metric].sign * (told.estimate - truth)
+        ahead = metric_of(metric).sign * (told.estimate - truth)
         return told.low <= truth <= told.high, ahead
 
     return ChosenScore(*np.mean([once() for _ in range(tables)], axis=0).tolist())
@@ -341,8 +340,9 @@ def true_brier(noise: float) -> float:
 def _compared(
     spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray
 ) -> tuple[np.ndarray, Comparison]:
-    sign, clusters = METRICS[spec.metric].sign, np.arange(len(y))
-    linearised = [on_test(spec.metric_names, y, one) for one in probabilities.T]
+    sign, clusters = metric_of(spec.metric).sign, np.arange(len(y))
+    rows = [SetPrediction(y, one, clusters) for one in probabilities.T]
+    linearised = [one.linearise(spec.metric) for one in rows]
     scores = sign * np.array([one.estimate for one in linearised])
     contributions = sign * np.column_stack(
         [cluster_sums(one.influence, clusters) for one in linearised]
@@ -366,7 +366,7 @@ def accused(tables: int, seed: int, *, metric: str, weak: bool = False, rows: in
         known = np.array([-3.0, -1.5, 0.0, 1.0, 2.0])[group] + x
         truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
         seen = _seen((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
-        if "regression" in METRICS[metric].tasks:
+        if "regression" in metric_of(metric).tasks:
             y = np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125)
             seen = _seen(y, np.exp(known))
         frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})

@@ -21,7 +21,7 @@ from experiment_pipeline.statistics.thresholds import (
     cost_of,
     cross_fitted,
     decision_threshold,
-    on_test,
+    scoring_threshold,
 )
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
@@ -77,7 +77,7 @@ def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     """Every metric of the experiment is at the threshold that serves the deciding one best."""
     spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
-    assert on_test(spec.metric_names, y, prediction).estimate == 1
+    assert score("f1", y, prediction, scoring_threshold(["f1"], y, prediction)) == 1
     fit = Predictions(test=prediction, train=prediction)
     truth: Any = SimpleNamespace(y_train=y, y_test=y, w_train=None, w_test=None)
     assert scores(fit, truth, spec, (0, 1)).test_scores == {"f1": 1, "accuracy": 1}

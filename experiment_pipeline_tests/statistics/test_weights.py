@@ -20,10 +20,10 @@ from experiment_pipeline.statistics.comparisons import (
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
-    baseline,
     best_constant,
     difference_to_baseline,
     linearise,
+    repeated,
     score,
 )
 from experiment_pipeline.statistics.thresholds import (
@@ -31,7 +31,7 @@ from experiment_pipeline.statistics.thresholds import (
     cost_of,
     cross_fitted,
     decision_threshold,
-    on_test,
+    scoring_threshold,
     threshold_curve,
 )
 
@@ -112,17 +112,18 @@ def test_a_whole_weight_counts_as_so_many_equal_rows(case: tuple[str, str], seed
     classes = 3 if task == "multiclass" else None
     same = pytest.approx
     assert score(name, y, prediction, CUT, weights) == same(score(name, y[more], prediction[more]))
-    own = on_test([name], y, prediction, weights).estimate
-    assert own == same(on_test([name], y[more], prediction[more]).estimate)
+    cut = scoring_threshold([name], y, prediction, weights)
+    assert cut == same(scoring_threshold([name], y[more], prediction[more]))
     constant = best_constant(name, y, task, classes, weights)
     assert constant == same(best_constant(name, y[more], task, classes))
-    without = baseline(name, y, constant, weights).estimate
-    assert without == same(baseline(name, y[more], constant).estimate, nan_ok=True)
+    without = score(name, y, repeated(constant, len(y)), weights=weights)
+    alike = score(name, y[more], repeated(constant, len(more)))
+    assert without == same(alike, nan_ok=True)
     if task == "binary":
         costs = Costs(false_positive=1, false_negative=3)
         found = cheapest_threshold(costs, y, prediction, weights)
-        repeated = cheapest_threshold(costs, y[more], prediction[more])
-        assert found.test_score == same(repeated.test_score)
+        again = cheapest_threshold(costs, y[more], prediction[more])
+        assert found.test_score == same(again.test_score)
         paid = cost_of(costs, y, prediction >= found.value)
         assert np.average(paid, weights=weights) == same(found.test_score)
         curve = threshold_curve(y, prediction, costs, weights, points=7)

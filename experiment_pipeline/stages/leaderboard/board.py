@@ -41,10 +41,11 @@ from experiment_pipeline.stages.search.configurations import Configuration, conf
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.metrics import METRICS, significantly_better, worse_bound
+from experiment_pipeline.statistics.metrics import metric_of, significantly_better, worse_bound
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
+from experiment_pipeline.table.features import metric_sources
 
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
@@ -213,6 +214,7 @@ def ranking_fingerprint(
             "set_aside": list(set_aside),
             "spec": given.model_dump(mode="json"),
             "version": STAGES["leaderboard"].version,
+            **metric_sources(given),
             **({} if seconds is None else {"seconds": seconds}),
         }
     )
@@ -302,7 +304,7 @@ def _choose(
         rule = "chosen is the smallest model of them, then the first by key"
         same = f"; {equal} more have exactly the same score: {rule}" if equal else ""
         return first, f"{standing}{same}"
-    sign = METRICS[spec.metric].sign
+    sign = metric_of(spec.metric).sign
     smallest = min(
         (entry for entry in tied if not entry.is_ensemble),
         key=lambda e: (e.result.model_bytes, -sign * e.score.estimate, e.result.key),

@@ -24,9 +24,14 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.comparisons import comparison_codes
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, Weights, relative_weights
-from experiment_pipeline.statistics.metrics import METRICS
-from experiment_pipeline.statistics.scores import linearise
-from experiment_pipeline.statistics.thresholds import FOLDS, cross_fitted, fold_of_rows, on_test
+from experiment_pipeline.statistics.metrics import metric_of, names_of
+from experiment_pipeline.statistics.scores import score
+from experiment_pipeline.statistics.thresholds import (
+    FOLDS,
+    cross_fitted,
+    fold_of_rows,
+    scoring_threshold,
+)
 from experiment_pipeline.storage.records import fingerprint_of
 
 LIBRARY = 30  # candidates: models further behind lose more than an average regains
@@ -227,7 +232,7 @@ def find_ensemble(
 ) -> FoundEnsemble | None:
     """Return the ensemble of the best few; None where it is off, or where one model is better alone."""
     # Of the best only a part of the predictions is held: those of members are read once more.
-    sign, rule = METRICS[spec.metric].sign, spec.ensemble
+    sign, rule = metric_of(spec.metric).sign, spec.ensemble
     candidates = _candidates(measured, sign)
     folds = folds_of(rows.y, rows.clusters, rows.weights)
     if rule is None or len(candidates) < 2 or folds.count < 2:
@@ -242,7 +247,7 @@ def find_ensemble(
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
         names = best[left_out]
         library = np.stack([seen[one][keep] for one in names])
-        score = partial(_score, spec.metric, rows, some[keep])
+        score = partial(_score, spec, rows, some[keep])
         weights = forward_selection(library, score, rule.members)
         # Bytes stand for the prediction time, because they are the same in every run.
         sizes = [results[one].model_bytes for one in names]
@@ -310,14 +315,14 @@ def _libraries(
 
 
 def _score(
-    metric: str, rows: RankedRows, some: np.ndarray | slice, prediction: np.ndarray
+    spec: ExperimentSpec, rows: RankedRows, some: np.ndarray | slice, prediction: np.ndarray
 ) -> float:
     """The score with its sign, greater is better; at the best threshold where it needs one."""
-    declared, y = METRICS[metric], rows.y[some]
-    weights = None if rows.weights is None else rows.weights[some]
-    if declared.by_threshold and prediction.ndim == 1:
-        return declared.sign * on_test([metric], y, prediction, weights).estimate
-    return declared.sign * linearise(metric, y, prediction, weights=weights).estimate
+    # Thousands of averages are scored: too many for a user's metric, which judges what is selected.
+    metric = names_of(spec.task)[0] if metric_of(spec.metric).is_own else spec.metric
+    y, weights = rows.y[some], None if rows.weights is None else rows.weights[some]
+    threshold = scoring_threshold([metric], y, prediction, weights)
+    return metric_of(metric).sign * score(metric, y, prediction, threshold, weights)
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
-from experiment_pipeline.statistics.metrics import METRICS, significantly_better
+from experiment_pipeline.statistics.metrics import metric_of, significantly_better
 from experiment_pipeline.statistics.scores import SetPrediction
 
 # How configurations without a rank ended, failures first.
@@ -135,7 +135,7 @@ def _uncalibrated(ranking: Ranking, spec: ExperimentSpec) -> Iterator[str]:
         yield (
             f"{len(found):,} of {len(ranking.single):,} ranked configurations are reweighted "
             f"({listed(list(dict.fromkeys(found)))}): their probabilities are not calibrated"
-            f"{worse if METRICS[spec.metric].by_probability else ''}"
+            f"{worse if metric_of(spec.metric).by_probability else ''}"
         )
 
 

@@ -37,7 +37,7 @@ from experiment_pipeline.stages.leaderboard.pictures import (
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of
-from experiment_pipeline.statistics.metrics import METRICS, worse_bound
+from experiment_pipeline.statistics.metrics import metric_of, worse_bound
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.table import plain_rows
 
@@ -119,7 +119,7 @@ def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
 
 
 def _beats_baseline(board: Leaderboard) -> Check:
-    difference, better = board.difference_to_baseline, METRICS[board.metric].better_is
+    difference, better = board.difference_to_baseline, metric_of(board.metric).better_is
     bound = worse_bound(board.metric, difference)
     how = "significantly better" if board.beats_baseline else "not significantly better"
     return Check(
@@ -194,7 +194,7 @@ def _choice(shown: SearchShown) -> dict[str, str]:
         "Reason": f"It is the {board.reason}.",
         "Minus the baseline": (
             f"{numbers.interval(board.difference_to_baseline)}, "
-            f"{METRICS[board.metric].better_is} is better"
+            f"{metric_of(board.metric).better_is} is better"
         ),
         "Searched": f"{numbers.counted(counts.total(), 'configuration')}: {ended}{why}",
     }

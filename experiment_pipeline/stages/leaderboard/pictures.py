@@ -43,7 +43,7 @@ from experiment_pipeline.stages.search.conclusions import (
     Step,
 )
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.table import plain_rows
 
 Row = Mapping[Any, Any]
@@ -126,7 +126,7 @@ def _given(one: Configuration) -> dict[str, Scalar]:
 
 def score_charts(shown: SearchShown) -> Iterator[Chart]:
     """Return score against cost, and the best score over what was spent."""
-    board, better = shown.board, METRICS[shown.board.metric].better_is
+    board, better = shown.board, metric_of(shown.board.metric).better_is
     ranked = [row for row in shown.rows if _is_ranked(row)]
     full = [row for row in ranked if competes(row["algorithm"])]
     full = [row for row in full if row["fit_cpu_seconds"] is not None]
@@ -179,7 +179,7 @@ def _spent(shown: SearchShown) -> Iterator[Chart]:
     if len(full) < 2:
         return
     costs = list(accumulate((step.fit_cpu_seconds for _, step in full), initial=small))[1:]
-    better = max if METRICS[shown.board.metric].greater_is_better else min
+    better = max if metric_of(shown.board.metric).greater_is_better else min
     best = list(accumulate((step.test_score for _, step in full), better))
     at = {key: (cost, step.test_score) for (key, step), cost in zip(full, costs, strict=True)}
     axis, outside = _score_axis(shown, [score for _, score in at.values()])
@@ -319,7 +319,7 @@ def _score_axis(
     """
     middle = sorted(scores)[len(scores) // 2]
     low, high = min([*scores, *ends]), max([*scores, *ends])
-    if METRICS[shown.board.metric].greater_is_better:
+    if metric_of(shown.board.metric).greater_is_better:
         low = max(low, middle - 4 * (high - middle))
     else:
         high = min(high, middle + 4 * (middle - low))

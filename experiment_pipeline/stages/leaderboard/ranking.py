@@ -24,16 +24,15 @@ from experiment_pipeline.statistics.interval import (
     Weights,
     cluster_sums,
     spread_of,
-    widened,
 )
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
-    baseline,
     best_constant,
     interval_of,
     layout,
     one_sample,
+    repeated,
 )
 from experiment_pipeline.statistics.thresholds import cross_fitted
 
@@ -140,7 +139,7 @@ def order(
     measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec, n_classes: int
 ) -> Ranking:
     """Rank what was measured; `n_classes` is that of the target, 0 for regression."""
-    sign = METRICS[spec.metric].sign
+    sign = metric_of(spec.metric).sign
     scored = sorted(
         (one for one in measured if math.isfinite(one.score.estimate)),
         key=lambda one: (
@@ -152,7 +151,7 @@ def order(
     )
     undefined = tuple(one.result for one in measured if not math.isfinite(one.score.estimate))
     constant = best_constant(spec.metric, rows.y_train, spec.task, n_classes, rows.w_train)
-    control = widened(baseline(spec.metric, rows.y, constant, rows.weights), rows.variance_factor)
+    control = rows.predicted(repeated(constant, len(rows.y))).linearise(spec.metric)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
     consecutive = isinstance(rows.clusters, ConsecutiveClusters)
@@ -200,7 +199,7 @@ def build_rows(
     the furthest first; then the failed, same reasons together; then those not started, which the
     search did not conclude. The column `reason` marks the choice, and has the ensemble's members.
     """
-    sign = METRICS[spec.metric].sign
+    sign = metric_of(spec.metric).sign
     met = {one.key for one in concluded}
     missing = [
         Conclusion(one.key, one.algorithm, NOT_STARTED)

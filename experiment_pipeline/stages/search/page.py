@@ -26,7 +26,7 @@ from experiment_pipeline.stages.search.conclusions import (
 )
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 
 # A screen of them: all are in the stored table, and on the leaderboard's page.
 MOST_SHOWN = 20
@@ -138,7 +138,7 @@ def results(
     ]
     facts: dict[str, Fact] = {"configurations": ", ".join(told)}
     # The best first: by the share of rows of the last fit, then by score.
-    gain = METRICS[found.metric].sign * found.rows["test_score"]
+    gain = metric_of(found.metric).sign * found.rows["test_score"]
     ordered = found.rows.assign(_gain=gain).sort_values(
         ["rung", "_gain"], ascending=False, kind="stable", na_position="last"
     )

@@ -24,7 +24,7 @@ from experiment_pipeline.spec import ExperimentSpec, algorithms
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.clusters import cluster_hashes, times_of
 from experiment_pipeline.table.digests import rows_digest, sha256
 
@@ -206,7 +206,7 @@ def within_budget(
 
 def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
     """Return keys by their test score; equal scores by key, undefined ones last."""
-    sign = METRICS[metric].sign
+    sign = metric_of(metric).sign
 
     def place(key: str) -> tuple[float, str]:
         score = scored[key].test_score

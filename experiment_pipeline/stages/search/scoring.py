@@ -17,6 +17,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Predictions, Scores
 from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.statistics.thresholds import scoring_threshold
 
@@ -93,9 +94,10 @@ def scored_as_asked(
 ) -> dict[str, ModelResult]:
     """Return the known results with the scores that are asked for now."""
     found = dict(known.results(fingerprints))
+    own = any(metric_of(name).is_own for name in spec.metric_names)
     for fingerprint, result in found.items():
-        # The first metric ranks, and the first that needs a threshold decides it.
-        if tuple(result.test_scores) != spec.metric_names:
+        # The first metric ranks, the first that needs a threshold decides it; a user's may be changed.
+        if tuple(result.test_scores) != spec.metric_names or own:
             again = scores(known.predictions(fingerprint), sets, spec, sets.classes)
             found[fingerprint] = replace(result, **asdict(again))
     return found

@@ -17,6 +17,7 @@ from experiment_pipeline.spec import ExperimentSpec, RandomSplit, Split
 from experiment_pipeline.stages.search.own_features import OwnTransformer
 from experiment_pipeline.stages.split_sets import sets as split_sets
 from experiment_pipeline.statistics.interval import Weights, relative_weights, variance_factor
+from experiment_pipeline.statistics.scores import resampled_by
 from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
 from experiment_pipeline.table.features import (
@@ -87,7 +88,7 @@ class TrainingSets:
         """Return the codes (n_test,) of the clusters that intervals resample; repeats are one row."""
         once = self.test[: len(self.test) // self.repeats]
         found = resampling_clusters(once, spec, self.features)
-        return np.tile(found, (self.repeats, *[1] * (found.ndim - 1)))
+        return resampled_by(spec.metric, np.tile(found, (self.repeats, *[1] * (found.ndim - 1))))
 
     def part(self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]) -> Self:
         """Return the sets with some rows alone, bool (n_train,) and (n_test,), and their digests."""

@@ -214,6 +214,6 @@ def weakest_segments(
             clearly = bool(metrics.better(metric, 0.0, best_case) and np.isfinite(best_case))
             own = predicted.rows(mask).interval(metric, threshold)
             segment = Segment(column, value, int(mask.sum()), own, expected, clearly)
-            weak.append((metrics.METRICS[metric].sign * best_case, segment))
+            weak.append((metrics.metric_of(metric).sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
     return tuple(segment for _, segment in weak[:most])

@@ -41,6 +41,7 @@ from experiment_pipeline.stages.validation_report.report import (
     judge,
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside, some_rows
@@ -151,7 +152,8 @@ def evaluate(
     used = segments = None
     if left > 0:
         used = _usage(spec, board, trained, train_only, sets, cut, workers, left)
-        segments = weakest_segments(validation, sets.features, on_validation, spec.metric, cut)
+        if not metric_of(spec.metric).is_own:
+            segments = weakest_segments(validation, sets.features, on_validation, spec.metric, cut)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
@@ -220,10 +222,10 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
     if report.usage is None:
         yield _TOO_LONG
     if report.segments is None:
-        yield (
-            "the weakest segments are not computed: no part of the validation set has "
-            f"{FEWEST_ROWS} rows"
-        )
+        why = f"no part of the validation set has {FEWEST_ROWS} rows"
+        if metric_of(report.metric).is_own:
+            why = "the score to expect of a part is known for built-in metrics alone"
+        yield f"the weakest segments are not computed: {why}"
     elif n_features > MOST_COLUMNS:
         yield f"the segments of {n_features - MOST_COLUMNS:,} more features are not computed"
 

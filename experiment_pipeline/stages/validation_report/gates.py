@@ -114,7 +114,7 @@ def _against_baseline(score: MetricScore) -> Gate:
 
 
 def _worse_end(metric: str) -> str:
-    return "lower" if metrics.METRICS[metric].greater_is_better else "upper"
+    return "lower" if metrics.metric_of(metric).greater_is_better else "upper"
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class ChampionComparison:
         """
         wanted = "better" if self.must_be_better else "not_worse"
         rule, conclusive = f"{wanted}_than_{self.role} {self.version}", True
-        limit = 0.0 - metrics.METRICS[self.metric].sign * self.tolerance
+        limit = 0.0 - metrics.metric_of(self.metric).sign * self.tolerance
         if self.scores is not None:
             difference, which = self.scores.difference, "better"
             value = metrics.better_bound(self.metric, difference)

@@ -41,7 +41,7 @@ from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
-from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better
+from experiment_pipeline.statistics.metrics import better, metric_of, significantly_better
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 from experiment_pipeline.table.table import plain_rows
 
@@ -201,7 +201,7 @@ def _decision(report: ValidationReport) -> Section:
     if report.looks > 1:
         others = numbers.counted(report.looks - 1, "other model was", "other models were")
         seen = f"on which {others} evaluated before (gates at {numbers.share(report.level, 6)})"
-    direction = "" if METRICS[report.metric].greater_is_better else " (lower is better)"
+    direction = "" if metric_of(report.metric).greater_is_better else " (lower is better)"
     interval = ""
     if math.isfinite(score.interval.low) and math.isfinite(score.interval.high):
         interval = f" The 95 % interval is {numbers.bounds(score.interval)}."
@@ -265,7 +265,7 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
             numbers.bounds(score.interval),
             numbers.score(score.baseline),
             numbers.interval(score.difference_to_baseline),
-            METRICS[score.metric].better_is,
+            metric_of(score.metric).better_is,
         )
         for score in report.scores
     )
@@ -273,7 +273,7 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
     settings = numbers.settings(report.hyperparameters) or "default settings"
     positive = "" if report.prevalence is None else f", {numbers.share(report.prevalence)} positive"
     text = (
-        f"{report.metric} is {METRICS[report.metric].words}. The model ({settings}) was "
+        f"{report.metric} is {metric_of(report.metric).words}. The model ({settings}) was "
         f"fitted on {seen} and evaluated on {report.rows:,} validation rows{positive}. The baseline "
         "predicts the same for every row: the constant that suits the metric best. The difference "
         "to it is paired by row, so it has an interval of its own."

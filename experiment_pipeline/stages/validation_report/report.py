@@ -48,14 +48,14 @@ from experiment_pipeline.statistics.interval import (
     spread_of,
     weighted_mean,
 )
-from experiment_pipeline.statistics.metrics import METRICS, better, better_bound, reported_of
+from experiment_pipeline.statistics.metrics import better, better_bound, metric_of, reported_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
-    baseline,
     best_constant,
     difference_to_baseline,
     interval_of,
     mean_with_interval,
+    repeated,
 )
 from experiment_pipeline.statistics.thresholds import (
     DecisionThreshold,
@@ -271,10 +271,11 @@ def _scores(
     scores = []
     for metric in dict.fromkeys((*spec.metric_names, *others)):
         constant = best_constant(metric, *known)
+        without = replace(exported, prediction=repeated(constant, len(exported.y)))
         score = MetricScore(
             metric,
             exported.interval(metric, cut, level),
-            baseline(metric, exported.y, constant, exported.weights).estimate,
+            without.score(metric),
             difference_to_baseline(metric, exported, constant, cut, level),
         )
         scores.append(score)
@@ -308,7 +309,7 @@ def _details(
     uncalibrated: SetPrediction | None,
 ) -> Details:
     if classes is None:
-        level = METRICS[spec.metric].objective.get("alpha")
+        level = metric_of(spec.metric).objective.get("alpha")
         return Details(
             residuals=residuals_of(exported.y, exported.prediction),
             quantile=None if level is None else quantile_check(float(level), exported, test),

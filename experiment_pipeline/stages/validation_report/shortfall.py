@@ -42,8 +42,8 @@ from experiment_pipeline.statistics.metrics import (
     significantly_better,
     worse_bound,
 )
-from experiment_pipeline.statistics.scores import layout, paired_difference
-from experiment_pipeline.statistics.thresholds import on_test
+from experiment_pipeline.statistics.scores import SetPrediction, layout, paired_difference
+from experiment_pipeline.statistics.thresholds import scoring_threshold
 from experiment_pipeline.storage.records import yaml_bytes
 
 # Algorithms that are suggested although the YAML does not name them.
@@ -317,13 +317,18 @@ def _learning_curve(
     y, weights = rung.sets.y_test, rung.sets.w_test
     scored = sets.test.index.isin(rung.sets.test.index)
 
+    clusters = rung.sets.test_clusters(spec)
+
+    def cut_of(prediction: np.ndarray) -> float:
+        return scoring_threshold([spec.metric], y, prediction, weights)
+
     def mean_score(tests: Iterable[np.ndarray]) -> Linearised:
-        return average(on_test(spec.metric_names, y, test, weights) for test in tests)
+        rows = (SetPrediction(y, test, clusters, weights) for test in tests)
+        return average(one.linearise(spec.metric, cut_of(one.prediction)) for one in rows)
 
     before = mean_score(stored[part] for part, _ in both)
     after = mean_score(stored[whole][scored] for _, whole in both)
-    resampling = layout(spec.metric, y, rung.sets.test_clusters(spec), weights)
-    gain = paired_difference(before, after, resampling)
+    gain = paired_difference(before, after, layout(spec.metric, y, clusters, weights))
     rows = len(rung.sets.train), len(sets.train)
     return LearningCurve(*rows, before.estimate, after.estimate, gain, len(both))
 

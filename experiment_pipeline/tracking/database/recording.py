@@ -32,7 +32,7 @@ from experiment_pipeline.reporting.run_record import (
 )
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
 from experiment_pipeline.storage.provenance import cpu_kernel
 from experiment_pipeline.storage.run_code import run_code
@@ -247,7 +247,7 @@ def declared(
         task=spec.task,
         target=spec.target,
         metric=spec.metric,
-        greater_is_better=METRICS[spec.metric].greater_is_better,
+        greater_is_better=metric_of(spec.metric).greater_is_better,
         yaml_digest=digests.get(yaml_text),
         schema_digest=digests.get(schema_text),
         code_commit=code.provenance.commit,

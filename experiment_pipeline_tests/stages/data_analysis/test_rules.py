@@ -7,8 +7,9 @@ import pytest
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule
-from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, own_code, problems
+from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, problems
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
+from experiment_pipeline.table.digests import source_digests
 from experiment_pipeline_tests.stages.data_analysis import own_findings
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     ROWS,
@@ -96,7 +97,7 @@ def test_a_rule_that_returns_no_finding_is_named() -> None:
 
 def test_its_source_counts(monkeypatch) -> None:
     """A changed module asks again: its digest is part of what the analysis was given."""
-    before = own_code(Analysis(**EVEN))
+    before = source_digests(Analysis(**EVEN).findings)
     monkeypatch.setattr("inspect.getsource", lambda module: f"changed {module}")
-    assert own_code(Analysis(**EVEN)) != before
-    assert own_code(Analysis()) == {}
+    assert source_digests(Analysis(**EVEN).findings) != before
+    assert source_digests(Analysis().findings) == {}

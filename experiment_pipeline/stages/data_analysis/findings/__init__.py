@@ -4,10 +4,9 @@ A rule is declared once: its class, and its place in the RULES of its file. A us
 instance of any class that satisfies FindingRule, named by import path under `analysis: findings:`.
 """
 
-import importlib
 import inspect
 
-from experiment_pipeline.errors import InvalidExperiment, did_you_mean
+from experiment_pipeline.errors import InvalidExperiment, did_you_mean, imported
 from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule, Threshold
@@ -19,8 +18,6 @@ from experiment_pipeline.stages.data_analysis.findings import (
     target,
 )
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
-from experiment_pipeline.table.digests import sha256
-from experiment_pipeline.table.preparation import imported
 
 TABLE_RULES: tuple[FindingRule, ...] = (
     *(*target.RULES, *leaks.RULES),
@@ -38,12 +35,6 @@ def own_rule(path: str) -> FindingRule:
             "Name an instance of a class with a code, thresholds and check(subject).",
         )
     return rule
-
-
-def own_code(analysis: Analysis) -> dict[str, str]:
-    """Import path → digest of its module's source, so that a changed rule runs again."""
-    modules = {path: importlib.import_module(path.partition(":")[0]) for path in analysis.findings}
-    return {path: sha256(inspect.getsource(one).encode()) for path, one in modules.items()}
 
 
 def problems(analysis: Analysis) -> list[Problem]:

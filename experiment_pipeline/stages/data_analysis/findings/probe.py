@@ -20,7 +20,7 @@ from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Thre
 from experiment_pipeline.stages.data_analysis.skill import NAMES, mean_of_known, skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import metrics
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import baseline_score, score
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline.table.coercion import as_text
@@ -233,14 +233,14 @@ def _averaged(subject: Subject, judged: list[_ProbedFold], model: str, metric: s
     scores = baselines if model == BASELINE else []
     for fold in judged if model != BASELINE else ():
         threshold = 0.5
-        if task == "binary" and METRICS[metric].by_threshold:
+        if task == "binary" and metric_of(metric).by_threshold:
             # The decision threshold that is best on the other folds.
             others = [other for other in judged if other is not fold]
             y = np.concatenate([other.y for other in others])
             prediction = np.concatenate([other.predictions[model] for other in others])
             threshold = choose_threshold(metric, y, prediction).value
         scores.append(score(metric, fold.y, fold.predictions[model], threshold))
-    gains = METRICS[metric].sign * (np.array(scores) - np.array(baselines))
+    gains = metric_of(metric).sign * (np.array(scores) - np.array(baselines))
     ratios = np.array([len(fold.y) / len(fold.y_fit) for fold in judged])
     averages = []
     for values in (np.array(scores), gains):
@@ -332,7 +332,7 @@ class CriterionOutOfReach(Rule):
         for criterion in subject.spec.acceptance:
             best = best_score(probe.scores, criterion.metric)
             baseline = probe.score(BASELINE, criterion.metric)
-            sign = METRICS[criterion.metric].sign
+            sign = metric_of(criterion.metric).sign
             lacking = (criterion.limit - best.mean) * sign
             gained = (best.mean - baseline.mean) * sign
             number = 0.0

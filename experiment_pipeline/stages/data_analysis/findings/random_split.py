@@ -18,7 +18,7 @@ from experiment_pipeline.stages.data_analysis.findings import probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES, skill
 from experiment_pipeline.stages.data_analysis.subject import Subject, folds
 from experiment_pipeline.statistics import scores
-from experiment_pipeline.statistics.metrics import METRICS, names_of, significantly_better
+from experiment_pipeline.statistics.metrics import metric_of, names_of, significantly_better
 from experiment_pipeline.table.clusters import cluster_hashes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of, numbers_of
@@ -234,7 +234,8 @@ class RandomSplitOverTime(Rule):
         mixed = np.empty_like(predicted[0])
         for (_, judge), one in zip(fits[1:], predicted[1:], strict=True):
             mixed[judge] = one
-        metric = spec.metric if not METRICS[spec.metric].by_threshold else names_of(spec.task)[0]
+        asked = metric_of(spec.metric)
+        metric = names_of(spec.task)[0] if asked.by_threshold or asked.is_own else spec.metric
         by_time, by_chance = (
             scores.linearise(metric, y[late], one) for one in (predicted[0], mixed)
         )
@@ -242,7 +243,7 @@ class RandomSplitOverTime(Rule):
         drawn = scores.layout(metric, y[late], places * self._stretches // len(rows))
         difference = scores.paired_difference(by_time, by_chance, drawn)
         baseline = scores.baseline_score(metric, y, y[late], spec.task, target.n_classes)
-        gain, sign = by_chance.estimate - baseline, METRICS[metric].sign
+        gain, sign = by_chance.estimate - baseline, metric_of(metric).sign
         lost = difference.estimate / gain if sign * gain > 0 else 0.0
         words = (
             f"The last third of the rows by {numbers.shown(time)}: a probe fitted on earlier rows "

@@ -60,10 +60,10 @@ class ConflictingLabels(Rule):
         else:  # rows that differ from the mode of their group
             share = float(1 - outcomes.max(axis=1).mean())
         metric = subject.spec.metric
-        if not metrics.METRICS[metric].of_equals:
+        if not metrics.metric_of(metric).of_equals:
             metric = "r2" if task == "regression" else "accuracy"
         best = outcomes[:, -1] if task != "multiclass" else outcomes
-        if metrics.METRICS[metric].of_equals == "median":
+        if metrics.metric_of(metric).of_equals == "median":
             best = _median(groups, y)[groups]
         ceiling = scores.score(metric, y, best)
         evidence = (

@@ -9,7 +9,7 @@ from experiment_pipeline.spec import Task
 from experiment_pipeline.stages.data_analysis.finding import Finding, Rule, Severity, Threshold
 from experiment_pipeline.stages.data_analysis.findings.columns import number_preparation
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.statistics.metrics import METRICS, names_of
+from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.kinds import NUMERIC, QUANTITIES, kind_of, numbers_of
 
 _MANY = 1e12
@@ -186,7 +186,7 @@ class ClassImbalance(Rule):
         rarest = int(np.argmin(shares))
         share, limit = float(shares[rarest]), self.limit(subject)
         name = numbers.shown((subject.target.classes or ())[rarest])
-        hidden = METRICS[subject.spec.metric].hides_rare
+        hidden = metric_of(subject.spec.metric).hides_rare
         better = "average_precision" if subject.spec.task == "binary" else "balanced_accuracy"
         return self.found(
             None if share >= limit else "condition" if hidden else "note",

@@ -48,6 +48,7 @@ from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork, SlicedTable
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.features import metric_sources
 
 # scikit-learn's meaning of "auto": up to so many rows it does not stop.
 AUTO_ROWS = 10_000
@@ -70,7 +71,7 @@ class EstimatorLearner(Learner):
     def watched(self, request: FitRequest) -> str | None:
         """The metric itself for the baseline, whose constant is the best one for it."""
         is_baseline = _is_baseline(request.configuration, request.sets.task)
-        return request.spec.metric if is_baseline else None
+        return f"{request.spec.metric}{metric_sources(request.spec) or ''}" if is_baseline else None
 
     def reads_all(self, configuration: Configuration) -> bool:
         """True, but for the baseline, which reads the target alone."""

@@ -16,7 +16,7 @@ from experiment_pipeline.spec import Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, positive
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners.learner import FitRequest
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 
 PATIENCE = 50
 ROUNDS_AT_MOST = 2_000
@@ -173,7 +173,7 @@ def take_rounds(
     if not (stops and held_out.any() and not held_out.all()):
         patience = 0
     default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
-    watched = METRICS[request.spec.metric].lightgbm or LOSSES[request.sets.task]
+    watched = metric_of(request.spec.metric).lightgbm or LOSSES[request.sets.task]
     return Rounds(
         at_most=fixed or int(default if at_most is None else at_most),
         patience=patience,

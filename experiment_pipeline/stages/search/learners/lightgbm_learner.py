@@ -42,7 +42,7 @@ from experiment_pipeline.stages.search.shared_work import (
     SlicedTable,
 )
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.digests import mixed, salt_number
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def boosting_plan(
     """Return how a LightGBM configuration is boosted; `rounds`: a fixed number of them. Raises
     InvalidExperiment: a hyperparameter that does not exist, or may not be set.
     """
-    sets, metric = request.sets, METRICS[request.spec.metric]
+    sets, metric = request.sets, metric_of(request.spec.metric)
     given = LIGHTGBM.own_names(request.configuration, sets.task)
     level = metric.objective.get("alpha")
     if level is not None and given.get("alpha", level) != level:
