@@ -13,13 +13,12 @@ from functools import partial
 
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
-from experiment_pipeline_tests.bench.statistics_coverage import SCENARIOS, cover
+from experiment_pipeline_tests.bench.statistics_coverage import OWN, SCENARIOS, cover
 
 SEED = 1
 COLUMNS = ["simulated", "figure", "aim", "simulations", "holds"]
@@ -249,7 +248,6 @@ MEMBERSHIP = (
         for name, table in TABLES.items()
     ),
 )
-OWN = [f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth")]
 GATES = (
     *(
         partial(
