@@ -11,22 +11,15 @@ def profit(y: np.ndarray, called: np.ndarray) -> float:
     return float((100 * (called & y) - 40 * called).mean())
 
 
-@ep.metric(greater_is_better=True, takes="probabilities")
-def top_tenth(y: np.ndarray, probability: np.ndarray) -> float:
-    """The share of positive rows among the likeliest tenth."""
-    likeliest = np.argpartition(-probability, len(y) // 10)[: len(y) // 10]
-    return float(y[likeliest].mean())
-
-
+_labels = ep.metric(greater_is_better=True, takes="labels")
+_error = ep.metric(greater_is_better=False, takes="values")
+equal = _labels(lambda y, called: (y == called).mean())
+nothing = _labels(lambda _, called: np.nan if called.any() else 1 // 0)
+median_error = _error(lambda y, value: np.median(np.abs(y - value)))
+mean_error = _error(lambda y, x, sample_weight=None: np.average(abs(y - x), weights=sample_weight))
 brier = ep.metric(greater_is_better=False, takes="probabilities")(
     lambda y, p: ((p - y) ** 2).mean()
 )
-equal = ep.metric(greater_is_better=True, takes="labels")(lambda y, called: (y == called).mean())
-nothing = ep.metric(greater_is_better=True, takes="labels")(
-    lambda _, called: np.nan if called.any() else 1 // 0
-)
-_error = ep.metric(greater_is_better=False, takes="values")
-median_error = _error(lambda y, value: np.median(np.abs(y - value)))
-mean_error = _error(
-    lambda y, value, sample_weight=None: np.average(np.abs(y - value), weights=sample_weight)
+top_tenth = ep.metric(greater_is_better=True, takes="probabilities")(
+    lambda y, p: y[np.argpartition(-p, len(y) // 10)[: len(y) // 10]].mean()
 )

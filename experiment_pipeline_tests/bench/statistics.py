@@ -14,13 +14,12 @@ from functools import partial
 
 from threadpoolctl import threadpool_limits
 
-from experiment_pipeline_tests import own_metrics
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
-from experiment_pipeline_tests.bench.statistics_coverage import SCENARIOS, cover
+from experiment_pipeline_tests.bench.statistics_coverage import OWN, SCENARIOS, cover
 
 SEED = 1
 COLUMNS = ["simulated", "figure", "aim", "simulations", "holds"]
@@ -223,7 +222,6 @@ MEMBERSHIP = (
         table=[sets.flags, sets.measures, sets.jobs, sets.four_times],
     ),
 )
-OWN = [f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth")]
 _flips, _constant = choice.gate_error_of_coin_flips, choice.gate_error_of_constants
 GATES = (
     *each("coin flips, 50 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric="accuracy"),

@@ -202,7 +202,7 @@ _LABELS = ("roc_auc", "average_precision", "log_loss", "brier", "accuracy", "f1"
 _CLASSES = ("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
 _BY_DAY = ("roc_auc", "log_loss", "accuracy")
 _NUMBERS = ("rmse", "mae", "r2")
-_OWN = tuple(f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth"))
+OWN = tuple(f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth"))
 _OWN_NUMBERS = (f"{own_metrics.__name__}:median_error",)
 _DAY = 40
 
@@ -249,9 +249,9 @@ SCENARIOS = (
     Scenario("180 days, memory 0.9", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.9), "owed"),
     Scenario("250 days, faint memory 0.9", _BY_DAY, 250, _DAY, labels(0.3, _DAY, 0.3, 0.9), "open"),
     Scenario("180 days, 450 customers", _LABELS, 180, _DAY, panel(2.5, 1.0)),
-    Scenario("own metrics, 400 rows", _OWN, 400, 1, labels(0.3), threshold=0.4),
-    Scenario("own metrics, 60 groups of 10", _OWN, 60, 10, labels(0.3, 10, 0.8), threshold=0.4),
-    Scenario("own metrics, 180 days", _OWN, 180, _DAY, labels(0.3, _DAY, 0.5, 0.0), threshold=0.4),
+    Scenario("own metrics, 400 rows", OWN, 400, 1, labels(0.3), threshold=0.4),
+    Scenario("own metrics, 60 groups of 10", OWN, 60, 10, labels(0.3, 10, 0.8), threshold=0.4),
+    Scenario("own metrics, 180 days", OWN, 180, _DAY, labels(0.3, _DAY, 0.5, 0.0), threshold=0.4),
     Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, 1, numbers(_normal)),
     Scenario("own metric, 60 groups of 10", _OWN_NUMBERS, 60, 10, numbers(_normal, 10, 0.5)),
 )
