@@ -44,12 +44,13 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.tracking.questions import results as results
     from experiment_pipeline.tracking.questions import runs as runs
     from experiment_pipeline.tracking.questions import versions as versions
+    from experiment_pipeline.tracking.questions import worst_rows as worst_rows
 
 _NAMES = {
     "errors": "ExperimentPipelineError InvalidExperiment DataError TrainingError StorageError "
     "NotAccepted ExportError UnknownRun",
     "spec": "ExperimentSpec",
-    "tracking.questions": "experiments runs results leaderboard findings versions",
+    "tracking.questions": "experiments runs results leaderboard findings versions worst_rows",
     "tracking.comparison": "compare RunComparison",
     "tracking.database.connection": "database",
     "prediction.files": "champion load_model Model predict Predicted",

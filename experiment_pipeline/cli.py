@@ -232,12 +232,18 @@ def show(
 @click.argument("before")
 @click.argument("after")
 @click.option("--experiment", help="Of this experiment, where a run is one of several.")
+@click.option("--html", metavar="FILE", help="Write a page there, with the rows that changed most.")
 @as_json
-def compare(before: str, after: str, experiment: str | None, *, as_json: bool) -> None:
-    """Show what changed from run BEFORE to run AFTER, and how the scores changed."""
+def compare(
+    before: str, after: str, experiment: str | None, html: str | None, *, as_json: bool
+) -> None:
+    """Show what changed from run BEFORE to run AFTER; of an --experiment also versions (v0003)."""
+    from experiment_pipeline.storage.files import location, write_bytes
     from experiment_pipeline.tracking import comparison, terminal
 
     found = comparison.compare(before, after, experiment)
+    if html is not None:
+        write_bytes(location(html), found.page().encode())
     click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
 
 

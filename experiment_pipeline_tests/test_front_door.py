@@ -11,8 +11,10 @@ import pytest
 from upath import UPath
 
 import experiment_pipeline
+from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, ReportRow
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.tracking.database.recording import record_rows
+from experiment_pipeline.storage.tables import to_parquet
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.tracking.history import version_row, write_history
@@ -73,7 +75,12 @@ def test_the_example_of_a_function_is_true(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every function shows how it is called, and what it shows is what comes out."""
-    write_history()
+    _, _, _, last = write_history()
+    rows = {"set": ["validation", "test"], "flight": ["UA 7", "B6 2"], "target": ["yes", "no"]}
+    rows |= {"prediction": ["no", "yes"], "loss": [3.21, 2.45]}
+    numbers = pd.Index([17, 4], name="row_number")
+    (folder / "rows.parquet").write_bytes(to_parquet(pd.DataFrame(rows, index=numbers)))
+    RunRecord("flight_delay", last).record([ReportRow(name=PREDICTED_ROWS, place="rows.parquet")])
     monkeypatch.chdir(folder)
     monkeypatch.delenv("EXPERIMENT_PIPELINE_STORAGE", raising=False)
     names = {name: getattr(experiment_pipeline, name) for name in NAMES}

@@ -198,7 +198,7 @@ def run_experiment(
         chosen,
         sets,
         run.sets.validation.rows,
-        delivered=raw.frame.loc[run.sets.validation.rows.index],
+        delivered=raw.frame,
         conditions=analysis.conditions,
         evidence=lambda: gather(spec, board, sets, store, analysis.label_ceiling),
         workers=workers,

@@ -19,7 +19,7 @@ import joblib
 
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.reporting.run_record import JUDGED_ROWS, RunFacts
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, PREDICTED_ROWS, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
@@ -96,6 +96,7 @@ IDENTITY = "identity.txt"
 REPORT_PAGES = (
     (final.STAGE, final.PAGE),
     (JUDGED_ROWS, final.JUDGED),
+    (PREDICTED_ROWS, final.PREDICTED),
     ("next_search", final.NEXT_SEARCH),
 )
 # What decides the prepared rows, beside the raw table and the schema; at most one table waits.
@@ -414,7 +415,7 @@ def _evaluated(
         ChosenModel.of(ranked, store, sets.y_test, sets.test_clusters(given)),
         sets,
         validation_set.rows,
-        delivered=delivered,
+        delivered=raw,
         earlier_looks=earlier,
         current=current,
         conditions=analysis.get("conditions", ()),

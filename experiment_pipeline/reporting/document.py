@@ -280,3 +280,15 @@ def scores_table(scores: Iterable[tuple[str, str, Interval, float | None]]) -> T
 def known(value: float | None, otherwise: str = "undefined") -> str:
     """Return a score, or a word where there is none."""
     return otherwise if value is None else numbers.score(value)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]]) -> TableBlock:
+    """Return rows of any values, name → value, as texts."""
+
+    def shown(value: Any) -> str:
+        if isinstance(value, float):
+            return f"{value:.15g}" if value.is_integer() else f"{value:.4g}"
+        return "missing" if value is None else numbers.shown(value)
+
+    header = tuple(rows[0]) if rows else ()
+    return TableBlock(header, tuple(tuple(map(shown, row.values())) for row in rows))

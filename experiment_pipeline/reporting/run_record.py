@@ -264,7 +264,10 @@ ROWS: tuple[type[RecordRow], ...] = (
 
 # The name of the report that holds the rows of `JudgedRows`.
 JUDGED_ROWS = "validation_rows"
-WEIGHT = "weight"
+WEIGHT, SET = "weight", "set"
+# The name of the table of validation rows and worst test rows for people, by row number: `set`, ids,
+# target, prediction, `loss` as the last that is known of it, then the strongest features.
+PREDICTED_ROWS = "predicted_rows"
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,3 +299,9 @@ class JudgedRows:
             self.rows["unit"].to_numpy(),
             self.rows[WEIGHT].to_numpy() if WEIGHT in self.rows else None,
         )
+
+
+def worst_of(rows: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Return the n rows with the largest loss of each set of PREDICTED_ROWS, validation rows first."""
+    worst = rows.sort_values("loss", ascending=False, kind="stable").groupby(SET).head(n)
+    return worst.sort_values(SET, ascending=False, kind="stable")

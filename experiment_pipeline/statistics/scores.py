@@ -106,6 +106,15 @@ def mean_with_interval(
     return interval_of("accuracy" if share else "mae", spread)
 
 
+def net_share(changes: np.ndarray, clusters: np.ndarray) -> Interval:
+    """Return the mean of (n,) paired changes: 1, -1 or 0. Its interval, by one more row of either
+    kind, is that of Bonett and Price (2012), so that few changes are no certainty.
+    """
+    more = mean(np.append(changes, [1.0, -1.0]))
+    found = around(spread_of(more, one_sample(_with_more(clusters, 2))))
+    return replace(found, estimate=float(changes.mean()))
+
+
 @dataclass(frozen=True, eq=False)
 class SetPrediction:
     """The predictions of one fit for the rows of one set."""

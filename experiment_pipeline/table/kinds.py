@@ -1,5 +1,7 @@
 """The kind of a column, in one vocabulary, and its values as numbers. No dtype is tested elsewhere."""
 
+import itertools
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +27,8 @@ QUANTITIES: frozenset[Kind] = frozenset({"integer", "float"})
 NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
 # What is read as texts.
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
+# Parts of a column: at most so many values of a category, ranges of a number.
+_MOST_VALUES, _RANGES = 20, 4
 
 
 def kind_of(column: pd.Series) -> Kind:
@@ -86,3 +90,31 @@ def microseconds(column: pd.Series) -> np.ndarray:
     pandas keeps the unit of the file: a plain view as integers may be seconds or nanoseconds.
     """
     return naive_utc(column).to_numpy().view(np.int64)
+
+
+def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Cut rows (n,) into parts of the `fewest` or more: a column, a value or range as text, a mask."""
+    for name, column in frame.items():
+        for value, mask in _parts_of(column):
+            if fewest <= int(mask.sum()) < len(frame):
+                yield str(name), value, mask
+
+
+def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
+    missing = column.isna().to_numpy()
+    if missing.any():
+        yield "missing", missing
+    kind = kind_of(column)
+    numeric = kind in QUANTITIES
+    if numeric and column.nunique() > _RANGES:
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        quantiles = np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _RANGES + 1))
+        ends = np.unique(quantiles)
+        for low, high in itertools.pairwise(ends):
+            last = high == ends[-1]
+            mask = (values >= low) & ((values <= high) if last else (values < high))
+            yield f"{low:,.6g} to {'' if last else 'below '}{high:,.6g}", mask
+    elif numeric or kind in TEXTS | {"boolean"}:
+        for value in column.value_counts().index[:_MOST_VALUES]:
+            mask = (column == value).fillna(value=False).to_numpy(dtype=bool)
+            yield " ".join(str(value).split()), mask

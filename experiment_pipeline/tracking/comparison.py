@@ -1,29 +1,39 @@
-"""Two runs side by side: what changed in data, code and YAML, and what it did to the scores.
+"""Two runs side by side: what changed in data, code and YAML, and what it did to scores and rows.
 
-Scores are compared row by row where both models predicted the same validation rows; elsewhere two
+Both are compared row by row where both models predicted the same validation rows; elsewhere two
 intervals are shown without a paired difference.
 """
 
 import difflib
+import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import ExperimentPipelineError
-from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.run_record import JUDGED_ROWS, WEIGHT, JudgedRows
-from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.statistics.scores import paired_difference
+from experiment_pipeline.errors import ExperimentPipelineError, UnknownRun
+from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, SET, WEIGHT, JudgedRows
+from experiment_pipeline.statistics.interval import LEVEL, Interval
+from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference
 from experiment_pipeline.storage.files import location, read_bytes
 from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.table.kinds import parts_of
+from experiment_pipeline.table.table import plain_rows
+from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.questions import files_of, rows_of, run_of
 
 _DIGITS = 12
 _MOST_LINES = 4
+_MOST_CHANGED, _MOST_PARTS = 20, 5
+_FEWEST_ROWS, _MOST_ROWS = 100, 50_000  # of a part, and of all where parts are compared
+_PART = ["feature", "value", "rows", "change", "low", "high", "differs_from_all_rows"]
 _Run, _Files = Mapping[str, Any], Mapping[str, str]
+_Sides = Sequence[tuple[SetPrediction, float]]  # predictions of the same rows, with the threshold
 _YAML = {"yaml_digest": "defs.yaml", "schema_digest": "schema.yaml"}
 # What decides a run → the column of `runs` that tells two of them apart.
 _DECIDING = {
@@ -82,6 +92,18 @@ class ScoreChange:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class RowChanges:
+    """How two models differ on the validation rows that both predicted."""
+
+    gained: int  # rows that only the second decides rightly; of numbers, whose error is smaller
+    lost: int  # the reverse
+    net: Interval  # gained minus lost, as a share of all rows
+    in_words: str
+    parts: pd.DataFrame  # by the strongest features: whose change is furthest from that of all rows
+    largest: pd.DataFrame  # the rows with the largest change of the loss
+
+
 @dataclass(frozen=True)
 class RunComparison:
     """Two runs of one experiment, or of two, by their rows of the table `runs`."""
@@ -93,26 +115,53 @@ class RunComparison:
     code_diff: str  # the same of the user's modules, and of the uncommitted changes
     scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
     why_unpaired: str  # why the scores are not compared row by row; empty where they are
+    rows: RowChanges | None = None  # None: not paired, or stored by an earlier version
 
     def table(self) -> pd.DataFrame:
         """A row per metric: score, low and high of both runs, and the difference."""
-        rows: list[dict[str, Any]] = []
-        for one in self.scores:
-            row: dict[str, Any] = {"metric": one.metric}
+        rows: list[dict[str, Any]] = [{"metric": one.metric} for one in self.scores]
+        for row, one in zip(rows, self.scores, strict=True):
             for name in ("before", "after", "difference"):
                 of: Interval = getattr(one, name)
                 row |= {name: of.estimate, f"{name}_low": of.low, f"{name}_high": of.high}
-            rows.append(row | {"better": one.better})
+            row["better"] = one.better
         return pd.DataFrame(rows).astype({"better": "boolean"} if rows else {})
 
-    def __str__(self) -> str:
-        names = [f"{run['experiment']} {run['run_id']}" for run in (self.before, self.after)]
-        lines = [f"{names[0]} ({self.before['status']}) → {names[1]} ({self.after['status']})", ""]
-        lines += [one.in_words() for one in self.changes] or ["nothing has changed"]
-        lines += ["", *(one.in_words() for one in self.scores)]
+    @property
+    def _lines(self) -> list[str]:
+        """Both runs with their status, what has changed, what it did to scores and rows."""
+        both = (self.before, self.after)
+        names = [f"{run['experiment']} {run['run_id']} ({run['status']})" for run in both]
+        changed = [one.in_words() for one in self.changes] or ["nothing has changed"]
+        lines = [" → ".join(names), "", *changed, "", *(one.in_words() for one in self.scores)]
         lines += [f"not paired: {self.why_unpaired}"] if self.why_unpaired else []
-        lines += [f"\n{diff}" for diff in (self.yaml_diff, self.code_diff) if diff]
-        return "\n".join(lines).rstrip()
+        return [*lines, *([self.rows.in_words] if self.rows else [])]
+
+    def __str__(self) -> str:
+        diffs = [f"\n{diff}" for diff in (self.yaml_diff, self.code_diff) if diff]
+        return "\n".join([*self._lines, *diffs]).rstrip()
+
+    def _repr_html_(self) -> str:
+        """The first line, how many rows changed sides, and the table, for a notebook."""
+        shown = self._lines[0], self.rows.in_words if self.rows else self.why_unpaired
+        text = "".join(f"<p>{html.escape(one)}</p>" for one in shown)
+        return text + self.table().to_html(index=False)
+
+    def page(self) -> str:
+        """Return it as one self-contained HTML page."""
+        first, *lines = filter(None, self._lines)
+        changed = (document.Paragraph(first), document.Bullets(tuple(lines)))
+        sections = [document.Section(f"What changed, on the {document.HOLD_OUT}", changed)]
+        if self.rows is not None:
+            how = f"Change of {self.after['metric']}; intervals are paired, and hold for all parts."
+            parts = (document.Paragraph(how), document.rows_table(plain_rows(self.rows.parts)))
+            largest = (document.rows_table(plain_rows(self.rows.largest)),)
+            sections.append(document.Section("Where the change comes from", parts))
+            sections.append(document.Section("Rows that changed most", largest))
+        for title, diff in (("YAML", self.yaml_diff), ("Code", self.code_diff)):
+            if diff:
+                sections.append(document.Section(title, (document.Code("diff", diff),)))
+        return document.render_html(document.Document("Two runs side by side", tuple(sections)))
 
 
 def compare(before: str | None, after: str | None, experiment: str | None = None) -> RunComparison:
@@ -126,14 +175,15 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
     0  roc_auc     0.7   0.71        0.01    <NA>
 
     Args:
-        before: id of the first run, or a beginning of it.
-        after: of the second; None: the last one of the experiment.
+        before: id of the first run, or a beginning of it; a version of the experiment, such as v0003.
+        after: the second; None: the last one of the experiment.
         experiment: its name; None: that of the ids.
 
     Raises:
         UnknownRun: there is no such run, or several ids begin so.
     """
-    return compared(run_of(experiment, before), run_of(experiment, after))
+    made = questions.versions(experiment).set_index("version")["run_id"] if experiment else {}
+    return compared(*(run_of(experiment, made.get(one, one)) for one in (before, after)))
 
 
 def compared(before: _Run, after: _Run) -> RunComparison:
@@ -146,8 +196,11 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     pair = _judged_pair(before, after)
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
-    changed = tuple(changes(before, after))
-    return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why)
+    changed, rows = tuple(changes(before, after)), None
+    if judged is not None:
+        with suppress(UnknownRun):
+            rows = _row_changes(before, after, judged)
+    return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
 
 
 def changes(before: _Run, after: _Run) -> Iterator[Change]:
@@ -190,7 +243,7 @@ def _in_words(column: str, run: _Run) -> str:
     return str(value)[:_DIGITS] if column in _YAML else str(value)
 
 
-def _judged_pair(before: _Run, after: _Run) -> tuple[JudgedRows, JudgedRows] | str:
+def _judged_pair(before: _Run, after: _Run) -> _Sides | str:
     """The predictions of both for the same rows; else why there is no such pair."""
     digests, places = set[str](), list[str]()
     for run in (before, after):
@@ -206,12 +259,54 @@ def _judged_pair(before: _Run, after: _Run) -> tuple[JudgedRows, JudgedRows] | s
     alike = [one.rows.filter(items=["y", "unit", WEIGHT]) for one in (first, second)]
     if not alike[0].equals(alike[1]):
         return "targets, resampling clusters or weights are not the same"
-    return first, second
+    return [(one.as_prediction, one.threshold) for one in (first, second)]
 
 
-def _score_changes(
-    before: _Run, after: _Run, pair: tuple[JudgedRows, JudgedRows] | None
-) -> Iterator[ScoreChange]:
+def _row_changes(before: _Run, after: _Run, sides: _Sides) -> RowChanges:
+    """UnknownRun: a run of an earlier version has not kept its rows."""
+    tables = [questions.predicted_rows(run) for run in (before, after)]
+    first, second = (table[table[SET] == "validation"].drop(columns=SET) for table in tables)
+    worse = second["loss"].to_numpy() - first["loss"].to_numpy()
+    changed, ways = -np.sign(worse), ("have a smaller error", "a larger one")
+    if after["task"] != "regression":
+        ways = ("changed from wrong to right", "from right to wrong")
+        right = [(of.decided(threshold) == of.y) * 1.0 for of, threshold in sides]
+        changed = right[1] - right[0]
+    gained, lost = int((changed > 0).sum()), int((changed < 0).sum())
+    net = net_share(changed, sides[0][0].clusters)
+    low, share, high = map(numbers.share, (net.low, net.estimate, net.high))
+    said = f"{gained:,} rows {ways[0]}, {lost:,} {ways[1]}: net {share} of all ({low} to {high})"
+    order = np.argsort(-np.abs(worse), kind="stable")[:_MOST_CHANGED]
+    old, largest = (table.iloc[order].reset_index() for table in (first, second))
+    for name in ("prediction", "loss"):
+        largest.insert(list(largest).index(name), f"{name}_before", old[name])
+    features = second.iloc[:, list(second).index("loss") + 1 :]
+    parts = _parts(features, sides, after["metric"])
+    return RowChanges(gained, lost, net, said, parts, largest)
+
+
+def _parts(features: pd.DataFrame, sides: _Sides, metric: str) -> pd.DataFrame:
+    every = slice(None, None, -(-len(features) // _MOST_ROWS))
+    sides = [(of.rows(every), threshold) for of, threshold in sides]
+    whole, found = _difference(metric, sides).estimate, list[tuple[Any, ...]]()
+    parts = list(parts_of(features.iloc[every], _FEWEST_ROWS))
+    for name, value, mask in parts:
+        some = [(of.rows(mask), threshold) for of, threshold in sides]
+        change = _difference(metric, some, 1 - (1 - LEVEL) / len(parts))  # Bonferroni
+        beyond = max(change.low - whole, whole - change.high)
+        if math.isfinite(beyond):
+            ends = (change.estimate, change.low, change.high)
+            found.append((beyond, name, value, int(mask.sum()), *ends, beyond > 0))
+    found.sort(key=lambda one: -one[0])
+    return pd.DataFrame([one[1:] for one in found[:_MOST_PARTS]], columns=_PART)
+
+
+def _difference(metric: str, sides: _Sides, level: float = LEVEL) -> Interval:
+    first, second = (of.linearise(metric, threshold) for of, threshold in sides)
+    return paired_difference(first, second, sides[0][0].layout(metric), level)
+
+
+def _score_changes(before: _Run, after: _Run, pair: _Sides | None) -> Iterator[ScoreChange]:
     found = (rows_of("scores", run) for run in (before, after))
     old, new = (one[one["set_name"] == "validation"].set_index("metric") for one in found)
     ranked = sorted(new.index, key=lambda metric: metric != after["metric"])
@@ -223,12 +318,7 @@ def _score_changes(
         difference = Interval(second.estimate - first.estimate, math.nan, math.nan)
         better = None
         if pair is not None:
-            one, other = (judged.as_prediction for judged in pair)
-            difference = paired_difference(
-                one.linearise(metric, pair[0].threshold),
-                other.linearise(metric, pair[1].threshold),
-                one.layout(metric),
-            )
+            difference = _difference(metric, pair)
             if difference.low > 0 or difference.high < 0:
                 better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
         yield ScoreChange(metric, first, second, difference, better)

@@ -14,10 +14,12 @@ import pandas as pd
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
-from experiment_pipeline.storage.files import list_names, storage_root
+from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, worst_of
+from experiment_pipeline.storage.files import list_names, location, storage_root
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import soon
 from experiment_pipeline.storage.run_code import RunCode
+from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import mark_killed
@@ -181,6 +183,30 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     ranked = found[found["rank"].notna()].reset_index(drop=True)
     board = ranked[[*_BOARD, *searched]]
     return board.dropna(axis=1, how="all") if len(board) else board
+
+
+def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataFrame:
+    """Return the rows with the largest loss of a run's model: n of the validation, then of the test set.
+
+    >>> found = worst_rows("flight_delay", n=1).reset_index()
+    >>> found[["row_number", "set", "flight", "target", "prediction", "loss"]]
+       row_number         set flight target prediction  loss
+    0          17  validation   UA 7    yes         no  3.21
+    1           4        test   B6 2     no        yes  2.45
+
+    The index picks the rows of the table as delivered. The loss is the log loss or the absolute error.
+    Test rows are predicted by the fit on train rows; 1,000 are kept. Arguments as of `run_of`.
+    """
+    return worst_of(predicted_rows(run_of(experiment, run)), n)
+
+
+def predicted_rows(run: Mapping[str, Any]) -> pd.DataFrame:
+    """Return the table PREDICTED_ROWS of a run, by its row of `runs`; UnknownRun: it has none."""
+    places = rows_of("reports", run).set_index("name")["place"]
+    if PREDICTED_ROWS not in places:
+        fix = "Name a run that reached its validation report with this version, or run it again."
+        raise UnknownRun(run["run_id"], "this run has stored no predicted rows", fix)
+    return read_table(location(places[PREDICTED_ROWS]))
 
 
 def rows_of(table: str, run: Mapping[str, Any]) -> pd.DataFrame:

@@ -108,6 +108,7 @@ def comparison_json(found: RunComparison) -> str:
         "code_diff": found.code_diff,
         "scores": _records(found.table()),
         "why_unpaired": found.why_unpaired,
+        "rows": found.rows and found.rows.in_words,
     }
     return json.dumps(parts, indent=2)
 

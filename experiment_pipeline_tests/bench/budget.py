@@ -92,8 +92,9 @@ def _measured(case: Case) -> list[Measured]:
     def left() -> float:
         return seconds - searched - (time.perf_counter() - again)
 
+    table = pd.concat([sets.train, sets.test, rows])
     check = evaluate(
-        spec, board, chosen, sets, rows, delivered=rows, workers=workers, seconds_left=left
+        spec, board, chosen, sets, rows, delivered=table, workers=workers, seconds_left=left
     )
     _write(check)
     share = 1 - left() / seconds

@@ -108,7 +108,8 @@ def _measured(shape: Shape, seconds: float | None) -> list[Measured]:
     refitting = time.perf_counter() - started
     started = time.perf_counter()
     workers = joblib.cpu_count()
-    evaluate(spec, board, chosen, sets, rows, delivered=rows, workers=workers)
+    table = pd.concat([sets.train, sets.test, rows])
+    evaluate(spec, board, chosen, sets, rows, delivered=table, workers=workers)
     rest = time.perf_counter() - started - refitting
     return shown(
         [

@@ -3,10 +3,13 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
+    PREDICTED_ROWS,
     FileRow,
     JudgedRows,
     ReportRow,
@@ -17,6 +20,7 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.questions import worst_rows
 from experiment_pipeline_tests.tracking.history import write_history
 
 N = 4000
@@ -34,15 +38,27 @@ def judged(skill: float, *, seed: int = 0, by: int = 0) -> JudgedRows:
 
 
 def keep(run_id: str, rows: JudgedRows, folder: Path, digest: str = "same") -> None:
-    """Store what a run's model predicted, as a run does."""
-    path = folder / f"{run_id}.parquet"
+    """Store what a run's model predicted, as a run does: for programs, and for people."""
+    path, table = folder / f"{run_id}.parquet", folder / f"{run_id}.rows.parquet"
     path.write_bytes(to_parquet(rows))
+    table.write_bytes(to_parquet(shown_to_people(rows)))
     RunRecord("flight_delay", run_id).record(
         [
             SetRow(set_name="validation", rows=N, columns=12, digest=digest),
             ReportRow(name=JUDGED_ROWS, place=str(path)),
+            ReportRow(name=PREDICTED_ROWS, place=str(table)),
         ]
     )
+
+
+def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
+    """The table of validation rows: an id, and two features of which one says where models differ."""
+    of = rows.as_prediction
+    right = np.where(of.y == 1, of.prediction, 1 - of.prediction)
+    known = {"target": of.y, "prediction": of.decided(rows.threshold), "loss": -np.log(right)}
+    features = {"carrier": np.where(np.arange(N) % 4, "others", "<AA>"), "month": np.arange(N) % 3}
+    named = {"set": "validation", "who": [f"<b>{number}</b>" for number in range(N)]}
+    return pd.DataFrame(named | known | features)
 
 
 def test_what_changed_is_said_in_words() -> None:
@@ -113,7 +129,59 @@ def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
     assert found.why_unpaired
     assert not found.scores[0].is_paired
     assert found.scores[0].better is None
+    assert found.rows is None
     assert found.why_unpaired in str(found)
+    assert found.why_unpaired in found.page()
+
+
+def better_for_some(part: np.ndarray) -> JudgedRows:
+    """The predictions of a model that is better than `judged(0.5, by=7)` on a part of the rows alone."""
+    old, new = judged(0.5, by=7).rows, judged(2.0, by=7).rows
+    return JudgedRows(new.where(np.broadcast_to(part[:, None], new.shape), old), 0.5)
+
+
+def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(tmp_path: Path) -> None:
+    """A model that is better for one carrier gains there; the last run, rejected, counts as any."""
+    ids = write_history()
+    old, new = judged(0.5, by=7), better_for_some(np.arange(N) % 4 == 0)
+    keep(ids[0], old, tmp_path)
+    keep(ids[-1], new, tmp_path)
+    found = compare(ids[0], ids[-1])
+    before, after = (one.as_prediction.decided(0.5) == one.rows["y"] for one in (old, new))
+    assert found.rows.gained == (after & ~before).sum()
+    assert found.rows.lost == (before & ~after).sum()
+    assert 0 < found.rows.net.low < found.rows.net.estimate < found.rows.net.high
+    first = found.rows.parts.iloc[0]
+    assert (first["value"], bool(first["differs_from_all_rows"])) == ("<AA>", True)
+    assert not found.rows.parts.set_index("feature").loc["month", "differs_from_all_rows"].any()
+    assert list(found.rows.largest["carrier"]) == ["<AA>"] * 20
+    assert found.rows.in_words in str(found)
+
+
+def test_pages_and_notebooks_show_names_as_text(tmp_path: Path) -> None:
+    """Ids come from a table: no markup of theirs reaches the page; a notebook gets few lines."""
+    ids = write_history()
+    keep(ids[0], judged(0.5, by=7), tmp_path)
+    keep(ids[1], judged(0.8, by=7), tmp_path)
+    versions = compare("v0001", "v0002", "flight_delay")
+    assert (versions.before["run_id"], versions.after["run_id"]) == (ids[0], ids[1])
+    page, who = versions.page(), versions.rows.largest["who"].iloc[0]
+    assert f"&lt;b&gt;{who[3:-4]}&lt;/b&gt;" in page
+    assert who not in page
+    assert versions._repr_html_().count("<p>") == 2
+
+
+def test_rows_that_an_earlier_version_has_not_kept_are_not_compared(tmp_path: Path) -> None:
+    """The scores still pair; who asks for the worst rows of such a run is told why there are none."""
+    ids = write_history()
+    with pytest.raises(UnknownRun, match="has stored no predicted rows"):
+        worst_rows("flight_delay", run=ids[0])
+    keep(ids[1], judged(0.5), tmp_path)
+    same = SetRow(set_name="validation", rows=N, columns=12, digest="same")
+    kept = ReportRow(name=JUDGED_ROWS, place=str(tmp_path / f"{ids[1]}.parquet"))
+    RunRecord("flight_delay", ids[0]).record([same, kept])
+    found = compare(ids[0], ids[1])
+    assert (found.scores[0].is_paired, found.rows) == (True, None)
 
 
 @pytest.mark.parametrize("k", [1, 3])

@@ -141,6 +141,15 @@ def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
     assert {one.difference.estimate for one in found.scores} == {0.0}
     assert {one.better for one in found.scores} == {None}
     assert "decision" in {one.what for one in found.changes}
+    assert (found.rows.gained, found.rows.lost, found.rows.net.estimate) == (0, 0, 0.0)
+
+
+def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None:
+    """Their index is the place in the source, their ids are as delivered."""
+    found = questions.worst_rows(past.name, 3, past.first)
+    assert list(found["set"]) == ["validation"] * 3 + ["test"] * 3
+    assert list(found["visit_id"]) == list(scenario.table().loc[found.index, "visit_id"])
+    assert questions.worst_rows(past.name, 3).equals(found)  # of the same model, though rejected
 
 
 def test_real_runs_survive_the_loss_of_their_database(

@@ -116,7 +116,7 @@ def test_a_run_as_json_has_a_list_per_table() -> None:
     assert best["hyperparameters"] == {"num_leaves": 31, "learning_rate": 0.05}
 
 
-def test_two_runs_are_compared_in_words_and_as_json() -> None:
+def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path: Path) -> None:
     """What changed, and what it did to the scores."""
     ids = write_history(runs=6)
     told = ask("compare", ids[0], ids[4])
@@ -128,6 +128,8 @@ def test_two_runs_are_compared_in_words_and_as_json() -> None:
     assert found["scores"][0]["metric"] == "roc_auc"
     assert found["scores"][0]["difference"] == pytest.approx(0.04)
     assert found["scores"][0]["better"] is None
+    ask("compare", ids[0], ids[4], "--html", str(tmp_path / "page.html"))
+    assert "(data0) → 10,004 rows" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize("width", [30, 80, 200])

@@ -5,8 +5,7 @@ bounded by that of the search; the measures are in `statistics/importance.py`. S
 of the validation set. In: a fitted pipeline and the sets, predictions. Out: frozen `Usage`, `Segment`s.
 """
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from experiment_pipeline.statistics.calibration import most_frequent
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of
+from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, parts_of
 from experiment_pipeline.table.table import of_columns
 
 if TYPE_CHECKING:
@@ -31,12 +30,10 @@ MOST_FEATURES = 4
 _MOST_CURVES = 4
 _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
-# Limits on the search for weak segments: columns, rows, values of a category, ranges of a number.
+# Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS = 100
 FEWEST_ROWS = 100
 MOST_ROWS = 50_000
-_MOST_VALUES = 20
-_BINS = 4
 
 
 @dataclass(frozen=True)
@@ -206,12 +203,7 @@ def weakest_segments(
     classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
     step = -(-len(frame) * classes // (2 * MOST_ROWS))
     frame, predicted = frame.iloc[::step], predicted.rows(slice(None, None, step))
-    parts = [
-        (column, value, mask)
-        for column in list(features)[:MOST_COLUMNS]
-        for value, mask in _parts(frame[column])
-        if least_rows <= int(mask.sum()) < len(frame)
-    ]
+    parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], least_rows))
     if not parts:
         return None
     level = 1 - (1 - LEVEL) / len(parts)
@@ -227,24 +219,3 @@ def weakest_segments(
             weak.append((metrics.METRICS[metric].sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
     return tuple(segment for _, segment in weak[:most])
-
-
-def _parts(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
-    """The shared value as text, and a mask (n,) of the rows."""
-    missing = column.isna().to_numpy()
-    if missing.any():
-        yield "missing", missing
-    kind = kind_of(column)
-    numeric = kind in QUANTITIES
-    if numeric and column.nunique() > _BINS:
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        quantiles = np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _BINS + 1))
-        ends = np.unique(quantiles)
-        for low, high in itertools.pairwise(ends):
-            last = high == ends[-1]
-            mask = (values >= low) & ((values <= high) if last else (values < high))
-            yield f"{low:,.6g} to {'' if last else 'below '}{high:,.6g}", mask
-    elif numeric or kind in TEXTS | {"boolean"}:
-        for value in column.value_counts().index[:_MOST_VALUES]:
-            mask = (column == value).fillna(value=False).to_numpy(dtype=bool)
-            yield " ".join(str(value).split()), mask

@@ -14,7 +14,8 @@ import pandas as pd
 
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
-from experiment_pipeline.reporting.run_record import JudgedRows
+from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.reporting.run_record import SET, JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -40,9 +41,9 @@ from experiment_pipeline.stages.validation_report.report import (
     judge,
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
-from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.thresholds import threshold_value
-from experiment_pipeline.storage.mapped import aside
+from experiment_pipeline.storage.mapped import aside, some_rows
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows, resampling_clusters
 from experiment_pipeline.table.features import encode_target
@@ -54,6 +55,8 @@ if TYPE_CHECKING:
 STAGE = "validation_report"
 REPORT, MARKDOWN, PAGE, MODEL = "report.json", "report.md", "report.html", "model.skops"
 JUDGED, NEXT_SEARCH = "validation_rows.parquet", "next_search.yaml"
+PREDICTED = "predicted_rows.parquet"
+_MOST_FEATURES, _MOST_TEST_ROWS = 10, 1_000  # of that table
 # Time for the importance of features: a share of the search's, and wall seconds.
 _SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
 # Reserved for charts and files, which follow the optional parts.
@@ -91,6 +94,7 @@ class FinalEvaluation:
     pipeline: Any  # that would be exported
     charts: Mapping[str, tuple[Chart, ...]]
     judged: JudgedRows  # predictions of the validation rows; later runs are compared with them
+    rows: pd.DataFrame  # PREDICTED_ROWS
 
     def files(self, fitted_rows: FittedRows) -> dict[str, bytes]:
         """Return it as files, name → content; `fitted_rows` are those of the pipeline."""
@@ -98,13 +102,17 @@ class FinalEvaluation:
 
         report, following = self.report, self.next_search
         document = page.build_document(report, following, self.charts)
+        # Markdown travels into event logs, where no row of the table belongs.
+        sections = (*document.sections, page.worst_rows(report, self.rows))
+        on_page = replace(document, sections=sections)
         return {
             REPORT: report.to_json().encode(),
             MARKDOWN: render(document).encode(),
-            PAGE: render_html(document, passed=report.accepted).encode(),
+            PAGE: render_html(on_page, passed=report.accepted).encode(),
             MODEL: to_bytes(self.pipeline),
             FITTED_ROWS: fitted_rows.to_bytes(),
             JUDGED: to_parquet(self.judged),
+            PREDICTED: to_parquet(self.rows),
             **({} if following is None else {NEXT_SEARCH: following.yaml.encode()}),
         }
 
@@ -127,7 +135,7 @@ def evaluate(
 ) -> FinalEvaluation:
     """Judge the chosen configuration on rows that were not used to fit or choose it.
 
-    `validation` (n, columns) is prepared, `delivered` the same rows as delivered. `current` are
+    `validation` (n, columns) is prepared, `delivered` the whole table as delivered. `current` are
     the versions to be as good as, which may run `trusted` code, `conditions` those of the data analysis.
     `evidence` is asked for when a gate fails. Optional parts are left out when no `seconds_left` remain.
     """
@@ -145,7 +153,8 @@ def evaluate(
     if left > 0:
         used = _usage(spec, board, trained, train_only, sets, cut, workers, left)
         segments = weakest_segments(validation, sets.features, on_validation, spec.metric, cut)
-    challenger = (trained.result.fingerprint, on_validation, cut, delivered, sets.classes)
+    same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
+    challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
     report = judge(
         *(spec, board.chosen, on_validation, of_search, on_test),
@@ -166,7 +175,45 @@ def evaluate(
     report = replace(report, notes=(*report.notes, *missing))
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
-    return FinalEvaluation(report, following, exported, charts, JudgedRows.of(on_validation, cut))
+    rows = _judged_rows(spec, sets, report, on_validation, on_test, validation, delivered)
+    return FinalEvaluation(report, following, exported, charts, *rows)
+
+
+def _judged_rows(
+    spec: ExperimentSpec,
+    sets: TrainingSets,
+    report: ValidationReport,
+    on_validation: SetPrediction,
+    on_test: SetPrediction,
+    validation: pd.DataFrame,
+    delivered: pd.DataFrame,
+) -> tuple[JudgedRows, pd.DataFrame]:
+    """The predictions of the validation rows, and the table PREDICTED_ROWS."""
+    strongest = [one.feature for one in report.usage.importance] if report.usage else []
+    features = dict.fromkeys([*strongest, *sets.features])
+    sources = source_columns(features, delivered.columns, spec.preparation)[:_MOST_FEATURES]
+    ids = [name for name in spec.split.id_columns if name in delivered]
+    columns, cut = with_only(delivered, [*ids, *sources]), threshold_value(report.threshold)
+
+    def table(of: SetPrediction, numbers: pd.Index) -> pd.DataFrame:
+        mean_loss = linearise("mae" if sets.classes is None else "log_loss", of.y, of.prediction)
+        losses = mean_loss.influence + mean_loss.estimate
+        known = {"target": of.y, "prediction": of.prediction}
+        if sets.classes is not None:
+            labels, known["prediction"] = pd.Series(sets.classes), of.decided(cut)
+            known = {k: labels[codes.astype(np.int64)].array for k, codes in known.items()}
+            known["probability_of_target"] = np.exp(-losses)
+        known["loss"] = losses
+        own = some_rows(columns, delivered.index.get_indexer(numbers))
+        own = own.rename(columns={name: f"delivered_{name}" for name in (SET, *known)})
+        beside, k = pd.DataFrame(known, index=own.index), len(ids)
+        return pd.concat([own.iloc[:, :k], beside, own.iloc[:, k:]], axis=1)
+
+    once = slice(len(sets.test) // sets.repeats)  # repeated folds hold the same rows
+    tested = table(on_test.rows(once), sets.test.index[once]).nlargest(_MOST_TEST_ROWS, "loss")
+    parts = {"validation": table(on_validation, validation.index)}
+    rows = pd.concat(parts | {evaluated(spec.evaluation_name).name: tested}, names=[SET])
+    return JudgedRows.of(on_validation, cut), rows.reset_index(level=SET)
 
 
 def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:

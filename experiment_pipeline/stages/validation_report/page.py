@@ -24,6 +24,7 @@ from experiment_pipeline.reporting.document import (
     TableBlock,
     around,
     first_rows,
+    rows_table,
 )
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, PagePath, Rows
@@ -33,6 +34,7 @@ from experiment_pipeline.reporting.run_record import (
     ReportRow,
     RunFacts,
     ScoreRow,
+    worst_of,
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
@@ -41,9 +43,11 @@ from experiment_pipeline.stages.validation_report.report import NextSearch, Vali
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
 from experiment_pipeline.statistics.metrics import METRICS, better, significantly_better
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
+from experiment_pipeline.table.table import plain_rows
 
 Charts = Mapping[str, tuple[Chart, ...]]
 _MOST_CLASSES, _MOST_FEATURES = 50, 20
+_WORST_ROWS, _WORST_COLUMNS = 10, 10  # shown of each set
 _SIGNIFICANT = {True: "yes", False: "no", None: "not tested: too few shuffles"}
 _IN_CAVEATS = "see the caveats"
 _CALIBRATED = "No miscalibration is detected"
@@ -527,3 +531,15 @@ def _segments(report: ValidationReport) -> Section:
     )
     header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
     return Section(title, (Paragraph(text), TableBlock(header, rows)))
+
+
+def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
+    """Return the rows with the largest loss of PREDICTED_ROWS."""
+    loss = "log loss" if report.details.residuals is None else "absolute error"
+    text = (
+        f"The rows with the largest {loss}: of the {HOLD_OUT}, then of the "
+        f"{evaluated(report.gap.evaluation).place} set. Ids and features are as delivered. Look for wrong "
+        "labels, broken values and missing features. More rows: experiment_pipeline.worst_rows."
+    )
+    worst = worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS].reset_index()
+    return Section("Worst rows", (Paragraph(text), rows_table(plain_rows(worst))), folded=True)

@@ -6,7 +6,7 @@ Names are chosen to be awkward in HTML, Markdown and pictures.
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -21,7 +21,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
-from experiment_pipeline.stages.validation_report.page import build_document
+from experiment_pipeline.stages.validation_report.page import build_document, worst_rows
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
@@ -103,7 +103,8 @@ def look_at(
     board = board_of(spec, sets, trained)
     rows, chosen = cut.validation.rows, chosen_of(spec, sets, board, trained)
     check = evaluate(
-        spec, board, chosen, sets, rows, delivered=rows, seconds_left=lambda: seconds_left
+        spec, board, chosen, sets, rows, delivered=frame, seconds_left=lambda: seconds_left
     )
     document = build_document(check.report, check.next_search, check.charts)
-    return Checked(check, document, render_html(document, passed=check.report.accepted))
+    on_page = replace(document, sections=(*document.sections, worst_rows(check.report, check.rows)))
+    return Checked(check, document, render_html(on_page, passed=check.report.accepted))

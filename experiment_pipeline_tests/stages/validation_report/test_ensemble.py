@@ -56,7 +56,7 @@ class Case:
         named = {"name": "flights", "data": "made up", "target": "y", "task": task}
         named |= {"metric": METRIC[task], "search": search}
         self.spec = ExperimentSpec.model_validate(named | more)
-        frame = table(task)
+        self.frame = frame = table(task)
         self.cut = cut_rows(frame, self.spec, [name for name in frame if name != "y"])
         self.sets = scenario.to_train_on(self.cut.train.rows, self.cut.test.rows, self.spec)
         done = train_configurations(configurations(self.spec), self.sets, self.spec, workers=1)
@@ -72,7 +72,7 @@ class Case:
     def checked(self) -> FinalEvaluation:
         """The choice, judged."""
         rows = self.cut.validation.rows
-        return evaluate(self.spec, self.board, self.chosen, self.sets, rows, delivered=rows)
+        return evaluate(self.spec, self.board, self.chosen, self.sets, rows, delivered=self.frame)
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])

@@ -62,7 +62,7 @@ def fit(job: Job) -> str:
         chosen,
         sets,
         validation,
-        delivered=validation,
+        delivered=pd.concat(rows.values()),
         workers=workers,
         seconds_left=lambda: job.said["seconds"] - (time.monotonic() - started),
     )
@@ -103,7 +103,8 @@ def _parts(job: Job) -> dict[str, pd.DataFrame]:
             name: part.assign(**{GROUP: group})
             for (name, part), group in zip(parts.items(), groups, strict=True)
         }
-    return parts
+    first = dict(zip(parts, np.cumsum([0, len(job.train), len(job.test)]), strict=True))
+    return {name: part.set_axis(first[name] + np.arange(len(part))) for name, part in parts.items()}
 
 
 def _spec(job: Job) -> ExperimentSpec:
