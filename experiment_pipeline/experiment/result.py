@@ -64,6 +64,10 @@ class RunResult:
         rows: pd.DataFrame = self.values["rejected_rows"]
         return rows
 
+    def worst_rows(self, n: int = 50) -> pd.DataFrame:
+        """The rows with the largest loss, as of `experiment_pipeline.worst_rows`."""
+        return questions.worst_rows(self.name, n, self.facts["run_id"])
+
     @property
     def sets(self) -> dict[str, pd.DataFrame]:
         """`train`, `test` and `validation` → its rows, prepared."""

@@ -154,9 +154,10 @@ class RunComparison:
         sections = [document.Section(f"What changed, on the {document.HOLD_OUT}", changed)]
         if self.rows is not None:
             how = f"Change of {self.after['metric']}; intervals are paired, and hold for all parts."
-            parts = (document.Paragraph(how), document.rows_table(plain_rows(self.rows.parts)))
+            if len(self.rows.parts):
+                parts = (document.Paragraph(how), document.rows_table(plain_rows(self.rows.parts)))
+                sections.append(document.Section("Where the change comes from", parts))
             largest = (document.rows_table(plain_rows(self.rows.largest)),)
-            sections.append(document.Section("Where the change comes from", parts))
             sections.append(document.Section("Rows that changed most", largest))
         for title, diff in (("YAML", self.yaml_diff), ("Code", self.code_diff)):
             if diff:

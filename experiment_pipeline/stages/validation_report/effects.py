@@ -31,9 +31,7 @@ _MOST_CURVES = 4
 _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
-MOST_COLUMNS = 100
-FEWEST_ROWS = 100
-MOST_ROWS = 50_000
+MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
 
 
 @dataclass(frozen=True)

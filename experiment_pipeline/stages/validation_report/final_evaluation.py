@@ -103,12 +103,11 @@ class FinalEvaluation:
         report, following = self.report, self.next_search
         document = page.build_document(report, following, self.charts)
         # Markdown travels into event logs, where no row of the table belongs.
-        sections = (*document.sections, page.worst_rows(report, self.rows))
-        on_page = replace(document, sections=sections)
+        shown = replace(document, sections=(*document.sections, page.worst_rows(report, self.rows)))
         return {
             REPORT: report.to_json().encode(),
             MARKDOWN: render(document).encode(),
-            PAGE: render_html(on_page, passed=report.accepted).encode(),
+            PAGE: render_html(shown, passed=report.accepted).encode(),
             MODEL: to_bytes(self.pipeline),
             FITTED_ROWS: fitted_rows.to_bytes(),
             JUDGED: to_parquet(self.judged),
