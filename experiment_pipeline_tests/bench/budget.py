@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 
 import joblib
+import pandas as pd
 
 from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import MOST_CODES
