@@ -27,8 +27,7 @@ QUANTITIES: frozenset[Kind] = frozenset({"integer", "float"})
 NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
 # What is read as texts.
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
-# Parts of a column: at most so many values of a category, ranges of a number.
-_MOST_VALUES, _RANGES = 20, 4
+_MOST_VALUES, _RANGES = 20, 4  # the parts of a column: values of a category, ranges of a number
 
 
 def kind_of(column: pd.Series) -> Kind:

@@ -198,9 +198,8 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
     changed, rows = tuple(changes(before, after)), None
-    if judged is not None:
-        with suppress(UnknownRun):
-            rows = _row_changes(before, after, judged)
+    with suppress(UnknownRun):
+        rows = None if judged is None else _row_changes(before, after, judged)
     return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
 
 
@@ -281,8 +280,7 @@ def _row_changes(before: _Run, after: _Run, sides: _Sides) -> RowChanges:
     old, largest = (table.iloc[order].reset_index() for table in (first, second))
     for name in ("prediction", "loss"):
         largest.insert(list(largest).index(name), f"{name}_before", old[name])
-    features = second.iloc[:, list(second).index("loss") + 1 :]
-    parts = _parts(features, sides, after["metric"])
+    parts = _parts(second.iloc[:, list(second).index("loss") + 1 :], sides, after["metric"])
     return RowChanges(gained, lost, net, said, parts, largest)
 
 
