@@ -24,11 +24,12 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.experiment.result import RunResult as RunResult
     from experiment_pipeline.experiment.run import run as run
     from experiment_pipeline.orchestration.component import Experiment as Experiment
+    from experiment_pipeline.prediction.explanation import Explanation as Explanation
     from experiment_pipeline.prediction.files import Model as Model
-    from experiment_pipeline.prediction.files import Predicted as Predicted
     from experiment_pipeline.prediction.files import champion as champion
     from experiment_pipeline.prediction.files import load_model as load_model
     from experiment_pipeline.prediction.files import predict as predict
+    from experiment_pipeline.prediction.rows import Predicted as Predicted
     from experiment_pipeline.spec import ExperimentSpec as ExperimentSpec
     from experiment_pipeline.stages.data_analysis.finding import ColumnRule as ColumnRule
     from experiment_pipeline.stages.data_analysis.finding import Finding as Finding
@@ -52,7 +53,9 @@ _NAMES = {
     "tracking.questions": "experiments runs results leaderboard findings versions",
     "tracking.comparison": "compare RunComparison",
     "tracking.database.connection": "database",
-    "prediction.files": "champion load_model Model predict Predicted",
+    "prediction.files": "champion load_model Model predict",
+    "prediction.explanation": "Explanation",
+    "prediction.rows": "Predicted",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
     "experiment.flow": "run_experiment ExperimentRun",
     "experiment.run": "run",

@@ -57,6 +57,8 @@ def main() -> None:
 @click.option(
     "--trust", multiple=True, metavar="NAME", help="Your own code it may run. Repeatable."
 )
+@click.option("--keep", default="", metavar="COLUMNS", help="Carried to the output: id,name.")
+@click.option("--explain", type=click.IntRange(0), default=0, help="So many contributions per row.")
 @as_json
 def predict(
     model: str,
@@ -64,6 +66,8 @@ def predict(
     output: str,
     rejected: str | None,
     trust: tuple[str, ...],
+    keep: str,
+    explain: int,
     *,
     as_json: bool,
 ) -> None:
@@ -83,7 +87,9 @@ def predict(
     # A scheduler's SIGTERM leaves as little behind as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     loaded = load_model(model, trust)
-    outcome = loaded.predict_table(table, output, rejected, partial(click.echo, err=True))
+    kept = [name.strip() for name in keep.split(",") if name.strip()]
+    told = partial(click.echo, err=True)
+    outcome = loaded.predict_table(table, output, rejected, told, keep=kept, explain=explain)
     if as_json:
         facts = {**asdict(outcome), "output": output, "rejected_output": rejected}
         click.echo(json.dumps(facts, indent=2))

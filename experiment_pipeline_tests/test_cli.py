@@ -313,3 +313,22 @@ def test_the_command_loads_nothing_before_it_needs_it() -> None:
         "assert not {'pandas', 'sklearn', 'dagster'} & set(sys.modules)\n"
     )
     assert "experiment-pipeline, version" in printed_by(code)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str) -> None:
+    """Kept are also columns that are excluded, or that training did not have: these as they are written."""
+    raw = exported.delivered(12).assign(customer="007", prediction="old")
+    raw.loc[3, "distance"] = -5
+    keep = ("--explain", 2, "--keep", "customer, delay,flight,prediction")
+    result = run("predict", "flights", written(raw), *keep, "--output", f"p{suffix}")
+    assert "because   distance: fails greater_than_or_equal_to(0) (1 row" in result.output
+    found = pd.read_csv("p.csv", dtype="str") if suffix == ".csv" else pd.read_parquet("p.parquet")
+    parts = [f"{what}_{k}" for k in (1, 2) for what in ("feature", "value", "contribution")]
+    before = ["row_number", "flight", "day", "customer", "delay", "original_prediction"]
+    assert list(found.columns) == [*before, "prediction", "probability_yes", *parts]
+    assert found["customer"].tolist() == ["007"] * 11
+    first, second = (found[f"contribution_{k}"].astype("float64").abs() for k in (1, 2))
+    assert (first >= second).all()
+    wrong = run("predict", "flights", "rows.csv", "--keep", "custmer")
+    assert "column custmer: is to be kept, but is not there" in wrong.output

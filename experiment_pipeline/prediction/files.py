@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -16,9 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pandera.pandas import DataFrameSchema
 
+from experiment_pipeline import errors
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
-from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Reading, Signature
+from experiment_pipeline.prediction.explanation import Explainer, Explanation
+from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_again, read_source
 from experiment_pipeline.stages.registry import warn_of_memory
@@ -32,25 +34,12 @@ from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import for_prediction, load_schema
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
+# Sampled contributions of more rows would take too long between two lines of progress.
+EXPLAINED_ROWS = 4_096
 # Between two lines of progress.
 SECONDS_BETWEEN_LINES = 10.0
 _LONGEST = 300  # characters of a library's error
 Tell = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """Predictions and rejected rows."""
-
-    # a row per accepted row: `row_number`, the id columns, `prediction`, and for classes one
-    # `probability_<class>` each (binary: of the positive class alone)
-    predictions: pd.DataFrame
-    rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
-    # counts, a sentence per column, of accepted categories or missing values that training did not
-    # see, of infinite values, and of defaults that were filled in
-    notes: tuple[str, ...] = ()
-    # why rows were rejected, with the most frequent values; the most frequent reason first
-    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,22 +63,25 @@ class Model:
     # rules for valid rows; target, excluded and id columns may be absent
     schema: DataFrameSchema
     signature: Signature  # features and outputs
+    examples: pd.DataFrame  # the version's example rows, as of `golden_rows`
 
-    def read(self, table: str, tell: Tell = lambda _: None) -> pd.DataFrame:
+    def read(
+        self, table: str, tell: Tell = lambda _: None, keep: Collection[str] = ()
+    ) -> pd.DataFrame:
         """Return the rows of a table, with the types of the training table.
 
-        The columns of a large table are memory-mapped files below TMPDIR.
-
-        Args:
-            table: any URL that `data.url` of an experiment may be.
-            tell: called with a warning when the memory may not be enough.
-
-        Raises:
-            UnreadableTable, UnusableTable, StorageUnreachable.
+        `table` is any URL that `data.url` of an experiment may be; the columns of a large one are
+        memory-mapped files below TMPDIR. `tell` is called with a warning when the memory may not be enough.
+        Columns to `keep` stay texts in CSV, unless training had them. Raises UnreadableTable, UnusableTable,
+        StorageUnreachable.
         """
         source = read_source(Data.model_validate({"url": table}))
         warn_of_memory("prediction", delivered_bytes(source), tell)
-        return self.reading.rows(source, table)
+        rows = self.reading.rows(source, table, keep)
+        if missing := [name for name in keep if name not in rows]:
+            said = errors.did_you_mean(missing[0], rows.columns)
+            raise UnusableTable(f"column {missing[0]}", "is to be kept, but is not there", said)
+        return rows
 
     def predict(self, rows: pd.DataFrame) -> Predicted:
         """Prepare and check delivered rows as in training, and predict for the valid ones.
@@ -99,15 +91,53 @@ class Model:
             DataError: no row satisfies the schema.
         """
         tolerated, reasons = Counts(), Counts()
-        predictions, rejected = zip(*self._batches(rows, tolerated, reasons), strict=True)
+        batches = self._batches(rows, tolerated, reasons, SLICE_ROWS)
+        predictions, rejected = zip(*batches, strict=True)
         return Predicted(
             pd.concat([part for part in predictions if part is not None], ignore_index=True),
             pd.concat(rejected) if len(rejected) > 1 else rejected[0],
             *_in_words(tolerated, reasons),
         )
 
+    def explain(self, rows: pd.DataFrame) -> Explanation:
+        """Predict, and return what each delivered column adds to the prediction of each accepted row.
+
+        Of two classes the positive one is explained, of several the predicted one. Raises as `predict`.
+        """
+        return self._explained(rows, self.predict(rows))
+
+    def what_if(self, row: pd.DataFrame, /, **changed: Any) -> Explanation:
+        """Explain one delivered row as it is and with other values: rows `before` and `after`.
+
+        Raises UnusableTable: not one row, or no such column; DataError: the schema rejects the row.
+        """
+        if len(row) != 1 or not {*changed} <= {*row.columns}:
+            rule = f"asks for one row and its columns, not {len(row)} and {errors.listed(changed)}"
+            raise UnusableTable("what_if", rule, f"Its columns are {errors.listed(row.columns)}.")
+        found = self.explain(pd.concat([row, row.assign(**changed)]).set_axis(["before", "after"]))
+        if found.predicted.reasons:
+            rule = f"the schema rejects the row: {'; '.join(found.predicted.reasons)}"
+            raise errors.DataError("what_if", rule, "Give values that schema.yaml allows.")
+        return found
+
+    def _explained(self, rows: pd.DataFrame, predicted: Predicted) -> Explanation:
+        some = rows.loc[predicted.predictions[ROW_NUMBER]]
+        made = delivered.prepared(some, self.reading, self.signature)
+        rules = for_prediction(self.schema, list(self.signature.features))
+        prepared = fit(made, some.columns, rules)
+        kept = validate(some, prepared, rules, validation=self.reading.validation).validated
+        how = (self.pipeline, self.signature, self.reading.preparation, self.examples)
+        return Explainer(*how).explanation(some, kept, predicted)
+
     def predict_table(
-        self, table: str, output: str, rejected: str, tell: Tell = lambda _: None
+        self,
+        table: str,
+        output: str,
+        rejected: str,
+        tell: Tell = lambda _: None,
+        *,
+        keep: Collection[str] = (),
+        explain: int = 0,
     ) -> PredictedFile:
         """Predict in batches for a table that may be larger than memory, and write two files.
 
@@ -119,6 +149,8 @@ class Model:
             output: for the predictions; a .csv or .parquet file, or a URL of one.
             rejected: for the rows that break the schema; the same.
             tell: called with the progress every SECONDS_BETWEEN_LINES.
+            keep: columns of the table to write beside the predictions, as delivered.
+            explain: how many of a row's strongest contributions to write there.
 
         Raises:
             ExperimentPipelineError: as `read` and `predict`.
@@ -132,16 +164,22 @@ class Model:
         for url in read_again(Data.model_validate({"url": table}), (output, rejected)):
             rule = f"the table is read from there ({table}), and would be overwritten or grow"
             raise UnusableTable(url, rule, "Name a file outside of the table.")
-        rows, tolerated, reasons = self.read(table, tell), Counts(), Counts()
+        rows, tolerated, reasons = self.read(table, tell, keep), Counts(), Counts()
+        ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
+        model = replace(self, signature=replace(self.signature, id_columns=ids))
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
         predicted = refused = 0
         told = time.monotonic()
         with _written(output) as predictions, _written(rejected) as rejections:
-            for found, left in self._batches(rows, tolerated, reasons):
+            size = EXPLAINED_ROWS if explain else SLICE_ROWS
+            batches = model._batches(rows, tolerated, reasons, size)  # noqa: SLF001 - itself
+            for found, left in batches:
                 if found is not None:
-                    predictions(found)
+                    whole = Predicted(found, left)
+                    why = self._explained(rows, whole).strongest(explain) if explain else found
+                    predictions(why)
                     predicted += len(found)
                 rejections(left.reset_index(names=number))
                 refused += len(left)
@@ -151,9 +189,9 @@ class Model:
         return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons))
 
     def _batches(
-        self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts
+        self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int
     ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame]]:
-        """Yield predictions (None: no row satisfies the schema) and rejected rows, SLICE_ROWS at a
+        """Yield predictions (None: no row satisfies the schema) and rejected rows, `size` at a
         time. Counts of what is tolerated, and of why rows are rejected, add up.
 
         The result of a row does not depend on the other rows of its batch.
@@ -164,7 +202,7 @@ class Model:
         )
         ids = [name for name in signature.id_columns if name in raw.columns]
         some_left = False
-        for part in slices(len(raw), SLICE_ROWS):
+        for part in slices(len(raw), size):
             some = raw.iloc[part]
             made = delivered.prepared(some, self.reading, signature)
             tolerated.add(delivered.unseen_offsets(made, self.reading))
@@ -245,7 +283,8 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     pipeline = persistence.from_bytes(stored, types)
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
-    return Model(source, pipeline, reading, schema, signature)
+    examples = delivered.example_rows(example, signature)
+    return Model(source, pipeline, reading, schema, signature, examples)
 
 
 def champion(experiment: str, trusted: Collection[str] = ()) -> Model:

@@ -24,6 +24,7 @@ from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
 from experiment_pipeline.stages.validated_data.columns import Counted
 from experiment_pipeline.stages.validated_data.rows import Origin
+from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json, yaml_bytes
 from experiment_pipeline.table.coercion import as_text
@@ -102,15 +103,19 @@ class Reading:
                 "Use it with the version of experiment-pipeline that exported it.",
             ) from None
 
-    def rows(self, parts: Sequence[tuple[str, Content]], url: str) -> pd.DataFrame:
+    def rows(
+        self, parts: Sequence[tuple[str, Content]], url: str, keep: Collection[str] = ()
+    ) -> pd.DataFrame:
         """Return the raw table of some files from `url`, with the types of the training table.
 
-        The columns of a large table are kept on disk. Errors are those of `raw_data.read`.
+        The columns of a large table are kept on disk. Columns to keep that the training table did not have
+        are texts, as a CSV file has them. Errors are those of `raw_data.read`.
         """
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
         texts = [name for name, kind in self.raw_types.items() if kind == TEXT]
-        frame = raw_data.read(parts, data, as_written=texts).frame
+        written = [*texts, *(name for name in keep if name not in self.raw_types)]
+        frame = raw_data.read(parts, data, as_written=written).frame
         other = [name for name in texts if name in frame and str(frame[name].dtype) != TEXT]
         return with_columns(frame, {name: spilled(as_text(frame[name])) for name in other})
 
@@ -154,6 +159,21 @@ class Signature:
             )
         columns = {name: _cast(prepared[name], dtype) for name, dtype in self.features.items()}
         return pd.DataFrame(columns, index=prepared.index)
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Predictions and rejected rows."""
+
+    # a row per accepted row: `row_number`, the id columns, `prediction`, and for classes one
+    # `probability_<class>` each (binary: of the positive class alone)
+    predictions: pd.DataFrame
+    rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
+    # counts, a sentence per column, of accepted categories or missing values that training did not
+    # see, of infinite values, and of defaults that were filled in
+    notes: tuple[str, ...] = ()
+    # why rows were rejected, with the most frequent values; the most frequent reason first
+    reasons: tuple[str, ...] = ()
 
 
 def _cast(column: pd.Series, dtype: str) -> pd.Series:
@@ -265,31 +285,31 @@ def prediction_table(
     some = slices(len(features), PREDICTED_ROWS)
     predicted = np.concatenate([np.asarray(ask(features.iloc[part])) for part in some])
     outputs: dict[str, Any] = {PREDICTION: predicted.reshape(-1)}
-    if classes is not None and signature.task == "binary":
-        column = classes.index(signature.positive_class)
-        positive = predicted[:, column]
-        chosen = positive >= (0.5 if signature.threshold is None else signature.threshold)
-        labels = [classes[column if yes else 1 - column] for yes in chosen]
-        shown = {f"probability_{signature.positive_class}": positive}
-        outputs = {PREDICTION: pd.Series(labels, index=features.index), **shown}
-    elif classes is not None:
-        labels = [classes[column] for column in predicted.argmax(axis=1)]
-        shown = {f"probability_{name}": predicted[:, i] for i, name in enumerate(classes)}
-        outputs = {PREDICTION: pd.Series(labels, index=features.index), **shown}
+    if classes is not None:
+        chosen, shown = predicted.argmax(axis=1), dict(enumerate(classes))
+        if signature.task == "binary":
+            column = classes.index(signature.positive_class)
+            cut = 0.5 if signature.threshold is None else signature.threshold
+            chosen = np.where(predicted[:, column] >= cut, column, 1 - column)
+            shown = {column: signature.positive_class}
+        labels = pd.Series([classes[k] for k in chosen], index=features.index)
+        each = {f"probability_{name}": predicted[:, k] for k, name in shown.items()}
+        outputs = {PREDICTION: labels, **each}
     taken = {*outputs, ROW_NUMBER}
     named = {f"original_{one}" if one in taken else one: ids[one] for one in ids.columns}
     table = pd.DataFrame({**named, **outputs}, index=features.index)
     return table.reset_index(names=ROW_NUMBER)
 
 
-def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 5) -> pd.DataFrame:
+def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) -> pd.DataFrame:
     """Choose the prepared rows on which a reloaded model must predict the same, bit for bit.
 
-    They are the first `plain` rows; rows until every feature with missing values is missing once;
-    and the first row again with every text replaced by an unseen category.
+    They are `plain` rows at even distances, which explanations compare with, too; rows until every
+    feature with missing values is missing once; and the first row again with every text replaced by
+    an unseen category.
     """
     table = with_only(rows, features)
-    chosen = list(range(min(plain, len(table))))
+    chosen = spread_evenly(len(table), min(plain, len(table))).tolist()
     for name in features:
         absent = table[name].isna().to_numpy()
         if absent.any() and not absent[chosen].any():

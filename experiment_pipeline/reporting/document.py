@@ -7,7 +7,7 @@ In: plain texts, tables, charts. Out: Markdown or HTML in which every text is es
 import html
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,6 +100,13 @@ class Chart:
     said: str = ""  # how to read it
     size: Literal["small", "half"] = "half"  # of a page's width: a quarter or a half of it
     height: int = 320  # pixels
+
+    def _repr_html_(self) -> str:
+        """The chart in a notebook: a page of its own, whose scripts see nothing of the notebook."""
+        section = Section("Chart", (Paragraph(self.said or self.alt), replace(self, said="")))
+        page = html.escape(render_html(Document(self.title, (section,))))
+        size = f"width: 100%; max-width: 33rem; height: {self.height + 280}px; border: 0"
+        return f'<iframe sandbox="allow-scripts" style="{size}" srcdoc="{page}"></iframe>'
 
 
 @dataclass(frozen=True)

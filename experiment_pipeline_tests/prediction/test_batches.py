@@ -89,7 +89,12 @@ def model() -> Model:
         *("binary", "late", {name: types[name] for name in FEATURES}, ("id",), ("n", "y"), "y")
     )
     return Model(
-        "here", pipeline, Reading.of(spec, Origin("", raw, "", ())), load_schema(SCHEMA), signature
+        "here",
+        pipeline,
+        Reading.of(spec, Origin("", raw, "", ())),
+        load_schema(SCHEMA),
+        signature,
+        train,
     )
 
 

@@ -138,7 +138,8 @@ class TakenApart:
         return cls(features, tuple(zip(models, weights, strict=True)), own)
 
     @cached_property
-    def _slices(self) -> list[slice]:
+    def places(self) -> list[slice]:
+        """The encoded columns that each model reads."""
         widths = [sum(map(len, encoded_columns(one).values())) for one in self.features]
         ends = np.cumsum(widths).tolist()
         return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
@@ -147,7 +148,7 @@ class TakenApart:
     def columns(self) -> dict[str, np.ndarray]:
         """Feature, or column of the user's transformer → positions of the columns that encode it."""
         found = dict[str, np.ndarray]()
-        for one, place in zip(self.features, self._slices, strict=True):
+        for one, place in zip(self.features, self.places, strict=True):
             for name, columns in encoded_columns(one).items():
                 before = found.get(name, columns[:0])
                 found[name] = np.concatenate([before, columns + place.start])
@@ -169,7 +170,7 @@ class TakenApart:
         """Return the predictions of encoded rows (n, d), dense: (n,) or (n, k)."""
         parts = [
             weight * predictions_of(model, encoded[:, place], task, classes)
-            for place, (model, weight) in zip(self._slices, self.models, strict=True)
+            for place, (model, weight) in zip(self.places, self.models, strict=True)
         ]
         total: np.ndarray = sum(parts[1:], start=parts[0])
         return total

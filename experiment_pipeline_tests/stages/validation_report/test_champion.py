@@ -68,7 +68,7 @@ def champion(rows: pd.DataFrame, features: list[str] = FEATURES, **changes: Any)
     fields = {"classes": (False, True), "positive_class": True, "threshold": 0.5}
     signature = Signature("binary", "late", types, ("id",), **(fields | changes))
     reading = Reading.of(spec(), Origin("", rows.dtypes.astype("str").to_dict(), "", ()))
-    exported_model = Model("v0001", model(rows, features), reading, None, signature)
+    exported_model = Model("v0001", model(rows, features), reading, None, signature, rows)
     return exported_model, FittedRows.of(rows, spec(), features)
 
 

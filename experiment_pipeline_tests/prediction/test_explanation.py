@@ -1,0 +1,180 @@
+"""Why a row is predicted as it is: contributions of delivered columns add up, exactly where they can."""
+
+from dataclasses import replace
+from functools import cache
+from itertools import combinations, product
+from math import comb
+
+import numpy as np
+import pandas as pd
+import pytest
+from lightgbm import LGBMRegressor
+from scipy.special import expit
+from sklearn.pipeline import make_pipeline
+
+from experiment_pipeline.errors import DataError, UnusableTable
+from experiment_pipeline.prediction.explanation import Explanation
+from experiment_pipeline.prediction.files import Model
+from experiment_pipeline.prediction.rows import Reading, Signature, example_rows
+from experiment_pipeline.stages.search.averaging import averaged, learn_calibration
+from experiment_pipeline.stages.search.voting import TakenApart
+from experiment_pipeline.statistics.importance import sampled_shapley
+from experiment_pipeline.storage import persistence
+from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline_tests import exported
+
+TASKS = ("binary", "multiclass", "regression")
+# Algorithms of a mean; whether contributions to probabilities are exact.
+EXACT = dict.fromkeys(["lightgbm", "xgboost", "catboost", "random_forest", "linear"], True)
+SAMPLED = ["dummy", "sklearn.ensemble.ExtraTrees{}", "lightgbm+linear", "linear+random_forest"]
+ALGORITHMS = EXACT | dict.fromkeys(SAMPLED, False)
+
+
+def rows(n: int) -> pd.DataFrame:
+    """Rows as delivered; those without a carrier are left out, which is a target, too."""
+    return exported.delivered(200, seed=3).query("carrier != '?'").head(n)
+
+
+@cache
+def model(algorithm: str, task: str) -> Model:
+    """An exported model; of `a+b` a mean."""
+    files = exported.trained_package(algorithm, task).files
+    signature = Signature.from_bytes(files["signature.json"], "here")
+    return Model(
+        "here",
+        persistence.from_bytes(files["model.skops"]),
+        Reading.from_bytes(files["preparation.yaml"], "here"),
+        load_schema(files["schema.yaml"].decode()),
+        signature,
+        example_rows(files["input_example.json"], signature),
+    )
+
+
+def assert_adds_up(task: str, found: Explanation) -> None:
+    """Compare the sums of rows, on their scale, with what is predicted."""
+    sums, predictions = found.contributions.sum(axis=1).to_numpy(), found.predicted.predictions
+    shown = predictions.filter(like="probability_").to_numpy()
+    if task == "regression":
+        shown = predictions[["prediction"]].to_numpy()
+        shown = np.log(shown) if found.scale.startswith("logarithm") else shown
+    elif task == "binary" and found.scale.startswith("log odds"):
+        sums = expit(sums)
+    elif found.scale.startswith("log odds"):  # against the mean of the other two
+        logs = np.log(shown)
+        shown = 1.5 * logs - logs.sum(axis=1, keepdims=True) / 2
+    np.testing.assert_allclose(sums, shown.max(axis=1), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_contributions_add_up_to_the_prediction(algorithm: str, task: str) -> None:
+    """For every built-in algorithm, another one and means: a column for each delivered one."""
+    named = algorithm.format("Regressor" if task == "regression" else "Classifier")
+    found = model(named, task).explain(rows(24))
+    read = ["distance", "day"] if task == "multiclass" else ["distance", "carrier", "day"]
+    assert list(found.contributions.columns) == [*read, "base"]
+    assert_adds_up(task, found)
+    exact = ALGORITHMS[algorithm] or (task == "regression" and "+" in algorithm)
+    assert found.method.startswith("Shapley") != exact
+
+
+@pytest.mark.parametrize(
+    ("wrapped", "task", "scale"),
+    [
+        ("seeds", "binary", "log odds of late = no"),
+        ("calibrated", "binary", "probability of late = no"),
+        ("poisson", "regression", "logarithm of delay"),
+    ],
+)
+def test_the_scale_is_that_on_which_a_model_adds_up(wrapped: str, task: str, scale: str) -> None:
+    """A mean of a booster with itself is exact, as is its logarithm; what is calibrated is sampled."""
+    of = model("lightgbm", task)
+    features, within = of.pipeline[0], of.pipeline[-1]
+    if wrapped == "seeds":
+        within = averaged([within, within], within.classes_)
+    elif wrapped == "calibrated":
+        found = learn_calibration("isotonic", np.linspace(0, 1, 20), np.arange(20) > 9, (0, 1))
+        within = found.around(within)
+    else:
+        cells = features.transform(of.examples)
+        within = LGBMRegressor(objective="poisson", verbosity=-1).fit(cells, np.arange(len(cells)))
+    explained = replace(of, pipeline=make_pipeline(features, within)).explain(rows(12))
+    assert_adds_up(task, explained)
+    assert explained.scale == scale
+    assert (explained.method == "TreeSHAP") == (wrapped != "calibrated")
+
+
+def test_a_row_is_explained_alike_alone() -> None:
+    """The other rows do not change what is said of a row."""
+    of, some = model("lightgbm+linear", "binary"), rows(6)
+    whole, alone = of.explain(some), of.explain(some.iloc[[4]])
+    pd.testing.assert_frame_equal(alone.contributions, whole.contributions.iloc[[4]])
+
+
+def test_sampled_values_are_close_to_those_of_all_subsets() -> None:
+    """Of four groups of columns; what has no part in an interaction is met exactly."""
+    rng = np.random.default_rng(1)
+    some, background = rng.normal(size=(3, 5)), rng.normal(size=(40, 5))
+    groups = [[0], [1, 4], [2], [3]]
+
+    def predict(x: np.ndarray) -> np.ndarray:
+        return (x[:, 0] * x[:, 1] + np.maximum(x[:, 2], x[:, 4]) + x[:, 3])[:, None]
+
+    def value(row: np.ndarray, chosen: tuple[int, ...]) -> float:
+        mixed, taken = background.copy(), [c for number in chosen for c in groups[number]]
+        mixed[:, taken] = row[taken]
+        return float(predict(mixed).mean())
+
+    exact = np.zeros((3, 4))
+    for i, g, k in product(range(3), range(4), range(4)):
+        for others in combinations({0, 1, 2, 3} - {g}, k):
+            gain = value(some[i], (*others, g)) - value(some[i], others)
+            exact[i, g] += gain / (4 * comb(3, k))
+    found = sampled_shapley(predict, some, background, groups, np.zeros(3, int))
+    np.testing.assert_allclose(found, exact, atol=0.12)
+    np.testing.assert_allclose(found[:, 3], exact[:, 3])
+    np.testing.assert_allclose(found.sum(axis=1), exact.sum(axis=1))
+
+
+@pytest.mark.parametrize("algorithm", ["lightgbm", "xgboost"])
+def test_boosters_agree_with_shap(algorithm: str) -> None:
+    """The package shap, path dependent, has the same values of what encodes a column."""
+    shap = pytest.importorskip("shap")
+    of, raw = model(algorithm, "regression"), rows(20)
+    parts = TakenApart.of(of.pipeline)
+    booster = parts.models[0][0]
+    cells = parts.encode(of.signature.select(exported.prepared(raw)))
+    order = np.arange(cells.shape[1])
+    if algorithm == "xgboost":  # numbers first, then codes
+        order = np.argsort(np.concatenate([at for _, _, at in booster[0].transformers_]))
+        cells, booster = booster[0].transform(cells), booster[-1]
+    each, found = shap.TreeExplainer(booster).shap_values(cells)[:, order], of.explain(raw)
+    for name, made in {"distance": "distance", "carrier": "carrier", "day": "day_hour"}.items():
+        expected = each[:, parts.columns[made]].sum(axis=1)
+        np.testing.assert_allclose(found.contributions[name], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_one_value_is_changed() -> None:
+    """Predictions before and after; only the contributions of changed columns change."""
+    of, row = model("linear", "regression"), rows(1)
+    found = of.what_if(row, distance=9.0, day="2013-05-02 11:00")
+    assert found.predicted.predictions["row_number"].tolist() == ["before", "after"]
+    change = found.contributions.diff().loc["after"]
+    assert change[change.abs() > 1e-9].index.tolist() == ["distance", "day"]
+    assert change.sum() == pytest.approx(found.predicted.predictions["prediction"].diff()[1])
+    with pytest.raises(UnusableTable, match="not 1 and 'distence'"):
+        of.what_if(row, distence=1)
+    with pytest.raises(DataError, match="the schema rejects the row: distance"):
+        of.what_if(row, distance=-1.0)
+
+
+def test_an_explanation_is_shown_in_a_notebook() -> None:
+    """A table of the first rows, and a chart in a frame of its own; names are escaped."""
+    found = model("lightgbm", "binary").explain(rows(30).assign(carrier="<i>"))
+    table, chart = found._repr_html_(), found.plot(2)
+    assert table.count("<tr") == 11
+    assert "(TreeSHAP) to the log odds of late = no" in table
+    bars = [one["value"][0] for one in chart.option["series"][0]["data"]]
+    assert sum(bars) == pytest.approx(found.contributions.iloc[2, :-1].sum(), abs=1e-4)
+    assert chart._repr_html_().startswith('<iframe sandbox="allow-scripts"')
+    assert "<i>" not in table + chart._repr_html_()
