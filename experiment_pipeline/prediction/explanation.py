@@ -77,7 +77,7 @@ class Explanation:
 
     def _repr_html_(self) -> str:
         what = f"{len(self.delivered):,} rows; contributions ({self.method}) to the {self.scale}"
-        return f"<p>{html.escape(what)}</p>{self.strongest().head(SHOWN_ROWS).to_html(index=False)}"
+        return f"<p>{html.escape(what)}</p>{self.strongest().head(SHOWN_ROWS).to_html(index=False, border=0)}"
 
 
 class Explainer:
