@@ -38,8 +38,8 @@ _Exact = tuple[np.ndarray, str] | None
 class Explanation:
     """Contributions of columns to predictions; a row per accepted row, indexed by `row_number`."""
 
-    # a column per delivered column that the model reads, or that a preparation's function makes, and
-    # `base`, where every row starts; their sum is the prediction on the scale
+    # a column per delivered column that the model reads, or that code of one's own makes, and `base`,
+    # where every row starts; their sum is the prediction on the scale
     contributions: pd.DataFrame
     delivered: pd.DataFrame  # the values of these columns
     predicted: Predicted
@@ -93,9 +93,10 @@ class Explainer:
         source = {new: name for name, part in dates for new in calendar_columns(name, part)}
         # Delivered column → positions of what encodes it.
         self._columns = dict[str, list[int]]()
-        for name in signature.features:
-            positions = self._columns.setdefault(source.get(name, name), [])
-            positions += self._parts.columns[name].tolist()
+        for name in dict.fromkeys((*signature.features, *self._parts.columns)):
+            if name in self._parts.columns:
+                positions = self._columns.setdefault(source.get(name, name), [])
+                positions += self._parts.columns[name].tolist()
         real = examples[~examples.isin([UNSEEN_CATEGORY]).any(axis=1)]
         self._background = cells = self._encoded(real.head(BACKGROUND_ROWS))
         self._scale: str | None = None
@@ -119,7 +120,9 @@ class Explainer:
             label = f"{one.target} = {one.positive_class}"
         kind = self._scale or ("probability of " if one.classes else "")
         names = [f"original_{name}" if name == BASE else name for name in self._columns]
-        cells = [raw[name] if name in raw else features[name] for name in self._columns]
+        own = self._parts.own
+        made = features if own is None else own.transform(features)
+        cells = [raw[name] if name in raw else made[name] for name in self._columns]
         return Explanation(
             pd.DataFrame(found, features.index, [*names, BASE]),
             pd.concat(cells, axis=1).set_axis(names, axis=1),

@@ -10,13 +10,16 @@ import pandas as pd
 import pytest
 from lightgbm import LGBMRegressor
 from scipy.special import expit
-from sklearn.pipeline import make_pipeline
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from experiment_pipeline.errors import DataError, UnusableTable
 from experiment_pipeline.prediction.explanation import Explanation
 from experiment_pipeline.prediction.files import Model
 from experiment_pipeline.prediction.rows import Reading, Signature, example_rows
 from experiment_pipeline.stages.search.averaging import averaged, learn_calibration
+from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.search.voting import TakenApart
 from experiment_pipeline.statistics.importance import sampled_shapley
 from experiment_pipeline.storage import persistence
@@ -102,6 +105,20 @@ def test_the_scale_is_that_on_which_a_model_adds_up(wrapped: str, task: str, sca
     assert_adds_up(task, explained)
     assert explained.scale == scale
     assert (explained.method == "TreeSHAP") == (wrapped != "calibrated")
+
+
+def test_what_own_features_make_is_a_column() -> None:
+    """A user's transformer before the encoder: contributions are those of its columns."""
+    of = model("lightgbm", "regression")
+    own = FunctionTransformer(pd.DataFrame.rename, kw_args={"columns": {"distance": "miles"}})
+    table = own.transform(of.examples)
+    features = build_features("onehot", table, ["miles", "carrier"]).fit(table)
+    ridge = Ridge().fit(features.transform(table), np.arange(len(table)))
+    pipeline = Pipeline([("own_features", own), ("features", features), ("model", ridge)])
+    found = replace(of, pipeline=pipeline).explain(rows(5))
+    assert_adds_up("regression", found)
+    assert list(found.contributions.columns) == ["carrier", "miles", "base"]
+    assert found.delivered["miles"].tolist() == rows(5)["distance"].tolist()
 
 
 def test_a_row_is_explained_alike_alone() -> None:
