@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.experiment.flow import ExperimentRun as ExperimentRun
     from experiment_pipeline.experiment.flow import run_experiment as run_experiment
     from experiment_pipeline.experiment.result import RunResult as RunResult
+    from experiment_pipeline.experiment.run import add as add
+    from experiment_pipeline.experiment.run import choose as choose
+    from experiment_pipeline.experiment.run import refit as refit
     from experiment_pipeline.experiment.run import run as run
     from experiment_pipeline.orchestration.component import Experiment as Experiment
     from experiment_pipeline.prediction.explanation import Explanation as Explanation
@@ -62,7 +65,7 @@ _NAMES = {
     "prediction.rows": "Predicted",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
     "experiment.flow": "run_experiment ExperimentRun",
-    "experiment.run": "run",
+    "experiment.run": "run add choose refit",
     "experiment.result": "RunResult",
     "experiment.files": "read_experiment",
     "orchestration.component": "Experiment",

@@ -157,6 +157,30 @@ def retire(experiment: str, version: str, why: str, root: str | None) -> None:
 
 
 @main.command()
+@click.argument("experiment")
+@click.argument("key")
+@click.option("--why", required=True, help="The reason, for the decision record.")
+def choose(experiment: str, key: str, why: str) -> None:
+    """Refit, judge and export KEY of EXPERIMENT's last leaderboard. Exit code 1: not accepted."""
+    from experiment_pipeline import choose as choose_by_hand
+
+    result = choose_by_hand(experiment, key, why, trigger="command line")
+    click.echo(result)
+    sys.exit(not result.accepted)
+
+
+@main.command()
+@click.argument("experiment")
+def refit(experiment: str) -> None:
+    """Fit EXPERIMENT's champion on today's data, without a search. Exit code 1: not accepted."""
+    from experiment_pipeline import refit as refit_champion
+
+    result = refit_champion(experiment, trigger="command line")
+    click.echo(result)
+    sys.exit(not result.accepted)
+
+
+@main.command()
 @as_json
 def experiments(*, as_json: bool) -> None:
     """List the experiments that ever ran, with champion and last outcome."""

@@ -170,13 +170,13 @@ def with_settings(text: str, settings: Mapping[str, Any]) -> str:
         written = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
         start = next((n for n, one in enumerate(lines) if one.startswith(f"  {key}:")), len(lines))
         end = start + 1
-        while end < len(lines) and lines[end].startswith("   "):
+        while end < len(lines) and lines[end].startswith(("   ", "  -")):
             end += 1
         # A reason is a comment that begins with a word and a colon, and ends at its key.
         first = start
         while first and lines[first - 1].startswith("  #"):
             first -= 1
-        reasons = (n for n in range(first, start) if re.match(r"  # [A-Z]\w+: ", lines[n]))
+        reasons = (n for n in range(first, start) if re.match(r"  # [A-Z]\w+(: |\.$)", lines[n]))
         lines[next(reasons, start) : end] = ["  # Given.\n", textwrap.indent(written, "  ")]
     return "".join(lines)
 

@@ -2,48 +2,67 @@
 
     run("churn.csv", target="churned")      a first experiment, drafted as the scaffold does
     run("churn")                            the experiment of a folder with defs.yaml
+    add(churn, MyModel(), "mine")           the same with a model of one's own
+    choose("churn", "linear", why="…")      another configuration of its last run
+    refit("churn")                          its champion on today's data
 
-In: a table, or an experiment's folder. Out: a `RunResult`. An interrupted run keeps what is trained.
+Each is recorded, judged, gated and returned as a `RunResult`. An interrupted run keeps what is trained.
 """
 
 import getpass
 import inspect
 import logging
+import os
 import re
+import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import yaml
+from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting.files import draft_experiment
+from experiment_pipeline.drafting.files import draft_experiment, with_settings
 from experiment_pipeline.errors import (
     DataError,
     ExperimentPipelineError,
+    ExportError,
     InvalidExperiment,
+    InvalidModel,
+    StorageError,
+    UnknownRun,
     UnusableTable,
     did_you_mean,
 )
 from experiment_pipeline.experiment import steps
-from experiment_pipeline.experiment.files import FILES, judged, named_columns
+from experiment_pipeline.experiment.files import EXPERIMENT, FILES, judged, named_columns
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.reporting.outcome import Check, Outcome
-from experiment_pipeline.reporting.run_record import RunFacts
+from experiment_pipeline.reporting.run_record import RunFacts, Trigger
 from experiment_pipeline.spec import NAME
-from experiment_pipeline.spec.reading import YamlFile
-from experiment_pipeline.stages.raw_data.table import content_digest
+from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.spec.reading import YamlFile, read_component
+from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
+from experiment_pipeline.stages.raw_data.table import RawTable, content_digest
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.results import TrainedModelStore
+from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.tables import write_table
+from experiment_pipeline.storage.registry import registry_of
+from experiment_pipeline.storage.tables import read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, recorded_stage
 
@@ -96,8 +115,99 @@ def run(
     else:
         named, summary = _drafted(data, target, name, schema, seconds, settings)
         seconds = None
-    with _shown(named, progress) as (advance, log):
-        return _run(named, summary, seconds, workers, advance, log)
+    return _execute(named, summary, seconds, workers, progress=progress)
+
+
+def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResult:
+    """Run the experiment of a result again with a model of one's own on the leaderboard.
+
+    >>> table = pd.DataFrame({"x": range(300), "y": [i + i * 7 % 50 for i in range(300)]})
+    >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
+    >>> from sklearn.linear_model import Lasso
+    >>> list(add(lines, Lasso(alpha=9), "mine", note="what we had").leaderboard["key"])
+    ['linear', 'mine']
+
+    `estimator` is a class, a function that returns one, or one whose class and parameters count: not
+    what it has learnt, nor `random_state` and `n_jobs`. Halving does not stop it. It replaces what was
+    added under the same name; all others are reused. A new choice is another look at the validation set.
+
+    Raises InvalidExperiment: no import path with plain parameters describes it, or it is there already.
+    """
+    entry = {**_described(estimator), "name": name, "note": note}
+    named = _searching(result.named, [entry], keep=True)
+    if name not in {one.key for one in configurations(named.spec)}:
+        rule = "the leaderboard has a configuration with its algorithm and hyperparameters"
+        raise InvalidExperiment(f"name {name!r}", rule, "Add another one.")
+    return _execute(named, result.summary)
+
+
+def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook") -> RunResult:
+    """Refit, judge and export another configuration of the last run; who chose it and why is kept.
+
+    >>> table = pd.DataFrame({"x": range(300), "y": [i + i * 7 % 50 for i in range(300)]})
+    >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
+    >>> chosen = choose("lines", "linear", why="half the size, tied")
+    >>> chosen.facts["choice_reason"].split(": ")[1]
+    'half the size, tied (choice'
+
+    Nothing is searched, and no score of the leaderboard changes.
+
+    Raises:
+        InvalidExperiment: the leaderboard does not rank the key.
+        UnknownRun: no run of the experiment has a leaderboard, or it was made without a defs.yaml.
+        StorageError: another run has replaced the table.
+    """
+    board = questions.results(experiment).set_index("key")
+    ranked = board.index[board["rank"].notna()]
+    if key not in ranked:
+        rule = f"the leaderboard does not have it; {did_you_mean(key, ranked)}"
+        if key in board.index:
+            rule = f"it has no rank: {board.loc[key, 'status']}, {board.loc[key, 'reason']}"
+        raise InvalidExperiment(f"configuration {key}", rule, "Choose one that has a rank.")
+    last = questions.run_of(experiment, str(board.loc[key, "run_id"]))
+    raw = read_table(storage_root() / experiment / "tables" / "raw_data.parquet", RawTable)
+    if raw.digest != last["data_digest"]:
+        rule = f"it is not that of run {last['run_id']}, the last one with a leaderboard"
+        raise StorageError("the stored table", rule, "Run the experiment, then choose.")
+    named = _as_run(last)
+    if ENSEMBLE not in ranked:  # for lack of time, maybe: one more row changes all intervals
+        named = replace(named, spec=named.spec.model_copy(update={"ensemble": None}))
+    by_hand = ChoiceByHand(key, why, _user())
+    return _execute(named, trigger=trigger, by_hand=by_hand, delivered=raw)
+
+
+def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
+    """Fit the champion's configuration on today's data, without a search, through all gates.
+
+    >>> table = pd.DataFrame({"x": range(300), "y": [i + i * 7 % 50 for i in range(300)]})
+    >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
+    >>> refit("lines").facts["version"]
+    'v0001'
+
+    Of an ensemble its members are fitted; the leaderboard composes and chooses anew.
+
+    Raises UnknownRun: no such experiment; InvalidModel: no champion whose trained models are stored.
+    """
+    try:
+        named = named_columns(_folder_of(experiment))
+    except InvalidExperiment as error:
+        if error.culprit != experiment:  # its folder is found, and holds a mistake
+            raise
+        named = _as_run(questions.run_of(experiment))
+    champions = find_champions(registry_of(named.spec))
+    # What the storage has trained, because a registry elsewhere may have been changed.
+    wanted = champions[0].models if champions else []
+    models = TrainedModelStore.of(named.spec.name).results(wanted)
+    if not wanted or len(models) < len(wanted):
+        rule = "it has no champion whose trained models are stored"
+        raise InvalidModel(experiment, rule, "Run the experiment with its search.")
+    note = f"of the champion {champions[0].version}"
+    search = [
+        {name: getattr(one, name) for name in ("algorithm", "features", "hyperparameters")}
+        | {"name": one.key, "note": note}
+        for one in models.values()
+    ]
+    return _execute(_searching(named, search), trigger=trigger)
 
 
 def _folder_of(name: str) -> Path:
@@ -178,11 +288,12 @@ def _stored(frame: pd.DataFrame, name: str) -> str:
 
 
 @contextmanager
-def _shown(named: NamedColumns, progress: bool) -> Iterator[tuple[Any, logging.Logger]]:
+def _shown(named: NamedColumns, progress: bool) -> Iterator[Any]:
     """A bar over stages and configurations, which says the last line of the log beside it."""
     total = len(STAGES) + len(configurations(named.spec))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), disable=not progress) as bar:
+    quiet = not (progress and get_console().is_interactive)
+    with Progress(*columns, TimeElapsedColumn(), disable=quiet) as bar:
         task = bar.add_task(named.spec.name, total=total)
 
         class Last(logging.Handler):
@@ -195,19 +306,29 @@ def _shown(named: NamedColumns, progress: bool) -> Iterator[tuple[Any, logging.L
         LOG.addHandler(handler)
         LOG.setLevel(logging.INFO)
         try:
-            yield partial(bar.advance, task), LOG
+            yield partial(bar.advance, task)
         finally:
             LOG.setLevel(level)
             LOG.removeHandler(handler)
 
 
-def _run(
+def _user() -> str:
+    """Who runs this process, by name or number."""
+    with suppress(KeyError, OSError):
+        return getpass.getuser()
+    return f"uid {os.getuid()}"
+
+
+def _execute(
     named: NamedColumns,
-    summary: str,
-    seconds: float | None,
-    workers: int | None,
-    advance: Any,
-    log: logging.Logger,
+    summary: str = "",
+    seconds: float | None = None,
+    workers: int | None = None,
+    *,
+    progress: bool = True,
+    trigger: Trigger = "notebook",
+    by_hand: ChoiceByHand | None = None,
+    delivered: RawTable | None = None,
 ) -> RunResult:
     """Take the steps of the flow one after the other, each with what it needs of those before."""
     spec = named.spec
@@ -215,52 +336,45 @@ def _run(
     values: dict[str, Any] = {}
     refused: ExperimentPipelineError | None = None
     took: dict[str, float] = {}
-    user = None
-    with suppress(KeyError, OSError):
-        user = getpass.getuser()
-    trigger, texts = RunFacts(triggered_by="notebook", trigger_name=user), named.texts
-
-    def finish(ended: RunRecord) -> None:
-        finish_run(ended, log.warning)
-
-    for name in STAGES:
-        step, begun = getattr(steps, name), perf_counter()
-        stage = StageRun(
-            named,
-            record,
-            log,
-            partial(recorded_stage, record, name, spec, texts, trigger, finish),
-            seconds or spec.budget.seconds,
-            lambda: took.get("search", 0.0),
-            workers,
-        )
-        _, *wanted = inspect.signature(step).parameters.values()
-        inputs = [values[one.name] for one in wanted if one.default is one.empty]
-        more = {"concluded": lambda *_: advance()} if name == "search" else {}
-        for asset, outcome in step(stage, *inputs, **more):
-            values[asset] = outcome.value
-            _reported(record, asset, outcome, log)
-            refused = refused or _refusal(outcome.checks)
-        took[name] = perf_counter() - begun
-        advance()
-        if refused is not None:
-            break
+    started = RunFacts(triggered_by=trigger, trigger_name=_user())
+    finish = partial(finish_run, warn=LOG.warning)
+    given = seconds or spec.budget.seconds, lambda: took.get("search", 0.0), workers
+    with _shown(named, progress) as advance:
+        searching: dict[str, Any] = {"concluded": lambda *_: advance()}
+        searching |= {"asked_for": ()} if by_hand else {}
+        for name in STAGES:
+            step, begun = getattr(steps, name), perf_counter()
+            work = partial(recorded_stage, record, name, spec, named.texts, started, finish)
+            stage = StageRun(named, record, LOG, work, *given, by_hand, delivered)
+            _, *wanted = inspect.signature(step).parameters.values()
+            inputs = [values[one.name] for one in wanted if one.default is one.empty]
+            try:
+                for asset, outcome in step(stage, *inputs, **searching if name == "search" else {}):
+                    values[asset] = outcome.value
+                    _reported(record, asset, outcome)
+                    refused = refused or _refusal(outcome.checks)
+            except ExportError as error:  # recorded; leaderboard and report hold all the same
+                refused = error
+            took[name] = perf_counter() - begun
+            advance()
+            if refused is not None:
+                break
     if refused is not None and "validation_report" not in values:
         raise refused
     return RunResult(named, record.run_id, summary, values, refused)
 
 
-def _reported(record: RunRecord, asset: str, outcome: Outcome, log: logging.Logger) -> None:
+def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:
     """Record an outcome, store its table where Dagster's assets find it, and log its sentences."""
     if outcome.value is not None:
         value: Any = outcome.value
         write_table(storage_root() / record.experiment / "tables" / f"{asset}.parquet", value)
     checks = [line for check in outcome.checks for line in (*check.problems, *check.caveats)]
     for line in (*outcome.warnings, *checks):
-        log.warning(line)
+        LOG.warning(line)
     for line in outcome.notes:
-        log.info(line)
-    record_outcome(record, outcome, log.warning)
+        LOG.info(line)
+    record_outcome(record, outcome, LOG.warning)
 
 
 def _refusal(checks: Any) -> ExperimentPipelineError | None:
@@ -270,3 +384,50 @@ def _refusal(checks: Any) -> ExperimentPipelineError | None:
         return None
     rule, _, fix = failed[0].means.partition("\n  fix: ")
     return failed[0].refusal or DataError(failed[0].name, rule, fix or "Correct the rows.")
+
+
+def _described(estimator: Any) -> dict[str, Any]:
+    """The algorithm and the hyperparameters of an entry of `search`."""
+    is_path = inspect.isclass(estimator) or inspect.isroutine(estimator)
+    kind = estimator if is_path else type(estimator)
+    module, _, name = _written(kind, "algorithm").rpartition(".")
+    if module.startswith("sklearn."):
+        module = module.partition("._")[0]  # private modules are free to move
+    path, plain = f"{module}.{name}", dict[str, Any]()
+    fix = "Write a function at the top of a module that returns it, and add the function."
+    is_known = getattr(sys.modules.get(module), name, None) is kind
+    if not is_known or not (is_path or hasattr(estimator, "get_params")):
+        raise InvalidExperiment(path, "no import path with plain parameters describes it", fix)
+    defaults = {one.name: one.default for one in inspect.signature(kind).parameters.values()}
+    for parameter, value in () if is_path else estimator.get_params(deep=False).items():
+        if parameter in {"random_state", "n_jobs"} or repr(value) == repr(defaults.get(parameter)):
+            continue
+        plain[parameter] = value.item() if isinstance(value, np.generic) else value
+        if not isinstance(plain[parameter], str | int | float | None):
+            rule = f"{parameter} is a {type(value).__name__}, no text, number, boolean or null"
+            raise InvalidExperiment(path, rule, fix)
+    return {"algorithm": path, "hyperparameters": plain}
+
+
+def _as_run(run: Mapping[str, Any]) -> NamedColumns:
+    """The experiment as it was declared in a run."""
+    name = run["experiment"]
+    defs, schema = (questions.file_text(run[f"{one}_digest"]) for one in ("yaml", "schema"))
+    if not defs:
+        raise UnknownRun(name, "its run was made without a defs.yaml", "Run it with one.")
+    return judged(name, YamlFile(defs, f"{name}/defs.yaml"), schema)
+
+
+def _searching(
+    named: NamedColumns, search: Sequence[Mapping[str, Any]], *, keep: bool = False
+) -> NamedColumns:
+    """The same experiment with another search, or with more; a draft keeps its comments."""
+    file = YamlFile(named.yaml_text, f"{named.spec.name}/defs.yaml")
+    given = read_component(file, EXPERIMENT).attributes or {}
+    names = {one["name"] for one in search}
+    kept = [one for one in given["search"] if keep and one.get("name") not in names]
+    given |= {"search": [*kept, *search]}
+    text = yaml.safe_dump({"type": EXPERIMENT, "attributes": given}, sort_keys=False)
+    if "\n  search:" in named.yaml_text:
+        text = with_settings(named.yaml_text, {"search": given["search"]})
+    return judged(named.spec.name, YamlFile(text, file.path), named.schema_text, named.schema_path)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
+from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.storage.entries import Entry, stage_entries
 from experiment_pipeline.table.features import NamedColumns
@@ -29,6 +31,8 @@ class StageRun:
     seconds: float | None = None  # the budget of search, refit and report
     searched: Callable[[], float] = lambda: 0.0  # seconds of it that the search has taken
     workers: int | None = None  # of this run's search; None: the YAML's
+    by_hand: ChoiceByHand | None = None  # None: by the rule of `choice`
+    delivered: RawTable | None = None  # None: what the source delivers now
 
     @property
     def spec(self) -> ExperimentSpec:

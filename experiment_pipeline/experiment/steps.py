@@ -109,9 +109,10 @@ def raw_data(stage: StageRun) -> Reported:
     """Read the source; a wrong column name in the YAML ends the run here."""
     source = stage.spec.source
     with stage.at_work():
-        delivered = read_source(source)
-        warn_of_memory("raw_data", delivered_bytes(delivered), stage.log.warning)
-        table = parse(delivered, source)
+        if (table := stage.delivered) is None:
+            delivered = read_source(source)
+            warn_of_memory("raw_data", delivered_bytes(delivered), stage.log.warning)
+            table = parse(delivered, source)
         stage.named.check(list(table.frame.columns))
     yield "raw_data", raw_page.outcome(table, source.shown_url)
 
@@ -306,21 +307,25 @@ def leaderboard(
     stage: StageRun, train_set: SetTable, test_set: SetTable, search_results: SearchResults
 ) -> Reported:
     """Rank what the store holds for the current sets."""
-    spec = stage.spec
+    spec, by_hand = stage.spec, stage.by_hand
     given = spec.part(STAGES["leaderboard"].reads)
     with stage.at_work():
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("search_results", search_results.digests, sets.digests)
         board.check_same_metric(search_results, spec.metric)
         set_aside = train_set.origin.set_aside
-        fingerprint = board.ranking_fingerprint(given, search_results, set_aside, stage.seconds)
+        fingerprint = board.ranking_fingerprint(
+            given, search_results, set_aside, stage.seconds, by_hand
+        )
 
         def files() -> Mapping[str, bytes]:
             left = stage.seconds_left()()
             after = AfterSearch(sets, spec.workers or joblib.cpu_count())
             time = None if math.isinf(left) else RefitTime(left, after.of)
             models = TrainedModelStore.of(spec.name)
-            ranked = board.leaderboard(search_results, models, sets, given, set_aside, time)
+            ranked = board.leaderboard(
+                search_results, models, sets, given, set_aside, time, by_hand
+            )
             return board_page.files(SearchShown.of(ranked, search_results, given), spec.name)
 
         stored = stage.reused_or_made(

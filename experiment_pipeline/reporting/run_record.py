@@ -184,6 +184,7 @@ class ConfigurationRow(RecordRow, table="configurations", keys=("key",), merged=
     read_seconds: Annotated[Number, "its fit waited there for the files of the tables"] = None
     fingerprint: Annotated[Text, "sha256 of everything that decides the fit"] = None
     reason: Annotated[Text, "why it has no rank, or that it was chosen"] = None
+    note: Annotated[Text, "why it is tried, where defs.yaml says so"] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, WrapSerializer, field_validator, model_validator
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
-from experiment_pipeline.spec.algorithms import ALGORITHMS, Features, Range
+from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE, Features, Range
 from experiment_pipeline.spec.models import (
     OFF_IS_WRITTEN,
     Closed,
@@ -24,6 +24,8 @@ from experiment_pipeline.spec.models import (
 from experiment_pipeline.statistics.metrics import metric_of
 
 Hyperparameter = Scalar | Range | tuple[Scalar, ...]
+
+_KEY = r"^[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*\.?$"
 
 
 class Search(Closed):
@@ -44,6 +46,10 @@ class Search(Closed):
         description="How texts reach the model: an encoder, or a list such as [ordinal, target, "
         "text] to choose from; unset: what suits the algorithm",
     )
+    name: str | None = Field(
+        None, pattern=_KEY, max_length=40, description="Key of the one; halving does not stop it"
+    )
+    note: str = Field("", description="Why it is tried; the leaderboard shows it")
 
     @field_validator("algorithm")
     @classmethod
@@ -63,7 +69,7 @@ class Search(Closed):
             raise impossible(message, *place)
         return self
 
-    def _conflicts(self) -> Iterator[tuple[Location, str]]:  # noqa: C901 - a branch is a rule
+    def _conflicts(self) -> Iterator[tuple[Location, str]]:  # noqa: C901, PLR0912 - a branch is a rule
         given = self.model_fields_set
         for key, value in self.hyperparameters.items():
             place = ("hyperparameters", key)
@@ -77,6 +83,9 @@ class Search(Closed):
             for key in configuration.keys() & self.hyperparameters.keys():
                 both = ("configurations", number, key)
                 yield both, f"{key} also stands in hyperparameters; keep it in one place"
+        several = self.searched or len(self.configurations) > 1 or len(self.encoders) > 1
+        if self.name == ENSEMBLE or (self.name and several):
+            yield ("name",), f"names a single configuration, and none is called {ENSEMBLE}"
         if self.method == "grid":
             for key in ("draws", "seed"):
                 if key in given and getattr(self, key) is not None:

@@ -42,6 +42,7 @@ _LAST = (_FUTURE, RUNS.c.status == "partial", RUNS.c.started_at.desc(), RUNS.c.r
 _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
     *("difference_to_best", "in_tie_group", "train_score", "fit_cpu_seconds", "model_bytes"),
+    "note",
 )
 
 

@@ -92,6 +92,11 @@ def _changed(package: ModelPackage, reason: str) -> PredictionsChanged:
 
 
 def _folder_of(package: str) -> str:
+    if package == "__main__":
+        rule = "it is defined in a notebook or script: no other process can import it"
+        raise PredictionsChanged(
+            "the chosen model", rule, "Move it into a module, and add it anew."
+        )
     spec = find_spec(package)
     if spec is None:
         raise PredictionsChanged(

@@ -7,7 +7,7 @@ stored whole, so that later stages need not rank again.
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -118,6 +118,15 @@ class Leaderboard:
         return {**declared, **own}
 
 
+@dataclass(frozen=True)
+class ChoiceByHand:
+    """What a person has chosen from a leaderboard, instead of the rule of `choice`."""
+
+    key: str  # of a ranked row
+    why: str
+    by: str
+
+
 def leaderboard(
     found: SearchResults,
     models: ModelStore,
@@ -125,6 +134,7 @@ def leaderboard(
     spec: ExperimentSpec,
     set_aside: Sequence[str],
     time: RefitTime | None = None,
+    by_hand: ChoiceByHand | None = None,
 ) -> Leaderboard:
     """Rank the results of a search on its sets, and choose; sentences on rows `set_aside` become notes."""
 
@@ -135,7 +145,7 @@ def leaderboard(
     rows = RankedRows(sets.y_test, clusters, sets.y_train, *weights, sets.variance_factor)
     stored = models.results([one for one in found.rows["fingerprint"] if one])
     concluded = conclusions.concluded(found, stored)
-    board = rank(concluded, predictions, rows, spec, sets.classes, time)
+    board = rank(concluded, predictions, rows, spec, sets.classes, time, by_hand)
     return replace(board, notes=(*set_aside, *board.notes), digests=sets.digests)
 
 
@@ -146,11 +156,13 @@ def rank(
     spec: ExperimentSpec,
     classes: tuple | None,
     time: RefitTime | None = None,
+    by_hand: ChoiceByHand | None = None,
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
     Of `concluded`, in any order, those that were trained are ranked; declared configurations without an
     outcome are listed last. `time`: left of a budget to fit an ensemble again; None: no limit.
+    `by_hand` changes the choice and what is said of it, no score and no interval.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
@@ -167,6 +179,10 @@ def rank(
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
     chosen, reason = _choose(ranking, spec, found)
+    if by_hand is not None:
+        rule = f"choice: {spec.choice} takes {chosen.result.key}"
+        reason = f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
+        chosen = next(one for one in ranking.entries if one.result.key == by_hand.key)
     key, single = chosen.result.key, ranking.single[0] if chosen.is_ensemble else chosen
     edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
     ensemble = None if found is None else found.ensemble
@@ -199,6 +215,7 @@ def ranking_fingerprint(
     found: SearchResults,
     set_aside: Sequence[str],
     seconds: float | None = None,
+    by_hand: ChoiceByHand | None = None,
 ) -> str:
     """Return the digest of all that decides a leaderboard; `seconds` is the run's budget."""
     concluded = found.rows[list(_RANKED_BY)].reset_index(drop=True)
@@ -216,6 +233,7 @@ def ranking_fingerprint(
             "version": STAGES["leaderboard"].version,
             **metric_sources(given),
             **({} if seconds is None else {"seconds": seconds}),
+            **({} if by_hand is None else {"by_hand": asdict(by_hand)}),
         }
     )
 

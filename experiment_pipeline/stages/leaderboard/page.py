@@ -113,6 +113,7 @@ def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
             test_high=row["high"],
+            note=shown.declared[row["key"]].note or None,
             **{name: row[name] for name in _RECORDED},
         )
     yield ScoreRow.of("test", board.metric, board.score, board.baseline)
@@ -191,7 +192,7 @@ def _choice(shown: SearchShown) -> dict[str, str]:
     held = board.rows.loc[board.rows["status"] == NOT_STARTED, "reason"]
     why = "".join(f" ({most_frequent})" for most_frequent in held[held != ""].mode().head(1))
     known = {
-        "Reason": f"It is the {board.reason}.",
+        "Reason": f"{board.reason[:1].upper()}{board.reason[1:]}.",
         "Minus the baseline": (
             f"{numbers.interval(board.difference_to_baseline)}, "
             f"{metric_of(board.metric).better_is} is better"
@@ -240,7 +241,7 @@ def _table(shown: SearchShown) -> TableBlock:
                 _amount(None if size is None else size / 1e6),
                 _score(row["overfit_gap"]),
                 *(numbers.setting(settings[one]) if one in settings else "" for one in varied),
-                row["reason"],
+                "; ".join(filter(None, (row["reason"], shown.declared[row["key"]].note))),
             )
         )
         has = {

@@ -161,7 +161,7 @@ class Brake:
     ) -> None:
         """Give a rung an equal share of the seconds, and what those before it have left."""
         self._rung, self._spent, self._late, self._here = rung, "", {}, {}
-        self._entered = {one.key: one for one in entered if competes(one)}
+        self._entered = {one.key: one for one in entered if competes(one) or one.named}
         for result in found.values():
             self.fit_ended(result)
 

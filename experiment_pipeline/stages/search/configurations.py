@@ -42,6 +42,8 @@ class Configuration:
     algorithm: str  # a built-in algorithm's name, or an import path
     features: Features  # how categories reach the model
     hyperparameters: Mapping[str, Scalar]  # all that the YAML gives, sorted by name
+    named: bool = False  # whether the YAML gives the key
+    note: str = ""  # why it is tried
 
     @property
     def in_words(self) -> str:
@@ -71,6 +73,8 @@ class _Unnamed:
     features: Features
     hyperparameters: dict[str, Scalar]
     searched: frozenset[str]
+    name: str | None
+    note: str
 
     @property
     def identity(self) -> str:
@@ -84,7 +88,7 @@ class _Unnamed:
 
 
 def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
-    """Return every configuration of the search, each once; InvalidExperiment: there are too many.
+    """Return every configuration of the search, each once; InvalidExperiment: too many, or one name twice.
 
     The order is that of the YAML, with the entries of one algorithm brought together.
     """
@@ -94,9 +98,12 @@ def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
         first.setdefault(draft.identity, draft)
     _check_size("the search", len(first))
     drafts = sorted(first.values(), key=lambda draft: algorithms.index(draft.algorithm))
+    keys = _keys(drafts)
+    if twice := [key for key, count in Counter(keys).items() if count > 1]:
+        raise errors.InvalidExperiment(f"name {twice[0]}", "two entries have it", "rename one")
     return tuple(
-        Configuration(key, draft.algorithm, draft.features, draft.hyperparameters)
-        for key, draft in zip(_keys(drafts), drafts, strict=True)
+        Configuration(key, it.algorithm, it.features, it.hyperparameters, bool(it.name), it.note)
+        for key, it in zip(keys, drafts, strict=True)
     )
 
 
@@ -150,7 +157,8 @@ def _drafts(entry: Search) -> Iterator[_Unnamed]:
     pairs = _random_choices(entry, encoders) if drawn else product(choices, encoders)
     for chosen, encoder in pairs:
         full = dict(sorted({**fixed, **chosen}.items()))
-        yield _Unnamed(entry.algorithm, encoder, full, varied | frozenset(chosen))
+        what = entry.algorithm, encoder, full, varied | frozenset(chosen)
+        yield _Unnamed(*what, entry.name, entry.note)
 
 
 def _random_choices(
@@ -206,6 +214,8 @@ def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
         return f"{_escaped(heads[i])[: MAX_KEY_LENGTH - 2 - digits]}__{digest}"
 
     def named(i: int, names: frozenset[str]) -> str:
+        if name := drafts[i].name:
+            return name
         values = drafts[i].nameable
         parts = [
             f"{_escaped(name)}={_text(values[name])}" for name in sorted(names & values.keys())
@@ -224,7 +234,7 @@ def _keys(drafts: Sequence[_Unnamed]) -> list[str]:
             keys[i] = named(i, drafts[i].searched | telling)
     for digits in (_DIGITS, 2 * _DIGITS):
         for i in chain.from_iterable(_collisions(keys)):
-            keys[i] = marked(i, digits)
+            keys[i] = drafts[i].name or marked(i, digits)
     return keys
 
 

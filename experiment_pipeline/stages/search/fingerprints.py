@@ -4,6 +4,8 @@ Two fits with the same fingerprint are the same model, whatever their keys and w
 configurations surround them.
 """
 
+import inspect
+import sys
 from collections.abc import Hashable
 from dataclasses import asdict
 from functools import cache
@@ -19,7 +21,7 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.estimators import is_own_estimator
 from experiment_pipeline.stages.search.learners.learner import FitRequest
-from experiment_pipeline.stages.search.own_features import own_code
+from experiment_pipeline.stages.search.own_features import SOURCE, own_code
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.storage.records import fingerprint_of
@@ -112,6 +114,8 @@ def _digest(rows: np.ndarray) -> str:
 
 def code_of(algorithm: str) -> dict[str, Any]:
     """Return what of the code decides a fit: library → version, and the digest of a user's source."""
+    if algorithm.startswith("__main__."):
+        return {SOURCE: sha256(_source_in_main(algorithm.partition(".")[2]).encode())}
     if is_own_estimator(algorithm):
         return own_code(algorithm.rpartition(".")[0])
     return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
@@ -120,6 +124,13 @@ def code_of(algorithm: str) -> dict[str, Any]:
 @cache
 def _version(distribution: str) -> str:
     return metadata.version(distribution)
+
+
+def _source_in_main(name: str) -> str:
+    """The source of a function, or of a class's methods: a notebook may change it at any time."""
+    kind = getattr(sys.modules["__main__"], name)
+    own = (one for one in (kind, *vars(kind).values()) if inspect.isfunction(one))
+    return "\n".join(map(inspect.getsource, own))
 
 
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:

@@ -123,7 +123,7 @@ def run_search(
         if not isinstance(error, Exception):  # an interruption
             error.args = (progress.cancelled,)
         raise
-    for note in progress.end():
+    for note in progress.end() if asked_for else ():
         listen(note)
     fits, seconds = progress.fitted, time.perf_counter() - started
     cost = SearchCost(

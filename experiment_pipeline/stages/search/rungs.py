@@ -173,8 +173,8 @@ def _too_small(sets: TrainingSets, rows: np.ndarray, fewest_rows: int) -> str:
 
 
 def competes(one: Configuration | ModelResult) -> bool:
-    """Whether a configuration takes part in halving; the baseline does not."""
-    return algorithms.competes(one.algorithm)
+    """Whether a configuration takes part in halving; the baseline and named ones do not."""
+    return algorithms.competes(one.algorithm) and not getattr(one, "named", False)
 
 
 def within_budget(

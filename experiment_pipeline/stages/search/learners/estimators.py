@@ -231,8 +231,10 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
         estimator = cls(**{**declared.defaults, **direct})
         # In scikit-learn unset n_jobs means one thread, and it must stay unset.
         fixed = {"random_state": seed} | ({} if path.startswith("sklearn.") else {"n_jobs": 1})
-        present = estimator.get_params(deep=False)
-        fixed = {name: value for name, value in fixed.items() if name in present}
+        # A function may return a pipeline, whose steps draw and start threads.
+        present = estimator.get_params(deep=not inspect.isclass(cls))
+        parts = {name: name.rpartition("__")[2] for name in present}
+        fixed = {name: fixed[last] for name, last in parts.items() if last in fixed}
         estimator.set_params(**nested, **fixed)
         if path.startswith("sklearn."):
             estimator._validate_params()  # as each of its fits does, to begin with
@@ -295,11 +297,13 @@ def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
 
 
 def estimator_class(path: str) -> type:
-    """Return the class at an import path. Raises UnknownAlgorithm: no such module or name, or no
-    class with `fit` and `predict`.
+    """Return the class at an import path, or the function that returns an estimator. Raises
+    UnknownAlgorithm: no such module or name, or no class with `fit` and `predict`.
     """
 
     def is_estimator(cls: Any) -> bool:
+        if inspect.isfunction(cls):
+            return cls.__module__ == module_name
         return inspect.isclass(cls) and hasattr(cls, "fit") and hasattr(cls, "predict")
 
     module_name, _, name = path.rpartition(".")
