@@ -96,8 +96,13 @@ def run(
     else:
         named, summary = _drafted(data, target, name, schema, seconds, settings)
         seconds = None
-    with _shown(named, progress) as (advance, log):
-        return _run(named, summary, seconds, workers, advance, log)
+    try:
+        with _shown(named, progress) as (advance, log):
+            return _run(named, summary, seconds, workers, advance, log)
+    except KeyboardInterrupt:
+        # Without the stack of whatever was at work, which fills pages of a notebook.
+        said = "what is trained is kept: the same call goes on with it"
+        raise KeyboardInterrupt(said) from None
 
 
 def _folder_of(name: str) -> Path:
@@ -181,8 +186,9 @@ def _stored(frame: pd.DataFrame, name: str) -> str:
 def _shown(named: NamedColumns, progress: bool) -> Iterator[tuple[Any, logging.Logger]]:
     """A bar over stages and configurations, which says the last line of the log beside it."""
     total = len(STAGES) + len(configurations(named.spec))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), disable=not progress) as bar:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    text = TextColumn("{task.description}")
+    with Progress(*columns, text, disable=not progress, transient=True) as bar:
         task = bar.add_task(named.spec.name, total=total)
 
         class Last(logging.Handler):
