@@ -215,7 +215,9 @@ def runs(
     from experiment_pipeline.tracking import questions, terminal
 
     begun = _moment(since)
-    found = questions.runs(experiment, status=status or None, since=begun, limit=limit)
+    found = questions.runs(
+        experiment, status=status or None, since=begun, limit=limit, all_columns=True
+    )
     table = partial(terminal.runs, named=experiment is None)
     _answer(found, table, as_json=as_json, none="no such run")
     if fail_if_none and found.empty:

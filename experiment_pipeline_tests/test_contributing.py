@@ -98,7 +98,7 @@ def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
         spec.data.url, str(tmp_path / "p.csv"), str(tmp_path / "r.csv")
     )
     assert outcome.predicted > 400
-    (remembered,) = questions.runs(spec.name).to_dict("records")
+    (remembered,) = questions.runs(spec.name, all_columns=True).to_dict("records")
     assert remembered["metric"] == "squares"
     assert 0 < remembered["validation_score"] < 0.4
     board = questions.leaderboard(spec.name)

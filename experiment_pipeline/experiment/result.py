@@ -1,11 +1,11 @@
 """What a run in a notebook found: the decision, its tables as DataFrames, the model, its two files."""
 
-import html
 import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,13 @@ import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.prediction.files import Model, load_model
-from experiment_pipeline.spec.models import readable
+from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.storage.registry import TRUSTED, registry_of
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import SETS
-from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking import questions, terminal
 
 TOP = 10
-_SHOWN = ("rank", "algorithm", "test_score", "test_low", "test_high", "in_tie_group", "key")
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,38 +115,50 @@ class RunResult:
     @property
     def decision(self) -> str:
         """The decision in a sentence, with the score and the baseline on the validation set."""
+        return f"{self._outcome}: {self._scored}"
+
+    @property
+    def _outcome(self) -> str:
+        version = self.facts["version"]
+        accepted = "accepted" if self.accepted else "not accepted"
+        return f"{self.name}: {accepted}{f', {version}' if version else ''}"
+
+    @property
+    def _scored(self) -> str:
         row = self.facts
-        outcome = "accepted" if self.accepted else "not accepted"
-        version = f", {row['version']}" if row["version"] else ""
-        score = (
-            f"{row['metric']} {row['validation_score']:.4g} ({row['validation_low']:.4g} to "
-            f"{row['validation_high']:.4g}), baseline {row['validation_baseline']:.4g}"
-        )
-        return f"{self.name}: {outcome}{version}: {row['chosen']}, {score}"
+        score = numbers.as_known(*(row[f"validation_{one}"] for one in ("score", "low", "high")))
+        baseline = document.known(row["validation_baseline"])
+        said = f"{row['metric']} {score} on the {document.HOLD_OUT}, baseline {baseline}"
+        return f"{row['chosen']}, {said}"
 
     def __repr__(self) -> str:
         why = [] if self.refused is None else [str(self.refused)]
         return "\n".join([self.decision, *why])
 
     def _repr_html_(self) -> str:
-        """The decision, the top ten, the warnings and the pages."""
-        board = self.leaderboard
-        top = board[[one for one in _SHOWN if one in board.columns]].head(TOP)
-        warned = self.findings.query("severity != 'info'")["evidence"]
-        why = "" if self.refused is None else f"<p>{html.escape(self.refused.rule)}</p>"
-        links = (
-            f'<a href="{html.escape(_from_here(place), quote=True)}">{html.escape(name)}</a>'
-            for name, place in self.pages.items()
-            if place.endswith(".html")
-        )
-        items = "".join(f"<li>{html.escape(readable(one))}</li>" for one in warned)
-        return (
-            f"<p><b>{html.escape(self.decision)}</b></p>{why}"
-            f"{top.to_html(index=False, border=0, float_format='{:.4g}'.format)}"
-            f"<ul>{items}</ul><p>{' · '.join(links)}</p>"
-        )
+        """The decision, the top ten, warnings, what was inferred, and links to the pages."""
+        refused = self.refused
+        why = self.facts["choice_reason"] if refused is None else f"{refused.rule}. {refused.fix}"
+        said = (self._scored, f"Why: {why}")
+        top = terminal.configurations(questions.results(self.name, self.run_id))
+        rows = [tuple(row) for row in top.rows]
+        first = document.first_rows(top.header, rows, TOP, "configuration")
+        sections = [document.Section(self._outcome, (*map(document.Paragraph, said), *first))]
+        warned = self.findings.query("severity != 'info'")
+        if len(warned):
+            each = tuple(f"{one.title}: {one.evidence}" for one in warned.itertuples())
+            sections.append(document.Section("Warnings", (document.Bullets(each),)))
+        if self.summary:
+            text = (document.Code("text", self.summary),)
+            sections.append(document.Section("What was inferred, and why", text, folded=True))
+        pages = ((name, place) for name, place in self.pages.items() if place.endswith(".html"))
+        links = tuple(starmap(_link, pages))
+        sections.append(document.Section("Pages", (document.Bullets(links),), folded=True))
+        return document.fragment(*sections)
 
 
-def _from_here(place: str) -> str:
-    """A page as a notebook of this folder links to it."""
-    return place if "://" in place else os.path.relpath(place)
+def _link(name: str, place: str) -> document.Cell:
+    """A page, as a notebook in this folder links to it."""
+    if place.startswith(("http://", "https://")):
+        return document.Link(name, place)
+    return f"{name}: {place}" if "://" in place else document.Link(name, os.path.relpath(place))

@@ -291,9 +291,9 @@ def _stored(frame: pd.DataFrame, name: str) -> str:
 def _shown(named: NamedColumns, progress: bool) -> Iterator[Any]:
     """A bar over stages and configurations, which says the last line of the log beside it."""
     total = len(STAGES) + len(configurations(named.spec))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    quiet = not (progress and get_console().is_interactive)
-    with Progress(*columns, TimeElapsedColumn(), disable=quiet) as bar:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    text, quiet = TextColumn("{task.description}"), not (progress and get_console().is_interactive)
+    with Progress(*columns, text, disable=quiet, transient=True) as bar:
         task = bar.add_task(named.spec.name, total=total)
 
         class Last(logging.Handler):
@@ -339,7 +339,7 @@ def _execute(
     started = RunFacts(triggered_by=trigger, trigger_name=_user())
     finish = partial(finish_run, warn=LOG.warning)
     given = seconds or spec.budget.seconds, lambda: took.get("search", 0.0), workers
-    with _shown(named, progress) as advance:
+    with _shown(named, progress) as advance, _short_interrupt():
         searching: dict[str, Any] = {"concluded": lambda *_: advance()}
         searching |= {"asked_for": ()} if by_hand else {}
         for name in STAGES:
@@ -362,6 +362,16 @@ def _execute(
     if refused is not None and "validation_report" not in values:
         raise refused
     return RunResult(named, record.run_id, summary, values, refused)
+
+
+@contextmanager
+def _short_interrupt() -> Iterator[None]:
+    """End a run without the stack of whatever was at work, which fills pages of a notebook."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = "what is trained is kept: the same call goes on with it"
+        raise KeyboardInterrupt(said) from None
 
 
 def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:
@@ -412,10 +422,10 @@ def _described(estimator: Any) -> dict[str, Any]:
 def _as_run(run: Mapping[str, Any]) -> NamedColumns:
     """The experiment as it was declared in a run."""
     name = run["experiment"]
-    defs, schema = (questions.file_text(run[f"{one}_digest"]) for one in ("yaml", "schema"))
-    if not defs:
+    files = questions.files_of(run)
+    if "defs.yaml" not in files:
         raise UnknownRun(name, "its run was made without a defs.yaml", "Run it with one.")
-    return judged(name, YamlFile(defs, f"{name}/defs.yaml"), schema)
+    return judged(name, YamlFile(files["defs.yaml"], f"{name}/defs.yaml"), files.get("schema.yaml"))
 
 
 def _searching(

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
@@ -21,6 +22,7 @@ from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, Un
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
+from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_again, read_source
 from experiment_pipeline.stages.registry import warn_of_memory
@@ -64,6 +66,23 @@ class Model:
     schema: DataFrameSchema
     signature: Signature  # features and outputs
     examples: pd.DataFrame  # the version's example rows, as of `golden_rows`
+    scored: str  # the configuration and its score on the validation set, in words
+
+    @property
+    def _title(self) -> str:
+        """The name and what it predicts."""
+        count = numbers.counted(len(self.signature.features), "feature")
+        return f"{self.name}: {self.signature.task}, {self.signature.target} from {count}"
+
+    def __repr__(self) -> str:
+        return f"{self._title}\n{self.scored}"
+
+    def _repr_html_(self) -> str:
+        features = document.TableBlock(("feature", "type"), tuple(self.signature.features.items()))
+        return document.fragment(
+            document.Section(self._title, (document.Paragraph(self.scored),)),
+            document.Section("Features", (features,), folded=True),
+        )
 
     def read(
         self, table: str, tell: Tell = lambda _: None, keep: Collection[str] = ()
@@ -284,7 +303,15 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
     examples = delivered.example_rows(example, signature)
-    return Model(source, pipeline, reading, schema, signature, examples)
+    return Model(source, pipeline, reading, schema, signature, examples, _scored(exported))
+
+
+def _scored(exported: versions.ExportedModel) -> str:
+    """The chosen configuration with its score, by the files of the version."""
+    key = yaml.safe_load(exported.read("hyperparameters.yaml"))["key"]
+    score, *_ = json.loads(exported.read(versions.METRICS))["scores"]
+    known = numbers.as_known(*(score[one] for one in ("estimate", "low", "high")))
+    return f"{key}: {score['metric']} {known} on the {score['set']} set"
 
 
 def champion(experiment: str, trusted: Collection[str] = ()) -> Model:

@@ -19,6 +19,7 @@ from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
 from experiment_pipeline.errors import InvalidModel, UnusableTable
+from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Scalar, Validation
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
@@ -174,6 +175,20 @@ class Predicted:
     notes: tuple[str, ...] = ()
     # why rows were rejected, with the most frequent values; the most frequent reason first
     reasons: tuple[str, ...] = ()
+
+    @property
+    def _lines(self) -> tuple[str, ...]:
+        """The counts, then notes and reasons."""
+        counts = f"{numbers.counted(len(self.predictions), 'row')} predicted"
+        return f"{counts}, {len(self.rejected):,} rejected", *self.notes, *self.reasons
+
+    def __repr__(self) -> str:
+        return "\n".join([*self._lines, self.predictions.head().to_string(index=False)])
+
+    def _repr_html_(self) -> str:
+        title, *lines = map(document.Paragraph, self._lines)
+        rows = document.Markup(self.predictions.head().to_html(index=False))
+        return document.fragment(document.Section(title.text, (*lines, rows)))
 
 
 def _cast(column: pd.Series, dtype: str) -> pd.Series:

@@ -35,13 +35,6 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Bullets:
-    """A list of plain texts."""
-
-    items: tuple[str, ...]
-
-
-@dataclass(frozen=True)
 class Markup:
     """HTML that is safe and shown as it is; nothing in Markdown."""
 
@@ -57,6 +50,13 @@ class Link:
 
 
 Cell = str | Link | Markup
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list of texts or links."""
+
+    items: tuple[Cell, ...]
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def rendered(block: Block) -> str:  # noqa: PLR0911 - a line for each kind
         case Paragraph(text) | Chart(alt=text):
             return escape(text)
         case Bullets(items):
-            return "\n".join(f"- {escape(item)}" for item in items)
+            return "\n".join(f"- {_cell(item)}" for item in items)
         case Code(language, text):
             return fenced(language, text)
         case Link() | Markup():
@@ -222,7 +222,7 @@ def render_html(
     drawn = any(isinstance(one, Chart) or getattr(one, "filters", ()) for one in blocks)
     scripts = ("echarts/echarts.min.js", "page.js") if drawn else ()
     folder = files("experiment_pipeline.reporting").joinpath("scripts")
-    return _template().render(
+    return _template("page.html").render(
         document=document,
         tone=tone,
         width=width,
@@ -230,8 +230,13 @@ def render_html(
     )
 
 
-@lru_cache(maxsize=1)
-def _template() -> "jinja2.Template":
+def fragment(*sections: Section) -> str:
+    """Return sections as HTML for a notebook: in its own colours, light or dark."""
+    return _template("fragment.html").render(sections=sections)
+
+
+@lru_cache
+def _template(name: str) -> "jinja2.Template":
     import jinja2
 
     environment = jinja2.Environment(
@@ -244,7 +249,7 @@ def _template() -> "jinja2.Template":
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters["target"] = _address
     environment.filters["anchor"] = anchor
-    return environment.get_template("page.html")
+    return environment.get_template(name)
 
 
 def facts(known: Mapping[str, Cell | None]) -> Block:

@@ -91,7 +91,7 @@ def export_runs(experiment: str, destination: Mlflow) -> int:
     uri = destination.tracking_uri
     client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
     with _alone():
-        found = questions.runs(experiment, status=[*DECIDED])
+        found = questions.runs(experiment, status=[*DECIDED], all_columns=True)
         waiting = found.loc[found["mlflow_run_id"].isna(), "run_id"].head(MOST_RUNS)
         if waiting.empty:
             return 0

@@ -97,7 +97,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     """Return the page of one experiment: its runs, what changed between them, links to reports below
     the `root` of the storage.
     """
-    runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS))
+    runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS, all_columns=True))
     whole = [row for row in runs if row["status"] != "partial"]
     last = questions.run_of(experiment)["run_id"]
     latest = next((row for row in runs if row["run_id"] == last), runs[0])

@@ -14,12 +14,14 @@ import pandas as pd
 import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, worst_of
 from experiment_pipeline.storage.files import list_names, location, storage_root
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import soon
 from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.storage.tables import read_table
+from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import mark_killed
@@ -43,6 +45,12 @@ _BOARD = (
     *("rank", "key", "algorithm", "is_chosen", "test_score", "test_low", "test_high"),
     *("difference_to_best", "in_tie_group", "train_score", "fit_cpu_seconds", "model_bytes"),
     "note",
+)
+# What people ask of a run first; score and baseline are those on the validation set.
+_SCORE = ("score", "low", "high")
+_FIRST = (
+    *("run", "experiment", "started_at", "triggered_by", "status", "chosen", "score", "baseline"),
+    *("version", "wall_seconds"),
 )
 
 
@@ -80,16 +88,19 @@ def runs(
     since: pd.Timestamp | str | None = None,
     until: pd.Timestamp | str | None = None,
     limit: int | None = None,
+    all_columns: bool = False,
 ) -> pd.DataFrame:
-    """Return runs with all that is known of each, the newest first.
+    """Return a row per run, the newest first.
 
-    >>> runs("flight_delay", status="accepted", since="2026-02-03")[["run_id", "cost"]]
-                      run_id    cost
-    0  00000002-flight_delay  0.0036
-    1  00000001-flight_delay  0.0036
+    >>> runs("flight_delay", status="accepted", since="2026-02-03")[["run", "version"]]
+            run version
+    0  00000002   v0003
+    1  00000001   v0002
 
     They have one of the statuses, and started from `since` on and before `until`; a moment without
-    zone is UTC. UnknownRun: the experiment has no run.
+    zone is UTC. Shown are a short id, what people ask first, and metric, score and interval on the
+    validation set in words; `all_columns` are those of the table `runs`. UnknownRun: the experiment
+    has no run.
     """
     _notice_killed_runs()
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
@@ -102,7 +113,8 @@ def runs(
         query = query.where(RUNS.c.started_at >= _moment(since))
     if until is not None:
         query = query.where(RUNS.c.started_at < _moment(until))
-    return _read(query)
+    found = _read(query)
+    return found if all_columns else _first_columns(found)
 
 
 def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
@@ -306,6 +318,21 @@ def _notice_killed_runs() -> None:
         for run in mark_killed():
             if list_names(storage_root() / run.experiment):
                 archive(run, storage_root())
+
+
+def _first_columns(found: pd.DataFrame) -> pd.DataFrame:
+    scores = [
+        f"{row['metric']} {numbers.as_known(*(row[f'validation_{of}'] for of in _SCORE))}"
+        if row["validation_score"] is not None
+        else None
+        for row in plain_rows(found)
+    ]
+    return found.assign(
+        run=found["run_id"].str[:8],
+        started_at=found["started_at"].dt.floor("s"),
+        score=pd.Series(scores, found.index, dtype="str"),
+        baseline=found["validation_baseline"],
+    )[[*_FIRST]]
 
 
 def _moment(given: pd.Timestamp | str) -> datetime:

@@ -44,6 +44,12 @@ def runs(found: pd.DataFrame, *, named: bool) -> TextTable:
     return _table("", found, {k: v for k, v in _RUNS.items() if named or k != "experiment"})
 
 
+def configurations(found: pd.DataFrame) -> TextTable:
+    """A line per ranked configuration, of `questions.results`."""
+    columns = {k: v for k, v in _PARTS["configurations"].items() if k != "status"}
+    return _table("", found[found["rank"].notna()], columns)
+
+
 def models(found: pd.DataFrame) -> TextTable:
     """A line per version, of `models_frame`."""
     return _table("", found, _MODELS)

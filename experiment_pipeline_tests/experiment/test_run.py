@@ -50,7 +50,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     rows = [*found.sets.values(), found.rejected]
     assert sum(map(len, rows)) == len(scenario.table())
     assert len(found.model.predict(scenario.table()).predictions)
-    (row,) = ep.runs("visits").to_dict("records")
+    (row,) = ep.runs("visits", all_columns=True).to_dict("records")
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
     assert all(Path(place).exists() for place in found.pages.values())
     assert Path("artifacts/overview.html").exists()
@@ -67,7 +67,7 @@ def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(instance=instance, tags=tags)
     assert result.success
-    first, second = ep.runs("visits").to_dict("records")[::-1]
+    first, second = ep.runs("visits", all_columns=True).to_dict("records")[::-1]
     assert first["reused"] == 0
     assert second["reused"] == second["trained"] == first["trained"]
     same = ("chosen", "test_score", "validation_score", "version", "looks", "schema_digest")

@@ -79,7 +79,10 @@ def left(
             assert process.exitcode == (-signal.SIGKILL if stage else 0), stage
             end_lost_runs(instance)
             found[stage] = dict(questions.run_of("clinic"))
-        found["all"] = {"runs": questions.runs("clinic"), "versions": questions.versions("clinic")}
+        found["all"] = {
+            "runs": questions.runs("clinic", all_columns=True),
+            "versions": questions.versions("clinic"),
+        }
         found["all"]["archived"] = len([*(folder / "artifacts/clinic/runs").glob("*.json")])
         yield found
 

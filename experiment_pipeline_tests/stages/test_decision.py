@@ -28,7 +28,10 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     assert said in first.metadata("validation_report")["decision"]
     version = find_champions(registry)[0].exported
     assert said in version.read("decision_record.md").decode()
-    whole = (version.read("README.md").decode(), questions.runs("clinic")["decision"].item())
+    whole = (
+        version.read("README.md").decode(),
+        questions.runs("clinic", all_columns=True)["decision"].item(),
+    )
     assert all("Values repeat in patient (151 entities" in one for one in whole)
     assert find_champions(registry)[0].facts["champions"] == []
 

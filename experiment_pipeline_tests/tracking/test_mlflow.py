@@ -87,7 +87,7 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
     assert own[KEYS[2]].data.metrics["test_score"] == pytest.approx(0.70)
     assert own[KEYS[2]].data.tags["experiment_pipeline.fingerprint"] == "f" * 64
     assert own[KEYS[1]].info.status == "FAILED"
-    remembered = questions.runs("flight_delay")["mlflow_run_id"].tolist()
+    remembered = questions.runs("flight_delay", all_columns=True)["mlflow_run_id"].tolist()
     assert remembered == [rejected.info.run_id, first.info.run_id]
 
 
@@ -106,7 +106,9 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
     assert mlflow.export_runs("flight_delay", store) == 1
     after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
     assert [*map(len, after)] == [*map(len, before)] == [2, 6]
-    assert set(before[0]) & set(after[0]) == {questions.runs()["mlflow_run_id"].iloc[0]}
+    assert set(before[0]) & set(after[0]) == {
+        questions.runs(all_columns=True)["mlflow_run_id"].iloc[0]
+    }
 
 
 def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(
@@ -180,7 +182,7 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
     assert f"***@127.0.0.1:{port}) did not get the run: " in warning
     assert "Connection refused" in warning
     assert SECRET not in warning
-    assert questions.runs()["mlflow_run_id"].isna().all()
+    assert questions.runs(all_columns=True)["mlflow_run_id"].isna().all()
     assert mlflow.export(run) == ""
 
 

@@ -46,11 +46,14 @@ def test_nothing_remembered_is_an_empty_table_with_its_columns() -> None:
 def test_runs_are_chosen_by_status_time_and_number() -> None:
     """The newest first; each condition leaves out what it says."""
     ids = write_history(runs=5)
-    assert list(questions.runs("flight_delay")["run_id"]) == ids[::-1]
-    assert list(questions.runs(status="rejected")["run_id"]) == ids[-1:]
-    assert list(questions.runs(status=["accepted"], limit=2)["run_id"]) == ids[3:1:-1]
+    assert list(questions.runs("flight_delay", all_columns=True)["run_id"]) == ids[::-1]
+    assert list(questions.runs(status="rejected", all_columns=True)["run_id"]) == ids[-1:]
+    assert (
+        list(questions.runs(status=["accepted"], limit=2, all_columns=True)["run_id"])
+        == ids[3:1:-1]
+    )
     assert len(questions.runs(since="2026-02-04")) == 3
-    assert list(questions.runs(until="2026-02-03 06:00")["run_id"]) == ids[:1]
+    assert list(questions.runs(until="2026-02-03 06:00", all_columns=True)["run_id"]) == ids[:1]
     assert len(questions.runs(since=pd.Timestamp("2026-02-04 07:00", tz="Europe/Berlin"))) == 3
 
 
@@ -58,7 +61,7 @@ def test_columns_have_the_same_types_whatever_is_missing() -> None:
     """A count with a gap stays a count: a run without results changes no other run's types."""
     write_history(runs=2)
     RunRecord("flight_delay", "z").record([RunFacts(status="running")])
-    types = questions.runs().dtypes.astype(str)
+    types = questions.runs(all_columns=True).dtypes.astype(str)
     expected = {"data_rows": "Int64", "code_dirty": "boolean", "cost": "float64", "error": "str"}
     assert types[list(expected)].to_dict() == expected
 

@@ -209,7 +209,7 @@ def test_a_run_of_two_experiments_is_recorded_for_each(
             resources=both.resources,
             raise_on_error=False,
         )
-    found = questions.runs()
+    found = questions.runs(all_columns=True)
     assert set(found["experiment"]) <= {spec.name, "other"}
     assert len(set(found["run_id"])) == 1
 
