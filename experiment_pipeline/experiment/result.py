@@ -96,9 +96,14 @@ class RunResult:
     def save(self, folder: str | Path) -> Path:
         """Write defs.yaml and schema.yaml: Dagster runs the same experiment, and trains nothing again.
 
-        Returns the folder. Raises InvalidExperiment: it has another name, or other files.
+        Returns the folder. Raises InvalidExperiment: it has another name, or other files, or a model of
+        the notebook.
         """
         folder = Path(folder)
+        for one in self.named.spec.search:
+            if one.algorithm.startswith("__main__."):
+                rule = "it is defined in a notebook or script, where Dagster cannot import it"
+                raise InvalidExperiment(one.algorithm, rule, "Move it into a module.")
         if folder.name != self.name:
             rule = f"the folder names the experiment, and this one is {self.name}"
             fix = f"Save it to {folder.with_name(self.name)}, or run it with name={folder.name!r}."

@@ -305,7 +305,8 @@ def _message(  # noqa: PLR0911 - a sentence per kind
         return str(context.get("message", context.get("error")))
     if kind == "extra_forbidden":
         names = dict.fromkeys(name for one in owners for name in one.model_fields)
-        names.pop("name", None)
+        if "target" in names:  # an experiment is called as its folder
+            names.pop("name")
         return f"unknown key {key!r}; {allowed_instead(key.lower(), [*names])}"
     if kind == "missing":
         field = _field(place, owners)

@@ -14,7 +14,7 @@ def test_an_unknown_key_is_told_the_likely_one() -> None:
     [problem] = told(changed("search.0.drawss", 3))
     assert problem == (
         "defs.yaml:3: search.0.drawss: unknown key 'drawss'; did you mean 'draws'? allowed: "
-        "algorithm, method, draws, seed, hyperparameters, configurations, features"
+        "algorithm, method, draws, seed, hyperparameters, configurations, features, name, note"
     )
 
 

@@ -53,6 +53,8 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("search.0.draws", None, "search.0: method random needs draws"),
     ("search.0", {**PLAIN, "draws": 3}, "search.0.draws: draws has no effect on a grid"),
     ("search.0.hyperparameters", {"C": 1}, "search.0.method: random has nothing to draw"),
+    ("search.0.name", "mine", "search.0.name: names a single configuration"),
+    ("search.0", {**PLAIN, "name": "../mine"}, "search.0.name: '../mine': String should match"),
     ("search.0.hyperparameters.C", {"low": 2, "high": 1}, "C: low (2) is not below high (1)"),
     ("search.0.hyperparameters.C", {"low": 0, "high": 1, "scale": "log"}, "has no logarithm"),
     ("search.0", {**PLAIN, "hyperparameters": {"C": {"low": 1, "high": 2}}}, "a grid cannot hold"),

@@ -124,6 +124,16 @@ def test_a_configuration_declared_twice_counts_once() -> None:
     )
 
 
+def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
+    """It wins over a key that would be the same, and two entries cannot share it."""
+    named = one("linear", C=0.5) | {"name": "dummy", "note": "why"}
+    own, other = configurations(experiment([named, one("dummy")]))
+    assert (own.key, own.named, own.note) == ("dummy", True, "why")
+    assert other.key.startswith("dummy__")
+    with pytest.raises(errors.InvalidExperiment, match="two entries have it"):
+        configurations(experiment([named, one("linear", C=0.7) | {"name": "dummy"}]))
+
+
 def test_overlapping_entries_are_told_apart_by_what_differs() -> None:
     """Fixed parameters that differ join the key; the encoder or the module where nothing else does."""
     found = keys(

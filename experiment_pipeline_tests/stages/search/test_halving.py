@@ -124,6 +124,16 @@ def test_one_configuration_alone_is_trained_on_all_rows():
     assert "no halving" in note.text
 
 
+def test_a_named_configuration_is_trained_on_all_rows(ran, memory):
+    """Halving does not stop it, and what becomes of all others stays the same."""
+    named = one("linear", C=0.000001) | {"name": "mine", "note": "by hand"}
+    more = run(experiment(searched=[*SEARCH, named]), SETS, memory)
+    assert more.fits == 1
+    answer = more.answer
+    assert answer.pop("mine")[0] == "trained"
+    assert answer == ran.answer
+
+
 def test_who_was_trained_in_full_before_stays_trained(ran, memory):
     """A full model that exists is not reported as stopped, and nobody loses a place by it."""
     worst = next(k for k, c in ran.conclusions.items() if c.status == "stopped early")

@@ -1,0 +1,164 @@
+"""What a person decides: a model of one's own, another choice, the champion on today's data."""
+
+import functools
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pytest
+import yaml
+from click.testing import CliRunner
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.pipeline import make_pipeline
+
+import experiment_pipeline as ep
+from experiment_pipeline.cli import main
+from experiment_pipeline.errors import ExportError, InvalidModel
+from experiment_pipeline.experiment.files import EXPERIMENT, named_columns
+from experiment_pipeline.orchestration.job import build_experiment, range_tags
+from experiment_pipeline.stages.exported_model import export
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests.stages.search.own_estimators import Plain, WithHelper
+from experiment_pipeline_tests.stages.search.scenario import OWN
+
+pytestmark = pytest.mark.usefixtures("storage")
+FRESH_PROCESS = export.check_in_fresh_process
+SCORES = ["key", "rank", "test_score", "test_low", "test_high", "difference_low", "in_tie_group"]
+SEARCH = [{"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}, {"algorithm": "dummy"}]
+TWO = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
+SETTINGS = {"search": SEARCH, "evaluation": "test_set", "ensemble": False}
+run = functools.partial(ep.run, target="readmitted", progress=False, **SETTINGS)
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder of the test's own, without what has tests elsewhere and takes long."""
+    monkeypatch.chdir(tmp_path)
+    for owner, name, cheap in runs.LEFT_OUT:
+        monkeypatch.setattr(owner, name, cheap)
+
+
+def made_by_hand() -> Any:
+    """A pipeline that no import path describes, by a function that one describes."""
+    return make_pipeline(ExtraTreesClassifier(20, max_depth=3))
+
+
+def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
+    """It alone is fitted, on the same rows, and is paired with the best; its note is kept."""
+    found = run(scenario.table(), name="visits")
+    trees = ExtraTreesClassifier(max_depth=4, n_estimators=40, random_state=7, n_jobs=2)
+    more = ep.add(found, trees, "mine", note="what we had")
+    assert more.facts["reused"] == found.facts["trained"] == more.facts["trained"] - 1
+    (mine,) = more.leaderboard.query("key == 'mine'").to_dict("records")
+    assert mine["algorithm"] == "sklearn.ensemble.ExtraTreesClassifier"
+    assert (mine["max_depth"], mine["n_estimators"], mine["note"]) == (4, 40, "what we had")
+    assert mine["difference_to_best"] <= 0
+    assert "what we had" in Path(more.pages["leaderboard"]).read_text(encoding="utf-8")
+    assert more.facts["looks"] == 1 + (more.facts["chosen"] != found.facts["chosen"])
+    saved = named_columns(more.save("defs/visits")).spec.search[-1]
+    assert (saved.name, saved.note) == ("mine", "what we had")
+    with pytest.raises(ep.InvalidExperiment, match="the leaderboard has a configuration with"):
+        ep.add(more, trees, "again")
+    pipeline = ep.add(more, made_by_hand, "mine")
+    assert set(pipeline.leaderboard["key"]) == {*found.leaderboard["key"], "mine"}
+    assert pipeline.leaderboard["algorithm"].str.endswith("made_by_hand").sum() == 1
+
+
+@pytest.mark.parametrize(
+    "estimator", [lambda: 0, made_by_hand(), type("Local", (Plain,), {}), "linear"]
+)
+def test_what_no_import_path_describes_is_refused(estimator: Any) -> None:
+    """The error says to write a function in a module."""
+    with pytest.raises(ep.InvalidExperiment, match="function at the top of a module"):
+        ep.add(None, estimator, "mine")  # type: ignore[arg-type]
+
+
+def test_a_model_of_the_notebook_is_ranked_and_not_exported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its changes are noticed; its export and a folder of it say to move it into a module."""
+    found = run(scenario.table(), name="visits")
+    for code in (Plain, WithHelper):
+        made = type("Mine", (code,), {**vars(code), "__module__": "__main__"})
+        made.__qualname__ = "Mine"
+        monkeypatch.setattr(sys.modules["__main__"], "Mine", made, raising=False)
+        assert ep.add(found, made, "mine").facts["reused"] == found.facts["trained"]
+    monkeypatch.setattr(export, "check_in_fresh_process", FRESH_PROCESS)
+    chosen = ep.choose("visits", "mine", why="it is mine")
+    with pytest.raises(ExportError, match="Move it into a module"):
+        _ = chosen.model
+    assert (chosen.facts["status"], chosen.facts["chosen"]) == ("failed", "mine")
+    with pytest.raises(ep.InvalidExperiment, match="Move it into a module"):
+        chosen.save("defs/visits")
+
+
+def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
+    """Nothing is trained but the refit, no score changes; the choice, its author and reason are kept."""
+    folder = Path("defs/visits")
+    folder.mkdir(parents=True)
+    scenario.write_csv(Path("visits.csv"))
+    failing = {"algorithm": f"{OWN}.Raises"}
+    given = scenario.spec_mapping(**{**SETTINGS, "search": [*SEARCH, failing]})
+    (folder / "schema.yaml").write_text(scenario.SCHEMA)
+    (folder / "defs.yaml").write_text(yaml.safe_dump({"type": EXPERIMENT, "attributes": given}))
+    named = named_columns(folder)
+    job = build_experiment(named).resolve_job_def("visits")
+    with dg.DagsterInstance.ephemeral() as instance:
+        tags = range_tags(configurations(named.spec))
+        assert job.execute_in_process(instance=instance, tags=tags).success
+    (first,) = ep.runs("visits").to_dict("records")
+    models, board = storage / "visits" / "trained_model", ep.results("visits")
+    before = {*models.iterdir()}
+    (other,) = {"linear__C=0.1", "linear__C=1.0"} - {first["chosen"]}
+    Path("visits.csv").unlink()
+    answer = CliRunner().invoke(main, ["choose", "visits", other, "--why", "<half> the size"])
+    assert answer.exit_code == 0, answer.output
+    second = ep.runs("visits").to_dict("records")[0]
+    assert f"visits: accepted, v0002: {other}" in answer.output
+    assert {*models.iterdir()} == before
+    assert (second["chosen"], second["version"], second["looks"]) == (other, "v0002", 2)
+    assert second["triggered_by"] == "command line"
+    name = second["trigger_name"]
+    assert second["choice_reason"].startswith(
+        f"chosen by {name}: <half> the size (choice: best_score"
+    )
+    ranked = ep.results("visits")
+    pd.testing.assert_frame_equal(ranked[SCORES], board[SCORES])
+    assert list(ranked.query("is_chosen")["key"]) == [other]
+    record = storage / "visits" / "runs" / f"{second['run_id']}.record.html"
+    assert f"chosen by {name}: &lt;half&gt; the size" in record.read_text(encoding="utf-8")
+    with pytest.raises(ep.InvalidExperiment, match=r"did you mean 'linear__C=0\.1'"):
+        ep.choose("visits", "linear__C=0.01", why="no")
+    with pytest.raises(ep.InvalidExperiment, match="it has no rank: "):
+        ep.choose("visits", "Raises", why="no")
+    with pytest.raises(ep.UnknownRun):
+        ep.choose("visit", other, why="no")
+    assert len(ep.runs("visits")) == 2
+
+
+def test_the_champion_is_fitted_on_the_data_of_today() -> None:
+    """Without a search, each member of an ensemble under its key, through all gates, as a new version."""
+    hopeless = [{"metric": "roc_auc", "at_least": 1}]
+    assert not run(scenario.table(), name="visits", acceptance=hopeless).accepted
+    with pytest.raises(InvalidModel, match="Run the experiment with its search"):
+        ep.refit("visits")
+    table = str(scenario.write_csv(Path("visits.csv"), scenario.table().head(400)))
+    given = scenario.spec_mapping(search=TWO, evaluation="test_set")
+    del given["data"], given["target"]
+    found = ep.run(table, "readmitted", schema=scenario.SCHEMA, **given)
+    assert ep.choose("visits", "ensemble", why="it is both").facts["version"] == "v0002"
+    scenario.write_csv(Path(table))
+    answer = CliRunner().invoke(main, ["refit", "visits"])
+    assert answer.exit_code == 0, answer.output
+    again = ep.runs("visits").to_dict("records")[0]
+    assert (again["declared"], again["reused"], again["version"]) == (2, 0, "v0003")
+    assert again["data_digest"] != found.facts["data_digest"]
+    assert again["looks"] > 1
+    notes = ep.results("visits").set_index("key")["note"].dropna()
+    assert notes.to_dict() == dict.fromkeys(["linear", "GaussianNB"], "of the champion v0002")
+    found.save("defs/visits")
+    same = ep.refit("visits").facts
+    assert (same["version"], same["reused"]) == ("v0003", same["declared"])
