@@ -149,7 +149,7 @@ class RunResult:
         rows = [tuple(row) for row in top.rows]
         first = document.first_rows(top.header, rows, TOP, "configuration")
         sections = [document.Section(self._outcome, (*map(document.Paragraph, said), *first))]
-        warned = self.findings.query("severity != 'info'")
+        warned = self.findings.query("severity != 'note'")
         if len(warned):
             each = tuple(f"{one.title}: {one.evidence}" for one in warned.itertuples())
             sections.append(document.Section("Warnings", (document.Bullets(each),)))

@@ -66,7 +66,7 @@ class Model:
     schema: DataFrameSchema
     signature: Signature  # features and outputs
     examples: pd.DataFrame  # the version's example rows, as of `golden_rows`
-    scored: str  # the configuration and its score on the validation set, in words
+    scored: str = ""  # the configuration and its score on the validation set, in words
 
     @property
     def _title(self) -> str:

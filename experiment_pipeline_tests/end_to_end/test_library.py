@@ -8,6 +8,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -217,3 +218,27 @@ def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:
     command = "from experiment_pipeline.cli import main; main()"
     predicted = host.run("-c", command, "predict", "visits", "visits.csv")
     assert f"predicted {ROWS:>9,} rows" in predicted
+
+
+def test_a_notebook_takes_a_table_to_a_model(host: Host) -> None:
+    """Every cell runs in an environment with the package alone, and shows what the kept outputs show."""
+    notebook = ROOT / "docs" / "from_a_table_to_a_model.ipynb"
+    script = (ROOT / "experiment_pipeline_tests" / "notebooks.py").read_text()
+    host.run("-c", script, str(notebook), "executed.ipynb")
+    made, kept = (nbformat.read(one, 4).cells for one in (host.folder / "executed.ipynb", notebook))
+    for cell, expected in zip(made, kept, strict=True):
+        shows = [
+            [sorted(one.get("data", {})) for one in of.get("outputs", [])]
+            for of in (cell, expected)
+        ]
+        assert shows[0] == shows[1], cell.id
+    answers = {cell.id: str(cell.get("outputs")) for cell in made}
+    for id_, said in {
+        "run": "biopsy: accepted, v0001",
+        "leaderboard": "linear__C=0.01",
+        "model": "binary, diagnosis from 30 features",
+        "predict": "4 rows predicted, 0 rejected",
+        "save": "target: diagnosis",
+        "runs": "notebook",
+    }.items():
+        assert said in answers[id_], id_

@@ -49,7 +49,15 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert found.named.spec.exclude["cost"] == "known later"
     rows = [*found.sets.values(), found.rejected]
     assert sum(map(len, rows)) == len(scenario.table())
-    assert len(found.model.predict(scenario.table()).predictions)
+    predicted = found.model.predict(scenario.table())
+    counts = f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} rejected"
+    title, scored = repr(found.model).splitlines()
+    assert title.startswith("visits v0001: binary, readmitted from ")
+    assert scored.split(" on ")[0] in found.decision.replace(", roc_auc", ": roc_auc")
+    assert repr(predicted).splitlines()[0] == counts
+    for shown, says in ((found, "Warnings"), (found.model, scored), (predicted, counts)):
+        assert says in shown._repr_html_()
+        assert "color" not in shown._repr_html_(), "a notebook may be dark"
     (row,) = ep.runs("visits", all_columns=True).to_dict("records")
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
     assert all(Path(place).exists() for place in found.pages.values())
@@ -94,8 +102,9 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch
 
     with monkeypatch.context() as patched:
         patched.setattr(steps, "search", functools.wraps(search)(interrupted))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match="the same call goes on") as ended:
             run(table, workers=1)
+    assert len(ended.traceback) == 2, "pages of a notebook"
     assert list(ep.runs("experiment")["status"]) == ["killed"]
     found = run(table, workers=1)
     assert found.facts["reused"] >= 1
@@ -111,6 +120,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
     with pytest.raises(NotAccepted, match=r"lower bound of roc_auc at least 0\.999"):
         _ = found.model
     assert "lower bound of roc_auc at least 0.999" in found._repr_html_()
+    assert repr(found).startswith("experiment: not accepted: ")
 
 
 @pytest.mark.parametrize(

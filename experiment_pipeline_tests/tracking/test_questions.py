@@ -57,6 +57,18 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
     assert len(questions.runs(since=pd.Timestamp("2026-02-04 07:00", tz="Europe/Berlin"))) == 3
 
 
+def test_runs_show_first_what_people_ask_first() -> None:
+    """Ten columns, with the score in words where there is one; all on request."""
+    write_history(runs=1)
+    RunRecord("flight_delay", "z").record([RunFacts(status="running", metric="roc_auc")])
+    shown = questions.runs()
+    assert shown.shape == (2, 10)
+    assert list(shown["run"]) == ["00000000", "z"]
+    assert shown["score"][0] == "roc_auc 0.5900 (0.5700 to 0.6100)"
+    assert pd.isna(shown["score"][1])
+    assert {"run_id", "cost", "choice_reason"} <= {*questions.runs(all_columns=True)}
+
+
 def test_columns_have_the_same_types_whatever_is_missing() -> None:
     """A count with a gap stays a count: a run without results changes no other run's types."""
     write_history(runs=2)
