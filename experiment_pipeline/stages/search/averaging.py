@@ -1,15 +1,10 @@
 """Fitted estimators as one fitted scikit-learn estimator: an average, or a calibrated classifier.
 
-scikit-learn's voting and calibrating estimators fit their members themselves; here they are built
-around fitted members, predict what an ordinary `fit` would, and load without this package.
-
-Calibrators are learnt out of fold (`fitting.py` says on which rows). sigmoid: Platt's (1999)
-sigmoid with his targets, fitted on the log odds: a logistic recalibration (Cox 1958), on which other
-class weights are a shift (Elkan 2001); `CalibratedClassifierCV.fit` fits it on probabilities.
-isotonic: the best rising step function, held between the same targets, so that no row gets
-probability 0 or 1; it needs more rows (Niculescu-Mizil and Caruana 2005). Several classes are
-calibrated one against the rest and divided by their sum (Zadrozny and Elkan 2002), as scikit-learn
-does.
+Both predict what an ordinary `fit` would, and load without this package. sigmoid: Platt's (1999) with
+his targets, fitted on the log odds: a logistic recalibration (Cox 1958), on which other class weights
+are a shift (Elkan 2001). isotonic: the best rising step function, held between the same targets; it
+needs more rows (Niculescu-Mizil and Caruana 2005). Several classes are calibrated one against the rest
+and divided by their sum (Zadrozny and Elkan 2002).
 """
 
 from collections.abc import Sequence
@@ -31,10 +26,7 @@ def averaged(
     names: Sequence[str] = (),
     weights: Sequence[float] | None = None,
 ) -> Any:
-    """Return the mean of fitted estimators' predictions as an estimator.
-
-    The probabilities of all have their columns in the order of `classes`; None or empty for regression.
-    """
+    """Return the mean of fitted estimators; probabilities in the order of `classes`, None for regression."""
     from sklearn.ensemble import VotingClassifier, VotingRegressor
 
     names = names or [f"fit_{number}" for number in range(1, len(members) + 1)]
@@ -105,11 +97,7 @@ def learn_calibration(
     order: Sequence[int],
     weights: np.ndarray | None = None,
 ) -> Calibrators:
-    """Learn calibrators of predictions of rows that were not fitted on.
-
-    `prediction` is as of `Calibrators.applied`, `order` as of `Calibrators`, `y` (n,) has the numbers of
-    the classes.
-    """
+    """Learn calibrators of out-of-fold predictions; `y` (n,) has the numbers of the classes."""
     learn = _sigmoid if method == "sigmoid" else _isotonic
     columns = _columns(prediction, order)
     places = [1] if len(order) == 2 else range(len(order))

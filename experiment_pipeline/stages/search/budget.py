@@ -1,8 +1,7 @@
 """The limits of a search: a budget of seconds, and failures in a row.
 
-Search, refit and report share the seconds. A fit starts only where its own time is left and, after it,
-that of the refit and the report, both estimated from the fits so far. Estimates only decide which fits
-start; they never change a result.
+Search, refit and report share the seconds. Estimates only decide which fits start; they never change
+a result.
 """
 
 import math
@@ -118,10 +117,7 @@ class Brake:
         metric: str = "",
         reason: str = "",
     ) -> None:
-        """Start the clock: `now` gives seconds that only go forward.
-
-        `metric`: by which the best so far are known; `reason`: why nothing may start at all.
-        """
+        """Start the clock `now`, in seconds; `reason`: why nothing may start at all."""
         self.seconds = budget.seconds
         self._most_failures, self._failures = budget.failures_in_a_row, 0
         self._lock = threading.Lock()

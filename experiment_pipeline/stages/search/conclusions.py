@@ -1,8 +1,4 @@
-"""What a search yields while it runs, and its table of results.
-
-The table has a row for every declared configuration: declared = trained + stopped early + failed +
-not started, always.
-"""
+"""What a search yields while it runs, and its results: a row for every declared configuration."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,10 +48,7 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Step:
-    """What one fit of a configuration scored on its way up the rungs.
-
-    Below 1 the test rows are thinned as well: scores of different fractions cannot be compared.
-    """
+    """One fit of a configuration; scores of different fractions cannot be compared."""
 
     fraction: float  # of the train rows
     test_score: float  # of the ranking metric; nan where undefined

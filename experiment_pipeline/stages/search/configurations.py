@@ -1,8 +1,4 @@
-"""The search space as an ordered list of configurations, and the key of each.
-
-Each configuration stands once, grouped by algorithm, in an order that depends on the YAML alone: they are
-the static partitions of `trained_model`.
-"""
+"""The search space as an ordered list of configurations, and the key of each."""
 
 import json
 import math
@@ -32,11 +28,7 @@ _DIGITS = 8
 
 @dataclass(frozen=True)
 class Configuration:
-    """One algorithm with one full set of hyperparameters.
-
-    Its key is unique in the experiment: `linear__C=0.1`, or `lightgbm__7f3a9c2e` where that would be
-    longer than MAX_KEY_LENGTH.
-    """
+    """One algorithm with one full set of hyperparameters; its key is unique in the experiment."""
 
     key: str
     algorithm: str  # a built-in algorithm's name, or an import path
@@ -67,8 +59,6 @@ class Configuration:
 
 @dataclass(frozen=True)
 class _Unnamed:
-    """A configuration that has no key yet."""
-
     algorithm: str
     features: Features
     hyperparameters: dict[str, Scalar]
@@ -88,10 +78,7 @@ class _Unnamed:
 
 
 def configurations(spec: ExperimentSpec) -> tuple[Configuration, ...]:
-    """Return every configuration of the search, each once; InvalidExperiment: too many, or one name twice.
-
-    The order is that of the YAML, with the entries of one algorithm brought together.
-    """
+    """Return every configuration once, by algorithm; InvalidExperiment: too many, or one name twice."""
     algorithms = [entry.algorithm for entry in spec.search]
     first = dict[str, _Unnamed]()
     for draft in chain.from_iterable(map(_drafts, spec.search)):

@@ -1,8 +1,6 @@
 """A Dask cluster: connect to it, or start one on this machine; run tasks; yield results as they arrive.
 
-Dask runs what was on a dead worker again on another one, until more than `allowed-failures` workers
-have died with it. What a task does is the caller's. The scheduler imports this module for `perform`, so
-nothing that fits is imported here.
+The scheduler imports this module for `perform`, so nothing that fits is imported here.
 """
 
 import asyncio
@@ -112,8 +110,7 @@ class Cluster:
     ) -> Generator[Done, None, None]:
         """Run each task on some worker, `places()` at a time, and yield it when it is done.
 
-        `tasks`: key → argument of `function`, in the order of their start; what it raises is raised
-        here. Closing the generator cancels what waits. Fits that run end by themselves, and are dropped.
+        `tasks`: key → argument of `function`, whose errors are raised here. Closing cancels what waits.
         """
         import cloudpickle
 

@@ -5,11 +5,9 @@ What fits share goes through the storage, tasks and results through Dask:
     <root>/<experiment>/shared/<digest>/
         *.npy        targets, weights, early-stopping set and folds; or the tables of one encoder
 
-The tables of an encoder are named by what decides them, targets by their content: a rerun, or another
-rung of the same rows, finds them; `storage/entries.py` removes them. A worker maps them where the
-storage is a disk, and keeps the last few for all its threads. Which worker fits, and which result
-arrives first, decides nothing. Before the first fit each worker is compared with this process: Dask
-compares few packages, and only warns (distributed#7017).
+The digest is of what decides the files, so a rerun finds them; `storage/entries.py` removes them. Before
+the first fit each worker's software is compared with that of this process: Dask compares few packages,
+and only warns (distributed#7017).
 """
 
 import platform
@@ -249,8 +247,7 @@ def bare(sets: TrainingSets) -> TrainingSets:
 
 def run_task(task: Task) -> tuple[Outcome, float]:
     """Fit a configuration in this thread of a worker; return the outcome, and seconds of reading.
-    Raises ClusterError: other software is installed here; EntryCorrupt: a shared file is gone or
-    damaged, which says nothing of the configuration.
+    Raises ClusterError: other software; EntryCorrupt: a shared file is gone or damaged.
     """
     parse_one_at_a_time()
     _one_thread_each(threading.get_ident())

@@ -1,9 +1,6 @@
 """Rows as numbers: features that are fitted on rows, and rows that they encode, at once or in slices.
 
-Few rows are encoded all at once. Many are fitted on column by column and encoded in slices, which
-gives the same features and the same numbers without the copies of the whole table that
-scikit-learn makes on the way; where no fit reads all rows at once, they stay a `SlicedTable`. Which
-transformers an encoder has lives in `features.py`.
+Many rows are encoded in slices, to the same numbers, without scikit-learn's copies of the whole table.
 """
 
 from collections.abc import Mapping
@@ -79,7 +76,7 @@ def encode(
 ) -> tuple[EncodedRows, Any]:
     """Return the train rows and the table of test rows, encoded by features of train alone.
 
-    `y` (n_train,) is the encoded target; `weights` and `held` are as in `EncodedRows` and `fit_rows`.
+    `y` (n_train,) is the encoded target; `held` is as in `fit_rows`.
     """
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets, held=held)
     if _at_once(encoder, sets.test):
@@ -93,10 +90,7 @@ def encode(
 def fit_features(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> ColumnTransformer:
-    """Return features fitted on prepared rows (n, columns).
-
-    `fit_mask` has the rows whose target may be used, bool (n,). The rows of `sets` are not used.
-    """
+    """Return features fitted on prepared rows; `fit_mask`, bool (n,): those whose target may be used."""
     columns, many = list(sets.features), dict[str, FrozenEstimator]()
     if encoder in ("target", "text"):
         _, texts = column_kinds(rows, columns)
@@ -132,9 +126,8 @@ def fit_rows(
 ) -> tuple[ColumnTransformer, Any]:
     """Return `fit_features`, and these rows as a model is to be fitted on them.
 
-    As `transformed`, but the code of a row whose target the features have seen comes from rows
-    that are not related to it: (n, d) float64, dense or sparse. Unless they are `held`, as some fit
-    reads all of them at once, many rows are a `SlicedTable`.
+    They are (n, d) float64, dense or sparse, with target codes cross-fitted. Unless they are `held`, many
+    rows are a `SlicedTable`.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
     if encoder not in ("target", "text") and at_once:
@@ -191,11 +184,7 @@ def _sliced(
     crossed: Mapping[str, np.ndarray] = MappingProxyType({}),
     fit_mask: np.ndarray | None = None,
 ) -> SlicedTable:
-    """Rows as `transformed` would encode them, slice by slice.
-
-    Each distinct text of a column of many is encoded now, and rows look theirs up; rows of the fit mask
-    have the numbers in `crossed` of a part.
-    """
+    """Rows as `transformed` would encode them, slice by slice; those of the mask with the `crossed` codes."""
     parts = parts_of(fitted)
     read_of = with_only(rows, list(fitted.feature_names_in_))
     known = dict[str, tuple[np.ndarray, np.ndarray]]()
@@ -224,11 +213,8 @@ def _sliced(
 
 
 def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
-    """A part that was fitted on these rows.
-
-    An encoder of categories needs the distinct texts of a column in the order of their frequency: it
-    is fitted on a few rows, where the rarest stand once, the next rarest twice. Read one by one,
-    those of a large column take a hundred bytes each.
+    """A part fitted on these rows. Categories need only the order of their frequency: they are fitted on a
+    few rows, where the rarest stand once, the next rarest twice.
     """
     if isinstance(part, FrozenEstimator):
         return part

@@ -1,24 +1,17 @@
 """Features: how the columns of a prepared table become the numbers a model reads.
 
-scikit-learn transformers and functions of numpy and pandas only, because the features travel in the
-exported pipeline, which loads without this package. They find their columns by name, in any order,
-and ignore the others. `encoding.py` fits them and encodes rows.
+scikit-learn transformers and functions of numpy and pandas only: the exported pipeline, which holds
+them, loads without this package. They find columns by name. `encoding.py` fits them and encodes rows.
 
-Numbers and booleans become float64, at most as large as a forest can hold: a missing value is nan.
-Every other column is read as text, one value at a time: categories, mixed objects and nullable
-strings alike, and None, nan and NA are missing.
+Numbers and booleans become float64, at most as large as a forest can hold. Every other column is read
+as text; None, nan and NA are missing.
 
-ordinal: numbers keep nan, which LightGBM and forests split on. Where the rows that the features are
-fitted on lack none, the median replaces a later one, which LightGBM would read as 0 and other
-estimators refuse. A category is its code, a missing or unseen one is -1, which LightGBM takes for
-missing.
+ordinal: numbers keep nan where the rows of the fit have some; else the median replaces a later one.
+A category is its code, a missing or unseen one is -1, which LightGBM takes for missing.
 target, text: as ordinal, but a text column with more than FEW_TEXTS values becomes the mean target of
-each text, or what its letters say. Codes by the target are learnt from the rows of the fit mask
-alone, and the code of a row to be fitted on from rows that are not related to it (cross-fitting);
-the exported features give such a row the code of all rows.
-onehot: an infinite number is a missing one; numbers get the median, an indicator of what was
-missing, and unit variance; a category is a column, missing is one more, an unseen one counts as an
-infrequent one.
+each text (cross-fitted for rows that are fitted on), or what its letters say.
+onehot: numbers get the median, an indicator of what was missing or infinite, and unit variance; a
+category is a column, missing is one more, an unseen one counts as an infrequent one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -75,10 +68,7 @@ Part = tuple[str, Any, Any]
 
 
 def column_kinds(table: pd.DataFrame, features: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return the features that are numbers, among them booleans, and those that are texts.
-
-    The encoded columns come in this order.
-    """
+    """Return the features that are numbers or booleans, and those that are texts: the order when encoded."""
     numbers = [name for name in features if kind_of(table[name]) in NUMERIC]
     return numbers, [name for name in features if name not in numbers]
 
@@ -89,10 +79,9 @@ def build_features(
     features: Sequence[str],
     many: Mapping[str, FrozenEstimator] = MappingProxyType({}),
 ) -> ColumnTransformer:
-    """Return the unfitted features of an encoder for a table of such columns.
+    """Return the unfitted features of an encoder for the rows that they will be fitted on.
 
-    The table (n, columns) has the rows they will be fitted on; it is read for types, size and, where
-    a number is never missing, its median. `many`: column of many texts → its fitted encoder.
+    `many`: column of many texts → its fitted encoder.
     """
     numbers, texts = column_kinds(table, features)
     sparse, further = False, tuple[Any, ...]()
@@ -150,10 +139,7 @@ def parts_of(fitted: ColumnTransformer) -> list[Part]:
 
 
 def seen_categories(fitted: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return column → the texts that fitted features know, rare ones included; nan: a missing one.
-
-    Of columns of which only the letters are read, there is none: every text is new.
-    """
+    """Return column → the texts that fitted features know; columns read by their letters have none."""
     return {
         name: encoder.categories_[0]
         for _, part, name in parts_of(fitted)
@@ -188,10 +174,8 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
 
 
 def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[int] | None:
-    """Return for each encoded column whether predictions may only rise (1) or fall (-1) with it.
+    """Return for each encoded column whether predictions may only rise (1) or fall (-1) with it, else 0.
 
-    Numbers are only moved and stretched by an encoding, so that directions stay; a feature's
-    first column is its number, and those after it, which say that it was missing, have none: 0.
     `wanted`: feature → 1 or -1. None where no feature has a direction.
     """
     if not wanted:
@@ -219,11 +203,7 @@ def as_texts() -> list[FunctionTransformer]:
 
 
 def dealt_parts(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
-    """Deal rows into PARTS parts that are as independent of each other as the sets are.
-
-    By time: stretches of it, cut between distinct times. By group: whole groups. Else whole clusters,
-    by their hash. The sets say how rows belong together. Returns int64 (n,), of 0 to PARTS - 1.
-    """
+    """Deal rows into parts that are as independent of each other as the sets: int64 (n,), 0 to PARTS - 1."""
     if sets.split.by == "time":
         times, _ = times_of(rows, sets.split.column, pd.Timedelta(0))
         earlier = pd.Series(times).rank(method="min").to_numpy() - 1
@@ -242,8 +222,7 @@ def target_codes(
 ) -> FrozenEstimator:
     """Fit the mean target of each text; of classes the share of each, of two that of the second.
 
-    Column, encoded target and weights, with a mean of 1, are those of the n rows of the fit mask. What
-    is returned makes (n, 1 or classes) float64 of a column; a text never seen gets the mean of all.
+    It makes (n, 1 or classes) float64 of a column; a text never seen gets the mean of all.
     """
     encoder = OrdinalEncoder(
         handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-2
@@ -271,11 +250,10 @@ def cross_fitted(
     parts: np.ndarray,
     weights: Weights = None,
 ) -> np.ndarray:
-    """Return the codes of the rows that target codes were fitted on, each without its part.
+    """Return the codes, (n, 1 or classes), of the rows that target codes were fitted on, without their part.
 
-    The formula is that of the fitted encoder: the mean target of a text's rows and of SMOOTHING
-    rows of the mean of all (Micci-Barreca 2001). `parts` (n,) are those of `dealt_parts`; the other
-    arguments are those of `target_codes`. Returns (n, 1 or classes).
+    The mean target of a text's rows and of SMOOTHING rows of the mean of all (Micci-Barreca 2001).
+    `parts` (n,) are those of `dealt_parts`.
     """
     encoder = fitted[-1]
     codes = fitted[:-1].transform(column)[:, 0].astype(np.int64)
@@ -308,14 +286,9 @@ def _means(codes: np.ndarray, y: np.ndarray, weights: Weights, count: int) -> np
 
 
 def letters(column: pd.Series) -> FrozenEstimator:
-    """Fit numbers that are alike for texts of like spelling; the target has no part in it.
+    """Fit numbers that are alike for texts of like spelling: a column → (n, at most NUMBERS).
 
-    Runs of letters within words, hashed, weighed by how rare they are and projected on the
-    directions in which the distinct texts differ most: skrub's StringEncoder with hashes instead of
-    a vocabulary, so that the size of what is exported is bounded.
-
-    Returns:
-        A column → (n, at most NUMBERS); a missing text is a text, too.
+    skrub's StringEncoder with hashes instead of a vocabulary, which bounds the size of what is exported.
     """
     texts = np.sort(texts_of(column).dropna().unique().astype(object))
     chosen = np.linspace(0, len(texts) - 1, min(len(texts), MOST_TEXTS)).astype(np.int64)

@@ -1,8 +1,4 @@
-"""What decides a trained model, as one sha256 digest, known before anything is fitted.
-
-Two fits with the same fingerprint are the same model, whatever their keys and whatever other
-configurations surround them.
-"""
+"""What decides a trained model, as one sha256 digest, known before anything is fitted."""
 
 import inspect
 import sys

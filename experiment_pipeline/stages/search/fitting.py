@@ -1,13 +1,10 @@
 """Fits: a configuration on shared work, measured and ready to be stored, or as a whole pipeline.
 
 A configuration is fitted with each of its seeds, cross-validated, and calibrated; seeds and calibration
-only on all train rows: at the small rungs of halving one fit is enough. Seeds show how much of a score
-is chance; the mean of the fits is a model of its own. Calibrators are learnt on out-of-fold predictions
-of train rows, by fits of as many rounds as the model's, with folds cut by the clusters of the split. No
-test row is used, so the test score is that of the calibrated model that is exported.
+only on all train rows. The mean of the fits is a model of its own. Calibrators are learnt on out-of-fold
+predictions of train rows, with folds cut by the clusters of the split: no test row is used.
 
-A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline
-that takes a table with the feature columns by name and loads without this package.
+A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline.
 """
 
 from collections.abc import Iterable, Sequence
@@ -355,10 +352,7 @@ def fitted_pipeline(
     spec: ExperimentSpec,
     features: ColumnTransformer | None = None,
 ) -> Pipeline:
-    """Return the pipeline of a trained model: features fitted again on train, and the stored model.
-
-    `features`: those of its encoder, if fitted on train already. InvalidModel: as `restore`.
-    """
+    """Return features, those given or fitted again on train, and the stored model; errors as of `restore`."""
     if result.is_composed:
         estimator = persistence.from_bytes(model, result.trusted_types)
     else:
@@ -377,8 +371,7 @@ def refit_trained(
 ) -> Pipeline:
     """Fit a trained configuration on other rows, as often averaged, and calibrated as it is.
 
-    `trained` gives the rounds and the calibrators; `features` are fitted on the rows of `encoded`, which
-    several fits may read at once. The rows of `sets` are not used.
+    `features` are fitted on the rows of `encoded`; the rows of `sets` are not used.
     """
     result = trained.result
     refit = learner_of(result.algorithm).refit

@@ -1,8 +1,7 @@
 """The search by successive halving: rung after rung, each decided when it is complete.
 
-Known results are reused, missing ones are trained by an engine as long as the budget allows. The outcome
-does not depend on the number of workers, on the order of the configurations or on kills in between
-(budgets of seconds and of failures aside, which say so).
+The outcome does not depend on the number of workers, on the order of the configurations or on kills
+in between (budgets of seconds and of failures aside, which say so).
 """
 
 import math
@@ -55,9 +54,8 @@ class FitEngine(Protocol):
     ) -> Generator[Outcome, None, None]:
         """Train configurations, and yield each when it is done; closing cancels the fits that wait.
 
-        `brake` is asked before each fit. An error of a fit becomes a `FailedConfiguration`; one that
-        says nothing of the configuration (memory, disk, network) gets a second attempt by itself,
-        when all others are done.
+        `brake` is asked before each fit. An error of a fit becomes a `FailedConfiguration`; one of memory,
+        disk or network gets a second attempt when all others are done.
         """
 
 
@@ -104,9 +102,8 @@ def run_search(
 ) -> SearchOutcome:
     """Train what is not stored yet, store each model at once, and conclude every configuration.
 
-    Of configurations that are `declared` and not `asked_for` (None: all are) the stored results are
-    reported. `listen` is given each note, a line for a log, and each conclusion, once its model is stored.
-    TrainingError: there is no model at all. The text of an interruption says how far the search was.
+    `asked_for`: what may be trained; None: all. `listen` is given each note and each conclusion.
+    TrainingError: there is no model at all.
     """
     asked_for = declared if asked_for is None else asked_for
     progress, started = Progress(spec.metric), time.perf_counter()
@@ -148,11 +145,7 @@ def search(
     engine: FitEngine,
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
-    """Search the best of the configurations, and conclude each of them exactly once.
-
-    A model is yielded (`Fitted`) before the conclusion that rests on it. One configuration alone
-    is trained on all rows. `now` is a clock that only goes forward.
-    """
+    """Search the best of the configurations; conclude each exactly once, after its model (`Fitted`)."""
     if (seconds := spec.budget.seconds) is not None:
         yield SearchNote(
             f"a budget of {seconds:g} seconds: what is trained depends on the speed of the machine"
@@ -179,8 +172,6 @@ def settled(
 
 @dataclass(frozen=True, eq=False)
 class _RungFit:
-    """A result of a configuration at a rung."""
-
     rung: rungs.Rung
     result: ModelResult
     reused: bool
@@ -188,8 +179,6 @@ class _RungFit:
 
 @dataclass
 class _HalvingRun:
-    """One search, with the fits of each configuration from the smallest rung on."""
-
     sets: TrainingSets
     spec: ExperimentSpec
     known: ModelStore

@@ -1,7 +1,6 @@
 """Features of one's own: a user's transformer makes the columns that encoders read.
 
-It is fitted on the rows of a fit mask alone, once for all configurations, and is the first step of the
-exported pipeline. Where it fails, or returns no table of the same rows, the error names its import path.
+It is fitted on the rows of a fit mask alone and is the first step of the exported pipeline.
 """
 
 import importlib.util

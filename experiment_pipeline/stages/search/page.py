@@ -1,8 +1,4 @@
-"""The search as outcomes: each configuration when it is concluded, then the table of all.
-
-On a cluster also what each worker did: configurations fall to workers by chance, so the median time of a
-fit compares workers once each has had a few.
-"""
+"""The search as outcomes: each configuration when it is concluded, then the table of all."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -62,11 +58,7 @@ def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
 def configuration(
     one: Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
 ) -> Outcome:
-    """Return the outcome of a configuration that has a model, stored at a path.
-
-    Dagster plots each number over all partitions. Scores of configurations that were stopped early
-    are on a part of the rows, so each such part has a plot of its own.
-    """
+    """Return the outcome of a configuration whose model is stored at `path`; each rung has its own plot."""
     share = numbers.share(one.fraction or 0.0)
     what = "train rows" if evaluation == "test_set" else "folds"
     where = "" if one.status == TRAINED else f" at {share} of the {what}"

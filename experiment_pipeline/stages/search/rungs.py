@@ -1,12 +1,8 @@
 """The rungs of successive halving: their number and rows, and which configurations go on.
 
-Synchronous: a rung is decided when all its fits are done, so neither the number of workers nor
-their speed changes the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li
-et al. 2018 (Hyperband); scikit-learn's HalvingRandomSearchCV does the same with cross-validation.
-
-The rows of rungs are nested parts, cut the way the sets are cut. Random and named sets: whole clusters
-in the order of a salted hash, the same share of each class. By group: whole groups in the order of
-their hash. By time: rows spread evenly over the whole period.
+Synchronous: a rung is decided when all its fits are done, so the number of workers does not change
+the answer. Sources: Jamieson and Talwalkar 2016 (successive halving), Li et al. 2018 (Hyperband).
+The rows of rungs are nested parts, cut the way the sets are cut.
 """
 
 import json
@@ -83,11 +79,7 @@ def full_only(sets: TrainingSets, *notes: str) -> Ladder:
 def ladder(
     n_competing: int, sets: TrainingSets, spec: ExperimentSpec, room: Room = lambda _: math.inf
 ) -> Ladder:
-    """Return the rungs of a search, as many as its configurations and rows allow.
-
-    Where the budget has no time to compare ENOUGH_COMPARED at the smallest, one on fewer rows, or folds,
-    comes before it.
-    """
+    """Return the rungs of a search, as many as its configurations and rows, and the budget's time, allow."""
     if not (halving := spec.halving):
         return full_only(sets)
     if n_competing < FEWEST_CONFIGURATIONS and not sets.folds:
@@ -182,8 +174,7 @@ def within_budget(
 ) -> list[Configuration]:
     """Draw as many as the budget allows, and the baseline; a larger budget only adds.
 
-    They come in the order in which they start where there may be no time for all: the baseline, then
-    the algorithms side by side, each in its declared order and with the same share at any point.
+    The baseline comes first, then the algorithms side by side, each in its declared order.
     """
     competing = [one for one in configurations if competes(one)]
     if (most := spec.budget.configurations) is not None:
@@ -216,10 +207,9 @@ def best_first(scored: Mapping[str, ModelResult], metric: str) -> list[str]:
 
 
 def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
-    """Return a place in [0, 1) for each train row: float64 (n_train,).
+    """Return a place in [0, 1) for each train row, float64 (n_train,): a fraction has the rows below it.
 
-    The rows of a fraction are those below it, so fractions are nested. Every class of the
-    early-stopping set, and every class of the rest, is in the smallest fraction already.
+    The smallest has every class of the early-stopping set, and of the rest.
     """
     y = np.zeros(len(sets.train), dtype=np.int64) if sets.classes is None else sets.y_train
     strata = 2 * y + sets.early_stopping
@@ -235,10 +225,7 @@ def thinning_order(sets: TrainingSets, spec: ExperimentSpec) -> np.ndarray:
 
 
 def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool) -> np.ndarray:
-    """Choose a share of rows, `at_least` so many, at even distances: bool (n,).
-
-    Of each class the same share, and one row at least, where `y` holds classes: (n,) encoded targets.
-    """
+    """Choose a share of rows (of each class of `y`), `at_least` so many, at even distances: bool (n,)."""
     share = min(1.0, max(share, at_least / max(len(y), 1)))
     strata = y if by_class else np.zeros(len(y), dtype=np.int64)
     kept = np.zeros(len(y), dtype=bool)
@@ -250,10 +237,8 @@ def evenly_thinned(y: np.ndarray, share: float, at_least: int, *, by_class: bool
 
 
 def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> np.ndarray:
-    """Order clusters by their hash until the rows of a fraction are reached.
-
-    A cluster of several strata counts for the lowest. In each stratum, the first cluster of each
-    class comes before all others.
+    """Order clusters by their hash; one of several strata counts for the lowest, and the first cluster of
+    each class comes before all others.
     """
     _, codes = np.unique(clusters, return_inverse=True)
     counts = np.bincount(codes)

@@ -1,9 +1,7 @@
 """What a fit predicts, and its scores, from its predictions alone: no score decides a fit.
 
-Predictions have one shape, whatever the estimator and whatever order it keeps its classes in:
-regression (n,); binary (n,), the probability of classes[1]; multiclass (n, k), probabilities in the
-order of the classes. A fit is stored with what it predicts for the test rows and for some train
-rows: what an experiment asks for later (another ranking metric, a gate) is computed from these.
+Predictions have the shape of `results.Predictions`. They are stored for the test rows and for some
+train rows: what an experiment asks for later (another metric, a gate) is computed from these.
 """
 
 from collections.abc import Sequence

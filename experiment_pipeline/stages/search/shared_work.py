@@ -71,10 +71,7 @@ class SlicedTable:
 
 
 class Kept:
-    """The `most` things that were made or read last, by name; one is made at a time.
-
-    `found`: name → a function of what makes it, which may find it in the storage.
-    """
+    """The `most` things that were made or read last, by name; one is made at a time."""
 
     def __init__(self, most: int) -> None:
         self._most, self._things = most, OrderedDict[Hashable, Any]()

@@ -1,8 +1,6 @@
 """The sweep: every configuration trained on this machine, as many at a time as there are workers.
 
-One thread per fit on shared tables: LightGBM and scikit-learn's trees and linear models release the
-interpreter's lock. The outcome does not depend on the number of workers or on the order of the
-configurations.
+One thread per fit on shared tables; the outcome does not depend on the number of workers.
 """
 
 import ast
@@ -47,10 +45,7 @@ def train_configurations(
     brake: Brake | None = None,
     files: SharedFiles | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Train configurations as `FitEngine.train` says, `workers` at a time: one per core is right.
-
-    `files`: where the bins of many rows are kept. Fits end before the generator is closed.
-    """
+    """Train as `FitEngine.train` says, `workers` at a time; `files`: where the bins of many rows are kept."""
     if not configurations:
         return
     ordered = in_order(configurations, sets, brake)
@@ -93,11 +88,7 @@ def _share_kept(
     spec: ExperimentSpec,
     files: SharedFiles,
 ) -> SharedWork:
-    """Do what `share_work` does; what LightGBM makes of many rows is kept in files.
-
-    A rerun and the next search find it: making it encodes all rows, reading it copies a byte per
-    cell. What cannot be written is used all the same.
-    """
+    """Do what `share_work` does; what LightGBM makes of many rows is kept in files for the next search."""
     work = share_work(configurations, sets, spec)
     if len(sets.train) <= HELD_ROWS or sets.folds:
         return work

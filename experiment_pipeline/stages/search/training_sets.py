@@ -1,8 +1,6 @@
 """The train and the test set of a search, with features, classes, early-stopping set and digests.
 
-A rung of halving is a `TrainingSets` with fewer rows and digests of their own, and so is a fold of a
-cross-validation. Which rows are a fold: `table/membership.py`. In: the tables of the split stage. Out: one
-frozen object.
+A rung of halving, or a fold of a cross-validation, is a `TrainingSets` with digests of its own.
 """
 
 from collections.abc import Mapping
@@ -156,9 +154,7 @@ class Fold:
 def as_evaluated(
     train_set: split_sets.SetTable, test_set: split_sets.SetTable, spec: ExperimentSpec
 ) -> TrainingSets:
-    """Return what the configurations of an experiment are fitted on and compared on. Raises
-    EmptySet: there is nothing that a fold could leave out.
-    """
+    """Return what configurations are fitted and compared on; EmptySet: a fold would leave nothing out."""
     train, test = train_set.rows, test_set.rows
     sets = TrainingSets(
         train=train,

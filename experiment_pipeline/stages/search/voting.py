@@ -1,9 +1,7 @@
 """A weighted mean of fitted pipelines as one fitted scikit-learn estimator, and its parts.
 
-scikit-learn's voting estimators fit their members; here these are fitted already. Members with the same
-features become one pipeline of these features and the mean of their models, so that rows are encoded
-once for each encoder. The result, a Pipeline, VotingClassifier or VotingRegressor, loads without this
-package.
+Members with the same features become one pipeline of these features and the mean of their models, so
+that rows are encoded once for each encoder. The result loads without this package.
 """
 
 import re
@@ -38,11 +36,9 @@ def weighted_mean(
 ) -> Any:
     """Return the mean of fitted pipelines, of their probabilities where there are classes.
 
-    The attributes are those that `fit` sets in scikit-learn 1.9; a test compares the result with an
-    ordinary `fit`. Members that agree keep the order of their classes; else all are put into the order
-    of `classes`, which is that of `TrainingSets`; None for regression.
-
-    `members`: name, pipeline and weight; those whose features are one object share them. `own`: before all.
+    The attributes are those that `fit` sets in scikit-learn 1.9; a test compares both.
+    `members`: name, pipeline and weight; those whose features are one object share them. `classes`: as of
+    `TrainingSets`, None for regression. `own`: before all.
     """
     order = classes
     if classes is not None:
@@ -68,7 +64,6 @@ def weighted_mean(
 
 
 def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
-    """The mean of fitted estimators; a single one as it is."""
     names, fitted, weights = zip(*members, strict=True)
     if len(fitted) == 1:
         return fitted[0]

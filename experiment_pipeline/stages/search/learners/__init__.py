@@ -1,7 +1,4 @@
-"""Which learner fits an algorithm, and where an algorithm is worth searching.
-
-No library is imported here before it is needed.
-"""
+"""Which learner fits an algorithm, and where it is worth searching; libraries are imported when needed."""
 
 from collections.abc import Iterable, Mapping
 

@@ -1,11 +1,8 @@
 """Estimators as `Learner`s: scikit-learn's, users' own, CatBoost's and XGBoost's.
 
-Declared algorithms (`spec/algorithms.py`) and import paths become estimators here; a model is stored
-by skops. scikit-learn's estimators stop early on a random part of the rows they are fitted on,
-whatever groups or times the split keeps apart. Those whose `fit` takes `X_val` and `y_val` get the
-early-stopping set; all others are fitted without early stopping, with a note. CatBoost and XGBoost
-get it as `eval_set`; scikit-learn's own parts around them give codes of categories the form that the
-library reads and return classes of the target, so that a model loads without this package.
+Those whose `fit` takes `X_val` and `y_val` get the early-stopping set, CatBoost and XGBoost as
+`eval_set`; all others are fitted without early stopping, with a note, as scikit-learn's own would stop
+on random rows. Models are stored by skops and load without this package.
 """
 
 import importlib
@@ -274,9 +271,7 @@ def _check_names(configuration: Configuration, cls: type) -> None:
 
 
 def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
-    """Raise InvalidExperiment when a configuration cannot do what the experiment asks of all: fit by
-    weights, or keep to a direction. The boosting libraries can.
-    """
+    """Raise InvalidExperiment: a configuration cannot fit by weights, or keep to a direction, as asked."""
     algorithm = configuration.algorithm
     if not (spec.sample_weight or spec.monotone) or algorithm in NAMES or not competes(algorithm):
         return
@@ -297,9 +292,7 @@ def check_demands(configuration: Configuration, spec: ExperimentSpec) -> None:
 
 
 def estimator_class(path: str) -> type:
-    """Return the class at an import path, or the function that returns an estimator. Raises
-    UnknownAlgorithm: no such module or name, or no class with `fit` and `predict`.
-    """
+    """Return the class or factory at an import path; UnknownAlgorithm: there is none that fits and predicts."""
 
     def is_estimator(cls: Any) -> bool:
         if inspect.isfunction(cls):
@@ -350,8 +343,7 @@ class BoosterLearner(EstimatorLearner):
     ) -> tuple[Any, int]:
         """The fitted estimator of the class `make` with the parameters `given`, and its rounds.
 
-        The codes of the rows come last, and their target is a number or a code. `rounds.watched` is
-        the library's metric. Without held out rows nothing stops it.
+        Codes come last in `rows`. `rounds.watched` is the library's metric; only held out rows stop it.
         """
 
     def check_hyperparameters(self, configuration: Configuration, task: str) -> None:

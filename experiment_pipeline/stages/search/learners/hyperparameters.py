@@ -1,7 +1,6 @@
 """Hyperparameters of the boosting libraries: their names, and how many rounds a fit makes.
 
-A misspelt name is found when the YAML is loaded; the names stand here because an import takes a
-second. Tests compare the lists with the installed libraries.
+The names stand here because an import takes a second. Tests compare them with the libraries.
 """
 
 import importlib
@@ -150,9 +149,8 @@ def take_rounds(
 ) -> Rounds:
     """Return the rounds of a fit, and remove what decides them from the hyperparameters `given`.
 
-    With patience a model is fitted on the train rows without the early-stopping set and the gap before
-    it, and keeps the rounds up to the best iteration; otherwise it is fitted on all rows for a number of
-    rounds, `fixed` if there is one. InvalidExperiment: a value is not a number, or a count not whole.
+    `fixed`: a number of rounds to fit on all rows, without early stopping. InvalidExperiment: a value is
+    not a number, or a count not whole.
     """
     names = "num_iterations", "early_stopping_round", "early_stopping_min_delta"
     taken = dict[str, float | None]()
@@ -319,10 +317,7 @@ NAMES: Mapping[str, ParameterNames] = {one.library: one for one in (LIGHTGBM, CA
 
 
 def estimated_cost(configuration: Configuration, n_rows: int, n_classes: int = 0) -> float:
-    """Return how many passes over the rows a fit makes: trees times levels of a tree.
-
-    Boosting grows a tree per class in each round. Infinity: of an imported estimator nothing is known.
-    """
+    """Return trees times levels of a tree: passes over the rows that a fit makes; infinity: not known."""
     algorithm, given = configuration.algorithm, configuration.hyperparameters
     names = NAMES.get(algorithm)
     if names is None:

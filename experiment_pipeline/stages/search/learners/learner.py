@@ -1,7 +1,4 @@
-"""The interface of a family of algorithms: fit on shared work, load from bytes, refit.
-
-All else of a search is the same for all algorithms. `learner_of` finds the learner of one.
-"""
+"""The interface of a family of algorithms: fit on shared work, load from bytes, refit."""
 
 import time
 from abc import ABC, abstractmethod
@@ -96,9 +93,7 @@ class Learner(ABC):
 
     @abstractmethod
     def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:
-        """Return the fitted estimator of the bytes of a stored model. Raises InvalidModel: the
-        bytes are no model, or hold a type that is not trusted.
-        """
+        """Return the estimator of a stored model; InvalidModel: no model, or a type that is not trusted."""
 
     @abstractmethod
     def refit(self, request: FitRequest, rounds: int | None, rows: EncodedRows) -> Any:

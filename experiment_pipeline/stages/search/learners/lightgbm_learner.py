@@ -1,8 +1,6 @@
 """LightGBM as a `Learner`: boosted on binned tables that the fits of a sweep share.
 
-scikit-learn's interface cannot boost on shared bins; what is exported is an LGBMClassifier or
-LGBMRegressor all the same, made from a Booster without fitting it again. It predicts the bits of an
-ordinary `fit`.
+What is exported is an LGBMClassifier or LGBMRegressor, made from a Booster without fitting it again.
 """
 
 import math
@@ -97,9 +95,7 @@ class BoostingPlan:
 def boosting_plan(
     request: FitRequest, *, stops: bool = True, rounds: int | None = None
 ) -> BoostingPlan:
-    """Return how a LightGBM configuration is boosted; `rounds`: a fixed number of them. Raises
-    InvalidExperiment: a hyperparameter that does not exist, or may not be set.
-    """
+    """Return how a LightGBM configuration is boosted; InvalidExperiment: a wrong hyperparameter."""
     sets, metric = request.sets, metric_of(request.spec.metric)
     given = LIGHTGBM.own_names(request.configuration, sets.task)
     level = metric.objective.get("alpha")
@@ -134,8 +130,7 @@ def _fixed(seed: Scalar) -> dict[str, Scalar]:
 def bin_rows(rows: EncodedRows, plan: BoostingPlan, sets: TrainingSets) -> Bins:
     """Bin encoded rows once, for every configuration with the same binning.
 
-    Of more rows than LightGBM samples for bins, those of `rows_for_bins` are sampled (of a sparse
-    table, and for linear trees, those that LightGBM draws). Where the plan stops early, the
+    Bins of a large dense table are made of `rows_for_bins`. Where the plan stops early, the
     early-stopping set of `sets` is held out.
     """
 
@@ -188,18 +183,13 @@ class InTurn:
         return int(self._table.shape[0])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        """Return (m, d) for a slice, else one row (d,)."""
         if isinstance(rows, slice):
             return np.ascontiguousarray(self._table[rows])
         return next(self._sampled)
 
 
 def rows_for_bins(rows: int, count: int) -> np.ndarray:
-    """Draw the rows that bins are made of, the same for every configuration, seed and machine.
-
-    A hash draws one row of each of `count` equal stretches: int64 (count,), ascending; all rows where
-    there are no more.
-    """
+    """Draw a row of each of `count` equal stretches, by a hash: int64, ascending; all of fewer rows."""
     if rows <= count:
         return np.arange(rows)
     bounds = np.arange(count + 1) * rows // count
@@ -252,8 +242,7 @@ def as_estimator(
     """Return the fitted scikit-learn estimator of a model's text.
 
     The private attributes are those that `fit` sets in lightgbm 4.7; a test compares the result with
-    an ordinary `fit`. `classes_` keeps the order of the classes, so that column 1 of
-    `predict_proba` is the positive class even where it sorts first.
+    an ordinary `fit`. `classes_` keeps the order of the classes.
     """
     import lightgbm as lgb
 
