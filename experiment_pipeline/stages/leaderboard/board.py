@@ -1,8 +1,4 @@
-"""The leaderboard: every configuration in a row, and the choice of one with its reason.
-
-Order and choice depend neither on the order of the results nor on training times. A `Leaderboard` is
-stored whole, so that later stages need not rank again.
-"""
+"""The leaderboard: every configuration in a row, and the choice of one with its reason."""
 
 import math
 from collections import Counter
@@ -159,9 +155,7 @@ def rank(
 ) -> Leaderboard:
     """Rank configurations by the experiment's metric and choose one.
 
-    Of `concluded`, in any order, those that were trained are ranked; declared configurations without an
-    outcome are listed last. `time`: left of a budget to fit an ensemble again; None: no limit.
-    `by_hand` changes the choice and what is said of it, no score and no interval.
+    `time`: left of a budget to fit an ensemble again; None: no limit. `by_hand` changes the choice alone.
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
@@ -291,11 +285,7 @@ def _nothing_to_rank(
 def _choose(
     ranking: Ranking, spec: ExperimentSpec, found: FoundEnsemble | None
 ) -> tuple[RankedModel, str]:
-    """Return the choice and its reason. Measured times never decide: they differ between runs.
-
-    With `choice: best_score` an ensemble is chosen where it is better than the best single model,
-    both cross-fitted; with `smallest_in_tie_group` only where nothing is tied with it.
-    """
+    """Return the choice and its reason. Measured times never decide: they differ between runs."""
     best, first = ranking.entries[0], ranking.single[0]
     tied = [entry for entry in ranking.entries if entry.tied]
     configurations = numbers.counted(len(ranking.single), "configuration")

@@ -1,8 +1,4 @@
-"""The choice as models: the stored fits behind it, and the fitted estimator that is judged and exported.
-
-A configuration is its one stored model; an ensemble is the weighted mean of its members', each restored
-or fitted again as if it were chosen alone.
-"""
+"""The choice as models: the stored fits behind it, and the fitted estimator that is judged and exported."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,11 +1,9 @@
 """The ensemble of the best few configurations: one more row of the leaderboard, and of the choice.
 
-Members and weights come from predictions of the test rows; nothing is fitted. Forward selection with
-replacement from a sorted start (Caruana, Niculescu-Mizil, Crew and Ksikes 2004, "Ensemble Selection from
-Libraries of Models") averages predictions; a model taken twice weighs twice as much. Weights chosen on
-rows make the score on these rows optimistic, so the row's score is cross-fitted (Chernozhukov et al.
-2018): each fold is predicted with weights that were chosen on the other folds. The exported weights come
-from all test rows.
+Forward selection with replacement from a sorted start (Caruana, Niculescu-Mizil, Crew and Ksikes 2004,
+"Ensemble Selection from Libraries of Models") averages predictions of the test rows; nothing is fitted.
+Weights chosen on rows make the score on these rows optimistic, so the row's score is cross-fitted
+(Chernozhukov et al. 2018). The exported weights come from all test rows.
 """
 
 import math
@@ -148,9 +146,8 @@ def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Fo
 def forward_selection(library: np.ndarray, score: Score, members: int) -> np.ndarray:
     """Return the weights (L,) of the mean that scores best; they sum to 1.
 
-    It starts with one each of the first models, as many as score best together, and then takes, step
-    by step, the model that helps most, of equal ones the earlier. The library (L, n, …) has the best
-    model first; there are so many different `members` at the most.
+    It starts with the first models, as many as score best together, and takes, step by step, the model
+    that helps most. The library (L, n, …) has the best model first; at most `members` differ.
     """
     sums = np.cumsum(library[:members], axis=0)
     starts = [_defined(score(total / size)) for size, total in enumerate(sums, 1)]
@@ -176,10 +173,9 @@ def forward_selection(library: np.ndarray, score: Score, members: int) -> np.nda
 def without_dispensable(
     library: np.ndarray, weights: np.ndarray, score: Score, sizes: Sequence[float]
 ) -> np.ndarray:
-    """Return the weights (L,) without models that hardly help; the others share their weight.
+    """Return the weights (L,) without models that hardly help, the largest of the `sizes` first.
 
-    One after the other is removed, the largest of the `sizes` first, as long as the others keep KEPT
-    of what the mean gains over the first model alone.
+    The others keep KEPT of what the mean gains over the first model alone.
     """
     alone = _defined(score(library[0]))
     if not np.isfinite(alone):

@@ -1,7 +1,4 @@
-"""The caveats and remarks on a leaderboard, one sentence each, the most important first.
-
-Among them: where a choice lies at an end of what was searched, and how far to continue from there.
-"""
+"""The caveats and remarks on a leaderboard, one sentence each, the most important first."""
 
 import math
 from collections import Counter

@@ -1,8 +1,4 @@
-"""The charts of a leaderboard's page, and what a finished search holds for them.
-
-In: a leaderboard, what was searched, and what every configuration scored at each rung. Out: charts
-whose items name rows of the page's table. The table and the page around both: `page.py`.
-"""
+"""The charts of a leaderboard's page, and what a finished search holds for them."""
 
 import math
 from collections import Counter
@@ -313,10 +309,7 @@ def _marks(shown: SearchShown, at: Mapping[str, Sequence[Any]]) -> list[Option]:
 def _score_axis(
     shown: SearchShown, scores: Sequence[float], ends: Sequence[float] = ()
 ) -> tuple[Option, str]:
-    """Return the axis of scores and ends of intervals, and in words what is outside of it.
-
-    It ends four times as far from the median as the best score is, lest bad ones flatten the rest.
-    """
+    """Return the axis of scores, cut lest bad ones flatten the rest, and in words what is outside of it."""
     middle = sorted(scores)[len(scores) // 2]
     low, high = min([*scores, *ends]), max([*scores, *ends])
     if metric_of(shown.board.metric).greater_is_better:

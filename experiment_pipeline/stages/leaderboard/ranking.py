@@ -195,9 +195,8 @@ def build_rows(
 ) -> pd.DataFrame:
     """Return a row per declared configuration with the columns of COLUMNS.
 
-    After the ranked ones come those with an undefined score, then those that were stopped early,
-    the furthest first; then the failed, same reasons together; then those not started, which the
-    search did not conclude. The column `reason` marks the choice, and has the ensemble's members.
+    After the ranked ones come those with an undefined score, stopped early, failed, and not started.
+    `reason` marks the choice, and has the ensemble's members.
     """
     sign = metric_of(spec.metric).sign
     met = {one.key for one in concluded}
