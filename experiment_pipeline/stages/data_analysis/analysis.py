@@ -1,8 +1,4 @@
-"""The data analysis as a whole: every rule once, the probe, the verdict.
-
-In: the prepared table, the set of each row, the features, the spec. Out: a frozen DataAnalysis,
-whose verdict follows from the findings alone.
-"""
+"""The data analysis as a whole: every rule once, the probe, and the verdict that follows from findings."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -56,10 +52,9 @@ def weight(finding: Finding) -> Severity:
 def judge(
     findings: Sequence[Finding], accepted: Mapping[str, str]
 ) -> tuple[Verdict, tuple[str, ...], tuple[Finding, ...]]:
-    """Return the verdict, its reasons, and the findings: found first, the heaviest first.
+    """Return the verdict, its reasons, and the findings: found first, the heaviest first, which decides.
 
-    The heaviest one decides. A finding that the YAML accepts (code → reason) counts one step less:
-    a block is a condition, a condition a note.
+    A finding that the YAML accepts (code → reason) counts one step less.
     """
     marked = [
         replace(
@@ -128,11 +123,8 @@ def analyse(
 ) -> DataAnalysis:
     """Analyse a table before anything is validated or trained.
 
-    `sets` (train, test, validation or gap) has the index of `frame`; `rows` is the number of rows
-    of the table that `frame` is a sample of.
-
-    Raises UnusableTable: the table does not have the target's column; InvalidExperiment: the YAML
-    names a finding, threshold or rule that does not exist.
+    `sets` (train, test, validation or gap) has the index of `frame`, a sample of `rows`.
+    Raises UnusableTable: no target's column; InvalidExperiment: the YAML names no such finding or rule.
     """
     if spec.target not in frame.columns:
         raise UnusableTable(
@@ -198,9 +190,8 @@ def analyse_prepared(
 def rows_to_read(prepared: pd.DataFrame, features: Sequence[str]) -> np.ndarray | None:
     """Sample positions of a large table, int64 (k,), ascending; None: all rows are read.
 
-    Rows are chosen by a hash of their features, so the sample depends neither on the order of
-    the rows nor on a target, and equal rows are all in the sample or all out of it. A table of
-    few combinations would be sampled badly that way: there each row is chosen on its own.
+    A hash of the features chooses, so equal rows are all in or all out; in a table of few combinations
+    each row is chosen on its own.
     """
     if len(prepared) <= MOST_ROWS:
         return None

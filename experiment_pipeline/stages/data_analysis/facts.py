@@ -1,7 +1,4 @@
-"""Facts about one column, measured once and read by many findings and by the scaffold.
-
-Among them: which texts are missing values, numbers (in the terms of `spec.Numbers`) or dates.
-"""
+"""Facts about one column, measured once and read by many findings and by the scaffold."""
 
 import re
 from collections import Counter

@@ -1,7 +1,4 @@
-"""A finding, and what makes one: a rule with its code, title, advice, thresholds and check.
-
-Any class that satisfies FindingRule is a rule. The rules of this package extend Rule.
-"""
+"""A finding, and what makes one: a rule with its code, title, advice, thresholds and check."""
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
@@ -133,8 +130,7 @@ class Rule:
     ) -> Finding:
         """Compare a number per judged column with the threshold and list the worst columns first.
 
-        `each` gives the words in brackets after a column's name, `fix` the part of the spec that
-        deals with the columns found; `severity`: another than the rule's.
+        `each`: words after a column's name; `fix`: the part of the spec that deals with the columns found.
         """
         if not measured:
             return self.not_applicable("No column can be judged by this rule.")

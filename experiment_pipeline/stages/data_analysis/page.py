@@ -1,8 +1,7 @@
 """The data analysis as an outcome, Markdown, and a self-contained HTML page.
 
-In: a DataAnalysis, for the page its table and spec. Out: verdict first, then findings; the page
-also has skrub's table report on rows outside of the validation set. Names and values are escaped
-by skrub in its part, by the document in all others.
+The page also has skrub's table report on rows outside of the validation set. Names and values are
+escaped by skrub in its part, by the document in all others.
 """
 
 from collections.abc import Iterator, Mapping

@@ -40,10 +40,7 @@ _NUMBER = r"(\d+(?:\.\d+)?)"
 
 
 def skill(task: Task, y: np.ndarray, prediction: np.ndarray) -> float:
-    """Skill of out-of-sample predictions, 0 (none) to 1 (perfect); nan when undefined.
-
-    `y` are encoded targets (n,), `prediction` is (n,), or (n, k) for several classes.
-    """
+    """Skill of predictions (n,) or (n, k) of encoded targets, 0 (none) to 1 (perfect); nan: undefined."""
     if len(y) == 0:
         return float("nan")
     if task == "binary":

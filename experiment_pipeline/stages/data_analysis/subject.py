@@ -1,7 +1,6 @@
 """The table under analysis: its features, and the rows whose target may be read.
 
-Its views are shared by findings and computed at most once. Only `target` and `visible_target` read
-the target, and only outside of the validation set (final hold-out).
+Only `target` and `visible_target` read the target, and only outside of the validation set.
 """
 
 from collections.abc import Iterator, Mapping
@@ -213,11 +212,7 @@ def _problem_of_number(facts: Facts) -> str | None:
 
 
 def folds(subject: Subject, rows: np.ndarray, number: int) -> Iterator[skill.Fold]:
-    """Yield (fit, judge) index arrays into `rows`, positions of known targets.
-
-    Under a split by time, each of at most `number` folds is judged on a block of moments and fitted
-    on all before it. Otherwise clusters, sorted by target, are dealt to the folds in turn.
-    """
+    """Yield (fit, judge) index arrays into `rows`, positions of known targets; by time `judge` is later."""
     split = subject.spec.split
     if split.by == "time":
         moments = pd.factorize(subject.frame[split.column].iloc[rows], sort=True)[0]

@@ -1,8 +1,4 @@
-"""All rules in the order in which they run, the user's own rules, and the check of their settings.
-
-A rule is declared once: its class, and its place in the RULES of its file. A user's own rule is an
-instance of any class that satisfies FindingRule, named by import path under `analysis: findings:`.
-"""
+"""All rules in the order in which they run, the user's own rules, and the check of their settings."""
 
 import inspect
 

@@ -61,10 +61,7 @@ class ConstantColumn(Rule):
 
 
 class AlmostUniqueColumn(ColumnRule):
-    """Features with a different value in almost every row: ids, or texts that models cannot use.
-
-    Numbers count only if they are whole and look like ids: by their name, or as consecutive ones.
-    """
+    """Features with a different value in almost every row; numbers only if they look like ids."""
 
     code, title = "almost_unique_column", "Columns that are almost unique"
     advice = "Exclude ids; name a row's id in split.id_columns. `features: text` reads names."
@@ -91,10 +88,7 @@ class AlmostUniqueColumn(ColumnRule):
 
 
 class MixedTypes(Rule):
-    """Text columns that hold numbers in some rows and something else in others.
-
-    Placeholders do not count. A number with a unit counts as a text: "9E" is a code.
-    """
+    """Text columns that hold numbers in some rows and something else in others."""
 
     code, title = "mixed_types", "Columns of mixed types"
     advice = "Declare text if the numbers are codes, number if the texts are errors."
@@ -251,8 +245,7 @@ class CategoryVariants(Rule):
 class PlaceholderValues(Rule):
     """Values that stand for a missing one: ?, unknown, blanks, -999.
 
-    A number counts if it is a usual one, lies at an end of the column, repeats, and is further from
-    its neighbour than the interquartile range of the others; a -1 also as the only negative value.
+    A number counts if it is a usual one, lies at an end, repeats, and is far from its neighbour.
     """
 
     code, title = "placeholder_values", "Placeholders for missing values"
@@ -356,11 +349,7 @@ class AbsurdMagnitudes(Rule):
 
 
 class Outliers(Rule):
-    """Values far outside of the bulk of their column.
-
-    In interquartile ranges from the nearer quartile (Tukey 1977 calls three "far out"); of a
-    positive column with a long right tail, on the logarithm.
-    """
+    """Values many interquartile ranges from the nearer quartile (Tukey 1977 calls three "far out")."""
 
     code, title = "outliers", "Outliers"
     advice = "Look at these rows; a range in schema.yaml rejects what is impossible."

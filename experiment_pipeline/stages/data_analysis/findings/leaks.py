@@ -1,8 +1,4 @@
-"""Features that leak the target, also by missing values. The user decides: some are known in time.
-
-A copy of the target with noise in some rows is recognised by exact agreement in the others, columns
-whose sum (or product) is the target by a least squares fit (of logarithms) that reproduces all rows.
-"""
+"""Features that leak the target, also by missing values. The user decides: some are known in time."""
 
 import math
 from collections.abc import Iterator

@@ -2,8 +2,7 @@
 
 A rolling mean that includes the day itself, target encoding over all rows, a running total: alone
 they may predict little, but a model can recover the target from several of them. Their arithmetic
-is checked, not their skill. Windows are looked for in the order of the table and of its times, with
-and without a key. Group means need whole groups: of a large table a few groups are read.
+is checked, not their skill.
 """
 
 from collections.abc import Iterator, Sequence

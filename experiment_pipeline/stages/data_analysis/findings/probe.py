@@ -1,8 +1,7 @@
 """The probe: scores of simple models on a sample, before a search, and the rules about them.
 
 Baseline, a linear model and a small LightGBM are cross-validated on visible rows, in folds that
-follow the experiment's split. The work is bounded by rows and columns, not by time, so that the
-result does not depend on the machine.
+follow the experiment's split.
 """
 
 import math
@@ -146,10 +145,7 @@ def most_rows(subject: Subject, features: int) -> int:
 
 
 def encoded(features: pd.DataFrame) -> tuple[np.ndarray, int]:
-    """Number and text features as float64 (n, columns), numbers first, and how many those are.
-
-    Texts are codes: 0 missing, 1 the most frequent, the last one shared by all rare ones.
-    """
+    """Number and text features as float64 (n, columns), numbers first, and how many those are."""
     kinds = {column: kind_of(features[column]) for column in features}
     known = [numbers_of(features[c]) for c, kind in kinds.items() if kind in NUMERIC]
     columns = [np.where(np.isfinite(x), np.clip(x, -_LARGEST, _LARGEST), np.nan) for x in known]
@@ -172,10 +168,7 @@ def predicted(
     fit: np.ndarray,
     judge: np.ndarray,
 ) -> np.ndarray:
-    """Fit a model on some positions and predict others.
-
-    Predictions are (n,) or (n, classes), as metrics take them; an unseen class has probability 0.
-    """
+    """Fit a model on some positions and predict others, (n,) or (n, classes); an unseen class has 0."""
     from sklearn.exceptions import ConvergenceWarning
 
     with warnings.catch_warnings():

@@ -1,9 +1,8 @@
 """Leaks of a random split that no column shows: related rows, and rows ordered in time.
 
-Related are several rows of one person, copies with noise, and rows made by oversampling. A kernel smoother
-(Nadaraya 1964; Watson 1964) predicts scored rows from all others, once without the 10 nearest of each,
-once without the next 10. Rows that are only similar (letters, phonemes, land cover, houses) lose up to a
-third of the skill by that, related rows half or more.
+A kernel smoother (Nadaraya 1964; Watson 1964) predicts scored rows from all others, once without the
+10 nearest of each, once without the next 10. Rows that are only similar lose up to a third of the
+skill by that, related rows (of one person, noisy copies, oversampled) half or more.
 """
 
 import math
@@ -38,8 +37,7 @@ _ON_LINES = 0.05  # share of the rows, found from it
 class RelatedRows(Rule):
     """Rows whose nearest rows give the target away, as rows that are only similar do not.
 
-    Rows that lie on a line with two others, in three or more dimensions, are synthetic (SMOTE: Chawla
-    et al. 2002). Columns in which nearest rows agree may identify what they belong to.
+    On a line with two others, in three or more dimensions, they are synthetic (SMOTE: Chawla et al. 2002).
     """
 
     code, title = "related_rows", "Related rows that no column identifies"
@@ -117,8 +115,7 @@ def _skills(
 ) -> tuple[np.ndarray, float, float]:
     """Return the 20 nearest rows of each scored row, (s, 20), and the skill with and without 10.
 
-    Columns are independent where rows are not related: their odds are multiplied. Rows that the
-    split keeps together (equal `hashes`) do not predict each other.
+    Columns count as independent: their odds are multiplied. Equal `hashes` do not predict each other.
     """
     task, y = subject.spec.task, subject.target.of(rows)
     y = (y - y.mean()) / y.std() if task == "regression" else y
@@ -179,11 +176,7 @@ def _share_on_lines(table: pd.DataFrame, scored: np.ndarray, nearest: np.ndarray
 
 
 class RandomSplitOverTime(Rule):
-    """A random split of rows that have a time, where models know the past less well than it seems.
-
-    The last third of the rows is predicted by a probe that knows the earlier ones, and by one that
-    knows as many rows of all times, as under a random split.
-    """
+    """A random split of rows that have a time, where models know the past less well than it seems."""
 
     code, title = "random_split_over_time", "Random split of rows that are ordered in time"
     advice = (

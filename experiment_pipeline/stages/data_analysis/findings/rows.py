@@ -36,8 +36,7 @@ def is_named_like_an_id(column: str) -> bool:
 class ConflictingLabels(Rule):
     """Rows with the same features and different targets, and the best score they allow.
 
-    The best prediction is the share of each class (the mean, or the median for an absolute metric)
-    among equal rows. Rows without an equal count as perfectly predictable: the true ceiling is lower.
+    Rows without an equal count as perfectly predictable: the true ceiling is lower.
     """
 
     code, title = "conflicting_labels", "Same features, different targets"
@@ -127,9 +126,7 @@ class DuplicateRows(Rule):
 class RepeatedEntities(Rule):
     """Several rows of one customer, patient or machine: a random split lets models recognise them.
 
-    A column names entities when its values repeat and it has the name of an id, or is a text that
-    determines two other columns. Excluded ones count too: models recognise an entity by its other
-    features. How similar its rows are: intraclass correlation (Shrout and Fleiss 1979, ICC(1)).
+    How similar an entity's rows are: intraclass correlation (Shrout and Fleiss 1979, ICC(1)).
     """
 
     code, title = "repeated_entities", "Entities with several rows"
@@ -219,11 +216,9 @@ def _intraclass_correlation(codes: np.ndarray, y: np.ndarray) -> float:
 
 
 class DriftOverTime(Rule):
-    """Columns, or the target, that change over time.
+    """Columns, or the target, that change over time: the first third of the moments against the last.
 
-    Compares the first third of the moments with the last: Kolmogorov-Smirnov distance for numbers,
-    total variation for texts. Under a random split the test score is too high for future rows. What a
-    calendar makes of the time itself, or of a date that goes with it, is not compared.
+    Kolmogorov-Smirnov distance for numbers, total variation for texts.
     """
 
     code, title = "drift_over_time", "Columns that change over time"

@@ -125,11 +125,7 @@ class TooManyClasses(Rule):
 
 
 class TooFewRowsPerClass(Rule):
-    """Classes with too few rows in a set, and those that are set aside.
-
-    Of the validation set (final hold-out) the expected number of rows is used; its targets are
-    not read.
-    """
+    """Classes with too few rows in a set (of the validation set: expected rows), and those set aside."""
 
     code, title = "too_few_rows_per_class", "Classes with too few rows in a set"
     advice = "Deliver more rows, merge classes (preparation.categories) or enlarge the small sets."
