@@ -1,8 +1,4 @@
-"""What a delivered file is, by its bytes and never by its name: compression and format.
-
-Refuses what is not a table: HTML, workbooks, archives, truncated files. Text is read in `csv_text`,
-Parquet in `table`.
-"""
+"""What a delivered file is, by its bytes and never by its name: compression and format."""
 
 import lzma
 import zipfile

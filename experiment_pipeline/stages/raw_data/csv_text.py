@@ -1,9 +1,8 @@
 """CSV bytes → Arrow batches whose columns are all text: encoding, delimiter, header, shape.
 
-A byte order mark decides the encoding, else valid UTF-8 is UTF-8. Where most of it is, the first line
-that is not is named: no code page is right for a file of two. Else charset-normalizer guesses from the
-lines that are not ASCII. Arrow parses, fast and exact about the number of fields; where it gives up,
-Python's csv module finds the line that is wrong.
+A byte order mark decides the encoding, else valid UTF-8 is UTF-8, else charset-normalizer guesses.
+Where most of a file is UTF-8, the first line that is not is an error: no code page is right for both.
+Where Arrow gives up, Python's csv module finds the line that is wrong.
 """
 
 import codecs
@@ -64,9 +63,7 @@ class CsvText:
     notes: tuple[str, ...]
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Give the rows: columns of text (large_string), with nothing missing yet. Raises
-        UnreadableTable: ragged, or a quotation mark is never closed.
-        """
+        """Yield rows of text (large_string); UnreadableTable: ragged, or a quotation mark is never closed."""
         self._refuse_open_quote()
         # Numbers for names: the header is read as a row and cut off, so that no name can mislead.
         numbers = [str(position) for position in range(len(self.names))]
@@ -121,9 +118,7 @@ class CsvText:
 
 
 def read(name: str, content: Content, data: spec.Data) -> CsvText:
-    """Read one unpacked CSV file; what `data` does not say of it is found out. Raises
-    UnreadableTable: binary, not in the encoding, a name twice.
-    """
+    """Read one unpacked CSV file; UnreadableTable: binary, not in the encoding, a name twice."""
     text, encoding, notes = _to_utf8(name, content, data.encoding)
     delimiter = data.delimiter or _find_delimiter(text)
     if not delimiter.isascii() or delimiter in '"\r\n\0':

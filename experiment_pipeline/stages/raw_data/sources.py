@@ -82,8 +82,7 @@ def delivered_bytes(parts: Sequence[tuple[str, Content]]) -> int:
 def read_source(data: Data) -> list[tuple[str, Content]]:
     """Fetch every file of the table: (name, content) by name; large ones are mapped below TMPDIR.
 
-    UnreadableTable: no such file, or a folder without tables; StorageUnreachable: no permission, no
-    credentials, no bucket, no answer, no room.
+    UnreadableTable: no such file, or no table; StorageUnreachable: no permission, no answer, no room.
     """
     parts = _parts(data)
     # A server may not know the size.
@@ -127,11 +126,7 @@ def fingerprint_source(data: Data) -> str:
 
 
 def peek_columns(data: Data) -> list[str] | None:
-    """Return the table's columns, where a look at one file of this machine's disk shows them.
-
-    None where the table must be read: packed, in an encoding that would have to be guessed, damaged,
-    in parts, elsewhere.
-    """
+    """Return the table's columns by a look at one local file; None where the table must be read."""
     if "://" in data.url and not data.url.lower().startswith("file://"):
         return None
     with suppress(OSError, UnreadableTable, InvalidExperiment, pa.ArrowException):

@@ -60,9 +60,8 @@ class RawTable:
 
 
 def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
-    """Read one table from its files, (name, content) each, as parts in this order; a large one lies on
-    maps. Raises UnreadableTable: empty, truncated, ragged, HTML, binary, columns named twice;
-    InvalidExperiment: `data` says something that has no effect on these files.
+    """Read one table from its files, (name, content) each; a large one lies on maps. Raises
+    UnreadableTable: not a table; InvalidExperiment: `data` has a setting without effect on these files.
     """
     table = read(parts, data)
     return replace(table, digest=content_digest(table.frame))
@@ -81,8 +80,7 @@ def read(
 ) -> RawTable:
     """Read a table, or some of its rows, without a digest; as `parse`.
 
-    `as_written` are columns of CSV files that stay texts, whatever they look like. `chosen` is number of
-    rows → ascending positions of those to keep; None: all rows.
+    `as_written`: columns of CSV files that stay texts. `chosen`: number of rows → positions to keep.
     """
     files = [open_contents(name, content, data.format) for name, content in parts]
     first, decided, texts = files[0], defaultdict[str, list[str]](list), list[csv_text.CsvText]()
