@@ -1,7 +1,7 @@
 """One column against its schema, and why rows are rejected, in words.
 
-pandera's own lazy validation stops at a column that cannot be coerced, and loses missing values. Here
-its checks are called one by one on the cells that can be judged, so that a row gets every reason.
+pandera's own lazy validation stops at a column that cannot be coerced. Here its checks are called
+one by one, so that a row gets every reason.
 """
 
 import copy
@@ -125,8 +125,7 @@ def check_column(
 ) -> CheckedColumn:
     """Check one column of prepared values (n,), cell by cell.
 
-    `unparsable` are positions of cells that are rejected already, `missing_rule` is a rule that already
-    names the rows with a missing value. `validation` is for features: what becomes of values never seen.
+    `unparsable`: cells that are rejected already; `missing_rule` already names rows without a value.
     InvalidSchema: the schema cannot be applied to a column of this type.
     """
     name, given, declared, narrow = str(column.name), len(column), schema.dtype, None

@@ -1,7 +1,4 @@
-"""The validated and the rejected rows as outcomes, and the checks of the two parts of a table.
-
-A check gives problems in words; an empty list means that it holds.
-"""
+"""The validated and the rejected rows as outcomes, and the checks of both: problems in words, or none."""
 
 import numpy as np
 import pandas as pd
@@ -157,9 +154,7 @@ def check_rejection_rate(
 def rejection_bias(
     prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec
 ) -> pd.DataFrame:
-    """Compare rejected rows with the kept ones, in the target and what the split goes by: of each
-    column the `value` (or quarter) that loses the largest share of its rows.
-    """
+    """Compare rejected rows with the kept ones, by the value (or quarter) of a column that loses most rows."""
     # A rare class that is set aside is reported elsewhere: it is not the schema's bias.
     counted = np.flatnonzero(~prepared.index.isin(data.set_aside.index))
     rejected = prepared.index[counted].isin(data.rejected.index)

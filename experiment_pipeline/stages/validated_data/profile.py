@@ -249,8 +249,8 @@ class DataProfiles(Journals):
 def against_the_accepted(
     spec: ExperimentSpec, outcome: ValidatedData, warn: Callable[[str], object]
 ) -> tuple[str, float | None, DataChanges | None]:
-    """Profile the validated rows, keep the profile, and compare it; `warn` of damage. Return its digest,
-    the rejection rate of the run before, and what has changed since the accepted version, if any.
+    """Keep the profile of the validated rows, and compare it; `warn` of damage. Return its digest,
+    the rejection rate of the run before, and changes since the accepted version, if any.
     """
     store, current = DataProfiles.of(spec.name), profile(outcome.validated, outcome.rejection_rate)
     store.put(current)

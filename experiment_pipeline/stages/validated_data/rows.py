@@ -109,13 +109,11 @@ def validate(
     validation: Validation | None = None,
     keep: Keep = in_memory,
 ) -> ValidatedData:
-    """Part the rows that satisfy the schema from those that do not.
+    """Part the rows that satisfy the schema from those that do not; uniqueness is judged last.
 
-    Uniqueness is judged last, among the rows that break no other rule. `spec` is None for rows to
-    predict on, which need no target and have a `validation` of their own.
-
-    Raises InvalidSchema: the schema and the table's columns contradict each other; DataError: not
-    one row of an experiment is left; UnusableTable: the table has a column `rejection_reasons`.
+    `spec` is None for rows to predict on, which have a `validation` of their own.
+    Raises InvalidSchema: schema and table contradict each other; DataError: no row is left;
+    UnusableTable: the table has a column `rejection_reasons`.
     """
     index = prepared.frame.index
     if REASONS in raw.columns:
