@@ -1,8 +1,4 @@
-"""The three sets as outcomes, and what must hold about them; an empty list of problems means it does.
-
-The sets must not share rows, ids, time or copies. Whether they look like each other only warns: under
-a split by time the sets are meant to differ by what changed.
-"""
+"""The three sets as outcomes, and what must hold about them; an empty list of problems means it does."""
 
 from collections.abc import Sequence
 from itertools import combinations
@@ -109,8 +105,7 @@ def check_copies(
     """Compare the rows of each set with those of each earlier one: problems, caveats, notes.
 
     Copies are a leak where nothing shows that equal rows are different cases: neither ids, groups or
-    time, nor the rows around them (see `equal_rows`), nor their targets. Up to 1 % of a set is
-    tolerated. A caveat is for people to judge: chance does not explain all but 1 %.
+    time, nor the rows around them (see `equal_rows`), nor their targets.
     """
     tables = sets.rows()
     equal = equal_rows([*tables.values()], features, "leaks")

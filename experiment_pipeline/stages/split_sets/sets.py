@@ -1,7 +1,4 @@
-"""The three sets as tables, and the early-stopping set: the train rows on which a fit stops.
-
-That set is to the train rows what the test set is to them: it is cut as the sets are.
-"""
+"""The three sets as tables, and the early-stopping set: train rows, cut off as the sets are cut."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,10 +74,8 @@ class SplitSets:
 def split(
     validated: ValidatedRows, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
 ) -> SplitSets:
-    """Cut the validated rows into three sets, those that `assign_sets` gave the prepared rows.
-
-    Raises EmptySet: a set would be empty, or lack a class; UnusableTable: a row lacks the value
-    that the split goes by, or it names no set.
+    """Cut the validated rows into the three sets of `assign_sets`; EmptySet: a set is empty, or lacks a class.
+    UnusableTable: a row lacks the value that the split goes by, or it names no set.
     """
     rows = validated.rows
     _check_keys(validated, spec)
@@ -207,9 +202,8 @@ def early_stopping_rows(
 ) -> np.ndarray:
     """Choose about 15 % of the train rows to hold out for early stopping: bool (n,), never all or none.
 
-    By time: the last rows. By group: whole groups. Else: whole clusters by a hash with a salt
-    of its own; another name in `draw` is another draw. Each side holds every class wherever a cut
-    allows it. Train rows that are all of one cluster are parted row by row.
+    By time the last rows, by group whole groups, else whole clusters by a salted hash; another name in
+    `draw` is another draw. Each side holds every class wherever a cut allows it.
     """
     if len(train) < 2:
         raise EmptySet(
@@ -236,8 +230,7 @@ def early_stopping_rows(
 def early_stopping_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentSpec) -> np.ndarray:
     """Return which train rows lie within the split's gap before the early-stopping set: bool (n,).
 
-    A fit that stops on that set leaves them out. There is no gap where it would leave less than half
-    of the rows before the set, or lose a class, and none but under a split by time.
+    There is no gap where it would leave less than half of the rows before the set, or lose a class.
     """
     none = np.zeros(len(train), dtype=bool)
     if not isinstance(spec.split, TimeSplit):
