@@ -1,8 +1,4 @@
-"""A first experiment on an unknown table; here the options of the command, without heavy imports.
-
-`columns` decides what each column is, `decisions` task, metric and split, `search` the search,
-`inference` joins them to a draft, `files` tries it and renders its files.
-"""
+"""A first experiment on an unknown table; here the options of the command, without heavy imports."""
 
 from typing import Any
 

@@ -1,7 +1,4 @@
-"""What a column of an unknown table is: a feature as it stands, one to prepare, or none at all.
-
-A type is only inferred when the preparation then reads every cell of the column.
-"""
+"""What a column of an unknown table is: a feature as it stands, one to prepare, or none at all."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -65,8 +65,7 @@ def draft_experiment(
 ) -> Drafted:
     """Draft an experiment on a table, whose URL is to stand in the YAML as `written_url`.
 
-    `settings` are keys of defs.yaml that are given, not inferred; of `exclude` both count. Raises ExperimentPipelineError: the
-    table cannot be read, or a decision is wrong or missing.
+    `settings`: keys of defs.yaml that are given. ExperimentPipelineError: no table, or a wrong decision.
     """
     try:
         source = Data.model_validate(wishes.source)
@@ -251,11 +250,9 @@ def _comment(text: str, indent: int) -> str:
 
 
 def infer_schema(prepared: pd.DataFrame, target: str) -> str:
-    """Write a schema that the table satisfies, apart from rows without a target.
+    """Write a schema that the table satisfies, apart from rows without a target, as YAML.
 
-    Types, nullability and the values of low-cardinality texts. No smallest and largest values:
-    those of a sample would reject the next delivery. The target is never nullable. Returns YAML
-    for `load_schema`, with a comment on how to edit it.
+    No smallest and largest values: those of a sample would reject the next delivery.
     """
     columns: dict[str, dict[str, Any]] = {}
     for name, column in prepared.items():

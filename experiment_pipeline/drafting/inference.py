@@ -101,9 +101,8 @@ class Draft:
 
 
 def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
-    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table. Raises
-    UnusableTable: a column that does not exist, a target that cannot be learnt, or a decision that
-    only the user can make; the fix names the option.
+    """Draft an experiment on a table, or a sample of its `rows`, numbered as in the table.
+    UnusableTable: a decision is wrong, or only the user can make it; the fix names the option.
     """
     _check_names(raw, wishes)
     plans = plan_columns(raw)

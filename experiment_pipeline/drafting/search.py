@@ -1,7 +1,4 @@
-"""The search of a first experiment: which algorithms, where, and why; sized for the table.
-
-It takes minutes on two cores, up to millions of cells, and at most the seconds of its budget.
-"""
+"""The search of a first experiment: which algorithms, where, and why; sized for the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
