@@ -1,8 +1,4 @@
-"""Every setting of both YAML files, closed and frozen: their limits, meaning and defaults.
-
-`experiment` is defs.yaml as a whole, `table`, `search` and `operation` are its parts, `algorithms`
-the names that it may use; `schema` is schema.yaml. `reading` turns text into values or problems.
-"""
+"""Every setting of both YAML files, closed and frozen: their limits, meaning and defaults."""
 
 from experiment_pipeline.spec.algorithms import Features as Features
 from experiment_pipeline.spec.algorithms import Range as Range

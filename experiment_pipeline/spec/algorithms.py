@@ -1,8 +1,4 @@
-"""The algorithms that a YAML may name: one declaration each, all that a new one needs.
-
-Any other algorithm is an import path, of which nothing is declared. How estimators are made, checked
-and fitted lives in `stages.search`.
-"""
+"""The algorithms that a YAML may name, one declaration each; any other is an import path."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,7 +1,4 @@
-"""`ExperimentSpec`: every key of an experiment's defs.yaml, the rules between keys, its JSON schema.
-
-What stands below a key is declared in `table`, `search` and `operation`.
-"""
+"""`ExperimentSpec`: every key of an experiment's defs.yaml, the rules between keys, its JSON schema."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
@@ -133,10 +130,9 @@ class ExperimentSpec(Closed):
     mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")
 
     def part(self, keys: tuple[str, ...]) -> Self:
-        """Return a copy with the name and these keys alone: what one stage may depend on.
+        """Return a copy with these keys alone; reading another one raises AttributeError.
 
-        Reading another key raises AttributeError, and `model_dump` holds no other, so that the
-        stage's fingerprint covers what the stage reads.
+        So a stage's fingerprint covers what the stage reads.
         """
         copy = self.model_copy()
         kept = {key: getattr(self, key) for key in ("name", *keys)}
@@ -279,10 +275,9 @@ def spec_from(
     *,
     needs_data: bool = False,
 ) -> ExperimentSpec:
-    """Return the spec of a file's keys, or of settings given in Python.
+    """Return the spec of a file's keys, or of settings in Python; InvalidExperiment: with every problem.
 
     `line_of`: path of a key → its `file:line`; `needs_data`: it has to name its table, as in a file.
-    InvalidExperiment: with every problem.
     """
     if "name" in raw:
         fix = f"the folder names the experiment ({name}); drop this key"
@@ -306,8 +301,7 @@ Schema = dict[str, Any]
 def defs_yaml_schema() -> Schema:
     """Return the JSON schema of everything below `attributes`, for editors and `dg check yaml`.
 
-    It has no references, so that it can be part of another schema, and is at most as strict as the
-    models, which judge: a template stands for any single value, and of a union only keys are checked.
+    It has no references, and is at most as strict as the models, which judge.
     """
     whole = ExperimentSpec.model_json_schema()
     schema = _published(whole, whole["$defs"])

@@ -1,8 +1,6 @@
 """YAML text → nodes that know their lines → models, or every problem with its own `file:line`.
 
-For both files; of defs.yaml also its outer keys, before Dagster loads any component. YAML is read as in
-version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 a number. An alias (`*name`) repeats a
-part of the file: ten lines of aliases can stand for 10**10 values, so their number is bounded.
+YAML is read as in version 1.2: an unquoted yes, no, on or off is a text, and 1e-3 a number.
 """
 
 import re
@@ -80,9 +78,7 @@ def invalid(
 
 @dataclass
 class YamlFile:
-    """A YAML text, and the path under which messages show it. Raises ExperimentPipelineError: of
-    the class `error`, with `file:line`: the text is not YAML, or is nested too deeply.
-    """
+    """A YAML text and the path that messages show; `error` is raised where it is not YAML, or too deep."""
 
     text: str
     path: str
@@ -130,9 +126,8 @@ class YamlFile:
         return f"{self.path}:{line + 1}"
 
     def values(self, *, one_document: bool = True) -> Any:
-        """Return the plain values of the first document. Raises ExperimentPipelineError: aliases
-        that stand for too much, a value that is not plain; with `one_document` also a second one,
-        and a key that stands twice.
+        """Return the plain values of the first document. Raises `error`: aliases that stand for too much, no
+        plain value; with `one_document` also a second one, and a key that stands twice.
         """
         if not self.documents:
             return None
@@ -195,9 +190,7 @@ class ComponentFile(Closed):
 
 
 def read_component(file: YamlFile, experiment: str) -> ComponentFile:
-    """Read the outside of any component's file, or raise InvalidExperiment with `file:line` of each
-    problem; `experiment` is the type of ours, of which keys and documents may not repeat.
-    """
+    """Read the outside of any component's file; InvalidExperiment: with `file:line` of each problem."""
     raw = file.values(one_document=False)
     if not isinstance(raw, Mapping):
         raise invalid([Problem((), "holds no `type:` and `attributes:`; write them")], file.place)
@@ -248,10 +241,7 @@ def explain(error: ValidationError, model: type[BaseModel], raw: Any) -> list[Pr
 def _read_path(
     item: ErrorDetails, model: type[BaseModel], raw: Any
 ) -> tuple[Location, Sequence[type[BaseModel]]]:
-    """The path of an error in the file, and the models that may declare its last key.
-
-    pydantic's paths also hold tags and names of union members.
-    """
+    """The path of an error in the file, without pydantic's tags, and the models that may declare its end."""
     kept: list[str | int] = []
     owners, found = [model], [model]
     path = item["loc"]

@@ -1,9 +1,4 @@
-"""The keys of schema.yaml: pandera's own, closed, so that a typo is an error.
-
-pandera ignores a key it does not know, and finds checks as attributes of a class. `for_pandera`
-writes a judged file out again; what only pandera can judge (types, values that fit them) is left
-to `table.schema`.
-"""
+"""The keys of schema.yaml: pandera's own, closed, so that a typo is an error."""
 
 import datetime as dt
 import re
@@ -24,7 +19,6 @@ REFUSED |= {"groupby", "groups"}
 
 
 def _as_pandera_writes_it(value: Any) -> Any:
-    """YAML's dates as texts."""
     if isinstance(value, dt.datetime):
         return value.isoformat(" ", "seconds")
     return f"{value} 00:00:00" if isinstance(value, dt.date) else value

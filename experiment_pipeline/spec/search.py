@@ -1,8 +1,4 @@
-"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates: what is tried, how far.
-
-The configurations of each algorithm as a grid, by random draws, or one by one. How they are trained
-belongs to `stages.search`.
-"""
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates: what is tried, how far."""
 
 import itertools
 import re
