@@ -1,10 +1,9 @@
 """Why a row is predicted as it is: contributions of delivered columns that add up to the prediction.
 
-Exact where the model allows it. Boosted trees have TreeSHAP by their own libraries (Lundberg et al. 2020),
-a linear model coefficient times (value - mean of the version's example rows), a random forest what the
-node's mean changes along a row's path (Saabas 2014: exact in sum, but no Shapley value); a mean has the
-mean of its members'. These must add up, on the example rows, to the prediction, its logarithm or its log
-odds (of several classes: the log probability of one less the mean log probability of the others). Else
+Exact where the model allows it. Boosted trees have TreeSHAP (Lundberg et al. 2020), a linear model
+coefficient times (value - mean of the example rows), a random forest what the node's mean changes
+along a row's path (Saabas 2014: exact in sum, but no Shapley value); a mean has the mean of its
+members'. On the example rows these must add up to the prediction, its logarithm or its log odds, else
 Shapley values of the prediction itself are sampled.
 """
 
@@ -132,7 +131,6 @@ class Explainer:
         )
 
     def _of_rows(self, features: pd.DataFrame) -> np.ndarray:
-        """Contributions of columns, and the base: (n, columns + 1)."""
         cells, groups = self._encoded(features), list(self._columns.values())
         output, one = self._predict(cells).argmax(axis=1), self._signature
         if one.task == "binary" and one.classes is not None:
@@ -148,7 +146,6 @@ class Explainer:
         return cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
 
     def _predict(self, cells: np.ndarray) -> np.ndarray:
-        """Predictions of encoded rows, (n, outputs)."""
         task = "regression" if self._signature.classes is None else "multiclass"
         return self._parts.predict(cells, task, self._signature.classes).reshape(len(cells), -1)
 

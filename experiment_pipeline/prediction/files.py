@@ -70,7 +70,6 @@ class Model:
 
     @property
     def _title(self) -> str:
-        """The name and what it predicts."""
         count = numbers.counted(len(self.signature.features), "feature")
         return f"{self.name}: {self.signature.task}, {self.signature.target} from {count}"
 
@@ -89,10 +88,9 @@ class Model:
     ) -> pd.DataFrame:
         """Return the rows of a table, with the types of the training table.
 
-        `table` is any URL that `data.url` of an experiment may be; the columns of a large one are
-        memory-mapped files below TMPDIR. `tell` is called with a warning when the memory may not be enough.
-        Columns to `keep` stay texts in CSV, unless training had them. Raises UnreadableTable, UnusableTable,
-        StorageUnreachable.
+        `table` is any URL that `data.url` of an experiment may be; a large one is mapped from files below
+        TMPDIR. `tell` gets a warning when the memory may not be enough. Columns to `keep` stay texts in CSV,
+        unless training had them. Raises UnreadableTable, UnusableTable, StorageUnreachable.
         """
         source = read_source(Data.model_validate({"url": table}))
         warn_of_memory("prediction", delivered_bytes(source), tell)
@@ -105,9 +103,7 @@ class Model:
     def predict(self, rows: pd.DataFrame) -> Predicted:
         """Prepare and check delivered rows as in training, and predict for the valid ones.
 
-        Raises:
-            UnusableTable: a required column is missing or cannot be used.
-            DataError: no row satisfies the schema.
+        Raises UnusableTable: a required column is missing or unusable; DataError: no row is valid.
         """
         tolerated, reasons = Counts(), Counts()
         batches = self._batches(rows, tolerated, reasons, SLICE_ROWS)
@@ -160,19 +156,10 @@ class Model:
     ) -> PredictedFile:
         """Predict in batches for a table that may be larger than memory, and write two files.
 
-        A file appears when it is complete, the predictions last. After an error no new file exists
-        and old ones are unchanged.
-
-        Args:
-            table: as `read` takes it.
-            output: for the predictions; a .csv or .parquet file, or a URL of one.
-            rejected: for the rows that break the schema; the same.
-            tell: called with the progress every SECONDS_BETWEEN_LINES.
-            keep: columns of the table to write beside the predictions, as delivered.
-            explain: how many of a row's strongest contributions to write there.
-
-        Raises:
-            ExperimentPipelineError: as `read` and `predict`.
+        Predictions go to `output`, rows that break the schema to `rejected`: each a .csv or .parquet file, or
+        a URL of one. A file appears when it is complete, the predictions last; after an error no file is new
+        or changed. `tell` is called with the progress every SECONDS_BETWEEN_LINES. Beside the predictions
+        stand columns to `keep` and the `explain` strongest contributions. Errors: as `read` and `predict`.
         """
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
@@ -212,13 +199,9 @@ class Model:
     ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame]]:
         """Yield predictions (None: no row satisfies the schema) and rejected rows, `size` at a
         time. Counts of what is tolerated, and of why rows are rejected, add up.
-
-        The result of a row does not depend on the other rows of its batch.
         """
-        signature, rules = (
-            self.signature,
-            for_prediction(self.schema, list(self.signature.features)),
-        )
+        signature = self.signature
+        rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]
         some_left = False
         for part in slices(len(raw), size):
@@ -254,15 +237,10 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     >>> model.predict(model.read("new_flights.csv")).rejected.empty
     True
 
-    Args:
-        model: a version's folder or URL; `<root>/<experiment>`, or an experiment's name under the
-            storage root, for the champion.
-        trusted: the user's own code that the model may run: types of an estimator, and
-            `module:function` of a preparation.
-
-    Raises:
-        InvalidModel: there is no model, it was changed, or it needs code that is not trusted.
-        PredictionsChanged: it predicts something else here than at its export.
+    `model`: a version's folder or URL; for the champion `<root>/<experiment>`, or an experiment's name
+    under the storage root. `trusted`: the user's own code that it may run, as types of an estimator and
+    `module:function` of a preparation. Raises InvalidModel: there is no model, it was changed, or it
+    needs code that is not trusted; PredictionsChanged: it predicts something else here.
     """
     return verified_model(find_model(model), trusted)
 
@@ -321,12 +299,7 @@ def champion(experiment: str, trusted: Collection[str] = ()) -> Model:
     >>> model.name
     'flight_delay v0001'
 
-    Args:
-        experiment: its name.
-        trusted: as `load_model` takes it.
-
-    Raises:
-        ExperimentPipelineError: as of `load_model`.
+    `trusted` and errors are those of `load_model`.
     """
     # SQLAlchemy is slow to load, and `load_model` does not need it.
     from experiment_pipeline.tracking import questions
@@ -347,14 +320,9 @@ def predict(experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] 
     0   F000        yes
     1   F001         no
 
-    Args:
-        experiment: its name.
-        rows: a table with the columns of the training table, with or without the target; or any
-            URL that `data.url` of an experiment may be.
-        trusted: as `load_model` takes it.
-
-    Raises:
-        ExperimentPipelineError: as of `load_model`, `Model.read` and `Model.predict`.
+    `rows`: a table with the columns of the training table, with or without the target; or any URL that
+    `data.url` of an experiment may be. `trusted` and errors are those of `load_model`; further errors
+    are those of `Model.read` and `Model.predict`.
     """
     model = champion(experiment, trusted)
     return model.predict(model.read(rows) if isinstance(rows, str) else rows)

@@ -1,10 +1,8 @@
 """Rows as delivered: read as the training table was read, prepared, predicted; and golden rows.
 
 Types of a CSV file's columns come from the training table: inferred from a short file, a column of
-codes would become numbers ("1.50" → 1.5). The signature lists a model's features with their dtypes, the
-classes in the order of the probability columns, and the threshold. Golden rows are a few rows on
-which the model must predict the same wherever it is loaded. In: files, or a raw table; a fitted
-pipeline with its reading and signature. Out: prepared rows, predictions.
+codes would become numbers ("1.50" → 1.5). On the golden rows the model must predict the same wherever
+it is loaded. In: files, or a raw table; a fitted pipeline. Out: prepared rows, predictions.
 """
 
 import json
@@ -107,10 +105,9 @@ class Reading:
     def rows(
         self, parts: Sequence[tuple[str, Content]], url: str, keep: Collection[str] = ()
     ) -> pd.DataFrame:
-        """Return the raw table of some files from `url`, with the types of the training table.
+        """Return the raw table of some files from `url`, typed as in training; errors as of `raw_data.read`.
 
-        The columns of a large table are kept on disk. Columns to keep that the training table did not have
-        are texts, as a CSV file has them. Errors are those of `raw_data.read`.
+        Columns of a large table are on disk. Columns to keep that training did not have are texts.
         """
         is_csv = open_contents(*parts[0], declared=None).format == "csv"
         data = Data(url=url, **(self.csv if is_csv else {}))
@@ -147,9 +144,7 @@ class Signature:
     def select(self, prepared: pd.DataFrame) -> pd.DataFrame:
         """Return the features of a prepared table, in order and with the model's dtypes.
 
-        Integers or booleans with missing values become float64.
-
-        Raises UnusableTable: a feature is missing, or holds values of another type.
+        Integers or booleans with missing values become float64; UnusableTable: another type, or no feature.
         """
         missing = [name for name in self.features if name not in prepared.columns]
         if missing:
@@ -178,7 +173,6 @@ class Predicted:
 
     @property
     def _lines(self) -> tuple[str, ...]:
-        """The counts, then notes and reasons."""
         counts = f"{numbers.counted(len(self.predictions), 'row')} predicted"
         return f"{counts}, {len(self.rejected):,} rejected", *self.notes, *self.reasons
 
@@ -212,9 +206,7 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
 
 
 def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> PreparedTable:
-    """Prepare delivered rows as in training, without a check by a schema. Raises UnusableTable: a
-    required column is missing or cannot be used.
-    """
+    """Prepare delivered rows as in training; UnusableTable: a required column is missing or unusable."""
     preparation = reading.preparation
     needed = source_columns(signature.features, reading.raw_types, preparation)
     absent = [name for name in needed if name not in raw.columns]
@@ -264,10 +256,7 @@ def unseen_categories(
 
 
 def unseen_offsets(made: PreparedTable, reading: Reading) -> Iterator[Counted]:
-    """Count times with an offset from UTC that training did not see; UnusableTable for those without.
-
-    It is raised, too, where training had none.
-    """
+    """Count times with an offset that training did not see; UnusableTable: only one side has offsets."""
     for name, found in made.offsets.items():
         seen = reading.offsets.get(name) or found
         if any(found) != any(seen):
@@ -290,10 +279,9 @@ def infinite_values(rows: pd.DataFrame, signature: Signature) -> Iterator[Counte
 def prediction_table(
     pipeline: Any, rows: pd.DataFrame, ids: pd.DataFrame, signature: Signature
 ) -> pd.DataFrame:
-    """Predict, and return a table as of `Predicted.predictions`.
+    """Predict for prepared rows, and return a table as of `Predicted.predictions`; UnusableTable as `select`.
 
-    `rows` are prepared, with the model's features and the index `row_number`; `ids` are the same
-    rows' id columns, as delivered. Errors are those of `Signature.select`.
+    `ids` are the same rows' id columns, as delivered.
     """
     features, classes = signature.select(rows), signature.classes
     ask = pipeline.predict if classes is None else pipeline.predict_proba
@@ -319,9 +307,8 @@ def prediction_table(
 def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) -> pd.DataFrame:
     """Choose the prepared rows on which a reloaded model must predict the same, bit for bit.
 
-    They are `plain` rows at even distances, which explanations compare with, too; rows until every
-    feature with missing values is missing once; and the first row again with every text replaced by
-    an unseen category.
+    They are `plain` rows at even distances; rows until every feature with missing values is missing once;
+    and the first row again with every text replaced by an unseen category.
     """
     table = with_only(rows, features)
     chosen = spread_evenly(len(table), min(plain, len(table))).tolist()
@@ -359,9 +346,7 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
 
 
 def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature: Signature) -> None:
-    """Predict on the example rows and compare with the predictions at the export. Raises
-    PredictionsChanged: a number differs by more than TOLERANCE, relatively.
-    """
+    """Predict on the example rows; PredictionsChanged: one is off by more than TOLERANCE, relatively."""
     rows = example_rows(example, signature)
     method = "predict" if signature.classes is None else "predict_proba"
     before = np.asarray(json.loads(expected)[method], dtype="float64")

@@ -1,12 +1,10 @@
 """Predictions beside the truth without a metric: calibration, confusion, residuals.
 
 Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of the
-outcome are modelled by the predicted log odds. A slope below 1 means overconfident, above 1
-underconfident; the intercept, with the slope held at 1, is by how much the log odds are too low on
-average. Intervals draw the resampling clusters anew; those of one model's classes hold all together.
-
-A model fitted with other class weights than the rows have predicts probabilities for rows of that other
-mix. Its ranking is as good, its probabilities are shifted (Elkan 2001; Dal Pozzolo et al. 2015).
+outcome are modelled by the predicted log odds. A slope below 1 means overconfident; the intercept, with
+the slope held at 1, is by how much the log odds are too low on average. Intervals draw the resampling
+clusters anew; those of one model's classes hold all together. A model fitted with other class weights
+predicts probabilities for rows of that mix (Elkan 2001; Dal Pozzolo et al. 2015).
 """
 
 import math
@@ -189,10 +187,7 @@ def recalibration(rows: SetPrediction) -> tuple[Linearised, Linearised]:
 
 
 def recalibrated(predicted: SetPrediction) -> np.ndarray:
-    """Return the probability of each class (n, k) by a logistic recalibration on these very rows.
-
-    A shift, too little or too much confidence are corrected; undefined, the probabilities stay.
-    """
+    """Return the class probabilities (n, k), recalibrated on these very rows; undefined, they stay."""
     from scipy.special import expit
 
     several, counted = predicted.prediction.ndim == 2, relative_weights(predicted.weights)
@@ -317,10 +312,8 @@ class QuantileCheck:
 
 
 def quantile_check(level: float, validation: SetPrediction, test: SetPrediction) -> QuantileCheck:
-    """Check a predicted quantile on validation rows, and correct it by test rows.
-
-    The shift is the (n + 1)/n · level quantile of what the test rows, which no fit has seen, deviate
-    by (split conformal prediction: Romano, Patterson and Candès 2019).
+    """Check a predicted quantile on validation rows, and correct it by test rows: by the (n + 1)/n · level
+    quantile of their deviations (split conformal prediction: Romano, Patterson and Candès 2019).
     """
 
     def share(found: np.ndarray) -> Interval:

@@ -1,13 +1,11 @@
 """Many configurations compared at once: with the best of them, and with the baseline.
 
-Scores on the same rows are correlated, so differences of influence values are compared. For many
-differences at once, a multiplier bootstrap over the clusters gives the largest deviation from one
-control (many-to-one comparisons: Dunnett 1955; max-T: Hothorn, Bretz and Westfall 2008; Chernozhukov,
-Chetverikov and Kato 2013). The baseline is a fixed control. The best configuration is not: it was
-selected by its score, and with it as the control such intervals miss the truth in half of all searches.
-So each configuration that may be the best is a control in turn (multiple comparisons with the best: Hsu
-1981; Edwards and Hsu 1983; Hsu 1996, ch. 4). Consecutive clusters are compared by their slow projections
-(`interval.py`). Scores are oriented so that greater is better.
+Scores on the same rows are correlated, so differences of influence values are compared. A multiplier
+bootstrap over the clusters gives the largest deviation from one control (Dunnett 1955; max-T: Hothorn,
+Bretz and Westfall 2008; Chernozhukov, Chetverikov and Kato 2013). The baseline is a fixed control. The
+best configuration was selected by its score: with it as the control such intervals miss the truth in
+half of all searches. So each that may be the best is a control in turn (Hsu 1981; Edwards and Hsu 1983;
+Hsu 1996, ch. 4). Consecutive clusters are compared by their slow projections (`interval.py`).
 """
 
 import math

@@ -1,9 +1,8 @@
 """How far two samples are apart: an effect size beside its noise, and distances from 0 to 1.
 
-There are no p-values: with many rows each difference is significant. The population stability index
-and its threshold (above 0.25: large) are from Siddiqi, Credit Risk Scorecards (2006). Without a
-difference it is distributed as chi2(B - 1) · (1/n + 1/m) over B bins: Yurdakul and Naranjo, Journal of
-Risk Model Validation 14(4) (2020).
+With many rows each difference is significant, so there are no p-values. The population stability index
+and its threshold (0.25: large) are from Siddiqi, Credit Risk Scorecards (2006); its noise is that of
+Yurdakul and Naranjo, Journal of Risk Model Validation 14(4) (2020).
 """
 
 from dataclasses import dataclass

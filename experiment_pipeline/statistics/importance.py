@@ -1,10 +1,9 @@
 """Which features a model uses, and how: permutation importance and partial dependence.
 
-Permutation importance (Breiman 2001) is the loss in score when a feature's values are shuffled, on test
-rows with the train-only fit: on the rows of the fit it would also measure overfitting. Of two features
-with the same information each looks unimportant. Partial dependence (Friedman 2001) is the mean
-prediction when a feature is set to a value. It describes the model and not causes. Rows are encoded
-once; the columns that encode a feature are changed together.
+Permutation importance (Breiman 2001) is the loss in score when a feature's values are shuffled, on
+rows that the fit has not seen. Of two features with the same information each looks unimportant.
+Partial dependence (Friedman 2001) is the mean prediction when a feature is set to a value. It describes
+the model and not causes. Columns that encode a feature are changed together.
 """
 
 import math
@@ -78,9 +77,8 @@ def permutation_importance(
 ) -> tuple[FeatureImportance, ...]:
     """Return how much worse the score is without each feature, the most important first.
 
-    `predict` takes encoded rows and is called by several threads; `encoded` is (n, d), dense or sparse;
-    `columns`: feature → positions of the columns that encode it; `score`: (truth, prediction, weights) →
-    greater is better. Each feature is shuffled `repeats` times, `workers` of them at a time.
+    `predict` takes encoded rows, as `encoded` (n, d), and is called by several threads; `columns`: feature
+    → positions of its columns; `score`: (truth, prediction, weights) → greater is better.
     """
     from scipy.sparse import issparse
 
@@ -126,9 +124,8 @@ def sampled_shapley(
     """Return what each group of columns adds to the prediction of each row (n, d): float64 (n, g).
 
     Shapley values (Strumbelj and Kononenko 2014), sampled: in each background row (b, d) the groups take
-    the row's values in a random order, and in its reverse (antithetic, Mitchell et al. 2022). So a row
-    adds up to its prediction less the mean prediction of the background. Of what `predict` returns for
-    (m, d), (m, k), `output` (n,) is explained; each column is in one of `groups`.
+    the row's values in a random order, and in its reverse (antithetic, Mitchell et al. 2022). They add up
+    to its prediction less the mean of the background. `output` (n,) picks from `predict`'s (m, k).
     """
     (n, d), g, b = rows.shape, len(groups), len(background)
     generator, group_of = np.random.default_rng(0), np.zeros(d, dtype=np.int64)

@@ -133,10 +133,9 @@ def drawn_together(clusters: np.ndarray) -> np.ndarray:
 def bootstrapped(score: Callable[[np.ndarray], float], clusters: np.ndarray) -> Linearised:
     """Return a score, given positions of rows, with the influence of each row, where no formula is known.
 
-    G clusters (n,) are drawn 2G + 1 times with replacement (Efron and Tibshirani 1993); least squares of
-    the scores on how often each was drawn gives what it adds. Draws are the same in every call, so that
-    scores of the same rows are paired; one without a score is left out. With so many of them, what is
-    not linear in a score (a median's) adds its own variance to the influence, by chance.
+    G clusters (n,) are drawn 2G + 1 times with replacement (Efron and Tibshirani 1993), alike in every
+    call; least squares of the scores on how often each was drawn gives what it adds. What is not linear
+    in a score (a median's) adds its own variance. Draws without a score are left out.
     """
     codes = cluster_codes(drawn_together(clusters))
     order, sizes, estimate = np.argsort(codes), np.bincount(codes), score(np.arange(len(codes)))
@@ -159,11 +158,10 @@ def _draws_of(clusters: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def variance_factor(fitted: Sequence[int], predicted: Sequence[int], repeats: int) -> float:
-    """Return the factor on the variance of a cross-validated score, whose models share rows.
+    """Return the factor on the variance of a cross-validated score, by entries for each fold of R repeats.
 
-    Nadeau and Bengio (2003): the mean of J fold scores with variance S² has (1/J + predicted/fitted)·S²
-    instead of S²/J. Relative to S²/K of one repeat's K folds, R repeats give 1/R + Σ predicted/fitted.
-    Both arguments have an entry for each fold of all repeats.
+    The models share rows (Nadeau and Bengio 2003): relative to S²/K of one repeat's K folds, it is
+    1/R + Σ predicted/fitted.
     """
     ratios = np.asarray(predicted) / np.asarray(fitted)
     return float(1 + ratios.sum()) / repeats
@@ -240,9 +238,8 @@ def cluster_sums(influence: np.ndarray, codes: np.ndarray) -> np.ndarray:
 def spread_of(linearised: Linearised, layout: Layout) -> Spread:
     """Return the spread of a linearised score.
 
-    Where classes are samples of their own, each class's part of the variance has its own factor
-    (DeLong, DeLong and Clarke-Pearson 1988) and degrees of freedom (Welch and Satterthwaite): with 8
-    positives among 12,000 rows, the positives' part of an AUC's variance is known from 8 rows.
+    Where classes are samples, each one's part of the variance has its own factor (DeLong, DeLong and
+    Clarke-Pearson 1988) and degrees of freedom (Welch and Satterthwaite).
     """
     if not math.isfinite(linearised.estimate):
         return Spread(math.nan, math.nan, 0.0, 0)
@@ -296,9 +293,8 @@ def independent_projections(
 ) -> np.ndarray:
     """Return the slow projections of consecutive clusters: K + 1 nearly independent contributions.
 
-    Of (G,) or (G, C) contributions to one sum or several, of mean zero, in the order of time. Their
-    sums vary as those of the G clusters do; without memory K + 1 is G, or `most`. The memory is that
-    of the `differing` series (G, …): what all of them share does not matter where they are compared.
+    Of (G,) or (G, C) contributions of mean zero, in the order of time; their sums vary as those of the G
+    clusters do. Without memory in the `differing` series (G, …), K + 1 is G, or `most`.
     """
     from scipy.fft import dct
 
@@ -391,10 +387,9 @@ def by_logit(spread: Spread, t: float) -> tuple[float, float]:
 
 
 def by_squares(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of the root of a mean of squares, corrected for that mean's skewness.
+    """Return the bounds of the root of a mean of squares, corrected for that mean's skewness a.
 
-    Hall's monotone cubic transformation (1992, "On the removal of skewness by transformation"):
-    for a mean of skewness a, T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
+    Hall (1992): T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
     """
     mean, error = spread.estimate**2, 2 * spread.estimate * spread.standard_error
     reached, a = np.array([t, -t]), spread.skewness

@@ -235,11 +235,10 @@ def _f1_of(truth: np.ndarray, called: np.ndarray, weights: Weights) -> Linearise
 
 
 def _concordance(positive: np.ndarray, prediction: np.ndarray, weights: Weights) -> Linearised:
-    """The share of pairs, a positive and a negative row, with the positive ahead (ROC AUC).
+    """The share of pairs, a positive and a negative row, with the positive ahead (ROC AUC), ties half.
 
-    By the placement values of DeLong, DeLong and Clarke-Pearson (1988), ties counted half: the
-    share of negatives that a positive beats, of positives that beat a negative. One sort serves
-    both (Sun and Xu 2014). The weight of a pair is the product of its rows' weights.
+    By the placement values of DeLong, DeLong and Clarke-Pearson (1988), by one sort (Sun and Xu 2014).
+    The weight of a pair is the product of its rows' weights.
     """
     n = len(positive)
     if positive.all() or not positive.any():
@@ -542,10 +541,9 @@ def metric(*, greater_is_better: bool, takes: Takes) -> Callable[[Callable[..., 
     ... def profit(y, called):
     ...     return (100 * (called & y) - 5 * called).mean()
 
-    It is given arrays (n,): classes are numbered as they are sorted (the positive one is 1), labels
-    are decided at the threshold that is best for it, probabilities are those of the positive class,
-    of several (n, k); and, by an argument `sample_weight`, weights with a mean of 1. An interval takes
-    up to 300 calls. Raises InvalidExperiment: `takes` is another word.
+    It is given arrays (n,): classes numbered as they are sorted (the positive one is 1), labels at the
+    threshold that is best for it, probabilities of the positive class, of several (n, k); and weights with
+    a mean of 1, if it has an argument `sample_weight`. An interval takes up to 300 calls.
     """
     if takes not in get_args(Takes):
         known = allowed_instead(str(takes), get_args(Takes))
@@ -555,7 +553,6 @@ def metric(*, greater_is_better: bool, takes: Takes) -> Callable[[Callable[..., 
 
 @cache
 def _own_metric(name: str, own: OwnMetric) -> Metric:
-    """The declaration of a user's metric, named by its path."""
     takes_weights = "sample_weight" in inspect.signature(own.function).parameters
     fix = "return a number for any rows, such as 0.0 where no row is called positive"
     unusable = partial(UnusableMetric, f"metric {name}", fix=fix)

@@ -1,9 +1,8 @@
 """Scores by a metric's name: with the influence of each row, their spread, their interval.
 
 Encoded targets are (n,). Predictions are (n,) for regression, (n,) probabilities of classes[1] for
-binary and (n, k) probabilities for multiclass. Weights are (n,) positive numbers, or None: all rows
-count alike. The baseline is the best constant, the prediction without features; two scores on the same
-rows are compared by the influence of their difference. Many configurations: `comparisons.py`.
+binary and (n, k) probabilities for multiclass. Weights are (n,) positive numbers, or None: alike. The
+baseline is the best constant. Two scores on the same rows are compared by their influence.
 """
 
 import math
@@ -90,10 +89,7 @@ def one_sample(clusters: np.ndarray, weights: Weights = None) -> Layout:
 
 
 def interval_of(name: str, spread: Spread, level: float = LEVEL, reach: float = 0.0) -> Interval:
-    """Return the interval of a metric's score, inside the metric's range: all of it for one cluster.
-
-    It reaches so many standard errors at the least.
-    """
+    """Return an interval inside the metric's range, `reach` standard errors at least; all for one cluster."""
     metric, estimate = metric_of(name), spread.estimate
     low, high = metric.lowest, metric.highest
     if math.isnan(estimate):
@@ -241,9 +237,8 @@ def best_constant(
     n_classes: int | None = None,
     weights: Weights = None,
 ) -> np.ndarray:
-    """Return the constant prediction that suits a metric best, (), or the shares of classes, (k,).
-
-    A user's metric is asked for the best of this, of one class alone, of median and mode.
+    """Return the constant prediction that suits a metric best, (), or the shares of classes, (k,); for a
+    user's metric the best of this, of one class alone, of median and mode.
     """
     counted, declared = relative_weights(weights), metric_of(metric)
     if task == "multiclass":
@@ -282,12 +277,11 @@ def difference_to_baseline(
     threshold: float = 0.5,
     level: float = LEVEL,
 ) -> Interval:
-    """Return a model's score minus that of `best_constant` on the same rows, with its interval.
+    """Return a model's score minus that of `best_constant` on the same rows; nan: one is undefined.
 
     Degrees of freedom are by the kurtosis (O'Neill 2014, "Some useful moment results in sampling
     problems"). Decisions get one more row of each kind, right and wrong in both classes (Agresti and
-    Caffo 2000): 20 of 20 right negatives do not show that all are right. It is nan where one of the
-    two scores is; bounds are infinite for one cluster.
+    Caffo 2000): 20 of 20 right negatives do not show that all are right.
     """
 
     def paired(rows: SetPrediction, at: float) -> Interval:

@@ -99,10 +99,8 @@ def cost_of(costs: ErrorCosts, y: np.ndarray, called: np.ndarray) -> np.ndarray:
 
 
 def cost_interval(costs: ErrorCosts, rows: SetPrediction, cut: float) -> Interval:
-    """Return the cost per row of deciding at a cut, with its 95 % interval.
-
-    As in `difference_to_baseline`, the interval is that with one more row of each kind (Agresti and
-    Caffo 2000): eight of eight positives found do not show that all are.
+    """Return the cost per row of deciding at a cut, with the interval by one more row of each kind
+    (Agresti and Caffo 2000): eight of eight positives found do not show that all are.
     """
     more = with_one_of_each(rows, cut)
     cost = cost_of(costs, more.y, more.prediction > 0)
@@ -182,10 +180,9 @@ class CrossFitted:
 
 
 def cross_fitted(metric: str, predicted: SetPrediction) -> CrossFitted:
-    """Score rows at thresholds that were chosen on other rows.
+    """Score rows at thresholds that were chosen on other folds (Chernozhukov et al. 2018).
 
-    Clusters are dealt into folds; each fold is decided by the threshold that is best on the others
-    (cross-fitting: Chernozhukov et al. 2018). Metrics without a threshold are scored as they are.
+    Metrics without a threshold are scored as they are.
     """
     y, prediction, weights = predicted.y, predicted.prediction, predicted.weights
     by_threshold = metric_of(metric).by_threshold and prediction.ndim == 1

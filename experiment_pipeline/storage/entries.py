@@ -6,9 +6,8 @@
     <root>/<experiment>/damaged/<stage>/<fingerprint>/<time>-…/      an entry in quarantine
     <root>/<experiment>/shared/<digest>/                             an entry that a search shares
 
-`result.json` holds the entry's record, names its files with their sha256, and has a digest of its
-own. The digests in file names keep two writers apart: the first `result.json` decides whose files
-count. A damaged entry is moved to quarantine as a whole, and made again.
+`result.json` holds the entry's record and the digests of its files, and has one of its own. Digests in
+file names keep two writers apart: the first `result.json` decides whose files count.
 """
 
 import secrets

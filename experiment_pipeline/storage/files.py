@@ -1,9 +1,8 @@
 """Files by path or URL, on a disk or in a bucket alike: read, written whole, created once, listed.
 
-A reader never sees half a file, and a power cut loses none: a file on a disk is written beside its
-place, synced and renamed; in a bucket it is one PUT, or a multipart upload, which shows when complete.
-Nothing is cached. A file system answers or fails within a minute, with a `StorageUnreachable` that
-shows no secret.
+A reader never sees half a file, and a power cut loses none: on a disk a file is written beside its
+place, synced and renamed; in a bucket it is one PUT or upload. Nothing is cached. A file system answers
+or fails within a minute, with a `StorageUnreachable` that shows no secret.
 """
 
 import errno
@@ -139,9 +138,7 @@ def on_disk(path: UPath) -> Path | None:
 
 @contextmanager
 def explained(path: UPath) -> Iterator[None]:
-    """Turn a failure to reach a path into the error that a user can act on. Raises
-    StorageUnreachable: its cause is the original exception. Bugs pass through unchanged.
-    """
+    """Turn a failure to reach a path into StorageUnreachable, with its cause; bugs pass unchanged."""
     try:
         yield
     except Exception as error:
@@ -297,10 +294,7 @@ def put_file(file: Path, path: UPath) -> None:
 
 @contextmanager
 def streamed(path: UPath) -> Iterator[Path]:
-    """A file on this disk to be written in parts, put in its place when the block ends well.
-
-    What killed writers of this host have left in the folder is removed.
-    """
+    """A file on this disk to write in parts, put in place at the end; leftovers of killed writers go."""
     mark = f".{re.sub(r'[^0-9A-Za-z]', '_', this_host())}-"
     for left in [] if (parent := on_disk(path.parent)) is None else parent.glob(f"{mark}*.tmp"):
         pid = left.name.split("-")[1]
@@ -343,8 +337,7 @@ def remove(path: UPath) -> None:
 def create_exclusive(path: UPath, data: bytes) -> bool:
     """Make a file unless it exists; return whether this call, of all that try, has made it.
 
-    Over S3, a PUT whose answer was lost is repeated and may find its own file: False as well.
-    StorageUnreachable: also where the bucket's server ignores If-None-Match, as some do.
+    A PUT over S3 whose answer was lost gives False. StorageUnreachable: also without conditional writes.
     """
     with explained(path):
         if (place := on_disk(path)) is not None:
@@ -398,7 +391,6 @@ def _create_in_bucket(path: UPath, data: bytes) -> bool:
 
 @contextmanager
 def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
-    """A synced hidden file in the same folder, which is removed afterwards."""
     place.parent.mkdir(parents=True, exist_ok=True)
     temporary = place.parent / f".{secrets.token_hex(8)}.tmp"
     try:
@@ -412,7 +404,6 @@ def _written_beside(place: Path, data: bytes) -> Iterator[Path]:
 
 
 def _sync(place: Path) -> None:
-    """Sync a file, or the names in a folder."""
     opened = os.open(place, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -444,7 +435,6 @@ def _parts(path: UPath) -> dict[str, int]:
 
 
 def _s3_code(error: BaseException) -> str | None:
-    """The error code that an S3 server answered, for the Python exception s3fs made of it."""
     for source in (error, error.__cause__):
         response = getattr(source, "response", None)
         if isinstance(response, dict):

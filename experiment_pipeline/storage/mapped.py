@@ -1,11 +1,10 @@
 """Cells in a file that is mapped: memory holds what is read of them, and the system may drop it again.
 
 What is too large for memory is an ordinary array, column or DataFrame all the same, with one map per
-column: `frame[name]` costs nothing, and some of its rows cost these rows. Whatever copies all columns
-at once (`frame[mask]`, `pd.concat`, `to_numpy()`) needs memory for all of them. The files lie below
-TMPDIR, which must be a disk, and have no name: a killed process leaves none behind. Arrays that are
-stored are files of NumPy's format, never pickled; a sparse table is its parts, one of which is named
-by its class and holds its shape.
+column. Whatever copies all columns at once (`frame[mask]`, `pd.concat`, `to_numpy()`) needs memory for
+all of them. The files lie below TMPDIR, which must be a disk, and have no name: a killed process leaves
+none behind. Stored arrays are files of NumPy's format, never pickled; a sparse table is its parts, one
+of which is named by its class and holds its shape.
 """
 
 import errno
@@ -39,9 +38,7 @@ _Thing = TypeVar("_Thing")
 
 
 def mapped_file(write: Callable[[BinaryIO], object]) -> memoryview:
-    """Return the content of a new file without a name, as a read-only map. Raises
-    StorageUnreachable: there is no room for it; MemoryError: the system refuses the map.
-    """
+    """Return the content of a new file on a read-only map; StorageUnreachable: there is no room for it."""
     try:
         with tempfile.TemporaryFile(prefix="experiment_pipeline-") as file:
             write(file)
@@ -80,9 +77,7 @@ def gathered(stream: BinaryIO, check: Callable[[int], object]) -> bytes | memory
 
 
 def read_mapped(paths: Sequence[Location]) -> list[memoryview]:
-    """Return the content of files, wherever they lie, on one map: a copy that nothing changes.
-    Raises StorageUnreachable: one of them cannot be read, or there is no room.
-    """
+    """Return the content of files, wherever they lie, on one map; StorageUnreachable as `mapped_file`."""
     ends = [0]
 
     def write(file: BinaryIO) -> None:
@@ -124,8 +119,7 @@ def batches_as_table(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> pa
 def mapped(cells: _Thing) -> _Thing:
     """Return an array of numpy, pandas or Arrow, or several, on a map of their cells.
 
-    The protocol of pickle separates the large parts of an object from the rest (PEP 574): they go to
-    the file, the rest stays in memory.
+    Pickle separates the large parts of an object from the rest (PEP 574), which stays in memory.
     """
     parts = list[pickle.PickleBuffer]()
     made_of = io.BytesIO()

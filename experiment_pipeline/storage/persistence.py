@@ -1,9 +1,8 @@
 """Estimators as bytes without pickle: skops, made canonical, so that equal estimators have equal bytes.
 
-What skops writes differs from one process to the next: object ids are memory addresses, which also
-name the files in the archive; the archive holds the time of day; the nodes of trees have undefined
-bytes between their fields. Here ids and files are numbered in the order of their first use, plain
-values have no id, the time is fixed, the gaps are zero.
+What skops writes differs from one process to the next: object ids are memory addresses, the archive
+holds the time of day, the nodes of trees have undefined bytes. Here ids and files are numbered in the
+order of their first use, plain values have no id, the time is fixed, the gaps are zero.
 """
 
 import importlib.util
@@ -98,10 +97,7 @@ def to_bytes(estimator: Any) -> bytes:
 
 
 def from_bytes(data: bytes, extra_trusted: Sequence[str] = ()) -> Any:
-    """Return the estimator that `to_bytes` wrote; InvalidModel: it holds types that are not trusted.
-
-    `extra_trusted`: types of a user's own estimator, known from its fit, never from the data itself.
-    """
+    """Return the estimator of `to_bytes`; InvalidModel: a type is neither trusted nor in `extra_trusted`."""
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 

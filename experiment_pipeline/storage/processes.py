@@ -56,10 +56,7 @@ class Process:
 
 
 def this_host() -> str:
-    """Name of the machine, and of the namespace of process numbers where it is a container's.
-
-    A container on the host's network has the host's name and cannot see its processes.
-    """
+    """Name of the machine, and of a container's namespace of process numbers."""
     try:
         space = str((_PROC / "self/ns/pid").readlink())
     except OSError:

@@ -1,10 +1,9 @@
 """Where a model comes from and where it is committed to: git, and the versions of the software.
 
 A version becomes a commit on the branch `experiment-pipeline/<experiment>` that holds
-`models/<experiment>/…`, and the tag `<experiment>/<version>`. The commit is made in a temporary bare
-repository and pushed, branch and tag in one atomic step: a user's checked-out files and index are
-never touched, and git itself decides between two exporters at once. The branch shares no history
-with the user's code, whose commit stands in the manifest.
+`models/<experiment>/…`, and the tag `<experiment>/<version>`. It is made in a temporary bare repository
+and pushed in one atomic step: a user's files and index are never touched, and git itself decides
+between two exporters at once. The branch shares no history with the user's code.
 """
 
 import os
@@ -44,10 +43,7 @@ _NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-p
 
 @cache
 def cpu_kernel() -> str:
-    """What sums numbers on this machine, such as `Haswell, X86_V3`: other kernels round otherwise.
-
-    The same data, code and libraries give the same model on the same kernel. LightGBM has but one.
-    """
+    """What sums numbers here, such as `Haswell, X86_V3`; on another kernel models differ by rounding."""
     blas = {str(one["architecture"]) for one in threadpool_info() if one.get("architecture")}
     found: Any = np.show_config(mode="dicts")
     return ", ".join([*sorted(blas), *found.get("SIMD Extensions", {}).get("found", ())])
@@ -55,10 +51,7 @@ def cpu_kernel() -> str:
 
 @dataclass(frozen=True)
 class CodeProvenance:
-    """The code that made a model: git's commit id, and whether files differed from it.
-
-    Both are None outside a repository, the commit also before the first one.
-    """
+    """The code that made a model: git's commit id, and whether files differed; None: unknown."""
 
     commit: str | None
     dirty: bool | None
@@ -73,10 +66,8 @@ class CodeProvenance:
 
 @dataclass(frozen=True)
 class Environment:
-    """The software a model needs: Python and (distribution, version) of packages.
-
-    The version is None where the package is a module of the user's own project, not an installed
-    distribution. `exporter` is this package, which the model does not need.
+    """The software a model needs: Python and (distribution, version) of packages, None for a module of
+    the user's project. `exporter` is this package, which the model does not need.
     """
 
     exporter: str
@@ -99,10 +90,8 @@ class Environment:
 
 
 def code_provenance(directory: Path) -> CodeProvenance:
-    """Return the commit of the repository around a directory, and whether files differ from it.
-
-    Untracked files count as a difference, ignored ones do not. Outside a repository, or without
-    git, nothing is known.
+    """Return the commit of the repository around a directory, and whether files differ from it; untracked
+    ones count, ignored ones do not.
     """
     commit = dirty = None
     with suppress(GitFailed):  # no repository, or one without a commit

@@ -44,8 +44,7 @@ def to_json(
 ) -> bytes:
     """Return a dataclass of plain values and other such dataclasses as strict JSON.
 
-    nan and inf are written as null; as strings, which come back where a number is declared; or as the
-    constants NaN and Infinity, which only Python reads.
+    nan and inf are null, texts that are read back as numbers, or Python's own constants.
     """
     return pydantic_core.to_json(record, indent=2, inf_nan_mode=not_finite) + b"\n"
 

@@ -172,7 +172,6 @@ class ExportedModel:
         return None
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Name → content, verified; many at once."""
         manifest, paths = self.manifest, {name: self.folder / name for name in names}
         found, source = files.read_many(paths.values()), str(self.folder)
         return {n: manifest.verify(n, found.get(path), source) for n, path in paths.items()}
@@ -244,10 +243,9 @@ class Registry:
         return files.exists(self.folder / "approvals" / f"{version}{_REQUIRED}")
 
     def approve(self, approval: Approval, kind: Decisions = "approvals") -> Approval:
-        """Approve a version, and return the approval that counts: the first one.
+        """Approve a version, or retire it by `kind`; return the first such decision, which counts.
 
-        `kind`: retired, to decide that it is not champion again. InvalidModel: no such version is
-        visible, nobody is named, or no reason is given.
+        InvalidModel: no such version is visible, nobody is named, or no reason is given.
         """
         version, name = approval.version, f"{self.experiment} {approval.version}"
         if version not in (visible := self.versions()):
@@ -347,7 +345,6 @@ class Registry:
         return None
 
     def _latest(self, but: Collection[str] = ()) -> str | None:
-        """Return the latest visible version, without some."""
         for version in reversed(_numbered(self.folder)):
             if version not in but and files.exists(self.folder / version / MANIFEST):
                 return version
@@ -372,9 +369,7 @@ def registry_of(spec: ExperimentSpec) -> Registry:
 
 
 def find_model(name: str) -> ExportedModel:
-    """Return the model of a version's folder, or the champion of a folder or URL `<root>/<experiment>`
-    or of an experiment's name under the storage root; InvalidModel: there is none.
-    """
+    """Return a version's model by folder, or a champion's by folder, URL or name; InvalidModel: none."""
     here = location(name)
     if files.exists(here / MANIFEST):
         return ExportedModel(here)
@@ -402,7 +397,6 @@ def find_model(name: str) -> ExportedModel:
 
 
 def _numbered(folder: UPath) -> list[str]:
-    """Return the names of versions in a folder, oldest first."""
     names = {name.partition(".")[0] for name in files.list_names(folder)}
     return sorted((name for name in names if _VERSION.fullmatch(name)), key=_number)
 

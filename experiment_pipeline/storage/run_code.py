@@ -39,9 +39,7 @@ _DIFF = (
 @dataclass(frozen=True)
 class RunCode:
     """The code of a run: own modules below `code/` and the patch of uncommitted changes, as texts.
-
-    `packages`: installed distributions that the experiment names → version. `left_out`: what was not
-    kept or is masked, in words.
+    `packages`: installed distributions → version. `left_out`: what was not kept or is masked, in words.
     """
 
     provenance: CodeProvenance

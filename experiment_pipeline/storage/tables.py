@@ -1,11 +1,8 @@
 """A table as a Parquet file and back: the same values, types, index and order.
 
-A frozen dataclass with one table among its fields goes the same way: its other fields, the facts of
-the table, are JSON in the file's metadata, so that both are replaced in one step.
-
-pandas alone gives some columns back as another type: categories that are not texts, objects, whole
-seconds. So the types are in the metadata and are restored, and a column that cannot be restored is
-refused by name. Rows are written in groups and a large file is read a column at a time, onto maps.
+Of a frozen dataclass with one table, the other fields are JSON in the file's metadata. pandas alone
+gives some columns back as another type, so the types are in the metadata, too, and a column that
+cannot be restored is refused by name. A large file is read a column at a time, onto maps.
 """
 
 import base64
@@ -75,9 +72,7 @@ Codes = Annotated[
 
 
 def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
-    """Return a table, or a dataclass with one, as a file; the same always gives the same bytes.
-    Raises UnusableTable: a column that Parquet cannot keep, such as texts and numbers mixed.
-    """
+    """Return a table, or a dataclass with one, as stable bytes; UnusableTable: a column of mixed types."""
     sink = io.BytesIO()
     _write(sink, table_of(table), facts_json(table))
     return sink.getvalue()
@@ -110,7 +105,6 @@ def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
 
 @functools.cache
 def _parts_of(kind: Any) -> tuple[str, type[BaseModel]]:
-    """The name of a dataclass's table, and a model of its other fields."""
     hints = get_type_hints(kind, include_extras=True)
     [table] = [one.name for one in fields(kind) if hints[one.name] is pd.DataFrame]
     declared: Any = {one.name: (hints[one.name], ...) for one in fields(kind) if one.name != table}
@@ -259,7 +253,6 @@ def _with_facts(kind: Any, table: pd.DataFrame, metadata: Mapping[bytes, bytes])
 
 
 def _as_frame(table: pa.Table) -> pd.DataFrame:
-    """Restore the columns that were read, all or some."""
     frame: pd.DataFrame = table.to_pandas()
     types: dict[str, dict[str, Any]] = json.loads(
         (table.schema.metadata or {}).get(_METADATA, "{}")

@@ -1,9 +1,8 @@
 """Which rows are the same: clusters, copies of one record, the canonical order, rows seen before.
 
-A cluster stays in one set, and intervals resample clusters. Of rows that are equal in all features the
-rows around them decide whether they are copies or different people: of two flags and a price, ten rows
-with a price that no other row has are copies; of fourteen flags, a thousand rows without any flag are
-a thousand people, as the rows with one flag show.
+A cluster stays in one set, and intervals resample clusters. Rows that are equal in all features are
+copies or different people, by the rows around them: of two flags and a price, ten rows with a price
+that no other row has are copies; of fourteen flags, a thousand rows without any are a thousand people.
 """
 
 import io
@@ -38,9 +37,8 @@ def cluster_hashes(
 ) -> np.ndarray:
     """Hash what distinguishes rows: their group, else declared ids, else their features: uint64 (n,).
 
-    Rows with equal features are one cluster where they are copies. Where they are different people
-    (see `equal_rows`) each is a cluster: they are told apart by their label, then numbered. A
-    corrected label moves at most one of the rows that equal it.
+    Rows with equal features are one cluster where they are copies. Different people (see `equal_rows`)
+    are told apart by their label, then numbered: a corrected label moves at most one equal row.
     """
     if split.by == "group":
         return row_hashes(frame, [split.column], salt)
@@ -73,10 +71,7 @@ def classes_of(target: pd.Series) -> np.ndarray:
 
 
 def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
-    """Return the split's times as float64 (n,), nan where missing, and the gap in their unit.
-
-    Datetimes count in microseconds, of which float64 holds every one until the year 2255.
-    """
+    """Return the split's times, float64 (n,), nan where missing, and the gap; datetimes in microseconds."""
     times = frame[column]
     kind = kind_of(times)
     if kind == "datetime":
@@ -96,9 +91,8 @@ def resampling_clusters(
 ) -> np.ndarray:
     """Number the clusters that an interval resamples, what the split keeps together: int64 (n,).
 
-    Groups, ids, or stretches of time of `split.unit`, counted from 1970 (where the time is a number,
-    each distinct one), as `ConsecutiveClusters`; else rows, copies of one record together. Where the
-    ids beside the time repeat (customers), they are a second column, (n, 2).
+    Groups, ids, or stretches of time of `split.unit` as `ConsecutiveClusters`; else rows, copies together.
+    Where the ids beside the time repeat (customers), they are a second column, (n, 2).
     """
     clusters: np.ndarray
     if spec.split.by == "time":
@@ -129,11 +123,9 @@ SURE = 2.0
 
 @dataclass(frozen=True, eq=False)
 class EqualRows:
-    """The rows of a table by their combination of values.
+    """The rows of a table by their combination of values: `hashes` uint64 (n,) are equal for equal rows.
 
-    `hashes` uint64 (n,) are equal for rows that are equal in all columns. Of the rows that are
-    `repeated`, bool (n,), those `by_chance` are different people, and those `copied` are copies; what is
-    neither is in doubt.
+    Of the `repeated` rows, bool (n,), those `by_chance` are different people, and those `copied` copies.
     """
 
     hashes: np.ndarray
@@ -219,10 +211,9 @@ def _judged(
 def canonical_order(
     frame: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]
 ) -> np.ndarray:
-    """Order rows by what is in them: by time under a split by time, and then by a hash: int64 (n,).
+    """Order rows by what is in them: by time under a split by time, then by a hash: int64 (n,).
 
-    The hash is of the features and the target, so that a column that no model sees changes nothing;
-    rows that are equal there go by their other columns. The row number has no part.
+    The hash is of the features and the target, so that other columns only decide where they are equal.
     """
     first, last = (np.zeros(len(frame), dtype=np.uint64) for _ in range(2))
     for name in frame.columns:
@@ -313,10 +304,7 @@ class FittedRows:
         sources: Collection[str],
         some: np.ndarray | None = None,
     ) -> Self:
-        """Return the identity of rows as delivered, or of those at positions `some` (k,).
-
-        By group, else ids, else `sources`: the columns that features are made of.
-        """
+        """Return the identity of rows as delivered, or of some (k,): by group, else ids, else `sources`."""
         declared = (spec.split.column,) if spec.split.by == "group" else spec.split.id_columns
         known = bool(declared) and set(declared) <= set(rows.columns)
         columns = tuple(declared) if known else tuple(sorted(sources))

@@ -78,8 +78,7 @@ def unify(texts: pd.Series, categories: Categories) -> pd.Series:
 def read_numbers(texts: pd.Series, written: Numbers | None) -> pd.Series:
     """Read numbers as float64; what is not a finite number becomes missing.
 
-    A group separator counts only between groups of three digits, the first of them not a zero: with
-    thousands ',', '1,234' is 1234, and neither '1,23' nor '0,123' can be read.
+    A separator counts only between groups of three digits: '1,234' is 1234, '1,23' and '0,123' nothing.
     """
     if written is None:
         values = pd.to_numeric(texts, errors="coerce").astype("float64")
@@ -113,10 +112,9 @@ def read_booleans(texts: pd.Series) -> pd.Series:
 
 
 def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
-    """Read instants as datetime64[us]; the first format that fits a cell decides.
+    """Read instants as datetime64[us], those with an offset as UTC; the first format that fits decides.
 
-    A text with an offset becomes UTC; one without stays as it is written. Without formats only ISO
-    8601 is read: anything else would be a guess between day and month.
+    Without formats only ISO 8601 is read: anything else would be a guess between day and month.
     """
     instants = pd.Series(pd.NaT, index=texts.index, name=texts.name, dtype="datetime64[us]")
     for wanted in formats or ("ISO8601",):
@@ -129,9 +127,7 @@ def read_datetimes(texts: pd.Series, formats: Sequence[str]) -> pd.Series:
 
 
 def offsets_of(times: pd.Series, formats: Sequence[str]) -> dict[str, int]:
-    """Count the offsets from UTC that instants, or their texts, are written with; "" is none.
-    Raises UnusableTable: some have one and others have none, so that hours would shift.
-    """
+    """Count the offsets from UTC of instants or texts, "" for none; UnusableTable: only some have one."""
     if times.empty:
         return {}
     if kind_of(times) == "datetime":
@@ -187,10 +183,7 @@ def _thousands(written: Numbers) -> str:
 
 
 def coerce(column: pd.Series, schema: pa.Column) -> tuple[pd.Series, np.ndarray]:
-    """Return the cells that fit without loss, in the schema's type, and where others are: bool (n,).
-
-    Missing cells are among the first where the type can hold one; without a type every cell fits.
-    """
+    """Return the cells that fit the schema's type without loss, missing ones too, and where others are."""
     if schema.dtype is None or column.dtype == schema.dtype.type:
         return column, np.zeros(len(column), dtype=bool)
     readable = _readable(column, schema)

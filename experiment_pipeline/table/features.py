@@ -32,9 +32,8 @@ UNFIT = {
 
 
 def feature_columns(frame: pd.DataFrame, spec: ExperimentSpec) -> list[str]:
-    """Return the columns that models are fitted on. Raises UnusableTable: a column that the YAML
-    splits or weighs by or calls an id is absent; nothing is left; or a column is of a type no model
-    takes.
+    """Return the columns that models are fitted on. Raises UnusableTable: one that the YAML splits or weighs
+    by or calls an id is absent; nothing is left; or one is of a type no model takes.
     """
     for place, name in named_columns(spec):
         if name not in frame.columns:
@@ -111,11 +110,7 @@ _KEPT_BY: Mapping[str, Collection[Kind]] = {
 
 @dataclass(frozen=True)
 class NamedColumns:
-    """The columns that one experiment names, and where.
-
-    `line_of` is path of a key of defs.yaml → its `file:line`; `yaml_text` is empty for an experiment that
-    comes from no file.
-    """
+    """The columns that one experiment names, and where: `line_of` is path of a key → its `file:line`."""
 
     spec: ExperimentSpec
     schema_text: str
@@ -283,11 +278,7 @@ def metric_sources(spec: ExperimentSpec) -> dict[str, dict[str, str]]:
 
 
 def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:
-    """Return the classes in the order of their codes; None for regression.
-
-    They are sorted, so that the order depends on no row; for binary the positive class comes
-    last: the one the YAML names, else the greater one (1, True, "yes").
-    """
+    """Return the sorted classes, in the order of their codes, a positive one last; None for regression."""
     if spec.task == "regression":
         return None
     values = train_y.dropna().unique().tolist()
@@ -298,10 +289,7 @@ def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...]
 
 
 def encode_target(y: pd.Series, classes: tuple[Scalar, ...] | None) -> np.ndarray:
-    """Turn target values (n,), none of them missing, into what metrics take.
-
-    float64 (n,) for regression, else int64 codes (n,): positions in `classes`, which hold every value.
-    """
+    """Turn target values (n,), none missing, into float64, or int64 positions in `classes`, for metrics."""
     if classes is None:
         return y.to_numpy(dtype=np.float64)
     positions, distinct = pd.factorize(y)

@@ -78,10 +78,7 @@ def fit(
 def assign_sets(
     prepared: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str], keep: Keep = in_memory
 ) -> pd.Series:
-    """Name the set of each row; UnusableTable: the column to split by time holds no times.
-
-    "gap" is for a row between two sets in time, or without the value that the split goes by.
-    """
+    """Name the set of each row, "gap" for one between sets or without a value; UnusableTable: no times."""
     codes = np.full(len(prepared), len(SETS), dtype=np.uint8)
     known = has_keys(prepared, spec)
     rows = prepared if known.all() else rows_at(prepared, np.flatnonzero(known), keep)
@@ -137,12 +134,11 @@ FEW_CLUSTERS = 50
 
 
 def cut_by_hash(hashes: np.ndarray, strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Cut clusters into sets by their hash (n,); rows with one hash are one cluster and stay together.
+    """Cut clusters into sets by their hash (n,), which rows of one cluster share: uint8 (n,) from 0.
 
-    A cluster's set depends on its own hash alone, so rows that are added later move no other. A
-    stratum with fewer than 50 clusters for a set is ranked by hash and cut instead: exact
-    shares, at least one cluster per set where there are enough, and a new cluster moves few others.
-    A cluster of several strata (n,) counts for the lowest. Sets are numbered from 0: uint8 (n,).
+    A cluster's set depends on its own hash alone, so rows that are added later move no other. A stratum
+    with fewer than 50 clusters for a set is ranked by hash and cut instead: exact shares, and a new cluster
+    moves few others. A cluster of several strata (n,) counts for the lowest.
     """
     several = np.flatnonzero(repeated(hashes))
     firsts = np.ones(len(hashes), dtype=bool)  # of the rows of a cluster
@@ -228,10 +224,8 @@ MOST_SHARE = 0.05
 
 
 def too_rare(counts: np.ndarray) -> np.ndarray:
-    """Return which classes are set aside: fewer rows than one per set, or few and not in every set.
-
-    None where fewer than two would be left, or where they hold more than a twentieth of the rows.
-    `counts` (classes, sets) are rows, or expected ones.
+    """Return which classes are set aside: fewer rows than one per set, or few and not in every set; None:
+    fewer than two would be left, or too many rows. `counts` (classes, sets) are rows, or expected ones.
     """
     rows = counts.sum(axis=1)
     smallest = counts.sum(axis=0).min() / max(counts.sum(), 1)
@@ -283,10 +277,9 @@ def folds_of(
 ) -> tuple[FoldRows, ...]:
     """Return the folds of each repeat; within one, no row is predicted twice. EmptySet: one cluster.
 
-    By time: the first half of the rows is only fitted on; the rest is cut into blocks between
-    distinct times, and each is predicted from all rows before it, without those within the split's
-    gap (forward chaining, "evaluation on a rolling origin": Tashman 2000). Else clusters are dealt by
-    a hash, a new one for each repeat, much as scikit-learn's StratifiedGroupKFold does.
+    By time: the first half is only fitted on, the rest is cut into blocks, each predicted from all rows
+    before it but the split's gap (forward chaining: Tashman 2000). Else clusters are dealt by a hash, a new
+    one for each repeat, much as scikit-learn's StratifiedGroupKFold does.
     """
     found = tuple(_folds(frame, spec, wanted, features))
     if not found:

@@ -80,9 +80,8 @@ def shortened(text: str, most: int = LONGEST_RULE) -> str:
 class PreparedTable:
     """A prepared table: the rows of the raw table, in their order, with their index.
 
-    `changes` has a row per declared step: `column`, `step`, `cells_changed`; `unparsable` are the cells, as
-    delivered, that are not of the declared type. `notes` say how the columns were fitted to the schema.
-    `sets` are as of `assign_sets`; empty: they were not assigned. `offsets` are those of declared times.
+    `changes` has a row per step: `column`, `step`, `cells_changed`; `unparsable` are cells as delivered that
+    are not of the declared type; `sets` are as of `assign_sets`, or empty; `offsets` are those of times.
     """
 
     frame: pd.DataFrame
@@ -99,9 +98,8 @@ def prepare(
     may_be_absent: Collection[str] = (),
     keep: Keep = in_memory,
 ) -> PreparedTable:
-    """Apply the declared preparation to every row.
+    """Apply the declared preparation to every row; `may_be_absent` are columns that no model reads.
 
-    `may_be_absent` are columns that no model reads, such as the target of rows to predict on.
     UnusableTable: a declared column is absent or of the wrong type, a calendar column's name is taken,
     or the user's function changed the rows; InvalidExperiment: that function cannot be imported.
     """
@@ -249,7 +247,6 @@ def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
 def _calendar(
     values: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
 ) -> dict[str, pd.Series]:
-    """Return the declared parts as float64 columns, missing as nan."""
     instants = values[name]
     if kind_of(instants) != "datetime":
         raise UnusableTable(
@@ -304,10 +301,8 @@ ROWS_TRIED_ALONE = 50
 def _through_function(
     path: str, frame: pd.DataFrame, keep: Keep
 ) -> tuple[pd.DataFrame, Mapping[str, int]]:
-    """Apply the user's function to one batch of rows after the other, and count changed cells.
-
-    It is also given a few of the rows alone: what looks at other rows, such as filling with the mean,
-    would predict from other values than it was trained on.
+    """Apply the user's function to one batch after the other, and to a few rows alone, and count changed
+    cells: what looks at other rows would predict from other values than it was trained on.
     """
     function = imported(path, CULPRIT, "function")
 

@@ -31,9 +31,8 @@ _UNBUILDABLE = (TypeError, ValueError, AttributeError, re.error, SchemaInitError
 
 
 def load_schema(text: str, path: str = "schema.yaml") -> pa.DataFrameSchema:
-    """Read the text of a schema.yaml; `path` is for messages. Raises InvalidSchema: it is not YAML,
-    or says something that pandera or this project does not know; the message begins with
-    `file:line` and names every key that is wrong.
+    """Read the text of a schema.yaml. Raises InvalidSchema: it is no YAML, or holds keys that are wrong,
+    each named by `file:line`, with the file's `path`.
     """
     file = YamlFile(text, path, InvalidSchema)
     declared = read_schema(file)
@@ -147,11 +146,9 @@ def fit_columns(
     schema: pa.DataFrameSchema,
     not_required: Collection[str] = (),
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Return the columns that the schema wants, in its order, the others behind; and notes.
-    Raises InvalidSchema: a required column is absent, a new one is forbidden, or their order differs.
-
-    `delivered` are the raw table's columns; those that the preparation added are kept. `not_required`
-    may be absent whatever the schema says.
+    """Return the columns that the schema wants, in its order, the others behind; and notes. Raises
+    InvalidSchema: a required column is absent, a new one forbidden, or their order differs. `delivered` are
+    the raw table's; `not_required` may be absent whatever the schema says.
     """
     notes: list[str] = []
     absent = [

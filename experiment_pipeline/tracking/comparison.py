@@ -129,7 +129,6 @@ class RunComparison:
 
     @property
     def _lines(self) -> list[str]:
-        """Both runs with their status, what has changed, what it did to scores and rows."""
         both = (self.before, self.after)
         names = [f"{run['experiment']} {run['run_id']} ({run['status']})" for run in both]
         changed = [one.in_words() for one in self.changes] or ["nothing has changed"]
@@ -142,7 +141,6 @@ class RunComparison:
         return "\n".join([*self._lines, *diffs]).rstrip()
 
     def _repr_html_(self) -> str:
-        """The first line, how many rows changed sides, and the table, for a notebook."""
         shown = self._lines[0], self.rows.in_words if self.rows else self.why_unpaired
         text = "".join(f"<p>{html.escape(one)}</p>" for one in shown)
         return text + self.table().to_html(index=False)
@@ -175,13 +173,8 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
         metric  before  after  difference  better
     0  roc_auc     0.7   0.71        0.01    <NA>
 
-    Args:
-        before: id of the first run, or a beginning of it; a version of the experiment, such as v0003.
-        after: the second; None: the last one of the experiment.
-        experiment: its name; None: that of the ids.
-
-    Raises:
-        UnknownRun: there is no such run, or several ids begin so.
+    Runs are named by a beginning of their ids, or, of an `experiment`, by versions such as v0003; None is
+    its last run. Raises UnknownRun: there is no such run, or several ids begin so.
     """
     made = questions.versions(experiment).set_index("version")["run_id"] if experiment else {}
     return compared(*(run_of(experiment, made.get(one, one)) for one in (before, after)))
@@ -220,7 +213,6 @@ def changes(before: _Run, after: _Run) -> Iterator[Change]:
 
 
 def _diff(name: str, before: _Files, after: _Files, around: int) -> Iterator[str]:
-    """The lines of a file that differ, as a unified diff."""
     old, new = (files.get(name, "").splitlines() for files in (before, after))
     return difflib.unified_diff(old, new, name, name, lineterm="", n=around)
 

@@ -123,7 +123,6 @@ def _alone() -> Iterator[None]:
 
 
 def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
-    """Write one run, in the place of what a broken upload has left; return MLflow's id of it."""
     mark = {f"{_TAG}.run_id": run["run_id"], f"{_TAG}.experiment": run["experiment"]}
     for left in _found(client, into, mark):
         for one in (*_found(client, into, {"mlflow.parentRunId": left.info.run_id}), left):
@@ -184,7 +183,6 @@ def _written(
     ended: int,
     status: str,
 ) -> str:
-    """Write what is known into a run, and end it; return its id."""
     from mlflow.entities import Metric, Param, RunTag
 
     run_id = str(run.info.run_id)
@@ -224,7 +222,6 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
 
 
 def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
-    """Make a version of MLflow's registry of the artifact `model`, where there is none yet."""
     from mlflow.exceptions import MlflowException
 
     name, version = run["experiment"], run["version"]
@@ -256,7 +253,6 @@ def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Values that are known, as names and texts within MLflow's limits."""
     known = {name: value for name, value in values.items() if value is not None}
     return {_name(name): str(value)[:_LONGEST] for name, value in known.items()}
 

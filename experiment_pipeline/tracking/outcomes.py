@@ -52,10 +52,7 @@ def recorded_stage(
     trigger: RunFacts,
     finish: Callable[[RunRecord], object],
 ) -> Iterator[None]:
-    """Record a stage's work as a part of its run; `texts`: of defs.yaml and schema.yaml.
-
-    `finish` is called when an error ends the run.
-    """
+    """Record a stage's work; `texts`: of defs.yaml and schema.yaml; `finish`: an error ends the run."""
     mlflow.expect(run, spec.mlflow)
     first = partial(recording.declared, spec, *texts, trigger)
     with (
@@ -68,9 +65,7 @@ def recorded_stage(
 def record_outcome(
     run: RunRecord, outcome: Outcome, warn: Callable[[str], object]
 ) -> Mapping[str, Fact]:
-    """Write the rows of an outcome; a decision, or a failed check that blocks, ends the run, which
-    adds the returned facts to the outcome's.
-    """
+    """Write an outcome's rows; if it ends the run, return further facts: the pages of `finish_run`."""
     run.record(outcome.record)
     blocked = [one for one in outcome.checks if not one.passed and one.severity == "error"]
     statuses = [one.status for one in outcome.record if isinstance(one, RunFacts)]

@@ -94,9 +94,7 @@ def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Ce
 
 
 def experiment_page(experiment: str, root: str) -> document.Document:
-    """Return the page of one experiment: its runs, what changed between them, links to reports below
-    the `root` of the storage.
-    """
+    """Return the page of one experiment: its runs, what changed, links to reports below the `root`."""
     runs = plain_rows(questions.runs(experiment, limit=MOST_RUNS, all_columns=True))
     whole = [row for row in runs if row["status"] != "partial"]
     last = questions.run_of(experiment)["run_id"]
@@ -163,7 +161,6 @@ def _run_row(row: _Row, reports: Iterable[tuple[str, str]], root: str) -> tuple[
 
 
 def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
-    """A text in small letters below another."""
     above = first.html if isinstance(first, document.Markup) else html.escape(first)
     return document.Markup(f"{above}<br><small>{html.escape(second)}</small>" if second else above)
 

@@ -90,7 +90,7 @@ def runs(
     limit: int | None = None,
     all_columns: bool = False,
 ) -> pd.DataFrame:
-    """Return a row per run, the newest first.
+    """Return a row per run, the newest first; UnknownRun: the experiment has none.
 
     >>> runs("flight_delay", status="accepted", since="2026-02-03")[["run", "version"]]
             run version
@@ -98,9 +98,7 @@ def runs(
     1  00000001   v0002
 
     They have one of the statuses, and started from `since` on and before `until`; a moment without
-    zone is UTC. Shown are a short id, what people ask first, and metric, score and interval on the
-    validation set in words; `all_columns` are those of the table `runs`. UnknownRun: the experiment
-    has no run.
+    zone is UTC. `all_columns` are those of the table `runs`; else only what people ask first.
     """
     _notice_killed_runs()
     query = sa.select(RUNS).order_by(RUNS.c.started_at.desc(), RUNS.c.run_id).limit(limit)
@@ -155,10 +153,8 @@ def results(experiment: str, run: str | None = None) -> pd.DataFrame:
     1    linear  trained              0.2        <NA>   0.1
     2    linear   failed              NaN        <NA>   1.0
 
-    The order is that of the leaderboard, those without a rank last. A hyperparameter whose name is
-    that of another column is called `hyperparameter_<name>`.
-
-    `run`: as of `run_of`; None: the last whole run that has results. Raises UnknownRun.
+    They are in the order of the leaderboard. A hyperparameter with the name of another column is called
+    `hyperparameter_<name>`. `run` as of `run_of`; None: the last whole run with results.
     """
     if run is None:
         check_experiment(experiment)
@@ -273,9 +269,7 @@ def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
 
 
 def files_of(run: Mapping[str, Any]) -> dict[str, str]:
-    """Return the texts that are kept of a run, by its row of `runs`: defs.yaml, schema.yaml, the user's
-    modules below `code/`, the patch of uncommitted changes.
-    """
+    """Return name → text of a run's YAML files, own modules below `code/` and patch, by its row of `runs`."""
     files, digests = TABLES["files"], dict(run["code_files"] or {})
     digests |= {"defs.yaml": run["yaml_digest"], "schema.yaml": run["schema_digest"]}
     found = _rows(sa.select(files).where(files.c.digest.in_([*filter(None, digests.values())])))

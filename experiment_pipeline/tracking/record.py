@@ -117,7 +117,6 @@ def record_of_version(experiment: str, run_id: str, version: str, *, required: b
 
 
 def _approval(experiment: str, version: Row) -> str:
-    """The approval of a version, or the command that gives it."""
     if version["approved_by"]:
         moment = numbers.moment(version["approved_at"])
         return f"approved by {version['approved_by']} at {moment} UTC"

@@ -84,9 +84,8 @@ def page_url(place: str) -> str | None:
 class OwnPagesOnly:
     """ASGI middleware that refuses what a browser sends on behalf of a foreign page.
 
-    Such a page could send a run or a deletion as a form or an image, or resolve its own name to
-    127.0.0.1 and read the answers (DNS rebinding). Programs, which send neither Origin nor
-    Sec-Fetch-Site, pass; so do links to a page.
+    Such a page could send a deletion as a form or an image, or resolve its own name to 127.0.0.1 and read
+    the answers (DNS rebinding). Programs, which send no Origin, pass; so do links to a page.
     """
 
     def __init__(self, app: "ASGIApp") -> None:
@@ -106,7 +105,6 @@ class OwnPagesOnly:
 
 
 def _refused(scope: "Scope") -> str | None:
-    """Why a request is refused; None: it is not."""
     from starlette.datastructures import Headers
 
     headers, method = Headers(scope=scope), scope.get("method", "")
@@ -201,8 +199,7 @@ def _server() -> "uvicorn.Server":
 def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
     """Serve while a command runs that has the server's address; return its exit code.
 
-    A signal that ends this process ends the command, too, and every process that it has started:
-    within 10 s, by force where they do not follow. OSError: there is no such command.
+    A signal ends the command and all that it has started, within 10 s. OSError: no such command.
     """
     address = os.environ | {URL_VARIABLE: url_of(listener)}
     with subprocess.Popen(command, env=address) as process:  # noqa: S603

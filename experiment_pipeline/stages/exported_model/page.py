@@ -203,10 +203,7 @@ def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
 
 
 def outcome(registry: Registry, published: PublishedVersion, committed: str, words: str) -> Outcome:
-    """Return the exported version under its number, with its card in Markdown.
-
-    `committed` is the commit in the YAML's repository, in words, `words` are the configuration.
-    """
+    """Return the exported version with its card; `committed`: where in git; `words`: the configuration."""
     name, entry = published.version, registry.entry(published.version)
     required, approval = registry.approval_required(name), registry.approvals().get(name)
     waiting = required and approval is None

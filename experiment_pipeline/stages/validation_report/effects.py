@@ -194,9 +194,8 @@ def weakest_segments(
 ) -> tuple[Segment, ...] | None:
     """Return the parts of a set that score furthest below what is expected there, the worst first.
 
-    `frame` (n, columns) holds the prepared rows that are predicted; above MOST_ROWS, of many classes
-    above fewer, every k-th is used. They are cut by the first MOST_COLUMNS features. Parts of fewer
-    than `least_rows` are skipped; None: there are no others.
+    `frame` (n, columns) holds the prepared rows that are predicted, cut by the first MOST_COLUMNS features;
+    of many rows every k-th is used. None: no part has `least_rows`.
     """
     classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
     step = -(-len(frame) * classes // (2 * MOST_ROWS))

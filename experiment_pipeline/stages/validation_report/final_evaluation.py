@@ -24,6 +24,7 @@ from experiment_pipeline.stages.validation_report import page, pictures
 from experiment_pipeline.stages.validation_report.effects import (
     FEWEST_ROWS,
     MOST_COLUMNS,
+    Segment,
     Usage,
     usage,
     weakest_segments,
@@ -149,11 +150,10 @@ def evaluate(
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
     left = seconds_left() - _TO_DRAW_SECONDS
-    used = segments = None
+    used, segments = None, None
     if left > 0:
-        used = _usage(spec, board, trained, train_only, sets, cut, workers, left)
-        if not metric_of(spec.metric).is_own:
-            segments = weakest_segments(validation, sets.features, on_validation, spec.metric, cut)
+        fit = (trained, train_only, cut, workers, left)
+        used, segments = _effects(spec, board, sets, validation, on_validation, *fit)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
@@ -218,7 +218,6 @@ def _judged_rows(
 
 
 def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
-    """What is left out of a report for another reason than the budget."""
     if report.usage is None:
         yield _TOO_LONG
     if report.segments is None:
@@ -267,27 +266,33 @@ def _predicted(
     return on_validation, of_search, without
 
 
-def _usage(
+def _effects(
     spec: ExperimentSpec,
     board: Leaderboard,
+    sets: TrainingSets,
+    validation: pd.DataFrame,
+    on_validation: SetPrediction,
     trained: "ChosenModel",
     train_only: Any,
-    sets: TrainingSets,
     cut: float,
     workers: int,
     left: float,
-) -> Usage | None:
-    """On rows that the fit has not seen: of a cross-validation those of the first fold."""
+) -> tuple[Usage | None, tuple[Segment, ...] | None]:
+    """The use of features, on rows that the fit has not seen, and the weakest parts of validation."""
+    features, metric = sets.features, spec.metric
     if sets.folds:
         sets = sets.folds[0].sets
         train_only = trained.refitted(sets.train, sets, spec)
     wanted = _SHARE_OF_SEARCH * board.searched_cpu_seconds / workers
-    return usage(
+    used = usage(
         *(spec, train_only, sets, cut),
         seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
         seconds_per_row=trained.result.predict_seconds_per_row,
         workers=workers,
     )
+    if metric_of(metric).is_own:
+        return used, None
+    return used, weakest_segments(validation, features, on_validation, metric, cut)
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:

@@ -1,10 +1,9 @@
 """The gates: the scores of the exported fit against acceptance criteria, baseline and champion.
 
 In: criteria, scores with intervals, the published champion, rows as delivered. Out: `Gate`s and
-`ChampionComparison`s. The ranking metric must be significantly better than the baseline's, too.
-Challenger and champion are compared by the paired difference of their scores on the validation rows
-that the champion was neither fitted nor chosen on. So is the best version so far, which only a
-significantly better one replaces: else many small losses would add up.
+`ChampionComparison`s, by paired differences on validation rows that the champion was neither fitted nor
+chosen on. The best version so far is compared as well, and only a significantly better one replaces
+it: else many small losses would add up.
 """
 
 import json
@@ -188,10 +187,7 @@ class ChampionComparison:
 
 
 def best_after(champions: Sequence[ChampionComparison]) -> str | None:
-    """Return the best version once the challenger is published; None: the challenger.
-
-    Where the best so far cannot be compared any more, the champion takes its place.
-    """
+    """Return the best version once the challenger is published; None: that is the challenger."""
     first = sorted(champions, key=lambda one: (one.scores is None, one.role == "champion"))[:1]
     return next((one.version for one in first if not one.better), None)
 
@@ -228,8 +224,7 @@ class PublishedChampion:
     def read(self, trusted: Sequence[str] = ()) -> tuple[Model, FittedRows]:
         """Load the model, `trusted` as of `load_model`, and the rows that it was fitted or chosen on.
 
-        InvalidModel: a file was changed after the export, the model needs code that is not trusted, or
-        it predicts something else here than at its export.
+        InvalidModel: it was changed, needs code that is not trusted, or predicts something else here.
         """
         fix = "Install the versions of its environment.txt to compare with it."
         try:
@@ -280,9 +275,8 @@ def hold_against_champion(
 ) -> ChampionComparison:
     """Compare the challenger with the champion, or with the best version.
 
-    The champion may run `trusted` code, prepares the rows itself and keeps its own threshold.
-    `fingerprint` is that of the challenger's configuration, `challenger` its predictions of the
-    validation rows, `validation` these rows as delivered, `level` that of the gates.
+    The champion may run `trusted` code and keeps its own threshold. `fingerprint` is the challenger's,
+    `challenger` its predictions of the `validation` rows, which are as delivered; `level` is the gates'.
     """
     rule, role = spec.not_worse_than_champion or NotWorseThanChampion(), current.role
     better = rule.replace == "if_better" and role == "champion"
@@ -354,7 +348,6 @@ def _worse_than_chance(predicted: SetPrediction) -> Interval | None:
 def _check_same_question(
     champion: Model, spec: ExperimentSpec, classes: tuple[Scalar, ...] | None
 ) -> None:
-    """Raise UnusableTable when the champion predicts another target, or other classes."""
     signature = champion.signature
     answers = (signature.task, signature.target, set(signature.classes or ()))
     positive = classes is None or spec.task != "binary" or signature.positive_class == classes[1]
@@ -367,9 +360,7 @@ def _new_rows(
 ) -> np.ndarray:
     """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or too few."""
     if (seen := fitted.among(validation)) is None:
-        rule = (
-            "may hold rows that the champion was fitted on: the columns of their record are missing"
-        )
+        rule = "may hold rows of the champion's fit: the columns of their record are missing"
         raise UnusableTable("the validation set", rule, "")
     if (new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))) < FEW_CLUSTERS:
         rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"

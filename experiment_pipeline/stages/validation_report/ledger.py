@@ -77,10 +77,7 @@ class Ledger(Journals):
         rows: pd.DataFrame,
         id_columns: Sequence[str] = (),
     ) -> Look:
-        """Record a model's look at the validation set, before it is scored: an interrupted one counts.
-
-        `rows` are those of the set as delivered, `id_columns` identify them.
-        """
+        """Record a model's look at rows as delivered, before they are scored: an interrupted one counts."""
         at = now()
         # Looks at the same rows share their sample.
         sample = self._samples.put(to_parquet(sample_rows(rows, id_columns)))
@@ -97,10 +94,7 @@ class Ledger(Journals):
         *,
         tell: Callable[[str], object],
     ) -> EarlierLooks:
-        """Return the looks of other models at these rows; arguments as of `record_look`.
-
-        A look with a damaged file or sample counts as one at these rows; `tell` gets a warning.
-        """
+        """Return the looks of other models at these rows; a damaged one counts, and `tell` gets a warning."""
         known: KnownRows = {}
         shares: dict[str, float] = {}
         others: dict[str, float] = {}

@@ -58,9 +58,8 @@ def outcome(
 ) -> Outcome:
     """Return scores, gates and decision.
 
-    `markdown` is that of the document. `places` are name → place of the page, "validation_report", of
-    the search to try next, "next_search", and of other files of the run. `words` are the chosen
-    configuration, for people.
+    `markdown` is that of the document, `places` are name → place of the page ("validation_report"), the
+    search to try next ("next_search") and other files, `words` are the chosen configuration.
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
@@ -113,7 +112,6 @@ def outcome(
 
 
 def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
-    """The judgement as rows: scores, gates, and what the run's own row says of it."""
     ranking = report.score(report.metric)
     yield RunFacts(
         validation_score=ranking.interval.estimate,
@@ -184,7 +182,6 @@ def _accepted(report: ValidationReport) -> str:
 
 
 def _decision(report: ValidationReport) -> Section:
-    """Accepted or not, by which gates and conditions, with which score and baseline; each gate."""
     score, count = report.score(report.metric), len(report.gates)
     if report.accepted:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
@@ -257,7 +254,6 @@ def _champion(report: ValidationReport) -> Iterator[Section]:
 
 
 def _scores(report: ValidationReport, charts: Charts) -> Section:
-    """Every metric beside the baseline, and the loss from test to validation."""
     rows = tuple(
         (
             named(score.metric, reweighted=report.miscalibration is not None),
@@ -300,7 +296,6 @@ def _scores(report: ValidationReport, charts: Charts) -> Section:
 
 
 def _calibration(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    """Whether predicted probabilities agree with observed shares."""
     found, before = report.details.calibration, report.details.uncalibrated
     if not found:
         return
@@ -364,7 +359,6 @@ def _ways(found: CalibrationCurve) -> str:
 
 
 def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    """From which probability on a row is predicted positive, and the result."""
     chosen, at = report.threshold, report.details.at_threshold
     if chosen is None or at is None:
         return
@@ -403,7 +397,6 @@ def _threshold(report: ValidationReport, charts: Charts) -> Iterator[Section]:
 
 
 def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    """The errors of a regression, in units of the target."""
     found = report.details.residuals
     if found is None:
         return
@@ -432,7 +425,6 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
 
 
 def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    """Precision, recall and the most frequent mistake of each class."""
     found = report.details.classes
     if not found:
         return
@@ -460,7 +452,6 @@ def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
 
 
 def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:
-    """Which features the model uses, with which noise, and how it uses the first of them."""
     used, title = report.usage, "Importance of features"
     if used is None or not used.importance:
         why = f"{report.metric} is undefined on the test rows"
@@ -505,7 +496,6 @@ def _not_computed(why: str) -> Paragraph:
 
 
 def _segments(report: ValidationReport) -> Section:
-    """The parts of the validation set that score furthest below what is expected there."""
     title = "Weakest segments"
     if report.segments is None:
         return Section(title, (_not_computed(_IN_CAVEATS),))

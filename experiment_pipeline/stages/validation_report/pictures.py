@@ -48,8 +48,7 @@ def charts(
 ) -> Mapping[str, tuple[Chart, ...]]:
     """Return the charts of a report by section; `classes` are None for regression.
 
-    `exported` are predictions of the exported fit on the validation rows, `test` those of the fit of
-    the search on the test rows, where thresholds are chosen.
+    `exported` are the exported fit's predictions of validation rows, `test` the search's of test rows.
     """
     found = {
         "scores": (_scores(report), *(() if classes is None else _roc(exported, classes))),
@@ -68,7 +67,6 @@ def _points(x: Sequence[float], y: Sequence[float], tips: Sequence[str]) -> list
 
 
 def _scores(report: ValidationReport) -> Chart:
-    """The score of the chosen model where it was chosen, and on the validation set."""
     score, gap, how = report.score(report.metric), report.gap, evaluated(report.gap.evaluation)
     rows = {
         "baseline": (Interval(score.baseline, np.nan, np.nan), MUTED),

@@ -73,10 +73,8 @@ _NO_BASELINE = "baseline: off, so no gate asks whether the model is better than 
 
 @dataclass(frozen=True)
 class Gap:
-    """Scores of the train-only fit on test, where it was chosen, and on validation.
-
-    After a cross-validation, `test` is the out-of-fold score and `validation` that of the exported
-    model, which was fitted on more rows.
+    """Scores of the train-only fit on test, where it was chosen, and on validation; after a
+    cross-validation the out-of-fold score, and that of the exported model.
     """
 
     test: Interval  # at a cross-fitted threshold, so that it is not optimistic
@@ -207,10 +205,8 @@ def judge(
     `exported` is the fit that would be exported, on the validation rows; `train_only` that of the
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
     is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
-    `classes` are the target's, for binary the positive one last; None for regression. `threshold`
-    is by `exported_threshold`, `usage` by `effects` of `train_only`, `segments` of `exported`.
-    `earlier_looks` are those of other models at the validation rows. `uncalibrated` is `exported`
-    without its calibrators; None: it has none.
+    `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
+    `train_only`, `segments` of `exported`; `uncalibrated` is `exported` without its calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
     known = (y_fitted, spec.task, len(classes or ()), w_fitted)
@@ -243,10 +239,7 @@ def judge(
 
 
 def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
-    """Return the exported threshold, chosen on the test rows; None: not binary.
-
-    With costs it is the cheapest one, else the one at which the configuration was ranked.
-    """
+    """Return the threshold, chosen on test: the cheapest, or without costs the best; None: not binary."""
     if spec.costs is not None:
         return cheapest_threshold(spec.costs, test.y, test.prediction, test.weights)
     return _ranked_at(spec, test)
@@ -263,7 +256,6 @@ def _scores(
     known: tuple[np.ndarray, str, int, Weights],
     level: float = LEVEL,
 ) -> tuple[MetricScore, ...]:
-    """Score the metrics of the experiment, then those of every report of the task."""
     others = reported_of(spec.task)
     if spec.task == "regression" and (exported.y == 0).any():
         # A relative error is undefined for a target of zero.
@@ -398,7 +390,6 @@ def _notes(
 
 
 def _shifted(report: ValidationReport) -> Iterator[str]:
-    """Probabilities or quantiles that are off on average, and by how much."""
     if report.miscalibration is not None:
         found = report.miscalibration
         yield (

@@ -1,10 +1,9 @@
 """Why no configuration passes the gates, and what to try next: reasons, and a new `search:`.
 
-Reasons come in this order: those that no search can fix (nothing learnt, a ceiling in the labels,
-too few rows), those measured on the chosen fit (drift, underfit, overfit, weak segments), those that
-the search and the data leave open. The new search keeps fixed values, extends ranges beyond their
-edges, moves towards more or less flexible models, and draws with a new seed. In: spec, leaderboard, a
-report with a failed gate. Out: a `NextSearch` with valid YAML.
+First come reasons that no search can fix, then those measured on the chosen fit, then those that the
+search and the data leave open. The new search keeps fixed values, extends ranges beyond their edges,
+moves towards more or less flexible models, and draws with a new seed. In: spec, leaderboard, a report
+with a failed gate. Out: a `NextSearch` with valid YAML.
 """
 
 import math
@@ -106,7 +105,6 @@ def _beyond_any_search(
     report: ValidationReport,
     ceiling: float | None,
 ) -> Iterator[Reason]:
-    """Nothing learnt, a ceiling of the labels, too few rows for a perfect score or the reached one."""
     if not board.beats_baseline:
         yield Reason(
             "nothing_learnt",
@@ -199,7 +197,6 @@ def _worse(held: ChampionComparison, report: ValidationReport) -> Iterator[Reaso
 
 
 def _measured(report: ValidationReport) -> Iterator[Reason]:
-    """Worse on validation than where it was chosen."""
     gap = report.gap
     if gap.worse:
         whose = "The same fit" if gap.evaluation == "test_set" else "The final model"
@@ -244,7 +241,6 @@ def _left_open(
     report: ValidationReport,
     curve: LearningCurve | None,
 ) -> Iterator[Reason]:
-    """A weak segment, an edge of the search, more rows, other algorithms, other features."""
     for worst in [segment for segment in report.segments or () if segment.clearly_worse][:1]:
         yield Reason(
             "weak_segment",
@@ -294,9 +290,8 @@ def gather(
 def _learning_curve(
     spec: ExperimentSpec, board: Leaderboard, sets: TrainingSets, models: ModelStore
 ) -> LearningCurve | None:
-    """Return the mean gain of the train rows beyond the last small rung; None without such a rung.
-
-    Its configurations were chosen by their scores at the rung, so the gain is biased downwards.
+    """The mean gain of the train rows beyond the last small rung; None without such a rung.
+    Configurations were chosen by their scores at the rung, so the gain is biased downwards.
     """
     ranked = set(board.rows.loc[board.rows["rank"].notna(), "key"])
     tried = rungs.within_budget(configurations(spec), spec)
@@ -375,7 +370,6 @@ def _around(
     edges: Iterable[SearchEdge],
     direction: Direction,
 ) -> dict[str, Any]:
-    """The hyperparameters of the next search of the chosen algorithm."""
     declared: dict[str, Range | tuple[Scalar, ...]] = {}
     for entry in spec.search:
         if entry.algorithm == chosen.algorithm:

@@ -37,9 +37,7 @@ _Result = TypeVar("_Result")
 
 
 def database_url() -> sa.URL:
-    """The database that the environment names, else the file beside Dagster's storage. Raises
-    DatabaseUnavailable: the variable holds no URL of SQLite or PostgreSQL.
-    """
+    """The environment's database, else the file beside Dagster's; DatabaseUnavailable: no such URL."""
     given = os.environ.get(VARIABLE)
     if not given:
         home = Path(os.environ.get("DAGSTER_HOME") or ".dagster_home").expanduser().absolute()
@@ -160,7 +158,6 @@ def version_of(engine: sa.Engine) -> str | None:
 
 @contextmanager
 def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """Let one process at a time make the tables."""
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
@@ -177,7 +174,6 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def _make_tables(connection: sa.Connection) -> None:
-    """Make tables and views; PostgreSQL also keeps the comments."""
     METADATA.create_all(connection)
     for name, view in VIEWS.items():
         query = view.select.compile(connection, compile_kwargs={"literal_binds": True})

@@ -288,7 +288,6 @@ def _stated(row: RecordRow) -> dict[str, Any]:
 
 
 def _values(row: RecordRow) -> dict[str, Any]:
-    """Column → value; numbers that SQL lacks are null."""
     return {field.name: _plain(getattr(row, field.name)) for field in fields(row)}
 
 
