@@ -125,8 +125,8 @@ def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResu
     >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> from sklearn.linear_model import Lasso
-    >>> list(add(lines, Lasso(alpha=9), "mine", note="what we had").leaderboard["key"])
-    ['linear', 'mine']
+    >>> set(lines.leaderboard["key"]) ^ set(add(lines, Lasso(), "mine").leaderboard["key"])
+    {'mine'}
 
     `estimator` is a class, a function that returns one, or one whose class and parameters count: not
     what it has learnt, nor `random_state` and `n_jobs`. Halving does not stop it. It replaces what was
