@@ -78,7 +78,7 @@ def predict(
     than memory: progress goes to stderr. Code of your own that the model may run is an estimator's
     type, or the module:function of its preparation.
     """
-    from experiment_pipeline.prediction.files import load_model
+    from experiment_pipeline import load_model
 
     suffix = PurePosixPath(output).suffix
     rejected = rejected or f"{output.removesuffix(suffix)}.rejected{suffix}"

@@ -121,7 +121,8 @@ def run(
 def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResult:
     """Run the experiment of a result again with a model of one's own on the leaderboard.
 
-    >>> table = pd.DataFrame({"x": range(300), "y": [i + i * 7 % 50 for i in range(300)]})
+    >>> x = pd.Series(range(300)) / 7
+    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> from sklearn.linear_model import Lasso
     >>> list(add(lines, Lasso(alpha=9), "mine", note="what we had").leaderboard["key"])
@@ -144,7 +145,8 @@ def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResu
 def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook") -> RunResult:
     """Refit, judge and export another configuration of the last run; who chose it and why is kept.
 
-    >>> table = pd.DataFrame({"x": range(300), "y": [i + i * 7 % 50 for i in range(300)]})
+    >>> x = pd.Series(range(300)) / 7
+    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> chosen = choose("lines", "linear", why="half the size, tied")
     >>> chosen.facts["choice_reason"].split(": ")[1]
@@ -179,7 +181,8 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
 def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
     """Fit the champion's configuration on today's data, without a search, through all gates.
 
-    >>> table = pd.DataFrame({"x": range(300), "y": [i + i * 7 % 50 for i in range(300)]})
+    >>> x = pd.Series(range(300)) / 7
+    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> refit("lines").facts["version"]
     'v0001'

@@ -315,7 +315,7 @@ def leaderboard(
         board.check_same_metric(search_results, spec.metric)
         set_aside = train_set.origin.set_aside
         fingerprint = board.ranking_fingerprint(
-            given, search_results, set_aside, stage.seconds, by_hand
+            given, search_results, set_aside, STAGES["leaderboard"].version, stage.seconds, by_hand
         )
 
         def files() -> Mapping[str, bytes]:

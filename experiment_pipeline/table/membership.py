@@ -25,6 +25,12 @@ from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import fit_columns
 from experiment_pipeline.table.table import Keep, in_memory, rows_at, slices
 
+# Set → what it is for.
+ROLES = {
+    "train": "Configurations are fitted on it.",
+    "test": "Configurations are compared on it.",
+    "validation": "The final hold-out: used once, at the end, to evaluate the chosen configuration.",
+}
 SETS = ("train", "test", "validation")
 LEFT_OUT = "gap"
 _NAMES = pd.CategoricalDtype(pd.Index([*SETS, LEFT_OUT], dtype="str"))

@@ -15,9 +15,8 @@ from experiment_pipeline.experiment.steps import (
 )
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.stages.split_sets import page as sets_page
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.table.membership import SETS
+from experiment_pipeline.table.membership import ROLES, SETS
 
 
 def raw_data(named: NamedColumns) -> dg.AssetsDefinition:
@@ -100,10 +99,7 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
     @asset.stage_assets(
         spec,
         "split_sets",
-        specs=[
-            asset.table_spec(spec, f"{n}_set", description=sets_page.ROLE[n], **described)
-            for n in SETS
-        ],
+        specs=[asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described) for n in SETS],
         check_specs=[asset.check_spec(name, train) for name in STAGES["split_sets"].checks],
     )
     def split_sets(

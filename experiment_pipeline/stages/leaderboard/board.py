@@ -34,7 +34,6 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     measure,
     order,
 )
-from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
@@ -214,6 +213,7 @@ def ranking_fingerprint(
     given: ExperimentSpec,
     found: SearchResults,
     set_aside: Sequence[str],
+    version: int,
     seconds: float | None = None,
     by_hand: ChoiceByHand | None = None,
 ) -> str:
@@ -230,7 +230,7 @@ def ranking_fingerprint(
             "sets": dict(found.digests),
             "set_aside": list(set_aside),
             "spec": given.model_dump(mode="json"),
-            "version": STAGES["leaderboard"].version,
+            "version": version,
             **metric_sources(given),
             **({} if seconds is None else {"seconds": seconds}),
             **({} if by_hand is None else {"by_hand": asdict(by_hand)}),

@@ -21,11 +21,6 @@ from experiment_pipeline.table.digests import distinct, row_hashes, value_hashes
 from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.table.samples import differences
 
-ROLE = {
-    "train": "Configurations are fitted on it.",
-    "test": "Configurations are compared on it.",
-    "validation": "The final hold-out: used once, at the end, to evaluate the chosen configuration.",
-}
 PAIRS = list(combinations(SETS, 2))
 # Rows that a model can have memorised lift a share of right answers by at most their own share.
 TOLERATED_COPIES = 0.01
