@@ -326,6 +326,7 @@ def _first_columns(found: pd.DataFrame) -> pd.DataFrame:
         started_at=found["started_at"].dt.floor("s"),
         score=pd.Series(scores, found.index, dtype="str"),
         baseline=found["validation_baseline"],
+        wall_seconds=found["wall_seconds"].round(1),
     )[[*_FIRST]]
 
 

@@ -60,7 +60,8 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
 def test_runs_show_first_what_people_ask_first() -> None:
     """Ten columns, with the score in words where there is one; all on request."""
     write_history(runs=1)
-    RunRecord("flight_delay", "z").record([RunFacts(status="running", metric="roc_auc")])
+    running = RunFacts(status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1))
+    RunRecord("flight_delay", "z").record([running])
     shown = questions.runs()
     assert shown.shape == (2, 10)
     assert list(shown["run"]) == ["00000000", "z"]
