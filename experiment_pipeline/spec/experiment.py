@@ -165,7 +165,9 @@ class ExperimentSpec(Closed):
     def import_paths(self) -> tuple[str, ...]:
         """The code that the experiment names, as `package.module.Name` or `package.module:name`."""
         algorithms = (one.algorithm for one in self.search)
-        named = (*algorithms, self.preparation.function or "", *self.analysis.findings)
+        features = "" if self.features is None else self.features.transformer
+        own = (self.preparation.function or "", features, *self.metric_names)
+        named = (*algorithms, *own, *self.analysis.findings)
         return tuple(dict.fromkeys(one for one in named if "." in one or ":" in one))
 
     @property
