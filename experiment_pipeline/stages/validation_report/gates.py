@@ -360,7 +360,9 @@ def _new_rows(
 ) -> np.ndarray:
     """Rows (n,) that the champion has not seen; UnusableTable when they are unknown, or too few."""
     if (seen := fitted.among(validation)) is None:
-        rule = "may hold rows of the champion's fit: the columns of their record are missing"
+        rule = (
+            "may hold rows that the champion was fitted on: the columns of their record are missing"
+        )
         raise UnusableTable("the validation set", rule, "")
     if (new := len(np.unique(cluster_codes(challenger.clusters)[~seen]))) < FEW_CLUSTERS:
         rule = f"are new to the champion, fewer than {FEW_CLUSTERS}"
