@@ -125,8 +125,8 @@ def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResu
     >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
     >>> from sklearn.linear_model import Lasso
-    >>> set(lines.leaderboard["key"]) ^ set(add(lines, Lasso(), "mine").leaderboard["key"])
-    {'mine'}
+    >>> list(add(lines, Lasso(alpha=9), "mine", note="what we had").leaderboard["key"])
+    ['linear', 'mine']
 
     `estimator` is a class, a function that returns one, or one whose class and parameters count: not
     what it has learnt, nor `random_state` and `n_jobs`. Halving does not stop it. It replaces what was
@@ -342,39 +342,35 @@ def _execute(
     started = RunFacts(triggered_by=trigger, trigger_name=_user())
     finish = partial(finish_run, warn=LOG.warning)
     given = seconds or spec.budget.seconds, lambda: took.get("search", 0.0), workers
-    with _shown(named, progress) as advance, _short_interrupt():
-        searching: dict[str, Any] = {"concluded": lambda *_: advance()}
-        searching |= {"asked_for": ()} if by_hand else {}
-        for name in STAGES:
-            step, begun = getattr(steps, name), perf_counter()
-            work = partial(recorded_stage, record, name, spec, named.texts, started, finish)
-            stage = StageRun(named, record, LOG, work, *given, by_hand, delivered)
-            _, *wanted = inspect.signature(step).parameters.values()
-            inputs = [values[one.name] for one in wanted if one.default is one.empty]
-            try:
-                for asset, outcome in step(stage, *inputs, **searching if name == "search" else {}):
-                    values[asset] = outcome.value
-                    _reported(record, asset, outcome)
-                    refused = refused or _refusal(outcome.checks)
-            except ExportError as error:  # recorded; leaderboard and report hold all the same
-                refused = error
-            took[name] = perf_counter() - begun
-            advance()
-            if refused is not None:
-                break
+    try:
+        with _shown(named, progress) as advance:
+            searching: dict[str, Any] = {"concluded": lambda *_: advance()}
+            searching |= {"asked_for": ()} if by_hand else {}
+            for name in STAGES:
+                step, begun = getattr(steps, name), perf_counter()
+                work = partial(recorded_stage, record, name, spec, named.texts, started, finish)
+                stage = StageRun(named, record, LOG, work, *given, by_hand, delivered)
+                _, *wanted = inspect.signature(step).parameters.values()
+                inputs = [values[one.name] for one in wanted if one.default is one.empty]
+                try:
+                    for asset, outcome in step(
+                        stage, *inputs, **searching if name == "search" else {}
+                    ):
+                        values[asset] = outcome.value
+                        _reported(record, asset, outcome)
+                        refused = refused or _refusal(outcome.checks)
+                except ExportError as error:  # recorded; leaderboard and report hold all the same
+                    refused = error
+                took[name] = perf_counter() - begun
+                advance()
+                if refused is not None:
+                    break
+    except KeyboardInterrupt:  # the stack of whatever was at work would fill pages of a notebook
+        said = "what is trained is kept: the same call goes on with it"
+        raise KeyboardInterrupt(said) from None
     if refused is not None and "validation_report" not in values:
         raise refused
     return RunResult(named, record.run_id, summary, values, refused)
-
-
-@contextmanager
-def _short_interrupt() -> Iterator[None]:
-    """End a run without the stack of whatever was at work, which fills pages of a notebook."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        said = "what is trained is kept: the same call goes on with it"
-        raise KeyboardInterrupt(said) from None
 
 
 def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:

@@ -104,7 +104,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch
         patched.setattr(steps, "search", functools.wraps(search)(interrupted))
         with pytest.raises(KeyboardInterrupt, match="the same call goes on") as ended:
             run(table, workers=1)
-    assert len(ended.traceback) == 2, "pages of a notebook"
+    assert len(ended.traceback) == 3, "pages of a notebook"
     assert list(ep.runs("experiment")["status"]) == ["killed"]
     found = run(table, workers=1)
     assert found.facts["reused"] >= 1
