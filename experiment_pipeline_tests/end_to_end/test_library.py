@@ -221,25 +221,12 @@ def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:
     assert f"predicted {ROWS:>9,} rows" in predicted
 
 
+TABLE = {"run": "accepted, v0001", "predict": "4 rows predicted", "save": "target: diagnosis"}
+OWN = {"run": "accepted, v0001", "add": "by_radius", "tie": "difference_to_best"}
+
+
 @pytest.mark.parametrize(
-    ("name", "answers"),
-    [
-        (
-            "from_a_table_to_a_model",
-            {
-                "run": "biopsy: accepted, v0001",
-                "leaderboard": "linear__C=0.01",
-                "model": "binary, diagnosis from 30 features",
-                "predict": "4 rows predicted, 0 rejected",
-                "save": "target: diagnosis",
-                "runs": "notebook",
-            },
-        ),
-        (
-            "my_own_model",
-            {"run": "shapes: accepted, v0001", "add": "by_radius", "tie": "difference_to_best"},
-        ),
-    ],
+    ("name", "answers"), [("from_a_table_to_a_model", TABLE), ("my_own_model", OWN)]
 )
 def test_a_notebook_runs_with_the_package_alone(
     name: str, answers: dict[str, str], host: Host
