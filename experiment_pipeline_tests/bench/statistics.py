@@ -226,7 +226,12 @@ _flips, _constant = choice.gate_error_of_coin_flips, choice.gate_error_of_consta
 GATES = (
     *each("coin flips, 50 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric="accuracy"),
     *each(
-        "coin flips, 30 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric=OWN, share=0.3
+        "coin flips, 30 % positives: pass {metric}",
+        BY_LUCK,
+        2_000,
+        _flips,
+        metric=[*OWN],
+        share=0.3,
     ),
     *each(
         "coin flips, 5 % positives: pass {metric}", BY_LUCK, 2_000, _flips, metric="f1", share=0.05

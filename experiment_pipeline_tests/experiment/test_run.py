@@ -1,8 +1,6 @@
 """An experiment run from Python: stored, recorded, saved as a folder, and run again by Dagster."""
 
 import functools
-import os
-import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -96,7 +94,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch
 
     def interrupted(stage, train_set, test_set, concluded):
         def interrupt(*_: object) -> None:
-            os.kill(os.getpid(), signal.SIGINT)
+            raise KeyboardInterrupt
 
         return search(stage, train_set, test_set, concluded=interrupt)
 

@@ -28,7 +28,7 @@ def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(
     assert done.success, done.failure
     assert f"lower bound of {PROFIT} at least 1" in str(done.metadata("validation_report"))
     assert PROFIT in done.metadata("exported_model")["card"]
-    (known,) = questions.runs(spec.name).to_dict("records")
+    (known,) = questions.runs(spec.name, all_columns=True).to_dict("records")
     assert (known["metric"], known["greater_is_better"]) == (PROFIT, True)
     assert known["validation_low"] < known["validation_score"] < known["validation_high"]
     best = questions.leaderboard(spec.name)["test_score"].max()
@@ -39,7 +39,7 @@ def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(
     again = runs.run(spec, scenario.SCHEMA)
     assert again.metadata("search_results")["reused"] == again.metadata("search_results")["trained"]
     assert questions.leaderboard(spec.name)["test_score"].max() == pytest.approx(best + 1)
-    assert questions.runs(spec.name)["validation_score"].nunique() == 2
+    assert questions.runs(spec.name, all_columns=True)["validation_score"].nunique() == 2
     monkeypatch.setitem(sys.modules, own_metrics.__name__, None)
     files = (str(tmp_path / name) for name in ("predicted.csv", "rejected.csv"))
     assert ep.load_model(spec.name).predict_table(spec.source.url, *files).predicted > 400
