@@ -84,6 +84,10 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() 
     assert len(rows_in(charts["num_leaves"])) == 8
     assert charts["num_leaves"].alt.endswith("2 that do not set it have no mark.")
     assert len(rows_in(charts["extra_trees"])) == 10
+    few = search_of(spec, [1.0] * 2).rank()
+    found = SearchShown(few, few.with_ensemble(declared), {})
+    charts = {block.title: block for block in [*hyperparameter_charts(found, "lightgbm")][1:]}
+    assert set(charts) == {"extra_trees"}  # the budget ended before a value of the other was fitted
 
 
 @pytest.mark.parametrize(("metric", "best"), [("roc_auc", max), ("log_loss", min)])
