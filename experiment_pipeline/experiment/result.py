@@ -65,7 +65,7 @@ class RunResult:
 
     def worst_rows(self, n: int = 50) -> pd.DataFrame:
         """The rows with the largest loss, as of `experiment_pipeline.worst_rows`."""
-        return questions.worst_rows(self.name, n, self.facts["run_id"])
+        return questions.worst_rows(self.name, n, self.run_id)
 
     @property
     def sets(self) -> dict[str, pd.DataFrame]:

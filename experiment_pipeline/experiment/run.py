@@ -60,7 +60,7 @@ from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.registry import registry_of
-from experiment_pipeline.storage.tables import read_table, write_table
+from experiment_pipeline.storage.tables import asset_table, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -167,7 +167,7 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
             rule = f"it has no rank: {board.loc[key, 'status']}, {board.loc[key, 'reason']}"
         raise InvalidExperiment(f"configuration {key}", rule, "Choose one that has a rank.")
     last = questions.run_of(experiment, str(board.loc[key, "run_id"]))
-    raw = read_table(storage_root() / experiment / "tables" / "raw_data.parquet", RawTable)
+    raw = read_table(storage_root() / f"{asset_table(experiment, 'raw_data')}.parquet", RawTable)
     if raw.digest != last["data_digest"]:
         rule = f"it is not that of run {last['run_id']}, the last one with a leaderboard"
         raise StorageError("the stored table", rule, "Run the experiment, then choose.")
@@ -235,15 +235,14 @@ def _drafted(
 ) -> tuple[NamedColumns, str]:
     """The experiment as the scaffold would write it, with these settings, and the reasons."""
     given = {key: _written(value, key) for key, value in settings.items()}
-    if isinstance(data, pd.DataFrame):
-        name = name or "experiment"
-        url = _stored(data, name)
-    else:
-        url = str(data)
-        name = name or re.sub(r"\W+", "_", Path(url).name.partition(".")[0], flags=re.ASCII)
-    if not re.fullmatch(NAME, name):
+    stem = (
+        "experiment" if isinstance(data, pd.DataFrame) else Path(str(data)).name.partition(".")[0]
+    )
+    name = name or re.sub(r"\W+", "_", stem, flags=re.ASCII)
+    if not re.fullmatch(NAME, name):  # before it is part of a path
         rule = "an experiment's name has letters, digits and _, and begins with a letter"
         raise InvalidExperiment(f"name {name!r}", rule, "Give another name.")
+    url = _stored(data, name) if isinstance(data, pd.DataFrame) else str(data)
     if "://" not in url and not (Path.cwd() / "pyproject.toml").exists():
         url = str(Path(url).expanduser().absolute())  # Dagster may be started elsewhere
     split = given.get("split", {})
@@ -275,6 +274,8 @@ def _written(value: Any, key: str) -> Any:
         return {str(name): _written(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_written(item, key) for item in value]
+    if callable(value) and hasattr(value, "path"):  # what `metric` has made of a function
+        return value.path
     if inspect.isclass(value) or inspect.isroutine(value):
         between = "." if key == "algorithm" else ":"
         return f"{value.__module__}{between}{value.__qualname__}"
@@ -333,7 +334,7 @@ def _execute(
     by_hand: ChoiceByHand | None = None,
     delivered: RawTable | None = None,
 ) -> RunResult:
-    """Take the steps of the flow one after the other, each with what it needs of those before."""
+    """Take the steps of the flow one after the other, until one ends the run."""
     spec = named.spec
     record = RunRecord(spec.name, str(uuid.uuid4()))
     values: dict[str, Any] = {}
@@ -347,20 +348,10 @@ def _execute(
             searching: dict[str, Any] = {"concluded": lambda *_: advance()}
             searching |= {"asked_for": ()} if by_hand else {}
             for name in STAGES:
-                step, begun = getattr(steps, name), perf_counter()
+                begun = perf_counter()
                 work = partial(recorded_stage, record, name, spec, named.texts, started, finish)
                 stage = StageRun(named, record, LOG, work, *given, by_hand, delivered)
-                _, *wanted = inspect.signature(step).parameters.values()
-                inputs = [values[one.name] for one in wanted if one.default is one.empty]
-                try:
-                    for asset, outcome in step(
-                        stage, *inputs, **searching if name == "search" else {}
-                    ):
-                        values[asset] = outcome.value
-                        _reported(record, asset, outcome)
-                        refused = refused or _refusal(outcome.checks)
-                except ExportError as error:  # recorded; leaderboard and report hold all the same
-                    refused = error
+                refused = _taken(stage, name, values, searching if name == "search" else {})
                 took[name] = perf_counter() - begun
                 advance()
                 if refused is not None:
@@ -373,11 +364,28 @@ def _execute(
     return RunResult(named, record.run_id, summary, values, refused)
 
 
+def _taken(
+    stage: StageRun, name: str, values: dict[str, Any], more: Mapping[str, Any]
+) -> ExperimentPipelineError | None:
+    """Take a step with what it needs of those before, and note its values; return what ends the run."""
+    step, refused = getattr(steps, name), None
+    _, *wanted = inspect.signature(step).parameters.values()
+    inputs = [values[one.name] for one in wanted if one.default is one.empty]
+    try:
+        for asset, outcome in step(stage, *inputs, **more):
+            values[asset] = outcome.value
+            _reported(stage.run, asset, outcome)
+            refused = refused or _refusal(outcome.checks)
+    except ExportError as error:  # recorded; leaderboard and report hold all the same
+        return error
+    return refused
+
+
 def _reported(record: RunRecord, asset: str, outcome: Outcome) -> None:
     """Record an outcome, store its table where Dagster's assets find it, and log its sentences."""
     if outcome.value is not None:
         value: Any = outcome.value
-        write_table(storage_root() / record.experiment / "tables" / f"{asset}.parquet", value)
+        write_table(storage_root() / f"{asset_table(record.experiment, asset)}.parquet", value)
     checks = [line for check in outcome.checks for line in (*check.problems, *check.caveats)]
     for line in (*outcome.warnings, *checks):
         LOG.warning(line)

@@ -78,6 +78,12 @@ def to_parquet(table: "pd.DataFrame | DataclassInstance") -> bytes:
     return sink.getvalue()
 
 
+def asset_table(*key: str) -> str:
+    """Return where the table of an asset key lies below the storage root, without its ending."""
+    *experiment, asset = key
+    return "/".join([*experiment, "tables", asset])
+
+
 def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> None:
     """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`."""
     frame, facts = table_of(table), facts_json(table)

@@ -17,7 +17,7 @@ from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests import own_metrics, runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")
 LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
@@ -136,6 +136,17 @@ def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], 
     """Before anything is trained, with what would be right."""
     with pytest.raises(error, match=says):
         run(**{"data": scenario.table(), **changes})
+
+
+def test_a_metric_may_be_the_object_itself(storage: Path) -> None:
+    """It stands in the YAML by its import path; a name that is no name becomes no path either."""
+    limit = [{"metric": own_metrics.profit, "at_least": 1}]
+    found = run(scenario.table(), metric=own_metrics.profit, acceptance=limit)
+    assert found.facts["metric"] == "experiment_pipeline_tests.own_metrics:profit"
+    assert found.facts["metric"] in found.named.yaml_text
+    with pytest.raises(InvalidExperiment, match="Give another name"):
+        run(scenario.table(), name="../elsewhere")
+    assert not (storage.parent / "elsewhere").exists()
 
 
 def test_an_unknown_experiment_is_named() -> None:

@@ -40,7 +40,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.storage.files import Location, storage_root
 from experiment_pipeline.storage.registry import RECORD
-from experiment_pipeline.storage.tables import read_table, table_of, write_table
+from experiment_pipeline.storage.tables import asset_table, read_table, table_of, write_table
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking.database import recording
@@ -127,8 +127,7 @@ class TablesIOManager(dg.UPathIOManager):
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> Location:
         """`<experiment>/<stage>` is the key; tables have a folder of their own in between."""
-        *experiment, stage = context.asset_key.path
-        return Location("/".join([*experiment, "tables", stage]))
+        return Location(asset_table(*context.asset_key.path))
 
     def make_directory(self, path: Location) -> None:
         """Folders come with their files."""
