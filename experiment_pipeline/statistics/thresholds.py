@@ -1,7 +1,7 @@
 """The decision threshold of a binary model: chosen on the test set, applied from then on.
 
-`scoring_threshold` is a configuration's own best one; `cross_fitted` scores its test rows without the optimism of that choice. With costs of wrong decisions, the exported threshold is the
-cheapest one. Arguments are as in `scores.py`.
+`scoring_threshold` is a configuration's own best; `cross_fitted` scores without the optimism of that
+choice. With costs, the exported threshold is the cheapest. Arguments are as in `scores.py`.
 """
 
 import math

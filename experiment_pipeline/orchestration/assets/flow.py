@@ -125,9 +125,8 @@ def leaderboard(named: NamedColumns) -> dg.AssetsDefinition:
         test_set: SetTable,
         search_results: SearchResults,
     ) -> dg.MaterializeResult:
-        (result,) = asset.reported(
-            context, named, steps.leaderboard, train_set, test_set, search_results
-        )
+        inputs = (train_set, test_set, search_results)
+        (result,) = asset.reported(context, named, steps.leaderboard, *inputs)
         return result
 
     return leaderboard
@@ -150,16 +149,8 @@ def validation_report(named: NamedColumns) -> dg.AssetsDefinition:
         validation_set: SetTable,
         leaderboard: Leaderboard,
     ) -> dg.MaterializeResult:
-        (result,) = asset.reported(
-            context,
-            named,
-            steps.validation_report,
-            raw_data,
-            train_set,
-            test_set,
-            validation_set,
-            leaderboard,
-        )
+        inputs = (raw_data, train_set, test_set, validation_set, leaderboard)
+        (result,) = asset.reported(context, named, steps.validation_report, *inputs)
         return result
 
     return validation_report
@@ -181,14 +172,8 @@ def exported_model(named: NamedColumns) -> dg.AssetsDefinition:
         leaderboard: Leaderboard,
         validation_report: Judged,
     ) -> dg.MaterializeResult:
-        (result,) = asset.reported(
-            context,
-            named,
-            steps.exported_model,
-            validation_set,
-            leaderboard,
-            validation_report,
-        )
+        inputs = (validation_set, leaderboard, validation_report)
+        (result,) = asset.reported(context, named, steps.exported_model, *inputs)
         return result
 
     return exported_model
