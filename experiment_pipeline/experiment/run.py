@@ -274,8 +274,8 @@ def _written(value: Any, key: str) -> Any:
         return {str(name): _written(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):
         return [_written(item, key) for item in value]
-    if callable(value) and hasattr(value, "path"):  # what `metric` has made of a function
-        return value.path
+    if isinstance(path := getattr(value, "path", None), str):  # `metric` has made it of a function
+        return path
     if inspect.isclass(value) or inspect.isroutine(value):
         between = "." if key == "algorithm" else ":"
         return f"{value.__module__}{between}{value.__qualname__}"
