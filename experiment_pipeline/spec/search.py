@@ -198,6 +198,31 @@ class EnsembleRule(Closed):
 EnsembleSetting = Annotated[EnsembleRule | None, on_or_off(EnsembleRule), OFF_IS_WRITTEN]
 
 
+class Worth(Closed):
+    """What a search has to gain in some time to go on: a gain of the metric, or one that pays its price."""
+
+    gain: float | None = Field(None, gt=0, description="Of the metric", examples=[0.001])
+    per_seconds: float = Field(60.0, gt=0, description="In which it has to be expected")
+    price_per_hour: float | None = Field(None, gt=0, description="Of the machine")
+    value_per_point: float | None = Field(
+        None, gt=0, description="Of a gain of 0.01 of the metric, in the same money"
+    )
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        money = [self.price_per_hour is not None, self.value_per_point is not None]
+        if [self.gain is None, self.gain is None] != money:
+            raise ValueError("write gain, or price_per_hour and value_per_point")
+        return self
+
+    @property
+    def least_gain(self) -> float:
+        """The gain that has to be expected in `per_seconds`."""
+        if self.price_per_hour is None or self.value_per_point is None:
+            return self.gain or 0.0
+        return 0.01 * self.price_per_hour * self.per_seconds / 3600 / self.value_per_point
+
+
 class Budget(Closed):
     """Limits of a search, checked between fits; configurations that did not start are listed."""
 
@@ -206,6 +231,9 @@ class Budget(Closed):
     )
     configurations: int | None = Field(None, ge=1, description="How many are tried, by the seed")
     failures_in_a_row: int | None = Field(None, ge=1, description="So many end the search")
+    worth: Worth | None = Field(
+        None, description="Where less is to be gained, a round of fits ends"
+    )
 
 
 # A user's own is given as its import path, or in Python as what `metric` made of the function.

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from scipy.special import chdtri
+
+from experiment_pipeline.statistics.interval import Interval
 
 _FEWEST = 8  # errors in the tail
 _HEAVIEST = 0.95  # an index above it has no useful quantiles
@@ -51,3 +54,25 @@ class Tail:
         index = min(self.index, _HEAVIEST) or _ROUNDING  # at 0 the limit is the logarithm
         reached = math.expm1(index * math.log(self.errors / times)) / index
         return self.threshold + self.scale * reached
+
+
+# The best tenth of the scores tells how far apart the next best would be, but no fewer than so many.
+_SHARE_OF_BEST, _FEWEST_BEST = 0.1, 5
+_FEWEST_TO_EXPECT = 20
+
+
+def expected_gain(scores: np.ndarray, more: float) -> Interval:
+    """Estimate by how much the best of `more` further draws exceeds the best of these scores (n,), with
+    its upper bound (one-sided, 95 %). Not finite: fewer than 20 scores.
+
+    Above a high score the excesses of most distributions are nearly exponential, with a mean that the
+    best scores estimate (Balkema and de Haan 1974, Pickands 1975). Of exponential ones the best of k + m
+    exceeds that of k by the mean times log(1 + m / k) (Renyi 1953). It is too much for scores with an
+    end, which most metrics have.
+    """
+    best = np.sort(scores[np.isfinite(scores)])[::-1]
+    if (count := len(best)) < _FEWEST_TO_EXPECT:
+        return Interval(math.inf, 0.0, math.inf)
+    few = max(_FEWEST_BEST, round(_SHARE_OF_BEST * count))
+    gain = float(np.mean(best[:few]) - best[few]) * math.log1p(more / count)
+    return Interval(gain, 0.0, gain * 2 * few / float(chdtri(2 * few, 0.95)))

@@ -126,6 +126,18 @@ def chosen(simulations: int, name: str, **more: object) -> list[Row]:
     ]
 
 
+def stopped(simulations: int, kind: str) -> list[Row]:
+    """Return what searches lose that end where more of them is not worth its time."""
+    found = choice.stopped_search(simulations, SEED, kind=kind)
+    figures = (
+        ("they would have gained less than is asked", found.enough, Aim(low=0.8)),
+        ("what they would have gained, of what is asked", found.gained, Aim(high=1.0)),
+        ("fits, of those that were worth it", found.fits, None),
+    )
+    what = f"searches that end by their worth, {kind} scores"
+    return [Row(f"{what}: {text}", figure, aim, simulations) for text, figure, aim in figures]
+
+
 def planted() -> list[Row]:
     """Return how many of the planted leaks are named."""
     found = leaks.hits(SEED)
@@ -282,6 +294,7 @@ CHOICE = (
             ("the smallest", {"ensemble": "off", "choice": "smallest_in_tie_group"}),
         )
     ),
+    *(partial(stopped, 300, kind) for kind in choice.SCORES),
     *each(
         *("a perfect model is called weak in a segment, by {metric}", BY_LUCK, 300, choice.accused),
         metric=["roc_auc", "log_loss", "f1", "mae", "r2"],

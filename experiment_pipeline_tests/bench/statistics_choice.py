@@ -38,6 +38,7 @@ from experiment_pipeline.statistics.scores import (
     difference_to_baseline,
     score,
 )
+from experiment_pipeline.statistics.tails import expected_gain
 from experiment_pipeline.statistics.thresholds import (
     cost_interval,
     decision_threshold,
@@ -477,3 +478,37 @@ def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float 
     truth = cost_interval(costs, drawn(1_000_000, seed), cut).estimate
     found = (cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables))
     return _share(one.low <= truth <= one.high for one in found)
+
+
+@dataclass(frozen=True)
+class StoppedSearch:
+    """When searches end by what they are worth."""
+
+    enough: float  # share of them that would have gained less than was asked in the next minute
+    gained: float  # what they would have gained there on average, of what was asked
+    fits: float  # how many they made, of those until nothing was truly worth it; the median
+
+
+# Quantiles of the score of one fit.
+SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "normal": lambda share: 0.01 * ndtri(share),
+    "exponential": lambda share: -0.005 * np.log(1 - share),
+    "bounded": lambda share: 0.05 * np.sqrt(share),
+}
+
+
+def stopped_search(searches: int, seed: int, *, kind: str, most: int = 3_000) -> StoppedSearch:
+    """End random searches of 60 fits a minute where a gain of .003 a minute is expected no more."""
+    scores = SCORES[kind]
+    minute, asked, generator = 60, 0.003, np.random.default_rng(seed)
+    of_a_minute = scores(((np.arange(2_000) + 0.5) / 2_000) ** (1 / minute))
+    found = []
+    for _ in range(searches):
+        drawn = scores(generator.random(most + minute))
+        best = np.maximum.accumulate(drawn)
+        fits = range(20, most)
+        ours = next((k for k in fits if expected_gain(drawn[:k], minute).high < asked), most)
+        truly = (k for k in fits if np.maximum(of_a_minute - best[k - 1], 0).mean() < asked)
+        found.append(((best[ours + minute - 1] - best[ours - 1]) / asked, ours / next(truly, most)))
+    gains, ratios = np.array(found).T
+    return StoppedSearch(float((gains < 1).mean()), float(gains.mean()), float(np.median(ratios)))

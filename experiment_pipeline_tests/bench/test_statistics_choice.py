@@ -8,6 +8,14 @@ from experiment_pipeline.statistics.scores import score
 from experiment_pipeline_tests.bench import statistics_choice as simulated
 
 
+@pytest.mark.parametrize("kind", simulated.SCORES)
+def test_a_search_that_ends_by_its_worth_loses_less_than_is_asked(kind: str) -> None:
+    """On average, in the next minute; and it ends in time."""
+    found = simulated.stopped_search(20, 6, kind=kind)
+    assert found.gained < 1.2
+    assert found.fits < 5
+
+
 @pytest.mark.parametrize(("metric", "share"), [("accuracy", 0.5), ("f1", 0.05)])
 def test_coin_flips_rarely_pass_the_default_gate(metric: str, share: float) -> None:
     """At most 2.5 % of models without knowledge pass; 5 of 100 are beyond chance."""

@@ -1,4 +1,4 @@
-"""The limits of a search: a budget of seconds, and failures in a row.
+"""The limits of a search: a budget of seconds, what more seconds are worth, and failures in a row.
 
 Search, refit and report share the seconds. Estimates only decide which fits start; they never change
 a result.
@@ -9,6 +9,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from experiment_pipeline.spec import Budget, Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.stages.search.configurations import Configuration
@@ -17,6 +19,8 @@ from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import ENOUGH_COMPARED as ENOUGH
 from experiment_pipeline.stages.search.rungs import Room, Rung, best_first, competes
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.tails import expected_gain
 from experiment_pipeline.table.kinds import NUMERIC, kind_of
 
 # The share of the seconds that fits have at least, however long the rest takes; the share of these
@@ -120,26 +124,28 @@ class Brake:
         """Start the clock `now`, in seconds; `reason`: why nothing may start at all."""
         self.seconds = budget.seconds
         self._most_failures, self._failures = budget.failures_in_a_row, 0
+        self._worth, self._rung_began = budget.worth, now()
         self._lock = threading.Lock()
         self._now, self._started, self._stopped = now, now(), reason
         self._after, self._metric = after, metric
         # Times the usual seconds: of a configuration's last fit, of an algorithm's quickest and slowest.
         self._own, self._paces = dict[str, float](), dict[str, tuple[float, float]]()
         self._last = dict[str, ModelResult]()
-        # Of the present rung: what competes there, and what of it is fitted.
+        # Of the present rung: what competes there, what of it is fitted, what of that was known.
         self._rung: Rung | None = None
         self._entered, self._here = dict[str, Configuration](), dict[str, ModelResult]()
+        self._known = 0
         # Seconds of refit and report; why nothing more starts, or a configuration does not.
         self._reserved, self._spent, self._late = 0.0, "", dict[str, str]()
 
     @property
     def is_timed(self) -> bool:
-        """Whether a budget of seconds decides what starts."""
-        return self.seconds is not None and not self._stopped
+        """Whether seconds, or what they are worth, decide what starts."""
+        return not self._stopped and (self.seconds is not None or self._worth is not None)
 
     @property
     def is_out_of_time(self) -> bool:
-        """Whether it is the clock alone that holds fits back."""
+        """Whether time alone holds fits back: there is none, or more of it is not worth its price."""
         return not self._stopped and bool(self._spent or self._late)
 
     @property
@@ -157,22 +163,25 @@ class Brake:
     ) -> None:
         """Give a rung an equal share of the seconds, and what those before it have left."""
         self._rung, self._spent, self._late, self._here = rung, "", {}, {}
+        self._rung_began, self._known = self._now(), len(found)
         self._entered = {one.key: one for one in entered if competes(one) or one.named}
         for result in found.values():
             self.fit_ended(result)
 
     def fit_ended(self, result: ModelResult) -> None:
         """Learn from a fit, and estimate what the best so far need after the search."""
-        can_estimate = self.seconds is not None and self._after is not None
-        if self._rung is None or not can_estimate or not competes(result):
+        if self._rung is None or not competes(result):
             return  # the baseline's fit is all overhead
+        self._here[result.key] = result
+        if not self.is_timed or self._after is None:
+            return
         rung, algorithm = self._rung, result.algorithm
         usual = usual_seconds(result.configuration, rung.sets)
         pace = fit_seconds(result, rung.sets) / max(usual, 1e-9)
         self._own[result.key] = pace
         quickest, slowest = self._paces.get(algorithm, (pace, pace))
         self._paces[algorithm] = min(pace, quickest), max(pace, slowest)
-        self._last[result.key] = self._here[result.key] = result
+        self._last[result.key] = result
         best = best_first(self._here, self._metric)
         if rung.is_full:
             # The best will be fitted again; the ensemble of the best few where there is time for it.
@@ -207,8 +216,10 @@ class Brake:
 
     def may_start(self, key: str = "") -> bool:
         """Whether the fit of a configuration may start now."""
-        if self.seconds is None or self._stopped:
-            return not self._stopped
+        if self._stopped or self._is_worth_no_more():
+            return False
+        if self.seconds is None:
+            return True
         for_fits = max(self.seconds - self._reserved, self.seconds * _LEAST_FOR_FITS)
         share = 1.0 if self._rung is None else self._rung.number / self._rung.of
         if len(self._here) < min(ENOUGH, len(self._entered)):
@@ -220,6 +231,22 @@ class Brake:
         rest = f", {kept:.1f} are kept for refit and report" if kept >= 0.1 else ""
         self._spent = f"{part}the budget of {self.seconds:g} seconds was spent{rest}"
         return False
+
+    def _is_worth_no_more(self) -> bool:
+        """Whether so little is to be gained by further fits that this rung ends."""
+        fits, seconds = len(self._here) - self._known, self._now() - self._rung_began
+        if self._worth is None or fits <= 0 or seconds <= 0:
+            return False
+        sign, window = metric_of(self._metric).sign, self._worth.per_seconds
+        scores = np.array([sign * one.test_score for one in list(self._here.values())])
+        gain = expected_gain(scores, window * fits / seconds)
+        if gain.high >= self._worth.least_gain:
+            return False
+        self._spent = (
+            f"another {window:g} seconds were expected to gain {gain.estimate:.2g} (at most "
+            f"{gain.high:.2g}), which budget.worth does not ask for"
+        )
+        return True
 
     def saw(self, *, failure: bool) -> None:
         """Count failures that follow one another."""

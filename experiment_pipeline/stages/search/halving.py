@@ -146,10 +146,9 @@ def search(
     now: Callable[[], float],
 ) -> Generator[Event, None, None]:
     """Search the best of the configurations; conclude each exactly once, after its model (`Fitted`)."""
-    if (seconds := spec.budget.seconds) is not None:
-        yield SearchNote(
-            f"a budget of {seconds:g} seconds: what is trained depends on the speed of the machine"
-        )
+    if spec.budget.worth or (seconds := spec.budget.seconds) is not None:
+        what = "budget.worth" if spec.budget.worth else f"a budget of {seconds:g} seconds"
+        yield SearchNote(f"{what}: what is trained depends on the speed of the machine")
     if spec.budget.failures_in_a_row is not None and engine.workers > 1:
         yield SearchNote("a budget of failures in a row: with several workers it depends on timing")
     brake = Brake(spec.budget, now, AfterSearch(sets, engine.workers), spec.metric)

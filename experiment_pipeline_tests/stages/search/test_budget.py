@@ -18,7 +18,7 @@ from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.orchestration.assets.shared import stage_run
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
-from experiment_pipeline.spec.search import Budget
+from experiment_pipeline.spec.search import Budget, Worth
 from experiment_pipeline.stages.search.budget import AfterSearch, Brake, usual_seconds
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
@@ -265,3 +265,24 @@ def test_enough_are_compared_within_the_budget(
     chosen = full[best_first(full, spec.metric)[0]]
     assert engine.seconds + AfterSearch(sets, 2).of([chosen]) <= 1.15 * seconds
     assert {one.algorithm for one in full.values()} > {"dummy"}
+
+
+def test_a_rung_ends_where_more_fits_are_not_worth_their_time() -> None:
+    """Few fits tell nothing; then what is to be gained falls below what is asked, and the reason says it."""
+    clock, worth = Clock(), Worth(gain=0.01, per_seconds=10)
+    held = Brake(Budget(worth=worth), clock, AFTER, "roc_auc")
+    entered = [replace(LINEAR[0], key=f"fit{number}") for number in range(200)]
+    held.rung_began(FULL, entered, {})
+    done = 0
+    while held.may_start(entered[done].key):
+        score = 0.7 + 0.02 * np.random.default_rng(done).normal()
+        held.fit_ended(fitted(entered[done], score, 0.5))
+        done, clock.seconds = done + 1, clock.seconds + 0.5
+    assert 20 <= done < 200
+    assert held.is_out_of_time
+    reason, _ = held.reason_of("another")
+    assert reason.startswith("another 10 seconds were expected to gain 0.00")
+    held.rung_began(FULL, DECLARED, {})
+    assert held.may_start()
+    paid = Worth(price_per_hour=3.6, value_per_point=0.001, per_seconds=10)
+    assert paid.least_gain == pytest.approx(0.1)
