@@ -98,7 +98,10 @@ def fit_configuration(
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
-    on_train = fitted.predict(work.train[configuration.features].table[scored])
+    if fitted.on_train is None:
+        on_train = fitted.predict(work.train[configuration.features].table[scored])
+    else:
+        on_train = fitted.on_train[scored]
     for rows, predicted in (("test", on_test), ("train", on_train)):
         if odd := int((~np.isfinite(predicted)).sum()):
             raise TrainingError(
@@ -200,7 +203,8 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
         return predictions_of(estimator, rows, sets.task, sets.classes)
 
     # Stored as the estimator that would be exported, and predicting with it.
-    stored = replace(whole.fitted, predict=predict, model=persistence.to_bytes(estimator))
+    made = persistence.to_bytes(estimator)
+    stored = replace(whole.fitted, predict=predict, model=made, on_train=None)
     whole = replace(whole, fitted=stored)
     if sets.folds:
         return whole

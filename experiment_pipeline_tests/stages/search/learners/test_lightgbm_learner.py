@@ -20,6 +20,7 @@ from experiment_pipeline.stages.search.learners.lightgbm_learner import (
     boost,
     boosting_plan,
 )
+from experiment_pipeline.stages.search.scoring import predict, scored_rows
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
@@ -153,6 +154,35 @@ def test_without_early_stopping_every_row_is_fitted_on() -> None:
     stated = train_one(experiment([one("lightgbm", early_stopping_round=0)]), sets)
     assert default.result.rounds == stated.result.rounds == 100
     assert np.array_equal(default.predictions.test, stated.predictions.test)
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [
+        {"bagging_fraction": 0.6, "max_bin": 7, "extra_trees": True},
+        {"data_sample_strategy": "goss", "lambda_l1": 50.0},
+        {"boosting": "dart"},
+        {"boosting": "rf", "bagging_fraction": 0.5},
+        {"linear_tree": True},
+        {"early_stopping_round": 5},
+        {"min_data_in_leaf": 1_000},
+    ],
+    ids=str,
+)
+def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
+    task: str, hyperparameters: dict[str, Any]
+) -> None:
+    """However trees are grown, whether LightGBM's own numbers are read or rows are predicted."""
+    sets = training_sets(task)
+    if "early_stopping_round" not in hyperparameters:
+        sets = replace(sets, early_stopping=np.zeros(600, dtype=bool))
+    spec = experiment([one("lightgbm", **hyperparameters)], task)
+    trained = train_one(spec, sets)
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    predicted = predict(pipeline, sets.train, sets.features, task, sets.classes)
+    scored = scored_rows(600, sets.classes)
+    assert np.array_equal(trained.predictions.train, predicted[scored])
 
 
 @pytest.mark.parametrize(
