@@ -57,7 +57,10 @@ def rows_at(table: pd.DataFrame, positions: np.ndarray, keep: Keep = in_memory) 
     """Return the rows at these positions (k,), in their order."""
     if keep is in_memory:
         return table.iloc[positions]
-    columns = {str(name): keep(table[name].iloc[positions]) for name in table.columns}
+    columns = {
+        str(name): keep(table[name].iloc[positions]).reset_index(drop=True)
+        for name in table.columns
+    }
     return of_columns(columns, kept_index(table.index[positions], keep))
 
 

@@ -98,10 +98,8 @@ def fit_configuration(
     composed = compose(FitRequest(configuration, sets, spec), work)
     fitted, on_test = composed.fitted, composed.on_test
     scored = scored_rows(len(work.y_train), sets.classes)
-    if fitted.on_train is None:
-        on_train = fitted.predict(work.train[configuration.features].table[scored])
-    else:
-        on_train = fitted.on_train[scored]
+    train, known = work.train[configuration.features].table, fitted.on_train
+    on_train = fitted.predict(train[scored]) if known is None else known[scored]
     for rows, predicted in (("test", on_test), ("train", on_train)):
         if odd := int((~np.isfinite(predicted)).sum()):
             raise TrainingError(

@@ -93,7 +93,7 @@ def split(
             cells = whole.iloc[own]
             of_cells = cell_hashes(cells) if hashes is None else hashes[own]
             digests[name].add(column, whole.dtype, of_cells)
-            columns[name][column] = keep(cells)
+            columns[name][column] = keep(cells).reset_index(drop=True)  # 8 bytes a row less
     tables = {
         name: of_columns(columns[name], kept_index(rows.index[own], keep))
         for name, own in places.items()

@@ -40,8 +40,7 @@ class FittedModel:
     rounds: int | None = None  # best iteration; None for an algorithm without early stopping
     trusted_types: tuple[str, ...] = ()  # beyond `persistence.TRUSTED_TYPES`
     notes: tuple[str, ...] = ()  # on the fit, one sentence each
-    # Its predictions of all train rows, where the fit knows them anyway.
-    on_train: np.ndarray | None = None
+    on_train: np.ndarray | None = None  # its predictions of all train rows, if the fit has them
 
 
 # What has the rounds and the trusted types of a model.

@@ -57,8 +57,6 @@ DATASET_PARAMETERS = frozenset(
         *("max_bin", "min_data_in_bin", "use_missing", "zero_as_missing"),
     }
 )
-# Kinds of boosting that change trees after they are grown.
-_REWRITES = ("dart", "rf")
 _FIT, _EARLY_STOPPING = "fit.bin", "inner.bin"
 # Up to so many rows of an early-stopping set each round is evaluated; of more, each second, third …
 _EVALUATED_ROWS, _MOST_BETWEEN = 100_000, 5
@@ -108,7 +106,7 @@ def boosting_plan(
             "drop alpha, or write the metric of another quantile",
         )
     # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
-    stops = stops and given.get("boosting") not in _REWRITES
+    stops = stops and given.get("boosting") not in ("dart", "rf")
     planned = take_rounds(given, request, stops=stops, fixed=rounds)
     # LightGBM's objectives are called as our tasks are.
     defaults: dict[str, Scalar] = {"objective": sets.task, "learning_rate": LEARNING_RATE}
@@ -238,21 +236,6 @@ def boost(bins: Bins, plan: BoostingPlan, rows: EncodedRows, task: str) -> "lgb.
     return booster
 
 
-def kept_predictions(booster: "lgb.Booster") -> np.ndarray:
-    """Return what all rounds predict for the rows that trees were grown on, as LightGBM keeps it.
-
-    Bit by bit as `predict` gives it, but for dart, rf and linear trees.
-    """
-    found = list[np.ndarray]()
-
-    def keep(predictions: np.ndarray, _: object) -> tuple[str, float, bool]:
-        found.append(predictions.copy())
-        return "kept", 0.0, True
-
-    booster.eval_train(feval=keep)
-    return found[0]
-
-
 def as_estimator(
     text: str, plan: BoostingPlan, classes: tuple | None, rounds: int | None = None
 ) -> Any:
@@ -326,22 +309,27 @@ class LightGBMLearner(Learner):
         with Clock() as clock:
             booster = boost(bins, plan, train, request.sets.task)
         kept = booster.best_iteration or booster.current_iteration()
-        bits = plan.parameters.get("boosting") not in _REWRITES and not plan.parameters.get(
-            "linear_tree"
-        )
-        # On more rows, the few that are scored cost less than a copy of all predictions.
-        known = bits and not plan.rounds.patience and len(train.y) <= HELD_ROWS
 
         def predict(rows: Any) -> np.ndarray:
             return np.asarray(booster.predict(rows, num_iteration=kept, num_threads=1))
 
+        found, given = list[np.ndarray](), plan.parameters.get
+
+        def keep(predictions: np.ndarray, _: object) -> list:
+            found.append(predictions.copy())
+            return []
+
+        # LightGBM has the bits that `predict` gives for the rows that it grew trees on, with two exceptions.
+        exact = given("boosting") not in ("dart", "rf") and not given("linear_tree")
+        if exact and not plan.rounds.patience and len(train.y) <= HELD_ROWS:
+            booster.eval_train(feval=keep)
         return FittedModel(
             predict=predict,
             model=booster.model_to_string(num_iteration=kept).encode() if stored else b"",
             cpu_seconds=clock.cpu_seconds,
             wall_seconds=clock.wall_seconds,
             rounds=kept,
-            on_train=kept_predictions(booster) if known else None,
+            on_train=found[0] if found else None,
         )
 
     def restore(self, request: FitRequest, stored: Restorable, model: bytes) -> Any:
