@@ -106,6 +106,13 @@ def test_asking_what_was_tried_loads_neither_dagster_nor_training() -> None:
     assert printed_by(script) == "[]"
 
 
+def test_the_component_is_imported_without_what_loads_an_experiment() -> None:
+    """A command that lists components does not pay for tables and databases."""
+    script = "import sys, experiment_pipeline as ep; ep.Experiment\n"
+    script += "print(sorted({'pandas', 'pandera', 'pyarrow', 'sqlalchemy'} & set(sys.modules)))\n"
+    assert printed_by(script) == "[]"
+
+
 def test_the_champion_is_found_where_it_was_exported_to(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, re
 LOG = logging.getLogger("experiment_pipeline")
 # Settings that the draft takes into account; the others replace what it infers.
 _WISHES = ("task", "positive_class", "metric")
+_EXPORT_SECONDS = 3.0  # estimated: it predicts once more in a fresh process
 
 
 def run(
@@ -95,7 +96,7 @@ def run(
         target: the column to predict.
         name: of the experiment; None: the name of the file, or `experiment` for a DataFrame.
         schema: text of a schema.yaml; None: inferred from the table.
-        seconds: of search, refit and report.
+        seconds: of the run from this call on; the search gets what is left for it.
         workers: fits at a time; None: one per core.
         progress: whether a bar shows how far the run is.
         settings: keys of defs.yaml. A class or function stands for its import path. What is left out
@@ -107,6 +108,7 @@ def run(
         TrainingError: no configuration could be trained.
         KeyboardInterrupt: it was interrupted; the next run goes on with what is trained.
     """
+    began = None if seconds is None else perf_counter()
     if target is None:
         if settings or schema is not None or isinstance(data, pd.DataFrame):
             rule = "without target the settings are those of a folder, and no others are read"
@@ -114,8 +116,7 @@ def run(
         named, summary = named_columns(_folder_of(str(data))), ""
     else:
         named, summary = _drafted(data, target, name, schema, seconds, settings)
-        seconds = None
-    return _execute(named, summary, seconds, workers, progress=progress)
+    return _execute(named, summary, seconds, workers, began=began, progress=progress)
 
 
 def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResult:
@@ -217,7 +218,9 @@ def _folder_of(name: str) -> Path:
     """The folder of an experiment: a path, or a name below a `defs` folder of this one."""
     if any((Path(name) / file).exists() for file in FILES):
         return Path(name)
-    found = {path.parent.name: path.parent for path in Path.cwd().glob("**/defs/*/defs.y*ml")}
+    # Not below hidden folders of this one: a virtual environment has more files than all else.
+    everywhere = (f"{start}defs/*/defs.y*ml" for start in ("", "[!.]*/**/"))
+    found = {one.parent.name: one.parent for way in everywhere for one in Path.cwd().glob(way)}
     if name not in found:
         rule = f"is no folder with a defs.yaml, and no experiment below {Path.cwd()}"
         fix = f"{did_you_mean(name, found)}; for a table, name its target"
@@ -235,9 +238,8 @@ def _drafted(
 ) -> tuple[NamedColumns, str]:
     """The experiment as the scaffold would write it, with these settings, and the reasons."""
     given = {key: _written(value, key) for key, value in settings.items()}
-    stem = (
-        "experiment" if isinstance(data, pd.DataFrame) else Path(str(data)).name.partition(".")[0]
-    )
+    is_frame = isinstance(data, pd.DataFrame)
+    stem = "experiment" if is_frame else Path(str(data)).name.partition(".")[0]
     name = name or re.sub(r"\W+", "_", stem, flags=re.ASCII)
     if not re.fullmatch(NAME, name):  # before it is part of a path
         rule = "an experiment's name has letters, digits and _, and begins with a letter"
@@ -329,12 +331,13 @@ def _execute(
     seconds: float | None = None,
     workers: int | None = None,
     *,
+    began: float | None = None,
     progress: bool = True,
     trigger: Trigger = "notebook",
     by_hand: ChoiceByHand | None = None,
     delivered: RawTable | None = None,
 ) -> RunResult:
-    """Take the steps of the flow one after the other, until one ends the run."""
+    """Take the steps of the flow, until one ends the run; `began`: its seconds, None: with the search."""
     spec = named.spec
     record = RunRecord(spec.name, str(uuid.uuid4()))
     values: dict[str, Any] = {}
@@ -342,7 +345,12 @@ def _execute(
     took: dict[str, float] = {}
     started = RunFacts(triggered_by=trigger, trigger_name=_user())
     finish = partial(finish_run, warn=LOG.warning)
-    given = seconds or spec.budget.seconds, lambda: took.get("search", 0.0), workers
+
+    def spent() -> float:
+        gone = 0.0 if began is None else perf_counter() - began + _EXPORT_SECONDS
+        return gone or took.get("search", 0.0)
+
+    given = seconds or spec.budget.seconds, spent, workers
     try:
         with _shown(named, progress) as advance:
             searching: dict[str, Any] = {"concluded": lambda *_: advance()}

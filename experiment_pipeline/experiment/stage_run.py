@@ -28,8 +28,8 @@ class StageRun:
     log: logging.Logger
     # a context around the stage's work: it is recorded, and its errors are reported to the user
     at_work: Callable[[], AbstractContextManager[None]]
-    seconds: float | None = None  # the budget of search, refit and report
-    searched: Callable[[], float] = lambda: 0.0  # seconds of it that the search has taken
+    seconds: float | None = None  # the budget of this run
+    spent: Callable[[], float] = lambda: 0.0  # seconds of it that are gone, or kept for the export
     workers: int | None = None  # of this run's search; None: the YAML's
     by_hand: ChoiceByHand | None = None  # None: by the rule of `choice`
     delivered: RawTable | None = None  # None: what the source delivers now
@@ -48,8 +48,11 @@ class StageRun:
 
     @property
     def searched_spec(self) -> ExperimentSpec:
-        """What is declared, with the budget and the workers of this run."""
-        budget = self.spec.budget.model_copy(update={"seconds": self.seconds})
+        """What is declared, with the workers of this run and what is left of its budget."""
+        left = self.seconds
+        if left is not None and (spent := self.spent()):
+            left = max(round(left - spent, 1), 0.1)
+        budget = self.spec.budget.model_copy(update={"seconds": left})
         asked = {"workers": self.workers or self.spec.workers, "budget": budget}
         return self.spec.model_copy(update=asked)
 
@@ -57,7 +60,7 @@ class StageRun:
         """Return what tells how much of the budget is left, from now on."""
         if self.seconds is None:
             return lambda: math.inf
-        ends = now() + self.seconds - self.searched()
+        ends = now() + self.seconds - self.spent()
         return lambda: ends - now()
 
     def reused_or_made(

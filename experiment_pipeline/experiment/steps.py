@@ -269,6 +269,8 @@ def _searched(
     log, spec = stage.log, stage.searched_spec
     store = TrainedModelStore.of(spec.name, log.warning)
     given = {one.key: one.given for one in declared}
+    if (left := spec.budget.seconds) != stage.seconds:
+        log.info(f"{left:g} of the {stage.seconds:g} seconds are left for search, refit and report")
     with recording.in_batches(stage.run) as record, _engine(spec, log) as engine:
 
         def listen(event: SearchNote | Conclusion) -> None:
@@ -438,10 +440,7 @@ def _evaluated(
 
 
 def exported_model(
-    stage: StageRun,
-    validation_set: SetTable,
-    leaderboard: Leaderboard,
-    validation_report: Judged,
+    stage: StageRun, validation_set: SetTable, leaderboard: Leaderboard, validation_report: Judged
 ) -> Reported:
     """Publish what the validation report accepted, proven before it is visible."""
     spec, name = stage.spec, "exported_model"

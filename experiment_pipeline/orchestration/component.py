@@ -4,6 +4,7 @@ Dagster's model of the attributes takes every key; the pure ExperimentSpec judge
 declaration serves all and every error names file and line. An experiment that cannot be loaded stops
 no other: its error stands in the place of its job and assets, in the log, and in `dg check defs`,
 which fails. A bug keeps its stack, and nothing is loaded.
+What it loads with is imported then: a command that lists components needs no pandas.
 """
 
 import functools
@@ -14,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 import dagster as dg
@@ -29,24 +30,14 @@ from dagster_shared.record import record, replace
 from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from experiment_pipeline.errors import (
-    ExperimentPipelineError,
-    InvalidExperiment,
-)
-from experiment_pipeline.experiment.files import (
-    EXPERIMENT,
-    FILES,
-    named_columns,
-    shown_path,
-    yaml_text,
-)
-from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
-from experiment_pipeline.orchestration.executor import in_process_executor
+from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.orchestration.scaffold import ExperimentScaffolder
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.experiment import defs_yaml_schema
 from experiment_pipeline.spec.reading import YamlFile, read_component
-from experiment_pipeline.table.features import NamedColumns
+
+if TYPE_CHECKING:
+    from experiment_pipeline.table.features import NamedColumns
 
 # `dg check defs` and `dagster definitions validate` set it, for code that is stricter then.
 VALIDATION = "DAGSTER_IS_DEFS_VALIDATION_CLI"
@@ -76,7 +67,7 @@ class Experiment(dg.Component):
     what is left out is inferred and reported.
     """
 
-    def __init__(self, name: str, named: NamedColumns | ExperimentPipelineError) -> None:
+    def __init__(self, name: str, named: "NamedColumns | ExperimentPipelineError") -> None:
         self.name, self.named = name, named
 
     @classmethod
@@ -87,6 +78,7 @@ class Experiment(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 - Dagster's signature
         """Read and judge the folder's YAML; an error waits for `build_defs`."""
+        from experiment_pipeline.experiment.files import named_columns
         from experiment_pipeline.orchestration.job import refused_by_dagster
 
         try:
@@ -126,6 +118,9 @@ class Experiment(dg.Component):
 
 def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
     """A job of the experiment's name whose run fails with the error, and one asset for the graph."""
+    from experiment_pipeline.orchestration.assets.shared import reported_to_the_user
+    from experiment_pipeline.orchestration.executor import in_process_executor
+
     _warn_once(f"{name} is left out: {error}")
     if not re.fullmatch(NAME, name):
         name = "experiment_" + re.sub(r"\W", "_", name, flags=re.ASCII)
@@ -191,6 +186,8 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
     The component files are judged before Dagster reads any, because it stops at the first that is not
     YAML, and does not name the file of a misspelt type.
     """
+    from experiment_pipeline.experiment.files import EXPERIMENT, FILES, shown_path
+
     root = tree.defs_module_path
     experiments: dict[str, list[Path]] = defaultdict(list)
     errors: dict[Path, ExperimentPipelineError] = {}
@@ -225,6 +222,8 @@ def load_experiments(tree: ReadableTree) -> dg.Definitions:
 
 def _type_of(path: Path) -> str:
     """The component that a file names; InvalidExperiment for one that Dagster could not load."""
+    from experiment_pipeline.experiment.files import EXPERIMENT, shown_path, yaml_text
+
     file = YamlFile(yaml_text(path), str(shown_path(path)))
     name = read_component(file, EXPERIMENT).type
     module, _, attribute = name.rpartition(".")

@@ -14,7 +14,6 @@ import dagster as dg
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.errors import InvalidExperiment, reported_as
-from experiment_pipeline.orchestration.executor import code_location
 from experiment_pipeline.spec import NAME
 
 
@@ -38,6 +37,7 @@ class ExperimentScaffolder(dg.Scaffolder[Wishes]):
             with reported_as(lambda error: click.ClickException(str(error))):
                 _check_request(request)
                 from experiment_pipeline.drafting.files import draft_experiment
+                from experiment_pipeline.orchestration.executor import code_location
 
                 url = _url_from_project(request.params.data, request.project_root)
                 location = code_location(request.project_root or Path())

@@ -1,8 +1,9 @@
 """An experiment run from Python: stored, recorded, saved as a folder, and run again by Dagster."""
 
 import functools
+import logging
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -15,8 +16,11 @@ from experiment_pipeline.drafting.files import with_settings
 from experiment_pipeline.errors import DataError, InvalidExperiment, NotAccepted
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
+from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests import own_metrics, runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")
@@ -33,6 +37,35 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         for owner, name, cheap in runs.LEFT_OUT:
             stack.enter_context(patch.object(owner, name, cheap))
         yield
+
+
+def test_seconds_are_counted_from_the_call(caplog: pytest.LogCaptureFixture) -> None:
+    """The search gets what the stages before it and the export leave; the YAML keeps what was given."""
+    scenario.write_csv(Path("visits.csv"))
+    found = run("visits.csv", seconds=500)
+    (said,) = [line for line in caplog.messages if "of the 500 seconds" in line]
+    assert 400 < float(said.split()[0]) <= 497
+    assert found.named.spec.budget.seconds == 500
+
+
+@pytest.mark.parametrize(("spent", "left"), [(0.0, 10.0), (2.04, 8.0), (30.0, 0.1)])
+def test_a_search_has_what_is_left_of_the_seconds(spent: float, left: float) -> None:
+    """A budget that is gone still fits the baseline and the quickest other."""
+    named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
+    record, log = RunRecord("clinic", "1"), logging.getLogger()
+    stage = StageRun(named, record, log, nullcontext, 10.0, lambda: spent)
+    assert stage.searched_spec.budget.seconds == left
+    assert stage.seconds_left(lambda: 0.0)() == 10.0 - spent
+
+
+def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() -> None:
+    """A virtual environment may hold thousands of folders, and copies of an experiment."""
+    for place in ("shop/defs/orders", ".venv/lib/defs/orders", "defs/visits"):
+        Path(place).mkdir(parents=True)
+        (Path(place) / "defs.yaml").write_text("type: 1")
+    for name, place in (("orders", "shop/defs/orders"), ("visits", "defs/visits")):
+        with pytest.raises(InvalidExperiment, match=f"^{place}/defs.yaml:1"):
+            ep.run(name)
 
 
 def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:

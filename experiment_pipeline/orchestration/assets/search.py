@@ -32,9 +32,7 @@ class ThisRun(dg.Config):
     budget_seconds: float | None = Field(
         None,
         gt=0,
-        description=(
-            "Wall time of this run's search, refit and report; the result depends on the machine"
-        ),
+        description="Wall seconds of search, refit and report; the result depends on the machine",
     )
 
 
@@ -81,10 +79,7 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
         pool=f"{spec.name}_training",
     )
     def trained_model(
-        context: dg.AssetExecutionContext,
-        config: ThisRun,
-        train_set: SetTable,
-        test_set: SetTable,
+        context: dg.AssetExecutionContext, config: ThisRun, train_set: SetTable, test_set: SetTable
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         # All partitions are asked for where only `search_results` is.
         keyed = context.has_partition_key or context.has_partition_key_range

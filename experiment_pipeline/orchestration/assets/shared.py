@@ -181,7 +181,7 @@ def stage_run(
     ops: Any = context.run.run_config.get("ops", {})
     config = ops.get(training, {}).get("config", {})
 
-    def searched() -> float:
+    def spent() -> float:
         stats = context.instance.get_run_step_stats(context.run.run_id, [training])
         return sum(one.end_time - (one.start_time or 0.0) for one in stats if one.end_time)
 
@@ -191,7 +191,7 @@ def stage_run(
         context.log,
         partial(_at_work, context, named),
         config.get("budget_seconds") or named.spec.budget.seconds,
-        searched,
+        spent,
         workers,
     )
 

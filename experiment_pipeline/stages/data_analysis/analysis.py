@@ -7,12 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import (
-    DataError,
-    InvalidExperiment,
-    UnusableTable,
-    did_you_mean,
-)
+from experiment_pipeline.errors import DataError, InvalidExperiment, UnusableTable, did_you_mean
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, own_rule, problems
