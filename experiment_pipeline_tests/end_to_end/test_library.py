@@ -17,7 +17,7 @@ import yaml
 
 from experiment_pipeline_tests.end_to_end.project import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # both notebooks are of one process
 
 COMPONENT = "experiment_pipeline.Experiment"
 ROWS = 2_400  # of fewer than 2,000 the draft fits every configuration on folds
@@ -129,7 +129,7 @@ class Host:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=500,
         )
         told = done.stdout + done.stderr
         assert done.returncode == 0, told
