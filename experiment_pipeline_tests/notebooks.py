@@ -1,6 +1,6 @@
-"""Run a notebook without Jupyter: its cells in order, in one namespace, in the current folder.
+"""Run notebooks without Jupyter: the cells of each in order, in one namespace, in the current folder.
 
-`python -m experiment_pipeline_tests.notebooks SOURCE TARGET` writes it with its outputs.
+`python -m experiment_pipeline_tests.notebooks SOURCE…` writes them with their outputs, below their names.
 """
 
 import ast
@@ -48,5 +48,5 @@ def outputs(source: str, names: dict[str, Any], number: int) -> list[nbformat.No
 
 
 if __name__ == "__main__":
-    source, target = sys.argv[1:]
-    nbformat.write(executed(nbformat.read(source, as_version=4)), target)
+    for source in map(Path, sys.argv[1:]):
+        nbformat.write(executed(nbformat.read(source, as_version=4)), source.name)

@@ -178,7 +178,8 @@ def test_a_gate_that_fails_ends_the_run_and_says_what_to_try(project, first_run)
     """Exit code 1; the gate, its value, the next search and the pages stand in one block, last; for
     CI, JSON and record are there all the same.
     """
-    project.add_experiment("strict", scenario.spec_mapping(acceptance=TOO_MUCH), scenario.SCHEMA)
+    linear = scenario.spec_mapping(acceptance=TOO_MUCH, search=[{"algorithm": "linear"}])
+    project.add_experiment("strict", linear, scenario.SCHEMA)
     done, reports, summary = ci(project, "strict")
     assert done.returncode == 1
     assert "lower bound of roc_auc at least 0.999" in done.stdout

@@ -17,7 +17,7 @@ import yaml
 
 from experiment_pipeline_tests.end_to_end.project import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # both notebooks are of one process
 
 COMPONENT = "experiment_pipeline.Experiment"
 ROWS = 2_400  # of fewer than 2,000 the draft fits every configuration on folds
@@ -74,7 +74,7 @@ def rows_of_host(table: pd.DataFrame) -> int:
 def sum_of_host(rows_of_host: int) -> int:
     return rows_of_host + 1
 """
-# Run in the host's process: what is there, and what has been changed on the way.
+# Run in the host's process: what is there, what has been changed on the way, and a prediction.
 LOOK = """\
 import logging, sys, warnings
 from pathlib import Path
@@ -100,6 +100,8 @@ with dg.DagsterInstance.get() as instance:
     assert [run.job_name for run in instance.get_runs()] == ["visits"]
     assert loaded.get_job("beside").execute_in_process(instance=instance).success
 print("as it was")
+from experiment_pipeline.cli import main
+main(["predict", "visits", "visits.csv"])
 """
 
 
@@ -127,7 +129,7 @@ class Host:
             capture_output=True,
             text=True,
             check=False,
-            timeout=240,
+            timeout=500,
         )
         told = done.stdout + done.stderr
         assert done.returncode == 0, told
@@ -215,30 +217,39 @@ def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:
     narrowed(experiment / "defs.yaml")
     host.dg("launch", "--job", "visits")
     assert (host.folder / "artifacts/visits/registry/v0001/model.skops").exists()
-    assert host.run("-c", LOOK).endswith("as it was\n")
-    command = "from experiment_pipeline.cli import main; main()"
-    predicted = host.run("-c", command, "predict", "visits", "visits.csv")
+    _, as_it_was, predicted = host.run("-c", LOOK).partition("as it was\n")
+    assert as_it_was
     assert f"predicted {ROWS:>9,} rows" in predicted
 
 
-TABLE = {"run": "accepted, v0001", "predict": "4 rows predicted", "save": "target: diagnosis"}
-OWN = {"run": "accepted, v0001", "add": "by_radius", "tie": "difference_to_best"}
+ANSWERS = {
+    "from_a_table_to_a_model": {
+        "run": "accepted, v0001",
+        "predict": "4 rows predicted",
+        "save": "target: diagnosis",
+    },
+    "my_own_model": {"run": "accepted, v0001", "add": "by_radius", "tie": "difference_to_best"},
+}
 
 
-@pytest.mark.parametrize(
-    ("name", "answers"), [("from_a_table_to_a_model", TABLE), ("my_own_model", OWN)]
-)
-def test_a_notebook_runs_with_the_package_alone(
-    name: str, answers: dict[str, str], host: Host
-) -> None:
-    """Every cell runs in an environment of its own, and shows what the kept outputs show."""
-    shutil.copy(ROOT / "docs" / "my_models.py", host.folder)
-    notebook = ROOT / "docs" / f"{name}.ipynb"
+@pytest.fixture(scope="module")
+def notebooks(host: Host) -> Path:
+    """Where the notebooks of the documents are, executed by one process of the host's."""
+    docs = ROOT / "docs"
+    shutil.copy(docs / "my_models.py", host.folder)
     script = (ROOT / "experiment_pipeline_tests" / "notebooks.py").read_text()
-    host.run("-c", script, str(notebook), "executed.ipynb")
-    made, kept = (nbformat.read(one, 4).cells for one in (host.folder / "executed.ipynb", notebook))
+    host.run("-c", script, *(str(docs / f"{name}.ipynb") for name in ANSWERS))
+    return host.folder
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_notebook_runs_with_the_package_alone(name: str, notebooks: Path) -> None:
+    """Every cell runs in an environment of its own, and shows what the kept outputs show."""
+    made, kept = (
+        nbformat.read(folder / f"{name}.ipynb", 4).cells for folder in (notebooks, ROOT / "docs")
+    )
     for cell, expected in zip(made, kept, strict=True):
         both = ([sorted(one) for one in of.get("outputs", [])] for of in (cell, expected))
         assert len({str(one) for one in both}) == 1, cell.id
     shown = {cell.id: str(cell.get("outputs")) for cell in made}
-    assert [id_ for id_, said in answers.items() if said not in shown[id_]] == []
+    assert [id_ for id_, said in ANSWERS[name].items() if said not in shown[id_]] == []

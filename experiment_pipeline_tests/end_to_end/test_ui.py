@@ -39,47 +39,62 @@ CUT_SHORT = (
     rf"the search was cancelled after (\d+) of {FITS + 1} configurations; "
     "the next run reuses what is stored"
 )
-# The preparation of these runs waits, so that a run can be killed while it is at work.
-NEVER_DONE = """\
+# Preparation waits, so that a run can be killed at work; so do all fits but the first two of the run
+# that is cancelled, until they are released.
+MODULE = "waiting"
+WAITING_CODE = """\
 import os, pathlib, time
 
+from sklearn.linear_model import LogisticRegression
+
+HERE = pathlib.Path(__file__).parent
+
 def wait(frame):
-    pathlib.Path(f"{os.getpid()}.at_work").touch()
+    (HERE / f"{os.getpid()}.at_work").touch()
     time.sleep(600)
     return frame
+
+class Waits(LogisticRegression):
+    def fit(self, X, y, sample_weight=None):
+        while self.C > 2 and not (HERE / "released").exists():
+            time.sleep(0.1)
+        return super().fit(X, y, sample_weight)
 """
 
 
 @pytest.fixture(scope="module")
-def dask(tmp_path_factory):
-    """A scheduler and two workers of one thread."""
+def folder(tmp_path_factory):
+    """The folder of the project, with its module."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / f"{MODULE}.py").write_text(WAITING_CODE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory, folder):
+    """A scheduler and two workers of one thread, which know the project's module."""
     with DaskProcesses(tmp_path_factory.mktemp("dask")) as running:
         running.start_scheduler()
-        running.workers = [running.start_worker() for _ in range(2)]
+        for _ in range(2):
+            running.start_worker(environment={"PYTHONPATH": str(folder)})
         yield running
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, dask):
-    project = Project(tmp_path_factory.mktemp("project"))
-    (project.folder / "waiting.py").write_text(NEVER_DONE)
+def project(folder, dask):
+    project = Project(folder)
     settings = (project.folder / "dagster.yaml").read_text()
     quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
     assert quick != settings
     (project.folder / "dagster.yaml").write_text(quick)
     scenario.write_csv(project.folder / "visits.csv")
-    never = {"preparation": {**scenario.PREPARATION, "function": "waiting:wait"}}
+    never = {"preparation": {**scenario.PREPARATION, "function": f"{MODULE}:wait"}}
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
-    slow = {
-        "num_leaves": list(range(8, 8 + FITS)),
-        "n_estimators": 20_000,
-        "early_stopping_round": 0,
-        "learning_rate": 0.01,
+    waits = {
+        "algorithm": f"{MODULE}.Waits",
+        "hyperparameters": {"C": [float(one) for one in range(1, FITS + 1)]},
     }
-    on_cluster = {
-        "search": [LINEAR, {"algorithm": "lightgbm", "hyperparameters": slow}],
-        "engine": {"dask": dask.address},
-    }
+    on_cluster = {"search": [LINEAR, waits], "engine": {"dask": dask.address}}
     for name, changed in {
         BY_JOB: {},
         BY_GRAPH: {"search": TWO},
@@ -375,6 +390,7 @@ def test_cancelling_takes_back_what_waits_and_loses_nothing(ui, project, dask, l
     # What fits share stays for the rerun, which removes it at its end.
     assert list(project.folder.rglob(f"{CANCELLED}/shared/*"))
 
+    (project.folder / "released").touch()
     rerun = ui.launch(CANCELLED)
     ui.wait_until(lambda: ui.status(rerun) in ENDED, 240, "the rerun ends")
     assert ui.status(rerun) == "SUCCESS"

@@ -10,8 +10,6 @@ import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import EmptyWorkspaceTarget
 from dagster._serdes import ConfigurableClassData
-from dagster_webserver.app import create_app_from_workspace_process_context
-from dagster_webserver.webserver import DagsterWebserver
 
 from experiment_pipeline.orchestration.instance import SqliteStorage
 from experiment_pipeline_tests.end_to_end.project import ROOT
@@ -38,7 +36,9 @@ def open_all(homes: list[str]) -> None:
 @pytest.mark.slow
 def test_a_fresh_home_can_be_opened_by_several_processes_at_once(tmp_path: Path) -> None:
     """Of processes that meet in an empty folder, none dies of another's half-made tables."""
-    context = multiprocessing.get_context("spawn")
+    # They are forked from one process that has imported what each needs.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     homes = [str(tmp_path / str(number)) for number in range(HOMES)]
     barrier = context.Barrier(PROCESSES)
     with ProcessPoolExecutor(PROCESSES, context, meet, (barrier,)) as pool:
@@ -60,6 +60,10 @@ def test_no_page_but_its_own_drives_dagster(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With each documented instance, Dagster executes no mutation that an image could send."""
+    # Two seconds of imports, which neither the other processes nor the collection of tests need.
+    from dagster_webserver.app import create_app_from_workspace_process_context
+    from dagster_webserver.webserver import DagsterWebserver
+
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(DagsterWebserver, "build_middleware", DagsterWebserver.build_middleware)
     ours, remote = (

@@ -127,11 +127,17 @@ def test_a_database_of_a_newer_package_is_left_alone() -> None:
     assert "experiment-pipeline reindex" in raised.value.fix
 
 
-WRITER = """
-import sys
+# One process imports what each of them needs.
+WRITERS = """
+from multiprocessing import get_context
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database.recording import RunRecord
-for n in range(20): RunRecord('e', sys.argv[1] + str(n)).record([RunFacts(status='running')])
+def write(name):
+    for n in range(20): RunRecord("e", f"{name}{n}").record([RunFacts(status="running")])
+forked = [get_context("fork").Process(target=write, args=name) for name in "abcd"]
+for one in forked: one.start()
+for one in forked: one.join()
+raise SystemExit(any(one.exitcode for one in forked))
 """
 
 
@@ -144,6 +150,5 @@ def test_processes_that_open_a_new_database_together_all_can(
         monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")
     else:
         request.getfixturevalue("postgres_database")
-    started = [subprocess.Popen([sys.executable, "-c", WRITER, name]) for name in "abcd"]
-    assert [one.wait(120) for one in started] == [0, 0, 0, 0]
+    subprocess.run([sys.executable, "-c", WRITERS], check=True, timeout=120)
     assert len(questions.runs()) == 80
