@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -33,13 +33,12 @@ from experiment_pipeline.table.table import slices
 BASE, _RESCALED = "base", ", rescaled"
 SHOWN_ROWS, SHOWN_COLUMNS, BACKGROUND_ROWS = 10, 15, 50
 _MOST_CELLS = 2**24  # numbers in one table of contributions: 128 MB
-# Of the way between base and row, where a prediction is made of several sums.
-_STEPS, _SMALL = 16, 1e-6
+# Parts of the way between base and row, and the shortest.
+_STEPS, _SMALL = 8, 1e-6
 _Link = Callable[[np.ndarray], np.ndarray]  # sums (n, k) → predictions (n, outputs)
 
 
-@dataclass(frozen=True, eq=False)
-class _Member:
+class _Member(NamedTuple):
     """A model, what it reads of the encoded columns, its weight, and the classes of its outputs."""
 
     place: slice
@@ -164,9 +163,9 @@ class Explainer:
             ask = partial(self._predict, member)
             found = sampled_shapley(ask, cells, self._background, groups, output)
             return np.column_stack([found, ask(self._background).mean(axis=0)[output]])
-        found = (sums.rescaled() if self._scale is None else sums.of_each_class()).each[known:]
+        found = sums.rescaled() if self._scale is None else sums
         whole = np.zeros((len(cells), cells.shape[1] + 1))
-        each = self._in_order(member, found)[np.arange(len(cells)), output]
+        each = self._in_order(member, found.each[known:])[np.arange(len(cells)), output]
         whole[:, [*range(place.start, place.stop), -1]] = each
         return np.column_stack([*(whole[:, at].sum(axis=1) for at in groups), whole[:, -1]])
 
@@ -217,13 +216,14 @@ def _outputs(model: Any, cells: np.ndarray) -> np.ndarray:
     return np.asarray(ask(cells), np.float64).reshape(len(cells), -1)
 
 
-def _probabilities(sums: np.ndarray) -> np.ndarray:
+def _probabilities(log_odds: np.ndarray) -> np.ndarray:
+    """Of each class, by its log odds against the mean of the others, (n, k)."""
     from scipy.special import softmax
 
-    return softmax(np.insert(sums, 0, 0, axis=1) if sums.shape[1] == 1 else sums, axis=1)
+    return softmax(log_odds * (1 - 1 / log_odds.shape[1]), axis=1)
 
 
-# What a model may add up to; of log odds, a column per class, or that of the second of two.
+# What a model may add up to.
 _SCALES: dict[str, _Link] = {
     "": np.asarray,
     "logarithm of ": np.exp,
@@ -239,15 +239,6 @@ class _Sums:
     method: str
     link: _Link = np.asarray
 
-    def of_each_class(self) -> "_Sums":
-        """Return log odds as those of each class against the mean of the others."""
-        if self.link is not _probabilities:
-            return self
-        each = self.each
-        if each.shape[1] == 1:
-            each = np.concatenate([-each, each], axis=1) / 2
-        return replace(self, each=each / (1 - 1 / each.shape[1]))
-
     def rescaled(self) -> "_Sums":
         """Return contributions to the prediction itself: times its mean slopes between base and row."""
         if self.link is np.asarray:
@@ -255,13 +246,12 @@ class _Sums:
         each, k = self.each, self.each.shape[1]
         start, change = each[..., -1], each[..., :-1].sum(axis=2)
         before, after = self.link(start), self.link(start + change)
-        steps = _STEPS if k > 1 else 1
-        half, slopes = change / (2 * steps), np.zeros((*after.shape, k))
+        half, slopes = change / (2 * _STEPS), np.zeros((*after.shape, k))
         half[np.abs(half) < _SMALL] = _SMALL  # the slope at a point
-        for number, part in product(range(k), (np.arange(steps) + 0.5) / steps):
+        for number, part in product(range(k), (np.arange(_STEPS) + 0.5) / _STEPS):
             middle, aside = start + part * change, half * (np.arange(k) == number)
             gain = self.link(middle + aside) - self.link(middle - aside)
-            slopes[..., number] += gain / (2 * steps * half[:, [number]])
+            slopes[..., number] += gain / (2 * _STEPS * half[:, [number]])
         # The smallest change with which they add up.
         rest = after - before - np.einsum("nok,nk->no", slopes, change)
         length = np.maximum((change**2).sum(axis=1, keepdims=True), _SMALL**2)
@@ -277,17 +267,18 @@ def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
     found = _parts_of(model, cells, known)
     if found is None:
         return None
-    links = list(_SCALES.values()) if found.link is np.asarray else [found.link]
     wanted = _outputs(model, cells[:known])
-    sums = found.each[:known].sum(axis=2)
-    for link in links:
+    for link in _SCALES.values() if found.link is np.asarray else [found.link]:
+        each = found.each
+        if (
+            link is _probabilities
+        ):  # the second of two, or sums that a common term leaves as they are
+            each = np.concatenate([0 * each, each], axis=1) if each.shape[1] == 1 else each
+            each = (each - each.mean(axis=1, keepdims=True)) / (1 - 1 / each.shape[1])
         with np.errstate(over="ignore"):
-            predicted = link(sums)
+            predicted = link(each[:known].sum(axis=2))
         # XGBoost's own sums are of single precision.
         if predicted.shape == wanted.shape and np.allclose(predicted, wanted, 1e-4, 1e-5):
-            each = found.each
-            if link is _probabilities and each.shape[1] > 1:  # what they share changes none
-                each = each - each.mean(axis=1, keepdims=True)
             return replace(found, each=each, link=link)
     return None
 
@@ -349,14 +340,16 @@ def _of_estimator(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
 
 def _along_paths(forest: Any, cells: np.ndarray) -> np.ndarray:
     """How the mean of the node changes at each split on a row's path, by the column that is split."""
-    n, width = len(cells), cells.shape[1] + 1
-    total = np.zeros((forest.estimators_[0].tree_.value.shape[2], n, width))
-    for tree in forest.estimators_:
-        means, path = tree.tree_.value[:, 0], tree.decision_path(cells)
-        row, node = np.repeat(np.arange(n), np.diff(path.indptr)), path.indices
-        steps = np.flatnonzero(row[1:] == row[:-1])
-        at = row[steps] * width + tree.tree_.feature[node[steps]]
-        for k, gain in enumerate((means[node[steps + 1]] - means[node[steps]]).T):
-            total[k] += np.bincount(at, gain, minlength=n * width).reshape(n, width)
-            total[k, :, -1] += means[0, k]
-    return total.transpose(1, 0, 2) / len(forest.estimators_)
+    total: Any = 0
+    for tree in (one.tree_ for one in forest.estimators_):
+        means = tree.value[:, 0].T
+        found, parent = np.zeros((*means.shape, cells.shape[1] + 1)), np.zeros(tree.node_count, int)
+        for children in (tree.children_left, tree.children_right):
+            parent[children[children > 0]] = np.flatnonzero(children > 0)
+        found[..., -1], at = means[:, [0]], np.arange(tree.node_count)
+        while len(below := np.flatnonzero(at)):  # from each node up to the root
+            above = parent[at[below]]
+            found[:, below, tree.feature[above]] += means[:, at[below]] - means[:, above]
+            at[below] = above
+        total += found[:, tree.apply(cells.astype(np.float32))]
+    return np.moveaxis(total, 0, 1) / len(forest.estimators_)
