@@ -271,8 +271,8 @@ def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
     for link in _SCALES.values() if found.link is np.asarray else [found.link]:
         each = found.each
         if (
-            link is _probabilities
-        ):  # the second of two, or sums that a common term leaves as they are
+            link is _probabilities and link is not found.link
+        ):  # [0, x] for x: a common term adds none
             each = np.concatenate([0 * each, each], axis=1) if each.shape[1] == 1 else each
             each = (each - each.mean(axis=1, keepdims=True)) / (1 - 1 / each.shape[1])
         with np.errstate(over="ignore"):
