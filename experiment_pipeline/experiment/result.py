@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperimen
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.storage.registry import TRUSTED, registry_of
+from experiment_pipeline.storage.run_code import module_of_main
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import SETS
 from experiment_pipeline.tracking import questions, terminal
@@ -93,28 +95,36 @@ class RunResult:
         function = self.named.spec.preparation.function
         return load_model(str(exported.folder), [*trusted, *([function] if function else [])])
 
-    def save(self, folder: str | Path) -> Path:
+    def save(self, folder: str | Path, *, module: str = "") -> Path:
         """Write defs.yaml and schema.yaml: Dagster runs the same experiment, and trains nothing again.
 
-        Returns the folder. Raises InvalidExperiment: it has another name, or other files, or a model of
-        the notebook.
+        `module` names a file of the working directory, such as `my_models`: estimators of the notebook
+        are written there, and are fitted once more under their new name. Returns the folder. Raises
+        InvalidExperiment: it has another name, or other files, or a model of the notebook and no module.
         """
-        folder = Path(folder)
-        for one in self.named.spec.search:
-            if one.algorithm.startswith("__main__."):
-                rule = "it is defined in a notebook or script, where Dagster cannot import it"
-                raise InvalidExperiment(one.algorithm, rule, "Move it into a module.")
+        folder, texts = Path(folder), dict[Path, str]()
+        paths = [one.algorithm for one in self.named.spec.search]
+        if mine := [one for one in dict.fromkeys(paths) if one.startswith("__main__.")]:
+            rule = "it is defined in a notebook or script, where Dagster cannot import it"
+            if not module.isidentifier():
+                fix = "Move it into a module, or save with module='my_models' to write one."
+                raise InvalidExperiment(mine[0], rule, fix)
+            names = [one.partition(".")[2] for one in mine]
+            texts[Path(f"{module}.py")] = module_of_main(names)
         if folder.name != self.name:
             rule = f"the folder names the experiment, and this one is {self.name}"
             fix = f"Save it to {folder.with_name(self.name)}, or run it with name={folder.name!r}."
             raise InvalidExperiment(str(folder), rule, fix)
-        texts = {"defs.yaml": self.named.yaml_text, "schema.yaml": self.named.schema_text}
-        for file, text in texts.items():
-            if (path := folder / file).exists() and path.read_text(encoding="utf-8") != text:
+        yaml_text = self.named.yaml_text
+        for path in mine:
+            yaml_text = re.sub(rf"{path}\b", f"{module}.{path.partition('.')[2]}", yaml_text)
+        texts |= {folder / "defs.yaml": yaml_text, folder / "schema.yaml": self.named.schema_text}
+        for path, text in texts.items():
+            if path.exists() and path.read_text(encoding="utf-8") != text:
                 raise InvalidExperiment(str(path), "holds something else", "Remove it first.")
         folder.mkdir(parents=True, exist_ok=True)
-        for file, text in texts.items():
-            (folder / file).write_text(text, encoding="utf-8")
+        for path, text in texts.items():
+            path.write_text(text, encoding="utf-8")
         return folder
 
     @property

@@ -73,15 +73,14 @@ from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.mapped import some_rows, spilled
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_of
+from experiment_pipeline.storage.run_code import metric_sources, source_digests
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
-from experiment_pipeline.table.digests import source_digests
 from experiment_pipeline.table.features import (
     NamedColumns,
     check_metrics,
     check_target,
     feature_columns,
-    metric_sources,
 )
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable

@@ -1,16 +1,22 @@
 """Why a row is predicted as it is: contributions of delivered columns that add up to the prediction.
 
-Exact where the model allows it. Boosted trees have TreeSHAP (Lundberg et al. 2020), a linear model
-coefficient times (value - mean of the example rows), a random forest what the node's mean changes
-along a row's path (Saabas 2014: exact in sum, but no Shapley value); a mean has the mean of its
-members'. On the example rows these must add up to the prediction, its logarithm or its log odds, else
-Shapley values of the prediction itself are sampled.
+Each model sums up something: boosted trees by TreeSHAP (Lundberg et al. 2020), a linear model by
+coefficient times (value - mean of the example rows), a forest by what the node's mean changes along a
+row's path (Saabas 2014: exact in sum, but no Shapley value). A single model is explained as it adds up:
+to the prediction, its logarithm or its log odds. A mean or a calibrated model is explained on the scale
+of its prediction. There, what a member adds to its sums is multiplied by the mean slope of its prediction
+between base and row: of one sum the rescale rule of DeepLIFT, as Chen, Lundberg and Lee (2022) carry
+Shapley values through a series of models; of several classes integrated gradients (Sundararajan et al.
+2017). Where the sums of a member do not give its predictions of the example rows, Shapley values of
+these predictions are sampled.
 """
 
 import html
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,13 +30,21 @@ from experiment_pipeline.table.coercion import as_text, value_as_text
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.table import slices
 
-BASE = "base"
+BASE, _RESCALED = "base", ", rescaled"
 SHOWN_ROWS, SHOWN_COLUMNS, BACKGROUND_ROWS = 10, 15, 50
 _MOST_CELLS = 2**24  # numbers in one table of contributions: 128 MB
-# What exact contributions may add up to: the prediction as it is, or one of these.
-_SCALES = ("", "logarithm of ", "log odds of ")
-# (n, outputs, d + 1), the base last, and how it was found; None: there is no exact way.
-_Exact = tuple[np.ndarray, str] | None
+# Parts of the way between base and row, and the shortest.
+_STEPS, _SMALL = 8, 1e-6
+_Link = Callable[[np.ndarray], np.ndarray]  # sums (n, k) → predictions (n, outputs)
+
+
+class _Member(NamedTuple):
+    """A model, what it reads of the encoded columns, its weight, and the classes of its outputs."""
+
+    place: slice
+    model: Any
+    weight: float
+    classes: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +101,8 @@ class Explainer:
     ) -> None:
         from experiment_pipeline.stages.search.voting import TakenApart
 
-        self._parts, self._signature = TakenApart.of(pipeline), signature
+        parts = TakenApart.of(pipeline)
+        self._own, self._parts, self._signature = parts.own, replace(parts, own=None), signature
         dates = [(name, part) for name, parts in made.calendar.items() for part in parts]
         source = {new: name for name, part in dates for new in calendar_columns(name, part)}
         # Delivered column → positions of what encodes it.
@@ -97,101 +112,206 @@ class Explainer:
                 positions = self._columns.setdefault(source.get(name, name), [])
                 positions += self._parts.columns[name].tolist()
         real = examples[~examples.isin([UNSEEN_CATEGORY]).any(axis=1)]
-        self._background = cells = self._encoded(real.head(BACKGROUND_ROWS))
-        self._scale: str | None = None
-        self._method = f"Shapley values, sampled with {len(cells)} rows"
-        if (found := self._exact(cells)) is not None:
-            for scale in _SCALES:
-                # XGBoost's own sums are of single precision.
-                if np.allclose(_on_scale(found[0], scale)[1], self._predict(cells), 1e-4, 1e-5):
-                    self._scale, self._method = scale, found[1]
+        self._background = cells = self._encoded(self._made(real.head(BACKGROUND_ROWS)))
+        both = zip(self._parts.places, self._parts.models, strict=True)
+        self._members = [one for place, whole in both for one in _members(place, *whole)]
+        sums = [_sums(one.model, cells[:, one.place], len(cells)) for one in self._members]
+        links = {link: name for name, link in _SCALES.items()}
+        self._scale = links.get(sums[0].link) if len(sums) == 1 and sums[0] else None
+        found = [one and (one.rescaled() if self._scale is None else one) for one in sums]
+        sampled = f"Shapley values, sampled with {len(cells)} rows"
+        self._method = "; ".join(dict.fromkeys(one.method if one else sampled for one in found))
 
     def explanation(
         self, raw: pd.DataFrame, prepared: pd.DataFrame, predicted: Predicted
     ) -> Explanation:
-        """Explain the predictions of rows of a raw table, and the same rows prepared."""
-        one, features = self._signature, self._signature.select(prepared)
+        """Explain the predictions of a raw table's rows; `prepared` are those that were predicted."""
+        one, made = self._signature, self._made(self._signature.select(prepared))
         width = len(one.classes or "1") * (self._background.shape[1] + 1)
-        parts = slices(len(features), max(_MOST_CELLS // width, 1))
-        found = np.vstack([self._of_rows(features.iloc[part]) for part in parts])
+        parts = slices(len(made), max(_MOST_CELLS // width, 1))
+        found = np.vstack([self._of_rows(self._encoded(made.iloc[part])) for part in parts])
         label = f"the predicted {one.target}" if one.task == "multiclass" else one.target
         if one.task == "binary":
             label = f"{one.target} = {one.positive_class}"
         kind = self._scale or ("probability of " if one.classes else "")
         names = [f"original_{name}" if name == BASE else name for name in self._columns]
-        own = self._parts.own
-        made = features if own is None else own.transform(features)
+        raw = raw.loc[made.index]
         cells = [raw[name] if name in raw else made[name] for name in self._columns]
         return Explanation(
-            pd.DataFrame(found, features.index, [*names, BASE]),
+            pd.DataFrame(found, made.index, [*names, BASE]),
             pd.concat(cells, axis=1).set_axis(names, axis=1),
             predicted,
             kind + label,
             self._method,
         )
 
-    def _of_rows(self, features: pd.DataFrame) -> np.ndarray:
-        cells, groups = self._encoded(features), list(self._columns.values())
-        output, one = self._predict(cells).argmax(axis=1), self._signature
+    def _of_rows(self, cells: np.ndarray) -> np.ndarray:
+        one = self._signature
+        predictions = [member.weight * self._predict(member, cells) for member in self._members]
+        output = np.sum(predictions, axis=0).argmax(axis=1)
         if one.task == "binary" and one.classes is not None:
             output[:] = one.classes.index(one.positive_class)
-        if self._scale is not None and (found := self._exact(cells)) is not None:
-            each = _on_scale(found[0], self._scale)[0][np.arange(len(cells)), output]
-            return np.column_stack([*(each[:, at].sum(axis=1) for at in groups), each[:, -1]])
-        sampled = sampled_shapley(self._predict, cells, self._background, groups, output)
-        return np.column_stack([sampled, self._predict(self._background).mean(axis=0)[output]])
+        return np.sum(
+            [one.weight * self._of_member(one, cells, output) for one in self._members], axis=0
+        )
 
-    def _encoded(self, features: pd.DataFrame) -> np.ndarray:
-        cells = self._parts.encode(features)
+    def _of_member(self, member: _Member, cells: np.ndarray, output: np.ndarray) -> np.ndarray:
+        """What delivered columns add to the output of a member, (n, g + 1), the base last."""
+        known, place, groups = len(self._background), member.place, list(self._columns.values())
+        sums = _sums(member.model, np.vstack([self._background, cells])[:, place], known)
+        if sums is None:
+            ask = partial(self._predict, member)
+            found = sampled_shapley(ask, cells, self._background, groups, output)
+            return np.column_stack([found, ask(self._background).mean(axis=0)[output]])
+        found = sums.rescaled() if self._scale is None else sums
+        whole = np.zeros((len(cells), cells.shape[1] + 1))
+        each = self._in_order(member, found.each[known:])[np.arange(len(cells)), output]
+        whole[:, [*range(place.start, place.stop), -1]] = each
+        return np.column_stack([*(whole[:, at].sum(axis=1) for at in groups), whole[:, -1]])
+
+    def _made(self, features: pd.DataFrame) -> pd.DataFrame:
+        return features if self._own is None else self._own.transform(features)
+
+    def _encoded(self, made: pd.DataFrame) -> np.ndarray:
+        cells = self._parts.encode(made)
         return cells.toarray() if hasattr(cells, "toarray") else np.asarray(cells)
 
-    def _predict(self, cells: np.ndarray) -> np.ndarray:
-        task = "regression" if self._signature.classes is None else "multiclass"
-        return self._parts.predict(cells, task, self._signature.classes).reshape(len(cells), -1)
+    def _predict(self, member: _Member, cells: np.ndarray) -> np.ndarray:
+        return self._in_order(member, _outputs(member.model, cells[:, member.place]))
 
-    def _exact(self, cells: np.ndarray) -> _Exact:
-        mean, each = self._background.mean(axis=0), list[_Exact]()
-        for place, (model, _) in zip(self._parts.places, self._parts.models, strict=True):
-            if (found := _exact(model, cells[:, place], mean[place])) is not None:
-                whole = np.zeros((*found[0].shape[:2], len(mean) + 1))
-                whole[..., [*range(place.start, place.stop), -1]] = found[0]
-                found = whole, found[1]
-            each.append(found)
-        return _mean(each, [weight for _, weight in self._parts.models])
+    def _in_order(self, member: _Member, outputs: np.ndarray) -> np.ndarray:
+        """Outputs (n, k, …) in the order of the signature's classes; 0 of one that the fit has not seen."""
+        if (classes := self._signature.classes) is None:
+            return outputs
+        found = np.zeros((len(outputs), len(classes), *outputs.shape[2:]))
+        found[:, [classes.index(label) for label in member.classes]] = outputs
+        return found
 
 
-def _on_scale(found: np.ndarray, scale: str) -> tuple[np.ndarray, np.ndarray]:
-    """Contributions to each output on a scale, and the predictions that they mean."""
+def _members(place: slice, model: Any, weight: float, classes: Any = None) -> Iterator[_Member]:
+    """The models of which an estimator is the mean; a stack of one layer puts their classes in order."""
+    from sklearn.ensemble import StackingClassifier, VotingClassifier, VotingRegressor
+
+    classes = getattr(model, "classes_", None) if classes is None else classes
+    if isinstance(model, VotingClassifier | VotingRegressor):
+        for one, share in _weighted(model):
+            yield from _members(place, one, weight * share, classes)
+    elif (
+        isinstance(model, StackingClassifier)
+        and getattr(model.final_estimator_, "hidden_layer_sizes", None) == ()
+    ):
+        yield from _members(place, model.estimators_[0], weight)
+    else:
+        yield _Member(place, model, weight, classes)
+
+
+def _weighted(mean: Any) -> list[tuple[Any, float]]:
+    weights = np.ones(len(mean.estimators_)) if mean.weights is None else np.array(mean.weights)
+    return list(zip(mean.estimators_, (weights / weights.sum()).tolist(), strict=True))
+
+
+def _outputs(model: Any, cells: np.ndarray) -> np.ndarray:
+    """The predictions of encoded rows: (n, classes), or (n, 1)."""
+    ask = model.predict_proba if hasattr(model, "predict_proba") else model.predict
+    return np.asarray(ask(cells), np.float64).reshape(len(cells), -1)
+
+
+def _probabilities(log_odds: np.ndarray) -> np.ndarray:
+    """Of each class, by its log odds against the mean of the others, (n, k)."""
     from scipy.special import softmax
 
-    if scale == "log odds of ":
-        if found.shape[1] == 1:
-            found = np.concatenate([np.zeros_like(found), found], axis=1)
-        found = found - found.mean(axis=1, keepdims=True)
-        return found / (1 - 1 / found.shape[1]), softmax(found.sum(axis=2), axis=1)
-    with np.errstate(over="ignore"):
-        return found, np.exp(found.sum(axis=2)) if scale else found.sum(axis=2)
+    return softmax(log_odds * (1 - 1 / log_odds.shape[1]), axis=1)
 
 
-def _mean(parts: Sequence[_Exact], weights: Sequence[float] | None) -> _Exact:
-    known = [one for one in parts if one is not None]
-    if len(known) < len(parts) or len({one.shape for one, _ in known}) > 1:
+# What a model may add up to.
+_SCALES: dict[str, _Link] = {
+    "": np.asarray,
+    "logarithm of ": np.exp,
+    "log odds of ": _probabilities,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums:
+    """What encoded columns add to what a fitted estimator sums up, and what it predicts by the sums."""
+
+    each: np.ndarray  # (n, k, d + 1), the base last
+    method: str
+    link: _Link = np.asarray
+
+    def rescaled(self) -> "_Sums":
+        """Return contributions to the prediction itself: times its mean slopes between base and row."""
+        if self.link is np.asarray:
+            return self
+        each, k = self.each, self.each.shape[1]
+        start, change = each[..., -1], each[..., :-1].sum(axis=2)
+        before, after = self.link(start), self.link(start + change)
+        half, slopes = change / (2 * _STEPS), np.zeros((*after.shape, k))
+        half[np.abs(half) < _SMALL] = _SMALL  # the slope at a point
+        for number, part in product(range(k), (np.arange(_STEPS) + 0.5) / _STEPS):
+            middle, aside = start + part * change, half * (np.arange(k) == number)
+            gain = self.link(middle + aside) - self.link(middle - aside)
+            slopes[..., number] += gain / (2 * _STEPS * half[:, [number]])
+        # The smallest change with which they add up.
+        rest = after - before - np.einsum("nok,nk->no", slopes, change)
+        length = np.maximum((change**2).sum(axis=1, keepdims=True), _SMALL**2)
+        slopes += rest[..., None] * (change / length)[:, None]
+        found = np.concatenate([slopes @ each[..., :-1], before[..., None]], axis=2)
+        return _Sums(found, f"{self.method.removesuffix(_RESCALED)}{_RESCALED}")
+
+
+def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
+    """What a fitted estimator sums up for encoded rows (n, d); None: nothing that gives its predictions
+    of the first `known` rows, the background.
+    """
+    found = _parts_of(model, cells, known)
+    if found is None:
         return None
-    methods = ", ".join(dict.fromkeys(method for _, method in known))
-    return np.average([one for one, _ in known], axis=0, weights=weights), methods
+    wanted = _outputs(model, cells[:known])
+    for link in _SCALES.values() if found.link is np.asarray else [found.link]:
+        each = found.each
+        if (
+            link is _probabilities and link is not found.link
+        ):  # [0, x] for x: a common term adds none
+            each = np.concatenate([0 * each, each], axis=1) if each.shape[1] == 1 else each
+            each = (each - each.mean(axis=1, keepdims=True)) / (1 - 1 / each.shape[1])
+        with np.errstate(over="ignore"):
+            predicted = link(each[:known].sum(axis=2))
+        # XGBoost's own sums are of single precision.
+        if predicted.shape == wanted.shape and np.allclose(predicted, wanted, 1e-4, 1e-5):
+            return replace(found, each=each, link=link)
+    return None
 
 
-def _exact(model: Any, cells: Any, mean: np.ndarray) -> _Exact:
-    """What encoded columns (n, d) add to what a fitted estimator sums up."""
-    from sklearn import ensemble, pipeline
+def _parts_of(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
+    """The same of means and layers; the link may be another one of `_SCALES`."""
+    from sklearn import calibration, ensemble, pipeline
 
-    library, width = type(model).__module__.partition(".")[0], len(mean) + 1
-    if isinstance(model, ensemble.VotingClassifier | ensemble.VotingRegressor):
-        return _mean([_exact(one, cells, mean) for one in model.estimators_], model.weights)
+    from experiment_pipeline.stages.search.averaging import calibration_in, uncalibrated
+
+    if isinstance(model, ensemble.VotingClassifier):  # of seeds, calibrated together
+        seeds = [(_sums(one, cells, known), share) for one, share in _weighted(model)]
+        each = [(one.rescaled(), share) for one, share in seeds if one]
+        whole = np.sum([share * one.each for one, share in each], axis=0)
+        return replace(each[0][0], each=whole) if len(each) == len(seeds) else None
+    if isinstance(model, calibration.CalibratedClassifierCV):
+        first, *others = model.calibrated_classifiers_
+        if others or not isinstance(first.estimator, ensemble.VotingClassifier):
+            return None  # a user's own
+        inner = _sums(uncalibrated(model), cells, known)
+        applied = calibration_in(model, model.classes_).applied_to_all
+        return inner and replace(inner, link=lambda sums: applied(inner.link(sums)))
     if isinstance(model, pipeline.Pipeline):  # codes of categories, put last for a booster
-        inner = _exact(model[-1], model[0].transform(cells), mean)
-        order = np.concatenate([*(at for _, _, at in model[0].transformers_), [width - 1]])
-        return inner and (inner[0][..., np.argsort(order)], inner[1])
+        inner = _sums(model[-1], model[0].transform(cells), known)
+        order = np.concatenate([*(at for _, _, at in model[0].transformers_), [cells.shape[1]]])
+        return inner and replace(inner, each=inner.each[..., np.argsort(order)])
+    return _of_estimator(model, cells, known)
+
+
+def _of_estimator(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
+    from sklearn.ensemble import BaseEnsemble
+
+    library, width = type(model).__module__.partition(".")[0], cells.shape[1] + 1
     if library == "lightgbm" and not model.get_params().get("linear_tree"):
         found = model.booster_.predict(cells, pred_contrib=True)
     elif library == "xgboost":
@@ -205,28 +325,31 @@ def _exact(model: Any, cells: Any, mean: np.ndarray) -> _Exact:
 
         rows = cb.Pool(cells, cat_features=model.get_cat_feature_indices())
         found = model.get_feature_importance(rows, type="ShapValues")
-    elif isinstance(model, ensemble.RandomForestClassifier | ensemble.RandomForestRegressor):
-        return _along_paths(model, cells), "path contributions (Saabas)"
+    elif isinstance(model, BaseEnsemble) and hasattr(model, "decision_path"):
+        return _Sums(_along_paths(model, cells), "path contributions (Saabas)")
     else:
         coefficients = np.atleast_2d(getattr(model, "coef_", np.empty((0, 0))))
-        if coefficients.shape[1] != len(mean):
+        if coefficients.shape[1] != width - 1:
             return None
+        mean = cells[:known].mean(axis=0)
         terms, base = (cells - mean)[:, None] * coefficients, coefficients @ mean
-        found = np.insert(terms, len(mean), model.intercept_ + base, axis=2)
-        return found, "coefficient times (value - mean)"
-    return np.asarray(found, np.float64).reshape(len(cells), -1, width), "TreeSHAP"
+        found = np.insert(terms, width - 1, model.intercept_ + base, axis=2)
+        return _Sums(found, "coefficient times (value - mean)")
+    return _Sums(np.asarray(found, np.float64).reshape(len(cells), -1, width), "TreeSHAP")
 
 
 def _along_paths(forest: Any, cells: np.ndarray) -> np.ndarray:
     """How the mean of the node changes at each split on a row's path, by the column that is split."""
-    n, width = len(cells), cells.shape[1] + 1
-    total = np.zeros((forest.estimators_[0].tree_.value.shape[2], n, width))
-    for tree in forest.estimators_:
-        means, path = tree.tree_.value[:, 0], tree.decision_path(cells)
-        row, node = np.repeat(np.arange(n), np.diff(path.indptr)), path.indices
-        steps = np.flatnonzero(row[1:] == row[:-1])
-        at = row[steps] * width + tree.tree_.feature[node[steps]]
-        for k, gain in enumerate((means[node[steps + 1]] - means[node[steps]]).T):
-            total[k] += np.bincount(at, gain, minlength=n * width).reshape(n, width)
-            total[k, :, -1] += means[0, k]
-    return total.transpose(1, 0, 2) / len(forest.estimators_)
+    total: Any = 0
+    for tree in (one.tree_ for one in forest.estimators_):
+        means = tree.value[:, 0].T
+        found, parent = np.zeros((*means.shape, cells.shape[1] + 1)), np.zeros(tree.node_count, int)
+        for children in (tree.children_left, tree.children_right):
+            parent[children[children > 0]] = np.flatnonzero(children > 0)
+        found[..., -1], at = means[:, [0]], np.arange(tree.node_count)
+        while len(below := np.flatnonzero(at)):  # from each node up to the root
+            above = parent[at[below]]
+            found[:, below, tree.feature[above]] += means[:, at[below]] - means[:, above]
+            at[below] = above
+        total += found[:, tree.apply(cells.astype(np.float32))]
+    return np.moveaxis(total, 0, 1) / len(forest.estimators_)

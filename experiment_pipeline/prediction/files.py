@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -105,11 +106,21 @@ class Model:
 
         Raises UnusableTable: a required column is missing or unusable; DataError: no row is valid.
         """
+        return self._predicted(rows, lambda _: None)
+
+    def _predicted(
+        self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
+    ) -> Predicted:
+        """The predictions; `prepared` gets the prepared rows that are valid, in parts."""
         tolerated, reasons = Counts(), Counts()
-        batches = self._batches(rows, tolerated, reasons, SLICE_ROWS)
-        predictions, rejected = zip(*batches, strict=True)
+        predictions, rejected = list[pd.DataFrame](), list[pd.DataFrame]()
+        for found, left, kept in self._batches(rows, tolerated, reasons, SLICE_ROWS):
+            rejected.append(left)
+            if found is not None:
+                predictions.append(found)
+                prepared(kept)
         return Predicted(
-            pd.concat([part for part in predictions if part is not None], ignore_index=True),
+            pd.concat(predictions, ignore_index=True),
             pd.concat(rejected) if len(rejected) > 1 else rejected[0],
             *_in_words(tolerated, reasons),
         )
@@ -119,7 +130,9 @@ class Model:
 
         Of two classes the positive one is explained, of several the predicted one. Raises as `predict`.
         """
-        return self._explained(rows, self.predict(rows))
+        kept = list[pd.DataFrame]()
+        predicted = self._predicted(rows, kept.append)
+        return self._explainer.explanation(rows, pd.concat(kept), predicted)
 
     def what_if(self, row: pd.DataFrame, /, **changed: Any) -> Explanation:
         """Explain one delivered row as it is and with other values: rows `before` and `after`.
@@ -135,14 +148,10 @@ class Model:
             raise errors.DataError("what_if", rule, "Give values that schema.yaml allows.")
         return found
 
-    def _explained(self, rows: pd.DataFrame, predicted: Predicted) -> Explanation:
-        some = rows.loc[predicted.predictions[ROW_NUMBER]]
-        made = delivered.prepared(some, self.reading, self.signature)
-        rules = for_prediction(self.schema, list(self.signature.features))
-        prepared = fit(made, some.columns, rules)
-        kept = validate(some, prepared, rules, validation=self.reading.validation).validated
-        how = (self.pipeline, self.signature, self.reading.preparation, self.examples)
-        return Explainer(*how).explanation(some, kept, predicted)
+    @cached_property
+    def _explainer(self) -> Explainer:
+        how = (self.signature, self.reading.preparation, self.examples)
+        return Explainer(self.pipeline, *how)
 
     def predict_table(
         self,
@@ -181,12 +190,14 @@ class Model:
         with _written(output) as predictions, _written(rejected) as rejections:
             size = EXPLAINED_ROWS if explain else SLICE_ROWS
             batches = model._batches(rows, tolerated, reasons, size)  # noqa: SLF001 - itself
-            for found, left in batches:
+            for found, left, kept in batches:
                 if found is not None:
-                    whole = Predicted(found, left)
-                    why = self._explained(rows, whole).strongest(explain) if explain else found
-                    predictions(why)
                     predicted += len(found)
+                    if explain:
+                        whole = Predicted(found, left)
+                        why = self._explainer.explanation(rows, kept, whole)
+                        found = why.strongest(explain)  # noqa: PLW2901 - with its contributions
+                    predictions(found)
                 rejections(left.reset_index(names=number))
                 refused += len(left)
                 if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
@@ -196,9 +207,9 @@ class Model:
 
     def _batches(
         self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int
-    ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame]]:
-        """Yield predictions (None: no row satisfies the schema) and rejected rows, `size` at a
-        time. Counts of what is tolerated, and of why rows are rejected, add up.
+    ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame]]:
+        """Yield predictions (None: no row satisfies the schema), rejected rows and valid ones,
+        prepared, `size` at a time. Counts of what is tolerated, and of why rows are rejected, add up.
         """
         signature = self.signature
         rules = for_prediction(self.schema, list(signature.features))
@@ -220,7 +231,7 @@ class Model:
             if len(kept):
                 names = some.loc[kept.index, ids]
                 table = delivered.prediction_table(self.pipeline, kept, names, signature)
-            yield table, parted.rejected
+            yield table, parted.rejected, kept
         if not some_left:
             raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
 

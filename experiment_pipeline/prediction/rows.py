@@ -307,8 +307,9 @@ def prediction_table(
 def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) -> pd.DataFrame:
     """Choose the prepared rows on which a reloaded model must predict the same, bit for bit.
 
-    They are `plain` rows at even distances; rows until every feature with missing values is missing once;
-    and the first row again with every text replaced by an unseen category.
+    Their values are those of `plain` rows at even distances, and of rows until every feature with
+    missing values is missing once; the last row has an unseen category for every text. Each column is
+    sorted and drawn by itself: no row of the table is in a version, which goes to other places.
     """
     table = with_only(rows, features)
     chosen = spread_evenly(len(table), min(plain, len(table))).tolist()
@@ -316,7 +317,10 @@ def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) ->
         absent = table[name].isna().to_numpy()
         if absent.any() and not absent[chosen].any():
             chosen.append(int(absent.argmax()))
-    golden = table.iloc[chosen]
+    rng, some = np.random.default_rng(0), table.iloc[chosen].reset_index(drop=True)
+    golden = some.apply(
+        lambda column: column.sort_values().iloc[rng.permutation(len(column))].array
+    ).astype(some.dtypes)
     texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
     if not texts or golden.empty:
         return golden.reset_index(drop=True)

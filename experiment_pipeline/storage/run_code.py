@@ -5,26 +5,34 @@ looks like a secret is masked. What was left out or masked is listed.
 """
 
 import ast
+import inspect
 import linecache
 import os
 import re
+import symtable
 import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from importlib.abc import InspectLoader
 from importlib.util import find_spec, resolve_name
 from pathlib import Path
 
 import yaml
 
-from experiment_pipeline.errors import listed
+from experiment_pipeline.errors import InvalidExperiment, listed
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage import provenance
 from experiment_pipeline.storage.provenance import CODE, PATCH, CodeProvenance, GitFailed, git
+from experiment_pipeline.table.digests import sha256
 
 # Of a patch, of all modules together, and of a file: git takes a larger one for binary.
 MOST_CHARACTERS = 1_000_000
 _MAIN = "__main__"
+# In `own_code`, among names of distributions.
+SOURCE = "source"
 # Not a user's: no name at all, and this package but for what is beside the YAML files.
 _NOT_OWN = re.compile(rf"$|{__name__.partition('.')[0]}(?!\.defs\.)(\.|$)")
 _MASKS = yaml.safe_load((Path(__file__).parent / "masks.yaml").read_text(encoding="utf-8"))
@@ -62,7 +70,7 @@ def run_code(spec: ExperimentSpec, directory: Path) -> RunCode:
     except GitFailed as error:
         left_out["uncommitted changes"] = f"git reports {error}"
     texts = {one: files[one].read_text("utf-8", "replace") for one in files.keys() - left_out}
-    texts |= {f"{CODE}{_MAIN}/{name}.py": _in_main(name) for of, name in named if of == _MAIN}
+    texts |= {f"{CODE}{_MAIN}/{name}.py": source_in_main(name) for of, name in named if of == _MAIN}
     kept, patch = _kept(texts, left_out), "".join(_kept(changes, left_out).values())
     packages = dict(provenance.environment((), installed).packages)
     words = listed(f"{name}: {why}" for name, why in left_out.items()) if left_out else ""
@@ -159,14 +167,89 @@ def _imported(module: str, file: Path) -> list[str]:
     return found
 
 
-def _in_main(name: str) -> str:
-    """The text of a function or class of a notebook or script; "": unknown."""
-    # Cells have no time of change; the last one with the name has defined it.
+def source_in_main(name: str) -> str:
+    """Return the text of a function or class of a notebook or script; "": unknown."""
+    kind = getattr(sys.modules[_MAIN], name, None)
+    members = (kind, *getattr(kind, "__dict__", {}).values())
+    own = [inspect.unwrap(one) for one in members if inspect.isfunction(one)]
+    # Cells have no time of change: without functions, the last one with the name has defined it.
     cells = [file for file, entry in linecache.cache.items() if len(entry) > 1 and entry[1] is None]
-    for file in reversed([getattr(sys.modules[_MAIN], "__file__", None) or "", *cells]):
+    by_name = [getattr(sys.modules[_MAIN], "__file__", None) or "", *cells]
+    for file in [one.__code__.co_filename for one in own] or reversed(by_name):
         with suppress(SyntaxError):
             for node in ast.parse("".join(lines := linecache.getlines(file))).body:
                 if isinstance(node, ast.ClassDef | ast.FunctionDef) and node.name == name:
                     first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
                     return "".join(lines[first - 1 : node.end_lineno])
+    with suppress(OSError):
+        return "\n".join(map(inspect.getsource, own))
     return ""
+
+
+def module_of_main(names: Iterable[str]) -> str:
+    """Return a module of functions and classes of a notebook, with the imports and the other functions
+    and classes that they use. Raises InvalidExperiment: they use something else of the notebook.
+    """
+    known, imports, texts = vars(sys.modules[_MAIN]), set[str](), dict[str, str]()
+
+    def add(name: str, user: str) -> None:
+        value = known[name]
+        home, called = getattr(value, "__module__", None), getattr(value, "__name__", name)
+        if inspect.ismodule(value):
+            imports.add(f"import {called}" if called == name else f"import {called} as {name}")
+        elif home == _MAIN and (text := source_in_main(name).rstrip()) and not text[0].isspace():
+            texts[name] = ""  # it may use itself
+            for other in _globals(symtable.symtable(text, name, "exec")):
+                if other in known and other not in texts and not other.startswith("__"):
+                    add(other, name)
+            texts[name] = texts.pop(name) or text
+        elif home != _MAIN and getattr(sys.modules.get(home or ""), called, None) is value:
+            imports.add(f"from {home} import {called}" + f" as {name}" * (called != name))
+        else:
+            rule = f"{user} uses {name} of the notebook, which is no import, function or class"
+            raise InvalidExperiment(name, rule, "Pass it as an argument, or write the module.")
+
+    for name in names:
+        if name not in texts:
+            add(name, name)
+    head = "\n".join(['"""Written from a notebook."""', "", *sorted(imports)])
+    return "\n\n\n".join([head, *texts.values()]) + "\n"
+
+
+def _globals(scope: symtable.SymbolTable) -> set[str]:
+    top = scope.get_type() == "module"
+    found = {
+        one.get_name()
+        for one in scope.get_symbols()
+        if one.is_referenced() and (top or one.is_global())
+    }
+    return found.union(*map(_globals, scope.get_children()))
+
+
+@cache
+def own_code(module: str) -> dict[str, str | None]:
+    """Return a digest of the source of a module and of the user's modules that it imports, and
+    distribution → version of what it comes from.
+    """
+    texts = [file.read_bytes() for _, file in sorted(_own_files([module])[0].items())]
+    with suppress(ImportError, ValueError):  # no such module: its use will say so
+        found = None if texts else find_spec(module)
+        if found and isinstance(found.loader, InspectLoader):
+            # None for a compiled module, which its package's version covers.
+            texts = [(found.loader.get_source(module) or "").encode()]
+    distributions = metadata.packages_distributions().get(module.partition(".")[0], [])
+    return {
+        SOURCE: sha256(b"\0".join(texts)) if any(texts) else None,
+        **{name: metadata.version(name) for name in sorted(set(distributions))},
+    }
+
+
+def source_digests(paths: Iterable[str]) -> dict[str, str | None]:
+    """Return import path (module:name) → digest of the user's own code behind it."""
+    return {path: own_code(path.partition(":")[0])[SOURCE] for path in paths}
+
+
+def metric_sources(spec: ExperimentSpec) -> dict[str, dict[str, str | None]]:
+    """Return, for a fingerprint, the digests of the code of a user's own metrics; empty: none."""
+    own = [name for name in spec.metric_names if ":" in name]
+    return {"metrics": source_digests(own)} if own else {}

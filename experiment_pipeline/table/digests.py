@@ -6,9 +6,7 @@ SplitMix64 for mixing (Steele, Lea and Flood 2014).
 """
 
 import hashlib
-import importlib
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +186,6 @@ def _written(cell: Any) -> str:
 def sha256(content: bytes | memoryview) -> str:
     """Return the sha256 of some bytes as 64 hex digits."""
     return hashlib.sha256(content).hexdigest()
-
-
-def source_digests(paths: Iterable[str]) -> dict[str, str]:
-    """Return import path (module:name) → digest of its module's source, of a user's own code."""
-    modules = {path: importlib.import_module(path.partition(":")[0]) for path in paths}
-    return {path: sha256(inspect.getsource(one).encode()) for path, one in modules.items()}
 
 
 def sha256_of(path: Path) -> str:

@@ -17,7 +17,6 @@ from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.coercion import schema_kind
-from experiment_pipeline.table.digests import source_digests
 from experiment_pipeline.table.kinds import NUMERIC, Kind, kind_of
 from experiment_pipeline.table.preparation import calendar_columns, declared_columns
 from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
@@ -269,12 +268,6 @@ def check_metrics(y: pd.Series, spec: ExperimentSpec) -> None:
                 f"{len(y):,} rows, the lowest is {y.min():g}",
                 "Write another metric, such as rmse or mae, or reject these rows in schema.yaml.",
             )
-
-
-def metric_sources(spec: ExperimentSpec) -> dict[str, dict[str, str]]:
-    """Return, for a fingerprint, the digests of the modules of a user's own metrics; empty: none."""
-    own = [name for name in spec.metric_names if metric_of(name).is_own]
-    return {"metrics": source_digests(own)} if own else {}
 
 
 def find_classes(train_y: pd.Series, spec: ExperimentSpec) -> tuple[Scalar, ...] | None:

@@ -1,6 +1,7 @@
 """What a person decides: a model of one's own, another choice, the champion on today's data."""
 
 import functools
+import linecache
 import sys
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,13 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(
     assert (chosen.facts["status"], chosen.facts["chosen"]) == ("failed", "mine")
     with pytest.raises(ep.InvalidExperiment, match="Move it into a module"):
         chosen.save("defs/visits")
+    cell = f"from {OWN} import Plain\nclass Mine(Plain):\n    def fit(self, X, y): return super().fit(X, y)\n"
+    linecache.cache["<mine>"] = (len(cell), None, cell.splitlines(keepends=True), "<mine>")
+    monkeypatch.setattr(sys.modules["__main__"], "Plain", Plain, raising=False)
+    exec(compile(cell, "<mine>", "exec"), vars(sys.modules["__main__"]))
+    folder = chosen.save("defs/visits", module="written_models")
+    assert Path("written_models.py").read_text().endswith(cell.partition("\n")[2])
+    assert "algorithm: written_models.Mine" in (folder / "defs.yaml").read_text()
 
 
 def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:

@@ -263,6 +263,20 @@ def test_golden_rows_hold_what_is_awkward() -> None:
     assert len(golden) < 5 + len(exported.FEATURES) + 1
 
 
+def test_golden_rows_are_no_rows_of_the_table() -> None:
+    """Columns are drawn by themselves: values of one row do not stay together, in no order of rows."""
+    n = np.arange(50)
+    golden = golden_rows(pd.DataFrame({"a": n, "b": 100 - n, "c": n.astype("str")}), list("abc"))[
+        :50
+    ]
+    assert sorted(golden["a"]) == n.tolist()
+    assert (golden["a"] + golden["b"] == 100).sum() < 5
+    other = golden_rows(
+        pd.DataFrame({"a": n[::-1], "b": 100 - n, "c": n.astype("str")}), list("abc")
+    )
+    pd.testing.assert_frame_equal(other[:50], golden)
+
+
 def test_example_rows_come_back_bit_for_bit() -> None:
     """JSON keeps every value and dtype, missing and infinite ones included."""
     rows = pd.DataFrame(

@@ -1,5 +1,6 @@
 """The code of a run: own modules, uncommitted changes, and no secret among them."""
 
+import importlib
 import linecache
 import shutil
 import sys
@@ -7,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.provenance import PATCH
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.run_code import RunCode, run_code
+from experiment_pipeline.storage.run_code import RunCode, module_of_main, run_code
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
@@ -117,6 +119,30 @@ def test_a_class_of_a_notebook_is_its_text(project: Path) -> None:
     found = code_of(project, "__main__.Cell", "__main__.Gone")
     assert found.files == {"code/__main__/Cell.py": text}
     assert "code/__main__/Gone.py: its source is not known" in found.left_out
+
+
+CELLS = {
+    "<cell 2>": "import numpy as np\nfrom sklearn.linear_model import Ridge as Base\ny = [1]\n",
+    "<cell 3>": "def halved(y):\n    return np.asarray(y) / 2\n",
+    "<cell 4>": "class Half(Base):\n    def fit(self, X, y):\n        return super().fit(X, halved(y))\n",
+    "<cell 5>": "class Fixed(Half):\n    def fit(self, X, z):\n        return super().fit(X, y)\n",
+}
+
+
+def test_a_module_is_written_of_a_notebook(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """With imports and functions that a class uses, in order; a table of the notebook is refused."""
+    main = vars(sys.modules["__main__"])
+    for name, cell in CELLS.items():
+        monkeypatch.setitem(linecache.cache, name, (len(cell), None, cell.splitlines(True), name))
+        exec(compile(cell, name, "exec"), main)
+    (tmp_path / "written_of_cells.py").write_text(module_of_main(["Half", "halved"]))
+    with pytest.raises(InvalidExperiment, match="Fixed uses y of the notebook"):
+        module_of_main(["Fixed"])
+    for name in ("np", "Base", "y", "halved", "Half", "Fixed"):
+        del main[name]
+    monkeypatch.syspath_prepend(tmp_path)
+    half = importlib.import_module("written_of_cells").Half
+    assert half(alpha=0).fit([[0.0], [1.0]], [0.0, 4.0]).coef_.tolist() == pytest.approx([2])
 
 
 def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: MonkeyPatch) -> None:

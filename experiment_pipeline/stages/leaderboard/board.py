@@ -38,9 +38,9 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import metric_of, significantly_better, worse_bound
 from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.run_code import metric_sources
 from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
-from experiment_pipeline.table.features import metric_sources
 
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 

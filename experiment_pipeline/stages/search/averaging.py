@@ -74,6 +74,11 @@ class Calibrators:
         shares: np.ndarray = np.divide(found, whole, out=even, where=whole != 0)
         return shares[:, np.argsort(self.order)]
 
+    def applied_to_all(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return the same for each class, (n, k), also of two."""
+        found = self.applied(probabilities)
+        return found if found.ndim > 1 else np.column_stack([1 - found, found])
+
     def around(self, estimator: Any) -> Any:
         """Return a fitted classifier, its classes as in `order`, with its calibrators as one."""
         from sklearn.calibration import CalibratedClassifierCV, _CalibratedClassifier

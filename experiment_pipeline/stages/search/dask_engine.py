@@ -35,7 +35,6 @@ from experiment_pipeline.stages.search.encoding import as_read, encode
 from experiment_pipeline.stages.search.fingerprints import code_of, encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.fitting import folds_to_calibrate
 from experiment_pipeline.stages.search.learners.learner import Clock
-from experiment_pipeline.stages.search.own_features import SOURCE
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome, Placement
 from experiment_pipeline.stages.search.shared_work import EncodedRows, Kept, SharedWork
 from experiment_pipeline.stages.search.sweep import (
@@ -52,6 +51,7 @@ from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import location, without_credentials
 from experiment_pipeline.storage.mapped import read_tables, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.run_code import SOURCE
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.membership import FoldRows
 

@@ -1,7 +1,5 @@
 """What decides a trained model, as one sha256 digest, known before anything is fitted."""
 
-import inspect
-import sys
 from collections.abc import Hashable
 from dataclasses import asdict
 from functools import cache
@@ -10,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Features, Scalar
 from experiment_pipeline.spec.algorithms import ALGORITHMS, competes
 from experiment_pipeline.stages.registry import STAGES
@@ -17,10 +16,10 @@ from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.estimators import is_own_estimator
 from experiment_pipeline.stages.search.learners.learner import FitRequest
-from experiment_pipeline.stages.search.own_features import SOURCE, own_code
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.storage.records import fingerprint_of
+from experiment_pipeline.storage.run_code import SOURCE, own_code, source_in_main
 from experiment_pipeline.table.digests import sha256
 
 # scikit-learn's default. By simulation (190 positives of 4,000) slope 1.11, with three folds 1.17.
@@ -31,8 +30,8 @@ _FEATURE_LIBRARIES = ("numpy", "pandas", "scikit-learn", "scipy")
 def fingerprint(configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec) -> str:
     """Return the digest of everything that decides a trained model and its predictions.
 
-    For a user's own estimator that is its package's version and the source of its module, not of
-    modules that it imports. Metrics count only where a fit uses one: scores follow from predictions.
+    For a user's own estimator that is its package's version, and the source of its module and of
+    the user's modules that it imports. Metrics count only where a fit uses one: scores follow from predictions.
     """
     request = FitRequest(configuration, sets.folds[0].sets if sets.folds else sets, spec)
     # Which rows are predicted, by models that were fitted on which.
@@ -111,7 +110,9 @@ def _digest(rows: np.ndarray) -> str:
 def code_of(algorithm: str) -> dict[str, Any]:
     """Return what of the code decides a fit: library → version, and the digest of a user's source."""
     if algorithm.startswith("__main__."):
-        return {SOURCE: sha256(_source_in_main(algorithm.partition(".")[2]).encode())}
+        if not (source := source_in_main(algorithm.partition(".")[2])):
+            raise InvalidExperiment(algorithm, "its source is not known", "Move it into a module.")
+        return {SOURCE: sha256(source.encode())}
     if is_own_estimator(algorithm):
         return own_code(algorithm.rpartition(".")[0])
     return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
@@ -120,13 +121,6 @@ def code_of(algorithm: str) -> dict[str, Any]:
 @cache
 def _version(distribution: str) -> str:
     return metadata.version(distribution)
-
-
-def _source_in_main(name: str) -> str:
-    """The source of a function, or of a class's methods: a notebook may change it at any time."""
-    kind = getattr(sys.modules["__main__"], name)
-    own = (one for one in (kind, *vars(kind).values()) if inspect.isfunction(one))
-    return "\n".join(map(inspect.getsource, own))
 
 
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:

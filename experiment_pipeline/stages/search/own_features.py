@@ -3,14 +3,10 @@
 It is fitted on the rows of a fit mask alone and is the first step of the exported pipeline.
 """
 
-import importlib.util
 import inspect
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
-from importlib.abc import InspectLoader
 from typing import Any, Self
 
 import numpy as np
@@ -21,32 +17,11 @@ from experiment_pipeline.errors import InvalidExperiment, TrainingError, did_you
 from experiment_pipeline.spec.table import OwnFeatures
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.mapped import spilled
-from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline.table.features import UNFIT
 from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.table.preparation import differing_columns, imported
 from experiment_pipeline.table.table import of_columns, with_only
-
-# In `own_code`, among names of distributions.
-SOURCE = "source"
-
-
-@cache
-def own_code(module: str) -> dict[str, str | None]:
-    """Return the digest of a module's source, and distribution → version of what it comes from."""
-    source = None
-    try:
-        found = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        found = None  # no such module: its use will say so
-    if found and isinstance(found.loader, InspectLoader):
-        # None for a compiled module, which its package's version covers.
-        source = found.loader.get_source(module)
-    distributions = metadata.packages_distributions().get(module.partition(".")[0], [])
-    return {
-        SOURCE: sha256(source.encode()) if source else None,
-        **{name: metadata.version(name) for name in sorted(set(distributions))},
-    }
 
 
 @dataclass(frozen=True)

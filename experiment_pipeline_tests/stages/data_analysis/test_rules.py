@@ -9,7 +9,7 @@ from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, problems
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
-from experiment_pipeline.table.digests import source_digests
+from experiment_pipeline.storage.run_code import own_code, source_digests
 from experiment_pipeline_tests.stages.data_analysis import own_findings
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     ROWS,
@@ -95,9 +95,12 @@ def test_a_rule_that_returns_no_finding_is_named() -> None:
         analysed(table(), analysis={"findings": [f"{HERE}:nothing"]})
 
 
-def test_its_source_counts(monkeypatch) -> None:
+def test_its_source_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A changed module asks again: its digest is part of what the analysis was given."""
-    before = source_digests(Analysis(**EVEN).findings)
-    monkeypatch.setattr("inspect.getsource", lambda module: f"changed {module}")
-    assert source_digests(Analysis(**EVEN).findings) != before
+    (module := tmp_path / "rules_of_a_user.py").write_text("def rule(): pass")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = source_digests(["rules_of_a_user:rule"])
+    module.write_text("def rule(): return 1")
+    own_code.cache_clear()
+    assert source_digests(["rules_of_a_user:rule"]) != before
     assert source_digests(Analysis().findings) == {}

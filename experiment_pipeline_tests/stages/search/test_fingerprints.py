@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiment_pipeline.stages.search import own_features
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     lightgbm,
@@ -123,14 +123,15 @@ def test_the_source_of_an_own_estimator_counts(
 ) -> None:
     """Every process gets the same fingerprint, until the estimator's module is edited."""
     module = tmp_path / "my_models.py"
-    module.write_text("class Model: pass")
+    (other := tmp_path / "my_losses.py").write_text("LOSS = 1")
+    module.write_text("import my_losses\nclass Model: pass")
     monkeypatch.syspath_prepend(tmp_path)
     first = own_print()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
     command = [sys.executable, "-B", "-c", PRINT]
     assert subprocess.check_output(command, env=environment, text=True).strip() == first
-    module.write_text("class Model: depth = 2")
-    own_features.own_code.cache_clear()
+    other.write_text("LOSS = 2")
+    own_code.cache_clear()
     assert own_print() != first
 
 

@@ -17,11 +17,11 @@ from experiment_pipeline.stages.search.dask_engine import bare, read_shared, sha
 from experiment_pipeline.stages.search.encoding import as_read, through_own
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
-from experiment_pipeline.stages.search.own_features import own_code
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.validation_report.effects import usage
 from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic

@@ -45,7 +45,7 @@ from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.shared_work import EncodedRows, SharedWork, SlicedTable
 from experiment_pipeline.statistics.scores import best_constant
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.table.features import metric_sources
+from experiment_pipeline.storage.run_code import metric_sources
 
 # scikit-learn's meaning of "auto": up to so many rows it does not stop.
 AUTO_ROWS = 10_000
