@@ -410,17 +410,24 @@ def by_logit(spread: Spread, t: float) -> tuple[float, float]:
     return float(expit(logit(theta) - half)), float(expit(logit(theta) + half))
 
 
-def by_squares(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of the root of a mean of squares, corrected for that mean's skewness a.
+def by_skewness(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of a mean, corrected for its skewness a.
 
     Hall (1992): T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
     """
-    mean, error = spread.estimate**2, 2 * spread.estimate * spread.standard_error
     reached, a = np.array([t, -t]), spread.skewness
     if abs(a) > _ROUNDING:
         reached = 3 / a * (np.cbrt(1 + a * (reached - a / 6)) - 1)
-    low, high = np.sqrt(np.maximum(mean - error * reached, 0.0))
-    return float(low), float(high)
+    low, high = (spread.estimate - spread.standard_error * reached).tolist()
+    return low, high
+
+
+def by_squares(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of the root of a mean of squares: the roots of that mean's, by its skewness."""
+    error = 2 * spread.estimate * spread.standard_error
+    mean = replace(spread, estimate=spread.estimate**2, standard_error=error)
+    low, high = np.sqrt(np.maximum(by_skewness(mean, t), 0.0)).tolist()
+    return low, high
 
 
 def wilson(spread: Spread, t: float) -> tuple[float, float]:
