@@ -24,8 +24,8 @@ from experiment_pipeline.statistics.tails import Tail
 # Tail index, whose error of estimate is about 0.1 to 0.2. Squares of normal errors have 0.05, of claims
 # without a heavy tail 0.5, of Student's t with 3 degrees of freedom 0.6 (intervals allow for that).
 _HEAVY = 0.7
-_DOMINATES = 0.25  # share of one error in the sum; where the index is 1 or more, and found too low
-_HEAVY_RELATIVE = 0.5  # of relative errors: where targets come near zero
+_DOMINATES = 0.4  # share of one error in the sum; where the index is 1 or more, and found too low
+_HEAVY_RELATIVE = 0.55  # of relative errors: where targets come near zero
 _FEW_OF_A_CLASS = 6  # with 3 positives a ROC AUC near 1 is common, its spread hardly visible
 _PERSISTENT = 0.9  # the probability of a memory that clusters without one rarely show
 _FEW_DEGREES = 16  # with more degrees of freedom the memory is short compared with the set

@@ -204,12 +204,17 @@ def judge(
 
     `exported` is the fit that would be exported, on the validation rows; `train_only` that of the
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
-    is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
+    is the best constant for `y_fitted`, the encoded targets that `exported` was fitted on, and the
+    validation targets together: another estimate of the same constant does not beat it by luck.
     `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
     `train_only`, `segments` of `exported`; `uncalibrated` is `exported` without its calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
-    known = (y_fitted, spec.task, len(classes or ()), w_fitted)
+    weights = None
+    if w_fitted is not None and exported.weights is not None:
+        weights = np.concatenate([w_fitted, exported.weights])
+    y_known = np.concatenate([y_fitted, exported.y])
+    known = (y_known, spec.task, len(classes or ()), weights)
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     setting = None if calibrated_by else reweighting(hyperparameters)
