@@ -89,7 +89,7 @@ def caveats(
         yield (
             f"{_intervals(spreads, place)}, although they allow for autocorrelation: "
             f"{n_clusters} consecutive clusters ({cluster}) resemble their neighbours "
-            f"(autocorrelation {most.autocorrelation:.2f}). {_coverage('84 to 93')}"
+            f"(probability {100 * most.persistence:.0f} %). {_coverage('84 to 93')}"
         )
 
 

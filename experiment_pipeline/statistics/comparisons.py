@@ -39,7 +39,8 @@ class Comparison:
     low: np.ndarray
     high: np.ndarray  # at most 0; exactly 0 in the tie group
     tied: np.ndarray  # (C,) bool: may be the best; holds the truly best with 95 % at least
-    # expected selection bias of the best score among the `picked`, by the tie group
+    # expected selection bias of the best score among the `picked`, by the tie group (shrinkage of their
+    # differences: Efron and Morris 1975)
     optimism: float
 
 
@@ -175,15 +176,10 @@ class _Draws:
         return float(np.quantile(largest, LEVEL))
 
     def optimism(self, scores: np.ndarray, tied: np.ndarray) -> float:
-        """The mean chance deviation of the best of those at the positions `tied`.
-
-        Their truths are taken to lie as far apart as scores (C,) do beyond chance (Efron and Morris 1975).
-        """
+        """The mean chance deviation of the best of the `tied`, whose truths differ as scores do beyond chance."""
         if len(tied) < 2:
             return 0.0
-        chance, truths = self.deviations[:, tied], scores[tied]
+        chance, seen = self.deviations[:, tied], max(float(scores[tied].var()), ROUNDING**3)
         noise = float((self.errors[np.ix_(tied, tied)] ** 2).mean()) / 2
-        if (seen := float(truths.var())) > 0:
-            truths = truths * max(1 - noise / seen, 0.0)
-        best = (truths + chance).argmax(axis=1)
+        best = (chance + max(1 - noise / seen, 0.0) * scores[tied]).argmax(axis=1)
         return max(float(chance[np.arange(DRAWS), best].mean()), 0.0)

@@ -3,8 +3,7 @@
 Parts differ in prevalence and spread, so a perfect model scores differently on each. For classes the
 expectation is over targets drawn by the model's own probabilities, recalibrated on the whole set; for
 numbers it is the mean error of rows with about the same prediction. The difference from the observed
-score is tested by its influence on each row, with the clusters resampled, by bounds that allow for its
-skewness: large errors come in one direction.
+score is tested by its influence on each row, by clusters, with bounds that allow for its skewness.
 """
 
 import math

@@ -5,9 +5,8 @@ derivatives n·∂θ/∂m_i by how often each row is drawn. They have mean zero 
 weight. Summed over clusters (a row, a group, a day) they give the cluster-robust variance with the
 factor G/(G-1) for G clusters (Liang and Zeger 1986; Cameron and Miller 2015). Consecutive clusters may
 resemble their neighbours: their long-run variance is that of equal-weighted slow cosines (Müller 2007;
-Lazarus, Lewis, Stock and Watson 2018), whose projections are nearly independent. How far they fall short
-of it is the mean over spectra of autoregressive series in noise, each weighted by its likelihood
-(Whittle 1953): a sample that hardly shows its memory may have one.
+Lazarus, Lewis, Stock and Watson 2018), whose projections are nearly independent. What these miss is
+averaged over spectra of autoregressive series in noise, by their likelihood (Whittle 1953).
 
 Row weights are scaled to a mean of 1. A row of weight 2 scores as two equal rows of weight 1 do
 (scikit-learn's `sample_weight`); for uncertainty it is one row, drawn once.
@@ -31,8 +30,7 @@ _ROUNDING_OF_WEIGHTS = 1e-9  # tolerance for sums of weights
 _COSINES = 8
 _FEWEST_COSINES = 4  # with fewer, Student's t is very wide (4: ±2.8, 2: ±4.3)
 _FALLS_SHORT = 1.1  # of the cosines' variance to the long-run one; where more, fewer are taken
-# Half the prior probability is on no memory, the rest is even over these correlations from cluster to
-# cluster, and shares of the variance that have them.
+# As likely beforehand as no memory: correlations of neighbours, and shares of the variance with them.
 _MEMORIES, _SHARES = (0.5, 0.8, 0.95), np.arange(1, 11) / 10
 _MOST_FREQUENCIES = 2_048  # the slowest; the others hardly tell a long memory
 # With fewer, the next rows are of the same ones: of five shops, not of new ones.
@@ -180,10 +178,7 @@ class Spread:
     degrees_of_freedom: float  # of the standard error; 0: unknown
     scarcest: int  # clusters that hold the rarest class, where classes are compared; else all
     skewness: float = 0.0  # of the score between draws
-    # of what consecutive clusters add to the score, and the probability that it is more than chance;
-    # 0 for other clusters
-    autocorrelation: float = 0.0
-    persistence: float = 0.0
+    persistence: float = 0.0  # probability that consecutive clusters resemble their neighbours
     # of a mean error: with one more cluster, of a larger error than the sample holds
     one_more: "Spread | None" = None
 
@@ -290,7 +285,6 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
         freedom,
         layout.scarcest,
         skewness,
-        _autocorrelation(sums) if layout.consecutive else 0.0,
         1 - float(_chances(sums)[0]) if layout.consecutive else 0.0,
     )
 
@@ -306,11 +300,10 @@ def independent_projections(
     from scipy.fft import dct
 
     n = min(len(sums), most or len(sums), _MOST_FREQUENCIES)
-    spectra, few = _spectra(len(sums)), min(_FEWEST_COSINES, n - 1)
-    chances = _chances(sums if differing is None else differing)
+    spectra = _spectra(len(sums))
     means = np.cumsum(spectra[:, 1:n], axis=1) / np.arange(1, n)
-    factors = chances @ (spectra[:, :1] / means)  # (K,) by the number of cosines
-    k = max(few, int((factors <= _FALLS_SHORT).sum()))
+    factors = _chances(sums if differing is None else differing) @ (spectra[:, :1] / means)
+    k = max(min(_FEWEST_COSINES, n - 1), int((factors <= _FALLS_SHORT).sum()))
     slow = dct(sums, type=2, norm="ortho", axis=0)[: k + 1]
     return np.asarray(math.sqrt(factors[k - 1] * len(sums) / (k + 1)) * slow)
 
@@ -322,8 +315,9 @@ def _spectra(clusters: int) -> np.ndarray:
     # A memory over more than a quarter of the series cannot be told from a level.
     memories = np.clip(_MEMORIES, 0, max(1 - 4 / clusters, 0))
     slow = [(1 - m * m) / (1 - 2 * m * cosines + m * m) for m in memories]
-    mixed = [1 - share + share * one for one in slow for share in _SHARES]
-    return np.array([np.ones(len(cosines)), *mixed])
+    return np.array(
+        [0 * cosines + 1, *(1 + share * (one - 1) for one in slow for share in _SHARES)]
+    )
 
 
 def _chances(series: np.ndarray) -> np.ndarray:
@@ -340,12 +334,6 @@ def _chances(series: np.ndarray) -> np.ndarray:
     fit = np.log(spectra).sum(axis=1) + len(power) * np.log((1 / spectra) @ power)
     likely = prior * np.exp((fit.min() - fit) / 2)
     return np.asarray(likely / likely.sum())
-
-
-def _autocorrelation(sums: np.ndarray) -> float:
-    """The correlation with the cluster before, without the bias of short series (Kendall 1954)."""
-    raw = float(sums[1:] @ sums[:-1]) / (float(sums @ sums) or 1.0)
-    return raw + (1 + 3 * raw) / len(sums)
 
 
 @dataclass(frozen=True)

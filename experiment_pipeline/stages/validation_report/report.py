@@ -204,17 +204,12 @@ def judge(
 
     `exported` is the fit that would be exported, on the validation rows; `train_only` that of the
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
-    is the best constant for `y_fitted`, the encoded targets that `exported` was fitted on, and the
-    validation targets together: another estimate of the same constant does not beat it by luck.
+    is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
     `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
     `train_only`, `segments` of `exported`; `uncalibrated` is `exported` without its calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
-    weights = None
-    if w_fitted is not None and exported.weights is not None:
-        weights = np.concatenate([w_fitted, exported.weights])
-    y_known = np.concatenate([y_fitted, exported.y])
-    known = (y_known, spec.task, len(classes or ()), weights)
+    known = (y_fitted, spec.task, len(classes or ()), w_fitted)
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     setting = None if calibrated_by else reweighting(hyperparameters)
@@ -261,13 +256,18 @@ def _scores(
     known: tuple[np.ndarray, str, int, Weights],
     level: float = LEVEL,
 ) -> tuple[MetricScore, ...]:
+    # With the validation rows: a constant learnt from others does not beat this one by luck.
+    y, task, n_classes, weights = known
+    if weights is not None and exported.weights is not None:
+        weights = np.concatenate([weights, exported.weights])
+    y = np.concatenate([y, exported.y])
     others = reported_of(spec.task)
     if spec.task == "regression" and (exported.y == 0).any():
         # A relative error is undefined for a target of zero.
         others = tuple(name for name in others if name != "mape")
     scores = []
     for metric in dict.fromkeys((*spec.metric_names, *others)):
-        constant = best_constant(metric, *known)
+        constant = best_constant(metric, y, task, n_classes, weights)
         without = replace(exported, prediction=repeated(constant, len(exported.y)))
         score = MetricScore(
             metric,
