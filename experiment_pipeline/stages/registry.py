@@ -100,7 +100,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        9,
+        10,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -111,7 +111,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        11,
+        12,
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),

@@ -39,8 +39,8 @@ class Comparison:
     low: np.ndarray
     high: np.ndarray  # at most 0; exactly 0 in the tie group
     tied: np.ndarray  # (C,) bool: may be the best; holds the truly best with 95 % at least
-    # expected selection bias of the best score among the `picked`: the mean of the largest chance
-    # deviation of those in the tie group, taken as equals
+    # expected selection bias of the best score among the `picked`, by the tie group (shrinkage of their
+    # differences: Efron and Morris 1975)
     optimism: float
 
 
@@ -94,13 +94,12 @@ def compare_with_best(
     tied = np.all(ahead + half >= 0, axis=1)
     behind = ahead[:, tied]  # each member of the tie group is a column
     equals = tied if picked is None else tied & picked
-    largest = draws.deviations[:, equals].max(axis=1) if equals.sum() > 1 else np.zeros(1)
     return Comparison(
         difference,
         np.minimum((behind - half[tied].T).min(axis=1), 0.0),
         np.minimum((behind + half[tied].T).max(axis=1), 0.0),
         tied,
-        max(float(largest.mean()), 0.0),
+        draws.optimism(scores, np.flatnonzero(equals)),
     )
 
 
@@ -175,3 +174,12 @@ class _Draws:
             deviations /= self.divisors[block]
             largest[block] = deviations.max(axis=1)
         return float(np.quantile(largest, LEVEL))
+
+    def optimism(self, scores: np.ndarray, tied: np.ndarray) -> float:
+        """The mean chance deviation of the best of the `tied`, whose truths differ as scores do beyond chance."""
+        if len(tied) < 2:
+            return 0.0
+        chance, seen = self.deviations[:, tied], max(float(scores[tied].var()), ROUNDING**3)
+        noise = float((self.errors[np.ix_(tied, tied)] ** 2).mean()) / 2
+        best = (chance + max(1 - noise / seen, 0.0) * scores[tied]).argmax(axis=1)
+        return max(float(chance[np.arange(DRAWS), best].mean()), 0.0)

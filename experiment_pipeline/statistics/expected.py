@@ -3,7 +3,7 @@
 Parts differ in prevalence and spread, so a perfect model scores differently on each. For classes the
 expectation is over targets drawn by the model's own probabilities, recalibrated on the whole set; for
 numbers it is the mean error of rows with about the same prediction. The difference from the observed
-score is tested by its influence on each row, with the clusters resampled.
+score is tested by its influence on each row, by clusters, with bounds that allow for its skewness.
 """
 
 import math
@@ -16,8 +16,9 @@ from experiment_pipeline.statistics.calibration import recalibrated
 from experiment_pipeline.statistics.interval import (
     Interval,
     Linearised,
-    around,
+    by_skewness,
     mean,
+    quantile,
     relative_weights,
     spread_of,
     weighted_mean,
@@ -54,7 +55,9 @@ class ExpectedScores:
             ratio, score = usual / own if own else 1.0, part.score(self.metric)
             known = {"rmse": score * math.sqrt(ratio), "r2": 1 - (1 - score) * ratio}
             score = known.get(self.metric, score * ratio)
-        return score, around(spread_of(found, part.layout(self.metric)), level)
+        spread = spread_of(found, part.layout(self.metric))
+        bounds = by_skewness(spread, quantile(spread.degrees_of_freedom, level))
+        return score, Interval(found.estimate, *bounds, level)
 
     @cached_property
     def _by_row(self) -> np.ndarray:

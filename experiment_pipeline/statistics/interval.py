@@ -5,7 +5,8 @@ derivatives n·∂θ/∂m_i by how often each row is drawn. They have mean zero 
 weight. Summed over clusters (a row, a group, a day) they give the cluster-robust variance with the
 factor G/(G-1) for G clusters (Liang and Zeger 1986; Cameron and Miller 2015). Consecutive clusters may
 resemble their neighbours: their long-run variance is that of equal-weighted slow cosines (Müller 2007;
-Lazarus, Lewis, Stock and Watson 2018), whose projections are nearly independent.
+Lazarus, Lewis, Stock and Watson 2018), whose projections are nearly independent. What these miss is
+averaged over spectra of autoregressive series in noise, by their likelihood (Whittle 1953).
 
 Row weights are scaled to a mean of 1. A row of weight 2 scores as two equal rows of weight 1 do
 (scikit-learn's `sample_weight`); for uncertainty it is one row, drawn once.
@@ -17,7 +18,7 @@ which metric was chosen by simulation (`make bench`, statistics) and is declared
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Self
 
 import numpy as np
@@ -26,15 +27,16 @@ Weights = np.ndarray | None
 LEVEL = 0.95
 _ROUNDING = 1e-12  # standard errors below it are rounding of sums
 _ROUNDING_OF_WEIGHTS = 1e-9  # tolerance for sums of weights
-_BIAS = 0.02  # by which share the long-run variance may be too small for the memory that was found
 _COSINES = 8
 _FEWEST_COSINES = 4  # with fewer, Student's t is very wide (4: ±2.8, 2: ±4.3)
-_LONGEST_MEMORY = 0.95
+_FALLS_SHORT = 1.1  # of the cosines' variance to the long-run one; where more, fewer are taken
+# As likely beforehand as no memory: correlations of neighbours, and shares of the variance with them.
+_MEMORIES, _SHARES = (0.5, 0.8, 0.95), np.arange(1, 11) / 10
+_MOST_FREQUENCIES = 2_048  # the slowest; the others hardly tell a long memory
 # With fewer, the next rows are of the same ones: of five shops, not of new ones.
 FEWEST_ENTITIES = 30
 # A bootstrap draws clusters or random groups of them (Wolter 2007): 50 to 200 gave equal intervals.
 MOST_DRAWN = 150
-_FEWEST_CLUSTERS = 6  # in shorter series the correlations are noise
 
 
 def relative_weights(weights: Weights) -> Weights:
@@ -176,8 +178,7 @@ class Spread:
     degrees_of_freedom: float  # of the standard error; 0: unknown
     scarcest: int  # clusters that hold the rarest class, where classes are compared; else all
     skewness: float = 0.0  # of the score between draws
-    # of what consecutive clusters add to the score; 0 for other clusters
-    autocorrelation: float = 0.0
+    persistence: float = 0.0  # probability that consecutive clusters resemble their neighbours
     # of a mean error: with one more cluster, of a larger error than the sample holds
     one_more: "Spread | None" = None
 
@@ -284,7 +285,7 @@ def spread_of(linearised: Linearised, layout: Layout) -> Spread:
         freedom,
         layout.scarcest,
         skewness,
-        _autocorrelation(sums, 1) if layout.consecutive else 0.0,
+        1 - float(_chances(sums)[0]) if layout.consecutive else 0.0,
     )
 
 
@@ -294,34 +295,45 @@ def independent_projections(
     """Return the slow projections of consecutive clusters: K + 1 nearly independent contributions.
 
     Of (G,) or (G, C) contributions of mean zero, in the order of time; their sums vary as those of the G
-    clusters do. Without memory in the `differing` series (G, …), K + 1 is G, or `most`.
+    clusters do, by the memory of the `differing` series (G, …). K + 1 is at most `most`.
     """
     from scipy.fft import dct
 
-    n_clusters = n = len(sums)
-    series = sums if differing is None else differing
-    # An autoregressive series plus noise, ARMA(1, 1): its correlations fall by the memory from lag to
-    # lag (Box and Jenkins 1970). Where the first is no more than chance, the quotient is noise.
-    first, second = _autocorrelation(series, 1), _autocorrelation(series, 2)
-    persists = second / first if first > 1 / math.sqrt(n_clusters) else 0.0
-    memory = float(np.clip(max(first, persists), 0.0, _LONGEST_MEMORY))
-    n = min(n, most or n)
-    if memory > 0:
-        # The mean spectrum over the first k cosines, whose frequencies are πj/G, falls as
-        # 1 - (πk/G)²/3 · m/(1-m)²: so many are as high as at frequency 0, but for _BIAS.
-        flat = n_clusters / math.pi * (1 - memory) * math.sqrt(3 * _BIAS / memory)
-        n = 1 + int(np.clip(flat, min(_FEWEST_COSINES, n - 1), n - 1))
-    slow = dct(sums, type=2, norm="ortho", axis=0)[:n]
-    return np.asarray(math.sqrt(n_clusters / n) * slow)
+    n = min(len(sums), most or len(sums), _MOST_FREQUENCIES)
+    spectra = _spectra(len(sums))
+    means = np.cumsum(spectra[:, 1:n], axis=1) / np.arange(1, n)
+    factors = _chances(sums if differing is None else differing) @ (spectra[:, :1] / means)
+    k = max(min(_FEWEST_COSINES, n - 1), int((factors <= _FALLS_SHORT).sum()))
+    slow = dct(sums, type=2, norm="ortho", axis=0)[: k + 1]
+    return np.asarray(math.sqrt(factors[k - 1] * len(sums) / (k + 1)) * slow)
 
 
-def _autocorrelation(sums: np.ndarray, lag: int) -> float:
-    """The correlation at a lag, without the bias of short series (Kendall 1954); of (G, C) the mean."""
-    n_clusters, total = len(sums), float(np.vdot(sums, sums))
-    if n_clusters < _FEWEST_CLUSTERS or total == 0:
-        return 0.0
-    raw = float(np.vdot(sums[lag:], sums[:-lag])) / total
-    return raw + (1 + 3 * raw) / n_clusters
+@lru_cache(4)
+def _spectra(clusters: int) -> np.ndarray:
+    """The spectra of series of variance 1 at the frequencies πj/G, j = 0, 1, …: first that of noise."""
+    cosines = np.cos(np.pi * np.arange(min(clusters, _MOST_FREQUENCIES)) / clusters)
+    # A memory over more than a quarter of the series cannot be told from a level.
+    memories = np.clip(_MEMORIES, 0, max(1 - 4 / clusters, 0))
+    slow = [(1 - m * m) / (1 - 2 * m * cosines + m * m) for m in memories]
+    return np.array(
+        [0 * cosines + 1, *(1 + share * (one - 1) for one in slow for share in _SHARES)]
+    )
+
+
+def _chances(series: np.ndarray) -> np.ndarray:
+    """The probability of each of the `_spectra`, given a series (G,) or several alike (G, C)."""
+    from scipy.fft import dct
+
+    spectra = _spectra(len(series))[:, 1:]
+    prior = np.repeat([1 / 2, 1 / 2 / (len(spectra) - 1)], [1, len(spectra) - 1])
+    power = dct(series, type=2, norm="ortho", axis=0)[1 : spectra.shape[1] + 1] ** 2
+    power = power.reshape(len(power), -1).sum(axis=1)
+    if not power.sum():
+        return prior
+    # The level of the spectrum is the likeliest one.
+    fit = np.log(spectra).sum(axis=1) + len(power) * np.log((1 / spectra) @ power)
+    likely = prior * np.exp((fit.min() - fit) / 2)
+    return np.asarray(likely / likely.sum())
 
 
 @dataclass(frozen=True)
@@ -386,17 +398,24 @@ def by_logit(spread: Spread, t: float) -> tuple[float, float]:
     return float(expit(logit(theta) - half)), float(expit(logit(theta) + half))
 
 
-def by_squares(spread: Spread, t: float) -> tuple[float, float]:
-    """Return the bounds of the root of a mean of squares, corrected for that mean's skewness a.
+def by_skewness(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of a mean, corrected for its skewness a.
 
     Hall (1992): T = (θ̂ - θ)/se is skewed, T + aT²/3 + a²T³/27 + a/6 nearly normal.
     """
-    mean, error = spread.estimate**2, 2 * spread.estimate * spread.standard_error
     reached, a = np.array([t, -t]), spread.skewness
     if abs(a) > _ROUNDING:
         reached = 3 / a * (np.cbrt(1 + a * (reached - a / 6)) - 1)
-    low, high = np.sqrt(np.maximum(mean - error * reached, 0.0))
-    return float(low), float(high)
+    low, high = (spread.estimate - spread.standard_error * reached).tolist()
+    return low, high
+
+
+def by_squares(spread: Spread, t: float) -> tuple[float, float]:
+    """Return the bounds of the root of a mean of squares: the roots of that mean's, by its skewness."""
+    error = 2 * spread.estimate * spread.standard_error
+    mean = replace(spread, estimate=spread.estimate**2, standard_error=error)
+    low, high = np.sqrt(np.maximum(by_skewness(mean, t), 0.0)).tolist()
+    return low, high
 
 
 def wilson(spread: Spread, t: float) -> tuple[float, float]:

@@ -229,7 +229,10 @@ def test_few_clusters_are_noted() -> None:
     days = np.arange(29).view(ConsecutiveClusters)
     said = str(few_clusters_note(days, "day", "test"))
     assert "29 consecutive clusters (day), fewer than 150" in said
-    assert "93 % of the intervals hold the truth where the autocorrelation is 0.5, and 67 %" in said
+    assert (
+        "92 % of the intervals of 95 % hold the truth where the autocorrelation is 0.5, and 79 %"
+        in said
+    )
     assert few_clusters_note(np.arange(150).view(ConsecutiveClusters), "day", "test") is None
 
 
@@ -244,7 +247,7 @@ def test_intervals_by_day_and_customer_hold_for_new_customers() -> None:
             consecutive = clusters.view(ConsecutiveClusters)
             found = SetPrediction(error, np.zeros(2_400), consecutive).interval("mae")
             held[name] += found.low <= 2 / np.sqrt(np.pi) <= found.high
-    assert held["by day"] < 80
+    assert held["by day"] < 85
     assert held["by both"] >= 90
 
 

@@ -35,7 +35,7 @@ def test_independent_clusters_have_the_usual_variance() -> None:
     assert found.standard_error**2 == pytest.approx(400 / 399 * (sums**2).sum())
     assert 250 < found.degrees_of_freedom <= 399
     assert abs(found.skewness) < 0.02
-    assert found.autocorrelation == 0
+    assert found.persistence == 0
 
 
 def test_a_variance_that_few_clusters_make_is_known_from_few() -> None:
@@ -52,7 +52,18 @@ def test_neighbours_that_resemble_one_another_widen_the_variance(
     """With autocorrelation 0.5 the sum of 200 days varies 3 times as much as without it."""
     found = [_spread(_series(200, memory, seed), consecutive=True) for seed in range(200)]
     assert np.mean([one.standard_error**2 for one in found]) / 200 == pytest.approx(truth, rel=0.1)
-    assert np.mean([one.autocorrelation for one in found]) == pytest.approx(memory, abs=0.02)
+    assert np.mean([one.persistence > 0.9 for one in found]) == pytest.approx(
+        float(memory > 0), abs=0.02
+    )
+
+
+def test_a_memory_that_noise_hides_widens_the_variance() -> None:
+    """Where 30 % of the variance remembers at 0.95, neighbours correlate by 0.29, the sum varies 12-fold."""
+    noise = [np.random.default_rng([1, seed]).normal(size=400) for seed in range(200)]
+    mixed = [np.sqrt(0.3) * _series(400, 0.95, n) + np.sqrt(0.7) * e for n, e in enumerate(noise)]
+    found = [_spread(one - one.mean(), consecutive=True) for one in mixed]
+    assert np.median([one.standard_error**2 for one in found]) / 400 > 6
+    assert np.mean([one.persistence > 0.9 for one in found]) > 0.95
 
 
 @pytest.mark.parametrize(("folds", "repeats", "factor"), [(5, 1, 2.25), (5, 3, 1.25 + 1 / 3)])

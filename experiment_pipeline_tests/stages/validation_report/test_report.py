@@ -89,12 +89,13 @@ def test_a_relative_error_is_shown_where_no_target_is_zero(lowest: float, shown:
     assert ("mape" in {score.metric for score in report.scores}) == shown
 
 
-def test_the_baseline_knows_what_the_exported_fit_has_seen() -> None:
-    """The share that is predicted without features is that of the fit's own rows."""
+def test_the_baseline_knows_the_rows_of_the_exported_fit_and_of_the_validation_set() -> None:
+    """The share that is predicted without features is that of both, so no other one passes by luck."""
     exported = seen_through(1, seed=1)
-    known = np.array([0, 0, 0, 1])
+    known = np.zeros(500)
     score = report_of(exported=exported, y_fitted=known).score("log_loss")
-    assert score.baseline == scores.score("log_loss", exported.y, np.full(1_500, 0.25))
+    constant = np.full(1_500, exported.y.sum() / 2_000)
+    assert score.baseline == pytest.approx(scores.score("log_loss", exported.y, constant))
     difference = score.difference_to_baseline
     assert difference.estimate == pytest.approx(score.interval.estimate - score.baseline)
     assert difference.low < difference.estimate < difference.high < 0
