@@ -17,6 +17,9 @@ MANY_FEATURES = 1_000
 # budget allows, it gets fewer rounds and rates to match: the sum of rates that early stopping leaves.
 SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
 DRAWS_OF_A_BUDGET = 200
+# Fewer rows are cross-validated: each configuration costs many fits.
+FEWEST_TO_PAIR = 1_200
+_WITH_DEVIATIONS = "numbers minus their mean by category as well: taken only if surely better"
 # Of search, refit and report, in a draft: with all else (about 30 s) a run of up to SMALL_ROWS rows
 # takes at most 90 s, one of up to 100,000 rows 180 s.
 SMALL_ROWS, SECONDS_OF_SMALL, SECONDS, SECONDS_PER_ROW = 10_000, 50, 120, 1.2e-3
@@ -77,6 +80,8 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
             f". Within the budget a fit has time for about {rounds} rounds of {shape.trees:,} "
             f"{'tree' if shape.trees == 1 else 'trees'}: with more seconds, raise n_estimators as well"
         )
+    twin = {**first, "configurations": [{}], "features": "deviations"}
+    paired = 0 < shape.texts < shape.features and rows >= FEWEST_TO_PAIR
     drawn = {
         "algorithm": "lightgbm",
         "method": "random",
@@ -93,6 +98,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
     return (
         Proposal(first, "boosted trees by their defaults, and with random splits: fitted first"),
+        *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal(drawn, boosted),
         Proposal(
             {"algorithm": "random_forest", "hyperparameters": forest},

@@ -51,8 +51,8 @@ class _Member(NamedTuple):
 class Explanation:
     """Contributions of columns to predictions; a row per accepted row, indexed by `row_number`."""
 
-    # a column per delivered column that the model reads, or that code of one's own makes, and `base`,
-    # where every row starts; their sum is the prediction on the scale
+    # a column per delivered column that the model reads, or that code of one's own makes, or that is
+    # generated, and `base`, where every row starts; their sum is the prediction on the scale
     contributions: pd.DataFrame
     delivered: pd.DataFrame  # the values of these columns
     predicted: Predicted
@@ -136,6 +136,9 @@ class Explainer:
         kind = self._scale or ("probability of " if one.classes else "")
         names = [f"original_{name}" if name == BASE else name for name in self._columns]
         raw = raw.loc[made.index]
+        if generated := [name for name in self._columns if name not in raw and name not in made]:
+            first = self._encoded(made)[:, [self._columns[name][0] for name in generated]]
+            made = made.assign(**dict(zip(generated, first.T, strict=True)))
         cells = [raw[name] if name in raw else made[name] for name in self._columns]
         return Explanation(
             pd.DataFrame(found, made.index, [*names, BASE]),

@@ -9,7 +9,13 @@ from pydantic import Field, model_validator
 
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
-Features = Literal["ordinal", "onehot", "target", "text"]
+Features = Literal["ordinal", "onehot", "target", "text", "arithmetic", "deviations", "generated"]
+# Encoders that add columns made of pairs of features to `ordinal` → the families that they add.
+GENERATED: Mapping[str, tuple[str, ...]] = {
+    "arithmetic": ("arithmetic",),
+    "deviations": ("deviations",),
+    "generated": ("arithmetic", "deviations"),
+}
 # Up to so many distinct texts are a list of categories, whatever the encoder.
 FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]

@@ -40,7 +40,8 @@ class Search(Closed):
     features: Features | tuple[Features, ...] | None = Field(
         None,
         description="How texts reach the model: an encoder, or a list such as [ordinal, target, "
-        "text] to choose from; unset: what suits the algorithm",
+        "text] to choose from; arithmetic, deviations or generated (both): ordinal, and "
+        "columns made of pairs of features; unset: what suits the algorithm",
     )
     name: str | None = Field(
         None, pattern=_KEY, max_length=40, description="Key of the one; halving does not stop it"

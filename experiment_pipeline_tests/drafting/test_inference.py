@@ -335,8 +335,9 @@ def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int])
     """Four algorithms always; fewer draws and smaller samples on large tables."""
     rows, features = size
     metric = names_of(task)[0]
-    shape = Shape(task, metric, rows, features, 3)
-    first, boosted, forest, _, dummy = (p.entry for p in propose_search(shape))
+    shape = Shape(task, metric, rows, features, 3, texts=1)
+    first, *twin, boosted, forest, _, dummy = (p.entry for p in propose_search(shape))
+    assert [one["features"] for one in twin] == ["deviations"] * (rows >= 2_000)
     assert first["configurations"] == [{}, {"extra_trees": True}]
     assert boosted["draws"] == (10 if rows * features > 40_000_000 else 20)
     assert ("max_samples" in forest["hyperparameters"]) == (rows > 50_000)

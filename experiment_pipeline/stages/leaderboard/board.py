@@ -29,6 +29,7 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     build_rows,
     measure,
     order,
+    receipts_of,
 )
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
@@ -42,6 +43,7 @@ from experiment_pipeline.storage.run_code import metric_sources
 from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
 
+MOST_RECEIPTS = 4  # among the notes
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
 
@@ -159,7 +161,11 @@ def rank(
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    found, left_out = find_ensemble(measured, predictions, rows, spec), ""
+    # Generated features that are not surely better are neither chosen nor averaged.
+    gains = receipts_of(measured, rows, spec)
+    unsure = {one.with_them.key for one in gains if not one.sure}
+    candidates = [one for one in measured if one.result.key not in unsure]
+    found, left_out = find_ensemble(candidates, predictions, rows, spec), ""
     if found is not None and time is not None and found.is_better:
         by_print = {one.fingerprint: one for one in results}
         left_out = time.why_not([by_print[one.fingerprint] for one in found.ensemble.members])
@@ -171,12 +177,10 @@ def rank(
     ranking = order(measured, rows, spec, len(classes or ()))
     if not ranking.entries:
         raise _nothing_to_rank(ranking, concluded, spec.metric)
-    chosen, reason = _choose(ranking, spec, found)
-    if by_hand is not None:
-        rule = f"choice: {spec.choice} takes {chosen.result.key}"
-        reason = f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
-        chosen = next(one for one in ranking.entries if one.result.key == by_hand.key)
-    key, single = chosen.result.key, ranking.single[0] if chosen.is_ensemble else chosen
+    entries = tuple(one for one in ranking.entries if one.result.key not in unsure)
+    allowed = replace(ranking, entries=entries)
+    chosen, reason = _chosen(allowed, ranking, spec, found, by_hand)
+    key, single = chosen.result.key, allowed.single[0] if chosen.is_ensemble else chosen
     edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
     ensemble = None if found is None else found.ensemble
     table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
@@ -194,13 +198,32 @@ def rank(
         edges=edges,
         notes=(
             *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
+            *(one.in_words(spec.metric) for one in gains[:MOST_RECEIPTS]),
             *leaderboard_notes.notes(
-                ranking, chosen, table, edges, rows.predicted(prediction), spec
+                allowed, chosen, table, edges, rows.predicted(prediction), spec
             ),
         ),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
     )
+
+
+def _chosen(
+    allowed: Ranking,
+    ranking: Ranking,
+    spec: ExperimentSpec,
+    found: FoundEnsemble | None,
+    by_hand: ChoiceByHand | None,
+) -> tuple[RankedModel, str]:
+    """The choice among those allowed, or a person's among all, and its reason."""
+    chosen, reason = _choose(allowed, spec, found)
+    if by_hand is not None:
+        rule = f"choice: {spec.choice} takes {chosen.result.key}"
+        taken = next(one for one in ranking.entries if one.result.key == by_hand.key)
+        return taken, f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
+    best, equal = ranking.entries[0], allowed.entries[0].score.estimate
+    better = f"; {best.result.key} scores better, but not surely, by its generated features"
+    return chosen, reason if best.score.estimate == equal else reason + better
 
 
 def ranking_fingerprint(
@@ -287,7 +310,8 @@ def _choose(
 ) -> tuple[RankedModel, str]:
     """Return the choice and its reason. Measured times never decide: they differ between runs."""
     best, first = ranking.entries[0], ranking.single[0]
-    tied = [entry for entry in ranking.entries if entry.tied]
+    # None of them may be tied with a better one that is no candidate.
+    tied = [entry for entry in ranking.entries if entry.tied] or [best]
     configurations = numbers.counted(len(ranking.single), "configuration")
     where = evaluated(spec.evaluation_name).where
     by_score = spec.choice == "best_score"

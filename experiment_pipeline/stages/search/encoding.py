@@ -16,14 +16,16 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS
+from experiment_pipeline.spec.algorithms import FEW_TEXTS, GENERATED
 from experiment_pipeline.stages.search.features import (
+    Part,
     build_features,
     categorical_positions,
     column_kinds,
     cross_fitted,
     dealt_parts,
     directions,
+    generated_parts,
     letters,
     of_distinct_texts,
     parts_of,
@@ -91,8 +93,11 @@ def fit_features(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> ColumnTransformer:
     """Return features fitted on prepared rows; `fit_mask`, bool (n,): those whose target may be used."""
-    columns, many = list(sets.features), dict[str, FrozenEstimator]()
-    if encoder in ("target", "text"):
+    columns, many, further = list(sets.features), dict[str, FrozenEstimator](), list[Part]()
+    if encoder in GENERATED:
+        seen, y, _ = _of_mask(rows, fit_mask, sets)
+        further = generated_parts(encoder, seen, y, sets)
+    elif encoder in ("target", "text"):
         _, texts = column_kinds(rows, columns)
         large = [name for name in texts if texts_of(rows[name]).nunique() > FEW_TEXTS]
         if encoder == "text":
@@ -100,7 +105,7 @@ def fit_features(
         elif large:
             seen, y, weights = _of_mask(rows, fit_mask, sets)
             many = {name: target_codes(seen[name], y, sets.task, weights) for name in large}
-    features = build_features(encoder, rows, columns, many)
+    features = build_features(encoder, rows, columns, many, further)
     if not many and _at_once(encoder, rows):
         return features.fit(rows[columns])
     # All at once, it would encode all rows only to put them beside each other.
@@ -130,7 +135,7 @@ def fit_rows(
     rows are a `SlicedTable`.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
-    if encoder not in ("target", "text") and at_once:
+    if encoder not in ("target", "text", *GENERATED) and at_once:
         features = build_features(encoder, rows, columns)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)

@@ -12,9 +12,11 @@ target, text: as ordinal, but a text column with more than FEW_TEXTS values beco
 each text (cross-fitted for rows that are fitted on), or what its letters say.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit variance; a
 category is a column, missing is one more, an unseen one counts as an infrequent one.
+generated and its families: as ordinal, with columns made of pairs of features (`generated.py`).
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -36,6 +38,8 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
+from experiment_pipeline.spec.algorithms import GENERATED
+from experiment_pipeline.stages.search import generated
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
@@ -63,6 +67,8 @@ NUMBERS = 30
 # So many distinct texts tell which runs matter.
 MOST_TEXTS = 20_000
 
+_PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
+
 # Name, transformer, column or columns: as of a ColumnTransformer.
 Part = tuple[str, Any, Any]
 
@@ -78,41 +84,47 @@ def build_features(
     table: pd.DataFrame,
     features: Sequence[str],
     many: Mapping[str, FrozenEstimator] = MappingProxyType({}),
+    further: Sequence[Part] = (),
 ) -> ColumnTransformer:
     """Return the unfitted features of an encoder for the rows that they will be fitted on.
 
-    `many`: column of many texts → its fitted encoder.
+    `many`: column of many texts → its fitted encoder. `further` parts come last.
     """
     numbers, texts = column_kinds(table, features)
-    sparse, further = False, tuple[Any, ...]()
+    sparse = False
     if encoder == "onehot":
         # Each number may get an indicator, each text a column for missing.
         categories = sum(min(table[name].nunique() + 1, MAX_ONEHOT_CATEGORIES) for name in texts)
         sparse = len(table) * (2 * len(numbers) + categories) * 8 > MAX_DENSE_BYTES
         # One infinite cell would flatten its whole column.
-        stand_ins: dict[str, Any] = {"nan": np.nan, "posinf": np.nan, "neginf": np.nan}
-        further = (
+        of_numbers = make_pipeline(
+            *_float_steps(nan=np.nan, posinf=np.nan, neginf=np.nan),
             SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
             StandardScaler(),
         )
     else:
-        # Per number its median; nan where some are missing, and stay so.
-        medians = [
-            np.nan if table[name].hasnans else float(table[name].median()) for name in numbers
-        ]
-        stand_ins = {"nan": np.array(medians), "posinf": np.inf, "neginf": -np.inf}
-    of_numbers = make_pipeline(
-        function_step(pd.DataFrame, dtype="float64"),
-        function_step(np.nan_to_num, **stand_ins),
-        function_step(np.clip, a_min=-_LARGEST, a_max=_LARGEST),
-        *further,
-    )
+        of_numbers = make_pipeline(*_number_steps(table, numbers))
     parts: list[Part] = [("numbers", of_numbers, numbers)] if numbers else []
     for number, name in enumerate(texts):
         # A column that is named alone arrives as a Series, which pandas can read as text.
         part = many[name] if name in many else text_pipeline(encoder, sparse=sparse)
         parts.append((f"text_{number}", part, name))
-    return ColumnTransformer(parts, sparse_threshold=1.0 if sparse else 0.0)
+    return ColumnTransformer([*parts, *further], sparse_threshold=1.0 if sparse else 0.0)
+
+
+def _number_steps(table: pd.DataFrame, names: Sequence[str]) -> list[FunctionTransformer]:
+    # Per number its median; nan where some are missing, and stay so.
+    medians = [np.nan if table[name].hasnans else float(table[name].median()) for name in names]
+    return _float_steps(nan=np.array(medians), posinf=np.inf, neginf=-np.inf)
+
+
+def _float_steps(**stand_ins: Any) -> list[FunctionTransformer]:
+    as_floats = function_step(pd.DataFrame, dtype="float64")
+    return [as_floats, function_step(np.nan_to_num, **stand_ins), _within_floats()]
+
+
+def _within_floats() -> FunctionTransformer:
+    return function_step(np.clip, a_min=-_LARGEST, a_max=_LARGEST)
 
 
 def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
@@ -131,6 +143,76 @@ def text_pipeline(encoder: Features, *, sparse: bool = False) -> Any:
             max_categories=MAX_ORDINAL_CATEGORIES,
         )
     return make_pipeline(*as_texts(), step)
+
+
+def generated_parts(
+    encoder: str, seen: pd.DataFrame, y: np.ndarray, sets: TrainingSets
+) -> list[Part]:
+    """Return the parts that an encoder adds, by rows whose encoded target (n,) may be used.
+
+    A feature with a direction is no parent: predictions could go against it by way of the child.
+    """
+    parts, split, labels = list[Part](), sets.split, y[:, None]
+    if sets.task == "multiclass":
+        labels = labels == np.arange(len(sets.classes or ()))
+    related = split.id_columns if split.by == "random" else [split.column]
+    kinds = column_kinds(seen, [name for name in sets.features if name not in sets.directions])
+    for family in GENERATED[encoder]:
+        kept = generated.worth_making(family, seen, labels, kinds, related)
+        for kind in (generated.RATIO, generated.PRODUCT, generated.DIFFERENCE):
+            if pairs := [one.parents for one in kept if one.kind == kind]:
+                parts.append(arithmetic_part(kind, pairs, seen))
+        of = [one.parents for one in kept if one.kind == generated.DEVIATION]
+        for place, category in enumerate(dict.fromkeys(category for _, category in of)):
+            numbers = [number for number, by in of if by == category]
+            part = _deviations(category, numbers, seen)
+            parts.append((f"{generated.DEVIATION}_{place}", part, [category, *numbers]))
+    return parts
+
+
+def arithmetic_part(kind: str, pairs: Sequence[tuple[str, str]], seen: pd.DataFrame) -> Part:
+    """Return the part that makes a `RATIO`, `PRODUCT` or `DIFFERENCE` of each pair of numbers."""
+    names = list(dict.fromkeys(chain.from_iterable(pairs)))
+    places = [names.index(name) for name in chain.from_iterable(pairs)]
+    before = list[FunctionTransformer]()
+    each = [function_step(np.diff, axis=1), function_step(np.negative)]
+    if kind == generated.RATIO:
+        # By logarithms 1 / 0 is large, and 0 / 0 is 1.
+        before = [
+            function_step(np.clip, a_min=generated.SMALLEST, a_max=None),
+            function_step(np.log),
+        ]
+        each.append(function_step(np.exp))
+    elif kind == generated.PRODUCT:
+        each = [function_step(np.prod, axis=1)]
+    steps = [
+        ("numbers", make_pipeline(*_number_steps(seen, names), *before)),
+        (_PAIRS, function_step(np.take, indices=places, axis=1)),
+        ("each", make_pipeline(function_step(np.reshape, shape=(-1, 2)), *each)),
+        ("columns", function_step(np.reshape, shape=(-1, len(pairs)))),
+        ("within", _within_floats()),
+    ]
+    return kind, Pipeline(steps), names
+
+
+def _deviations(category: str, numbers: Sequence[str], seen: pd.DataFrame) -> Pipeline:
+    """Numbers minus what their mean in the row's category is above that of all; never seen: nothing."""
+    of, distinct = pd.factorize(texts_of(seen[category]), use_na_sentinel=False)
+    read = make_pipeline(*_number_steps(seen, numbers))
+    cells = read.fit_transform(seen[numbers])
+    above = pd.DataFrame(cells - np.nanmean(cells, axis=0)).groupby(of).mean().fillna(0.0)
+    texts = pd.Series(distinct, dtype="str")
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    hot = make_pipeline(*as_texts(), encoder).fit(texts)
+    by_text = function_step(np.dot, b=hot.transform(texts).T @ above.to_numpy())
+    mean = FrozenEstimator(make_pipeline(hot, by_text))
+    return make_pipeline(
+        ColumnTransformer([("mean", mean, category), ("number", read, numbers)]),
+        function_step(np.reshape, shape=(-1, 2, len(numbers))),
+        function_step(np.diff, axis=1),
+        function_step(np.reshape, shape=(-1, len(numbers))),
+        _within_floats(),
+    )
 
 
 def parts_of(fitted: ColumnTransformer) -> list[Part]:
@@ -158,7 +240,7 @@ def categorical_positions(fitted: ColumnTransformer) -> list[int]:
 
 
 def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
-    """Return feature → positions of the columns that encode it, of fitted features."""
+    """Return feature, or generated column → positions of what encodes it, of fitted features."""
     found = dict[str, np.ndarray]()
     for part_name, part, of in parts_of(features):
         place = features.output_indices_[part_name]
@@ -166,11 +248,24 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
         if isinstance(of, str):
             found[of] = positions
             continue
+        if part_name != "numbers":
+            made = _generated(part_name.partition("_")[0], part, list(of))
+            found |= {one.name: positions[[k]] for k, one in enumerate(made)}
+            continue
         imputer = part.named_steps.get("simpleimputer")
         # Indicators of what was missing follow the numbers.
         sources = [*range(len(of)), *(imputer.indicator_.features_ if imputer else ())]
         found |= {name: positions[np.equal(sources, k)] for k, name in enumerate(of)}
     return found
+
+
+def _generated(kind: str, part: Any, of: list[str]) -> list[generated.GeneratedColumn]:
+    """The columns of a generated part, in order."""
+    if kind == generated.DEVIATION:
+        return [generated.GeneratedColumn(kind, (name, of[0])) for name in of[1:]]
+    at = part.named_steps[_PAIRS].kw_args["indices"]
+    pairs = zip(at[::2], at[1::2], strict=True)
+    return [generated.GeneratedColumn(kind, (of[first], of[second])) for first, second in pairs]
 
 
 def directions(features: ColumnTransformer, wanted: Mapping[str, int]) -> list[int] | None:

@@ -79,8 +79,9 @@ def usage(
 
     parts = TakenApart.of(train_only)
     columns, test, names, weights = parts.columns, sets.test, list(sets.features), sets.w_test
-    if parts.own is not None:
-        # Shuffled before it: a cell is the row whose value a feature takes. It may write to itself.
+    made = parts.own is not None or not columns.keys() <= {*names}  # columns of several features
+    if made:
+        # Shuffled before them: a cell is the row whose value a feature takes. One may write to itself.
         columns, workers = {name: np.array([place]) for place, name in enumerate(names)}, 1
         with Clock() as clock:
             parts.encode(some := test.iloc[: importance.MOST_ROWS][names])
@@ -91,12 +92,10 @@ def usage(
         return None
 
     def encode(at: np.ndarray) -> Any:
-        if parts.own is None:
-            return parts.encode(test.iloc[at][names])
-        return np.tile(at[:, None], len(names))
+        return np.tile(at[:, None], len(names)) if made else parts.encode(test.iloc[at][names])
 
     def predict(cells: np.ndarray) -> np.ndarray:
-        if parts.own is not None:
+        if made:
             taken = {name: test[name].iloc[cells[:, of[0]]] for name, of in columns.items()}
             cells = parts.encode(of_columns(taken, pd.RangeIndex(len(cells))))
         return parts.predict(cells, sets.task, sets.classes)

@@ -242,3 +242,23 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
     rows = search.rank(*early, results=search.results[4:]).rows
     assert rows["test_score"].tolist()[1:4] == [0.6, 0.8, 0.7]
     assert math.isnan(rows["test_score"].iloc[4])
+
+
+@pytest.mark.parametrize("choice", ["best_score", "smallest_in_tie_group"])
+@pytest.mark.parametrize(("noises", "sure"), [([0.5, 0.4], False), ([3.0, 0.5], True)])
+def test_generated_features_are_chosen_only_where_they_are_surely_better(
+    choice: str, noises: list[float], sure: bool
+) -> None:
+    """Else their twin is, and the ensemble does without them; the reason and a note say so."""
+    entry = {"algorithm": "lightgbm", "features": ["ordinal", "deviations"]}
+    spec = spec_of(search=[entry], choice=choice)
+    search = search_of(spec, noises)
+    board = search.rank()
+    without, with_them = (one.key for one in configurations(spec))
+    assert board.rows["key"].iloc[0] == with_them
+    assert (board.single == with_them) == (board.chosen != without) == sure
+    (note,) = [one for one in board.notes if one.startswith("generated features (deviations)")]
+    assert f"{with_them} minus {without}" in note
+    assert ("not surely better" in note) != sure
+    assert ("scores better, but not surely" in board.reason) != sure
+    assert sure or board.ensemble is None
