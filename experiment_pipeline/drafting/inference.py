@@ -7,6 +7,7 @@ models will predict the future, or for unknown customers, cannot be inferred: it
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -132,6 +133,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         texts=sum(kind_of(raw[name]) in TEXTS for name in features),
         many_texts=sum(plans[name].many_texts for name in features),
         seconds=wishes.seconds,
+        installed=frozenset(name for name in ("catboost", "xgboost") if find_spec(name)),
     )
     return Draft(
         target=wishes.target,
