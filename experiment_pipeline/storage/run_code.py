@@ -226,7 +226,6 @@ def _globals(scope: symtable.SymbolTable) -> set[str]:
     return found.union(*map(_globals, scope.get_children()))
 
 
-@cache
 def own_code(module: str) -> dict[str, str | None]:
     """Return a digest of the source of a module and of the user's modules that it imports, and
     distribution → version of what it comes from.
@@ -237,11 +236,14 @@ def own_code(module: str) -> dict[str, str | None]:
         if found and isinstance(found.loader, InspectLoader):
             # None for a compiled module, which its package's version covers.
             texts = [(found.loader.get_source(module) or "").encode()]
-    distributions = metadata.packages_distributions().get(module.partition(".")[0], [])
-    return {
-        SOURCE: sha256(b"\0".join(texts)) if any(texts) else None,
-        **{name: metadata.version(name) for name in sorted(set(distributions))},
-    }
+    source = sha256(b"\0".join(texts)) if any(texts) else None  # anew: a kernel may load it again
+    return {SOURCE: source, **_distributions(module.partition(".")[0])}
+
+
+@cache
+def _distributions(package: str) -> dict[str, str]:
+    names = metadata.packages_distributions().get(package, [])
+    return {name: metadata.version(name) for name in sorted(set(names))}
 
 
 def source_digests(paths: Iterable[str]) -> dict[str, str | None]:

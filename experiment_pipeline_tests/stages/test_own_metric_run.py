@@ -2,12 +2,11 @@
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import experiment_pipeline as ep
-from experiment_pipeline.table import digests
+from experiment_pipeline.storage import run_code
 from experiment_pipeline.tracking import questions
 from experiment_pipeline_tests import own_metrics, runs, scenario
 
@@ -35,7 +34,7 @@ def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(
     before = own_metrics.profit.function
     other = ep.metric(greater_is_better=True, takes="labels")(lambda *rows: before(*rows) + 1)
     monkeypatch.setattr(own_metrics, "profit", other)
-    monkeypatch.setattr(digests, "inspect", SimpleNamespace(getsource=lambda _: "changed"))
+    monkeypatch.setattr(run_code, "own_code", lambda _: {run_code.SOURCE: "changed"})
     again = runs.run(spec, scenario.SCHEMA)
     assert again.metadata("search_results")["reused"] == again.metadata("search_results")["trained"]
     assert questions.leaderboard(spec.name)["test_score"].max() == pytest.approx(best + 1)

@@ -12,7 +12,7 @@ from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.provenance import PATCH
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.run_code import RunCode, module_of_main, run_code
+from experiment_pipeline.storage.run_code import RunCode, module_of_main, own_code, run_code
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
@@ -176,3 +176,13 @@ def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: Monke
     monkeypatch.setenv(VARIABLE, f"sqlite:///{project}/another.sqlite")
     assert reindex(location(str(storage)), print) == 2
     assert [questions.files_of(questions.run_of(None, one)) for one in ids] == before
+
+
+def test_a_module_that_was_edited_is_another_one(tmp_path: Path, monkeypatch: MonkeyPatch) -> None:
+    """A kernel lives on while its user edits: what was trained with the old text is not taken for the new."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "edited_twice.py").write_text("A = 1\n")
+    before = own_code("edited_twice")
+    assert own_code("edited_twice") == before
+    (tmp_path / "edited_twice.py").write_text("A = 2\n")
+    assert own_code("edited_twice") != before

@@ -9,7 +9,7 @@ from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, problems
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
-from experiment_pipeline.storage.run_code import own_code, source_digests
+from experiment_pipeline.storage.run_code import source_digests
 from experiment_pipeline_tests.stages.data_analysis import own_findings
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     ROWS,
@@ -101,6 +101,5 @@ def test_its_source_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.syspath_prepend(tmp_path)
     before = source_digests(["rules_of_a_user:rule"])
     module.write_text("def rule(): return 1")
-    own_code.cache_clear()
     assert source_digests(["rules_of_a_user:rule"]) != before
     assert source_digests(Analysis().findings) == {}

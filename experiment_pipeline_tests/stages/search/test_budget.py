@@ -260,7 +260,7 @@ def test_enough_are_compared_within_the_budget(
     fits = [one for one in events if isinstance(one, Fitted)]
     first = [one.model.result.algorithm for one in fits if one.rung.number == 1]
     assert len(first) >= 20
-    assert {*first} == {"lightgbm", "random_forest", "linear"}
+    assert {*first} >= {"lightgbm", "random_forest", "linear"}
     full = {one.model.key: one.model.result for one in fits if one.rung.is_full}
     chosen = full[best_first(full, spec.metric)[0]]
     assert engine.seconds + AfterSearch(sets, 2).of([chosen]) <= 1.15 * seconds

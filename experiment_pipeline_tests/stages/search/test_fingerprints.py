@@ -13,7 +13,6 @@ import pytest
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     lightgbm,
@@ -131,7 +130,6 @@ def test_the_source_of_an_own_estimator_counts(
     command = [sys.executable, "-B", "-c", PRINT]
     assert subprocess.check_output(command, env=environment, text=True).strip() == first
     other.write_text("LOSS = 2")
-    own_code.cache_clear()
     assert own_print() != first
 
 

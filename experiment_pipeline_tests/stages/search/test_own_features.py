@@ -21,7 +21,6 @@ from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.validation_report.effects import usage
 from experiment_pipeline.storage.entries import SharedFolder
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.run_code import own_code
 from experiment_pipeline_tests import runs
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
@@ -168,6 +167,5 @@ def test_the_exported_model_reads_rows_as_delivered(
     (by_dagster,) = storage.glob("clinic/registry/**/model.skops")
     assert by_dagster.read_bytes() == (folder / "model.skops").read_bytes()
     (tmp_path / "shop_of_a_user.py").write_text(f"{RATIOS}# edited\n")
-    own_code.cache_clear()
     edited, config = as_evaluated(run.sets.train, run.sets.test, spec), configurations(spec)[-1]
     assert fingerprint(config, edited, spec) != fingerprint(config, sets, spec)
