@@ -30,7 +30,7 @@ def averaged(
     from sklearn.ensemble import VotingClassifier, VotingRegressor
 
     names = names or [f"fit_{number}" for number in range(1, len(members) + 1)]
-    named = list(zip(names, members, strict=True))
+    named = [(name, None) for name in names]  # beside the fitted ones: each would be stored twice
     shares = None if weights is None else list(weights)
     if classes is None or not len(classes):
         average = VotingRegressor(named, weights=shares)

@@ -67,10 +67,7 @@ def _mean(members: Sequence[_NamedModel], order: tuple[Any, ...] | None) -> Any:
     names, fitted, weights = zip(*members, strict=True)
     if len(fitted) == 1:
         return fitted[0]
-    mean = averaged(fitted, order, names=names, weights=weights)
-    # scikit-learn's Bunch would need one more trusted type than a plain dict.
-    mean.named_estimators_ = dict(zip(names, fitted, strict=True))
-    return mean
+    return averaged(fitted, order, names=names, weights=weights)
 
 
 def _in_order(model: Any, classes: tuple[Any, ...] | None) -> Any:
