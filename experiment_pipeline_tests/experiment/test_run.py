@@ -73,7 +73,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     scenario.write_csv(Path("visits.csv"))
     found = run("visits.csv", exclude={"patient": "names a person", "cost": "known later"})
     assert found.accepted
-    assert found.decision.startswith("visits: accepted, v0001: ")
+    assert found.decision.startswith("visits: accepted with conditions, v0001: ")
     assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
     assert set(found.leaderboard["algorithm"]) == {"linear", "ensemble", "dummy"}
     assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
