@@ -91,6 +91,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
         assert "color" not in shown._repr_html_(), "a notebook may be dark"
     (row,) = ep.runs("visits", all_columns=True).to_dict("records")
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
+    assert row["data_modified_at"] is not pd.NaT
     assert all(Path(place).exists() for place in found.pages.values())
     assert Path("artifacts/overview.html").exists()
 
