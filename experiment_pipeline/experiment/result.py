@@ -134,8 +134,9 @@ class RunResult:
 
     @property
     def _outcome(self) -> str:
-        version = self.facts["version"]
-        accepted = "accepted" if self.accepted else "not accepted"
+        version, verdict = self.facts["version"], self.facts["verdict"]
+        conditions = " with conditions" if verdict == "go with conditions" else ""
+        accepted = f"accepted{conditions}" if self.accepted else "not accepted"
         return f"{self.name}: {accepted}{f', {version}' if version else ''}"
 
     @property

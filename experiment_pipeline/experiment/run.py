@@ -16,7 +16,7 @@ import os
 import re
 import sys
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -119,8 +119,8 @@ def run(
     return _execute(named, summary, seconds, workers, began=began, progress=progress)
 
 
-def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResult:
-    """Run the experiment of a result again with a model of one's own on the leaderboard.
+def add(result: RunResult | str, estimator: Any, name: str, note: str = "") -> RunResult:
+    """Put a model of one's own on the leaderboard of a run, or of the last run of an experiment's name.
 
     >>> x = pd.Series(range(300)) / 7
     >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
@@ -130,17 +130,19 @@ def add(result: RunResult, estimator: Any, name: str, note: str = "") -> RunResu
     ['linear', 'mine']
 
     `estimator` is a class, a function that returns one, or one whose class and parameters count: not
-    what it has learnt, nor `random_state` and `n_jobs`. Halving does not stop it. It replaces what was
-    added under the same name; all others are reused. A new choice is another look at the validation set.
+    what it has learnt, nor `random_state` and `n_jobs`. It alone is fitted, on the rows of that run, and
+    halving does not stop it. It replaces what was added under its name. A new choice is another look.
 
-    Raises InvalidExperiment: no import path with plain parameters describes it, or it is there already.
+    Raises InvalidExperiment: no import path with plain parameters describes it, or it is there already;
+    StorageError: another run has replaced the table.
     """
     entry = {**_described(estimator), "name": name, "note": note}
-    named = _searching(result.named, [entry], keep=True)
+    before, raw = _declared(questions.run_of(result) if isinstance(result, str) else result.facts)
+    named = _searching(before, [entry], keep=True)
     if name not in {one.key for one in configurations(named.spec)}:
         rule = "the leaderboard has a configuration with its algorithm and hyperparameters"
         raise InvalidExperiment(f"name {name!r}", rule, "Add another one.")
-    return _execute(named, result.summary)
+    return _execute(named, getattr(result, "summary", ""), delivered=raw, asked_for={name})
 
 
 def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook") -> RunResult:
@@ -167,16 +169,11 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
         if key in board.index:
             rule = f"it has no rank: {board.loc[key, 'status']}, {board.loc[key, 'reason']}"
         raise InvalidExperiment(f"configuration {key}", rule, "Choose one that has a rank.")
-    last = questions.run_of(experiment, str(board.loc[key, "run_id"]))
-    raw = read_table(storage_root() / f"{asset_table(experiment, 'raw_data')}.parquet", RawTable)
-    if raw.digest != last["data_digest"]:
-        rule = f"it is not that of run {last['run_id']}, the last one with a leaderboard"
-        raise StorageError("the stored table", rule, "Run the experiment, then choose.")
-    named = _as_run(last)
+    named, raw = _declared(questions.run_of(experiment, str(board.loc[key, "run_id"])))
     if ENSEMBLE not in ranked:  # for lack of time, maybe: one more row changes all intervals
         named = replace(named, spec=named.spec.model_copy(update={"ensemble": None}))
     by_hand = ChoiceByHand(key, why, _user())
-    return _execute(named, trigger=trigger, by_hand=by_hand, delivered=raw)
+    return _execute(named, trigger=trigger, by_hand=by_hand, delivered=raw, asked_for=())
 
 
 def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
@@ -336,6 +333,7 @@ def _execute(
     trigger: Trigger = "notebook",
     by_hand: ChoiceByHand | None = None,
     delivered: RawTable | None = None,
+    asked_for: Collection[str] | None = None,
 ) -> RunResult:
     """Take the steps of the flow, until one ends the run; `began`: its seconds, None: with the search."""
     spec = named.spec
@@ -354,7 +352,7 @@ def _execute(
     try:
         with _shown(named, progress) as advance:
             searching: dict[str, Any] = {"concluded": lambda *_: advance()}
-            searching |= {"asked_for": ()} if by_hand else {}
+            searching |= {} if asked_for is None else {"asked_for": asked_for}
             for name in STAGES:
                 begun = perf_counter()
                 work = partial(recorded_stage, record, name, spec, named.texts, started, finish)
@@ -432,6 +430,16 @@ def _described(estimator: Any) -> dict[str, Any]:
             rule = f"{parameter} is a {type(value).__name__}, no text, number, boolean or null"
             raise InvalidExperiment(path, rule, fix)
     return {"algorithm": path, "hyperparameters": plain}
+
+
+def _declared(run: Mapping[str, Any]) -> tuple[NamedColumns, RawTable]:
+    """The experiment as a run declared it, and the table that the run read."""
+    table = asset_table(run["experiment"], "raw_data")
+    raw = read_table(storage_root() / f"{table}.parquet", RawTable)
+    if raw.digest != run["data_digest"]:
+        rule = f"it is not that of run {run['run_id']}"
+        raise StorageError("the stored table", rule, "Run the experiment first.")
+    return _as_run(run), raw
 
 
 def _as_run(run: Mapping[str, Any]) -> NamedColumns:

@@ -31,7 +31,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.raw_data import page as raw_page
-from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_source
+from experiment_pipeline.stages.raw_data.sources import delivered_bytes, modified_at, read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, parse
 from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_memory
 from experiment_pipeline.stages.search import page as search_page
@@ -108,12 +108,13 @@ def raw_data(stage: StageRun) -> Reported:
     """Read the source; a wrong column name in the YAML ends the run here."""
     source = stage.spec.source
     with stage.at_work():
+        changed = None
         if (table := stage.delivered) is None:
-            delivered = read_source(source)
+            delivered, changed = read_source(source), modified_at(source)
             warn_of_memory("raw_data", delivered_bytes(delivered), stage.log.warning)
             table = parse(delivered, source)
         stage.named.check(list(table.frame.columns))
-    yield "raw_data", raw_page.outcome(table, source.shown_url)
+    yield "raw_data", raw_page.outcome(table, source.shown_url, changed)
 
 
 def prepared_rows(

@@ -88,9 +88,13 @@ class Explanation:
         option = {**axes, "series": [{"type": "bar", "data": bars}]}
         return Chart(f"Row {whole.name}", said, option, height=80 + 26 * len(bars))
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
         what = f"{len(self.delivered):,} rows; contributions ({self.method}) to the {self.scale}"
-        return f"<p>{html.escape(what)}</p>{self.strongest().head(SHOWN_ROWS).to_html(index=False, border=0)}"
+        return f"{what}\n{self.strongest().head(SHOWN_ROWS).to_string(index=False)}"
+
+    def _repr_html_(self) -> str:
+        what = html.escape(repr(self).partition("\n")[0])
+        return f"<p>{what}</p>{self.strongest().head(SHOWN_ROWS).to_html(index=False, border=0)}"
 
 
 class Explainer:

@@ -131,8 +131,9 @@ def check_foreign(model: bytes) -> None:
 
     def note(node: dict[str, Any]) -> None:
         content = node.get("content")
-        if isinstance(content, str) and content.startswith('"tree'):
-            texts.append(json.loads(content).encode())
+        text = json.loads(content) if isinstance(content, str) and content[:1] == '"' else ""
+        if "max_feature_idx" in text:  # without it LightGBM refuses a text before it reads any tree
+            texts.append(text.encode())
 
     json.loads(zipfile.ZipFile(io.BytesIO(model)).read(_SCHEMA), object_hook=note)
     package = importlib.util.find_spec("lightgbm") if texts else None

@@ -67,6 +67,16 @@ def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
     assert algorithms["mine"].endswith("made_by_hand")
 
 
+def test_a_model_of_ones_own_is_fitted_alone_beyond_the_budget() -> None:
+    """What the budget kept from starting does not start now; a name stands for its last run."""
+    short = run(scenario.table(), name="visits", budget={"configurations": 1})
+    more = ep.add("visits", ExtraTreesClassifier(max_depth=4), "mine")
+    assert sorted(more.leaderboard["key"]) == sorted([*short.leaderboard["key"], "mine"])
+    assert (more.facts["reused"], more.facts["not_started"]) == (2, 1)
+    with pytest.raises(ep.UnknownRun, match="did you mean 'visits'"):
+        ep.add("visit", ExtraTreesClassifier(), "mine")
+
+
 @pytest.mark.parametrize(
     "estimator", [lambda: 0, made_by_hand(), type("Local", (Plain,), {}), "linear"]
 )
@@ -124,7 +134,7 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     answer = CliRunner().invoke(main, ["choose", "visits", other, "--why", "<half> the size"])
     assert answer.exit_code == 0, answer.output
     second = ep.runs("visits", all_columns=True).to_dict("records")[0]
-    assert f"visits: accepted, v0002: {other}" in answer.output
+    assert f"visits: accepted with conditions, v0002: {other}" in answer.output
     assert {*models.iterdir()} == before
     assert (second["chosen"], second["version"], second["looks"]) == (other, "v0002", 2)
     assert second["triggered_by"] == "command line"

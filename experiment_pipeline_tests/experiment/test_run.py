@@ -73,7 +73,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     scenario.write_csv(Path("visits.csv"))
     found = run("visits.csv", exclude={"patient": "names a person", "cost": "known later"})
     assert found.accepted
-    assert found.decision.startswith("visits: accepted, v0001: ")
+    assert found.decision.startswith("visits: accepted with conditions, v0001: ")
     assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
     assert set(found.leaderboard["algorithm"]) == {"linear", "ensemble", "dummy"}
     assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
@@ -91,6 +91,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
         assert "color" not in shown._repr_html_(), "a notebook may be dark"
     (row,) = ep.runs("visits", all_columns=True).to_dict("records")
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
+    assert row["data_modified_at"] is not pd.NaT
     assert all(Path(place).exists() for place in found.pages.values())
     assert Path("artifacts/overview.html").exists()
 

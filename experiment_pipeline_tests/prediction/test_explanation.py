@@ -260,8 +260,9 @@ def test_one_value_is_changed() -> None:
 def test_an_explanation_is_shown_in_a_notebook() -> None:
     """A table of the first rows, and a chart in a frame of its own; names are escaped."""
     found = model("lightgbm", "binary").explain(rows(30).assign(carrier="<i>"))
-    table, chart = found._repr_html_(), found.plot(2)
-    assert table.count("<tr") == 11
+    table, chart, text = found._repr_html_(), found.plot(2), repr(found)
+    assert table.count("<tr") == len(text.splitlines()) - 1 == 11
+    assert text.startswith("30 rows; contributions (TreeSHAP) to the log odds of late = no\n")
     assert "(TreeSHAP) to the log odds of late = no" in table
     bars = [one["value"][0] for one in chart.option["series"][0]["data"]]
     assert sum(bars) == pytest.approx(found.contributions.iloc[2, :-1].sum(), abs=1e-4)

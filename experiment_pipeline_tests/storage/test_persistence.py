@@ -3,9 +3,11 @@
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
 
+import lightgbm
 import numpy as np
 import pytest
 from sklearn.dummy import DummyRegressor
@@ -14,6 +16,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.persistence import (
     TRUSTED_TYPES,
+    check_foreign,
     from_bytes,
     to_bytes,
     untrusted_types,
@@ -129,6 +132,20 @@ def test_what_is_no_skops_file_is_said_to_be_none(data: bytes) -> None:
     """Broken bytes are an InvalidModel, not a crash."""
     with pytest.raises(errors.InvalidModel, match="not a skops file"):
         from_bytes(data)
+
+
+def test_a_category_that_begins_as_a_model_does_is_only_a_text() -> None:
+    """What LightGBM would read as a model is tried, however it begins; other texts are not."""
+    x = np.arange(90.0)
+    data = lightgbm.Dataset(x[:, None], x % 7)
+    booster = lightgbm.train({"verbose": -1, "num_leaves": 3, "min_data_in_leaf": 5}, data, 2)
+    model, estimator = booster.model_to_string(), DummyRegressor()
+    changed = model.replace("split_feature=0", "split_feature=999999999")
+    for text, holds in (("tree spraying & pruning", True), (model, True), (f"A{changed}", False)):
+        estimator.categories_ = [text, "florist"]
+        refused = pytest.raises(errors.InvalidModel, match="was changed")
+        with nullcontext() if holds else refused:
+            check_foreign(to_bytes(estimator))
 
 
 def test_what_cannot_be_written_is_refused_with_its_reason() -> None:

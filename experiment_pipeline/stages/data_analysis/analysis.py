@@ -62,9 +62,9 @@ def judge(
     reasons = []
     for finding in marked:
         if (found_as := weight(finding)) != "note" or finding.accepted is not None:
-            does = "blocks" if found_as == "blocks" else f"is a {found_as}"
+            does = {"blocks": " blocks", "condition": "", "note": " is a note"}[found_as]
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
-            reasons.append(f"{finding.code} {does}{reason}: {finding.evidence}")
+            reasons.append(f"{finding.code}{does}{reason}: {finding.evidence}")
     found = {finding.code for finding in marked if finding.outcome == "found"}
     reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
     heaviest = weight(marked[0]) if marked else "note"

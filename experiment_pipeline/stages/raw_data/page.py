@@ -2,6 +2,7 @@
 
 import html
 import re
+from datetime import datetime
 
 import pandas as pd
 
@@ -14,8 +15,8 @@ MOST_COLUMNS = 40
 MOST_CHARACTERS = 60
 
 
-def outcome(table: RawTable, source: str) -> Outcome:
-    """Return how the table was read; `source` is the URL without its secrets."""
+def outcome(table: RawTable, source: str, modified_at: datetime | None = None) -> Outcome:
+    """Return how the table was read; `source` is the URL without its secrets, last changed then."""
     absent, (rows, columns) = "does not apply", table.frame.shape
     first = table.frame.iloc[:SHOWN_ROWS]
     return Outcome(
@@ -36,7 +37,11 @@ def outcome(table: RawTable, source: str) -> Outcome:
         },
         record=[
             RunFacts(
-                data_url=source, data_digest=table.digest, data_rows=rows, data_columns=columns
+                data_url=source,
+                data_digest=table.digest,
+                data_modified_at=modified_at,
+                data_rows=rows,
+                data_columns=columns,
             )
         ],
     )

@@ -8,6 +8,7 @@ import glob
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -123,6 +124,15 @@ def fingerprint_source(data: Data) -> str:
             state["sha256"] = sha256(read_bytes(part.path))
         lines.append(f"{part.name!r} {sorted(state.items())}\n")
     return sha256("".join(lines).encode())
+
+
+def modified_at(data: Data) -> datetime | None:
+    """When the newest file of the table changed; None where its file system does not say."""
+    stamps = [part.info.get("mtime") or part.info.get("LastModified") for part in _parts(data)]
+    times: list[Any] = [
+        datetime.fromtimestamp(t, UTC) if isinstance(t, float) else t for t in stamps
+    ]
+    return max(times) if all(times) else None
 
 
 def peek_columns(data: Data) -> list[str] | None:

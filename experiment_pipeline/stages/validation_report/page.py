@@ -444,7 +444,7 @@ def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     text = (
         "Recall is the share of a class's rows that are found; precision is the share of the rows "
         f"predicted as the class that belong to it. Class {worst.label} has the lowest recall: "
-        f"{numbers.share(worst.recall)} of {worst.support:,} rows."
+        f"{numbers.share(worst.recall)} of {numbers.counted(worst.support, 'row')}."
     )
     table, *more = first_rows(header, rows, _MOST_CLASSES, "class in report.json")
     drawn = charts.get("classes", ())

@@ -3,8 +3,10 @@
 import functools
 import gzip
 import http.server
+import os
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pandas as pd
@@ -19,6 +21,7 @@ from experiment_pipeline.errors import (
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import (
     fingerprint_source,
+    modified_at,
     peek_columns,
     read_source,
 )
@@ -160,6 +163,15 @@ def test_a_fingerprint_follows_the_content(folder: Path) -> None:
     assert len(set(seen)) == 4
 
 
+def test_a_table_is_as_old_as_its_newest_file(folder: Path) -> None:
+    """The age of the data on the overview is counted from it; a file system may not say it."""
+    for year, second in (("y=1", 900_000_000), ("y=2", 800_000_000)):
+        os.utime(folder / "parts" / year / "p.parquet", (second, second))
+    assert modified_at(Data(url="parts")) == datetime.fromtimestamp(900_000_000, UTC)
+    write_bytes(location("memory://old/t.csv"), TABLE)
+    assert modified_at(Data(url="memory://old/t.csv")) is None
+
+
 def test_a_fingerprint_reads_what_says_nothing_about_itself() -> None:
     """Where a file system has no times, the content counts: same size, other bytes."""
     data = Data(url="memory://source/x.csv")
@@ -231,6 +243,9 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
     first = fingerprint_source(Data(url=f"{root}/parts"))
     write_bytes(root / "parts/y=1/p.parquet", part + b"x")
     assert fingerprint_source(Data(url=f"{root}/parts")) != first
+    changed = modified_at(Data(url=f"{root}/parts"))
+    assert changed is not None
+    assert datetime.now(UTC) - changed < timedelta(hours=1)
     assert "did you mean 'flights.csv'" in refused(f"{root}/flight.csv").fix
 
 

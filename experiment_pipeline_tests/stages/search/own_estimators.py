@@ -6,7 +6,9 @@ import threading
 import time
 
 import numpy as np
+from lightgbm import LGBMClassifier
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 
 STARTED: list[float] = []
@@ -32,6 +34,12 @@ class Plain(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X):
         return self.inner_.predict_proba(X)
+
+
+def two_together():
+    """Estimators of two libraries in one, with threads as each of them likes."""
+    two = [("linear", LogisticRegression()), ("boosted", LGBMClassifier(n_jobs=4))]
+    return VotingClassifier(two, voting="soft", n_jobs=2)
 
 
 class Helper:

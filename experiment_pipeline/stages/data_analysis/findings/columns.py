@@ -32,7 +32,7 @@ class MissingValues(ColumnRule):
     code, title = "missing_values", "Columns that are mostly missing"
     advice = "Find out why: absence is learnt from, too; it must mean the same in future data."
     threshold = Threshold(0.5, 0, 1, "share of missing values, found above it")
-    said, each, above = "that are mostly missing", "{share}", True
+    said, each, above = "with mostly missing values", "{share}", True
     excluded = "is mostly missing"
 
     def measure(self, subject: Subject) -> dict[str, float]:

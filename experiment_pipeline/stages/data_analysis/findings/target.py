@@ -143,8 +143,8 @@ class TooFewRowsPerClass(Rule):
         fewest, where = float(rows[rarest, place]), ("train", "test", "validation")[place]
         name = numbers.shown((target.classes or ())[rarest])
         evidence = (
-            f"Class {name!r} has {fewest:.3g} rows in the {where} set, the fewest of {len(rows)} "
-            "classes in three sets."
+            f"Class {name!r} has {fewest:.3g} row{'s' * (fewest != 1)} in the {where} set, the fewest of "
+            f"{len(rows)} classes in three sets."
         )
         if target.set_aside:
             each = [
@@ -170,7 +170,7 @@ class ClassImbalance(Rule):
     """A rare class: accuracy is uninformative, and a score needs many rows to be precise."""
 
     code, title = "class_imbalance", "Rare class"
-    advice = "Use average_precision or roc_auc. Do not reweight by habit: it breaks calibration."
+    advice = "Rank by more than accuracy. Do not reweight by habit: it breaks calibration."
     threshold = Threshold(0.05, 0, 0.5, "share of the rarest class, found below it")
 
     def check(self, subject: Subject) -> Finding:

@@ -226,12 +226,18 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
     direct = {name: value for name, value in given.items() if name not in nested}
     try:
         estimator = cls(**{**declared.defaults, **direct})
-        # In scikit-learn unset n_jobs means one thread, and it must stay unset.
-        fixed = {"random_state": seed} | ({} if path.startswith("sklearn.") else {"n_jobs": 1})
         # A function may return a pipeline, whose steps draw and start threads.
-        present = estimator.get_params(deep=not inspect.isclass(cls))
-        parts = {name: name.rpartition("__")[2] for name in present}
-        fixed = {name: fixed[last] for name, last in parts.items() if last in fixed}
+        present = {"": estimator, **estimator.get_params(deep=not inspect.isclass(cls))}
+        fixed = dict[str, int | None]()
+        for name in present:
+            owner, _, last = name.rpartition("__")
+            if last == "random_state":
+                fixed[name] = seed
+            elif (
+                last == "n_jobs"
+            ):  # unset it means one thread in scikit-learn, which warns of others
+                made_by = type(present.get(owner)).__module__
+                fixed[name] = None if made_by.startswith("sklearn.") else 1
         estimator.set_params(**nested, **fixed)
         if path.startswith("sklearn."):
             estimator._validate_params()  # as each of its fits does, to begin with

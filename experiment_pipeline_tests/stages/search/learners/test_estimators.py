@@ -47,6 +47,10 @@ def test_the_sweep_decides_seed_and_threads() -> None:
     assert (forest.random_state, forest.n_jobs, forest.max_depth) == (7, None, 3)
     foreign = build_estimator(configuration("lightgbm.LGBMClassifier"), "binary", seed=7)
     assert (foreign.random_state, foreign.n_jobs) == (7, 1)
+    both = build_estimator(configuration(f"{OWN}.two_together"), "binary", seed=7)
+    parts = [both, *dict(both.estimators).values()]
+    assert [part.n_jobs for part in parts] == [None, None, 1]
+    assert [part.random_state for part in parts[1:]] == [7, 7]
 
 
 @pytest.mark.parametrize(
