@@ -26,6 +26,7 @@ from experiment_pipeline.stages.validation_report.effects import (
     MOST_COLUMNS,
     Segment,
     Usage,
+    by_horizon,
     usage,
     weakest_segments,
 )
@@ -142,18 +143,17 @@ def evaluate(
     """
     fitted_on = sets.train if spec.export.refit == "none" else sets.every_row
     train_only = trained.train_only(sets, spec)
-    refit = fitted_on is not sets.train
-    exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
+    exported = train_only
+    if fitted_on is not sets.train:
+        exported = trained.refitted(fitted_on, sets, spec, workers)
     known = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
     on_test = SetPrediction(sets.y_test, *known)
     fits = (exported, train_only, calibration := trained.result.calibration)
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
     left = seconds_left() - _TO_DRAW_SECONDS
-    used, segments = None, None
-    if left > 0:
-        fit = (trained, train_only, cut, workers, left)
-        used, segments = _effects(spec, board, sets, validation, on_validation, *fit)
+    fit = (trained, train_only, fitted_on, cut, workers, left)
+    used, segments, horizons = _effects(spec, board, sets, validation, on_validation, *fit)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
@@ -165,6 +165,7 @@ def evaluate(
         threshold=threshold,
         usage=used,
         segments=segments,
+        horizons=horizons,
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
         calibrated_by=calibration,
@@ -274,12 +275,18 @@ def _effects(
     on_validation: SetPrediction,
     trained: "ChosenModel",
     train_only: Any,
+    fitted_on: pd.DataFrame,
     cut: float,
     workers: int,
     left: float,
-) -> tuple[Usage | None, tuple[Segment, ...] | None]:
-    """The use of features, on rows that the fit has not seen, and the weakest parts of validation."""
+) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...]]:
+    """The use of features, on rows that the fit has not seen; the weakest parts and the horizons of
+    validation.
+    """
+    if left <= 0:
+        return None, None, ()
     features, metric = sets.features, spec.metric
+    horizons = by_horizon(spec, fitted_on, validation, on_validation, cut)
     if sets.folds:
         sets = sets.folds[0].sets
         train_only = trained.refitted(sets.train, sets, spec)
@@ -291,8 +298,8 @@ def _effects(
         workers=workers,
     )
     if metric_of(metric).is_own:
-        return used, None
-    return used, weakest_segments(validation, features, on_validation, metric, cut)
+        return used, None, horizons
+    return used, weakest_segments(validation, features, on_validation, metric, cut), horizons
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:
