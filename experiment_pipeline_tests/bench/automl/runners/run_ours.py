@@ -116,6 +116,8 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     """What the scaffold writes, with the given split, an overlay, and the seconds that are left."""
     said = job.said
     by = {"by": "random"} if job.groups is None else {"by": "group", "column": GROUP}
+    if said["time"] is not None:
+        by = {"by": "time", "column": said["time"]}
     # A tree of before had no such wish.
     within = {"seconds": said["seconds"]} if "seconds" in Wishes.model_fields else {}
     wishes = Wishes(
@@ -129,7 +131,9 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
         split_column=by.get("column"),
     )
     written = infer(raw.sort_index(), wishes).attributes({"url": "table.parquet"})
-    written["split"] = {**written["split"], **by, "seed": said["seed"]}
+    written["split"] = {**written["split"], **by}
+    if by["by"] != "time":
+        written["split"]["seed"] = said["seed"]
     written["seed"] = said["seed"]
     lay_over(written, said["overlay"])
     left = said["seconds"] - (time.monotonic() - started)
