@@ -170,18 +170,15 @@ TIME_AND_GROUPS = (
         },
     ),
     Table(
-        *("swabs", "medicaldata", "covid_testing", "binary", "average_precision", "result"),
+        *("storms", "dplyr", "storms", "regression", "rmse", "wind"),
         {
-            "positive_class": "positive",
             "exclude": {
-                "ct_result": "the measurement that the result is made of",
-                "rec_ver_tat": "known only with the result",
-                "subject_id": "a number that names a person",
-                "fake_first_name": "made up",
-                "fake_last_name": "made up",
+                "status": "made of the wind",
+                "category": "made of the wind",
+                "tropicalstorm_force_diameter": "of the area with such wind",
+                "hurricane_force_diameter": "of the area with such wind",
             },
-            "preparation": {"categories": {"result": {"variants": {"negative": ["invalid"]}}}},
-            "split": {"by": "time", "column": "pan_day"},
+            "split": {"by": "time", "column": "year"},
         },
     ),
     Table(
@@ -196,10 +193,14 @@ TIME_AND_GROUPS = (
             "split": {"by": "time", "column": "response_datetime"},
         },
     ),
-    # A person answers on up to fifty days.
+    # A person answers 24 questions.
     Table(
-        *("headaches", "carData", "KosteckiDillon", "binary", "roc_auc", "headache"),
-        {"positive_class": "yes", "split": {"by": "group", "column": "id"}},
+        *("answers", "lme4", "VerbAgg", "binary", "roc_auc", "r2"),
+        {
+            "positive_class": "Y",
+            "exclude": {"resp": "says what r2 says"},
+            "split": {"by": "group", "column": "id"},
+        },
     ),
     # A pupil is tested in up to four years; schools differ, and a new one is asked for.
     Table(
