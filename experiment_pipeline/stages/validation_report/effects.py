@@ -267,6 +267,6 @@ def by_horizon(
         expected, spread = scores.of(mask)
         own = predicted.rows(mask).interval(metric, threshold)
         decayed = bool(found) and _worse(metric, difference(first, spread, level))
-        ends = f"{after[mask].min():,.3g} to {after[mask].max():,.3g}{unit}"
+        ends = f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}"
         found.append(Segment(split.column, ends, int(mask.sum()), own, expected, decayed))
     return tuple(found)

@@ -73,7 +73,7 @@ _TOO_LONG = (
     "than a tenth of the search"
 )
 _NO_TIME = (
-    "the importance of features and the weakest segments are not computed: the budget of seconds "
+    "importance of features, weakest segments and horizons are not computed: the budget of seconds "
     "was spent on the search and on fitting the chosen configuration again"
 )
 
@@ -143,9 +143,8 @@ def evaluate(
     """
     fitted_on = sets.train if spec.export.refit == "none" else sets.every_row
     train_only = trained.train_only(sets, spec)
-    exported = train_only
-    if fitted_on is not sets.train:
-        exported = trained.refitted(fitted_on, sets, spec, workers)
+    refit = fitted_on is not sets.train
+    exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
     known = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
     on_test = SetPrediction(sets.y_test, *known)
     fits = (exported, train_only, calibration := trained.result.calibration)
@@ -280,9 +279,7 @@ def _effects(
     workers: int,
     left: float,
 ) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...]]:
-    """The use of features, on rows that the fit has not seen; the weakest parts and the horizons of
-    validation.
-    """
+    """The use of features on rows that the fit has not seen; weakest parts and horizons of validation."""
     if left <= 0:
         return None, None, ()
     features, metric = sets.features, spec.metric

@@ -526,8 +526,7 @@ def _parts(report: ValidationReport, parts: Sequence[Segment], value: str, worse
         )
         for part in parts
     )
-    header = ("feature", value, "rows", report.metric, "expected", worse)
-    return TableBlock(header, rows)
+    return TableBlock(("feature", value, "rows", report.metric, "expected", worse), rows)
 
 
 def _horizons(report: ValidationReport) -> Iterator[Section]:
