@@ -533,9 +533,8 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
     if not report.horizons:
         return
     text = (
-        "Validation rows by their time after the last row that the model was fitted on. The score has "
-        "decayed where it is significantly worse than at first, each compared with the score that is "
-        "expected there as in a segment (95 % level, for all stretches together)."
+        "Validation rows by their time after the last fitted row. The score has decayed where it is "
+        "significantly worse than at first, each against the expected score (95 % level, all together)."
     )
     table = _parts(report, report.horizons, "time after the last fitted row", "decayed")
     yield Section("Score by horizon", (Paragraph(text), table))
