@@ -253,8 +253,7 @@ def by_horizon(
     most = min(_HORIZONS, len(frame) // FEWEST_ROWS)
     if not isinstance(split, TimeSplit) or most < 2 or metrics.metric_of(metric).is_own:
         return ()
-    some = _some_rows(predicted)
-    frame, predicted = frame.iloc[some], predicted.rows(some)
+    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
     times, last = (times_of(rows, split.column, pd.Timedelta(0))[0] for rows in (frame, fitted))
     after, unit = times - last.max(), ""
     if kind_of(frame[split.column]) == "datetime":
