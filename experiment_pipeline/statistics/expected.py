@@ -3,7 +3,7 @@
 Parts differ in prevalence and spread, so a perfect model scores differently on each. For classes the
 expectation is over targets drawn by the model's own probabilities, recalibrated on the whole set; for
 numbers it is the mean error of rows with about the same prediction. The difference from the observed
-score is tested by its influence on each row, by clusters, with bounds that allow for its skewness.
+score has a spread by its influence on each row, summed over clusters.
 """
 
 import math
@@ -14,11 +14,9 @@ import numpy as np
 
 from experiment_pipeline.statistics.calibration import recalibrated
 from experiment_pipeline.statistics.interval import (
-    Interval,
     Linearised,
-    by_skewness,
+    Spread,
     mean,
-    quantile,
     relative_weights,
     spread_of,
     weighted_mean,
@@ -37,7 +35,7 @@ class ExpectedScores:
     predicted: SetPrediction
     threshold: float = 0.5
 
-    def of(self, rows: np.ndarray, level: float) -> tuple[float, Interval]:
+    def of(self, rows: np.ndarray) -> tuple[float, Spread]:
         """Return the score expected on a part, a mask (n,), and the observed minus it: of classes in
         units of the metric, of numbers in those of the mean error behind it.
         """
@@ -55,9 +53,7 @@ class ExpectedScores:
             ratio, score = usual / own if own else 1.0, part.score(self.metric)
             known = {"rmse": score * math.sqrt(ratio), "r2": 1 - (1 - score) * ratio}
             score = known.get(self.metric, score * ratio)
-        spread = spread_of(found, part.layout(self.metric))
-        bounds = by_skewness(spread, quantile(spread.degrees_of_freedom, level))
-        return score, Interval(found.estimate, *bounds, level)
+        return score, spread_of(found, part.layout(self.metric))
 
     @cached_property
     def _by_row(self) -> np.ndarray:

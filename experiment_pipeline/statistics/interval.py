@@ -346,7 +346,7 @@ class Interval:
     level: float = LEVEL
 
 
-def difference(first: Spread, second: Spread) -> Interval:
+def difference(first: Spread, second: Spread, level: float = LEVEL) -> Interval:
     """Return second - first for scores on sets that share no cluster, with Welch's interval."""
     variances = [first.standard_error**2, second.standard_error**2]
     freedoms = [first.degrees_of_freedom, second.degrees_of_freedom]
@@ -354,7 +354,7 @@ def difference(first: Spread, second: Spread) -> Interval:
     if freedom > 0 and total > 0:
         freedom = total**2 / sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
     estimate, scarcest = second.estimate - first.estimate, min(first.scarcest, second.scarcest)
-    return around(Spread(estimate, math.sqrt(total), freedom, scarcest))
+    return around(Spread(estimate, math.sqrt(total), freedom, scarcest), level)
 
 
 def around(spread: Spread, level: float = LEVEL, least_error: float = 0.0) -> Interval:

@@ -1,4 +1,4 @@
-"""Twenty tables that packages ship, each declared as its experiment's YAML would.
+"""Twenty tables that packages ship, and eight with time or groups, declared as their YAML would.
 
 None of them is the flights that the defaults were tried on. Of 1,000 to 100,000 rows; three have
 fewer than 2,000, three have texts of many values (`tate`, `movies`, `ratings`). Reading and cutting
@@ -128,4 +128,90 @@ TABLES = (
         },
     ),
     Table(*("ratings", "dslabs", "movielens", "regression", "rmse", "rating")),
+)
+
+_RARE = [
+    "Baton",
+    "Firearm",
+    "Gun Point Display",
+    "Improvised Weapon",
+    "Less Lethal",
+    "Less Lethal Projectile",
+    "Police K9 Bite",
+]
+# Six are split by time, two by group; the validation rows are the latest, or of groups not seen.
+TIME_AND_GROUPS = (
+    Table(
+        *("ridership", "modeldata", "Chicago", "regression", "mae", "ridership"),
+        {"preparation": {"types": {"date": "datetime"}}, "split": {"by": "time", "column": "date"}},
+    ),
+    Table(
+        *("rooms", "modeldata", "hotel_rates", "regression", "mae", "avg_price_per_room"),
+        {
+            "exclude": {"arrival_date_num": "says what arrival_date says"},
+            "preparation": {"types": {"arrival_date": "datetime"}},
+            "split": {"by": "time", "column": "arrival_date"},
+        },
+    ),
+    # A month is a number: 2000.083 is February 2000.
+    Table(
+        *("homes", "ggplot2", "txhousing", "regression", "mape", "median"),
+        {
+            "exclude": {"volume": "the sum of the prices whose median is asked for"},
+            "split": {"by": "time", "column": "date"},
+        },
+    ),
+    Table(
+        *("mails", "openintro", "email", "binary", "roc_auc", "spam"),
+        {
+            "positive_class": 1,
+            "preparation": {"types": {"time": "datetime"}},
+            "split": {"by": "time", "column": "time"},
+        },
+    ),
+    Table(
+        *("storms", "dplyr", "storms", "regression", "rmse", "wind"),
+        {
+            "exclude": {
+                "status": "made of the wind",
+                "category": "made of the wind",
+                "tropicalstorm_force_diameter": "of the area with such wind",
+                "hurricane_force_diameter": "of the area with such wind",
+            },
+            "split": {"by": "time", "column": "year"},
+        },
+    ),
+    Table(
+        *("force", "openintro", "mn_police_use_of_force", "multiclass", "log_loss", "force_type"),
+        {
+            "exclude": {"force_type_action": "a kind of the force"},
+            "preparation": {
+                "types": {"response_datetime": "datetime"},
+                # 595 rows of 12,925.
+                "categories": {"force_type": {"variants": {"Maximal Restraint Technique": _RARE}}},
+            },
+            "split": {"by": "time", "column": "response_datetime"},
+        },
+    ),
+    # A person answers 24 questions.
+    Table(
+        *("answers", "lme4", "VerbAgg", "binary", "roc_auc", "r2"),
+        {
+            "positive_class": "Y",
+            "exclude": {"resp": "says what r2 says"},
+            "split": {"by": "group", "column": "id"},
+        },
+    ),
+    # A pupil is tested in up to four years; schools differ, and a new one is asked for.
+    Table(
+        *("pupils", "mlmRev", "star", "regression", "rmse", "math"),
+        {
+            "exclude": {
+                "id": "a number that names a pupil",
+                "tch": "a number that names a teacher",
+                "read": "tested on the same day",
+            },
+            "split": {"by": "group", "column": "sch"},
+        },
+    ),
 )

@@ -15,13 +15,24 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.table.features import encode_target, feature_columns
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.table_list import TABLES, Table
+from experiment_pipeline_tests.bench.table_list import TABLES, TIME_AND_GROUPS, Table
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
-__all__ = ["ROWS_AT_MOST", "TABLES", "Cut", "Table", "cut", "experiment", "rows_of"]
+__all__ = [
+    "ROWS_AT_MOST",
+    "TABLES",
+    "TIME_AND_GROUPS",
+    "Cut",
+    "Table",
+    "cut",
+    "experiment",
+    "rows_of",
+]
 
 # All rows of the tables that there are now.
 ROWS_AT_MOST = 100_000
+# Under a split by time each seed ends so much of the rows earlier, up to four times.
+_EARLIER, _ENDS = 0.1, 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +50,10 @@ class Cut:
 
 
 def cut(table: Table, seed: int, **changes: object) -> Cut:
-    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed."""
+    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed.
+
+    A split by time leaves nothing to draw: its seeds are origins, each with other validation rows.
+    """
     spec = experiment(table, seed, **changes)
     rows = rows_of(table, spec)
     features = feature_columns(rows, spec)
@@ -50,13 +64,18 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
 def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
     """Return at most ROWS_AT_MOST prepared rows of a table, drawn by the experiment's seed."""
     raw = _raw(table.package, table.item, table.target)
-    return prepare(_sample(raw, spec, spec.seed), spec.preparation).frame
+    rows = prepare(_sample(raw, spec, spec.seed), spec.preparation).frame
+    if spec.split.by != "time":
+        return rows
+    times, share = rows[spec.split.column], 1 - _EARLIER * (spec.seed % _ENDS)
+    return rows[times <= times.quantile(share, interpolation="lower")]
 
 
 def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:
     """Return what the YAML of a table would say."""
     given: dict[str, object] = {"search": [{"algorithm": "lightgbm"}], **table.declared}
-    kind = {"by": "random", **dict(given.pop("split", {})), "seed": seed}
+    kind = {"by": "random", **dict(given.pop("split", {}))}
+    kind |= {} if kind["by"] == "time" else {"seed": seed}
     return ExperimentSpec.model_validate(
         {
             "name": table.name,

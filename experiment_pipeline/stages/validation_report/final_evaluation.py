@@ -26,6 +26,7 @@ from experiment_pipeline.stages.validation_report.effects import (
     MOST_COLUMNS,
     Segment,
     Usage,
+    by_horizon,
     usage,
     weakest_segments,
 )
@@ -72,7 +73,7 @@ _TOO_LONG = (
     "than a tenth of the search"
 )
 _NO_TIME = (
-    "the importance of features and the weakest segments are not computed: the budget of seconds "
+    "importance of features, weakest segments and horizons are not computed: the budget of seconds "
     "was spent on the search and on fitting the chosen configuration again"
 )
 
@@ -150,10 +151,8 @@ def evaluate(
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
     left = seconds_left() - _TO_DRAW_SECONDS
-    used, segments = None, None
-    if left > 0:
-        fit = (trained, train_only, cut, workers, left)
-        used, segments = _effects(spec, board, sets, validation, on_validation, *fit)
+    fit = (trained, train_only, fitted_on, cut, workers, left)
+    used, segments, horizons = _effects(spec, board, sets, validation, on_validation, *fit)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
@@ -165,6 +164,7 @@ def evaluate(
         threshold=threshold,
         usage=used,
         segments=segments,
+        horizons=horizons,
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
         calibrated_by=calibration,
@@ -274,12 +274,16 @@ def _effects(
     on_validation: SetPrediction,
     trained: "ChosenModel",
     train_only: Any,
+    fitted_on: pd.DataFrame,
     cut: float,
     workers: int,
     left: float,
-) -> tuple[Usage | None, tuple[Segment, ...] | None]:
-    """The use of features, on rows that the fit has not seen, and the weakest parts of validation."""
+) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...]]:
+    """The use of features on rows that the fit has not seen; weakest parts and horizons of validation."""
+    if left <= 0:
+        return None, None, ()
     features, metric = sets.features, spec.metric
+    horizons = by_horizon(spec, fitted_on, validation, on_validation, cut)
     if sets.folds:
         sets = sets.folds[0].sets
         train_only = trained.refitted(sets.train, sets, spec)
@@ -291,8 +295,8 @@ def _effects(
         workers=workers,
     )
     if metric_of(metric).is_own:
-        return used, None
-    return used, weakest_segments(validation, features, on_validation, metric, cut)
+        return used, None, horizons
+    return used, weakest_segments(validation, features, on_validation, metric, cut), horizons
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:

@@ -37,6 +37,7 @@ from experiment_pipeline.reporting.run_record import (
     worst_of,
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
@@ -170,6 +171,7 @@ def build_document(
         *_classes(report, charts),
         *_features(report, charts),
         _segments(report),
+        *_horizons(report),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
@@ -508,19 +510,34 @@ def _segments(report: ValidationReport) -> Section:
     if not report.segments:
         none = "No segment scores below what is expected there."
         return Section(title, (Paragraph(f"{none} {text}"),))
+    table = _parts(report, report.segments, "value", "worse than expected")
+    return Section(title, (Paragraph(text), table))
+
+
+def _parts(report: ValidationReport, parts: Sequence[Segment], value: str, worse: str) -> Block:
     rows = tuple(
         (
-            segment.column,
-            segment.value,
-            f"{segment.rows:,}",
-            numbers.interval(segment.score),
-            numbers.score(segment.expected),
-            "significantly" if segment.clearly_worse else "not significantly",
+            part.column,
+            part.value,
+            f"{part.rows:,}",
+            numbers.interval(part.score),
+            numbers.score(part.expected),
+            "significantly" if part.clearly_worse else "not significantly",
         )
-        for segment in report.segments
+        for part in parts
     )
-    header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
-    return Section(title, (Paragraph(text), TableBlock(header, rows)))
+    return TableBlock(("feature", value, "rows", report.metric, "expected", worse), rows)
+
+
+def _horizons(report: ValidationReport) -> Iterator[Section]:
+    if not report.horizons:
+        return
+    text = (
+        "Validation rows by their time after the last fitted row. The score has decayed where it is "
+        "significantly worse than at first, each against the expected score (95 % level, all together)."
+    )
+    table = _parts(report, report.horizons, "time after the last fitted row", "decayed")
+    yield Section("Score by horizon", (Paragraph(text), table))
 
 
 def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:

@@ -154,6 +154,7 @@ class ValidationReport:
     level: float  # of the intervals that the gates judge; that of `scores` is always 95 %
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
+    horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
 
     @property
     def accepted(self) -> bool:
@@ -193,6 +194,7 @@ def judge(
     threshold: DecisionThreshold | None,
     usage: Usage | None = None,
     segments: Sequence[Segment] | None = None,
+    horizons: Sequence[Segment] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
     champions: Sequence[ChampionComparison] = (),
     conditions: Sequence[str] = (),
@@ -206,7 +208,7 @@ def judge(
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
     is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
     `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
-    `train_only`, `segments` of `exported`; `uncalibrated` is `exported` without its calibrators.
+    `train_only`, `segments` and `horizons` of `exported`; `uncalibrated` is that without calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
     known = (y_fitted, spec.task, len(classes or ()), w_fitted)
@@ -229,6 +231,7 @@ def judge(
         details=_details(spec, exported, test, classes, threshold, uncalibrated),
         usage=usage,
         segments=None if segments is None else tuple(segments),
+        horizons=tuple(horizons),
         champions=tuple(champions),
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
@@ -392,6 +395,12 @@ def _notes(
                 f"({segment.rows:,} rows): {spec.metric} {numbers.interval(segment.score)}, "
                 f"expected {numbers.score(segment.expected)}"
             )
+    for late in [one for one in report.horizons if one.clearly_worse][:1]:
+        yield (
+            f"the score decays: {late.value} after the last fitted row it is significantly worse than "
+            f"right after it: {spec.metric} {numbers.interval(late.score)}, expected "
+            f"{numbers.score(late.expected)}"
+        )
 
 
 def _shifted(report: ValidationReport) -> Iterator[str]:

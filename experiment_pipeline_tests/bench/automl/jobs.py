@@ -33,6 +33,7 @@ class Job:
     classes: tuple[str, ...] | None
     y_validation: np.ndarray  # (n_validation,) as the judge takes it
     digest: str  # of all rows
+    time: str | None = None  # the column that the split goes by, where it goes by time
 
     def write(self, folder: Path, seconds: float, **more: Any) -> None:
         """Write what a tool is given; validation rows without target."""
@@ -50,6 +51,7 @@ class Job:
             "positive_class": positive,
             "seed": self.seed,
             "seconds": seconds,
+            "time": self.time,
             "spawned": time.monotonic(),
             **more,
         }
@@ -75,7 +77,9 @@ def job_of(table: Table, seed: int) -> Job:
     derived = {
         f"{name}_{part}" for name, parts in cut.spec.preparation.calendar.items() for part in parts
     }
-    dropped = [*(set(cut.spec.not_features) | derived) & set(train.columns)]
+    split = cut.spec.split
+    time = split.column if split.by == "time" else None
+    dropped = [*((set(cut.spec.not_features) | derived) & set(train.columns)) - {time}]
     parts = {}
     for name, part in (("train", train), ("test", test), ("validation", cut.validation)):
         target = part[table.target]
@@ -83,11 +87,14 @@ def job_of(table: Table, seed: int) -> Job:
             codes = encode_target(target, cut.sets.classes)
             target = pd.Series([str(cut.sets.classes[code]) for code in codes], part.index)
         more = {TARGET: target}
-        if cut.spec.split.by == "group":
-            more[GROUP] = part[cut.spec.split.column]
-        parts[name] = part.drop(columns=dropped).assign(**more)
+        if split.by == "group":
+            more[GROUP] = part[split.column]
+        given = part.drop(columns=dropped).assign(**more)
+        parts[name] = given if time is None else given.sort_values(time, kind="stable")
     classes = cut.sets.classes and tuple(str(one) for one in cut.sets.classes)
-    return Job(table, seed, parts, classes, cut.y_validation, _digest(parts, table))
+    y_validation = pd.Series(cut.y_validation, cut.validation.index)
+    y_validation = y_validation[parts["validation"].index].to_numpy()
+    return Job(table, seed, parts, classes, y_validation, _digest(parts, table), time)
 
 
 def _digest(parts: Mapping[str, pd.DataFrame], table: Table) -> str:

@@ -28,12 +28,13 @@ from experiment_pipeline_tests.bench.automl.tools import (
     without,
 )
 from experiment_pipeline_tests.bench.sections import markdown
-from experiment_pipeline_tests.bench.tables import TABLES
+from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 
 # A tool that takes up to so much of its seconds has kept them.
 KEPT = 1.05
 _PAIR = ["table", "seed"]
-_METRICS = {table.name: table.metric for table in TABLES}
+_EVERY = (*TABLES, *TIME_AND_GROUPS)
+_METRICS = {table.name: table.metric for table in _EVERY}
 
 
 def section(asked: argparse.Namespace) -> str:
@@ -58,7 +59,11 @@ given, all else is its default, but for what its script in `automl/runners` says
 and test rows as it likes; the judge are validation rows that it never sees. (Ours drafts its YAML from
 the whole table, as the scaffold does, and has their target for its report: no fit and no choice sees
 it.) Where rows belong to groups, those are kept together: AutoGluon (good) is given folds, FLAML the
-groups, AutoGluon (medium) and mljar the test rows to choose on."""
+groups, AutoGluon (medium) and mljar the test rows to choose on. Where the split is by time, the
+validation rows are the latest, and each cut ends a tenth of the rows earlier. Rows come in the order of
+time, with the time as a column; AutoGluon and FLAML are told it by their own settings
+(`validation_structure`, `split_type`), mljar and Optuna choose on the test rows, which are later than the
+train rows."""
 
 
 def played(tools: Sequence[Tool], asked: argparse.Namespace, seconds: float) -> Iterator[Done]:
@@ -67,7 +72,7 @@ def played(tools: Sequence[Tool], asked: argparse.Namespace, seconds: float) -> 
     Which tool goes first alternates, so that a drift of the machine cancels.
     """
     memory = Memory(asked.folder)
-    chosen = [table for table in TABLES if table.name in asked.tables]
+    chosen = [table for table in _EVERY if table.name in asked.tables]
     for seed in range(asked.seeds):
         for number, table in enumerate(chosen):
             job = job_of(table, seed)

@@ -27,7 +27,7 @@ class Job:
     """One table, one seed."""
 
     folder: Path  # where everything lies
-    said: dict[str, Any]  # job.json: table, task, metric, positive_class, seconds, seed, …
+    said: dict[str, Any]  # job.json: table, task, metric, positive_class, seconds, seed, time, …
     train: pd.DataFrame  # (n_train, d) features
     test: pd.DataFrame  # (n_test, d) features
     validation: pd.DataFrame  # (n_validation, d) features

@@ -46,9 +46,11 @@ def fit(job: Job) -> str:
         positive_class=job.said["positive_class"],
         verbosity=0,
     )
+    time = job.said["time"]
     predictor.fit(
         rows,
         tuning_data=tuning,
+        validation_structure=None if time is None else {"time_on": time},
         time_limit=job.said["seconds"],
         presets=preset,
         num_cpus=CORES,

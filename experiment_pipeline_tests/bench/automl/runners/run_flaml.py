@@ -16,7 +16,9 @@ METRICS = {"average_precision": "ap", "f1_macro": "macro_f1", "brier": "log_loss
 def fit(job: Job) -> str:
     logging.getLogger("flaml").setLevel(logging.ERROR)
     automl = AutoML()
-    grouped = {} if job.groups is None else {"split_type": "group", "groups": job.groups}
+    split = {} if job.groups is None else {"split_type": "group", "groups": job.groups}
+    if job.said["time"] is not None:
+        split = {"split_type": "time"}
     automl.fit(
         job.rows,
         job.y,
@@ -26,7 +28,7 @@ def fit(job: Job) -> str:
         n_jobs=CORES,
         seed=job.said["seed"],
         verbose=0,
-        **grouped,
+        **split,
     )
     job.model.write_bytes(pickle.dumps(automl))
     return f"{automl.best_estimator}: {automl.best_config}"

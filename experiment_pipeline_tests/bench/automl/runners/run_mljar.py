@@ -13,8 +13,8 @@ METRICS = {"roc_auc": "auc", "log_loss": "logloss", "brier": "logloss"}
 
 def fit(job: Job) -> str:
     split, cv = {}, None
-    if job.groups is not None:
-        # Its own folds would tear groups apart.
+    if job.groups is not None or job.said["time"] is not None:
+        # Its own folds would tear groups apart, and look ahead.
         split = {"validation_strategy": {"validation_type": "custom"}}
         n = len(job.train)
         cv = [(np.arange(n), np.arange(n, n + len(job.test)))]

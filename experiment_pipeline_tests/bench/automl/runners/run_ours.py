@@ -116,6 +116,12 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     """What the scaffold writes, with the given split, an overlay, and the seconds that are left."""
     said = job.said
     by = {"by": "random"} if job.groups is None else {"by": "group", "column": GROUP}
+    if said["time"] is not None:
+        by = {"by": "time", "column": said["time"]}
+    # The scaffold takes dates alone as times; a user whose times are numbers writes the split.
+    drafted = by
+    if said["time"] is not None and pd.api.types.is_numeric_dtype(raw[said["time"]]):
+        drafted = {"by": "random"}
     # A tree of before had no such wish.
     within = {"seconds": said["seconds"]} if "seconds" in Wishes.model_fields else {}
     wishes = Wishes(
@@ -125,11 +131,13 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
         task=said["task"],
         positive_class=said["positive_class"],
         metric=said["metric"],
-        split=by["by"],
-        split_column=by.get("column"),
+        split=drafted["by"],
+        split_column=drafted.get("column"),
     )
     written = infer(raw.sort_index(), wishes).attributes({"url": "table.parquet"})
-    written["split"] = {**written["split"], **by, "seed": said["seed"]}
+    written["split"] = {**(written["split"] if drafted is by else {}), **by}
+    if by["by"] != "time":
+        written["split"]["seed"] = said["seed"]
     written["seed"] = said["seed"]
     lay_over(written, said["overlay"])
     left = said["seconds"] - (time.monotonic() - started)
