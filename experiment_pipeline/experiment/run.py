@@ -162,6 +162,8 @@ def choose(experiment: str, key: str, why: str, *, trigger: Trigger = "notebook"
         UnknownRun: no run of the experiment has a leaderboard, or it was made without a defs.yaml.
         StorageError: another run has replaced the table.
     """
+    if not why.strip():
+        raise InvalidExperiment("why", "it is empty", "Say why this configuration is taken.")
     board = questions.results(experiment).set_index("key")
     ranked = board.index[board["rank"].notna()]
     if key not in ranked:

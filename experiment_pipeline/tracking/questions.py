@@ -132,7 +132,9 @@ def run_of(experiment: str | None, run: str | None = None) -> Mapping[str, Any]:
         if run is None:
             raise UnknownRun("the last run", "no run is recorded yet", _RUN_IT)
         place = f" in {experiment}" if experiment else ""
-        fix = "List the runs: experiment-pipeline runs."
+        fix = (
+            "List the runs: experiment-pipeline runs; or the versions: experiment-pipeline models."
+        )
         raise UnknownRun(run, f"no run id begins so{place}", fix)
     if run is not None and len(found) > 1 and found[0]["run_id"] != run:
         raise UnknownRun(

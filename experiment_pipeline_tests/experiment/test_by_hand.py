@@ -151,6 +151,8 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
         ep.choose("visits", "linear__C=0.01", why="no")
     with pytest.raises(ep.InvalidExperiment, match="it has no rank: "):
         ep.choose("visits", "Raises", why="no")
+    with pytest.raises(ep.InvalidExperiment, match="it is empty"):
+        ep.choose("visits", "mine", why=" ")
     assert len(ep.runs("visits")) == 2
 
 
