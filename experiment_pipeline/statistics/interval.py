@@ -312,8 +312,8 @@ def independent_projections(
 def _spectra(clusters: int) -> np.ndarray:
     """The spectra of series of variance 1 at the frequencies πj/G, j = 0, 1, …: first that of noise."""
     cosines = np.cos(np.pi * np.arange(min(clusters, _MOST_FREQUENCIES)) / clusters)
-    # A memory over more than a quarter of the series cannot be told from a level.
-    memories = np.clip(_MEMORIES, 0, max(1 - 4 / clusters, 0))
+    # A memory over more than an eighth of the series is hardly told from a level.
+    memories = np.clip(_MEMORIES, 0, max(1 - 8 / clusters, 0))
     slow = [(1 - m * m) / (1 - 2 * m * cosines + m * m) for m in memories]
     return np.array(
         [0 * cosines + 1, *(1 + share * (one - 1) for one in slow for share in _SHARES)]

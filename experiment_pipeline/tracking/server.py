@@ -202,11 +202,11 @@ def run_beside(command: tuple[str, ...], listener: socket.socket) -> int:
     A signal ends the command and all that it has started, within 10 s. OSError: no such command.
     """
     address = os.environ | {URL_VARIABLE: url_of(listener)}
+    server = threading.Thread(target=_server().run, args=([listener],), daemon=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # first: nothing may outlive it
     with subprocess.Popen(command, env=address) as process:  # noqa: S603
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        settings = {"sockets": [listener]}
-        threading.Thread(target=_server().run, kwargs=settings, daemon=True).start()
         try:
+            server.start()
             code = process.wait()
         except KeyboardInterrupt:
             _stop(psutil.Process(process.pid))

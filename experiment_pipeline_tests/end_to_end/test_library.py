@@ -228,7 +228,11 @@ ANSWERS = {
         "predict": "4 rows predicted",
         "save": "target: diagnosis",
     },
-    "my_own_model": {"run": "accepted with conditions, v0001", "add": "by_radius", "tie": "difference_to_best"},
+    "my_own_model": {
+        "run": "accepted with conditions, v0001",
+        "add": "by_radius",
+        "tie": "difference_to_best",
+    },
 }
 
 
