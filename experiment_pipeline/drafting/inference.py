@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_columns, read_completely
-from experiment_pipeline.drafting.search import Proposal, Shape, propose_search, propose_seconds
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Task
@@ -65,7 +65,7 @@ class Draft:
     id_columns: tuple[str, ...]  # columns that decide a row's set
     max_rejected: Decision | None  # limit on rejected rows, where the usual one would be passed
     hints: tuple[str, ...]  # what only people can decide, a sentence each
-    search: tuple[Proposal, ...]
+    search: tuple[first_search.Proposal, ...]
     evaluation: Decision | None  # what the choice rests on, where it is not the test set
     seconds: Decision  # of the budget
 
@@ -127,13 +127,13 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     prepared += [plan for name, plan in plans.items() if plan.preparation and name not in excluded]
     metric = _metric(task.value, wishes.metric, share)
     features = plans.keys() - excluded.keys() - {*ids, split_column}
-    shape = Shape(
+    shape = first_search.Shape(
         *(task.value, metric.value, len(raw) if rows is None else rows, len(features)),
         classes=1 if task.value == "regression" else target.nunique(),
         texts=sum(kind_of(raw[name]) in TEXTS for name in features),
         many_texts=sum(plans[name].many_texts for name in features),
         seconds=wishes.seconds,
-        installed=frozenset(name for name in ("catboost", "xgboost") if find_spec(name)),
+        installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
     )
     return Draft(
         target=wishes.target,
@@ -146,7 +146,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         id_columns=ids,
         max_rejected=_rejection_limit(target),
         hints=_split_hints(plans, split.value, wishes.target),
-        search=propose_search(shape),
+        search=first_search.propose_search(shape),
         evaluation=_evaluation(len(raw)),
         seconds=_seconds(shape),
     )
@@ -200,13 +200,13 @@ def _evaluation(rows: int) -> Decision | None:
     return Decision("cross_validation", why) if rows < SMALL_TABLE else None
 
 
-def _seconds(shape: Shape) -> Decision:
+def _seconds(shape: first_search.Shape) -> Decision:
     """Decide how long search, refit and report may take."""
     if shape.seconds is not None:
         return Decision(shape.seconds, "given")
     sooner = f"a run of {shape.rows:,} rows mostly ends sooner"
     why = f"{sooner}; raise it where time stops configurations"
-    return Decision(propose_seconds(shape.rows), why)
+    return Decision(first_search.propose_seconds(shape.rows), why)
 
 
 def _task(target: pd.Series, given: str | None) -> Decision:

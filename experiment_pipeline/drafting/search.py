@@ -24,7 +24,7 @@ DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, MOST_DRAWS = 200, 5, 1_000
 # Other boosters join a search of so many seconds, where they are installed. Beside 22 fits of LightGBM on
 # eight tables, four of XGBoost took a quarter of their time in the median, three of CatBoost twice as much;
 # each made the ensemble better on five tables, and XGBoost made it a little worse on three.
-_SECONDS_OF_EXTRAS = {"xgboost": 20, "catboost": 60}
+SECONDS_OF_EXTRAS = {"xgboost": 20, "catboost": 60}
 # Of search, refit and report, in a draft: with all else (about 30 s) a run of up to SMALL_ROWS rows
 # takes at most 90 s, one of up to 100,000 rows 180 s.
 SMALL_ROWS, SECONDS_OF_SMALL, SECONDS, SECONDS_PER_ROW = 10_000, 50, 120, 1.2e-3
@@ -135,7 +135,7 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
             "l2_leaf_reg": _log(0.1, 5.0),
         },
     }
-    for name, least in _SECONDS_OF_EXTRAS.items():
+    for name, least in SECONDS_OF_EXTRAS.items():
         if name in shape.installed and (shape.seconds or 0) >= least:
             why = "is installed: it errs elsewhere than LightGBM, which the ensemble uses"
             yield Proposal({"algorithm": name}, f"{name} {why}")

@@ -261,9 +261,9 @@ def by_horizon(
     stretch, _ = cut_by_order(after, [1 / most] * most)
     masks = [stretch == number for number in np.unique(stretch)]
     scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
-    (_, first), level = scores.of(masks[0]), 1 - (1 - LEVEL) / max(len(masks) - 1, 1)
-    for mask in masks:
-        expected, spread = scores.of(mask)
+    each, level = [scores.of(mask) for mask in masks], 1 - (1 - LEVEL) / max(len(masks) - 1, 1)
+    (_, first), *_ = each
+    for mask, (expected, spread) in zip(masks, each, strict=True):
         own = predicted.rows(mask).interval(metric, threshold)
         decayed = bool(found) and _worse(metric, difference(first, spread, level))
         ends = f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}"
