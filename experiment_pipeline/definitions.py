@@ -1,8 +1,14 @@
 """The code location of this project alone: its experiments under `defs/`, and how runs look here."""
 
+# ruff: noqa: E402
+import gc
 import warnings
 from functools import cache
 from pathlib import Path
+
+# What is imported stays: looking through it for garbage, again and again, is a quarter of the start.
+gc.disable()
+gc.freeze()
 
 import dagster as dg
 
@@ -15,6 +21,8 @@ for _category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=_category)
 
 shorten_console()
+gc.freeze()
+gc.enable()
 
 
 @dg.definitions
