@@ -240,10 +240,11 @@ def own_code(module: str) -> dict[str, str | None]:
     return {SOURCE: source, **_distributions(module.partition(".")[0])}
 
 
-@cache
+_installed = cache(metadata.packages_distributions)  # reads a file of every distribution
+
+
 def _distributions(package: str) -> dict[str, str]:
-    names = metadata.packages_distributions().get(package, [])
-    return {name: metadata.version(name) for name in sorted(set(names))}
+    return {name: metadata.version(name) for name in sorted({*_installed().get(package, ())})}
 
 
 def source_digests(paths: Iterable[str]) -> dict[str, str | None]:
