@@ -1,5 +1,6 @@
 """Fixtures that several rooms of tests share: storage on disk and on a real S3 server, databases, a browser."""
 
+import gc
 import os
 import secrets
 import shutil
@@ -30,6 +31,23 @@ settings.load_profile("project")
 # start would compile Dagster anew, which takes it twice the time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Modules and collected tests are a million objects that stay: none is searched for garbage.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Search for garbage from here on, in what tests make."""
+    gc.freeze()
+    gc.enable()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_disk() -> Iterator[None]:
+    """Files of tests need not outlive the machine's power; those of a killed process do anyhow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
