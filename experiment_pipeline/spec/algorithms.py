@@ -134,8 +134,7 @@ _CATBOOST = _spaces(
     l2_leaf_reg=((3.0, 100.0), (1.0, 20.0), (0.1, 5.0)),
 )
 _FOREST = _spaces(
-    min_samples_leaf=((5, 100), (1, 50), (1, 5)),
-    max_features=((0.1, 0.6), (0.2, 1.0), (0.3, 1.0)),
+    min_samples_leaf=((5, 100), (1, 50), (1, 5)), max_features=((0.1, 0.6), (0.2, 1.0), (0.3, 1.0))
 )
 _FOREST_NAMES = frozenset(
     {

@@ -106,8 +106,7 @@ _COLUMN_CHECKS: dict[str, Any] = {
     "isin": _check(allowed_values=tuple[Value, ...]),
     "notin": _check(forbidden_values=tuple[Value, ...]),
     **dict.fromkeys(
-        ("str_matches", "str_contains"),
-        _check(pattern=Annotated[Any, AfterValidator(_compiled)]),
+        ("str_matches", "str_contains"), _check(pattern=Annotated[Any, AfterValidator(_compiled)])
     ),
     **dict.fromkeys(("str_startswith", "str_endswith"), _check(string=str)),
     "str_length": _check(min_value=_LENGTH, max_value=_LENGTH, exact_value=_LENGTH),

@@ -136,9 +136,7 @@ class Preparation(Closed):
     )
 
     @field_validator(
-        "datetime_formats",
-        mode="before",
-        json_schema_input_type=dict[str, str | tuple[str, ...]],
+        "datetime_formats", mode="before", json_schema_input_type=dict[str, str | tuple[str, ...]]
     )
     @classmethod
     def _one_format_alone(cls, value: Any) -> Any:

@@ -231,11 +231,7 @@ def paired_difference(
 
 
 def best_constant(
-    metric: str,
-    y: np.ndarray,
-    task: str,
-    n_classes: int | None = None,
-    weights: Weights = None,
+    metric: str, y: np.ndarray, task: str, n_classes: int | None = None, weights: Weights = None
 ) -> np.ndarray:
     """Return the constant prediction that suits a metric best, (), or the shares of classes, (k,); for a
     user's metric the best of this, of one class alone, of median and mode.

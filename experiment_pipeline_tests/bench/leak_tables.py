@@ -82,9 +82,7 @@ def by_group(seed: int) -> Problem:
     odds = rng.normal(size=SHOPS)[patient] + (age - 55) / 20 + (pulse - 75) / 12
     y = (odds + rng.logistic(size=rows) > 1).astype(int)
     visit = pd.Series(patient).groupby(patient).cumcount()
-    frame = pd.DataFrame(
-        {"patient": patient, "visit": visit, "age": age, "pulse": pulse, "y": y},
-    )
+    frame = pd.DataFrame({"patient": patient, "visit": visit, "age": age, "pulse": pulse, "y": y})
     return Problem("visits", frame, "binary", {"split": {"by": "group", "column": "patient"}})
 
 

@@ -47,12 +47,7 @@ class Quality:
 
 
 def paired(
-    name: str,
-    metric: str,
-    y: np.ndarray,
-    ours: np.ndarray,
-    other: np.ndarray,
-    clusters: np.ndarray,
+    name: str, metric: str, y: np.ndarray, ours: np.ndarray, other: np.ndarray, clusters: np.ndarray
 ) -> Quality:
     """Compare two predictions of the same rows; rows of a cluster are resampled together."""
     sign = METRICS[metric].sign

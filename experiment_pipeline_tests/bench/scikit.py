@@ -104,8 +104,7 @@ def problem(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Problem:
     features = build_features("ordinal", sets.train, columns)
     return Problem(
         pipeline=Pipeline(
-            [("features", features), ("model", model)],
-            memory=str(folder / "features"),
+            [("features", features), ("model", model)], memory=str(folder / "features")
         ),
         grid={f"model__{name}": values for name, values in spec.search[0].searched.items()},
         table=pd.concat([sets.train[columns], sets.test[columns]]),

@@ -112,10 +112,7 @@ TABLES = (
     Table(*("incomes", "stevedata", "gss_wages", "regression", "mae", "realrinc")),
     Table(
         *("votes", "stevedata", "TV16", "binary", "roc_auc", "votetrump"),
-        {
-            "positive_class": "1.0",
-            "exclude": {"uid": "a number that names a person"},
-        },
+        {"positive_class": "1.0", "exclude": {"uid": "a number that names a person"}},
     ),
     Table(
         *("tate", "modeldata", "tate_text", "regression", "mae", "year"),
@@ -123,9 +120,7 @@ TABLES = (
     ),
     Table(
         *("movies", "ggplot2movies", "movies", "regression", "rmse", "rating"),
-        {
-            "exclude": {f"r{stars}": "a part of the rating" for stars in range(1, 11)},
-        },
+        {"exclude": {f"r{stars}": "a part of the rating" for stars in range(1, 11)}},
     ),
     Table(*("ratings", "dslabs", "movielens", "regression", "rmse", "rating")),
 )

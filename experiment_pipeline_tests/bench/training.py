@@ -89,10 +89,7 @@ def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[..., object]
     fixed = {"objective": "binary", "num_threads": 1, "verbosity": -1, "deterministic": True}
     fixed |= {"force_row_wise": True, "feature_pre_filter": False, "seed": 0}
     binned = lgb.Dataset(
-        encoded,
-        sets.y_train,
-        categorical_feature=categorical_positions(features),
-        params=fixed,
+        encoded, sets.y_train, categorical_feature=categorical_positions(features), params=fixed
     ).construct()
     searched = [dict(configuration.hyperparameters) for configuration in configurations(spec)]
     for one in searched:

@@ -9,11 +9,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline import run_experiment
-from experiment_pipeline.errors import (
-    DataError,
-    InvalidExperiment,
-    NotAccepted,
-)
+from experiment_pipeline.errors import DataError, InvalidExperiment, NotAccepted
 from experiment_pipeline.experiment.flow import ExperimentRun
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.stages.leaderboard.board import Leaderboard

@@ -82,10 +82,7 @@ def shown_after(instance: dg.DagsterInstance, told: dict, **tags: str) -> list[s
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        (
-            {"clinic": {"status": "accepted", "version": "v0007"}},
-            ["clinic", "accepted", "v0007"],
-        ),
+        ({"clinic": {"status": "accepted", "version": "v0007"}}, ["clinic", "accepted", "v0007"]),
         ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
         ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
         (

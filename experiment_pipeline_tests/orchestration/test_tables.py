@@ -228,10 +228,7 @@ def leaderboard(table: pd.DataFrame) -> pd.DataFrame:
 
 def run(instance: dg.DagsterInstance, selection: object = None) -> dg.ExecuteInProcessResult:
     """Materialize the three assets, or some, over a range of partitions in one run."""
-    tags = {
-        "dagster/asset_partition_range_start": "a",
-        "dagster/asset_partition_range_end": "c",
-    }
+    tags = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
     definitions = dg.Definitions(
         assets=[raw_data, training, leaderboard],
         jobs=[dg.define_asset_job("everything", selection=selection, tags=tags)],
@@ -258,7 +255,7 @@ def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -
             "path": str(table_path(place, "flights", "search_results")),
         }
         assert list_names(place / "flights" / "tables") == [
-            *("raw_data.parquet", "search_results.parquet"),
+            *("raw_data.parquet", "search_results.parquet")
         ]
         board = read_table(place / "tables" / "leaderboard.parquet")
         assert board["key"].tolist() == ["c", "b", "a"]

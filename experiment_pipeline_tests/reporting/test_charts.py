@@ -5,14 +5,7 @@ import math
 
 import pytest
 
-from experiment_pipeline.reporting.charts import (
-    MUTED,
-    SERIES,
-    Estimates,
-    level,
-    log_axis,
-    plain,
-)
+from experiment_pipeline.reporting.charts import MUTED, SERIES, Estimates, level, log_axis, plain
 from experiment_pipeline.statistics.interval import Interval
 
 NAME = "<b>&amp;$x^$ `|` 漢 \x00"

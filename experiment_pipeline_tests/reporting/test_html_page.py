@@ -27,8 +27,7 @@ DOCUMENT = Document(
     (
         Section(f"section {EVIL}", (Paragraph(f"paragraph {EVIL}"), Bullets((f"item {EVIL}",)))),
         Section(
-            "more",
-            (TableBlock((f"head {EVIL}",), ((f"cell {EVIL}",),)), Code("yaml", EVIL), CHART),
+            "more", (TableBlock((f"head {EVIL}",), ((f"cell {EVIL}",),)), Code("yaml", EVIL), CHART)
         ),
     ),
 )

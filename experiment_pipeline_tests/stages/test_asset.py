@@ -11,14 +11,7 @@ import pytest
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.reporting.document import fenced
-from experiment_pipeline.reporting.outcome import (
-    Check,
-    ColumnTypes,
-    Fact,
-    Notes,
-    Outcome,
-    Rows,
-)
+from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Fact, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database.recording import RunRecord
 

@@ -17,9 +17,7 @@ def test_a_small_table_is_chosen_by_cross_validation_judged_and_exported(tmp_pat
     """Chosen on rows of train and test set, judged on validation alone; a rerun reuses it all."""
     url = scenario.write_csv(tmp_path / "visits.csv", scenario.table().iloc[:300])
     spec = scenario.spec(
-        url=str(url),
-        search=SEARCH,
-        evaluation={"cross_validation": {"folds": 3, "repeats": 2}},
+        url=str(url), search=SEARCH, evaluation={"cross_validation": {"folds": 3, "repeats": 2}}
     )
     with dg.DagsterInstance.ephemeral() as instance:
         done = runs.run(spec, scenario.SCHEMA, instance)

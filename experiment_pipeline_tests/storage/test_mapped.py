@@ -53,8 +53,7 @@ def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(
-    st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9),
-    st.integers(1, 3),
+    st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9), st.integers(1, 3)
 )
 def test_a_large_stored_table_is_read_as_a_small_one(
     cells: list[tuple[str | None, float]], pieces: int

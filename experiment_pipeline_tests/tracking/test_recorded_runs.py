@@ -55,10 +55,7 @@ def whole_past(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
     folder = tmp_path_factory.mktemp("past")
     spec = scenario.spec(url=str(scenario.write_csv(folder / "visits.csv")))
     database = shutil.copy(empty_database, folder / "past.sqlite")
-    variables = {
-        VARIABLE: f"sqlite:///{database}",
-        STORAGE_VARIABLE: str(folder / "artifacts"),
-    }
+    variables = {VARIABLE: f"sqlite:///{database}", STORAGE_VARIABLE: str(folder / "artifacts")}
     ids = []
     with pytest.MonkeyPatch.context() as patch:
         for name, value in variables.items():

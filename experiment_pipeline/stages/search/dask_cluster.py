@@ -184,10 +184,7 @@ def perform(payload: bytes) -> tuple[Any, str, float]:
 
 @contextmanager
 def connected(
-    engine: DaskEngine,
-    *,
-    workers: int | None = None,
-    log: Callable[[str], None] = lambda _: None,
+    engine: DaskEngine, *, workers: int | None = None, log: Callable[[str], None] = lambda _: None
 ) -> Generator[Cluster, None, None]:
     """Connect to a cluster; a local one, of so many processes (None: one per core), ends with the block."""
     if find_spec("distributed") is None:

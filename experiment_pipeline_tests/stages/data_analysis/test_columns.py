@@ -3,13 +3,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    after,
-    again,
-    check,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, after, again, check, table
 
 RNG = np.random.default_rng(1)
 ROW = np.arange(ROWS)
@@ -163,8 +157,7 @@ def test_texts_for_missing_are_a_note(mark) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mark", "severity"),
-    [(-999, "condition"), (9999.0, "condition"), (-1, "note"), (0, "note")],
+    ("mark", "severity"), [(-999, "condition"), (9999.0, "condition"), (-1, "note"), (0, "note")]
 )
 def test_numbers_for_missing_are_found(mark, severity) -> None:
     """A usual placeholder far from all other numbers is found; declaring it removes it."""

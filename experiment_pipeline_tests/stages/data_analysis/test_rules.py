@@ -11,12 +11,7 @@ from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, probl
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
 from experiment_pipeline.storage.run_code import source_digests
 from experiment_pipeline_tests.stages.data_analysis import own_findings
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    ROWS,
-    analysed,
-    experiment,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, analysed, experiment, table
 
 RULES = (*TABLE_RULES, *PROBE_RULES)
 HERE = own_findings.__name__

@@ -90,10 +90,7 @@ def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
     assert five.result.fit_cpu_seconds > alone.result.fit_cpu_seconds
 
 
-@pytest.mark.parametrize(
-    ("task", "entry"),
-    [("multiclass", BAGGED), ("regression", CATBOOST)],
-)
+@pytest.mark.parametrize(("task", "entry"), [("multiclass", BAGGED), ("regression", CATBOOST)])
 def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(
     task: str, entry: dict[str, Any]
 ) -> None:

@@ -8,10 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiment_pipeline import errors
-from experiment_pipeline.stages.search.configurations import (
-    configurations,
-    search_notes,
-)
+from experiment_pipeline.stages.search.configurations import configurations, search_notes
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline_tests.stages.search.scenario import experiment, one
 
@@ -59,10 +56,7 @@ def test_explicit_configurations_are_taken_as_listed() -> None:
         "configurations": [{"C": 0.1}, {"C": 1, "class_weight": None}],
     }
     found = configurations(experiment([entry]))
-    assert [one.key for one in found] == [
-        "linear__C=0.1",
-        "linear__C=1__class_weight=None",
-    ]
+    assert [one.key for one in found] == ["linear__C=0.1", "linear__C=1__class_weight=None"]
     assert found[0].hyperparameters == {"C": 0.1, "max_iter": 50}
 
 

@@ -13,11 +13,7 @@ from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import features as many_texts
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.encoding import (
-    encode,
-    fit_features,
-    fit_rows,
-)
+from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows
 from experiment_pipeline.stages.search.features import encoded_columns, seen_categories
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
 from experiment_pipeline.stages.search.fitting import fitted_pipeline

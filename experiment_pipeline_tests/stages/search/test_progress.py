@@ -7,11 +7,7 @@ import pytest
 
 from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted, RungStarted
 from experiment_pipeline.stages.search.progress import Progress
-from experiment_pipeline.stages.search.results import (
-    FailedConfiguration,
-    Predictions,
-    TrainedModel,
-)
+from experiment_pipeline.stages.search.results import FailedConfiguration, Predictions, TrainedModel
 from experiment_pipeline.stages.search.rungs import Rung
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of

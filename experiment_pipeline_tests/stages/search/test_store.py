@@ -99,10 +99,7 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
             read("0" * 64)
 
 
-@pytest.mark.parametrize(
-    ("algorithm", "ending"),
-    [("lightgbm", "txt"), ("linear", "skops")],
-)
+@pytest.mark.parametrize(("algorithm", "ending"), [("lightgbm", "txt"), ("linear", "skops")])
 def test_files_are_named_after_what_they_are(storage: UPath, algorithm: str, ending: str) -> None:
     """LightGBM's text ends in .txt, a skops file in .skops; result.json names both files."""
     store = store_at(UPath(storage))

@@ -116,8 +116,7 @@ def test_a_class_that_only_test_has_is_an_error_of_the_data() -> None:
     strange = sets.test.assign(late="never seen")
     with pytest.raises(UnusableTable, match="never seen"):
         train(
-            experiment([one("dummy")], "multiclass"),
-            TrainingSets(**vars(sets) | {"test": strange}),
+            experiment([one("dummy")], "multiclass"), TrainingSets(**vars(sets) | {"test": strange})
         )
 
 

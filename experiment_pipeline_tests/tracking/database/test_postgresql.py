@@ -12,12 +12,7 @@ from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database import connection
-from experiment_pipeline.tracking.database.connection import (
-    SCHEMA,
-    VARIABLE,
-    database,
-    opened,
-)
+from experiment_pipeline.tracking.database.connection import SCHEMA, VARIABLE, database, opened
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 from experiment_pipeline_tests import scenario

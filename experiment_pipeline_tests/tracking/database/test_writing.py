@@ -5,12 +5,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.reporting.run_record import (
-    ConfigurationRow,
-    RecordRow,
-    RunFacts,
-    SetRow,
-)
+from experiment_pipeline.reporting.run_record import ConfigurationRow, RecordRow, RunFacts, SetRow
 from experiment_pipeline.tracking.database.connection import database
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import TABLES

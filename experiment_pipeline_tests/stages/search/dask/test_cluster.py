@@ -57,10 +57,7 @@ def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
             pass
     monkeypatch.setattr(cluster, "find_spec", lambda _: None)
     install = r'pip install "experiment-pipeline\[dask\]"'
-    with (
-        pytest.raises(InvalidExperiment, match=install),
-        connected(DaskEngine(address="local")),
-    ):
+    with pytest.raises(InvalidExperiment, match=install), connected(DaskEngine(address="local")):
         pass
 
 

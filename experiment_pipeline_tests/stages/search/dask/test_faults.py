@@ -23,10 +23,7 @@ from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import location, patiently, read_bytes, write_bytes
 from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.s3_server import S3Server
-from experiment_pipeline_tests.stages.search.dask.dask_processes import (
-    PROJECT,
-    DaskProcesses,
-)
+from experiment_pipeline_tests.stages.search.dask.dask_processes import PROJECT, DaskProcesses
 from experiment_pipeline_tests.stages.search.dask.noted_work import (
     Work,
     do,
@@ -34,12 +31,7 @@ from experiment_pipeline_tests.stages.search.dask.noted_work import (
     processes,
     starts,
 )
-from experiment_pipeline_tests.stages.search.scenario import (
-    experiment,
-    one,
-    train,
-    training_sets,
-)
+from experiment_pipeline_tests.stages.search.scenario import experiment, one, train, training_sets
 from experiment_pipeline_tests.stages.search.test_sweep import essence
 
 pytestmark = pytest.mark.slow
