@@ -32,6 +32,9 @@ settings.load_profile("project")
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# A thread of BLAS or OpenMP that has nothing to do sleeps, instead of keeping the others from the core.
+os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "OMP_WAIT_POLICY": "passive"}
+
 # Modules and collected tests are a million objects that stay: none is searched for garbage.
 gc.disable()
 
@@ -168,15 +171,26 @@ def s3() -> Iterator[S3Server]:
 
 
 @pytest.fixture
-def s3_bucket(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a bucket of the test's own; the environment leads to its server."""
+def s3_keys(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment leads to the server."""
     for variable in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
         monkeypatch.delenv(variable, raising=False)
     for variable, value in s3.environment.items():
         monkeypatch.setenv(variable, value)
-    name = f"bucket-{secrets.token_hex(6)}"
-    s3.make_bucket(name)
+
+
+@pytest.fixture
+def s3_bucket(s3: S3Server, s3_keys: None) -> str:
+    """The name of a bucket of the test's own; the environment leads to its server."""
+    s3.make_bucket(name := f"bucket-{secrets.token_hex(6)}")
     return name
+
+
+@pytest.fixture(scope="session")
+def shared_bucket(s3: S3Server) -> str:
+    """The name of a bucket for all: the first file of a new one takes a quarter of a second."""
+    s3.make_bucket("shared")
+    return "shared"
 
 
 @pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])
@@ -185,7 +199,8 @@ def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> UP
     if request.param == "disk":
         request.getfixturevalue("storage")
     else:
-        bucket = request.getfixturevalue("s3_bucket")
-        monkeypatch.setenv(STORAGE_VARIABLE, f"s3://{bucket}/some/prefix")
+        request.getfixturevalue("s3_keys")
+        bucket = request.getfixturevalue("shared_bucket")
+        monkeypatch.setenv(STORAGE_VARIABLE, f"s3://{bucket}/some/{secrets.token_hex(6)}")
 
     return storage_root()
