@@ -69,9 +69,7 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def metadata_database(
-    empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Path]:
+def metadata_database(empty_database: Path, tmp_path, monkeypatch) -> Iterator[Path]:
     """Each test has a metadata database of its own: none writes to the project's."""
     path = tmp_path.with_name(f"{tmp_path.name}.sqlite")
     shutil.copy(empty_database, path)

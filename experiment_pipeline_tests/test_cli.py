@@ -179,9 +179,7 @@ FORGED: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 @pytest.mark.parametrize("kind", FORGED)
-def test_a_forged_file_is_an_error_in_words(
-    kind: str, boosted: ModelPackage, tmp_path: Path
-) -> None:
+def test_a_forged_file_is_an_error_in_words(kind: str, boosted: ModelPackage, tmp_path) -> None:
     """Whatever stands in a version's files, also under a new manifest, ends the command as an error does."""
     name, change = FORGED[kind]
     files = {**boosted.files, name: change(boosted.files[name])}

@@ -167,9 +167,7 @@ def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: s
     assert set(given) <= known
 
 
-def test_runs_and_cluster_agree_on_image_address_and_secrets(
-    dask_cluster: dict[str, Any], values: dict[str, Any]
-) -> None:
+def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster, values) -> None:
     """One image, one address, and no secret, ConfigMap or volume that the page does not make."""
     (location,) = values["dagster-user-deployments"]["deployments"]
     assert f"{location['image']['repository']}:{location['image']['tag']}" == IMAGE
@@ -191,9 +189,7 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(
         assert any(secret == one or secret.startswith(f"{one}-") for one in made), secret
 
 
-def test_dagsters_instance_is_one_that_dagster_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dagsters_instance_is_one_that_dagster_reads(tmp_path, monkeypatch) -> None:
     """ssh/dagster.yaml has no key that Dagster refuses."""
     from dagster._core.instance.config import dagster_instance_config
 

@@ -69,9 +69,7 @@ def test_the_rooms_of_the_flow_are_there() -> None:
 
 
 @pytest.mark.usefixtures("storage")
-def test_a_metric_an_algorithm_and_a_finding_are_declared_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_metric_an_algorithm_and_a_finding_are_declared_once(tmp_path, monkeypatch) -> None:
     """A name beside the others is all: the whole flow takes it, down to gate, export and verdict,
     and a notebook finds it again.
     """

@@ -48,9 +48,7 @@ def script() -> ModuleType:
     return module
 
 
-def test_the_script_makes_the_bundled_table(
-    script: ModuleType, table: pd.DataFrame, spec: ExperimentSpec
-) -> None:
+def test_the_script_makes_the_bundled_table(script, table, spec) -> None:
     """Run again, the script gives the same table, which is small and in order of time."""
     made = parse([("made", script.sample().to_csv(index=False).encode())], spec.data).frame
     assert table_digest(made) == table_digest(table)

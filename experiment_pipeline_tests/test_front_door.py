@@ -71,9 +71,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_example_of_a_function_is_true(
-    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch) -> None:
     """Every function shows how it is called, and what it shows is what comes out."""
     _, _, _, last = write_history()
     rows = {"set": ["validation", "test"], "flight": ["UA 7", "B6 2"], "target": ["yes", "no"]}
@@ -113,9 +111,7 @@ def test_the_component_is_imported_without_what_loads_an_experiment() -> None:
     assert printed_by(script) == "[]"
 
 
-def test_the_champion_is_found_where_it_was_exported_to(
-    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_champion_is_found_where_it_was_exported_to(tmp_path, folder: Path, monkeypatch):
     """The memory knows an export URL of the experiment's own; without it the storage is looked at."""
     spec = exported.make_spec(name="flight_delay")
     elsewhere = Registry(UPath(tmp_path / "exports"), spec.name)

@@ -279,9 +279,7 @@ def test_what_is_no_series_is_split_at_random(when: Any) -> None:
         ({"split": "random"}, {"by": "random"}),
     ],
 )
-def test_a_split_that_is_asked_for_finds_its_column(
-    wishes: dict[str, Any], split: dict[str, Any]
-) -> None:
+def test_a_split_that_is_asked_for_finds_its_column(wishes: dict[str, Any], split: dict[str, Any]):
     """The one column that can be meant need not be named."""
     columns = {"day": DAYS, "customer_id": repeated(*range(60))}
     found = draft(NUMBERS, wishes, **columns)

@@ -86,9 +86,7 @@ def test_what_no_import_path_describes_is_refused(estimator: Any) -> None:
         ep.add(None, estimator, "mine")  # type: ignore[arg-type]
 
 
-def test_a_model_of_the_notebook_is_ranked_and_not_exported(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None:
     """Its changes are noticed; its export and a folder of it say to move it into a module."""
     found = run(scenario.table(), name="visits")
     for code in (Plain, WithHelper):

@@ -108,9 +108,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("text", "begins", "holds"), WRONG, ids=[one[1] for one in WRONG])
-def test_an_error_begins_with_file_and_line(
-    folder: ExperimentsFolder, text: str, begins: str, holds: str
-) -> None:
+def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None:
     """Whatever is wrong, the first words are where to look, and there is no stack."""
     folder.write(text)
     message = told(folder)
@@ -119,9 +117,7 @@ def test_an_error_begins_with_file_and_line(
     assert len(message.splitlines()) <= 4
 
 
-def test_an_extra_that_is_not_installed_is_told_with_its_line(
-    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_extra_that_is_not_installed_is_told_with_its_line(folder, monkeypatch) -> None:
     """Before anything is read; the fix is the line that installs it."""
     find = importlib.util.find_spec
     lacking = {"catboost": None}
@@ -148,9 +144,7 @@ def test_a_missing_schema_is_asked_for(folder: ExperimentsFolder) -> None:
         ("columns: [\n", "visits/schema.yaml:2: is not YAML"),
     ],
 )
-def test_a_schema_is_judged_when_it_is_loaded(
-    folder: ExperimentsFolder, schema: str, message: str
-) -> None:
+def test_a_schema_is_judged_when_it_is_loaded(folder: ExperimentsFolder, schema: str, message: str):
     """What a run would stumble over is said before one starts, with file and line."""
     folder.write(YAML, schema=schema)
     assert told(folder).startswith(message)
@@ -163,9 +157,7 @@ def test_a_schema_is_judged_when_it_is_loaded(
         ("engine", "engine: {dask: local}", "dask"),
     ],
 )
-def test_an_extra_is_asked_for_at_its_key(
-    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch, key: str, setting: str, extra: str
-) -> None:
+def test_an_extra_is_asked_for_at_its_key(folder, monkeypatch, key, setting, extra) -> None:
     """With what to install, before a run has read the table; an address keeps its secret."""
     monkeypatch.setenv("TRACKER", "http://me:hunter2@127.0.0.1:5000")
     folder.write(f"{YAML}  {setting}\n")
@@ -177,9 +169,7 @@ def test_an_extra_is_asked_for_at_its_key(
     assert f"{key}: needs a package; pip install 'experiment-pipeline[{extra}]'" in message
 
 
-def test_an_environment_variable_is_filled_in(
-    folder: ExperimentsFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_variable_is_filled_in(folder: ExperimentsFolder, monkeypatch) -> None:
     """`{{ env.NAME }}` works, alone and inside a text, and a number stays one."""
     monkeypatch.setenv("BUCKET", "clinic")
     monkeypatch.setenv("WORKERS", "3")
@@ -197,9 +187,7 @@ def test_quoted_texts_stay_texts(folder: ExperimentsFolder) -> None:
     assert (spec.target, spec.positive_class) == ("{{x}}", "1")
 
 
-def test_words_for_switches_are_texts_or_switches_as_the_key_needs(
-    folder: ExperimentsFolder,
-) -> None:
+def test_words_for_switches_are_texts_or_switches_as_the_key_needs(folder: ExperimentsFolder):
     """Who writes `positive_class: yes` means the text; `halving: off` switches it off."""
     folder.write(f"{YAML}  positive_class: yes\n  halving: off\n  calibrate: off\n")
     spec = folder.load().named.spec

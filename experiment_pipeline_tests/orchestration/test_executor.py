@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -169,9 +168,7 @@ def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunR
         (dg.DagsterRunStatus.STARTED, "running", None),
     ],
 )
-def test_what_dagster_knows_of_the_end_ends_the_row(
-    instance, status: dg.DagsterRunStatus, ends_as: str, error: str | None
-) -> None:
+def test_what_dagster_knows_of_the_end_ends_the_row(instance, status, ends_as, error) -> None:
     """A run that could not tell its own end is over where Dagster says so, with the reason."""
     run = begun_run(instance, status)
     end_lost_runs(instance)
@@ -275,9 +272,7 @@ def test_monitoring_is_told_which_process_is_gone(instance) -> None:
         ({}, None),
     ],
 )
-def test_the_project_declares_its_location(
-    tmp_path: Path, files: dict[str, str], expected: tuple[str, str] | None
-) -> None:
+def test_the_project_declares_its_location(tmp_path, files, expected) -> None:
     """Name and module stand in pyproject.toml or dg.toml; a broken file declares none."""
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -286,9 +281,7 @@ def test_the_project_declares_its_location(
     assert code_location(folder) == expected
 
 
-def test_only_a_run_without_a_label_gets_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_run_without_a_label_gets_one(tmp_path, monkeypatch) -> None:
     """A run that the webserver or the daemon started has its label already."""
     (tmp_path / "pyproject.toml").write_text(f'{DG}code_location_name = "ward"\n')
     monkeypatch.chdir(tmp_path)

@@ -58,9 +58,7 @@ def server() -> ForkServerContext:
 
 
 @pytest.fixture(scope="module")
-def left(
-    server: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[str, dict[str, Any]]]:
+def left(server: ForkServerContext, tmp_path_factory) -> Iterator[dict[str, dict[str, Any]]]:
     """Stage → the newest run, once it was killed there and somebody has looked; "" → a whole run."""
     folder = tmp_path_factory.mktemp("killed")
     url = str(scenario.write_csv(folder / "visits.csv"))
@@ -118,9 +116,7 @@ def run_once(environment: Mapping[str, str], folder: Path, name: str) -> None:
     (folder / name).write_text("" if done.success else done.failure)
 
 
-def test_two_runs_at_once_end_in_right_results_or_one_clear_error(
-    server: ForkServerContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_runs_at_once_end_in_right_results_or_one_clear_error(server, tmp_path, monkeypatch):
     """Neither mixes the other's sets with its own; the registry gets one version."""
     scenario.write_csv(tmp_path / "visits.csv")
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "artifacts"))

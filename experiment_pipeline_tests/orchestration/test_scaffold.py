@@ -78,9 +78,7 @@ def spec_in(folder: Path) -> ExperimentSpec:
     return spec_from(folder.name, declared["attributes"], lambda _: "defs.yaml")
 
 
-def test_a_table_becomes_a_commented_experiment(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_table_becomes_a_commented_experiment(folder: Path, capsys) -> None:
     """Both files are valid, and what was inferred is said on the console and in comments."""
     made = scaffold(folder, data="visits.csv", target="late")
     spec = spec_in(made)
@@ -104,9 +102,7 @@ def test_a_table_becomes_a_commented_experiment(
         ("name = 'ward'\n", "dg launch --job visits"),
     ],
 )
-def test_the_command_is_that_of_the_users_project(
-    folder: Path, capsys: pytest.CaptureFixture[str], settings: str, command: str
-) -> None:
+def test_the_command_is_that_of_the_users_project(folder, capsys, settings, command) -> None:
     """Whatever project the experiment is drafted in, the command that is printed runs it there."""
     (folder / "pyproject.toml").write_text(f"[tool.dg.project]\n{settings}")
     made = scaffold(folder, data="visits.csv", target="late")
@@ -177,9 +173,7 @@ def test_every_value_is_one_line_of_yaml(value: Any) -> None:
         ({"scaffold_format": "python", "data": "x", "target": "y"}, "--format: an experiment is"),
     ],
 )
-def test_what_is_wrong_is_said_and_nothing_is_left(
-    folder: Path, options: dict[str, Any], message: str
-) -> None:
+def test_what_is_wrong_is_said_and_nothing_is_left(folder, options, message) -> None:
     """A refused scaffold leaves no folder in the way of the next attempt."""
     with pytest.raises(ClickException, match=message.replace("?", r"\?")) as caught:
         scaffold(folder, **options)
@@ -196,9 +190,7 @@ def test_a_folder_in_use_is_not_touched(folder: Path) -> None:
     assert used.read_text() == "type: mine"
 
 
-def test_a_relative_path_is_seen_from_the_projects_root(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_relative_path_is_seen_from_the_projects_root(folder: Path, monkeypatch) -> None:
     """Scaffolded from a folder below, the path still leads to the table when jobs are run."""
     (folder / "below").mkdir()
     monkeypatch.chdir(folder / "below")
@@ -213,9 +205,7 @@ def series(label: list[str]) -> None:
     pd.DataFrame({"date": days, "wind": wind, "weather": label}).to_csv("series.csv", index=False)
 
 
-def test_a_series_is_split_by_time_and_the_files_say_why(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_series_is_split_by_time_and_the_files_say_why(folder: Path, capsys) -> None:
     """The dates are read as they are written, and the reason stands beside the split."""
     series(["sun", "rain"] * 90)
     made = scaffold(folder, data="series.csv", target="weather")
@@ -227,9 +217,7 @@ def test_a_series_is_split_by_time_and_the_files_say_why(
     assert "the rows are a time series, 1 day apart in date" in said
 
 
-def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(folder: Path, capsys) -> None:
     """Nobody reports drizzle after the first year: the draft runs, and tells that scores are optimistic."""
     series(["sun", "rain", "drizzle"] * 20 + ["sun", "rain"] * 60)
     made = scaffold(folder, data="series.csv", target="weather")
@@ -243,9 +231,7 @@ def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(
     assert "As they are, a run will stop:" in capsys.readouterr().out
 
 
-def test_a_problem_that_only_the_data_can_solve_is_told(
-    folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_problem_that_only_the_data_can_solve_is_told(folder: Path, capsys) -> None:
     """A class with one row stops a run: the files are made, and what stops it is said."""
     pd.DataFrame({"a": range(41), "y": ["u", "v"] * 20 + ["w"]}).to_csv("rare.csv", index=False)
     scaffold(folder, data="rare.csv", target="y", task="multiclass")

@@ -56,9 +56,7 @@ def test_the_project_s_instance_uses_it(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / ".dagster_home/history/runs.db").exists()
 
 
-def test_no_page_but_its_own_drives_dagster(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_page_but_its_own_drives_dagster(tmp_path, monkeypatch) -> None:
     """With each documented instance, Dagster executes no mutation that an image could send."""
     # Two seconds of imports, which neither the other processes nor the collection of tests need.
     from dagster_webserver.app import create_app_from_workspace_process_context

@@ -99,9 +99,7 @@ def test_contributions_add_up_to_the_prediction(algorithm: str, task: str) -> No
 
 @pytest.mark.parametrize("task", ["binary", "multiclass"])
 @pytest.mark.parametrize("wrapped", ["seeds", "sigmoid", "isotonic", "isotonic seeds"])
-def test_what_is_made_of_sums_is_explained_on_the_scale_of_the_prediction(
-    wrapped: str, task: str
-) -> None:
+def test_what_is_made_of_sums_is_explained_on_the_scale_of_the_prediction(wrapped: str, task: str):
     """A mean of seeds, a calibrated booster, and a calibrated mean of seeds are not sampled."""
     of, rng = model("lightgbm", task), np.random.default_rng(1)
     features, within = of.pipeline[0], of.pipeline[-1]

@@ -97,9 +97,7 @@ def signature_of(package: ModelPackage) -> Signature:
 
 
 @pytest.mark.parametrize(("algorithm", "features"), ALGORITHMS)
-def test_what_training_never_saw_is_predicted_by_every_algorithm(
-    algorithm: str, features: str
-) -> None:
+def test_what_training_never_saw_is_predicted_by_every_algorithm(algorithm: str, features: str):
     """New categories and new gaps in all rows: all are predicted, also where nan is forbidden."""
     found = predicted(never_seen(), {"algorithm": algorithm, "features": features})
     assert found.rejected.empty
@@ -138,9 +136,7 @@ def test_what_training_never_saw_is_counted_and_told() -> None:
         ({"unseen_categories": "reject", "unseen_missing_values": "reject"}, [0, 1, 2, 4, 5]),
     ],
 )
-def test_the_yaml_may_reject_what_was_never_seen(
-    validation: dict[str, str], rejected: list[int]
-) -> None:
+def test_the_yaml_may_reject_what_was_never_seen(validation: dict[str, str], rejected: list[int]):
     """`reject` under `validation` goes with the model and keeps such rows from a prediction."""
     assert predicted(never_seen(), **validation).rejected.index.tolist() == rejected
 

@@ -27,9 +27,7 @@ def frame() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_warns_only_where_it_may_need_more_than_is_free(
-    stage: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stage_warns_only_where_it_may_need_more_than_is_free(stage: str, monkeypatch) -> None:
     """The warning has the stage, both numbers, what sets the limit and what to change."""
     free = FreeMemory(1_000_000_000, "its control group")
     monkeypatch.setattr(registry, "free_memory", lambda: free)

@@ -1,7 +1,6 @@
 """A whole experiment that a user's own metric ranks and judges."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -14,9 +13,7 @@ PROFIT = own_metrics.profit.path
 
 
 @pytest.mark.usefixtures("storage")
-def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(tmp_path, monkeypatch) -> None:
     """Another source ranks and judges anew and trains nothing; card and database name the metric."""
     spec = scenario.spec(
         url=str(scenario.write_csv(tmp_path / "visits.csv")),

@@ -81,9 +81,7 @@ def test_claims_that_are_mostly_zero_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(("centre", "least", "most"), [(0, 0.95, 1), (4, 0, 0.05)])
-def test_mape_of_targets_near_zero_is_said_to_have_no_mean(
-    centre: float, least: float, most: float
-) -> None:
+def test_mape_of_targets_near_zero_is_said_to_have_no_mean(centre, least, most) -> None:
     """2,000 targets around zero are told so nearly always, as many far from it hardly ever."""
 
     def drawn(generator: np.random.Generator) -> SetPrediction:

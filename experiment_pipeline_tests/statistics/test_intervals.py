@@ -156,9 +156,7 @@ def _days(generator: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarra
         ("poisson_deviance", _counts, 300, 0.93),
     ],
 )
-def test_hard_samples_are_covered_nearly_as_often(
-    name: str, sample: Sample, rows: int, least: float
-) -> None:
+def test_hard_samples_are_covered_nearly_as_often(name, sample, rows, least) -> None:
     """Few positives, skewed errors and days with a memory: what a normal interval misses."""
     generator = np.random.default_rng(6)
     truth = score(name, *sample(generator, 1_500_000)[:2])

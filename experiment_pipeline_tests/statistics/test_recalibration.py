@@ -118,9 +118,7 @@ def test_several_classes_are_judged_each_against_the_others() -> None:
     ("predicted", "mass_at_zero", "doubted"),
     [(0.8, 0.0, True), (1.2816, 0.0, False), (0, 0.95, False)],
 )
-def test_a_quantile_is_checked_and_corrected(
-    predicted: float, mass_at_zero: float, *, doubted: bool
-) -> None:
+def test_a_quantile_is_checked_and_corrected(predicted, mass_at_zero, *, doubted) -> None:
     """A .9 quantile that 79 % stay below is shifted to .9; many zeros at a quantile of 0 are right."""
 
     def drawn(seed: int) -> SetPrediction:

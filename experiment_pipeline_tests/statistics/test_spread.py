@@ -46,9 +46,7 @@ def test_a_variance_that_few_clusters_make_is_known_from_few() -> None:
 
 
 @pytest.mark.parametrize(("memory", "truth"), [(0.0, 1.0), (0.5, 3.0)])
-def test_neighbours_that_resemble_one_another_widen_the_variance(
-    memory: float, truth: float
-) -> None:
+def test_neighbours_that_resemble_one_another_widen_the_variance(memory: float, truth: float):
     """With autocorrelation 0.5 the sum of 200 days varies 3 times as much as without it."""
     found = [_spread(_series(200, memory, seed), consecutive=True) for seed in range(200)]
     assert np.mean([one.standard_error**2 for one in found]) / 200 == pytest.approx(truth, rel=0.1)

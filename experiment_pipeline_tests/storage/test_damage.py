@@ -133,9 +133,7 @@ def answers(root: Path, table: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("damage", ["cut short", "changed"])
-def test_every_reader_gives_the_right_answer_or_names_the_file(
-    stored: Path, copy: Path, damage: str
-) -> None:
+def test_every_reader_gives_the_right_answer_or_names_the_file(stored, copy, damage) -> None:
     """Each file in turn: what reads it answers as before, or with an error that names the file."""
     table = stored / "visits.csv"
     right = answers(copy, table)
@@ -160,9 +158,7 @@ def test_every_reader_gives_the_right_answer_or_names_the_file(
 
 
 @pytest.mark.parametrize(("damage", "commits"), [("emptied", True), ("changed", False)])
-def test_a_run_over_damaged_files_ends_with_a_whole_model(
-    stored: Path, copy: Path, damage: str, commits: bool
-) -> None:
+def test_a_run_over_damaged_files_ends_with_a_whole_model(stored, copy, damage, commits) -> None:
     """All that name others, or all that are named: moved away, said, made again, published again."""
     for path in files(copy):
         if (path.name in COMMITS) is commits and path.parent.name != "validation_looks":

@@ -46,9 +46,7 @@ def test_a_result_is_written_once(store: Entries[None]) -> None:
 
 @pytest.mark.parametrize("damage", DAMAGE)
 @pytest.mark.parametrize("name", ["report", "result"])
-def test_a_damaged_result_goes_into_quarantine_and_is_told(
-    store: Entries[None], name: str, damage: str
-) -> None:
+def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage) -> None:
     """It is an error that names the file to who must have it, and none to who can make it again."""
     store.put("f", FILES, None)
     folder = store.root / "clinic" / "data_analysis" / "f"

@@ -163,9 +163,7 @@ def test_of_many_racers_one_creates(place: UPath) -> None:
 
 
 @pytest.mark.slow
-def test_a_server_that_ignores_conditions_is_refused(
-    s3_bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_ignores_conditions_is_refused(s3_bucket: str, monkeypatch) -> None:
     """Where a server silently overwrites, nothing is created, and the error says what it lacks."""
     obedient = s3fs.S3FileSystem._pipe_file
 
@@ -180,9 +178,7 @@ def test_a_server_that_ignores_conditions_is_refused(
 
 
 @pytest.mark.slow
-def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(
-    s3_bucket: str, tmp_path: Path
-) -> None:
+def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(s3_bucket: str, tmp_path):
     """Memory holds some of its parts, and not all."""
     size = 128 * 2**20
     zeros, place = tmp_path / "from", location(f"s3://{s3_bucket}/zeros")
@@ -200,9 +196,7 @@ def test_a_large_file_goes_to_a_bucket_and_back_in_few_parts_at_once(
 # --- where things are ---
 
 
-def test_the_root_comes_from_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_root_comes_from_the_environment(tmp_path, monkeypatch) -> None:
     """The root is what the variable names; unset or empty, `artifacts` in the working folder."""
     monkeypatch.chdir(tmp_path)
     for value in ("", None):
@@ -247,9 +241,7 @@ def silent_port() -> Iterator[int]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("operation", [read_bytes, lambda path: write_bytes(path, b"x")])
-def test_a_server_that_never_answers_is_given_up(
-    operation: Callable[[UPath], object], silent_port: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_never_answers_is_given_up(operation, silent_port, monkeypatch) -> None:
     """Every operation on a silent server ends after the attempts, which take less than a minute."""
     pauses = sum(2**attempt for attempt in range(storage.ATTEMPTS - 1))
     assert storage.ATTEMPTS * storage.READ_SECONDS + pauses < 60
@@ -279,9 +271,7 @@ def test_a_silent_web_server_is_given_up(silent_port: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variable", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID"])
-def test_wrong_keys_are_named_and_not_shown(
-    variable: str, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wrong_keys_are_named_and_not_shown(variable: str, s3_bucket: str, monkeypatch) -> None:
     """A wrong key is an error that names the variables, without printing it."""
     monkeypatch.setenv(variable, "wrongkey")
     with pytest.raises(StorageUnreachable, match="denied the access") as caught:

@@ -55,9 +55,7 @@ def test_a_column_of_any_type_is_the_same_on_a_map(kind: str) -> None:
 @given(
     st.lists(st.tuples(st.text(max_size=9) | st.none(), st.floats()), max_size=9), st.integers(1, 3)
 )
-def test_a_large_stored_table_is_read_as_a_small_one(
-    cells: list[tuple[str | None, float]], pieces: int
-) -> None:
+def test_a_large_stored_table_is_read_as_a_small_one(cells, pieces) -> None:
     """Whether it was written at once or in pieces, texts and bits of numbers are those of the file."""
     frame = pd.DataFrame(
         {
@@ -113,9 +111,7 @@ def test_cells_on_maps_take_no_memory(tmp_path: Path, monkeypatch: pytest.Monkey
     assert _anonymous() - before < 0.3 * size
 
 
-def test_no_file_is_left_and_none_can_be_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_file_is_left_and_none_can_be_found(tmp_path, monkeypatch) -> None:
     """Not even while the cells are read: so that a kill leaves none."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     cells = mapped(np.arange(1_000.0))
@@ -175,9 +171,7 @@ def written(tables: dict, folder: Path) -> dict[str, Path]:
 
 
 @given(table=TABLES, columns_first=st.booleans())
-def test_an_array_comes_back_as_it_was(
-    table: np.ndarray, columns_first: bool, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_an_array_comes_back_as_it_was(table: np.ndarray, columns_first: bool, tmp_path_factory):
     """Type, shape, values and the order in memory, on which sums depend."""
     table = np.asfortranarray(table) if columns_first else table
     found = read_tables(written({"a": table}, tmp_path_factory.mktemp("arrays")))["a"]

@@ -39,9 +39,7 @@ def test_without_other_limits_the_machine_decides(tmp_path: Path) -> None:
         },
     ],
 )
-def test_a_control_group_is_the_limit_where_it_is_tighter(
-    files: Mapping[str, str], tmp_path: Path
-) -> None:
+def test_a_control_group_is_the_limit_where_it_is_tighter(files: Mapping[str, str], tmp_path):
     """Of a container, a job of Slurm or systemd; what this process holds is taken off."""
     for name, text in files.items():
         path = tmp_path / name

@@ -176,9 +176,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("name", ["model.skops", "manifest.json"])
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_champion_is_followed_by_its_model(
-    disk: Registry, name: str, damage: str
-) -> None:
+def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str, damage: str):
     """The same model becomes the next version, it is said which file is damaged, and that stays."""
     one = package(**{"README.md": b"the card"})
     disk.publish(one, accept)

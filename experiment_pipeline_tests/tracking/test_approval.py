@@ -125,9 +125,7 @@ def test_a_version_that_is_retired_is_champion_no_more(registry: Registry, stora
 
 
 @pytest.mark.parametrize("what", ["approve", "retire"])
-def test_what_the_database_does_not_take_is_not_decided(
-    registry: Registry, monkeypatch: pytest.MonkeyPatch, what: str
-) -> None:
+def test_what_the_database_does_not_take_is_not_decided(registry: Registry, monkeypatch, what: str):
     """A locked database: the command fails, and the champion is the one before."""
 
     def locked(*_: object) -> None:

@@ -111,9 +111,7 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
     }
 
 
-def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(
-    store: Mlflow, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(store: Mlflow, monkeypatch):
     """It has the run's database, and the destination from its standard input."""
     (run_id,) = write_history(runs=1)
     monkeypatch.setattr(mlflow, "SECONDS", 300)  # of a busy machine
@@ -125,9 +123,7 @@ def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(
     assert len(children) == 3
 
 
-def test_pages_and_the_version_are_artifacts_and_a_registered_model(
-    store: Mlflow, storage: Path
-) -> None:
+def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflow, storage: Path):
     """Reports and both YAML files hang on the run; the champion is a model of the registry."""
     run = RunRecord("flight_delay", "r1")
     page, folder = storage / "board.html", storage / "flight_delay" / "registry" / "v0001"
@@ -168,9 +164,7 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
 
 
-def test_a_server_that_is_away_is_a_warning_without_its_secret(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_server_that_is_away_is_a_warning_without_its_secret(monkeypatch) -> None:
     """The warning says where, and what comes of it; the run stays to be written by the next one."""
     write_history(runs=1)
     run = RunRecord("flight_delay", "00000000-flight_delay")

@@ -149,9 +149,7 @@ def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None
     assert questions.worst_rows(past.name, 3).equals(found)  # of the same model, though rejected
 
 
-def test_real_runs_survive_the_loss_of_their_database(
-    past: Past, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_real_runs_survive_the_loss_of_their_database(past, empty_database, tmp_path, monkeypatch):
     """What the storage holds of them is all that there was."""
     names = ("runs", "sets", "findings", "configurations", "scores", "gates", "reports")
     before = {
@@ -174,9 +172,7 @@ def test_real_runs_survive_the_loss_of_their_database(
         ({"user": "ada"}, "command line", "ada"),
     ],
 )
-def test_a_failed_run_says_what_to_fix_and_who_started_it(
-    tags: dict[str, str], by: str, name: str, spec: ExperimentSpec, tmp_path: Path
-) -> None:
+def test_a_failed_run_says_what_to_fix_and_who_started_it(tags, by, name, spec, tmp_path) -> None:
     """A table that is gone: the run is there, with the error that the user saw."""
     (tmp_path / "visits.csv").unlink()
     assert not run(spec, scenario.SCHEMA, None, **tags).success
@@ -187,9 +183,7 @@ def test_a_failed_run_says_what_to_fix_and_who_started_it(
     assert row["fix"]
 
 
-def test_a_run_of_two_experiments_is_recorded_for_each(
-    spec: ExperimentSpec, tmp_path: Path
-) -> None:
+def test_a_run_of_two_experiments_is_recorded_for_each(spec: ExperimentSpec, tmp_path) -> None:
     """Assets of several experiments that are materialized together do not mix."""
     from experiment_pipeline_tests.runs import definitions
 

@@ -133,9 +133,7 @@ def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("width", [30, 80, 200])
-def test_a_narrow_terminal_gets_lines_instead_of_columns(
-    width: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_narrow_terminal_gets_lines_instead_of_columns(width: int, monkeypatch) -> None:
     """No line is wider than the terminal; a run's facts stand below each other where they must."""
     ids = write_history()
     monkeypatch.setenv("COLUMNS", str(width))
@@ -182,9 +180,7 @@ def test_nothing_remembered_is_said() -> None:
         ("models flight_delay", "has no exported model"),
     ],
 )
-def test_what_is_not_there_is_one_screen_on_the_other_stream(
-    command: str, said: str, storage: Path
-) -> None:
+def test_what_is_not_there_is_one_screen_on_the_other_stream(command, said, storage) -> None:
     """Culprit, rule, fix and exit code 1, without a stack; a program that reads stdout gets nothing."""
     write_history()
     result = invoke(*command.split())

@@ -2,7 +2,6 @@
 
 import importlib
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -30,9 +29,7 @@ def test_a_model_that_needs_this_package_is_refused() -> None:
         check_in_fresh_process(changed)
 
 
-def test_a_users_own_estimator_is_found_where_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_users_own_estimator_is_found_where_it_is(tmp_path, monkeypatch) -> None:
     """An estimator from a folder on the path loads in the fresh process too."""
     (tmp_path / "own_estimators_of_a_user.py").write_text(
         "from sklearn.linear_model import LogisticRegression\n\n\n"

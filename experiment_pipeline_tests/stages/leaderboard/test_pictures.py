@@ -2,7 +2,6 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -91,9 +90,7 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() 
 
 
 @pytest.mark.parametrize(("metric", "best"), [("roc_auc", max), ("log_loss", min)])
-def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(
-    shown: SearchShown, metric: str, best: Callable[[list[float]], float]
-) -> None:
+def test_spending_begins_with_the_smaller_rungs_and_ends_with_all(shown, metric, best) -> None:
     """Only scores on all train rows count, in the order of the YAML; the best never gets worse."""
     first, spent = score_charts(replace(shown, board=replace(shown.board, metric=metric)))
     assert first.said.startswith("Lower" if best is min else "Higher")

@@ -25,9 +25,7 @@ def _library(seed: int, models: int, n: int = 200) -> tuple[np.ndarray, np.ndarr
 
 @given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6))
 @settings(max_examples=40, deadline=None)
-def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(
-    seed: int, models: int, members: int
-) -> None:
+def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(seed, models, members):
     """Weights sum to 1, none is negative, at most so many are above 0."""
     y, library = _library(seed, models)
     judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
@@ -58,9 +56,7 @@ def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, model
 
 @pytest.mark.parametrize("consecutive", [False, True])
 @pytest.mark.parametrize("n_clusters", [1, 3, 17, 5_000])
-def test_clusters_stay_whole_and_folds_are_five_at_most(
-    n_clusters: int, *, consecutive: bool
-) -> None:
+def test_clusters_stay_whole_and_folds_are_five_at_most(n_clusters: int, *, consecutive: bool):
     """Every row is in one fold, rows of a cluster in the same; days in blocks, as neighbours are alike."""
     clusters = np.arange(n_clusters).repeat(3)
     y = np.random.default_rng(0).normal(size=len(clusters))

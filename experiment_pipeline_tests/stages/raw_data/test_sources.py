@@ -250,9 +250,7 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_bucket_refuses_is_told(
-    s3: S3Server, s3_bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str, monkeypatch) -> None:
     """No bucket, no credentials and wrong credentials are three different things."""
     write_bytes(location(f"s3://{s3_bucket}/x.csv"), TABLE)
     endpoint = s3.environment["AWS_ENDPOINT_URL"]

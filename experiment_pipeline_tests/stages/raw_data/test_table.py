@@ -250,9 +250,7 @@ def test_compression_is_seen_by_the_bytes(compression: str, content: bytes) -> N
 
 
 @pytest.mark.parametrize("how", ["gzip", "zip", "zstd"])
-def test_a_bomb_is_refused_before_it_fills_memory_or_disk(
-    how: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bomb_is_refused_before_it_fills_memory_or_disk(how: str, monkeypatch) -> None:
     """More than memory holds, of a file a hundredth as large, is refused; where it fits it is read."""
     bomb = b"a,b\n" + b"1,2\n" * 200_000
     zipped_bomb = io.BytesIO()

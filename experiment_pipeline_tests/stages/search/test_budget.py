@@ -248,9 +248,7 @@ COVER = (0.365, 0.488, 0.061, 0.005, 0.016, 0.03, 0.035)
     ],
     ids=["rare classes in few seconds", "many classes", "folds"],
 )
-def test_enough_are_compared_within_the_budget(
-    rows: int, features: int, shares: Sequence[float], asked: float | None, slowness: float
-) -> None:
+def test_enough_are_compared_within_the_budget(rows, features, shares, asked, slowness) -> None:
     """At least twenty, of all algorithms, on a machine as usual; fit, refit and report in time."""
     spec, parts = drafted(rows, features, shares, asked)
     sets = as_evaluated(parts.train, parts.test, spec)

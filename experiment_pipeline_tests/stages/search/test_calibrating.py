@@ -91,9 +91,7 @@ def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
 
 
 @pytest.mark.parametrize(("task", "entry"), [("multiclass", BAGGED), ("regression", CATBOOST)])
-def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(
-    task: str, entry: dict[str, Any]
-) -> None:
+def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry) -> None:
     """Its score is that of the mean, and the export's refit is one of as many fits."""
     sets = training_sets(task)
     spec = experiment([entry], task, seeds={"fits": 3, "average": True})

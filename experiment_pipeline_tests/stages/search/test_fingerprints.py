@@ -4,7 +4,6 @@ import dataclasses
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,9 +78,7 @@ GATE = [{"metric": "accuracy", "at_least": 0.6}]
     ],
 )
 @pytest.mark.parametrize("changes", [{"metric": "brier"}, {"acceptance": GATE}])
-def test_no_metric_counts_that_does_not_stop_a_fit(
-    configuration: Configuration, changes: dict
-) -> None:
+def test_no_metric_counts_that_does_not_stop_a_fit(configuration: Configuration, changes: dict):
     """Scores follow from stored predictions: what is trained is trained."""
     other = experiment([one("lightgbm")], **changes)
     assert fingerprint(configuration, SETS, other) == fingerprint(configuration, SETS, SPEC)
@@ -117,9 +114,7 @@ def own_print() -> str:
     return fingerprint(own, SETS, SPEC)
 
 
-def test_the_source_of_an_own_estimator_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch) -> None:
     """Every process gets the same fingerprint, until the estimator's module is edited."""
     module = tmp_path / "my_models.py"
     (other := tmp_path / "my_losses.py").write_text("LOSS = 1")

@@ -69,9 +69,7 @@ def searched(
 @pytest.mark.parametrize(
     ("way", "task"), [*((way, "binary") for way in WAYS), ("stops early", "multiclass")]
 )
-def test_a_rerun_finds_the_bins_and_gives_the_same_models(
-    way: str, task: str, tmp_path: Path, made: list[int], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rerun_finds_the_bins_and_gives_the_same_models(way, task, tmp_path, made, capfd) -> None:
     """Bytes, predictions and scores: never stored, made and stored, read; of which nothing is printed."""
     spec = experiment(WAYS[way], task, sample_weight="counts")
     frame = table(CLASSES[task])
@@ -97,9 +95,7 @@ def test_small_tables_touch_no_storage(tmp_path: Path, monkeypatch: pytest.Monke
     assert list(tmp_path.iterdir()) == []
 
 
-def test_another_search_of_the_same_rows_bins_only_what_is_new(
-    tmp_path: Path, made: list[int]
-) -> None:
+def test_another_search_of_the_same_rows_bins_only_what_is_new(tmp_path, made: list[int]) -> None:
     """Bins that it has not used go when it ends well; it says how much stays."""
     sets, said = training_sets(), list[str]()
     searched(experiment(WAYS["stops early"]), sets, tmp_path)
@@ -148,9 +144,7 @@ def test_damaged_bins_are_made_again_and_said(tmp_path: Path, made: list[int]) -
     assert len(made) == 2
 
 
-def test_bins_that_find_no_place_are_used_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bins_that_find_no_place_are_used_all_the_same(tmp_path, monkeypatch) -> None:
     """A full disk costs the next run some time, and no fit."""
     spec, sets, said = experiment([one("lightgbm", **FEW)]), training_sets(), list[str]()
 
@@ -162,9 +156,7 @@ def test_bins_that_find_no_place_are_used_all_the_same(
     assert said[0].startswith("the next run bins these rows again: here")
 
 
-def test_the_training_step_keeps_bins_below_the_storage_root(
-    place: UPath, made: list[int], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_training_step_keeps_bins_below_the_storage_root(place: UPath, made: list[int], caplog):
     """Its log says how much; the next run finds them."""
     spec, sets = experiment([one("lightgbm", **FEW)]), training_sets()
     log = logging.getLogger("step")

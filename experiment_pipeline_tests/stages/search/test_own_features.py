@@ -144,9 +144,7 @@ def test_a_cluster_fits_on_the_same_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_exported_model_reads_rows_as_delivered(
-    tmp_path: Path, storage: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_exported_model_reads_rows_as_delivered(tmp_path, storage: Path, monkeypatch) -> None:
     """In a fresh process, too; importance is by delivered column; an edited module is another model."""
     (tmp_path / "shop_of_a_user.py").write_text(RATIOS)
     monkeypatch.syspath_prepend(tmp_path)

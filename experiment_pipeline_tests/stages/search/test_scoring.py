@@ -65,9 +65,7 @@ def test_scores_of_another_metric_are_those_of_a_fresh_fit() -> None:
     ("classes", "n_train", "rows"),
     [(None, 100, 100), (None, 3_000, 1_000), (10, 90_000, 5_000), (26, 90_000, 1_923)],
 )
-def test_the_train_score_is_of_as_many_numbers_as_it_needs(
-    classes: int | None, n_train: int, rows: int
-) -> None:
+def test_the_train_score_is_of_as_many_numbers_as_it_needs(classes, n_train, rows) -> None:
     """A fifth of the rows, or 1,000; many classes are predicted by as many trees, so fewer rows."""
     scored = scored_rows(n_train, None if classes is None else range(classes))
     assert len(scored) == len(set(scored)) == rows

@@ -55,9 +55,7 @@ def test_bins_are_made_of_rows_from_everywhere(rows: int, count: int) -> None:
 @pytest.mark.parametrize(
     ("encoder", "task"), [("ordinal", "binary"), ("target", "multiclass"), ("text", "regression")]
 )
-def test_slices_hold_the_same_numbers(
-    encoder: Features, task: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slices_hold_the_same_numbers(encoder: Features, task: str, monkeypatch) -> None:
     """Features that are fitted column by column are the same bytes, and encode the same rows."""
     sets = with_texts(task)
     features, table = fit_rows(encoder, sets.train, sets.fit_mask, sets)
@@ -97,9 +95,7 @@ def _bytes(binned: Bins, folder: Path) -> list[bytes]:
 
 @pytest.mark.parametrize("more", [{}, {"bin_construct_sample_cnt": 200}, {"linear_tree": True}])
 @pytest.mark.parametrize("stops", [True, False])
-def test_bins_of_slices_are_those_of_an_array(
-    more: dict[str, Any], *, stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bins_of_slices_are_those_of_an_array(more, *, stops, tmp_path, monkeypatch) -> None:
     """The same Dataset and the same model, with all rows looked at or with some of them."""
     sets = training_sets()
     configuration = lightgbm(n_estimators=20, min_child_samples=5, **more)
@@ -134,9 +130,7 @@ def test_who_reads_all_rows_is_given_them(monkeypatch: pytest.MonkeyPatch) -> No
     texts=st.lists(st.sampled_from([*"abcdefghij", None]), min_size=1, max_size=80),
     most=st.integers(2, 6),
 )
-def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
-    texts: list[str | None], most: int
-) -> None:
+def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(texts, most) -> None:
     """Categories, and which of them are rare, to the byte."""
     rows = pd.DataFrame({"port": pd.Series(texts, dtype="str")})
     part = text_pipeline("ordinal").set_params(ordinalencoder__max_categories=most)
@@ -144,9 +138,7 @@ def test_an_encoder_learns_the_same_of_few_rows_that_stand_for_many(
     assert to_bytes(few) == to_bytes(clone(part).fit(rows["port"]))
 
 
-def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_refit_of_many_rows_looks_at_columns_and_grows_the_same_trees(monkeypatch) -> None:
     """All but the parameter is the same in the text, as of a fit that looks at rows."""
     sets = training_sets()
     request = FitRequest(lightgbm(num_leaves=8, max_bin=63), sets, experiment([one("lightgbm")]))

@@ -146,9 +146,7 @@ def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(task: 
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_its_parts_predict_encoded_rows_as_the_whole_does(
-    task: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str, monkeypatch) -> None:
     """A feature has the columns of every member that reads it; the workers change no bit."""
     monkeypatch.setattr(voting, "_ENCODED_ROWS", 120)
     monkeypatch.setattr(voting, "_PREDICTED_ROWS", 50)

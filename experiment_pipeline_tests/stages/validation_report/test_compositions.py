@@ -63,9 +63,7 @@ def awkward(task: str) -> pd.DataFrame:
         ("regression", [reading(CATBOOST, "target")], IN_TIME | WEIGHTED | RISING),
     ],
 )
-def test_settings_combine(
-    task: str, search: list[dict[str, Any]], settings: dict[str, Any]
-) -> None:
+def test_settings_combine(task: str, search: list[dict[str, Any]], settings: dict[str, Any]):
     """The report has every score, and the pipeline predicts the same once it was stored."""
     more: dict[str, Any] = {"search": search, **settings}
     more |= {"positive_class": "yes & <b>"} if task == "binary" else {}

@@ -29,9 +29,7 @@ def _gate(metric: str, criterion: dict, interval: tuple, difference: Interval = 
         ({"at_least": 0.75, "judged_by": "estimate"}, False),
     ],
 )
-def test_the_worse_bound_is_judged_unless_the_estimate_is_asked_for(
-    criterion: dict, passed: bool
-) -> None:
+def test_the_worse_bound_is_judged_unless_the_estimate_is_asked_for(criterion: dict, passed: bool):
     """A limit holds when the bound reaches it; the limit itself is enough."""
     assert _gate("roc_auc", criterion, (0.7, 0.65, 0.75)).passed is passed
 
@@ -78,9 +76,7 @@ UNDEFINED = (math.nan, math.nan, math.nan)
         ("log_loss", {"at_most": 9}, (0.1, 0.0, math.inf), NONE),
     ],
 )
-def test_what_shows_nothing_passes_nothing(
-    metric: str, criterion: dict, interval: tuple, difference: Interval
-) -> None:
+def test_what_shows_nothing_passes_nothing(metric, criterion, interval, difference) -> None:
     """The baseline itself, an undefined score, and an unbounded interval are not good enough."""
     assert not _gate(metric, criterion, interval, difference).passed
 

@@ -1,7 +1,5 @@
 """Weakest segments: found by value, range and absence, and not by chance."""
 
-from collections.abc import Callable
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -41,9 +39,7 @@ def predicted(weak: np.ndarray, generator: np.random.Generator) -> SetPrediction
         ("night", "True", lambda rows: rows["night"]),
     ],
 )
-def test_where_the_model_knows_nothing_comes_first(
-    column: str, value: str, weak: Callable[[pd.DataFrame], pd.Series]
-) -> None:
+def test_where_the_model_knows_nothing_comes_first(column, value, weak) -> None:
     """A planted weakness is found by itself and called clear: a value, a quarter, a gap, a flag."""
     generator = np.random.default_rng(0)
     rows = rows_of(generator)

@@ -22,9 +22,7 @@ def lose_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/another.sqlite")
 
 
-def test_a_lost_database_is_made_again_row_by_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lost_database_is_made_again_row_by_row(tmp_path, monkeypatch) -> None:
     """Every run that was archived is there again with all its rows, whatever was reindexed before."""
     root = location(str(tmp_path / "artifacts"))
     for run_id in write_history():
@@ -35,9 +33,7 @@ def test_a_lost_database_is_made_again_row_by_row(
     assert everything() == before
 
 
-def test_the_command_says_what_came_back_and_what_was_passed_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_command_says_what_came_back_and_what_was_passed_over(tmp_path, monkeypatch) -> None:
     """Runs are counted, a damaged file is named, the database is named without its password."""
     root = location(str(tmp_path / "artifacts"))
     assert reindex(root, print) == 0

@@ -21,9 +21,7 @@ from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 from experiment_pipeline_tests.tracking.history import FIRST_DAY
 
 
-def test_no_setting_means_a_file_beside_dagsters_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> None:
     """Without any set-up the database is a SQLite file in Dagster's home."""
     monkeypatch.delenv(VARIABLE)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
@@ -77,9 +75,7 @@ def test_a_kill_between_two_tables_is_made_good(tmp_path: Path) -> None:
         ("sqlite:////proc/no/such/place.sqlite", "cannot be"),
     ],
 )
-def test_what_cannot_be_opened_is_told(
-    url: str, rule: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_opened_is_told(url: str, rule: str, monkeypatch) -> None:
     """The error names the database without its password, what is wrong, and what to do."""
     monkeypatch.setenv(VARIABLE, url)
     with pytest.raises(DatabaseUnavailable) as raised:
@@ -89,9 +85,7 @@ def test_what_cannot_be_opened_is_told(
     assert VARIABLE in str(raised.value) or "pip install" in raised.value.fix
 
 
-def test_a_damaged_database_is_told_and_the_way_to_a_new_one(
-    storage: Path, metadata_database: Path
-) -> None:
+def test_a_damaged_database_is_told_and_the_way_to_a_new_one(storage, metadata_database) -> None:
     """Whatever is asked, bytes that are no database are an error in words."""
     RunRecord("e", "r").record([RunFacts(status="accepted", started_at=FIRST_DAY)])
     archive(RunRecord("e", "r"), location(str(storage)))
@@ -105,9 +99,7 @@ def test_a_damaged_database_is_told_and_the_way_to_a_new_one(
         assert "Move the file away" in found.output
 
 
-def test_a_read_only_database_is_refused_at_the_first_write(
-    metadata_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_read_only_database_is_refused_at_the_first_write(metadata_database: Path, monkeypatch):
     """A run stops with a clear error; what was asked before is answered."""
     monkeypatch.setenv(VARIABLE, f"sqlite:///file:{metadata_database}?mode=ro&uri=true")
     run = RunRecord("e", "r")
@@ -142,9 +134,7 @@ raise SystemExit(any(one.exitcode for one in forked))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def test_processes_that_open_a_new_database_together_all_can(
-    kind: str, request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_that_open_a_new_database_together_all_can(kind, request, tmp_path, monkeypatch):
     """Of four processes at once one makes the schema and its tables; no row is lost."""
     if kind == "sqlite":
         monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")

@@ -36,9 +36,7 @@ def server_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresServe
         yield server
 
 
-def test_tables_of_dagster_in_the_same_database_are_left_alone(
-    postgres: PostgresServer, postgres_database: str
-) -> None:
+def test_tables_of_dagster_in_the_same_database_are_left_alone(postgres, postgres_database) -> None:
     """Dagster, too, has a table `runs` and one of alembic: ours are in a schema of their own."""
     postgres.execute(
         postgres_database,
@@ -68,9 +66,7 @@ def test_the_database_itself_says_what_its_columns_mean() -> None:
                 assert found.get_table_comment(table.name, SCHEMA)["text"] == table.comment
 
 
-def test_a_user_without_rights_gets_the_servers_words(
-    postgres: PostgresServer, postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_user_without_rights_gets_the_servers_words(postgres, postgres_database, monkeypatch):
     """The error says which right, or password, is wrong, and shows no password."""
     user = f"stranger_{postgres_database}"
     postgres.execute(postgres_database, f"CREATE ROLE {user} LOGIN PASSWORD 'reads'")
@@ -97,9 +93,7 @@ def test_a_write_waits_for_a_server_that_restarts(server_of_its_own: PostgresSer
     assert status("during") == "running"
 
 
-def test_a_server_that_stays_away_is_reported(
-    server_of_its_own: PostgresServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_stays_away_is_reported(server_of_its_own: PostgresServer, monkeypatch):
     """After some seconds of waiting, and at once where the database was not open yet."""
     monkeypatch.setattr(connection, "_PAUSES", (0.01, 0.01))
     RunRecord("e", "r").record([RunFacts(status="running")])

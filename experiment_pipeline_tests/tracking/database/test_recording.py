@@ -91,9 +91,7 @@ def test_a_run_that_goes_on_has_no_old_error() -> None:
     assert (found.status, found.error, found.error_type) == ("accepted", None, None)
 
 
-def test_a_database_that_is_away_stops_a_stage_before_it_begins(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_database_that_is_away_stops_a_stage_before_it_begins(monkeypatch) -> None:
     """Nothing is computed whose outcome could not be remembered."""
     monkeypatch.setenv(VARIABLE, "sqlite:////proc/none/x.sqlite")
     began = False
@@ -102,9 +100,7 @@ def test_a_database_that_is_away_stops_a_stage_before_it_begins(
     assert not began
 
 
-def test_a_database_that_goes_away_hides_no_error(
-    monkeypatch: pytest.MonkeyPatch, storage: Path
-) -> None:
+def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path) -> None:
     """The stage's own error is raised, not that of noting it."""
 
     def loses_it() -> None:
@@ -194,9 +190,7 @@ def test_rows_that_come_together_are_written_together_and_in_order(written: list
     assert len(written) <= 3
 
 
-def test_the_last_row_does_not_wait_for_the_next(
-    written: list, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_row_does_not_wait_for_the_next(written: list, monkeypatch) -> None:
     """It is written within the time between two writings; an interruption loses nothing."""
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
     with suppress(KeyboardInterrupt), in_batches(RUN) as take:
@@ -211,9 +205,7 @@ def test_the_last_row_does_not_wait_for_the_next(
 
 
 @pytest.mark.parametrize("error", [Away(), ValueError("no such table")])
-def test_rows_that_cannot_be_written_wait_or_end_the_stage(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rows_that_cannot_be_written_wait_or_end_the_stage(error: Exception, monkeypatch) -> None:
     """While the database is away all rows wait; a mistake reaches who brings the next row."""
     monkeypatch.setattr(recording, "SECONDS_BETWEEN_WRITES", 0.02)
     failed, arrived = threading.Event(), list[RecordRow]()

@@ -16,7 +16,6 @@ from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.connection import FILE, VARIABLE, database
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import TABLES, VIEWS, documentation
-from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.tracking.history import write_history
 
 PAGE = Path(__file__).parents[3] / "docs" / "database.md"
@@ -93,9 +92,7 @@ def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_dashboards_user_reads_all_and_writes_nothing(
-    postgres: PostgresServer, postgres_database: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dashboards_user_reads_all_and_writes_nothing(postgres, postgres_database, monkeypatch):
     """The page's GRANTs are enough to read every table and view, by SQL and by our questions."""
     write_history()
     (grants,) = [block for block in examples("sql") if "CREATE ROLE" in block]

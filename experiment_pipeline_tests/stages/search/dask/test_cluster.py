@@ -32,9 +32,7 @@ def test_the_yaml_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         engine_of(None)
 
 
-def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cluster_that_cannot_be_reached_is_an_error_that_names_the_fix(tmp_path, monkeypatch):
     """No scheduler at the address, certificates that are missing or are none, no extra installed."""
     monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.5)
     ca, missing = tmp_path / "ca.pem", tmp_path / "missing.pem"

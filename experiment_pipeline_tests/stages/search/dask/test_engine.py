@@ -105,9 +105,7 @@ def test_workers_give_what_threads_give(way: str, tmp_path: Path) -> None:
         assert found[each.key].result.fingerprint == fingerprint(each, sets, spec)
 
 
-def test_a_weighted_and_a_sparse_table_are_the_same_ones(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_weighted_and_a_sparse_table_are_the_same_ones(tmp_path, monkeypatch) -> None:
     """Weights of rows, several classes and the parts of a sparse table reach a worker whole."""
     monkeypatch.setattr(features, "MAX_DENSE_BYTES", 0)
     entries = [one("linear"), one("lightgbm", n_estimators=5) | {"features": "onehot"}]

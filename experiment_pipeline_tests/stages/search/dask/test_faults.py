@@ -153,9 +153,7 @@ def test_a_task_that_kills_its_workers_is_lost_after_two(dask: Running, noted: P
     assert sum(process.poll() is not None for process in started) == 2
 
 
-def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
-    dask: Running, noted: Path
-) -> None:
+def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(dask: Running, noted: Path):
     """The second joins while the first is at work; then the first is told to end."""
     first = dask.dask.start_worker()
     second: list[subprocess.Popen[bytes]] = []
@@ -172,9 +170,7 @@ def test_a_worker_that_joins_gets_tasks_and_one_that_leaves_loses_none(
     assert sum(starts(noted).values()) <= len(tasks) + 1
 
 
-def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(
-    dask: Running, noted: Path
-) -> None:
+def test_an_interruption_ends_the_search_at_once_and_cancels_what_waits(dask: Running, noted: Path):
     """Ctrl-C, or a run that is cancelled on its page: its own error; fits that run are dropped."""
     dask.dask.start_worker(threads=2)
     # Processes that pytest-xdist starts ignore it.
@@ -219,9 +215,7 @@ def test_a_worker_that_differs_is_named_before_the_first_fit(dask: Running, tmp_
     assert list((tmp_path / "storage" / "e").glob(".*.probe")) == []
 
 
-def test_certificates_decide_who_may_run_code(
-    dask: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypatch) -> None:
     """A plain client and one of another authority are refused; a cluster without workers, too."""
     monkeypatch.setattr(module, "CONNECT_SECONDS", 2.0)
     others = make_certificates(tmp_path / "others")

@@ -46,9 +46,7 @@ def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
     assert files(tmp_path) == written
 
 
-def test_large_tables_are_written_slice_by_slice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
     """The numbers that are encoded at once; memory holds neither the table nor its file."""
     few = table(CLASSES["binary"])
     frame = few.iloc[np.arange(40_000) % TRAIN_ROWS].reset_index(drop=True)

@@ -77,9 +77,7 @@ def test_names_are_judged_without_a_fit(algorithm: str, given: dict, message: st
 
 
 @pytest.mark.parametrize("algorithm", EXTRAS)
-def test_an_absent_package_is_an_error_with_the_line_that_installs_it(
-    algorithm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_absent_package_is_an_error_with_the_line_that_installs_it(algorithm: str, monkeypatch):
     """Before anything is read or trained."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(errors.UnknownAlgorithm) as caught:
@@ -175,9 +173,7 @@ def test_the_metric_that_stops_it_is_in_the_fingerprint(algorithm: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS])
 @pytest.mark.parametrize("metric", ["roc_auc", "average_precision"])
-def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss(
-    algorithm: str, metric: str
-) -> None:
+def test_an_early_stopping_set_of_one_class_is_watched_by_its_loss(algorithm: str, metric: str):
     """It has no ranking: neither an error, nor a stop at the first round."""
     sets = training_sets()
     sets = replace(

@@ -90,9 +90,7 @@ def test_probabilities_may_depend_on_a_hyperparameter() -> None:
         (f"{HIST}Classifier", "learning_rat", "did you mean 'learning_rate'"),
     ],
 )
-def test_a_hyperparameter_that_cannot_be_set_is_refused(
-    algorithm: str, name: str, message: str
-) -> None:
+def test_a_hyperparameter_that_cannot_be_set_is_refused(algorithm: str, name: str, message: str):
     """Misspelt and reserved names are errors, with the right name where one comes close."""
     with pytest.raises(errors.InvalidExperiment, match=message):
         check_hyperparameters(configuration(algorithm, **{name: 1}), "binary")

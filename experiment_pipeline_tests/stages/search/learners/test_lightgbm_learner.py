@@ -83,9 +83,7 @@ def test_the_list_of_names_is_that_of_the_library() -> None:
         ("regression", "onehot", "poisson_deviance"),
     ],
 )
-def test_an_ordinary_fit_predicts_the_same_bit_for_bit(
-    task: str, encoder: str, metric: str
-) -> None:
+def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, encoder: str, metric: str):
     """The assembled estimator is what LGBMClassifier.fit or LGBMRegressor.fit would give."""
     sets = training_sets(task)
     if metric == "poisson_deviance":
@@ -132,9 +130,7 @@ def test_it_stops_where_lightgbm_would(task: str, asked: dict[str, float]) -> No
     assert ours.model_to_string() == ordinary.model_to_string()
 
 
-def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_large_early_stopping_set_is_evaluated_every_few_rounds(monkeypatch) -> None:
     """The best of these rounds is kept; the last round is always evaluated."""
     planned, bins = plan(n_estimators=20, learning_rate=0.02), held_out("binary")
     seen: dict[str, dict[str, list[float]]] = {}
