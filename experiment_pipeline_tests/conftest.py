@@ -16,6 +16,7 @@ from upath import UPath
 
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, storage_root
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, opened
+from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server
 
@@ -38,11 +39,26 @@ os.environ |= {"OPENBLAS_THREAD_TIMEOUT": "4", "OMP_WAIT_POLICY": "passive"}
 # Modules and collected tests are a million objects that stay: none is searched for garbage.
 gc.disable()
 
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 
-def pytest_collection_finish() -> None:
+
+def collected(session: pytest.Session) -> Path:
+    """A file of all workers: the first one has collected."""
+    return session.config._tmp_path_factory.getbasetemp().parent / "collected"
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The first worker compiles what is imported, for the others that would do the same beside it."""
+    if WORKER not in {"", "gw0"}:
+        wait_until(collected(session).exists, 120)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
     """Search for garbage from here on, in what tests make."""
     gc.freeze()
     gc.enable()
+    if WORKER == "gw0":
+        collected(session).touch()
 
 
 @pytest.fixture(scope="session", autouse=True)
