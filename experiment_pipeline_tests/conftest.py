@@ -85,9 +85,10 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def metadata_database(empty_database: Path, tmp_path, monkeypatch) -> Iterator[Path]:
+def metadata_database(empty_database: Path, monkeypatch) -> Iterator[Path]:
     """Each test has a metadata database of its own: none writes to the project's."""
-    path = tmp_path.with_name(f"{tmp_path.name}.sqlite")
+    # Most tests need no folder, which is made slowly.
+    path = empty_database.with_name(f"{secrets.token_hex(8)}.sqlite")
     shutil.copy(empty_database, path)
     monkeypatch.setenv(VARIABLE, f"sqlite:///{path}")
     yield path
