@@ -50,7 +50,7 @@ def collected(session: pytest.Session) -> Path:
 def pytest_sessionstart(session: pytest.Session) -> None:
     """The first worker compiles what is imported, for the others that would do the same beside it."""
     if WORKER not in {"", "gw0"}:
-        wait_until(collected(session).exists, 120)
+        wait_until(collected(session).exists, 600)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
