@@ -62,6 +62,7 @@ class Manifest:
     code: CodeProvenance
     files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
     cpu: str = ""  # as of `cpu_kernel`, where it was exported
+    data: str = ""  # digest of the table as delivered
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
@@ -102,6 +103,7 @@ class ModelPackage:
     files: Mapping[str, bytes]  # file name → content, all but the manifest
     own_packages: tuple[str, ...] = ()  # top-level packages of a user's own estimator
     approval_required: bool = False  # whether it can only be champion once it is approved
+    data: str = ""
     # version → files that can only be made once it has its number; none is decisive
     more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
@@ -128,6 +130,7 @@ class ModelPackage:
             code=self.code,
             files={name: sha256(content) for name, content in self.files.items()},
             cpu=cpu_kernel(),
+            data=self.data,
         )
 
 
@@ -161,7 +164,10 @@ class ExportedModel:
 
     def files(self) -> dict[str, bytes]:
         """Return every file, verified, with the manifest."""
-        return {**self._read(self.manifest.files), MANIFEST: to_json(self.manifest)}
+        return {
+            **self._read(self.manifest.files),
+            MANIFEST: files.read_bytes(self.folder / MANIFEST),
+        }
 
     def damage(self) -> str | None:
         """Return which file is not what was exported, in words; None: all are."""

@@ -122,6 +122,8 @@ class ChoiceByHand:
     key: str  # of a ranked row
     why: str
     by: str
+    # of an ensemble whose weights are known: key of a member → weight
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def leaderboard(
@@ -164,8 +166,9 @@ def rank(
     # Generated features that are not surely better are neither chosen nor averaged.
     gains = receipts_of(measured, rows, spec)
     unsure = {one.with_them.key for one in gains if not one.sure}
-    candidates = [one for one in measured if one.result.key not in unsure]
-    found, left_out = find_ensemble(candidates, predictions, rows, spec), ""
+    weights = by_hand.weights if by_hand else {}
+    candidates = [one for one in measured if weights or one.result.key not in unsure]
+    found, left_out = find_ensemble(candidates, predictions, rows, spec, weights), ""
     if found is not None and time is not None and found.is_better:
         by_print = {one.fingerprint: one for one in results}
         left_out = time.why_not([by_print[one.fingerprint] for one in found.ensemble.members])
