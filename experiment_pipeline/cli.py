@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -184,7 +184,7 @@ def refit(experiment: str) -> None:
 @main.command()
 @click.argument("model")
 @click.argument("version", required=False)
-@click.option("--data", default="", help="The table, where it is not where it was.")
+@click.option("--data", default="", help="The table's path or URL.  [default: as exported]")
 @exported_to
 @trusting
 @as_json
@@ -203,17 +203,20 @@ def reproduce(
     of what its commit holds: models/<experiment> of a clone. Nothing is stored or recorded.
     """
     from experiment_pipeline.experiment.reproduce import reproduce as train_again
+    from experiment_pipeline.storage.provenance import CODE
     from experiment_pipeline.storage.registry import Registry, find_model
     from experiment_pipeline.tracking.terminal import TextTable
 
     named = find_model(model) if version is None else Registry(_storage(root), model).model(version)
+    if trust:  # the modules that were saved with it come before those that are here now
+        sys.path.insert(0, str(named.folder / CODE))
     found = train_again(named, data, trust, partial(click.echo, err=True))
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
     else:
-        rows = [(one.what, one.exported, one.here) for one in (*found.inputs, *found.files)]
-        _print([TextTable(found.model, ("", "at the export", "here"), rows)])
-        click.echo("\n".join(filter(None, ["", found.verdict, found.hint])))
+        header, rows = ("", "at the export", "here"), [astuple(one) for one in found.compared]
+        _print([TextTable(found.model, header, rows)])
+        click.echo(f"\n{found.verdict}")
     sys.exit(not found.reproduced)
 
 

@@ -189,9 +189,8 @@ def run_experiment(
     run.results = found.results
 
     # Rank and choose.
-    run.leaderboard = board = rank(
-        run.results, store, sets, spec, rows.origin.set_aside, by_hand=by_hand
-    )
+    set_aside = rows.origin.set_aside
+    run.leaderboard = board = rank(run.results, store, sets, spec, set_aside, by_hand=by_hand)
     log(f"chosen: {board.chosen}, {board.reason}")
 
     # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from numpy.typing import ArrayLike
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
@@ -350,20 +349,13 @@ def example_rows(data: bytes, signature: Signature) -> pd.DataFrame:
     return pd.DataFrame(json.loads(data), dtype=object).astype(dict(signature.features))
 
 
-def largest_difference(before: ArrayLike, now: ArrayLike) -> float:
-    """Return how far predictions are apart at most, relative to the greater of 1 and |before|; inf: in shape."""
-    old, new = (np.asarray(one, dtype="float64") for one in (before, now))
-    if old.shape != new.shape:
-        return float("inf")
-    return float((np.abs(new - old) / np.maximum(np.abs(old), 1)).max(initial=0.0))
-
-
 def check_predictions(pipeline: Any, example: bytes, expected: bytes, signature: Signature) -> None:
     """Predict on the example rows; PredictionsChanged: one is off by more than TOLERANCE, relatively."""
     rows = example_rows(example, signature)
     method = "predict" if signature.classes is None else "predict_proba"
-    now = getattr(pipeline, method)(rows)
-    if not largest_difference(json.loads(expected)[method], now) <= TOLERANCE:
+    before = np.asarray(json.loads(expected)[method], dtype="float64")
+    now = np.asarray(getattr(pipeline, method)(rows), dtype="float64")
+    if before.shape != now.shape or not np.allclose(before, now, rtol=TOLERANCE, atol=TOLERANCE):
         raise errors.PredictionsChanged(
             "the model",
             "it predicts something else here than when it was exported",

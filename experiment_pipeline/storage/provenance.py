@@ -28,8 +28,7 @@ from experiment_pipeline.storage.files import without_credentials
 COMMITTED = (
     *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
-    # What `reproduce` compares with; they hold no row of the table.
-    *("environment.txt", "sets.json", "expected_predictions.json"),
+    *("environment.txt", "sets.json", "expected_predictions.json"),  # for `reproduce`
 )
 # Also committed: the folder of the user's own modules, and what was not committed when they ran.
 CODE, PATCH = "code/", "uncommitted.patch"
@@ -120,11 +119,8 @@ def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) 
 
 
 def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
-    """Yield (name, version, version here) of what `Environment.requirements` wrote, this package first."""
-    header, *pinned = requirements.splitlines()
-    python, exporter = header.removeprefix("# ").split("; exported by ")
-    pairs = [one.rsplit(" ", 1) for one in (exporter, python)]
-    for name, version in [*pairs, *(one.split("==") for one in pinned if "==" in one)]:
+    """Yield (name, version, version here) of what `Environment.requirements` wrote."""
+    for name, version in re.findall(r"([\w-]+)(?: |==)(\d[^\s;]*)", requirements):
         here = platform.python_version() if name == "Python" else "not installed"
         with suppress(metadata.PackageNotFoundError):
             here = metadata.version(name)

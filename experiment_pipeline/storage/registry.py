@@ -164,9 +164,8 @@ class ExportedModel:
 
     def files(self) -> dict[str, bytes]:
         """Return every file, verified, with the manifest."""
-        return {
-            **self._read(self.manifest.files),
-            MANIFEST: files.read_bytes(self.folder / MANIFEST),
+        return self._read(self.manifest.files) | {
+            MANIFEST: files.read_bytes(self.folder / MANIFEST)
         }
 
     def damage(self) -> str | None:

@@ -227,10 +227,7 @@ def find_ensemble(
     spec: ExperimentSpec,
     given: Mapping[str, float],
 ) -> FoundEnsemble | None:
-    """Return the ensemble of the best few; None where it is off, or where one model is better alone.
-
-    `given` are the weights of an ensemble that is known, key → weight; empty: they are selected.
-    """
+    """Return the ensemble of the best few, or of `given` key → weight; None: off, or one is better alone."""
     # Of the best only a part of the predictions is held: those of members are read once more.
     sign, rule = metric_of(spec.metric).sign, spec.ensemble
     candidates = _candidates(measured, sign)
@@ -240,12 +237,12 @@ def find_ensemble(
     best = _libraries(candidates, folds, rows, sign)
     some = np.linspace(0, len(rows.y) - 1, min(len(rows.y), MOST_ROWS)).astype(np.int64)
     results = [one.result for one in candidates]
-    keys = [one.key for one in results]
     seen = {one: predictions(results[one])[some] for one in sorted(set().union(*best.values()))}
 
     def chosen(left_out: int | None) -> dict[int, float]:
         """Candidate → weight, the largest first, by the rows outside of a fold."""
         if given:
+            keys = [one.key for one in results]
             return {keys.index(key): weight for key, weight in given.items()}
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
         names = best[left_out]
