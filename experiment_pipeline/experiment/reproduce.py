@@ -15,7 +15,6 @@ import yaml
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.experiment.flow import ExperimentRun, Log, run_experiment
-from experiment_pipeline.prediction.files import check_trusted
 from experiment_pipeline.prediction.rows import TOLERANCE
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
@@ -66,7 +65,7 @@ def reproduce(model: ExportedModel, data: str, trusted: Collection[str], log: Lo
     # Each of them on all rows, whatever the time; a split that is left out would be inferred.
     settings |= {"search": search, "halving": "off", "budget": {}}
     settings.setdefault("split", {"by": "random"})
-    check_trusted(_own_code(settings), trusted, name)
+    model.check_trusted(_own_code(settings), trusted)
     weights = {one["key"]: one["weight"] for one in members if "weight" in one}
     by_hand = ChoiceByHand(chosen["key"], f"it is {name}", "reproduce", weights)
     given = {"schema": model.read(SCHEMA).decode(), "by_hand": by_hand, "log": log}

@@ -277,7 +277,7 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(persistence.TRUSTED_TYPES)
     if reading.preparation.function is not None:
         wanted.add(reading.preparation.function)
-    check_trusted(wanted, trusted, source)
+    exported.check_trusted(wanted, trusted)
     types = [name for name in trusted if ":" not in name]
     # The list above is declared by the model; skops checks the bytes themselves.
     stored = exported.read(versions.MODEL)
@@ -287,17 +287,6 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     delivered.check_predictions(pipeline, example, expected, signature)
     examples = delivered.example_rows(example, signature)
     return Model(source, pipeline, reading, schema, signature, examples, _scored(exported))
-
-
-def check_trusted(wanted: Collection[str], trusted: Collection[str], source: str) -> None:
-    """Raise InvalidModel, about `source`: it runs code that is not among the trusted."""
-    if unknown := sorted({*wanted} - {*trusted}):
-        options = " ".join(f"--trust {name}" for name in unknown)
-        raise InvalidModel(
-            source,
-            f"it runs code that is not part of this project: {', '.join(unknown)}",
-            f"If you know where it comes from, add {options}",
-        )
 
 
 def _scored(exported: versions.ExportedModel) -> str:

@@ -176,6 +176,16 @@ class ExportedModel:
             return f"{error.culprit}: {error.rule}"
         return None
 
+    def check_trusted(self, wanted: Collection[str], trusted: Collection[str]) -> None:
+        """Raise InvalidModel: some of the code that it wants to run is not trusted."""
+        if unknown := sorted({*wanted} - {*trusted}):
+            options = " ".join(f"--trust {name}" for name in unknown)
+            raise InvalidModel(
+                f"{self.manifest.experiment} {self.manifest.version}",
+                f"it runs code that is not part of this project: {', '.join(unknown)}",
+                f"If you know where it comes from, add {options}",
+            )
+
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
         manifest, paths = self.manifest, {name: self.folder / name for name in names}
         found, source = files.read_many(paths.values()), str(self.folder)

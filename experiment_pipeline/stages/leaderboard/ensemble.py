@@ -225,7 +225,7 @@ def find_ensemble(
     predictions: TestPredictions,
     rows: RankedRows,
     spec: ExperimentSpec,
-    given: Mapping[str, float],
+    given: Mapping[str, float] | None,
 ) -> FoundEnsemble | None:
     """Return the ensemble of the best few, or of `given` key → weight; None: off, or one is better alone."""
     # Of the best only a part of the predictions is held: those of members are read once more.
@@ -242,8 +242,7 @@ def find_ensemble(
     def chosen(left_out: int | None) -> dict[int, float]:
         """Candidate → weight, the largest first, by the rows outside of a fold."""
         if given:
-            keys = [one.key for one in results]
-            return {keys.index(key): weight for key, weight in given.items()}
+            return {[one.key for one in results].index(key): given[key] for key in given}
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
         names = best[left_out]
         library = np.stack([seen[one][keep] for one in names])
