@@ -199,8 +199,8 @@ def reproduce(
 ) -> None:
     """Train a version again, and compare it byte by byte. Exit code 1: not reproduced.
 
-    MODEL is an experiment's name, with VERSION or for its champion, or a folder or URL of a version, or
-    of what its commit holds: models/<experiment> of a clone. Nothing is stored or recorded.
+    MODEL is an experiment's name, for VERSION or its champion, or the folder or URL of a version. Its
+    committed files suffice: models/<experiment> of a clone. Nothing is stored or recorded.
     """
     from experiment_pipeline.experiment.reproduce import reproduce as train_again
     from experiment_pipeline.storage.provenance import CODE
