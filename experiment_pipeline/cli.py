@@ -184,14 +184,14 @@ def refit(experiment: str) -> None:
 @main.command()
 @click.argument("model")
 @click.argument("version", required=False)
-@click.option("--data", default="", help="The table's path or URL.  [default: as exported]")
+@click.option("--data", help="The table's path or URL.  [default: as exported]")
 @exported_to
 @trusting
 @as_json
 def reproduce(
     model: str,
     version: str | None,
-    data: str,
+    data: str | None,
     root: str | None,
     trust: tuple[str, ...],
     *,

@@ -45,10 +45,12 @@ class Reproduction:
     compared: tuple[Compared, ...]  # inputs, in the order in which they are blamed, and files
 
 
-def reproduce(model: ExportedModel, data: str, trusted: Collection[str], log: Log) -> Reproduction:
+def reproduce(
+    model: ExportedModel, data: str | None, trusted: Collection[str], log: Log
+) -> Reproduction:
     """Train and refit the configuration of a version, or the members of its ensemble.
 
-    `data`: path or URL of the table; empty: as exported. `trusted`: own code that may run, by the import
+    `data`: path or URL of the table; None: as exported. `trusted`: own code that may run, by the import
     paths of the YAML. On another CPU kernel predictions may differ by TOLERANCE.
 
     Raises InvalidModel: a file was changed, or names code that is not trusted; and as `run_experiment`.

@@ -25,7 +25,7 @@ from experiment_pipeline_tests import scenario
 BOTH = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
 OTHER = "0" * 64
 Forge = Callable[..., ExportedModel]
-AS_EXPORTED: Any = ("", (), print)
+AS_EXPORTED: Any = (None, (), print)
 
 
 @dataclass(frozen=True)
