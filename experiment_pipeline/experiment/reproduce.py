@@ -124,7 +124,8 @@ def _judged(model: ExportedModel, run: ExperimentRun, differing: list[str]) -> t
     old, new = (np.asarray(one[max(was)], np.float64) for one in (was, now))  # of predict_proba
     if sha256(made[EXAMPLE]) == model.manifest.files[EXAMPLE] and old.shape == new.shape:
         apart = np.max(np.abs(new - old) / np.maximum(np.abs(old), 1), initial=0)
-        said = f"; predictions differ by up to {apart:.1e}"
+        how = f"differ by up to {apart:.1e}" if apart else "are the same"
+        said = f"; predictions {how}"
         if differing[0] == _CPU and apart <= TOLERANCE:
             return True, f"reproduced on another {_CPU}{said}, {TOLERANCE:g} is tolerated"
     return False, f"not reproduced: {first}{said}"
