@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # Wider than any line.
 _ENDLESS = 10_000
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+trusting = click.option(
+    "--trust", multiple=True, metavar="NAME", help="Your own code it may run. Repeatable."
+)
 exported_to = click.option("--root", help="Where it was exported to.  [default: the storage root]")
 
 
@@ -54,9 +57,7 @@ def main() -> None:
 @click.argument("table")
 @click.option("--output", default="predictions.csv", help="A .csv or .parquet path or URL.")
 @click.option("--rejected", help="Where rows go that break the schema.  [default: beside output]")
-@click.option(
-    "--trust", multiple=True, metavar="NAME", help="Your own code it may run. Repeatable."
-)
+@trusting
 @click.option("--keep", default="", metavar="COLUMNS", help="Carried to the output: id,name.")
 @click.option("--explain", type=click.IntRange(0), default=0, help="So many contributions per row.")
 @as_json
@@ -178,6 +179,45 @@ def refit(experiment: str) -> None:
     result = refit_champion(experiment, trigger="command line")
     click.echo(result)
     sys.exit(not result.accepted)
+
+
+@main.command()
+@click.argument("model")
+@click.argument("version", required=False)
+@click.option("--data", help="The table's path or URL.  [default: as exported]")
+@exported_to
+@trusting
+@as_json
+def reproduce(
+    model: str,
+    version: str | None,
+    data: str | None,
+    root: str | None,
+    trust: tuple[str, ...],
+    *,
+    as_json: bool,
+) -> None:
+    """Train a version again, and compare it byte by byte. Exit code 1: not reproduced.
+
+    MODEL is an experiment's name, for VERSION or its champion, or the folder or URL of a version. Its
+    committed files suffice: models/<experiment> of a clone. Nothing is stored or recorded.
+    """
+    from experiment_pipeline.experiment.reproduce import reproduce as train_again
+    from experiment_pipeline.storage.provenance import CODE
+    from experiment_pipeline.storage.registry import Registry, find_model
+    from experiment_pipeline.tracking.terminal import TextTable
+
+    named = find_model(model) if version is None else Registry(_storage(root), model).model(version)
+    if trust:  # the modules that were saved with it come before those that are here now
+        sys.path.insert(0, str(named.folder / CODE))
+    found = train_again(named, data, trust, partial(click.echo, err=True))
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+    else:
+        header, rows = ("", "at the export", "here"), [astuple(one) for one in found.compared]
+        _print([TextTable(found.model, header, rows)])
+        click.echo(f"\n{found.verdict}")
+    sys.exit(not found.reproduced)
 
 
 @main.command()

@@ -23,7 +23,7 @@ from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, analyse_prepared, unfit
 from experiment_pipeline.stages.exported_model.export import package_model, publish
 from experiment_pipeline.stages.exported_model.page import AcceptedModel
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.board import ChoiceByHand, Leaderboard
 from experiment_pipeline.stages.leaderboard.board import leaderboard as rank
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, content_digest, parse
@@ -99,13 +99,14 @@ class ExperimentRun:
 
 
 def run_experiment(
-    data: pd.DataFrame | str | Path,
+    data: pd.DataFrame | Data | str | Path,
     target: str,
     *,
     name: str = "experiment",
     schema: str | None = None,
     models: ModelsInMemory | None = None,
     registry: Registry | None = None,
+    by_hand: ChoiceByHand | None = None,
     log: Log = lambda _: None,
     **settings: Any,
 ) -> ExperimentRun:
@@ -118,12 +119,13 @@ def run_experiment(
     (True, 'linear')
 
     Args:
-        data: the table, or its path or URL.
+        data: the table, its path or URL, or `data` of defs.yaml.
         target: the column to predict.
         name: of the experiment.
         schema: text of a schema.yaml; None: inferred from the table.
         models: earlier results to reuse, and where new ones are kept; None: of this run alone.
         registry: where an accepted model becomes a version; None: it is packaged, not published.
+        by_hand: what is chosen of the leaderboard; None: by the rule of `choice`.
         log: is given each sentence about the run.
         settings: keys of defs.yaml; a key that is left out is inferred from the table.
 
@@ -187,7 +189,8 @@ def run_experiment(
     run.results = found.results
 
     # Rank and choose.
-    run.leaderboard = board = rank(run.results, store, sets, spec, rows.origin.set_aside)
+    set_aside = rows.origin.set_aside
+    run.leaderboard = board = rank(run.results, store, sets, spec, set_aside, by_hand=by_hand)
     log(f"chosen: {board.chosen}, {board.reason}")
 
     # Judge the choice once on the validation set (final hold-out): refit, intervals, gates.
@@ -228,7 +231,7 @@ def run_experiment(
 
 
 def declare(
-    name: str, data: pd.DataFrame | str | Path, target: str, settings: Mapping[str, Any]
+    name: str, data: pd.DataFrame | Data | str | Path, target: str, settings: Mapping[str, Any]
 ) -> tuple[RawTable, ExperimentSpec]:
     """Read the table, and complete the settings by what can be inferred from it."""
     source: dict[str, Any] = {}
@@ -236,8 +239,8 @@ def declare(
         frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX))
         raw = RawTable(frame, content_digest(frame), "DataFrame", None, None, None, ())
     else:
-        source = {"url": str(data), **settings.get("data", {})}
-        given = Data.model_validate(source)
+        given = data if isinstance(data, Data) else Data(url=str(data))
+        source = given.model_dump(mode="json", exclude_unset=True)
         raw = parse(read_source(given), given)
     attributes: dict[str, Any] = {}
     if {"task", "split", "search", "metric"} - settings.keys():

@@ -277,13 +277,7 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     wanted = set(json.loads(exported.read(versions.TRUSTED))) - set(persistence.TRUSTED_TYPES)
     if reading.preparation.function is not None:
         wanted.add(reading.preparation.function)
-    if unknown := sorted(wanted - set(trusted)):
-        options = " ".join(f"--trust {name}" for name in unknown)
-        raise InvalidModel(
-            source,
-            f"it runs code that is not part of this project: {', '.join(unknown)}",
-            f"If you know where it comes from, add {options}",
-        )
+    exported.check_trusted(wanted, trusted)
     types = [name for name in trusted if ":" not in name]
     # The list above is declared by the model; skops checks the bytes themselves.
     stored = exported.read(versions.MODEL)

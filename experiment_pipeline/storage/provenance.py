@@ -11,7 +11,7 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -28,6 +28,7 @@ from experiment_pipeline.storage.files import without_credentials
 COMMITTED = (
     *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
+    *("environment.txt", "sets.json", "expected_predictions.json"),  # for `reproduce`
 )
 # Also committed: the folder of the user's own modules, and what was not committed when they ran.
 CODE, PATCH = "code/", "uncommitted.patch"
@@ -117,6 +118,15 @@ def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) 
     return Environment(exporter, platform.python_version(), tuple(pinned.items()))
 
 
+def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
+    """Yield (name, version, version here) of what `Environment.requirements` wrote."""
+    for name, version in re.findall(r"([\w-]+)(?: |==)(\d[^\s;]*)", requirements):
+        here = platform.python_version() if name == "Python" else "not installed"
+        with suppress(metadata.PackageNotFoundError):
+            here = metadata.version(name)
+        yield name, version, here
+
+
 @dataclass(frozen=True)
 class Commit:
     """A version in a git repository: full commit id, branch and tag; `reused`: it was there."""
@@ -172,10 +182,10 @@ def _pushed(
         lines = git(local, "ls-remote", "--", url, branch, tag).splitlines()
         return {ref: commit for commit, ref in (line.split("\t") for line in lines)}
 
-    def fetched(ref: str) -> list[str]:
-        """Object ids of the commit and the tree at the other side's ref."""
+    def fetched(ref: str) -> str:
+        """Object id of the commit at the other side's ref."""
         git(local, "fetch", "--quiet", "--depth=1", "--", url, ref)
-        return git(local, "rev-parse", "FETCH_HEAD^{commit}", "FETCH_HEAD^{tree}").split("\n")
+        return git(local, "rev-parse", "FETCH_HEAD^{commit}")
 
     author: tuple[str, ...] = ()
     try:
@@ -185,15 +195,16 @@ def _pushed(
     dates = {"GIT_AUTHOR_DATE": created, "GIT_COMMITTER_DATE": created}
     refs = existing()
     if tag in refs:
-        commit, found = fetched(tag)
-        if found == tree:
+        commit = fetched(tag)
+        # An older exporter committed fewer files of a version.
+        if not git(local, "diff-tree", "-r", "--diff-filter=MD", commit, tree):
             return commit, True
         raise ExportError(
             without_credentials(url),
             f"{tag} already names another model",
             "Use one repository per storage root, or delete the tag there.",
         )
-    parents = ["-p", fetched(branch)[0]] if branch in refs else []
+    parents = ["-p", fetched(branch)] if branch in refs else []
     commit = git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
     # Not forced: git refuses when the branch has moved or the tag exists by now.
     pushed = (f"{commit}:{branch}", f"{commit}:{tag}")

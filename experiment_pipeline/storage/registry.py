@@ -62,6 +62,7 @@ class Manifest:
     code: CodeProvenance
     files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
     cpu: str = ""  # as of `cpu_kernel`, where it was exported
+    data: str = ""  # digest of the table as delivered
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
@@ -102,6 +103,7 @@ class ModelPackage:
     files: Mapping[str, bytes]  # file name → content, all but the manifest
     own_packages: tuple[str, ...] = ()  # top-level packages of a user's own estimator
     approval_required: bool = False  # whether it can only be champion once it is approved
+    data: str = ""
     # version → files that can only be made once it has its number; none is decisive
     more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
@@ -128,6 +130,7 @@ class ModelPackage:
             code=self.code,
             files={name: sha256(content) for name, content in self.files.items()},
             cpu=cpu_kernel(),
+            data=self.data,
         )
 
 
@@ -161,7 +164,9 @@ class ExportedModel:
 
     def files(self) -> dict[str, bytes]:
         """Return every file, verified, with the manifest."""
-        return {**self._read(self.manifest.files), MANIFEST: to_json(self.manifest)}
+        return self._read(self.manifest.files) | {
+            MANIFEST: files.read_bytes(self.folder / MANIFEST)
+        }
 
     def damage(self) -> str | None:
         """Return which file is not what was exported, in words; None: all are."""
@@ -170,6 +175,16 @@ class ExportedModel:
         except InvalidModel as error:
             return f"{error.culprit}: {error.rule}"
         return None
+
+    def check_trusted(self, wanted: Collection[str], trusted: Collection[str]) -> None:
+        """Raise InvalidModel: some of the code that it wants to run is not trusted."""
+        if unknown := sorted({*wanted} - {*trusted}):
+            options = " ".join(f"--trust {name}" for name in unknown)
+            raise InvalidModel(
+                f"{self.manifest.experiment} {self.manifest.version}",
+                f"it runs code that is not part of this project: {', '.join(unknown)}",
+                f"If you know where it comes from, add {options}",
+            )
 
     def _read(self, names: Iterable[str]) -> dict[str, bytes]:
         manifest, paths = self.manifest, {name: self.folder / name for name in names}

@@ -74,8 +74,9 @@ def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
 
 
 def test_a_version_is_committed_once(bare: Path) -> None:
-    """Again, it is the same commit; another model under its tag is an error."""
-    first = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
+    """Again, now with more files, it is the same commit; another model under its tag is an error."""
+    fewer = {name: FILES[name] for name in FILES.keys() - {"sets.json"}}
+    first = commit_version(f"file://{bare}", "flights", "v0001", fewer, CREATED)
     again = commit_version(f"file://{bare}", "flights", "v0001", FILES, CREATED)
     assert (first.reused, again.reused) == (False, True)
     assert again.commit == first.commit

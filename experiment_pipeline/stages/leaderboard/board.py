@@ -122,6 +122,8 @@ class ChoiceByHand:
     key: str  # of a ranked row
     why: str
     by: str
+    # of an ensemble whose weights are known: key of a member → weight
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 def leaderboard(
@@ -162,17 +164,17 @@ def rank(
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
     # Generated features that are not significantly better are neither chosen nor averaged.
-    gains = receipts_of(measured, rows, spec)
+    given = None if by_hand is None else by_hand.weights
+    gains = [] if given else receipts_of(measured, rows, spec)
     unsure = {one.key for one in gains if not one.significant}
-    candidates = [one for one in measured if one.result.key not in unsure]
-    found, left_out = find_ensemble(candidates, predictions, rows, spec), ""
+    rivals = [one for one in measured if one.result.key not in unsure]
+    found, left_out = find_ensemble(rivals, predictions, rows, spec, given), ""
     if found is not None and time is not None and found.is_better:
         by_print = {one.fingerprint: one for one in results}
         left_out = time.why_not([by_print[one.fingerprint] for one in found.ensemble.members])
         found = None if left_out else found
     if found is not None:
-        on_test = found.on_test
-        (own,) = measure([found.result], lambda _: on_test, rows, spec)
+        (own,) = measure([found.result], lambda _, one=found: one.on_test, rows, spec)
         measured.append(replace(own, allowance=found.allowance))
     ranking = order(measured, rows, spec, len(classes or ()))
     if not ranking.entries:

@@ -230,8 +230,9 @@ def find_ensemble(
     predictions: TestPredictions,
     rows: RankedRows,
     spec: ExperimentSpec,
+    given: Mapping[str, float] | None,
 ) -> FoundEnsemble | None:
-    """Return the ensemble of the best few; None where it is off, or where one model is better alone."""
+    """Return the ensemble of the best few, or of `given` key → weight; None: off, or one is better alone."""
     # Of the best only a part of the predictions is held: those of members are read once more.
     sign, rule = metric_of(spec.metric).sign, spec.ensemble
     candidates = _candidates(measured, sign)
@@ -245,6 +246,8 @@ def find_ensemble(
 
     def chosen(left_out: int | None) -> dict[int, float]:
         """Candidate → weight, the largest first, by the rows outside of a fold."""
+        if given:
+            return {[one.key for one in results].index(key): given[key] for key in given}
         keep = np.full(len(some), True) if left_out is None else folds.of_row[some] != left_out
         names = best[left_out]
         library = np.stack([seen[one][keep] for one in names])

@@ -202,7 +202,7 @@ def test_the_score_does_not_flatter_itself() -> None:
         held = RankedRows(y[:rows], some.clusters, search.y_train)
         told = lambda one, seen=seen: seen[one.key]  # noqa: E731
         measured = list(measure(some.results, told, held, some.spec))
-        found = find_ensemble(measured, told, held, some.spec)
+        found = find_ensemble(measured, told, held, some.spec, {})
         weights = {one.configuration.key: one.weight for one in found.ensemble.members}
         naive_mean, mean = (
             sum(weight * of[key] for key, weight in weights.items()) for of in (seen, fresh)
