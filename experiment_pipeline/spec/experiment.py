@@ -12,6 +12,7 @@ from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
+    AuditSetting,
     Budget,
     CalibrateSetting,
     ChampionSetting,
@@ -111,6 +112,9 @@ class ExperimentSpec(Closed):
     costs: Costs | None = Field(
         None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"
     )
+    audit: AuditSetting = Field(
+        None, description="Columns whose groups are compared on the validation set; or with limits"
+    )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
         "none", description="required: a version becomes champion only when it is approved"
@@ -171,6 +175,11 @@ class ExperimentSpec(Closed):
         return tuple(dict.fromkeys(one for one in named if "." in one or ":" in one))
 
     @property
+    def audited(self) -> tuple[str, ...]:
+        """The columns whose groups are compared."""
+        return () if self.audit is None else tuple(dict.fromkeys(self.audit.columns))
+
+    @property
     def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
         """What the choice rests on, by the name that the YAML gives it."""
         return "test_set" if self.evaluation is None else "cross_validation"
@@ -191,7 +200,7 @@ class ExperimentSpec(Closed):
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
-        for conflicts in (self._roles(), self._without_effect(), self._metrics()):
+        for conflicts in (self._roles(), self._without_effect(), self._metrics(), self._audits()):
             for place, message in conflicts:
                 raise impossible(message, *place)
         calendar = self.preparation.calendar
@@ -200,6 +209,14 @@ class ExperimentSpec(Closed):
             preparation = self.preparation.model_copy(update={"calendar": kept})
             object.__setattr__(self, "preparation", preparation)
         return self
+
+    def _audits(self) -> Iterator[tuple[Location, str]]:
+        """Limits of another task."""
+        measures = {"multiclass": "accuracy", "regression": "mean_absolute_error"}
+        named = measures.get(self.task, ("selection_rate", "equalized_odds"))
+        for name in {} if self.audit is None else self.audit.limits:
+            if not name.startswith(named):
+                yield ("audit", name), f"no effect on task {self.task}; drop it"
 
     def _roles(self) -> Iterator[tuple[Location, str]]:
         """Second roles of the target, and of the column of the weights."""
@@ -211,6 +228,7 @@ class ExperimentSpec(Closed):
                 (name in self.split.id_columns, ("split", "id_columns")),
                 (name == getattr(self.split, "column", ""), ("split", "column")),
                 (name in self.preparation.calendar, ("preparation", "calendar")),
+                (name in self.audited, ("audit", "columns")),
             ]
             for has_role, place in roles:
                 if has_role:

@@ -29,6 +29,7 @@ NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 # Parts of a column: at most so many values of a category, ranges of a number.
 _MOST_VALUES, _RANGES = 20, 4
+_LONGEST_NAME = 60
 
 
 def kind_of(column: pd.Series) -> Kind:
@@ -98,6 +99,21 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
         for value, mask in _parts_of(column):
             if fewest <= int(mask.sum()) < len(frame):
                 yield str(name), value, mask
+
+
+def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
+    """Return the names of the groups of a column and each row's place among them, (n,).
+
+    Groups are values, or ranges of a number with many values, then `missing` and `other values`.
+    """
+    names, codes = list[str](), np.full(len(column), -1, dtype=np.int64)
+    for value, mask in sorted(_parts_of(column), key=lambda part: part[0] == "missing"):
+        if mask.any():
+            names += [name] if (name := value[:_LONGEST_NAME]) not in names else []
+            codes[mask] = names.index(name)
+    if (others := codes < 0).any():
+        codes[others], names = len(names), [*names, "other values"]
+    return names, codes
 
 
 def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:

@@ -15,8 +15,10 @@ import numpy as np
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
+from experiment_pipeline.stages.validation_report.audit import hold_audit
 from experiment_pipeline.stages.validation_report.effects import Segment, Usage
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
@@ -155,6 +157,7 @@ class ValidationReport:
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
     horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
+    audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
 
     @property
     def accepted(self) -> bool:
@@ -195,6 +198,7 @@ def judge(
     usage: Usage | None = None,
     segments: Sequence[Segment] | None = None,
     horizons: Sequence[Segment] = (),
+    audited: Sequence[AuditRow] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
     champions: Sequence[ChampionComparison] = (),
     conditions: Sequence[str] = (),
@@ -208,18 +212,20 @@ def judge(
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
     is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
     `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
-    `train_only`, `segments` and `horizons` of `exported`; `uncalibrated` is that without calibrators.
+    `train_only`, `segments`, `horizons`, `audited` of `exported`; `uncalibrated` has no calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
     known = (y_fitted, spec.task, len(classes or ()), w_fitted)
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     setting = None if calibrated_by else reweighting(hyperparameters)
+    by_groups = tuple(hold_audit(spec, audited))
+    open_ = [f"audit: {one.in_words()}" for one in by_groups if not one.conclusive]
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged), *(one.gate for one in champions)),
+        gates=(*hold(spec, judged), *(one.gate for one in champions), *by_groups),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -232,11 +238,12 @@ def judge(
         usage=usage,
         segments=None if segments is None else tuple(segments),
         horizons=tuple(horizons),
+        audit=tuple(audited),
         champions=tuple(champions),
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
         level=level,
-        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE])),
+        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE]), *open_),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
 

@@ -1,0 +1,156 @@
+"""What a model does to groups of rows, and how much the groups differ.
+
+Rates, differences and ratios are defined as in fairlearn (Bird et al. 2020): a difference is that of the
+highest and the lowest group, a ratio the lowest divided by the highest. All pairs of groups by all
+measures have simultaneous intervals: a multiplier bootstrap over the clusters (`comparisons.py`) gives
+the level at which the groups' own intervals are combined to one of a difference, or of a ratio by its
+logarithm, with what groups share (MOVER: Newcombe 1998; Zou and Donner 2008).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import partial
+from itertools import combinations
+
+import numpy as np
+
+from experiment_pipeline.statistics.calibration import MOST_CLASSES, most_frequent
+from experiment_pipeline.statistics.comparisons import Drawn, comparison_codes, simultaneous_level
+from experiment_pipeline.statistics.interval import (
+    LEVEL,
+    ConsecutiveClusters,
+    Interval,
+    Spread,
+    around,
+    mean,
+    relative_weights,
+    spread_of,
+)
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of, one_sample
+
+# That hold the rows which a measure counts in a group; with fewer nothing is claimed.
+FEWEST_CLUSTERS = 30
+MEANINGS = {
+    "selection_rate": "share of the rows that is predicted positive; of several classes, as the class",
+    "true_positive_rate": "share of the positive rows that is predicted positive",
+    "false_positive_rate": "share of the negative rows that is predicted positive",
+    "precision": "share of the rows predicted positive that is positive",
+    "predicted_minus_observed": "mean probability minus the share of positive rows; above 0 it is too "
+    "high for the group",
+    "accuracy": "share of the rows whose class is predicted",
+    "mean_error": "mean of predicted minus actual; above 0 predictions are too high for the group",
+    "mean_absolute_error": "mean size of predicted minus actual",
+}
+ODDS = ("true_positive_rate", "false_positive_rate")
+_SMALLEST = 1e-300  # in place of 0, which has no logarithm
+Law = Callable[[Spread, float], Interval]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupMeasure:
+    """A measure of every group; K of them have rows enough."""
+
+    name: str  # of MEANINGS; `late: selection_rate` of one of several classes
+    rows: np.ndarray  # (groups,) that are counted
+    known: Mapping[int, Interval]  # (K) code of a group → its value with its own 95 % interval
+    # (K, K, 2) bounds of row minus column, of all pairs by all measures at once
+    differences: np.ndarray
+    ratios: np.ndarray | None  # the same of row divided by column; None: of a measure with a sign
+
+    def extremes(self) -> Iterator[tuple[str, int, int, Interval]]:
+        """Yield the largest `difference` and the smallest `ratio`, with the codes of the highest and the
+        lowest group; nothing where there are no two.
+        """
+        if len(self.known) < 2:
+            return
+        values = {code: one.estimate for code, one in self.known.items()}
+        high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+        lower, upper = self.differences.max(axis=(0, 1)).tolist()
+        yield "difference", high, low, Interval(values[high] - values[low], lower, upper)
+        if self.ratios is not None and values[high] > 0:
+            lower, upper = self.ratios.min(axis=(0, 1)).tolist()
+            yield "ratio", high, low, Interval(values[low] / values[high], lower, upper)
+
+
+def compare_groups(
+    codes: np.ndarray,
+    predicted: SetPrediction,
+    threshold: float,
+    classes: Sequence[object] | None,
+    seed: int,
+) -> list[GroupMeasure]:
+    """Measure groups, by their codes (n,), and compare those with rows enough; classes: None for numbers."""
+    clusters, number = comparison_codes(predicted.clusters), int(codes.max()) + 1
+    found, pairs = [], list[np.ndarray]()
+    for name, values, counted, law in _measures(predicted, threshold, classes):
+        spreads, sums = dict[int, Spread](), list[np.ndarray]()
+        for code in range(number):
+            at = np.flatnonzero(counted & (codes == code))
+            of, enough = predicted.rows(at), len(at) >= FEWEST_CLUSTERS
+            if (
+                enough
+                and (drawn := one_sample(of.clusters, of.weights)).scarcest >= FEWEST_CLUSTERS
+            ):
+                score = mean(values[at] * 1.0, relative_weights(of.weights))
+                spreads[code] = spread_of(score, drawn)
+                sums.append(
+                    np.bincount(clusters[at], score.influence / len(at), clusters.max() + 1)
+                )
+        pairs += [one - other for one, other in combinations(sums, 2)]
+        rows = np.bincount(codes[counted], minlength=number)
+        found.append((name, rows, law, spreads, np.array(sums)))
+    drawn_anew = Drawn(seed, isinstance(predicted.clusters, ConsecutiveClusters))
+    level = simultaneous_level(np.array(pairs).T, drawn_anew) if pairs else LEVEL
+    return [GroupMeasure(name, rows, *_compared(*one, level)) for name, rows, *one in found]
+
+
+def _measures(
+    predicted: SetPrediction, threshold: float, classes: Sequence[object] | None
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, Law]]:
+    """(name, the values (n,) that it is the mean of, which rows are counted (n,), law of its bounds)."""
+    y, prediction, every = predicted.y, predicted.prediction, np.full(len(predicted.y), True)
+    if classes is None:
+        yield "mean_error", prediction - y, every, around
+        yield "mean_absolute_error", np.abs(prediction - y), every, partial(interval_of, "mae")
+        return
+    called, share = predicted.decided(threshold), partial(interval_of, "accuracy")
+    if prediction.ndim == 2:
+        yield "accuracy", called == y, every, share
+        counts = np.bincount(y.astype(np.int64), minlength=len(classes))
+        for code in most_frequent(counts, MOST_CLASSES):
+            yield f"{classes[code]}: selection_rate", called == code, every, share
+        return
+    yield "selection_rate", called, every, share
+    yield "true_positive_rate", called, y == 1, share
+    yield "false_positive_rate", called, y == 0, share
+    yield "precision", y, called == 1, share
+    yield "predicted_minus_observed", prediction - y, every, around
+
+
+def _compared(
+    law: Law, spreads: Mapping[int, Spread], sums: np.ndarray, level: float
+) -> tuple[Mapping[int, Interval], np.ndarray, np.ndarray | None]:
+    """(known, differences, ratios) of K groups, by spreads and what clusters add to them, (K, G)."""
+    known = {code: law(spread, LEVEL) for code, spread in spreads.items()}
+    bounds = [astuple(law(spread, level))[:3] for spread in spreads.values()]
+    if not bounds:
+        return known, np.empty((0, 0, 2)), None
+    deviations = np.sqrt(np.diag(products := sums @ sums.T))
+    shared = products / np.maximum(np.outer(deviations, deviations), _SMALLEST)
+    ends = values, low, high = np.array(bounds).T
+    differences = _of_pairs(*ends, shared)
+    if law is around:
+        return known, differences, None
+    logs = np.log(np.maximum([np.where(values > 0, values, high / 2), low, high], _SMALLEST))
+    return known, differences, np.exp(_of_pairs(*logs, shared))
+
+
+def _of_pairs(
+    values: np.ndarray, low: np.ndarray, high: np.ndarray, shared: np.ndarray
+) -> np.ndarray:
+    """Bounds (K, K, 2) of row minus column, by values with bounds (K,) and correlations (K, K)."""
+    down, up = (values - low)[:, None], (high - values)[None]
+    reach = np.sqrt(np.maximum(down**2 - 2 * shared * down * up + up**2, 0.0))
+    np.fill_diagonal(reach, 0.0)
+    gap = values[:, None] - values
+    return np.stack([gap - reach, gap + reach.T], axis=-1)
