@@ -231,9 +231,7 @@ class AuditRow(RecordRow, table="audit", keys=("column_name", "group_name", "mea
 
     column_name: Annotated[str, "whose values are the groups"]
     group_name: Annotated[str, "its value; of a comparison the highest and the lowest, as A and B"]
-    measure: Annotated[
-        str, "selection_rate and others; of comparisons with the ending _difference or _ratio"
-    ]
+    measure: Annotated[str, "selection_rate and so on; with _difference or _ratio: two groups"]
     value: Annotated[Number, "null: too few rows to say, or undefined"] = None
     low: Annotated[Number, "lower 95 % bound; of comparisons for all of a column together"] = None
     high: Annotated[Number, "upper 95 % bound; of comparisons for all of a column together"] = None

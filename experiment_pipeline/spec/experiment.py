@@ -200,7 +200,7 @@ class ExperimentSpec(Closed):
 
     @model_validator(mode="after")
     def _keys_fit_together(self) -> Self:
-        for conflicts in (self._roles(), self._without_effect(), self._metrics(), self._audits()):
+        for conflicts in (self._roles(), self._without_effect(), self._metrics()):
             for place, message in conflicts:
                 raise impossible(message, *place)
         calendar = self.preparation.calendar
@@ -209,14 +209,6 @@ class ExperimentSpec(Closed):
             preparation = self.preparation.model_copy(update={"calendar": kept})
             object.__setattr__(self, "preparation", preparation)
         return self
-
-    def _audits(self) -> Iterator[tuple[Location, str]]:
-        """Limits of another task."""
-        measures = {"multiclass": "accuracy", "regression": "mean_absolute_error"}
-        named = measures.get(self.task, ("selection_rate", "equalized_odds"))
-        for name in {} if self.audit is None else self.audit.limits:
-            if not name.startswith(named):
-                yield ("audit", name), f"no effect on task {self.task}; drop it"
 
     def _roles(self) -> Iterator[tuple[Location, str]]:
         """Second roles of the target, and of the column of the weights."""
@@ -249,6 +241,10 @@ class ExperimentSpec(Closed):
             yield ("costs",), other
         if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
             yield ("calibrate",), other
+        measures = {"multiclass": "accuracy", "regression": "mean_absolute_error"}
+        measured = measures.get(self.task, ("selection_rate", "equalized_odds"))
+        limits = {} if self.audit is None else self.audit.limits
+        yield from ((("audit", one), other) for one in limits if not one.startswith(measured))
         if not (self.baseline or self.acceptance):
             yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
         if self.evaluation is None:

@@ -317,12 +317,12 @@ class Audit(Closed):
         return {name: limit for name, limit in self if name != "columns" and limit is not None}
 
 
-def _read_audit(value: Any) -> Any:
-    return {"columns": value} if isinstance(value, list | tuple) else value
-
-
 AuditSetting = Annotated[
-    Audit | None, BeforeValidator(_read_audit, json_schema_input_type=Audit | tuple[str, ...])
+    Audit | None,
+    BeforeValidator(
+        lambda value: {"columns": value} if isinstance(value, list | tuple) else value,
+        json_schema_input_type=Audit | tuple[str, ...],
+    ),
 ]
 
 

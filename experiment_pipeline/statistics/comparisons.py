@@ -128,9 +128,7 @@ def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
 
 
 def simultaneous_level(contributions: np.ndarray, drawn: Drawn) -> float:
-    """Return the level of intervals by Student's t, each by its own degrees of freedom, of C scores
-    that hold for all C at once; contributions (G, C) as above.
-    """
+    """Return the level of intervals by Student's t of C scores that hold for all C at once; (G, C) as above."""
     from scipy.special import stdtr
 
     if min(contributions.shape) < 2:

@@ -1,10 +1,9 @@
 """What a model does to groups of rows, and how much the groups differ.
 
-Rates, differences and ratios are defined as in fairlearn (Bird et al. 2020): a difference is that of the
-highest and the lowest group, a ratio the lowest divided by the highest. All pairs of groups by all
-measures have simultaneous intervals: a multiplier bootstrap over the clusters (`comparisons.py`) gives
-the level at which the groups' own intervals are combined to one of a difference, or of a ratio by its
-logarithm, with what groups share (MOVER: Newcombe 1998; Zou and Donner 2008).
+Rates, differences and ratios are those of fairlearn (Bird et al. 2020): of the highest and the lowest
+group. The intervals of all pairs by all measures are simultaneous: a multiplier bootstrap over clusters
+(`comparisons.py`) gives the level at which the groups' own intervals are combined to one of a
+difference, or of a ratio by logarithms (MOVER: Newcombe 1998; Zou and Donner 2008).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,14 +34,13 @@ MEANINGS = {
     "true_positive_rate": "share of the positive rows that is predicted positive",
     "false_positive_rate": "share of the negative rows that is predicted positive",
     "precision": "share of the rows predicted positive that is positive",
-    "predicted_minus_observed": "mean probability minus the share of positive rows; above 0 it is too "
-    "high for the group",
+    "predicted_minus_observed": "mean probability minus the share of positive rows; above 0: too high",
     "accuracy": "share of the rows whose class is predicted",
-    "mean_error": "mean of predicted minus actual; above 0 predictions are too high for the group",
+    "mean_error": "mean of predicted minus actual; above 0: too high",
     "mean_absolute_error": "mean size of predicted minus actual",
 }
-ODDS = ("true_positive_rate", "false_positive_rate")
 _SMALLEST = 1e-300  # in place of 0, which has no logarithm
+Classes = Sequence[object] | None
 Law = Callable[[Spread, float], Interval]
 
 
@@ -58,9 +56,7 @@ class GroupMeasure:
     ratios: np.ndarray | None  # the same of row divided by column; None: of a measure with a sign
 
     def extremes(self) -> Iterator[tuple[str, int, int, Interval]]:
-        """Yield the largest `difference` and the smallest `ratio`, with the codes of the highest and the
-        lowest group; nothing where there are no two.
-        """
+        """Yield the largest `difference` and smallest `ratio` with the codes of highest and lowest group."""
         if len(self.known) < 2:
             return
         values = {code: one.estimate for code, one in self.known.items()}
@@ -73,39 +69,32 @@ class GroupMeasure:
 
 
 def compare_groups(
-    codes: np.ndarray,
-    predicted: SetPrediction,
-    threshold: float,
-    classes: Sequence[object] | None,
-    seed: int,
+    codes: np.ndarray, predicted: SetPrediction, threshold: float, classes: Classes
 ) -> list[GroupMeasure]:
     """Measure groups, by their codes (n,), and compare those with rows enough; classes: None for numbers."""
-    clusters, number = comparison_codes(predicted.clusters), int(codes.max()) + 1
+    clusters = comparison_codes(predicted.clusters)
+    number, size = int(codes.max()) + 1, int(clusters.max()) + 1
     found, pairs = [], list[np.ndarray]()
     for name, values, counted, law in _measures(predicted, threshold, classes):
         spreads, sums = dict[int, Spread](), list[np.ndarray]()
         for code in range(number):
             at = np.flatnonzero(counted & (codes == code))
             of, enough = predicted.rows(at), len(at) >= FEWEST_CLUSTERS
-            if (
-                enough
-                and (drawn := one_sample(of.clusters, of.weights)).scarcest >= FEWEST_CLUSTERS
-            ):
+            layout = one_sample(of.clusters, of.weights) if enough else None
+            if layout and layout.scarcest >= FEWEST_CLUSTERS:
                 score = mean(values[at] * 1.0, relative_weights(of.weights))
-                spreads[code] = spread_of(score, drawn)
-                sums.append(
-                    np.bincount(clusters[at], score.influence / len(at), clusters.max() + 1)
-                )
+                spreads[code] = spread_of(score, layout)
+                sums.append(np.bincount(clusters[at], score.influence / len(at), size))
         pairs += [one - other for one, other in combinations(sums, 2)]
         rows = np.bincount(codes[counted], minlength=number)
         found.append((name, rows, law, spreads, np.array(sums)))
-    drawn_anew = Drawn(seed, isinstance(predicted.clusters, ConsecutiveClusters))
-    level = simultaneous_level(np.array(pairs).T, drawn_anew) if pairs else LEVEL
+    drawn = Drawn(seed=0, consecutive=isinstance(predicted.clusters, ConsecutiveClusters))
+    level = simultaneous_level(np.array(pairs).T, drawn)
     return [GroupMeasure(name, rows, *_compared(*one, level)) for name, rows, *one in found]
 
 
 def _measures(
-    predicted: SetPrediction, threshold: float, classes: Sequence[object] | None
+    predicted: SetPrediction, threshold: float, classes: Classes
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray, Law]]:
     """(name, the values (n,) that it is the mean of, which rows are counted (n,), law of its bounds)."""
     y, prediction, every = predicted.y, predicted.prediction, np.full(len(predicted.y), True)
@@ -132,23 +121,21 @@ def _compared(
 ) -> tuple[Mapping[int, Interval], np.ndarray, np.ndarray | None]:
     """(known, differences, ratios) of K groups, by spreads and what clusters add to them, (K, G)."""
     known = {code: law(spread, LEVEL) for code, spread in spreads.items()}
-    bounds = [astuple(law(spread, level))[:3] for spread in spreads.values()]
-    if not bounds:
+    if not known:
         return known, np.empty((0, 0, 2)), None
+    bounds = np.array([astuple(law(spread, level))[:3] for spread in spreads.values()]).T
     deviations = np.sqrt(np.diag(products := sums @ sums.T))
     shared = products / np.maximum(np.outer(deviations, deviations), _SMALLEST)
-    ends = values, low, high = np.array(bounds).T
-    differences = _of_pairs(*ends, shared)
+    differences, (values, low, high) = _of_pairs(bounds, shared), bounds
     if law is around:
         return known, differences, None
     logs = np.log(np.maximum([np.where(values > 0, values, high / 2), low, high], _SMALLEST))
-    return known, differences, np.exp(_of_pairs(*logs, shared))
+    return known, differences, np.exp(_of_pairs(logs, shared))
 
 
-def _of_pairs(
-    values: np.ndarray, low: np.ndarray, high: np.ndarray, shared: np.ndarray
-) -> np.ndarray:
-    """Bounds (K, K, 2) of row minus column, by values with bounds (K,) and correlations (K, K)."""
+def _of_pairs(ends: np.ndarray, shared: np.ndarray) -> np.ndarray:
+    """Bounds (K, K, 2) of row minus column, by values with bounds (3, K) and correlations (K, K)."""
+    values, low, high = ends
     down, up = (values - low)[:, None], (high - values)[None]
     reach = np.sqrt(np.maximum(down**2 - 2 * shared * down * up + up**2, 0.0))
     np.fill_diagonal(reach, 0.0)

@@ -185,9 +185,7 @@ SETS_TO_FILL = 3
 
 
 def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
-    """Check that the target exists, varies, and is what the task predicts, and that columns to audit
-    exist and form groups; UnusableTable if not.
-    """
+    """Check that the target varies and is what the task predicts, and audited columns; UnusableTable if not."""
     _check_audited(validated, spec)
     if spec.target not in validated.columns:
         known = did_you_mean(spec.target, validated.columns)

@@ -102,18 +102,13 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
 
 
 def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
-    """Return the names of the groups of a column and each row's place among them, (n,).
-
-    Groups are values, or ranges of a number with many values, then `missing` and `other values`.
-    """
-    names, codes = list[str](), np.full(len(column), -1, dtype=np.int64)
-    for value, mask in sorted(_parts_of(column), key=lambda part: part[0] == "missing"):
-        if mask.any():
-            names += [name] if (name := value[:_LONGEST_NAME]) not in names else []
-            codes[mask] = names.index(name)
-    if (others := codes < 0).any():
-        codes[others], names = len(names), [*names, "other values"]
-    return names, codes
+    """Return the groups of a column, values or ranges of a number of many, and each row's place, (n,)."""
+    parts = [(value[:_LONGEST_NAME], mask) for value, mask in _parts_of(column) if mask.any()]
+    names = list(dict.fromkeys([*(value for value, _ in parts), "other values"]))
+    codes = np.full(len(column), len(names) - 1)
+    for value, mask in parts:
+        codes[mask] = names.index(value)
+    return names[: codes.max() + 1], codes
 
 
 def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:

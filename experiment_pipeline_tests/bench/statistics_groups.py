@@ -42,11 +42,11 @@ def draw(
     return numbers, codes
 
 
-def _compared(sample: Sample, seed: int, *, number: bool) -> list[GroupMeasure]:
+def _compared(sample: Sample, *, number: bool) -> list[GroupMeasure]:
     """All pairs of groups; of a regression the log odds are the prediction."""
     predicted, codes = sample
     classes = None if number else ("no", "yes")
-    return compare_groups(codes, predicted, 0.45, classes, seed)
+    return compare_groups(codes, predicted, 0.45, classes)
 
 
 @cache
@@ -57,7 +57,7 @@ def _truth(groups: int, together: Together, apart: float, *, number: bool) -> li
     rows = SetPrediction(sample[0].y, sample[0].prediction, np.arange(len(sample[1])))
     return [
         np.array([of.estimate for of in one.known.values()])
-        for one in _compared((rows, sample[1]), 0, number=number)
+        for one in _compared((rows, sample[1]), number=number)
     ]
 
 
@@ -77,7 +77,7 @@ def covered(
     held = 0
     for at in range(samples):
         generator = np.random.default_rng([seed, at])
-        found = _compared(draw(generator, rows, groups, together, apart), at, number=number)
+        found = _compared(draw(generator, rows, groups, together, apart), number=number)
         held += all(
             _holds(one, of[[*one.known]], what) for one, of in zip(found, truth, strict=True)
         )
@@ -108,6 +108,6 @@ def accused(
     said = 0
     for at in range(samples):
         generator = np.random.default_rng([seed, at])
-        found = _compared(draw(generator, rows, groups, together, apart), at, number=False)
+        found = _compared(draw(generator, rows, groups, together, apart), number=False)
         said += any((one.differences[..., 0] > 0).any() for one in found)
     return said / samples

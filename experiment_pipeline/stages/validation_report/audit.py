@@ -1,7 +1,6 @@
 """The audit by groups: what the model does to groups of the validation rows, its gates, its section.
 
-In: the columns that the YAML names, features or not, and the predictions of the validation rows. Out:
-rows of the run record, measures of groups first, then comparisons; gates; a section.
+In: columns, features or not, and predictions of the validation rows. Out: rows of the run record.
 """
 
 import math
@@ -14,50 +13,46 @@ import pandas as pd
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Block, Bullets, Paragraph, Section, TableBlock
 from experiment_pipeline.reporting.run_record import AuditRow
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.gates import Gate
-from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS, MEANINGS, ODDS, compare_groups
+from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS, MEANINGS, Classes, compare_groups
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.kinds import groups_of
 
 _DIFFERENCE, _RATIO = "_difference", "_ratio"
-_TOO_FEW = "too few rows to say"
+_ODDS = ("true_positive_rate", "false_positive_rate")
 _UNKNOWN = Interval(math.nan, math.nan, math.nan)
 
 
 def audit(
-    spec: ExperimentSpec,
-    rows: pd.DataFrame,
-    predicted: SetPrediction,
-    cut: float,
-    classes: tuple[Scalar, ...] | None,
+    spec: ExperimentSpec, rows: pd.DataFrame, predicted: SetPrediction, cut: float, of: Classes
 ) -> Iterator[AuditRow]:
-    """Audit the columns of the experiment; `rows` (n, columns) are prepared, `predicted` theirs."""
+    """Audit the columns of the experiment; `rows` (n, columns) are prepared, `of` are their classes."""
     for column in spec.audited:
         names, codes = groups_of(rows[column])
         compared = dict[str, tuple[str, int, Interval]]()
-        for one in compare_groups(codes, predicted, cut, classes, spec.seed):
+        for one in compare_groups(codes, predicted, cut, of):
             for code, name in enumerate(names):
                 yield _row(column, one.name, name, one.rows[code], one.known.get(code, _UNKNOWN))
             for kind, high, low, value in one.extremes():
                 ends, counted = f"{names[high]} and {names[low]}", one.rows[[high, low]].sum()
                 compared[f"{one.name}_{kind}"] = ends, counted, value
         for kind, worst in ((_DIFFERENCE, max), (_RATIO, min)):
-            odds = [compared[name + kind] for name in ODDS if name + kind in compared]
-            if len(odds) == len(ODDS):
+            odds = [compared[name + kind] for name in _ODDS if name + kind in compared]
+            if len(odds) == len(_ODDS):
                 ends, counted, _ = worst(odds, key=lambda one: one[2].estimate)
-                each = (astuple(one[2])[:3] for one in odds)
-                value = Interval(*(worst(some) for some in zip(*each, strict=True)))
-                compared[f"equalized_odds{kind}"] = ends, counted, value
+                each = zip(*(astuple(one[2])[:3] for one in odds), strict=True)
+                compared[f"equalized_odds{kind}"] = ends, counted, Interval(*map(worst, each))
         for measure, found in compared.items():
             yield _row(column, measure, *found)
 
 
 def _row(column: str, measure: str, group: str, rows: int, of: Interval) -> AuditRow:
-    value, low, high = (None if math.isnan(one) else one for one in astuple(of)[:3])
-    named = {"column_name": column, "group_name": group, "measure": measure}
-    return AuditRow(**named, value=value, low=low, high=high, rows=int(rows))
+    ends = ("value", of.estimate), ("low", of.low), ("high", of.high)
+    known = {name: None if math.isnan(end) else end for name, end in ends}
+    names = {"column_name": column, "group_name": group, "measure": measure}
+    return AuditRow(**names, **known, rows=int(rows))
 
 
 def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Gate]:
@@ -65,21 +60,17 @@ def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Ga
 
     Where the limit lies between them it is inconclusive, and blocks nothing.
     """
-    known = {
-        (one.column_name, one.measure): numbers.known_interval(one.value, one.low, one.high)
-        for one in audited
-    }
+    known = {(one.column_name, one.measure): (one.low, one.high) for one in audited}
     limits = {} if spec.audit is None else spec.audit.limits
     for (name, limit), column in product(limits.items(), spec.audited):
-        sign, of = 1 if name.endswith(_RATIO) else -1, known.get((column, name), _UNKNOWN)
-        worse, better = (of.low, of.high)[::sign]
+        sign, bounds = 1 if name.endswith(_RATIO) else -1, known.get((column, name), (None, None))
+        worse, better = (math.nan if one is None else one for one in bounds[::sign])
         passed, failed = sign * (worse - limit) >= 0, sign * (better - limit) < 0
-        means = "too little data to decide; it blocks nothing"
-        if passed or failed:
-            means = f"the whole 95 % interval is {'within' if passed else 'beyond'} the limit"
+        means = f"the whole 95 % interval is {'within' if passed else 'beyond'} the limit"
+        if not (decided := passed or failed):
+            means = "too little data to decide; it blocks nothing"
         rule = f"{name} of {column} at {'least' if sign > 0 else 'most'} {limit:g}"
-        shown, conclusive = better if failed else worse, passed or failed
-        yield Gate(name, rule, shown, limit, True, not failed, conclusive, means)
+        yield Gate(name, rule, better if failed else worse, limit, True, not failed, decided, means)
 
 
 def section(audited: Sequence[AuditRow]) -> Iterator[Section]:
@@ -92,9 +83,9 @@ def section(audited: Sequence[AuditRow]) -> Iterator[Section]:
     tables = [block for column in columns for block in _tables(column, audited)]
     how = (
         "A difference is that of the highest and the lowest group, a ratio the lowest divided by the "
-        "highest; equalized_odds is the worse of true and false positive rate. The 95 % intervals of "
-        "differences, and of ratios, hold for all of a column at once, those of groups each alone. "
-        f"Groups whose counted rows are of fewer than {FEWEST_CLUSTERS} resampling clusters are too small to say."
+        "highest; equalized_odds is the worse of both positive rates. The 95 % intervals of comparisons "
+        "hold for all of a column at once, those of groups each alone. Where the counted rows of a "
+        f"group are of fewer than {FEWEST_CLUSTERS} resampling clusters, no claim is made."
     )
     limits = (
         "What this cannot say: why groups differ, and whether it is unjust. The target itself may be "
@@ -102,9 +93,8 @@ def section(audited: Sequence[AuditRow]) -> Iterator[Section]:
         "calibration cannot all be equal (Chouldechova 2017). Not significant is not equal: the upper "
         "bound says how large a difference may be."
     )
-    yield Section(
-        "Audit by groups", (Bullets(meanings), *tables, Paragraph(how), Paragraph(limits))
-    )
+    blocks = (Bullets(meanings), *tables, Paragraph(how), Paragraph(limits))
+    yield Section("Audit by groups", blocks)
 
 
 def _tables(column: str, audited: Sequence[AuditRow]) -> Iterator[Block]:
@@ -114,7 +104,7 @@ def _tables(column: str, audited: Sequence[AuditRow]) -> Iterator[Block]:
         known[one.measure] = one
         if not one.measure.endswith((_DIFFERENCE, _RATIO)):
             cells = groups.setdefault(one.group_name, [one.group_name, f"{one.rows:,}"])
-            cells.append(_TOO_FEW if one.value is None else _shown(one))
+            cells.append("too few rows to say" if one.value is None else _shown(one))
     measures = [name for name in known if not name.endswith((_DIFFERENCE, _RATIO))]
     yield TableBlock((column, "rows", *measures), tuple(map(tuple, groups.values())))
     rows = []
@@ -122,11 +112,11 @@ def _tables(column: str, audited: Sequence[AuditRow]) -> Iterator[Block]:
         if (found := known.get(name + _DIFFERENCE)) is not None:
             ratio = known.get(name + _RATIO)
             differ = "significantly" if (found.low or 0) > 0 else "not significantly"
-            shown = (_shown(found), "" if ratio is None else _shown(ratio))
-            rows.append((name, found.group_name, *shown, differ))
+            shown = "" if ratio is None else _shown(ratio)
+            rows.append((name, found.group_name, _shown(found), shown, differ))
     header = ("measure", "highest and lowest", "difference", "ratio", "they differ")
-    too_few = Paragraph(f"No two groups of {column} have rows enough to be compared.")
-    yield TableBlock(header, tuple(rows)) if rows else too_few
+    too_few = f"No two groups of {column} have rows enough to be compared."
+    yield TableBlock(header, tuple(rows)) if rows else Paragraph(too_few)
 
 
 def _shown(one: AuditRow) -> str:
