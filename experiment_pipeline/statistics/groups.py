@@ -39,7 +39,7 @@ MEANINGS = {
     "mean_error": "mean of predicted minus actual; above 0: too high",
     "mean_absolute_error": "mean size of predicted minus actual",
 }
-_SMALLEST = 1e-300  # in place of 0, which has no logarithm
+_SMALLEST = 1e-100  # in place of 0, which has no logarithm
 Classes = Sequence[object] | None
 Law = Callable[[Spread, float], Interval]
 
@@ -130,7 +130,7 @@ def _compared(
     if law is around:
         return known, differences, None
     logs = np.log(np.maximum([np.where(values > 0, values, high / 2), low, high], _SMALLEST))
-    return known, differences, np.exp(_of_pairs(logs, shared))
+    return known, differences, np.exp(_of_pairs(logs, shared)).round(12)
 
 
 def _of_pairs(ends: np.ndarray, shared: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
+from experiment_pipeline_tests.bench import statistics_groups as groups
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
@@ -342,6 +343,34 @@ FOLDS = tuple(
     )
     for how, corrected in (("as it is", True), ("without the correction", False))
 )
+_EVERY = {"groups": [2, 6], "together": ["rows", "persons", "days"]}
+GROUPS = (
+    *each(
+        "{groups} groups, drawn by {together}: all {what} hold the truth",
+        *(COVERED, 1_000, groups.covered),
+        what=["differences", "ratios"],
+        **_EVERY,
+    ),
+    *each(
+        "{groups} groups, drawn by {together}: all {what} of errors hold the truth",
+        *(COVERED, 1_000, groups.covered),
+        what=["differences", "ratios"],
+        number=True,
+        **_EVERY,
+    ),
+    *each(
+        "{groups} equal groups, drawn by {together}: said to differ",
+        *(Aim(high=0.05), 1_000, groups.accused),
+        **_EVERY,
+    ),
+    *each(
+        "2 groups apart by .8 in the log odds, drawn by {together}: said to differ",
+        *(Aim(low=0.9), 300, groups.accused),
+        groups=2,
+        together=_EVERY["together"],
+        apart=0.8,
+    ),
+)
 BLOCKS = (
     Block(
         "How often an interval of 95 % holds the truth, and for how many samples a note says that\n"
@@ -377,6 +406,11 @@ BLOCKS = (
         "The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap, rare\n"
         "positives, and segments of 2,000 rows that differ in prevalence or in the size of errors.",
         CHOICE,
+    ),
+    Block(
+        "Audit by groups: 2,000 validation rows in 2 or 6 groups of unequal size, all measures and pairs of\n"
+        "groups at once; rows, persons of 8 rows in one group, or days of 20 rows in any.",
+        GROUPS,
     ),
 )
 

@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.bench import statistics_choice, statistics_coverage, statistics_folds
+from experiment_pipeline_tests.bench import (
+    statistics_choice,
+    statistics_coverage,
+    statistics_folds,
+    statistics_groups,
+)
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench.statistics import (
     BLOCKS,
     FOLDS,
     GATES,
+    GROUPS,
     MEMBERSHIP,
     SEED,
     Aim,
@@ -94,12 +100,13 @@ def test_a_scenario_has_a_row_per_metric_and_one_for_its_note(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", [*MEMBERSHIP, *FOLDS, *GATES], ids=lambda job: job.args[0])
+@pytest.mark.parametrize("job", [*MEMBERSHIP, *FOLDS, *GATES, *GROUPS], ids=lambda job: job.args[0])
 def test_every_simulation_runs_and_is_named_once(
     job: partial[list[Row]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two tables of each are enough to see that its arguments fit, in another process too."""
     monkeypatch.setattr(statistics_folds, "MODELS", 2)
+    monkeypatch.setattr(statistics_groups, "POPULATION", 20_000)
     name, target, _, simulate = job.args
     small = pickle.loads(pickle.dumps(partial(share, name, target, 2, simulate, **job.keywords)))
     (row,) = small()
@@ -109,7 +116,7 @@ def test_every_simulation_runs_and_is_named_once(
 
 def test_no_two_rows_have_one_name() -> None:
     """A figure can be told by its name."""
-    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES)]
+    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES, *GROUPS)]
     assert len(set(names)) == len(names)
 
 
@@ -151,3 +158,14 @@ def test_intervals_of_folds_are_held_against_the_mean_of_such_models(
     statistics_folds._truth.cache_clear()
     assert corrected >= 0.85
     assert taken_at_its_word < corrected
+
+
+def test_groups_are_held_against_the_population(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals hold the truth in most samples, equal groups are hardly accused, others are found."""
+    monkeypatch.setattr(statistics_groups, "POPULATION", 200_000)
+    statistics_groups._truth.cache_clear()
+    for what in ("differences", "ratios"):
+        assert statistics_groups.covered(25, 1, what=what, groups=2, together="days") >= 0.8
+    statistics_groups._truth.cache_clear()
+    assert statistics_groups.accused(25, 1, groups=2) <= 0.2
+    assert statistics_groups.accused(25, 1, groups=2, apart=0.8) >= 0.9
