@@ -51,8 +51,7 @@ class GroupMeasure:
     name: str  # of MEANINGS; `late: selection_rate` of one of several classes
     rows: np.ndarray  # (groups,) that are counted
     known: Mapping[int, Interval]  # (K) code of a group → its value with its own 95 % interval
-    # (K, K, 2) bounds of row minus column, of all pairs by all measures at once
-    differences: np.ndarray
+    differences: np.ndarray  # (K, K, 2) bounds of row minus column, for all measures at once
     ratios: np.ndarray | None  # the same of row divided by column; None: of a measure with a sign
 
     def extremes(self) -> Iterator[tuple[str, int, int, Interval]]:
@@ -79,8 +78,8 @@ def compare_groups(
         spreads, sums = dict[int, Spread](), list[np.ndarray]()
         for code in range(number):
             at = np.flatnonzero(counted & (codes == code))
-            of, enough = predicted.rows(at), len(at) >= FEWEST_CLUSTERS
-            layout = one_sample(of.clusters, of.weights) if enough else None
+            of = predicted.rows(at)
+            layout = one_sample(of.clusters, of.weights) if len(at) >= FEWEST_CLUSTERS else None
             if layout and layout.scarcest >= FEWEST_CLUSTERS:
                 score = mean(values[at] * 1.0, relative_weights(of.weights))
                 spreads[code] = spread_of(score, layout)

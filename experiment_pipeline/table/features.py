@@ -230,8 +230,8 @@ def _check_audited(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
         if name not in validated.columns:
             raise absent("audit", name, validated.columns)
         if (kind := kind_of(validated[name])) not in NUMERIC | TEXTS:
-            fix = "Name a column of groups, which preparation.function may make, or drop it there."
-            raise UnusableTable(f"audit {name}", f"it holds {kind}, which forms no groups", fix)
+            rule, fix = f"it holds {kind}, which forms no groups", "Name a column of bands."
+            raise UnusableTable(f"audit {name}", rule, fix)
 
 
 def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:

@@ -1,12 +1,8 @@
-"""The audit by groups: what the model does to groups of the validation rows, its gates, its section.
-
-In: columns, features or not, and predictions of the validation rows. Out: rows of the run record.
-"""
+"""The audit by groups: what the model does to groups of the validation rows, as rows and as a section."""
 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
-from itertools import product
 
 import pandas as pd
 
@@ -14,7 +10,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import Block, Bullets, Paragraph, Section, TableBlock
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS, MEANINGS, Classes, compare_groups
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.scores import SetPrediction
@@ -53,24 +48,6 @@ def _row(column: str, measure: str, group: str, rows: int, of: Interval) -> Audi
     known = {name: None if math.isnan(end) else end for name, end in ends}
     names = {"column_name": column, "group_name": group, "measure": measure}
     return AuditRow(**names, **known, rows=int(rows))
-
-
-def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Gate]:
-    """Yield a gate for each limit and column: it passes by the worse bound and fails by the better one.
-
-    Where the limit lies between them it is inconclusive, and blocks nothing.
-    """
-    known = {(one.column_name, one.measure): (one.low, one.high) for one in audited}
-    limits = {} if spec.audit is None else spec.audit.limits
-    for (name, limit), column in product(limits.items(), spec.audited):
-        sign, bounds = 1 if name.endswith(_RATIO) else -1, known.get((column, name), (None, None))
-        worse, better = (math.nan if one is None else one for one in bounds[::sign])
-        passed, failed = sign * (worse - limit) >= 0, sign * (better - limit) < 0
-        means = f"the whole 95 % interval is {'within' if passed else 'beyond'} the limit"
-        if not (decided := passed or failed):
-            means = "too little data to decide; it blocks nothing"
-        rule = f"{name} of {column} at {'least' if sign > 0 else 'most'} {limit:g}"
-        yield Gate(name, rule, better if failed else worse, limit, True, not failed, decided, means)
 
 
 def section(audited: Sequence[AuditRow]) -> Iterator[Section]:

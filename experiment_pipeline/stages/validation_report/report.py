@@ -18,13 +18,13 @@ from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
-from experiment_pipeline.stages.validation_report.audit import hold_audit
 from experiment_pipeline.stages.validation_report.effects import Segment, Usage
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
     MetricScore,
     hold,
+    hold_audit,
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.statistics.calibration import (
@@ -219,13 +219,11 @@ def judge(
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     setting = None if calibrated_by else reweighting(hyperparameters)
-    by_groups = tuple(hold_audit(spec, audited))
-    open_ = [f"audit: {one.in_words()}" for one in by_groups if not one.conclusive]
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged), *(one.gate for one in champions), *by_groups),
+        gates=(*hold(spec, judged), *(one.gate for one in champions), *hold_audit(spec, audited)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -243,9 +241,16 @@ def judge(
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
         level=level,
-        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE]), *open_),
+        conditions=(*conditions, *_conditions(spec, audited)),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
+
+
+def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
+    if not spec.baseline:
+        yield _NO_BASELINE
+    gates = hold_audit(spec, audited)
+    yield from (f"audit: {gate.in_words()}" for gate in gates if not gate.conclusive)
 
 
 def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:

@@ -31,8 +31,12 @@ from experiment_pipeline.stages.search.learners import space
 from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.audit import hold_audit
-from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate, hold
+from experiment_pipeline.stages.validation_report.gates import (
+    ChampionComparison,
+    Gate,
+    hold,
+    hold_audit,
+)
 from experiment_pipeline.stages.validation_report.report import NextSearch, Reason, ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval, Linearised

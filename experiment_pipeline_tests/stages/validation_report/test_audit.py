@@ -7,7 +7,8 @@ import pytest
 from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.reporting.run_record import AuditRow
-from experiment_pipeline.stages.validation_report.audit import hold_audit, section
+from experiment_pipeline.stages.validation_report.audit import section
+from experiment_pipeline.stages.validation_report.gates import hold_audit
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.table.features import check_target
