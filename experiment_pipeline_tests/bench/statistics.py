@@ -139,6 +139,20 @@ def stopped(simulations: int, kind: str) -> list[Row]:
     return [Row(f"{what}: {text}", figure, aim, simulations) for text, figure, aim in figures]
 
 
+def grouped(simulations: int, number_of_groups: int, together: str) -> list[Row]:
+    """Return what comparisons of groups of rows that hang together hold, and whom they accuse."""
+    how, rows = {"groups": number_of_groups, "together": together}, list[Row]()
+    name = f"{number_of_groups} groups, drawn by {together}"
+    for of, number in (("rates", False), ("errors", True)):
+        held = groups.covered(simulations, SEED, **how, number=number)
+        for what, figure in held.items():
+            rows.append(Row(f"{name}: {what} of {of}", figure, COVERED, simulations))
+    for what, apart, aim in (("equal", 0.0, Aim(high=0.05)), ("different", 0.8, Aim(low=0.9))):
+        figure = groups.accused(simulations, SEED, **how, apart=apart)
+        rows.append(Row(f"{name}: {what} ones said to differ", figure, aim, simulations))
+    return rows
+
+
 def planted() -> list[Row]:
     """Return how many of the planted leaks are named."""
     found = leaks.hits(SEED)
@@ -343,34 +357,6 @@ FOLDS = tuple(
     )
     for how, corrected in (("as it is", True), ("without the correction", False))
 )
-_EVERY = {"groups": [2, 6], "together": ["rows", "persons", "days"]}
-GROUPS = (
-    *each(
-        "{groups} groups, drawn by {together}: all {what} hold the truth",
-        *(COVERED, 1_000, groups.covered),
-        what=["differences", "ratios"],
-        **_EVERY,
-    ),
-    *each(
-        "{groups} groups, drawn by {together}: all {what} of errors hold the truth",
-        *(COVERED, 1_000, groups.covered),
-        what=["differences", "ratios"],
-        number=True,
-        **_EVERY,
-    ),
-    *each(
-        "{groups} equal groups, drawn by {together}: said to differ",
-        *(Aim(high=0.05), 1_000, groups.accused),
-        **_EVERY,
-    ),
-    *each(
-        "2 groups apart by .8 in the log odds, drawn by {together}: said to differ",
-        *(Aim(low=0.9), 300, groups.accused),
-        groups=2,
-        together=_EVERY["together"],
-        apart=0.8,
-    ),
-)
 BLOCKS = (
     Block(
         "How often an interval of 95 % holds the truth, and for how many samples a note says that\n"
@@ -408,9 +394,9 @@ BLOCKS = (
         CHOICE,
     ),
     Block(
-        "Audit by groups: 2,000 validation rows in 2 or 6 groups of unequal size, all measures and pairs of\n"
+        "Audit by groups: 2,000 validation rows in groups of unequal size, all measures and pairs of\n"
         "groups at once; rows, persons of 8 rows in one group, or days of 20 rows in any.",
-        GROUPS,
+        tuple(partial(grouped, 500, n, how) for n in (2, 6) for how in ("rows", "persons", "days")),
     ),
 )
 
