@@ -180,6 +180,11 @@ class ExperimentSpec(Closed):
         return () if self.audit is None else tuple(dict.fromkeys(self.audit.columns))
 
     @property
+    def audit_limits(self) -> dict[str, float]:
+        """Comparison of their groups → its limit."""
+        return self.audit.model_dump(exclude={"columns"}, exclude_none=True) if self.audit else {}
+
+    @property
     def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
         """What the choice rests on, by the name that the YAML gives it."""
         return "test_set" if self.evaluation is None else "cross_validation"
@@ -243,8 +248,8 @@ class ExperimentSpec(Closed):
             yield ("calibrate",), other
         measures = {"multiclass": "accuracy", "regression": "mean_absolute_error"}
         measured = measures.get(self.task, ("selection_rate", "equalized_odds"))
-        limits = {} if self.audit is None else self.audit.limits
-        yield from ((("audit", one), other) for one in limits if not one.startswith(measured))
+        unknown = [name for name in self.audit_limits if not name.startswith(measured)]
+        yield from ((("audit", name), other) for name in unknown)
         if not (self.baseline or self.acceptance):
             yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
         if self.evaluation is None:

@@ -311,11 +311,6 @@ class Audit(Closed):
     accuracy_ratio: _Smallest = None
     mean_absolute_error_ratio: _Smallest = None
 
-    @property
-    def limits(self) -> dict[str, float]:
-        """Comparison → its limit."""
-        return {name: limit for name, limit in self if name != "columns" and limit is not None}
-
 
 AuditSetting = Annotated[
     Audit | None,

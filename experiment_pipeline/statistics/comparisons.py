@@ -124,25 +124,12 @@ def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
     The one of the best score then holds, too (Berk, Brown, Buja, Zhang and Zhao 2013). Clusters
     contribute (G, C); 0 for one score or one cluster.
     """
-    return _joint(contributions, drawn).critical_value(0) if min(contributions.shape) > 1 else 0.0
-
-
-def simultaneous_level(contributions: np.ndarray, drawn: Drawn) -> float:
-    """Return the level of intervals by Student's t of C scores that hold for all C at once; (G, C) as above."""
-    from scipy.special import stdtr
-
     if min(contributions.shape) < 2:
-        return LEVEL
-    draws = _joint(contributions, drawn)
-    return float(2 * stdtr(draws.n_clusters - 1, draws.critical_value(0)) - 1)
-
-
-def _joint(contributions: np.ndarray, drawn: Drawn) -> "_Draws":
-    """The draws of scores, behind those of a control that is always 0."""
+        return 0.0
     every = np.column_stack([np.zeros(len(contributions)), contributions])
     if drawn.consecutive:
         every = independent_projections(every, contributions)
-    return _Draws(every, drawn)
+    return _Draws(every, drawn).critical_value(0)
 
 
 class _Draws:

@@ -14,11 +14,12 @@ from itertools import combinations
 import numpy as np
 
 from experiment_pipeline.statistics.calibration import MOST_CLASSES, most_frequent
-from experiment_pipeline.statistics.comparisons import Drawn, comparison_codes, simultaneous_level
+from experiment_pipeline.statistics.comparisons import Drawn, comparison_codes, simultaneous_reach
 from experiment_pipeline.statistics.interval import (
     LEVEL,
-    ConsecutiveClusters,
     Interval,
+    Layout,
+    Linearised,
     Spread,
     around,
     mean,
@@ -71,6 +72,8 @@ def compare_groups(
     codes: np.ndarray, predicted: SetPrediction, threshold: float, classes: Classes
 ) -> list[GroupMeasure]:
     """Measure groups, by their codes (n,), and compare those with rows enough; classes: None for numbers."""
+    from scipy.special import stdtr
+
     clusters = comparison_codes(predicted.clusters)
     number, size = int(codes.max()) + 1, int(clusters.max()) + 1
     found, pairs = [], list[np.ndarray]()
@@ -86,10 +89,14 @@ def compare_groups(
                 sums.append(np.bincount(clusters[at], score.influence / len(at), size))
         pairs += [one - other for one, other in combinations(sums, 2)]
         rows = np.bincount(codes[counted], minlength=number)
-        found.append((name, rows, law, spreads, np.array(sums)))
-    drawn = Drawn(seed=0, consecutive=isinstance(predicted.clusters, ConsecutiveClusters))
-    level = simultaneous_level(np.array(pairs).T, drawn)
-    return [GroupMeasure(name, rows, *_compared(*one, level)) for name, rows, *one in found]
+        found.append((name, rows, law, spreads, sums))
+    reach = simultaneous_reach(np.array(pairs).T, Drawn(seed=0))
+    level = max(2 * float(stdtr(size - 1, reach)) - 1, LEVEL)
+    drawn = one_sample(np.arange(size).view(type(predicted.clusters)))
+    return [
+        GroupMeasure(name, rows, *_compared(law, spreads, sums, drawn, level))
+        for name, rows, law, spreads, sums in found
+    ]
 
 
 def _measures(
@@ -116,15 +123,20 @@ def _measures(
 
 
 def _compared(
-    law: Law, spreads: Mapping[int, Spread], sums: np.ndarray, level: float
+    law: Law, spreads: Mapping[int, Spread], sums: list[np.ndarray], drawn: Layout, level: float
 ) -> tuple[Mapping[int, Interval], np.ndarray, np.ndarray | None]:
-    """(known, differences, ratios) of K groups, by spreads and what clusters add to them, (K, G)."""
+    """(known, differences, ratios) of K groups, by spreads and what clusters (G,) add to them, (K, G)."""
     known = {code: law(spread, LEVEL) for code, spread in spreads.items()}
-    if not known:
-        return known, np.empty((0, 0, 2)), None
-    bounds = np.array([astuple(law(spread, level))[:3] for spread in spreads.values()]).T
-    deviations = np.sqrt(np.diag(products := sums @ sums.T))
-    shared = products / np.maximum(np.outer(deviations, deviations), _SMALLEST)
+    ends = [astuple(law(spread, level))[:3] for spread in spreads.values()]
+    every = np.array([*sums, np.zeros(len(drawn.cluster))])
+    gaps = len(drawn.cluster) * (every[:, None] - every)
+    errors = [
+        [spread_of(Linearised(0.0, gap), drawn).standard_error for gap in row] for row in gaps
+    ]
+    *_, alone = np.square(errors)
+    products = (alone[:-1, None] + alone[:-1] - np.square(errors)[:-1, :-1]) / 2
+    shared = products / np.maximum(np.sqrt(np.outer(alone[:-1], alone[:-1])), _SMALLEST)
+    bounds = np.reshape(ends, (-1, 3)).T
     differences, (values, low, high) = _of_pairs(bounds, shared), bounds
     if law is around:
         return known, differences, None

@@ -59,16 +59,15 @@ def section(audited: Sequence[AuditRow]) -> Iterator[Section]:
     columns = dict.fromkeys(one.column_name for one in audited)
     tables = [block for column in columns for block in _tables(column, audited)]
     how = (
-        "A difference is that of the highest and the lowest group, a ratio the lowest divided by the "
-        "highest; equalized_odds is the worse of both positive rates. The 95 % intervals of comparisons "
-        "hold for all of a column at once, those of groups each alone. Where the counted rows of a "
-        f"group are of fewer than {FEWEST_CLUSTERS} resampling clusters, no claim is made."
+        "A difference is that of the highest and the lowest group, a ratio the lowest by the highest; "
+        "equalized_odds is the worse of both positive rates. The 95 % intervals of comparisons hold for "
+        "all of a column at once, those of groups each alone. Where the counted rows of a group are of "
+        f"fewer than {FEWEST_CLUSTERS} resampling clusters, no claim is made."
     )
     limits = (
-        "What this cannot say: why groups differ, and whether it is unjust. The target itself may be "
-        "recorded differently by group. Where groups differ in the share of positive rows, rates and "
-        "calibration cannot all be equal (Chouldechova 2017). Not significant is not equal: the upper "
-        "bound says how large a difference may be."
+        "What this cannot say: why groups differ, and whether it is unjust. The target may be recorded "
+        "differently by group. Where shares of positive rows differ, rates and calibration cannot all be "
+        "equal (Chouldechova 2017). Not significant is not equal: see the upper bound."
     )
     blocks = (Bullets(meanings), *tables, Paragraph(how), Paragraph(limits))
     yield Section("Audit by groups", blocks)

@@ -121,8 +121,7 @@ def _worse_end(metric: str) -> str:
 def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Gate]:
     """Yield a gate for each limit and column, by the whole interval; inconclusive: the limit is within it."""
     known = {(one.column_name, one.measure): (one.low, one.high) for one in audited}
-    limits = {} if spec.audit is None else spec.audit.limits
-    for (name, limit), column in product(limits.items(), spec.audited):
+    for (name, limit), column in product(spec.audit_limits.items(), spec.audited):
         sign, bounds = 1 if name.endswith("_ratio") else -1, known.get((column, name), (None, None))
         worse, better = (math.nan if one is None else one for one in bounds[::sign])
         passed, failed = sign * (worse - limit) >= 0, sign * (better - limit) < 0
