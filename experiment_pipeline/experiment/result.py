@@ -60,6 +60,11 @@ class RunResult:
         return questions.findings(self.name, self.run_id)
 
     @property
+    def audit(self) -> pd.DataFrame:
+        """The groups of the columns of `audit:` on the validation set, and how much they differ."""
+        return questions.rows_of("audit", self.facts)
+
+    @property
     def rejected(self) -> pd.DataFrame:
         """Rows that broke the schema, as delivered, with every reason."""
         rows: pd.DataFrame = self.values["rejected_rows"]

@@ -226,6 +226,19 @@ class GateRow(RecordRow, table="gates", keys=("number",)):
 
 
 @dataclass(frozen=True, kw_only=True)
+class AuditRow(RecordRow, table="audit", keys=("column_name", "group_name", "measure")):
+    """A measure of a group of validation rows, or the comparison of two groups, of a run's model."""
+
+    column_name: Annotated[str, "whose values are the groups"]
+    group_name: Annotated[str, "its value; of a comparison the highest and the lowest, as A and B"]
+    measure: Annotated[str, "selection_rate and so on; with _difference or _ratio: two groups"]
+    value: Annotated[Number, "null: too few rows to say, or undefined"] = None
+    low: Annotated[Number, "lower 95 % bound; of comparisons for all of a column together"] = None
+    high: Annotated[Number, "upper 95 % bound; of comparisons for all of a column together"] = None
+    rows: Annotated[int, "rows that it is counted on"]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportRow(RecordRow, table="reports", keys=("name",)):
     """A page that a run has made; it is never overwritten by a later run."""
 
@@ -260,7 +273,7 @@ class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("vers
 
 ROWS: tuple[type[RecordRow], ...] = (
     *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
-    *(FileRow, VersionRow),
+    *(AuditRow, FileRow, VersionRow),
 )
 
 # The name of the report that holds the rows of `JudgedRows`.

@@ -12,6 +12,7 @@ from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
 from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
+    AuditSetting,
     Budget,
     CalibrateSetting,
     ChampionSetting,
@@ -111,6 +112,9 @@ class ExperimentSpec(Closed):
     costs: Costs | None = Field(
         None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"
     )
+    audit: AuditSetting = Field(
+        None, description="Columns whose groups are compared on the validation set; or with limits"
+    )
     export: Export = Export()
     approval: Literal["none", "required"] = Field(
         "none", description="required: a version becomes champion only when it is approved"
@@ -171,6 +175,16 @@ class ExperimentSpec(Closed):
         return tuple(dict.fromkeys(one for one in named if "." in one or ":" in one))
 
     @property
+    def audited(self) -> tuple[str, ...]:
+        """The columns whose groups are compared."""
+        return () if self.audit is None else tuple(dict.fromkeys(self.audit.columns))
+
+    @property
+    def audit_limits(self) -> dict[str, float]:
+        """Comparison of their groups → its limit."""
+        return self.audit.model_dump(exclude={"columns"}, exclude_none=True) if self.audit else {}
+
+    @property
     def evaluation_name(self) -> Literal["test_set", "cross_validation"]:
         """What the choice rests on, by the name that the YAML gives it."""
         return "test_set" if self.evaluation is None else "cross_validation"
@@ -211,6 +225,7 @@ class ExperimentSpec(Closed):
                 (name in self.split.id_columns, ("split", "id_columns")),
                 (name == getattr(self.split, "column", ""), ("split", "column")),
                 (name in self.preparation.calendar, ("preparation", "calendar")),
+                (name in self.audited, ("audit", "columns")),
             ]
             for has_role, place in roles:
                 if has_role:
@@ -231,6 +246,10 @@ class ExperimentSpec(Closed):
             yield ("costs",), other
         if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
             yield ("calibrate",), other
+        measures = {"multiclass": "accuracy", "regression": "mean_absolute_error"}
+        measured = measures.get(self.task, ("selection_rate", "equalized_odds"))
+        unknown = [name for name in self.audit_limits if not name.startswith(measured)]
+        yield from ((("audit", name), other) for name in unknown)
         if not (self.baseline or self.acceptance):
             yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
         if self.evaluation is None:

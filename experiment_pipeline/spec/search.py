@@ -1,4 +1,4 @@
-"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates: what is tried, how far."""
+"""`search`, `evaluation`, `seeds`, `halving`, `budget`, `ensemble`, gates, audit: what is tried, how far."""
 
 import itertools
 import re
@@ -293,6 +293,31 @@ class NotWorseThanChampion(Closed):
 
 ChampionSetting = Annotated[
     NotWorseThanChampion | None, on_or_off(NotWorseThanChampion), OFF_IS_WRITTEN
+]
+
+
+_Largest = Annotated[float | None, Field(ge=0, lt=1, description="Gate: at most, of two groups")]
+_Smallest = Annotated[float | None, Field(gt=0, le=1, description="Gate: at least, low by high")]
+
+
+class Audit(Closed):
+    """Columns whose groups are compared on the validation set, and limits; they need not be features."""
+
+    columns: tuple[str, ...] = Field(min_length=1, examples=[["sex", "age_band"]])
+    selection_rate_difference: _Largest = None
+    selection_rate_ratio: _Smallest = None
+    equalized_odds_difference: _Largest = None
+    equalized_odds_ratio: _Smallest = None
+    accuracy_ratio: _Smallest = None
+    mean_absolute_error_ratio: _Smallest = None
+
+
+AuditSetting = Annotated[
+    Audit | None,
+    BeforeValidator(
+        lambda value: {"columns": value} if isinstance(value, list | tuple) else value,
+        json_schema_input_type=Audit | tuple[str, ...],
+    ),
 ]
 
 

@@ -115,12 +115,12 @@ _STAGES = (
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),
-            "export",
+            *("audit", "export"),
         ),
         checks={
             "acceptance_criteria_met": "On the validation set the choice beats the baseline, meets "
-            "every criterion of `acceptance`, and is not worse than the champion. Otherwise nothing "
-            "is exported.",
+            "every criterion of `acceptance` and `audit`, and is not worse than the champion. Otherwise "
+            "nothing is exported.",
         },
         blocking=("acceptance_criteria_met",),
     ),

@@ -17,7 +17,7 @@ from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.table.coercion import schema_kind
-from experiment_pipeline.table.kinds import NUMERIC, Kind, kind_of
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, Kind, kind_of
 from experiment_pipeline.table.preparation import calendar_columns, declared_columns
 from experiment_pipeline.table.schema import column_schemas, fit_columns, shared_schema
 
@@ -149,7 +149,8 @@ class NamedColumns:
         self._refuse(delivered, [(("exclude", name), name) for name in slips])
         target: tuple[Location, str] = (("target",), spec.target)
         monotone = [(("monotone", name), name) for name in spec.monotone]
-        named = [target, *named_columns(spec), *monotone]
+        audited = [(("audit", "columns"), name) for name in spec.audited]
+        named = [target, *named_columns(spec), *monotone, *audited]
         self._refuse([*map(str, fitted.columns)], named, LEFT_OUT)
 
     def check_types(self) -> None:
@@ -184,7 +185,8 @@ SETS_TO_FILL = 3
 
 
 def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
-    """Check that the target exists, varies, and is what the task predicts; UnusableTable if not."""
+    """Check that the target varies and is what the task predicts, and audited columns; UnusableTable if not."""
+    _check_audited(validated, spec)
     if spec.target not in validated.columns:
         known = did_you_mean(spec.target, validated.columns)
         _refuse(spec, f"the table has no such column; {known}", "Correct target in the YAML.")
@@ -221,6 +223,15 @@ def check_target(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
             f"Reject them in schema.yaml, by columns: {spec.target}: in_range, "
             "or correct them in the source.",
         )
+
+
+def _check_audited(validated: pd.DataFrame, spec: ExperimentSpec) -> None:
+    for name in spec.audited:
+        if name not in validated.columns:
+            raise absent("audit", name, validated.columns)
+        if (kind := kind_of(validated[name])) not in NUMERIC | TEXTS:
+            rule, fix = f"it holds {kind}, which forms no groups", "Name a column of bands."
+            raise UnusableTable(f"audit {name}", rule, fix)
 
 
 def _check_classes(y: pd.Series, spec: ExperimentSpec) -> None:

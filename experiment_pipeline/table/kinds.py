@@ -29,6 +29,7 @@ NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 # Parts of a column: at most so many values of a category, ranges of a number.
 _MOST_VALUES, _RANGES = 20, 4
+_LONGEST_NAME = 60
 
 
 def kind_of(column: pd.Series) -> Kind:
@@ -98,6 +99,16 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
         for value, mask in _parts_of(column):
             if fewest <= int(mask.sum()) < len(frame):
                 yield str(name), value, mask
+
+
+def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
+    """Return the groups of a column, values or ranges of a number of many, and each row's place, (n,)."""
+    parts = [(value[:_LONGEST_NAME], mask) for value, mask in _parts_of(column) if mask.any()]
+    names = list(dict.fromkeys([*(value for value, _ in parts), "other values"]))
+    codes = np.full(len(column), len(names) - 1)
+    for value, mask in parts:
+        codes[mask] = names.index(value)
+    return names[: codes.max() + 1], codes
 
 
 def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:

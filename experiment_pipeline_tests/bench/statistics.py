@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
+from experiment_pipeline_tests.bench import statistics_groups as groups
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
@@ -136,6 +137,20 @@ def stopped(simulations: int, kind: str) -> list[Row]:
     )
     what = f"searches that end by their worth, {kind} scores"
     return [Row(f"{what}: {text}", figure, aim, simulations) for text, figure, aim in figures]
+
+
+def grouped(simulations: int, number_of_groups: int, together: str) -> list[Row]:
+    """Return what comparisons of groups of rows that hang together hold, and whom they accuse."""
+    how, rows = {"groups": number_of_groups, "together": together}, list[Row]()
+    name = f"{number_of_groups} groups, drawn by {together}"
+    for of, number in (("rates", False), ("errors", True)):
+        held = groups.covered(simulations, SEED, **how, number=number)
+        for what, figure in held.items():
+            rows.append(Row(f"{name}: {what} of {of}", figure, COVERED, simulations))
+    for what, apart, aim in (("equal", 0.0, Aim(high=0.05)), ("different", 0.8, Aim(low=0.9))):
+        figure = groups.accused(simulations, SEED, **how, apart=apart)
+        rows.append(Row(f"{name}: {what} ones said to differ", figure, aim, simulations))
+    return rows
 
 
 def planted() -> list[Row]:
@@ -377,6 +392,11 @@ BLOCKS = (
         "The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap, rare\n"
         "positives, and segments of 2,000 rows that differ in prevalence or in the size of errors.",
         CHOICE,
+    ),
+    Block(
+        "Audit by groups: 2,000 validation rows in groups of unequal size, all measures and pairs of\n"
+        "groups at once; rows, persons of 8 rows in one group, or days of 20 rows in any.",
+        tuple(partial(grouped, 500, n, how) for n in (2, 6) for how in ("rows", "persons", "days")),
     ),
 )
 

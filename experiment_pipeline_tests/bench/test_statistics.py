@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.bench import statistics_choice, statistics_coverage, statistics_folds
+from experiment_pipeline_tests.bench import (
+    statistics_choice,
+    statistics_coverage,
+    statistics_folds,
+    statistics_groups,
+)
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench.statistics import (
     BLOCKS,
@@ -21,6 +26,7 @@ from experiment_pipeline_tests.bench.statistics import (
     best_of_many,
     clean,
     coverage,
+    grouped,
     planted,
     section,
     share,
@@ -151,3 +157,16 @@ def test_intervals_of_folds_are_held_against_the_mean_of_such_models(
     statistics_folds._truth.cache_clear()
     assert corrected >= 0.85
     assert taken_at_its_word < corrected
+
+
+def test_groups_are_held_against_the_population(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals hold the truth in most samples, equal groups are hardly accused, others are found."""
+    monkeypatch.setattr(statistics_groups, "POPULATION", 100_000)
+    *held, equal, different = grouped(20, 2, "persons")
+    statistics_groups._truth.cache_clear()
+    assert [row.name.partition(": ")[2] for row in held] == [
+        f"{what} of {of}" for of in ("rates", "errors") for what in ("differences", "ratios")
+    ]
+    assert min(row.figure for row in held) >= 0.75
+    assert equal.figure <= 0.25
+    assert different.figure >= 0.75

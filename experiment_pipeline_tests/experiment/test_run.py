@@ -71,7 +71,8 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
 def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     """All that was found is at hand, and stands in the database as a run of a notebook."""
     scenario.write_csv(Path("visits.csv"))
-    found = run("visits.csv", exclude={"patient": "names a person", "cost": "known later"})
+    given = {"patient": "names a person", "cost": "known later"}
+    found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted
     assert found.decision.startswith("visits: accepted with conditions, v0001: ")
     assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
@@ -80,7 +81,9 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert found.named.spec.exclude["cost"] == "known later"
     rows = [*found.sets.values(), found.rejected]
     assert sum(map(len, rows)) == len(scenario.table())
-    predicted = found.model.predict(scenario.table())
+    audited = found.audit.query("measure == 'selection_rate'").groupby("column_name")["rows"].sum()
+    assert audited.to_dict() == dict.fromkeys(["cost", "ward"], len(found.sets["validation"]))
+    predicted = found.model.predict(scenario.table().drop(columns=["cost", "patient"]))
     counts = f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} rejected"
     title, scored = repr(found.model).splitlines()
     assert title.startswith("visits v0001: binary, readmitted from ")

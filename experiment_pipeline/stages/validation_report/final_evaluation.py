@@ -21,6 +21,7 @@ from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import page, pictures
+from experiment_pipeline.stages.validation_report.audit import audit
 from experiment_pipeline.stages.validation_report.effects import (
     FEWEST_ROWS,
     MOST_COLUMNS,
@@ -165,6 +166,7 @@ def evaluate(
         usage=used,
         segments=segments,
         horizons=horizons,
+        audited=[*audit(spec, validation, on_validation, cut, sets.classes)],
         earlier_looks=earlier_looks,
         hyperparameters=trained.result.configuration.given,
         calibrated_by=calibration,

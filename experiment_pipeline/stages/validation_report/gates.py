@@ -1,6 +1,6 @@
 """The gates: the scores of the exported fit against acceptance criteria, baseline and champion.
 
-In: criteria, scores with intervals, the published champion, rows as delivered. Out: `Gate`s and
+In: criteria, scores with intervals, the audit, the published champion, rows as delivered. Out: `Gate`s and
 `ChampionComparison`s, by paired differences on validation rows that the champion was neither fitted nor
 chosen on. The best version so far is compared as well, and only a significantly better one replaces
 it: else many small losses would add up.
@@ -8,10 +8,11 @@ it: else many small losses would add up.
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -21,6 +22,7 @@ from experiment_pipeline.errors import InvalidModel, PredictionsChanged, Unusabl
 from experiment_pipeline.prediction.files import Model, verified_model
 from experiment_pipeline.prediction.rows import prepared
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
 from experiment_pipeline.spec.search import NotWorseThanChampion
 from experiment_pipeline.stages.search.scoring import predict
@@ -114,6 +116,20 @@ def _against_baseline(score: MetricScore) -> Gate:
 
 def _worse_end(metric: str) -> str:
     return "lower" if metrics.metric_of(metric).greater_is_better else "upper"
+
+
+def hold_audit(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[Gate]:
+    """Yield a gate for each limit and column, by the whole interval; inconclusive: the limit is within it."""
+    known = {(one.column_name, one.measure): (one.low, one.high) for one in audited}
+    for (name, limit), column in product(spec.audit_limits.items(), spec.audited):
+        sign, bounds = 1 if name.endswith("_ratio") else -1, known.get((column, name), (None, None))
+        worse, better = (math.nan if one is None else one for one in bounds[::sign])
+        passed, failed = sign * (worse - limit) >= 0, sign * (better - limit) < 0
+        means = f"the whole 95 % interval is {'within' if passed else 'beyond'} the limit"
+        if not (decided := passed or failed):
+            means = "too little data to decide; it blocks nothing"
+        rule = f"{name} of {column} at {'least' if sign > 0 else 'most'} {limit:g}"
+        yield Gate(name, rule, better if failed else worse, limit, True, not failed, decided, means)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from experiment_pipeline.reporting.run_record import (
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.receipts import generated_section
+from experiment_pipeline.stages.validation_report import audit
 from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
@@ -140,6 +141,7 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
             limit_value=gate.limit,
             outcome=gate.outcome,
         )
+    yield from report.audit
 
 
 def build_document(
@@ -174,6 +176,7 @@ def build_document(
         *generated_section(report.receipts, report.metric, report.generated),
         _segments(report),
         *_horizons(report),
+        *audit.section(report.audit),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))

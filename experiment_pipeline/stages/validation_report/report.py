@@ -15,6 +15,7 @@ import numpy as np
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.leaderboard.receipts import Receipt
@@ -24,6 +25,7 @@ from experiment_pipeline.stages.validation_report.gates import (
     Gate,
     MetricScore,
     hold,
+    hold_audit,
 )
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.statistics.calibration import (
@@ -158,6 +160,7 @@ class ValidationReport:
     horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
     receipts: tuple[Receipt, ...] = ()  # of generated features, from the leaderboard
     generated: tuple[str, ...] = ()  # the generated columns of the exported model
+    audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
 
     @property
     def accepted(self) -> bool:
@@ -198,6 +201,7 @@ def judge(
     usage: Usage | None = None,
     segments: Sequence[Segment] | None = None,
     horizons: Sequence[Segment] = (),
+    audited: Sequence[AuditRow] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
     champions: Sequence[ChampionComparison] = (),
     conditions: Sequence[str] = (),
@@ -211,7 +215,7 @@ def judge(
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
     is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
     `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
-    `train_only`, `segments` and `horizons` of `exported`; `uncalibrated` is that without calibrators.
+    `train_only`, `segments`, `horizons`, `audited` of `exported`; `uncalibrated` has no calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
     known = (y_fitted, spec.task, len(classes or ()), w_fitted)
@@ -222,7 +226,7 @@ def judge(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged), *(one.gate for one in champions)),
+        gates=(*hold(spec, judged), *(one.gate for one in champions), *hold_audit(spec, audited)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -235,13 +239,21 @@ def judge(
         usage=usage,
         segments=None if segments is None else tuple(segments),
         horizons=tuple(horizons),
+        audit=tuple(audited),
         champions=tuple(champions),
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
         level=level,
-        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE])),
+        conditions=(*conditions, *_conditions(spec, audited)),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
+
+
+def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
+    if not spec.baseline:
+        yield _NO_BASELINE
+    gates = hold_audit(spec, audited)
+    yield from (f"audit: {gate.in_words()}" for gate in gates if not gate.conclusive)
 
 
 def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:

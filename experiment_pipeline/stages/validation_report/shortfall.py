@@ -31,7 +31,12 @@ from experiment_pipeline.stages.search.learners import space
 from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.gates import ChampionComparison, Gate, hold
+from experiment_pipeline.stages.validation_report.gates import (
+    ChampionComparison,
+    Gate,
+    hold,
+    hold_audit,
+)
 from experiment_pipeline.stages.validation_report.report import NextSearch, Reason, ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval, Linearised
@@ -51,6 +56,7 @@ FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spac
 _LARGEST_PART = 0.5
 _DRAWS, _DRAWS_OF_NEW_FAMILY = 40, 20
 _EXTRAS = {"catboost", "xgboost"}  # algorithms that are installed by an extra of this name
+_UNEQUAL = "Compare labels and features of the groups; a search with the same rows may not help."
 _DIRECTIONS: dict[str, Direction] = {"overfit": "stiffer", "underfit": "more_flexible"}
 
 
@@ -84,13 +90,15 @@ def reasons(
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
-    # The gate to explain is not a champion's, and if possible one of the ranking metric.
+    # The gate to explain is of a score, and if possible one of the ranking metric.
     champions = [held.gate for held in report.champions]
-    failed = [gate for gate in report.failed_gates if gate not in champions]
+    unequal = [gate for gate in hold_audit(spec, report.audit) if not gate.passed]
+    failed = [gate for gate in report.failed_gates if gate not in (*champions, *unequal)]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
         *_looks(spec, report),
+        *(Reason("groups_differ", f"{gate.in_words()}.", _UNEQUAL) for gate in unequal),
         *(reason for held in report.champions for reason in _worse(held, report)),
         *_measured(report),
         *_fit(gate, spec, board, evidence.train_rows),

@@ -1,0 +1,88 @@
+"""What comparisons of groups are worth, by simulation with the truth known.
+
+Rows of made-up groups are predicted by a model that knows a part of what there is to know. In: how
+many samples, a seed, and how rows are drawn, as of `draw`. Out: shares between 0 and 1.
+"""
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import expit
+
+from experiment_pipeline.statistics.groups import GroupMeasure, compare_groups
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
+from experiment_pipeline.statistics.scores import SetPrediction
+
+POPULATION = 1_000_000
+_PER_CLUSTER = {"rows": 1, "persons": 8, "days": 20}
+_SHARES = {2: (0.7, 0.3), 6: (0.4, 0.25, 0.15, 0.1, 0.06, 0.04)}
+
+
+def draw(
+    generator: np.random.Generator,
+    *,
+    groups: int,
+    together: Literal["rows", "persons", "days"] = "rows",
+    rows: int = 2_000,
+    apart: float = 0.8,
+    number: bool = False,
+) -> list[GroupMeasure]:
+    """Return what is found for rows of which one cluster is of one group (persons) or of any (days).
+
+    `apart` is by how much the first and the last group differ, of which the model knows two thirds.
+    """
+    per = _PER_CLUSTER[together]
+    cluster = np.repeat(np.arange(rows // per), per)
+    codes = generator.choice(groups, size=len(cluster), p=_SHARES[groups])
+    if together == "persons":
+        codes = codes[cluster * per]
+    shift = apart * codes / (groups - 1)
+    luck = (0.7 if per > 1 else 0.0) * generator.normal(size=rows // per)[cluster]
+    known = generator.normal(size=len(cluster)) + shift * 2 / 3 - 0.8
+    truth = 1.2 * known + shift / 3 + luck
+    clusters = cluster.view(ConsecutiveClusters) if together == "days" else cluster
+    if number:
+        y = truth + generator.normal(size=len(cluster))
+        return compare_groups(codes, SetPrediction(y, known, clusters), 0.5, None)
+    y = (generator.random(len(cluster)) < expit(truth)).astype(np.int64)
+    return compare_groups(codes, SetPrediction(y, expit(known), clusters), 0.45, ("no", "yes"))
+
+
+@cache
+def _truth(**how: Any) -> list[np.ndarray]:
+    """The measures of the groups in the population, (groups,) each."""
+    found = draw(np.random.default_rng(0), **{**how, "rows": POPULATION})
+    return [np.array([of.estimate for of in one.known.values()]) for one in found]
+
+
+def _drawn(samples: int, seed: int, **how: Any) -> Iterator[list[GroupMeasure]]:
+    for number in range(samples):
+        yield draw(np.random.default_rng([seed, number]), **how)
+
+
+def covered(samples: int, seed: int, **how: Any) -> dict[str, float]:
+    """Return the share of samples of which all pairs by all measures hold the true differences, or ratios."""
+    against = {"differences": np.subtract.outer, "ratios": np.divide.outer}
+    truths, held = _truth(**how), dict.fromkeys(against, 0)
+
+    def holds(one: GroupMeasure, truth: np.ndarray, what: str) -> bool:
+        if (bounds := getattr(one, what)) is None:
+            return True
+        known = truth[[*one.known]]
+        true = against[what](known, known)
+        inside = (bounds[..., 0] <= true) & (true <= bounds[..., 1])
+        return bool((inside | np.eye(len(true), dtype=bool)).all())
+
+    for found in _drawn(samples, seed, **how):
+        for what in held:
+            held[what] += all(holds(*one, what) for one in zip(found, truths, strict=True))
+    return {what: number / samples for what, number in held.items()}
+
+
+def accused(samples: int, seed: int, **how: Any) -> float:
+    """Return the share of samples in which two groups differ significantly by any measure."""
+    drawn = _drawn(samples, seed, **how)
+    said = (any((one.differences[..., 0] > 0).any() for one in found) for found in drawn)
+    return sum(said) / samples
