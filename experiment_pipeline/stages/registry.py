@@ -100,7 +100,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        10,
+        11,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
@@ -111,7 +111,7 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        13,
+        14,
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),

@@ -29,8 +29,8 @@ from experiment_pipeline.stages.leaderboard.ranking import (
     build_rows,
     measure,
     order,
-    receipts_of,
 )
+from experiment_pipeline.stages.leaderboard.receipts import Receipt, receipts_of
 from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.conclusions import TRAINED, Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
@@ -43,7 +43,6 @@ from experiment_pipeline.storage.run_code import metric_sources
 from experiment_pipeline.storage.tables import facts_json
 from experiment_pipeline.table.digests import table_digest
 
-MOST_RECEIPTS = 4  # among the notes
 _RANKED_BY = ("key", "status", "rung", "fingerprint", "error_type", "reason", "notes")
 
 
@@ -75,6 +74,7 @@ class Leaderboard:
     # test_set, or cross_validation: of train and test rows that were left out of the fit
     evaluation: str = "test_set"
     ensemble: Ensemble | None = None  # of the best few, which is a row as well
+    receipts: tuple[Receipt, ...] = ()  # of generated features, the largest gain first
     # of the sets "train" and "test" that were ranked on
     digests: Mapping[str, str] = field(default_factory=dict)
 
@@ -161,9 +161,9 @@ def rank(
     """
     results = [one.result for one in concluded if one.status == TRAINED and one.result]
     measured = list(measure(results, predictions, rows, spec))
-    # Generated features that are not surely better are neither chosen nor averaged.
+    # Generated features that are not significantly better are neither chosen nor averaged.
     gains = receipts_of(measured, rows, spec)
-    unsure = {one.with_them.key for one in gains if not one.sure}
+    unsure = {one.key for one in gains if not one.significant}
     candidates = [one for one in measured if one.result.key not in unsure]
     found, left_out = find_ensemble(candidates, predictions, rows, spec), ""
     if found is not None and time is not None and found.is_better:
@@ -183,8 +183,9 @@ def rank(
     key, single = chosen.result.key, allowed.single[0] if chosen.is_ensemble else chosen
     edges = search_edges(spec, single.result.algorithm, single.result.hyperparameters)
     ensemble = None if found is None else found.ensemble
+    taken = ensemble.keys if ensemble and chosen.is_ensemble else [key]
     table = build_rows(ranking, key, concluded, spec, ensemble.in_words if ensemble else "")
-    prediction = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
+    seen = found.on_test if found and chosen.is_ensemble else predictions(chosen.result)
     return Leaderboard(
         metric=spec.metric,
         rows=table,
@@ -198,13 +199,11 @@ def rank(
         edges=edges,
         notes=(
             *(f"the chosen {chosen.result.algorithm}: {note}" for note in chosen.result.notes),
-            *(one.in_words(spec.metric) for one in gains[:MOST_RECEIPTS]),
-            *leaderboard_notes.notes(
-                allowed, chosen, table, edges, rows.predicted(prediction), spec
-            ),
+            *leaderboard_notes.notes(allowed, chosen, table, edges, rows.predicted(seen), spec),
         ),
         evaluation=spec.evaluation_name,
         ensemble=ensemble,
+        receipts=tuple(replace(one, chosen=one.key in taken) for one in gains),
     )
 
 
@@ -222,7 +221,7 @@ def _chosen(
         taken = next(one for one in ranking.entries if one.result.key == by_hand.key)
         return taken, f"chosen by {by_hand.by}: {by_hand.why} ({rule})"
     best, equal = ranking.entries[0], allowed.entries[0].score.estimate
-    better = f"; {best.result.key} scores better, but not surely, by its generated features"
+    better = f"; {best.result.key} scores better, but not significantly, by its generated features"
     return chosen, reason if best.score.estimate == equal else reason + better
 
 

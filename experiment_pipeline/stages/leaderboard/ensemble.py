@@ -61,6 +61,11 @@ class Ensemble:
     folds: tuple[Mapping[str, float], ...]
 
     @property
+    def keys(self) -> list[str]:
+        """Those of its members."""
+        return [one.configuration.key for one in self.members]
+
+    @property
     def fingerprint(self) -> str:
         """The digest of its members' fingerprints and their weights."""
         parts = sorted((one.fingerprint, one.weight) for one in self.members)

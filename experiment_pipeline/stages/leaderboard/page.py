@@ -35,6 +35,7 @@ from experiment_pipeline.stages.leaderboard.pictures import (
     score_charts,
 )
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS
+from experiment_pipeline.stages.leaderboard.receipts import generated_section, in_words
 from experiment_pipeline.stages.search.conclusions import FAILED, NOT_STARTED, STATUSES, TRAINED
 from experiment_pipeline.stages.search.page import MOST_SHOWN, first_of
 from experiment_pipeline.statistics.metrics import metric_of, worse_bound
@@ -81,6 +82,7 @@ def outcome(shown: SearchShown, place: str) -> Outcome:
             "shown below": first_of(len(board.rows)),
             "leaderboard": Rows(rows),
             "reason": board.reason,
+            **({"generated features": in_words(board.receipts)} if board.receipts else {}),
             "report": PagePath(place),
             "notes": Notes(board.notes),
             f"test {board.metric}": board.score.estimate,
@@ -164,6 +166,7 @@ def document(shown: SearchShown, experiment: str) -> Document:
             for name, charts in drawn.items()
         ),
         Section("Halving", tuple(rung_charts(shown))),
+        *generated_section(board.receipts, board.metric),
         Section("Configurations", (*cut, _table(shown))),
         Section("Caveats", notes),
         Section("How to read this page", (how,), folded=True),
@@ -204,7 +207,7 @@ def _choice(shown: SearchShown) -> dict[str, str]:
         settings = numbers.settings(shown.settings(chosen))
         known = {"Hyperparameters": settings or "nothing was searched", **known}
     else:
-        members, whom = [one.configuration.key for one in ensemble.members], "its members"
+        members, whom = ensemble.keys, "its members"
         known = {"Members": ensemble.in_words, **known}
     spent = {k: sum(step.fit_cpu_seconds for step in path) for k, path in shown.paths.items()}
     if spent.keys() >= set(members):

@@ -1,8 +1,7 @@
 """The ranking on the test set: scores with intervals, ties, leads over the baseline, and its rows.
 
 A `Ranking` orders the results of a search; `build_rows` makes a table of it with the columns of COLUMNS,
-a row for every declared configuration. A `Receipt` compares one with generated features with the same
-without, on the same rows. The choice is made in `board.py`.
+a row for every declared configuration. The choice is made in `board.py`.
 """
 
 import math
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.algorithms import ENSEMBLE, GENERATED
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.search.conclusions import NOT_STARTED, TRAINED, Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import ModelResult
@@ -27,7 +25,7 @@ from experiment_pipeline.statistics.interval import (
     cluster_sums,
     spread_of,
 )
-from experiment_pipeline.statistics.metrics import metric_of, significantly_better
+from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
     SetPrediction,
     best_constant,
@@ -122,6 +120,12 @@ class RankedRows:
         """Return a fit's predictions of the test rows with the rows."""
         return SetPrediction(self.y, prediction, self.clusters, self.weights, self.variance_factor)
 
+    def drawn(self, seed: int) -> comparisons.Drawn:
+        """Return how comparisons draw the clusters anew."""
+        consecutive = isinstance(self.clusters, ConsecutiveClusters)
+        scarcest = one_sample(self.clusters, self.weights).scarcest
+        return comparisons.Drawn(seed, consecutive, scarcest)
+
 
 def measure(
     results: Sequence[ModelResult],
@@ -135,13 +139,6 @@ def measure(
     for result in sorted(results, key=lambda result: result.key):
         found = cross_fitted(spec.metric, rows.predicted(predictions(result))).score
         yield Measured(result, spread_of(found, drawn), cluster_sums(found.influence, compared))
-
-
-def _drawn(rows: RankedRows, spec: ExperimentSpec) -> comparisons.Drawn:
-    """Return how comparisons draw the clusters of the rows anew."""
-    consecutive = isinstance(rows.clusters, ConsecutiveClusters)
-    scarcest = one_sample(rows.clusters, rows.weights).scarcest
-    return comparisons.Drawn(spec.seed, consecutive, scarcest)
 
 
 def order(
@@ -163,7 +160,7 @@ def order(
     control = rows.predicted(repeated(constant, len(rows.y))).linearise(spec.metric)
     if not scored:
         return Ranking((), undefined, control.estimate, math.nan)
-    drawn = _drawn(rows, spec)
+    drawn = rows.drawn(spec.seed)
     contributions = np.column_stack([one.contribution for one in scored])
     best = comparisons.compare_with_best(
         sign * np.array([one.compared for one in scored]),
@@ -190,59 +187,6 @@ def order(
         )
     )
     return Ranking(entries, undefined, control.estimate, best.optimism)
-
-
-@dataclass(frozen=True, eq=False)
-class Receipt:
-    """A configuration with generated features, and what it is compared with."""
-
-    with_them: ModelResult
-    # the same algorithm and hyperparameters with `ordinal`, else the best of all without
-    without: ModelResult
-    gain: Interval  # of the metric; bounds hold for all receipts of a ranking together
-    sure: bool  # whether it is significantly better
-
-    def in_words(self, metric: str) -> str:
-        """Return the gain and its price in one sentence."""
-        own, other = self.with_them, self.without
-        fit = own.fit_cpu_seconds / max(other.fit_cpu_seconds, 1e-9)
-        predict = own.predict_seconds_per_row / max(other.predict_seconds_per_row, 1e-9)
-        verdict = "surely better" if self.sure else "not surely better, so it is no candidate"
-        return (
-            f"generated features ({own.features}): {own.key} minus {other.key} is "
-            f"{numbers.interval(self.gain)} {metric}: {verdict}; {numbers.measured(fit)} times its "
-            f"CPU seconds, {numbers.measured(predict)} times its prediction time per encoded row"
-        )
-
-
-def receipts_of(
-    measured: Sequence[Measured], rows: RankedRows, spec: ExperimentSpec
-) -> tuple[Receipt, ...]:
-    """Return those of what has generated features and a score, the largest gain first."""
-    sign = metric_of(spec.metric).sign
-    finite = [one for one in measured if math.isfinite(one.score.estimate)]
-    plain = [one for one in finite if one.result.features not in GENERATED]
-    made = [one for one in finite if one.result.features in GENERATED]
-    if not plain or not made:
-        return ()
-
-    def settings(one: Measured) -> tuple[str, str]:
-        return one.result.algorithm, repr(sorted(one.result.hyperparameters.items()))
-
-    best = max(plain, key=lambda one: (sign * one.score.estimate, one.result.key))
-    twins = {settings(one): one for one in plain if one.result.features == "ordinal"}
-    pairs = [(one, twins.get(settings(one), best)) for one in made]
-    gains = comparisons.compare_with_control(
-        np.array([one.score.estimate - other.score.estimate for one, other in pairs]),
-        np.column_stack([one.contribution - other.contribution for one, other in pairs]),
-        np.zeros(len(best.contribution)),
-        _drawn(rows, spec),
-    )
-    found = [
-        Receipt(one.result, other.result, gain, significantly_better(spec.metric, gain))
-        for (one, other), gain in zip(pairs, gains, strict=True)
-    ]
-    return tuple(sorted(found, key=lambda one: -sign * one.gain.estimate))
 
 
 def build_rows(

@@ -146,6 +146,13 @@ class TakenApart:
                 found[name] = np.concatenate([before, columns + place.start])
         return found
 
+    @property
+    def generated(self) -> tuple[str, ...]:
+        """The columns made of pairs of features."""
+        every = ((one, name) for one in self.features for name in encoded_columns(one))
+        found = (name for one, name in every if name not in one.feature_names_in_)
+        return tuple(dict.fromkeys(found))
+
     def encode(self, rows: pd.DataFrame) -> Any:
         """Return rows (n, features) as the models read them, (n, d), dense or sparse."""
         from scipy import sparse

@@ -173,11 +173,19 @@ def evaluate(
         conditions=conditions,
     )
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
-    report = replace(report, notes=(*report.notes, *missing))
+    report = _with_receipts(replace(report, notes=(*report.notes, *missing)), board, exported)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     rows = _judged_rows(spec, sets, report, on_validation, on_test, validation, delivered)
     return FinalEvaluation(report, following, exported, charts, *rows)
+
+
+def _with_receipts(report: ValidationReport, board: Leaderboard, exported: Any) -> ValidationReport:
+    """The report with what generated features gained and cost, and those that are exported."""
+    from experiment_pipeline.stages.search.voting import TakenApart
+
+    made = TakenApart.of(exported).generated if board.receipts else ()
+    return replace(report, receipts=board.receipts, generated=made)
 
 
 def _judged_rows(

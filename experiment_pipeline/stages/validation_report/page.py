@@ -37,6 +37,7 @@ from experiment_pipeline.reporting.run_record import (
     worst_of,
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
+from experiment_pipeline.stages.leaderboard.receipts import generated_section
 from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
@@ -170,6 +171,7 @@ def build_document(
         *_errors(report, charts),
         *_classes(report, charts),
         *_features(report, charts),
+        *generated_section(report.receipts, report.metric, report.generated),
         _segments(report),
         *_horizons(report),
         Section("Caveats", (Bullets((looks, *report.notes)),)),

@@ -17,6 +17,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
+from experiment_pipeline.stages.leaderboard.receipts import Receipt
 from experiment_pipeline.stages.validation_report.effects import Segment, Usage
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
@@ -155,6 +156,8 @@ class ValidationReport:
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
     horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
+    receipts: tuple[Receipt, ...] = ()  # of generated features, from the leaderboard
+    generated: tuple[str, ...] = ()  # the generated columns of the exported model
 
     @property
     def accepted(self) -> bool:

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.errors import TrainingError
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
+from experiment_pipeline.stages.leaderboard.page import document
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.configurations import configurations
@@ -249,7 +251,7 @@ def test_of_the_stopped_the_furthest_comes_first() -> None:
 def test_generated_features_are_chosen_only_where_they_are_surely_better(
     choice: str, noises: list[float], sure: bool
 ) -> None:
-    """Else their twin is, and the ensemble does without them; the reason and a note say so."""
+    """Else their twin is, and the ensemble does without them; the reason and a receipt say so."""
     entry = {"algorithm": "lightgbm", "features": ["ordinal", "deviations"]}
     spec = spec_of(search=[entry], choice=choice)
     search = search_of(spec, noises)
@@ -257,8 +259,13 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
     without, with_them = (one.key for one in configurations(spec))
     assert board.rows["key"].iloc[0] == with_them
     assert (board.single == with_them) == (board.chosen != without) == sure
-    (note,) = [one for one in board.notes if one.startswith("generated features (deviations)")]
-    assert f"{with_them} minus {without}" in note
-    assert ("not surely better" in note) != sure
-    assert ("scores better, but not surely" in board.reason) != sure
+    (receipt,) = board.receipts
+    assert (receipt.key, receipt.against, receipt.significant) == (with_them, without, sure)
+    assert receipt.chosen == sure
+    assert receipt.gain.low < receipt.gain.estimate < receipt.gain.high
+    assert ("scores better, but not significantly" in board.reason) != sure
+    page = document(
+        SearchShown(board, {one.key: one for one in configurations(spec)}, {}), "flights"
+    )
+    assert "Generated features" in [one.title for one in page.sections]
     assert sure or board.ensemble is None
