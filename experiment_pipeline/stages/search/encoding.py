@@ -93,11 +93,9 @@ def fit_features(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> ColumnTransformer:
     """Return features fitted on prepared rows; `fit_mask`, bool (n,): those whose target may be used."""
-    columns, many, further = list(sets.features), dict[str, FrozenEstimator](), list[Part]()
-    if encoder in GENERATED:
-        seen, y, _ = _of_mask(rows, fit_mask, sets)
-        further = generated_parts(encoder, seen, y, sets)
-    elif encoder in ("target", "text"):
+    columns, many = list(sets.features), dict[str, FrozenEstimator]()
+    further = _further(encoder, rows, fit_mask, sets)
+    if encoder in ("target", "text"):
         _, texts = column_kinds(rows, columns)
         large = [name for name in texts if texts_of(rows[name]).nunique() > FEW_TEXTS]
         if encoder == "text":
@@ -135,8 +133,9 @@ def fit_rows(
     rows are a `SlicedTable`.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
-    if encoder not in ("target", "text", *GENERATED) and at_once:
-        features = build_features(encoder, rows, columns)
+    if encoder not in ("target", "text") and at_once:
+        further = _further(encoder, rows, fit_mask, sets)
+        features = build_features(encoder, rows, columns, further=further)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
     # Part → codes by the target of the rows of the fit mask, each from unrelated rows.
@@ -160,6 +159,15 @@ def fit_rows(
     for name, codes in crossed.items():
         encoded[fit_mask, features.output_indices_[name]] = codes
     return features, encoded
+
+
+def _further(
+    encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
+) -> list[Part]:
+    if encoder not in GENERATED:
+        return []
+    seen, y, _ = _of_mask(rows, fit_mask, sets)
+    return generated_parts(encoder, seen, y, sets)
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:

@@ -5,28 +5,29 @@ deviations: a number minus its mean in the row's category.
 
 All is learnt on rows of the fit mask. A family keeps the MOST_KEPT pairs that the target follows beyond
 both parents: by partial rank correlation, larger than the largest of all its candidates is by chance
-with 95 % (Bonferroni). Rows of one group, or one time, count as one.
+with 95 % (Bonferroni). Rows of one group, or one time, count as one. FIRST_ROWS judge all candidates,
+ROWS the MOST_JUDGED strongest of them.
 
 Crosses of categories, as cross-fitted target means, made LightGBM worse on 7 of 12 tables.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, rankdata
-from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.statistics.importance import spread_evenly
 
 # The numbers that the target follows most are paired; and the categories, as the YAML has them.
 MOST_NUMBERS, MOST_CATEGORIES = 12, 12
 MOST_KEPT = 10  # of a family: each costs time in every fit, and for every predicted row
-ROWS = 4_000  # that judge the candidates
+FIRST_ROWS, MOST_JUDGED, ROWS = 500, 30, 4_000  # rows are evenly spread
 ERROR_RATE = 0.05  # of a family on noise
 MOST_VALUES = 50  # of a category: more have too few rows each for a mean
+_ROUNDING = 1e-6  # what is left of ranks of length one that the parents say entirely
 SMALLEST = float(np.finfo(np.float32).tiny)  # what a ratio takes for less
 Kinds = tuple[list[str], list[str]]
 RATIO, PRODUCT, DIFFERENCE, DEVIATION = "ratio", "product", "difference", "deviation"
@@ -61,67 +62,116 @@ def worth_making(
     `labels` (n, k): the target, or of several classes whether it is each. `kinds`: the numbers and the texts
     among the features. Rows are one where they are equal in all of `related`.
     """
-    some = spread_evenly(len(rows), min(len(rows), ROWS))
-    rows, labels = rows.iloc[some], labels[some]
-    # The bits of a product depend on the threads that share it.
-    with threadpool_limits(limits=1):
-        found = list(_candidates(family, rows, _ranks(labels), kinds))
-    independent = len(rows[list(related)].drop_duplicates()) if related else len(rows)
+    first, some = (spread_evenly(len(rows), min(len(rows), most)) for most in (FIRST_ROWS, ROWS))
+    found = _candidates(family, rows.iloc[first], labels[first], kinds)
+    # All count, also those that the first rows leave out: the error rate can only fall.
     tail = ERROR_RATE / 2 / max(len(found) * labels.shape[1], 1)
+    rows, labels = rows.iloc[some], labels[some]
+    if len(rows) > FIRST_ROWS:
+        found = _judged(_strongest(found)[:MOST_JUDGED], rows, labels)
+    independent = len(rows[list(related)].drop_duplicates()) if related else len(rows)
     # Fisher's z; a mean and two parents are known.
     least = np.tanh(norm.isf(tail) / np.sqrt(max(independent - 5, 1)))
     strong = [one for one in found if one.strength > least and one.name not in rows]
-    return sorted(strong, key=lambda one: (-round(one.strength, 9), one.name))[:MOST_KEPT]
+    return _strongest(strong)[:MOST_KEPT]
+
+
+def _strongest(found: Sequence[GeneratedColumn]) -> list[GeneratedColumn]:
+    return sorted(found, key=lambda one: (-round(one.strength, 9), one.name))
 
 
 def _candidates(
-    family: str, rows: pd.DataFrame, followed: np.ndarray, kinds: Kinds
-) -> Iterator[GeneratedColumn]:
-    """The candidates of a family, judged by ranks (n, k) of the labels."""
+    family: str, rows: pd.DataFrame, labels: np.ndarray, kinds: Kinds
+) -> list[GeneratedColumn]:
+    """The candidates of a family, judged by rows."""
     numbers, texts = kinds
-    cells, ranks = dict[str, np.ndarray](), dict[str, np.ndarray]()
-    for name in numbers:
-        found = rows[name].to_numpy(np.float64, na_value=np.nan)
-        finite = np.isfinite(found)
-        # Of two values, ratio, product and difference say the same.
-        if len(np.unique(found[finite])) > 2:
-            cells[name] = np.where(finite, found, np.median(found[finite]))
-            ranks[name] = _ranks(cells[name][:, None])
-    top = sorted(ranks, key=lambda name: -np.abs(ranks[name].T @ followed).max())[:MOST_NUMBERS]
+    # Of two values, ratio, product and difference say the same.
+    cells = {name: _cells(rows[name]) for name in numbers if rows[name].nunique() > 2}
+    if not cells:
+        return []
+    ranks = _ranks([*cells.values()])
+    follows = np.abs(np.einsum("cn,kn->ck", ranks, _ranks(labels.T))).max(axis=1)
+    top = [name for _, name in sorted(zip(-follows, cells, strict=True))][:MOST_NUMBERS]
     if family == "arithmetic":
-        for one, other in combinations(sorted(top, key=numbers.index), 2):
-            made = {DIFFERENCE: cells[one] - cells[other], PRODUCT: cells[one] * cells[other]}
-            if min(cells[one].min(), cells[other].min()) >= 0:
-                first, second = (np.log(np.maximum(cells[name], SMALLEST)) for name in (one, other))
-                made[RATIO] = first - second
-            columns = _ranks(np.column_stack([*made.values()]))
-            strengths = _beyond(columns, [ranks[one], ranks[other]], followed)
-            for kind, strength in zip(made, strengths.tolist(), strict=True):
-                yield GeneratedColumn(kind, (one, other), strength)
-        return
-    few = [name for name in texts if 2 <= rows[name].nunique() <= MOST_VALUES]
-    for category in few[:MOST_CATEGORIES]:
-        of, _ = pd.factorize(rows[category], use_na_sentinel=False)
-        for name in top:
-            mean = (np.bincount(of, cells[name]) / np.bincount(of))[of]
-            columns = _ranks((cells[name] - mean)[:, None])
+        found = [
+            GeneratedColumn(kind, pair)
+            for pair in combinations(sorted(top, key=numbers.index), 2)
+            for kind in (DIFFERENCE, PRODUCT, RATIO)
+            if kind != RATIO or min(cells[name].min() for name in pair) >= 0
+        ]
+    else:
+        few = [name for name in texts if 2 <= rows[name].nunique() <= MOST_VALUES]
+        pairs = product(top, few[:MOST_CATEGORIES])
+        found = [GeneratedColumn(DEVIATION, pair) for pair in pairs]
+    return _judged(found, rows, labels)
+
+
+def _cells(column: pd.Series) -> np.ndarray:
+    """Numbers, with the median for those that are missing."""
+    found = column.to_numpy(np.float64, na_value=np.nan)
+    finite = np.isfinite(found)
+    if finite.all():
+        return found
+    return np.where(finite, found, np.median(found[finite]) if finite.any() else 0.0)
+
+
+def _judged(
+    found: Sequence[GeneratedColumn], rows: pd.DataFrame, labels: np.ndarray
+) -> list[GeneratedColumn]:
+    """Candidates of a family with their strength by these rows."""
+    categories = {one.parents[1] for one in found if one.kind == DEVIATION}
+    codes = {name: pd.factorize(rows[name], use_na_sentinel=False)[0] for name in categories}
+    names = {name for one in found for name in one.parents} - categories
+    parents: dict[object, np.ndarray] = {name: _cells(rows[name]) for name in sorted(names)}
+    logs = {name: np.log(np.maximum(cells, SMALLEST)) for name, cells in parents.items()}
+    made, pairs = list[np.ndarray](), list[tuple[object, object]]()
+    for one in found:
+        first, second = one.parents
+        pairs.append((first, one if one.kind == DEVIATION else second))
+        if one.kind == DEVIATION:
+            of, own = codes[second], parents[first]
             # With the category's mean target, which knows the labels, 38 % of noise passed.
-            parents = [ranks[name], _ranks(mean[:, None])]
-            (strength,) = _beyond(columns, parents, followed).tolist()
-            yield GeneratedColumn(DEVIATION, (name, category), strength)
+            parents[one] = (np.bincount(of, own) / np.bincount(of))[of]
+            made.append(own - parents[one])
+        elif one.kind == PRODUCT:
+            made.append(parents[first] * parents[second])
+        else:
+            of_kind = logs if one.kind == RATIO else parents
+            made.append(of_kind[first] - of_kind[second])
+    if not found:
+        return []
+    ranks, place = _ranks([*parents.values()]), {key: at for at, key in enumerate(parents)}
+    known = np.array([[place[key] for key in pair] for pair in pairs])
+    of_parents = ranks[known[:, 0]], ranks[known[:, 1]]
+    strengths = _beyond(_ranks(made), *of_parents, _ranks(labels.T)).tolist()
+    return [replace(one, strength=each) for one, each in zip(found, strengths, strict=True)]
 
 
-def _ranks(columns: np.ndarray) -> np.ndarray:
-    found = rankdata(columns, axis=0)
-    return np.asarray(found - found.mean(axis=0))
+def _ranks(columns: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    """Ranks within each column (c, n), of mean zero and length one; zeros of a constant."""
+    found = rankdata(columns, axis=1)
+    return _of_length_one(found - found.mean(axis=1, keepdims=True))
 
 
-def _beyond(columns: np.ndarray, parents: Sequence[np.ndarray], followed: np.ndarray) -> np.ndarray:
-    """The largest partial correlation of each column (n, c) with those followed (n, k), of mean zero: (c,)."""
-    basis = np.linalg.qr(np.column_stack(parents))[0]
-    own, other = (one - basis @ (basis.T @ one) for one in (columns, followed))
-    scale = np.outer(np.linalg.norm(own, axis=0), np.linalg.norm(other, axis=0))
-    # What the parents say entirely leaves rounding errors.
-    whole = np.outer(np.linalg.norm(columns, axis=0), np.linalg.norm(followed, axis=0))
-    found = np.divide(own.T @ other, scale, out=np.zeros_like(scale), where=scale > 1e-6 * whole)
-    return np.asarray(np.abs(found).max(axis=1))
+def _beyond(
+    columns: np.ndarray, first: np.ndarray, second: np.ndarray, followed: np.ndarray
+) -> np.ndarray:
+    """The largest partial correlation of each column (c, n) with those followed (k, n), given its two
+    parents, (c, n): (c,). All are as of `_ranks`.
+    """
+    second = _of_length_one(_without(second, first))
+    own = _of_length_one(_without(_without(columns, first), second))
+    # `@` is not for these: its bits depend on the threads that share it.
+    found, *by_parents = (np.einsum("cn,kn->ck", one, followed) for one in (own, first, second))
+    left = 1 - by_parents[0] ** 2 - by_parents[1] ** 2
+    return np.asarray((np.abs(found) / np.sqrt(np.maximum(left, _ROUNDING**2))).max(axis=1))
+
+
+def _without(columns: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Each column (c, n) minus its part along a direction of length one."""
+    return columns - np.einsum("cn,cn->c", columns, directions)[:, None] * directions
+
+
+def _of_length_one(columns: np.ndarray) -> np.ndarray:
+    lengths = np.linalg.norm(columns, axis=1, keepdims=True)
+    return np.divide(columns, lengths, out=np.zeros_like(columns), where=lengths > _ROUNDING)

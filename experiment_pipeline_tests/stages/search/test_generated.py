@@ -11,6 +11,7 @@ from experiment_pipeline.stages.search import encoding
 from experiment_pipeline.stages.search.encoding import fit_features, fit_rows, transformed
 from experiment_pipeline.stages.search.features import encoded_columns, generated_parts
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
+from experiment_pipeline.stages.search.generated import worth_making
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search.scenario import ROWS, training_sets
@@ -52,6 +53,27 @@ def test_a_generated_column_is_what_its_name_says() -> None:
         whole = sets.train["size"][sets.fit_mask].mean()
         own = test["size"][rows] - (size.mean() - whole)
         assert np.allclose(found["size - mean by kind"][rows], own)
+
+
+def test_a_strength_is_the_partial_rank_correlation() -> None:
+    """With the target, given both parents, by residuals of least squares; the strongest columns come first."""
+    seen = shop().train
+    ranks = seen.rank(numeric_only=True) - (len(seen) + 1) / 2
+    kinds = ["price", "weight", "size"], ["kind"]
+    for family in ("arithmetic", "deviations"):
+        found = worth_making(family, seen, seen[["late"]].to_numpy(), kinds, [])
+        assert found == sorted(found, key=lambda one: -one.strength)
+        for one in found:
+            first, second = one.parents
+            other = (
+                seen.groupby(second)[first].transform("mean") if second == "kind" else seen[second]
+            )
+            made = {"ratio": seen[first] / other, "product": seen[first] * other}
+            cells = made.get(one.kind, seen[first] - other).rank()
+            parents = np.column_stack([ranks[first], other.rank(), np.ones(len(seen))])
+            both = np.column_stack([cells, ranks["late"]])
+            left = both - parents @ np.linalg.lstsq(parents, both)[0]
+            assert np.isclose(abs(np.corrcoef(left.T)[0, 1]), one.strength)
 
 
 def test_rows_that_training_did_not_see_get_finite_columns() -> None:
