@@ -93,7 +93,7 @@ def in_words(receipts: Sequence[Receipt]) -> str:
 
 
 def generated_section(
-    receipts: Sequence[Receipt], metric: str, columns: Sequence[str] | None = None
+    receipts: Sequence[Receipt], metric: str, columns: Sequence[str] = ()
 ) -> Iterator[Section]:
     """Yield the table of receipts, if there are any; `columns` are those of the exported model."""
     if not receipts:
@@ -101,9 +101,9 @@ def generated_section(
     texts = [f"{in_words(receipts)}. {_HOW}"]
     if len(receipts) > _MOST_SHOWN:
         texts.append(f"Of {len(receipts):,} the chosen ones and those that gain most are shown.")
-    if columns is not None and any(one.chosen for one in receipts):
+    if columns:
         named = numbers.some_of([numbers.shown(one) for one in columns], 20)
-        texts.append(f"Generated columns of the exported model: {named or 'none was kept'}.")
+        texts.append(f"Generated columns of the exported model: {named}.")
     better = metric_of(metric).better_is
     header = ("configuration", "generated", "minus", f"{metric} ({better} is better)")
     costs = ("CPU s of the fit (times the other's)", "µs per row (times the other's)")

@@ -184,7 +184,7 @@ def _with_receipts(report: ValidationReport, board: Leaderboard, exported: Any) 
     """The report with what generated features gained and cost, and those that are exported."""
     from experiment_pipeline.stages.search.voting import TakenApart
 
-    made = TakenApart.of(exported).generated if board.receipts else ()
+    made = TakenApart.of(exported).generated
     return replace(report, receipts=board.receipts, generated=made)
 
 
