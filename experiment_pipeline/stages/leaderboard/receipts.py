@@ -71,15 +71,11 @@ def receipts_of(
     found = []
     for (mine, others), gain in zip(pairs, gains, strict=True):
         own, other = mine.result, others.result
+        what = own.key, own.features, other.key, gain, significantly_better(spec.metric, gain)
         fit, predict = own.fit_cpu_seconds, own.predict_seconds_per_row
-        found.append(
-            Receipt(
-                *(own.key, own.features, other.key),
-                *(gain, significantly_better(spec.metric, gain)),
-                *(fit, fit / max(other.fit_cpu_seconds, 1e-9)),
-                *(predict, predict / max(other.predict_seconds_per_row, 1e-9)),
-            )
-        )
+        fit_times = fit / max(other.fit_cpu_seconds, 1e-9)
+        predict_times = predict / max(other.predict_seconds_per_row, 1e-9)
+        found.append(Receipt(*what, fit, fit_times, predict, predict_times))
     return tuple(sorted(found, key=lambda one: -sign * one.gain.estimate))
 
 
@@ -104,8 +100,8 @@ def generated_section(
     if columns:
         named = numbers.some_of([numbers.shown(one) for one in columns], 20)
         texts.append(f"Generated columns of the exported model: {named}.")
-    better = metric_of(metric).better_is
-    header = ("configuration", "generated", "minus", f"{metric} ({better} is better)")
+    gain = f"{metric} ({metric_of(metric).better_is} is better)"
+    header = ("configuration", "generated", "minus", gain, "significantly better", "chosen")
     costs = ("CPU s of the fit (times the other's)", "µs per row (times the other's)")
     cells = tuple(
         (
@@ -116,8 +112,8 @@ def generated_section(
         )
         for one in sorted(receipts, key=lambda one: not one.chosen)[:_MOST_SHOWN]
     )
-    table = TableBlock((*header, "significantly better", "chosen", *costs), cells)
-    yield Section("Generated features", (*map(Paragraph, texts), table))
+    blocks = (*map(Paragraph, texts), TableBlock((*header, *costs), cells))
+    yield Section("Generated features", blocks)
 
 
 def _priced(cost: float, times: float) -> str:

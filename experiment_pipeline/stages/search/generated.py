@@ -112,8 +112,6 @@ def _cells(column: pd.Series) -> np.ndarray:
     """Numbers, with the median for those that are missing."""
     found = column.to_numpy(np.float64, na_value=np.nan)
     finite = np.isfinite(found)
-    if finite.all():
-        return found
     return np.where(finite, found, np.median(found[finite]) if finite.any() else 0.0)
 
 
