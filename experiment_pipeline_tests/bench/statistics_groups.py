@@ -62,23 +62,20 @@ def _drawn(samples: int, seed: int, **how: Any) -> Iterator[list[GroupMeasure]]:
         yield draw(np.random.default_rng([seed, number]), **how)
 
 
-def covered(samples: int, seed: int, **how: Any) -> dict[str, float]:
-    """Return the share of samples of which all pairs by all measures hold the true differences, or ratios."""
-    against = {"differences": np.subtract.outer, "ratios": np.divide.outer}
-    truths, held = _truth(**how), dict.fromkeys(against, 0)
+def covered(samples: int, seed: int, **how: Any) -> float:
+    """Return the share of samples of which all differences and ratios, of all pairs by all measures, hold."""
+    truths = _truth(**how)
+    held = (all(map(_holds, found, truths)) for found in _drawn(samples, seed, **how))
+    return sum(held) / samples
 
-    def holds(one: GroupMeasure, truth: np.ndarray, what: str) -> bool:
-        if (bounds := getattr(one, what)) is None:
-            return True
-        known = truth[[*one.known]]
-        true = against[what](known, known)
-        inside = (bounds[..., 0] <= true) & (true <= bounds[..., 1])
-        return bool((inside | np.eye(len(true), dtype=bool)).all())
 
-    for found in _drawn(samples, seed, **how):
-        for what in held:
-            held[what] += all(holds(*one, what) for one in zip(found, truths, strict=True))
-    return {what: number / samples for what, number in held.items()}
+def _holds(one: GroupMeasure, truth: np.ndarray) -> bool:
+    known = truth[[*one.known]]
+    pairs = [(one.differences, np.subtract.outer(known, known))]
+    if one.ratios is not None:
+        pairs.append((one.ratios, np.divide.outer(known, known)))
+    outside = [(true < bounds[..., 0]) | (true > bounds[..., 1]) for bounds, true in pairs]
+    return not (np.any(outside, axis=0) & ~np.eye(len(known), dtype=bool)).any()
 
 
 def accused(samples: int, seed: int, **how: Any) -> float:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from experiment_pipeline.reporting.run_record import (
+    AuditRow,
     ConfigurationRow,
     FileRow,
     FindingRow,
@@ -150,6 +151,7 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             limit_value=0.65,
             outcome="PASS" if status == "accepted" else "FAIL",
         ),
+        AuditRow(column_name="sex", group_name="F", measure="precision", value=0.6, rows=40),
         ReportRow(name="leaderboard", place=f"artifacts/flight_delay/leaderboard/{number}.html"),
         FileRow(digest=f"yaml{number // 4}", content=f"target: delayed\nseed: {number // 4}\n"),
         FileRow(digest="schema0", content="columns: {}\n"),
