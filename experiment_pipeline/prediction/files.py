@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
+from experiment_pipeline.prediction.intervals import INTERVALS, promised_columns
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import Data
@@ -29,9 +30,11 @@ from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_ag
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
+from experiment_pipeline.statistics.conformal import NOT_CALIBRATED, ConformalBounds
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, streamed
+from experiment_pipeline.storage.records import from_json
 from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import for_prediction, load_schema
@@ -68,6 +71,8 @@ class Model:
     signature: Signature  # features and outputs
     examples: pd.DataFrame  # the version's example rows, as of `golden_rows`
     scored: str = ""  # the configuration and its score on the validation set, in words
+    conformal: ConformalBounds = NOT_CALIBRATED  # what intervals and sets are made of
+    coverage: float | None = None  # of those beside predictions; None: there are none
 
     @property
     def _title(self) -> str:
@@ -107,6 +112,15 @@ class Model:
         Raises UnusableTable: a required column is missing or unusable; DataError: no row is valid.
         """
         return self._predicted(rows, lambda _: None)
+
+    def predict_interval(self, rows: pd.DataFrame, coverage: float = 0.9) -> Predicted:
+        """Predict, with an interval for each number, or a set of classes.
+
+        Of a share of new rows `lower` and `upper` enclose the number, and the others are as often below as
+        above; of a share of each class `prediction_set`, a JSON list of labels, holds it. Raises as
+        `predict`, and InvalidModel: too few rows calibrated the version, or none did.
+        """
+        return replace(self, coverage=coverage).predict(rows)
 
     def _predicted(
         self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
@@ -162,13 +176,15 @@ class Model:
         *,
         keep: Collection[str] = (),
         explain: int = 0,
+        interval: float | None = None,
     ) -> PredictedFile:
         """Predict in batches for a table that may be larger than memory, and write two files.
 
         Predictions go to `output`, rows that break the schema to `rejected`: each a .csv or .parquet file, or
         a URL of one. A file appears when it is complete, the predictions last; after an error no file is new
         or changed. `tell` is called with the progress every SECONDS_BETWEEN_LINES. Beside the predictions
-        stand columns to `keep` and the `explain` strongest contributions. Errors: as `read` and `predict`.
+        stand columns to `keep`, the `explain` strongest contributions, and those of `predict_interval` for the
+        coverage `interval`. Errors: as `read` and `predict_interval`.
         """
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
@@ -181,7 +197,7 @@ class Model:
             raise UnusableTable(url, rule, "Name a file outside of the table.")
         rows, tolerated, reasons = self.read(table, tell, keep), Counts(), Counts()
         ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
-        model = replace(self, signature=replace(self.signature, id_columns=ids))
+        model = replace(self, signature=replace(self.signature, id_columns=ids), coverage=interval)
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
@@ -212,6 +228,7 @@ class Model:
         prepared, `size` at a time. Counts of what is tolerated, and of why rows are rejected, add up.
         """
         signature = self.signature
+        more = partial(promised_columns, self.conformal, self.coverage, signature.classes)
         rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]
         some_left = False
@@ -230,7 +247,7 @@ class Model:
             table = None
             if len(kept):
                 names = some.loc[kept.index, ids]
-                table = delivered.prediction_table(self.pipeline, kept, names, signature)
+                table = delivered.prediction_table(self.pipeline, kept, names, signature, more)
             yield table, parted.rejected, kept
         if not some_left:
             raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
@@ -291,8 +308,12 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     pipeline = persistence.from_bytes(stored, types)
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
-    examples = delivered.example_rows(example, signature)
-    return Model(source, pipeline, reading, schema, signature, examples, _scored(exported))
+    known = (schema, signature, delivered.example_rows(example, signature), _scored(exported))
+    model = Model(source, pipeline, reading, *known)
+    if INTERVALS not in exported.manifest.files:
+        return model
+    damage = InvalidModel(source, f"{INTERVALS} holds no bounds", "Name a complete version folder.")
+    return replace(model, conformal=from_json(ConformalBounds, exported.read(INTERVALS), damage))
 
 
 def _scored(exported: versions.ExportedModel) -> str:

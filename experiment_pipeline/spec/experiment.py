@@ -108,6 +108,12 @@ class ExperimentSpec(Closed):
         NotWorseThanChampion(),
         description="off, or how much worse than the current model and the best so far",
     )
+    coverage: float | None = Field(
+        None,
+        ge=0.5,
+        lt=1,
+        description="A gate: predicted intervals or sets hold this share of rows",
+    )
     costs: Costs | None = Field(
         None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"
     )
@@ -231,7 +237,7 @@ class ExperimentSpec(Closed):
             yield ("costs",), other
         if self.calibrate in ("sigmoid", "isotonic") and self.task == "regression":
             yield ("calibrate",), other
-        if not (self.baseline or self.acceptance):
+        if not (self.baseline or self.acceptance or self.coverage):
             yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
         if self.evaluation is None:
             return

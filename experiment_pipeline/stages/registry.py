@@ -111,11 +111,11 @@ _STAGES = (
     Stage(
         "validation_report",
         ("validation_report",),
-        13,
+        14,
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),
-            "export",
+            *("export", "coverage"),
         ),
         checks={
             "acceptance_criteria_met": "On the validation set the choice beats the baseline, meets "

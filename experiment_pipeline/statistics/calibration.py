@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from experiment_pipeline.statistics.conformal import conformal_bounds
 from experiment_pipeline.statistics.interval import (
     LEVEL,
     Interval,
@@ -25,7 +26,6 @@ from experiment_pipeline.statistics.interval import (
     undefined,
     weighted,
     weighted_mean,
-    weighted_quantile,
 )
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, mean_with_interval, one_sample
@@ -312,14 +312,15 @@ class QuantileCheck:
 
 
 def quantile_check(level: float, validation: SetPrediction, test: SetPrediction) -> QuantileCheck:
-    """Check a predicted quantile on validation rows, and correct it by test rows: by the (n + 1)/n · level
-    quantile of their deviations (split conformal prediction: Romano, Patterson and Candès 2019).
+    """Check a predicted quantile on validation rows, and correct it by the conformal bound of deviations on
+    test rows (Romano, Patterson and Candès 2019).
     """
 
     def share(found: np.ndarray) -> Interval:
         return mean_with_interval(found, validation.clusters, validation.weights, share=True)
 
-    deviations, n = test.y - test.prediction, len(test.y)
-    shift = float(weighted_quantile(deviations, test.weights, min(level * (1 + 1 / n), 1.0)))
+    deviations = test.y - test.prediction
+    bound = conformal_bounds(test, deviations, np.array([level]))
+    shift = float(min(*bound, deviations.max()))
     above = validation.y - validation.prediction
     return QuantileCheck(level, share(above < 0), share(above <= 0), shift, share(above < shift))

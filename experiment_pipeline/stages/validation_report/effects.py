@@ -1,4 +1,4 @@
-"""Which features the chosen configuration uses, how, where it is weakest, and whether it decays.
+"""Which features the choice uses, how, where it is weakest, whether it decays, and what its intervals hold.
 
 Importance and partial dependence are measured with the train-only fit on test rows, in a time
 bounded by that of the search; the measures are in `statistics/importance.py`. Segments are parts
@@ -6,17 +6,21 @@ of the validation set, horizons its stretches of time. In: a fitted pipeline and
 Out: frozen `Usage`, `Segment`s.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.prediction.intervals import intervals
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
+from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics import importance, metrics
 from experiment_pipeline.statistics.calibration import most_frequent
+from experiment_pipeline.statistics.conformal import ConformalBounds, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.interval import (
     LEVEL,
@@ -24,8 +28,9 @@ from experiment_pipeline.statistics.interval import (
     by_skewness,
     difference,
     quantile,
+    weighted_mean,
 )
-from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.statistics.scores import SetPrediction, interval_of
 from experiment_pipeline.table.clusters import MICROSECOND, times_of
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, parts_of
 from experiment_pipeline.table.membership import cut_by_order
@@ -41,7 +46,8 @@ _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
-_HORIZONS = 4
+_HORIZONS, _LEAST_COVERED = 4, 5
+COVERAGE = 0.9  # where the YAML promises none
 
 
 @dataclass(frozen=True)
@@ -249,23 +255,100 @@ def by_horizon(
     Their values are the time since the last fitted row. One is clearly worse if it falls further below
     what is expected there than the first does. Empty: no split by time, too few rows, a user's metric.
     """
-    split, metric = spec.split, spec.metric
-    most = min(_HORIZONS, len(frame) // FEWEST_ROWS)
-    if not isinstance(split, TimeSplit) or most < 2 or metrics.metric_of(metric).is_own:
+    metric, some = spec.metric, _some_rows(predicted)
+    frame, predicted = frame.iloc[some], predicted.rows(some)
+    stretches = list(_horizons_of(spec, fitted, frame))
+    if not stretches or metrics.metric_of(metric).is_own:
         return ()
-    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
+    each = [scores.of(mask) for *_, mask in stretches]
+    level = 1 - (1 - LEVEL) / max(len(each) - 1, 1)
+    (_, first), *_ = each
+    for (column, ends, mask), (expected, spread) in zip(stretches, each, strict=True):
+        own = predicted.rows(mask).interval(metric, threshold)
+        decayed = bool(found) and _worse(metric, difference(first, spread, level))
+        found.append(Segment(column, ends, int(mask.sum()), own, expected, decayed))
+    return tuple(found)
+
+
+def _horizons_of(
+    spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame
+) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Cut rows by the time since the last fitted row, as `parts_of` does by a feature."""
+    split, most = spec.split, min(_HORIZONS, len(frame) // FEWEST_ROWS)
+    if not isinstance(split, TimeSplit) or most < 2:
+        return
     times, last = (times_of(rows, split.column, pd.Timedelta(0))[0] for rows in (frame, fitted))
     after, unit = times - last.max(), ""
     if kind_of(frame[split.column]) == "datetime":
         after, unit = after * (MICROSECOND / pd.Timedelta("1 day")), " days"
     stretch, _ = cut_by_order(after, [1 / most] * most)
-    masks = [stretch == number for number in np.unique(stretch)]
-    scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
-    each, level = [scores.of(mask) for mask in masks], 1 - (1 - LEVEL) / max(len(masks) - 1, 1)
-    (_, first), *_ = each
-    for mask, (expected, spread) in zip(masks, each, strict=True):
-        own = predicted.rows(mask).interval(metric, threshold)
-        decayed = bool(found) and _worse(metric, difference(first, spread, level))
-        ends = f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}"
-        found.append(Segment(split.column, ends, int(mask.sum()), own, expected, decayed))
-    return tuple(found)
+    for mask in (stretch == number for number in np.unique(stretch)):
+        yield split.column, f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}", mask
+
+
+@dataclass(frozen=True)
+class CoverageCheck:
+    """What intervals or sets promise of new rows, and what they hold on the validation set."""
+
+    coverage: float  # the share of rows that is promised
+    bounds: ConformalBounds  # calibrated before, on rows that the fit had not seen
+    gate: Gate  # fails where significantly fewer rows are held, or nothing can be promised
+    size: float = math.nan  # mean width of intervals, or mean number of classes in a set
+    # by class and time, and the least covered ones by feature; their score is the share of rows held
+    parts: tuple[Segment, ...] = ()
+
+
+def check_coverage(
+    spec: ExperimentSpec,
+    bounds: ConformalBounds,
+    frame: pd.DataFrame,
+    predicted: SetPrediction,
+    features: Sequence[str],
+    fitted: pd.DataFrame | None,
+    level: float = LEVEL,
+) -> CoverageCheck:
+    """Hold intervals or sets against the predicted rows of a set, `frame`; of many every k-th is used.
+
+    `fitted` rows are those before its horizons; None: parts are left out. `level` is that of the gates.
+    Intervals of shares allow for the sampling of the calibration rows, too; those of parts hold together.
+    """
+    coverage = spec.coverage or COVERAGE
+    rule, known = f"coverage of {numbers.share(coverage)}", bounds.at(coverage)
+    if known is None:
+        few = "the test set has too few rows or clusters to promise it"
+        gate = Gate("coverage", rule, math.nan, coverage, True, False, means=few)
+        return CoverageCheck(coverage, bounds, gate)
+    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    if bounds.classes:
+        sets = sets_of(predicted.prediction, known)
+        inside, size = sets[np.arange(len(sets)), predicted.y.astype(np.int64)], sets.sum(axis=1)
+    else:
+        low, high = intervals(bounds, known, frame, predicted.prediction)
+        inside, size = (low <= predicted.y) & (predicted.y <= high), high - low
+    held = replace(predicted, y=inside * 1.0, prediction=np.ones(len(inside)))
+
+    def part(column: str, value: str, mask: np.ndarray, level: float) -> Segment:
+        rows = held.rows(mask)
+        spread = rows.spread("accuracy")
+        # Chance also drew the calibration rows, of which the part has the same share.
+        by_chance = coverage * (1 - coverage) / (bounds.independent * mask.mean())
+        error = math.hypot(spread.standard_error, math.sqrt(by_chance))
+        share = interval_of("accuracy", replace(spread, standard_error=error), level)
+        return Segment(column, value, len(rows.y), share, coverage, bool(share.high < coverage))
+
+    whole = part("", "", inside | True, level)
+    means = f"{'' if whole.clearly_worse else 'not '}significantly below the promise"
+    rule += f": {numbers.interval(whole.score)} of the validation rows"
+    result = (whole.score.high, coverage, True, not whole.clearly_worse)
+    gate = Gate("coverage", rule, *result, means=means)
+    check = CoverageCheck(coverage, bounds, gate, float(weighted_mean(size, predicted.weights)))
+    if fitted is None:
+        return check
+    masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(bounds.classes)]
+    masks = [one for one in masks if one[2].any()] + [*_horizons_of(spec, fitted, frame)]
+    by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
+    each = 1 - (1 - LEVEL) / max(len(masks) + len(by_feature), 1)
+    first, weak = ([part(*one, each) for one in some] for some in (masks, by_feature))
+    weak.sort(key=lambda one: (one.score.high, one.column, one.value))
+    return replace(check, parts=(*first, *weak[:_LEAST_COVERED]))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.prediction.intervals import calibrated
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
@@ -27,6 +28,7 @@ from experiment_pipeline.stages.validation_report.effects import (
     Segment,
     Usage,
     by_horizon,
+    check_coverage,
     usage,
     weakest_segments,
 )
@@ -154,6 +156,11 @@ def evaluate(
     fit = (trained, train_only, fitted_on, cut, workers, left)
     used, segments, horizons = _effects(spec, board, sets, validation, on_validation, *fit)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
+    bounds = calibrated(sets.test[list(sets.features)], on_test, sets.classes)
+    coverage = None
+    if bounds is not None:
+        held = (validation, on_validation, sets.features, fitted_on if left > 0 else None)
+        coverage = check_coverage(spec, bounds, *held, level=earlier_looks.level)
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
     report = judge(
@@ -169,6 +176,7 @@ def evaluate(
         hyperparameters=trained.result.configuration.given,
         calibrated_by=calibration,
         uncalibrated=uncalibrated,
+        coverage=coverage,
         champions=[hold_against_champion(spec, one, *given) for one in current],
         conditions=conditions,
     )

@@ -172,6 +172,7 @@ def build_document(
         *_features(report, charts),
         _segments(report),
         *_horizons(report),
+        *_coverage(report),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
@@ -510,11 +511,12 @@ def _segments(report: ValidationReport) -> Section:
     if not report.segments:
         none = "No segment scores below what is expected there."
         return Section(title, (Paragraph(f"{none} {text}"),))
-    table = _parts(report, report.segments, "value", "worse than expected")
+    header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
+    table = _parts(report.segments, header)
     return Section(title, (Paragraph(text), table))
 
 
-def _parts(report: ValidationReport, parts: Sequence[Segment], value: str, worse: str) -> Block:
+def _parts(parts: Sequence[Segment], header: tuple[str, ...]) -> Block:
     rows = tuple(
         (
             part.column,
@@ -526,7 +528,7 @@ def _parts(report: ValidationReport, parts: Sequence[Segment], value: str, worse
         )
         for part in parts
     )
-    return TableBlock(("feature", value, "rows", report.metric, "expected", worse), rows)
+    return TableBlock(header, rows)
 
 
 def _horizons(report: ValidationReport) -> Iterator[Section]:
@@ -536,8 +538,25 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
         "Validation rows by their time after the last fitted row. The score has decayed where it is "
         "significantly worse than at first, each against the expected score (95 % level, all together)."
     )
-    table = _parts(report, report.horizons, "time after the last fitted row", "decayed")
+    when = "time after the last fitted row"
+    table = _parts(report.horizons, ("feature", when, "rows", report.metric, "expected", "decayed"))
     yield Section("Score by horizon", (Paragraph(text), table))
+
+
+def _coverage(report: ValidationReport) -> Iterator[Section]:
+    if (check := report.coverage) is None:
+        return
+    title, said = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
+    if check.bounds.classes:
+        title, said = "Prediction sets", f"{numbers.score(check.size)} classes on average"
+    on = evaluated(report.gap.evaluation).name
+    text = (
+        f"{check.gate.rule} ({said}), {check.gate.means}. Calibrated on {check.bounds.rows:,} {on} rows, "
+        f"which count as {check.bounds.independent:,.0f} independent ones. Below: classes, stretches of "
+        "time, and the least covered parts by feature (95 % intervals, all together)."
+    )
+    header = ("feature", "value", "rows", "held", "promised", "below the promise")
+    yield Section(title, (Paragraph(text[0].upper() + text[1:]), _parts(check.parts, header)))
 
 
 def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:

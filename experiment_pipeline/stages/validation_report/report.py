@@ -17,7 +17,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
-from experiment_pipeline.stages.validation_report.effects import Segment, Usage
+from experiment_pipeline.stages.validation_report.effects import CoverageCheck, Segment, Usage
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
@@ -155,6 +155,7 @@ class ValidationReport:
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
     horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
+    coverage: CoverageCheck | None = None  # of intervals or sets; None: a prediction is not finite
 
     @property
     def accepted(self) -> bool:
@@ -201,6 +202,7 @@ def judge(
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
     calibrated_by: CalibrationMethod | None = None,
     uncalibrated: SetPrediction | None = None,
+    coverage: CoverageCheck | None = None,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -208,18 +210,19 @@ def judge(
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
     is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
     `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
-    `train_only`, `segments` and `horizons` of `exported`; `uncalibrated` is that without calibrators.
+    `train_only`, `segments`, `horizons` and `coverage` of `exported`; `uncalibrated` is that without calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
     known = (y_fitted, spec.task, len(classes or ()), w_fitted)
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     setting = None if calibrated_by else reweighting(hyperparameters)
+    promised = [coverage.gate] if coverage and spec.coverage else []
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged), *(one.gate for one in champions)),
+        gates=(*hold(spec, judged), *promised, *(one.gate for one in champions)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -232,6 +235,7 @@ def judge(
         usage=usage,
         segments=None if segments is None else tuple(segments),
         horizons=tuple(horizons),
+        coverage=coverage,
         champions=tuple(champions),
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
@@ -417,6 +421,13 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
             f"{numbers.interval(checked.below)} of the validation targets are below the prediction, not "
             f"{numbers.share(checked.level)}: add {numbers.score(checked.shift)} to every prediction"
         )
+
+    for part in report.coverage.parts if report.coverage else ():
+        if part.clearly_worse:
+            yield (
+                f"fewer than the promised {numbers.share(part.expected)} of rows are in their interval or "
+                f"set: {numbers.interval(part.score)} of {part.rows:,}, {part.column} {part.value}"
+            )
 
 
 @dataclass(frozen=True)

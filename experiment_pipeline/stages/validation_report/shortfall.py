@@ -86,7 +86,8 @@ def reasons(
         return ()
     # The gate to explain is not a champion's, and if possible one of the ranking metric.
     champions = [held.gate for held in report.champions]
-    failed = [gate for gate in report.failed_gates if gate not in champions]
+    others = [*champions, *([report.coverage.gate] if report.coverage else [])]
+    failed = [gate for gate in report.failed_gates if gate not in others]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
