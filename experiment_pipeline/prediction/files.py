@@ -8,7 +8,7 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
-from experiment_pipeline.prediction.intervals import INTERVALS, promised_columns
+from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import Data
@@ -30,7 +30,6 @@ from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_ag
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
-from experiment_pipeline.statistics.conformal import NOT_CALIBRATED, ConformalBounds
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, streamed
@@ -71,7 +70,7 @@ class Model:
     signature: Signature  # features and outputs
     examples: pd.DataFrame  # the version's example rows, as of `golden_rows`
     scored: str = ""  # the configuration and its score on the validation set, in words
-    conformal: ConformalBounds = NOT_CALIBRATED  # what intervals and sets are made of
+    calibrated: Calibrated = field(default_factory=Calibrated)  # what intervals are made of
     coverage: float | None = None  # of those beside predictions; None: there are none
 
     @property
@@ -228,7 +227,7 @@ class Model:
         prepared, `size` at a time. Counts of what is tolerated, and of why rows are rejected, add up.
         """
         signature = self.signature
-        more = partial(promised_columns, self.conformal, self.coverage, signature.classes)
+        more = partial(self.calibrated.columns, self.coverage, signature.classes)
         rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]
         some_left = False
@@ -308,12 +307,11 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     pipeline = persistence.from_bytes(stored, types)
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
-    known = (schema, signature, delivered.example_rows(example, signature), _scored(exported))
-    model = Model(source, pipeline, reading, *known)
-    if INTERVALS not in exported.manifest.files:
-        return model
+    examples, scored = delivered.example_rows(example, signature), _scored(exported)
+    bounds = exported.read(INTERVALS) if INTERVALS in exported.manifest.files else b"{}"
     damage = InvalidModel(source, f"{INTERVALS} holds no bounds", "Name a complete version folder.")
-    return replace(model, conformal=from_json(ConformalBounds, exported.read(INTERVALS), damage))
+    known = (examples, scored, from_json(Calibrated, bounds, damage))
+    return Model(source, pipeline, reading, schema, signature, *known)
 
 
 def _scored(exported: versions.ExportedModel) -> str:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
+from experiment_pipeline_tests.bench import statistics_intervals as intervals
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
@@ -182,6 +183,7 @@ NAMES: Mapping[object, str] = {
     sets.measures: "5 measures",
     sets.jobs: "department and title",
     sets.four_times: "every row four times",
+    None: "any",
 }
 
 
@@ -342,6 +344,51 @@ FOLDS = tuple(
     )
     for how, corrected in (("as it is", True), ("without the correction", False))
 )
+PROMISED, OF_A_PART = Aim(0.88, 0.92), Aim(low=0.85)
+_groups, _uneven = {"size": 10, "luck": 1.0}, {"size": 5, "luck": 1.0, "uneven": True}
+_days = {"size": 20, "luck": 1.0, "memory": 0.5}
+_worlds = (
+    ("400 rows", intervals.World()),
+    ("40 rows", intervals.World(40)),
+    ("400 rows, skewed errors", intervals.World(skewed=True)),
+    ("20 groups of 10 rows", intervals.World(20, **_groups)),
+    ("60 groups of 10 rows", intervals.World(60, **_groups)),
+    ("60 groups, the large ones loud", intervals.World(60, **_uneven)),
+    ("30 days of 20 rows, neighbours alike", intervals.World(30, **_days)),
+    ("60 days of 20 rows, neighbours alike", intervals.World(60, **_days)),
+)
+INTERVALS = (
+    *(partial(share, name, PROMISED, 200, intervals.held, world=one) for name, one in _worlds),
+    *(
+        partial(share, f"{name}, {how}", None, 200, intervals.held, world=world, how=how)
+        for name, world in _worlds[4:6]
+        for how in ("hierarchical", "hierarchical, rows by 1/size")
+    ),
+    *(
+        partial(
+            *(share, f"{rows:,} rows, noise {noise}: {part} rows"),
+            *(PROMISED if part == "all" else OF_A_PART, 200, intervals.held),
+            world=intervals.World(rows, noise=noise, part=part),
+        )
+        for noise in ("by feature", "by text", "by prediction")
+        for rows in (500, 2_000)
+        for part in ("all", "loud", "quiet")
+    ),
+    *each("a refit, by errors of the fit on train rows", PROMISED, 200, intervals.refit_held),
+    *each(
+        "sets of classes, {shares}, class {code}",
+        *(PROMISED, 200, intervals.sets_held),
+        shares=[(0.7, 0.3), (0.5, 0.3, 0.2)],
+        code=[None, 1],
+        luck=1.0,
+    ),
+    *each(
+        "sets of classes, the rare one of 5 %",
+        *(PROMISED, 200, intervals.sets_held),
+        shares=[(0.95, 0.05)],
+        code=1,
+    ),
+)
 BLOCKS = (
     Block(
         "How often an interval of 95 % holds the truth, and for how many samples a note says that\n"
@@ -377,6 +424,11 @@ BLOCKS = (
         "The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap, rare\n"
         "positives, and segments of 2,000 rows that differ in prevalence or in the size of errors.",
         CHOICE,
+    ),
+    Block(
+        "The share of new rows in their interval or set, of 90 % promised (`predict --interval 0.9`): of new\n"
+        "groups and days, of a quarter of rows with three times the noise, and of others.",
+        INTERVALS,
     ),
 )
 

@@ -105,7 +105,7 @@ def package_model(
         versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),
         "verify.py": VERIFY.encode(),
         versions.CARD: document.render(card).encode(),
-        **({} if report.coverage is None else {INTERVALS: to_json(report.coverage.bounds)}),
+        **({} if report.coverage is None else {INTERVALS: to_json(report.coverage.calibrated)}),
         **{name: text.encode() for name, text in code.files.items()},
     }
     headline = report.score(report.metric)

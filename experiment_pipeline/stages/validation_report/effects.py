@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.intervals import intervals
+from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics import importance, metrics
 from experiment_pipeline.statistics.calibration import most_frequent
-from experiment_pipeline.statistics.conformal import ConformalBounds, sets_of
+from experiment_pipeline.statistics.conformal import sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.interval import (
     LEVEL,
@@ -28,9 +28,8 @@ from experiment_pipeline.statistics.interval import (
     by_skewness,
     difference,
     quantile,
-    weighted_mean,
 )
-from experiment_pipeline.statistics.scores import SetPrediction, interval_of
+from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import MICROSECOND, times_of
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, parts_of
 from experiment_pipeline.table.membership import cut_by_order
@@ -47,7 +46,6 @@ _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
 _HORIZONS, _LEAST_COVERED = 4, 5
-COVERAGE = 0.9  # where the YAML promises none
 
 
 @dataclass(frozen=True)
@@ -292,16 +290,16 @@ class CoverageCheck:
     """What intervals or sets promise of new rows, and what they hold on the validation set."""
 
     coverage: float  # the share of rows that is promised
-    bounds: ConformalBounds  # calibrated before, on rows that the fit had not seen
+    calibrated: Calibrated  # before, on rows that the fit had not seen
     gate: Gate  # fails where significantly fewer rows are held, or nothing can be promised
     size: float = math.nan  # mean width of intervals, or mean number of classes in a set
-    # by class and time, and the least covered ones by feature; their score is the share of rows held
+    # all rows, by class and time, and the least covered ones by feature; a score is the share held
     parts: tuple[Segment, ...] = ()
 
 
 def check_coverage(
     spec: ExperimentSpec,
-    bounds: ConformalBounds,
+    calibrated: Calibrated,
     frame: pd.DataFrame,
     predicted: SetPrediction,
     features: Sequence[str],
@@ -310,45 +308,41 @@ def check_coverage(
 ) -> CoverageCheck:
     """Hold intervals or sets against the predicted rows of a set, `frame`; of many every k-th is used.
 
-    `fitted` rows are those before its horizons; None: parts are left out. `level` is that of the gates.
-    Intervals of shares allow for the sampling of the calibration rows, too; those of parts hold together.
+    `fitted` rows are those before its horizons; None: features and time are left out. `level` is that of
+    gates. Intervals allow for the sampling of calibration rows, significance for the number of parts.
     """
-    coverage = spec.coverage or COVERAGE
-    rule, known = f"coverage of {numbers.share(coverage)}", bounds.at(coverage)
-    if known is None:
-        few = "the test set has too few rows or clusters to promise it"
-        gate = Gate("coverage", rule, math.nan, coverage, True, False, means=few)
-        return CoverageCheck(coverage, bounds, gate)
+    coverage = spec.coverage or 0.9
+    rule, means = f"coverage of {numbers.share(coverage)}", "too few rows or clusters to promise it"
+    if (bounds := calibrated.at(coverage)) is None:
+        gate = Gate("coverage", rule, math.nan, coverage, True, False, means=means)
+        return CoverageCheck(coverage, calibrated, gate)
     frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
-    if bounds.classes:
-        sets = sets_of(predicted.prediction, known)
-        inside, size = sets[np.arange(len(sets)), predicted.y.astype(np.int64)], sets.sum(axis=1)
+    if calibrated.classes:
+        sets = sets_of(predicted.prediction, bounds)
+        hits, size = sets[np.arange(len(sets)), predicted.y.astype(np.int64)], sets.sum(axis=1)
     else:
-        low, high = intervals(bounds, known, frame, predicted.prediction)
-        inside, size = (low <= predicted.y) & (predicted.y <= high), high - low
-    held = replace(predicted, y=inside * 1.0, prediction=np.ones(len(inside)))
+        ends = calibrated.columns(coverage, None, frame, predicted.prediction)
+        hits = (ends["lower"] <= predicted.y) & (predicted.y <= ends["upper"])
+        size = ends["upper"] - ends["lower"]
+    held = replace(predicted, y=hits * 1.0, prediction=np.ones(len(hits)))
+    held = replace(held, variance_factor=1 + len(hits) / calibrated.rows)
+    most, share = held.interval("accuracy", level=level).high, held.interval("accuracy")
+    means = f"{'not ' if most >= coverage else ''}significantly below the promise"
+    rule += f": {numbers.interval(share)} of the validation rows"
+    gate = Gate("coverage", rule, most, coverage, True, most >= coverage, means=means)
+    masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(calibrated.classes)]
+    first = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
+    by_feature = list[tuple[str, str, np.ndarray]]()
+    if fitted is not None:
+        first += _horizons_of(spec, fitted, frame)
+        by_feature += parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS)
+    each = 1 - (1 - LEVEL) / (len(first) + len(by_feature))
 
-    def part(column: str, value: str, mask: np.ndarray, level: float) -> Segment:
+    def part(column: str, value: str, mask: np.ndarray) -> Segment:
         rows = held.rows(mask)
-        spread = rows.spread("accuracy")
-        # Chance also drew the calibration rows, of which the part has the same share.
-        by_chance = coverage * (1 - coverage) / (bounds.independent * mask.mean())
-        error = math.hypot(spread.standard_error, math.sqrt(by_chance))
-        share = interval_of("accuracy", replace(spread, standard_error=error), level)
-        return Segment(column, value, len(rows.y), share, coverage, bool(share.high < coverage))
+        below = rows.interval("accuracy", level=each).high < coverage
+        return Segment(column, value, len(rows.y), rows.interval("accuracy"), coverage, below)
 
-    whole = part("", "", inside | True, level)
-    means = f"{'' if whole.clearly_worse else 'not '}significantly below the promise"
-    rule += f": {numbers.interval(whole.score)} of the validation rows"
-    result = (whole.score.high, coverage, True, not whole.clearly_worse)
-    gate = Gate("coverage", rule, *result, means=means)
-    check = CoverageCheck(coverage, bounds, gate, float(weighted_mean(size, predicted.weights)))
-    if fitted is None:
-        return check
-    masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(bounds.classes)]
-    masks = [one for one in masks if one[2].any()] + [*_horizons_of(spec, fitted, frame)]
-    by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
-    each = 1 - (1 - LEVEL) / max(len(masks) + len(by_feature), 1)
-    first, weak = ([part(*one, each) for one in some] for some in (masks, by_feature))
-    weak.sort(key=lambda one: (one.score.high, one.column, one.value))
-    return replace(check, parts=(*first, *weak[:_LEAST_COVERED]))
+    weak = sorted((part(*one) for one in by_feature), key=lambda one: one.score.estimate)
+    parts = (*(part(*one) for one in first), *weak[:_LEAST_COVERED])
+    return CoverageCheck(coverage, calibrated, gate, float(size.mean()), parts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.intervals import calibrated
+from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
@@ -156,11 +156,9 @@ def evaluate(
     fit = (trained, train_only, fitted_on, cut, workers, left)
     used, segments, horizons = _effects(spec, board, sets, validation, on_validation, *fit)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
-    bounds = calibrated(sets.test[list(sets.features)], on_test, sets.classes)
-    coverage = None
-    if bounds is not None:
-        held = (validation, on_validation, sets.features, fitted_on if left > 0 else None)
-        coverage = check_coverage(spec, bounds, *held, level=earlier_looks.level)
+    calibrated = Calibrated.on(sets.test[list(sets.features)], on_test, sets.classes)
+    held = (validation, on_validation, sets.features, fitted_on if left > 0 else None)
+    coverage = check_coverage(spec, calibrated, *held, level=earlier_looks.level)
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
     report = judge(

@@ -547,13 +547,12 @@ def _coverage(report: ValidationReport) -> Iterator[Section]:
     if (check := report.coverage) is None:
         return
     title, said = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
-    if check.bounds.classes:
+    if check.calibrated.classes:
         title, said = "Prediction sets", f"{numbers.score(check.size)} classes on average"
-    on = evaluated(report.gap.evaluation).name
     text = (
-        f"{check.gate.rule} ({said}), {check.gate.means}. Calibrated on {check.bounds.rows:,} {on} rows, "
-        f"which count as {check.bounds.independent:,.0f} independent ones. Below: classes, stretches of "
-        "time, and the least covered parts by feature (95 % intervals, all together)."
+        f"{check.gate.rule} ({said}), {check.gate.means}. Calibrated on {check.calibrated.rows:,} rows "
+        f"{evaluated(report.gap.evaluation).short}. The parts are classes, stretches of time, and the least "
+        "covered by feature. Intervals of shares allow for the sampling of the calibration rows, too."
     )
     header = ("feature", "value", "rows", "held", "promised", "below the promise")
     yield Section(title, (Paragraph(text[0].upper() + text[1:]), _parts(check.parts, header)))

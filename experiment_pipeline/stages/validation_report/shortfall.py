@@ -84,10 +84,10 @@ def reasons(
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
-    # The gate to explain is not a champion's, and if possible one of the ranking metric.
+    # The gate to explain is of a metric, not a champion's, and if possible of the ranking one.
     champions = [held.gate for held in report.champions]
-    others = [*champions, *([report.coverage.gate] if report.coverage else [])]
-    failed = [gate for gate in report.failed_gates if gate not in others]
+    named = [gate for gate in report.failed_gates if gate.metric != "coverage"]
+    failed = [gate for gate in named if gate not in champions]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
