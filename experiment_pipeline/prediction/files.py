@@ -113,11 +113,10 @@ class Model:
         return self._predicted(rows, lambda _: None)
 
     def predict_interval(self, rows: pd.DataFrame, coverage: float = 0.9) -> Predicted:
-        """Predict, with an interval for each number, or a set of classes.
+        """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list: they hold a share of new rows.
 
-        Of a share of new rows `lower` and `upper` enclose the number, and the others are as often below as
-        above; of a share of each class `prediction_set`, a JSON list of labels, holds it. Raises as
-        `predict`, and InvalidModel: too few rows calibrated the version, or none did.
+        Others are as often below as above; of each class the share is held. Raises as `predict`, and
+        InvalidModel: too few rows calibrated the version for it, or none.
         """
         return replace(self, coverage=coverage).predict(rows)
 

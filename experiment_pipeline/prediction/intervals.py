@@ -1,4 +1,4 @@
-"""The interval of each number, or the set of classes of each row: calibrated once, made beside predictions.
+"""The interval of each number, or the set of classes: calibrated once, then made beside each prediction.
 
 Errors are signed, so that skewed ones have uneven bounds, and in units of their size in a leaf of a small
 tree over features and prediction, grown on other clusters than it scales (locally weighted: Lei et al.
@@ -6,7 +6,7 @@ tree over features and prediction, grown on other clusters than it scales (local
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 from typing import Any, Self
@@ -27,6 +27,7 @@ from experiment_pipeline.statistics.interval import cluster_codes, weighted_quan
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
 
+Classes = Sequence[Scalar] | None
 INTERVALS = "intervals.json"
 _PERCENTS = np.arange(50, 100)  # what may be promised
 # More rows hardly move a bound; more columns would take a tree seconds.
@@ -39,11 +40,13 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class ErrorSize:
-    """The size of errors, in units of the target: of all rows, or of each of two sides."""
+    """The size of errors, in units of the target: of all rows, or of those on two sides of a cut."""
 
     size: float
-    # what divides the rows: a number by name, None: the prediction; or whether a text is the second
-    cut: tuple[str | None, str | None] = (None, None)
+    cut: tuple[str | None, str | None] = (
+        None,
+        None,
+    )  # feature or prediction; which text, or number
     at_most: float = 0.0  # on the first side
     missing_first: bool = False  # whether a missing value is there, too
     sides: "tuple[ErrorSize, ErrorSize] | None" = None
@@ -69,9 +72,7 @@ class Calibrated:
     classes: tuple[Scalar, ...] = ()  # in the order of their bounds
 
     @classmethod
-    def on(
-        cls, features: pd.DataFrame, rows: SetPrediction, classes: Sequence[Scalar] | None
-    ) -> Self:
+    def on(cls, features: pd.DataFrame, rows: SetPrediction, classes: Classes) -> Self:
         """Calibrate on predicted rows that the fit had not seen; prepared `features` (n, columns) divide them."""
         some = slice(None, None, -(-len(features) // _MOST_ROWS))
         features, rows, size = features.iloc[some, :_MOST_COLUMNS], rows.rows(some), None
@@ -92,37 +93,24 @@ class Calibrated:
     def columns(
         self,
         coverage: float | None,
-        classes: Sequence[Scalar] | None,
+        classes: Classes,
         features: pd.DataFrame,
         predicted: np.ndarray,
     ) -> dict[str, Any]:
-        """Return `lower` and `upper`, or `prediction_set`, as of `Model.predict_interval`; None: no column.
-
-        `predicted` is (n,), or (n, k) in the order of the `classes`.
-        """
+        """Return the columns of `Model.predict_interval`, for predictions (n,), or (n, k) of the classes."""
         if coverage is None:
             return {}
         if (bounds := self.at(coverage)) is None:
             rule = f"intervals are calibrated for 50 to {max(self.bounds, default=0)} % of rows"
             fix = "Ask for less, or calibrate on more test rows. Earlier releases have 0 %."
             raise InvalidModel(f"coverage {coverage:g}", rule, fix)
-        if classes is None:
-            assert self.size is not None
+        if self.size is not None:
             size = self.size.of(features, found := predicted.reshape(-1))
             return {"lower": found + size * bounds[0], "upper": found + size * bounds[1]}
-        held = sets_of(predicted, [bounds[self.classes.index(label)] for label in classes])
+        held = sets_of(predicted, [bounds[self.classes.index(label)] for label in classes or ()])
         names = np.array(classes, dtype=object)
         texts = [json.dumps(names[inside].tolist(), ensure_ascii=False) for inside in held]
         return {"prediction_set": pd.array(texts, dtype="str")}
-
-
-def _cuts(features: pd.DataFrame) -> Iterator[tuple[str | None, str | None]]:
-    yield None, None
-    for name, column in features.items():
-        if (kind := kind_of(column)) in NUMERIC:
-            yield str(name), None
-        elif kind in TEXTS:
-            yield from ((str(name), str(v)) for v in column.value_counts().index[:_MOST_VALUES])
 
 
 def _numbers(
@@ -138,14 +126,19 @@ def _numbers(
 
 def _sized(features: pd.DataFrame, rows: SetPrediction) -> tuple[np.ndarray, ErrorSize]:
     """The errors of rows, in their size (n,), and the tree of sizes for others."""
-    cuts, fold = list(_cuts(features)), cluster_codes(rows.clusters) % _FOLDS
+    cuts: list[tuple[str | None, str | None]] = [(None, None)]
+    for name, column in features.items():
+        if (kind := kind_of(column)) in NUMERIC:
+            cuts.append((str(name), None))
+        elif kind in TEXTS:
+            cuts += [(str(name), str(one)) for one in column.value_counts().index[:_MOST_VALUES]]
+    fold = cluster_codes(rows.clusters) % _FOLDS
     x = np.column_stack([_numbers(features, rows.prediction, *cut) for cut in cuts])
     errors, (tree, sizes) = rows.y - rows.prediction, _grown(rows, x)
     scores = errors / sizes[0]
     for out in (fold == number for number in range(_FOLDS if len(sizes) > 1 else 0)):
-        if out.any() and not out.all():
-            other, of_nodes = _grown(rows.rows(~out), x[~out])
-            scores[out] = errors[out] / of_nodes[other.apply(x[out])]
+        other, of_nodes = _grown(rows.rows(~out), x[~out])
+        scores[out] = errors[out] / of_nodes[other.apply(x[out])]
     grown = tree.tree_
 
     def below(node: int) -> ErrorSize:

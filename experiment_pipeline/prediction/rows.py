@@ -162,8 +162,7 @@ class Predicted:
     """Predictions and rejected rows."""
 
     # a row per accepted row: `row_number`, the id columns, `prediction`, and for classes one
-    # `probability_<class>` each (binary: of the positive class alone); of `predict_interval` also
-    # `lower` and `upper`, or `prediction_set`
+    # `probability_<class>` each (binary: of the positive class alone); `predict_interval` has more
     predictions: pd.DataFrame
     rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
     # counts, a sentence per column, of accepted categories or missing values that training did not

@@ -109,10 +109,7 @@ class ExperimentSpec(Closed):
         description="off, or how much worse than the current model and the best so far",
     )
     coverage: float | None = Field(
-        None,
-        ge=0.5,
-        lt=1,
-        description="A gate: predicted intervals or sets hold this share of rows",
+        None, ge=0.5, lt=1, description="A gate: intervals or sets hold this share of rows"
     )
     costs: Costs | None = Field(
         None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"

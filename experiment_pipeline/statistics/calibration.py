@@ -320,7 +320,6 @@ def quantile_check(level: float, validation: SetPrediction, test: SetPrediction)
         return mean_with_interval(found, validation.clusters, validation.weights, share=True)
 
     deviations = test.y - test.prediction
-    bound = conformal_bounds(test, deviations, np.array([level]))
-    shift = float(min(*bound, deviations.max()))
+    shift = float(min(*conformal_bounds(test, deviations, np.array([level])), deviations.max()))
     above = validation.y - validation.prediction
     return QuantileCheck(level, share(above < 0), share(above <= 0), shift, share(above < shift))

@@ -38,7 +38,7 @@ def conformal_bounds(rows: SetPrediction, scores: np.ndarray, levels: np.ndarray
 def independent(rows: SetPrediction, scores: np.ndarray) -> float:
     """Return as how many independent rows these count, by the share of large scores (n,)."""
     drawn = one_sample(rows.clusters, rows.weights)
-    large = 1.0 * (scores > weighted_quantile(scores, rows.weights, LARGE))
+    large = 1.0 * (scores >= weighted_quantile(scores, rows.weights, LARGE))
     share, clusters = spread_of(mean(large, relative_weights(rows.weights)), drawn), drawn.scarcest
     if clusters < _FEW_CLUSTERS or not share.standard_error:
         return clusters
@@ -59,10 +59,7 @@ def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
 
 
 def sets_of(prediction: np.ndarray, least: Sequence[float]) -> np.ndarray:
-    """Return which classes are in the set of each row, bool (n, k): the likeliest one always is.
-
-    `prediction` has the probabilities of all classes, (n, k), or of the second of two, (n,).
-    """
+    """Return which classes are in the set of each row, bool (n, k): the likeliest always, others by `least`."""
     found: np.ndarray = (probabilities := _by_class(prediction)) >= np.array(least)
     found[np.arange(len(found)), probabilities.argmax(axis=1)] = True
     return found

@@ -374,7 +374,12 @@ INTERVALS = (
         for rows in (500, 2_000)
         for part in ("all", "loud", "quiet")
     ),
-    *each("a refit, by errors of the fit on train rows", PROMISED, 200, intervals.refit_held),
+    *each(
+        "a fit on {rows} rows and 10 features, by errors of {folds} folds",
+        *(PROMISED, 200, intervals.refit_held),
+        rows=[200, 400],
+        folds=[2, 5],
+    ),
     *each(
         "sets of classes, {shares}, class {code}",
         *(PROMISED, 200, intervals.sets_held),

@@ -95,20 +95,24 @@ def _hierarchical(rows: SetPrediction, how: How) -> list[float]:
     return [float(end) for end in ends]
 
 
-def refit_held(simulations: int, seed: int) -> float:
-    """Return the share in intervals around a refit on train and test rows, by errors of the train-only fit."""
+def refit_held(simulations: int, seed: int, *, rows: int, folds: int) -> float:
+    """Return the share in intervals around a fit on all rows, by errors of fits on all but one fold, or on half."""
     found = []
     for number in range(simulations):
         generator = np.random.default_rng([seed, number])
-        x = generator.normal(size=(2_400, 20))
-        y = x @ generator.normal(size=20) + generator.normal(size=len(x))
-        on_test = x[200:400] @ np.linalg.lstsq(x[:200], y[:200])[0]
-        refit = x[400:] @ np.linalg.lstsq(x[:400], y[:400])[0]
+        x = generator.normal(size=(rows + NEW_ROWS, 10))
+        y = x @ generator.normal(size=10) + generator.normal(size=len(x))
+        fold, prediction = np.arange(rows) % folds, np.empty(rows)
+        for out in range(folds):
+            left, kept = np.flatnonzero(fold == out), np.flatnonzero(fold != out)
+            prediction[left] = x[left] @ np.linalg.lstsq(x[kept], y[kept])[0]
+        some = slice(rows if folds > 2 else rows // 2)  # of two halves one is the test set
         frame = pd.DataFrame(x).rename(columns=str)
-        tested = SetPrediction(y[200:400], on_test, np.arange(200))
-        calibrated = Calibrated.on(frame[200:400], tested, None)
-        ends = calibrated.columns(COVERAGE, None, frame[400:], refit)
-        found.append(((ends["lower"] <= y[400:]) & (y[400:] <= ends["upper"])).mean())
+        tested = SetPrediction(y[:rows], prediction, np.arange(rows)).rows(some)
+        calibrated = Calibrated.on(frame[:rows][some], tested, None)
+        refit = x[rows:] @ np.linalg.lstsq(x[:rows], y[:rows])[0]
+        ends = calibrated.columns(COVERAGE, None, frame[rows:], refit)
+        found.append(((ends["lower"] <= y[rows:]) & (y[rows:] <= ends["upper"])).mean())
     return float(np.mean(found))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.intervals import INTERVALS
+from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
 from experiment_pipeline.prediction.rows import (
     PREPARATION,
     SIGNATURE,
@@ -44,7 +44,7 @@ HOLDS = {
     "hyperparameters.yaml": "the chosen configuration",
     versions.METRICS: "metrics with intervals, gates, looks",
     PREPARATION: "how a table as delivered is read and prepared",
-    INTERVALS: "bounds by which predict --interval makes intervals or sets of classes",
+    INTERVALS: "by which predict --interval makes intervals or sets of classes",
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
@@ -96,6 +96,7 @@ def package_model(
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(model)),
         versions.METRICS: to_json(_metrics(model)),
         PREPARATION: reading.to_bytes(),
+        INTERVALS: to_json(report.coverage.calibrated if report.coverage else Calibrated()),
         versions.SCHEMA: model.schema_text.encode(),
         "experiment.yaml": yaml_bytes(redacted(declared)),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
@@ -105,7 +106,6 @@ def package_model(
         versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),
         "verify.py": VERIFY.encode(),
         versions.CARD: document.render(card).encode(),
-        **({} if report.coverage is None else {INTERVALS: to_json(report.coverage.calibrated)}),
         **{name: text.encode() for name, text in code.files.items()},
     }
     headline = report.score(report.metric)

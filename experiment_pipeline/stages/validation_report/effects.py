@@ -46,6 +46,7 @@ _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
 _HORIZONS, _LEAST_COVERED = 4, 5
+_Part = tuple[str, str, np.ndarray]  # as of `parts_of`
 
 
 @dataclass(frozen=True)
@@ -253,9 +254,8 @@ def by_horizon(
     Their values are the time since the last fitted row. One is clearly worse if it falls further below
     what is expected there than the first does. Empty: no split by time, too few rows, a user's metric.
     """
-    metric, some = spec.metric, _some_rows(predicted)
-    frame, predicted = frame.iloc[some], predicted.rows(some)
-    stretches = list(_horizons_of(spec, fitted, frame))
+    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    metric, stretches = spec.metric, list(_horizons_of(spec, fitted, frame))
     if not stretches or metrics.metric_of(metric).is_own:
         return ()
     scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
@@ -271,7 +271,7 @@ def by_horizon(
 
 def _horizons_of(
     spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame
-) -> Iterator[tuple[str, str, np.ndarray]]:
+) -> Iterator[_Part]:
     """Cut rows by the time since the last fitted row, as `parts_of` does by a feature."""
     split, most = spec.split, min(_HORIZONS, len(frame) // FEWEST_ROWS)
     if not isinstance(split, TimeSplit) or most < 2:
@@ -303,13 +303,13 @@ def check_coverage(
     frame: pd.DataFrame,
     predicted: SetPrediction,
     features: Sequence[str],
-    fitted: pd.DataFrame | None,
+    fitted: pd.DataFrame,
     level: float = LEVEL,
 ) -> CoverageCheck:
     """Hold intervals or sets against the predicted rows of a set, `frame`; of many every k-th is used.
 
-    `fitted` rows are those before its horizons; None: features and time are left out. `level` is that of
-    gates. Intervals allow for the sampling of calibration rows, significance for the number of parts.
+    Parts are by `features`, and by time since the `fitted` rows; `level` is that of gates. Intervals allow
+    for the sampling of the calibration rows, significance for the number of parts, too.
     """
     coverage = spec.coverage or 0.9
     rule, means = f"coverage of {numbers.share(coverage)}", "too few rows or clusters to promise it"
@@ -324,18 +324,16 @@ def check_coverage(
         ends = calibrated.columns(coverage, None, frame, predicted.prediction)
         hits = (ends["lower"] <= predicted.y) & (predicted.y <= ends["upper"])
         size = ends["upper"] - ends["lower"]
-    held = replace(predicted, y=hits * 1.0, prediction=np.ones(len(hits)))
-    held = replace(held, variance_factor=1 + len(hits) / calibrated.rows)
-    most, share = held.interval("accuracy", level=level).high, held.interval("accuracy")
+    factor, called = 1 + len(hits) / calibrated.rows, np.ones(len(hits))
+    held = replace(predicted, y=hits * 1.0, prediction=called, variance_factor=factor)
+    most = held.interval("accuracy", level=level).high
     means = f"{'not ' if most >= coverage else ''}significantly below the promise"
-    rule += f": {numbers.interval(share)} of the validation rows"
+    rule += f": {numbers.interval(held.interval('accuracy'))} of the validation rows"
     gate = Gate("coverage", rule, most, coverage, True, most >= coverage, means=means)
     masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(calibrated.classes)]
-    first = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
-    by_feature = list[tuple[str, str, np.ndarray]]()
-    if fitted is not None:
-        first += _horizons_of(spec, fitted, frame)
-        by_feature += parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS)
+    masks = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
+    first = [*masks, *_horizons_of(spec, fitted, frame)]
+    by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
     each = 1 - (1 - LEVEL) / (len(first) + len(by_feature))
 
     def part(column: str, value: str, mask: np.ndarray) -> Segment:

@@ -156,8 +156,10 @@ def evaluate(
     fit = (trained, train_only, fitted_on, cut, workers, left)
     used, segments, horizons = _effects(spec, board, sets, validation, on_validation, *fit)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
-    calibrated = Calibrated.on(sets.test[list(sets.features)], on_test, sets.classes)
-    held = (validation, on_validation, sets.features, fitted_on if left > 0 else None)
+    once = slice(len(sets.test) // sets.repeats)  # repeated folds hold the same rows
+    tested = with_only(sets.test[once], sets.features), on_test.rows(once)
+    calibrated = Calibrated.on(*tested, sets.classes)
+    held = (validation, on_validation, sets.features if left > 0 else (), fitted_on)
     coverage = check_coverage(spec, calibrated, *held, level=earlier_looks.level)
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)

@@ -546,16 +546,17 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
 def _coverage(report: ValidationReport) -> Iterator[Section]:
     if (check := report.coverage) is None:
         return
-    title, said = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
+    title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
     if check.calibrated.classes:
-        title, said = "Prediction sets", f"{numbers.score(check.size)} classes on average"
+        title, size = "Prediction sets", f"{numbers.score(check.size)} classes on average"
+    rule = f"{check.gate.rule} ({size}), " if check.parts else f"{check.gate.rule}: "
     text = (
-        f"{check.gate.rule} ({said}), {check.gate.means}. Calibrated on {check.calibrated.rows:,} rows "
+        f"{rule[0].upper()}{rule[1:]}{check.gate.means}. Calibrated on {check.calibrated.rows:,} rows "
         f"{evaluated(report.gap.evaluation).short}. The parts are classes, stretches of time, and the least "
         "covered by feature. Intervals of shares allow for the sampling of the calibration rows, too."
     )
     header = ("feature", "value", "rows", "held", "promised", "below the promise")
-    yield Section(title, (Paragraph(text[0].upper() + text[1:]), _parts(check.parts, header)))
+    yield Section(title, (Paragraph(text), _parts(check.parts, header)))
 
 
 def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:

@@ -85,9 +85,8 @@ def reasons(
     if report.accepted:
         return ()
     # The gate to explain is of a metric, not a champion's, and if possible of the ranking one.
-    champions = [held.gate for held in report.champions]
-    named = [gate for gate in report.failed_gates if gate.metric != "coverage"]
-    failed = [gate for gate in named if gate not in champions]
+    others = [report.coverage and report.coverage.gate, *(one.gate for one in report.champions)]
+    failed = [gate for gate in report.failed_gates if gate not in others]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),
