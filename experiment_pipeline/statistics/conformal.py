@@ -3,8 +3,8 @@
 Calibrated on predictions by fits that had not seen the rows (Vovk, Gammerman and Shafer 2005). A share of
 rows is promised, so rows count alike; together they count as so many independent ones as know the share of
 large errors equally well (design effect: Kish 1965), and the new row is one more. Hierarchical conformal
-prediction (Lee, Barber and Willett 2023; Dunn, Wasserman and Ramdas 2023) counts a cluster as one row and
-weights its rows by 1/size: it promises a row of a random cluster, and is wider (`make bench`, statistics).
+prediction (Lee, Barber and Willett 2023; Dunn, Wasserman and Ramdas 2023) counts a cluster as one row, which
+is wider, and weights its rows by 1/size: it promises a row of a random cluster (`make bench`, statistics).
 Classes have bounds of their own (Sadinle, Lei and Wasserman 2019): a promise to all rows can be kept without
 a rare class in any set. One in too few clusters has those of all rows (Ding et al. 2023). Adaptive sets
 (Romano, Sesia and Candès 2020) are larger, and draw random numbers.
@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from experiment_pipeline.statistics.interval import (
+    effective_number,
     mean,
     relative_weights,
     spread_of,
@@ -37,14 +38,14 @@ def conformal_bounds(rows: SetPrediction, scores: np.ndarray, levels: np.ndarray
 
 def independent(rows: SetPrediction, scores: np.ndarray) -> float:
     """Return as how many independent rows these count, by the share of large scores (n,)."""
-    drawn = one_sample(rows.clusters, rows.weights)
-    large = 1.0 * (scores >= weighted_quantile(scores, rows.weights, LARGE))
-    share, clusters = spread_of(mean(large, relative_weights(rows.weights)), drawn), drawn.scarcest
+    drawn, weights = one_sample(rows.clusters, rows.weights), relative_weights(rows.weights)
+    share = spread_of(mean(scores >= weighted_quantile(scores, weights, LARGE), weights), drawn)
+    clusters = effective_number(np.bincount(drawn.cluster, weights))
     if clusters < _FEW_CLUSTERS or not share.standard_error:
         return clusters
     known = share.estimate * (1 - share.estimate) / share.standard_error**2
     # Without the factor of the jackknife's variance: n rows are n rows.
-    return float(min(known * clusters / (clusters - 1), len(scores)))
+    return float(np.clip(known * clusters / (clusters - 1), clusters, len(scores)))
 
 
 def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:

@@ -183,7 +183,6 @@ NAMES: Mapping[object, str] = {
     sets.measures: "5 measures",
     sets.jobs: "department and title",
     sets.four_times: "every row four times",
-    None: "any",
 }
 
 
@@ -345,50 +344,41 @@ FOLDS = tuple(
     for how, corrected in (("as it is", True), ("without the correction", False))
 )
 PROMISED, OF_A_PART = Aim(0.88, 0.92), Aim(low=0.85)
-_groups, _uneven = {"size": 10, "luck": 1.0}, {"size": 5, "luck": 1.0, "uneven": True}
-_days = {"size": 20, "luck": 1.0, "memory": 0.5}
-_worlds = (
-    ("400 rows", intervals.World()),
-    ("40 rows", intervals.World(40)),
-    ("400 rows, skewed errors", intervals.World(skewed=True)),
-    ("20 groups of 10 rows", intervals.World(20, **_groups)),
-    ("60 groups of 10 rows", intervals.World(60, **_groups)),
-    ("60 groups, the large ones loud", intervals.World(60, **_uneven)),
-    ("30 days of 20 rows, neighbours alike", intervals.World(30, **_days)),
-    ("60 days of 20 rows, neighbours alike", intervals.World(60, **_days)),
-)
+_groups, _days = {"size": 10, "luck": 1.0}, {"size": 20, "luck": 1.0, "memory": 0.5}
+_uneven = intervals.World(60, 5, luck=1.0, uneven=True)
 INTERVALS = (
-    *(partial(share, name, PROMISED, 200, intervals.held, world=one) for name, one in _worlds),
-    *(
-        partial(share, f"{name}, {how}", None, 200, intervals.held, world=world, how=how)
-        for name, world in _worlds[4:6]
-        for how in ("hierarchical", "hierarchical, rows by 1/size")
+    *each("400 rows", PROMISED, 200, intervals.held, world=intervals.World()),
+    *each(
+        "400 rows, skewed errors", PROMISED, 200, intervals.held, world=intervals.World(skewed=True)
     ),
     *(
-        partial(
-            *(share, f"{rows:,} rows, noise {noise}: {part} rows"),
-            *(PROMISED if part == "all" else OF_A_PART, 200, intervals.held),
-            world=intervals.World(rows, noise=noise, part=part),
-        )
-        for noise in ("by feature", "by text", "by prediction")
-        for rows in (500, 2_000)
-        for part in ("all", "loud", "quiet")
+        partial(share, f"{n} {what}", PROMISED, 200, intervals.held, world=intervals.World(n, **of))
+        for n in (20, 60)
+        for what, of in (("groups of 10 rows", _groups), ("days, neighbours alike", _days))
+    ),
+    *each("60 groups, the large ones loud", PROMISED, 200, intervals.held, world=_uneven),
+    *each("the same, rows by 1/size", None, 200, intervals.held, world=_uneven, hierarchical=True),
+    *(
+        partial(share, f"{n:,} rows, noise {by}: {part}", aim, 200, intervals.held, world=world)
+        for by in ("by feature", "by prediction")
+        for n in (500, 2_000)
+        for part, aim in (("all", PROMISED), ("loud", OF_A_PART), ("quiet", OF_A_PART))
+        for world in [intervals.World(n, noise=by, part=part)]
     ),
     *each(
         "a fit on {rows} rows and 10 features, by errors of {folds} folds",
         *(PROMISED, 200, intervals.refit_held),
-        rows=[200, 400],
-        folds=[2, 5],
+        rows=[100, 400],
+        folds=5,
     ),
     *each(
-        "sets of classes, {shares}, class {code}",
+        "sets of classes, {shares}: of class {code}",
         *(PROMISED, 200, intervals.sets_held),
         shares=[(0.7, 0.3), (0.5, 0.3, 0.2)],
-        code=[None, 1],
-        luck=1.0,
+        code=[0, 1],
     ),
     *each(
-        "sets of classes, the rare one of 5 %",
+        "sets of classes, {shares}: of class {code}",
         *(PROMISED, 200, intervals.sets_held),
         shares=[(0.95, 0.05)],
         code=1,
@@ -432,7 +422,7 @@ BLOCKS = (
     ),
     Block(
         "The share of new rows in their interval or set, of 90 % promised (`predict --interval 0.9`): of new\n"
-        "groups and days, of a quarter of rows with three times the noise, and of others.",
+        "groups and days, of the quarter of rows with most noise, three times that of others, and of these.",
         INTERVALS,
     ),
 )
