@@ -339,25 +339,17 @@ def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str
 
 def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path) -> None:
     """By the bounds of the version; a coverage that it does not know, or a version without, is an error."""
-    rows = written(exported.delivered(12))
-    bounds = {90: (0.6, 0.3)}
-    known = CoverageCheck(
-        0.9, Calibrated(100, bounds, None, ("yes", "no")), exported.judged()[0].gates[0]
-    )
+    rows, (gate, *_) = written(exported.delivered(12)), exported.judged()[0].gates
+    known = CoverageCheck(0.9, Calibrated(100, {90: (0.6, 0.3)}, None, ("yes", "no")), gate)
     published = Registry(UPath(here), "sets").publish(exported.package(coverage=known), accept)
     result = run("predict", published.path, rows, "--interval", 0.9, "--explain", 1)
     assert result.exit_code == 0, result.output
     found = pd.read_csv("predictions.csv")
     assert list(found.columns)[4:6] == ["probability_yes", "prediction_set"]
-    expected = [
-        [*(["no"] if 1 - p >= 0.3 else []), *(["yes"] if p >= 0.6 else [])]
-        for p in found["probability_yes"]
-    ]
-    assert found["prediction_set"].map(json.loads).tolist() == expected
-    assert (
-        "for 50 to 90 % of rows" in run("predict", published.path, rows, "--interval", 0.99).output
-    )
+    sets, p = found["prediction_set"].map(json.loads), found["probability_yes"]
+    assert sets.map(lambda one: "yes" in one).tolist() == (p >= 0.6).tolist()
+    assert sets.map(lambda one: "no" in one).tolist() == (1 - p >= 0.3).tolist()
+    assert "for 50 to 90 % of rows" in run("predict", published.path, rows, "--interval", 1).output
     assert "for 50 to 0 % of rows" in run("predict", "flights", rows, "--interval", 0.9).output
-    model = load_model(published.path)
-    sets = model.predict_interval(exported.delivered(12)).predictions["prediction_set"]
-    assert sets.tolist() == found["prediction_set"].tolist()
+    again = load_model(published.path).predict_interval(exported.delivered(12))
+    assert again.predictions["prediction_set"].tolist() == found["prediction_set"].tolist()

@@ -35,7 +35,7 @@ _MOST_ROWS, _MOST_COLUMNS, _MOST_VALUES = 20_000, 50, 8
 _FOLDS, _LEAVES, _FEWEST_ROWS = 5, 8, 50  # of a leaf
 # A split explains so many times what a row explains by chance: the best of many rarely does by noise.
 _EVIDENCE = 20.0
-_LARGEST = float(np.finfo(np.float32).max)
+_LARGEST = 1e30  # of what divides rows: sums stay finite
 
 
 @dataclass(frozen=True)

@@ -344,20 +344,19 @@ FOLDS = tuple(
     for how, corrected in (("as it is", True), ("without the correction", False))
 )
 PROMISED, OF_A_PART = Aim(0.88, 0.92), Aim(low=0.85)
-_groups, _days = {"size": 10, "luck": 1.0}, {"size": 20, "luck": 1.0, "memory": 0.5}
-_uneven = intervals.World(60, 5, luck=1.0, uneven=True)
+_uneven = {"world": intervals.World(60, 5, luck=1.0, uneven=True)}
+_worlds = {
+    "400 rows": intervals.World(),
+    "400 rows, skewed errors": intervals.World(skewed=True),
+    "20 groups of 10 rows": intervals.World(20, 10, luck=1.0),
+    "60 groups of 10 rows": intervals.World(60, 10, luck=1.0),
+    "20 days, neighbours alike": intervals.World(20, 20, luck=1.0, memory=0.5),
+    "60 days, neighbours alike": intervals.World(60, 20, luck=1.0, memory=0.5),
+}
 INTERVALS = (
-    *each("400 rows", PROMISED, 200, intervals.held, world=intervals.World()),
-    *each(
-        "400 rows, skewed errors", PROMISED, 200, intervals.held, world=intervals.World(skewed=True)
-    ),
-    *(
-        partial(share, f"{n} {what}", PROMISED, 200, intervals.held, world=intervals.World(n, **of))
-        for n in (20, 60)
-        for what, of in (("groups of 10 rows", _groups), ("days, neighbours alike", _days))
-    ),
-    *each("60 groups, the large ones loud", PROMISED, 200, intervals.held, world=_uneven),
-    *each("the same, rows by 1/size", None, 200, intervals.held, world=_uneven, hierarchical=True),
+    *(partial(share, name, PROMISED, 200, intervals.held, world=_worlds[name]) for name in _worlds),
+    *each("60 groups, the large ones loud", PROMISED, 200, intervals.held, **_uneven),
+    *each("the same, rows by 1/size", None, 200, intervals.held, **_uneven, hierarchical=True),
     *(
         partial(share, f"{n:,} rows, noise {by}: {part}", aim, 200, intervals.held, world=world)
         for by in ("by feature", "by prediction")
@@ -366,22 +365,14 @@ INTERVALS = (
         for world in [intervals.World(n, noise=by, part=part)]
     ),
     *each(
-        "a fit on {rows} rows and 10 features, by errors of {folds} folds",
+        "a fit on {rows} rows and 10 features, by errors of 5 folds",
         *(PROMISED, 200, intervals.refit_held),
         rows=[100, 400],
-        folds=5,
     ),
     *each(
-        "sets of classes, {shares}: of class {code}",
+        "sets of classes, {shares}: of the second class",
         *(PROMISED, 200, intervals.sets_held),
-        shares=[(0.7, 0.3), (0.5, 0.3, 0.2)],
-        code=[0, 1],
-    ),
-    *each(
-        "sets of classes, {shares}: of class {code}",
-        *(PROMISED, 200, intervals.sets_held),
-        shares=[(0.95, 0.05)],
-        code=1,
+        shares=[(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)],
     ),
 )
 BLOCKS = (

@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 from scipy.special import softmax
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import cross_val_predict
 
 from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.statistics.conformal import sets_of
@@ -57,20 +59,19 @@ class World:
 
 
 def held(simulations: int, seed: int, *, world: World, hierarchical: bool = False) -> float:
-    """Return the share of new rows in their interval: in ours, or with weights of 1/size for each cluster."""
+    """Return the share of new rows in their interval: ours, or one with weights of 1/size."""
     found = []
     for number in range(simulations):
         frame, rows, _ = world.draw([seed, number, 0], world.clusters)
         new, predicted, part = world.draw([seed, number, 1], max(NEW_ROWS // world.size, 100))
         inside = _inside(Calibrated.on(frame, rows, None), new, predicted)
-        if hierarchical:
+        if hierarchical:  # Lee, Barber and Willett 2023
             errors, sizes = rows.y - rows.prediction, np.bincount(rows.clusters)
-            level = (1 + COVERAGE) / 2 * (1 + 1 / len(sizes))  # Lee, Barber and Willett 2023
-            ends = [
-                weighted_quantile(of, 1 / sizes[rows.clusters], level) for of in (-errors, errors)
-            ]
-            error = predicted.y - predicted.prediction
-            inside = (-ends[0] <= error) & (error <= ends[1])
+            known = 1 / sizes[rows.clusters], (1 + COVERAGE) / 2 * (1 + 1 / len(sizes))
+            low, high = -weighted_quantile(-errors, *known), weighted_quantile(errors, *known)
+            inside = (low <= predicted.y - predicted.prediction) & (
+                predicted.y - predicted.prediction <= high
+            )
         found.append(inside[part].mean())
     return float(np.mean(found))
 
@@ -80,41 +81,34 @@ def _inside(found: Calibrated, new: pd.DataFrame, predicted: SetPrediction) -> n
     return np.asarray((ends["lower"] <= predicted.y) & (predicted.y <= ends["upper"]))
 
 
-def refit_held(simulations: int, seed: int, *, rows: int, folds: int) -> float:
-    """Return the share in intervals around a fit on all rows, by errors of fits without the row's fold."""
-    found = []
+def refit_held(simulations: int, seed: int, *, rows: int) -> float:
+    """Return the share in intervals around a fit on all rows, by errors of a cross-validation."""
+    found, model = [], LinearRegression()
     for number in range(simulations):
         generator = np.random.default_rng([seed, number])
-        x = generator.normal(size=(rows + NEW_ROWS, 10))
-        y = x @ generator.normal(size=10) + generator.normal(size=len(x))
-        fold, frame, prediction = np.arange(rows) % folds, pd.DataFrame(x), np.empty(rows)
-        for out in (fold == one for one in range(folds)):
-            fit = np.linalg.lstsq(x[:rows][~out], y[:rows][~out])[0]
-            prediction[out] = x[:rows][out] @ fit
-        tested = SetPrediction(y[:rows], prediction, np.arange(rows))
-        refit = x[rows:] @ np.linalg.lstsq(x[:rows], y[:rows])[0]
-        frame = frame.rename(columns=str)
-        calibrated = Calibrated.on(frame[:rows], tested, None)
+        x = pd.DataFrame(generator.normal(size=(rows + NEW_ROWS, 10))).rename(columns=str)
+        y = x.to_numpy().sum(axis=1) + generator.normal(size=len(x))
+        tested = cross_val_predict(model, x[:rows], y[:rows])
+        rows_of = SetPrediction(y[:rows], tested, np.arange(rows))
+        refit = model.fit(x[:rows], y[:rows]).predict(x[rows:])
         new = SetPrediction(y[rows:], refit, np.arange(NEW_ROWS))
-        found.append(_inside(calibrated, frame[rows:], new).mean())
+        found.append(_inside(Calibrated.on(x[:rows], rows_of, None), x[rows:], new).mean())
     return float(np.mean(found))
 
 
-def sets_held(simulations: int, seed: int, *, shares: tuple[float, ...], code: int) -> float:
-    """Return the share of new rows of a class that have it in their set.
+def sets_held(simulations: int, seed: int, *, shares: tuple[float, ...]) -> float:
+    """Return the share of new rows of the second class that have it in their set.
 
     Of classes with these `shares`, in clusters of ten rows, whose luck moves the log odds.
     """
-    found = []
+    found, codes = [], np.arange(800 + NEW_ROWS) // 10
     for number in range(simulations):
         generator = np.random.default_rng([seed, number])
-        codes = np.arange(800 + NEW_ROWS) // 10
-        odds = np.log(shares) + generator.normal(size=(len(codes), len(shares)))
-        truth = softmax(odds + generator.normal(size=odds.shape)[codes], axis=1).cumsum(axis=1)
+        odds, luck = np.log(shares) + generator.normal(size=(2, len(codes), len(shares)))
+        truth = softmax(odds + luck[codes] - np.log(shares), axis=1).cumsum(axis=1)
         y = (generator.random((len(codes), 1)) > truth).sum(axis=1)
-        every = SetPrediction(y, softmax(odds, axis=1), codes)
-        tested, new = every.rows(slice(800)), every.rows(slice(800, None))
-        found_bounds = Calibrated.on(pd.DataFrame(index=range(800)), tested, range(len(shares)))
-        sets = sets_of(new.prediction, found_bounds.at(COVERAGE) or ())
-        found.append(sets[new.y == code, code].mean())
+        every, test = SetPrediction(y, softmax(odds, axis=1), codes), slice(800)
+        known = Calibrated.on(pd.DataFrame(index=range(800)), every.rows(test), range(len(shares)))
+        new = every.rows((y == 1) & (codes >= 80))
+        found.append(sets_of(new.prediction, known.at(COVERAGE) or ())[:, 1].mean())
     return float(np.mean(found))
