@@ -340,7 +340,9 @@ def champion(experiment: str, trusted: Collection[str] = ()) -> Model:
     return load_model(experiment, trusted)
 
 
-def predict(experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] = ()) -> Predicted:
+def predict(
+    experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] = (), coverage: float = 0
+) -> Predicted:
     """Predict with the champion of an experiment, for rows as delivered.
 
     >>> found = predict("flight_delay", "new_flights.csv")
@@ -351,10 +353,11 @@ def predict(experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] 
 
     `rows`: a table with the columns of the training table, with or without the target; or any URL that
     `data.url` of an experiment may be. `trusted` and errors are those of `load_model`; further errors
-    are those of `Model.read` and `Model.predict`.
+    are those of `Model.read` and `Model.predict`, or of `Model.predict_interval` with a coverage.
     """
     model = champion(experiment, trusted)
-    return model.predict(model.read(rows) if isinstance(rows, str) else rows)
+    rows = model.read(rows) if isinstance(rows, str) else rows
+    return model.predict_interval(rows, coverage) if coverage else model.predict(rows)
 
 
 @contextmanager

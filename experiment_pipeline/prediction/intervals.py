@@ -16,7 +16,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.spec import Scalar
-from experiment_pipeline.statistics.conformal import (
+from experiment_pipeline.statistics.calibration import (
     LARGE,
     conformal_bounds,
     independent,
@@ -76,6 +76,8 @@ class Calibrated:
         """Calibrate on predicted rows that the fit had not seen; prepared `features` (n, columns) divide them."""
         some = slice(None, None, -(-len(features) // _MOST_ROWS))
         features, rows, size = features.iloc[some, :_MOST_COLUMNS], rows.rows(some), None
+        if not np.isfinite(rows.prediction).all():
+            return cls()
         if classes is not None:
             bounds = least_probabilities(rows, _PERCENTS / 100)
         else:
@@ -91,11 +93,7 @@ class Calibrated:
         return self.bounds.get(ceil(100 * coverage - 1e-9))
 
     def columns(
-        self,
-        coverage: float | None,
-        classes: Classes,
-        features: pd.DataFrame,
-        predicted: np.ndarray,
+        self, coverage: float | None, classes: Classes, frame: pd.DataFrame, predicted: np.ndarray
     ) -> dict[str, Any]:
         """Return the columns of `Model.predict_interval`, for predictions (n,), or (n, k) of the classes."""
         if coverage is None:
@@ -105,7 +103,7 @@ class Calibrated:
             fix = "Ask for less, or calibrate on more test rows. Earlier releases have 0 %."
             raise InvalidModel(f"coverage {coverage:g}", rule, fix)
         if self.size is not None:
-            size = self.size.of(features, found := predicted.reshape(-1))
+            size = self.size.of(frame, found := predicted.reshape(-1))
             return {"lower": found + size * bounds[0], "upper": found + size * bounds[1]}
         held = sets_of(predicted, [bounds[self.classes.index(label)] for label in classes or ()])
         names = np.array(classes, dtype=object)
@@ -120,8 +118,7 @@ def _numbers(
     column = pd.Series(prediction) if name is None else features[name]
     if value is not None:
         column = (column.astype("str") == value).fillna(value=False)
-    found = numbers_of(column)
-    return np.clip(found, -_LARGEST, _LARGEST).astype(np.float32)
+    return np.clip(numbers_of(column), -_LARGEST, _LARGEST).astype(np.float32)
 
 
 def _sized(features: pd.DataFrame, rows: SetPrediction) -> tuple[np.ndarray, ErrorSize]:

@@ -15,7 +15,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import cross_val_predict
 
 from experiment_pipeline.prediction.intervals import Calibrated
-from experiment_pipeline.statistics.conformal import sets_of
+from experiment_pipeline.statistics.calibration import sets_of
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, weighted_quantile
 from experiment_pipeline.statistics.scores import SetPrediction
 

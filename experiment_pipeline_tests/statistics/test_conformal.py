@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics.conformal import conformal_bounds, least_probabilities, sets_of
+from experiment_pipeline.statistics.calibration import (
+    conformal_bounds,
+    least_probabilities,
+    sets_of,
+)
 from experiment_pipeline.statistics.scores import SetPrediction
 
 LEVELS = np.array([0.5, 0.9, 0.95])

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
+from experiment_pipeline.prediction.intervals import INTERVALS
 from experiment_pipeline.prediction.rows import (
     PREPARATION,
     SIGNATURE,
@@ -96,7 +96,7 @@ def package_model(
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(model)),
         versions.METRICS: to_json(_metrics(model)),
         PREPARATION: reading.to_bytes(),
-        INTERVALS: to_json(report.coverage.calibrated if report.coverage else Calibrated()),
+        INTERVALS: to_json(report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
         "experiment.yaml": yaml_bytes(redacted(declared)),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),

@@ -6,7 +6,6 @@ of the validation set, horizons its stretches of time. In: a fitted pipeline and
 Out: frozen `Usage`, `Segment`s.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -19,8 +18,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics import importance, metrics
-from experiment_pipeline.statistics.calibration import most_frequent
-from experiment_pipeline.statistics.conformal import sets_of
+from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.interval import (
     LEVEL,
@@ -292,9 +290,13 @@ class CoverageCheck:
     coverage: float  # the share of rows that is promised
     calibrated: Calibrated  # before, on rows that the fit had not seen
     gate: Gate  # fails where significantly fewer rows are held, or nothing can be promised
-    size: float = math.nan  # mean width of intervals, or mean number of classes in a set
+    size: float = 0.0  # mean width of intervals, or mean number of classes in a set
     # all rows, by class and time, and the least covered ones by feature; a score is the share held
     parts: tuple[Segment, ...] = ()
+
+
+_NO_GATE = Gate("coverage", "", 0.0, 0.9, True, False, means="too few rows or clusters for it")
+NOT_CHECKED = CoverageCheck(0.9, Calibrated(), _NO_GATE)
 
 
 def check_coverage(
@@ -311,10 +313,9 @@ def check_coverage(
     Parts are by `features`, and by time since the `fitted` rows; `level` is that of gates. Intervals allow
     for the sampling of the calibration rows, significance for the number of parts, too.
     """
-    coverage = spec.coverage or 0.9
-    rule, means = f"coverage of {numbers.share(coverage)}", "too few rows or clusters to promise it"
+    rule = f"coverage of {numbers.share(coverage := spec.coverage or 0.9)}"
     if (bounds := calibrated.at(coverage)) is None:
-        gate = Gate("coverage", rule, math.nan, coverage, True, False, means=means)
+        gate = replace(_NO_GATE, rule=rule, limit=coverage)
         return CoverageCheck(coverage, calibrated, gate)
     frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
     if calibrated.classes:

@@ -78,11 +78,14 @@ class Gate:
         return f"{self.rule}: {numbers.score(self.value)}, {self.outcome}"
 
 
-def hold(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
+def hold(
+    spec: ExperimentSpec, scores: Sequence[MetricScore], coverage: Gate | None = None
+) -> tuple[Gate, ...]:
     """Return the gates of an experiment; `scores` are at least those of `spec.metric_names`."""
     by_name = {score.metric: score for score in scores}
     held = [_held(one, by_name[one.metric].interval) for one in spec.acceptance]
-    return (*held, *([_against_baseline(by_name[spec.metric])] if spec.baseline else []))
+    against = [_against_baseline(by_name[spec.metric])] if spec.baseline else []
+    return (*held, *against, *([coverage] if coverage and spec.coverage else []))
 
 
 def _held(criterion: Criterion, interval: Interval) -> Gate:

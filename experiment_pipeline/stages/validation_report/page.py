@@ -172,7 +172,7 @@ def build_document(
         *_features(report, charts),
         _segments(report),
         *_horizons(report),
-        *_coverage(report),
+        _coverage(report),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
@@ -543,9 +543,8 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
     yield Section("Score by horizon", (Paragraph(text), table))
 
 
-def _coverage(report: ValidationReport) -> Iterator[Section]:
-    if (check := report.coverage) is None:
-        return
+def _coverage(report: ValidationReport) -> Section:
+    check = report.coverage
     title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
     if check.calibrated.classes:
         title, size = "Prediction sets", f"{numbers.score(check.size)} classes on average"
@@ -556,7 +555,7 @@ def _coverage(report: ValidationReport) -> Iterator[Section]:
         "covered by feature. Intervals of shares allow for the sampling of the calibration rows, too."
     )
     header = ("feature", "value", "rows", "held", "promised", "below the promise")
-    yield Section(title, (Paragraph(text), _parts(check.parts, header)))
+    return Section(title, (Paragraph(text), _parts(check.parts, header)))
 
 
 def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:

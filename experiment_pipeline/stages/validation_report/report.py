@@ -17,7 +17,12 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
-from experiment_pipeline.stages.validation_report.effects import CoverageCheck, Segment, Usage
+from experiment_pipeline.stages.validation_report.effects import (
+    NOT_CHECKED,
+    CoverageCheck,
+    Segment,
+    Usage,
+)
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
@@ -155,7 +160,7 @@ class ValidationReport:
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
     horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
-    coverage: CoverageCheck | None = None  # of intervals or sets; None: a prediction is not finite
+    coverage: CoverageCheck = NOT_CHECKED  # of intervals, or sets of classes
 
     @property
     def accepted(self) -> bool:
@@ -202,7 +207,7 @@ def judge(
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
     calibrated_by: CalibrationMethod | None = None,
     uncalibrated: SetPrediction | None = None,
-    coverage: CoverageCheck | None = None,
+    coverage: CoverageCheck = NOT_CHECKED,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -217,12 +222,11 @@ def judge(
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     setting = None if calibrated_by else reweighting(hyperparameters)
-    promised = [coverage.gate] if coverage and spec.coverage else []
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged), *promised, *(one.gate for one in champions)),
+        gates=(*hold(spec, judged, coverage.gate), *(one.gate for one in champions)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -422,12 +426,12 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
             f"{numbers.share(checked.level)}: add {numbers.score(checked.shift)} to every prediction"
         )
 
-    for part in report.coverage.parts if report.coverage else ():
+    for part in report.coverage.parts:
         if part.clearly_worse:
-            yield (
-                f"fewer than the promised {numbers.share(part.expected)} of rows are in their interval or "
-                f"set: {numbers.interval(part.score)} of {part.rows:,}, {part.column} {part.value}"
+            held = (
+                f"{numbers.interval(part.score)} of {part.rows:,} rows, {part.column} {part.value}"
             )
+            yield f"intervals or sets hold less than the {numbers.share(part.expected)} promised: {held}"
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def reasons(
     if report.accepted:
         return ()
     # The gate to explain is of a metric, not a champion's, and if possible of the ranking one.
-    others = [report.coverage and report.coverage.gate, *(one.gate for one in report.champions)]
+    others = [report.coverage.gate, *(one.gate for one in report.champions)]
     failed = [gate for gate in report.failed_gates if gate not in others]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (

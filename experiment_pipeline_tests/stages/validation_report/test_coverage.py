@@ -55,7 +55,7 @@ def test_the_gate_fails_where_significantly_fewer_rows_are_held() -> None:
     few = check(rows=60)
     assert (few.gate.outcome, few.parts, few.calibrated.at(0.5) is None) == ("FAIL", (), False)
     text = render(build_document(report_of(coverage=few)))
-    assert "Coverage of 90 %: too few rows or clusters to promise it. Calibrated on 60 rows" in text
+    assert "Coverage of 90 %: too few rows or clusters for it. Calibrated on 60 rows" in text
 
 
 @pytest.mark.parametrize("coverage", [None, 0.9])
@@ -68,7 +68,7 @@ def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(coverage: float
     assert report.accepted is (coverage is None)
     assert ValidationReport.from_json(report.to_json()).to_json() == report.to_json()
     assert "| day | 46 to 60 | 150 |" in render(build_document(report))
-    assert any(note.endswith("of 150, day 46 to 60") for note in report.notes)
+    assert any(note.endswith("of 150 rows, day 46 to 60") for note in report.notes)
 
 
 def test_sets_are_held_class_by_class() -> None:
