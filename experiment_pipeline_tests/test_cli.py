@@ -339,8 +339,8 @@ def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str
 
 def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path) -> None:
     """By the bounds of the version; a coverage that it does not know, or a version without, is an error."""
-    rows, (gate, *_) = written(exported.delivered(12)), exported.judged()[0].gates
-    known = CoverageCheck(0.9, Calibrated(100, {90: (0.6, 0.3)}, None, ("yes", "no")), gate)
+    rows = written(exported.delivered(12))
+    known = CoverageCheck(0.9, Calibrated(100, {90: (0.6, 0.3)}, None, ("yes", "no")))
     published = Registry(UPath(here), "sets").publish(exported.package(coverage=known), accept)
     result = run("predict", published.path, rows, "--interval", 0.9, "--explain", 1)
     assert result.exit_code == 0, result.output

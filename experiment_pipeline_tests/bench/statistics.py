@@ -347,7 +347,6 @@ PROMISED, OF_A_PART = Aim(0.88, 0.92), Aim(low=0.85)
 _uneven = {"world": intervals.World(60, 5, luck=1.0, uneven=True)}
 _worlds = {
     "400 rows": intervals.World(),
-    "400 rows, skewed errors": intervals.World(skewed=True),
     "20 groups of 10 rows": intervals.World(20, 10, luck=1.0),
     "60 groups of 10 rows": intervals.World(60, 10, luck=1.0),
     "20 days, neighbours alike": intervals.World(20, 20, luck=1.0, memory=0.5),
@@ -363,11 +362,6 @@ INTERVALS = (
         for n in (500, 2_000)
         for part, aim in (("all", PROMISED), ("loud", OF_A_PART), ("quiet", OF_A_PART))
         for world in [intervals.World(n, noise=by, part=part)]
-    ),
-    *each(
-        "a fit on {rows} rows and 10 features, by errors of 5 folds",
-        *(PROMISED, 200, intervals.refit_held),
-        rows=[100, 400],
     ),
     *each(
         "sets of classes, {shares}: of the second class",

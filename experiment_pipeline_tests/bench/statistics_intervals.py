@@ -11,8 +11,6 @@ import numpy as np
 import pandas as pd
 from scipy.signal import lfilter
 from scipy.special import softmax
-from sklearn.linear_model import LinearRegression
-from sklearn.model_selection import cross_val_predict
 
 from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.statistics.calibration import sets_of
@@ -20,6 +18,7 @@ from experiment_pipeline.statistics.interval import ConsecutiveClusters, weighte
 from experiment_pipeline.statistics.scores import SetPrediction
 
 COVERAGE, NEW_ROWS = 0.9, 4_000
+Drawn = tuple[pd.DataFrame, SetPrediction, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -28,16 +27,13 @@ class World:
 
     clusters: int = 400  # of test rows
     size: int = 1  # rows of each
-    skewed: bool = False
     luck: float = 0.0
     memory: float | None = None  # None: clusters have no order
     uneven: bool = False  # a quarter of the clusters is ten times as large, and twice as loud
     noise: Literal["even", "by feature", "by prediction"] = "even"
     part: Literal["all", "loud", "quiet"] = "all"  # of the new rows, that is counted
 
-    def draw(
-        self, seed: list[int], clusters: int
-    ) -> tuple[pd.DataFrame, SetPrediction, np.ndarray]:
+    def draw(self, seed: list[int], clusters: int) -> Drawn:
         """Return features, predicted rows, and which of them are counted."""
         generator = np.random.default_rng(seed)
         large = self.uneven & (generator.random(clusters) < 0.25)
@@ -46,8 +42,6 @@ class World:
         if self.memory is not None:
             shared = lfilter([1.0], [1.0, -self.memory], np.sqrt(1 - self.memory**2) * shared)
             codes = codes.view(ConsecutiveClusters)
-        if self.skewed:
-            error = np.exp(error) - np.exp(0.5)
         frame = pd.DataFrame(generator.normal(size=(len(codes), 3)), columns=["a", "b", "c"])
         known, loud = frame["a"].to_numpy(), np.ones(len(codes))
         if self.noise != "even":
@@ -64,35 +58,14 @@ def held(simulations: int, seed: int, *, world: World, hierarchical: bool = Fals
     for number in range(simulations):
         frame, rows, _ = world.draw([seed, number, 0], world.clusters)
         new, predicted, part = world.draw([seed, number, 1], max(NEW_ROWS // world.size, 100))
-        inside = _inside(Calibrated.on(frame, rows, None), new, predicted)
+        ends = Calibrated.on(frame, rows, None).columns(COVERAGE, None, new, predicted.prediction)
+        low, high = ends["lower"] - predicted.prediction, ends["upper"] - predicted.prediction
         if hierarchical:  # Lee, Barber and Willett 2023
             errors, sizes = rows.y - rows.prediction, np.bincount(rows.clusters)
             known = 1 / sizes[rows.clusters], (1 + COVERAGE) / 2 * (1 + 1 / len(sizes))
             low, high = -weighted_quantile(-errors, *known), weighted_quantile(errors, *known)
-            inside = (low <= predicted.y - predicted.prediction) & (
-                predicted.y - predicted.prediction <= high
-            )
-        found.append(inside[part].mean())
-    return float(np.mean(found))
-
-
-def _inside(found: Calibrated, new: pd.DataFrame, predicted: SetPrediction) -> np.ndarray:
-    ends = found.columns(COVERAGE, None, new, predicted.prediction)
-    return np.asarray((ends["lower"] <= predicted.y) & (predicted.y <= ends["upper"]))
-
-
-def refit_held(simulations: int, seed: int, *, rows: int) -> float:
-    """Return the share in intervals around a fit on all rows, by errors of a cross-validation."""
-    found, model = [], LinearRegression()
-    for number in range(simulations):
-        generator = np.random.default_rng([seed, number])
-        x = pd.DataFrame(generator.normal(size=(rows + NEW_ROWS, 10))).rename(columns=str)
-        y = x.to_numpy().sum(axis=1) + generator.normal(size=len(x))
-        tested = cross_val_predict(model, x[:rows], y[:rows])
-        rows_of = SetPrediction(y[:rows], tested, np.arange(rows))
-        refit = model.fit(x[:rows], y[:rows]).predict(x[rows:])
-        new = SetPrediction(y[rows:], refit, np.arange(NEW_ROWS))
-        found.append(_inside(Calibrated.on(x[:rows], rows_of, None), x[rows:], new).mean())
+        error = predicted.y - predicted.prediction
+        found.append(((low <= error) & (error <= high))[part].mean())
     return float(np.mean(found))
 
 

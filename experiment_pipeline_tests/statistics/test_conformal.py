@@ -13,10 +13,10 @@ from experiment_pipeline.statistics.scores import SetPrediction
 LEVELS = np.array([0.5, 0.9, 0.95])
 
 
-def bounds(scores: np.ndarray, clusters: np.ndarray | None = None, weights=None) -> list[float]:
+def bounds(scores: np.ndarray, clusters: np.ndarray | None = None) -> list[float]:
     """The bounds of scores at LEVELS."""
     codes = np.arange(len(scores)) if clusters is None else clusters
-    rows = SetPrediction(scores, 0 * scores, codes, weights)
+    rows = SetPrediction(scores, 0 * scores, codes)
     return conformal_bounds(rows, scores, LEVELS).tolist()
 
 
@@ -34,13 +34,6 @@ def test_rows_of_a_cluster_tell_less() -> None:
     assert bounds(luck[codes], codes) == bounds(luck[:30])
     assert bounds(own, codes) == pytest.approx(bounds(own), abs=0.1)
     assert np.isinf(bounds(own[:180], codes[:180])[2])
-
-
-def test_a_row_of_weight_three_is_three_copies_of_one() -> None:
-    """As in every score: it counts three times, and tells once."""
-    scores, times = np.random.default_rng(4).normal(size=400), np.repeat([1, 3], 200)
-    copies = np.repeat(np.arange(400), times)
-    assert bounds(scores, weights=times * 1.0) == bounds(scores[copies], copies) != bounds(scores)
 
 
 def test_each_class_has_a_bound_and_a_rare_one_that_of_all() -> None:

@@ -16,7 +16,6 @@ import pandas as pd
 from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
-from experiment_pipeline.stages.validation_report.gates import Gate
 from experiment_pipeline.statistics import importance, metrics
 from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
@@ -253,7 +252,7 @@ def by_horizon(
     what is expected there than the first does. Empty: no split by time, too few rows, a user's metric.
     """
     frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
-    metric, stretches = spec.metric, list(_horizons_of(spec, fitted, frame))
+    metric, stretches = spec.metric, list(_horizons(spec, fitted, frame))
     if not stretches or metrics.metric_of(metric).is_own:
         return ()
     scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
@@ -267,9 +266,7 @@ def by_horizon(
     return tuple(found)
 
 
-def _horizons_of(
-    spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame
-) -> Iterator[_Part]:
+def _horizons(spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame) -> Iterator[_Part]:
     """Cut rows by the time since the last fitted row, as `parts_of` does by a feature."""
     split, most = spec.split, min(_HORIZONS, len(frame) // FEWEST_ROWS)
     if not isinstance(split, TimeSplit) or most < 2:
@@ -289,14 +286,13 @@ class CoverageCheck:
 
     coverage: float  # the share of rows that is promised
     calibrated: Calibrated  # before, on rows that the fit had not seen
-    gate: Gate  # fails where significantly fewer rows are held, or nothing can be promised
     size: float = 0.0  # mean width of intervals, or mean number of classes in a set
-    # all rows, by class and time, and the least covered ones by feature; a score is the share held
+    at_most: float = 0.0  # upper bound of the share of rows that are held, at the level of gates
+    # all rows, by class and time, the least held ones by feature; empty: too few calibration rows
     parts: tuple[Segment, ...] = ()
 
 
-_NO_GATE = Gate("coverage", "", 0.0, 0.9, True, False, means="too few rows or clusters for it")
-NOT_CHECKED = CoverageCheck(0.9, Calibrated(), _NO_GATE)
+NOT_CHECKED = CoverageCheck(0.9, Calibrated())
 
 
 def check_coverage(
@@ -313,10 +309,8 @@ def check_coverage(
     Parts are by `features`, and by time since the `fitted` rows; `level` is that of gates. Intervals allow
     for the sampling of the calibration rows, significance for the number of parts, too.
     """
-    rule = f"coverage of {numbers.share(coverage := spec.coverage or 0.9)}"
-    if (bounds := calibrated.at(coverage)) is None:
-        gate = replace(_NO_GATE, rule=rule, limit=coverage)
-        return CoverageCheck(coverage, calibrated, gate)
+    if (bounds := calibrated.at(coverage := spec.coverage or 0.9)) is None:
+        return CoverageCheck(coverage, calibrated)
     frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
     if calibrated.classes:
         sets = sets_of(predicted.prediction, bounds)
@@ -328,12 +322,9 @@ def check_coverage(
     factor, called = 1 + len(hits) / calibrated.rows, np.ones(len(hits))
     held = replace(predicted, y=hits * 1.0, prediction=called, variance_factor=factor)
     most = held.interval("accuracy", level=level).high
-    means = f"{'not ' if most >= coverage else ''}significantly below the promise"
-    rule += f": {numbers.interval(held.interval('accuracy'))} of the validation rows"
-    gate = Gate("coverage", rule, most, coverage, True, most >= coverage, means=means)
     masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(calibrated.classes)]
     masks = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
-    first = [*masks, *_horizons_of(spec, fitted, frame)]
+    first = [*masks, *_horizons(spec, fitted, frame)]
     by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
     each = 1 - (1 - LEVEL) / (len(first) + len(by_feature))
 
@@ -344,4 +335,4 @@ def check_coverage(
 
     weak = sorted((part(*one) for one in by_feature), key=lambda one: one.score.estimate)
     parts = (*(part(*one) for one in first), *weak[:_LEAST_COVERED])
-    return CoverageCheck(coverage, calibrated, gate, float(size.mean()), parts)
+    return CoverageCheck(coverage, calibrated, float(size.mean()), most, parts)

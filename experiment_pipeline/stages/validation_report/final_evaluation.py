@@ -304,9 +304,8 @@ def _effects(
         seconds_per_row=trained.result.predict_seconds_per_row,
         workers=workers,
     )
-    weakest = None
-    if not metric_of(metric).is_own:
-        weakest = weakest_segments(validation, features, on_validation, metric, cut)
+    own = metric_of(metric).is_own
+    weakest = None if own else weakest_segments(validation, features, on_validation, metric, cut)
     return used, weakest, horizons, coverage
 
 

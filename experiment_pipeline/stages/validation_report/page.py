@@ -38,7 +38,7 @@ from experiment_pipeline.reporting.run_record import (
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.validation_report.effects import Segment
-from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
+from experiment_pipeline.stages.validation_report.gates import CONFIDENCE, held_coverage
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
@@ -544,13 +544,13 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
 
 
 def _coverage(report: ValidationReport) -> Section:
-    check = report.coverage
+    check, gate = report.coverage, held_coverage(report.coverage)
     title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
     if check.calibrated.classes:
         title, size = "Prediction sets", f"{numbers.score(check.size)} classes on average"
-    rule = f"{check.gate.rule} ({size}), " if check.parts else f"{check.gate.rule}: "
+    rule = f"{gate.rule} ({size}), " if check.parts else f"{gate.rule}: "
     text = (
-        f"{rule[0].upper()}{rule[1:]}{check.gate.means}. Calibrated on {check.calibrated.rows:,} rows "
+        f"{rule[0].upper()}{rule[1:]}{gate.means}. Calibrated on {check.calibrated.rows:,} rows "
         f"{evaluated(report.gap.evaluation).short}. The parts are classes, stretches of time, and the least "
         "covered by feature. Intervals of shares allow for the sampling of the calibration rows, too."
     )

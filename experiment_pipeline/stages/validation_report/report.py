@@ -226,7 +226,7 @@ def judge(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged, coverage.gate), *(one.gate for one in champions)),
+        gates=(*hold(spec, judged, coverage), *(one.gate for one in champions)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),

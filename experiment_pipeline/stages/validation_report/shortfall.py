@@ -85,8 +85,9 @@ def reasons(
     if report.accepted:
         return ()
     # The gate to explain is of a metric, not a champion's, and if possible of the ranking one.
-    others = [report.coverage.gate, *(one.gate for one in report.champions)]
-    failed = [gate for gate in report.failed_gates if gate not in others]
+    champions = [held.gate for held in report.champions]
+    failed = [gate for gate in report.failed_gates if gate not in champions]
+    failed = [gate for gate in failed if gate.metric in spec.metric_names]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),

@@ -9,6 +9,7 @@ import pytest
 from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.stages.validation_report.effects import CoverageCheck, check_coverage
+from experiment_pipeline.stages.validation_report.gates import held_coverage
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
@@ -50,10 +51,14 @@ def test_a_part_or_a_time_with_larger_errors_is_named() -> None:
 
 def test_the_gate_fails_where_significantly_fewer_rows_are_held() -> None:
     """Of 40 steady models two at most; where few rows cannot promise it, it fails and says so."""
-    assert sum(not check(seed).gate.passed for seed in range(1, 41)) <= 2
-    assert not check(drift=3.0).gate.passed
+    assert sum(not held_coverage(check(seed)).passed for seed in range(1, 41)) <= 2
+    assert not held_coverage(check(drift=3.0)).passed
     few = check(rows=60)
-    assert (few.gate.outcome, few.parts, few.calibrated.at(0.5) is None) == ("FAIL", (), False)
+    assert (held_coverage(few).outcome, few.parts, few.calibrated.at(0.5) is None) == (
+        "FAIL",
+        (),
+        False,
+    )
     text = render(build_document(report_of(coverage=few)))
     assert "Coverage of 90 %: too few rows or clusters for it. Calibrated on 60 rows" in text
 
@@ -69,19 +74,3 @@ def test_the_report_shows_and_keeps_it_and_the_gate_is_asked_for(coverage: float
     assert ValidationReport.from_json(report.to_json()).to_json() == report.to_json()
     assert "| day | 46 to 60 | 150 |" in render(build_document(report))
     assert any(note.endswith("of 150 rows, day 46 to 60") for note in report.notes)
-
-
-def test_sets_are_held_class_by_class() -> None:
-    """A class that the model no longer knows is below the promise, the other is not."""
-    generator, frame = np.random.default_rng(0), pd.DataFrame({"x": np.ones(1_000)})
-    y = generator.integers(0, 2, 1_000)
-    p = np.clip(0.2 + 0.6 * y + 0.2 * generator.normal(size=1_000), 0.01, 0.99)
-    tested = SetPrediction(y, p, np.arange(1_000))
-    lost = SetPrediction(y, np.where(y == 1, 1 - p, p), np.arange(1_000))
-    known = Calibrated.on(frame, tested, ("no", "yes"))
-    found = check_coverage(spec_of(), known, frame, lost, ["x"], frame)
-    assert [(one.value, one.clearly_worse) for one in found.parts[1:]] == [
-        ("no", False),
-        ("yes", True),
-    ]
-    assert 1 <= found.size <= 2

@@ -57,6 +57,10 @@ def test_each_task_is_told_what_concerns_it_in_this_order(task: str) -> None:
         *("Prediction intervals" if task == "regression" else "Prediction sets", "Caveats"),
     ]
     assert section(of(task), "Decision")[0].text.startswith("Accepted: the one gate passes (")
+    every, *parts = of(task).check.report.coverage.parts
+    assert every.score.high > 0.9
+    classes = [part.value for part in parts if part.column == "y"]
+    assert len(classes) == {"binary": 2, "multiclass": 4, "regression": 0}[task]
 
 
 @each_task
