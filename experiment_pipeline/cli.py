@@ -60,6 +60,7 @@ def main() -> None:
 @trusting
 @click.option("--keep", default="", metavar="COLUMNS", help="Carried to the output: id,name.")
 @click.option("--explain", type=click.IntRange(0), default=0, help="So many contributions per row.")
+@click.option("--interval", type=float, help="Intervals or sets that hold this share of rows: 0.9.")
 @as_json
 def predict(
     model: str,
@@ -69,6 +70,7 @@ def predict(
     trust: tuple[str, ...],
     keep: str,
     explain: int,
+    interval: float | None,
     *,
     as_json: bool,
 ) -> None:
@@ -90,7 +92,8 @@ def predict(
     loaded = load_model(model, trust)
     kept = [name.strip() for name in keep.split(",") if name.strip()]
     told = partial(click.echo, err=True)
-    outcome = loaded.predict_table(table, output, rejected, told, keep=kept, explain=explain)
+    more = {"keep": kept, "explain": explain, "interval": interval}
+    outcome = loaded.predict_table(table, output, rejected, told, **more)
     if as_json:
         facts = {**asdict(outcome), "output": output, "rejected_output": rejected}
         click.echo(json.dumps(facts, indent=2))

@@ -16,7 +16,10 @@ from click.testing import CliRunner, Result
 from lightgbm import LGBMClassifier
 from upath import UPath
 
+from experiment_pipeline import load_model
 from experiment_pipeline.cli import main
+from experiment_pipeline.prediction.intervals import Calibrated
+from experiment_pipeline.stages.validation_report.effects import CoverageCheck
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.processes import FreeMemory
 from experiment_pipeline.storage.registry import ModelPackage, Registry
@@ -330,3 +333,21 @@ def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str
     assert (first >= second).all()
     wrong = run("predict", "flights", "rows.csv", "--keep", "custmer")
     assert "column custmer: is to be kept, but is not there" in wrong.output
+
+
+def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path) -> None:
+    """By the bounds of the version; a coverage that it does not know, or a version without, is an error."""
+    rows = written(exported.delivered(12))
+    known = CoverageCheck(0.9, Calibrated(100, {90: (0.6, 0.3)}, None, ("yes", "no")))
+    published = Registry(UPath(here), "sets").publish(exported.package(coverage=known), accept)
+    result = run("predict", published.path, rows, "--interval", 0.9, "--explain", 1)
+    assert result.exit_code == 0, result.output
+    found = pd.read_csv("predictions.csv")
+    assert list(found.columns)[4:6] == ["probability_yes", "prediction_set"]
+    sets, p = found["prediction_set"].map(json.loads), found["probability_yes"]
+    assert sets.map(lambda one: "yes" in one).tolist() == (p >= 0.6).tolist()
+    assert sets.map(lambda one: "no" in one).tolist() == (1 - p >= 0.3).tolist()
+    assert "for 50 to 90 % of rows" in run("predict", published.path, rows, "--interval", 1).output
+    assert "for 50 to 0 % of rows" in run("predict", "flights", rows, "--interval", 0.9).output
+    again = load_model(published.path).predict_interval(exported.delivered(12))
+    assert again.predictions["prediction_set"].tolist() == found["prediction_set"].tolist()

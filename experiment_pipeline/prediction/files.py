@@ -8,8 +8,8 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from typing import Any
 
 import pandas as pd
@@ -22,6 +22,7 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
+from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import Data
@@ -32,6 +33,7 @@ from experiment_pipeline.stages.validated_data.rows import no_rows_left, validat
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, streamed
+from experiment_pipeline.storage.records import from_json
 from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import for_prediction, load_schema
@@ -68,6 +70,8 @@ class Model:
     signature: Signature  # features and outputs
     examples: pd.DataFrame  # the version's example rows, as of `golden_rows`
     scored: str = ""  # the configuration and its score on the validation set, in words
+    calibrated: Calibrated = field(default_factory=Calibrated)  # what intervals are made of
+    coverage: float | None = None  # of those beside predictions; None: there are none
 
     @property
     def _title(self) -> str:
@@ -107,6 +111,14 @@ class Model:
         Raises UnusableTable: a required column is missing or unusable; DataError: no row is valid.
         """
         return self._predicted(rows, lambda _: None)
+
+    def predict_interval(self, rows: pd.DataFrame, coverage: float = 0.9) -> Predicted:
+        """Predict, with `lower` and `upper`, or `prediction_set` as a JSON list: they hold a share of new rows.
+
+        Others are as often below as above; of each class the share is held. Raises as `predict`, and
+        InvalidModel: too few rows calibrated the version for it, or none.
+        """
+        return replace(self, coverage=coverage).predict(rows)
 
     def _predicted(
         self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
@@ -162,13 +174,15 @@ class Model:
         *,
         keep: Collection[str] = (),
         explain: int = 0,
+        interval: float | None = None,
     ) -> PredictedFile:
         """Predict in batches for a table that may be larger than memory, and write two files.
 
         Predictions go to `output`, rows that break the schema to `rejected`: each a .csv or .parquet file, or
         a URL of one. A file appears when it is complete, the predictions last; after an error no file is new
         or changed. `tell` is called with the progress every SECONDS_BETWEEN_LINES. Beside the predictions
-        stand columns to `keep` and the `explain` strongest contributions. Errors: as `read` and `predict`.
+        stand columns to `keep`, the `explain` strongest contributions, and those of `predict_interval` for the
+        coverage `interval`. Errors: as `read` and `predict_interval`.
         """
         for url in (output, rejected):
             if not url.endswith((".csv", ".parquet")):
@@ -181,7 +195,7 @@ class Model:
             raise UnusableTable(url, rule, "Name a file outside of the table.")
         rows, tolerated, reasons = self.read(table, tell, keep), Counts(), Counts()
         ids = tuple(dict.fromkeys((*self.signature.id_columns, *keep)))
-        model = replace(self, signature=replace(self.signature, id_columns=ids))
+        model = replace(self, signature=replace(self.signature, id_columns=ids), coverage=interval)
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
@@ -212,6 +226,7 @@ class Model:
         prepared, `size` at a time. Counts of what is tolerated, and of why rows are rejected, add up.
         """
         signature = self.signature
+        more = partial(self.calibrated.columns, self.coverage, signature.classes)
         rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]
         some_left = False
@@ -230,7 +245,7 @@ class Model:
             table = None
             if len(kept):
                 names = some.loc[kept.index, ids]
-                table = delivered.prediction_table(self.pipeline, kept, names, signature)
+                table = delivered.prediction_table(self.pipeline, kept, names, signature, more)
             yield table, parted.rejected, kept
         if not some_left:
             raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
@@ -285,8 +300,11 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     pipeline = persistence.from_bytes(stored, types)
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
-    examples = delivered.example_rows(example, signature)
-    return Model(source, pipeline, reading, schema, signature, examples, _scored(exported))
+    examples, scored = delivered.example_rows(example, signature), _scored(exported)
+    bounds = exported.read(INTERVALS) if INTERVALS in exported.manifest.files else b"{}"
+    damage = InvalidModel(source, f"{INTERVALS} holds no bounds", "Name a complete version folder.")
+    known = (examples, scored, from_json(Calibrated, bounds, damage))
+    return Model(source, pipeline, reading, schema, signature, *known)
 
 
 def _scored(exported: versions.ExportedModel) -> str:
@@ -316,7 +334,9 @@ def champion(experiment: str, trusted: Collection[str] = ()) -> Model:
     return load_model(experiment, trusted)
 
 
-def predict(experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] = ()) -> Predicted:
+def predict(
+    experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] = (), coverage: float = 0
+) -> Predicted:
     """Predict with the champion of an experiment, for rows as delivered.
 
     >>> found = predict("flight_delay", "new_flights.csv")
@@ -327,10 +347,11 @@ def predict(experiment: str, rows: pd.DataFrame | str, trusted: Collection[str] 
 
     `rows`: a table with the columns of the training table, with or without the target; or any URL that
     `data.url` of an experiment may be. `trusted` and errors are those of `load_model`; further errors
-    are those of `Model.read` and `Model.predict`.
+    are those of `Model.read` and `Model.predict`, or of `Model.predict_interval` with a coverage.
     """
     model = champion(experiment, trusted)
-    return model.predict(model.read(rows) if isinstance(rows, str) else rows)
+    rows = model.read(rows) if isinstance(rows, str) else rows
+    return model.predict_interval(rows, coverage) if coverage else model.predict(rows)
 
 
 @contextmanager

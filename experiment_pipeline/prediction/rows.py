@@ -6,7 +6,7 @@ it is loaded. In: files, or a raw table; a fitted pipeline. Out: prepared rows, 
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -162,7 +162,7 @@ class Predicted:
     """Predictions and rejected rows."""
 
     # a row per accepted row: `row_number`, the id columns, `prediction`, and for classes one
-    # `probability_<class>` each (binary: of the positive class alone)
+    # `probability_<class>` each (binary: of the positive class alone); `predict_interval` has more
     predictions: pd.DataFrame
     rejected: pd.DataFrame  # the other rows as delivered, with `rejection_reasons`
     # counts, a sentence per column, of accepted categories or missing values that training did not
@@ -277,11 +277,15 @@ def infinite_values(rows: pd.DataFrame, signature: Signature) -> Iterator[Counte
 
 
 def prediction_table(
-    pipeline: Any, rows: pd.DataFrame, ids: pd.DataFrame, signature: Signature
+    pipeline: Any,
+    rows: pd.DataFrame,
+    ids: pd.DataFrame,
+    signature: Signature,
+    more: Callable[[pd.DataFrame, np.ndarray], Mapping[str, Any]] = lambda *_: {},
 ) -> pd.DataFrame:
     """Predict for prepared rows, and return a table as of `Predicted.predictions`; UnusableTable as `select`.
 
-    `ids` are the same rows' id columns, as delivered.
+    `ids` are the same rows' id columns, as delivered. `more` columns are made of features and predictions.
     """
     features, classes = signature.select(rows), signature.classes
     ask = pipeline.predict if classes is None else pipeline.predict_proba
@@ -298,6 +302,7 @@ def prediction_table(
         labels = pd.Series([classes[k] for k in chosen], index=features.index)
         each = {f"probability_{name}": predicted[:, k] for k, name in shown.items()}
         outputs = {PREDICTION: labels, **each}
+    outputs |= more(features, predicted)
     taken = {*outputs, ROW_NUMBER}
     named = {f"original_{one}" if one in taken else one: ids[one] for one in ids.columns}
     table = pd.DataFrame({**named, **outputs}, index=features.index)

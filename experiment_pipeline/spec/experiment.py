@@ -109,6 +109,9 @@ class ExperimentSpec(Closed):
         NotWorseThanChampion(),
         description="off, or how much worse than the current model and the best so far",
     )
+    coverage: float | None = Field(
+        None, ge=0.5, lt=1, description="A gate: intervals or sets hold this share of rows"
+    )
     costs: Costs | None = Field(
         None, description="Binary: of wrong decisions; the exported threshold is then the cheapest"
     )
@@ -250,7 +253,7 @@ class ExperimentSpec(Closed):
         measured = measures.get(self.task, ("selection_rate", "equalized_odds"))
         unknown = [name for name in self.audit_limits if not name.startswith(measured)]
         yield from ((("audit", name), other) for name in unknown)
-        if not (self.baseline or self.acceptance):
+        if not (self.baseline or self.acceptance or self.coverage):
             yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
         if self.evaluation is None:
             return

@@ -115,7 +115,7 @@ _STAGES = (
         2.0,
         reads=(
             *(*FITTING, *_SEARCHED, "preparation", "baseline", "not_worse_than_champion", "costs"),
-            *("audit", "export"),
+            *("audit", "export", "coverage"),
         ),
         checks={
             "acceptance_criteria_met": "On the validation set the choice beats the baseline, meets "

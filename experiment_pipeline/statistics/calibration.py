@@ -1,4 +1,4 @@
-"""Predictions beside the truth without a metric: calibration, confusion, residuals.
+"""Predictions beside the truth without a metric: calibration, confusion, residuals, conformal bounds.
 
 Calibration is judged by logistic recalibration (Cox 1958; Van Calster et al. 2019): the log odds of the
 outcome are modelled by the predicted log odds. A slope below 1 means overconfident; the intercept, with
@@ -20,6 +20,7 @@ from experiment_pipeline.statistics.interval import (
     Weights,
     around,
     effective_number,
+    mean,
     relative_weights,
     spread_of,
     undefined,
@@ -34,6 +35,8 @@ MOST_CLASSES = 6  # further classes are rare; more curves make a page unreadable
 _MOST_BINS, _LEAST_ROWS_OF_BIN = 10, 20
 _EDGE = 1e-6  # probabilities of 0 and 1 have no log odds
 _STEPS, _LONGEST_STEP, _CONVERGED = 100, 4.0, 1e-10
+LARGE = 0.9  # the quantile beyond which errors are large
+_FEW_CLUSTERS = 10  # fewer count as so many rows
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Values that do not reweight classes, of scikit-learn, LightGBM, XGBoost and CatBoost.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -312,14 +315,66 @@ class QuantileCheck:
 
 
 def quantile_check(level: float, validation: SetPrediction, test: SetPrediction) -> QuantileCheck:
-    """Check a predicted quantile on validation rows, and correct it by test rows: by the (n + 1)/n · level
-    quantile of their deviations (split conformal prediction: Romano, Patterson and Candès 2019).
+    """Check a predicted quantile on validation rows, and correct it by the conformal bound of deviations on
+    test rows (Romano, Patterson and Candès 2019).
     """
 
     def share(found: np.ndarray) -> Interval:
         return mean_with_interval(found, validation.clusters, validation.weights, share=True)
 
-    deviations, n = test.y - test.prediction, len(test.y)
-    shift = float(weighted_quantile(deviations, test.weights, min(level * (1 + 1 / n), 1.0)))
+    deviations = test.y - test.prediction
+    shift = float(min(*conformal_bounds(test, deviations, np.array([level])), deviations.max()))
     above = validation.y - validation.prediction
     return QuantileCheck(level, share(above < 0), share(above <= 0), shift, share(above < shift))
+
+
+def conformal_bounds(rows: SetPrediction, scores: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Return what a level's share of new rows does not exceed, by the scores (n,) of these; infinite: too few.
+
+    Split conformal prediction (Vovk, Gammerman and Shafer 2005), on rows that the fit had not seen. A share
+    of rows is promised, so they count alike; together they count as so many `independent` ones, and the new
+    row is one more. Hierarchical conformal prediction (Lee, Barber and Willett 2023; Dunn, Wasserman and
+    Ramdas 2023) counts a cluster as one row, which is wider, and weights its rows by 1/size, which holds fewer
+    of all rows where large clusters have large errors (`make bench`, statistics). crepes takes errors, MAPIE
+    an estimator that it pickles. Both take rows for independent; for such rows the bounds are the same.
+    """
+    reached = levels * (1 + 1 / independent(rows, scores))
+    found = weighted_quantile(scores, rows.weights, np.minimum(reached, 1.0))
+    return np.where(reached > 1 + 1e-9, np.inf, found)
+
+
+def independent(rows: SetPrediction, scores: np.ndarray) -> float:
+    """Return how many independent rows know the share of large scores (n,) as well (design effect: Kish 1965)."""
+    drawn, weights = one_sample(rows.clusters, rows.weights), relative_weights(rows.weights)
+    share = spread_of(mean(scores >= weighted_quantile(scores, weights, LARGE), weights), drawn)
+    clusters = effective_number(np.bincount(drawn.cluster, weights))
+    if clusters < _FEW_CLUSTERS or not share.standard_error:
+        return clusters
+    known = share.estimate * (1 - share.estimate) / share.standard_error**2
+    # Without the factor of the jackknife's variance: n rows are n rows.
+    return float(np.clip(known * clusters / (clusters - 1), clusters, len(scores)))
+
+
+def least_probabilities(rows: SetPrediction, levels: np.ndarray) -> np.ndarray:
+    """Return how probable each class has to be in sets that hold a level's share of it, (m, k).
+
+    Each class has bounds of its own (Sadinle, Lei and Wasserman 2019): a promise to all rows can be kept
+    without a rare class in any set. One in too few clusters has that of all rows (Ding et al. 2023). Adaptive
+    sets (Romano, Sesia and Candès 2020) are larger, and draw random numbers.
+    """
+    every, codes = rows.prediction, rows.y.astype(np.int64)
+    every = every if every.ndim == 2 else np.column_stack([1 - every, every])
+    scores = 1 - every[np.arange(len(every)), codes]
+    least = np.tile(1 - conformal_bounds(rows, scores, levels)[:, None], every.shape[1])
+    for code in np.unique(codes):
+        known = 1 - conformal_bounds(rows.rows(own := codes == code), scores[own], levels)
+        least[:, code] = np.where(np.isfinite(known), known, least[:, code])
+    return np.floor(1e6 * least) / 1e6  # what differs by rounding is equal
+
+
+def sets_of(prediction: np.ndarray, least: Sequence[float]) -> np.ndarray:
+    """Return which classes are in the set of each row, bool (n, k): the likeliest always, others by `least`."""
+    several = prediction if prediction.ndim == 2 else np.column_stack([1 - prediction, prediction])
+    found: np.ndarray = several >= np.array(least)
+    found[np.arange(len(found)), several.argmax(axis=1)] = True
+    return found

@@ -73,8 +73,8 @@ def weighted_median(y: np.ndarray, weights: Weights) -> np.ndarray:
     return np.asarray(y[order][ends].mean())
 
 
-def weighted_quantile(y: np.ndarray, weights: Weights, level: float) -> np.ndarray:
-    """Return the smallest value () up to which the level's share of the weight is reached."""
+def weighted_quantile(y: np.ndarray, weights: Weights, level: float | np.ndarray) -> np.ndarray:
+    """Return the smallest value up to which a level's share of the weight is reached, one for a level."""
     order = np.argsort(y, kind="stable")
     reached = np.cumsum(np.ones(len(y)) if weights is None else weights[order])
     place = np.searchsorted(reached, level * reached[-1] * (1 - _ROUNDING_OF_WEIGHTS))

@@ -40,7 +40,7 @@ RECORD = "decision_record.md"  # for a reviewer to sign
 # What decides a prediction, or which rows get one. The same in all of them = the same model.
 DECISIVE = (
     *(MODEL, TRUSTED, "signature.json", "preparation.yaml", SCHEMA),
-    *("hyperparameters.yaml", "sets.json"),
+    *("hyperparameters.yaml", "sets.json", "intervals.json"),
 )
 EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")

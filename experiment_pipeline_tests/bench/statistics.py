@@ -17,6 +17,7 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline_tests.bench import statistics_choice as choice
 from experiment_pipeline_tests.bench import statistics_folds as folds
 from experiment_pipeline_tests.bench import statistics_groups as groups
+from experiment_pipeline_tests.bench import statistics_intervals as intervals
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
@@ -356,6 +357,32 @@ FOLDS = tuple(
     )
     for how, corrected in (("as it is", True), ("without the correction", False))
 )
+PROMISED, OF_A_PART = Aim(0.88, 0.92), Aim(low=0.85)
+_uneven = {"world": intervals.World(60, 5, luck=1.0, uneven=True)}
+_worlds = {
+    "400 rows": intervals.World(),
+    "20 groups of 10 rows": intervals.World(20, 10, luck=1.0),
+    "60 groups of 10 rows": intervals.World(60, 10, luck=1.0),
+    "20 days, neighbours alike": intervals.World(20, 20, luck=1.0, memory=0.5),
+    "60 days, neighbours alike": intervals.World(60, 20, luck=1.0, memory=0.5),
+}
+INTERVALS = (
+    *(partial(share, name, PROMISED, 200, intervals.held, world=_worlds[name]) for name in _worlds),
+    *each("60 groups, the large ones loud", PROMISED, 200, intervals.held, **_uneven),
+    *each("the same, rows by 1/size", None, 200, intervals.held, **_uneven, hierarchical=True),
+    *(
+        partial(share, f"{n:,} rows, noise {by}: {part}", aim, 200, intervals.held, world=world)
+        for by in ("by feature", "by prediction")
+        for n in (500, 2_000)
+        for part, aim in (("all", PROMISED), ("loud", OF_A_PART), ("quiet", OF_A_PART))
+        for world in [intervals.World(n, noise=by, part=part)]
+    ),
+    *each(
+        "sets of classes, {shares}: of the second class",
+        *(PROMISED, 200, intervals.sets_held),
+        shares=[(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)],
+    ),
+)
 BLOCKS = (
     Block(
         "How often an interval of 95 % holds the truth, and for how many samples a note says that\n"
@@ -396,6 +423,11 @@ BLOCKS = (
         "Audit by groups: 2,000 validation rows in groups of unequal size, all measures and pairs of\n"
         "groups at once; rows, persons of 8 rows in one group, or days of 20 rows in any.",
         tuple(partial(grouped, 500, n, how) for n in (2, 6) for how in ("rows", "persons", "days")),
+    ),
+    Block(
+        "The share of new rows in their interval or set, of 90 % promised (`predict --interval 0.9`): of new\n"
+        "groups and days, of the quarter of rows with most noise, three times that of others, and of these.",
+        INTERVALS,
     ),
 )
 

@@ -18,6 +18,7 @@ from experiment_pipeline_tests.bench.statistics import (
     BLOCKS,
     FOLDS,
     GATES,
+    INTERVALS,
     MEMBERSHIP,
     SEED,
     Aim,
@@ -100,7 +101,9 @@ def test_a_scenario_has_a_row_per_metric_and_one_for_its_note(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("job", [*MEMBERSHIP, *FOLDS, *GATES], ids=lambda job: job.args[0])
+@pytest.mark.parametrize(
+    "job", [*MEMBERSHIP, *FOLDS, *GATES, *INTERVALS], ids=lambda job: job.args[0]
+)
 def test_every_simulation_runs_and_is_named_once(
     job: partial[list[Row]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,7 +118,7 @@ def test_every_simulation_runs_and_is_named_once(
 
 def test_no_two_rows_have_one_name() -> None:
     """A figure can be told by its name."""
-    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES)]
+    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES, *INTERVALS)]
     assert len(set(names)) == len(names)
 
 

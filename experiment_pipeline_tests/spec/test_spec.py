@@ -210,6 +210,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "ensemble": ("off", {BOARD}),
     "baseline": ("off", {REPORT}),
     "not_worse_than_champion": ("off", {REPORT}),
+    "coverage": (0.8, {REPORT}),
     "costs": ({"false_positive": 1, "false_negative": 10}, {REPORT}),
     "audit": (["sex"], {REPORT}),
     "export": ({"refit": "none"}, {REPORT}),

@@ -27,7 +27,7 @@ def package(model: bytes = b"model", **files: bytes) -> ModelPackage:
         "preparation.yaml": b"",
         "schema.yaml": b"",
         "hyperparameters.yaml": b"",
-        "sets.json": b"{}",
+        **dict.fromkeys(("sets.json", "intervals.json"), b"{}"),
     }
     return ModelPackage(
         experiment="flights",

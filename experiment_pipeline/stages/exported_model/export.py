@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.prediction.intervals import INTERVALS
 from experiment_pipeline.prediction.rows import (
     PREPARATION,
     SIGNATURE,
@@ -43,6 +44,7 @@ HOLDS = {
     "hyperparameters.yaml": "the chosen configuration",
     versions.METRICS: "metrics with intervals, gates, looks",
     PREPARATION: "how a table as delivered is read and prepared",
+    INTERVALS: "by which predict --interval makes intervals or sets of classes",
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
@@ -94,6 +96,7 @@ def package_model(
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(model)),
         versions.METRICS: to_json(_metrics(model)),
         PREPARATION: reading.to_bytes(),
+        INTERVALS: to_json(report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
         "experiment.yaml": yaml_bytes(redacted(declared)),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),

@@ -109,7 +109,7 @@ def build_card(
         ),
         Code("python", LOAD.format(call=call)),
         Paragraph("On rows as delivered, with preparation and schema applied:"),
-        Code("console", f"$ experiment-pipeline predict {spec.name} rows.csv"),
+        Code("console", f"$ experiment-pipeline predict {spec.name} rows.csv --interval 0.9"),
     )
     return Document(
         title=f"{spec.name}: {task}",

@@ -1,4 +1,4 @@
-"""Which features the chosen configuration uses, how, where it is weakest, and whether it decays.
+"""Which features the choice uses, how, where it is weakest, whether it decays, and what its intervals hold.
 
 Importance and partial dependence are measured with the train-only fit on test rows, in a time
 bounded by that of the search; the measures are in `statistics/importance.py`. Segments are parts
@@ -6,17 +6,18 @@ of the validation set, horizons its stretches of time. In: a fitted pipeline and
 Out: frozen `Usage`, `Segment`s.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.statistics import importance, metrics
-from experiment_pipeline.statistics.calibration import most_frequent
+from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.interval import (
     LEVEL,
@@ -41,7 +42,8 @@ _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
-_HORIZONS = 4
+_HORIZONS, _LEAST_COVERED = 4, 5
+_Part = tuple[str, str, np.ndarray]  # as of `parts_of`
 
 
 @dataclass(frozen=True)
@@ -249,23 +251,88 @@ def by_horizon(
     Their values are the time since the last fitted row. One is clearly worse if it falls further below
     what is expected there than the first does. Empty: no split by time, too few rows, a user's metric.
     """
-    split, metric = spec.split, spec.metric
-    most = min(_HORIZONS, len(frame) // FEWEST_ROWS)
-    if not isinstance(split, TimeSplit) or most < 2 or metrics.metric_of(metric).is_own:
-        return ()
     frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    metric, stretches = spec.metric, list(_horizons(spec, fitted, frame))
+    if not stretches or metrics.metric_of(metric).is_own:
+        return ()
+    scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
+    each = [scores.of(mask) for *_, mask in stretches]
+    level = 1 - (1 - LEVEL) / max(len(each) - 1, 1)
+    (_, first), *_ = each
+    for (column, ends, mask), (expected, spread) in zip(stretches, each, strict=True):
+        own = predicted.rows(mask).interval(metric, threshold)
+        decayed = bool(found) and _worse(metric, difference(first, spread, level))
+        found.append(Segment(column, ends, int(mask.sum()), own, expected, decayed))
+    return tuple(found)
+
+
+def _horizons(spec: ExperimentSpec, fitted: pd.DataFrame, frame: pd.DataFrame) -> Iterator[_Part]:
+    """Cut rows by the time since the last fitted row, as `parts_of` does by a feature."""
+    split, most = spec.split, min(_HORIZONS, len(frame) // FEWEST_ROWS)
+    if not isinstance(split, TimeSplit) or most < 2:
+        return
     times, last = (times_of(rows, split.column, pd.Timedelta(0))[0] for rows in (frame, fitted))
     after, unit = times - last.max(), ""
     if kind_of(frame[split.column]) == "datetime":
         after, unit = after * (MICROSECOND / pd.Timedelta("1 day")), " days"
     stretch, _ = cut_by_order(after, [1 / most] * most)
-    masks = [stretch == number for number in np.unique(stretch)]
-    scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
-    each, level = [scores.of(mask) for mask in masks], 1 - (1 - LEVEL) / max(len(masks) - 1, 1)
-    (_, first), *_ = each
-    for mask, (expected, spread) in zip(masks, each, strict=True):
-        own = predicted.rows(mask).interval(metric, threshold)
-        decayed = bool(found) and _worse(metric, difference(first, spread, level))
-        ends = f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}"
-        found.append(Segment(split.column, ends, int(mask.sum()), own, expected, decayed))
-    return tuple(found)
+    for mask in (stretch == number for number in np.unique(stretch)):
+        yield split.column, f"{after[mask].min():,.4g} to {after[mask].max():,.4g}{unit}", mask
+
+
+@dataclass(frozen=True)
+class CoverageCheck:
+    """What intervals or sets promise of new rows, and what they hold on the validation set."""
+
+    coverage: float  # the share of rows that is promised
+    calibrated: Calibrated  # before, on rows that the fit had not seen
+    size: float = 0.0  # mean width of intervals, or mean number of classes in a set
+    at_most: float = 0.0  # upper bound of the share of rows that are held, at the level of gates
+    # all rows, by class and time, the least held ones by feature; empty: too few calibration rows
+    parts: tuple[Segment, ...] = ()
+
+
+NOT_CHECKED = CoverageCheck(0.9, Calibrated())
+
+
+def check_coverage(
+    spec: ExperimentSpec,
+    calibrated: Calibrated,
+    frame: pd.DataFrame,
+    predicted: SetPrediction,
+    features: Sequence[str],
+    fitted: pd.DataFrame,
+    level: float = LEVEL,
+) -> CoverageCheck:
+    """Hold intervals or sets against the predicted rows of a set, `frame`; of many every k-th is used.
+
+    Parts are by `features`, and by time since the `fitted` rows; `level` is that of gates. Intervals allow
+    for the sampling of the calibration rows, significance for the number of parts, too.
+    """
+    if (bounds := calibrated.at(coverage := spec.coverage or 0.9)) is None:
+        return CoverageCheck(coverage, calibrated)
+    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    if calibrated.classes:
+        sets = sets_of(predicted.prediction, bounds)
+        hits, size = sets[np.arange(len(sets)), predicted.y.astype(np.int64)], sets.sum(axis=1)
+    else:
+        ends = calibrated.columns(coverage, None, frame, predicted.prediction)
+        hits = (ends["lower"] <= predicted.y) & (predicted.y <= ends["upper"])
+        size = ends["upper"] - ends["lower"]
+    factor, called = 1 + len(hits) / calibrated.rows, np.ones(len(hits))
+    held = replace(predicted, y=hits * 1.0, prediction=called, variance_factor=factor)
+    most = held.interval("accuracy", level=level).high
+    masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(calibrated.classes)]
+    masks = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
+    first = [*masks, *_horizons(spec, fitted, frame)]
+    by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
+    each = 1 - (1 - LEVEL) / (len(first) + len(by_feature))
+
+    def part(column: str, value: str, mask: np.ndarray) -> Segment:
+        rows = held.rows(mask)
+        below = rows.interval("accuracy", level=each).high < coverage
+        return Segment(column, value, len(rows.y), rows.interval("accuracy"), coverage, below)
+
+    weak = sorted((part(*one) for one in by_feature), key=lambda one: one.score.estimate)
+    parts = (*(part(*one) for one in first), *weak[:_LEAST_COVERED])
+    return CoverageCheck(coverage, calibrated, float(size.mean()), most, parts)

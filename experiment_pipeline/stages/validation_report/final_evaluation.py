@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
@@ -25,9 +26,11 @@ from experiment_pipeline.stages.validation_report.audit import audit
 from experiment_pipeline.stages.validation_report.effects import (
     FEWEST_ROWS,
     MOST_COLUMNS,
+    CoverageCheck,
     Segment,
     Usage,
     by_horizon,
+    check_coverage,
     usage,
     weakest_segments,
 )
@@ -146,21 +149,21 @@ def evaluate(
     train_only = trained.train_only(sets, spec)
     refit = fitted_on is not sets.train
     exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
-    known = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
-    on_test = SetPrediction(sets.y_test, *known)
+    tested = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
+    on_test = SetPrediction(sets.y_test, *tested)
     fits = (exported, train_only, calibration := trained.result.calibration)
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
     left = seconds_left() - _TO_DRAW_SECONDS
     fit = (trained, train_only, fitted_on, cut, workers, left)
-    used, segments, horizons = _effects(spec, board, sets, validation, on_validation, *fit)
+    known = (spec, board, sets, on_test, validation, on_validation, earlier_looks.level)
+    used, segments, horizons, coverage = _effects(*known, *fit)
     same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
     challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
     given = (trusted, *challenger, earlier_looks.level)
+    y_fitted = aside(encode_target(fitted_on[sets.target], sets.classes))
     report = judge(
-        *(spec, board.chosen, on_validation, of_search, on_test),
-        aside(encode_target(fitted_on[sets.target], sets.classes)),
-        sets.classes,
+        *(spec, board.chosen, on_validation, of_search, on_test, y_fitted, sets.classes),
         w_fitted=sets.weights_of(fitted_on),
         threshold=threshold,
         usage=used,
@@ -171,6 +174,7 @@ def evaluate(
         hyperparameters=trained.result.configuration.given,
         calibrated_by=calibration,
         uncalibrated=uncalibrated,
+        coverage=coverage,
         champions=[hold_against_champion(spec, one, *given) for one in current],
         conditions=conditions,
     )
@@ -280,19 +284,25 @@ def _effects(
     spec: ExperimentSpec,
     board: Leaderboard,
     sets: TrainingSets,
+    on_test: SetPrediction,
     validation: pd.DataFrame,
     on_validation: SetPrediction,
+    level: float,
     trained: "ChosenModel",
     train_only: Any,
     fitted_on: pd.DataFrame,
     cut: float,
     workers: int,
     left: float,
-) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...]]:
-    """The use of features on rows that the fit has not seen; weakest parts and horizons of validation."""
-    if left <= 0:
-        return None, None, ()
+) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
+    """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of validation."""
     features, metric = sets.features, spec.metric
+    once = slice(len(sets.test) // sets.repeats)  # repeated folds hold the same rows
+    tested = with_only(sets.test[once], features), on_test.rows(once)
+    held = (validation, on_validation, features if left > 0 else (), fitted_on, level)
+    coverage = check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
+    if left <= 0:
+        return None, None, (), coverage
     horizons = by_horizon(spec, fitted_on, validation, on_validation, cut)
     if sets.folds:
         sets = sets.folds[0].sets
@@ -304,9 +314,9 @@ def _effects(
         seconds_per_row=trained.result.predict_seconds_per_row,
         workers=workers,
     )
-    if metric_of(metric).is_own:
-        return used, None, horizons
-    return used, weakest_segments(validation, features, on_validation, metric, cut), horizons
+    own = metric_of(metric).is_own
+    weakest = None if own else weakest_segments(validation, features, on_validation, metric, cut)
+    return used, weakest, horizons, coverage
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:

@@ -26,6 +26,7 @@ from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import Criterion, ExperimentSpec, Scalar
 from experiment_pipeline.spec.search import NotWorseThanChampion
 from experiment_pipeline.stages.search.scoring import predict
+from experiment_pipeline.stages.validation_report.effects import CoverageCheck
 from experiment_pipeline.statistics import metrics
 from experiment_pipeline.statistics.caveats import FEW_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval, cluster_codes
@@ -80,11 +81,24 @@ class Gate:
         return f"{self.rule}: {numbers.score(self.value)}, {self.outcome}"
 
 
-def hold(spec: ExperimentSpec, scores: Sequence[MetricScore]) -> tuple[Gate, ...]:
+def hold(
+    spec: ExperimentSpec, scores: Sequence[MetricScore], coverage: CoverageCheck | None = None
+) -> tuple[Gate, ...]:
     """Return the gates of an experiment; `scores` are at least those of `spec.metric_names`."""
     by_name = {score.metric: score for score in scores}
     held = [_held(one, by_name[one.metric].interval) for one in spec.acceptance]
-    return (*held, *([_against_baseline(by_name[spec.metric])] if spec.baseline else []))
+    held += [_against_baseline(by_name[spec.metric])] if spec.baseline else []
+    return (*held, *([held_coverage(coverage)] if coverage and spec.coverage else []))
+
+
+def held_coverage(check: CoverageCheck) -> Gate:
+    """Return the gate that fails where significantly fewer rows are held than promised, or none can be."""
+    rule, means = f"coverage of {numbers.share(check.coverage)}", "too few rows or clusters for it"
+    passed = check.at_most >= check.coverage
+    if check.parts:
+        rule += f": {numbers.interval(check.parts[0].score)} of the validation rows"
+        means = f"{'not ' if passed else ''}significantly below the promise"
+    return Gate("coverage", rule, check.at_most, check.coverage, True, passed, means=means)
 
 
 def _held(criterion: Criterion, interval: Interval) -> Gate:

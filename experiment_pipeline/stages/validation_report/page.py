@@ -40,7 +40,7 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.receipts import generated_section
 from experiment_pipeline.stages.validation_report import audit
 from experiment_pipeline.stages.validation_report.effects import Segment
-from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
+from experiment_pipeline.stages.validation_report.gates import CONFIDENCE, held_coverage
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
@@ -176,6 +176,7 @@ def build_document(
         *generated_section(report.receipts, report.metric, report.generated),
         _segments(report),
         *_horizons(report),
+        _coverage(report),
         *audit.section(report.audit),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
@@ -515,11 +516,12 @@ def _segments(report: ValidationReport) -> Section:
     if not report.segments:
         none = "No segment scores below what is expected there."
         return Section(title, (Paragraph(f"{none} {text}"),))
-    table = _parts(report, report.segments, "value", "worse than expected")
+    header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
+    table = _parts(report.segments, header)
     return Section(title, (Paragraph(text), table))
 
 
-def _parts(report: ValidationReport, parts: Sequence[Segment], value: str, worse: str) -> Block:
+def _parts(parts: Sequence[Segment], header: tuple[str, ...]) -> Block:
     rows = tuple(
         (
             part.column,
@@ -531,7 +533,7 @@ def _parts(report: ValidationReport, parts: Sequence[Segment], value: str, worse
         )
         for part in parts
     )
-    return TableBlock(("feature", value, "rows", report.metric, "expected", worse), rows)
+    return TableBlock(header, rows)
 
 
 def _horizons(report: ValidationReport) -> Iterator[Section]:
@@ -541,8 +543,24 @@ def _horizons(report: ValidationReport) -> Iterator[Section]:
         "Validation rows by their time after the last fitted row. The score has decayed where it is "
         "significantly worse than at first, each against the expected score (95 % level, all together)."
     )
-    table = _parts(report, report.horizons, "time after the last fitted row", "decayed")
+    when = "time after the last fitted row"
+    table = _parts(report.horizons, ("feature", when, "rows", report.metric, "expected", "decayed"))
     yield Section("Score by horizon", (Paragraph(text), table))
+
+
+def _coverage(report: ValidationReport) -> Section:
+    check, gate = report.coverage, held_coverage(report.coverage)
+    title, size = "Prediction intervals", f"a mean width of {numbers.score(check.size)}"
+    if check.calibrated.classes:
+        title, size = "Prediction sets", f"{numbers.score(check.size)} classes on average"
+    rule = f"{gate.rule} ({size}), " if check.parts else f"{gate.rule}: "
+    text = (
+        f"{rule[0].upper()}{rule[1:]}{gate.means}. Calibrated on {check.calibrated.rows:,} rows "
+        f"{evaluated(report.gap.evaluation).short}. The parts are classes, stretches of time, and the least "
+        "covered by feature. Intervals of shares allow for the sampling of the calibration rows, too."
+    )
+    header = ("feature", "value", "rows", "held", "promised", "below the promise")
+    return Section(title, (Paragraph(text), _parts(check.parts, header)))
 
 
 def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:

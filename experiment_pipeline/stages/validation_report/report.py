@@ -19,7 +19,12 @@ from experiment_pipeline.reporting.run_record import AuditRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.leaderboard.receipts import Receipt
-from experiment_pipeline.stages.validation_report.effects import Segment, Usage
+from experiment_pipeline.stages.validation_report.effects import (
+    NOT_CHECKED,
+    CoverageCheck,
+    Segment,
+    Usage,
+)
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
@@ -161,6 +166,7 @@ class ValidationReport:
     receipts: tuple[Receipt, ...] = ()  # of generated features, from the leaderboard
     generated: tuple[str, ...] = ()  # the generated columns of the exported model
     audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
+    coverage: CoverageCheck = NOT_CHECKED  # of intervals, or sets of classes
 
     @property
     def accepted(self) -> bool:
@@ -208,6 +214,7 @@ def judge(
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
     calibrated_by: CalibrationMethod | None = None,
     uncalibrated: SetPrediction | None = None,
+    coverage: CoverageCheck = NOT_CHECKED,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
@@ -215,7 +222,8 @@ def judge(
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
     is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
     `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
-    `train_only`, `segments`, `horizons`, `audited` of `exported`; `uncalibrated` has no calibrators.
+    `train_only`, `segments`, `horizons`, `coverage` and `audited` of `exported`; `uncalibrated` has no
+    calibrators.
     """
     cut, binary = threshold_value(threshold), spec.task == "binary"
     known = (y_fitted, spec.task, len(classes or ()), w_fitted)
@@ -226,7 +234,11 @@ def judge(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged), *(one.gate for one in champions), *hold_audit(spec, audited)),
+        gates=(
+            *hold(spec, judged, coverage),
+            *(one.gate for one in champions),
+            *hold_audit(spec, audited),
+        ),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -240,6 +252,7 @@ def judge(
         segments=None if segments is None else tuple(segments),
         horizons=tuple(horizons),
         audit=tuple(audited),
+        coverage=coverage,
         champions=tuple(champions),
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
@@ -432,6 +445,13 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
             f"{numbers.interval(checked.below)} of the validation targets are below the prediction, not "
             f"{numbers.share(checked.level)}: add {numbers.score(checked.shift)} to every prediction"
         )
+
+    for part in report.coverage.parts:
+        if part.clearly_worse:
+            held = (
+                f"{numbers.interval(part.score)} of {part.rows:,} rows, {part.column} {part.value}"
+            )
+            yield f"intervals or sets hold less than the {numbers.share(part.expected)} promised: {held}"
 
 
 @dataclass(frozen=True)

@@ -90,10 +90,11 @@ def reasons(
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
         return ()
-    # The gate to explain is of a score, and if possible one of the ranking metric.
+    # The gate to explain is of a metric, not a champion's, and if possible of the ranking one.
     champions = [held.gate for held in report.champions]
     unequal = [gate for gate in hold_audit(spec, report.audit) if not gate.passed]
     failed = [gate for gate in report.failed_gates if gate not in (*champions, *unequal)]
+    failed = [gate for gate in failed if gate.metric in spec.metric_names]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
     return (
         *_beyond_any_search(gate, spec, board, report, evidence.ceiling),

@@ -29,7 +29,7 @@ EVERY = {
     "multiclass": [*("Decision", "Scores", "Calibration", "Class by class")],
     "regression": [*("Decision", "Scores", "Errors")],
 }
-LAST = ["Importance of features", "How the first features are used", "Weakest segments", "Caveats"]
+LAST = ["Importance of features", "How the first features are used", "Weakest segments"]
 each_task = pytest.mark.parametrize("task", EVERY)
 
 
@@ -52,8 +52,15 @@ def section(found: Checked, title: str) -> list:
 @each_task
 def test_each_task_is_told_what_concerns_it_in_this_order(task: str) -> None:
     """The decision first, then scores, then what explains them; notes last."""
-    assert [one.title for one in of(task).document.sections] == [*EVERY[task], *LAST]
+    assert [one.title for one in of(task).document.sections] == [
+        *(*EVERY[task], *LAST),
+        *("Prediction intervals" if task == "regression" else "Prediction sets", "Caveats"),
+    ]
     assert section(of(task), "Decision")[0].text.startswith("Accepted: the one gate passes (")
+    every, *parts = of(task).check.report.coverage.parts
+    assert every.score.high > 0.9
+    classes = [part.value for part in parts if part.column == "y"]
+    assert len(classes) == {"binary": 2, "multiclass": 4, "regression": 0}[task]
 
 
 @each_task

@@ -1,0 +1,168 @@
+"""The interval of each number, or the set of classes: calibrated once, then made beside each prediction.
+
+Errors are signed, so that skewed ones have uneven bounds, and in units of their size in a leaf of a small
+tree over features and prediction, grown on other clusters than it scales (locally weighted: Lei et al.
+2018). In: prepared features, predictions. Out: `Calibrated`, which a version holds as JSON; columns.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import ceil
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.spec import Scalar
+from experiment_pipeline.statistics.calibration import (
+    LARGE,
+    conformal_bounds,
+    independent,
+    least_probabilities,
+    sets_of,
+)
+from experiment_pipeline.statistics.interval import cluster_codes, weighted_quantile
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of, numbers_of
+
+Classes = Sequence[Scalar] | None
+INTERVALS = "intervals.json"
+_PERCENTS = np.arange(50, 100)  # what may be promised
+# More rows hardly move a bound; more columns would take a tree seconds.
+_MOST_ROWS, _MOST_COLUMNS, _MOST_VALUES = 20_000, 50, 8
+_FOLDS, _LEAVES, _FEWEST_ROWS = 5, 8, 50  # of a leaf
+# A split explains so many times what a row explains by chance: the best of many rarely does by noise.
+_EVIDENCE = 20.0
+_LARGEST = 1e30  # of what divides rows: sums stay finite
+
+
+@dataclass(frozen=True)
+class ErrorSize:
+    """The size of errors, in units of the target: of all rows, or of those on two sides of a cut."""
+
+    size: float
+    cut: tuple[str | None, str | None] = (
+        None,
+        None,
+    )  # feature or prediction; which text, or number
+    at_most: float = 0.0  # on the first side
+    missing_first: bool = False  # whether a missing value is there, too
+    sides: "tuple[ErrorSize, ErrorSize] | None" = None
+
+    def of(self, features: pd.DataFrame, prediction: np.ndarray) -> np.ndarray:
+        """Return the size for each row, (n,) or ()."""
+        if self.sides is None:
+            return np.asarray(self.size)
+        found = _numbers(features, prediction, *self.cut)
+        first = np.where(np.isnan(found), self.missing_first, found <= self.at_most)
+        return np.where(first, *(side.of(features, prediction) for side in self.sides))
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What intervals, or sets, of new rows are made of."""
+
+    rows: int = 0  # that calibrated it
+    # percent of rows → the lowest and the highest error, in its size; or of each class the least
+    # probability in a set. What so few rows cannot promise is missing
+    bounds: Mapping[int, tuple[float, ...]] = field(default_factory=dict)
+    size: ErrorSize | None = None  # of numbers
+    classes: tuple[Scalar, ...] = ()  # in the order of their bounds
+
+    @classmethod
+    def on(cls, features: pd.DataFrame, rows: SetPrediction, classes: Classes) -> Self:
+        """Calibrate on predicted rows that the fit had not seen; prepared `features` (n, columns) divide them."""
+        some = slice(None, None, -(-len(features) // _MOST_ROWS))
+        features, rows, size = features.iloc[some, :_MOST_COLUMNS], rows.rows(some), None
+        if not np.isfinite(rows.prediction).all():
+            return cls()
+        if classes is not None:
+            bounds = least_probabilities(rows, _PERCENTS / 100)
+        else:
+            (scores, size), levels = _sized(features, rows), (1 + _PERCENTS / 100) / 2
+            ends = -conformal_bounds(rows, -scores, levels), conformal_bounds(rows, scores, levels)
+            bounds = np.column_stack(ends)
+        known = np.flatnonzero(np.isfinite(bounds).all(axis=1))
+        promised = {int(_PERCENTS[place]): tuple(bounds[place].tolist()) for place in known}
+        return cls(len(rows.y), promised, size, tuple(classes or ()))
+
+    def at(self, coverage: float) -> tuple[float, ...] | None:
+        """Return the bounds for a share of rows, in full percent or the next; None: too few rows."""
+        return self.bounds.get(ceil(100 * coverage - 1e-9))
+
+    def columns(
+        self, coverage: float | None, classes: Classes, frame: pd.DataFrame, predicted: np.ndarray
+    ) -> dict[str, Any]:
+        """Return the columns of `Model.predict_interval`, for predictions (n,), or (n, k) of the classes."""
+        if coverage is None:
+            return {}
+        if (bounds := self.at(coverage)) is None:
+            rule = f"intervals are calibrated for 50 to {max(self.bounds, default=0)} % of rows"
+            fix = "Ask for less, or calibrate on more test rows. Earlier releases have 0 %."
+            raise InvalidModel(f"coverage {coverage:g}", rule, fix)
+        if self.size is not None:
+            size = self.size.of(frame, found := predicted.reshape(-1))
+            return {"lower": found + size * bounds[0], "upper": found + size * bounds[1]}
+        held = sets_of(predicted, [bounds[self.classes.index(label)] for label in classes or ()])
+        names = np.array(classes, dtype=object)
+        texts = [json.dumps(names[inside].tolist(), ensure_ascii=False) for inside in held]
+        return {"prediction_set": pd.array(texts, dtype="str")}
+
+
+def _numbers(
+    features: pd.DataFrame, prediction: np.ndarray, name: str | None, value: str | None
+) -> np.ndarray:
+    """What divides rows, float32 (n,), as scikit-learn's trees compare it; nan: missing."""
+    column = pd.Series(prediction) if name is None else features[name]
+    if value is not None:
+        column = (column.astype("str") == value).fillna(value=False)
+    return np.clip(numbers_of(column), -_LARGEST, _LARGEST).astype(np.float32)
+
+
+def _sized(features: pd.DataFrame, rows: SetPrediction) -> tuple[np.ndarray, ErrorSize]:
+    """The errors of rows, in their size (n,), and the tree of sizes for others."""
+    cuts: list[tuple[str | None, str | None]] = [(None, None)]
+    for name, column in features.items():
+        if (kind := kind_of(column)) in NUMERIC:
+            cuts.append((str(name), None))
+        elif kind in TEXTS:
+            cuts += [(str(name), str(one)) for one in column.value_counts().index[:_MOST_VALUES]]
+    fold = cluster_codes(rows.clusters) % _FOLDS
+    x = np.column_stack([_numbers(features, rows.prediction, *cut) for cut in cuts])
+    errors, (tree, sizes) = rows.y - rows.prediction, _grown(rows, x)
+    scores = errors / sizes[0]
+    for out in (fold == number for number in range(_FOLDS if len(sizes) > 1 else 0)):
+        other, of_nodes = _grown(rows.rows(~out), x[~out])
+        scores[out] = errors[out] / of_nodes[other.apply(x[out])]
+    grown = tree.tree_
+
+    def below(node: int) -> ErrorSize:
+        left, right = grown.children_left[node], grown.children_right[node]
+        if left == right:
+            return ErrorSize(sizes[node])
+        # A cut of missing values from all others is at infinity.
+        at_most, missing = min(grown.threshold[node], _LARGEST), grown.missing_go_to_left[node]
+        known = (cuts[grown.feature[node]], float(at_most), bool(missing))
+        return ErrorSize(sizes[node], *known, (below(left), below(right)))
+
+    return scores, below(0)
+
+
+def _grown(rows: SetPrediction, x: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Grow a tree by the ranks of errors, whatever their tails; return the size of errors in its nodes, too."""
+    from scipy.stats import rankdata
+    from sklearn.tree import DecisionTreeRegressor
+
+    errors = np.abs(rows.y - rows.prediction)
+    tree = DecisionTreeRegressor(
+        max_leaf_nodes=_LEAVES,
+        min_samples_leaf=max(_FEWEST_ROWS, len(x) // 20),
+        min_impurity_decrease=_EVIDENCE / 12 / independent(rows, errors),  # ranks vary by 1/12
+        random_state=0,
+    )
+    inside = tree.fit(x, rankdata(errors) / len(errors), rows.weights).decision_path(x).toarray()
+    parts = (rows.rows(in_node > 0) for in_node in inside.T)
+    large = [weighted_quantile(np.abs(p.y - p.prediction), p.weights, LARGE) for p in parts]
+    return tree, np.maximum(large, large[0] / 100 or 1.0)  # a leaf without errors has some
