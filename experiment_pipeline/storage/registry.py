@@ -14,7 +14,7 @@ left behind is never read. What is in the files is decided by `stages/exported_m
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -62,6 +62,8 @@ class Manifest:
     code: CodeProvenance
     files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
     cpu: str = ""  # as of `cpu_kernel`, where it was exported
+    # what only people can say, by the keys of `record:`
+    record: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
@@ -102,6 +104,7 @@ class ModelPackage:
     files: Mapping[str, bytes]  # file name → content, all but the manifest
     own_packages: tuple[str, ...] = ()  # top-level packages of a user's own estimator
     approval_required: bool = False  # whether it can only be champion once it is approved
+    record: Mapping[str, str] = field(default_factory=dict)
     # version → files that can only be made once it has its number; none is decisive
     more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
@@ -112,8 +115,11 @@ class ModelPackage:
 
     @property
     def identity(self) -> str:
-        """The sha256 hex over fingerprint and decisive files, by which two are the same model."""
+        """The sha256 hex over fingerprint and decisive files, by which two are the same model; what people
+        said of it counts, too: for another purpose it is another version, to be approved anew.
+        """
         decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
+        decisive += [to_json(self.record).decode()] if self.record else []
         return sha256("\n".join([self.fingerprint, *decisive]).encode())
 
     def manifest(self, version: str) -> Manifest:
@@ -128,6 +134,7 @@ class ModelPackage:
             code=self.code,
             files={name: sha256(content) for name, content in self.files.items()},
             cpu=cpu_kernel(),
+            record=self.record,
         )
 
 

@@ -116,6 +116,7 @@ def package_model(
         files=MappingProxyType(files),
         own_packages=own,
         approval_required=spec.approval == "required",
+        record=spec.record.model_dump(mode="json", exclude_none=True),
     )
 
 

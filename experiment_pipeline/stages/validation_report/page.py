@@ -6,6 +6,7 @@ of a document. Nothing is computed.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from types import MappingProxyType
 
 import pandas as pd
@@ -23,6 +24,7 @@ from experiment_pipeline.reporting.document import (
     Section,
     TableBlock,
     around,
+    evidence_sections,
     first_rows,
     rows_table,
 )
@@ -38,7 +40,6 @@ from experiment_pipeline.reporting.run_record import (
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.validation_report.effects import Segment
-from experiment_pipeline.stages.validation_report.gates import CONFIDENCE
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
@@ -130,6 +131,7 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
     )
     for score in report.scores:
         yield ScoreRow.of("validation", score.metric, score.interval, score.baseline)
+    yield from (replace(one, number=n) for n, one in enumerate(report.evidence, start=1))
     for number, gate in enumerate(report.gates, start=1):
         yield GateRow(
             number=number,
@@ -163,7 +165,7 @@ def build_document(
     sections = (
         _decision(report),
         *why,
-        *_champion(report),
+        *evidence_sections(map(asdict, report.evidence), report.metric),
         _scores(report, charts),
         *_calibration(report, charts),
         *_threshold(report, charts),
@@ -229,30 +231,6 @@ def _named(report: ValidationReport) -> str:
     name, settings = report.configuration.partition("__")[0], report.hyperparameters
     plain = name == ENSEMBLE or not settings
     return name if plain else f"{name} ({numbers.settings(settings)})"
-
-
-def _champion(report: ValidationReport) -> Iterator[Section]:
-    rows = [
-        (
-            f"{held.role} {held.version}",
-            *map(numbers.score, (found.champion, found.challenger)),
-            numbers.interval(found.difference),
-            numbers.score(held.tolerance),
-            f"{found.rows:,} ({held.left_out:,} left out)",
-        )
-        for held in report.champions
-        if (found := held.scores) is not None
-    ]
-    if not rows:
-        return
-    text = (
-        "Both models on the same validation rows, paired; without rows that the older one was fitted or "
-        "chosen on. Only a significantly better version replaces the best so far, to which the change "
-        "is cumulative: small losses do not add up."
-    )
-    change = f"change ({numbers.share(CONFIDENCE, 6)} interval)"
-    header = ("against", report.metric, "this model", change, "tolerance", "rows")
-    yield Section("Against the champion", (Paragraph(text), TableBlock(header, tuple(rows))))
 
 
 def _scores(report: ValidationReport, charts: Charts) -> Section:

@@ -15,6 +15,7 @@ import numpy as np
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.reporting.run_record import EvidenceRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.validation_report.effects import Segment, Usage
@@ -155,6 +156,7 @@ class ValidationReport:
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
     horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
+    evidence: tuple[EvidenceRow, ...] = ()  # for a referee; it decides nothing
 
     @property
     def accepted(self) -> bool:
