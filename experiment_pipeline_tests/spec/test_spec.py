@@ -1,5 +1,6 @@
 """Every impossible value, and every setting without effect, is refused by name."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -209,6 +210,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "costs": ({"false_positive": 1, "false_negative": 10}, {REPORT}),
     "export": ({"refit": "none"}, {REPORT}),
     "schedule": ("0 7 * * *", set()),
+    "record": ({"purpose": "To call whoever may leave", "review_on": "2027-06-30"}, set()),
     "approval": ("required", set()),
     "price_per_hour": (0.4, set()),
     "owners": (["team:ml"], set()),
@@ -292,3 +294,22 @@ def test_a_part_of_an_experiment_holds_nothing_else() -> None:
         assert part.model_dump(exclude_unset=unset) == spec.model_dump(
             include=keys, exclude_unset=unset
         )
+
+
+@pytest.mark.parametrize("day", ["2027-06-30", date(2027, 6, 30)])
+def test_the_day_of_a_review_is_a_date_or_its_text(day: object) -> None:
+    """As YAML holds it with and without quotes; it is dumped as text."""
+    assert spec_of(VALID | {"record": {"review_on": day}}).record.model_dump(mode="json") == {
+        **dict.fromkeys(("purpose", "not_for", "oversight", "affected")),
+        "review_on": "2027-06-30",
+    }
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("purpose", 7), ("purpose", ""), ("review_on", "soon"), ("review_on", 20270630), ("why", "x")],
+)
+def test_what_people_say_is_text_and_a_day(key: str, value: object) -> None:
+    """A number would be a moment of 1970."""
+    (problem,) = told(VALID | {"record": {key: value}})
+    assert f"record.{key}: " in problem

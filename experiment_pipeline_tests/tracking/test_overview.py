@@ -186,3 +186,14 @@ def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:
     page = render(experiment_page("flight_delay", "artifacts"))
     assert "lightgbm: 4.7.0 → 4.8.0" in page
     assert "workers" in page
+
+
+def test_an_overdue_review_is_said_beside_the_champion() -> None:
+    """From the day after the one that defs.yaml names."""
+    ids = write_history()
+    for day, said in (("2026-02-10", ""), ("2026-02-09", "review was due on 2026-02-09")):
+        RunRecord("flight_delay", ids[2]).record([RunFacts(record={"review_on": day})])
+        (table,) = tables(overview(NOW))
+        (cells,) = table.rows
+        assert said in cells[2].html
+        assert ("review" in cells[2].html) == bool(said)

@@ -165,7 +165,6 @@ def build_document(
     sections = (
         _decision(report),
         *why,
-        *evidence_sections(map(asdict, report.evidence), report.metric),
         _scores(report, charts),
         *_calibration(report, charts),
         *_threshold(report, charts),
@@ -174,6 +173,7 @@ def build_document(
         *_features(report, charts),
         _segments(report),
         *_horizons(report),
+        *evidence_sections(map(asdict, report.evidence), report.metric),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))

@@ -112,7 +112,9 @@ def _changes(column: pd.Series, fitted: pd.Series, seed: int) -> Iterator[tuple[
         values = values[np.isfinite(values)]
     if not len(values) or not 0 < (width := float(np.ptp(values))) < math.inf:
         return
-    noise = float(values.std()) * np.random.default_rng(seed).normal(size=len(column))
+    noise = float(values.std()) * np.random.default_rng([seed, len(column)]).normal(
+        size=len(column)
+    )
     shifts = {"noise of one standard deviation": noise}
     shifts |= {"above the fitted range": width, "below the fitted range": -width}
     for change, by in shifts.items():

@@ -3,10 +3,12 @@
 import ast
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
+from upath import UPath
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import Signature, example_rows
@@ -15,7 +17,7 @@ from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.records import to_json
-from experiment_pipeline.storage.registry import DECISIVE, Manifest
+from experiment_pipeline.storage.registry import DECISIVE, Manifest, Registry
 from experiment_pipeline_tests import exported
 
 
@@ -92,3 +94,19 @@ def test_the_script_that_travels_imports_three_packages() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert imported == {"json", "pathlib", "pandas", "skops"}
+
+
+def test_what_people_say_goes_with_the_version_and_another_purpose_is_another_version(
+    tmp_path: Path,
+) -> None:
+    """Card and manifest hold it, missing parts are named; without any, identities are as ever."""
+    registry, published = Registry(UPath(tmp_path), "flights"), []
+    for record in ({}, {"purpose": "To call"}, {"purpose": "To call"}, {"purpose": "To refuse"}):
+        package = exported.package(spec=exported.make_spec(record=record))
+        published.append(registry.publish(package, lambda _: None).version)
+    assert published == ["v0001", "v0002", "v0002", "v0003"]
+    manifests = [registry.model(one).manifest.record for one in registry.versions()]
+    assert manifests == [{}, {"purpose": "To call"}, {"purpose": "To refuse"}]
+    card = registry.model("v0002").read("README.md").decode()
+    assert "| purpose | To call |" in card
+    assert "Missing: not_for, oversight, affected, review_on." in card

@@ -29,7 +29,10 @@ EVERY = {
     "multiclass": [*("Decision", "Scores", "Calibration", "Class by class")],
     "regression": [*("Decision", "Scores", "Errors")],
 }
-LAST = ["Importance of features", "How the first features are used", "Weakest segments", "Caveats"]
+LAST = [
+    *("Importance of features", "How the first features are used", "Weakest segments"),
+    *("Challengers", "Robustness", "What this run cannot know", "Caveats"),
+]
 each_task = pytest.mark.parametrize("task", EVERY)
 
 
