@@ -225,15 +225,12 @@ def sensitivity(
     >>> x = pd.Series(range(300)) / 7
     >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
     >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
-    >>> sensitivity("lines", seeds=1)["what"].tolist()
-    1 run of about 1 s: 1 s
+    >>> sensitivity("lines", seeds=1, agree=str)["what"].tolist()
     ['seed 1: linear, accepted']
 
-    Each repeat cuts three sets of its own out of the run's train and test rows: its validation rows are
-    not read. Nothing is decided or published. `run` as of `runs`; None: the last. `agree` is given the
-    cost first; what it raises ends the call.
-
-    Raises UnknownRun, StorageError: as `choose`; InvalidExperiment: its split has no seed.
+    Each repeat cuts three sets of its own out of the run's train and test rows; its validation rows are
+    not read. Nothing is decided or published. `run`: a beginning of its id; None: the last. `agree` is
+    given the cost first, and may raise. Raises as `choose`; InvalidExperiment: its split has no seed.
     """
     row = questions.run_of(experiment, run)
     (named, raw), record = _declared(row), RunRecord(experiment, row["run_id"])

@@ -308,10 +308,10 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> TableBlock:
 
 def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
     """Return what people wrote below `record:`, and which of it is missing."""
-    words = {name.replace("_", " "): text for name, text in said.items()}
     missing = [name for name, text in said.items() if text is None]
     text = f"Missing: {', '.join(missing)}. Only people can say it: below record: in defs.yaml."
-    return (facts(words), *([Paragraph(text)] if missing else []))
+    shown = facts({name.replace("_", " "): text for name, text in said.items()})
+    return (shown, *([Paragraph(text)] if missing else []))
 
 
 # Kind of evidence → title, columns, and how to read it.

@@ -116,9 +116,7 @@ class ExperimentSpec(Closed):
         "none", description="required: a version becomes champion only when it is approved"
     )
 
-    record: Statements = Field(
-        Statements(), description="What only people can say, for the decision record and the card"
-    )
+    record: Statements = Statements()
 
     # How the experiment runs in Dagster; nothing of it decides a result.
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")

@@ -115,9 +115,7 @@ class ModelPackage:
 
     @property
     def identity(self) -> str:
-        """The sha256 hex over fingerprint and decisive files, by which two are the same model; what people
-        said of it counts, too: for another purpose it is another version, to be approved anew.
-        """
+        """The sha256 hex over fingerprint, decisive files and `record`, by which two are the same model."""
         decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
         decisive += [to_json(self.record).decode()] if self.record else []
         return sha256("\n".join([self.fingerprint, *decisive]).encode())

@@ -314,9 +314,7 @@ def _asked(
     on_validation: SetPrediction,
     workers: int,
 ) -> tuple[EvidenceRow, ...]:
-    """What a referee asks; the linear model is fitted on the rows of the exported one, which else would
-    be ahead by its larger table.
-    """
+    """What a referee asks; the linear model is fitted on as many rows as the exported one."""
     from experiment_pipeline.stages.search.learners.learner import Clock
     from experiment_pipeline.stages.search.voting import TakenApart
 

@@ -32,7 +32,7 @@ Linear = tuple[str, SetPrediction, float]  # key, predictions of the validation 
 def challengers(
     report: ValidationReport, exported: SetPrediction, linear: Linear | str
 ) -> Iterator[EvidenceRow]:
-    """Compare the exported model with the baseline, the best linear one (or why not) and champions, paired."""
+    """Compare the exported model with baseline, best linear model (or why not) and champions, paired."""
     metric, rows, kind = report.metric, report.rows, "challenger"
     score = report.score(metric)
     gain = score.difference_to_baseline
@@ -93,7 +93,7 @@ def robustness(
             after = replace(plain, prediction=prediction).linearise(metric, cut)
             loss = paired_difference(before, after, plain.layout(metric))
             found.append(EvidenceRow.of("robustness", what, after.estimate, loss, len(rows)))
-    found.sort(key=lambda row: np.nan_to_num(sign * (row.difference or 0.0)))
+    found.sort(key=lambda row: np.nan_to_num(sign * (row.difference or 0.0), nan=-math.inf))
     yield from found[:_WORST]
     if (more := len(names) - most) > 0:
         what = f"{numbers.counted(more, 'less important feature')}: not computed"
@@ -112,10 +112,8 @@ def _changes(column: pd.Series, fitted: pd.Series, seed: int) -> Iterator[tuple[
         values = values[np.isfinite(values)]
     if not len(values) or not 0 < (width := float(np.ptp(values))) < math.inf:
         return
-    noise = float(values.std()) * np.random.default_rng([seed, len(column)]).normal(
-        size=len(column)
-    )
-    shifts = {"noise of one standard deviation": noise}
+    noise = np.random.default_rng([seed, len(column)]).normal(size=len(column))
+    shifts = {"noise of one standard deviation": float(values.std()) * noise}
     shifts |= {"above the fitted range": width, "below the fitted range": -width}
     for change, by in shifts.items():
         other = numbers_of(column) + by
