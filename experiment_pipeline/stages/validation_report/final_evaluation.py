@@ -7,7 +7,6 @@ would be exported, and its files. Ledger, registry and storage are the caller's.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -318,7 +317,7 @@ def _asked(
     from experiment_pipeline.stages.search.learners.learner import Clock
     from experiment_pipeline.stages.search.voting import TakenApart
 
-    def predict(fit: Any, rows: pd.DataFrame) -> np.ndarray:
+    def predict(rows: pd.DataFrame, fit: Any = exported) -> np.ndarray:
         features = with_only(rows, sets.features)
         return TakenApart.of(fit).predict_rows(features, sets.task, sets.classes, workers)
 
@@ -330,22 +329,23 @@ def _asked(
         if key == report.configuration:
             challenger = "it is the exported one"
         elif wanted * len(fitted_on) / len(sets.train) <= seconds:
-            prediction = predict(linear.refitted(fitted_on, sets, spec, workers), validation)
+            prediction = predict(validation, linear.refitted(fitted_on, sets, spec, workers))
             own = threshold_value(exported_threshold(spec, linear.predicted(sets)))
             challenger = key, replace(on_validation, prediction=prediction), own
-    ranked = [one.feature for one in report.usage.importance] if report.usage else []
-    names = [name for name in dict.fromkeys([*ranked, *sets.features]) if name in sets.features]
+    ranked = report.usage.importance if report.usage else ()
+    names = [*dict.fromkeys([*(one.feature for one in ranked), *sets.features])]
     at = spread_evenly(len(validation), min(len(validation), referee.MOST_ROWS))
     rows, plain, metric = some_rows(validation, at), on_validation.rows(at), spec.metric
     cut = threshold_value(report.threshold)
     with Clock() as clock:
-        predict(exported, rows)
+        predict(rows)
         plain.linearise(metric, cut)
     most = min(int(seconds / 2 / referee.CHANGES / clock.wall_seconds), referee.MOST_FEATURES)
-    given = (rows, fitted_on, plain, metric, cut, names, most)
+    at = spread_evenly(len(fitted_on), min(len(fitted_on), referee.MOST_FITTED))
+    seen = some_rows(with_only(fitted_on, names[:most]), at)
     return (
         *referee.challengers(report, on_validation, challenger),
-        *referee.robustness(partial(predict, exported), *given),
+        *referee.robustness(predict, rows, seen, plain, metric, cut, names, most),
         *referee.unknowns(spec, report, validation, on_validation),
     )
 

@@ -24,8 +24,8 @@ from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.table.kinds import QUANTITIES, holds_missing, kind_of, numbers_of
 from experiment_pipeline.table.table import with_columns
 
-# Of robustness: validation rows, features and changes of each that are tried; changes that are shown.
-MOST_ROWS, MOST_FEATURES, CHANGES, _WORST, _AT_ONCE = 2_000, 30, 4, 10, 16_384
+# Of robustness: rows of the validation set and of the fitted ones, features, changes of each; shown ones.
+MOST_ROWS, MOST_FITTED, MOST_FEATURES, CHANGES, _WORST = 2_000, 100_000, 30, 4, 10
 Linear = tuple[str, SetPrediction, float]  # key, predictions of the validation rows, threshold
 
 
@@ -68,7 +68,7 @@ def robustness(
 ) -> Iterator[EvidenceRow]:
     """Return by how much the score changes when one of the first features is not as it was, worst first.
 
-    `plain` are the predictions of `rows`; ranges and standard deviations are of the `fitted` rows.
+    `plain` are the predictions of `rows`; ranges and standard deviations are those of `fitted` rows.
     """
     found, before, sign = list[EvidenceRow](), plain.linearise(metric, cut), metric_of(metric).sign
     every = [
@@ -76,7 +76,7 @@ def robustness(
         for seed, name in enumerate(names[:most])
         for change, column in _changes(rows[name], fitted[name], seed)
     ]
-    todo = [[one] for one in every] if len(rows) * len(every) > _AT_ONCE else [every]
+    todo = [[one] for one in every] if len(rows) * len(every) > 8 * MOST_ROWS else [every]
     while todo and (some := todo.pop()):
         tables = [with_columns(rows, {name: column}) for name, _, column in some]
         try:
