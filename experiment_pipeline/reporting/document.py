@@ -322,8 +322,8 @@ _EVIDENCE = {
     "unknown": ("What this run cannot know", ""),
 }
 _READ_AS = {
-    "challenger": "Paired on the same validation rows; each interval holds for itself. This informs "
-    "and chooses nothing, so no look is counted; who takes another model because of it has looked.",
+    "challenger": "Paired on the same validation rows, 95 % intervals (of champions: as the gates). It "
+    "informs and chooses nothing, so no look is counted; who takes another model by it has looked.",
     "robustness": "Scores of the exported model on validation rows in which one feature is changed after "
     "preparation: the largest losses of all that were tried. schema.yaml may reject such rows.",
     "split seed": "The whole flow on the train and test rows alone, cut into three sets by other seeds; "
@@ -331,11 +331,10 @@ _READ_AS = {
 }
 
 
-def evidence_sections(rows: Iterable[Mapping[str, Any]], metric: str) -> Iterator[Section]:
+def evidence_sections(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Section]:
     """Return a section for each kind of evidence; the rows are those of the table `evidence`."""
-    every = sorted(rows, key=lambda row: row["number"])
     for kind, (title, header) in _EVIDENCE.items():
-        of_kind = [row for row in every if row["kind"] == kind]
+        of_kind = sorted((r for r in rows if r["kind"] == kind), key=lambda row: row["number"])
         said: list[Block] = [Bullets(tuple(row["what"] for row in of_kind))]
         if header:
             named, table = tuple(header.format(metric).split("|")), map(_evidence_cells, of_kind)

@@ -235,9 +235,7 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
     number: Annotated[int, "place on the page; of a split seed the seed"] = 0
     what: Annotated[str, "the challenger, the change of the rows, the choice, or the sentence"]
     score: Annotated[Number, "of the challenger; after the change; of the choice"] = None
-    difference: Annotated[
-        Number, "exported model minus challenger; after minus before; choice minus baseline"
-    ] = None
+    difference: Annotated[Number, "minus challenger, unchanged rows or baseline"] = None
     low: Annotated[Number, "lower bound of its interval of 95 % or more"] = None
     high: Annotated[Number, "upper bound"] = None
     rows: Annotated[Count, "validation rows that were scored; of a split seed its own"] = None
@@ -246,7 +244,7 @@ class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
     def of(cls, kind: EvidenceKind, what: str, score: float, gain: Interval, rows: int) -> Self:
         """The row of a score and its difference to another, without its number."""
         ends = {"difference": gain.estimate, "low": gain.low, "high": gain.high}
-        return cls(kind=kind, number=0, what=what, score=score, rows=rows, **ends)
+        return cls(kind=kind, what=what, score=score, rows=rows, **ends)
 
 
 @dataclass(frozen=True, kw_only=True)

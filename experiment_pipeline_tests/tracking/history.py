@@ -6,6 +6,7 @@ from typing import Any
 
 from experiment_pipeline.reporting.run_record import (
     ConfigurationRow,
+    EvidenceRow,
     FileRow,
     FindingRow,
     GateRow,
@@ -150,6 +151,7 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             limit_value=0.65,
             outcome="PASS" if status == "accepted" else "FAIL",
         ),
+        EvidenceRow(kind="unknown", what="Drift is not measured."),
         ReportRow(name="leaderboard", place=f"artifacts/flight_delay/leaderboard/{number}.html"),
         FileRow(digest=f"yaml{number // 4}", content=f"target: delayed\nseed: {number // 4}\n"),
         FileRow(digest="schema0", content="columns: {}\n"),

@@ -42,7 +42,7 @@ class ChosenModel:
     members: tuple[TrainedModel, ...]
     weights: tuple[float, ...]  # of each member; they sum to 1
     clusters: np.ndarray  # (n,) codes of the resampling clusters of the test rows
-    linear: "ChosenModel | None" = None  # the linear model that the board ranks best, if any
+    linear: "ChosenModel | None" = None  # the best linear model of the search, if any
 
     @classmethod
     def of(
@@ -56,7 +56,8 @@ class ChosenModel:
         # The predictions are a column of the test set for each member: they are freed.
         none = Predictions(np.empty(0), np.empty(0))
         members = tuple(replace(one, predictions=none) for one in models)
-        rows, linear = board.rows[board.rows["rank"].notna()], None
+        # The ranked ones first, then those that halving stopped, by how far they came.
+        rows, linear = board.rows[board.rows["test_score"].notna()], None
         is_linear = rows["algorithm"].str.match(r"linear$|sklearn\.linear_model\.")
         if is_linear.any():
             one = store.require(str(rows["fingerprint"][is_linear].iloc[0]))

@@ -322,13 +322,14 @@ def _asked(
         return TakenApart.of(fit).predict_rows(features, sets.task, sets.classes, workers)
 
     seconds = max(min(left - _TO_DRAW_SECONDS, _MOST_SECONDS), 0.0)
-    challenger: referee.Linear | str = "the search ranked none"
+    challenger: referee.Linear | str = "the search has none"
     if linear is not None:
         key, wanted = linear.result.key, linear.result.fit_wall_seconds
         challenger = f"{key}, not computed: fitting it again would take too long"
         if key == report.configuration:
             challenger = "it is the exported one"
-        elif wanted * len(fitted_on) / len(sets.train) <= seconds:
+        # Halving may have stopped it at a sixteenth of the rows.
+        elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
             prediction = predict(validation, linear.refitted(fitted_on, sets, spec, workers))
             own = threshold_value(exported_threshold(spec, linear.predicted(sets)))
             challenger = key, replace(on_validation, prediction=prediction), own

@@ -173,7 +173,7 @@ def build_document(
         *_features(report, charts),
         _segments(report),
         *_horizons(report),
-        *evidence_sections(map(asdict, report.evidence), report.metric),
+        *evidence_sections([asdict(one) for one in report.evidence], report.metric),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,15 @@ import pytest
 
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.reporting.run_record import EvidenceRow
-from experiment_pipeline.stages.validation_report.effects import Segment
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+from experiment_pipeline.stages.search.results import Predictions, TrainedModel
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.referee import challengers, robustness, unknowns
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
-from experiment_pipeline_tests.stages.validation_report.checked import checked, look_at, table
+from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, spec_of
+from experiment_pipeline_tests.stages.validation_report.checked import look_at
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     report_of,
     seen_through,
@@ -31,11 +34,6 @@ ROWS = pd.DataFrame(
     }
 )
 Y = (ROWS["x"] > 0).to_numpy().astype(int)
-
-
-def of_kind(rows: Any, kind: str) -> list[EvidenceRow]:
-    """The rows of one kind."""
-    return [row for row in rows if row.kind == kind]
 
 
 def shaken(predict: Callable[[pd.DataFrame], np.ndarray], most: int = 9) -> list[EvidenceRow]:
@@ -55,127 +53,93 @@ def test_challengers_are_paired_with_the_exported_model(metric: str) -> None:
     assert baseline.difference == own.difference_to_baseline.estimate
     assert other.score == pytest.approx(linear.score(metric, 0.2))
     assert other.difference == pytest.approx(own.interval.estimate - other.score)
-    assert other.low < other.difference < other.high
     assert other.low * other.high > 0, "the noisier model is significantly worse"
-    assert "linear__C=1, fitted on the rows of the exported one" in other.what
 
 
-def test_the_linear_challenger_is_the_best_of_the_search_on_as_many_rows() -> None:
-    """Fitted on train and test rows as the exported one; no further look is counted."""
+@pytest.mark.parametrize("left", [math.inf, 0.0])
+def test_the_linear_model_is_fitted_again_and_what_takes_too_long_is_not_computed(
+    left: float,
+) -> None:
+    """On the rows of the exported model, which counts no look; without time the report says so."""
     x = np.random.default_rng(1).normal(size=600)
     frame = pd.DataFrame({"x": x, "y": x**2}).rename_axis(index="row_number")
-    report = look_at(frame, "regression", {"ensemble": "off"}).check.report
-    _, linear = of_kind(report.evidence, "challenger")
+    found = look_at(frame, "regression", {"ensemble": "off"}, seconds_left=left)
+    report, text = found.check.report, render(found.document)
+    again = ValidationReport.from_json(report.to_json())
+    _, linear, *others = again.evidence
+    assert [row.what for row in again.evidence] == [row.what for row in report.evidence]
     assert report.configuration.startswith("lightgbm")
-    assert linear.what.startswith("the best linear model, linear, fitted on the rows of")
-    assert (linear.rows, report.looks) == (report.rows, 1)
-    assert linear.difference < linear.high < 0
-    (_, itself) = of_kind(checked("binary").check.report.evidence, "challenger")
-    assert itself.what == "the best linear model: it is the exported one"
+    if left:
+        assert linear.what.startswith("the best linear model, linear, fitted on the rows of")
+        assert (linear.rows, report.looks) == (report.rows, 1)
+        assert linear.difference < linear.high < 0
+    else:
+        assert "linear, not computed: fitting it again would take too long" in linear.what
+        assert others[0].what == "1 less important feature: not computed"
+    assert linear.what in text
 
 
-def test_what_takes_too_long_is_not_computed_and_says_so() -> None:
-    """Without time left nothing is fitted or predicted again; the baseline costs nothing."""
-    found = look_at(table("regression", 600), "regression", {}, seconds_left=0)
-    text = render(found.document)
-    (robust,) = of_kind(found.check.report.evidence, "robustness")
-    assert robust.what == "4 less important features: not computed"
-    baseline, linear = of_kind(found.check.report.evidence, "challenger")
-    assert baseline.score is not None
-    assert "fitting it again would take too long" in linear.what or "exported" in linear.what
-    assert robust.what in text
+@pytest.mark.parametrize(("second", "expected"), [("linear_regression.Mine", "2"), ("linear", "1")])
+def test_the_best_linear_model_is_the_first_of_the_board(second: str, expected: str) -> None:
+    """Also where halving stopped it: those stand last, without a rank; failed ones have no score."""
+    named = {"algorithm": ["lightgbm", second, "sklearn.linear_model.Ridge", "linear"]}
+    named |= {"test_score": [0.8, 0.7, 0.6, math.nan], "fingerprint": [f"f-{k}" for k in range(4)]}
+    board: Any = SimpleNamespace(rows=pd.DataFrame(named), chosen_ensemble=None, fingerprint="f-0")
+    fits = {k: TrainedModel(model_result(k, 0.7), b"", Predictions(Y, Y)) for k in "0123"}
+    assert ChosenModel.of(board, Kept(fits), Y, Y).linear.result.key == expected
 
 
 def test_the_largest_losses_of_changed_features_come_first() -> None:
     """A feature that the model does not use changes nothing; one that it uses costs what it costs."""
     found = shaken(lambda rows: 1 / (1 + np.exp(-3 * rows["x"].fillna(0).to_numpy())))
-    changes = {row.what.partition(": ")[2] for row in found if row.what.startswith("x")}
-    assert changes == {
-        *("missing", "noise of one standard deviation"),
-        *("above the fitted range", "below the fitted range"),
-    }
-    assert [row.difference for row in found] == sorted((r.difference for r in found), reverse=True)
+    losses = {row.what: row.difference for row in found}
+    assert [*losses.values()] == sorted(losses.values(), reverse=True)
+    assert all(one.startswith("x: ") for one in [*losses][:4])
     assert all(row.difference > row.low > 0 for row in found[:4])
-    assert {row.difference for row in found[4:]} == {0.0}
-    (missing,) = [row for row in found if row.what == "x: missing"]
-    assert missing.score == pytest.approx(math.log(2))
+    assert {*losses.values()} == {*[*losses.values()][:4], 0.0}
+    assert min(r.score for r in found if r.what == "x: missing") == pytest.approx(math.log(2))
 
 
-def test_changed_columns_keep_their_types() -> None:
-    """A model sees whole numbers, texts and booleans as such, and no missing value where none fits."""
-    seen = []
+def test_changed_columns_keep_their_types_and_code_that_raises_is_a_finding() -> None:
+    """A model sees whole numbers and texts as such; the change that it cannot take is named first."""
 
     def predict(rows: pd.DataFrame) -> np.ndarray:
-        seen.append(rows)
-        return np.full(len(rows), 0.5)
-
-    names = {row.what for row in shaken(predict)}
-    assert all((rows.dtypes == ROWS.dtypes).all() for rows in seen)
-    assert {"whole: missing", "text: a category never seen"} <= names
-    assert not any(name.startswith("flag") for name in names)
-
-
-def test_code_that_raises_for_a_changed_row_is_a_finding() -> None:
-    """The report is made; the change is named first, the others have their numbers."""
-
-    def predict(rows: pd.DataFrame) -> np.ndarray:
+        assert (rows.dtypes == ROWS.dtypes).all()
         if rows["text"].isna().any():
             raise ZeroDivisionError
         return np.full(len(rows), 0.5)
 
     first, *others = shaken(predict)
     assert first.what == "text: missing: predicting raises ZeroDivisionError"
-    assert first.score is None
+    assert {"whole: missing", "text: a category never seen"} <= {row.what for row in others}
     assert all(row.score is not None for row in others)
     assert shaken(predict, most=1)[-1].what == "3 less important features: not computed"
+
+
+BY_TIME, BY_GROUP = ({"split": {"by": by, "column": "day"}} for by in ("time", "group"))
 
 
 @pytest.mark.parametrize(
     ("changes", "said", "unsaid"),
     [
         ({}, "The split is not by time", "the last validation row"),
-        ({}, "No id column is declared", "models were scored"),
         ({}, "experiment-pipeline sensitivity board", "How exact the intervals are"),
-        ({}, "No costs are declared", "beyond new values"),
-        (
-            {"split": {"by": "time", "column": "day"}},
-            "Changes after 7, the last validation row",
-            "sensitivity",
-        ),
-        (
-            {"split": {"by": "group", "column": "day"}},
-            "beyond new values of day",
-            "No id column is declared",
-        ),
-        ({"costs": {"false_positive": 1, "false_negative": 2}}, "taken as true", "No costs"),
-        ({"looks": 3}, "4 models were scored on these validation rows", "\n"),
-        ({"clusters": 5}, "How exact the intervals are is not known: the validation", "\n"),
-        ({"segments": ()}, "groups by another column", "Weak segments were not computed"),
-        ({"segments": None}, "Weak segments were not computed", "groups by another column"),
+        (BY_TIME, "Changes after 7, the last validation row", "sensitivity"),
+        (BY_GROUP, "beyond new values of day", "No id column is declared"),
+        ({"looks": 3}, "4 models were scored on these validation rows", "groups by another"),
+        ({"clusters": 5}, "How exact the intervals are is not known: the validation", "looked"),
     ],
 )
 def test_a_sentence_on_what_is_not_known_stands_where_it_applies(
     changes: dict[str, Any], said: str, unsaid: str
 ) -> None:
     """It is derived from settings and results of this run."""
-    given = {"looks": 0, "clusters": 1_500, "segments": (), **changes}
-    looks, clusters, segments = (given.pop(name) for name in ("looks", "clusters", "segments"))
-    seen = seen_through(1, seed=1)
+    given = {"looks": 0, "clusters": 1_500, **changes}
+    looks, clusters, seen = given.pop("looks"), given.pop("clusters"), seen_through(1, seed=1)
     exported = SetPrediction(seen.y, seen.prediction, np.arange(1_500) % clusters)
-    parts: tuple[Segment, ...] | None = segments
-    spec = spec_of(**given)
-    report = report_of(
-        spec, exported=exported, segments=parts, earlier_looks=EarlierLooks(looks, 0.5)
-    )
+    spec, earlier = spec_of(**given), EarlierLooks(looks, 0.5)
+    report = report_of(spec, exported=exported, segments=None, earlier_looks=earlier)
     rows = pd.DataFrame({"day": np.arange(1_500) % 8})
     text = "\n".join([row.what for row in unknowns(spec, report, rows, exported)])
     assert said in text
-    assert unsaid == "\n" or unsaid not in text
-
-
-def test_a_report_is_read_back_with_its_evidence() -> None:
-    """Rows whose numbers are not defined stay what they are."""
-    report = checked("binary").check.report
-    again = ValidationReport.from_json(report.to_json())
-    assert [row.what for row in again.evidence] == [row.what for row in report.evidence]
-    assert of_kind(again.evidence, "challenger") == of_kind(report.evidence, "challenger")
+    assert unsaid not in text
