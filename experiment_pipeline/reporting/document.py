@@ -314,7 +314,6 @@ def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
     return (shown, *([Paragraph(text)] if missing else []))
 
 
-# Kind of evidence → title, columns, and how to read it.
 _EVIDENCE = {
     "challenger": ("Challengers", "compared with|its {}|exported model minus it|rows"),
     "robustness": ("Robustness", "feature, and what happened to it|{} then|change|rows"),

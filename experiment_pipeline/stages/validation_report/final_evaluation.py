@@ -328,11 +328,13 @@ def _asked(
         challenger = f"{key}, not computed: fitting it again would take too long"
         if key == report.configuration:
             challenger = "it is the exported one"
-        # Halving may have stopped it at a sixteenth of the rows.
-        elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
+        elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):  # of a rung
             prediction = predict(validation, linear.refitted(fitted_on, sets, spec, workers))
-            own = threshold_value(exported_threshold(spec, linear.predicted(sets)))
-            challenger = key, replace(on_validation, prediction=prediction), own
+            whole = len(linear.on_test) == len(
+                sets.y_test
+            )  # a rung may be scored on a part of them
+            own = exported_threshold(spec, linear.predicted(sets)) if whole else report.threshold
+            challenger = key, replace(on_validation, prediction=prediction), threshold_value(own)
     ranked = report.usage.importance if report.usage else ()
     names = [*dict.fromkeys([*(one.feature for one in ranked), *sets.features])]
     at = spread_evenly(len(validation), min(len(validation), referee.MOST_ROWS))

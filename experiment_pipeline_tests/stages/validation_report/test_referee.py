@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, spec_of
-from experiment_pipeline_tests.stages.validation_report.checked import look_at
+from experiment_pipeline_tests.stages.validation_report.checked import SEARCH, look_at, table
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     report_of,
     seen_through,
@@ -56,27 +57,35 @@ def test_challengers_are_paired_with_the_exported_model(metric: str) -> None:
     assert other.low * other.high > 0, "the noisier model is significantly worse"
 
 
-@pytest.mark.parametrize("left", [math.inf, 0.0])
-def test_the_linear_model_is_fitted_again_and_what_takes_too_long_is_not_computed(
-    left: float,
-) -> None:
-    """On the rows of the exported model, which counts no look; without time the report says so."""
-    x = np.random.default_rng(1).normal(size=600)
-    frame = pd.DataFrame({"x": x, "y": x**2}).rename_axis(index="row_number")
-    found = look_at(frame, "regression", {"ensemble": "off"}, seconds_left=left)
+def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the rows of the exported one, also where halving has scored it on few test rows."""
+    whole = ChosenModel.of
+
+    def stopped(*given: Any) -> ChosenModel:
+        chosen = whole(*given)
+        few = replace(chosen.linear, on_test=chosen.linear.on_test[:9])
+        return replace(chosen, linear=few)
+
+    monkeypatch.setattr(ChosenModel, "of", stopped)
+    x = np.random.default_rng(1).normal(size=1_200)
+    frame = pd.DataFrame({"x": x, "y": np.where(abs(x) > 0.7, "yes", "no")})
+    frame = frame.rename_axis(index="row_number")
+    report = look_at(frame, "binary", {"ensemble": "off"}).check.report
+    _, linear, *_ = report.evidence
+    assert linear.what.startswith("the best linear model, linear, fitted on the rows of")
+    assert (linear.rows, report.looks) == (report.rows, 1)
+    assert linear.difference > linear.low > 0
+
+
+def test_what_takes_too_long_is_not_computed_and_says_so() -> None:
+    """Without time left nothing is fitted or predicted again; a report is read back as it was."""
+    frame = table("regression", 600)
+    found = look_at(frame, "regression", {"search": SEARCH[::-1]}, seconds_left=0.0)
     report, text = found.check.report, render(found.document)
     again = ValidationReport.from_json(report.to_json())
-    _, linear, *others = again.evidence
     assert [row.what for row in again.evidence] == [row.what for row in report.evidence]
-    assert report.configuration.startswith("lightgbm")
-    if left:
-        assert linear.what.startswith("the best linear model, linear, fitted on the rows of")
-        assert (linear.rows, report.looks) == (report.rows, 1)
-        assert linear.difference < linear.high < 0
-    else:
-        assert "linear, not computed: fitting it again would take too long" in linear.what
-        assert others[0].what == "1 less important feature: not computed"
-    assert linear.what in text
+    assert "4 less important features: not computed" in text
+    assert "fitting it again would take too long" in text or report.configuration == "linear"
 
 
 @pytest.mark.parametrize(("second", "expected"), [("linear_regression.Mine", "2"), ("linear", "1")])
