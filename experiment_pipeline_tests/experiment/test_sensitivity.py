@@ -16,14 +16,11 @@ from experiment_pipeline.experiment.flow import ExperimentRun, run_experiment
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import runs, scenario
 
-pytestmark = pytest.mark.usefixtures("storage")
-
 
 def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cost comes first; a seed that fails is a result; by time there is one way to cut."""
-    monkeypatch.chdir(tmp_path)
     settings: dict[str, Any] = {"search": [{"algorithm": "linear"}], "evaluation": "test_set"}
     settings |= {"exclude": {"cost": "known later"}, "ensemble": "off", "progress": False}
     with patch.object(*runs.LEFT_OUT[0]), patch.object(*runs.LEFT_OUT[1]):
@@ -42,12 +39,11 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
     done = CliRunner().invoke(main, "sensitivity visits --seeds 2 --yes")
     assert "seed 2: the table" in done.stdout
     train, test, validation = (set(found.sets[x].index) for x in ("train", "test", "validation"))
-    for table in tables:
-        assert train | test <= set(table.index)
-        assert not validation & set(table.index)
+    read = [set(table.index) for table in tables]
+    assert all(train | test <= rows and not validation & rows for rows in read)
     pd.testing.assert_frame_equal(ep.runs("visits", all_columns=True), before)
     for kind in (".record.md", ".json"):
-        (file,) = Path("artifacts/visits/runs").glob(f"*{kind}")
+        (file,) = (storage / "visits" / "runs").glob(f"*{kind}")
         assert "seed 1: linear, " in file.read_text()
     timed = NamedColumns(scenario.spec("regression", "time"), scenario.SCHEMA)
     monkeypatch.setattr(runs_of, "_declared", lambda _: (timed, None))

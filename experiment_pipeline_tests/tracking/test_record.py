@@ -209,7 +209,6 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
     rows = [
         EvidenceRow.of("challenger", *known),
         EvidenceRow(kind="challenger", what="best v0001: not compared", number=2),
-        EvidenceRow(kind="split seed", what="seed 7: linear, refused", number=7),
     ]
     RunRecord(EXPERIMENT, run_id).record(rows)
     record = record_of(run_id)
@@ -219,7 +218,6 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
     assert "| compared with | its roc_auc | exported model minus it | rows |" in challengers
     assert "&lt;/script&gt; | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
     assert "| best v0001: not compared |  |  |  |" in challengers
-    assert "| seed 7: linear, refused |" in section(record, "Other split seeds")
     assert "- Drift is not measured.\n" in unknown
     assert "rows like the 3 rejected ones" in unknown
 

@@ -105,5 +105,4 @@ def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(tmp_
     assert published == ["v0001", "v0002", "v0002", "v0003"]
     assert [registry.model(one).manifest.record for one in published[:2]] == [{}, first]
     card = registry.model("v0002").read("README.md").decode()
-    assert "| purpose | To call |" in card
-    assert "Missing: not_for, oversight, affected, review_on." in card
+    assert "| purpose | To call |\n\nMissing: not_for, oversight, affected, review_on." in card
