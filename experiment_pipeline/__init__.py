@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.experiment.run import choose as choose
     from experiment_pipeline.experiment.run import refit as refit
     from experiment_pipeline.experiment.run import run as run
+    from experiment_pipeline.experiment.run import sensitivity as sensitivity
     from experiment_pipeline.orchestration.component import Experiment as Experiment
     from experiment_pipeline.prediction.explanation import Explanation as Explanation
     from experiment_pipeline.prediction.files import Model as Model
@@ -65,7 +66,7 @@ _NAMES = {
     "prediction.rows": "Predicted",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
     "experiment.flow": "run_experiment ExperimentRun",
-    "experiment.run": "run add choose refit",
+    "experiment.run": "run add choose refit sensitivity",
     "experiment.result": "RunResult",
     "experiment.files": "read_experiment",
     "orchestration.component": "Experiment",

@@ -224,6 +224,18 @@ def reproduce(
 
 
 @main.command()
+@click.argument("experiment")
+@click.option("--seeds", type=click.IntRange(1), default=5, help="Number of repeats.")
+@click.option("--yes", is_flag=True, help="Do not ask after the cost.")
+def sensitivity(experiment: str, seeds: int, *, yes: bool) -> None:
+    """Repeat EXPERIMENT's last run with other split seeds, without its validation rows."""
+    from experiment_pipeline import sensitivity as repeated
+
+    ask = partial(click.echo, err=True) if yes else partial(click.confirm, abort=True, err=True)
+    click.echo(repeated(experiment, seeds, agree=ask).to_string(index=False))
+
+
+@main.command()
 @as_json
 def experiments(*, as_json: bool) -> None:
     """List the experiments that ever ran, with champion and last outcome."""

@@ -5,6 +5,7 @@
     add(churn, MyModel(), "mine")           the same with a model of one's own
     choose("churn", "linear", why="…")      another configuration of its last run
     refit("churn")                          its champion on today's data
+    sensitivity("churn", seeds=5)           its last run with other split seeds
 
 Each is recorded, judged, gated and returned as a `RunResult`. An interrupted run keeps what is trained.
 """
@@ -16,7 +17,7 @@ import os
 import re
 import sys
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -45,10 +46,12 @@ from experiment_pipeline.errors import (
 )
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import EXPERIMENT, FILES, judged, named_columns
+from experiment_pipeline.experiment.flow import run_experiment
 from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.stage_run import StageRun
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Outcome
-from experiment_pipeline.reporting.run_record import RunFacts, Trigger
+from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.spec.reading import YamlFile, read_component
@@ -59,6 +62,7 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import TrainedModelStore
 from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.files import storage_root
+from experiment_pipeline.storage.mapped import some_rows
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.storage.tables import asset_table, read_table, write_table
 from experiment_pipeline.table.features import NamedColumns
@@ -211,6 +215,48 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
         for one in models.values()
     ]
     return _execute(_searching(named, search), trigger=trigger)
+
+
+def sensitivity(
+    experiment: str, seeds: int = 5, run: str | None = None, agree: Callable[[str], object] = print
+) -> pd.DataFrame:
+    """Repeat the flow of a run with other split seeds: a row each, which its decision record shows.
+
+    >>> x = pd.Series(range(300)) / 7
+    >>> table = pd.DataFrame({"x": x, "y": 25 * x + 50.5 * (x * 8 % 13)})
+    >>> lines = run(table, "y", name="lines", search=[{"algorithm": "linear"}])
+    >>> sensitivity("lines", seeds=1, agree=str)["what"].tolist()
+    ['seed 1: linear, accepted']
+
+    Each repeat cuts three sets of its own out of the run's train and test rows; its validation rows are
+    not read. Nothing is decided or published. `run`: a beginning of its id; None: the last. `agree` is
+    given the cost first, and may raise. Raises as `choose`; InvalidExperiment: its split has no seed.
+    """
+    row = questions.run_of(experiment, run)
+    (named, raw), record = _declared(row), RunRecord(experiment, row["run_id"])
+    spec, split = named.spec, named.spec.split.model_dump(mode="json")
+    if (first := split.get("seed")) is None:
+        rule = f"by: {split['by']} cuts the rows in one way, which no seed changes"
+        raise InvalidExperiment("split", rule, "Compare runs on tables of several dates instead.")
+    cpu = questions.results(experiment, record.run_id)["fit_cpu_seconds"].sum()
+    each = max(row["wall_seconds"] or 0.0, cpu / (spec.workers or os.cpu_count() or 1))
+    cost = f"{numbers.seconds(each)} each, {numbers.seconds(seeds * each)} in all"
+    agree(f"{numbers.counted(seeds, 'repeat')}, about {cost}")
+    sets = steps.prepared_rows(raw, spec, named).sets
+    table = some_rows(raw.frame, np.flatnonzero(sets.isin(["train", "test"])))
+    given = spec.model_dump(mode="json", exclude_unset=True, exclude={"name", "data", "target"})
+    for seed in range(first + 1, first + 1 + seeds):
+        given |= {"name": spec.name, "schema": named.schema_text, "split": {**split, "seed": seed}}
+        try:
+            report = run_experiment(table, spec.target, **given).report
+            what = f"{report.configuration}, {'accepted' if report.accepted else 'refused'}"
+            score, gain = (one := report.score(spec.metric)).interval, one.difference_to_baseline
+            found = EvidenceRow.of("split seed", what, score.estimate, gain, report.rows)
+        except ExperimentPipelineError as error:
+            found = EvidenceRow(kind="split seed", what=str(error))
+        record.record([replace(found, number=seed, what=f"seed {seed}: {found.what}")])
+    finish_run(record, LOG.warning)
+    return questions.rows_of("evidence", row).query("kind == 'split seed'").reset_index(drop=True)
 
 
 def _folder_of(name: str) -> Path:

@@ -6,7 +6,7 @@ In: plain texts, tables, charts. Out: Markdown or HTML in which every text is es
 
 import html
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib.resources import files
@@ -304,3 +304,46 @@ def rows_table(rows: Sequence[Mapping[str, Any]]) -> TableBlock:
 
     header = tuple(rows[0]) if rows else ()
     return TableBlock(header, tuple(tuple(map(shown, row.values())) for row in rows))
+
+
+def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
+    """Return what people wrote below `record:`, and which of it is missing."""
+    missing = [name for name, text in said.items() if text is None]
+    text = f"Missing: {', '.join(missing)}. Only people can say it: below record: in defs.yaml."
+    shown = facts({name.replace("_", " "): text for name, text in said.items()})
+    return (shown, *([Paragraph(text)] if missing else []))
+
+
+_EVIDENCE = {
+    "challenger": ("Challengers", "compared with|its {}|exported model minus it|rows"),
+    "robustness": ("Robustness", "feature, and what happened to it|{} then|change|rows"),
+    "split seed": ("Other split seeds", "choice|its {}|minus the baseline|rows"),
+    "unknown": ("What this run cannot know", ""),
+}
+_READ_AS = {
+    "challenger": "Paired on the same validation rows, 95 % intervals (of champions: as the gates). It "
+    "informs and chooses nothing, so no look is counted; who takes another model by it has looked.",
+    "robustness": "Scores of the exported model on validation rows in which one feature is changed after "
+    "preparation: the largest losses of all that were tried. schema.yaml may reject such rows.",
+    "split seed": "The whole flow on the train and test rows alone, cut into three sets by other seeds; "
+    "validation rows are not read. Repeats share rows: their spread is no standard error.",
+}
+
+
+def evidence_sections(rows: Sequence[Mapping[str, Any]], metric: str) -> Iterator[Section]:
+    """Return a section for each kind of evidence; the rows are those of the table `evidence`."""
+    for kind, (title, header) in _EVIDENCE.items():
+        of_kind = sorted((r for r in rows if r["kind"] == kind), key=lambda row: row["number"])
+        said: list[Block] = [Bullets(tuple(row["what"] for row in of_kind))]
+        if header:
+            named, table = tuple(header.format(metric).split("|")), map(_evidence_cells, of_kind)
+            said = [Paragraph(_READ_AS[kind]), TableBlock(named, tuple(table))]
+        if of_kind:
+            yield Section(title, tuple(said))
+
+
+def _evidence_cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    if row["score"] is None:  # the text says why
+        return (row["what"], "", "", "")
+    change = numbers.as_known(*(row[part] for part in ("difference", "low", "high")))
+    return (row["what"], numbers.score(row["score"]), change, f"{row['rows']:,}")

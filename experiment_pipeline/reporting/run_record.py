@@ -17,6 +17,7 @@ from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
+EvidenceKind = Literal["challenger", "robustness", "split seed", "unknown"]
 Trigger = Literal["person", "schedule", "sensor", "command line", "notebook"]
 # The text of an annotation is the column's meaning, in the database and its documentation.
 Text = str | None
@@ -70,6 +71,7 @@ class RunFacts(RecordRow, table="runs"):
     metric: Annotated[Text, "what ranks the configurations"] = None
     greater_is_better: Annotated[Truth, "whether a greater metric is a better one"] = None
     yaml_digest: Annotated[Text, "sha256 of defs.yaml as it was; its text is in `files`"] = None
+    record: Annotated[Json, "what only people can say, by the keys of `record:`, as JSON"] = None
     schema_digest: Annotated[Text, "sha256 of schema.yaml as it was; its text is in `files`"] = None
     settings: Annotated[Json, "what the launchpad changed for this run, as JSON"] = None
     code_commit: Annotated[Text, "git commit of the project; null outside a repository"] = None
@@ -239,6 +241,26 @@ class AuditRow(RecordRow, table="audit", keys=("column_name", "group_name", "mea
 
 
 @dataclass(frozen=True, kw_only=True)
+class EvidenceRow(RecordRow, table="evidence", keys=("kind", "number")):
+    """Evidence about a run's exported model beside its gates; it has decided nothing."""
+
+    kind: Annotated[EvidenceKind, "challenger, robustness, split seed or unknown"]
+    number: Annotated[int, "place on the page; of a split seed the seed"] = 0
+    what: Annotated[str, "the challenger, the change of the rows, the choice, or the sentence"]
+    score: Annotated[Number, "of the challenger; after the change; of the choice"] = None
+    difference: Annotated[Number, "minus challenger, unchanged rows or baseline"] = None
+    low: Annotated[Number, "lower bound of its interval of 95 % or more"] = None
+    high: Annotated[Number, "upper bound"] = None
+    rows: Annotated[Count, "validation rows that were scored; of a split seed its own"] = None
+
+    @classmethod
+    def of(cls, kind: EvidenceKind, what: str, score: float, gain: Interval, rows: int) -> Self:
+        """The row of a score and its difference to another, without its number."""
+        ends = {"difference": gain.estimate, "low": gain.low, "high": gain.high}
+        return cls(kind=kind, what=what, score=score, rows=rows, **ends)
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReportRow(RecordRow, table="reports", keys=("name",)):
     """A page that a run has made; it is never overwritten by a later run."""
 
@@ -273,7 +295,7 @@ class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("vers
 
 ROWS: tuple[type[RecordRow], ...] = (
     *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
-    *(AuditRow, FileRow, VersionRow),
+    *(AuditRow, EvidenceRow, FileRow, VersionRow),
 )
 
 # The name of the report that holds the rows of `JudgedRows`.

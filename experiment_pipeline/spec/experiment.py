@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow
+from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow, Statements
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
     AuditSetting,
@@ -122,6 +122,8 @@ class ExperimentSpec(Closed):
     approval: Literal["none", "required"] = Field(
         "none", description="required: a version becomes champion only when it is approved"
     )
+
+    record: Statements = Statements()
 
     # How the experiment runs in Dagster; nothing of it decides a result.
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")

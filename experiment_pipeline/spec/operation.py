@@ -1,12 +1,28 @@
-"""`freshness`, `mlflow`, `engine`: an experiment in Dagster, MLflow, Dask; nothing enters a result."""
+"""`record`, `freshness`, `mlflow`, `engine`: about an experiment and around it; nothing enters a result."""
 
 import ipaddress
 import re
+from datetime import date
 from typing import Annotated, Any, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from experiment_pipeline.spec.models import Closed, Duration, impossible
+
+Sentence = Annotated[str, Field(min_length=1)] | None
+
+
+class Statements(Closed):
+    """What only people can say about a model; it stands in decision record, card and manifest."""
+
+    purpose: Sentence = Field(None, description="What it is for, and which decisions it supports")
+    not_for: Sentence = Field(None, description="What it must not be used for")
+    oversight: Sentence = Field(None, description="Who can overrule or stop it, and how")
+    affected: Sentence = Field(None, description="Whom it affects, and where they can object")
+    # A number would be taken for seconds since 1970.
+    review_on: Annotated[date, Field(gt=date(2000, 1, 1))] | None = Field(
+        None, description="The day of its next review", examples=["2027-06-30"]
+    )
 
 
 class Freshness(Closed):

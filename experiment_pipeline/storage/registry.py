@@ -14,7 +14,7 @@ left behind is never read. What is in the files is decided by `stages/exported_m
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -63,6 +63,8 @@ class Manifest:
     files: Mapping[str, str]  # file name → sha256 hex, of every file but the manifest
     cpu: str = ""  # as of `cpu_kernel`, where it was exported
     data: str = ""  # digest of the table as delivered
+    # what only people can say, by the keys of `record:`
+    record: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Manifest":
@@ -104,6 +106,7 @@ class ModelPackage:
     own_packages: tuple[str, ...] = ()  # top-level packages of a user's own estimator
     approval_required: bool = False  # whether it can only be champion once it is approved
     data: str = ""
+    record: Mapping[str, str] = field(default_factory=dict)
     # version → files that can only be made once it has its number; none is decisive
     more: Callable[[str], Mapping[str, bytes]] = lambda _: {}
 
@@ -114,8 +117,9 @@ class ModelPackage:
 
     @property
     def identity(self) -> str:
-        """The sha256 hex over fingerprint and decisive files, by which two are the same model."""
+        """The sha256 hex over fingerprint, decisive files and `record`, by which two are the same model."""
         decisive = [f"{name} {sha256(self.files[name])}" for name in DECISIVE]
+        decisive += [to_json(self.record).decode()] if self.record else []
         return sha256("\n".join([self.fingerprint, *decisive]).encode())
 
     def manifest(self, version: str) -> Manifest:
@@ -131,6 +135,7 @@ class ModelPackage:
             files={name: sha256(content) for name, content in self.files.items()},
             cpu=cpu_kernel(),
             data=self.data,
+            record=self.record,
         )
 
 

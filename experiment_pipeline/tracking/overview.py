@@ -66,10 +66,12 @@ def overview(now: datetime) -> document.Document:
 def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Cell, ...]:
     name, champion = row["experiment"], row["champion"]
     score: document.Cell = _text(row["champion_score"])
-    gates = age = ""
+    gates = age = due = ""
     for version in plain_rows(questions.versions(name)):
         if version["version"] == champion and _is_number(version["validation_score"]):
             score = _two_lines(*_scored(version))
+            if (review := (version["record"] or {}).get("review_on") or "9") < f"{now:%Y-%m-%d}":
+                due = f"review was due on {review}"
             outcomes = questions.rows_of("gates", version)["outcome"]
             if len(outcomes):
                 gates = f"{(outcomes == 'PASS').sum()} of {len(outcomes)} passed"
@@ -84,7 +86,7 @@ def _experiment_row(row: _Row, latest: _Row, now: datetime) -> tuple[document.Ce
     return (
         document.Link(name, f"{name}/{EXPERIMENT_PAGE}"),
         _two_lines(_outcome(latest), numbers.moment(latest["started_at"])),
-        _text(champion),
+        _two_lines(_text(champion), due),
         score,
         gates,
         age,

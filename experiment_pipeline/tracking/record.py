@@ -24,6 +24,7 @@ from experiment_pipeline.reporting.document import (
     TableBlock,
     Tone,
     around,
+    evidence_sections,
     facts,
     first_rows,
     gates_table,
@@ -31,6 +32,7 @@ from experiment_pipeline.reporting.document import (
     render,
     scores_table,
     sets_table,
+    statements,
 )
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.storage.registry import CARD
@@ -64,6 +66,7 @@ class Decided:
     configurations: Sequence[Row]
     scores: Sequence[Row]
     gates: Sequence[Row]
+    evidence: Sequence[Row]
     reports: Sequence[Row]
     earlier: Mapping[str, RunComparison]
     approval: str
@@ -98,6 +101,7 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
         ),
         scores=rows("scores"),
         gates=rows("gates"),
+        evidence=rows("evidence"),
         reports=rows("reports"),
         earlier={
             which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
@@ -135,10 +139,12 @@ def decision_record(of: Decided, root: str | None) -> Document:
         "Decision": _decision(of),
         "From table to decision": [Flow(steps)],
         "Question": _question(of.run),
+        "Purpose and people": statements(of.run["record"] or {}),
         "Data": _data(of),
         "Tried, and not tried": _tried(of),
         "Choice, and by how much": _choice(of),
         "Gates and looks": _judgement(of),
+        **_evidence(of),
         "What changed": _changed(of),
         "Cost until this was written": _cost(of.run),
         "Reviewed": [TableBlock(("", ""), to_sign)],
@@ -384,6 +390,15 @@ def _judgement(of: Decided) -> Iterator[Block]:
         overlap = numbers.share(run["overlap"] or 0.0)
         again = f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
         yield Paragraph(f"{models} evaluated on these validation rows, this one included{again}.")
+
+
+def _evidence(of: Decided) -> dict[str, tuple[Block, ...]]:
+    """What is known beside the gates, and what is not."""
+    rows = list(of.evidence)
+    if rows and (rejected := of.run["rejected_rows"]):
+        what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."
+        rows.append({"kind": "unknown", "number": math.inf, "what": what})
+    return {one.title: one.blocks for one in evidence_sections(rows, of.run["metric"])}
 
 
 def _changed(of: Decided) -> Iterator[Block]:

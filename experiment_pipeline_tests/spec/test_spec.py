@@ -1,5 +1,6 @@
 """Every impossible value, and every setting without effect, is refused by name."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -179,6 +180,7 @@ FITS, BOARD, REPORT = "search", "leaderboard", "validation_report"
 FROM_FITS = {FITS, BOARD, REPORT}
 FROM_ANALYSIS = {ANALYSIS, ROWS, SETS} | FROM_FITS
 # Key → another value, and the stages that are given it; what is exported depends on all.
+DAY = "2027-06-30"
 READ_BY: dict[str, tuple[Any, set[str]]] = {
     "name": ("other", {DATA} | FROM_ANALYSIS),
     "data": ("other.csv", {DATA}),
@@ -215,6 +217,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "audit": (["sex"], {REPORT}),
     "export": ({"refit": "none"}, {REPORT}),
     "schedule": ("0 7 * * *", set()),
+    "record": ({"purpose": "To call whoever may leave", "review_on": DAY}, set()),
     "approval": ("required", set()),
     "price_per_hour": (0.4, set()),
     "owners": (["team:ml"], set()),
@@ -298,3 +301,12 @@ def test_a_part_of_an_experiment_holds_nothing_else() -> None:
         assert part.model_dump(exclude_unset=unset) == spec.model_dump(
             include=keys, exclude_unset=unset
         )
+
+
+def test_what_people_say_is_text_and_a_day() -> None:
+    """A day is a date or its text, as YAML holds it; a number would be a moment of 1970."""
+    days = [spec_of(VALID | {"record": {"review_on": d}}) for d in (DAY, date.fromisoformat(DAY))]
+    assert [one.record.model_dump(mode="json")["review_on"] for one in days] == [DAY, DAY]
+    wrong = {"purpose": 7, "not_for": "", "review_on": 20270630, "why": "x"}
+    problems = "\n".join(told(VALID | {"record": wrong}))
+    assert all(f"record.{key}: " in problems for key in wrong)

@@ -55,7 +55,7 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     assert stopped.metadata("validation_report")["looks"] == 2
     judgement = stopped.metadata("validation_report")["judgement"]
     assert "looked at 2 times (overlap 100 %)" in judgement
-    assert "Against the champion" in judgement
+    assert "| champion v0001 (" in judgement
     assert registry.versions() == ["v0001"]
 
     # Whoever wants it all the same says so; from then on it is the one to beat.

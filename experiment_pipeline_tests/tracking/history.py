@@ -7,6 +7,7 @@ from typing import Any
 from experiment_pipeline.reporting.run_record import (
     AuditRow,
     ConfigurationRow,
+    EvidenceRow,
     FileRow,
     FindingRow,
     GateRow,
@@ -152,6 +153,7 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             outcome="PASS" if status == "accepted" else "FAIL",
         ),
         AuditRow(column_name="sex", group_name="F", measure="precision", value=0.6, rows=40),
+        EvidenceRow(kind="unknown", what="Drift is not measured."),
         ReportRow(name="leaderboard", place=f"artifacts/flight_delay/leaderboard/{number}.html"),
         FileRow(digest=f"yaml{number // 4}", content=f"target: delayed\nseed: {number // 4}\n"),
         FileRow(digest="schema0", content="columns: {}\n"),

@@ -52,8 +52,8 @@ def html_of(place: Path) -> str:
 
 
 def test_the_overview_has_a_row_per_experiment() -> None:
-    """Champion, its score with interval and gates, the last run with its outcome, age and cost."""
-    write_history("flight_delay", runs=4)
+    """Champion, its review if overdue, its score with interval and gates, the last run, age and cost."""
+    *_, third, _ = write_history("flight_delay", runs=4)
     write_history("wine", runs=2)
     (table,) = tables(overview(NOW))
     found = row(table, "flight_delay")
@@ -67,6 +67,10 @@ def test_the_overview_has_a_row_per_experiment() -> None:
         Link("flight_delay", "flight_delay/runs.html"),
         Link("wine", "wine/runs.html"),
     ]
+    for day, said in (("2026-02-10", []), ("2026-02-09", ["review was due on 2026-02-09"])):
+        RunRecord("flight_delay", third).record([RunFacts(record={"review_on": day})])
+        (table,) = tables(overview(NOW))
+        assert row(table, "flight_delay")["champion"].split(maxsplit=1) == ["v0003", *said]
 
 
 def test_an_empty_database_is_a_page_that_says_so() -> None:

@@ -1,10 +1,14 @@
 """The decision record: everything a reviewer signs for, of a run that exported or refused."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
+from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.document import render, render_html
-from experiment_pipeline.reporting.run_record import FindingRow, RunFacts
+from experiment_pipeline.reporting.run_record import EvidenceRow, FindingRow, RunFacts
+from experiment_pipeline.spec.operation import Statements
+from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import write_record
@@ -12,6 +16,7 @@ from experiment_pipeline.tracking.record import decided, decision_record, record
 from experiment_pipeline_tests.scenario import MARKUP
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
 
+ROOT = Path(__file__).parents[2]
 EXPERIMENT = "flight_delay"
 WAY = "From table to decision"
 NO_GO = RunFacts(
@@ -182,3 +187,49 @@ def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
         "decision_record.md": str(folder / f"{run_id}.record.md"),
     }
     assert 'class="verdict passed"' in (folder / f"{run_id}.record.html").read_text()
+
+
+def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
+    """As text, whatever was written."""
+    said = {"purpose": MARKUP, "not_for": None, "oversight": None, "review_on": "2027-06-30"}
+    RunRecord(EXPERIMENT, "said").record([replace(NO_GO, record=said)])
+    document = decision_record(decided(EXPERIMENT, "said"), None)
+    people = section(render(document), "Purpose and people")
+    assert "| review on | 2027-06-30 |" in people
+    assert "Missing: not_for, oversight. Only people can say it" in people
+    for text in (people, render_html(document)):
+        assert "<script>" not in text
+        assert "&lt;script&gt;" in text
+
+
+def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
+    """Scores with the paired difference; rows without a score say why; rejected rows are unknown."""
+    run_id = write_history()[2]
+    known = (f"linear {MARKUP}", 0.66, Interval(0.05, 0.01, 0.09), 2_000)
+    rows = [
+        EvidenceRow.of("challenger", *known),
+        EvidenceRow(kind="challenger", what="best v0001: not compared", number=2),
+    ]
+    RunRecord(EXPERIMENT, run_id).record(rows)
+    record = record_of(run_id)
+    challengers, unknown = (
+        section(record, x) for x in ("Challengers", "What this run cannot know")
+    )
+    assert "| compared with | its roc_auc | exported model minus it | rows |" in challengers
+    assert "&lt;/script&gt; | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
+    assert "| best v0001: not compared |  |  |  |" in challengers
+    assert "- Drift is not measured.\n" in unknown
+    assert "rows like the 3 rejected ones" in unknown
+
+
+def test_the_page_of_lists_names_every_point_and_only_what_exists() -> None:
+    """Annex IV from 1(a) to 9; sections of our pages, keys of `record:` and commands, as they are called."""
+    page, package = (ROOT / "docs/model_validation.md").read_text(), ROOT / "experiment_pipeline"
+    points = [f"{number}({one})" for number in (1, 2) for one in "abcdefgh"]
+    assert re.findall(r"^\| (\d\S*) \|", page, re.MULTILINE) == [*points, *"3456789"]
+    places = (*package.glob("stages/*/page.py"), package / "tracking/record.py")
+    source = "".join(f.read_text() for f in (*places, package / "reporting/document.py"))
+    titles = set(re.findall(r'"([A-Z][a-z, ]+)"', page))
+    assert [one for one in titles if f'"{one}"' not in source] == []
+    assert set(re.findall(r"`record\.(\w+)`", page)) == set(Statements.model_fields)
+    assert set(re.findall(r"`experiment-pipeline (\w+)", page)) <= main.commands.keys()

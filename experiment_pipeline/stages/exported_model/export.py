@@ -120,6 +120,7 @@ def package_model(
         own_packages=own,
         approval_required=spec.approval == "required",
         data=model.validation.origin.raw_digest,
+        record=spec.record.model_dump(mode="json", exclude_none=True),
     )
 
 

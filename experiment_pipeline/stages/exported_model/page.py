@@ -19,6 +19,7 @@ from experiment_pipeline.reporting.document import (
     gates_table,
     scores_table,
     sets_table,
+    statements,
 )
 from experiment_pipeline.reporting.document import TableBlock as Table
 from experiment_pipeline.reporting.numbers import evaluated
@@ -96,7 +97,8 @@ def build_card(
         "A category never seen in training is treated as unknown, a missing value as missing.",
         "Rows that break schema.yaml should get no prediction.",
     )
-    limits = dict.fromkeys((*model.board.notes, *model.report.notes, *general))
+    unknown = (one.what for one in model.report.evidence if one.kind == "unknown")
+    limits = dict.fromkeys((*model.board.notes, *model.report.notes, *general, *unknown))
     gates = [(gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates]
     conditions = model.report.conditions
     under = (Paragraph("Accepted on these conditions:"), Bullets(conditions)) if conditions else ()
@@ -115,6 +117,7 @@ def build_card(
         title=f"{spec.name}: {task}",
         sections=(
             _question(spec, signature, task),
+            Section("Purpose and people", statements(spec.record.model_dump(mode="json"))),
             _data(spec, model),
             _configuration(spec, model),
             _metrics(spec, model),

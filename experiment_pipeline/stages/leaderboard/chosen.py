@@ -29,6 +29,7 @@ from experiment_pipeline.stages.search.results import (
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.statistics.importance import one_openmp_thread
+from experiment_pipeline.statistics.scores import SetPrediction
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +42,7 @@ class ChosenModel:
     members: tuple[TrainedModel, ...]
     weights: tuple[float, ...]  # of each member; they sum to 1
     clusters: np.ndarray  # (n,) codes of the resampling clusters of the test rows
+    linear: "ChosenModel | None" = None  # the best linear model of the search, if any
 
     @classmethod
     def of(
@@ -54,9 +56,15 @@ class ChosenModel:
         # The predictions are a column of the test set for each member: they are freed.
         none = Predictions(np.empty(0), np.empty(0))
         members = tuple(replace(one, predictions=none) for one in models)
+        # The ranked ones first, then those that halving stopped, by how far they came.
+        rows, linear = board.rows[board.rows["test_score"].notna()], None
+        is_linear = rows["algorithm"].str.match(r"linear$|sklearn\.linear_model\.")
+        if is_linear.any():
+            one = store.require(str(rows["fingerprint"][is_linear].iloc[0]))
+            linear = cls(one.result, one.predictions.test, (one,), (1.0,), clusters)
         if ensemble is None:
             (model,) = models
-            return cls(model.result, model.predictions.test, members, (1.0,), clusters)
+            return cls(model.result, model.predictions.test, members, (1.0,), clusters, linear)
 
         def predicted(fingerprint: str) -> np.ndarray:
             if fingerprint in known:
@@ -69,7 +77,13 @@ class ChosenModel:
             members,
             tuple(one.weight for one in ensemble.members),
             clusters,
+            linear,
         )
+
+    def predicted(self, sets: TrainingSets) -> SetPrediction:
+        """Return its predictions of the test rows with the rows."""
+        known = (self.on_test, self.clusters, sets.w_test, sets.variance_factor)
+        return SetPrediction(sets.y_test, *known)
 
     def train_only(self, sets: TrainingSets, spec: ExperimentSpec) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""

@@ -16,12 +16,12 @@ from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import SET, JudgedRows
+from experiment_pipeline.reporting.run_record import SET, EvidenceRow, JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import page, pictures
+from experiment_pipeline.stages.validation_report import page, pictures, referee
 from experiment_pipeline.stages.validation_report.audit import audit
 from experiment_pipeline.stages.validation_report.effects import (
     FEWEST_ROWS,
@@ -47,6 +47,7 @@ from experiment_pipeline.stages.validation_report.report import (
     judge,
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
+from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.thresholds import threshold_value
@@ -149,8 +150,7 @@ def evaluate(
     train_only = trained.train_only(sets, spec)
     refit = fitted_on is not sets.train
     exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
-    tested = (trained.on_test, trained.clusters, sets.w_test, sets.variance_factor)
-    on_test = SetPrediction(sets.y_test, *tested)
+    on_test = trained.predicted(sets)
     fits = (exported, train_only, calibration := trained.result.calibration)
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
@@ -179,7 +179,10 @@ def evaluate(
         conditions=conditions,
     )
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
-    report = _with_receipts(replace(report, notes=(*report.notes, *missing)), board, exported)
+    models = (trained.linear, exported, sets, fitted_on, validation, on_validation, workers)
+    asked = _asked(spec, report, seconds_left(), *models)
+    report = replace(report, notes=(*report.notes, *missing), evidence=asked)
+    report = _with_receipts(report, board, exported)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     rows = _judged_rows(spec, sets, report, on_validation, on_test, validation, delivered)
@@ -317,6 +320,58 @@ def _effects(
     own = metric_of(metric).is_own
     weakest = None if own else weakest_segments(validation, features, on_validation, metric, cut)
     return used, weakest, horizons, coverage
+
+
+def _asked(
+    spec: ExperimentSpec,
+    report: ValidationReport,
+    left: float,
+    linear: "ChosenModel | None",
+    exported: Any,
+    sets: TrainingSets,
+    fitted_on: pd.DataFrame,
+    validation: pd.DataFrame,
+    on_validation: SetPrediction,
+    workers: int,
+) -> tuple[EvidenceRow, ...]:
+    """What a referee asks; the linear model is fitted on as many rows as the exported one."""
+    from experiment_pipeline.stages.search.learners.learner import Clock
+    from experiment_pipeline.stages.search.voting import TakenApart
+
+    def predict(rows: pd.DataFrame, fit: Any = exported) -> np.ndarray:
+        features = with_only(rows, sets.features)
+        return TakenApart.of(fit).predict_rows(features, sets.task, sets.classes, workers)
+
+    seconds = max(min(left - _TO_DRAW_SECONDS, _MOST_SECONDS), 0.0)
+    challenger: referee.Linear | str = "the search has none"
+    if linear is not None:
+        key, wanted = linear.result.key, linear.result.fit_wall_seconds
+        challenger = f"{key}, not computed: fitting it again would take too long"
+        if key == report.configuration:
+            challenger = "it is the exported one"
+        elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):  # of a rung
+            prediction = predict(validation, linear.refitted(fitted_on, sets, spec, workers))
+            whole = len(linear.on_test) == len(
+                sets.y_test
+            )  # a rung may be scored on a part of them
+            own = exported_threshold(spec, linear.predicted(sets)) if whole else report.threshold
+            challenger = key, replace(on_validation, prediction=prediction), threshold_value(own)
+    ranked = report.usage.importance if report.usage else ()
+    names = [*dict.fromkeys([*(one.feature for one in ranked), *sets.features])]
+    at = spread_evenly(len(validation), min(len(validation), referee.MOST_ROWS))
+    rows, plain, metric = some_rows(validation, at), on_validation.rows(at), spec.metric
+    cut = threshold_value(report.threshold)
+    with Clock() as clock:
+        predict(rows)
+        plain.linearise(metric, cut)
+    most = min(int(seconds / 2 / referee.CHANGES / clock.wall_seconds), referee.MOST_FEATURES)
+    at = spread_evenly(len(fitted_on), min(len(fitted_on), referee.MOST_FITTED))
+    seen = some_rows(with_only(fitted_on, names[:most]), at)
+    return (
+        *referee.challengers(report, on_validation, challenger),
+        *referee.robustness(predict, rows, seen, plain, metric, cut, names, most),
+        *referee.unknowns(spec, report, validation, on_validation),
+    )
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:

@@ -6,6 +6,7 @@ of a document. Nothing is computed.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from types import MappingProxyType
 
 import pandas as pd
@@ -23,6 +24,7 @@ from experiment_pipeline.reporting.document import (
     Section,
     TableBlock,
     around,
+    evidence_sections,
     first_rows,
     rows_table,
 )
@@ -40,7 +42,7 @@ from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.receipts import generated_section
 from experiment_pipeline.stages.validation_report import audit
 from experiment_pipeline.stages.validation_report.effects import Segment
-from experiment_pipeline.stages.validation_report.gates import CONFIDENCE, held_coverage
+from experiment_pipeline.stages.validation_report.gates import held_coverage
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import NextSearch, ValidationReport
 from experiment_pipeline.statistics.calibration import CalibrationCurve, named
@@ -132,6 +134,7 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
     )
     for score in report.scores:
         yield ScoreRow.of("validation", score.metric, score.interval, score.baseline)
+    yield from (replace(one, number=n) for n, one in enumerate(report.evidence, start=1))
     for number, gate in enumerate(report.gates, start=1):
         yield GateRow(
             number=number,
@@ -166,7 +169,6 @@ def build_document(
     sections = (
         _decision(report),
         *why,
-        *_champion(report),
         _scores(report, charts),
         *_calibration(report, charts),
         *_threshold(report, charts),
@@ -178,6 +180,7 @@ def build_document(
         *_horizons(report),
         _coverage(report),
         *audit.section(report.audit),
+        *evidence_sections([asdict(one) for one in report.evidence], report.metric),
         Section("Caveats", (Bullets((looks, *report.notes)),)),
     )
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
@@ -235,30 +238,6 @@ def _named(report: ValidationReport) -> str:
     name, settings = report.configuration.partition("__")[0], report.hyperparameters
     plain = name == ENSEMBLE or not settings
     return name if plain else f"{name} ({numbers.settings(settings)})"
-
-
-def _champion(report: ValidationReport) -> Iterator[Section]:
-    rows = [
-        (
-            f"{held.role} {held.version}",
-            *map(numbers.score, (found.champion, found.challenger)),
-            numbers.interval(found.difference),
-            numbers.score(held.tolerance),
-            f"{found.rows:,} ({held.left_out:,} left out)",
-        )
-        for held in report.champions
-        if (found := held.scores) is not None
-    ]
-    if not rows:
-        return
-    text = (
-        "Both models on the same validation rows, paired; without rows that the older one was fitted or "
-        "chosen on. Only a significantly better version replaces the best so far, to which the change "
-        "is cumulative: small losses do not add up."
-    )
-    change = f"change ({numbers.share(CONFIDENCE, 6)} interval)"
-    header = ("against", report.metric, "this model", change, "tolerance", "rows")
-    yield Section("Against the champion", (Paragraph(text), TableBlock(header, tuple(rows))))
 
 
 def _scores(report: ValidationReport, charts: Charts) -> Section:

@@ -15,7 +15,7 @@ import numpy as np
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import AuditRow
+from experiment_pipeline.reporting.run_record import AuditRow, EvidenceRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.leaderboard.receipts import Receipt
@@ -167,6 +167,7 @@ class ValidationReport:
     generated: tuple[str, ...] = ()  # the generated columns of the exported model
     audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
     coverage: CoverageCheck = NOT_CHECKED  # of intervals, or sets of classes
+    evidence: tuple[EvidenceRow, ...] = ()  # for a referee; it decides nothing
 
     @property
     def accepted(self) -> bool:

@@ -248,6 +248,7 @@ def declared(
         target=spec.target,
         metric=spec.metric,
         greater_is_better=metric_of(spec.metric).greater_is_better,
+        record=spec.record.model_dump(mode="json"),
         yaml_digest=digests.get(yaml_text),
         schema_digest=digests.get(schema_text),
         code_commit=code.provenance.commit,

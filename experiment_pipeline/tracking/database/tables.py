@@ -149,7 +149,7 @@ _ALL_VIEWS = (
         sa.select(
             *VERSIONS.c,
             *(RUNS.c[name] for name in ("metric", "validation_score", "validation_low")),
-            *(RUNS.c[name] for name in ("validation_high", "data_digest", "code_commit")),
+            *(RUNS.c[name] for name in ("validation_high", "data_digest", "code_commit", "record")),
         ).outerjoin_from(VERSIONS, RUNS, _OF_ITS_RUN),
     ),
 )

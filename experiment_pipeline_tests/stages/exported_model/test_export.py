@@ -3,10 +3,12 @@
 import ast
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
 from sklearn.ensemble import RandomForestClassifier
+from upath import UPath
 
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import Signature, example_rows
@@ -15,7 +17,7 @@ from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.records import to_json
-from experiment_pipeline.storage.registry import DECISIVE, Manifest
+from experiment_pipeline.storage.registry import DECISIVE, Manifest, Registry
 from experiment_pipeline_tests import exported
 
 
@@ -92,3 +94,15 @@ def test_the_script_that_travels_imports_three_packages() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom)
     }
     assert imported == {"json", "pathlib", "pandas", "skops"}
+
+
+def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(tmp_path: Path) -> None:
+    """Missing parts are named; without any, identities are as ever."""
+    registry, published, first = Registry(UPath(tmp_path), "flights"), [], {"purpose": "To call"}
+    for record in ({}, first, first, {"purpose": "To refuse"}):
+        package = exported.package(spec=exported.make_spec(record=record))
+        published.append(registry.publish(package, lambda _: None).version)
+    assert published == ["v0001", "v0002", "v0002", "v0003"]
+    assert [registry.model(one).manifest.record for one in published[:2]] == [{}, first]
+    card = registry.model("v0002").read("README.md").decode()
+    assert "| purpose | To call |\n\nMissing: not_for, oversight, affected, review_on." in card

@@ -27,7 +27,15 @@ def blocks(title: str) -> tuple:
 def test_a_card_says_what_a_reader_needs() -> None:
     """Question, data, choice, numbers, gates, limits, loading and origin, in this order."""
     assert [section.title for section in card().sections] == [
-        *("Question", "Data", "Chosen configuration", "Metrics", "Acceptance", "Limits"),
+        *(
+            "Question",
+            "Purpose and people",
+            "Data",
+            "Chosen configuration",
+            "Metrics",
+            "Acceptance",
+            "Limits",
+        ),
         *("How to load it", "Provenance", "Files"),
     ]
 
