@@ -12,8 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval, cluster_codes
 from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.promise import ENOUGH
 from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
@@ -258,9 +260,57 @@ class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("vers
     approval_comment: Annotated[Text, "comment of the approval, or why it is retired"] = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version", "at")):
+    """What labels that came later say of a version's promise; printed, it is in words."""
+
+    version: Annotated[str, "the version that predicted"]
+    at: Annotated[datetime, "when it was watched, UTC"]
+    metric: Annotated[str, "the ranking metric"]
+    rows: Annotated[int, "labelled rows so far, each id once"]
+    new_rows: Annotated[int, "of these, new at this moment"]
+    days: Annotated[int, "days of them that are compared, or calls where there is no time"]
+    score: Annotated[Number, "of all labelled rows"] = None
+    low: Annotated[Number, "lower bound of its 95 % interval, for one look"] = None
+    high: Annotated[Number, "upper bound of its 95 % interval, for one look"] = None
+    promise: Annotated[Number, "the score on the validation set"] = None
+    promise_low: Annotated[Number, "lower bound of its 95 % interval"] = None
+    promise_high: Annotated[Number, "upper bound of its 95 % interval"] = None
+    baseline: Annotated[Number, "score of the baseline (no features) on the labelled rows"] = None
+    evidence: Annotated[float, "that the score has fallen; from 20 on it is shown"]
+    below: Annotated[bool, "whether it is below the promise; at most 5 % false alarms in all time"]
+    since: Annotated[Text, "the day, or call, from which on it most likely is below"] = None
+    recent: Annotated[Number, "the score since then"] = None
+    notes: Annotated[tuple[str, ...], "what was left out of this delivery and why, as JSON"] = ()
+
+    @property
+    def answer(self) -> str:
+        """Whether the promise is kept, in a sentence."""
+        of = f"evidence {self.evidence:,.2g}, {ENOUGH:g} is enough"
+        if not self.below:
+            return f"no evidence that the promise is broken ({of})"
+        recent = "undefined" if self.recent is None else numbers.score(self.recent)
+        return f"below the promise since about {self.since}: {recent} from then on ({of})"
+
+    def __str__(self) -> str:
+        scores = [
+            numbers.as_known(*(getattr(self, name) for name in names))
+            for names in (("score", "low", "high"), ("promise", "promise_low", "promise_high"))
+        ]
+        counted = f"{self.rows:,} labelled rows ({self.new_rows:,} new), {self.days:,} days"
+        lines = (
+            f"version   {self.version}: {counted}",
+            f"score     {self.metric} {scores[0]}, an interval for one look",
+            f"promise   {scores[1]} on validation",
+            f"baseline  {numbers.as_known(self.baseline, None, None)} on the labelled rows",
+            f"answer    {self.answer}",
+        )
+        return "\n".join([*lines, *(f"note      {note}" for note in self.notes)])
+
+
 ROWS: tuple[type[RecordRow], ...] = (
     *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
-    *(FileRow, VersionRow),
+    *(FileRow, VersionRow, WatchRow),
 )
 
 # The name of the report that holds the rows of `JudgedRows`.

@@ -50,6 +50,7 @@ HOLDS = {
     FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
     versions.EXAMPLE: "example rows, with missing values and unseen categories",
     versions.EXPECTED: "what the model predicted for them at the export",
+    versions.PROFILE: "counts of features and predictions, to tell drift",
     "verify.py": "checks that it predicts the same here",
     versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
     provenance.CODE: "your own modules that it names, if any, as they were when the run began",
@@ -105,6 +106,8 @@ def package_model(
         versions.CARD: document.render(card).encode(),
         **{name: text.encode() for name, text in code.files.items()},
     }
+    if model.profile is not None:
+        files[versions.PROFILE] = model.profile(signature).to_bytes()
     headline = report.score(report.metric)
     return versions.ModelPackage(
         experiment=spec.name,

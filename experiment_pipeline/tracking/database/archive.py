@@ -1,10 +1,12 @@
 """Keep each ended run's rows as a file in the storage, and make a lost database again from these.
 
 <root>/<experiment>/runs/<run_id>.json    all rows of one run
+                    watches/<version>/<time>-….json     a moment at which labels came, and its answer
+                            rows/<digest>.parquet       the rows that were new then
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import GenericAlias
 from typing import Any
@@ -13,9 +15,22 @@ import sqlalchemy as sa
 from pydantic import create_model
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.reporting.run_record import ROWS, FileRow, RecordRow, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import (
+    ROWS,
+    FileRow,
+    RecordRow,
+    RunFacts,
+    VersionRow,
+    WatchRow,
+)
 from experiment_pipeline.storage.files import Location, list_names, read_many, write_bytes
-from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.storage.records import (
+    Journal,
+    Journals,
+    NamedByDigest,
+    from_json,
+    to_json,
+)
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
@@ -67,7 +82,40 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
             RunRecord(run.experiment, run.run_id).record(rows)
             restored += 1
         restore_versions(Registry(root, experiment), warn)
+        watches = Watches(root, experiment)
+        for version in list_names(watches.folder):
+            found = watches.of_version(version).notes().values()
+            for damaged in (note for note in found if isinstance(note, EntryCorrupt)):
+                warn(str(damaged))
+            rows = [note.found for note in found if not isinstance(note, EntryCorrupt)]
+            record_rows(rows, experiment)
     return restored
+
+
+@dataclass(frozen=True)
+class WatchNote:
+    """What one moment of watching brought; `rows`: the digest of its new rows; `at` as of `now`."""
+
+    at: str
+    rows: str
+    found: WatchRow
+
+
+class Watches(Journals):
+    """What was watched of one experiment, by version."""
+
+    FOLDER = "watches"
+
+    def of_version(self, version: str) -> Journal[WatchNote]:
+        """The notes of a version; without one of them its rows could be counted again."""
+        fix = "Restore the file from a backup; or delete it, and deliver its rows again."
+        return Journal(self.folder / version, WatchNote, "is not what was written", fix)
+
+    @property
+    def rows(self) -> NamedByDigest:
+        """The rows that notes name."""
+        fix = "Restore the file from a backup; or delete the note, and deliver its rows again."
+        return NamedByDigest(self.folder / "rows", "parquet", "is not what was written", fix)
 
 
 def version_row(
