@@ -41,7 +41,7 @@ from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, Interval
 from experiment_pipeline.statistics.metrics import better, metric_of, names_of
-from experiment_pipeline.statistics.promise import ENOUGH, Evidence, evidence, influence_of
+from experiment_pipeline.statistics.promise import ENOUGH, Evidence, by_day, evidence
 from experiment_pipeline.statistics.scores import SetPrediction, best_constant, repeated, score
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, storage_root
@@ -60,7 +60,6 @@ FEWEST_ROWS = 30
 # With fewer days the interval that is shown resamples rows.
 _FEWEST_DAYS = 10
 _DAY = 24 * 3600 * 1_000_000  # in microseconds
-_WIDTH = 2 * 1.96  # of an interval, in standard errors
 _RUN_AGAIN = "Run the experiment again: it publishes a version that can be watched."
 
 
@@ -289,16 +288,10 @@ class Promise:
             notes.append(
                 f"the evidence is that of {metric}: rows have no influence on a metric of your own"
             )
-        score, influence = influence_of(metric, reference, seen, self.judged.threshold)
-        error, known = (promised.high - promised.low) / _WIDTH, len(reference.y)
-        # Without any spread of the rows, as where all are right, that of the interval.
-        deviation = float(score.influence.std()) or min(error, 1.0) * known**0.5 or 1.0
-        precise = min(max((deviation / error) ** 2, 1.0), known) if error > 0 else known
-        weights = np.ones(len(day)) if seen.weights is None else seen.weights
-        sums, squares, influences = (
-            np.bincount(day, one) for one in (weights, weights**2, weights * influence)
+        days = by_day(
+            metric, promised, reference, replace(seen, clusters=day), self.judged.threshold
         )
-        found = evidence(influences / sums / deviation, sums**2 / squares, precise)
+        found = evidence(days.levels, days.sizes, days.reference)
         if found.memory > 0:
             notes.append(
                 f"neighbouring days resemble each other (correlation {float(found.memory):.2f}): the "

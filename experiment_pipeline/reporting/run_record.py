@@ -292,17 +292,21 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
         recent = "undefined" if self.recent is None else numbers.score(self.recent)
         return f"below the promise since about {self.since}: {recent} from then on ({of})"
 
+    @property
+    def scores(self) -> tuple[str, str, str]:
+        """The score, the promise and the baseline, in words."""
+        score = numbers.as_known(self.score, self.low, self.high)
+        promise = numbers.as_known(self.promise, self.promise_low, self.promise_high)
+        return score, promise, numbers.as_known(self.baseline, None, None)
+
     def __str__(self) -> str:
-        scores = [
-            numbers.as_known(*(getattr(self, name) for name in names))
-            for names in (("score", "low", "high"), ("promise", "promise_low", "promise_high"))
-        ]
-        counted = f"{self.rows:,} labelled rows ({self.new_rows:,} new), {self.days:,} days"
+        score, promise, baseline = self.scores
+        days = numbers.counted(self.days, "day")
         lines = (
-            f"version   {self.version}: {counted}",
-            f"score     {self.metric} {scores[0]}, an interval for one look",
-            f"promise   {scores[1]} on validation",
-            f"baseline  {numbers.as_known(self.baseline, None, None)} on the labelled rows",
+            f"version   {self.version}: {self.rows:,} labelled rows ({self.new_rows:,} new), {days}",
+            f"score     {self.metric} {score}, an interval for one look",
+            f"promise   {promise} on validation",
+            f"baseline  {baseline} on the labelled rows",
             f"answer    {self.answer}",
         )
         return "\n".join([*lines, *(f"note      {note}" for note in self.notes)])

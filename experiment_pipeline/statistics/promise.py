@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import Linearised, relative_weights
+from experiment_pipeline.statistics.interval import Interval, relative_weights
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 
@@ -27,7 +27,8 @@ _EFFECT = 0.1  # a typical drop, in standard deviations of a row's influence
 # Beforehand the variance of a day's mean is about twice that of its rows, as if seen on so many days.
 _DAYS_BEFORE, _FACTOR_BEFORE = 4, 2.0
 _SHORTEST = 5  # days: a shorter stretch is taken for chance, and has no level of its own
-_TINY = 1e-9  # a weight with which rows do not change the reference
+_WIDTH = 2 * 1.96  # of an interval, in standard errors
+_TINY = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +42,11 @@ class Evidence:
     memory: np.ndarray  # (…) correlation of neighbouring days, 0 where it is none that counts
 
 
-def evidence(levels: np.ndarray, sizes: np.ndarray, reference: float) -> Evidence:
-    """Weigh the evidence of t days, of one series or several: levels (…, t) and rows (t,) of each day.
+def evidence(levels: np.ndarray, sizes: np.ndarray, reference: float | np.ndarray) -> Evidence:
+    """Weigh the evidence of t days, of one series or several: levels and rows of each day, (…, t).
 
     Levels are means of influence, the reference's standard deviation being 1 and its mean 0; greater is
-    better. The `reference` is as precise as so many independent rows.
+    better. The `reference`, (…, 1), is as precise as so many independent rows.
     """
     from scipy.special import ndtri
 
@@ -56,7 +57,8 @@ def evidence(levels: np.ndarray, sizes: np.ndarray, reference: float) -> Evidenc
     # The variance of a day's true score (DerSimonian and Laird 1986) makes large days less precise.
     freedom = days - 1 - ~late.all(-1, keepdims=True)
     excess = np.maximum((sizes * rest**2).sum(-1, keepdims=True) - freedom, 0)
-    between = excess / max(sizes.sum() - (sizes**2).sum() / sizes.sum(), _TINY)
+    number, squares = (one.sum(-1, keepdims=True) for one in (sizes, sizes**2))
+    between = excess / np.maximum(number - squares / number, _TINY)
     precision = 1 / (1 / sizes + between)
     # Normal scores of the rest (van der Waerden 1952): a skewed or wild day proves no change.
     rest = rest * np.sqrt(precision)
@@ -79,7 +81,10 @@ def _centred(levels: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def _factors(
-    levels: np.ndarray, precision: np.ndarray, reference: float, independent: np.ndarray | float
+    levels: np.ndarray,
+    precision: np.ndarray,
+    reference: float | np.ndarray,
+    independent: np.ndarray | float,
 ) -> np.ndarray:
     """The weighted Bayes factor of a drop from each day on, (…, t).
 
@@ -108,24 +113,44 @@ def _factors(
     return np.asarray(found)
 
 
-def influence_of(
-    metric: str, reference: SetPrediction, rows: SetPrediction, threshold: float
-) -> tuple[Linearised, np.ndarray]:
-    """Return the score of the reference with its influence, and the influence (n,) that other rows have there.
+@dataclass(frozen=True, eq=False)
+class Days:
+    """What rows say of a score, by day; as of `evidence`."""
 
-    Both are of one row each, without its weight. The metric is none of a user's own.
+    levels: np.ndarray  # (t,)
+    sizes: np.ndarray  # (t,)
+    reference: float
+
+
+def by_day(
+    metric: str,
+    promised: Interval,
+    reference: SetPrediction,
+    rows: SetPrediction,
+    threshold: float = 0.5,
+) -> Days:
+    """Return the influence that rows have on the score of the reference, by day: their clusters 0 … t-1.
+
+    `promised` is that score with its interval. The metric is none of a user's own.
     """
-    known = len(reference.y)
-    own = [relative_weights(one.weights) for one in (reference, rows)]
+    known, own = len(reference.y), [relative_weights(one.weights) for one in (reference, rows)]
     first, second = (
         np.ones(len(of.y)) if weights is None else weights
         for of, weights in zip((reference, rows), own, strict=True)
     )
+    # With next to no weight, rows have an influence and do not change where it is measured.
     weights = np.concatenate([first, _TINY * second])
     y, prediction = (
         np.concatenate([getattr(reference, name), getattr(rows, name)])
         for name in ("y", "prediction")
     )
-    found = linearise(metric, y, prediction, threshold, weights)
-    influence = found.influence / weights * weights.mean() * metric_of(metric).sign
-    return Linearised(found.estimate, influence[:known]), influence[known:]
+    found = linearise(metric, y, prediction, threshold, weights).influence
+    influence = found / weights * weights.mean() * metric_of(metric).sign
+    error = (promised.high - promised.low) / _WIDTH
+    # Without any spread of the rows, as where all are right, that of the interval.
+    deviation = float(influence[:known].std()) or min(error, 1.0) * known**0.5 or 1.0
+    precise = min(max((deviation / error) ** 2, 1.0), known) if error > 0 else known
+    counts, squares, sums = (
+        np.bincount(rows.clusters, one) for one in (second, second**2, second * influence[known:])
+    )
+    return Days(sums / counts / deviation, counts**2 / squares, precise)

@@ -1,8 +1,8 @@
 """Keep each ended run's rows as a file in the storage, and make a lost database again from these.
 
 <root>/<experiment>/runs/<run_id>.json    all rows of one run
-                    watches/<version>/<time>-….json     a moment at which labels came, and its answer
-                            rows/<digest>.parquet       the rows that were new then
+                    watches/<version>/<time>-….json    a moment at which labels came, and the answer
+                    watched_rows/<digest>.parquet      the rows that were new then
 """
 
 from collections.abc import Callable, Mapping
@@ -115,7 +115,8 @@ class Watches(Journals):
     def rows(self) -> NamedByDigest:
         """The rows that notes name."""
         fix = "Restore the file from a backup; or delete the note, and deliver its rows again."
-        return NamedByDigest(self.folder / "rows", "parquet", "is not what was written", fix)
+        folder = self.root / self.experiment / "watched_rows"
+        return NamedByDigest(folder, "parquet", "is not what was written", fix)
 
 
 def version_row(
