@@ -3,7 +3,6 @@
 In: the profile that a version holds; prepared rows and predictions, batch by batch. Out: sentences.
 """
 
-from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -16,23 +15,16 @@ from experiment_pipeline.statistics.distances import LARGE, STATISTIC, differenc
 from experiment_pipeline.table.kinds import numbers_of
 
 
-def output_of(signature: Signature) -> str:
-    """Return the column of a prediction table that is compared: a probability, a value or a class."""
-    binary = signature.task == "binary"
-    return f"probability_{signature.positive_class}" if binary else PREDICTION
-
-
 def model_profile(known: DataProfile, predicted: np.ndarray, signature: Signature) -> DataProfile:
     """Return the profile of the features in the validated rows, and of the predictions (n,) or (n, k)
-    of the validation rows.
+    of the validation rows: a probability, a number or a class.
     """
-    if predicted.ndim == 2:
-        predicted = np.array(signature.classes, dtype=object)[predicted.argmax(axis=1)]
-    outputs = profile(
-        pd.DataFrame({output_of(signature): pd.Series(predicted).infer_objects()}), 0.0
-    )
+    binary, classes = signature.task == "binary", np.array(signature.classes, dtype=object)
+    values = predicted if predicted.ndim == 1 else classes[predicted.argmax(axis=1)]
+    name = f"probability_{signature.positive_class}" if binary else PREDICTION
+    outputs = profile(pd.DataFrame({name: pd.Series(values).infer_objects()}), 0.0).columns
     features = {name: known.columns[name] for name in signature.features if name in known.columns}
-    return DataProfile(known.rows, known.rejection_rate, {**features, **outputs.columns})
+    return DataProfile(known.rows, known.rejection_rate, {**features, **outputs})
 
 
 @dataclass
@@ -41,44 +33,32 @@ class Drift:
 
     profile: DataProfile | None
     counts: dict[str, np.ndarray] = field(default_factory=dict)
-    outside: Counter[str] = field(default_factory=Counter)  # column → rows out of its range
-    rows: int = 0
-    rows_outside: int = 0  # out of the range of any column
+    outside: list[np.ndarray] = field(default_factory=list)  # rows (n,) out of a column's range
 
     def add(self, features: pd.DataFrame, predicted: pd.DataFrame) -> None:
         """Count some prepared rows and their predictions."""
-        beyond = np.zeros(len(features), dtype=bool)
-        for name, known in {} if self.profile is None else self.profile.columns.items():
+        out = np.zeros(len(features), dtype=bool)
+        for name, known in self.profile.columns.items() if self.profile else ():
             column = features[name] if name in features else predicted[name]
-            if known.kind == "nested":
-                continue
-            self.counts[name] = self.counts.get(name, 0) + known.bins.counts(column)
+            if known.kind != "nested":
+                self.counts[name] = self.counts.get(name, 0) + known.bins.counts(column)
             if known.kind == "number" and name in features:
-                values = numbers_of(column)
-                out = (values < known.deciles[0]) | (values > known.deciles[-1])
-                self.outside[name] += int(out.sum())
-                beyond |= out
-        self.rows, self.rows_outside = self.rows + len(features), self.rows_outside + beyond.sum()
+                values, (lowest, *_, highest) = numbers_of(column), known.deciles
+                out |= (values < lowest) | (values > highest)
+        self.outside.append(out)
 
     def in_words(self) -> tuple[str, ...]:
         """Return the largest differences, and the share of rows outside the training range."""
-        if self.profile is None or not self.rows:
+        if self.profile is None or not self.counts:
             return ()
-        found = {
-            name: difference(np.array(self.profile.columns[name].counts), counts)
-            for name, counts in self.counts.items()
-        }
-        ranked = sorted(
-            found, key=lambda name: (found[name].alarming, found[name].effect_size), reverse=True
-        )
+        known = self.profile.columns
+        found = {n: difference(np.array(known[n].counts), one) for n, one in self.counts.items()}
+        ranked = sorted(found, key=lambda n: (found[n].alarming, found[n].effect_size))[::-1]
         sizes = [f"{numbers.shown(name)} {found[name].effect_size:.2f}" for name in ranked]
         large = numbers.counted(sum(one.alarming for one in found.values()), "column")
+        out = numbers.share(float(np.concatenate(self.outside).mean()))
         rule = f"{STATISTIC}, large from {LARGE:g} on and beyond noise"
-        lines = [f"{large} with a large drift since training: {numbers.some_of(sizes)} ({rule})"]
-        if self.rows_outside:
-            most, rows = self.outside.most_common(1)[0]
-            lines.append(
-                f"{numbers.share(self.rows_outside / self.rows)} of the rows are outside the training "
-                f"range, most often in {numbers.shown(most)} ({numbers.share(rows / self.rows)})"
-            )
-        return tuple(lines)
+        return (
+            f"{large} with a large drift since training: {numbers.some_of(sizes)} ({rule})",
+            f"{out} of the rows hold a number outside the training range",
+        )

@@ -260,27 +260,28 @@ class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("vers
     approval_comment: Annotated[Text, "comment of the approval, or why it is retired"] = None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version", "at")):
     """What labels that came later say of a version's promise; printed, it is in words."""
 
     version: Annotated[str, "the version that predicted"]
-    at: Annotated[datetime, "when it was watched, UTC"]
+    at: Annotated[str, "when it was watched, ISO 8601 in UTC"]
     metric: Annotated[str, "the ranking metric"]
     rows: Annotated[int, "labelled rows so far, each id once"]
-    new_rows: Annotated[int, "of these, new at this moment"]
     days: Annotated[int, "days of them that are compared, or calls where there is no time"]
-    score: Annotated[Number, "of all labelled rows"] = None
-    low: Annotated[Number, "lower bound of its 95 % interval, for one look"] = None
-    high: Annotated[Number, "upper bound of its 95 % interval, for one look"] = None
-    promise: Annotated[Number, "the score on the validation set"] = None
-    promise_low: Annotated[Number, "lower bound of its 95 % interval"] = None
-    promise_high: Annotated[Number, "upper bound of its 95 % interval"] = None
-    baseline: Annotated[Number, "score of the baseline (no features) on the labelled rows"] = None
-    evidence: Annotated[float, "that the score has fallen; from 20 on it is shown"]
-    below: Annotated[bool, "whether it is below the promise; at most 5 % false alarms in all time"]
-    since: Annotated[Text, "the day, or call, from which on it most likely is below"] = None
-    recent: Annotated[Number, "the score since then"] = None
+    score: Annotated[Number, "of all labelled rows"]
+    low: Annotated[Number, "lower bound of its 95 % interval, for one look"]
+    high: Annotated[Number, "upper bound of its 95 % interval, for one look"]
+    promise: Annotated[Number, "the score on the validation set"]
+    promise_low: Annotated[Number, "lower bound of its 95 % interval"]
+    promise_high: Annotated[Number, "upper bound of its 95 % interval"]
+    baseline: Annotated[Number, "score of the baseline (no features) on the labelled rows"]
+    evidence: Annotated[float, "that the score has fallen: 1 says nothing, 20 is enough"]
+    below: Annotated[bool, "below the promise, with at most 5 % false alarms in all time"]
+    since: Annotated[Text, "the day, or call, on which that most likely began"]
+    recent: Annotated[Number, "the score since then"]
+    new_rows: Annotated[int, "rows that came at this moment"] = 0
+    delivery: Annotated[str, "sha256 of these rows, which are in the storage"] = ""
     notes: Annotated[tuple[str, ...], "what was left out of this delivery and why, as JSON"] = ()
 
     @property
@@ -289,7 +290,7 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
         of = f"evidence {self.evidence:,.2g}, {ENOUGH:g} is enough"
         if not self.below:
             return f"no evidence that the promise is broken ({of})"
-        recent = "undefined" if self.recent is None else numbers.score(self.recent)
+        recent = numbers.as_known(self.recent, None, None)
         return f"below the promise since about {self.since}: {recent} from then on ({of})"
 
     @property
@@ -301,9 +302,9 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
 
     def __str__(self) -> str:
         score, promise, baseline = self.scores
-        days = numbers.counted(self.days, "day")
+        days = f"{numbers.counted(self.days, 'day')}, {self.new_rows:,} rows are new"
         lines = (
-            f"version   {self.version}: {self.rows:,} labelled rows ({self.new_rows:,} new), {days}",
+            f"version   {self.version}: {numbers.counted(self.rows, 'labelled row')} of {days}",
             f"score     {self.metric} {score}, an interval for one look",
             f"promise   {promise} on validation",
             f"baseline  {baseline} on the labelled rows",

@@ -139,25 +139,18 @@ def experiment_page(experiment: str, root: str) -> document.Document:
 
 def _watched(experiment: str) -> Iterator[document.Section]:
     """The promise of each version that was watched, the last moments first."""
-    found = plain_rows(questions.rows_of("watches", {"experiment": experiment}))
-    watches = [WatchRow(**{k: v for k, v in row.items() if k != "experiment"}) for row in found]
-    watches.sort(key=lambda one: one.at, reverse=True)
+    found = questions.rows_of("watches", {"experiment": experiment}).sort_values("at")
+    rows = plain_rows(found.drop(columns="experiment").tail(MOST_WATCHES)[::-1])
+    watches = [WatchRow(**row) for row in rows]
     header = ("at (UTC)", "version", "labels", "score", "promise", "baseline", "answer")
-    rows = tuple(
-        (
-            *(numbers.moment(one.at), one.version, f"{one.rows:,}"),
-            *one.scores,
-            document.Markup(
-                f'<span class="tag {"failed" if one.below else "passed"}">'
-                f"{html.escape(one.answer)}</span>"
-            ),
+    if watches:
+        cells = (
+            (one.at[:16], one.version, f"{one.rows:,}", *one.scores, one.answer) for one in watches
         )
-        for one in watches[:MOST_WATCHES]
-    )
-    if rows:
-        said = [document.Paragraph(note) for note in watches[0].notes]
-        table = document.TableBlock(header, rows)
-        yield document.Section("The promise, watched", (table, *said))
+        notes = map(document.Paragraph, watches[0].notes)
+        yield document.Section(
+            "The promise, watched", (document.TableBlock(header, tuple(cells)), *notes)
+        )
 
 
 def tone_of(experiment: str) -> document.Tone:

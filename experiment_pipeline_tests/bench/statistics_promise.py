@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import expit, ndtri
 
-from experiment_pipeline.statistics.promise import ENOUGH, by_day, evidence
+from experiment_pipeline.statistics.promise import ENOUGH, Days, evidence
 from experiment_pipeline.statistics.scores import SetPrediction
 
 DAYS, DROP_ON = 365, 200
@@ -70,11 +70,11 @@ def found(
         judged = source.rows(np.full(validation // 25, 25), rng)
         judged = replace(judged, clusters=np.arange(len(judged.y)))
         promised = judged.interval(source.metric)
-        days.append(by_day(source.metric, promised, judged, source.rows(sizes, rng, auc)))
+        days.append(Days.of(source.metric, promised, judged, source.rows(sizes, rng, auc)))
     levels, sizes = (np.array([getattr(one, name) for one in days]) for name in ("levels", "sizes"))
     reference = np.array([[one.reference] for one in days])
     first = np.full(years, np.inf)
     for day in range(1, last + 1):
-        total = evidence(levels[:, :day], sizes[:, :day], reference).total
+        total = evidence(Days(levels[:, :day], sizes[:, :day], reference)).total
         first[np.isinf(first) & (total >= ENOUGH)] = day
     return float(np.mean((first <= last) & (first > (drop if within else 0))))

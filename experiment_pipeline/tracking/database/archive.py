@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from types import GenericAlias
 from typing import Any
@@ -84,39 +84,36 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
         restore_versions(Registry(root, experiment), warn)
         watches = Watches(root, experiment)
         for version in list_names(watches.folder):
-            found = watches.of_version(version).notes().values()
-            for damaged in (note for note in found if isinstance(note, EntryCorrupt)):
-                warn(str(damaged))
-            rows = [note.found for note in found if not isinstance(note, EntryCorrupt)]
-            record_rows(rows, experiment)
+            for found in watches.journal(version).notes().values():
+                if isinstance(found, EntryCorrupt):
+                    warn(str(found))
+                else:
+                    record_rows([found], experiment)
     return restored
-
-
-@dataclass(frozen=True)
-class WatchNote:
-    """What one moment of watching brought; `rows`: the digest of its new rows; `at` as of `now`."""
-
-    at: str
-    rows: str
-    found: WatchRow
 
 
 class Watches(Journals):
     """What was watched of one experiment, by version."""
 
     FOLDER = "watches"
+    _FIX = "Restore the file from a backup, or delete what names it and deliver its rows again."
 
-    def of_version(self, version: str) -> Journal[WatchNote]:
-        """The notes of a version; without one of them its rows could be counted again."""
-        fix = "Restore the file from a backup; or delete it, and deliver its rows again."
-        return Journal(self.folder / version, WatchNote, "is not what was written", fix)
+    def journal(self, version: str) -> Journal[WatchRow]:
+        """The moments of a version."""
+        return Journal(self.folder / version, WatchRow, "is not what was written", self._FIX)
+
+    def of_version(self, version: str) -> list[WatchRow]:
+        """Return the moments of a version; EntryCorrupt: one is damaged, and its rows could count again."""
+        found = list(self.journal(version).notes().values())
+        if damaged := [one for one in found if isinstance(one, EntryCorrupt)]:
+            raise damaged[0]
+        return [one for one in found if isinstance(one, WatchRow)]
 
     @property
     def rows(self) -> NamedByDigest:
-        """The rows that notes name."""
-        fix = "Restore the file from a backup; or delete the note, and deliver its rows again."
+        """The rows of a moment, by its `delivery`."""
         folder = self.root / self.experiment / "watched_rows"
-        return NamedByDigest(folder, "parquet", "is not what was written", fix)
+        return NamedByDigest(folder, "parquet", "is not what was written", self._FIX)
 
 
 def version_row(
