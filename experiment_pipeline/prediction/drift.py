@@ -28,7 +28,7 @@ def model_profile(known: DataProfile, predicted: np.ndarray, signature: Signatur
 
 
 @dataclass
-class Drift:
+class DriftCounts:
     """Counts rows over the bins of a profile; None: the version has none, and nothing is said."""
 
     profile: DataProfile | None

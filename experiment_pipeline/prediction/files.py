@@ -21,7 +21,7 @@ from pandera.pandas import DataFrameSchema
 from experiment_pipeline import errors
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
-from experiment_pipeline.prediction.drift import Drift
+from experiment_pipeline.prediction.drift import DriftCounts
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
 from experiment_pipeline.reporting import document, numbers
@@ -116,7 +116,7 @@ class Model:
         self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
     ) -> Predicted:
         """The predictions; `prepared` gets the prepared rows that are valid, in parts."""
-        tolerated, reasons, drift = Counts(), Counts(), Drift(self.profile)
+        tolerated, reasons, drift = Counts(), Counts(), DriftCounts(self.profile)
         predictions, rejected = list[pd.DataFrame](), list[pd.DataFrame]()
         for found, left, kept in self._batches(rows, tolerated, reasons, SLICE_ROWS):
             rejected.append(left)
@@ -190,7 +190,7 @@ class Model:
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
-        predicted, refused, drift = 0, 0, Drift(self.profile)
+        predicted, refused, drift = 0, 0, DriftCounts(self.profile)
         told = time.monotonic()
         with _written(output) as predictions, _written(rejected) as rejections:
             size = EXPLAINED_ROWS if explain else SLICE_ROWS
@@ -242,7 +242,9 @@ class Model:
             raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
 
 
-def _in_words(tolerated: Counts, reasons: Counts, drift: Drift) -> tuple[tuple[str, ...], ...]:
+def _in_words(
+    tolerated: Counts, reasons: Counts, drift: DriftCounts
+) -> tuple[tuple[str, ...], ...]:
     notes = tuple(one.text for one in tolerated.values() if one.cells)
     why = tuple(one.reason for one in most_frequent_first(reasons.values()))
     return notes, why, drift.in_words()

@@ -181,21 +181,22 @@ class Promise:
         seen = JudgedRows(rows.assign(unit=day), cut).as_prediction
         drawn = day.view(ConsecutiveClusters) if days >= _FEWEST_DAYS else np.arange(len(rows))
         shown = replace(seen, clusters=drawn).interval(self.metric, cut)
-        total, since, recent = 1.0, None, np.nan
+        total, began = 1.0, None if last is None or not last.below else last.since
         if days:
             complete = seen.rows(day < days)
             found = evidence(Days.of(self.metric, self.score, reference, complete, cut))
-            total, start = min(float(found.total), 1e9), int(found.start)
-            since = str(np.datetime64(int(rows["day"][day == start].iloc[0]), "D"))
-            recent = seen.rows(day >= start).score(self.metric, cut)
-            if found.memory > 0:
+            total = min(float(found.total), 1e9)
+            if found.memory > 2 / np.sqrt(days):
                 how = f"resemble each other (correlation {float(found.memory):.2f})"
                 notes.append(f"neighbouring days {how}: more than 5 % of alarms may be false")
+            first = int(rows["day"][day == int(found.start)].iloc[0])
+            began = began or str(np.datetime64(first, "D"))
+        later = (rows["day"] >= np.datetime64(began or "NaT", "D").astype(np.int64)).to_numpy()
+        recent = seen.rows(later).score(self.metric, cut)
         if waiting := int((day == days).sum()):
             notes.append(f"{waiting:,} rows wait until {FEWEST_ROWS} can be compared")
-        below = total >= ENOUGH and not better(self.metric, recent, self.score.estimate)
-        if last is not None and last.below:
-            below, since = True, last.since
+        shows = total >= ENOUGH and not better(self.metric, recent, self.score.estimate)
+        below = shows or (last is not None and last.below)
         if below:
             how = f"run the experiment again, or experiment-pipeline refit {self.experiment}"
             notes.append(f"nothing is replaced: {how}")
@@ -206,7 +207,7 @@ class Promise:
             *(shown.estimate, shown.low, shown.high),
             *(self.score.estimate, self.score.low, self.score.high),
             *(baseline, total, below),
-            since=since if below else None,
+            since=began if below else None,
             recent=recent if below else None,
             notes=tuple(notes),
         )

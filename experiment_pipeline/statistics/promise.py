@@ -67,7 +67,7 @@ class Days:
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class Fall:
     """What days say of a score that may have fallen."""
 
     total: np.ndarray  # (…) at ENOUGH it is shown; 1 says nothing
@@ -75,7 +75,7 @@ class Evidence:
     memory: np.ndarray  # (…) correlation of neighbouring days, 0 where none counts
 
 
-def evidence(days: Days) -> Evidence:
+def evidence(days: Days) -> Fall:
     """Weigh the evidence of all days together, as of the last one."""
     from scipy.special import ndtri
 
@@ -99,7 +99,7 @@ def evidence(days: Days) -> Evidence:
     calmed = Days(levels + (calm - rest) / np.sqrt(precision), sizes, days.reference)
     factors = _factors(calmed, precision, (1 - memory) / (1 + memory))
     no_change = _HALF_BEGIN / (_HALF_BEGIN + number)  # so far
-    return Evidence(factors.sum(-1) + no_change, factors.argmax(-1), memory[..., 0])
+    return Fall(factors.sum(-1) + no_change, factors.argmax(-1), memory[..., 0])
 
 
 def _sum(of_days: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.prediction.drift import Drift, model_profile
+from experiment_pipeline.prediction.drift import DriftCounts, model_profile
 from experiment_pipeline.prediction.rows import Signature
 from experiment_pipeline.stages.validated_data.profile import profile, profile_from
 
@@ -18,7 +18,7 @@ def said(delivered: pd.DataFrame, predicted: np.ndarray) -> tuple[str, ...]:
     """The sentences, of two batches, by a profile that was written and read."""
     signature = Signature("binary", "late", {"age": "float64", "town": "str"}, (), ("n", "y"), "y")
     known = model_profile(profile(rows(5_000), 0.0), rows(1_000)["age"].to_numpy() / 100, signature)
-    drift = Drift(profile_from(known.to_bytes(), "here"))
+    drift = DriftCounts(profile_from(known.to_bytes(), "here"))
     outputs = pd.DataFrame({"probability_y": predicted})
     for part in (slice(0, 10), slice(10, None)):
         drift.add(delivered[part], outputs[part])
@@ -43,6 +43,6 @@ def test_what_has_shifted_comes_first_with_its_effect_size() -> None:
 
 def test_a_version_without_a_profile_says_nothing() -> None:
     """As versions of earlier packages have none."""
-    drift = Drift(None)
+    drift = DriftCounts(None)
     drift.add(rows(3), pd.DataFrame())
     assert drift.in_words() == ()
