@@ -130,7 +130,7 @@ def watch(
     Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote them. Ask as
     often as you like: rows count once, and "below the promise" is a false alarm in 5 % at most.
     """
-    from experiment_pipeline.prediction.watching import watch as watch_promise
+    from experiment_pipeline import watch as watch_promise
 
     named = [name.strip() for name in ids.split(",") if name.strip()]
     found = watch_promise(experiment, predictions, labels, ids=named, time=time, version=version)

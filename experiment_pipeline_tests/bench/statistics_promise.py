@@ -26,6 +26,13 @@ class Source:
     memory: float = 0.0  # correlation of the effects of neighbouring days
     tail: bool = False  # errors with a skewed, heavy tail
     uneven: bool = False  # 30 to 3,000 labels a day instead of 300
+    validation: int = 1_000  # rows that the promise is from
+
+    def __str__(self) -> str:
+        """What differs from the plainest source."""
+        plain = type(self)(self.metric)
+        own = {name: value for name, value in vars(self).items() if value != vars(plain)[name]}
+        return ", ".join([self.metric, *(f"{name} {value}" for name, value in own.items())])
 
     def rows(
         self, sizes: np.ndarray, rng: np.random.Generator, auc: np.ndarray | float = AUC
@@ -47,15 +54,17 @@ class Source:
         return SetPrediction(y.astype(np.int64), expit(odds + fixed * (scores - fixed / 2)), unit)
 
 
-def found(
-    years: int,
-    seed: int,
-    *,
-    source: Source,
-    validation: int = 1_000,
-    drop: int = DAYS,
-    within: int = 0,
-) -> float:
+QUIET = [
+    *(Source("roc_auc"), Source("roc_auc", 0.1), Source("roc_auc", day=0.1)),
+    *(Source("roc_auc", day=0.1, uneven=True), Source("log_loss"), Source("log_loss", day=0.1)),
+    *(Source("log_loss", 0.1), Source("rmse"), Source("rmse", validation=3_000)),
+    Source("rmse", tail=True),
+]
+ALIKE = Source("roc_auc", day=0.1, memory=0.5)
+RARE = [Source("roc_auc", validation=3_000), Source("roc_auc", 0.3), Source("roc_auc", 0.1)]
+
+
+def found(years: int, seed: int, *, source: Source, drop: int = DAYS, within: int = 0) -> float:
     """Return the share of years in which the score was called fallen: on no reason, or `within` so many
     days after a `drop`, and not before.
     """
@@ -67,7 +76,7 @@ def found(
         if source.uneven:
             sizes = (300 * np.exp(rng.normal(size=last))).clip(30, 3_000).astype(np.int64)
         # Its rows come from other days; a random split does not know of which.
-        judged = source.rows(np.full(validation // 25, 25), rng)
+        judged = source.rows(np.full(source.validation // 25, 25), rng)
         judged = replace(judged, clusters=np.arange(len(judged.y)))
         promised = judged.interval(source.metric)
         days.append(Days.of(source.metric, promised, judged, source.rows(sizes, rng, auc)))

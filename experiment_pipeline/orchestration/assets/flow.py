@@ -18,7 +18,6 @@ from experiment_pipeline.prediction.watching import watch as watch_promise
 from experiment_pipeline.reporting.outcome import Check, Notes
 from experiment_pipeline.spec.operation import Watch
 from experiment_pipeline.stages.registry import STAGES
-from experiment_pipeline.statistics.promise import ENOUGH
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
 
@@ -203,7 +202,7 @@ def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:
         with asset.reported_to_the_user():
             ids = () if given.id is None else given.id
             found = watch_promise(spec.name, *tables, ids=ids, time=given.time)
-        check = Check(kept, not found.below, found.answer, "warning", found.evidence, ENOUGH)
+        check = Check(kept, not found.below, found.answer, "warning", found.evidence)
         names = ("version", "rows", "new_rows", "days", "score", "promise", "baseline")
         facts = {name: getattr(found, name) for name in names} | {"notes": Notes(found.notes)}
         context.log.info(str(found))
