@@ -87,7 +87,9 @@ def package_model(
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
-    card = build_card(spec, model, signature, origin, HOLDS)
+    drift = model.profile is not None
+    holds = {name: what for name, what in HOLDS.items() if drift or name != versions.PROFILE}
+    card = build_card(spec, model, signature, origin, holds)
     files = {
         versions.MODEL: data,
         versions.TRUSTED: to_json(trusted),
@@ -106,7 +108,7 @@ def package_model(
         versions.CARD: document.render(card).encode(),
         **{name: text.encode() for name, text in code.files.items()},
     }
-    if model.profile is not None:
+    if model.profile:
         files[versions.PROFILE] = model.profile(signature).to_bytes()
     headline = report.score(report.metric)
     return versions.ModelPackage(
