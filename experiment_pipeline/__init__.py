@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.prediction.files import load_model as load_model
     from experiment_pipeline.prediction.files import predict as predict
     from experiment_pipeline.prediction.rows import Predicted as Predicted
+    from experiment_pipeline.prediction.watching import watch as watch
+    from experiment_pipeline.reporting.run_record import WatchRow as WatchRow
     from experiment_pipeline.spec import ExperimentSpec as ExperimentSpec
     from experiment_pipeline.stages.data_analysis.finding import ColumnRule as ColumnRule
     from experiment_pipeline.stages.data_analysis.finding import Finding as Finding
@@ -64,6 +66,8 @@ _NAMES = {
     "prediction.files": "champion load_model Model predict",
     "prediction.explanation": "Explanation",
     "prediction.rows": "Predicted",
+    "prediction.watching": "watch",
+    "reporting.run_record": "WatchRow",
     "stages.data_analysis.finding": "ColumnRule Finding FindingRule Rule Threshold",
     "experiment.flow": "run_experiment ExperimentRun",
     "experiment.run": "run add choose refit sensitivity",

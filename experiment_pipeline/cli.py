@@ -105,6 +105,45 @@ def predict(
         click.echo(f"because   {reason}")
     for note in outcome.notes:
         click.echo(f"allowed   {note}")
+    for line in outcome.drift:
+        click.echo(f"drift     {line}")
+
+
+@main.command()
+@click.argument("experiment")
+@click.argument("predictions")
+@click.argument("labels")
+@click.option("--id", "ids", default="", metavar="COLUMNS", help="[default: the experiment's ids]")
+@click.option(
+    "--time", help="The column with the day of a row.  [default: that of a split by time]"
+)
+@click.option("--version", help="The one that predicted.  [default: the champion]")
+@as_json
+def watch(
+    experiment: str,
+    predictions: str,
+    labels: str,
+    ids: str,
+    time: str | None,
+    version: str | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Compare what EXPERIMENT's model promised with LABELS that came later than its PREDICTIONS.
+
+    Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote them. Ask as
+    often as you like: rows count once, and "below the promise" is a false alarm in 5 % at most.
+    """
+    from experiment_pipeline import watch as watch_promise
+
+    named = [name.strip() for name in ids.split(",") if name.strip()]
+    found = watch_promise(experiment, predictions, labels, ids=named, time=time, version=version)
+    if as_json:
+        from experiment_pipeline.storage.records import to_json
+
+        click.echo(to_json({"experiment": experiment, **asdict(found)}), nl=False)
+    else:
+        click.echo(found)
 
 
 @main.command()

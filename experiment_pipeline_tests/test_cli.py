@@ -84,6 +84,7 @@ def test_a_program_reads_what_was_predicted_as_json() -> None:
         "predicted": 4,
         "rejected": 0,
         "reasons": [],
+        "drift": [],
         "output": "predictions.csv",
         "rejected_output": "predictions.rejected.csv",
     }

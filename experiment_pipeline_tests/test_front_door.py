@@ -6,17 +6,24 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from upath import UPath
 
 import experiment_pipeline
-from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, ReportRow
+from experiment_pipeline.reporting.run_record import (
+    JUDGED_ROWS,
+    PREDICTED_ROWS,
+    JudgedRows,
+    ReportRow,
+)
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
+from experiment_pipeline_tests.prediction import promised
 from experiment_pipeline_tests.tracking.history import version_row, write_history
 
 ROOT = Path(__file__).parent.parent
@@ -73,7 +80,16 @@ def test_type_checkers_see_the_same_names() -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch) -> None:
     """Every function shows how it is called, and what it shows is what comes out."""
-    _, _, _, last = write_history()
+    first, _, _, last = write_history()
+    later = promised.labelled(60, np.random.default_rng(3)).assign(
+        flight=range(60), prediction="no"
+    )
+    for file, left_out in (("predictions.csv", "late"), ("labels.csv", "probability_yes")):
+        later.drop(columns=left_out).to_csv(folder / file, index=False)
+    judged = to_parquet(JudgedRows.of(promised.judged(), 0.4))
+    (folder / "validation_rows.parquet").write_bytes(judged)
+    kept = ReportRow(name=JUDGED_ROWS, place="validation_rows.parquet")
+    RunRecord("flight_delay", first).record([kept])
     rows = {"set": ["validation", "test"], "flight": ["UA 7", "B6 2"], "target": ["yes", "no"]}
     rows |= {"prediction": ["no", "yes"], "loss": [3.21, 2.45]}
     numbers = pd.Index([17, 4], name="row_number")

@@ -18,8 +18,14 @@ from typing import Any
 import joblib
 
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
+from experiment_pipeline.prediction.drift import model_profile
 from experiment_pipeline.reporting.outcome import Outcome
-from experiment_pipeline.reporting.run_record import JUDGED_ROWS, PREDICTED_ROWS, RunFacts
+from experiment_pipeline.reporting.run_record import (
+    JUDGED_ROWS,
+    PREDICTED_ROWS,
+    JudgedRows,
+    RunFacts,
+)
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.data_analysis.analysis import analyse_prepared
@@ -491,6 +497,11 @@ def _packaged(
         validation=validation,
         fitted_rows=FittedRows.from_bytes(files[FITTED_ROWS], source),
         schema_text=stage.named.schema_text,
+        profile=partial(
+            model_profile,
+            DataProfiles.of(spec.name).get(validation.origin.profile),
+            from_parquet(files[final.JUDGED], JudgedRows).as_prediction.prediction,
+        ),
     )
     run, required, now = stage.run, spec.approval == "required", datetime.now(tz=UTC)
     package = export.package_model(spec, model, now, code_of(run.experiment, run.run_id))

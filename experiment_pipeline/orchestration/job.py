@@ -15,11 +15,13 @@ from experiment_pipeline.orchestration.executor import end_lost_runs, in_process
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.models import duration
+from experiment_pipeline.spec.operation import Watch
 from experiment_pipeline.spec.reading import Problem
 from experiment_pipeline.stages.raw_data.sources import fingerprint_source
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking.questions import rows_of
 
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
@@ -61,13 +63,55 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
         ),
         executor_def=in_process_executor,
     )
-    return dg.Definitions(
+    built_of_run = dg.Definitions(
         assets=assets,
         jobs=[job],
         schedules=[_schedule(spec, tags)],
         sensors=[_sensor(spec, tags)],
         resources={TABLES: tables_io_manager},
     )
+    if spec.watch is None:
+        return built_of_run
+    return dg.Definitions.merge(built_of_run, _watching(named, spec.watch, tags))
+
+
+def _watching(named: NamedColumns, given: Watch, tags: dict[str, str]) -> dg.Definitions:
+    """The asset that watches the promise, its job and schedule, and the sensor that asks for a run."""
+    spec, watched = named.spec, flow.watch(named, given)
+    watched = watched.map_asset_specs(
+        lambda one: one.merge_attributes(owners=spec.owners, tags=spec.tags)
+    )
+    job = dg.define_asset_job(f"{spec.name}_watch", [watched], executor_def=in_process_executor)
+    sensors = [_promise_broken(spec, tags)] if given.rerun else []
+    schedules = [_watch_schedule(spec, given.schedule)] if given.schedule else []
+    return dg.Definitions(assets=[watched], jobs=[job], schedules=schedules, sensors=sensors)
+
+
+def _watch_schedule(spec: ExperimentSpec, cron: str) -> dg.ScheduleDefinition:
+    name, running = f"{spec.name}_watch", dg.DefaultScheduleStatus.RUNNING
+    return dg.ScheduleDefinition(
+        name=f"{name}_schedule", job_name=name, cron_schedule=cron, default_status=running
+    )
+
+
+def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
+    """Requests one run for each version that is below its promise; nothing is replaced by it alone."""
+
+    @dg.sensor(
+        name=f"{spec.name}_promise_broken",
+        job_name=spec.name,
+        minimum_interval_seconds=SECONDS_BETWEEN_LOOKS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Runs the experiment once for each version that is below its promise.",
+    )
+    def promise_broken() -> dg.RunRequest | dg.SkipReason:
+        found = rows_of("watches", {"experiment": spec.name}).sort_values("at").tail(1)
+        for row in found.itertuples():
+            if row.below:
+                return dg.RunRequest(run_key=f"{row.version} is below its promise", tags=tags)
+        return dg.SkipReason("no version is below its promise")
+
+    return promise_broken
 
 
 def refused_by_dagster(spec: ExperimentSpec) -> list[Problem]:
@@ -77,6 +121,7 @@ def refused_by_dagster(spec: ExperimentSpec) -> list[Problem]:
         "owners": lambda: dg.AssetSpec("asset", owners=spec.owners),
         "tags": lambda: dg.AssetSpec("asset", tags=spec.tags),
         "freshness": lambda: _freshness(spec),
+        "watch": lambda: spec.watch and _watch_schedule(spec, spec.watch.schedule or "@daily"),
     }
     problems = []
     for key, make in makers.items():

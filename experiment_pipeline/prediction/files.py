@@ -21,6 +21,7 @@ from pandera.pandas import DataFrameSchema
 from experiment_pipeline import errors
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
+from experiment_pipeline.prediction.drift import DriftCounts
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
 from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
@@ -29,6 +30,7 @@ from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_again, read_source
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
+from experiment_pipeline.stages.validated_data.profile import DataProfile, profile_from
 from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
@@ -56,6 +58,7 @@ class PredictedFile:
     rejected: int
     notes: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    drift: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Model:
     scored: str = ""  # the configuration and its score on the validation set, in words
     calibrated: Calibrated = field(default_factory=Calibrated)  # what intervals are made of
     coverage: float | None = None  # of those beside predictions; None: there are none
+    profile: DataProfile | None = None  # of its features and predictions; None: an older version
 
     @property
     def _title(self) -> str:
@@ -124,17 +128,18 @@ class Model:
         self, rows: pd.DataFrame, prepared: Callable[[pd.DataFrame], object]
     ) -> Predicted:
         """The predictions; `prepared` gets the prepared rows that are valid, in parts."""
-        tolerated, reasons = Counts(), Counts()
+        tolerated, reasons, drift = Counts(), Counts(), DriftCounts(self.profile)
         predictions, rejected = list[pd.DataFrame](), list[pd.DataFrame]()
         for found, left, kept in self._batches(rows, tolerated, reasons, SLICE_ROWS):
             rejected.append(left)
             if found is not None:
+                drift.add(kept, found)
                 predictions.append(found)
                 prepared(kept)
         return Predicted(
             pd.concat(predictions, ignore_index=True),
             pd.concat(rejected) if len(rejected) > 1 else rejected[0],
-            *_in_words(tolerated, reasons),
+            *_in_words(tolerated, reasons, drift),
         )
 
     def explain(self, rows: pd.DataFrame) -> Explanation:
@@ -199,7 +204,7 @@ class Model:
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
-        predicted = refused = 0
+        predicted, refused, drift = 0, 0, DriftCounts(self.profile)
         told = time.monotonic()
         with _written(output) as predictions, _written(rejected) as rejections:
             size = EXPLAINED_ROWS if explain else SLICE_ROWS
@@ -207,6 +212,7 @@ class Model:
             for found, left, kept in batches:
                 if found is not None:
                     predicted += len(found)
+                    drift.add(kept, found)
                     if explain:
                         whole = Predicted(found, left)
                         why = self._explainer.explanation(rows, kept, whole)
@@ -217,7 +223,7 @@ class Model:
                 if time.monotonic() - told >= SECONDS_BETWEEN_LINES:
                     tell(f"{predicted + refused:,} of {len(rows):,} rows")
                     told = time.monotonic()
-        return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons))
+        return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons, drift))
 
     def _batches(
         self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int
@@ -251,9 +257,12 @@ class Model:
             raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
 
 
-def _in_words(tolerated: Counts, reasons: Counts) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _in_words(
+    tolerated: Counts, reasons: Counts, drift: DriftCounts
+) -> tuple[tuple[str, ...], ...]:
     notes = tuple(one.text for one in tolerated.values() if one.cells)
-    return notes, tuple(one.reason for one in most_frequent_first(reasons.values()))
+    why = tuple(one.reason for one in most_frequent_first(reasons.values()))
+    return notes, why, drift.in_words()
 
 
 def load_model(model: str, trusted: Collection[str] = ()) -> Model:
@@ -301,10 +310,14 @@ def _verified(exported: versions.ExportedModel, trusted: Collection[str], source
     example, expected = (exported.read(name) for name in (versions.EXAMPLE, versions.EXPECTED))
     delivered.check_predictions(pipeline, example, expected, signature)
     examples, scored = delivered.example_rows(example, signature), _scored(exported)
-    bounds = exported.read(INTERVALS) if INTERVALS in exported.manifest.files else b"{}"
+    files = exported.manifest.files
+    bounds = exported.read(INTERVALS) if INTERVALS in files else b"{}"
     damage = InvalidModel(source, f"{INTERVALS} holds no bounds", "Name a complete version folder.")
-    known = (examples, scored, from_json(Calibrated, bounds, damage))
-    return Model(source, pipeline, reading, schema, signature, *known)
+    calibrated, seen = from_json(Calibrated, bounds, damage), None
+    if versions.PROFILE in files:
+        seen = profile_from(exported.read(versions.PROFILE), source)
+    known = {"scored": scored, "calibrated": calibrated, "profile": seen}
+    return Model(source, pipeline, reading, schema, signature, examples, **known)
 
 
 def _scored(exported: versions.ExportedModel) -> str:

@@ -170,11 +170,14 @@ class Predicted:
     notes: tuple[str, ...] = ()
     # why rows were rejected, with the most frequent values; the most frequent reason first
     reasons: tuple[str, ...] = ()
+    # how far the rows and predictions are from those the model was made and judged on
+    drift: tuple[str, ...] = ()
 
     @property
     def _lines(self) -> tuple[str, ...]:
         counts = f"{numbers.counted(len(self.predictions), 'row')} predicted"
-        return f"{counts}, {len(self.rejected):,} rejected", *self.notes, *self.reasons
+        said = (*self.notes, *self.reasons, *self.drift)
+        return f"{counts}, {len(self.rejected):,} rejected", *said
 
     def __repr__(self) -> str:
         return "\n".join([*self._lines, self.predictions.head().to_string(index=False)])

@@ -12,8 +12,10 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 import numpy as np
 import pandas as pd
 
+from experiment_pipeline.reporting import numbers
 from experiment_pipeline.statistics.interval import Interval, cluster_codes
 from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.promise import ENOUGH
 from experiment_pipeline.statistics.scores import SetPrediction
 
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
@@ -293,9 +295,62 @@ class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("vers
     approval_comment: Annotated[Text, "comment of the approval, or why it is retired"] = None
 
 
+@dataclass(frozen=True)
+class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version", "at")):
+    """What labels that came later say of a version's promise; printed, it is in words."""
+
+    version: Annotated[str, "the version that predicted"]
+    at: Annotated[str, "when it was watched, ISO 8601 in UTC"]
+    metric: Annotated[str, "the ranking metric"]
+    rows: Annotated[int, "labelled rows so far, each id once"]
+    days: Annotated[int, "days of them that are compared, or calls where there is no time"]
+    score: Annotated[Number, "of all labelled rows"]
+    low: Annotated[Number, "lower bound of its 95 % interval, for one look"]
+    high: Annotated[Number, "upper bound of its 95 % interval, for one look"]
+    promise: Annotated[Number, "the score on the validation set"]
+    promise_low: Annotated[Number, "lower bound of its 95 % interval"]
+    promise_high: Annotated[Number, "upper bound of its 95 % interval"]
+    baseline: Annotated[Number, "score of the baseline (no features) on the labelled rows"]
+    evidence: Annotated[float, "that the score has fallen: 1 says nothing, 20 is enough"]
+    below: Annotated[bool, "below the promise, with at most 5 % false alarms in all time"]
+    since: Annotated[Text, "the day, or call, on which that most likely began"]
+    recent: Annotated[Number, "the score since then"]
+    new_rows: Annotated[int, "rows that came at this moment"] = 0
+    delivery: Annotated[str, "sha256 of these rows, which are in the storage"] = ""
+    notes: Annotated[tuple[str, ...], "what was left out of this delivery and why, as JSON"] = ()
+
+    @property
+    def answer(self) -> str:
+        """Whether the promise is kept, in a sentence."""
+        of = f"evidence {self.evidence:,.2g}, {ENOUGH:g} is enough"
+        if not self.below:
+            return f"no evidence that the promise is broken ({of})"
+        recent = numbers.as_known(self.recent, None, None)
+        return f"below the promise since about {self.since}: {recent} from then on ({of})"
+
+    @property
+    def scores(self) -> tuple[str, str, str]:
+        """The score, the promise and the baseline, in words."""
+        score = numbers.as_known(self.score, self.low, self.high)
+        promise = numbers.as_known(self.promise, self.promise_low, self.promise_high)
+        return score, promise, numbers.as_known(self.baseline, None, None)
+
+    def __str__(self) -> str:
+        score, promise, baseline = self.scores
+        days = f"{numbers.counted(self.days, 'day')}, {self.new_rows:,} rows are new"
+        lines = (
+            f"version   {self.version}: {numbers.counted(self.rows, 'labelled row')} of {days}",
+            f"score     {self.metric} {score}, an interval for one look",
+            f"promise   {promise} on validation",
+            f"baseline  {baseline} on the labelled rows",
+            f"answer    {self.answer}",
+        )
+        return "\n".join([*lines, *(f"note      {note}" for note in self.notes)])
+
+
 ROWS: tuple[type[RecordRow], ...] = (
     *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
-    *(AuditRow, EvidenceRow, FileRow, VersionRow),
+    *(AuditRow, EvidenceRow, FileRow, VersionRow, WatchRow),
 )
 
 # The name of the report that holds the rows of `JudgedRows`.

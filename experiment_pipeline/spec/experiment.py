@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow, Statements
+from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow, Statements, Watch
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
     AuditSetting,
@@ -135,7 +135,10 @@ class ExperimentSpec(Closed):
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
-    # Excluded from every dump: its address may hold a secret.
+    # Excluded from every dump: their addresses may hold a secret.
+    watch: Watch | None = Field(
+        None, exclude=True, description="Unset: no asset compares later labels with the promise"
+    )
     mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")
 
     def part(self, keys: tuple[str, ...]) -> Self:

@@ -1,4 +1,4 @@
-"""`record`, `freshness`, `mlflow`, `engine`: about an experiment and around it; nothing enters a result."""
+"""`record`, `freshness`, `watch`, `mlflow`, `engine`: around an experiment, and in no result of it."""
 
 import ipaddress
 import re
@@ -32,6 +32,19 @@ class Freshness(Closed):
         None, description="A duration; unset: no warning", examples=["2 days"]
     )
     fail_after: Duration = Field(description="A duration", examples=["7 days"])
+
+
+class Watch(Closed):
+    """The champion's predictions and the labels that come later; see `experiment-pipeline watch`."""
+
+    predictions: str = Field(
+        min_length=1, repr=False, description="Path or URL, as `predict --keep` writes them"
+    )
+    labels: str = Field(min_length=1, repr=False, description="Path or URL, with id and target")
+    id: str | None = Field(None, min_length=1, description="Unset: the split's id_columns")
+    time: str | None = Field(None, min_length=1, description="Unset: that of a split by time")
+    schedule: str | None = Field(None, description="Cron expression; unset: when it is asked for")
+    rerun: bool = Field(False, description="true: below the promise, a run is requested once")
 
 
 class Mlflow(Closed):

@@ -34,6 +34,7 @@ METRICS = "metrics.json"
 TRUSTED = "trusted_types.json"
 EXAMPLE = "input_example.json"
 EXPECTED = "expected_predictions.json"
+PROFILE = "profile.json"
 CARD = "README.md"
 SCHEMA = "schema.yaml"
 RECORD = "decision_record.md"  # for a reviewer to sign

@@ -8,7 +8,7 @@ import html
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.document import HOLD_OUT
+from experiment_pipeline.reporting.run_record import WatchRow
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -23,7 +24,7 @@ from experiment_pipeline.tracking.comparison import changes
 from experiment_pipeline.tracking.server import EXPERIMENT_PAGE, OVERVIEW, is_page, relative_to
 
 # More runs than people scroll through; the command line and SQL have them all.
-MOST_RUNS = 200
+MOST_RUNS, MOST_WATCHES = 200, 30
 _UNFOLDED = 20
 _LONGEST = 160  # characters of a reason
 # The reports of a run in the order of the flow, the record of the whole run first.
@@ -128,6 +129,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
         f"{experiment}: all runs",
         (
             document.Section("Last run", tuple(map(document.Paragraph, first))),
+            *_watched(experiment),
             document.Section(
                 f"{many}{numbers.counted(len(runs), 'run')} of {experiment}", (table,)
             ),
@@ -135,6 +137,22 @@ def experiment_page(experiment: str, root: str) -> document.Document:
         ),
         (document.Link("Overview of all experiments", f"../{OVERVIEW}"),),
     )
+
+
+def _watched(experiment: str) -> Iterator[document.Section]:
+    """The promise of each version that was watched, the last moments first."""
+    found = questions.rows_of("watches", {"experiment": experiment}).sort_values("at")
+    rows = plain_rows(found.drop(columns="experiment").tail(MOST_WATCHES)[::-1])
+    watches = [WatchRow(**row) for row in rows]
+    header = ("at (UTC)", "version", "labels", "score", "promise", "baseline", "answer")
+    if watches:
+        cells = (
+            (one.at[:16], one.version, f"{one.rows:,}", *one.scores, one.answer) for one in watches
+        )
+        notes = map(document.Paragraph, watches[0].notes)
+        yield document.Section(
+            "The promise, watched", (document.TableBlock(header, tuple(cells)), *notes)
+        )
 
 
 def tone_of(experiment: str) -> document.Tone:

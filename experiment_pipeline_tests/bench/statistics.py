@@ -19,6 +19,7 @@ from experiment_pipeline_tests.bench import statistics_folds as folds
 from experiment_pipeline_tests.bench import statistics_groups as groups
 from experiment_pipeline_tests.bench import statistics_intervals as intervals
 from experiment_pipeline_tests.bench import statistics_leaks as leaks
+from experiment_pipeline_tests.bench import statistics_promise as promise
 from experiment_pipeline_tests.bench import statistics_sets as sets
 from experiment_pipeline_tests.bench.sections import table
 from experiment_pipeline_tests.bench.statistics_coverage import OWN, SCENARIOS, cover
@@ -383,6 +384,14 @@ INTERVALS = (
         shares=[(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)],
     ),
 )
+_YEARS, _auc = 400, promise.Source("roc_auc")
+_seen = {"drop": promise.DROP_ON, "within": 30}
+PROMISE = (
+    *each("{source}: a false alarm", Aim(high=0.05), _YEARS, promise.found, source=promise.QUIET),
+    *each("{source}: a false alarm", None, _YEARS, promise.found, source=promise.ALIKE),
+    *each("{source}: .03 less is seen", Aim(low=0.9), _YEARS, promise.found, source=_auc, **_seen),
+    *each("{source}: .03 less is seen", None, _YEARS, promise.found, source=promise.RARE, **_seen),
+)
 BLOCKS = (
     Block(
         "How often an interval of 95 % holds the truth, and for how many samples a note says that\n"
@@ -428,6 +437,11 @@ BLOCKS = (
         "The share of new rows in their interval or set, of 90 % promised (`predict --interval 0.9`): of new\n"
         "groups and days, of the quarter of rows with most noise, three times that of others, and of these.",
         INTERVALS,
+    ),
+    Block(
+        "The promise, watched: a year of 300 labels a day, asked every day, by a promise from 1,000 rows.\n"
+        "Either nothing changes, or the AUC drops on day 200: is it seen within 30 days?",
+        PROMISE,
     ),
 )
 

@@ -20,6 +20,7 @@ from experiment_pipeline_tests.bench.statistics import (
     GATES,
     INTERVALS,
     MEMBERSHIP,
+    PROMISE,
     SEED,
     Aim,
     Block,
@@ -116,9 +117,22 @@ def test_every_simulation_runs_and_is_named_once(
     assert 0 <= row.figure <= 1
 
 
+def test_a_year_without_change_is_quiet_and_a_drop_is_seen() -> None:
+    """Few years are enough to see that; every kind of year can be simulated."""
+    quiet, drop = PROMISE[0], PROMISE[-4]
+    assert drop.args[3](8, SEED, **drop.keywords) > 0.5
+    assert quiet.args[3](8, SEED, **quiet.keywords) < 0.5
+    for one in PROMISE:
+        assert 0 <= one.args[3](1, SEED, **one.keywords | {"drop": 3, "within": 2}) <= 1
+
+
 def test_no_two_rows_have_one_name() -> None:
     """A figure can be told by its name."""
+<<<<<<< HEAD
     names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES, *INTERVALS)]
+=======
+    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES, *PROMISE)]
+>>>>>>> watch
     assert len(set(names)) == len(names)
 
 

@@ -223,6 +223,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "owners": (["team:ml"], set()),
     "tags": ({"tier": "1"}, set()),
     "freshness": ({"fail_after": "7 days"}, set()),
+    "watch": ({"predictions": "p.csv", "labels": "l.csv", "schedule": "0 7 * * *"}, set()),
     "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }
 

@@ -14,6 +14,9 @@ from experiment_pipeline.experiment.steps import (
     ValidatedRows,
 )
 from experiment_pipeline.orchestration.assets import shared as asset
+from experiment_pipeline.prediction.watching import watch as watch_promise
+from experiment_pipeline.reporting.outcome import Check, Notes
+from experiment_pipeline.spec.operation import Watch
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
@@ -177,3 +180,33 @@ def exported_model(named: NamedColumns) -> dg.AssetsDefinition:
         return result
 
     return exported_model
+
+
+def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:
+    """What labels that came later say of the champion's promise; no stage of a run."""
+    spec, key, kept = named.spec, asset.key_of(named.spec, "watch"), "promise_kept"
+    means = (
+        "No evidence that the champion scores below what it promised: of all times that this is "
+        "asked, at most 5 % ever fail by chance."
+    )
+
+    @dg.asset(
+        key=key,
+        group_name=spec.name,
+        deps=[asset.key_of(spec, "exported_model")],
+        check_specs=[dg.AssetCheckSpec(kept, asset=key, description=means)],
+        description="The champion's score on labels that came later, beside its promise.",
+    )
+    def watch(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        tables = (given.predictions, given.labels)
+        with asset.reported_to_the_user():
+            ids = () if given.id is None else given.id
+            found = watch_promise(spec.name, *tables, ids=ids, time=given.time)
+        check = Check(kept, not found.below, found.answer, "warning", found.evidence)
+        names = ("version", "rows", "new_rows", "days", "score", "promise", "baseline")
+        facts = {name: getattr(found, name) for name in names} | {"notes": Notes(found.notes)}
+        context.log.info(str(found))
+        result = asset.report_check(context, key, check)
+        return dg.MaterializeResult(metadata=asset.metadata_of(facts), check_results=[result])
+
+    return watch

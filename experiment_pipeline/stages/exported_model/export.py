@@ -52,6 +52,7 @@ HOLDS = {
     FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
     versions.EXAMPLE: "example rows, with missing values and unseen categories",
     versions.EXPECTED: "what the model predicted for them at the export",
+    versions.PROFILE: "counts of features and predictions, to tell drift",
     "verify.py": "checks that it predicts the same here",
     versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
     provenance.CODE: "your own modules that it names, if any, as they were when the run began",
@@ -88,7 +89,9 @@ def package_model(
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
-    card = build_card(spec, model, signature, origin, HOLDS)
+    drift = model.profile is not None
+    holds = {name: what for name, what in HOLDS.items() if drift or name != versions.PROFILE}
+    card = build_card(spec, model, signature, origin, holds)
     files = {
         versions.MODEL: data,
         versions.TRUSTED: to_json(trusted),
@@ -108,6 +111,8 @@ def package_model(
         versions.CARD: document.render(card).encode(),
         **{name: text.encode() for name, text in code.files.items()},
     }
+    if model.profile:
+        files[versions.PROFILE] = model.profile(signature).to_bytes()
     headline = report.score(report.metric)
     return versions.ModelPackage(
         experiment=spec.name,

@@ -3,7 +3,7 @@
 In: a published version; the `AcceptedModel`. Out: an outcome, a `Document`; nothing is computed here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,7 @@ from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.split_sets.sets import SetTable
+from experiment_pipeline.stages.validated_data.profile import DataProfile
 from experiment_pipeline.stages.validation_report.ledger import looked_at
 from experiment_pipeline.stages.validation_report.report import SetFact, ValidationReport
 from experiment_pipeline.statistics.calibration import named, reweighting
@@ -62,6 +63,8 @@ class AcceptedModel:
     validation: SetTable  # the validation set, from which example rows are taken
     fitted_rows: FittedRows  # hashes of the rows that it was fitted and chosen on
     schema_text: str  # of schema.yaml
+    # its signature → what its features and predictions were like; None: nothing is compared later
+    profile: Callable[[Signature], DataProfile] | None = None
 
     @property
     def members(self) -> tuple[EnsembleMember, ...]:

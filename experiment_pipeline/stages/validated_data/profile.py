@@ -97,6 +97,11 @@ class DataProfile:
         return sha256(self.to_bytes())
 
 
+def profile_from(content: bytes, source: str) -> DataProfile:
+    """Return the profile that `to_bytes` wrote; EntryCorrupt, about `source`: it is none."""
+    return from_json(DataProfile, content, EntryCorrupt(source, "is no profile of a table", _FIX))
+
+
 def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
     """Profile every column of a table."""
     columns = {str(name): _profile(validated[name]) for name in validated.columns}
@@ -231,12 +236,14 @@ class DataProfiles(Journals):
             try:
                 if isinstance(note, EntryCorrupt):
                     raise note
-                path = str(self._profiles.path(note.profile))
-                damage = EntryCorrupt(path, "is no profile of a table", _FIX)
-                return from_json(DataProfile, self._profiles.read(note.profile), damage)
+                return self.get(note.profile)
             except EntryCorrupt as found:
                 warn(f"{found.culprit} {found.rule}: the version before it counts")
         return None
+
+    def get(self, digest: str) -> DataProfile:
+        """Return a profile; EntryCorrupt: it is gone or damaged."""
+        return profile_from(self._profiles.read(digest), str(self._profiles.path(digest)))
 
     def note(self, which: str, digest: str) -> None:
         """Make a stored profile that of the latest run, or the one that a model was exported from."""

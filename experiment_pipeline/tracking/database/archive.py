@@ -1,6 +1,8 @@
 """Keep each ended run's rows as a file in the storage, and make a lost database again from these.
 
 <root>/<experiment>/runs/<run_id>.json    all rows of one run
+                    watches/<version>/<time>-….json    a moment at which labels came, and the answer
+                    watched_rows/<digest>.parquet      the rows that were new then
 """
 
 from collections.abc import Callable, Mapping
@@ -13,9 +15,22 @@ import sqlalchemy as sa
 from pydantic import create_model
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.reporting.run_record import ROWS, FileRow, RecordRow, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import (
+    ROWS,
+    FileRow,
+    RecordRow,
+    RunFacts,
+    VersionRow,
+    WatchRow,
+)
 from experiment_pipeline.storage.files import Location, list_names, read_many, write_bytes
-from experiment_pipeline.storage.records import from_json, to_json
+from experiment_pipeline.storage.records import (
+    Journal,
+    Journals,
+    NamedByDigest,
+    from_json,
+    to_json,
+)
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
@@ -67,7 +82,38 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
             RunRecord(run.experiment, run.run_id).record(rows)
             restored += 1
         restore_versions(Registry(root, experiment), warn)
+        watches = Watches(root, experiment)
+        for version in list_names(watches.folder):
+            for found in watches.journal(version).notes().values():
+                if isinstance(found, EntryCorrupt):
+                    warn(str(found))
+                else:
+                    record_rows([found], experiment)
     return restored
+
+
+class Watches(Journals):
+    """What was watched of one experiment, by version."""
+
+    FOLDER = "watches"
+    _FIX = "Restore the file from a backup, or delete what names it and deliver its rows again."
+
+    def journal(self, version: str) -> Journal[WatchRow]:
+        """The moments of a version."""
+        return Journal(self.folder / version, WatchRow, "is not what was written", self._FIX)
+
+    def of_version(self, version: str) -> list[WatchRow]:
+        """Return the moments of a version; EntryCorrupt: one is damaged, and its rows could count again."""
+        found = list(self.journal(version).notes().values())
+        if damaged := [one for one in found if isinstance(one, EntryCorrupt)]:
+            raise damaged[0]
+        return [one for one in found if isinstance(one, WatchRow)]
+
+    @property
+    def rows(self) -> NamedByDigest:
+        """The rows of a moment, by its `delivery`."""
+        folder = self.root / self.experiment / "watched_rows"
+        return NamedByDigest(folder, "parquet", "is not what was written", self._FIX)
 
 
 def version_row(

@@ -17,14 +17,20 @@ from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.records import to_json
+<<<<<<< HEAD
 from experiment_pipeline.storage.registry import DECISIVE, Manifest, Registry
+=======
+from experiment_pipeline.storage.registry import DECISIVE, PROFILE, Manifest
+>>>>>>> watch
 from experiment_pipeline_tests import exported
 
 
 def test_a_package_holds_what_the_card_lists() -> None:
     """Every file is described, and every described file but the manifest is there."""
     package = exported.package().numbered("v0001")
-    assert {*package.files, "manifest.json"} - {"code/own.py"} == {*HOLDS, "README.md"} - {"code/"}
+    held = {*HOLDS, "README.md"} - {"code/", PROFILE}
+    assert {*package.files, "manifest.json"} - {"code/own.py"} == held
+    assert PROFILE not in package.files["README.md"].decode()
     assert all(package.files.values())
 
 

@@ -1,0 +1,64 @@
+"""How far rows are from those that a model was made and judged on, before their labels come.
+
+In: the profile that a version holds; prepared rows and predictions, batch by batch. Out: sentences.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.prediction.rows import PREDICTION, Signature
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.stages.validated_data.profile import DataProfile, profile
+from experiment_pipeline.statistics.distances import LARGE, STATISTIC, difference
+from experiment_pipeline.table.kinds import numbers_of
+
+
+def model_profile(known: DataProfile, predicted: np.ndarray, signature: Signature) -> DataProfile:
+    """Return the profile of the features in the validated rows, and of the predictions (n,) or (n, k)
+    of the validation rows: a probability, a number or a class.
+    """
+    binary, classes = signature.task == "binary", np.array(signature.classes, dtype=object)
+    values = predicted if predicted.ndim == 1 else classes[predicted.argmax(axis=1)]
+    name = f"probability_{signature.positive_class}" if binary else PREDICTION
+    outputs = profile(pd.DataFrame({name: pd.Series(values).infer_objects()}), 0.0).columns
+    features = {name: known.columns[name] for name in signature.features if name in known.columns}
+    return DataProfile(known.rows, known.rejection_rate, {**features, **outputs})
+
+
+@dataclass
+class DriftCounts:
+    """Counts rows over the bins of a profile; None: the version has none, and nothing is said."""
+
+    profile: DataProfile | None
+    counts: dict[str, np.ndarray] = field(default_factory=dict)
+    outside: list[np.ndarray] = field(default_factory=list)  # rows (n,) out of a column's range
+
+    def add(self, features: pd.DataFrame, predicted: pd.DataFrame) -> None:
+        """Count some prepared rows and their predictions."""
+        out = np.zeros(len(features), dtype=bool)
+        for name, known in self.profile.columns.items() if self.profile else ():
+            column = features[name] if name in features else predicted[name]
+            if known.kind != "nested":
+                self.counts[name] = self.counts.get(name, 0) + known.bins.counts(column)
+            if known.kind == "number" and name in features:
+                values, (lowest, *_, highest) = numbers_of(column), known.deciles
+                out |= (values < lowest) | (values > highest)
+        self.outside.append(out)
+
+    def in_words(self) -> tuple[str, ...]:
+        """Return the largest differences, and the share of rows outside the training range."""
+        if self.profile is None or not self.counts:
+            return ()
+        known = self.profile.columns
+        found = {n: difference(np.array(known[n].counts), one) for n, one in self.counts.items()}
+        ranked = sorted(found, key=lambda n: (found[n].alarming, found[n].effect_size))[::-1]
+        sizes = [f"{numbers.shown(name)} {found[name].effect_size:.2f}" for name in ranked]
+        large = numbers.counted(sum(one.alarming for one in found.values()), "column")
+        out = numbers.share(float(np.concatenate(self.outside).mean()))
+        rule = f"{STATISTIC}, large from {LARGE:g} on and beyond noise"
+        return (
+            f"{large} with a large drift since training: {numbers.some_of(sizes)} ({rule})",
+            f"{out} of the rows hold a number outside the training range",
+        )

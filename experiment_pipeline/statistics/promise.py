@@ -1,0 +1,132 @@
+"""Has a score fallen below what it was, asked as often as one likes: at most 5 % false alarms in all time.
+
+Days are means of their rows' influence at the reference. For every day, a Bayes factor holds all days from
+it on against all before, reference included, so that its own uncertainty counts. It depends on recursive
+residuals alone (Brown, Durbin and Evans 1975), with level and variance unknown: a t-test that is valid at
+any time (Pérez-Ortiz et al. 2024; Wang and Ramdas 2025). Averaged over days with weights fixed before, of
+sum 1, they are an e-process for changes (Shin, Ramdas and Rinaldo 2022). Where nothing changes, it ever
+reaches 20 with a probability of at most 1/20 (Ville 1939), asymptotically, as spread between days, memory
+and skewness are estimated (Waudby-Smith et al. 2024). Constants were chosen by simulation (`make bench`).
+
+The package confseq compares with a known number, not with an uncertain promise, and seeks no start; the
+drift detectors of river bound no probability over time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from experiment_pipeline.statistics.interval import Interval
+from experiment_pipeline.statistics.metrics import metric_of
+from experiment_pipeline.statistics.scores import SetPrediction, linearise
+
+ENOUGH = 20.0
+_HALF_BEGIN = 100  # beforehand, half of all changes begin within so many days
+_EFFECT = 0.1  # of a typical drop, in standard deviations of a row's influence
+# Beforehand a day's mean varies twice as much as its rows tell, as if seen on four days.
+_DAYS_BEFORE, _FACTOR_BEFORE = 4, 2.0
+_SHORTEST = 5  # days: a shorter stretch is taken for chance, and has no level of its own
+_WIDTH = 2 * 1.96  # of an interval, in standard errors
+_TINY = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Days:
+    """What t days say of a score, of one series or several; the reference's mean is 0, its deviation 1."""
+
+    levels: np.ndarray  # (…, t) mean influence of a day's rows; greater is better
+    sizes: np.ndarray  # (…, t) its rows
+    reference: float | np.ndarray  # or (…, 1): so many independent rows are as precise as it is
+
+    @classmethod
+    def of(
+        cls,
+        metric: str,
+        promised: Interval,
+        reference: SetPrediction,
+        rows: SetPrediction,
+        threshold: float = 0.5,
+    ) -> "Days":
+        """Compare rows, whose clusters 0 … t-1 are days, with the reference, whose score is `promised`.
+
+        The metric is none of a user's own, and no row is weighted.
+        """
+        known, pair = len(reference.y), (reference, rows)
+        # With next to no weight, rows have an influence and do not change where it is measured.
+        weights = np.repeat([1.0, _TINY], [known, len(rows.y)])
+        y, prediction = np.concatenate([*(one.y for one in pair)]), [one.prediction for one in pair]
+        found = linearise(metric, y, np.concatenate(prediction), threshold, weights).influence
+        influence = found / weights * weights.mean() * metric_of(metric).sign
+        error = (promised.high - promised.low) / _WIDTH
+        # Without any spread of the rows, as where all are right, that of the interval.
+        deviation = float(influence[:known].std()) or min(error, 1.0) * known**0.5 or 1.0
+        precise = np.clip((deviation / max(error, _TINY)) ** 2, 1, known)
+        sizes = np.bincount(rows.clusters)
+        sums = np.bincount(rows.clusters, influence[known:])
+        return cls(sums / sizes / deviation, sizes, float(precise))
+
+
+@dataclass(frozen=True, eq=False)
+class Fall:
+    """What days say of a score that may have fallen."""
+
+    total: np.ndarray  # (…) at ENOUGH it is shown; 1 says nothing
+    start: np.ndarray  # (…) position of the day on which it most likely began
+    memory: np.ndarray  # (…) correlation of neighbouring days, 0 where none counts
+
+
+def evidence(days: Days) -> Fall:
+    """Weigh the evidence of all days together, as of the last one."""
+    from scipy.special import ndtri
+
+    levels, sizes, number = days.levels, days.sizes, days.levels.shape[-1]
+    first = _factors(days, sizes, 1.0).argmax(-1)
+    late = np.arange(number) >= np.minimum(first, max(number - _SHORTEST, 0))[..., None]
+    rest = np.zeros(levels.shape)
+    for part in (sizes * late, sizes * ~late):
+        mean = _sum(part * levels) / np.maximum(_sum(part), _TINY)
+        rest = np.where(part > 0, levels - mean, rest)
+    # The variance of a day's true score (DerSimonian and Laird 1986) makes large days less precise.
+    excess = _sum(sizes * rest**2) - (number - 1 - ~late.all(-1, keepdims=True))
+    every = _sum(sizes) - _sum(sizes**2) / _sum(sizes)
+    precision = 1 / (1 / sizes + np.maximum(excess, 0) / np.maximum(every, _TINY))
+    # Normal scores of the rest (van der Waerden 1952): a skewed or wild day proves no change.
+    rest = rest * np.sqrt(precision)
+    scores = ndtri((rest.argsort(-1).argsort(-1) + 0.5) / number)
+    calm = scores * np.sqrt(_sum(rest**2) / np.maximum(_sum(scores**2), _TINY))
+    memory = _sum(calm[..., 1:] * calm[..., :-1]) / np.maximum(_sum(calm**2), _TINY)
+    memory = np.where(memory > 1 / np.sqrt(number), memory, 0.0)
+    calmed = Days(levels + (calm - rest) / np.sqrt(precision), sizes, days.reference)
+    factors = _factors(calmed, precision, (1 - memory) / (1 + memory))
+    no_change = _HALF_BEGIN / (_HALF_BEGIN + number)  # so far
+    return Fall(factors.sum(-1) + no_change, factors.argmax(-1), memory[..., 0])
+
+
+def _sum(of_days: np.ndarray) -> np.ndarray:
+    return np.asarray(of_days.sum(-1, keepdims=True))
+
+
+def _factors(days: Days, precision: np.ndarray, independent: np.ndarray | float) -> np.ndarray:
+    """The weighted Bayes factor of a drop from each day on, (…, t).
+
+    That of a t-test by Zellner's g-prior, times twice the posterior probability that the change is a drop.
+    Memory leaves the `independent` share of what the days tell.
+    """
+    from scipy.special import stdtr
+
+    levels, position = days.levels, np.arange(days.levels.shape[-1])
+    freedom = len(position) + _DAYS_BEFORE
+    before = days.reference + np.cumsum(precision + 0 * levels, -1) - precision
+    after = days.reference + _sum(precision + 0 * levels) - before
+    sums = np.cumsum(precision * levels, -1) - precision * levels
+    total = _sum(precision * levels)
+    squares = _sum(precision * levels**2) - total**2 / (before + after)
+    squares = squares + _DAYS_BEFORE * _FACTOR_BEFORE
+    change = (total - sums) / after - sums / before
+    rows = before * after / (before + after) * independent
+    shrink = _EFFECT**2 * rows / (1 + _EFFECT**2 * rows)
+    unexplained = np.maximum(1 - shrink * np.minimum(rows * change**2 / squares, 1), _TINY**2)
+    drop = stdtr(freedom, -change * np.sqrt(shrink * rows * freedom / (squares * unexplained)))
+    weights = _HALF_BEGIN / ((_HALF_BEGIN + position) * (_HALF_BEGIN + position + 1))
+    found = weights * 2 * drop * np.sqrt(1 - shrink) * unexplained ** (-freedom / 2)
+    return np.asarray(found)

@@ -1,0 +1,89 @@
+"""How the promise of a model is watched, by simulation with the truth known: false alarms, drops seen.
+
+A year is a validation set and 365 days of labels. Every day the question is asked. In: how many
+years, a seed. Out: a share between 0 and 1. How they are shown belongs to the benchmark.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.special import expit, ndtri
+
+from experiment_pipeline.statistics.promise import ENOUGH, Days, evidence
+from experiment_pipeline.statistics.scores import SetPrediction
+
+DAYS, DROP_ON = 365, 200
+AUC, DROPPED = 0.8, 0.77
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from; `day`: how much days differ, in standard deviations of a row's score."""
+
+    metric: str
+    positives: float = 0.5
+    day: float = 0.0
+    memory: float = 0.0  # correlation of the effects of neighbouring days
+    tail: bool = False  # errors with a skewed, heavy tail
+    uneven: bool = False  # 30 to 3,000 labels a day instead of 300
+    validation: int = 1_000  # rows that the promise is from
+
+    def __str__(self) -> str:
+        """What differs from the plainest source."""
+        plain = type(self)(self.metric)
+        own = {name: value for name, value in vars(self).items() if value != vars(plain)[name]}
+        return ", ".join([self.metric, *(f"{name} {value}" for name, value in own.items())])
+
+    def rows(
+        self, sizes: np.ndarray, rng: np.random.Generator, auc: np.ndarray | float = AUC
+    ) -> SetPrediction:
+        """Rows of units of these sizes; each row's cluster is its unit."""
+        n, units = int(sizes.sum()), len(sizes)
+        unit = np.repeat(np.arange(units), sizes)
+        effect = rng.normal(size=units)
+        for at in range(1, units):
+            effect[at] = self.memory * effect[at - 1] + np.sqrt(1 - self.memory**2) * effect[at]
+        apart = (np.sqrt(2) * ndtri(auc) + self.day * effect)[unit]
+        if self.metric == "rmse":
+            errors = rng.lognormal(0, 0.6, n) if self.tail else rng.normal(size=n)
+            return SetPrediction(errors * np.exp(-self.day * effect[unit]), np.zeros(n), unit)
+        y = rng.random(n) < self.positives
+        scores = rng.normal(size=n) + apart * y
+        fixed = np.sqrt(2) * ndtri(AUC)  # the model does not know that anything has changed
+        odds = np.log(self.positives / (1 - self.positives))
+        return SetPrediction(y.astype(np.int64), expit(odds + fixed * (scores - fixed / 2)), unit)
+
+
+QUIET = [
+    *(Source("roc_auc"), Source("roc_auc", 0.1), Source("roc_auc", day=0.1)),
+    *(Source("roc_auc", day=0.1, uneven=True), Source("log_loss"), Source("log_loss", day=0.1)),
+    *(Source("log_loss", 0.1), Source("rmse"), Source("rmse", validation=3_000)),
+    Source("rmse", tail=True),
+]
+ALIKE = Source("roc_auc", day=0.1, memory=0.5)
+RARE = [Source("roc_auc", validation=3_000), Source("roc_auc", 0.3), Source("roc_auc", 0.1)]
+
+
+def found(years: int, seed: int, *, source: Source, drop: int = DAYS, within: int = 0) -> float:
+    """Return the share of years in which the score was called fallen: on no reason, or `within` so many
+    days after a `drop`, and not before.
+    """
+    rng, days = np.random.default_rng(seed), []
+    last = drop + within if within else DAYS
+    auc = np.where(np.arange(last) < drop, AUC, DROPPED)
+    for _ in range(years):
+        sizes = np.full(last, 300)
+        if source.uneven:
+            sizes = (300 * np.exp(rng.normal(size=last))).clip(30, 3_000).astype(np.int64)
+        # Its rows come from other days; a random split does not know of which.
+        judged = source.rows(np.full(source.validation // 25, 25), rng)
+        judged = replace(judged, clusters=np.arange(len(judged.y)))
+        promised = judged.interval(source.metric)
+        days.append(Days.of(source.metric, promised, judged, source.rows(sizes, rng, auc)))
+    levels, sizes = (np.array([getattr(one, name) for one in days]) for name in ("levels", "sizes"))
+    reference = np.array([[one.reference] for one in days])
+    first = np.full(years, np.inf)
+    for day in range(1, last + 1):
+        total = evidence(Days(levels[:, :day], sizes[:, :day], reference)).total
+        first[np.isinf(first) & (total >= ENOUGH)] = day
+    return float(np.mean((first <= last) & (first > (drop if within else 0))))

@@ -1,0 +1,66 @@
+"""A published version whose run has kept its validation rows, and labels that came later."""
+
+from functools import cache
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, JudgedRows, ReportRow
+from experiment_pipeline.stages.validation_report.gates import MetricScore
+from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline.storage.files import storage_root, write_bytes
+from experiment_pipeline.storage.registry import ModelPackage, Registry
+from experiment_pipeline.storage.tables import to_parquet
+from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
+from experiment_pipeline_tests import exported
+from experiment_pipeline_tests.tracking.history import run_rows, version_row
+
+SEPARATION = 1.19  # of the two classes' scores in standard deviations: a ROC AUC of .8
+
+
+def labelled(n: int, rng: np.random.Generator, separation: float = SEPARATION) -> pd.DataFrame:
+    """Rows of a model that is right with this separation: `late`, and its probability."""
+    late = rng.random(n) < 0.5
+    scores = rng.normal(size=n) + separation * late
+    probability = 1 / (1 + np.exp(SEPARATION * (SEPARATION / 2 - scores)))
+    return pd.DataFrame({"late": np.where(late, "yes", "no"), "probability_yes": probability})
+
+
+@cache
+def judged() -> SetPrediction:
+    """The validation rows."""
+    rows = labelled(1_000, np.random.default_rng(1))
+    y, p = (rows["late"] == "yes").to_numpy(np.int64), rows["probability_yes"].to_numpy()
+    return SetPrediction(y, p, np.arange(len(y)))
+
+
+@cache
+def package(name: str) -> ModelPackage:
+    """The files of a version that promises the score of these rows."""
+    report, _ = exported.judged()
+    known = (judged().interval("roc_auc"), 0.5, report.scores[0].difference_to_baseline)
+    scores = (MetricScore("roc_auc", *known),)
+    return exported.package(spec=exported.make_spec(name=name), scores=scores)
+
+
+def publish(name: str = "flights") -> None:
+    """Publish the version below the storage root, and record the run that made it."""
+    place = Registry(storage_root(), name).publish(package(name), lambda _: None).path
+    validation = storage_root() / name / "validation_rows.parquet"
+    write_bytes(validation, to_parquet(JudgedRows.of(judged(), 0.4)))
+    report = ReportRow(name=JUDGED_ROWS, place=str(validation))
+    RunRecord(name, "r1").record([*run_rows(0), report])
+    record_rows([version_row("v0001", place=place, run_id="r1")], name)
+
+
+def days(
+    first: int, last: int, rng: np.random.Generator, separation: float = SEPARATION, rows: int = 40
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Predictions and labels of some days, so many rows each."""
+    found = labelled(rows * (last - first), rng, separation)
+    number = np.arange(len(found)) + rows * first
+    found["flight"] = [f"{first:03d}{one:06d}" for one in number]
+    date = pd.Timestamp("2026-03-01") + pd.to_timedelta(number // rows, unit="D")
+    found["day"] = date.strftime("%Y-%m-%d %H:%M")
+    predictions = found[["flight", "day", "probability_yes"]]
+    return predictions.assign(prediction="no"), found[["flight", "late"]]

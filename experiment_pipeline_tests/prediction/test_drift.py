@@ -1,0 +1,48 @@
+"""What `predict` says of rows before their labels come: drift, ranges, predictions."""
+
+import numpy as np
+import pandas as pd
+
+from experiment_pipeline.prediction.drift import DriftCounts, model_profile
+from experiment_pipeline.prediction.rows import Signature
+from experiment_pipeline.stages.validated_data.profile import profile, profile_from
+
+
+def rows(n: int, shift: float = 0.0) -> pd.DataFrame:
+    """A number that may have shifted, and a text."""
+    rng = np.random.default_rng(n)
+    return pd.DataFrame({"age": rng.normal(40 + shift, 10, n), "town": rng.choice(["a", "b"], n)})
+
+
+def said(delivered: pd.DataFrame, predicted: np.ndarray) -> tuple[str, ...]:
+    """The sentences, of two batches, by a profile that was written and read."""
+    signature = Signature("binary", "late", {"age": "float64", "town": "str"}, (), ("n", "y"), "y")
+    known = model_profile(profile(rows(5_000), 0.0), rows(1_000)["age"].to_numpy() / 100, signature)
+    drift = DriftCounts(profile_from(known.to_bytes(), "here"))
+    outputs = pd.DataFrame({"probability_y": predicted})
+    for part in (slice(0, 10), slice(10, None)):
+        drift.add(delivered[part], outputs[part])
+    return drift.in_words()
+
+
+def test_rows_as_in_training_have_no_large_drift() -> None:
+    """The largest effect sizes are shown nonetheless."""
+    first, second = said(rows(2_000), rows(2_000)["age"].to_numpy() / 100)
+    assert first.startswith("0 columns with a large drift since training: ")
+    assert float(second.split(" %")[0]) < 0.5
+
+
+def test_what_has_shifted_comes_first_with_its_effect_size() -> None:
+    """Inputs and predictions alike; and how many rows no training row was like."""
+    first, second = said(rows(2_000, 30), rows(2_000, 30)["age"].to_numpy() / 100)
+    assert first.startswith("2 columns with a large drift since training: ")
+    shown = first.partition("training: ")[2].partition(" (")[0].split(", ")
+    assert [one.split()[0] for one in shown][2:] == ["town"]
+    assert float(second.split(" %")[0]) > 10
+
+
+def test_a_version_without_a_profile_says_nothing() -> None:
+    """As versions of earlier packages have none."""
+    drift = DriftCounts(None)
+    drift.add(rows(3), pd.DataFrame())
+    assert drift.in_words() == ()

@@ -1,0 +1,227 @@
+"""The promise, watched: labels that come later are joined by id, count once, and are compared."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+import experiment_pipeline as ep
+from experiment_pipeline.cli import main
+from experiment_pipeline.errors import EntryCorrupt, InvalidModel, UnknownRun, UnusableTable
+from experiment_pipeline.storage.files import list_names, storage_root, write_bytes
+from experiment_pipeline.table.table import plain_rows
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.database.archive import reindex
+from experiment_pipeline.tracking.overview import experiment_page
+from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests.prediction import promised
+
+Tables = tuple[pd.DataFrame, pd.DataFrame]
+
+
+@pytest.fixture(autouse=True)
+def published(storage: Path) -> Path:
+    """A storage with a version that promises a ROC AUC of .8."""
+    promised.publish()
+    return storage
+
+
+def watched(tables: Tables, **more: Any) -> ep.WatchRow:
+    """The answer, by the ids and days of the tables."""
+    return ep.watch("flights", *tables, **{"ids": "flight", "time": "day"} | more)
+
+
+def of_days(first: int, last: int, **more: Any) -> Tables:
+    """The tables of some days, the same whenever they are asked for."""
+    return promised.days(first, last, np.random.default_rng([2, first]), **more)
+
+
+def kept() -> list[dict[str, Any]]:
+    """The rows of the database, the oldest first."""
+    return plain_rows(questions.rows_of("watches", {"experiment": "flights"}).sort_values("at"))
+
+
+def test_labels_that_agree_with_the_promise_raise_no_alarm() -> None:
+    """The score stands beside the promise and the baseline, over as many days as there are."""
+    found = watched(of_days(0, 20))
+    assert (found.version, found.rows, found.new_rows, found.days) == ("v0001", 800, 800, 20)
+    assert found.low < 0.8 < found.high
+    assert found.promise == pytest.approx(0.8, abs=0.03)
+    assert (found.baseline, found.below, found.since) == (0.5, False, None)
+    assert "no evidence that the promise is broken" in str(found)
+
+
+def test_a_drop_is_said_with_the_day_on_which_it_began_and_stays_said() -> None:
+    """Better days afterwards take nothing back; the page of the experiment shows every moment."""
+    assert not watched(of_days(0, 20)).below
+    found = watched(of_days(20, 40, separation=0.2, rows=80))
+    assert found.below
+    assert pd.Timestamp("2026-03-19") <= pd.Timestamp(found.since) <= pd.Timestamp("2026-03-23")
+    assert found.recent < 0.7
+    assert "experiment-pipeline refit flights" in found.notes[-1]
+    later = watched(of_days(40, 42))
+    assert (later.below, later.since) == (True, found.since)
+    assert [row["below"] for row in kept()] == [False, True, True]
+    sections = {one.title: one for one in experiment_page("flights", "").sections}
+    table = sections["The promise, watched"].blocks[0]
+    assert [row[2] for row in table.rows] == ["2,480", "2,400", "800"]
+    assert "below the promise since about" in table.rows[0][-1]
+
+
+def test_rows_count_once_by_id_and_nothing_is_replaced() -> None:
+    """The same call again changes nothing; other labels of known ids are said, and left."""
+    first = watched(of_days(0, 10))
+    again = watched(of_days(0, 10))
+    assert (again.rows, again.new_rows, again.evidence, again.at) == (
+        400,
+        0,
+        first.evidence,
+        first.at,
+    )
+    assert "400 rows were given before, 0 otherwise: the first count" in again.notes
+    predictions, labels = of_days(0, 11)
+    other = labels.assign(late=labels["late"].replace({"yes": "no", "no": "yes"}))
+    more = watched((predictions, other))
+    assert (more.rows, more.new_rows) == (440, 40)
+    assert "400 rows were given before, 400 otherwise: the first count" in more.notes
+    assert [row["rows"] for row in kept()] == [400, 440]
+
+
+def test_days_that_were_compared_stay_as_they_were_when_late_labels_come() -> None:
+    """Late labels of an old day are a day of their own; too few of them wait."""
+    predictions, labels = of_days(0, 10)
+    assert watched((predictions, labels[5:])).days == 10
+    late = watched((predictions, labels))
+    assert (late.rows, late.new_rows, late.days) == (400, 5, 10)
+    assert "5 rows wait until 30 can be compared" in late.notes
+
+
+def test_what_cannot_be_joined_is_counted_and_said() -> None:
+    """Labels to come, labels of nothing, ids that are missing or there twice, missing labels."""
+    predictions, labels = of_days(0, 3)
+    labels.loc[[0, 1], "late"] = None
+    labels.loc[2, "flight"] = None
+    labels = pd.concat(
+        [labels[:100], labels[98:100], pd.DataFrame({"flight": ["x"], "late": ["no"]})]
+    )
+    found = watched((predictions, labels))
+    assert (found.rows, found.notes) == (
+        97,
+        (
+            "1 labels have no id, and are left out",
+            "2 labels have an id that was there before, and are left out",
+            "21 predictions have no label yet",
+            "1 labels have no prediction",
+            "2 labels are missing, or not of the target's type",
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda p, y: (p.rename(columns={"flight": "id"}), y),
+            "column flight: the predictions have no",
+        ),
+        (
+            lambda p, y: (p, y.rename(columns={"late": "lat"})),
+            "did you mean 'late'|did you mean 'lat'",
+        ),
+        (
+            lambda p, y: (p, y.assign(flight="F" + y["flight"])),
+            "no label has the id of a prediction",
+        ),
+        (lambda p, y: (p, y.assign(late="maybe")), "hold none of the classes 'no', 'yes'"),
+        (lambda p, y: (p, y.assign(late=None)), "is missing in all 40 rows"),
+        (
+            lambda p, y: (p.assign(day="soon"), y),
+            "40 of 40 labelled rows have no date",
+        ),
+        (lambda p, y: (p.drop(columns="day"), y), "is in neither table"),
+        (lambda p, y: (p.assign(probability_yes="high"), y), "holds what is not a finite number"),
+    ],
+)
+def test_what_cannot_be_used_is_named(change: Any, message: str) -> None:
+    """Culprit, rule and fix, and nothing is kept."""
+    with pytest.raises(UnusableTable, match=message):
+        watched(change(*of_days(0, 1)))
+    assert kept() == []
+
+
+def test_a_version_that_is_not_known_is_named() -> None:
+    """With the versions that there are."""
+    with pytest.raises(UnknownRun, match="no version of this experiment is recorded"):
+        ep.watch("trains", *of_days(0, 1))
+    with pytest.raises(InvalidModel, match="v0009: is no recorded version; did you mean 'v0001'"):
+        watched(of_days(0, 1), version="v0009")
+
+
+def test_what_was_watched_survives_a_lost_database(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The notes in the storage are the record."""
+    watched(of_days(0, 10))
+    before = kept()
+    monkeypatch.setenv("EXPERIMENT_PIPELINE_DATABASE", f"sqlite:///{tmp_path / 'new.sqlite'}")
+    reindex(storage_root(), pytest.fail)
+    assert kept() == before
+
+
+def test_a_note_that_was_changed_is_an_error() -> None:
+    """Without it, its rows would count again."""
+    watched(of_days(0, 1))
+    folder = storage_root() / "flights" / "watches" / "v0001"
+    write_bytes(folder / list_names(folder)[0], b"{}")
+    with pytest.raises(EntryCorrupt, match="is not what was written"):
+        watched(of_days(0, 1))
+
+
+def test_the_command_reads_files_and_prints_words_or_json(tmp_path: Path) -> None:
+    """CSV as `predict --keep` writes it, ids with their zeros; Parquet as well; days of calls without time."""
+    predictions, labels = of_days(0, 5)
+    predictions.to_csv(tmp_path / "p.csv", index=False)
+    labels.to_parquet(tmp_path / "l.parquet")
+    command = ["watch", "flights", str(tmp_path / "p.csv"), str(tmp_path / "l.parquet")]
+    told = CliRunner().invoke(main, [*command, "--id", "flight", "--json"])
+    facts = json.loads(told.output)
+    assert (facts["experiment"], facts["rows"], facts["days"]) == ("flights", 200, 1)
+    told = CliRunner().invoke(main, [*command, "--id", "flight"])
+    assert told.output.startswith("version   v0001: 200 labelled rows of 1 day, 0 rows are new")
+    assert f"promise   {facts['promise']:.4f} (" in told.output
+    told = CliRunner().invoke(main, [*command, "--id", "flihgt"])
+    assert told.exit_code == 1
+    assert "did you mean 'flight'" in told.output
+
+
+def test_dagster_watches_warns_and_asks_for_one_run(tmp_path: Path) -> None:
+    """An asset with a check, a job with a schedule, and a sensor that requests a run once per version."""
+    predictions, labels = (f"{tmp_path}/{name}.parquet" for name in ("p", "l"))
+    given = {"predictions": predictions, "labels": labels, "id": "flight", "time": "day"}
+    given |= {"schedule": "0 7 * * *", "rerun": True}
+    spec = scenario.spec(name="flights", watch=given)
+    definitions = runs.definitions(spec, scenario.SCHEMA)
+    dg.Definitions.validate_loadable(definitions)
+    assert definitions.resolve_schedule_def("flights_watch_schedule").cron_schedule == "0 7 * * *"
+    job, sensor = (
+        definitions.resolve_job_def("flights_watch"),
+        definitions.resolve_sensor_def("flights_promise_broken"),
+    )
+    answers = []
+    with dg.DagsterInstance.ephemeral() as instance:
+        for tables in (of_days(0, 20), of_days(20, 40, separation=0.2, rows=80)):
+            for table, place in zip(tables, (predictions, labels), strict=True):
+                table.to_parquet(place)
+            done = job.execute_in_process(instance=instance)
+            (check,) = done.get_asset_check_evaluations()
+            asked = sensor.evaluate_tick(dg.build_sensor_context(instance))
+            keys = [request.run_key for request in asked.run_requests or ()]
+            answers.append((check.check_name, check.passed, check.severity.name, keys))
+    below = ["v0001 is below its promise"]
+    assert answers == [("promise_kept", True, "WARN", []), ("promise_kept", False, "WARN", below)]
+    assert len(questions.runs("flights")) == 1
