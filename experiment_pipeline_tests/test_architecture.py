@@ -70,7 +70,7 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
         f"cli.{name}": "a command of `experiment-pipeline`"
         for name in (
             *("compare", "database", "experiments", "models", "predict", "reindex", "reports"),
-            *("approve", "choose", "refit", "retire", "runs", "show"),
+            *("approve", "choose", "clean", "refit", "retire", "runs", "show"),
         )
     },
     "orchestration.instance.GuardedInstance": "named in dagster.yaml",

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow
+from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow, Retention
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
     Budget,
@@ -125,6 +125,13 @@ class ExperimentSpec(Closed):
     tags: dict[str, str] = Field({}, description="Name → value, on every asset")
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
+    )
+    # Excluded from every dump, as what is kept decides no result.
+    retention: Retention | None = Field(
+        None,
+        exclude=True,
+        description="Which runs keep their files in `experiment-pipeline clean`; unset: all",
+        examples=["{runs: 50, days: 180}"],
     )
     # Excluded from every dump: its address may hold a secret.
     mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")

@@ -1,4 +1,4 @@
-"""`freshness`, `mlflow`, `engine`: an experiment in Dagster, MLflow, Dask; nothing enters a result."""
+"""`freshness`, `mlflow`, `engine`, `retention`: what runs need around them; nothing enters a result."""
 
 import ipaddress
 import re
@@ -16,6 +16,13 @@ class Freshness(Closed):
         None, description="A duration; unset: no warning", examples=["2 days"]
     )
     fail_after: Duration = Field(description="A duration", examples=["7 days"])
+
+
+class Retention(Closed):
+    """Which runs keep their files when `experiment-pipeline clean` is called."""
+
+    runs: int = Field(ge=1, description="So many of the last runs that had a leaderboard")
+    days: int = Field(0, ge=0, description="And every run that is not older")
 
 
 class Mlflow(Closed):

@@ -1,0 +1,55 @@
+"""Pages of a storage share scripts as files, and can be had as one file again."""
+
+from pathlib import Path
+
+import pandas as pd
+from upath import UPath
+
+from experiment_pipeline.reporting.document import Chart, Document, Paragraph, Section, render_html
+from experiment_pipeline.stages.data_analysis.page import _table_report
+from experiment_pipeline.storage.files import files_below, remove, write_bytes
+from experiment_pipeline.storage.page_files import apart, whole
+
+CHART = Section("first", (Paragraph("said"), Chart("title", "alt", {"series": []})))
+PAGE = render_html(Document("page", (CHART,))).encode()
+OWN = b'<h1>t</h1><script data-shared="experiment">own()</script>'
+
+
+def stored(root: UPath, experiment: str, page: bytes, entry: str = "ab12") -> UPath:
+    """Write a page as an entry has it."""
+    path = root / experiment / "leaderboard" / entry / "page.html"
+    write_bytes(path, apart(page, path.parent))
+    return path
+
+
+def test_the_library_is_written_once_for_all_pages_of_a_root(place: UPath) -> None:
+    """A page is small; with its scripts inside again it is what was rendered, but for their mark."""
+    pages = [stored(place, name, PAGE) for name in ("churn", "visits")]
+    shared = [path for path in files_below(place) if path.startswith("page_files/")]
+    assert len(shared) == 1
+    for page in pages:
+        assert len(page.read_bytes()) < 40_000
+        assert f'src="../../../{shared[0]}"' in page.read_text(encoding="utf-8")
+        assert whole(page) == PAGE.replace(b' data-shared="root"', b"")
+
+
+def test_what_is_of_an_experiment_lies_with_it(place: UPath) -> None:
+    """A page whose script is gone stays a page that says so."""
+    page = stored(place, "churn", OWN)
+    assert whole(page) == b"<h1>t</h1><script>own()</script>"
+    (script,) = (path for path in files_below(place) if path.endswith(".js"))
+    assert script.startswith("churn/page_files/")
+    remove(place / script)
+    assert whole(page) == page.read_bytes()
+    assert b"copy it whole: experiment-pipeline show RUN --copy-reports FOLDER" in page.read_bytes()
+
+
+def test_a_report_of_the_same_rows_is_the_same_script(tmp_path: Path) -> None:
+    """So a rerun writes none; no value of the table ends the script."""
+    evil = "</script><script>alert(1)</script>"
+    rows = pd.DataFrame({"x": range(40), "name": ["a", evil, "<!--<script>", "b"] * 10})
+    first, second = _table_report(rows), _table_report(rows)
+    assert first == second
+    page = stored(UPath(tmp_path), "churn", first.encode())
+    assert b"alert" not in page.read_bytes()
+    assert page.read_bytes().count(b"script>") == 1

@@ -1,0 +1,259 @@
+"""Old runs lose their files: never one that something refers to, wherever the removal is killed."""
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from click.testing import CliRunner
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from upath import UPath
+
+from experiment_pipeline.cli import main
+from experiment_pipeline.errors import UnknownRun
+from experiment_pipeline.experiment import run
+from experiment_pipeline.reporting.run_record import ConfigurationRow, ReportRow, RunFacts
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.storage.files import exists, files_below, storage_root
+from experiment_pipeline.storage.processes import Process
+from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking import questions, retention
+from experiment_pipeline.tracking.database.archive import archive, reindex
+from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline.tracking.retention import clean
+from experiment_pipeline_tests import scenario
+
+# Files are written now, so that this is when they are old.
+NOW = datetime.now(UTC) + timedelta(days=2)
+PAGES = ("data_analysis", "leaderboard", "validation_report")
+KINDS = (*PAGES, "trained_model", "delivered", "page_files", "damaged/leaderboard")
+names = map("churn{}".format, itertools.count())
+
+
+@dataclass(frozen=True)
+class Made:
+    """A run, and by number the entries that it refers to."""
+
+    age: int  # days
+    pages: tuple[int, int, int]
+    models: frozenset[int] = frozenset()
+    chosen: bool = True
+    is_new: bool = False  # it has published a version
+    archived: bool = True
+
+    @property
+    def places(self) -> list[str]:
+        """Its pages, below the experiment."""
+        return [main_file(kind, number) for kind, number in zip(PAGES, self.pages, strict=True)]
+
+
+def digest(kind: str, number: int) -> str:
+    """The name of an entry or a file."""
+    return sha256(f"{kind}{number}".encode())
+
+
+def main_file(kind: str, number: int) -> str:
+    """The main file of one."""
+    ending = {"page_files": ".js", "delivered": ".parquet"}.get(kind, "/page.html")
+    return f"{kind}/{digest(kind, number)}{ending}"
+
+
+def spec(name: str, **rule: int) -> ExperimentSpec:
+    """An experiment that keeps so much."""
+    return scenario.spec(retention=rule).model_copy(update={"name": name})
+
+
+def put(path: UPath, content: str) -> None:
+    """Write a file, on a disk without waiting for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
+    """Write four entries of each kind, runs that refer to some, and looks at some models."""
+    folder = storage_root() / name
+    for kind, number in itertools.product(KINDS, range(4)):
+        path = folder / main_file(kind, number)
+        content = f'<script src="../../{main_file("page_files", number)}">'
+        put(path, content if kind == "data_analysis" else "0" * 100)
+        if path.name == "page.html":
+            put(path.parent / "result.json", "{}")
+    for number in looks:
+        look = {"fingerprint": digest("trained_model", number)}
+        put(folder / f"validation_looks/{number}.json", json.dumps(look))
+    put(folder / "registry/v0001/manifest.json", digest("trained_model", 0))
+    for number, made in enumerate(runs):
+        record = RunRecord(name, f"{number:08x}-{name}")
+        pages = [f"runs/{record.run_id}.record.html", *made.places]
+        put(folder / pages[0], "record")
+        facts = RunFacts(
+            status="accepted" if made.is_new else "rejected",
+            started_at=NOW - timedelta(days=made.age),
+            chosen="linear" if made.chosen else None,
+            version_is_new=made.is_new or None,
+            data_url=f"s3://bucket/{main_file('delivered', made.pages[0])}",
+        )
+        models = [
+            ConfigurationRow(
+                key=str(one),
+                algorithm="linear",
+                hyperparameters={},
+                status="trained",
+                fingerprint=digest("trained_model", one),
+            )
+            for one in made.models
+        ]
+        reports = [ReportRow(name=one, place=str(folder / one)) for one in pages]
+        record.record([facts, *models, *reports])
+        if made.archived:
+            archive(record, storage_root())
+    return folder
+
+
+def wanted(runs: Sequence[Made], looks: Iterable[int], least: int, days: int) -> set[str]:
+    """What has to stay, told the simple way."""
+    ages = sorted(one.age for one in runs if one.chosen and one.archived)
+    oldest = max(ages[least - 1], days) if len(ages) >= least else 10**6
+    found = {main_file("trained_model", number) for number in (0, *looks)}
+    for number, one in enumerate(runs):
+        kept = one.age <= oldest or not one.archived
+        if kept or one.is_new:
+            found |= {*one.places, main_file("delivered", one.pages[0]), f"{number:08x}"}
+            found.add(main_file("page_files", one.pages[0]))
+        if kept:
+            found |= {main_file("trained_model", model) for model in one.models}
+    return found
+
+
+def there(folder: UPath) -> set[str]:
+    """What is there whole, a record by the beginning of its run's id."""
+    stored = files_below(folder)
+    records = {one.removeprefix("runs/")[:8] for one in stored if ".record." in one}
+    files = {one for one in stored if one.startswith(KINDS) and not one.endswith("result.json")}
+    halves = {one for one in files if one.replace("page.html", "result.json") not in stored}
+    return files - halves | records
+
+
+RUN = st.builds(
+    Made,
+    age=st.integers(0, 300),
+    pages=st.tuples(*[st.integers(0, 3)] * 3),
+    models=st.frozensets(st.integers(0, 3), max_size=3),
+    chosen=st.booleans(),
+    is_new=st.booleans(),
+    archived=st.sampled_from([True, True, True, False]),
+)
+
+
+@pytest.mark.usefixtures("storage")
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(RUN, min_size=1, max_size=6),
+    st.sets(st.integers(0, 3), max_size=2),
+    st.integers(1, 3),
+    st.sampled_from([0, 0, 100]),
+    st.integers(0, 40),
+)
+def test_what_is_referred_to_stays_wherever_it_is_killed(
+    runs: list[Made], looks: set[int], least: int, days: int, steps: int
+) -> None:
+    """No place of the database is dead, before and after; the next call removes the rest, and no more."""
+    name = next(names)
+    folder, asked = write(name, runs, looks), spec(name, runs=least, days=days)
+    left = itertools.count(steps, -1)
+
+    def killed(act: Any) -> Any:
+        def acting(*given: Any) -> Any:
+            if next(left) <= 0:
+                raise KeyboardInterrupt
+            return act(*given)
+
+        return acting
+
+    with (
+        patch.object(retention, "remove", killed(retention.remove)),
+        patch.object(retention, "forget_pages", killed(retention.forget_pages)),
+        patch.object(retention, "write_pages", lambda *_: None),
+    ):
+        stay = wanted(runs, looks, least, days)
+        for _ in range(2):
+            with suppress(KeyboardInterrupt):
+                clean(asked, now=NOW)
+            assert stay <= there(folder)
+            reports = questions.rows_of("reports", {"experiment": name})["place"]
+            assert len(reports) == 4 * len(runs)
+            assert all(exists(UPath(one)) for one in reports if one)
+            left = itertools.count(10**6, -1)
+    assert there(folder) == stay
+
+
+def test_a_bucket_is_cleaned_alike(place: UPath) -> None:
+    """A dry run removes nothing, and what is young stays; the rest is counted in bytes."""
+    folder = write("churn", [Made(age, (age, age, age)) for age in range(4)])
+    assert folder.parent == place
+    before = files_below(folder)
+    assert clean(spec("churn", runs=1)).removed == 0
+    dry = clean(spec("churn", runs=1), dry_run=True, now=NOW)
+    assert files_below(folder).keys() == before.keys()
+    done = clean(spec("churn", runs=1), now=NOW)
+    gone = before.keys() - files_below(folder).keys()
+    assert done == dry
+    assert done.removed_bytes == sum(before[one].size_bytes for one in gone)
+    assert (done.kept_runs, done.removed) == (1, 25)
+
+
+@pytest.fixture
+def cleaned(storage: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """The command; there are two runs of which one is kept, and their files are old."""
+    write("churn", [Made(9, (0, 0, 0)), Made(1, (1, 1, 1))])
+    for path in storage.rglob("*.*"):
+        os.utime(path, (0, 0))
+    named = NamedColumns(spec("churn", runs=1), "")
+    monkeypatch.setattr(run, "declared_now", lambda _: named)
+
+    def called(*options: str) -> str:
+        done = CliRunner().invoke(main, ["clean", *options], catch_exceptions=False)
+        return done.output
+
+    return called
+
+
+def test_the_command_says_what_it_frees(cleaned: Callable[..., str], storage: Path) -> None:
+    """In words or as JSON; pages link to what is there, and so does a database made again."""
+    assert "churn: 1 run kept; would remove 23 entries and files, 0.0022 MB" in cleaned("--dry-run")
+    (told,) = json.loads(cleaned("churn", "--json"))
+    assert (told["kept_runs"], told["removed"]) == (1, 23)
+    assert cleaned() == "churn: 1 run kept; removed 0 entries and files, 0 MB\n"
+    links = re.findall('href="([^"#.][^"]*)"', (storage / "churn/runs.html").read_text())
+    assert links
+    assert all((storage / "churn" / link).exists() for link in links)
+    before = questions.rows_of("reports", {"experiment": "churn"})
+    assert reindex(storage_root(), print) == 2
+    assert questions.rows_of("reports", {"experiment": "churn"}).equals(before)
+    with pytest.raises(UnknownRun, match="has stored no predicted rows"):
+        questions.worst_rows("churn", run="00000000")
+
+
+def test_nothing_goes_while_a_run_is_at_work(cleaned: Callable[..., str], storage: Path) -> None:
+    """It may reuse an old entry; the same where a run begins while files go, and without a rule."""
+    before = files_below(storage_root() / "churn")
+    begun = RunRecord("churn", "at-work")
+    here = Process.here().as_noted
+    begun.record([RunFacts(status="running", process=here, started_at=NOW)])
+    assert "a run is at work" in cleaned()
+    begun.record([RunFacts(status="failed")])
+    with patch.object(retention, "recorded_runs", lambda **_: [begun]):
+        assert "removed 0 entries and files, 0 MB; a run has begun" in cleaned()
+    assert files_below(storage_root() / "churn").keys() == {*before, "runs.html"}
+    asked = spec("churn", runs=1).model_copy(update={"retention": None})
+    assert "everything is kept" in clean(asked).in_words(dry_run=False)
