@@ -80,11 +80,8 @@ class StageRun:
         stored = entries.intact(fingerprint, self.log.warning)
         if stored is None:
             warn_of_memory(stage, size(), self.log.warning)
-            folder = entries.folder(fingerprint)
-            files = {
-                name: apart(content, folder) if name.endswith(".html") else content
-                for name, content in make().items()
-            }
-            return entries.put(fingerprint, files, None)
+            folder, made = entries.folder(fingerprint), make()
+            pages = {name: apart(made[name], folder) for name in made if name.endswith(".html")}
+            return entries.put(fingerprint, {**made, **pages}, None)
         self.log.info(reused)
         return stored

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar, cast
@@ -261,18 +260,16 @@ def files_below(folder: UPath) -> dict[str, StoredFile]:
         if (place := on_disk(folder)) is not None:
             paths = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
             stats = {path.relative_to(place).as_posix(): path.stat() for path in paths}
-            return {name: StoredFile(one.st_size, one.st_mtime) for name, one in stats.items()}
-        files = folder.fs.find(folder.path, detail=True)
-        start = len(folder.path.rstrip("/")) + 1
-        return {path[start:]: StoredFile(one["size"], _written(one)) for path, one in files.items()}
+            return {path: StoredFile(one.st_size, one.st_mtime) for path, one in stats.items()}
+        start, files = len(folder.path.rstrip("/")) + 1, folder.fs.find(folder.path, detail=True)
+        return {k[start:]: StoredFile(one["size"], _modified(one)) for k, one in files.items()}
 
     return _unless_missing(folder, found, otherwise={})
 
 
-def _written(info: Mapping[str, Any]) -> float:
-    """When an object was written; file systems name it differently. Unknown: now."""
-    at = next(filter(None, map(info.get, ("LastModified", "updated", "mtime", "created"))), None)
-    return at.timestamp() if isinstance(at, datetime) else time.time()
+def _modified(object_: Mapping[str, Any]) -> float:
+    at = object_.get("LastModified")  # a file system without it has no old files
+    return time.time() if at is None else at.timestamp()
 
 
 def write_bytes(path: UPath, data: bytes) -> None:

@@ -3,9 +3,9 @@
     http://127.0.0.1:3001/                             the overview
     http://127.0.0.1:3001/<path below the root>        a page, or the JSON, YAML or picture beside it
 
-Models, tables, hidden files and targets of links are not served, and a page can load nothing from
-outside, of here only the scripts that pages share. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the storage root, a
-path. Out: answers; the address of a file of the storage. `OwnPagesOnly` also stands before Dagster.
+Models, tables, hidden files and targets of links are not served. A page can load nothing but the
+scripts that pages share. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the
+storage root, a path. Out: answers; addresses of files. `OwnPagesOnly` also stands before Dagster.
 """
 
 import ipaddress

@@ -221,10 +221,8 @@ def _table_report(sample: pd.DataFrame) -> str:
     )
     content = json.dumps(_settled(str(report.html_snippet())))
     content = content.replace("</", "<\\/").replace("<!--", "<\\!--")  # would end the script
-    fragment = f"document.createRange().createContextualFragment({content})"
-    return (
-        f'<script data-shared="experiment">document.currentScript.replaceWith({fragment})</script>'
-    )
+    script = f"document.currentScript.replaceWith(document.createRange().createContextualFragment({content}))"
+    return f'<script data-shared="experiment">{script}</script>'
 
 
 def _settled(report: str) -> str:

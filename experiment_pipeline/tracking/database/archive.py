@@ -13,14 +13,7 @@ import sqlalchemy as sa
 from pydantic import create_model
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.reporting.run_record import (
-    ROWS,
-    FileRow,
-    RecordRow,
-    ReportRow,
-    RunFacts,
-    VersionRow,
-)
+from experiment_pipeline.reporting.run_record import ROWS, FileRow, RecordRow, RunFacts, VersionRow
 from experiment_pipeline.storage.files import Location, list_names, read_many, write_bytes
 from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
@@ -91,7 +84,7 @@ def forget_pages(run: Any, places: Collection[str], root: Location) -> None:
     if record.facts() is not None:
         record.record(rows)
     path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
-    write_bytes(path, to_json(run.model_copy(update={ReportRow.TABLE: tuple(rows)})))
+    write_bytes(path, to_json(run.model_copy(update={"reports": tuple(rows)})))
 
 
 def version_row(
