@@ -126,12 +126,8 @@ class ExperimentSpec(Closed):
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
-    # Excluded from every dump, as what is kept decides no result.
     retention: Retention | None = Field(
-        None,
-        exclude=True,
-        description="Which runs keep their files in `experiment-pipeline clean`; unset: all",
-        examples=["{runs: 50, days: 180}"],
+        None, exclude=True, description="Which runs keep their files when cleaned; unset: all"
     )
     # Excluded from every dump: its address may hold a secret.
     mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")

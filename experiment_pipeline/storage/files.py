@@ -262,14 +262,13 @@ def files_below(folder: UPath) -> dict[str, StoredFile]:
             stats = {path.relative_to(place).as_posix(): path.stat() for path in paths}
             return {path: StoredFile(one.st_size, one.st_mtime) for path, one in stats.items()}
         start, files = len(folder.path.rstrip("/")) + 1, folder.fs.find(folder.path, detail=True)
-        return {k[start:]: StoredFile(one["size"], _modified(one)) for k, one in files.items()}
+        ages = {path: one.get("LastModified") for path, one in files.items()}
+        return {  # a file system that does not tell has no old files
+            path[start:]: StoredFile(files[path]["size"], at.timestamp() if at else time.time())
+            for path, at in ages.items()
+        }
 
     return _unless_missing(folder, found, otherwise={})
-
-
-def _modified(object_: Mapping[str, Any]) -> float:
-    at = object_.get("LastModified")  # a file system without it has no old files
-    return time.time() if at is None else at.timestamp()
 
 
 def write_bytes(path: UPath, data: bytes) -> None:

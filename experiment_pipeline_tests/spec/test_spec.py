@@ -214,6 +214,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "owners": (["team:ml"], set()),
     "tags": ({"tier": "1"}, set()),
     "freshness": ({"fail_after": "7 days"}, set()),
+    "retention": ({"runs": 50, "days": 180}, set()),
     "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }
 

@@ -6,10 +6,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.experiment import run
 from experiment_pipeline.reporting.run_record import ConfigurationRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
@@ -40,37 +39,29 @@ KINDS = (*PAGES, "trained_model", "delivered", "page_files", "damaged/leaderboar
 names = map("churn{}".format, itertools.count())
 
 
-@dataclass(frozen=True)
-class Made:
-    """A run, and by number the entries that it refers to."""
+class Made(NamedTuple):
+    """A run, `age` days ago, and by number the entries that it refers to."""
 
-    age: int  # days
-    pages: tuple[int, int, int]
+    age: int
+    page: int
     models: frozenset[int] = frozenset()
     chosen: bool = True
     is_new: bool = False  # it has published a version
     archived: bool = True
 
-    @property
-    def places(self) -> list[str]:
-        """Its pages, below the experiment."""
-        return [main_file(kind, number) for kind, number in zip(PAGES, self.pages, strict=True)]
-
-
-def digest(kind: str, number: int) -> str:
-    """The name of an entry or a file."""
-    return sha256(f"{kind}{number}".encode())
-
-
-def main_file(kind: str, number: int) -> str:
-    """The place of one below the experiment."""
-    ending = {"page_files": ".js", "delivered": ".parquet"}.get(kind, "/page.html")
-    return f"{kind}/{digest(kind, number)}{ending}"
-
 
 def spec(name: str, **rule: int) -> ExperimentSpec:
     """An experiment that keeps so much."""
     return scenario.spec(retention=rule).model_copy(update={"name": name})
+
+
+def main_file(kind: str, number: int) -> str:
+    """The place of an entry's page, or of a file, below the experiment."""
+    ending = {"page_files": ".js", "delivered": ".parquet"}.get(kind, "/page.html")
+    return f"{kind}/{sha256(f'{kind}{number}'.encode())}{ending}"
+
+
+MODEL = partial(main_file, "trained_model")
 
 
 def put(path: UPath, content: str) -> None:
@@ -87,72 +78,65 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
         put(path, main_file("page_files", number) if kind == "data_analysis" else "0" * 100)
         if path.name == "page.html":
             put(path.parent / "result.json", "{}")
-    put(folder / "registry/v0001/manifest.json", digest("trained_model", 0))
+    put(folder / "registry/v0001/manifest.json", MODEL(0))
     for number in looks:
-        look = {"fingerprint": digest("trained_model", number)}
-        put(folder / f"validation_looks/{number}.json", json.dumps(look))
+        put(folder / f"validation_looks/{number}.json", MODEL(number))
     for number, made in enumerate(runs):
         record = RunRecord(name, f"{number:08x}-{name}")
-        pages = [f"runs/{record.run_id}.record.html", *made.places]
-        put(folder / pages[0], "record")
+        pages = [main_file(kind, made.page) for kind in PAGES]
+        pages += [f"runs/{record.run_id}.record.html"]
+        put(folder / pages[-1], "record")
         facts = RunFacts(
             status="accepted" if made.is_new else "rejected",
             started_at=NOW - timedelta(days=made.age),
             chosen="linear" if made.chosen else None,
             version_is_new=made.is_new or None,
-            data_url=f"s3://bucket/{main_file('delivered', made.pages[0])}",
+            data_url=f"s3://bucket/{main_file('delivered', made.page)}",
         )
-        told = {"algorithm": "linear", "hyperparameters": {}, "status": "trained"}
+        told: dict[str, Any] = {"algorithm": "linear", "hyperparameters": {}, "status": "trained"}
         models = [
-            ConfigurationRow(key=str(one), fingerprint=digest("trained_model", one), **told)
-            for one in made.models
+            ConfigurationRow(key=MODEL(one), fingerprint=MODEL(one), **told) for one in made.models
         ]
-        reports = [ReportRow(name=one, place=str(folder / one)) for one in pages]
-        record.record([facts, *models, *reports])
+        places = [ReportRow(name=one, place=str(folder / one)) for one in pages]
+        record.record([facts, *models, *places])
         if made.archived:
             archive(record, storage_root())
     return folder
 
 
-def wanted(runs: Sequence[Made], looks: Iterable[int], least: int, days: int) -> set[str]:
-    """What has to stay, told the simple way; a record by the beginning of its run's id."""
+def wanted(name: str, runs: Sequence[Made], looks: set[int], least: int, days: int) -> set[str]:
+    """What has to stay, told the simple way."""
     ages = sorted(one.age for one in runs if one.chosen and one.archived)
     oldest = max(ages[least - 1], days) if len(ages) >= least else 10**6
-    found = {main_file("trained_model", number) for number in (0, *looks)}
+    found = {MODEL(number) for number in (0, *looks)}
     for number, one in enumerate(runs):
         kept = one.age <= oldest or not one.archived
         if kept or one.is_new:
-            found |= {*one.places, main_file("delivered", one.pages[0]), f"{number:08x}"}
-            found.add(main_file("page_files", one.pages[0]))
+            kinds = (*PAGES, "delivered", "page_files")
+            found |= {main_file(kind, one.page) for kind in kinds}
+            found.add(f"runs/{number:08x}-{name}.record.html")
         if kept:
-            found |= {main_file("trained_model", model) for model in one.models}
+            found |= {MODEL(model) for model in one.models}
     return found
 
 
 def there(folder: UPath) -> set[str]:
     """What is there, of entries those that are whole."""
     stored = files_below(folder)
-    records = {one.removeprefix("runs/")[:8] for one in stored if ".record." in one}
-    files = {one for one in stored if one.startswith(KINDS) and not one.endswith("result.json")}
-    return {one for one in files if one.replace("page.html", "result.json") in stored} | records
+    files = {one for one in stored if one.startswith((*KINDS, "runs/")) and ".json" not in one}
+    return {one for one in files if one.replace("page.html", "result.json") in stored}
 
 
-RUN = st.builds(
-    Made,
-    age=st.integers(0, 300),
-    pages=st.tuples(*[st.integers(0, 3)] * 3),
-    models=st.frozensets(st.integers(0, 3), max_size=3),
-    chosen=st.booleans(),
-    is_new=st.booleans(),
-    archived=st.sampled_from([True, True, True, False]),
-)
+NUMBER, TRUTH = st.integers(0, 3), st.booleans()
+MODELS, ARCHIVED = st.frozensets(NUMBER, max_size=3), st.sampled_from([True, True, True, False])
+RUN = st.builds(Made, st.integers(0, 300), NUMBER, MODELS, TRUTH, TRUTH, ARCHIVED)
 
 
 @pytest.mark.usefixtures("storage")
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     runs=st.lists(RUN, min_size=1, max_size=6),
-    looks=st.sets(st.integers(0, 3), max_size=2),
+    looks=st.sets(NUMBER, max_size=2),
     least=st.integers(1, 3),
     days=st.sampled_from([0, 0, 100]),
     steps=st.integers(0, 40),
@@ -164,20 +148,17 @@ def test_what_is_referred_to_stays_wherever_it_is_killed(
     name = next(names)
     folder, left = write(name, runs, looks), itertools.count(steps, -1)
 
-    def killed(act: Callable[..., Any]) -> Callable[..., Any]:
-        def acting(*given: Any) -> Any:
-            if next(left) <= 0:
-                raise KeyboardInterrupt
-            return act(*given)
-
-        return acting
+    def killed(act: Callable[..., Any], *given: Any) -> Any:
+        if next(left) <= 0:
+            raise KeyboardInterrupt
+        return act(*given)
 
     with (
-        patch.object(retention, "remove", killed(retention.remove)),
-        patch.object(retention, "forget_pages", killed(retention.forget_pages)),
+        patch.object(retention, "remove", partial(killed, retention.remove)),
+        patch.object(retention, "forget_pages", partial(killed, retention.forget_pages)),
         patch.object(retention, "write_pages", lambda *_: None),
     ):
-        stay = wanted(runs, looks, least, days)
+        stay = wanted(name, runs, looks, least, days)
         for _ in range(2):
             with suppress(KeyboardInterrupt):
                 clean(spec(name, runs=least, days=days), now=NOW)
@@ -189,10 +170,10 @@ def test_what_is_referred_to_stays_wherever_it_is_killed(
     assert there(folder) == stay
 
 
-def test_a_bucket_is_cleaned_alike(place: UPath) -> None:
+@pytest.mark.usefixtures("place")
+def test_a_bucket_is_cleaned_alike() -> None:
     """A dry run removes nothing, and what is young stays; the rest is counted in bytes."""
-    folder = write("churn", [Made(age, (age, age, age)) for age in range(4)])
-    assert folder.parent == place
+    folder = write("churn", [Made(age, age) for age in range(4)])
     assert clean(spec("churn", runs=1)).removed == 0
     before = files_below(folder)
     dry = clean(spec("churn", runs=1), dry_run=True, now=NOW)
@@ -204,41 +185,27 @@ def test_a_bucket_is_cleaned_alike(place: UPath) -> None:
     assert (done.kept_runs, done.removed) == (1, 25)
 
 
-@pytest.fixture
-def cleaned(storage: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """The command; there are two runs of which one is kept, and their files are old."""
-    write("churn", [Made(9, (0, 0, 0)), Made(1, (1, 1, 1))])
+def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing while a run is at work, which may reuse an old entry; no page or row has a dead link."""
+    folder, begun = write("churn", [Made(9, 0), Made(1, 1)]), RunRecord("churn", "at-work")
     for path in storage.rglob("*.*"):
         os.utime(path, (0, 0))
-    named = NamedColumns(spec("churn", runs=1), "")
-    monkeypatch.setattr(run, "declared_now", lambda _: named)
-    return lambda *options: CliRunner().invoke(main, ["clean", *options]).output
+    monkeypatch.setattr(run, "declared_now", lambda _: NamedColumns(spec("churn", runs=1), ""))
 
+    def said(*options: str) -> str:
+        return CliRunner().invoke(main, ["clean", *options]).output
 
-def test_the_command_says_what_it_frees(cleaned: Callable[..., str], storage: Path) -> None:
-    """In words or as JSON; pages link to what is there, and so does a database made again."""
-    assert "churn: 1 run kept; would remove 23 entries and files, 0.0022 MB" in cleaned("--dry-run")
-    (told,) = json.loads(cleaned("churn", "--json"))
-    assert (told["kept_runs"], told["removed"]) == (1, 23)
-    links = re.findall('href="([^"#.][^"]*)"', (storage / "churn/runs.html").read_text())
-    assert links
-    assert all((storage / "churn" / link).exists() for link in links)
-    before = questions.rows_of("reports", {"experiment": "churn"})
-    assert reindex(storage_root(), print) == 2
-    assert questions.rows_of("reports", {"experiment": "churn"}).equals(before)
-    with pytest.raises(UnknownRun, match="has stored no predicted rows"):
-        questions.worst_rows("churn", run="00000000")
-
-
-def test_nothing_goes_while_a_run_is_at_work(cleaned: Callable[..., str]) -> None:
-    """It may reuse an old entry; the same where a run begins while files go, and without a rule."""
-    before = there(storage_root() / "churn")
-    begun = RunRecord("churn", "at-work")
+    before = there(folder)
     begun.record([RunFacts(status="running", process=Process.here().as_noted, started_at=NOW)])
-    assert "a run is at work" in cleaned()
+    assert "a run is at work" in said()
     begun.record([RunFacts(status="failed")])
     with patch.object(retention, "recorded_runs", lambda **_: [begun]):
-        assert "a run has begun" in cleaned()
-    assert there(storage_root() / "churn") == before
-    asked = spec("churn", runs=1).model_copy(update={"retention": None})
-    assert "everything is kept" in clean(asked).in_words(dry_run=False)
+        assert "a run has begun" in said()
+    assert there(folder) == before
+    assert "churn: 1 run kept; would remove 23 entries and files, 0.0022 MB" in said("--dry-run")
+    assert json.loads(said("churn", "--json"))[0]["removed"] == 23
+    links = re.findall('href="([^"#.][^"]*)"', (storage / "churn/runs.html").read_text())
+    assert [exists(folder / link) for link in links] == [True] * 4
+    places = questions.rows_of("reports", {"experiment": "churn"})
+    assert reindex(storage_root(), print) == 2
+    assert questions.rows_of("reports", {"experiment": "churn"}).equals(places)
