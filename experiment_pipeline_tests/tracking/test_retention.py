@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
@@ -127,25 +128,21 @@ def there(folder: UPath) -> set[str]:
     return {one for one in files if one.replace("page.html", "result.json") in stored}
 
 
-NUMBER, TRUTH = st.integers(0, 3), st.booleans()
-MODELS, ARCHIVED = st.frozensets(NUMBER, max_size=3), st.sampled_from([True, True, True, False])
-RUN = st.builds(Made, st.integers(0, 300), NUMBER, MODELS, TRUTH, TRUTH, ARCHIVED)
+def drawn(by: Random) -> Made:
+    """A run at random."""
+    models = frozenset(by.choices(range(4), k=by.randrange(4)))
+    truths = (by.random() < share for share in (0.7, 0.3, 0.8))
+    return Made(by.randrange(300), by.randrange(4), models, *truths)
 
 
 @pytest.mark.usefixtures("storage")
 @settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    runs=st.lists(RUN, min_size=1, max_size=6),
-    looks=st.sets(NUMBER, max_size=2),
-    least=st.integers(1, 3),
-    days=st.sampled_from([0, 150]),
-    steps=st.integers(0, 40),
-)
-def test_what_is_referred_to_stays_wherever_it_is_killed(
-    runs: list[Made], looks: set[int], least: int, days: int, steps: int
-) -> None:
+@given(st.randoms(use_true_random=True))
+def test_what_is_referred_to_stays_wherever_it_is_killed(by: Random) -> None:
     """No place of the database is dead, then or later; the next call removes the rest, and no more."""
-    name = next(names)
+    runs, looks = [drawn(by) for _ in range(by.randint(1, 7))], set(by.choices(range(4), k=2))
+    name, steps = next(names), by.randrange(40)
+    least, days = by.randint(1, 3), by.choice([0, 150])
     folder, left = write(name, runs, looks), itertools.count(steps, -1)
 
     def killed(act: Callable[..., Any], *given: Any) -> Any:
