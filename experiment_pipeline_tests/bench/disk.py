@@ -1,10 +1,9 @@
 """Kilobytes that reruns of the first flights add to the storage root, the metadata database and Dagster's
-home, by `ep.run` and by Dagster's job, by what has changed; and what `clean` leaves of them.
+home, by `ep.run` and by Dagster's job, by what has changed since the run before.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -19,11 +18,10 @@ from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, files_below, location
 from experiment_pipeline.tracking.database.connection import VARIABLE
-from experiment_pipeline.tracking.retention import clean
 from experiment_pipeline_tests.bench.data import Measured
 from experiment_pipeline_tests.bench.flights import FOLDER, ROOT
 
-UNCHANGED, ROWS, KEPT = "nothing changed", 6_000, 3
+UNCHANGED, ROWS = "nothing changed", 6_000
 LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.01, 0.1, 1.0]}}
 # What has changed → number of the rerun → its settings; `rows` is the number of rows.
 CHANGES: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -37,7 +35,8 @@ CHANGES: dict[str, Callable[[int], dict[str, Any]]] = {
 def measurements(reruns: int = 60, changed: int = 10) -> Iterator[Measured]:
     """Rerun an experiment so many times unchanged, then so many times with each change."""
     for way, run in {"ep.run": ep.run, "job": _job}.items():
-        with tempfile.TemporaryDirectory() as name, patch.dict("os.environ", _places(name)):
+        with tempfile.TemporaryDirectory() as name, patch.dict("os.environ") as places:
+            places |= {STORAGE_VARIABLE: f"{name}/storage", VARIABLE: f"sqlite:///{name}/database"}
             run(_declared(name))
             for what, change in CHANGES.items():
                 before, times = _kilobytes(name), reruns if what == UNCHANGED else changed
@@ -47,15 +46,6 @@ def measurements(reruns: int = 60, changed: int = 10) -> Iterator[Measured]:
                     goal = 300 if (place, what) == ("storage", UNCHANGED) else None
                     added = (size - before[place]) / times
                     yield Measured(f"{way}, {what}: to {place}", added, "kB", goal)
-            yield Measured(f"{way}: all runs", _kilobytes(name)["storage"], "kB", None)
-            rule = named_columns(_declared(name, retention={"runs": KEPT})).spec
-            clean(rule, now=datetime.now(UTC) + timedelta(days=2))
-            left = _kilobytes(name)["storage"]
-            yield Measured(f"{way}: cleaned, {KEPT} runs kept", left, "kB", None)
-
-
-def _places(name: str) -> dict[str, str]:
-    return {STORAGE_VARIABLE: f"{name}/storage", VARIABLE: f"sqlite:///{name}/database"}
 
 
 def _kilobytes(name: str) -> dict[str, float]:

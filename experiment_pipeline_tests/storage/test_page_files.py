@@ -10,7 +10,6 @@ from experiment_pipeline.storage.page_files import apart, whole
 
 CHART = Section("first", (Paragraph("said"), Chart("title", "alt", {"series": []})))
 PAGE = render_html(Document("page", (CHART,))).encode()
-OWN = b'<h1>t</h1><script data-shared="experiment">own()</script>'
 
 
 def stored(root: UPath, experiment: str, page: bytes) -> UPath:
@@ -31,7 +30,7 @@ def test_the_library_is_written_once_for_all_pages_of_a_root(place: UPath) -> No
 
 def test_a_page_whose_script_is_gone_stays_a_page_that_says_so(place: UPath) -> None:
     """What is of one experiment lies with it."""
-    page = stored(place, "churn", OWN)
+    page = stored(place, "churn", b'<h1>t</h1><script data-shared="experiment">own()</script>')
     assert whole(page) == b"<h1>t</h1><script>own()</script>"
     (script,) = (path for path in files_below(place) if path.startswith("churn/page_files/"))
     remove(place / script)

@@ -84,21 +84,20 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
         put(folder / f"validation_looks/{number}.json", MODEL(number))
     for number, made in enumerate(runs):
         record = RunRecord(name, f"{number:08x}-{name}")
-        pages = [main_file(kind, made.page) for kind in PAGES]
-        pages += [f"runs/{record.run_id}.record.html"]
-        put(folder / pages[-1], "record")
+        pages = [f"runs/{record.run_id}.record.html", *(main_file(one, made.page) for one in PAGES)]
+        put(folder / pages[0], "record")
         facts = RunFacts(
-            status="accepted" if made.is_new else "rejected",
+            status="rejected",
             started_at=NOW - timedelta(days=made.age),
             chosen="linear" if made.chosen else None,
             version_is_new=made.is_new or None,
             data_url=f"s3://bucket/{main_file('delivered', made.page)}",
         )
         told: dict[str, Any] = {"algorithm": "linear", "hyperparameters": {}, "status": "trained"}
-        models = [
-            ConfigurationRow(key=MODEL(one), fingerprint=MODEL(one), **told) for one in made.models
-        ]
-        places = [ReportRow(name=one, place=str(folder / one)) for one in pages]
+        models = (
+            ConfigurationRow(key=one, fingerprint=one, **told) for one in map(MODEL, made.models)
+        )
+        places = (ReportRow(name=one, place=str(folder / one)) for one in pages)
         record.record([facts, *models, *places])
         if made.archived:
             archive(record, storage_root())
@@ -113,11 +112,9 @@ def wanted(name: str, runs: Sequence[Made], looks: set[int], least: int, days: i
     for number, one in enumerate(runs):
         kept = one.age <= oldest or not one.archived
         if kept or one.is_new:
-            kinds = (*PAGES, "delivered", "page_files")
-            found |= {main_file(kind, one.page) for kind in kinds}
+            found |= {main_file(kind, one.page) for kind in (*PAGES, "delivered", "page_files")}
             found.add(f"runs/{number:08x}-{name}.record.html")
-        if kept:
-            found |= {MODEL(model) for model in one.models}
+        found.update(map(MODEL, one.models if kept else ()))
     return found
 
 
