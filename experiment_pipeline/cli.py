@@ -404,6 +404,26 @@ def reindex(root: str | None) -> None:
     click.echo(f"passed over {len(passed_over):>9,} files")
 
 
+@main.command()
+@click.argument("experiment", required=False)
+@click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
+@as_json
+def clean(experiment: str | None, *, dry_run: bool, as_json: bool) -> None:
+    """Remove the files of old runs that `retention` of defs.yaml does not keep; of all experiments.
+
+    What a version, the ledger or a kept run refers to stays, and so do the rows of the database.
+    """
+    from experiment_pipeline.experiment.run import declared_now
+    from experiment_pipeline.tracking import questions, retention
+
+    names = [experiment] if experiment else questions.experiments()["experiment"]
+    found = [retention.clean(declared_now(name).spec, dry_run=dry_run) for name in names]
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found], indent=2))
+    else:
+        click.echo("\n".join(one.in_words(dry_run=dry_run) for one in found))
+
+
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 @click.option("--port", type=click.IntRange(1, 65535), help="Default: 3001, or a free one.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

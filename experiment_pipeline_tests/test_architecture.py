@@ -70,7 +70,17 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
         f"cli.{name}": "a command of `experiment-pipeline`"
         for name in (
             *("compare", "database", "experiments", "models", "predict", "reindex", "reports"),
-            *("approve", "choose", "refit", "reproduce", "retire", "runs", "show", "watch"),
+            *(
+                "approve",
+                "choose",
+                "clean",
+                "refit",
+                "reproduce",
+                "retire",
+                "runs",
+                "show",
+                "watch",
+            ),
         )
     },
     "orchestration.instance.GuardedInstance": "named in dagster.yaml",

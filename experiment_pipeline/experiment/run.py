@@ -195,12 +195,7 @@ def refit(experiment: str, *, trigger: Trigger = "notebook") -> RunResult:
 
     Raises UnknownRun: no such experiment; InvalidModel: no champion whose trained models are stored.
     """
-    try:
-        named = named_columns(_folder_of(experiment))
-    except InvalidExperiment as error:
-        if error.culprit != experiment:  # its folder is found, and holds a mistake
-            raise
-        named = _as_run(questions.run_of(experiment))
+    named = declared_now(experiment)
     champions = find_champions(registry_of(named.spec))
     # What the storage has trained, because a registry elsewhere may have been changed.
     wanted = champions[0].models if champions else []
@@ -257,6 +252,16 @@ def sensitivity(
         record.record([replace(found, number=seed, what=f"seed {seed}: {found.what}")])
     finish_run(record, LOG.warning)
     return questions.rows_of("evidence", row).query("kind == 'split seed'").reset_index(drop=True)
+
+
+def declared_now(experiment: str) -> NamedColumns:
+    """Return an experiment as its folder declares it, or its last run did; InvalidExperiment, UnknownRun."""
+    try:
+        return named_columns(_folder_of(experiment))
+    except InvalidExperiment as error:
+        if error.culprit != experiment:  # its folder is found, and holds a mistake
+            raise
+        return _as_run(questions.run_of(experiment))
 
 
 def _folder_of(name: str) -> Path:

@@ -13,6 +13,7 @@ from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.storage.entries import Entry, stage_entries
+from experiment_pipeline.storage.page_files import apart
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.recording import RunRecord
 
@@ -79,6 +80,8 @@ class StageRun:
         stored = entries.intact(fingerprint, self.log.warning)
         if stored is None:
             warn_of_memory(stage, size(), self.log.warning)
-            return entries.put(fingerprint, make(), None)
+            folder, made = entries.folder(fingerprint), make()
+            pages = {name: apart(made[name], folder) for name in made if name.endswith(".html")}
+            return entries.put(fingerprint, {**made, **pages}, None)
         self.log.info(reused)
         return stored

@@ -267,7 +267,7 @@ class ReportRow(RecordRow, table="reports", keys=("name",)):
     """A page that a run has made; it is never overwritten by a later run."""
 
     name: Annotated[str, "which page: data_analysis, leaderboard, validation_report, …"]
-    place: Annotated[str, "its path or URL"]
+    place: Annotated[str, "its path or URL; empty: removed by `experiment-pipeline clean`"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from experiment_pipeline.spec.experiment import Task as Task
 from experiment_pipeline.spec.models import Scalar as Scalar
 from experiment_pipeline.spec.operation import DaskEngine as DaskEngine
 from experiment_pipeline.spec.operation import Engine as Engine
+from experiment_pipeline.spec.operation import Retention as Retention
 from experiment_pipeline.spec.search import Budget as Budget
 from experiment_pipeline.spec.search import CalibrationMethod as CalibrationMethod
 from experiment_pipeline.spec.search import Costs as Costs

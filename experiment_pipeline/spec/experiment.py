@@ -9,7 +9,14 @@ from pydantic import Field, ValidationError, model_validator
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
 from experiment_pipeline.spec import table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import Engine, Freshness, Mlflow, Statements, Watch
+from experiment_pipeline.spec.operation import (
+    Engine,
+    Freshness,
+    Mlflow,
+    Retention,
+    Statements,
+    Watch,
+)
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
     AuditSetting,
@@ -134,6 +141,9 @@ class ExperimentSpec(Closed):
     tags: dict[str, str] = Field({}, description="Name → value, on every asset")
     freshness: Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
+    )
+    retention: Retention | None = Field(
+        None, exclude=True, description="Which runs keep their files when cleaned; unset: all"
     )
     # Excluded from every dump: their addresses may hold a secret.
     watch: Watch | None = Field(

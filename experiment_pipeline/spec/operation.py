@@ -1,4 +1,4 @@
-"""`record`, `freshness`, `watch`, `mlflow`, `engine`: around an experiment, and in no result of it."""
+"""`record`, `freshness`, `watch`, `retention`, `mlflow`, `engine`: around runs, and in no result."""
 
 import ipaddress
 import re
@@ -45,6 +45,13 @@ class Watch(Closed):
     time: str | None = Field(None, min_length=1, description="Unset: that of a split by time")
     schedule: str | None = Field(None, description="Cron expression; unset: when it is asked for")
     rerun: bool = Field(False, description="true: below the promise, a run is requested once")
+
+
+class Retention(Closed):
+    """Which runs keep their files when `experiment-pipeline clean` is called."""
+
+    runs: int = Field(ge=1, description="So many of the last runs that had a leaderboard")
+    days: int = Field(0, ge=0, description="And every run that is not older")
 
 
 class Mlflow(Closed):

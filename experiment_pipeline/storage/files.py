@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar, cast
@@ -242,6 +243,32 @@ def list_names(folder: UPath) -> list[str]:
 
     found: list[str] = _unless_missing(folder, names, otherwise=[])
     return sorted(name for name in found if not name.startswith("."))
+
+
+@dataclass(frozen=True)
+class StoredFile:
+    """The size of a file, and when it was last written, in seconds since the epoch."""
+
+    size_bytes: int
+    modified: float
+
+
+def files_below(folder: UPath) -> dict[str, StoredFile]:
+    """Return relative path → file, of all below a folder, hidden ones included; of links nothing."""
+
+    def found(folder: UPath) -> dict[str, StoredFile]:
+        if (place := on_disk(folder)) is not None:
+            paths = [path for path in place.rglob("*") if path.is_file() and not path.is_symlink()]
+            stats = {path.relative_to(place).as_posix(): path.stat() for path in paths}
+            return {path: StoredFile(one.st_size, one.st_mtime) for path, one in stats.items()}
+        start, files = len(folder.path.rstrip("/")) + 1, folder.fs.find(folder.path, detail=True)
+        ages = {path: one.get("LastModified") for path, one in files.items()}
+        return {  # a file system that does not tell has no old files
+            path[start:]: StoredFile(files[path]["size"], at.timestamp() if at else time.time())
+            for path, at in ages.items()
+        }
+
+    return _unless_missing(folder, found, otherwise={})
 
 
 def write_bytes(path: UPath, data: bytes) -> None:

@@ -244,7 +244,7 @@ def _judged_pair(before: _Run, after: _Run) -> _Sides | str:
     for run in (before, after):
         sets, reports = rows_of("sets", run), rows_of("reports", run)
         digests |= {*sets.loc[sets["set_name"] == "validation", "digest"]}
-        places += [*reports.loc[reports["name"] == JUDGED_ROWS, "place"]]
+        places += filter(None, reports.loc[reports["name"] == JUDGED_ROWS, "place"])
     if len(digests) != 1 or len(places) != 2:
         return "the runs do not both have predictions of the same validation rows"
     try:

@@ -24,6 +24,7 @@ from typing import Any
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import list_names, location, read_many, without_credentials
+from experiment_pipeline.storage.page_files import whole
 from experiment_pipeline.storage.provenance import CODE
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -218,7 +219,7 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     for path, content in read_many(places).items():
         target = folder / places[path]
         target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
+        target.write_bytes(whole(path) if path.suffix == ".html" else content)
 
 
 def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:

@@ -24,11 +24,11 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import (
     Location,
     location,
-    read_bytes,
     remove,
     storage_root,
     write_bytes,
 )
+from experiment_pipeline.storage.page_files import whole
 from experiment_pipeline.storage.registry import RECORD, Approval, Decisions, Registry
 from experiment_pipeline.tracking import mlflow
 from experiment_pipeline.tracking.database import recording
@@ -156,10 +156,10 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
 
 
 def copy_reports(run: Mapping[str, Any], folder: str) -> None:
-    """Copy the pages of a run (its row of `runs`), and its record as Markdown, into a folder."""
+    """Copy the pages of a run (its row of `runs`), each as one file, and its record as Markdown."""
     reports = rows_of("reports", run)
     for name, place in zip(reports["name"], reports["place"], strict=True):
         if is_page(place):
             suffix = PurePosixPath(place).suffix
             copy = location(folder) / f"{name.removesuffix(suffix)}{suffix}"
-            write_bytes(copy, read_bytes(location(place)))
+            write_bytes(copy, whole(location(place)))

@@ -214,7 +214,7 @@ def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataF
 def predicted_rows(run: Mapping[str, Any]) -> pd.DataFrame:
     """Return the table PREDICTED_ROWS of a run, by its row of `runs`; UnknownRun: it has none."""
     places = rows_of("reports", run).set_index("name")["place"]
-    if PREDICTED_ROWS not in places:
+    if not places.get(PREDICTED_ROWS):  # or `clean` has removed it
         fix = "Name a run that reached its validation report with this version, or run it again."
         raise UnknownRun(run["run_id"], "this run has stored no predicted rows", fix)
     return read_table(location(places[PREDICTED_ROWS]))

@@ -3,9 +3,9 @@
     http://127.0.0.1:3001/                             the overview
     http://127.0.0.1:3001/<path below the root>        a page, or the JSON, YAML or picture beside it
 
-Models, tables, hidden files and targets of links are not served, and a page can load nothing from
-outside. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the storage root, a
-path. Out: answers; the address of a file of the storage. `OwnPagesOnly` also stands before Dagster.
+Models, tables, hidden files and targets of links are not served. A page can load nothing but the
+scripts that pages share. EXPERIMENT_PIPELINE_REPORTS_URL is the address of a running server. In: the
+storage root, a path. Out: answers; addresses of files. `OwnPagesOnly` also stands before Dagster.
 """
 
 import ipaddress
@@ -24,6 +24,7 @@ import psutil
 
 from experiment_pipeline.errors import StorageUnreachable
 from experiment_pipeline.storage.files import Location, exists, on_disk, read_many, storage_root
+from experiment_pipeline.storage.page_files import PAGE_FILES
 from experiment_pipeline.storage.registry import EXAMPLE, EXPECTED
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ _SERVED = {
 }
 # Names of experiments, stages, fingerprints, partition keys: none begins with a dot.
 _PART = re.compile(r"[\w=+@,-][\w.=+@,-]*", re.ASCII)
-# Pages contain their styles and scripts, and may load no others.
+# Pages contain their styles and scripts, and load no others but those that they share.
+_SCRIPT = re.compile(rf"(\w+/)?{PAGE_FILES}/[0-9a-f]{{64}}\.js", re.ASCII)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
-    "script-src 'unsafe-inline'; img-src 'self' data:; font-src data:; "
+    "script-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
@@ -141,6 +143,7 @@ def application(root: Location) -> "Starlette":
         path = request.path_params["path"] or OVERVIEW
         name = PurePosixPath(path)
         kind, content = _SERVED.get(name.suffix), None
+        kind = "text/javascript" if _SCRIPT.fullmatch(path) else kind
         shown = kind is not None and name.name not in _NOT_SERVED
         if shown and all(map(_PART.fullmatch, path.split("/"))):
             place = root / path

@@ -128,11 +128,7 @@ def test_a_year_without_change_is_quiet_and_a_drop_is_seen() -> None:
 
 def test_no_two_rows_have_one_name() -> None:
     """A figure can be told by its name."""
-<<<<<<< HEAD
-    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES, *INTERVALS)]
-=======
-    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES, *PROMISE)]
->>>>>>> watch
+    names = [job.args[0] for job in (*MEMBERSHIP, *FOLDS, *GATES, *INTERVALS, *PROMISE)]
     assert len(set(names)) == len(names)
 
 

@@ -20,6 +20,7 @@ from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, location, storage_root
+from experiment_pipeline.storage.page_files import apart
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.connection import VARIABLE, opened
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -88,7 +89,7 @@ def write_all(root: Path) -> None:
     for name, text in texts.items():
         place = root / PAGES[name]
         place.parent.mkdir(parents=True)
-        place.write_text(text, encoding="utf-8")
+        place.write_bytes(apart(text.encode(), location(str(place.parent))))
 
 
 def write_memory(root: Path) -> None:
@@ -162,13 +163,15 @@ def seen(browser: Browser, storage: Path, request: pytest.FixtureRequest) -> Ite
     found.page.close()
 
 
-def test_a_page_fits_the_screen_says_nothing_and_asks_for_nothing(seen: Seen) -> None:
-    """From a desk to the smallest phone; its one request is the file itself."""
+def test_a_page_fits_the_screen_and_asks_for_what_pages_share(seen: Seen, storage: Path) -> None:
+    """From a desk to the smallest phone; it says nothing, and nothing comes from elsewhere."""
     for width in (1400, 390, 320):
         page = seen.look(width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert seen.said == []
-    assert [url for url in seen.asked if not url.startswith(("data:", "blob:"))] == [seen.page.url]
+    shared = (f"file://{storage}{folder}/page_files/" for folder in ("", f"/{EXPERIMENT}"))
+    inside = ("data:", "blob:", *shared)
+    assert [url for url in seen.asked if not url.startswith(inside)] == [seen.page.url]
 
 
 def test_every_picture_has_a_text(seen: Seen) -> None:

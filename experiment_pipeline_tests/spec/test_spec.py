@@ -224,6 +224,7 @@ READ_BY: dict[str, tuple[Any, set[str]]] = {
     "tags": ({"tier": "1"}, set()),
     "freshness": ({"fail_after": "7 days"}, set()),
     "watch": ({"predictions": "p.csv", "labels": "l.csv", "schedule": "0 7 * * *"}, set()),
+    "retention": ({"runs": 50, "days": 180}, set()),
     "mlflow": ({"tracking_uri": "http://127.0.0.1:5000"}, set()),
 }
 

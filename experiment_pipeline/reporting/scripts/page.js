@@ -4,7 +4,8 @@
    An item of a chart may have a `tip`, the text that is shown when it is pointed at, or a `row`, the
    number of a row of the table. Pointing at such an item shows the cells of its row, a click marks
    the row and its items in every chart, and items of rows that a filter excludes are pale. Nothing
-   is computed here. Texts from the data become text nodes, never HTML. */
+   is computed here. Texts from the data become text nodes, never HTML. Without the library, as in
+   a copy of the page alone, a chart is its sentence. */
 "use strict";
 (() => {
   const FIRST = 20;
@@ -138,7 +139,13 @@
     one.chart.on("click", ({ data }) => data?.row !== undefined && mark(data.row, true));
   }
 
-  charts = [...document.querySelectorAll("figure.chart")].map((figure) => {
+  const figures = [...document.querySelectorAll("figure.chart")];
+  const drawable = "echarts" in window ? figures : [];
+  for (const figure of figures.slice(drawable.length)) {
+    const canvas = figure.querySelector("[role=img]");
+    canvas.replaceWith(make("p", {}, canvas.ariaLabel));
+  }
+  charts = drawable.map((figure) => {
     const canvas = figure.querySelector("[role=img]");
     const option = JSON.parse(figure.querySelector("script").textContent);
     return { canvas, option: complete(option, canvas.clientWidth || 500) };

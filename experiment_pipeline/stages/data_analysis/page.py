@@ -1,9 +1,11 @@
-"""The data analysis as an outcome, Markdown, and a self-contained HTML page.
+"""The data analysis as an outcome, Markdown, and an HTML page.
 
 The page also has skrub's table report on rows outside of the validation set. Names and values are
 escaped by skrub in its part, by the document in all others.
 """
 
+import json
+import re
 from collections.abc import Iterator, Mapping
 from textwrap import indent
 from typing import Any
@@ -201,7 +203,7 @@ def _rows(analysis: DataAnalysis) -> str:
 
 
 def _table_report(sample: pd.DataFrame) -> str:
-    """Skrub's report as an HTML fragment with its own script and style."""
+    """Skrub's report as a script that puts it in its own place: the same bytes for the same rows."""
     from skrub import TableReport
 
     texts = [c for c in sample.columns if kind_of(sample[c]) not in {*NUMERIC, "datetime"}]
@@ -217,4 +219,16 @@ def _table_report(sample: pd.DataFrame) -> str:
         compute_associations=True,
         open_tab="stats",
     )
-    return str(report.html_snippet())
+    content = json.dumps(_settled(str(report.html_snippet())))
+    content = content.replace("</", "<\\/").replace("<!--", "<\\!--")  # would end the script
+    script = f"document.currentScript.replaceWith(document.createRange().createContextualFragment({content}))"
+    return f'<script data-shared="experiment">{script}</script>'
+
+
+def _settled(report: str) -> str:
+    """Number the ids that skrub and matplotlib draw by chance, and leave out when it was drawn."""
+    report = re.sub("<metadata>.*?</metadata>", "", report, flags=re.DOTALL)
+    drawn = re.findall(r'\bid="(?:report_)?([a-z]?[0-9a-f]{8,})"', report)
+    names = {one: f"n{number}" for number, one in enumerate(dict.fromkeys(drawn))}
+    used = re.compile(r'(\bid="|#|report_)([a-z]?[0-9a-f]{8,})\b')
+    return used.sub(lambda found: found[1] + names.get(found[2], found[2]), report)

@@ -5,7 +5,7 @@
                     watched_rows/<digest>.parquet      the rows that were new then
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from types import GenericAlias
@@ -69,14 +69,9 @@ def reindex(root: Location, warn: Callable[[str], object]) -> int:
     """Write the rows of the runs and versions of a storage root; `warn` of damaged files; count runs."""
     restored = 0
     for experiment in list_names(root):
-        folder = root / experiment / RUNS_FOLDER
-        paths = [folder / name for name in list_names(folder) if name.endswith(".json")]
-        for path, content in read_many(paths).items():
-            damage = EntryCorrupt(str(path), "is not an archived run", _FIX)
-            try:
-                run: Any = from_json(_ARCHIVED, content, damage)
-            except EntryCorrupt as error:
-                warn(str(error))
+        for _, run in archived_runs(root, experiment):
+            if isinstance(run, EntryCorrupt):
+                warn(str(run))
                 continue
             rows = [row for table in _FIELDS for row in getattr(run, table)]
             RunRecord(run.experiment, run.run_id).record(rows)
@@ -114,6 +109,28 @@ class Watches(Journals):
         """The rows of a moment, by its `delivery`."""
         folder = self.root / self.experiment / "watched_rows"
         return NamedByDigest(folder, "parquet", "is not what was written", self._FIX)
+
+
+def archived_runs(root: Location, experiment: str) -> Iterator[tuple[bytes, Any]]:
+    """Give each run's file and rows, by the name of their table, or the error about a damaged file."""
+    folder = root / experiment / RUNS_FOLDER
+    paths = [folder / name for name in list_names(folder) if name.endswith(".json")]
+    for path, content in read_many(paths).items():
+        damage = EntryCorrupt(str(path), "is not an archived run", _FIX)
+        try:
+            yield content, from_json(_ARCHIVED, content, damage)
+        except EntryCorrupt as error:
+            yield content, error
+
+
+def forget_pages(run: Any, places: Collection[str], root: Location) -> None:
+    """Make these places empty in the rows of an archived run: in the database and in the archive."""
+    rows = [replace(one, place="") if one.place in places else one for one in run.reports]
+    record = RunRecord(run.experiment, run.run_id)
+    if record.facts() is not None:
+        record.record(rows)
+    path = root / run.experiment / RUNS_FOLDER / f"{run.run_id}.json"
+    write_bytes(path, to_json(run.model_copy(update={"reports": tuple(rows)})))
 
 
 def version_row(

@@ -17,11 +17,7 @@ from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.records import to_json
-<<<<<<< HEAD
-from experiment_pipeline.storage.registry import DECISIVE, Manifest, Registry
-=======
-from experiment_pipeline.storage.registry import DECISIVE, PROFILE, Manifest
->>>>>>> watch
+from experiment_pipeline.storage.registry import DECISIVE, PROFILE, Manifest, Registry
 from experiment_pipeline_tests import exported
 
 
