@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # That `dg launch` and `dg dev` supersede two commands: they print and do the same.
 export PYTHONWARNINGS := ignore:Function::click.core
 
-.PHONY: help run ui wheel test pytest lint hooks bench figures lock clean system system-test
+.PHONY: help run ui wheel test pytest lint hooks bench figures docs lock clean system system-test
 
 help: ## users: show the targets
 	@for who in users contributors; do \
@@ -51,6 +51,9 @@ bench: .venv/ready-bench ## contributors: measure speed, memory and quality agai
 figures: .venv/ready-dev system-test ## contributors: run the bundled experiments, write README's figures and picture
 	$(BIN)/python -m experiment_pipeline_tests.bench.figures
 
+docs: .venv/ready-docs ## contributors: build the documentation site; a broken link is an error
+	$(BIN)/sphinx-build -q -W --keep-going -j 2 docs docs/_build
+
 lock: .venv/uv ## contributors: bring uv.lock up to date with pyproject.toml
 	$(BIN)/uv lock
 
@@ -81,6 +84,10 @@ system-test:
 .venv/ready-dev: .venv/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --frozen --inexact
 	touch $@ .venv/ready
+
+.venv/ready-docs: .venv/uv pyproject.toml uv.lock
+	$(BIN)/uv sync --quiet --frozen --inexact --group docs
+	touch $@ .venv/ready .venv/ready-dev
 
 .venv/ready-bench: .venv/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --frozen --inexact --group bench
