@@ -47,10 +47,12 @@ def _table(model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]
     required = model.get("required", ())
     yield "| key | takes | default | meaning |\n|---|---|---|---|"
     for key, declared in model["properties"].items():
-        default = "required" if key in required else f"`{_yaml(declared.get('default'))}`"
-        example = f" Example: `{declared['examples'][0]}`." if "examples" in declared else ""
+        parts = "$ref" in declared or "discriminator" in declared
+        default = "of its parts" if parts else f"`{_yaml(declared.get('default'))}`"
+        default = "required" if key in required else default
+        example = f"Example: `{declared['examples'][0]}`." if "examples" in declared else ""
         meaning = declared.get("description") or _described(declared, models)
-        yield f"| `{key}` | {_type(declared)} | {default} | {_cell(meaning)}{_cell(example)} |"
+        yield f"| `{key}` | {_type(declared)} | {default} | {_cell(f'{meaning} {example}')} |"
 
 
 def _described(declared: Mapping[str, Any], models: Mapping[str, Any]) -> str:
@@ -60,23 +62,16 @@ def _described(declared: Mapping[str, Any], models: Mapping[str, Any]) -> str:
 
 def _type(declared: Mapping[str, Any]) -> str:
     """The kind of value that a key takes, with links to the tables of its parts."""
-    if "$ref" in declared:
-        name = declared["$ref"].rpartition("/")[2]
+    if name := declared.get("$ref", "").rpartition("/")[2]:
         return name if name == "JsonValue" else f"[{name}](#{name.lower()})"
-    if "const" in declared:
-        return f"`{declared['const']}`"
-    if "enum" in declared:
-        return ", ".join(f"`{_yaml(one)}`" for one in declared["enum"])
+    if values := declared.get("enum") or ([declared["const"]] if "const" in declared else []):
+        return ", ".join(f"`{_yaml(one)}`" for one in values)
     if several := declared.get("anyOf") or declared.get("oneOf"):
         return " or ".join(_type(one) for one in several if one.get("type") != "null")
-    if declared.get("type") == "array":
-        return f"list of {_type(declared['items'])}" if "items" in declared else "list"
-    if declared.get("type") == "object":
-        values = declared.get("additionalProperties")
-        return f"mapping to {_type(values)}" if isinstance(values, dict) else "mapping"
-    return {"boolean": "true, false", "integer": "whole number"}.get(
-        declared.get("type", ""), declared.get("type", "any")
-    )
+    kind = declared.get("type", "any")
+    inner = declared.get("items") or declared.get("additionalProperties")
+    of = f" of {_type(inner)}" if isinstance(inner, Mapping) else ""
+    return {"array": "list", "object": "mapping", "boolean": "true, false"}.get(kind, kind) + of
 
 
 def _yaml(value: Any) -> str:
