@@ -94,11 +94,11 @@ def test_the_first_page_on_dagster_shows_how_to_run_each() -> None:
 
 def test_the_pictures_of_the_readme_are_there_and_small() -> None:
     """Each lies in the project, weighs at most 250 kB, and says in words what it shows."""
-    pictures = re.findall(r"!\[(.*?)\]\((.+?)\)", (ROOT / "README.md").read_text())
-    assert pictures
-    for words, path in pictures:
-        assert (ROOT / path).stat().st_size <= 250_000
-        assert re.search(r"\d", words)
+    readme = (ROOT / "README.md").read_text()
+    ((words, light),) = re.findall(r'<img alt="(.*?)" src="(.+?)"', readme)
+    (dark,) = re.findall(r'<source media="\(prefers-color-scheme: dark\)" srcset="(.+?)"', readme)
+    assert re.search(r"\d", words)
+    assert all((ROOT / path).stat().st_size <= 250_000 for path in (light, dark))
 
 
 @pytest.mark.slow

@@ -14,7 +14,6 @@ from experiment_pipeline.cli import main
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.tracking.database.connection import FILE, database
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.bench import figures
@@ -135,7 +134,7 @@ def test_figures_and_picture_are_those_of_recorded_runs_and_of_the_benchmark():
     """`make figures` would change nothing, and no other score or ratio stands on the page on speed."""
     record, results = figures.recorded(), figures.RESULTS.read_text()
     assert figures.written(figures.pages(), record, results) == figures.pages()
-    assert record["picture"] == sha256(figures.PICTURE.read_bytes())
+    assert record["pictures"] == figures.digests()
     speed = (ROOT / "docs/explanation/speed.md").read_text()
     for quote in figures.quotes(record, results):
         speed = quote.pattern.sub("", speed)
