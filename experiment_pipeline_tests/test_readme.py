@@ -49,7 +49,9 @@ def test_the_table_of_assets_names_those_of_the_graph():
 
     keys = defs().resolve_asset_graph().get_all_asset_keys()
     assets = {key.path[-1] for key in keys if key.path[0] == "flight_delay"}
-    table = (ROOT / "docs/start/dagster.md").read_text().split("## The asset graph")[1].split("## ")[0]
+    table = (
+        (ROOT / "docs/start/dagster.md").read_text().split("## The asset graph")[1].split("## ")[0]
+    )
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == assets
 
@@ -72,7 +74,9 @@ def test_what_a_page_names_is_there(page):
         assert (ROOT / source).exists(), source
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"(?:`|^)make ([a-z]+)\b", text, re.MULTILINE)) <= targets
-    for line in re.findall(r"(?:^|`|/)experiment-pipeline ((?:[a-z-]+)\b.*?)(?:`|$)", text, re.MULTILINE):
+    for line in re.findall(
+        r"(?:^|`|/)experiment-pipeline ((?:[a-z-]+)\b.*?)(?:`|$)", text, re.MULTILINE
+    ):
         name, *words = shlex.split(line.replace("…", ""), comments=True)
         known = {one for option in main.commands[name].params for one in option.opts}
         assert {word.split("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}

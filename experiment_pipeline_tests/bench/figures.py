@@ -70,9 +70,7 @@ def pages() -> dict[Path, str]:
     return {page: page.read_text() for page in PAGES}
 
 
-def written(
-    texts: Mapping[Path, str], record: Mapping[str, Any], results: str
-) -> dict[Path, str]:
+def written(texts: Mapping[Path, str], record: Mapping[str, Any], results: str) -> dict[Path, str]:
     """Return the pages with the figures of the runs and of the benchmark; LookupError: no page has the
     words of one.
     """
@@ -156,6 +154,8 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
     yield Quote("mean ranks nearer than {} are", (results.split(apart)[1].split(maxsplit=1)[0],))
     size = _numbers_after(results, "* Beside AutoGluon, medium, medians:")[:2]
     yield Quote("predict in {} of AutoGluon's time and have {} of its size", tuple(size))
+    yield Quote("| prediction time | AutoGluon medium | {} |", (size[0],))
+    yield Quote("| size of the stored model | AutoGluon medium | {} |", (size[1],))
     large = "Large searches"
     many = (at(large, f"many {what}") for what in ("configurations: 1,000", "configurations: peak"))
     yield Quote("15 columns: {} s, {} GB;", tuple(many))
