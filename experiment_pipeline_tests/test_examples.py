@@ -1,10 +1,15 @@
 """The examples of the documentation run as they stand."""
 
+import json
 import runpy
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from upath import UPath
+
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline_tests import exported
 
 EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
 
@@ -25,3 +30,22 @@ def test_partitions_as_configurations_in_plain_dagster(tmp_path, monkeypatch):
         best = instance.get_latest_materialization_event(dg.AssetKey("leaderboard"))
     assert len(scores) == 9
     assert scores[best.asset_materialization.metadata["best"].value] == max(scores.values())
+
+
+def test_a_champion_behind_an_http_api(tmp_path, monkeypatch):
+    """Valid rows are predicted, an invalid one comes back with its reason, a missing column is named."""
+    from fastapi.testclient import TestClient
+
+    spec = exported.make_spec(name="flights")
+    Registry(UPath(tmp_path), spec.name).publish(exported.package(spec=spec), lambda _: None)
+    monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(tmp_path))
+    monkeypatch.setenv("EXPERIMENT", "flights")
+    client = TestClient(runpy.run_path(str(EXAMPLES / "serve.py"))["app"])
+    rows = json.loads(exported.delivered(5).to_json(orient="records"))
+    rows[0]["distance"] = -1
+    answer = client.post("/predict", json=rows).json()
+    assert len(answer["predictions"]) == 4
+    assert "distance" in answer["rejected"][0]["rejection_reasons"]
+    refused = client.post("/predict", json=[{"carrier": "UA"}])
+    assert refused.status_code == 422
+    assert "distance" in refused.json()["detail"]
