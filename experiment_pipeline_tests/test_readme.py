@@ -101,6 +101,14 @@ def blocks(heading: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
+def test_the_page_for_programs_names_pages_that_are_there():
+    """Every link of llms.txt is a page of the site."""
+    docs = ROOT / "docs"
+    links = re.findall(r"\]\((.+?)\.html\)", (docs / "llms.txt").read_text())
+    assert links
+    assert all(link.startswith("reference/made/") or (docs / f"{link}.md").exists() for link in links)
+
+
 def test_what_python_is_told_to_ask_has_answers(capsys):
     """The lines run as they stand, and print what changed."""
     write_history()
