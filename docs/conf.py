@@ -26,6 +26,8 @@ extensions = [
 exclude_patterns = ["_build", "jupyter_execute"]
 html_theme = "furo"
 html_title = "experiment_pipeline"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_extra_path = ["llms.txt"]
 html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main"}
 # A file of the repository that is not a page: {source}`data/README.md`.

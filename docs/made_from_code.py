@@ -34,6 +34,7 @@ def _keys() -> Iterator[str]:
 
     schema = ExperimentSpec.model_json_schema()
     models = schema["$defs"]
+    del schema["properties"]["name"]  # an experiment in a file has it from its folder
     yield "# defs.yaml, key by key\n"
     yield "Keys stand below `attributes:`. A key that is not named here is an error, with a suggestion.\n"
     yield from _table(schema, models)
@@ -50,9 +51,9 @@ def _table(model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]
         parts = "$ref" in declared or "discriminator" in declared
         default = "of its parts" if parts else f"`{_yaml(declared.get('default'))}`"
         default = "required" if key in required else default
-        example = f"Example: `{declared['examples'][0]}`." if "examples" in declared else ""
+        example = f"; example: `{declared['examples'][0]}`" if "examples" in declared else ""
         meaning = declared.get("description") or _described(declared, models)
-        yield f"| `{key}` | {_type(declared)} | {default} | {_cell(f'{meaning} {example}')} |"
+        yield f"| `{key}` | {_type(declared)} | {default} | {_cell(meaning + example)} |"
 
 
 def _described(declared: Mapping[str, Any], models: Mapping[str, Any]) -> str:
