@@ -34,7 +34,9 @@ def _keys() -> Iterator[str]:
 
     schema = ExperimentSpec.model_json_schema()
     models = schema["$defs"]
-    del schema["properties"]["name"]  # an experiment in a file has it from its folder
+    # An experiment in a file has its name from the folder, and reads its table from somewhere.
+    del schema["properties"]["name"]
+    schema["required"].append("data")
     yield "# defs.yaml, key by key\n"
     yield "Keys stand below `attributes:`. A key that is not named here is an error, with a suggestion.\n"
     yield from _table(schema, models)
@@ -53,7 +55,7 @@ def _table(model: Mapping[str, Any], models: Mapping[str, Any]) -> Iterator[str]
         default = "required" if key in required else default
         example = f"; example: `{declared['examples'][0]}`" if "examples" in declared else ""
         meaning = declared.get("description") or _described(declared, models)
-        yield f"| `{key}` | {_type(declared)} | {default} | {_cell(meaning + example)} |"
+        yield f"| `{key}` | {_type(declared)} | {default} | {_cell(meaning + example).removeprefix('; ')} |"
 
 
 def _described(declared: Mapping[str, Any], models: Mapping[str, Any]) -> str:
