@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # That `dg launch` and `dg dev` supersede two commands: they print and do the same.
 export PYTHONWARNINGS := ignore:Function::click.core
 
-.PHONY: help run ui wheel test pytest lint hooks bench figures docs lock clean system system-test
+.PHONY: help run ui wheel dist test pytest lint hooks bench figures docs lock clean system system-test
 
 help: ## users: show the targets
 	@for who in users contributors; do \
@@ -29,6 +29,11 @@ ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000, and 
 
 wheel: .venv/uv ## users: build the package for another Dagster project, in dist/
 	$(BIN)/uv build --quiet --wheel
+
+dist: .venv/uv ## contributors: build what is published, and check it
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/uv tool run --quiet twine check --strict dist/*
 
 # Types are checked beside the tests, which wait now and then.
 test: .venv/ready-dev system-test ## contributors: set up and run every check and test
