@@ -332,3 +332,16 @@ def test_contributions_and_kept_columns_stand_beside_the_predictions(suffix: str
     assert (first >= second).all()
     wrong = run("predict", "flights", "rows.csv", "--keep", "custmer")
     assert "column custmer: is to be kept, but is not there" in wrong.output
+
+
+def test_the_json_schemas_describe_both_files() -> None:
+    """What a scaffold writes is valid by them, and a misspelt key of defs.yaml is not."""
+    for name, key in (("defs.yaml", "attributes"), ("schema.yaml", "columns")):
+        result = run("json-schema", name)
+        assert result.exit_code == 0
+        schema = json.loads(result.output)
+        assert key in schema["properties"]
+        assert key in schema["required"]
+    attributes = json.loads(run("json-schema", "defs.yaml").output)["properties"]["attributes"]
+    assert attributes["additionalProperties"] is False
+    assert "search" in attributes["properties"]

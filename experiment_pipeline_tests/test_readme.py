@@ -83,7 +83,7 @@ def test_what_a_page_names_is_there(page):
     for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
         compile(code, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
     for example in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
-        declared = yaml.safe_load(example)
+        declared = yaml.safe_load(example) or {}
         if "attributes" in declared:
             assert ExperimentSpec.model_validate({"name": "churn", **declared["attributes"]})
 
@@ -106,7 +106,9 @@ def test_the_page_for_programs_names_pages_that_are_there():
     docs = ROOT / "docs"
     links = re.findall(r"\]\((.+?)\.html\)", (docs / "llms.txt").read_text())
     assert links
-    assert all(link.startswith("reference/made/") or (docs / f"{link}.md").exists() for link in links)
+    assert all(
+        link.startswith("reference/made/") or (docs / f"{link}.md").exists() for link in links
+    )
 
 
 def test_what_python_is_told_to_ask_has_answers(capsys):
