@@ -6,6 +6,8 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 BIN := .venv/bin
 EXPERIMENT ?= flight_delay
+RESOLUTION ?= highest
+PYTHON_VERSION ?= 3.14
 APT := $(if $(shell command -v sudo),sudo,) apt-get
 export DAGSTER_DISABLE_TELEMETRY := 1
 # Images of containers forbid to keep what Python compiles: each command would compile Dagster anew.
@@ -13,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # That `dg launch` and `dg dev` supersede two commands: they print and do the same.
 export PYTHONWARNINGS := ignore:Function::click.core
 
-.PHONY: help run ui wheel test pytest lint hooks bench figures lock clean system system-test
+.PHONY: help run ui wheel dist versions test pytest lint hooks bench figures docs lock clean system system-test
 
 help: ## users: show the targets
 	@for who in users contributors; do \
@@ -30,12 +32,23 @@ ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000, and 
 wheel: .venv/uv ## users: build the package for another Dagster project, in dist/
 	$(BIN)/uv build --quiet --wheel
 
+dist: .venv/uv ## contributors: build what is published, and check it
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/uv tool run --quiet twine check --strict dist/*
+
 # Types are checked beside the tests, which wait now and then.
 test: .venv/ready-dev system-test ## contributors: set up and run every check and test
 	$(MAKE) --jobs=2 lint pytest
 
 pytest: .venv/ready-dev system-test ## contributors: run every test
 	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+versions: .venv/uv ## contributors: try the package with other versions (RESOLUTION=lowest-direct PYTHON_VERSION=3.11)
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON_VERSION) .venv-versions
+	$(BIN)/uv pip install --quiet --python .venv-versions/bin/python --resolution $(RESOLUTION) .
+	rm -rf .venv-versions/run && mkdir .venv-versions/run
+	.venv-versions/bin/python experiment_pipeline_tests/smoke.py .venv-versions/run
 
 lint: .venv/ready-dev ## contributors: formatting, style and types
 	$(BIN)/ruff format --check .
@@ -51,11 +64,14 @@ bench: .venv/ready-bench ## contributors: measure speed, memory and quality agai
 figures: .venv/ready-dev system-test ## contributors: run the bundled experiments, write README's figures and picture
 	$(BIN)/python -m experiment_pipeline_tests.bench.figures
 
+docs: .venv/ready-docs ## contributors: build the documentation site; a broken link is an error
+	$(BIN)/sphinx-build -q -W --keep-going -j 2 docs docs/_build
+
 lock: .venv/uv ## contributors: bring uv.lock up to date with pyproject.toml
 	$(BIN)/uv lock
 
 clean: ## contributors: remove the environment and the caches; artifacts and runs stay
-	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-versions .pytest_cache .ruff_cache .hypothesis
 
 # LightGBM's wheel loads the system's OpenMP; python3 -m venv is a package of its own on Debian.
 system:
@@ -81,6 +97,10 @@ system-test:
 .venv/ready-dev: .venv/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --frozen --inexact
 	touch $@ .venv/ready
+
+.venv/ready-docs: .venv/uv pyproject.toml uv.lock
+	$(BIN)/uv sync --quiet --frozen --inexact --group docs
+	touch $@ .venv/ready .venv/ready-dev
 
 .venv/ready-bench: .venv/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --frozen --inexact --group bench

@@ -7,6 +7,7 @@ looks for component types.
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the same names for type checkers, which a test holds against the others
@@ -80,6 +81,8 @@ __all__ = sorted(_HOMES)  # noqa: PLE0605 - named once
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("experiment-pipeline")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

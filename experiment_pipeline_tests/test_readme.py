@@ -1,5 +1,6 @@
-"""The README says what the code does."""
+"""README and the documentation say what the code does."""
 
+import ast
 import re
 import shlex
 from pathlib import Path
@@ -13,7 +14,6 @@ from experiment_pipeline.cli import main
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.tracking.database.connection import FILE, database
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.bench import figures
@@ -21,6 +21,9 @@ from experiment_pipeline_tests.tracking.history import write_history
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = {path: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))}
+PAGES = {path: text for path, text in PAGES.items() if not {"_build", "made"} & {*path.parts}}
+ASK = (ROOT / "docs" / "guides" / "ask.md").read_text()
 STAGES = (
     "raw_data",
     "data_analysis",
@@ -40,63 +43,91 @@ def test_a_stage_is_one_package_with_its_tests(stage):
     assert list((ROOT / "experiment_pipeline_tests" / "stages" / stage).glob("test_*.py"))
 
 
-def test_the_stage_table_names_the_assets_and_checks_of_the_graph():
-    """Every asset and every asset check stands in the README's table, and nothing else does."""
+def test_the_table_of_assets_names_those_of_the_graph():
+    """Every asset stands in the table of the first page on Dagster, and nothing else does."""
     from experiment_pipeline.definitions import defs
 
-    graph = defs().resolve_asset_graph()
-    assets = {key.path[-1] for key in graph.get_all_asset_keys() if key.path[0] == "flight_delay"}
-    checks = {key.name for key in graph.asset_check_keys if key.asset_key.path[0] == "flight_delay"}
-    table = README.split("## Stages")[1].split("## ")[0]
-    rows = [line.split("|") for line in table.splitlines() if line.startswith("| `")]
-    assert {name for row in rows for name in re.findall(r"`(\w+)`", row[1])} == assets
-    named = {name for row in rows for name in re.findall(r"`(\w+)`", row[3])}
-    assert named == checks
+    keys = defs().resolve_asset_graph().get_all_asset_keys()
+    assets = {key.path[-1] for key in keys if key.path[0] == "flight_delay"}
+    table = (
+        (ROOT / "docs/start/dagster.md").read_text().split("## The asset graph")[1].split("## ")[0]
+    )
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == assets
 
 
-def test_the_makefile_has_the_targets_that_the_readme_names():
-    """Every `make` command of the README exists."""
+def test_readme_is_read_in_a_few_minutes():
+    """The front page has at most 1,200 words."""
+    assert len(README.split()) <= 1_200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_names_is_there(page):
+    """Its links lead to files, its `make` targets, commands and options exist, its Python compiles, its
+    whole YAML examples are valid experiments.
+    """
+    text = PAGES[page]
+    for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
+        made = page.parent / link
+        assert made.exists() or (made.parent.name == "made"), link
+    for source in re.findall(r"\{source\}`([^`]+)`", text):
+        assert (ROOT / source).exists(), source
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:`|^)make ([a-z]+)\b", README, re.MULTILINE)) <= targets
-
-
-def test_the_example_of_the_readme_is_a_valid_experiment():
-    """Whoever copies the YAML gets an experiment that loads."""
-    (example,) = re.findall(r"```yaml\n(type:.*?)```", README, re.DOTALL)
-    attributes = yaml.safe_load(example)["attributes"]
-    assert ExperimentSpec.model_validate({"name": "churn", **attributes}).target == "churned"
+    assert set(re.findall(r"(?:`|^)make ([a-z]+)\b", text, re.MULTILINE)) <= targets
+    for line in re.findall(
+        r"(?:^|`|/)experiment-pipeline ((?:[a-z-]+)\b.*?)(?:`|$)", text, re.MULTILINE
+    ):
+        name, *words = shlex.split(line.replace("…", ""), comments=True)
+        known = {one for option in main.commands[name].params for one in option.opts}
+        assert {word.split("=")[0] for word in words if word.startswith("--")} <= known | {"--help"}
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        compile(code, str(page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    for example in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        declared = yaml.safe_load(example) or {}
+        if "attributes" in declared:
+            assert ExperimentSpec.model_validate({"name": "churn", **declared["attributes"]})
 
 
 def test_the_project_does_not_refer_to_anything_outside_itself():
     """No text of the project points to a folder that a clone does not have."""
-    texts = [*ROOT.glob("*.md"), *(ROOT / "experiment_pipeline").rglob("*.py")]
+    texts = [*ROOT.glob("*.md"), *PAGES, *(ROOT / "experiment_pipeline").rglob("*.py")]
     outside = "../" + "shared"
     assert not [str(path) for path in texts if outside in path.read_text()]
 
 
 def blocks(heading: str, language: str) -> list[str]:
     """The code of a section."""
-    section = README.split(f"## {heading}\n")[1].split("\n## ")[0]
+    section = ASK.split(f"## {heading}\n")[1].split("\n## ")[0]
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def test_the_page_for_programs_names_pages_that_are_there():
+    """Every link of llms.txt is a page of the site."""
+    docs = ROOT / "docs"
+    links = re.findall(r"\]\((.+?)\.html\)", (docs / "llms.txt").read_text())
+    assert links
+    assert all(
+        link.startswith("reference/made/") or (docs / f"{link}.md").exists() for link in links
+    )
 
 
 def test_what_python_is_told_to_ask_has_answers(capsys):
     """The lines run as they stand, and print what changed."""
     write_history()
-    (code,) = blocks("Ask what was tried", "python")
-    exec(compile(code, "README.md", "exec"), {})
+    (code,) = blocks("Python", "python")
+    exec(compile(code, "ask.md", "exec"), {})
     assert "version: v0003 → none" in capsys.readouterr().out
 
 
 def test_what_sql_is_told_to_ask_has_answers():
     """The statement runs as it stands: the runs of a month, their hours and their cost."""
     write_history()
-    (statement,) = blocks("Ask what was tried", "sql")
+    (statement,) = blocks("SQL", "sql")
     found = pd.read_sql(statement, database()).set_index("status")
     assert found["runs"].to_dict() == {"accepted": 3, "rejected": 1}
     assert found.loc["accepted", "hours"] == pytest.approx(3 * 36 / 3600)
     assert found.loc["accepted", "cost"] == pytest.approx(3 * 0.0036)
-    assert f".dagster_home/{FILE}" in README
+    assert f".dagster_home/{FILE}" in ASK
 
 
 def test_what_the_command_line_is_told_to_ask_has_answers():
@@ -104,7 +135,7 @@ def test_what_the_command_line_is_told_to_ask_has_answers():
     write_history()
     recent = RunFacts(status="accepted", started_at=pd.Timestamp.now("UTC").to_pydatetime())
     RunRecord("flight_delay", "recent").record([recent])
-    (commands,) = blocks("Ask what was tried", "bash")
+    (commands,) = blocks("Command line", "bash")
     for line in commands.splitlines():
         command, *arguments = shlex.split(line, comments=True)
         assert command == ".venv/bin/experiment-pipeline"
@@ -114,11 +145,11 @@ def test_what_the_command_line_is_told_to_ask_has_answers():
 
 
 def test_figures_and_picture_are_those_of_recorded_runs_and_of_the_benchmark():
-    """`make figures` would change nothing, and no other score or ratio stands in the section on speed."""
+    """`make figures` would change nothing, and no other score or ratio stands on the page on speed."""
     record, results = figures.recorded(), figures.RESULTS.read_text()
-    assert figures.written(README, record, results) == README
-    assert record["picture"] == sha256(figures.PICTURE.read_bytes())
-    speed = README.split("## How fast\n")[1].split("\n## ")[0]
+    assert figures.written(figures.pages(), record, results) == figures.pages()
+    assert record["pictures"] == figures.digests()
+    speed = (ROOT / "docs/explanation/speed.md").read_text()
     for quote in figures.quotes(record, results):
         speed = quote.pattern.sub("", speed)
     assert not re.findall(r"\d\.\d", speed)

@@ -1,7 +1,8 @@
-"""The figures and the picture of README: from runs of the bundled experiments and from results.md.
+"""The figures and the picture of README and the documentation: from runs of the bundled experiments and
+from results.md.
 
 `make figures` runs the experiments, keeps what came out in docs/figures.json, pictures a page of one run and
-writes each figure into README. A test compares README with both files. In: the project's folder.
+writes each figure into the pages. A test compares the pages with both files. In: the project's folder.
 """
 
 import json
@@ -22,8 +23,14 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.table.digests import sha256
 
 ROOT = Path(__file__).parent.parent.parent
-README, RECORD = ROOT / "README.md", ROOT / "docs" / "figures.json"
-PICTURE, RESULTS = ROOT / "docs" / "leaderboard.png", Path(__file__).parent / "results.md"
+DOCS = ROOT / "docs"
+PAGES = (
+    *(ROOT / "README.md", DOCS / "compare.md", DOCS / "start" / "dagster.md"),
+    *(DOCS / "explanation" / "speed.md", DOCS / "guides" / "larger_tables.md"),
+)
+RECORD = DOCS / "figures.json"
+PICTURES = {"light": DOCS / "leaderboard.png", "dark": DOCS / "leaderboard-dark.png"}
+RESULTS = Path(__file__).parent / "results.md"
 EXPERIMENTS = ("flight_delay", "rodent_species", "room_rate", "life_expectancy")
 # The same with a split by chance: what a user who overlooks time would believe.
 AT_RANDOM = "room_rate at random"
@@ -34,9 +41,9 @@ _FIGURE = r"(-?\d[\d,]*(?:\.\d+)?)"
 
 @dataclass(frozen=True)
 class Quote:
-    """Words of README that hold figures."""
+    """Words of the pages that hold figures."""
 
-    words: str  # with {} for each figure; line breaks in README may be anywhere
+    words: str  # with {} for each figure; line breaks may be anywhere
     figures: tuple[str, ...]  # the texts of the figures
 
     @property
@@ -46,26 +53,37 @@ class Quote:
         return re.compile(words)
 
     def written(self, text: str) -> str:
-        """Return the text with the present figures; LookupError: the words stand there not once."""
-        found = list(self.pattern.finditer(text))
-        if len(found) != 1:
-            raise LookupError(f"README has {len(found)} times: {self.words}")
-        (match,) = found
-        for group, figure in reversed([*enumerate(self.figures, start=1)]):
-            start, end = match.span(group)
-            text = text[:start] + figure + text[end:]
-        return text
+        """Return the text with the present figures, wherever the words stand."""
+
+        def line(match: re.Match[str]) -> str:
+            found, start = match.group(), match.start()
+            for group, figure in reversed([*enumerate(self.figures, start=1)]):
+                first, last = (place - start for place in match.span(group))
+                found = found[:first] + figure + found[last:]
+            return found
+
+        return self.pattern.sub(line, text)
 
 
-def written(readme: str, record: Mapping[str, Any], results: str) -> str:
-    """Return README with the figures of the runs and of the benchmark."""
+def pages() -> dict[Path, str]:
+    """Return the texts of README and of the pages with figures, by their files."""
+    return {page: page.read_text() for page in PAGES}
+
+
+def written(texts: Mapping[Path, str], record: Mapping[str, Any], results: str) -> dict[Path, str]:
+    """Return the pages with the figures of the runs and of the benchmark; LookupError: no page has the
+    words of one.
+    """
+    found = dict(texts)
     for quote in quotes(record, results):
-        readme = quote.written(readme)
-    return readme
+        if not any(quote.pattern.search(text) for text in found.values()):
+            raise LookupError(f"no page has: {quote.words}")
+        found = {page: quote.written(text) for page, text in found.items()}
+    return found
 
 
 def quotes(record: Mapping[str, Any], results: str) -> tuple[Quote, ...]:
-    """Return every place of README that holds figures."""
+    """Return every place that holds figures."""
     return (*_of_runs(record), *_of_benchmark(results))
 
 
@@ -136,6 +154,8 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
     yield Quote("mean ranks nearer than {} are", (results.split(apart)[1].split(maxsplit=1)[0],))
     size = _numbers_after(results, "* Beside AutoGluon, medium, medians:")[:2]
     yield Quote("predict in {} of AutoGluon's time and have {} of its size", tuple(size))
+    yield Quote("| prediction time | AutoGluon medium | {} |", (size[0],))
+    yield Quote("| size of the stored model | AutoGluon medium | {} |", (size[1],))
     large = "Large searches"
     many = (at(large, f"many {what}") for what in ("configurations: 1,000", "configurations: peak"))
     yield Quote("15 columns: {} s, {} GB;", tuple(many))
@@ -191,11 +211,16 @@ def measured(folder: Path) -> dict[str, Any]:
     (page,) = (folder / PICTURED / "leaderboard").glob("*/leaderboard.*.html")
     _picture(page.as_uri())
     record[AT_RANDOM] = _at_random("room_rate")
-    return record | {"picture": sha256(PICTURE.read_bytes())}
+    return record | {"pictures": digests()}
+
+
+def digests() -> dict[str, str]:
+    """Return the digest of each picture, by its file name."""
+    return {picture.name: sha256(picture.read_bytes()) for picture in PICTURES.values()}
 
 
 def _executed(folder: Path, names: Sequence[str]) -> Sequence[str]:
-    """Run experiments as README says, with a storage and a history of their own."""
+    """Run experiments as the pages say, with a storage and a history of their own."""
     home = folder / "home"
     home.mkdir()
     (home / "dagster.yaml").touch()
@@ -208,7 +233,7 @@ def _executed(folder: Path, names: Sequence[str]) -> Sequence[str]:
 
 
 def _of_folder(folder: Path) -> dict[str, Any]:
-    """What README may say of a run, by the files that it left."""
+    """What the pages may say of a run, by the files that it left."""
     from experiment_pipeline.stages.leaderboard.board import Leaderboard
     from experiment_pipeline.storage.tables import from_parquet
 
@@ -275,10 +300,12 @@ def _picture(url: str) -> None:
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        page = browser.new_page(viewport={"width": _WIDTH, "height": _HEIGHT})
-        page.goto(url)
-        page.wait_for_timeout(2_500)
-        page.screenshot(path=str(PICTURE))
+        for scheme, picture in PICTURES.items():
+            size = {"width": _WIDTH, "height": _HEIGHT}
+            page = browser.new_page(viewport=size, color_scheme=scheme)
+            page.goto(url)
+            page.wait_for_timeout(2_500)
+            page.screenshot(path=str(picture))
         browser.close()
 
 
@@ -294,7 +321,8 @@ def main() -> None:
     if "--recorded" not in sys.argv[1:]:
         with tempfile.TemporaryDirectory() as folder:
             RECORD.write_text(json.dumps(measured(Path(folder)), indent=1) + "\n")
-    README.write_text(written(README.read_text(), recorded(), RESULTS.read_text()))
+    for page, text in written(pages(), recorded(), RESULTS.read_text()).items():
+        page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,44 @@
+"""The documentation site: the pages of this folder, and references made from the code at each build."""
+
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(Path(__file__).parent))
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
+
+project = "experiment_pipeline"
+release = PROJECT["version"]
+project_copyright = "the experiment_pipeline authors, Apache-2.0"
+
+extensions = [
+    "made_from_code",
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.extlinks",
+    "sphinx.ext.napoleon",
+    "sphinx_click",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["_build", "jupyter_execute"]
+html_theme = "furo"
+html_title = "experiment_pipeline"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_extra_path = ["llms.txt"]
+html_theme_options = {"source_repository": REPOSITORY, "source_branch": "main"}
+# A file of the repository that is not a page: {source}`data/README.md`.
+extlinks = {"source": (f"{REPOSITORY}/blob/main/%s", "%s")}
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+# Notebooks are executed by a test; the pages show the outputs that they were saved with.
+nb_execution_mode = "off"
+suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
+
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+copybutton_exclude = ".linenos, .gp, .go"

@@ -1,0 +1,51 @@
+"""The examples of the documentation run as they stand."""
+
+import json
+import runpy
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from upath import UPath
+
+from experiment_pipeline.storage.registry import Registry
+from experiment_pipeline_tests import exported
+
+EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+
+
+@pytest.mark.slow
+def test_partitions_as_configurations_in_plain_dagster(tmp_path, monkeypatch):
+    """One run trains every configuration, each partition has its score, and the best one is chosen."""
+    monkeypatch.chdir(tmp_path)
+    names = runpy.run_path(str(EXAMPLES / "hyperparameter_partitions.py"))
+    with dg.instance_for_test() as instance:
+        job = names["defs"].resolve_job_def("search")
+        assert job.execute_in_process(instance=instance).success
+        scores = {}
+        for key in names["CONFIGURATIONS"]:
+            wanted = dg.AssetRecordsFilter(dg.AssetKey("model"), asset_partitions=[key])
+            (record,) = instance.fetch_materializations(wanted, limit=1).records
+            scores[key] = record.asset_materialization.metadata["auc"].value
+        best = instance.get_latest_materialization_event(dg.AssetKey("leaderboard"))
+    assert len(scores) == 9
+    assert scores[best.asset_materialization.metadata["best"].value] == max(scores.values())
+
+
+def test_a_champion_behind_an_http_api(tmp_path, monkeypatch):
+    """Valid rows are predicted, an invalid one comes back with its reason, a missing column is named."""
+    from fastapi.testclient import TestClient
+
+    spec = exported.make_spec(name="flights")
+    Registry(UPath(tmp_path), spec.name).publish(exported.package(spec=spec), lambda _: None)
+    monkeypatch.setenv("EXPERIMENT_PIPELINE_STORAGE", str(tmp_path))
+    monkeypatch.setenv("EXPERIMENT", "flights")
+    client = TestClient(runpy.run_path(str(EXAMPLES / "serve.py"))["app"])
+    rows = json.loads(exported.delivered(5).to_json(orient="records"))
+    rows[0]["distance"] = -1
+    answer = client.post("/predict", json=rows).json()
+    assert len(answer["predictions"]) == 4
+    assert "distance" in answer["rejected"][0]["rejection_reasons"]
+    refused = client.post("/predict", json=[{"carrier": "UA"}])
+    assert refused.status_code == 422
+    assert "distance" in refused.json()["detail"]
