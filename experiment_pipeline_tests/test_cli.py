@@ -352,6 +352,8 @@ def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path)
     assert "for 50 to 0 % of rows" in run("predict", "flights", rows, "--interval", 0.9).output
     again = load_model(published.path).predict_interval(exported.delivered(12))
     assert again.predictions["prediction_set"].tolist() == found["prediction_set"].tolist()
+
+
 def test_the_json_schemas_describe_both_files() -> None:
     """What a scaffold writes is valid by them, and a misspelt key of defs.yaml is not."""
     for name, key in (("defs.yaml", "attributes"), ("schema.yaml", "columns")):
