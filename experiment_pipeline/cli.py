@@ -451,18 +451,9 @@ def reports(port: int | None, command: tuple[str, ...]) -> None:
 @click.argument("file", type=click.Choice(["defs.yaml", "schema.yaml"]))
 def json_schema(file: str) -> None:
     """Print the JSON schema of FILE, for an editor that completes its keys."""
-    from experiment_pipeline.spec.experiment import defs_yaml_schema
-    from experiment_pipeline.spec.schema import SchemaFile
+    from experiment_pipeline.experiment.files import json_schema as described
 
-    if file == "defs.yaml":
-        keys = {
-            "type": {"const": "experiment_pipeline.Experiment"},
-            "attributes": defs_yaml_schema(),
-        }
-        found = {"type": "object", "properties": keys, "required": list(keys)}
-    else:
-        found = SchemaFile.model_json_schema()
-    click.echo(json.dumps(found, indent=1))
+    click.echo(json.dumps(described(file), indent=1))
 
 
 def _storage(root: str | None) -> "Location":

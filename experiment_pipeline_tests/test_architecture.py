@@ -69,18 +69,9 @@ CALLED_BY_FRAMEWORKS: Mapping[str, str] = {
     **{
         f"cli.{name}": "a command of `experiment-pipeline`"
         for name in (
-            *("compare", "database", "experiments", "models", "predict", "reindex", "reports"),
-            *(
-                "approve",
-                "choose",
-                "clean",
-                "refit",
-                "reproduce",
-                "retire",
-                "runs",
-                "show",
-                "watch",
-            ),
+            *("approve", "choose", "clean", "compare", "database", "experiments", "json_schema"),
+            *("models", "predict", "refit", "reindex", "reports", "reproduce", "retire"),
+            *("runs", "sensitivity", "show", "watch"),
         )
     },
     "orchestration.instance.GuardedInstance": "named in dagster.yaml",

@@ -12,9 +12,10 @@ from typing import Any
 
 from experiment_pipeline.errors import InvalidExperiment, UnknownAlgorithm
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.spec.experiment import defs_yaml_schema, spec_from
 from experiment_pipeline.spec.models import Location
 from experiment_pipeline.spec.reading import Problem, YamlFile, invalid, read_component
+from experiment_pipeline.spec.schema import SchemaFile
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
 
@@ -152,3 +153,11 @@ def _check_search(spec: ExperimentSpec, line_of: Any) -> None:
             rule = f"{error.culprit}: {error.rule}"
             raise InvalidExperiment(line_of(place), rule, error.fix) from None
     configurations(spec)
+
+
+def json_schema(file: str) -> dict[str, Any]:
+    """Return the JSON schema of a whole defs.yaml, or else of schema.yaml."""
+    if file == SCHEMA_FILE:
+        return SchemaFile.model_json_schema()
+    keys = {"type": {"const": EXPERIMENT}, "attributes": defs_yaml_schema()}
+    return {"type": "object", "properties": keys, "required": list(keys)}

@@ -89,8 +89,7 @@ def package_model(
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
-    drift = model.profile is not None
-    holds = {name: what for name, what in HOLDS.items() if drift or name != versions.PROFILE}
+    holds = {name: HOLDS[name] for name in HOLDS if model.profile or name != versions.PROFILE}
     card = build_card(spec, model, signature, origin, holds)
     files = {
         versions.MODEL: data,

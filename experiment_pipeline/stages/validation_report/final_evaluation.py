@@ -144,27 +144,25 @@ def evaluate(
 
     `validation` (n, columns) is prepared, `delivered` the whole table as delivered. `current` are
     the versions to be as good as, which may run `trusted` code, `conditions` those of the data analysis.
-    `evidence` is asked for when a gate fails. Optional parts are left out when no `seconds_left` remain.
+    `evidence` is asked for when a gate fails; no `seconds_left` leave out optional parts.
     """
-    fitted_on = sets.train if spec.export.refit == "none" else sets.every_row
-    train_only = trained.train_only(sets, spec)
-    refit = fitted_on is not sets.train
+    refit, train_only = spec.export.refit != "none", trained.train_only(sets, spec)
+    fitted_on = sets.every_row if refit else sets.train
     exported = trained.refitted(fitted_on, sets, spec, workers) if refit else train_only
-    on_test = trained.predicted(sets)
     fits = (exported, train_only, calibration := trained.result.calibration)
     on_validation, of_search, uncalibrated = _predicted(*fits, validation, sets, spec, workers)
+    on_test = trained.predicted(sets)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
-    left = seconds_left() - _TO_DRAW_SECONDS
-    fit = (trained, train_only, fitted_on, cut, workers, left)
-    known = (spec, board, sets, on_test, validation, on_validation, earlier_looks.level)
-    used, segments, horizons, coverage = _effects(*known, *fit)
-    same_rows = some_rows(delivered, delivered.index.get_indexer(validation.index))
-    challenger = (trained.result.fingerprint, on_validation, cut, same_rows, sets.classes)
-    given = (trusted, *challenger, earlier_looks.level)
-    y_fitted = aside(encode_target(fitted_on[sets.target], sets.classes))
+    fit = (trained, train_only, fitted_on, cut, workers, left := seconds_left() - _TO_DRAW_SECONDS)
+    known = (spec, board, sets, on_test, validation, on_validation, earlier_looks.level, *fit)
+    used, segments, horizons, coverage = _effects(*known)
+    same = some_rows(delivered, delivered.index.get_indexer(validation.index))
+    fingerprint, level = trained.result.fingerprint, earlier_looks.level
+    given = (trusted, fingerprint, on_validation, cut, same, sets.classes, level)
+    y, w = aside(encode_target(fitted_on[sets.target], sets.classes)), sets.weights_of(fitted_on)
     report = judge(
-        *(spec, board.chosen, on_validation, of_search, on_test, y_fitted, sets.classes),
-        w_fitted=sets.weights_of(fitted_on),
+        *(spec, board.chosen, on_validation, of_search, on_test, y, sets.classes),
+        w_fitted=w,
         threshold=threshold,
         usage=used,
         segments=segments,
@@ -181,20 +179,25 @@ def evaluate(
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
     models = (trained.linear, exported, sets, fitted_on, validation, on_validation, workers)
     asked = _asked(spec, report, seconds_left(), *models)
-    report = replace(report, notes=(*report.notes, *missing), evidence=asked)
-    report = _with_receipts(report, board, exported)
+    report = _completed(report, missing, asked, board, exported)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     rows = _judged_rows(spec, sets, report, on_validation, on_test, validation, delivered)
     return FinalEvaluation(report, following, exported, charts, *rows)
 
 
-def _with_receipts(report: ValidationReport, board: Leaderboard, exported: Any) -> ValidationReport:
-    """The report with what generated features gained and cost, and those that are exported."""
+def _completed(
+    report: ValidationReport,
+    missing: Sequence[str],
+    evidence: tuple[EvidenceRow, ...],
+    board: Leaderboard,
+    exported: Any,
+) -> ValidationReport:
+    """The report with what was left out, what a referee asks, and the generated features."""
     from experiment_pipeline.stages.search.voting import TakenApart
 
-    made = TakenApart.of(exported).generated
-    return replace(report, receipts=board.receipts, generated=made)
+    made, notes = TakenApart.of(exported).generated, (*report.notes, *missing)
+    return replace(report, notes=notes, evidence=evidence, receipts=board.receipts, generated=made)
 
 
 def _judged_rows(

@@ -222,24 +222,17 @@ def judge(
     `exported` is the fit that would be exported, on the validation rows; `train_only` that of the
     search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
     is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
-    `classes` end in the positive one. `threshold` is by `exported_threshold`, `usage` by `effects` of
-    `train_only`, `segments`, `horizons`, `coverage` and `audited` of `exported`; `uncalibrated` has no
-    calibrators.
+    `classes` end in the positive one. `usage` is of `train_only`, other parts are of `exported`.
     """
-    cut, binary = threshold_value(threshold), spec.task == "binary"
-    known = (y_fitted, spec.task, len(classes or ()), w_fitted)
+    cut, known = threshold_value(threshold), (y_fitted, spec.task, len(classes or ()), w_fitted)
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
-    setting = None if calibrated_by else reweighting(hyperparameters)
+    binary, setting = spec.task == "binary", None if calibrated_by else reweighting(hyperparameters)
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(
-            *hold(spec, judged, coverage),
-            *(one.gate for one in champions),
-            *hold_audit(spec, audited),
-        ),
+        gates=(*hold(spec, judged, coverage), *_gates(spec, champions, audited)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -261,6 +254,13 @@ def judge(
         conditions=(*conditions, *_conditions(spec, audited)),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
+
+
+def _gates(
+    spec: ExperimentSpec, champions: Sequence[ChampionComparison], audited: Sequence[AuditRow]
+) -> Iterator[Gate]:
+    yield from (one.gate for one in champions)
+    yield from hold_audit(spec, audited)
 
 
 def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
