@@ -24,7 +24,7 @@ from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import RUNS_FOLDER, archived_runs, forget_pages
-from experiment_pipeline.tracking.database.recording import recorded_runs
+from experiment_pipeline.tracking.database.recording import activity, recorded_runs
 from experiment_pipeline.tracking.outcomes import write_pages
 
 # Younger files may belong to a run that another database records.
@@ -65,6 +65,7 @@ def clean(spec: ExperimentSpec, *, dry_run: bool = False, now: datetime | None =
     root, name, now = storage_root(), spec.name, now or datetime.now(UTC)
     if spec.retention is None:
         return Cleaned(name, "no retention in its defs.yaml, so everything is kept")
+    before = activity(name)
     if name in {*questions.runs(status="running", all_columns=True)["experiment"]}:
         return Cleaned(name, "a run is at work, so clean again when it has ended")
     archived = list(archived_runs(root, name))
@@ -81,7 +82,7 @@ def clean(spec: ExperimentSpec, *, dry_run: bool = False, now: datetime | None =
         write_pages(name, root)
     found = Cleaned(name, "", len(kept))
     for number, (unit, size) in enumerate(going.items(), start=1):
-        if recorded_runs(experiment=name, status="running"):  # it may reuse what is to go
+        if activity(name) != before:  # a run may have reused what is to go
             return replace(found, note="a run has begun, so clean again when it has ended")
         remove(root / name / unit / RESULT)
         remove(root / name / unit)
@@ -142,7 +143,7 @@ def _texts(
     for record in recorded_runs(experiment=spec.name):
         for table in ("runs", "reports", "configurations") if record.run_id not in known else ():
             yield str(plain_rows(questions.rows_of(table, record.scope)))
-    if (registry := registry_of(spec)).root != storage_root():
+    if (registry := registry_of(spec)).root.path != storage_root().path:
         yield from _contents(registry.folder, files_below(registry.folder), _TEXTS)
 
 

@@ -14,6 +14,7 @@ from experiment_pipeline_tests.bench import (
     budget,
     cluster,
     data,
+    disk,
     halving,
     large,
     orchestration,
@@ -118,6 +119,7 @@ stages = _told(
     "On a made-up table of numbers, texts and dates.",
     lambda asked: [one for rows in asked.rows for one in data.measurements(rows, asked.columns)],
 )
+disks = _told("Files after 60 unchanged reruns of the flights.", lambda _: disk.measurements())
 
 
 # A part more is a line more; the order is that of the page.
@@ -132,4 +134,5 @@ PARTS: Mapping[str, Part] = {
     "cluster": Part("On a Dask cluster", on_a_cluster),
     "automl": Part("From table to model", automl.section),
     "data": Part("The stages before training", stages),
+    "disk": Part("What reruns add to the disk", disks),
 }

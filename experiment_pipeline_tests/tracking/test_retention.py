@@ -193,7 +193,7 @@ def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.Monke
     begun.record([RunFacts(status="running", process=Process.here().as_noted, started_at=NOW)])
     assert "a run is at work" in said()
     begun.record([RunFacts(status="failed")])
-    with patch.object(retention, "recorded_runs", lambda **_: [begun]):
+    with patch.object(retention, "activity", side_effect=itertools.count()):
         assert "a run has begun" in said()
     assert there(folder) == before
     assert "churn: 1 run kept; would remove 23 entries and files, 0.0022 MB" in said("--dry-run")

@@ -232,6 +232,13 @@ def recorded_runs(**where: str) -> list[RunRecord]:
         return [RunRecord(experiment, run_id) for experiment, run_id in connection.execute(query)]
 
 
+def activity(experiment: str) -> tuple[Any, ...]:
+    """Return what changes whenever a run of the experiment begins or ends."""
+    with reading() as connection:
+        counted = sa.select(sa.func.count(), sa.func.max(RUNS.c.seen_at))
+        return tuple(connection.execute(counted.filter_by(experiment=experiment)).one())
+
+
 def declared(
     spec: ExperimentSpec, yaml_text: str, schema_text: str, trigger: RunFacts
 ) -> list[RecordRow]:
