@@ -17,7 +17,7 @@ from experiment_pipeline.tracking.database.connection import FILE, VARIABLE, dat
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import TABLES, VIEWS, documentation
 from experiment_pipeline_tests.postgres_server import PostgresServer
-from experiment_pipeline_tests.tracking.history import write_history
+from experiment_pipeline_tests.tracking.history import write_history, write_watch
 
 PAGE = Path(__file__).parents[3] / "docs" / "database.md"
 
@@ -69,6 +69,7 @@ def default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     write_history()
+    write_watch()
     return tmp_path / ".dagster_home" / FILE
 
 
@@ -98,6 +99,7 @@ def test_a_dashboards_user_reads_all_and_writes_nothing(
 ) -> None:
     """The page's GRANTs are enough to read every table and view, by SQL and by our questions."""
     write_history()
+    write_watch()
     (grants,) = [block for block in examples("sql") if "CREATE ROLE" in block]
     postgres.execute(postgres_database, grants)
     url = postgres.url(postgres_database, "dashboard", "choose one").replace(
