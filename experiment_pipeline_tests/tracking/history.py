@@ -180,10 +180,14 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
                 headline=f"roc_auc {best - 0.01:.3f} on validation",
             )
             record_rows([version], experiment)
+    return ids
+
+
+def write_watch(experiment: str = "flight_delay") -> None:
+    """Write that a version was watched."""
     scores = (0.68, 0.65, 0.71, 0.69, 0.67, 0.71, 0.5)
     watched = ("v0001", "2026-02-05T06:00:00+00:00", "roc_auc", 900, 3, *scores, 0.9)
     record_rows([WatchRow(*watched, below=False, since=None, recent=None)], experiment)
-    return ids
 
 
 def version_row(version: str, **facts: Any) -> VersionRow:

@@ -16,7 +16,7 @@ from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.connection import FILE, VARIABLE, database
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import TABLES, VIEWS, documentation
-from experiment_pipeline_tests.tracking.history import write_history
+from experiment_pipeline_tests.tracking.history import write_history, write_watch
 
 PAGE = Path(__file__).parents[3] / "docs" / "database.md"
 
@@ -68,6 +68,7 @@ def default_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
     write_history()
+    write_watch()
     return tmp_path / ".dagster_home" / FILE
 
 
@@ -95,6 +96,7 @@ def test_the_python_of_the_page_runs_as_it_stands(default_place: Path) -> None:
 def test_a_dashboards_user_reads_all_and_writes_nothing(postgres, postgres_database, monkeypatch):
     """The page's GRANTs are enough to read every table and view, by SQL and by our questions."""
     write_history()
+    write_watch()
     (grants,) = [block for block in examples("sql") if "CREATE ROLE" in block]
     postgres.execute(postgres_database, grants)
     url = postgres.url(postgres_database, "dashboard", "choose one").replace(
