@@ -17,6 +17,7 @@ from experiment_pipeline.statistics.calibration import MOST_CLASSES, most_freque
 from experiment_pipeline.statistics.comparisons import Drawn, comparison_codes, simultaneous_reach
 from experiment_pipeline.statistics.interval import (
     LEVEL,
+    ConsecutiveClusters,
     Interval,
     Layout,
     Linearised,
@@ -90,8 +91,11 @@ def compare_groups(
         pairs += [one - other for one, other in combinations(sums, 2)]
         rows = np.bincount(codes[counted], minlength=number)
         found.append((name, rows, law, spreads, sums))
-    reach = simultaneous_reach(np.array(pairs).T, Drawn(seed=0))
-    level = max(2 * float(stdtr(size - 1, reach)) - 1, LEVEL)
+    freedom, consecutive = size - 1.0, isinstance(predicted.clusters, ConsecutiveClusters)
+    if consecutive:  # a handful of projections are left, by which each error is estimated
+        freedom = min([one.degrees_of_freedom for *_, of, _ in found for one in of.values()] or [1])
+    reach = simultaneous_reach(np.array(pairs).T, Drawn(0, consecutive, freedom + 1))
+    level = max(2 * float(stdtr(freedom, reach)) - 1, LEVEL)
     drawn = one_sample(np.arange(size).view(type(predicted.clusters)))
     return [
         GroupMeasure(name, rows, *_compared(law, spreads, sums, drawn, level))

@@ -29,7 +29,6 @@ NUMERIC: frozenset[Kind] = frozenset({"integer", "float", "boolean"})
 TEXTS: frozenset[Kind] = frozenset({"category", "text"})
 # Parts of a column: at most so many values of a category, ranges of a number.
 _MOST_VALUES, _RANGES = 20, 4
-_LONGEST_NAME = 60
 
 
 def kind_of(column: pd.Series) -> Kind:
@@ -103,7 +102,7 @@ def parts_of(frame: pd.DataFrame, fewest: int) -> Iterator[tuple[str, str, np.nd
 
 def groups_of(column: pd.Series) -> tuple[list[str], np.ndarray]:
     """Return the groups of a column, values or ranges of a number of many, and each row's place, (n,)."""
-    parts = [(value[:_LONGEST_NAME], mask) for value, mask in _parts_of(column) if mask.any()]
+    parts = [(value[:60], mask) for value, mask in _parts_of(column) if mask.any()]
     names = list(dict.fromkeys([*(value for value, _ in parts), "other values"]))
     codes = np.full(len(column), len(names) - 1)
     for value, mask in parts:

@@ -86,14 +86,13 @@ def _tables(column: str, audited: Sequence[AuditRow]) -> Iterator[Block]:
     rows = []
     for name in [*measures, "equalized_odds"]:
         if (found := known.get(name + _DIFFERENCE)) is not None:
-            ratio = known.get(name + _RATIO)
             differ = "significantly" if (found.low or 0) > 0 else "not significantly"
-            shown = "" if ratio is None else _shown(ratio)
-            rows.append((name, found.group_name, _shown(found), shown, differ))
+            ratio = _shown(known.get(name + _RATIO))
+            rows.append((name, found.group_name, _shown(found), ratio, differ))
     header = ("measure", "highest and lowest", "difference", "ratio", "they differ")
     too_few = f"No two groups of {column} have rows enough to be compared."
     yield TableBlock(header, tuple(rows)) if rows else Paragraph(too_few)
 
 
-def _shown(one: AuditRow) -> str:
-    return numbers.as_known(one.value, one.low, one.high)
+def _shown(one: AuditRow | None) -> str:
+    return "" if one is None else numbers.as_known(one.value, one.low, one.high)
