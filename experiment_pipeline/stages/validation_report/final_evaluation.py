@@ -352,11 +352,10 @@ def _asked(
         challenger = f"{key}, not computed: fitting it again would take too long"
         if key == report.configuration:
             challenger = "it is the exported one"
-        elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):  # of a rung
+        elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
             prediction = predict(validation, linear.refitted(fitted_on, sets, spec, workers))
-            whole = len(linear.on_test) == len(
-                sets.y_test
-            )  # a rung may be scored on a part of them
+            # Halving may have stopped it on a part of the rows, at a rung of a sixteenth of them.
+            whole = len(linear.on_test) == len(sets.y_test)
             own = exported_threshold(spec, linear.predicted(sets)) if whole else report.threshold
             challenger = key, replace(on_validation, prediction=prediction), threshold_value(own)
     ranked = report.usage.importance if report.usage else ()
