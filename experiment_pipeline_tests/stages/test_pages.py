@@ -67,6 +67,7 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
         "Class by class",
         "Importance of features",
         "Weakest segments",
+        "Prediction intervals",
         "Caveats",
     ]
     said = document.sections[0].blocks[0].text
