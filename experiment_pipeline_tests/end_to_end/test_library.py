@@ -203,7 +203,8 @@ def test_the_wheel_is_the_library_alone(wheel: Path) -> None:
     assert not [name for name in names if "/defs/" in name or name.endswith("definitions.py")]
     assert "[dagster_dg_cli.registry_modules]\nexperiment_pipeline = experiment_pipeline\n" in told
     assert "Typing :: Typed" in described
-    assert "Bring your own table" in described
+    assert "## Your own table" in described
+    assert "](docs/" not in described, "outside the repository a link leads to it"
 
 
 def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:

@@ -137,7 +137,8 @@ def unknowns(
         later = f"Changes after {last}, the last validation row, are not measured."
     beyond = f" beyond new values of {split.column}" if split.by == "group" else ""
     few = few_clusters_note(predicted.clusters, cluster_in_words(spec), "validation", weights)
-    parts = "are of the features: groups by another column are not among them."
+    others = f"other than {', '.join(spec.audited)}, which are audited, " if spec.audited else ""
+    parts = f"are of the features: groups by another column {others}are not among them."
     parts = "were not computed." if report.segments is None else parts
     sentences = {
         later: True,
