@@ -228,6 +228,7 @@ def test_the_page_of_lists_names_every_point_and_only_what_exists() -> None:
     points = [f"{number}({one})" for number in (1, 2) for one in "abcdefgh"]
     assert re.findall(r"^\| (\d\S*) \|", page, re.MULTILINE) == [*points, *"3456789"]
     places = (*package.glob("stages/*/page.py"), package / "tracking/record.py")
+    places += (package / "stages/validation_report/audit.py",)
     source = "".join(f.read_text() for f in (*places, package / "reporting/document.py"))
     titles = set(re.findall(r'"([A-Z][a-z, ]+)"', page))
     assert [one for one in titles if f'"{one}"' not in source] == []
