@@ -61,7 +61,7 @@ class RunResult:
 
     @property
     def audit(self) -> pd.DataFrame:
-        """The groups of the columns of `audit:` on the validation set, and how much they differ."""
+        """The groups of the audited columns on the validation set, and how much they differ."""
         return questions.rows_of("audit", self.facts)
 
     @property
