@@ -179,7 +179,16 @@ class ReadableTree(dg.ComponentTree):
         )
 
 
-def load_experiments(tree: ReadableTree) -> dg.Definitions:
+def load_experiments(path_within_project: Path) -> dg.Definitions:
+    """Load a project as `dg.load_from_defs_folder`; a file that is not YAML stops only its experiment.
+
+    In a project's definitions.py, in place of Dagster's function:
+    `defs = dg.definitions(lambda: load_experiments(Path(__file__).parent))`. Raises as `load_tree`.
+    """
+    return load_tree(ReadableTree.for_project(path_within_project))
+
+
+def load_tree(tree: ReadableTree) -> dg.Definitions:
     """Everything that can be loaded, and a placeholder for each experiment that cannot.
     Raises click.ClickException: the command is there to check; or the folder's own file is wrong.
 
