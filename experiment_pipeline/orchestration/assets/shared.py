@@ -52,7 +52,7 @@ from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, recorded_stage
-from experiment_pipeline.tracking.server import page_url
+from experiment_pipeline.tracking.server import USUAL, page_url
 
 # Key of the IO manager: no other resource of a project has this name.
 TABLES = "experiment_pipeline_tables"
@@ -374,13 +374,15 @@ def report_check(
 
 
 def metadata_of(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    """Return facts as Dagster shows them; a page has its path and, where one is served, its address."""
-    shown = {}
-    for name, fact in facts.items():
-        shown[name] = _shown(fact)
-        if isinstance(fact, PagePath) and (url := page_url(fact.path)):
-            shown[f"{name}_page"] = dg.MetadataValue.url(url)
-    return shown
+    """Return facts as Dagster shows them, after the addresses of the pages among them.
+
+    A run outlives the server of its time: without one, a page has the address that the next will give it.
+    """
+    pages = {
+        name: page_url(one.path, USUAL) for name, one in facts.items() if isinstance(one, PagePath)
+    }
+    links = {f"{name}_page": dg.MetadataValue.url(url) for name, url in pages.items() if url}
+    return {**links, **{name: _shown(fact) for name, fact in facts.items()}}
 
 
 def _shown(fact: Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
