@@ -25,6 +25,7 @@ help: ## users: show the targets
 
 run: .venv/ready ## users: set up and run one experiment (EXPERIMENT=flight_delay)
 	$(BIN)/dagster job execute -m experiment_pipeline.definitions -j $(EXPERIMENT)
+	@echo "See it: make ui opens Dagster on http://127.0.0.1:3000 and the reports on http://127.0.0.1:3001"
 
 ui: .venv/ready ## users: set up and open Dagster on http://127.0.0.1:3000, and its reports on 3001
 	$(BIN)/experiment-pipeline reports $(BIN)/dagster dev -w workspace.yaml

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # the same names for type checkers, which a test holds agains
     from experiment_pipeline.experiment.run import run as run
     from experiment_pipeline.experiment.run import sensitivity as sensitivity
     from experiment_pipeline.orchestration.component import Experiment as Experiment
+    from experiment_pipeline.orchestration.component import load_experiments as load_experiments
     from experiment_pipeline.prediction.explanation import Explanation as Explanation
     from experiment_pipeline.prediction.files import Model as Model
     from experiment_pipeline.prediction.files import champion as champion
@@ -74,7 +75,7 @@ _NAMES = {
     "experiment.run": "run add choose refit sensitivity",
     "experiment.result": "RunResult",
     "experiment.files": "read_experiment",
-    "orchestration.component": "Experiment",
+    "orchestration.component": "Experiment load_experiments",
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - named once

@@ -12,7 +12,7 @@ gc.freeze()
 
 import dagster as dg
 
-from experiment_pipeline.orchestration.component import ReadableTree, load_experiments
+from experiment_pipeline.orchestration.component import load_experiments
 from experiment_pipeline.orchestration.executor import in_process_executor, shorten_console
 
 # Parts of Dagster that the design rests on are marked beta or preview, and the old commands,
@@ -30,6 +30,6 @@ gc.enable()
 def defs() -> dg.Definitions:
     """Load the experiments; whatever is run here, runs in one process."""
     return dg.Definitions.merge(
-        load_experiments(ReadableTree.for_project(Path(__file__).parent)),
+        load_experiments(Path(__file__).parent),
         dg.Definitions(executor=in_process_executor),
     )

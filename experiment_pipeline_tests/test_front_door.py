@@ -35,7 +35,8 @@ FUNCTIONS = [name for name in NAMES if inspect.isfunction(getattr(experiment_pip
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project's folder: its experiment, an exported model, and rows to predict for."""
     folder = tmp_path_factory.mktemp("project")
-    (folder / "experiment_pipeline").symlink_to(ROOT / "experiment_pipeline")
+    for name in ("experiment_pipeline", "pyproject.toml"):
+        (folder / name).symlink_to(ROOT / name)
     spec = exported.make_spec(name="flight_delay")
     registry = Registry(UPath(folder / "artifacts"), spec.name)
     registry.publish(exported.package(spec=spec), lambda _: None)

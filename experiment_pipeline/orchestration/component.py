@@ -179,9 +179,21 @@ class ReadableTree(dg.ComponentTree):
         )
 
 
-def load_experiments(tree: ReadableTree) -> dg.Definitions:
+def load_experiments(path_within_project: Path) -> dg.Definitions:
+    """Load a project as `dg.load_from_defs_folder`; a file that is not YAML stops only its experiment.
+
+    >>> from pathlib import Path
+    >>> [job.name for job in load_experiments(Path("experiment_pipeline")).jobs]
+    ['flight_delay', 'life_expectancy', 'rodent_species', 'room_rate']
+
+    `path_within_project`: any folder of the project. Raises click.ClickException: in a command that checks,
+    with every error; or the file of `defs/` itself is wrong.
+    """
+    return load_tree(ReadableTree.for_project(path_within_project))
+
+
+def load_tree(tree: ReadableTree) -> dg.Definitions:
     """Everything that can be loaded, and a placeholder for each experiment that cannot.
-    Raises click.ClickException: the command is there to check; or the folder's own file is wrong.
 
     The component files are judged before Dagster reads any, because it stops at the first that is not
     YAML, and does not name the file of a misspelt type.

@@ -36,6 +36,7 @@ URL_VARIABLE = "EXPERIMENT_PIPELINE_REPORTS_URL"
 # Names under which a proxy or a network reaches the pages, besides localhost and IP addresses.
 HOSTS_VARIABLE = "EXPERIMENT_PIPELINE_HOSTS"
 HOST, PORT = "127.0.0.1", 3001
+USUAL = f"http://{HOST}:{PORT}"
 OVERVIEW, EXPERIMENT_PAGE = "overview.html", "runs.html"
 _SERVED = {
     ".html": "text/html; charset=utf-8",
@@ -74,12 +75,16 @@ def is_page(path: str) -> bool:
     return PurePosixPath(path).suffix in (".html", ".md")
 
 
-def page_url(place: str) -> str | None:
-    """Return the address of a path or URL of the storage; None: not a page, or no server runs."""
-    server = os.environ.get(URL_VARIABLE)
+def page_url(place: str, otherwise: str = "") -> str | None:
+    """Return the address of a path or URL of the storage; None: not a page, or no server is known.
+
+    `otherwise`: the server where the environment names none, of a storage on this machine's disk.
+    """
+    root = storage_root()
+    server = os.environ.get(URL_VARIABLE, otherwise if on_disk(root) else "")
     if not server or not is_page(place):
         return None
-    below = relative_to(str(storage_root()), place)
+    below = relative_to(str(root), place)
     return None if below is None else f"{server.rstrip('/')}/{quote(below, safe='/=+@,')}"
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from experiment_pipeline.orchestration.component import Experiment, ReadableTree, load_experiments
+from experiment_pipeline.orchestration.component import Experiment, ReadableTree, load_tree
 
 SCHEMA = "columns:\n  late: {dtype: int64}\n"
 YAML = """\
@@ -52,13 +52,13 @@ class ExperimentsFolder:
     def load(self, name: str = "visits") -> Experiment:
         """Load every experiment and return one; its errors are the caller's."""
         with self._tree() as tree:
-            load_experiments(tree)
+            load_tree(tree)
             return tree.load_component(self.defs / name, Experiment)
 
     def definitions(self) -> dg.Definitions:
         """What the code location makes of the folder."""
         with self._tree() as tree:
-            return load_experiments(tree)
+            return load_tree(tree)
 
     @contextmanager
     def _tree(self) -> Iterator[ReadableTree]:

@@ -11,7 +11,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.experiment.steps import prepared_rows
-from experiment_pipeline.orchestration.assets.search import log_partition
+from experiment_pipeline.orchestration.assets.shared import log_materialization
 from experiment_pipeline.orchestration.job import AGEING, CODE_VERSIONS, RANGE_END, RANGE_START
 from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.stages.raw_data.table import RawTable
@@ -64,7 +64,7 @@ def defined(code_version: str) -> dg.Definitions:
     )
     def training(context: dg.AssetExecutionContext):
         outcome = Outcome(facts={}, version="model")
-        log_partition(context, dg.AssetKey("trained_model"), "linear", outcome)
+        log_materialization(context, dg.AssetKey("trained_model"), outcome, "linear")
         yield from ()
 
     return dg.Definitions([train_set, training], jobs=[dg.define_asset_job("job")])

@@ -248,20 +248,24 @@ def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
     assert b"the bucket does not exist" in content
 
 
-def test_metadata_links_to_a_page_where_a_server_runs(
+def test_metadata_begins_with_links_to_its_pages(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside its path a report has its address; without a server, and elsewhere, only the path."""
+    """Beside its path a report has its address, of the usual server where none runs yet; what is no
+    page, lies elsewhere, or is served nowhere has only the path.
+    """
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
     facts = {"report": PagePath(report), "path": PagePath(str(storage / "visits" / "registry"))}
-    assert set(metadata_of(facts)) == {"report", "path"}
-    monkeypatch.setenv(URL_VARIABLE, "http://127.0.0.1:3001")
-    told = metadata_of(facts)
-    assert told["report"] == dg.MetadataValue.path(report)
-    address = "http://127.0.0.1:3001/visits/leaderboard/a=b/leaderboard.html"
-    assert told["report_page"] == dg.MetadataValue.url(address)
-    assert set(told) == {"report", "path", "report_page"}
+    for host in ("http://127.0.0.1:3001", "http://reports:80/"):
+        told = metadata_of(facts)
+        assert list(told) == ["report_page", "report", "path"]
+        assert told["report"] == dg.MetadataValue.path(report)
+        address = f"{host.rstrip('/')}/visits/leaderboard/a=b/leaderboard.html"
+        assert told["report_page"] == dg.MetadataValue.url(address)
+        monkeypatch.setenv(URL_VARIABLE, "http://reports:80/")
     assert page_url("/elsewhere/leaderboard.html") is None
+    monkeypatch.setenv(URL_VARIABLE, "")
+    assert list(metadata_of(facts)) == ["report", "path"]
 
 
 def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:

@@ -44,7 +44,6 @@ def data_analysis(named: NamedColumns) -> dg.AssetsDefinition:
     @asset.stage_asset(
         named.spec,
         "data_analysis",
-        table=False,
         kinds={"python"},
         description="Findings, the verdict they lead to, and a profile of every column.",
     )
@@ -72,6 +71,7 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
     @asset.stage_assets(
         spec,
         "validated_data",
+        can_subset=True,
         specs=[
             asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
             for stage, text in described.items()
@@ -87,7 +87,7 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
     )
     def validated_data(
         context: dg.AssetExecutionContext, raw_data: RawTable
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         yield from asset.reported(context, named, steps.validated_data, raw_data)
 
     return validated_data
@@ -102,12 +102,13 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
     @asset.stage_assets(
         spec,
         "split_sets",
+        can_subset=True,
         specs=[asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described) for n in SETS],
         check_specs=[asset.check_spec(name, train) for name in STAGES["split_sets"].checks],
     )
     def split_sets(
         context: dg.AssetExecutionContext, validated_data: ValidatedRows
-    ) -> Iterator[dg.MaterializeResult]:
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         yield from asset.reported(context, named, steps.split_sets, validated_data)
 
     return split_sets
@@ -165,7 +166,6 @@ def exported_model(named: NamedColumns) -> dg.AssetsDefinition:
     @asset.stage_asset(
         named.spec,
         "exported_model",
-        table=False,
         kinds={"scikitlearn"},
         description="The champion: model, card, metrics and manifest, under a version number.",
     )

@@ -8,18 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import dagster as dg
-
-# Not exported by Dagster: the tags of an event by which it is known to be stale.
-from dagster._core.execution.plan.execute_step import (
-    _build_data_version_tags,
-    _get_input_provenance_data,
-)
 from pydantic import Field
 
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.steps import SetTable
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.reporting.outcome import Outcome
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.table.features import NamedColumns
@@ -65,7 +58,7 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
                 group_name=spec.name,
                 kinds={"scikitlearn", *(c.algorithm for c in declared if c.algorithm in NAMES)},
                 description=_TRAINED_MODEL,
-            ),
+            ).with_io_manager_key(asset.TABLES),
             asset.table_spec(
                 spec,
                 "search_results",
@@ -88,7 +81,7 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
             train_set,
             test_set,
             set(context.partition_keys) if keyed else None,
-            lambda key, outcome: log_partition(context, models, key, outcome),
+            lambda key, outcome: asset.log_materialization(context, models, outcome, key),
         )
         for _, outcome in found:
             if results in context.selected_asset_keys:
@@ -98,28 +91,3 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
                     yield asset.report_check(context, results, check)
 
     return trained_model
-
-
-def log_partition(
-    context: dg.AssetExecutionContext, key: dg.AssetKey, partition: str, outcome: Outcome
-) -> None:
-    """Log the materialization of one partition at once: a returned result is logged at the end.
-
-    The tags are those that Dagster adds to a returned result, by which it is known to be stale.
-    """
-    step = context.op_execution_context.get_step_execution_context()
-    tags = _build_data_version_tags(
-        dg.DataVersion(outcome.version or ""),
-        context.assets_def.specs_by_key[key].code_version or context.run_id,
-        _get_input_provenance_data(key, step),
-        data_version_is_user_provided=True,
-    )
-    context.log_event(
-        dg.AssetMaterialization(
-            asset_key=key,
-            partition=partition,
-            description="; ".join(outcome.notes) or None,
-            metadata=asset.metadata_of(outcome.facts),
-            tags={**outcome.tags, **tags},
-        )
-    )

@@ -20,9 +20,15 @@ import pandas as pd
 
 # Not exported by Dagster: an error of this kind is shown without a stack.
 from dagster._core.errors import DagsterUserCodeProcessError
+
+# Not exported by Dagster: the tags of an event by which it is known to be stale.
+from dagster._core.execution.plan.execute_step import (
+    _build_data_version_tags,
+    _get_input_provenance_data,
+)
 from dagster_shared.error import SerializableErrorInfo
 
-from experiment_pipeline.errors import ExperimentPipelineError, reported_as
+from experiment_pipeline.errors import ExperimentPipelineError, StorageError, reported_as
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
@@ -46,7 +52,7 @@ from experiment_pipeline.table.kinds import kind_of
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import finish_run, record_outcome, recorded_stage
-from experiment_pipeline.tracking.server import page_url
+from experiment_pipeline.tracking.server import USUAL, page_url
 
 # Key of the IO manager: no other resource of a project has this name.
 TABLES = "experiment_pipeline_tables"
@@ -59,6 +65,11 @@ INTERRUPTED = KeyboardInterrupt, dg.DagsterExecutionInterruptedError  # Ctrl-C, 
 REFUSED = "what to do"  # metadata of a failed check: the same text
 # Pages with more on a failure, the most specific first.
 _READ_ON, _MOST_PAGES = ("report", RECORD.removesuffix(".md"), "runs"), 2
+# Assets that no other one can be given, and what it can use instead.
+_WITHOUT_VALUE = {
+    "data_analysis": ("has a report and no value", "Ask `experiment_pipeline.findings`."),
+    "trained_model": ("is no value: each configuration is stored once", "Ask for exported_model."),
+}
 # Metadata is stored in the event log and shown whole; a longer table has a page of its own.
 MOST_ROWS = 100
 # A cell as short as `0.6772 to 0.7723` stays on one line, so that a screen holds twice the rows.
@@ -74,16 +85,10 @@ def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     return dg.AssetKey([spec.name, stage])
 
 
-def stage_asset(
-    spec: ExperimentSpec, stage: str, *, table: bool = True, **options: Any
-) -> Decorator:
-    """`dg.asset` for a stage, with its checks; its arguments name the stages whose tables it gets.
-
-    `table`: whether its value is one.
-    """
-    if table:
-        # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
-        options |= {"io_manager_key": TABLES, "dagster_type": dg.Any}
+def stage_asset(spec: ExperimentSpec, stage: str, **options: Any) -> Decorator:
+    """`dg.asset` for a stage, with its checks; its arguments name the stages whose tables it gets."""
+    # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
+    options |= {"io_manager_key": TABLES, "dagster_type": dg.Any}
     checks = [check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks]
     names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name}
     return _decorator(dg.asset, spec, check_specs=checks, **names, **options)
@@ -121,7 +126,9 @@ def check_spec(name: str, key: dg.AssetKey, *, blocking: bool = False) -> dg.Ass
 
 
 class TablesIOManager(dg.UPathIOManager):
-    """Stores what an asset returns as a table; one that has no partitions has one table in any run."""
+    """Stores what an asset returns as a table; one that has no partitions has one table in any run.
+    An asset that asks for the exported model gets the champion.
+    """
 
     extension = ".parquet"
 
@@ -139,9 +146,16 @@ class TablesIOManager(dg.UPathIOManager):
 
     def load_from_path(self, context: dg.InputContext, path: Location) -> Any:
         """Read a table for an asset; with what is said of it, where the argument's type asks."""
+        *_, experiment, stage = ("", *context.asset_key.path)
         asked = context.dagster_type.typing_type
         kind: Any = asked if is_dataclass(asked) else pd.DataFrame
         with reported_to_the_user():
+            if stage == "exported_model":
+                from experiment_pipeline.prediction.files import champion  # loads scikit-learn
+
+                return champion(experiment, context.definition_metadata.get("trusted", ()))
+            if stage in _WITHOUT_VALUE:
+                raise StorageError("/".join(context.asset_key.path), *_WITHOUT_VALUE[stage])
             return read_table(path, kind)
 
     def get_metadata(self, context: dg.OutputContext, obj: Any) -> dict[str, Any]:  # noqa: ARG002
@@ -167,10 +181,50 @@ class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError
 
 def reported(
     context: dg.AssetExecutionContext, named: NamedColumns, step: Step, *inputs: object
-) -> Iterator[dg.MaterializeResult]:
-    """Run a stage of the experiment, and report each of its assets to Dagster."""
+) -> Iterator[Any]:
+    """Run a stage of the experiment, and report each of its assets to Dagster.
+
+    What was not selected is made all the same: the tables of a stage are always of one cut.
+    """
     for name, outcome in step(stage_run(context, named), *inputs):
-        yield report(context, key_of(named.spec, name), outcome)
+        key = key_of(named.spec, name)
+        result = report(context, key, outcome)
+        if key in context.selected_asset_keys:
+            yield result
+        else:
+            table: Any = outcome.value
+            with reported_to_the_user():
+                write_table(storage_root() / f"{asset_table(*key.path)}.parquet", table)
+            log_materialization(context, key, outcome)
+            yield from result.check_results or ()
+
+
+def log_materialization(
+    context: dg.AssetExecutionContext,
+    key: dg.AssetKey,
+    outcome: Outcome,
+    partition: str | None = None,
+) -> None:
+    """Log the materialization of an asset, or of one partition, that is not returned as a result.
+
+    The tags are those that Dagster adds to a returned result, by which it is known to be stale.
+    """
+    step = context.op_execution_context.get_step_execution_context()
+    tags = _build_data_version_tags(
+        dg.DataVersion(outcome.version or ""),
+        context.assets_def.specs_by_key[key].code_version or context.run_id,
+        _get_input_provenance_data(key, step),
+        data_version_is_user_provided=True,
+    )
+    context.log_event(
+        dg.AssetMaterialization(
+            asset_key=key,
+            partition=partition,
+            description="; ".join(outcome.notes) or None,
+            metadata=metadata_of(outcome.facts),
+            tags={**outcome.tags, **tags},
+        )
+    )
 
 
 def stage_run(
@@ -320,13 +374,15 @@ def report_check(
 
 
 def metadata_of(facts: Mapping[str, Fact]) -> dict[str, Any]:
-    """Return facts as Dagster shows them; a page has its path and, where one is served, its address."""
-    shown = {}
-    for name, fact in facts.items():
-        shown[name] = _shown(fact)
-        if isinstance(fact, PagePath) and (url := page_url(fact.path)):
-            shown[f"{name}_page"] = dg.MetadataValue.url(url)
-    return shown
+    """Return facts as Dagster shows them, after the addresses of the pages among them.
+
+    A run outlives the server of its time: without one, a page has the address that the next will give it.
+    """
+    pages = {
+        name: page_url(one.path, USUAL) for name, one in facts.items() if isinstance(one, PagePath)
+    }
+    links = {f"{name}_page": dg.MetadataValue.url(url) for name, url in pages.items() if url}
+    return {**links, **{name: _shown(fact) for name, fact in facts.items()}}
 
 
 def _shown(fact: Fact) -> Any:  # noqa: PLR0911 - one kind of fact each
