@@ -5,7 +5,7 @@ would be exported, and its files. Ledger, registry and storage are the caller's.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -188,7 +188,7 @@ def evaluate(
 
 def _completed(
     report: ValidationReport,
-    missing: Sequence[str],
+    missing: Iterable[str],
     evidence: tuple[EvidenceRow, ...],
     board: Leaderboard,
     exported: Any,
