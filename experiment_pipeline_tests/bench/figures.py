@@ -101,6 +101,9 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
         yield Quote(f"{question} | {{}} |", (_whole(run["rows"]),))
     right, largest = (rodents["scores"]["accuracy"][one] for one in ("estimate", "baseline"))
     years = countries["scores"]["rmse"]
+    found = flights["scores"]["roc_auc"]
+    ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
+    yield Quote("roc_auc {} ({} to {}) on the validation set", tuple(ends))
     yield Quote("ROC AUC {} on", (f"{flights['scores']['roc_auc']['estimate']:.2f}",))
     yield Quote("{} % right; the largest class alone: {} %", (_percent(right), _percent(largest)))
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
