@@ -266,12 +266,15 @@ def reproduce(
 @click.argument("experiment")
 @click.option("--seeds", type=click.IntRange(1), default=5, help="Number of repeats.")
 @click.option("--yes", is_flag=True, help="Do not ask after the cost.")
-def sensitivity(experiment: str, seeds: int, *, yes: bool) -> None:
+@as_json
+def sensitivity(experiment: str, seeds: int, *, yes: bool, as_json: bool) -> None:
     """Repeat EXPERIMENT's last run with other split seeds, without its validation rows."""
     from experiment_pipeline import sensitivity as repeated
+    from experiment_pipeline.tracking import terminal
 
     ask = partial(click.echo, err=True) if yes else partial(click.confirm, abort=True, err=True)
-    click.echo(repeated(experiment, seeds, agree=ask).to_string(index=False))
+    found = repeated(experiment, seeds, agree=ask)
+    click.echo(terminal.frame_json(found) if as_json else found.to_string(index=False))
 
 
 @main.command()

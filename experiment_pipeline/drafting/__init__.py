@@ -1,8 +1,12 @@
 """A first experiment on an unknown table; here the options of the command, without heavy imports."""
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
+
+
+# A class is named as text; from Python it may be a number or a bool.
+_Class = Annotated[str | None, BeforeValidator(lambda one: None if one is None else str(one))]
 
 
 class Wishes(BaseModel):
@@ -11,7 +15,7 @@ class Wishes(BaseModel):
     data: str = Field("", description="Path or URL of the table")
     target: str = Field("", description="The column to predict")
     task: str | None = Field(None, description="binary, multiclass or regression")
-    positive_class: str | None = Field(None, description="Binary: the class that is predicted")
+    positive_class: _Class = Field(None, description="Binary: the class that is predicted")
     metric: str | None = Field(None, description="What ranks the configurations")
     seconds: float | None = Field(
         None,

@@ -85,14 +85,15 @@ def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> Non
     ],
 )
 def test_the_positive_class_is_the_affirmative_or_the_rarer(target: Any, positive: Any) -> None:
-    """`yes`, 1 and true are predicted; without such a word the rarer class is."""
+    """`yes`, 1 and true are predicted, without such a word the rarer class; one may be asked for as it is."""
     inferred = draft(target).positive_class
     assert inferred is not None
     assert inferred.value == positive
     assert type(inferred.value) is type(positive)
-    asked = draft(target, {"positive_class": str(positive)}).positive_class
-    assert asked is not None
-    assert asked.value == positive
+    for given in (positive, str(positive)):
+        asked = draft(target, {"positive_class": given}).positive_class
+        assert asked is not None
+        assert asked.value == positive
 
 
 def test_the_metric_suits_the_task() -> None:
