@@ -4,7 +4,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, Field
 
-
 # A class is named as text; from Python it may be a number or a bool.
 _Class = Annotated[str | None, BeforeValidator(lambda one: None if one is None else str(one))]
 
