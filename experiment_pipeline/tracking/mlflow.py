@@ -33,7 +33,7 @@ from experiment_pipeline.tracking.server import is_page
 
 # What is exported: `partial` and `running` are not decided yet.
 DECIDED = {"accepted": "FINISHED", "rejected": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
-SECONDS = 10.0  # a run waits so long; then the upload goes on by itself
+SECONDS = 10.0  # a run waits so long; then it says so, and the upload goes on by itself
 _REQUESTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 MOST_RUNS = 20  # of one upload: after an outage, the rest comes with the next runs
 _TAG = "experiment_pipeline"
@@ -72,7 +72,10 @@ def export(run: RunRecord) -> str:
             code = process.wait(SECONDS)
         except subprocess.TimeoutExpired:
             threading.Thread(target=process.wait, daemon=True).start()
-            return ""
+            return (
+                f"MLflow ({destination.shown_uri}) has not answered within {SECONDS:g} seconds. The upload "
+                "goes on beside; what it misses comes with the next run."
+            )
         if code == 0:
             return ""
         output.seek(0)
