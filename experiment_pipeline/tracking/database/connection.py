@@ -134,7 +134,7 @@ def _engine(url: sa.URL) -> sa.Engine:
         path = f"{url.query.get('options', '')} -c search_path={SCHEMA}"
         arguments = {"connect_timeout": 10, "options": path.strip()}
         return sa.create_engine(url, pool_pre_ping=True, connect_args=arguments)
-    if url.database:
+    if url.database and "uri" not in url.query:  # a URI is no path
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
     engine = sa.create_engine(url, connect_args={"timeout": _SECONDS})
 

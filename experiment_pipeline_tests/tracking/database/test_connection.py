@@ -101,11 +101,13 @@ def test_a_damaged_database_is_told_and_the_way_to_a_new_one(storage, metadata_d
 
 def test_a_read_only_database_is_refused_at_the_first_write(metadata_database: Path, monkeypatch):
     """A run stops with a clear error; what was asked before is answered."""
+    monkeypatch.chdir(metadata_database.parent)
     monkeypatch.setenv(VARIABLE, f"sqlite:///file:{metadata_database}?mode=ro&uri=true")
     run = RunRecord("e", "r")
     assert run.facts() is None
     with pytest.raises(DatabaseUnavailable, match="attempt to write a readonly database"):
         run.record([RunFacts(status="running")])
+    assert not Path("file:").exists(), "a URI is no folder"
 
 
 def test_a_database_of_a_newer_package_is_left_alone() -> None:
