@@ -321,7 +321,7 @@ def check_coverage(
         size = ends["upper"] - ends["lower"]
     factor, called = 1 + len(hits) / calibrated.rows, np.ones(len(hits))
     held = replace(predicted, y=hits * 1.0, prediction=called, variance_factor=factor)
-    most = held.interval("accuracy", level=level).high
+    most = _spread_as_alone(held).interval("accuracy", level=level).high
     masks = [(spec.target, str(one), predicted.y == k) for k, one in enumerate(calibrated.classes)]
     masks = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
     first = [*masks, *_horizons(spec, fitted, frame)]
@@ -329,10 +329,16 @@ def check_coverage(
     each = 1 - (1 - LEVEL) / (len(first) + len(by_feature))
 
     def part(column: str, value: str, mask: np.ndarray) -> Segment:
-        rows = held.rows(mask)
+        rows = _spread_as_alone(held.rows(mask))
         below = rows.interval("accuracy", level=each).high < coverage
         return Segment(column, value, len(rows.y), rows.interval("accuracy"), coverage, below)
 
     weak = sorted((part(*one) for one in by_feature), key=lambda one: one.score.estimate)
     parts = (*(part(*one) for one in first), *weak[:_LEAST_COVERED])
     return CoverageCheck(coverage, calibrated, float(size.mean()), most, parts)
+
+
+def _spread_as_alone(rows: SetPrediction) -> SetPrediction:
+    """The rows as independent ones, where days of few rows vary less by chance."""
+    alone = replace(rows, clusters=np.arange(len(rows.y)))
+    return max(rows, alone, key=lambda one: (of := one.interval("accuracy")).high - of.low)
