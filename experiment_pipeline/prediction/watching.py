@@ -224,27 +224,20 @@ def _promise(experiment: str, version: str | None) -> Promise:
     home = location(known["place"].iloc[-1]).parent.parent
     registry = versions.Registry(home.parent, home.name)
     version = version or registry.champion() or "the champion"
-    source, runs = (
-        f"{experiment} {version}",
-        dict(zip(known["version"], known["run_id"], strict=True)),
-    )
+    source = f"{experiment} {version}"
+    runs = dict(zip(known["version"], known["run_id"], strict=True))
     if version not in runs:
         rule = f"is no recorded version; {did_you_mean(version, runs)}"
         raise InvalidModel(source, rule, "Name one of these by --version.")
     reports = questions.rows_of("reports", {"experiment": experiment, "run_id": runs[version]})
     places, exported = reports.loc[reports["name"] == JUDGED_ROWS, "place"], registry.model(version)
     declared = yaml.safe_load(exported.read("experiment.yaml"))
-    first, split = (
-        json.loads(exported.read(versions.METRICS))["scores"][0],
-        declared.get("split", {}),
-    )
+    split = declared.get("split", {})
+    first = json.loads(exported.read(versions.METRICS))["scores"][0]
     metric, weights = first["metric"], declared.get("sample_weight")
     if places.empty or weights or metric_of(metric).is_own:
-        rule = (
-            f"its rows are weighted by {weights}"
-            if weights
-            else f"{metric} is a metric of your own"
-        )
+        rule = f"{metric} is a metric of your own"
+        rule = f"its rows are weighted by {weights}" if weights else rule
         rule = "its run has kept no validation rows" if places.empty else rule
         fix = "Only unweighted rows and built-in metrics can be watched, of runs of this package."
         raise InvalidModel(source, rule, fix)

@@ -82,10 +82,14 @@ class TrainingSets:
         predicted = [len(fold.sets.test) for fold in self.folds]
         return variance_factor(fitted, predicted, self.repeats)
 
+    @property
+    def once(self) -> slice:
+        """The part of `test` that holds each of the rows once."""
+        return slice(len(self.test) // self.repeats)
+
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
         """Return the codes (n_test,) of the clusters that intervals resample; repeats are one row."""
-        once = self.test[: len(self.test) // self.repeats]
-        found = resampling_clusters(once, spec, self.features)
+        found = resampling_clusters(self.test[self.once], spec, self.features)
         return resampled_by(spec.metric, np.tile(found, (self.repeats, *[1] * (found.ndim - 1))))
 
     def part(self, train: np.ndarray, test: np.ndarray, digests: Mapping[str, str]) -> Self:

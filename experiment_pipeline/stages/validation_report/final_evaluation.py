@@ -230,8 +230,8 @@ def _judged_rows(
         beside, k = pd.DataFrame(known, index=own.index), len(ids)
         return pd.concat([own.iloc[:, :k], beside, own.iloc[:, k:]], axis=1)
 
-    once = slice(len(sets.test) // sets.repeats)  # repeated folds hold the same rows
-    tested = table(on_test.rows(once), sets.test.index[once]).nlargest(_MOST_TEST_ROWS, "loss")
+    tested = table(on_test.rows(once := sets.once), sets.test.index[once])
+    tested = tested.nlargest(_MOST_TEST_ROWS, "loss")
     parts = {"validation": table(on_validation, validation.index)}
     rows = pd.concat(parts | {evaluated(spec.evaluation_name).name: tested}, names=[SET])
     return JudgedRows.of(on_validation, cut), rows.reset_index(level=SET)
@@ -264,26 +264,28 @@ def _predicted(
     from experiment_pipeline.stages.search.averaging import uncalibrated
     from experiment_pipeline.stages.search.voting import TakenApart
 
-    def predicted(parts: TakenApart, rows: pd.DataFrame) -> np.ndarray:
-        features = with_only(rows, sets.features)
-        return parts.predict_rows(features, sets.task, sets.classes, workers)
-
     on_validation = SetPrediction(
         encode_target(validation[sets.target], sets.classes),
-        predicted(TakenApart.of(exported), validation),
+        _predict(TakenApart.of(exported), validation, sets, workers),
         resampling_clusters(validation, spec, sets.features),
         sets.weights_of(validation),
     )
     some = slice(None, None, -(-len(validation) // MOST_ROWS_OF_GAP))
     of_search, without = on_validation.rows(some), None
     if exported is not train_only:
-        prediction = predicted(TakenApart.of(train_only), validation[some])
+        prediction = _predict(TakenApart.of(train_only), validation[some], sets, workers)
         of_search = replace(of_search, prediction=prediction)
     if calibration is not None:
         parts = TakenApart.of(exported)
         parts = replace(parts, models=((uncalibrated(exported[-1]), 1.0),))
-        without = replace(on_validation, prediction=predicted(parts, validation))
+        prediction = _predict(parts, validation, sets, workers)
+        without = replace(on_validation, prediction=prediction)
     return on_validation, of_search, without
+
+
+def _predict(parts: Any, rows: pd.DataFrame, sets: TrainingSets, workers: int) -> np.ndarray:
+    features = with_only(rows, sets.features)
+    return np.asarray(parts.predict_rows(features, sets.task, sets.classes, workers))
 
 
 def _effects(
@@ -303,8 +305,7 @@ def _effects(
 ) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
     """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of validation."""
     features, metric = sets.features, spec.metric
-    once = slice(len(sets.test) // sets.repeats)  # repeated folds hold the same rows
-    tested = with_only(sets.test[once], features), on_test.rows(once)
+    tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
     held = (validation, on_validation, features if left > 0 else (), fitted_on, level)
     coverage = check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
     if left <= 0:
@@ -341,10 +342,7 @@ def _asked(
     from experiment_pipeline.stages.search.learners.learner import Clock
     from experiment_pipeline.stages.search.voting import TakenApart
 
-    def predict(rows: pd.DataFrame, fit: Any = exported) -> np.ndarray:
-        features = with_only(rows, sets.features)
-        return TakenApart.of(fit).predict_rows(features, sets.task, sets.classes, workers)
-
+    own = TakenApart.of(exported)
     seconds = max(min(left - _TO_DRAW_SECONDS, _MOST_SECONDS), 0.0)
     challenger: referee.Linear | str = "the search has none"
     if linear is not None:
@@ -353,25 +351,29 @@ def _asked(
         if key == report.configuration:
             challenger = "it is the exported one"
         elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
-            prediction = predict(validation, linear.refitted(fitted_on, sets, spec, workers))
+            parts = TakenApart.of(linear.refitted(fitted_on, sets, spec, workers))
+            prediction = _predict(parts, validation, sets, workers)
             # Halving may have stopped it on a part of the rows, at a rung of a sixteenth of them.
             whole = len(linear.on_test) == len(sets.y_test)
-            own = exported_threshold(spec, linear.predicted(sets)) if whole else report.threshold
-            challenger = key, replace(on_validation, prediction=prediction), threshold_value(own)
+            at = exported_threshold(spec, linear.predicted(sets)) if whole else report.threshold
+            challenger = key, replace(on_validation, prediction=prediction), threshold_value(at)
     ranked = report.usage.importance if report.usage else ()
     names = [*dict.fromkeys([*(one.feature for one in ranked), *sets.features])]
     at = spread_evenly(len(validation), min(len(validation), referee.MOST_ROWS))
     rows, plain, metric = some_rows(validation, at), on_validation.rows(at), spec.metric
     cut = threshold_value(report.threshold)
     with Clock() as clock:
-        predict(rows)
+        _predict(own, rows, sets, workers)
         plain.linearise(metric, cut)
     most = min(int(seconds / 2 / referee.CHANGES / clock.wall_seconds), referee.MOST_FEATURES)
     at = spread_evenly(len(fitted_on), min(len(fitted_on), referee.MOST_FITTED))
     seen = some_rows(with_only(fitted_on, names[:most]), at)
     return (
         *referee.challengers(report, on_validation, challenger),
-        *referee.robustness(predict, rows, seen, plain, metric, cut, names, most),
+        *referee.robustness(
+            lambda some: _predict(own, some, sets, workers),
+            *(rows, seen, plain, metric, cut, names, most),
+        ),
         *referee.unknowns(spec, report, validation, on_validation),
     )
 
