@@ -75,6 +75,15 @@ class ColumnPlan:
         why = self.why.replace("read as ", "read as days, ", 1)
         return replace(self, why=why, preparation={**self.preparation, "calendar": parts})
 
+    def as_category(self, distinct: int, why: str) -> "ColumnPlan":
+        """Let an excluded column of `distinct` entities be a feature."""
+        if not self.excluded:
+            return self
+        said = f"names {distinct:,} things, read as a category: {why}"
+        settings = {"types": "text"}
+        many = distinct > MOST_CODES
+        return replace(self, why=said, excluded=False, preparation=settings, many_texts=many)
+
 
 def plan_columns(raw: pd.DataFrame) -> dict[str, ColumnPlan]:
     """Plan each column; "0,5" in one column decides what "1,234" means in another."""

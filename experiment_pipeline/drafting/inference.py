@@ -4,6 +4,7 @@ Rows are split at random, unless a column names the sets, or the rows are a time
 models will predict the future, or for unknown customers, cannot be inferred: it becomes a hint.
 """
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,9 @@ FEWEST_ROWS_PER_CLASS, RARE = 5, 0.05
 SPLITS = ("random", "group", "time", "column")
 # Below it a period holds too few instants to cut between.
 FEWEST_DAYS = 10
+# Entities of so many rows each may be a feature, where so large a part of the latest rows is about ones
+# of before, or where two columns of them make so many different pairs for each (ratings, sales).
+ROWS_OF_A_KNOWN_ONE, LATEST, MET_AGAIN, PARTNERS = 10, 0.8, 0.95, 5
 _POSITIVE_WORDS = ("1", "true", "t", "yes", "y", "positive", "pos")
 _UNITS: tuple[Literal["day", "hour", "minute", "second"], ...] = ("day", "hour", "minute", "second")
 _SET_NAMES = {
@@ -116,6 +120,10 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     if split.value["by"] != "time":
         # Under a split by time every later set holds days that training has not seen.
         plans = {name: plan.with_days() for name, plan in plans.items()}
+    plans |= {
+        name: plans[name].as_category(raw[name].nunique(), why)
+        for name, why in _met_again(raw, plans, split.value).items()
+    }
     ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     split_column = split.value.get("column")
     excluded = {
@@ -130,7 +138,10 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     shape = first_search.Shape(
         *(task.value, metric.value, len(raw) if rows is None else rows, len(features)),
         classes=1 if task.value == "regression" else target.nunique(),
-        texts=sum(kind_of(raw[name]) in TEXTS for name in features),
+        texts=sum(
+            kind_of(raw[name]) in TEXTS or plans[name].preparation.get("types") == "text"
+            for name in features
+        ),
         many_texts=sum(plans[name].many_texts for name in features),
         seconds=wishes.seconds,
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
@@ -375,6 +386,34 @@ def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision |
         "on the future"
     )
     return Decision({"by": "time", "column": times[0]}, why)
+
+
+def _met_again(
+    raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
+) -> dict[str, str]:
+    """Entity → why new rows are about known ones, so that what they were like before may be learnt.
+
+    A sale by store and day is about a known store, a rating by user and film about both; a new patient
+    has no history.
+    """
+    many = {
+        name: raw[name].nunique()
+        for name, plan in plans.items()
+        if plan.names_entities
+        and name != split.get("column")
+        and raw[name].count() >= ROWS_OF_A_KNOWN_ONE * raw[name].nunique()
+    }
+    if split["by"] == "time":
+        when = _as_prepared(raw[split["column"]], plans[split["column"]])
+        late = when > when.quantile(LATEST)
+        known = {name: raw.loc[late, name].isin(raw.loc[~late, name]).mean() for name in many}
+        words = "{:.0%} of the latest rows are about ones of before"
+        return {name: words.format(part) for name, part in known.items() if part >= MET_AGAIN}
+    found = {}
+    for one, other in itertools.combinations(many, 2):
+        if len(raw[[one, other]].drop_duplicates()) >= PARTNERS * max(many[one], many[other]):
+            found |= {one: f"rows pair them with {other}", other: f"rows pair them with {one}"}
+    return found
 
 
 def _split_hints(

@@ -217,6 +217,38 @@ def test_a_row_id_decides_the_rows_set() -> None:
     assert draft(NUMBERS, {"id_column": ("other_id",)}, **ids).id_columns == ("other_id",)
 
 
+SHOPS, SALES = 60, 1_200
+DAY = np.arange(SALES) // SHOPS
+SALE = {
+    "shop_id": np.arange(SALES) % SHOPS,
+    "day": pd.Timestamp("2024-01-01") + DAY * pd.Timedelta("1D"),
+}
+
+
+@pytest.mark.parametrize(
+    ("columns", "split", "features"),
+    [
+        (SALE, "time", {"shop_id"}),
+        (SALE, "random", set()),
+        # Each shop opens, sells for a fortnight and is never seen again.
+        (SALE | {"shop_id": np.arange(SALES) // 20}, "time", set()),
+        (SALE | {"item_id": np.arange(SALES) * 7 % 61}, "random", {"shop_id", "item_id"}),
+        (SALE | {"owner_id": np.arange(SALES) % SHOPS + 100}, "random", set()),
+    ],
+    ids=["met_again", "nobody_knows", "new_ones", "pairs", "one_is_the_other"],
+)
+def test_an_entity_is_a_feature_where_new_rows_are_about_known_ones(
+    columns: dict[str, Any], split: str, features: set[str]
+) -> None:
+    """Known by the latest rows under a split by time, or by rows that pair two kinds of entities."""
+    rows = pd.DataFrame({**columns, "y": np.random.default_rng(0).normal(size=SALES)})
+    found = infer(rows, Wishes(target="y", split=split))
+    entities = {name for name in columns if name.endswith("_id")}
+    assert entities - found.excluded.keys() == features
+    assert {plan.name for plan in found.prepared if plan.names_entities} == features
+    assert all("memorize" in found.excluded[name] for name in entities & found.excluded.keys())
+
+
 def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
     """Rows without a target are rejected: the usual limit would stop the very first run."""
     limit = draft(repeated(*NUMBERS[:9], np.nan)).max_rejected
