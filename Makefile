@@ -59,7 +59,7 @@ lint: .venv/ready-dev ## contributors: formatting, style and types
 hooks: .venv/ready-dev ## contributors: let every commit run what `lint` runs
 	$(BIN)/pre-commit install
 
-bench: .venv/ready-bench ## contributors: measure speed, memory and quality against the alternatives
+bench: .venv/ready-dev ## contributors: measure speed, memory and quality against the alternatives
 	$(BIN)/python -m experiment_pipeline_tests.bench
 
 figures: .venv/ready-dev system-test ## contributors: run the bundled experiments, write README's figures and picture
@@ -101,8 +101,4 @@ system-test:
 
 .venv/ready-docs: .venv/uv pyproject.toml uv.lock
 	$(BIN)/uv sync --quiet --frozen --inexact --group docs
-	touch $@ .venv/ready .venv/ready-dev
-
-.venv/ready-bench: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --group bench
 	touch $@ .venv/ready .venv/ready-dev

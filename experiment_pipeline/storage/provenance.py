@@ -103,13 +103,26 @@ def code_provenance(directory: Path) -> CodeProvenance:
     return CodeProvenance(commit, dirty)
 
 
+def installed_version(distribution: str) -> str:
+    """Return the version of a distribution, or of its build without graphics cards (`xgboost-cpu`).
+
+    PackageNotFoundError: neither is installed.
+    """
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return metadata.version(f"{distribution}-cpu")
+
+
 def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) -> Environment:
     """Return the installed versions of distributions, and of a user's packages by import name."""
 
     def normal(name: str) -> str:
         return re.sub(r"[-_.]+", "-", name).lower()
 
-    pinned: dict[str, str | None] = {normal(name): metadata.version(name) for name in distributions}
+    pinned: dict[str, str | None] = {
+        normal(name): installed_version(name) for name in distributions
+    }
     owners = metadata.packages_distributions() if own_packages else {}
     for package in own_packages:
         (owner, *_) = owners.get(package, [None])
@@ -123,7 +136,7 @@ def versions_beside(requirements: str) -> Iterator[tuple[str, str, str]]:
     for name, version in re.findall(r"([\w-]+)(?: |==)(\d[^\s;]*)", requirements):
         here = platform.python_version() if name == "Python" else "not installed"
         with suppress(metadata.PackageNotFoundError):
-            here = metadata.version(name)
+            here = installed_version(name)
         yield name, version, here
 
 

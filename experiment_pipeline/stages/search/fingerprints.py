@@ -3,7 +3,6 @@
 from collections.abc import Hashable
 from dataclasses import asdict
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from experiment_pipeline.stages.search.learners.estimators import is_own_estimat
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import reweighting
+from experiment_pipeline.storage.provenance import installed_version
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.run_code import SOURCE, own_code, source_in_main
 from experiment_pipeline.table.digests import sha256
@@ -119,9 +119,7 @@ def code_of(algorithm: str) -> dict[str, Any]:
     return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
 
 
-@cache
-def _version(distribution: str) -> str:
-    return metadata.version(distribution)
+_version = cache(installed_version)
 
 
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:

@@ -34,7 +34,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.storage.processes import Process, peak_memory_bytes
-from experiment_pipeline.storage.provenance import cpu_kernel
+from experiment_pipeline.storage.provenance import cpu_kernel, installed_version
 from experiment_pipeline.storage.run_code import run_code
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.tracking.database.connection import reading, transaction
@@ -264,7 +264,7 @@ def declared(
         code_left_out=code.left_out or None,
         package_version=metadata.version("experiment-pipeline"),
         python_version=platform.python_version(),
-        libraries={name: metadata.version(name) for name in sorted(libraries)}
+        libraries={name: installed_version(name) for name in sorted(libraries)}
         | {**code.packages, "CPU kernel": cpu_kernel()},
         price_per_hour=float(price) if price else spec.price_per_hour,
     )

@@ -498,7 +498,7 @@ class XGBoostLearner(BoosterLearner):
             fixed["monotone_constraints"] = tuple(rows.directions)
         estimator, against = make(**fixed, n_estimators=rounds.at_most), dict[str, Any]()
         if held_out is not None:
-            stop = EarlyStopping(rounds.patience, min_delta=rounds.min_delta, save_best=True)
+            stop = EarlyStopping(rounds=rounds.patience, min_delta=rounds.min_delta, save_best=True)
             estimator.set_params(eval_metric=rounds.watched, callbacks=[stop])
             against["eval_set"] = [(held_out.table, held_out.y)]
             if held_out.weights is not None:
