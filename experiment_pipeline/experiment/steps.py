@@ -299,13 +299,12 @@ def _searched(
 @contextmanager
 def _engine(spec: ExperimentSpec, log: logging.Logger) -> Iterator[FitEngine]:
     """What trains: threads of this machine, unless YAML or environment name a cluster."""
-    files = SharedFiles(SharedFolder(str(storage_root()), spec.name), log.warning, log.info)
     if (dask := engine_of(spec.engine)) is None:
-        with files:
-            yield Threads(spec.workers or joblib.cpu_count(), files)
+        yield Threads(spec.workers or joblib.cpu_count())
         return
     from experiment_pipeline.stages.search.dask_engine import ClusterEngine
 
+    files = SharedFiles(SharedFolder(str(storage_root()), spec.name), log.warning)
     connect = partial(connected, dask, workers=spec.workers, log=log.info)
     with ClusterEngine(connect, files) as engine:
         yield engine

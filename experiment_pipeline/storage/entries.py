@@ -43,7 +43,6 @@ from experiment_pipeline.table.digests import sha256, sha256_of
 RESULT, DAMAGED, SHARED = "result.json", "damaged", "shared"
 _AT_ONCE = 8  # entries in memory: models may be large
 _Record = TypeVar("_Record")
-_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -259,15 +258,13 @@ class SharedFolder:
 class SharedFiles:
     """The shared files that one search uses: a context that ends with it.
 
-    They can be made again: a damaged one is removed, and a search that ends well removes all but those
-    that it keeps for later ones. Searches of one experiment do not run at a time: they share a pool.
+    They can be made again: a damaged one is removed, and a search that ends well removes all.
+    Searches of one experiment do not run at a time: they share a pool.
     """
 
     folder: SharedFolder
     warn: Callable[[str], object]  # of each damaged file, which is made again
-    log: Callable[[str], object]  # of what is kept
     _checked: set[str] = field(default_factory=set)
-    _kept: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         return self
@@ -275,37 +272,23 @@ class SharedFiles:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         # A search that has used none, as it found all results, removes none.
         if kind is None and self._checked:
-            shared = self.folder.path / SHARED
-            for name in list_names(shared):
-                if name not in self._kept:
-                    remove(shared / name)
-            if self._kept:
-                self.log(f"binned rows are kept for later searches: {shared}")
+            remove(self.folder.path / SHARED)
 
     def lacks(self, digest: str) -> bool:
         """Return whether an entry is to be made; what is there is checked when first asked for."""
         if digest in self._checked:
             return False
-        return self.find(digest, lambda _: True) is None
-
-    def find(self, digest: str, read: Callable[[Mapping[str, Path]], _Read]) -> _Read | None:
-        """Return what is read of an entry's files, by name; None: it is to be made."""
         self._checked.add(digest)
-        entries = self.folder.entries
-        if not entries.has(digest):
-            return None
+        if not (entries := self.folder.entries).has(digest):
+            return True
         try:
-            with entries.as_files(digest) as files:
-                return read(files)
+            with entries.as_files(digest):
+                return False
         except EntryCorrupt as damage:
             entries.discard(digest)
             self.warn(f"{damage.culprit} {damage.rule}: it is made again")
-            return None
+            return True
 
     def put(self, digest: str, write: Callable[[Path], object]) -> None:
         """Make an entry of what `write` writes into an empty folder; no file is held in memory."""
         self.folder.entries.put_written(digest, write, None)
-
-    def keep(self, digest: str) -> None:
-        """Leave an entry to later searches when this one ends."""
-        self._kept.add(digest)

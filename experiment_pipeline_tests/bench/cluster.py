@@ -149,7 +149,7 @@ def _through(cluster: Cluster, tasks: int) -> None:
 
 def _engine(cluster: Cluster, folder: str) -> ClusterEngine:
     return ClusterEngine(
-        lambda: nullcontext(cluster), SharedFiles(SharedFolder(folder, "flights"), print, print)
+        lambda: nullcontext(cluster), SharedFiles(SharedFolder(folder, "flights"), print)
     )
 
 

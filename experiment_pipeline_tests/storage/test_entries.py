@@ -69,9 +69,9 @@ def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage) 
 # --- the files that a search shares ---
 
 
-def searching(folder: Path | UPath, log: Callable[[str], object] = print) -> SharedFiles:
+def searching(folder: Path | UPath) -> SharedFiles:
     """What a search shares, below a folder."""
-    return SharedFiles(SharedFolder(str(folder), "e"), print, log)
+    return SharedFiles(SharedFolder(str(folder), "e"), print)
 
 
 def make(files: SharedFiles, *digests: str) -> None:
@@ -87,16 +87,11 @@ def names(folder: Path | UPath) -> list[str]:
     return sorted({path.relative_to(place).parts[0] for path in place.rglob("*") if path.is_file()})
 
 
-def test_a_search_that_ends_well_removes_what_it_has_not_kept(place: UPath) -> None:
-    """The next one finds what was kept, and removes it unless it keeps it, too."""
-    logged = list[str]()
-    with searching(place, logged.append) as first:
-        make(first, "kept", "other")
-        first.keep("kept")
-    assert names(place) == ["kept"]
-    assert logged[0].startswith("binned rows are kept for later searches")
-    with searching(place) as another:
-        assert another.find("kept", lambda files: files["a.npy"].read_bytes()) == b"cells"
+def test_a_search_that_ends_well_removes_what_it_shared(place: UPath) -> None:
+    """All of it."""
+    with searching(place) as first:
+        make(first, "one", "other")
+        assert names(place) == ["one", "other"]
     assert names(place) == []
 
 
@@ -113,5 +108,4 @@ def test_a_search_that_fails_leaves_all_to_the_next(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a", "unfinished-1"]
     with searching(tmp_path) as files:
         assert not files.lacks("a")
-        files.keep("a")
-    assert names(tmp_path) == ["a"]
+    assert names(tmp_path) == []

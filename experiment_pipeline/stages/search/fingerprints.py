@@ -1,6 +1,5 @@
 """What decides a trained model, as one sha256 digest, known before anything is fitted."""
 
-from collections.abc import Hashable
 from dataclasses import asdict
 from functools import cache
 from typing import Any
@@ -44,7 +43,14 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
     ]
     return fingerprint_of(
         {
-            **_read_of(sets, configuration),
+            "encoder": encoder_fingerprint(configuration.features, sets),
+            "test": sets.digests["test"],
+            "inner": [_digest(sets.early_stopping), _digest(sets.fit_mask)],
+            "target": sets.target,
+            "weights": sets.weight_column,
+            "task": sets.task,
+            "classes": list(sets.classes or ()),
+            "code": code_of(configuration.algorithm),
             "folds": folds,
             "directions": dict(sets.directions),
             "algorithm": configuration.algorithm,
@@ -54,28 +60,6 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
             **composition(configuration, spec),
         }
     )
-
-
-def table_fingerprint(
-    table: Hashable, configuration: Configuration, sets: TrainingSets, spec: ExperimentSpec
-) -> str:
-    """Return the digest of what decides the table that a fit borrows as `Learner.shared_table` says."""
-    made_by = {"table": table, "seed": spec.seed}
-    return fingerprint_of({**_read_of(sets, configuration), **made_by})
-
-
-def _read_of(sets: TrainingSets, configuration: Configuration) -> dict[str, Any]:
-    """What rows say to a library, however it fits: their numbers, targets, weights, parts."""
-    return {
-        "encoder": encoder_fingerprint(configuration.features, sets),
-        "test": sets.digests["test"],
-        "inner": [_digest(sets.early_stopping), _digest(sets.fit_mask)],
-        "target": sets.target,
-        "weights": sets.weight_column,
-        "task": sets.task,
-        "classes": list(sets.classes or ()),
-        "code": code_of(configuration.algorithm),
-    }
 
 
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:

@@ -32,7 +32,6 @@ from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import ModelResult, ModelStore, Outcome, TrainedModel
 from experiment_pipeline.stages.search.scoring import scored_as_asked
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.storage.entries import SharedFiles
 from experiment_pipeline.storage.processes import peak_memory_bytes
 
 Listener = Callable[[SearchNote | Conclusion], object]
@@ -64,7 +63,6 @@ class Threads:
     """Threads of this process, one for each fit."""
 
     workers: int  # fits at a time; one per core is right
-    files: SharedFiles | None = None  # where the bins of many rows are kept; None: nowhere
 
     def train(
         self,
@@ -77,8 +75,7 @@ class Threads:
         # A rerun that finds everything known imports nothing that fits.
         from experiment_pipeline.stages.search.sweep import train_configurations
 
-        given = configurations, sets, spec, self.workers, brake, self.files
-        yield from train_configurations(*given)
+        yield from train_configurations(configurations, sets, spec, self.workers, brake)
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,7 +76,6 @@ class Kept:
     def __init__(self, most: int) -> None:
         self._most, self._things = most, OrderedDict[Hashable, Any]()
         self._turn = threading.Lock()
-        self.found = dict[Hashable, Callable[[Callable[[], Any]], Any]]()
 
     def get(self, name: Hashable, make: Callable[[], Any]) -> Any:
         """Return a thing, made if need be; what cannot be made is tried again by the next."""
@@ -85,8 +84,7 @@ class Kept:
                 # Room first: two large things in memory would be one too many.
                 while len(self._things) >= self._most:
                     self._things.popitem(last=False)
-                found = self.found.get(name)
-                self._things[name] = make() if found is None else found(make)
+                self._things[name] = make()
             self._things.move_to_end(name)
             return self._things[name]
 

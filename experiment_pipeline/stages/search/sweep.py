@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import replace
-from functools import cache, partial, wraps
+from functools import cache, wraps
 from typing import Any
 
 from threadpoolctl import threadpool_limits
@@ -20,16 +20,13 @@ from experiment_pipeline import errors
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.fingerprints import fingerprint, table_fingerprint
+from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import fit_configuration, share_work
-from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
 from experiment_pipeline.stages.search.learners.hyperparameters import estimated_cost
-from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome
-from experiment_pipeline.stages.search.shared_work import HELD_ROWS, SharedWork
+from experiment_pipeline.stages.search.shared_work import SharedWork
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
-from experiment_pipeline.storage.entries import SharedFiles
 
 # Errors of the machine and not of an estimator; they may be gone a minute later.
 OF_THE_MACHINE = (SystemError, MemoryError, OSError, errors.StorageUnreachable)
@@ -43,9 +40,8 @@ def train_configurations(
     spec: ExperimentSpec,
     workers: int,
     brake: Brake | None = None,
-    files: SharedFiles | None = None,
 ) -> Generator[Outcome, None, None]:
-    """Train as `FitEngine.train` says, `workers` at a time; `files`: where the bins of many rows are kept."""
+    """Train as `FitEngine.train` says, `workers` at a time."""
     if not configurations:
         return
     ordered = in_order(configurations, sets, brake)
@@ -77,41 +73,8 @@ def train_configurations(
 
     # BLAS threads are counted per process, those of OpenMP per thread that starts them.
     with threadpool_limits(limits=1, user_api="blas"):
-        given = ordered, sets, spec
-        work = share_work(*given) if files is None else _share_kept(*given, files)
+        work = share_work(ordered, sets, spec)
         yield from with_second_attempts(in_threads(), by_itself, brake)
-
-
-def _share_kept(
-    configurations: Sequence[Configuration],
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-    files: SharedFiles,
-) -> SharedWork:
-    """Do what `share_work` does; what LightGBM makes of many rows is kept in files for the next search."""
-    work = share_work(configurations, sets, spec)
-    if len(sets.train) <= HELD_ROWS or sets.folds:
-        return work
-
-    def find_or_make(digest: str, request: FitRequest, make: Callable[[], Any]) -> Any:
-        table = files.find(digest, partial(lightgbm_learner.read_table, request, work))
-        if table is None:
-            table = make()
-            try:
-                files.put(digest, partial(lightgbm_learner.write_table, table))
-            except errors.StorageUnreachable as error:
-                files.warn(f"the next run bins these rows again: {error}")
-        files.keep(digest)
-        return table
-
-    for one in configurations:
-        request = FitRequest(one, sets, spec)
-        table = learner_of(one.algorithm).shared_table(request)
-        # A digest reads a fact of every row: one for each table, however many fits share it.
-        if table not in (None, *work.tables.found):
-            digest = table_fingerprint(table, one, sets, spec)
-            work.tables.found[table] = partial(find_or_make, digest, request)
-    return work
 
 
 def with_second_attempts(

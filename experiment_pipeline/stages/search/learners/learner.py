@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -73,10 +73,6 @@ class Learner(ABC):
     @abstractmethod
     def watched(self, request: FitRequest) -> str | None:
         """Return what a fit takes from the experiment's metric, as a part of its fingerprint."""
-
-    def shared_table(self, request: FitRequest) -> Hashable | None:  # noqa: ARG002
-        """Return what decides the table that `fit` borrows from `SharedWork.tables`; None: none."""
-        return None
 
     @abstractmethod
     def reads_all(self, configuration: Configuration) -> bool:

@@ -8,7 +8,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +56,6 @@ DATASET_PARAMETERS = frozenset(
         *("max_bin", "min_data_in_bin", "use_missing", "zero_as_missing"),
     }
 )
-_FIT, _EARLY_STOPPING = "fit.bin", "inner.bin"
 # Up to so many rows of an early-stopping set each round is evaluated; of more, each second, third …
 _EVALUATED_ROWS, _MOST_BETWEEN = 100_000, 5
 # A refit of more rows keeps one copy of its bins.
@@ -288,12 +286,6 @@ class LightGBMLearner(Learner):
             return f"{towards} until {plan.rounds.watched}"
         return None
 
-    def shared_table(self, request: FitRequest) -> Hashable | None:
-        """The encoder, whether rows are held out, and the parameters that decide the bins."""
-        with suppress(InvalidExperiment):
-            return _table_of(request, boosting_plan(request))
-        return None
-
     def reads_all(self, configuration: Configuration) -> bool:  # noqa: ARG002
         """False: bins are made slice by slice."""
         return False
@@ -354,28 +346,3 @@ class LightGBMLearner(Learner):
 
 def _table_of(request: FitRequest, plan: BoostingPlan) -> Hashable:
     return "lightgbm", request.configuration.features, bool(plan.rounds.patience), plan.binning
-
-
-def write_table(table: Bins, folder: Path) -> None:
-    """Write LightGBM's own binary files into an empty folder: about 1.1 bytes per cell."""
-    import lightgbm as lgb
-
-    # Bins made slice by slice change this thread's level of messages; any table sets it back.
-    lgb.Dataset(np.zeros((2, 1)), params=_fixed(0)).construct()
-    for name, dataset in zip((_FIT, _EARLY_STOPPING), table, strict=True):
-        if dataset is not None:
-            dataset.save_binary(folder / name)
-
-
-def read_table(request: FitRequest, work: SharedWork, files: Mapping[str, Path]) -> Bins:
-    """Read the table of files by name into memory; trees grow on it bit for bit the same."""
-    import lightgbm as lgb
-
-    rows = work.train[request.configuration.features]
-    # The settings are part of the model's text.
-    settings = boosting_plan(request).settings(rows)
-    fit = lgb.Dataset(files[_FIT], **settings).construct()
-    if _EARLY_STOPPING not in files:
-        return fit, None
-    held_out = lgb.Dataset(files[_EARLY_STOPPING], reference=fit, **settings)
-    return fit, held_out.construct()

@@ -62,7 +62,7 @@ def workers(folder: Path | UPath, cluster: StandIn | None = None) -> ClusterEngi
     def connect() -> Iterator[StandIn]:
         yield cluster or StandIn()
 
-    return ClusterEngine(connect, SharedFiles(SharedFolder(str(folder), "e"), print, print))
+    return ClusterEngine(connect, SharedFiles(SharedFolder(str(folder), "e"), print))
 
 
 def files(folder: Path) -> dict[str, int]:

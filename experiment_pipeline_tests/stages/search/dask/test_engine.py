@@ -72,7 +72,7 @@ def test_a_local_cluster_gives_what_threads_give_and_ends_with_its_run(tmp_path:
     in_threads, on_workers = halving_scenario.Memory(), halving_scenario.Memory()
     first = halving_scenario.run(spec, sets, in_threads)
     connect = partial(connected, DaskEngine(address="local"), workers=2)
-    shared = SharedFiles(SharedFolder(str(tmp_path), "e"), print, print)
+    shared = SharedFiles(SharedFolder(str(tmp_path), "e"), print)
     with ClusterEngine(connect, shared) as engine:
         second = halving_scenario.run(spec, sets, on_workers, engine=engine)
         assert engine.workers == 2

@@ -135,7 +135,7 @@ def test_a_killed_worker_changes_no_model(dask: Running, tmp_path: Path) -> None
 
 def engine(dask: Running, folder: Path) -> ClusterEngine:
     """An engine on the cluster."""
-    files = SharedFiles(SharedFolder(str(folder / "storage"), "e"), print, print)
+    files = SharedFiles(SharedFolder(str(folder / "storage"), "e"), print)
     return ClusterEngine(dask.connected, files)
 
 

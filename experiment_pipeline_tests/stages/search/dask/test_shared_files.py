@@ -29,7 +29,7 @@ SPEC = experiment([one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]), one("li
 
 def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFiles:
     """What a search shares, below a folder."""
-    return SharedFiles(SharedFolder(str(folder), "e"), warn, print)
+    return SharedFiles(SharedFolder(str(folder), "e"), warn)
 
 
 def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
