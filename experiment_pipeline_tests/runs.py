@@ -10,16 +10,12 @@ import dagster as dg
 
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis import page as analysis_page
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.files import Location
 from experiment_pipeline.table.features import NamedColumns
 
-LEFT_OUT = (
-    (analysis_page, "_table_report", lambda _: "<p>no profile</p>"),
-    (export, "check_in_fresh_process", lambda _: None),
-)
+LEFT_OUT = ((export, "check_in_fresh_process", lambda _: None),)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,4 @@
-"""Scripts that pages of a storage have in common: in files of their own, and back in a page.
-
-    <root>/page_files/<sha256>.js                the library that draws charts, once for all pages
-    <root>/<experiment>/page_files/<sha256>.js   the report of a table, once for the same rows
+"""The library that draws charts, once for all pages of a storage: <root>/page_files/<sha256>.js.
 
 `reporting` makes whole pages, in which such a script has the attribute `data-shared`. A stored page
 loads it by a relative path; without it the page shows its texts and tables, and says what it lacks.
@@ -14,7 +11,7 @@ from experiment_pipeline.storage.files import Location, read_bytes, read_many
 from experiment_pipeline.storage.records import NamedByDigest
 
 PAGE_FILES = "page_files"
-_INSIDE = re.compile(r'<script data-shared="(root|experiment)">(.*?)</script>', re.DOTALL)
+_INSIDE = re.compile(r"<script data-shared>(.*?)</script>", re.DOTALL)
 _BESIDE = re.compile(r'<script src="((?:\.\./)+)page_files/([0-9a-f]{64}\.js)".*?></script>')
 _LACKS = (
     "A part of this page is a file of the storage that is not beside this copy. Open the page in the "
@@ -28,11 +25,10 @@ def apart(page: bytes, folder: Location) -> bytes:
     """Return a page for `<root>/<experiment>/<stage>/<entry>`, its shared scripts written to files."""
 
     def linked(found: re.Match[str]) -> str:
-        up = 3 if found[1] == "root" else 2
         rule, fix = "is not the script that was written", "Run the experiment with a change."
-        place = folder.parents[up - 1] / PAGE_FILES
-        digest = NamedByDigest(place, "js", rule, fix).put(found[2].encode())
-        return _LINK.format("../" * up, digest, html.escape(_LACKS))
+        place = folder.parents[2] / PAGE_FILES
+        digest = NamedByDigest(place, "js", rule, fix).put(found[1].encode())
+        return _LINK.format("../" * 3, digest, html.escape(_LACKS))
 
     return _INSIDE.sub(linked, page.decode()).encode()
 

@@ -215,8 +215,9 @@ def changes(
 
 
 def _diff(name: str, before: _Files, after: _Files, around: int) -> Iterator[str]:
-    old, new = (files.get(name, "").splitlines() for files in (before, after))
-    return difflib.unified_diff(old, new, name, name, lineterm="", n=around)
+    old, new = (files.get(name, "") for files in (before, after))
+    given = old.splitlines(), new.splitlines(), name, name
+    return iter(()) if old == new else difflib.unified_diff(*given, lineterm="", n=around)
 
 
 def _marked(mark: str, lines: Sequence[str]) -> str:

@@ -18,7 +18,6 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Retention
 from experiment_pipeline.storage.entries import RESULT
 from experiment_pipeline.storage.files import Location, files_below, read_many, remove, storage_root
-from experiment_pipeline.storage.page_files import PAGE_FILES
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.table.table import plain_rows
@@ -33,7 +32,7 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 # What is removed as one, and its name: in a path below the experiment, or at the end of any place.
 _ENTRIES = r"data_analysis|leaderboard|validation_report|trained_model|damaged/\w+"
 _UNIT = re.compile(
-    rf"(?:^|/)(?P<unit>(?:{_ENTRIES}|{PAGE_FILES}|delivered)/(?P<digest>[0-9a-f]{{64}})[^/]*"
+    rf"(?:^|/)(?P<unit>(?:{_ENTRIES}|delivered)/(?P<digest>[0-9a-f]{{64}})[^/]*"
     rf"|{RUNS_FOLDER}/(?P<run_id>[^/]+)\.record\.\w+$)"
 )
 _TEXTS = (".json", ".yaml", ".yml", ".md", ".txt")

@@ -48,8 +48,8 @@ _SERVED = {
 }
 # Names of experiments, stages, fingerprints, partition keys: none begins with a dot.
 _PART = re.compile(r"[\w=+@,-][\w.=+@,-]*", re.ASCII)
-# Pages contain their styles and scripts, and load no others but those that they share.
-_SCRIPT = re.compile(rf"(\w+/)?{PAGE_FILES}/[0-9a-f]{{64}}\.js", re.ASCII)
+# Pages contain their styles and scripts, and load no other but the library that they share.
+_SCRIPT = re.compile(rf"{PAGE_FILES}/[0-9a-f]{{64}}\.js", re.ASCII)
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
     "script-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src data:; "

@@ -51,9 +51,7 @@ def run_to(environment: Mapping[str, str], url: str, stage: str | None) -> None:
 def server() -> ForkServerContext:
     """Starts processes that begin with everything imported."""
     server = multiprocessing.get_context("forkserver")
-    server.set_forkserver_preload(
-        ["experiment_pipeline_tests.runs", "lightgbm", "skops.io", "skrub"]
-    )
+    server.set_forkserver_preload(["experiment_pipeline_tests.runs", "lightgbm", "skops.io"])
     return server
 
 

@@ -1,8 +1,7 @@
 """Every page in a browser: for eyes, fingers, a keyboard and a screen reader, wide and narrow, light
 and dark.
 
-The rules are WCAG 2 A and AA as axe-core knows them. Skrub's profile inside the data analysis is
-a page of its own inside a shadow root, and not ours to judge; that it stays in its place is.
+The rules are WCAG 2 A and AA as axe-core knows them.
 """
 
 import shutil
@@ -48,16 +47,15 @@ RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 LOOKS = (("light", 1400), ("dark", 390))
 JUDGED = """rules => axe.run(document, {resultTypes: ['violations'],
     runOnly: {type: 'tag', values: rules}})"""
-WITHOUT_PROFILE = "document.querySelector('skrub-table-report')?.remove()"
-# What a keyboard has to reach, and what it does reach; within skrub's profile is skrub's.
+# What a keyboard has to reach, and what it does reach.
 CONTROLS = """() => [...document.querySelectorAll(
     'a[href], button, input, select, textarea, summary, [tabindex="0"]')]
-  .filter(one => !one.closest('skrub-table-report') && one.checkVisibility() && !one.disabled)
+  .filter(one => one.checkVisibility() && !one.disabled)
   .map((one, number) => (one.dataset.number = number, one.outerHTML.slice(0, 80)))"""
 FOCUSED = "() => document.activeElement.dataset.number ?? null"
 # Pictures without a text: named by nothing, and not declared to be mere decoration.
 NAMELESS = """() => [...document.querySelectorAll('img, svg, canvas')]
-  .filter(one => !one.closest('skrub-table-report, [aria-hidden=true]')
+  .filter(one => !one.closest('[aria-hidden=true]')
      && !one.closest('[role=img][aria-label]:not([aria-label=""])')
      && !(one.alt || '').trim())
   .map(one => one.outerHTML.slice(0, 80))"""
@@ -169,8 +167,7 @@ def test_a_page_fits_the_screen_and_asks_for_what_pages_share(seen: Seen, storag
         page = seen.look(width)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert seen.said == []
-    shared = (f"file://{storage}{folder}/page_files/" for folder in ("", f"/{EXPERIMENT}"))
-    inside = ("data:", "blob:", *shared)
+    inside = ("data:", "blob:", f"file://{storage}/page_files/")
     assert [url for url in seen.asked if not url.startswith(inside)] == [seen.page.url]
 
 
@@ -208,11 +205,7 @@ def test_every_link_leads_somewhere(seen: Seen, storage: Path) -> None:
 
 
 def test_a_page_breaks_no_rule_of_accessibility(seen: Seen) -> None:
-    """Contrast, names, roles, order: wide and light, on a phone and dark.
-
-    The last test of a page, because it takes the profile away.
-    """
-    seen.page.evaluate(WITHOUT_PROFILE)
+    """Contrast, names, roles, order: wide and light, on a phone and dark."""
     seen.page.evaluate(Axe().axe_script)
     for scheme, width in LOOKS:
         seen.look(width, color_scheme=scheme)

@@ -36,7 +36,7 @@ from experiment_pipeline_tests import scenario
 # Files are written now: this is when they are old.
 NOW = datetime.now(UTC) + timedelta(days=2)
 PAGES = ("data_analysis", "leaderboard", "validation_report")
-KINDS = (*PAGES, "trained_model", "delivered", "page_files", "damaged/leaderboard")
+KINDS = (*PAGES, "trained_model", "delivered", "damaged/leaderboard")
 names = map("churn{}".format, itertools.count())
 
 
@@ -58,7 +58,7 @@ def spec(name: str, **rule: int) -> ExperimentSpec:
 
 def main_file(kind: str, number: int) -> str:
     """The place of an entry's page, or of a file, below the experiment."""
-    ending = {"page_files": ".js", "delivered": ".parquet"}.get(kind, "/page.html")
+    ending = ".parquet" if kind == "delivered" else "/page.html"
     return f"{kind}/{sha256(f'{kind}{number}'.encode())}{ending}"
 
 
@@ -76,7 +76,7 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
     folder = storage_root() / name
     for kind, number in itertools.product(KINDS, range(4)):
         path = folder / main_file(kind, number)
-        put(path, main_file("page_files", number) if kind == "data_analysis" else "0" * 100)
+        put(path, "0" * 100)
         if path.name == "page.html":
             put(path.parent / "result.json", "{}")
     put(folder / "registry/v0001/manifest.json", MODEL(0))
@@ -112,7 +112,7 @@ def wanted(name: str, runs: Sequence[Made], looks: set[int], least: int, days: i
     for number, one in enumerate(runs):
         kept = one.age <= oldest or not one.archived
         if kept or one.is_new:
-            found |= {main_file(kind, one.page) for kind in (*PAGES, "delivered", "page_files")}
+            found |= {main_file(kind, one.page) for kind in (*PAGES, "delivered")}
             found.add(f"runs/{number:08x}-{name}.record.html")
         found.update(map(MODEL, one.models if kept else ()))
     return found
@@ -176,7 +176,7 @@ def test_a_bucket_is_cleaned_alike() -> None:
     gone = before.keys() - files_below(folder).keys()
     assert done == dry
     assert done.removed_bytes == sum(before[one].size_bytes for one in gone)
-    assert (done.kept_runs, done.removed) == (1, 25)
+    assert (done.kept_runs, done.removed) == (1, 22)
 
 
 def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,8 +196,8 @@ def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.Monke
     with patch.object(retention, "activity", side_effect=itertools.count()):
         assert "a run has begun" in said()
     assert there(folder) == before
-    assert "churn: 1 run kept; would remove 23 entries and files, 0.0022 MB" in said("--dry-run")
-    assert json.loads(said("churn", "--json"))[0]["removed"] == 23
+    assert "churn: 1 run kept; would remove 20 entries and files, 0.0019 MB" in said("--dry-run")
+    assert json.loads(said("churn", "--json"))[0]["removed"] == 20
     links = re.findall('href="([^"#.][^"]*)"', (storage / "churn/runs.html").read_text())
     assert [exists(folder / link) for link in links] == [True] * 4
     places = questions.rows_of("reports", {"experiment": "churn"})

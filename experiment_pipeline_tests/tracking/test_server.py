@@ -96,7 +96,7 @@ def served(place: UPath) -> Iterator[Served]:
     for hidden in ("tables/raw_data.parquet", "model.skops", "model.txt", ".secret.json"):
         write_bytes(place / "visits" / hidden, b"hidden")
     write_bytes(place / ".claims" / "page.html", b"hidden")
-    for path in (f"visits/page_files/{'ab' * 32}", f"visits/other/{'ab' * 32}", "page_files/other"):
+    for path in (f"page_files/{'ab' * 32}", f"visits/other/{'ab' * 32}", "page_files/other"):
         write_bytes(place / f"{path}.js", b"draw()")
     with Served(place) as running:
         yield running
@@ -111,7 +111,7 @@ def test_pages_are_shown_and_the_overview_stands_first(served: Served) -> None:
     assert (status, content) == (200, PAGE)
     status, _, headers = served.ask("/visits/trained_model/linear__C=0.1/result.json")
     assert (status, headers["content-type"]) == (200, "application/json")
-    status, _, headers = served.ask(f"/visits/page_files/{'ab' * 32}.js")
+    status, _, headers = served.ask(f"/page_files/{'ab' * 32}.js")
     assert (status, headers["content-type"].partition(";")[0]) == (200, "text/javascript")
     status, content, headers = served.ask("/overview.html", "HEAD")
     assert (status, content, headers["content-length"]) == (200, b"", "12")

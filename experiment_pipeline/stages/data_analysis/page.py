@@ -1,11 +1,8 @@
 """The data analysis as an outcome, Markdown, and an HTML page.
 
-The page also has skrub's table report on rows outside of the validation set. Names and values are
-escaped by skrub in its part, by the document in all others.
+The page also has a table of the columns, on rows outside of the validation set.
 """
 
-import json
-import re
 from collections.abc import Iterator, Mapping
 from textwrap import indent
 from typing import Any
@@ -24,10 +21,10 @@ from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, No
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.storage.records import yaml_bytes
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import NUMERIC, kind_of
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 
 MOST_COLUMNS = 60
-MOST_CHARACTERS = 200
+_FIRST_ROWS, _BARS, _HEIGHT = 5, 12, 20
 _MOST_ASSOCIATIONS = 20
 _VERDICT_TONES: dict[Verdict, document.Tone] = {
     "go": "passed",
@@ -163,10 +160,9 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
     columns = [column for column in frame.columns if column in {spec.target, *first}]
     note = (
         f"{len(analysis.shown_rows):,} of {analysis.rows:,} rows, none of the validation set; "
-        f"{len(columns):,} of {len(frame.columns):,} columns; texts are cut after {MOST_CHARACTERS} "
-        "characters."
+        f"{len(columns):,} of {len(frame.columns):,} columns."
     )
-    table = _table_report(frame.iloc[analysis.shown_rows][columns])
+    table = _table(frame.iloc[analysis.shown_rows][columns])
     strongest = analysis.associations[:_MOST_ASSOCIATIONS]
     alone = (
         f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
@@ -189,7 +185,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
             "Features that predict the target alone",
             (document.Paragraph(alone), document.TableBlock(("feature", "skill"), skills)),
         ),
-        document.Section("The table", (document.Paragraph(note), document.Markup(table))),
+        document.Section("The table", (document.Paragraph(note), *table)),
     )
     around = document.around(spec.name)
     content = document.Document(f"Data analysis of {spec.name}", sections, around)
@@ -202,33 +198,54 @@ def _rows(analysis: DataAnalysis) -> str:
     return f"{analysis.rows:,} rows{sample if analysis.rows_read < analysis.rows else ''}"
 
 
-def _table_report(sample: pd.DataFrame) -> str:
-    """Skrub's report as a script that puts it in its own place: the same bytes for the same rows."""
-    from skrub import TableReport
-
-    texts = [c for c in sample.columns if kind_of(sample[c]) not in {*NUMERIC, "datetime"}]
-    shortened = sample.assign(
-        **{column: as_text(sample[column]).str.slice(0, MOST_CHARACTERS) for column in texts}
+def _table(sample: pd.DataFrame) -> tuple[document.Block, ...]:
+    """A row for each column, and the first rows."""
+    header = ("column", "type", "missing", "distinct", "distribution", "values")
+    first = sample.head(_FIRST_ROWS).astype("object")
+    rows = first.where(first.notna(), None).to_dict("records")
+    return (
+        document.TableBlock(header, tuple(_column(sample[name]) for name in sample.columns)),
+        document.Paragraph("The first of these rows:"),
+        document.rows_table([{numbers.shown(k): v for k, v in row.items()} for row in rows]),
     )
-    # An infinite value has its finding; here it would make every statistic undefined.
-    report = TableReport(
-        shortened.replace([np.inf, -np.inf], np.nan),
-        title="",
-        verbose=0,
-        plot_distributions=True,
-        compute_associations=True,
-        open_tab="stats",
+
+
+def _column(column: pd.Series) -> tuple[document.Cell, ...]:
+    """What a column is, its distribution as bars, and its values in words."""
+    kind, known = kind_of(column), column.dropna()
+    if len(known) and (kind == "datetime" or kind in QUANTITIES):
+        low, middle, high = known.quantile([0.0, 0.5, 1.0], interpolation="lower").map(_value)
+        distinct, words = known.nunique(), f"{low} to {high}, median {middle}"
+        values = numbers_of(known) if kind in QUANTITIES else microseconds(known).astype(np.float64)
+        values = values[np.isfinite(values)]
+        if kind in QUANTITIES and len(values):
+            words += f", mean {numbers.spread(values.mean(), values.std())}"
+        values = values / max(np.abs(values).max(initial=0.0), 1e-300)
+        # A few outliers would leave all others in one bar.
+        within = np.quantile(values, [0.01, 0.99]) if len(values) else (0, 0)
+        bars = np.histogram(np.clip(values, *within), bins=_BARS)[0]
+    else:
+        shares = as_text(known).value_counts(normalize=True)
+        distinct, bars = len(shares), shares.head(_BARS).to_numpy()
+        first = [
+            f"{numbers.shown(text)} {numbers.share(part)}" for text, part in shares.head(4).items()
+        ]
+        words = numbers.some_of([*first, *shares.index[4:]], most=4)
+    missing = len(column) - len(known)
+    lacks = numbers.share(missing / len(column)) if missing else ""
+    return (numbers.shown(column.name), kind, lacks, f"{distinct:,}", _drawn(bars), words)
+
+
+def _value(cell: Any) -> str:
+    return numbers.shown(cell) if isinstance(cell, pd.Timestamp) else numbers.setting(float(cell))
+
+
+def _drawn(bars: np.ndarray) -> document.Markup:
+    """Bars of these heights, as decoration: what they show is said beside them."""
+    heights = _HEIGHT * bars / max(bars.max(initial=0), 1e-300)
+    drawn = (
+        f'<rect x="{6 * place}" y="{_HEIGHT - height:.1f}" width="5" height="{height:.1f}"/>'
+        for place, height in enumerate(heights)
     )
-    content = json.dumps(_settled(str(report.html_snippet())))
-    content = content.replace("</", "<\\/").replace("<!--", "<\\!--")  # would end the script
-    script = f"document.currentScript.replaceWith(document.createRange().createContextualFragment({content}))"
-    return f'<script data-shared="experiment">{script}</script>'
-
-
-def _settled(report: str) -> str:
-    """Number the ids that skrub and matplotlib draw by chance, and leave out when it was drawn."""
-    report = re.sub("<metadata>.*?</metadata>", "", report, flags=re.DOTALL)
-    drawn = re.findall(r'\bid="(?:report_)?([a-z]?[0-9a-f]{8,})"', report)
-    names = {one: f"n{number}" for number, one in enumerate(dict.fromkeys(drawn))}
-    used = re.compile(r'(\bid="|#|report_)([a-z]?[0-9a-f]{8,})\b')
-    return used.sub(lambda found: found[1] + names.get(found[2], found[2]), report)
+    size = f'width="{6 * _BARS}" height="{_HEIGHT}"'
+    return document.Markup(f'<svg class="bars" aria-hidden="true" {size}>{"".join(drawn)}</svg>')
