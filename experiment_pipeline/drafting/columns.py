@@ -77,8 +77,6 @@ class ColumnPlan:
 
     def as_category(self, distinct: int, why: str) -> "ColumnPlan":
         """Let an excluded column of `distinct` entities be a feature."""
-        if not self.excluded:
-            return self
         said = f"names {distinct:,} things, read as a category: {why}"
         settings = {"types": "text"}
         many = distinct > MOST_CODES

@@ -391,7 +391,7 @@ def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision |
 def _met_again(
     raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
 ) -> dict[str, str]:
-    """Entity → why new rows are about known ones, so that what they were like before may be learnt.
+    """Excluded entity → why new rows are about known ones, so that their history may be learnt.
 
     A sale by store and day is about a known store, a rating by user and film about both; a new patient
     has no history.
@@ -400,6 +400,7 @@ def _met_again(
         name: raw[name].nunique()
         for name, plan in plans.items()
         if plan.names_entities
+        and plan.excluded
         and name != split.get("column")
         and raw[name].count() >= ROWS_OF_A_KNOWN_ONE * raw[name].nunique()
     }
