@@ -25,12 +25,13 @@ from threadpoolctl import threadpool_info
 from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage.files import without_credentials
 
+ENVIRONMENT = "environment.txt"
 COMMITTED = (
     *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
-    *("environment.txt", "sets.json", "expected_predictions.json"),  # for `reproduce`
+    *(ENVIRONMENT, "sets.json", "expected_predictions.json"),  # for `reproduce`
 )
-# Also committed: the folder of the user's own modules, and what was not committed when they ran.
+# Committed where they are: the folder of the user's own modules, and what was not committed when they ran.
 CODE, PATCH = "code/", "uncommitted.patch"
 SECONDS = 60
 # Set inside git hooks: they would lead every command to the hook's repository.
@@ -137,10 +138,15 @@ class Commit:
     reused: bool
 
 
+def in_commit(name: str) -> bool:
+    """Whether a file of a version is committed too, or what is in the folder of code."""
+    return name in {*COMMITTED, PATCH} or name.startswith(CODE)
+
+
 def commit_version(
     repository: str, experiment: str, version: str, files: Mapping[str, bytes], created: str
 ) -> Commit:
-    """Commit those files of a version that `COMMITTED` names, and its code, and tag it, once.
+    """Commit the files of a version that are `in_commit`, and tag it, once.
 
     `repository`: a local path, or what git takes as a URL; `created`: the commit's time.
 
@@ -155,7 +161,7 @@ def commit_version(
             git(local, "init", "--quiet", "--bare")
             index = ""
             for name in sorted(files):
-                if name in {*COMMITTED, PATCH} or name.startswith(CODE):
+                if in_commit(name):
                     blob = git(local, "hash-object", "-w", "--stdin", stdin=files[name])
                     index += f"100644 {blob}\tmodels/{experiment}/{name}\n"
             git(local, "update-index", "--add", "--index-info", stdin=index.encode())

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import list_names, location, read_many, without_credentials
 from experiment_pipeline.storage.page_files import whole
-from experiment_pipeline.storage.provenance import CODE
+from experiment_pipeline.storage.provenance import CODE, ENVIRONMENT
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -34,9 +34,14 @@ from experiment_pipeline.tracking.server import is_page
 # What is exported: `partial` and `running` are not decided yet.
 DECIDED = {"accepted": "FINISHED", "rejected": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 SECONDS = 10.0  # a run waits so long; then it says so, and the upload goes on by itself
-_REQUESTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # no uv.lock of the working directory beside a model
+}
 MOST_RUNS = 20  # of one upload: after an outage, the rest comes with the next runs
-_TAG = "experiment_pipeline"
+_PACKAGE = "experiment_pipeline"
 _RUN_PARAMS = ("target", "task", "metric", "chosen", "package_version", "python_version")
 # MLflow's limits on one batch, and on a text.
 _MOST_PARAMS, _LONGEST = 100, 5_000
@@ -63,7 +68,7 @@ def export(run: RunRecord) -> str:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={"MLFLOW_DISABLE_TELEMETRY": "true", **_REQUESTS, **os.environ},
+            env=_SETTINGS | os.environ,
         )
         assert process.stdin is not None
         with process.stdin as given:  # other users see command lines and environments
@@ -127,7 +132,7 @@ def _alone() -> Iterator[None]:
 
 
 def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
-    mark = {f"{_TAG}.run_id": run["run_id"], f"{_TAG}.experiment": run["experiment"]}
+    mark = {f"{_PACKAGE}.run_id": run["run_id"], f"{_PACKAGE}.experiment": run["experiment"]}
     for left in _found(client, into, mark):
         for one in (*_found(client, into, {"mlflow.parentRunId": left.info.run_id}), left):
             client.delete_run(one.info.run_id)
@@ -139,7 +144,7 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     own = {
         "mlflow.note.content": run["decision"] or run["error"],
         "mlflow.source.git.commit": run["code_commit"],
-        "mlflow.source.name": _TAG,
+        "mlflow.source.name": _PACKAGE,
     }
     started = _milliseconds(run["started_at"] or run["seen_at"])
     name = f"{run['experiment']} {run['run_id'][:8]}"
@@ -154,7 +159,7 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     )
     shared = {name: run[name] for name in ("data_digest", "code_commit")}
     for row in plain_rows(questions.rows_of("configurations", run)):
-        mark = {"mlflow.parentRunId": parent, f"{_TAG}.configuration": row["key"]}
+        mark = {"mlflow.parentRunId": parent, f"{_PACKAGE}.configuration": row["key"]}
         _written(
             client,
             client.create_run(into, started, tags=mark, run_name=row["key"]),
@@ -219,10 +224,20 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
         for where in map(location, version.loc[version["version"] == run["version"], "place"]):
             names = {*list_names(where)} - {CODE.rstrip("/")}
             places |= {where / name: f"model/{name}" for name in names}
+            _describe_model(folder / "model", read_many([where / ENVIRONMENT]).values(), run)
     for path, content in read_many(places).items():
         target = folder / places[path]
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(whole(path) if path.suffix == ".html" else content)
+
+
+def _describe_model(folder: Path, environment: Iterable[bytes], run: Mapping[str, Any]) -> None:
+    """Write what MLflow needs to load the version beside it: this package does, and unpickles nothing."""
+    from mlflow.pyfunc import save_model
+
+    package = f"experiment-pipeline=={run['package_version']}"
+    pinned = [*b"".join(environment).decode().splitlines(), package]
+    save_model(folder, _PACKAGE, pip_requirements=pinned, model_config={"trust": []})
 
 
 def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
@@ -237,20 +252,20 @@ def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
     if version in _registered(client, name):
         return
     source = f"{client.get_run(parent).info.artifact_uri}/model"
-    tags = {f"{_TAG}.version": version, f"{_TAG}.run_id": run["run_id"]}
+    tags = {f"{_PACKAGE}.version": version, f"{_PACKAGE}.run_id": run["run_id"]}
     client.create_model_version(name, source, parent, tags=tags, description=run["decision"])
 
 
 def _registered(client: Any, name: str) -> dict[str, str]:
     """Our version → MLflow's number of it."""
     found = client.search_model_versions(f"name = '{name}'")
-    return {one.tags.get(f"{_TAG}.version", ""): str(one.version) for one in found}
+    return {one.tags.get(f"{_PACKAGE}.version", ""): str(one.version) for one in found}
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
     """Texts and truths of a row as tags of ours, but the names by which its parent is found."""
     return {
-        f"{_TAG}.{name}": value
+        f"{_PACKAGE}.{name}": value
         for name, value in row.items()
         if isinstance(value, str | bool) and name not in {"experiment", "run_id"}
     }

@@ -48,15 +48,15 @@ HOLDS = {
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
-    "environment.txt": "pinned requirements, for pip install -r",
+    provenance.ENVIRONMENT: "pinned requirements, for pip install -r",
     FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
     versions.EXAMPLE: "example rows, with missing values and unseen categories",
     versions.EXPECTED: "what the model predicted for them at the export",
     versions.PROFILE: "counts of features and predictions, to tell drift",
     "verify.py": "checks that it predicts the same here",
     versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
-    provenance.CODE: "your own modules that it names, if any, as they were when the run began",
-    provenance.PATCH: "what was not committed then, if anything, for git apply",
+    provenance.CODE: "your own modules that it names, as they were when the run began",
+    provenance.PATCH: "what was not committed then, for git apply",
     versions.MANIFEST: "sha256 of every file, version, code commit",
 }
 # Packages every model needs, whichever of their types it holds.
@@ -89,7 +89,9 @@ def package_model(
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
-    holds = {name: HOLDS[name] for name in HOLDS if model.profile or name != versions.PROFILE}
+    there = {provenance.CODE: any(one.startswith(provenance.CODE) for one in code.files)}
+    there |= {provenance.PATCH: provenance.PATCH in code.files, versions.PROFILE: model.profile}
+    holds = {name: text for name, text in HOLDS.items() if there.get(name, True)}
     card = build_card(spec, model, signature, origin, holds)
     files = {
         versions.MODEL: data,
@@ -102,7 +104,7 @@ def package_model(
         versions.SCHEMA: model.schema_text.encode(),
         "experiment.yaml": yaml_bytes(redacted(declared)),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
-        "environment.txt": environment.requirements().encode(),
+        provenance.ENVIRONMENT: environment.requirements().encode(),
         FITTED_ROWS: model.fitted_rows.to_bytes(),
         versions.EXAMPLE: example_bytes(golden),
         versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),

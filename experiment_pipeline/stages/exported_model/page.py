@@ -37,6 +37,7 @@ from experiment_pipeline.stages.validation_report.report import SetFact, Validat
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import redacted
+from experiment_pipeline.storage.provenance import in_commit
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, PublishedVersion, Registry
 from experiment_pipeline.table.clusters import FittedRows
 
@@ -105,12 +106,16 @@ def build_card(
     gates = [(gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates]
     conditions = model.report.conditions
     under = (Paragraph("Accepted on these conditions:"), Bullets(conditions)) if conditions else ()
+    in_git, beside = (
+        Table(("file", "holds"), tuple(one for one in files.items() if in_commit(one[0]) is inside))
+        for inside in (True, False)
+    )
     call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
     loading = (
         Paragraph(
-            "In this folder, with the packages of environment.txt. Read trusted_types.json "
-            "first: these types may run code. verify.py checks that the model predicts "
-            "here what it predicted at the export."
+            "In the version's folder of the registry, with the packages of environment.txt. Read "
+            "trusted_types.json first: these types may run code. verify.py checks that the model "
+            "predicts here what it predicted at the export."
         ),
         Code("python", LOAD.format(call=call)),
         Paragraph("On rows as delivered, with preparation and schema applied:"),
@@ -128,7 +133,8 @@ def build_card(
             Section("Limits", (Bullets(tuple(limits)),)),
             Section("How to load it", loading),
             Section("Provenance", (Table(("what", "value"), tuple(origin.items())),)),
-            Section("Files", (Table(("file", "holds"), tuple(files.items())),)),
+            Section("Files", (in_git,)),
+            Section("Files that a git commit of the version leaves out", (beside,)),
         ),
     )
 
