@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from experiment_pipeline.experiment.result import RunResult
     from experiment_pipeline.storage.files import Location
+    from experiment_pipeline.storage.registry import Decisions
     from experiment_pipeline.tracking.terminal import TextTable
 
 # Wider than any line.
@@ -94,19 +96,15 @@ def predict(
     told = partial(click.echo, err=True)
     more = {"keep": kept, "explain": explain, "interval": interval}
     outcome = loaded.predict_table(table, output, rejected, told, **more)
-    if as_json:
-        facts = {**asdict(outcome), "output": output, "rejected_output": rejected}
-        click.echo(json.dumps(facts, indent=2))
-        return
-    click.echo(f"model     {outcome.model}")
-    click.echo(f"predicted {outcome.predicted:>9,} rows  {output}")
-    click.echo(f"rejected  {outcome.rejected:>9,} rows  {rejected}")
-    for reason in outcome.reasons:
-        click.echo(f"because   {reason}")
-    for note in outcome.notes:
-        click.echo(f"allowed   {note}")
-    for line in outcome.drift:
-        click.echo(f"drift     {line}")
+    lines = (
+        f"model     {outcome.model}",
+        f"predicted {outcome.predicted:>9,} rows  {output}",
+        f"rejected  {outcome.rejected:>9,} rows  {rejected}",
+        *(f"because   {reason}" for reason in outcome.reasons),
+        *(f"allowed   {note}" for note in outcome.notes),
+        *(f"drift     {line}" for line in outcome.drift),
+    )
+    _say({**asdict(outcome), "output": output, "rejected_output": rejected}, lines, as_json)
 
 
 @main.command()
@@ -169,18 +167,15 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
 @click.option("--by", required=True, help="Who approves it.")
 @click.option("--comment", default="", help="Why, for the decision record.")
 @exported_to
-def approve(experiment: str, version: str, by: str, comment: str, root: str | None) -> None:
+@as_json
+def approve(
+    experiment: str, version: str, by: str, comment: str, root: str | None, *, as_json: bool
+) -> None:
     """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
 
     The latest approved version is the champion. Read the decision record first.
     """
-    from experiment_pipeline.storage.registry import Registry
-    from experiment_pipeline.tracking.outcomes import approve as approve_version
-
-    registry = Registry(_storage(root), experiment)
-    given = approve_version(registry, version, by, comment)
-    champion = registry.champion()
-    click.echo(f"{version} is approved by {given.by} at {given.at}; the champion is {champion}")
+    _decide(experiment, root, (version, by, comment, "approvals"), as_json)
 
 
 @main.command()
@@ -188,38 +183,53 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
 @click.argument("version")
 @click.option("--why", required=True, help="The reason, for those who ask later.")
 @exported_to
-def retire(experiment: str, version: str, why: str, root: str | None) -> None:
+@as_json
+def retire(experiment: str, version: str, why: str, root: str | None, *, as_json: bool) -> None:
     """Retire VERSION of EXPERIMENT, such as a leaked one: it is not champion again; its files stay."""
+    by = os.environ.get("USER") or f"uid {os.getuid()}"
+    _decide(experiment, root, (version, by, why, "retired"), as_json)
+
+
+def _decide(
+    experiment: str, root: str | None, decision: "tuple[str, str, str, Decisions]", as_json: bool
+) -> None:
     from experiment_pipeline.storage.registry import Registry
     from experiment_pipeline.tracking.outcomes import approve as decide
 
     registry = Registry(_storage(root), experiment)
-    by = os.environ.get("USER") or f"uid {os.getuid()}"
-    given = decide(registry, version, by, why, "retired")
-    click.echo(f"{version} is retired since {given.at}; the champion is {registry.champion()}")
+    given, champion = decide(registry, *decision), registry.champion()
+    done = "retired since" if decision[-1] == "retired" else f"approved by {given.by} at"
+    text = f"{given.version} is {done} {given.at}; the champion is {champion}"
+    _say({"experiment": experiment, **asdict(given), "champion": champion}, [text], as_json)
 
 
 @main.command()
 @click.argument("experiment")
 @click.argument("key")
 @click.option("--why", required=True, help="The reason, for the decision record.")
-def choose(experiment: str, key: str, why: str) -> None:
+@as_json
+def choose(experiment: str, key: str, why: str, *, as_json: bool) -> None:
     """Refit, judge and export KEY of EXPERIMENT's last leaderboard. Exit code 1: not accepted."""
     from experiment_pipeline import choose as choose_by_hand
 
-    result = choose_by_hand(experiment, key, why, trigger="command line")
-    click.echo(result)
-    sys.exit(not result.accepted)
+    _end(choose_by_hand(experiment, key, why, trigger="command line"), as_json)
 
 
 @main.command()
 @click.argument("experiment")
-def refit(experiment: str) -> None:
+@as_json
+def refit(experiment: str, *, as_json: bool) -> None:
     """Fit EXPERIMENT's champion on today's data, without a search. Exit code 1: not accepted."""
     from experiment_pipeline import refit as refit_champion
 
-    result = refit_champion(experiment, trigger="command line")
-    click.echo(result)
+    _end(refit_champion(experiment, trigger="command line"), as_json)
+
+
+def _end(result: "RunResult", as_json: bool) -> None:
+    """Print a run, with --json as `show` does; exit code 1: not accepted."""
+    from experiment_pipeline.tracking import terminal
+
+    click.echo(terminal.run_json(result.facts) if as_json else result)
     sys.exit(not result.accepted)
 
 
@@ -378,23 +388,26 @@ def compare(
 
 @main.command()
 @click.option("--page", is_flag=True, help="Print only the page that describes the columns.")
-def database(*, page: bool) -> None:
+@as_json
+def database(*, page: bool, as_json: bool) -> None:
     """Show where the metadata database is, and what its tables and columns mean, for SQL."""
     from experiment_pipeline.tracking.database.tables import documentation
 
+    facts = dict[str, object]()
     if not page:
         from experiment_pipeline.tracking.database import connection
 
         engine = connection.database()
-        version = connection.version_of(engine)
-        click.echo(f"database {connection.shown(engine.url)}")
-        click.echo(f"version  {version}\n")
-    click.echo(documentation(), nl=False)
+        facts = {"database": connection.shown(engine.url), "version": connection.version_of(engine)}
+    lines = [f"{name:<8} {value}" for name, value in facts.items()] + [""] * bool(facts)
+    text = documentation()
+    _say({**facts, "page": text}, [*lines, text.removesuffix("\n")], as_json)
 
 
 @main.command()
 @click.option("--root", help="What the runs were stored in.  [default: the storage root]")
-def reindex(root: str | None) -> None:
+@as_json
+def reindex(root: str | None, *, as_json: bool) -> None:
     """Fill the metadata database again from the storage: all runs that have ended, all versions."""
     from experiment_pipeline.tracking.database import archive, connection
 
@@ -403,8 +416,8 @@ def reindex(root: str | None) -> None:
     into = connection.shown(connection.database_url())
     for problem in passed_over:
         click.echo(f"passed over: {problem}", err=True)
-    click.echo(f"restored    {restored:>9,} runs  {into}")
-    click.echo(f"passed over {len(passed_over):>9,} files")
+    lines = f"restored    {restored:>9,} runs  {into}", f"passed over {len(passed_over):>9,} files"
+    _say({"database": into, "restored": restored, "passed_over": passed_over}, lines, as_json)
 
 
 @main.command()
@@ -421,10 +434,8 @@ def clean(experiment: str | None, *, dry_run: bool, as_json: bool) -> None:
 
     names = [experiment] if experiment else questions.experiments()["experiment"]
     found = [retention.clean(declared_now(name).spec, dry_run=dry_run) for name in names]
-    if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=2))
-    else:
-        click.echo("\n".join(one.in_words(dry_run=dry_run) for one in found))
+    lines = (one.in_words(dry_run=dry_run) for one in found)
+    _say([asdict(one) for one in found], lines, as_json)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -475,6 +486,10 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
                 return None if since is None else found
     wrong = f"{since!r} is neither a date nor an age such as '7 days'"
     raise click.BadParameter(wrong, param_hint="--since")
+
+
+def _say(facts: object, lines: Iterable[str], as_json: bool) -> None:
+    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(lines))
 
 
 def _answer(

@@ -89,10 +89,6 @@ def package_model(
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
-    there = {provenance.CODE: any(one.startswith(provenance.CODE) for one in code.files)}
-    there |= {provenance.PATCH: provenance.PATCH in code.files, versions.PROFILE: model.profile}
-    holds = {name: text for name, text in HOLDS.items() if there.get(name, True)}
-    card = build_card(spec, model, signature, origin, holds)
     files = {
         versions.MODEL: data,
         versions.TRUSTED: to_json(trusted),
@@ -109,11 +105,16 @@ def package_model(
         versions.EXAMPLE: example_bytes(golden),
         versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),
         "verify.py": VERIFY.encode(),
-        versions.CARD: document.render(card).encode(),
         **{name: text.encode() for name, text in code.files.items()},
     }
     if model.profile:
         files[versions.PROFILE] = model.profile(signature).to_bytes()
+    there = (*files, versions.RECORD, versions.MANIFEST)
+    holds = {
+        name: text for name, text in HOLDS.items() if any(one.startswith(name) for one in there)
+    }
+    card = build_card(spec, model, signature, origin, holds)
+    files[versions.CARD] = document.render(card).encode()
     headline = report.score(report.metric)
     return versions.ModelPackage(
         experiment=spec.name,
