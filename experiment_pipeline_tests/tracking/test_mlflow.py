@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal
 
 import experiment_pipeline as ep
 from experiment_pipeline.experiment.run import LOG, _shown
-from experiment_pipeline.reporting.run_record import ReportRow, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
@@ -24,7 +24,7 @@ from experiment_pipeline.tracking import mlflow, questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline_tests import exported, scenario
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, version_row, write_history
 
 # The tables of a tracking store, and MLflow's imports, take seconds.
 pytestmark = pytest.mark.slow
@@ -149,23 +149,14 @@ def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
         metric="roc_auc",
     )
     run.record([facts, ReportRow(name="leaderboard", place=str(page))])
-    version = VersionRow(
-        version="v0001",
-        run_id="r1",
-        created_at=FIRST_DAY,
-        place=published.path,
-        configuration=KEYS[0],
-        headline="",
-        fingerprint="f" * 64,
-    )
-    record_rows([version], "flight_delay")
+    record_rows([version_row("v0001", run_id="r1", place=published.path)], "flight_delay")
     mlflow.export_runs("flight_delay", store)
     return published
 
 
 def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflow, storage: Path):
     """Reports and both YAML files hang on the run; the champion is a model of the registry."""
-    export_a_version(store, storage)
+    published = export_a_version(store, storage)
     client = client_of(store.tracking_uri)
     champion = client.get_model_version_by_alias("flight_delay", "champion")
     assert champion.tags["experiment_pipeline.version"] == "v0001"
@@ -179,6 +170,12 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflo
     RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
     mlflow.export_runs("flight_delay", store)
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
+    waits = {"place": published.path, "approval_required": True}
+    record_rows([version_row("v0001", run_id="r1", **waits)], "flight_delay")
+    for _ in range(2):
+        RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
+        mlflow.export_runs("flight_delay", store)
+        assert client.get_registered_model("flight_delay").aliases == {}, "it has no champion"
 
 
 def test_mlflow_loads_the_champion_and_predicts_as_this_package(

@@ -37,7 +37,7 @@ from experiment_pipeline.stages.validation_report.report import SetFact, Validat
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import redacted
-from experiment_pipeline.storage.provenance import in_commit
+from experiment_pipeline.storage.provenance import COMMITTED
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, PublishedVersion, Registry
 from experiment_pipeline.table.clusters import FittedRows
 
@@ -107,8 +107,11 @@ def build_card(
     conditions = model.report.conditions
     under = (Paragraph("Accepted on these conditions:"), Bullets(conditions)) if conditions else ()
     in_git, beside = (
-        Table(("file", "holds"), tuple(one for one in files.items() if in_commit(one[0]) is inside))
-        for inside in (True, False)
+        Table(
+            ("file", "holds"),
+            tuple(o for o in files.items() if o[0].startswith(COMMITTED) is there),
+        )
+        for there in (True, False)
     )
     call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
     loading = (

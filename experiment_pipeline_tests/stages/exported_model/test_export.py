@@ -17,7 +17,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED, package_model
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
-from experiment_pipeline.storage.provenance import CodeProvenance, in_commit
+from experiment_pipeline.storage.provenance import COMMITTED, CodeProvenance
 from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import (
     CARD,
@@ -51,7 +51,7 @@ def test_the_card_names_what_a_commit_holds_apart_from_what_it_lacks() -> None:
             for part in files[CARD].decode().split("\n## Files")[1:]
         )
         there = {re.sub("^code/.*", "code/", name) for name in {*files, RECORD, MANIFEST} - {CARD}}
-        assert inside == {name for name in there if in_commit(name)}
+        assert inside == {name for name in there if name.startswith(COMMITTED)}
         assert beside == there - inside
 
 
