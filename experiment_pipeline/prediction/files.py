@@ -278,7 +278,17 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     `module:function` of a preparation. Raises InvalidModel: there is no model, it was changed, or it
     needs code that is not trusted; PredictionsChanged: it predicts something else here.
     """
-    return verified_model(find_model(model), trusted)
+    exported = find_model(model)
+    source = f"{exported.manifest.experiment} {exported.manifest.version}"
+    try:
+        return _verified(exported, trusted, source)
+    except (ExperimentPipelineError, MemoryError):
+        raise
+    except Exception as error:  # whatever libraries make of files that somebody has changed
+        said = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST]
+        rule = f"its files are damaged, or not those of one model ({said})"
+        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
+        raise InvalidModel(source, rule, fix) from error
 
 
 def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNamespace:
@@ -294,20 +304,6 @@ def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNa
         return every.astype(object).where(every.notna(), None)  # JSON has no NaN
 
     return SimpleNamespace(predict=predict)
-
-
-def verified_model(exported: versions.ExportedModel, trusted: Collection[str]) -> Model:
-    """Return the model of a version's folder; arguments and errors as of `load_model`."""
-    source = f"{exported.manifest.experiment} {exported.manifest.version}"
-    try:
-        return _verified(exported, trusted, source)
-    except (ExperimentPipelineError, MemoryError):
-        raise
-    except Exception as error:  # whatever libraries make of files that somebody has changed
-        said = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST]
-        rule = f"its files are damaged, or not those of one model ({said})"
-        fix = "Use a complete copy, or run the experiment again: it publishes a new version."
-        raise InvalidModel(source, rule, fix) from error
 
 
 def _verified(exported: versions.ExportedModel, trusted: Collection[str], source: str) -> Model:

@@ -81,8 +81,6 @@ def package_model(
     rows = model.validation.rows
     golden = golden_rows(rows, feature_columns(rows, spec))
     signature = _signature(spec, model, golden)
-    reading = Reading.of(spec, model.validation.origin)
-    declared = spec.model_dump(mode="json", exclude_unset=True)
     origin = {
         "exported": at,
         "code": "; ".join(filter(None, (code.provenance.in_words(), code.left_out))),
@@ -95,10 +93,10 @@ def package_model(
         SIGNATURE: signature.to_bytes(),
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(model)),
         versions.METRICS: to_json(_metrics(model)),
-        PREPARATION: reading.to_bytes(),
+        PREPARATION: Reading.of(spec, model.validation.origin).to_bytes(),
         INTERVALS: to_json(report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
-        "experiment.yaml": yaml_bytes(redacted(declared)),
+        "experiment.yaml": yaml_bytes(redacted(spec.model_dump(mode="json", exclude_unset=True))),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
         provenance.ENVIRONMENT: environment.requirements().encode(),
         FITTED_ROWS: model.fitted_rows.to_bytes(),
@@ -110,9 +108,7 @@ def package_model(
     if model.profile:
         files[versions.PROFILE] = model.profile(signature).to_bytes()
     there = (*files, versions.RECORD, versions.MANIFEST)
-    holds = {
-        name: text for name, text in HOLDS.items() if any(one.startswith(name) for one in there)
-    }
+    holds = {one: HOLDS[one] for one in HOLDS if any(name.startswith(one) for name in there)}
     card = build_card(spec, model, signature, origin, holds)
     files[versions.CARD] = document.render(card).encode()
     headline = report.score(report.metric)
