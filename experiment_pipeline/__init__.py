@@ -79,6 +79,7 @@ _NAMES = {
 }
 _HOMES = {name: home for home, names in _NAMES.items() for name in names.split()}
 __all__ = sorted(_HOMES)  # noqa: PLE0605 - named once
+_HOMES["_load_pyfunc"] = "prediction.files"  # by this name MLflow loads a version
 
 
 def __getattr__(name: str) -> Any:

@@ -16,13 +16,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+import experiment_pipeline as ep
 from experiment_pipeline.errors import InvalidModel, memory_errors_named, reported_as
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+    from experiment_pipeline.experiment.result import RunResult
     from experiment_pipeline.storage.files import Location
+    from experiment_pipeline.storage.registry import Decisions
     from experiment_pipeline.tracking.terminal import TextTable
 
 # Wider than any line.
@@ -71,7 +74,6 @@ def predict(
     keep: str,
     explain: int,
     interval: float | None,
-    *,
     as_json: bool,
 ) -> None:
     """Predict with MODEL for the rows of TABLE, as delivered.
@@ -81,32 +83,26 @@ def predict(
     than memory: progress goes to stderr. Code of your own that the model may run is an estimator's
     type, or the module:function of its preparation.
     """
-    from experiment_pipeline import load_model
-
     suffix = PurePosixPath(output).suffix
     rejected = rejected or f"{output.removesuffix(suffix)}.rejected{suffix}"
     if trust:  # as `python` itself does; a console script has no folder of its own
         sys.path.append("")
     # A scheduler's SIGTERM leaves as little behind as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    loaded = load_model(model, trust)
+    loaded = ep.load_model(model, trust)
     kept = [name.strip() for name in keep.split(",") if name.strip()]
     told = partial(click.echo, err=True)
     more = {"keep": kept, "explain": explain, "interval": interval}
     outcome = loaded.predict_table(table, output, rejected, told, **more)
-    if as_json:
-        facts = {**asdict(outcome), "output": output, "rejected_output": rejected}
-        click.echo(json.dumps(facts, indent=2))
-        return
-    click.echo(f"model     {outcome.model}")
-    click.echo(f"predicted {outcome.predicted:>9,} rows  {output}")
-    click.echo(f"rejected  {outcome.rejected:>9,} rows  {rejected}")
-    for reason in outcome.reasons:
-        click.echo(f"because   {reason}")
-    for note in outcome.notes:
-        click.echo(f"allowed   {note}")
-    for line in outcome.drift:
-        click.echo(f"drift     {line}")
+    lines = (
+        f"model     {outcome.model}",
+        f"predicted {outcome.predicted:>9,} rows  {output}",
+        f"rejected  {outcome.rejected:>9,} rows  {rejected}",
+        *(f"because   {reason}" for reason in outcome.reasons),
+        *(f"allowed   {note}" for note in outcome.notes),
+        *(f"drift     {line}" for line in outcome.drift),
+    )
+    _say({**asdict(outcome), "output": output, "rejected_output": rejected}, lines, as_json)
 
 
 @main.command()
@@ -126,7 +122,6 @@ def watch(
     ids: str,
     time: str | None,
     version: str | None,
-    *,
     as_json: bool,
 ) -> None:
     """Compare what EXPERIMENT's model promised with LABELS that came later than its PREDICTIONS.
@@ -134,10 +129,8 @@ def watch(
     Both are paths or URLs of CSV or Parquet; PREDICTIONS as `predict --keep` wrote them. Ask as
     often as you like: rows count once, and "below the promise" is a false alarm in 5 % at most.
     """
-    from experiment_pipeline import watch as watch_promise
-
     named = [name.strip() for name in ids.split(",") if name.strip()]
-    found = watch_promise(experiment, predictions, labels, ids=named, time=time, version=version)
+    found = ep.watch(experiment, predictions, labels, ids=named, time=time, version=version)
     if as_json:
         from experiment_pipeline.storage.records import to_json
 
@@ -150,7 +143,7 @@ def watch(
 @click.argument("experiment")
 @exported_to
 @as_json
-def models(experiment: str, root: str | None, *, as_json: bool) -> None:
+def models(experiment: str, root: str | None, as_json: bool) -> None:
     """List the exported versions of EXPERIMENT, oldest first, and who approved them."""
     from experiment_pipeline.storage.registry import Registry
     from experiment_pipeline.tracking import terminal
@@ -169,18 +162,15 @@ def models(experiment: str, root: str | None, *, as_json: bool) -> None:
 @click.option("--by", required=True, help="Who approves it.")
 @click.option("--comment", default="", help="Why, for the decision record.")
 @exported_to
-def approve(experiment: str, version: str, by: str, comment: str, root: str | None) -> None:
+@as_json
+def approve(
+    experiment: str, version: str, by: str, comment: str, root: str | None, as_json: bool
+) -> None:
     """Approve VERSION of EXPERIMENT, where its YAML says `approval: required`.
 
     The latest approved version is the champion. Read the decision record first.
     """
-    from experiment_pipeline.storage.registry import Registry
-    from experiment_pipeline.tracking.outcomes import approve as approve_version
-
-    registry = Registry(_storage(root), experiment)
-    given = approve_version(registry, version, by, comment)
-    champion = registry.champion()
-    click.echo(f"{version} is approved by {given.by} at {given.at}; the champion is {champion}")
+    _decide(experiment, root, (version, by, comment, "approvals"), as_json)
 
 
 @main.command()
@@ -188,38 +178,49 @@ def approve(experiment: str, version: str, by: str, comment: str, root: str | No
 @click.argument("version")
 @click.option("--why", required=True, help="The reason, for those who ask later.")
 @exported_to
-def retire(experiment: str, version: str, why: str, root: str | None) -> None:
+@as_json
+def retire(experiment: str, version: str, why: str, root: str | None, as_json: bool) -> None:
     """Retire VERSION of EXPERIMENT, such as a leaked one: it is not champion again; its files stay."""
+    by = os.environ.get("USER") or f"uid {os.getuid()}"
+    _decide(experiment, root, (version, by, why, "retired"), as_json)
+
+
+def _decide(
+    experiment: str, root: str | None, decision: "tuple[str, str, str, Decisions]", as_json: bool
+) -> None:
     from experiment_pipeline.storage.registry import Registry
     from experiment_pipeline.tracking.outcomes import approve as decide
 
     registry = Registry(_storage(root), experiment)
-    by = os.environ.get("USER") or f"uid {os.getuid()}"
-    given = decide(registry, version, by, why, "retired")
-    click.echo(f"{version} is retired since {given.at}; the champion is {registry.champion()}")
+    given, champion = decide(registry, *decision), registry.champion()
+    done = "retired since" if decision[-1] == "retired" else f"approved by {given.by} at"
+    text = f"{given.version} is {done} {given.at}; the champion is {champion}"
+    _say({"experiment": experiment, **asdict(given), "champion": champion}, [text], as_json)
 
 
 @main.command()
 @click.argument("experiment")
 @click.argument("key")
 @click.option("--why", required=True, help="The reason, for the decision record.")
-def choose(experiment: str, key: str, why: str) -> None:
+@as_json
+def choose(experiment: str, key: str, why: str, as_json: bool) -> None:
     """Refit, judge and export KEY of EXPERIMENT's last leaderboard. Exit code 1: not accepted."""
-    from experiment_pipeline import choose as choose_by_hand
-
-    result = choose_by_hand(experiment, key, why, trigger="command line")
-    click.echo(result)
-    sys.exit(not result.accepted)
+    _end(ep.choose(experiment, key, why, trigger="command line"), as_json)
 
 
 @main.command()
 @click.argument("experiment")
-def refit(experiment: str) -> None:
+@as_json
+def refit(experiment: str, as_json: bool) -> None:
     """Fit EXPERIMENT's champion on today's data, without a search. Exit code 1: not accepted."""
-    from experiment_pipeline import refit as refit_champion
+    _end(ep.refit(experiment, trigger="command line"), as_json)
 
-    result = refit_champion(experiment, trigger="command line")
-    click.echo(result)
+
+def _end(result: "RunResult", as_json: bool) -> None:
+    """Print a run, with --json as `show` does; exit code 1: not accepted."""
+    from experiment_pipeline.tracking import terminal
+
+    click.echo(terminal.run_json(result.facts) if as_json else result)
     sys.exit(not result.accepted)
 
 
@@ -236,7 +237,6 @@ def reproduce(
     data: str | None,
     root: str | None,
     trust: tuple[str, ...],
-    *,
     as_json: bool,
 ) -> None:
     """Train a version again, and compare it byte by byte. Exit code 1: not reproduced.
@@ -267,23 +267,22 @@ def reproduce(
 @click.option("--seeds", type=click.IntRange(1), default=5, help="Number of repeats.")
 @click.option("--yes", is_flag=True, help="Do not ask after the cost.")
 @as_json
-def sensitivity(experiment: str, seeds: int, *, yes: bool, as_json: bool) -> None:
+def sensitivity(experiment: str, seeds: int, yes: bool, as_json: bool) -> None:
     """Repeat EXPERIMENT's last run with other split seeds, without its validation rows."""
-    from experiment_pipeline import sensitivity as repeated
     from experiment_pipeline.tracking import terminal
 
     ask = partial(click.echo, err=True) if yes else partial(click.confirm, abort=True, err=True)
-    found = repeated(experiment, seeds, agree=ask)
+    found = ep.sensitivity(experiment, seeds, agree=ask)
     click.echo(terminal.frame_json(found) if as_json else found.to_string(index=False))
 
 
 @main.command()
 @as_json
-def experiments(*, as_json: bool) -> None:
+def experiments(as_json: bool) -> None:
     """List the experiments that ever ran, with champion and last outcome."""
-    from experiment_pipeline.tracking import questions, terminal
+    from experiment_pipeline.tracking import terminal
 
-    found = questions.experiments()
+    found = ep.experiments()
     _answer(found, terminal.experiments, as_json=as_json, none="no experiment has run yet")
 
 
@@ -301,7 +300,6 @@ def experiments(*, as_json: bool) -> None:
 @as_json
 def runs(
     experiment: str | None,
-    *,
     status: tuple[str, ...],
     since: str | None,
     limit: int,
@@ -309,11 +307,10 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, of EXPERIMENT or of all, the newest first."""
-    from experiment_pipeline.tracking import questions, terminal
+    from experiment_pipeline.tracking import terminal
 
-    begun = _moment(since)
-    found = questions.runs(
-        experiment, status=status or None, since=begun, limit=limit, all_columns=True
+    found = ep.runs(
+        experiment, status=status or None, since=_moment(since), limit=limit, all_columns=True
     )
     table = partial(terminal.runs, named=experiment is None)
     _answer(found, table, as_json=as_json, none="no such run")
@@ -333,7 +330,6 @@ def runs(
 def show(
     run: str | None,
     experiment: str | None,
-    *,
     since: str | None,
     copy_reports: str | None,
     fail_unless: str | None,
@@ -364,13 +360,13 @@ def show(
 @click.option("--html", metavar="FILE", help="Write a page there, with the rows that changed most.")
 @as_json
 def compare(
-    before: str, after: str, experiment: str | None, html: str | None, *, as_json: bool
+    before: str, after: str, experiment: str | None, html: str | None, as_json: bool
 ) -> None:
     """Show what changed from run BEFORE to run AFTER; of an --experiment also versions (v0003)."""
     from experiment_pipeline.storage.files import location, write_bytes
-    from experiment_pipeline.tracking import comparison, terminal
+    from experiment_pipeline.tracking import terminal
 
-    found = comparison.compare(before, after, experiment)
+    found = ep.compare(before, after, experiment)
     if html is not None:
         write_bytes(location(html), found.page().encode())
     click.echo(terminal.comparison_json(found) if as_json else terminal.printable(str(found)))
@@ -378,23 +374,26 @@ def compare(
 
 @main.command()
 @click.option("--page", is_flag=True, help="Print only the page that describes the columns.")
-def database(*, page: bool) -> None:
+@as_json
+def database(page: bool, as_json: bool) -> None:
     """Show where the metadata database is, and what its tables and columns mean, for SQL."""
     from experiment_pipeline.tracking.database.tables import documentation
 
+    facts = dict[str, object]()
     if not page:
         from experiment_pipeline.tracking.database import connection
 
         engine = connection.database()
-        version = connection.version_of(engine)
-        click.echo(f"database {connection.shown(engine.url)}")
-        click.echo(f"version  {version}\n")
-    click.echo(documentation(), nl=False)
+        facts = {"database": connection.shown(engine.url), "version": connection.version_of(engine)}
+    lines = [f"{name:<8} {value}" for name, value in facts.items()] + [""] * bool(facts)
+    text = documentation()
+    _say({**facts, "page": text}, [*lines, text.removesuffix("\n")], as_json)
 
 
 @main.command()
 @click.option("--root", help="What the runs were stored in.  [default: the storage root]")
-def reindex(root: str | None) -> None:
+@as_json
+def reindex(root: str | None, as_json: bool) -> None:
     """Fill the metadata database again from the storage: all runs that have ended, all versions."""
     from experiment_pipeline.tracking.database import archive, connection
 
@@ -403,28 +402,26 @@ def reindex(root: str | None) -> None:
     into = connection.shown(connection.database_url())
     for problem in passed_over:
         click.echo(f"passed over: {problem}", err=True)
-    click.echo(f"restored    {restored:>9,} runs  {into}")
-    click.echo(f"passed over {len(passed_over):>9,} files")
+    lines = f"restored    {restored:>9,} runs  {into}", f"passed over {len(passed_over):>9,} files"
+    _say({"database": into, "restored": restored, "passed_over": passed_over}, lines, as_json)
 
 
 @main.command()
 @click.argument("experiment", required=False)
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @as_json
-def clean(experiment: str | None, *, dry_run: bool, as_json: bool) -> None:
+def clean(experiment: str | None, dry_run: bool, as_json: bool) -> None:
     """Remove the files of old runs that `retention` of defs.yaml does not keep; of all experiments.
 
     What a version, the ledger or a kept run refers to stays, and so do the rows of the database.
     """
     from experiment_pipeline.experiment.run import declared_now
-    from experiment_pipeline.tracking import questions, retention
+    from experiment_pipeline.tracking import retention
 
-    names = [experiment] if experiment else questions.experiments()["experiment"]
+    names = [experiment] if experiment else ep.experiments()["experiment"]
     found = [retention.clean(declared_now(name).spec, dry_run=dry_run) for name in names]
-    if as_json:
-        click.echo(json.dumps([asdict(one) for one in found], indent=2))
-    else:
-        click.echo("\n".join(one.in_words(dry_run=dry_run) for one in found))
+    lines = (one.in_words(dry_run=dry_run) for one in found)
+    _say([asdict(one) for one in found], lines, as_json)
 
 
 @main.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
@@ -477,10 +474,13 @@ def _moment(since: str | None) -> "pd.Timestamp | None":
     raise click.BadParameter(wrong, param_hint="--since")
 
 
+def _say(facts: object, lines: Iterable[str], as_json: bool) -> None:
+    click.echo(json.dumps(facts, indent=2) if as_json else "\n".join(lines))
+
+
 def _answer(
     found: "pd.DataFrame",
     table: "Callable[[pd.DataFrame], TextTable]",
-    *,
     as_json: bool,
     none: str = "",
 ) -> None:

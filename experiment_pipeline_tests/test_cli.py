@@ -354,6 +354,16 @@ def test_sets_that_hold_a_share_of_rows_stand_beside_the_predictions(here: Path)
     assert again.predictions["prediction_set"].tolist() == found["prediction_set"].tolist()
 
 
+def test_every_command_answers_programs() -> None:
+    """With --json; but for those that print JSON anyway, or serve pages."""
+    without = {
+        name
+        for name, command in main.commands.items()
+        if "--json" not in {option for one in command.params for option in one.opts}
+    }
+    assert without == {"json-schema", "reports"}
+
+
 def test_the_json_schemas_describe_both_files() -> None:
     """What a scaffold writes is valid by them, and a misspelt key of defs.yaml is not."""
     for name, key in (("defs.yaml", "attributes"), ("schema.yaml", "columns")):

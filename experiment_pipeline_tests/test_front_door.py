@@ -73,7 +73,8 @@ def test_type_checkers_see_the_same_names() -> None:
         for alias in node.names
     }
     homes = {
-        name: f"experiment_pipeline.{home}" for name, home in experiment_pipeline._HOMES.items()
+        name: f"experiment_pipeline.{experiment_pipeline._HOMES[name]}"
+        for name in experiment_pipeline.__all__
     }
     assert told == homes
 

@@ -18,11 +18,11 @@ from experiment_pipeline.experiment.flow import ExperimentRun, Log, run_experime
 from experiment_pipeline.prediction.rows import TOLERANCE
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
-from experiment_pipeline.storage.provenance import CODE, cpu_kernel, versions_beside
+from experiment_pipeline.storage.provenance import CODE, ENVIRONMENT, cpu_kernel, versions_beside
 from experiment_pipeline.storage.registry import EXAMPLE, EXPECTED, MODEL, SCHEMA, ExportedModel
 from experiment_pipeline.table.digests import sha256
 
-_CONFIGURATION, _SETS, _ENVIRONMENT = "hyperparameters.yaml", "sets.json", "environment.txt"
+_CONFIGURATION, _SETS = "hyperparameters.yaml", "sets.json"
 _CPU, _SAME, _DIGEST = "CPU kernel", "same", re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
@@ -98,7 +98,7 @@ def _compared(model: ExportedModel, run: ExperimentRun) -> Iterator[tuple[str, s
         was = json.loads(model.read(_SETS))[name]
         here = f"{len(now.rows):,} rows, {now.digest}"
         yield f"{name} set", f"{was['rows']:,} rows, {was['sha256']}", here
-    yield from versions_beside(model.read(_ENVIRONMENT).decode())
+    yield from versions_beside(model.read(ENVIRONMENT).decode())
     made = {} if run.package is None else run.package.files
     for name in known.files if made else ():
         if name.startswith(CODE):

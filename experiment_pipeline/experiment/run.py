@@ -352,20 +352,19 @@ def _shown(named: NamedColumns, progress: bool) -> Iterator[Any]:
     with Progress(*columns, text, disable=quiet, transient=True) as bar:
         task = bar.add_task(named.spec.name, total=total)
 
-        class Last(logging.Handler):
-            """Shows the last line."""
+        # A filter: beside a handler, Python would no longer print warnings where nobody set logging up.
+        def last(record: logging.LogRecord) -> bool:
+            bar.update(task, description=record.getMessage().partition("\n")[0][:100])
+            return True
 
-            def emit(self, record: logging.LogRecord) -> None:
-                bar.update(task, description=record.getMessage().partition("\n")[0][:100])
-
-        handler, level = Last(), LOG.level
-        LOG.addHandler(handler)
+        level = LOG.level
+        LOG.addFilter(last)
         LOG.setLevel(logging.INFO)
         try:
             yield partial(bar.advance, task)
         finally:
             LOG.setLevel(level)
-            LOG.removeHandler(handler)
+            LOG.removeFilter(last)
 
 
 def _user() -> str:

@@ -92,7 +92,7 @@ from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable
 from experiment_pipeline.table.schema import shared_schema
 from experiment_pipeline.tracking.database import recording
-from experiment_pipeline.tracking.database.archive import restore_versions
+from experiment_pipeline.tracking.database.archive import restore_versions, version_row
 from experiment_pipeline.tracking.outcomes import with_pages
 from experiment_pipeline.tracking.questions import code_of
 from experiment_pipeline.tracking.record import record_of_version
@@ -474,6 +474,9 @@ def exported_model(
         DataProfiles.of(spec.name).note(ACCEPTED, validation_set.origin.profile)
         words = leaderboard.configuration(leaderboard.chosen, spec).in_words
         outcome = model_page.outcome(registry, published, committed, words)
+        if not published.reused:
+            row = version_row(registry, registry.entry(published.version), None, None)
+            outcome = replace(outcome, record=[*outcome.record, row])
     yield name, with_pages(outcome, spec.name)
 
 

@@ -6,10 +6,11 @@ and logs progress. In: names of models and tables. Out: predictions, or files an
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -31,7 +32,7 @@ from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_ag
 from experiment_pipeline.stages.registry import warn_of_memory
 from experiment_pipeline.stages.validated_data.columns import Counts, most_frequent_first
 from experiment_pipeline.stages.validated_data.profile import DataProfile, profile_from
-from experiment_pipeline.stages.validated_data.rows import no_rows_left, validate
+from experiment_pipeline.stages.validated_data.rows import REASONS, no_rows_left, validate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import location, resolved, streamed
@@ -277,11 +278,7 @@ def load_model(model: str, trusted: Collection[str] = ()) -> Model:
     `module:function` of a preparation. Raises InvalidModel: there is no model, it was changed, or it
     needs code that is not trusted; PredictionsChanged: it predicts something else here.
     """
-    return verified_model(find_model(model), trusted)
-
-
-def verified_model(exported: versions.ExportedModel, trusted: Collection[str]) -> Model:
-    """Return the model of a version's folder; arguments and errors as of `load_model`."""
+    exported = find_model(model)
     source = f"{exported.manifest.experiment} {exported.manifest.version}"
     try:
         return _verified(exported, trusted, source)
@@ -292,6 +289,21 @@ def verified_model(exported: versions.ExportedModel, trusted: Collection[str]) -
         rule = f"its files are damaged, or not those of one model ({said})"
         fix = "Use a complete copy, or run the experiment again: it publishes a new version."
         raise InvalidModel(source, rule, fix) from error
+
+
+def _load_pyfunc(folder: str, config: Mapping[str, Collection[str]]) -> SimpleNamespace:
+    """Load a version for MLflow: a row for each delivered one, without a prediction if it is rejected."""
+    model = load_model(folder, config["trust"])
+
+    def predict(rows: pd.DataFrame) -> pd.DataFrame:
+        found = model.predict(rows.reset_index(drop=True))
+        if found.rejected.empty:
+            return found.predictions
+        left = found.rejected[[REASONS]].reset_index(names=ROW_NUMBER)
+        every = pd.concat([found.predictions, left]).sort_values(ROW_NUMBER, ignore_index=True)
+        return every.astype(object).where(every.notna(), None)  # JSON has no NaN
+
+    return SimpleNamespace(predict=predict)
 
 
 def _verified(exported: versions.ExportedModel, trusted: Collection[str], source: str) -> Model:

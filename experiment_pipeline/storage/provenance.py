@@ -25,13 +25,14 @@ from threadpoolctl import threadpool_info
 from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage.files import without_credentials
 
+# The folder of the user's own modules, and what was not committed when they ran.
+CODE, PATCH, ENVIRONMENT = "code/", "uncommitted.patch", "environment.txt"
 COMMITTED = (
+    *(CODE, PATCH),
     *("hyperparameters.yaml", "metrics.json", "README.md", "decision_record.md"),
     *("experiment.yaml", "schema.yaml", "manifest.json"),
-    *("environment.txt", "sets.json", "expected_predictions.json"),  # for `reproduce`
+    *(ENVIRONMENT, "sets.json", "expected_predictions.json"),  # for `reproduce`
 )
-# Also committed: the folder of the user's own modules, and what was not committed when they ran.
-CODE, PATCH = "code/", "uncommitted.patch"
 SECONDS = 60
 # Set inside git hooks: they would lead every command to the hook's repository.
 _OF_A_REPOSITORY = (
@@ -153,7 +154,7 @@ class Commit:
 def commit_version(
     repository: str, experiment: str, version: str, files: Mapping[str, bytes], created: str
 ) -> Commit:
-    """Commit those files of a version that `COMMITTED` names, and its code, and tag it, once.
+    """Commit the files of a version whose names begin as in `COMMITTED`, and tag it, once.
 
     `repository`: a local path, or what git takes as a URL; `created`: the commit's time.
 
@@ -168,7 +169,7 @@ def commit_version(
             git(local, "init", "--quiet", "--bare")
             index = ""
             for name in sorted(files):
-                if name in {*COMMITTED, PATCH} or name.startswith(CODE):
+                if name.startswith(COMMITTED):
                     blob = git(local, "hash-object", "-w", "--stdin", stdin=files[name])
                     index += f"100644 {blob}\tmodels/{experiment}/{name}\n"
             git(local, "update-index", "--add", "--index-info", stdin=index.encode())

@@ -15,9 +15,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -25,7 +24,7 @@ from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import list_names, location, read_many, without_credentials
 from experiment_pipeline.storage.page_files import whole
-from experiment_pipeline.storage.provenance import CODE
+from experiment_pipeline.storage.provenance import CODE, ENVIRONMENT
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -34,9 +33,14 @@ from experiment_pipeline.tracking.server import is_page
 # What is exported: `partial` and `running` are not decided yet.
 DECIDED = {"accepted": "FINISHED", "rejected": "FINISHED", "failed": "FAILED", "killed": "KILLED"}
 SECONDS = 10.0  # a run waits so long; then it says so, and the upload goes on by itself
-_REQUESTS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_UV_AUTO_DETECT": "false",  # no uv.lock of the working directory beside a model
+}
 MOST_RUNS = 20  # of one upload: after an outage, the rest comes with the next runs
-_TAG = "experiment_pipeline"
+_PACKAGE = "experiment_pipeline"
 _RUN_PARAMS = ("target", "task", "metric", "chosen", "package_version", "python_version")
 # MLflow's limits on one batch, and on a text.
 _MOST_PARAMS, _LONGEST = 100, 5_000
@@ -63,28 +67,23 @@ def export(run: RunRecord) -> str:
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={"MLFLOW_DISABLE_TELEMETRY": "true", **_REQUESTS, **os.environ},
+            env=_SETTINGS | os.environ,
         )
         assert process.stdin is not None
         with process.stdin as given:  # other users see command lines and environments
             given.write(request.encode())
+        server = f"MLflow ({destination.shown_uri})"
         try:
-            code = process.wait(SECONDS)
+            if process.wait(SECONDS) == 0:
+                return ""
         except subprocess.TimeoutExpired:
             threading.Thread(target=process.wait, daemon=True).start()
-            return (
-                f"MLflow ({destination.shown_uri}) has not answered within {SECONDS:g} seconds. The upload "
-                "goes on beside; what it misses comes with the next run."
-            )
-        if code == 0:
-            return ""
+            late = f"{server} has not answered within {SECONDS:g} seconds"
+            return f"{late}. The upload goes on beside; what it misses comes with the next run."
         output.seek(0)
         last = output.read().decode(errors="replace").strip().splitlines()[-1:]
     problem = without_credentials("".join(last))[:500]
-    return (
-        f"MLflow ({destination.shown_uri}) did not get the run: {problem}. "
-        "The next run of the experiment writes it."
-    )
+    return f"{server} did not get the run: {problem}. The next run of the experiment writes it."
 
 
 def export_runs(experiment: str, destination: Mlflow) -> int:
@@ -94,7 +93,10 @@ def export_runs(experiment: str, destination: Mlflow) -> int:
 
     uri = destination.tracking_uri
     client: Any = MlflowClient(tracking_uri=uri, registry_uri=uri)
-    with _alone():
+    path = Path(tempfile.gettempdir()) / f"experiment_pipeline_mlflow_{os.getuid()}.lock"
+    opened = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(opened) as lock:  # one process of a user writes at a time
+        fcntl.flock(lock, fcntl.LOCK_EX)
         found = questions.runs(experiment, status=[*DECIDED], all_columns=True)
         waiting = found.loc[found["mlflow_run_id"].isna(), "run_id"].head(MOST_RUNS)
         if waiting.empty:
@@ -107,27 +109,17 @@ def export_runs(experiment: str, destination: Mlflow) -> int:
         for run_id in waiting:
             parent = _export_run(client, into, questions.run_of(experiment, run_id))
             RunRecord(experiment, run_id).record([RunFacts(mlflow_run_id=parent)])
-        versions = questions.versions(experiment)["version"]
-        known = _registered(client, experiment) if len(versions) else {}
-        if (current := "".join(versions.tail(1))) in known:
-            client.set_registered_model_alias(experiment, "champion", known[current])
+        known, every = _registered(client, experiment), questions.experiments()
+        champion = every.set_index("experiment")["champion"][experiment]
+        if champion in known:
+            client.set_registered_model_alias(experiment, "champion", known[champion])
+        elif known:  # the last one was retired, or waits for its approval
+            client.delete_registered_model_alias(experiment, "champion")
     return len(waiting)
 
 
-@contextmanager
-def _alone() -> Iterator[None]:
-    """Let one process of a user write at a time; the next one finds nothing left to do."""
-    path = Path(tempfile.gettempdir()) / f"experiment_pipeline_mlflow_{os.getuid()}.lock"
-    lock = os.open(path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
 def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
-    mark = {f"{_TAG}.run_id": run["run_id"], f"{_TAG}.experiment": run["experiment"]}
+    mark = {f"{_PACKAGE}.run_id": run["run_id"], f"{_PACKAGE}.experiment": run["experiment"]}
     for left in _found(client, into, mark):
         for one in (*_found(client, into, {"mlflow.parentRunId": left.info.run_id}), left):
             client.delete_run(one.info.run_id)
@@ -139,26 +131,24 @@ def _export_run(client: Any, into: str, run: Mapping[str, Any]) -> str:
     own = {
         "mlflow.note.content": run["decision"] or run["error"],
         "mlflow.source.git.commit": run["code_commit"],
-        "mlflow.source.name": _TAG,
+        "mlflow.source.name": _PACKAGE,
     }
-    started = _milliseconds(run["started_at"] or run["seen_at"])
-    name = f"{run['experiment']} {run['run_id'][:8]}"
+    began = run["started_at"] or run["seen_at"]
+    started, ended = (int(1000 * at.timestamp()) for at in (began, run["ended_at"] or began))
     parent = _written(
-        client,
-        client.create_run(into, started, tags=mark, run_name=name),
-        tags=_tags(run) | own,
+        *(client, into, f"{run['experiment']} {run['run_id'][:8]}", started),
+        tags=_tags(run) | own | mark,
         params={name: run[name] for name in _RUN_PARAMS},
         metrics=scores | dict(run),
-        ended=_milliseconds(run["ended_at"]) if run["ended_at"] else started,
+        ended=ended,
         status=DECIDED[run["status"]],
     )
     shared = {name: run[name] for name in ("data_digest", "code_commit")}
     for row in plain_rows(questions.rows_of("configurations", run)):
-        mark = {"mlflow.parentRunId": parent, f"{_TAG}.configuration": row["key"]}
+        mark = {"mlflow.parentRunId": parent, f"{_PACKAGE}.configuration": row["key"]}
         _written(
-            client,
-            client.create_run(into, started, tags=mark, run_name=row["key"]),
-            tags=_tags({**row, **shared}) | {"mlflow.note.content": row["reason"]},
+            *(client, into, row["key"], started),
+            tags=_tags({**row, **shared}) | {"mlflow.note.content": row["reason"]} | mark,
             params={"algorithm": row["algorithm"], **row["hyperparameters"]},
             metrics=row,
             ended=started + int(1000 * (row["fit_wall_seconds"] or 0.0)),
@@ -179,7 +169,9 @@ def _found(client: Any, into: str, tags: Mapping[str, str]) -> list[Any]:
 
 def _written(
     client: Any,
-    run: Any,
+    into: str,
+    name: str,
+    started: int,
     *,
     tags: Mapping[str, Any],
     params: Mapping[str, Any],
@@ -187,16 +179,15 @@ def _written(
     ended: int,
     status: str,
 ) -> str:
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Metric, Param
 
-    run_id = str(run.info.run_id)
+    run_id = str(client.create_run(into, started, _texts(tags), name).info.run_id)
     logged = [
         Metric(_name(name), float(value), ended, 0)
         for name, value in metrics.items()
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     ]
-    noted = [RunTag(name, text) for name, text in _texts(tags).items()]
-    client.log_batch(run_id, metrics=logged, tags=noted)
+    client.log_batch(run_id, metrics=logged)
     texts = [Param(name, text) for name, text in _texts(params).items()]
     for start in range(0, len(texts), _MOST_PARAMS):
         client.log_batch(run_id, params=texts[start : start + _MOST_PARAMS])
@@ -206,9 +197,7 @@ def _written(
 
 def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
     """The run's pages, YAML files and code, and the files of the version that it published."""
-    for name, text in questions.files_of(run).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text, encoding="utf-8")
+    files = {name: text.encode() for name, text in questions.files_of(run).items()}
     places = {
         location(row["place"]): f"reports/{row['name']}{PurePosixPath(row['place']).suffix}"
         for row in plain_rows(questions.rows_of("reports", run))
@@ -219,38 +208,46 @@ def _write_files(folder: Path, run: Mapping[str, Any]) -> None:
         for where in map(location, version.loc[version["version"] == run["version"], "place"]):
             names = {*list_names(where)} - {CODE.rstrip("/")}
             places |= {where / name: f"model/{name}" for name in names}
+            _describe_model(folder / "model", read_many([where / ENVIRONMENT]).values(), run)
     for path, content in read_many(places).items():
-        target = folder / places[path]
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(whole(path) if path.suffix == ".html" else content)
+        files[places[path]] = whole(path) if path.suffix == ".html" else content
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+
+
+def _describe_model(folder: Path, environment: Iterable[bytes], run: Mapping[str, Any]) -> None:
+    """Write what MLflow needs to load the version beside it: this package does, and unpickles nothing."""
+    from mlflow.pyfunc import save_model
+
+    package = f"experiment-pipeline=={run['package_version']}"
+    pinned = [*b"".join(environment).decode().splitlines(), package]
+    save_model(folder, _PACKAGE, pip_requirements=pinned, model_config={"trust": []})
 
 
 def _register(client: Any, run: Mapping[str, Any], parent: str) -> None:
     from mlflow.exceptions import MlflowException
 
     name, version = run["experiment"], run["version"]
-    try:
+    with suppress(MlflowException):  # it is there, or the next call says what is wrong
         client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
     if version in _registered(client, name):
         return
     source = f"{client.get_run(parent).info.artifact_uri}/model"
-    tags = {f"{_TAG}.version": version, f"{_TAG}.run_id": run["run_id"]}
+    tags = {f"{_PACKAGE}.version": version, f"{_PACKAGE}.run_id": run["run_id"]}
     client.create_model_version(name, source, parent, tags=tags, description=run["decision"])
 
 
 def _registered(client: Any, name: str) -> dict[str, str]:
     """Our version → MLflow's number of it."""
     found = client.search_model_versions(f"name = '{name}'")
-    return {one.tags.get(f"{_TAG}.version", ""): str(one.version) for one in found}
+    return {one.tags.get(f"{_PACKAGE}.version", ""): str(one.version) for one in found}
 
 
 def _tags(row: Mapping[str, Any]) -> dict[str, Any]:
     """Texts and truths of a row as tags of ours, but the names by which its parent is found."""
     return {
-        f"{_TAG}.{name}": value
+        f"{_PACKAGE}.{name}": value
         for name, value in row.items()
         if isinstance(value, str | bool) and name not in {"experiment", "run_id"}
     }
@@ -263,10 +260,6 @@ def _texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 def _name(text: str) -> str:
     return re.sub(r"[^\w./ -]", "_", text, flags=re.ASCII)
-
-
-def _milliseconds(moment: datetime) -> int:
-    return int(1000 * moment.timestamp())
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """What a person decides: a model of one's own, another choice, the champion on today's data."""
 
 import functools
+import json
 import linecache
 import sys
 from pathlib import Path
@@ -166,8 +167,10 @@ def test_the_champion_is_fitted_on_the_data_of_today() -> None:
     found = ep.run(table, "readmitted", schema=scenario.SCHEMA, **given)
     assert ep.choose("visits", "ensemble", why="it is both").facts["version"] == "v0002"
     scenario.write_csv(Path(table))
-    answer = CliRunner().invoke(main, ["refit", "visits"])
+    answer = CliRunner().invoke(main, ["refit", "visits", "--json"])
     assert answer.exit_code == 0, answer.output
+    told = json.loads(answer.stdout)
+    assert (told["status"], told["version"], len(told["gates"]) > 0) == ("accepted", "v0003", True)
     again = ep.runs("visits", all_columns=True).to_dict("records")[0]
     assert (again["declared"], again["reused"], again["version"]) == (2, 0, "v0003")
     assert again["looks"] > 1

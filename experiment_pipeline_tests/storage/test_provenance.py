@@ -7,11 +7,12 @@ import pytest
 
 from experiment_pipeline.errors import ExportError
 from experiment_pipeline.storage import provenance
-from experiment_pipeline.storage.provenance import COMMITTED, commit_version
+from experiment_pipeline.storage.provenance import CODE, COMMITTED, commit_version
 from experiment_pipeline.storage.registry import CodeProvenance
 
 CREATED = "2026-01-02T03:04:05.678901+00:00"
-FILES = {name: f"content of {name}\n".encode() for name in (*COMMITTED, "model.skops")}
+SMALL = {*COMMITTED} - {CODE} | {f"{CODE}own.py"}
+FILES = {name: f"content of {name}\n".encode() for name in (*SMALL, "model.skops")}
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -57,7 +58,7 @@ def test_a_version_becomes_a_commit_and_a_tag(bare: Path) -> None:
     assert git(bare, "rev-parse", "flights/v0001^{commit}") == commit.commit
     assert git(bare, "rev-parse", commit.branch) == commit.commit
     listed = git(bare, "ls-tree", "-r", "--name-only", commit.tag).splitlines()
-    assert listed == sorted(f"models/flights/{name}" for name in COMMITTED)
+    assert listed == sorted(f"models/flights/{name}" for name in SMALL)
     shown = git(bare, "show", f"{commit.tag}:models/flights/metrics.json")
     assert shown == "content of metrics.json"
 

@@ -85,8 +85,10 @@ def test_the_command_approves_and_lists(registry: Registry) -> None:
     assert done.exit_code == 0, done.output
     assert "v0002 is approved by ada at " in done.output
     assert "the champion is v0002" in done.output
-    again = command("approve", "flights", "v0002", "--by", "bob")
-    assert "approved by ada" in again.output
+    told = json.loads(command("approve", "flights", "v0002", "--by", "bob", "--json").stdout)
+    assert told.pop("at")
+    known = {"experiment": "flights", "version": "v0002", "comment": "fine"}
+    assert told == known | {"by": "ada", "champion": "v0002"}, "the first approval counts"
     assert state() == ("champion", "ada")
     unknown = command("approve", "flights", "v0009", "--by", "ada")
     assert unknown.exit_code == 1
@@ -111,7 +113,11 @@ def test_a_version_that_is_retired_is_champion_no_more(registry: Registry, stora
     """The one before it is, also after a reindex; the reason is needed, kept and shown."""
     approve(registry, "v0002", "ada")
     assert "--why is empty" in command("retire", "flights", "v0002", "--why", " ").output
-    done = command("retire", "flights", "v0002", "--why", "it had seen the answers")
+    why = "it had seen the answers"
+    told = json.loads(command("retire", "flights", "v0002", "--why", why, "--json").stdout)
+    assert (told["version"], told["comment"], told["champion"]) == ("v0002", why, "v0001")
+    done = command("retire", "flights", "v0002", "--why", "twice")
+    assert "v0002 is retired since " in done.output
     assert "the champion is v0001" in done.output, done.output
     assert state() == ("retired: it had seen the answers", "ada")
     assert (registry.champion(), state(1)[0]) == ("v0001", "champion")

@@ -1,5 +1,6 @@
 """Runs in MLflow: what is there, that nothing is there twice, and that its absence stops nothing."""
 
+import logging
 import shutil
 import socket
 import time
@@ -7,15 +8,23 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
+from pandas.testing import assert_frame_equal
 
-from experiment_pipeline.reporting.run_record import ReportRow, RunFacts, VersionRow
+import experiment_pipeline as ep
+from experiment_pipeline.experiment.run import LOG, _shown
+from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import location, write_bytes
+from experiment_pipeline.storage.registry import PublishedVersion, Registry
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking import mlflow, questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+from experiment_pipeline.tracking.outcomes import finish_run
+from experiment_pipeline_tests import exported, scenario
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, version_row, write_history
 
 # The tables of a tracking store, and MLflow's imports, take seconds.
 pytestmark = pytest.mark.slow
@@ -123,14 +132,15 @@ def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(store: Mlflow,
     assert len(children) == 3
 
 
-def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflow, storage: Path):
-    """Reports and both YAML files hang on the run; the champion is a model of the registry."""
-    run = RunRecord("flight_delay", "r1")
-    page, folder = storage / "board.html", storage / "flight_delay" / "registry" / "v0001"
+def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
+    """A run with a page that has published a version, in MLflow."""
+    run, page = RunRecord("flight_delay", "r1"), storage / "board.html"
     write_bytes(location(str(page)), b"<h1>board</h1>")
-    write_bytes(location(str(folder / "model.skops")), b"skops")
+    registry = Registry(location(str(storage)), "flight_delay")
+    published = registry.publish(exported.package(), lambda _: None)
     write_history(runs=1)
     facts = RunFacts(
+        package_version="0.1.0",
         status="accepted",
         started_at=FIRST_DAY,
         version="v0001",
@@ -139,17 +149,14 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflo
         metric="roc_auc",
     )
     run.record([facts, ReportRow(name="leaderboard", place=str(page))])
-    version = VersionRow(
-        version="v0001",
-        run_id="r1",
-        created_at=FIRST_DAY,
-        place=str(folder),
-        configuration=KEYS[0],
-        headline="",
-        fingerprint="f" * 64,
-    )
-    record_rows([version], "flight_delay")
+    record_rows([version_row("v0001", run_id="r1", place=published.path)], "flight_delay")
     mlflow.export_runs("flight_delay", store)
+    return published
+
+
+def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflow, storage: Path):
+    """Reports and both YAML files hang on the run; the champion is a model of the registry."""
+    published = export_a_version(store, storage)
     client = client_of(store.tracking_uri)
     champion = client.get_model_version_by_alias("flight_delay", "champion")
     assert champion.tags["experiment_pipeline.version"] == "v0001"
@@ -159,20 +166,54 @@ def test_pages_and_the_version_are_artifacts_and_a_registered_model(store: Mlflo
         for one in client.list_artifacts(champion.run_id, folder_name)
     }
     assert names >= {"defs.yaml", "model/model.skops", "reports/leaderboard.html"}
-    RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
-    mlflow.export_runs("flight_delay", store)
+    assert not [name for name in names if name.endswith(".pkl")]
+    waits = {"place": published.path, "approval_required": True}
+    record_rows([version_row("v0001", run_id="r1", **waits)], "flight_delay")
+    for _ in range(2):
+        RunRecord("flight_delay", "r1").record([], reset=("mlflow_run_id",))
+        mlflow.export_runs("flight_delay", store)
+        assert client.get_registered_model("flight_delay").aliases == {}, "it has no champion"
     assert len(client.search_model_versions("name = 'flight_delay'")) == 1
 
 
-def test_a_server_that_is_away_is_a_warning_without_its_secret(monkeypatch) -> None:
-    """The warning says where, and what comes of it; the run stays to be written by the next one."""
+def test_mlflow_loads_the_champion_and_predicts_as_this_package(
+    store: Mlflow, storage: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rejected row has its reason in the place of a prediction, so that rows stay aligned."""
+    from mlflow.pyfunc import load_model
+
+    published = export_a_version(store, storage)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", store.tracking_uri)
+    model, rows = load_model("models:/flight_delay@champion"), exported.delivered()
+    own = ep.load_model(published.path)
+    assert_frame_equal(model.predict(rows), own.predict(rows).predictions)
+    found = model.predict(rows.assign(distance=rows["distance"].where(rows.index != 3, -1.0)))
+    kept, columns = found.drop(3), own.predict(rows).predictions.columns
+    assert (kept[columns] == own.predict(rows).predictions.drop(3)).all(axis=None)
+    assert kept["rejection_reasons"].isna().all()
+    assert found.loc[3, "prediction"] is None
+    assert found.loc[3, "rejection_reasons"].startswith("distance: ")
+
+
+def printed(run: RunRecord, capsys: pytest.CaptureFixture[str]) -> str:
+    """What is printed when a run of a script has ended, which has not set logging up."""
+    named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
+    with patch.object(logging.root, "handlers", []), _shown(named, progress=False):
+        finish_run(run, LOG.warning)
+    return capsys.readouterr().err
+
+
+def test_a_server_that_is_away_is_a_warning_without_its_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
+) -> None:
+    """It is printed: where, and what comes of it; the run stays to be written by the next one."""
     write_history(runs=1)
     run = RunRecord("flight_delay", "00000000-flight_delay")
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setattr(mlflow, "SECONDS", 120)  # of a busy machine, most of them for imports
     mlflow.expect(run, Mlflow(tracking_uri=f"http://me:{SECRET}@127.0.0.1:{port}"))
-    warning = mlflow.export(run)
+    warning = printed(run, capsys)
     assert f"***@127.0.0.1:{port}) did not get the run: " in warning
     assert "Connection refused" in warning
     assert SECRET not in warning
@@ -180,8 +221,10 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(monkeypatch) -> N
     assert mlflow.export(run) == ""
 
 
-def test_a_silent_server_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After the time that a run waits it says so and goes on, and the upload with it."""
+def test_a_silent_server_holds_no_run_up(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
+) -> None:
+    """After the time that a run waits it prints so and goes on, and the upload with it."""
     write_history(runs=1)
     run = RunRecord("flight_delay", "00000000-flight_delay")
     mlflow.expect(run, None)
@@ -191,6 +234,6 @@ def test_a_silent_server_holds_no_run_up(monkeypatch: pytest.MonkeyPatch) -> Non
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
         mlflow.expect(run, Mlflow(tracking_uri=address))
         began = time.monotonic()
-        warning = mlflow.export(run)
+        warning = printed(run, capsys)
         assert warning.startswith(f"MLflow ({address}) has not answered within 1 seconds.")
         assert time.monotonic() - began < 10

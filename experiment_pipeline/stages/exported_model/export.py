@@ -48,15 +48,15 @@ HOLDS = {
     versions.SCHEMA: "what a prepared row must satisfy (pandera)",
     "experiment.yaml": "the experiment as run, without credentials",
     "sets.json": "rows and digests of train, test and validation set",
-    "environment.txt": "pinned requirements, for pip install -r",
+    provenance.ENVIRONMENT: "pinned requirements, for pip install -r",
     FITTED_ROWS: "hashes of the rows that it was fitted and chosen on",
     versions.EXAMPLE: "example rows, with missing values and unseen categories",
     versions.EXPECTED: "what the model predicted for them at the export",
     versions.PROFILE: "counts of features and predictions, to tell drift",
     "verify.py": "checks that it predicts the same here",
     versions.RECORD: "what was asked, tried, chosen and why, for a reviewer to sign",
-    provenance.CODE: "your own modules that it names, if any, as they were when the run began",
-    provenance.PATCH: "what was not committed then, if anything, for git apply",
+    provenance.CODE: "your own modules that it names, as they were when the run began",
+    provenance.PATCH: "what was not committed then, for git apply",
     versions.MANIFEST: "sha256 of every file, version, code commit",
 }
 # Packages every model needs, whichever of their types it holds.
@@ -81,37 +81,36 @@ def package_model(
     rows = model.validation.rows
     golden = golden_rows(rows, feature_columns(rows, spec))
     signature = _signature(spec, model, golden)
-    reading = Reading.of(spec, model.validation.origin)
-    declared = spec.model_dump(mode="json", exclude_unset=True)
     origin = {
         "exported": at,
         "code": "; ".join(filter(None, (code.provenance.in_words(), code.left_out))),
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
-    holds = {name: HOLDS[name] for name in HOLDS if model.profile or name != versions.PROFILE}
-    card = build_card(spec, model, signature, origin, holds)
     files = {
         versions.MODEL: data,
         versions.TRUSTED: to_json(trusted),
         SIGNATURE: signature.to_bytes(),
         "hyperparameters.yaml": yaml_bytes(_hyperparameters(model)),
         versions.METRICS: to_json(_metrics(model)),
-        PREPARATION: reading.to_bytes(),
+        PREPARATION: Reading.of(spec, model.validation.origin).to_bytes(),
         INTERVALS: to_json(report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
-        "experiment.yaml": yaml_bytes(redacted(declared)),
+        "experiment.yaml": yaml_bytes(redacted(spec.model_dump(mode="json", exclude_unset=True))),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
-        "environment.txt": environment.requirements().encode(),
+        provenance.ENVIRONMENT: environment.requirements().encode(),
         FITTED_ROWS: model.fitted_rows.to_bytes(),
         versions.EXAMPLE: example_bytes(golden),
         versions.EXPECTED: to_json(expected_predictions(model.pipeline, golden)),
         "verify.py": VERIFY.encode(),
-        versions.CARD: document.render(card).encode(),
         **{name: text.encode() for name, text in code.files.items()},
     }
     if model.profile:
         files[versions.PROFILE] = model.profile(signature).to_bytes()
+    there = (*files, versions.RECORD, versions.MANIFEST)
+    holds = {one: HOLDS[one] for one in HOLDS if any(name.startswith(one) for name in there)}
+    card = build_card(spec, model, signature, origin, holds)
+    files[versions.CARD] = document.render(card).encode()
     headline = report.score(report.metric)
     return versions.ModelPackage(
         experiment=spec.name,

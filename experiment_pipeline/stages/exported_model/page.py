@@ -5,7 +5,6 @@ In: a published version; the `AcceptedModel`. Out: an outcome, a `Document`; not
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from experiment_pipeline.prediction.rows import Signature
@@ -24,7 +23,7 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.reporting.document import TableBlock as Table
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Outcome, PagePath
-from experiment_pipeline.reporting.run_record import RecordRow, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.ensemble import EnsembleMember
@@ -37,7 +36,8 @@ from experiment_pipeline.stages.validation_report.report import SetFact, Validat
 from experiment_pipeline.statistics.calibration import named, reweighting
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import redacted
-from experiment_pipeline.storage.registry import Approval, HistoryEntry, PublishedVersion, Registry
+from experiment_pipeline.storage.provenance import COMMITTED
+from experiment_pipeline.storage.registry import PublishedVersion, Registry
 from experiment_pipeline.table.clusters import FittedRows
 
 LOAD = """\
@@ -105,12 +105,14 @@ def build_card(
     gates = [(gate.rule, gate.value, gate.limit, gate.outcome) for gate in model.report.gates]
     conditions = model.report.conditions
     under = (Paragraph("Accepted on these conditions:"), Bullets(conditions)) if conditions else ()
+    in_git = tuple(one for one in files.items() if one[0].startswith(COMMITTED))
+    beside, header = tuple(one for one in files.items() if one not in in_git), ("file", "holds")
     call = "model.predict(rows)" if signature.classes is None else "model.predict_proba(rows)"
     loading = (
         Paragraph(
-            "In this folder, with the packages of environment.txt. Read trusted_types.json "
-            "first: these types may run code. verify.py checks that the model predicts "
-            "here what it predicted at the export."
+            "In the version's folder of the registry, with the packages of environment.txt. Read "
+            "trusted_types.json first: these types may run code. verify.py checks that the model "
+            "predicts here what it predicted at the export."
         ),
         Code("python", LOAD.format(call=call)),
         Paragraph("On rows as delivered, with preparation and schema applied:"),
@@ -128,7 +130,8 @@ def build_card(
             Section("Limits", (Bullets(tuple(limits)),)),
             Section("How to load it", loading),
             Section("Provenance", (Table(("what", "value"), tuple(origin.items())),)),
-            Section("Files", (Table(("file", "holds"), tuple(files.items())),)),
+            Section("Files", (Table(header, in_git),)),
+            Section("Files that a git commit of the version leaves out", (Table(header, beside),)),
         ),
     )
 
@@ -249,25 +252,5 @@ def outcome(registry: Registry, published: PublishedVersion, committed: str, wor
             "card": Markdown(registry.model(name).read("README.md").decode()),
         },
         checks=[Check("predictions_survive_reload", passed=True, means=proven)],
-        record=_record_rows(published, entry, approval, required=required),
+        record=[RunFacts(status="accepted", version=name, version_is_new=not published.reused)],
     )
-
-
-def _record_rows(
-    published: PublishedVersion, entry: HistoryEntry, approval: Approval | None, *, required: bool
-) -> list[RecordRow]:
-    name, new = published.version, not published.reused
-    run = RunFacts(status="accepted", version=name, version_is_new=new)
-    version = VersionRow(
-        version=name,
-        created_at=datetime.fromisoformat(entry.created),
-        place=published.path,
-        configuration=entry.configuration,
-        headline=entry.headline,
-        fingerprint=entry.fingerprint,
-        approval_required=required,
-        approved_by=None if approval is None else approval.by,
-        approved_at=None if approval is None else datetime.fromisoformat(approval.at),
-        approval_comment=None if approval is None else approval.comment or None,
-    )
-    return [run, version] if new else [run]

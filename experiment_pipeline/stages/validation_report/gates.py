@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.errors import InvalidModel, PredictionsChanged, UnusableTable
-from experiment_pipeline.prediction.files import Model, verified_model
+from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.prediction.rows import prepared
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import AuditRow
@@ -258,7 +258,7 @@ class PublishedChampion:
         """
         fix = "Install the versions of its environment.txt to compare with it."
         try:
-            model = verified_model(self.exported, trusted)
+            model = load_model(str(self.exported.folder), trusted)
         except InvalidModel:
             raise
         except PredictionsChanged as error:

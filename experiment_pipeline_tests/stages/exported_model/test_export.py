@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,11 +14,21 @@ from upath import UPath
 from experiment_pipeline.errors import InvalidModel
 from experiment_pipeline.prediction.rows import Signature, example_rows
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED
+from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED, package_model
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
+from experiment_pipeline.storage.provenance import COMMITTED, CodeProvenance
 from experiment_pipeline.storage.records import to_json
-from experiment_pipeline.storage.registry import DECISIVE, PROFILE, Manifest, Registry
+from experiment_pipeline.storage.registry import (
+    CARD,
+    DECISIVE,
+    MANIFEST,
+    PROFILE,
+    RECORD,
+    Manifest,
+    Registry,
+)
+from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline_tests import exported
 
 
@@ -28,6 +39,20 @@ def test_a_package_holds_what_the_card_lists() -> None:
     assert {*package.files, "manifest.json"} - {"code/own.py"} == held
     assert PROFILE not in package.files["README.md"].decode()
     assert all(package.files.values())
+
+
+def test_the_card_names_what_a_commit_holds_apart_from_what_it_lacks() -> None:
+    """Code and a patch are listed where there are any."""
+    none = RunCode(CodeProvenance(None, None), {}, {}, "")
+    plain = package_model(exported.make_spec(), exported.accepted(), exported.CREATED, none)
+    for files in (exported.package().files, plain.files):
+        inside, beside = (
+            {*re.findall(r"(?m)^\| ([\w./]+) \|", part)} - {"file"}
+            for part in files[CARD].decode().split("\n## Files")[1:]
+        )
+        there = {re.sub("^code/.*", "code/", name) for name in {*files, RECORD, MANIFEST} - {CARD}}
+        assert inside == {name for name in there if name.startswith(COMMITTED)}
+        assert beside == there - inside
 
 
 def test_the_same_model_gives_the_same_bytes_and_identity() -> None:

@@ -37,6 +37,7 @@ def test_a_card_says_what_a_reader_needs() -> None:
             "Limits",
         ),
         *("How to load it", "Provenance", "Files"),
+        "Files that a git commit of the version leaves out",
     ]
 
 

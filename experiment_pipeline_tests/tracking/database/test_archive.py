@@ -1,5 +1,6 @@
 """A database that is lost comes back from the storage."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,8 @@ def test_the_command_says_what_came_back_and_what_was_passed_over(tmp_path, monk
     assert f"restored            3 runs  sqlite:///{tmp_path}/another.sqlite" in said
     assert "passed over         1 files" in said
     assert str(damaged) in said
+    told = json.loads(CliRunner().invoke(main, ["reindex", "--root", str(root), "--json"]).stdout)
+    assert (told["restored"], len(told["passed_over"])) == (3, 1)
 
 
 def test_the_command_tells_where_the_database_is_and_what_is_in_it() -> None:
@@ -60,3 +63,6 @@ def test_the_command_tells_where_the_database_is_and_what_is_in_it() -> None:
     assert (":***@" in where) == ("postgresql" in where)
     assert version == f"version  {HEAD}"
     assert page == documentation()
+    told = json.loads(CliRunner().invoke(main, ["database", "--json"]).stdout)
+    assert (f"database {told['database']}", told["version"]) == (where, HEAD)
+    assert told["page"] == page == CliRunner().invoke(main, ["database", "--page"]).stdout
