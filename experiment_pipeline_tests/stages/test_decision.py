@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.validation_report.gates import find_champions
 from experiment_pipeline.storage.registry import registry_of
 from experiment_pipeline.tracking import questions
 from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests.stages.data_analysis import tables
 
 pytestmark = pytest.mark.usefixtures("storage")
 LINEAR = {"search": [{"algorithm": "linear"}]}
@@ -74,18 +74,15 @@ def test_a_refusal_names_the_ceiling_of_the_labels_and_the_sample_size(tmp_path)
     frame = pd.DataFrame({"number": range(600), "dose": dose, "place": dose % 3})
     frame["cured"] = np.where(generator.random(600) < dose / 9, "yes", "no")
     table = scenario.write_csv(tmp_path / "doses.csv", frame)
-    fields = {
-        "name": "doses",
-        "data": str(table),
-        "target": "cured",
-        "task": "binary",
-        "split": {"by": "random", "id_columns": ["number"]},
-        "analysis": {"accept": {"conflicting_labels": "to see what happens"}},
-        "metric": "roc_auc",
-        "acceptance": [{"metric": "roc_auc", "at_least": 0.999}],
+    spec = tables.experiment(
+        name="doses",
+        data=str(table),
+        target="cured",
+        split={"by": "random", "id_columns": ["number"]},
+        analysis={"accept": {"conflicting_labels": "to see what happens"}},
+        acceptance=[{"metric": "roc_auc", "at_least": 0.999}],
         **LINEAR,
-    }
-    spec = ExperimentSpec.model_validate(fields)
+    )
     schema = "columns: {number: {}, dose: {}, place: {}, cured: {dtype: str}}"
     refused = runs.run(spec, schema)
     judgement = refused.metadata("validation_report")["judgement"]

@@ -26,13 +26,16 @@ def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
 
 
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
-    """The choice comes first, then a row per configuration."""
+    """The choice comes first, then a row per configuration; failures may say anything."""
     shown = shown_of(4, [1] * 3, EVIL)
     text = render(leaderboard_page.document(shown, "flights"))
     assert text.index("## Choice") < text.index("## Configurations") < text.index("## Caveats")
     assert f"Chosen: {escape(shown.declared[shown.board.chosen].in_words)}, with" in text
     assert "| rank | configuration |" in text
     assert EVIL not in text
+    page = leaderboard_page.files(shown, "flights")[leaderboard_page.PAGE].decode()
+    assert EVIL not in page
+    assert 'class="verdict passed"' in page
 
 
 def test_a_long_leaderboard_is_cut_and_says_so() -> None:
@@ -47,30 +50,10 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     )
 
 
-def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
-    """Failures may say anything."""
-    shown = shown_of(4, [1] * 3, EVIL)
-    page = leaderboard_page.files(shown, "flights")[leaderboard_page.PAGE].decode()
-    assert EVIL not in page
-    assert 'class="verdict passed"' in page
-
-
 def test_a_report_opens_with_the_decision_in_words() -> None:
     """Accepted or not, by what, how sure, against what, on how many rows: in this order."""
     report = report_of()
-    document = validation_page.build_document(report)
-    assert [section.title for section in document.sections] == [
-        "Decision",
-        "Scores",
-        "Calibration",
-        "Decision threshold",
-        "Class by class",
-        "Importance of features",
-        "Weakest segments",
-        "Prediction intervals",
-        "Caveats",
-    ]
-    said = document.sections[0].blocks[0].text
+    said = validation_page.build_document(report).sections[0].blocks[0].text
     score = report.score("roc_auc").interval
     assert said == (
         "Accepted: the one gate passes (better than the baseline). "

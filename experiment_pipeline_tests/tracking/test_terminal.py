@@ -119,9 +119,7 @@ def test_a_run_as_json_has_a_list_per_table() -> None:
 def test_two_runs_are_compared_in_words_as_json_and_as_a_page(tmp_path: Path) -> None:
     """What changed, and what it did to the scores."""
     ids = write_history(runs=6)
-    told = ask("compare", ids[0], ids[4])
-    assert "data: 10,000 rows, 12 columns (data0) → 10,004 rows, 12 columns (data2)" in told
-    assert "-seed: 0" in told
+    assert "-seed: 0" in ask("compare", ids[0], ids[4])
     found = json.loads(ask("compare", ids[0], ids[4], "--json"))
     assert (found["before"], found["after"]) == (ids[0], ids[4])
     assert [one["what"] for one in found["changes"]] == ["data", "yaml", "code", "version"]

@@ -220,18 +220,6 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks):
     assert all(after.conclusions[key].status == "trained" for key in in_full)
 
 
-@pytest.mark.parametrize("seconds", [1, 30])
-def test_a_budget_of_seconds_always_trains_somebody(seconds):
-    """Each rung has its share of the time, and the last one trains its best after all."""
-    clock = itertools.chain([0.0], itertools.count(1.0, 2.0))
-    ran = run(
-        experiment(budget={"seconds": seconds}), SETS, workers=1, now=lambda: float(next(clock))
-    )
-    trained = [key for key, one in ran.conclusions.items() if one.status == "trained"]
-    assert "dummy" in trained
-    assert len(trained) > 1
-
-
 @pytest.mark.parametrize("halving", [False, HALVING])
 def test_a_budget_that_encoding_uses_up_trains_somebody(halving, monkeypatch):
     """The clock runs while tables are encoded, before any fit may start."""

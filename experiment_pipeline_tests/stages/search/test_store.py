@@ -25,26 +25,18 @@ from experiment_pipeline.stages.search.results import (
 from experiment_pipeline.storage.entries import RESULT, Entries
 from experiment_pipeline.storage.files import list_names, read_bytes, write_bytes
 from experiment_pipeline.storage.records import to_json
+from experiment_pipeline_tests.results import model_result
 
 
 def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedModel:
     """A trained model whose content follows from its number."""
-    result = ModelResult(
-        key=f"lightgbm__num_leaves={number}",
+    result = replace(
+        model_result(f"lightgbm__num_leaves={number}", math.nan),
         fingerprint=f"{number:064x}",
-        encoder_fingerprint="f" * 64,
         algorithm="lightgbm",
-        features="ordinal",
         hyperparameters={"num_leaves": number, "learning_rate": 0.1, "name": "x", "none": None},
-        status="trained",
-        metric="roc_auc",
         train_score=1 / 3,
-        test_score=math.nan,
         test_scores={"roc_auc": math.nan, "log_loss": 0.1 + 0.2},
-        rounds=None,
-        fit_cpu_seconds=1.5,
-        fit_wall_seconds=1.6,
-        predict_seconds_per_row=1e-7,
         model_bytes=size,
     )
     random = np.random.default_rng(number)

@@ -8,7 +8,7 @@ import pytest
 
 from experiment_pipeline.errors import DataError, InvalidSchema, UnusableTable
 from experiment_pipeline.reporting.outcome import Check
-from experiment_pipeline.spec import ExperimentSpec, Preparation, Validation
+from experiment_pipeline.spec import Preparation, Validation
 from experiment_pipeline.stages.validated_data.page import (
     check_conserved,
     check_rejection_rate,
@@ -19,6 +19,7 @@ from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import for_prediction, load_schema
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.stages.data_analysis.tables import MULTICLASS, experiment
 from experiment_pipeline_tests.stages.validated_data.validation import checked, clinic, reasons
 
 
@@ -324,17 +325,7 @@ def _three_classes(rare: int) -> tuple[pd.DataFrame, pd.Series]:
 
 
 def _validated(raw: pd.DataFrame, sets: pd.Series, **validation: object) -> ValidatedData:
-    spec = ExperimentSpec.model_validate(
-        {
-            "name": "rare",
-            "data": "table.csv",
-            "target": "y",
-            "task": "multiclass",
-            "metric": "log_loss",
-            "search": [{"algorithm": "dummy"}],
-            "validation": validation,
-        }
-    )
+    spec = experiment(**MULTICLASS, validation=validation)
     schema = load_schema("columns:\n  x: {dtype: float64, nullable: false}\n  y: {dtype: str}\n")
     prepared = replace(prepare(raw, Preparation()), sets=sets)
     return validate(raw, prepared, schema, spec)
