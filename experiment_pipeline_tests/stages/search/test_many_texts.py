@@ -270,7 +270,7 @@ def test_a_strength_is_the_partial_rank_correlation() -> None:
     kinds = ["price", "weight", "size"], ["kind"]
     for family in ("arithmetic", "deviations"):
         found = worth_making(family, seen, seen[["late"]].to_numpy(), kinds, [])
-        assert found == sorted(found, key=lambda one: -each.strength)
+        assert found == sorted(found, key=lambda one: -one.strength)
         for each in found:
             first, second = each.parents
             other = (
