@@ -290,15 +290,6 @@ def test_one_configuration_from_its_asset_page(ui, browser, done):
     assert event.metadata["reused"] is True
 
 
-def test_a_partition_shows_hyperparameters_score_and_cost(browser, done):
-    """What was tried, how good it was, what it cost: on one page, in this order."""
-    page = browser.go(f"/assets/{BY_JOB}/trained_model?view=partitions&partition={KEY}")
-    for label in ("status", "hyperparameters", "test roc_auc", "CPU seconds to fit", "cost"):
-        expect(page.get_by_text(label, exact=True)).to_be_visible()
-    expect(page.get_by_text("trained on all train rows", exact=True)).to_be_visible()
-    expect(page.get_by_text("num_leaves 7", exact=False).first).to_be_visible()
-
-
 def test_the_leaderboard_shows_its_table(browser, done):
     """Every configuration has its row; rank, score and interval are on the screen as it opens."""
     browser.page.set_viewport_size({"width": 1500, "height": 1300})

@@ -88,6 +88,17 @@ def test_it_blocks_only_past_the_limit_of_the_yaml():
     assert found.blocking(Drift(block=50)) == []
 
 
+def test_a_million_rows_do_not_make_a_tiny_shift_large():
+    """The number of rows decides about noise, never about the effect."""
+    rng = np.random.default_rng(0)
+    before = pd.DataFrame({"age": rng.normal(50, 10, 500_000)})
+    now = pd.DataFrame({"age": rng.normal(50.3, 10, 500_000)})
+    found = changes(before, now)
+    assert found.drift["real"].all()
+    assert found.drift["effect_size"].max() < 0.01
+    assert found.problems(Drift()) == []
+
+
 def test_changes_of_the_schema_are_told():
     """Columns that came, went or changed their type, each in words; no comparison crashes."""
     before = clinic().validated
