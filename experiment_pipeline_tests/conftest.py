@@ -144,7 +144,6 @@ LONGEST = (
     "orchestration/test_killed_stages.py",
     "stages/validated_data/test_asset.py",
     "stages/test_decision.py",
-    "stages/test_bad_input.py",
 )
 
 

@@ -90,16 +90,6 @@ def test_a_program_reads_what_was_predicted_as_json() -> None:
     }
 
 
-def test_target_ids_and_excluded_columns_may_be_absent() -> None:
-    """Only what features are made of is needed, also when the schema lists more."""
-    raw = exported.delivered(10)
-    result = run("predict", "flights", written(raw[["day", "distance", "carrier"]]))
-    assert result.exit_code == 0, result.output
-    assert "flight" not in pd.read_csv("predictions.csv")
-    anything = run("predict", "flights", written(raw.assign(delay="unknown", late="perhaps")))
-    assert "predicted        10 rows" in anything.output
-
-
 def test_rejected_rows_come_with_their_reasons() -> None:
     """A row that breaks the schema gets no prediction, and is kept as it was delivered."""
     raw = exported.delivered(10)

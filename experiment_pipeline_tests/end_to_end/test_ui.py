@@ -9,7 +9,6 @@ import sqlite3
 import urllib.error
 import urllib.request
 from contextlib import closing, suppress
-from pathlib import Path
 
 import pytest
 from distributed import Client
@@ -190,13 +189,6 @@ def launch(dialog: Locator):
     expect(dialog).to_be_hidden()
 
 
-def picture(page, name):
-    """Keep what the page looks like, for people, when the environment asks for it."""
-    if folder := os.environ.get("SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=Path(folder) / f"{name}.png", animations="disabled")
-
-
 def metadata_of(browser, stage, experiment=BY_JOB):
     """The overview of an asset, with its metadata loaded."""
     page = browser.go(f"/assets/{experiment}/{stage}")
@@ -228,7 +220,6 @@ def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
     page = browser.go("/automation")
     for name in names:
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
-    picture(page, "automation")
 
 
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
@@ -240,7 +231,6 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     assert tags.items() >= {"experiment": STRICT, "decision": "rejected"}.items()
     page = browser.go(f"/locations/experiment_pipeline/jobs/{STRICT}/runs")
     expect(page.get_by_text(run_id[:8]).first).to_be_visible()
-    picture(page, "history")
     browser.page.set_viewport_size({"width": 1500, "height": 1300})
     page = browser.go(f"/runs/{run_id}")
     last = page.get_by_text("Execution of run for").last
@@ -248,10 +238,8 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
     expect(told).to_contain_text("page: /")
     expect(told).not_to_contain_text("Stack Trace")
-    picture(page, "failed_run")
     metadata_of(browser, "validation_report", STRICT)
     expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
-    picture(page, "not_accepted")
 
 
 @pytest.mark.parametrize(
@@ -302,16 +290,6 @@ def test_one_configuration_from_its_asset_page(ui, browser, done):
     assert event.metadata["reused"] is True
 
 
-def test_a_partition_shows_hyperparameters_score_and_cost(browser, done):
-    """What was tried, how good it was, what it cost: on one page, in this order."""
-    page = browser.go(f"/assets/{BY_JOB}/trained_model?view=partitions&partition={KEY}")
-    for label in ("status", "hyperparameters", "test roc_auc", "CPU seconds to fit", "cost"):
-        expect(page.get_by_text(label, exact=True)).to_be_visible()
-    expect(page.get_by_text("trained on all train rows", exact=True)).to_be_visible()
-    expect(page.get_by_text("num_leaves 7", exact=False).first).to_be_visible()
-    picture(page, "partition")
-
-
 def test_the_leaderboard_shows_its_table(browser, done):
     """Every configuration has its row; rank, score and interval are on the screen as it opens."""
     browser.page.set_viewport_size({"width": 1500, "height": 1300})
@@ -321,7 +299,6 @@ def test_the_leaderboard_shows_its_table(browser, done):
     expect(interval).to_be_in_viewport(ratio=1)
     for key in ("linear", "dummy", "lightgbm__num_leaves=3", KEY):
         expect(table.last.get_by_text(key, exact=True).first).to_be_visible()
-    picture(page, "leaderboard")
 
 
 def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
@@ -338,7 +315,6 @@ def test_materialize_all_of_the_asset_graph_trains_once(ui, browser, launched):
     browser.page.set_viewport_size({"width": 2600, "height": 1300})
     page = browser.go(graph_of(BY_GRAPH))
     expect(page.get_by_text("100% filled").first).to_be_visible()
-    picture(page, "graph")
 
 
 def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
@@ -352,7 +328,6 @@ def test_names_from_the_table_never_run_as_scripts(ui, browser, done):
             has=browser.page.get_by_text(entry, exact=True)
         ).get_by_text("Show Markdown").click()
         expect(browser.page.get_by_role("dialog")).to_be_visible()
-        picture(browser.page, f"{stage}_{entry}")
     reports = list((ui.project.folder / "artifacts" / BY_JOB).rglob("*.html"))
     assert len(reports) >= 3
     for report in reports:

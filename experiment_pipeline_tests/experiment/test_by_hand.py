@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 
 import experiment_pipeline as ep
 from experiment_pipeline.cli import main
-from experiment_pipeline.errors import ExportError, InvalidModel
+from experiment_pipeline.errors import ExportError
 from experiment_pipeline.experiment.files import EXPERIMENT, named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.exported_model import export
@@ -157,10 +157,6 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
 
 def test_the_champion_is_fitted_on_the_data_of_today() -> None:
     """Without a search, each member of an ensemble under its key, through all gates, as a new version."""
-    hopeless = [{"metric": "roc_auc", "at_least": 1}]
-    assert not run(scenario.table(), name="visits", acceptance=hopeless).accepted
-    with pytest.raises(InvalidModel, match="Run the experiment with its search"):
-        ep.refit("visits")
     table = str(scenario.write_csv(Path("visits.csv"), scenario.table().head(400)))
     given = scenario.spec_mapping(search=TWO, evaluation="test_set")
     del given["data"], given["target"]

@@ -1,136 +1,156 @@
 """The whole experiment without Dagster: what `run_experiment` gives for a table."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from upath import UPath
 
 from experiment_pipeline import run_experiment
-from experiment_pipeline.errors import DataError, InvalidExperiment, NotAccepted
+from experiment_pipeline.errors import ExperimentPipelineError, NotAccepted, UnreadableTable
 from experiment_pipeline.experiment.flow import ExperimentRun
-from experiment_pipeline.prediction.files import load_model
-from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.results import ModelsInMemory
-from experiment_pipeline.storage.files import storage_root
-from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.tables import from_parquet
-from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline.storage.persistence import to_bytes
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.table.made_rows import shuffled
+
+FOREST = {"algorithm": "random_forest", "hyperparameters": {"n_estimators": 5}}
+WITHOUT_IDS = {"split": {"by": "random"}}
+MEASURED = ["fit_cpu_seconds", "predict_microseconds_per_row"]
 
 
-def run_clinic(task: str = "binary", split: str = "random", **changes: Any) -> ExperimentRun:
+def run_clinic(task: str = "binary", by: str = "random", **changes: Any) -> ExperimentRun:
     """The experiment of the scenario on its table."""
-    settings = scenario.spec_mapping(task, split) | changes
+    settings = scenario.spec_mapping(task, by) | {"schema": scenario.SCHEMA} | changes
     del settings["data"]
     target, table = settings.pop("target"), settings.pop("table", None)
-    given = {key: settings.pop(key) for key in ("models", "registry") if key in settings}
-    return run_experiment(
-        scenario.table() if table is None else table,
-        target,
-        schema=scenario.SCHEMA,
-        **given,
-        **settings,
-    )
+    return run_experiment(scenario.table() if table is None else table, target, **settings)
 
 
 @pytest.mark.parametrize(
-    ("task", "split"),
-    [("binary", "random"), ("multiclass", "group"), ("regression", "time"), ("binary", "time")],
+    ("task", "by", "changes"),
+    [("binary", "random", WITHOUT_IDS), ("multiclass", "group", {}), ("regression", "time", {})],
 )
-def test_each_task_and_split_leads_to_a_decision(task: str, split: str) -> None:
-    """A run on the awkward table goes from raw rows to a judged choice."""
-    run = run_clinic(task, split)
-    assert run.validated is not None
-    assert run.sets is not None
-    assert run.leaderboard is not None
-    assert set(run.validated.rejected.index) == set(scenario.BROKEN_ROWS)
-    rows = len(run.validated.validated)
-    assert rows == sum(map(len, run.sets.rows().values())) + run.sets.left_out
-    assert set(run.leaderboard.rows["status"]) == {"trained"}
-    assert run.report.configuration == run.leaderboard.chosen
-    assert run.report.scores[0].metric == scenario.METRICS[task]
-
-
-@pytest.mark.slow
-def test_the_choice_and_its_scores_are_those_of_dagster(storage: Path) -> None:
-    """The assets call the same functions: same ranking, same model."""
-    url = str(scenario.write_csv(storage.parent / "visits.csv"))
-    spec = scenario.spec("binary", url=url)
-    assert runs.run(spec, scenario.SCHEMA).success
-    stored = runs.table_path(storage_root(), spec.name, "leaderboard").read_bytes()
-    by_dagster = from_parquet(stored, Leaderboard)
-    by_function = run_clinic(table=url).leaderboard
-    assert by_function is not None
-    assert by_function.chosen == by_dagster.chosen
-    compared = ["key", "rank", "fingerprint", "test_score", "low", "high"]
-    pd.testing.assert_frame_equal(by_function.rows[compared], by_dagster.rows[compared])
-
-
-def test_a_second_run_reuses_what_was_trained() -> None:
-    """Models that are handed in are found again by their fingerprints."""
-    models = ModelsInMemory()
-    first = run_clinic(models=models)
-    trained = len(models.models)
-    second = run_clinic(models=models)
-    assert first.results is not None
-    assert second.results is not None
-    assert trained == len(models.models) == len(first.results.rows)
-    assert second.results.rows["reused"].all()
+def test_each_task_and_split_leads_to_a_decision_whatever_the_order(task, by, changes) -> None:
+    """From raw rows to a judged choice. Rows and columns in another order have the same fingerprints,
+    model bytes, scores, choice, exported model and intervals.
+    """
+    table, kept = scenario.table(), [ModelsInMemory(), ModelsInMemory()]
+    excluded = scenario.spec_mapping(task, by)["exclude"] | {"visit_id": "names a visit"}
+    changes = {**changes, "search": [*scenario.SEARCH, FOREST]}
+    changes |= {"exclude": excluded} if "split" in changes else {}
+    usual, other = (
+        run_clinic(task, by, table=rows, models=models, **changes)
+        for rows, models in zip((table, shuffled(table)[table.columns[::-1]]), kept, strict=True)
+    )
+    found = {finding.code for finding in usual.analysis.found}
+    assert not found & {"numbers_as_text", "dates_as_text", "category_variants"}
+    assert set(usual.validated.rejected.index) == set(scenario.BROKEN_ROWS)
+    rows = len(usual.validated.validated)
+    assert rows == sum(map(len, usual.sets.rows().values())) + usual.sets.left_out
+    assert set(usual.leaderboard.rows["status"]) == {"trained"}
+    assert usual.report.configuration == usual.leaderboard.chosen == other.leaderboard.chosen
+    assert usual.report.scores[0].metric == scenario.METRICS[task]
+    for name, one in usual.sets.by_name().items():
+        assert other.sets.by_name()[name].digest == one.digest
+    first, second = (one.models for one in kept)
+    assert first.keys() == second.keys()
+    for fingerprint, model in first.items():
+        assert second[fingerprint].model == model.model
+        assert second[fingerprint].result.test_scores == model.result.test_scores
+        assert np.array_equal(second[fingerprint].predictions.test, model.predictions.test)
+    boards = [one.leaderboard.rows.drop(columns=MEASURED) for one in (usual, other)]
+    pd.testing.assert_frame_equal(*boards)
+    assert to_bytes(other.evaluation.pipeline) == to_bytes(usual.evaluation.pipeline)
+    intervals = (
+        [(s.metric, s.interval, s.baseline) for s in run.report.scores] for run in (usual, other)
+    )
+    assert next(intervals) == next(intervals)
 
 
 def test_a_target_is_enough() -> None:
-    """Task, split, metric, search and schema are inferred from the table."""
+    """Task, split, metric, search and schema are inferred; an infinite value is told and ends no run."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)
     frame = pd.DataFrame({"x": x, "z": rng.normal(size=400), "y": 2 * x + rng.normal(size=400)})
+    frame.loc[3, "z"] = np.inf
     run = run_experiment(frame, "y", search=[{"algorithm": "linear"}])
     assert run.spec.task == "regression"
+    assert "infinite_values" in [finding.code for finding in run.analysis.found]
     assert run.report.accepted
     predicted = run.model.predict(frame[["x", "z"]])
     assert np.corrcoef(predicted, frame["x"])[0, 1] > 0.99
 
 
-def test_an_accepted_model_becomes_a_version_that_predicts(tmp_path: Path) -> None:
-    """With a registry the run publishes; the version predicts rows as delivered."""
-    registry = Registry(UPath(tmp_path), "clinic")
-    run = run_clinic(registry=registry)
-    assert run.package is not None
-    assert registry.versions() == ["v0001"]
-    table = scenario.sound_table()
-    predicted = load_model(str(registry.folder / "v0001")).predict(table)
-    assert len(predicted.predictions) == len(table)
+def test_a_second_run_reuses_what_was_trained() -> None:
+    """Models that are handed in are found again by their fingerprints; an accepted one is packaged."""
+    models = ModelsInMemory()
+    first = run_clinic(models=models)
+    assert first.package is not None
+    trained = len(models.models)
+    second = run_clinic(models=models)
+    assert trained == len(models.models) == len(first.results.rows)
+    assert second.results.rows["reused"].all()
 
 
 def test_noise_is_not_accepted_and_gives_no_model() -> None:
-    """A run that is not accepted keeps its report and says why there is no model."""
-    rng = np.random.default_rng(1)
-    frame = pd.DataFrame({"x": rng.normal(size=300), "y": rng.normal(size=300)})
-    run = run_experiment(frame, "y", search=[{"algorithm": "linear"}])
+    """Wider than long, with nothing to learn: the run keeps its report and says why there is no model."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 45))).rename(columns=str)
+    frame["late"] = np.random.default_rng(1).integers(0, 2, 40)
+    run = run_experiment(frame, "late", search=[{"algorithm": "linear"}], split={"by": "random"})
     assert not run.report.accepted
     assert run.package is None
     with pytest.raises(NotAccepted):
         _ = run.model
 
 
-def test_a_leak_ends_the_run_before_it_trains() -> None:
-    """A verdict of `no go` is an error that names the finding."""
-    leaking = scenario.table().assign(copy=lambda t: t["readmitted"])
-    settings = scenario.spec_mapping()
-    del settings["data"]
-    target = settings.pop("target")
-    with pytest.raises(DataError, match="copy"):
-        run_experiment(leaking, target, **settings)
+NAMED = np.repeat(["train", "test"], [300, 180])
 
 
-def test_too_many_rejected_rows_end_the_run() -> None:
-    """The limit on rejected rows holds, and its error names it."""
-    with pytest.raises(DataError, match="max_rejected_fraction"):
-        run_clinic(validation={"max_rejected_fraction": 0.001})
+@pytest.mark.parametrize(
+    ("change", "settings", "said"),
+    [
+        (lambda table: table.assign(copy=table["readmitted"]), {"schema": None}, "copy"),
+        (lambda table: table.drop(columns="readmitted"), {}, "readmitted"),
+        (lambda table: table.assign(readmitted="yes"), {}, "readmitted"),
+        (lambda table: table.assign(readmitted=None), {}, "readmitted"),
+        (lambda table: table.assign(readmitted=["yes"] + ["no"] * 479), {}, "readmitted"),
+        (
+            lambda table: table.assign(part=NAMED),
+            {"schema": None, "split": {"by": "column", "column": "part"}},
+            "validation",
+        ),
+        (
+            lambda table: table,
+            {"validation": {"max_rejected_fraction": 0.001}},
+            "max_rejected_fraction",
+        ),
+        (lambda table: table, {"metric": "roc_auk"}, "metric"),
+        (
+            lambda table: table,
+            {"exclude": {"war": "a slip"}},
+            "exclude.war: .* did you mean 'ward'",
+        ),
+    ],
+)
+def test_what_cannot_be_learnt_from_ends_the_run_before_it_trains(
+    change: Callable[..., pd.DataFrame], settings: dict[str, Any], said: str
+) -> None:
+    """A leak, a target that is absent, constant, missing or in one row, an empty set, too many rejected
+    rows, a wrong name: nothing is spent on it, and it is named.
+    """
+    models, table = ModelsInMemory(), scenario.table()
+    with pytest.raises(ExperimentPipelineError, match=said):
+        run_clinic(table=change(table), models=models, **settings)
+    assert not models.models
 
 
-def test_a_wrong_setting_is_named_by_its_key() -> None:
-    """Errors of settings name the key and the nearest allowed value."""
-    with pytest.raises(InvalidExperiment, match="metric"):
-        run_clinic(metric="roc_auk")
+def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
+    """With its path, the rule and the fix."""
+    (path := tmp_path / "table.csv").write_text("<!DOCTYPE html><html><body>login</body></html>")
+    with pytest.raises(UnreadableTable, match="HTML") as caught:
+        run_clinic(table=path)
+    assert "table.csv" in str(caught.value)
+    assert "fix: " in str(caught.value)

@@ -14,7 +14,7 @@ import pytest
 
 import experiment_pipeline as ep
 from experiment_pipeline.drafting.files import with_settings
-from experiment_pipeline.errors import DataError, InvalidExperiment, NotAccepted
+from experiment_pipeline.errors import DataError, InvalidExperiment, InvalidModel, NotAccepted
 from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
@@ -151,15 +151,20 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
-    """The result is there to look at; the model is refused with the gate and what to do."""
-    gate = [{"metric": "roc_auc", "at_least": 0.999}]
-    found = run(scenario.table(), acceptance=gate)
+    """The result is there to look at; the model is refused with the gate and what to do. A metric may
+    be the object itself, which stands in the YAML by its import path.
+    """
+    own = {"metric": own_metrics.profit, "at_least": 1}
+    found = run(scenario.table(), acceptance=[{"metric": "roc_auc", "at_least": 0.999}, own])
+    assert "- metric: experiment_pipeline_tests.own_metrics:profit" in found.named.yaml_text
     assert not found.accepted
     assert len(found.leaderboard)
     with pytest.raises(NotAccepted, match=r"lower bound of roc_auc at least 0\.999"):
         _ = found.model
     assert "lower bound of roc_auc at least 0.999" in found._repr_html_()
     assert repr(found).startswith("experiment: not accepted: ")
+    with pytest.raises(InvalidModel, match="Run the experiment with its search"):
+        ep.refit("experiment")
 
 
 @pytest.mark.parametrize(
@@ -169,25 +174,16 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
         ({"serach": []}, InvalidExperiment, "did you mean 'search'"),
         ({"target": None}, InvalidExperiment, "Name the target"),
         ({"name": "no good"}, InvalidExperiment, "Give another name"),
+        ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
         ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot keep"),
         ({"data": "visits"}, DataError, "visits"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], says: str) -> None:
-    """Before anything is trained, with what would be right."""
+    """Before anything is trained, with what would be right; a name that is no name becomes no path."""
     with pytest.raises(error, match=says):
         run(**{"data": scenario.table(), **changes})
-
-
-def test_a_metric_may_be_the_object_itself(storage: Path) -> None:
-    """It stands in the YAML by its import path; a name that is no name becomes no path either."""
-    limit = [{"metric": own_metrics.profit, "at_least": 1}]
-    found = run(scenario.table(), metric=own_metrics.profit, acceptance=limit)
-    assert found.facts["metric"] == "experiment_pipeline_tests.own_metrics:profit"
-    assert found.facts["metric"] in found.named.yaml_text
-    with pytest.raises(InvalidExperiment, match="Give another name"):
-        run(scenario.table(), name="../elsewhere")
-    assert not (storage.parent / "elsewhere").exists()
+    assert not Path("../elsewhere").exists()
 
 
 def test_an_unknown_experiment_is_named() -> None:

@@ -115,15 +115,6 @@ def experiment(tmp_path):
     return spec, runs.definitions(spec, scenario.SCHEMA)
 
 
-def test_both_wait_to_be_started(experiment):
-    """Nothing runs by itself before somebody says so."""
-    _, definitions = experiment
-    schedule = definitions.resolve_schedule_def("clinic_schedule")
-    sensor = definitions.resolve_sensor_def("clinic_new_data")
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
-    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
-
-
 def test_the_schedule_asks_for_one_run_over_every_configuration(experiment):
     """First to last key, at the YAML's times."""
     spec, definitions = experiment

@@ -79,15 +79,6 @@ def test_a_column_comes_back_as_it_went(kind: str, rows: int) -> None:
     assert table_digest(frame) == table_digest(back)
 
 
-def test_a_table_keeps_order_names_and_index() -> None:
-    """Column order, awkward names and the row numbers survive together."""
-    frame = sample()
-    back = from_parquet(to_parquet(frame))
-    pd.testing.assert_frame_equal(frame, back)
-    assert list(back.columns) == list(frame.columns)
-    assert back.index.name == "row_number"
-
-
 @dataclass(frozen=True, eq=False)
 class Told:
     """A table with facts."""

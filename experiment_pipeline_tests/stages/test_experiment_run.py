@@ -59,21 +59,6 @@ def assert_whole(done):
     assert failed <= {"sets_look_alike"}
 
 
-def test_an_experiment_ends_with_an_exported_model(table):
-    """Every stage is materialized, every check passes or warns, v0001 is there: by groups, too."""
-    done = runs.run(scenario.spec("multiclass", "group", url=str(table)), scenario.SCHEMA)
-    assert_whole(done)
-    assert done.metadata("exported_model")["version"] == "v0001"
-
-
-def test_a_partition_tells_hyperparameters_scores_and_cost(life):
-    """What a user compares stands on the partition itself."""
-    metadata = life.whole.metadata("trained_model")
-    assert {"algorithm", "test roc_auc", "train roc_auc", "CPU seconds to fit", "cost"} <= set(
-        metadata
-    )
-
-
 def test_one_configuration_alone_is_trained_beside_what_is_stored(life):
     """A single partition adds to the search results instead of replacing them."""
     assert life.alone.success, life.alone.failure
@@ -92,21 +77,8 @@ def test_a_changed_table_trains_anew_and_becomes_the_next_version(life):
     assert Registry(life.root, "clinic").versions()[-2:] == [one["version"] for one in published]
 
 
-def test_all_configurations_failing_is_an_error_that_names_the_reason(table):
-    """There is nothing to choose from, and the first reason is told."""
-    entry = {"algorithm": "sklearn.neighbors.KNeighborsClassifier"}
-    entry["configurations"] = [{"n_neighbors": 100_000}]
-    done = runs.run(scenario.spec(url=str(table), search=[entry]), scenario.SCHEMA)
-    assert not done.success
-    assert done.failure.startswith("TrainingError: ")
-    assert "n_neighbors" in done.failure
-
-
 def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd):
-    """In the log of the run, and with the check; the others are ranked before it and exported.
-
-    Another metric and gate then train nothing.
-    """
+    """In the log of the run, and with the check; the others are ranked before it and exported."""
     raises = {"algorithm": f"{OWN}.Raises"}
     linear = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
     search = [raises, linear, {"algorithm": "dummy"}]
@@ -124,13 +96,6 @@ def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd
         if one.check_name == "no_configuration_failed"
     ]
     assert "raise ZeroDivisionError" in check.metadata["tracebacks"].value
-    gate = [{"metric": "log_loss", "at_most": 10.0, "judged_by": "estimate"}]
-    other = {"metric": "log_loss", "acceptance": gate}
-    spec = scenario.spec(url=str(table), search=search, ensemble="off", **other)
-    again = runs.run(spec, scenario.SCHEMA)
-    assert again.success, again.failure
-    assert again.metadata("search_results")["reused"] == 3
-    assert "test log_loss" in again.metadata("trained_model")
 
 
 def test_halving_stops_most_configurations_and_says_so(tmp_path):

@@ -83,7 +83,7 @@ def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(tmp_path: Path)
     """Under a real limit that is too small, the run fails with the stage's name and a fix."""
     path = tmp_path / "table.parquet"
     names = pd.read_csv(scenario.write_csv(tmp_path / "visits.csv")).columns
-    cells = np.random.default_rng(0).random(2_000_000)
+    cells = np.random.default_rng(0).random(1_000_000)
     pd.DataFrame(dict.fromkeys(names, cells)).to_parquet(path)
     command = [sys.executable, "-c", STARVED, str(path), "40000000"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)

@@ -1,12 +1,20 @@
 """Leaderboard and validation report as Markdown and HTML: complete, and escaped."""
 
+from experiment_pipeline.orchestration.job import build_experiment
 from experiment_pipeline.reporting.document import escape, render
+from experiment_pipeline.reporting.outcome import Outcome, Rows
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
 from experiment_pipeline.stages.leaderboard.pictures import MOST_ROWS, SearchShown
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search import page as search_page
+from experiment_pipeline.stages.search.conclusions import Conclusion, SearchCost, SearchResults
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.validation_report import page as validation_page
+from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
+    result_of,
     search_of,
     spec_of,
 )
@@ -26,13 +34,16 @@ def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
 
 
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
-    """The choice comes first, then a row per configuration."""
+    """The choice comes first, then a row per configuration; failures may say anything."""
     shown = shown_of(4, [1] * 3, EVIL)
     text = render(leaderboard_page.document(shown, "flights"))
     assert text.index("## Choice") < text.index("## Configurations") < text.index("## Caveats")
     assert f"Chosen: {escape(shown.declared[shown.board.chosen].in_words)}, with" in text
     assert "| rank | configuration |" in text
     assert EVIL not in text
+    page = leaderboard_page.files(shown, "flights")[leaderboard_page.PAGE].decode()
+    assert EVIL not in page
+    assert 'class="verdict passed"' in page
 
 
 def test_a_long_leaderboard_is_cut_and_says_so() -> None:
@@ -47,30 +58,10 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     )
 
 
-def test_a_leaderboard_page_is_escaped_and_coloured() -> None:
-    """Failures may say anything."""
-    shown = shown_of(4, [1] * 3, EVIL)
-    page = leaderboard_page.files(shown, "flights")[leaderboard_page.PAGE].decode()
-    assert EVIL not in page
-    assert 'class="verdict passed"' in page
-
-
 def test_a_report_opens_with_the_decision_in_words() -> None:
     """Accepted or not, by what, how sure, against what, on how many rows: in this order."""
     report = report_of()
-    document = validation_page.build_document(report)
-    assert [section.title for section in document.sections] == [
-        "Decision",
-        "Scores",
-        "Calibration",
-        "Decision threshold",
-        "Class by class",
-        "Importance of features",
-        "Weakest segments",
-        "Prediction intervals",
-        "Caveats",
-    ]
-    said = document.sections[0].blocks[0].text
+    said = validation_page.build_document(report).sections[0].blocks[0].text
     score = report.score("roc_auc").interval
     assert said == (
         "Accepted: the one gate passes (better than the baseline). "
@@ -79,3 +70,101 @@ def test_a_report_opens_with_the_decision_in_words() -> None:
         f"{score.low:.4f} to {score.high:.4f}. The baseline (no features) scores 0.5000: the model is "
         "significantly better (95 % level)."
     )
+
+
+# --- what dagster's page shows of a stage without a click ---
+
+
+COST = SearchCost(30, 41.23456, 0.123456, 0.5, 624_000_000)
+
+
+def plotted(outcome: Outcome) -> list[str]:
+    """What Dagster draws over all partitions, or over time: every number."""
+    numbers = (int, float)
+    return [
+        name
+        for name, fact in outcome.facts.items()
+        if isinstance(fact, numbers) and not isinstance(fact, bool)
+    ]
+
+
+def board_of(count: int) -> Outcome:
+    """The leaderboard of so many configurations as it is shown."""
+    spec = spec_of(count)
+    board = search_of(spec, [1 + i / count for i in range(count)]).rank()
+    declared = {one.key: one for one in configurations(spec)}
+    return leaderboard_page.outcome(SearchShown(board, declared, {}), "/report.html")
+
+
+def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
+    """Status, algorithm and hyperparameters are texts; what can be compared is a number."""
+    spec = spec_of(2)
+    one = configurations(spec)[0]
+    result = result_of(one, 0.6912, spec)
+    shown = search_page.configuration(Conclusion.trained(result), result, "/model")
+    first = ["status", "algorithm", "hyperparameters"]
+    assert list(shown.facts)[:3] == first
+    told = [shown.facts[name] for name in first]
+    assert told == ["trained on all train rows", "lightgbm", "num_leaves 4"]
+    assert plotted(shown) == [
+        *("test roc_auc", "train roc_auc", "share of the train rows", "CPU seconds to fit")
+    ]
+    cost = "2.5 s to fit, 3 µs per row to predict, 0.001 MB, 50 boosting rounds"
+    assert shown.facts["cost"] == cost
+    assert shown.tags == {"status": "trained"}
+
+
+def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:
+    """Twenty of however many; that all are on the page is said above."""
+    shown = board_of(25)
+    table = shown.facts["leaderboard"]
+    assert isinstance(table, Rows)
+    assert len(table.frame) == 20
+    assert list(table.frame)[:5] == ["rank", "algorithm", "status", "roc_auc", "95 % interval"]
+    assert shown.facts["shown below"] == "20 of 25; the leaderboard's report has all"
+    assert list(shown.facts)[:3] == ["score on test", "baseline", "minus baseline"]
+    assert str(shown.facts["chosen"]).startswith("lightgbm (num_leaves ")
+
+
+def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
+    """A high score on few rows is below; a failure and its reason are last."""
+    declared = [Configuration(key, "linear", "onehot", {"C": i}) for i, key in enumerate("abc")]
+    concluded = [
+        Conclusion("a", "linear", "stopped early", "", model_result("a", 0.9), 0.25),
+        Conclusion.trained(model_result("b", 0.7)),
+        Conclusion("c", "linear", "not started", "no time was left"),
+    ]
+    found = SearchResults.of(declared, concluded, "roc_auc", {})
+    shown = search_page.results(found, COST, declared)
+    table = shown.facts["results"]
+    assert isinstance(table, Rows)
+    assert table.frame["configuration"].tolist() == ["b", "a", "c"]
+    assert table.frame["C"].tolist() == ["1", "0", "2"]
+    assert table.frame["train rows"].tolist() == ["100 %", "25 %", ""]
+    assert table.frame["roc_auc"].tolist() == ["0.7000", "0.9000", ""]
+    assert (shown.facts["best on test"], shown.facts["by"]) == ("roc_auc 0.7000", "linear (C 1)")
+    assert shown.facts["configurations"] == "1 trained, 1 stopped early, 1 not started"
+    assert shown.facts["cost of this run"] == "30 fits, 41 CPU s in 0.12 s"
+    assert shown.facts["peak memory"] == "624 MB"
+
+
+def test_the_decision_is_the_first_that_is_shown() -> None:
+    """In a word, then the model, its score and the gates; the long text is last."""
+    places = {"validation_report": "/report.html"}
+    shown = validation_page.outcome(report_of(), "text", places, "linear (C 1)")
+    names = list(shown.facts)
+    assert names[:4] == ["decision", "score on validation", "baseline", "minus baseline"]
+    assert shown.facts["decision"] == "accepted"
+    assert names.index("gates") < names.index("judgement")
+    (check,) = shown.checks
+    assert (check.value is None, check.limit is None) == (False, False)
+
+
+def test_every_check_and_asset_says_what_it_is() -> None:
+    """A description each, and what an asset is made with."""
+    built = build_experiment(NamedColumns(scenario.spec(), scenario.SCHEMA))
+    checks = [spec for one in built.assets or () for spec in one.check_specs]
+    assert len(checks) >= 11
+    assert [spec.name for spec in checks if not spec.description] == []
+    assets = [spec for one in built.assets or () for spec in one.specs]
+    assert [spec.key for spec in assets if not (spec.description and spec.kinds)] == []

@@ -8,6 +8,7 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline_tests.runs import run
+from experiment_pipeline_tests.stages.data_analysis import tables
 
 pytestmark = [pytest.mark.usefixtures("storage"), pytest.mark.slow]
 
@@ -38,16 +39,9 @@ def experiment(folder: Path, **validation: object) -> ExperimentSpec:
     """The experiment on a file of it."""
     file = folder / "nursery.csv"
     nursery().to_csv(file, index=False)
-    return ExperimentSpec.model_validate(
-        {
-            "name": "nursery",
-            "data": str(file),
-            "target": "y",
-            "task": "multiclass",
-            "metric": "log_loss",
-            "search": [{"algorithm": "linear", "hyperparameters": {"C": 1.0}}],
-            "validation": validation,
-        }
+    search = [{"algorithm": "linear", "hyperparameters": {"C": 1.0}}]
+    return tables.experiment(
+        **tables.MULTICLASS, name="nursery", data=str(file), search=search, validation=validation
     )
 
 

@@ -121,10 +121,15 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def answers(root: Path, table: Path) -> dict[str, object]:
-    """What every reader makes of a storage root: a value, or the error it tells."""
+def answers(root: Path, table: Path, damaged: Path) -> dict[str, object]:
+    """What every reader makes of a storage root: a value, or the error it tells.
+
+    Predicting takes most of the time, and reads the registry alone.
+    """
     found: dict[str, object] = {}
     for name, read in readers(root, table):
+        if name == "predict" and "registry" not in damaged.parts:
+            continue
         try:
             found[name] = read()
         except ExperimentPipelineError as error:
@@ -136,19 +141,19 @@ def answers(root: Path, table: Path) -> dict[str, object]:
 def test_every_reader_gives_the_right_answer_or_names_the_file(stored, copy, damage) -> None:
     """Each file in turn: what reads it answers as before, or with an error that names the file."""
     table = stored / "visits.csv"
-    right = answers(copy, table)
+    right = answers(copy, table, copy / "clinic" / "registry")
     assert not [one for one in right.values() if isinstance(one, Exception)]
     unnoticed = []
     for path in files(copy):
         whole = path.read_bytes()
         path.write_bytes(DAMAGE[damage](whole))
-        found = answers(copy, table)
+        found = answers(copy, table, path)
         path.write_bytes(whole)
         errors = [one for one in found.values() if isinstance(one, ExperimentPipelineError)]
         # A name or a digest that was changed in a list of files shows at the file that it is of.
         culprit = path.parent if path.name in COMMITS else path
         assert all(str(culprit) in str(one) for one in errors), (path, errors)
-        wrong = {name for name in right if found[name] != right[name] and found[name] not in errors}
+        wrong = {name for name in found if found[name] != right[name] and found[name] not in errors}
         assert wrong <= {UNGUARDED.get(path.parent.name)}, (path, wrong)
         if not errors:
             unnoticed.append(path.relative_to(copy).parts[:2][-1])

@@ -56,6 +56,8 @@ def test_a_damaged_result_goes_into_quarantine_and_is_told(store, name, damage) 
     with pytest.raises(EntryCorrupt) as caught:
         store.require("f")
     assert caught.value.culprit == str(path)
+    with pytest.raises(EntryCorrupt):
+        store.put("f", FILES, None)
     told = []
     assert store.intact("f", told.append) is None
     assert told[0].startswith(str(path))

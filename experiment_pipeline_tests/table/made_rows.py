@@ -63,3 +63,9 @@ def leaks_of(
 ) -> list[str]:
     """Return what the sets must not share, in words."""
     return [*check_leaks(sets, spec), *check_copies(sets, spec, features)[0]]
+
+
+def shuffled(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows as another export of the same source would deliver them."""
+    mixed = frame.sample(frac=1, random_state=0).reset_index(drop=True)
+    return mixed.rename_axis(index="row_number")

@@ -1,7 +1,7 @@
 """A small search with made-up predictions, for the tests of what comes after training."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -17,6 +17,7 @@ from experiment_pipeline.stages.search.results import FailedConfiguration, Model
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.table.clusters import resampling_clusters
+from experiment_pipeline_tests.results import model_result
 
 N_TEST = 300
 
@@ -79,25 +80,19 @@ def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:
 
 def result_of(configuration: object, score: float, spec: ExperimentSpec, **changes: object):
     """Return what training would have left behind."""
-    fields = {
-        "key": configuration.key,
-        "fingerprint": "f" * 64,
-        "encoder_fingerprint": "r" * 64,
-        "algorithm": configuration.algorithm,
-        "features": configuration.features,
-        "hyperparameters": configuration.hyperparameters,
-        "status": "trained",
-        "metric": spec.metric,
-        "train_score": 0.9,
-        "test_score": score,
-        "test_scores": {spec.metric: score},
-        "rounds": 50,
-        "fit_cpu_seconds": 2.0,
-        "fit_wall_seconds": 2.5,
-        "predict_seconds_per_row": 3e-6,
-        "model_bytes": 1_000,
-    }
-    return ModelResult(**(fields | changes))
+    made = replace(
+        model_result(configuration.key, score, spec.metric),
+        fingerprint="f" * 64,
+        algorithm=configuration.algorithm,
+        features=configuration.features,
+        hyperparameters=configuration.hyperparameters,
+        train_score=0.9,
+        rounds=50,
+        fit_cpu_seconds=2.0,
+        fit_wall_seconds=2.5,
+        predict_seconds_per_row=3e-6,
+    )
+    return replace(made, **changes)
 
 
 def failure_of(key: str, reason: str = "no such tree") -> Conclusion:

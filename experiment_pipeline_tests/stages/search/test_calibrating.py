@@ -181,18 +181,6 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
 
-def test_several_classes_are_calibrated_one_against_the_rest() -> None:
-    """They sum to 1, and the stored model predicts them."""
-    sets = training_sets("multiclass")
-    entry = one("linear", class_weight="balanced")
-    model, plain = trained(entry, sets), trained(entry, sets, calibrate="off")
-    assert model.predictions.test.sum(axis=1) == pytest.approx(1)
-    assert not np.array_equal(model.predictions.test, plain.predictions.test)
-    pipeline = fitted_pipeline(model.result, model.model, sets, experiment([entry], sets.task))
-    said = predict(pipeline, sets.test, sets.features, sets.task, sets.classes)
-    assert np.array_equal(said, model.predictions.test)
-
-
 def test_too_few_rows_are_not_calibrated_and_few_not_by_steps() -> None:
     """The note says how many the rarest class has, and how many it needs."""
     sets, _ = imbalanced(2_000)

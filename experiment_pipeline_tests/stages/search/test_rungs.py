@@ -12,6 +12,7 @@ from experiment_pipeline.stages.search.rungs import (
     ladder,
     thinning_order,
 )
+from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
@@ -21,6 +22,7 @@ from experiment_pipeline_tests.stages.search.halving_scenario import (
     rows,
     sets_of,
 )
+from experiment_pipeline_tests.table.made_rows import cut_rows, shuffled
 
 BY = ("random", "group", "time")
 FRACTIONS = (1 / 16, 1 / 4, 0.6, 1.0)
@@ -177,3 +179,15 @@ def test_of_equal_scores_the_first_key_goes_on_and_an_undefined_one_last():
     scored["g"] = model_result("g", 0.6)
     assert best_first(scored, "roc_auc") == list("gabdefc")
     assert best_first(scored, "log_loss") == list("abdefgc")
+
+
+@pytest.mark.parametrize("by", BY)
+def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
+    """Thinning goes by what is in the rows, for the rows to fit on and those to score on."""
+    spec, digests = experiment(by), []
+    for frame in (rows(), shuffled(rows())):
+        parts = cut_rows(frame, spec, ["age", "size", "colour"])
+        rungs = ladder(15, as_evaluated(parts.train, parts.test, spec), spec).rungs
+        digests.append([(dict(r.sets.digests), r.sets.early_stopping.tolist()) for r in rungs])
+    assert len(digests[0]) == 2
+    assert digests[0] == digests[1]

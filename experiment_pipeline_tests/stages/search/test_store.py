@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -23,28 +23,20 @@ from experiment_pipeline.stages.search.results import (
     TrainedModelStore,
 )
 from experiment_pipeline.storage.entries import RESULT, Entries
-from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
+from experiment_pipeline.storage.files import list_names, read_bytes, write_bytes
 from experiment_pipeline.storage.records import to_json
+from experiment_pipeline_tests.results import model_result
 
 
 def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedModel:
     """A trained model whose content follows from its number."""
-    result = ModelResult(
-        key=f"lightgbm__num_leaves={number}",
+    result = replace(
+        model_result(f"lightgbm__num_leaves={number}", math.nan),
         fingerprint=f"{number:064x}",
-        encoder_fingerprint="f" * 64,
         algorithm="lightgbm",
-        features="ordinal",
         hyperparameters={"num_leaves": number, "learning_rate": 0.1, "name": "x", "none": None},
-        status="trained",
-        metric="roc_auc",
         train_score=1 / 3,
-        test_score=math.nan,
         test_scores={"roc_auc": math.nan, "log_loss": 0.1 + 0.2},
-        rounds=None,
-        fit_cpu_seconds=1.5,
-        fit_wall_seconds=1.6,
-        predict_seconds_per_row=1e-7,
         model_bytes=size,
     )
     random = np.random.default_rng(number)
@@ -145,51 +137,6 @@ def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModel
     assert len(winner.predictions.test) == 10_000 + winner.result.fit_cpu_seconds
     for outcome in outcomes:
         assert_same(outcome, winner)
-
-
-DAMAGE: dict[str, Callable[[bytes], bytes | None]] = {
-    "cut short": lambda content: content[: len(content) // 2],
-    "emptied": lambda content: b"",
-    "changed": lambda content: content[:-9] + b"x" + content[-8:],
-    "gone": lambda content: None,
-}
-
-
-@pytest.mark.parametrize(
-    ("part", "damage"),
-    [
-        ("model", "changed"),
-        ("test_predictions", "cut short"),
-        ("train_predictions", "gone"),
-        ("result", "emptied"),
-        ("result", "gone"),
-    ],
-)
-def test_a_damaged_entry_is_never_returned(storage: UPath, part: str, damage: str) -> None:
-    """A file that is cut, emptied, changed or gone is an error that names it and the way out."""
-    store = store_at(UPath(storage))
-    fingerprint = store.put(trained(1)).result.fingerprint
-    folder = store.entries.folder(fingerprint)
-    path = folder / next(name for name in list_names(folder) if name.startswith(part))
-    damaged = DAMAGE[damage](read_bytes(path))
-    remove(path) if damaged is None else write_bytes(path, damaged)
-    if part == "result" and damage == "gone":
-        assert get(store, fingerprint) is None
-    else:
-        with pytest.raises(EntryCorrupt) as caught:
-            many(store, [fingerprint])
-        assert caught.value.culprit == str(path)
-        with pytest.raises(EntryCorrupt):
-            store.put(trained(1))
-        told = []
-        store.entries.quarantine_damaged([fingerprint], told.append)
-        assert told[0].startswith(str(path))
-        quarantine = store.entries.root / "flights" / "damaged" / "trained_model" / fingerprint
-        (time,) = list_names(quarantine)
-        assert damaged is None or read_bytes(quarantine / time / path.name) == damaged
-    assert get(store, fingerprint) is None
-    store.put(trained(1))
-    assert_same(get(store, fingerprint), trained(1))
 
 
 def test_whole_entries_never_go_into_quarantine(store: TrainedModelStore) -> None:

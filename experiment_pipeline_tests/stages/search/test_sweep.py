@@ -1,18 +1,26 @@
-"""The sweep: the same answer however it is run, and no failure spoils another fit."""
+"""The sweep: the same answer however it is run; neither a failure nor the machine spoils another fit."""
 
+import gc
+import sys
+from collections.abc import Iterator
 from contextlib import closing
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from experiment_pipeline.errors import UnusableTable
+from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
+from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners.hyperparameters import estimated_cost
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
+from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import metrics, scores
+from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search import own_estimators
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
@@ -21,6 +29,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     lightgbm,
     one,
+    refit,
     table,
     train,
     train_one,
@@ -195,3 +204,129 @@ def test_the_longest_fit_comes_first() -> None:
         }.items()
     }
     assert sorted(cost, key=cost.__getitem__, reverse=True) == list(cost)
+
+
+STRENGTHS = [0.1, 1.0, 10.0, 100.0]
+
+
+@pytest.fixture
+def restless() -> Iterator[None]:
+    """Garbage is collected all the time, and threads take turns as often as they can."""
+    threshold, interval = gc.get_threshold(), sys.getswitchinterval()
+    gc.set_threshold(10)
+    sys.setswitchinterval(1e-5)
+    yield
+    gc.set_threshold(*threshold)
+    sys.setswitchinterval(interval)
+
+
+def test_fits_may_parse_at_once(restless: None) -> None:
+    """CPython before 3.11.8 fails to parse in several threads; no fit meets that."""
+    spec = experiment([one(f"{OWN}.Parses", strength=STRENGTHS)])
+    outcomes = train(spec, training_sets(), workers=4).values()
+    assert [one for one in outcomes if isinstance(one, FailedConfiguration)] == []
+    assert [note for one in outcomes for note in one.result.notes] == []
+
+
+@pytest.mark.parametrize("fault", ["SystemError", "ConnectionResetError"])
+def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
+    """The configuration is trained as if nothing had been, and its result tells."""
+    disturbed = experiment([one(f"{OWN}.Disturbed", strength=[2.0], fault=fault)])
+    (outcome,) = train(disturbed, training_sets()).values()
+    assert isinstance(outcome, TrainedModel)
+    (note,) = outcome.result.notes
+    assert fault in note
+    assert "the machine caused that" in note
+    undisturbed = experiment([one(f"{OWN}.Plain", strength=[2.0])])
+    (plain,) = train(undisturbed, training_sets()).values()
+    assert outcome.result.test_score == plain.result.test_score
+
+
+def test_a_fault_that_stays_is_a_failure_that_says_so() -> None:
+    """Two attempts and no more; the others are trained."""
+    own_estimators.STARTED.clear()
+    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], everywhere=True), one("linear")])
+    outcomes = train(spec, training_sets())
+    (failed,) = [found for found in outcomes.values() if isinstance(found, FailedConfiguration)]
+    assert failed.error_type == "MemoryError"
+    assert "in a second attempt by itself" in failed.reason
+    assert len(own_estimators.STARTED) == 2
+    assert isinstance(outcomes["linear"], TrainedModel)
+
+
+def test_what_an_estimator_raises_by_itself_is_not_tried_again() -> None:
+    """The same error would come again, after the same time."""
+    own_estimators.STARTED.clear()
+    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], fault="ValueError")])
+    (failed,) = train(spec, training_sets()).values()
+    assert isinstance(failed, FailedConfiguration)
+    assert len(own_estimators.STARTED) == 1
+
+
+def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
+    """A limit of one failure does not end a search in which none failed for good."""
+    disturbed = one(f"{OWN}.Disturbed", strength=STRENGTHS)
+    spec = experiment([disturbed], budget={"failures_in_a_row": 1})
+    brake = Brake(spec.budget, lambda: 0.0)
+    found = train_configurations(configurations(spec), training_sets(), spec, 1, brake)
+    assert [type(one) for one in found] == [TrainedModel] * len(STRENGTHS)
+
+
+# --- whole pipelines ---
+
+
+BOOSTED = one("lightgbm", n_estimators=20)
+SEARCH = [BOOSTED, one("random_forest", n_estimators=5), one("linear"), one("dummy")]
+
+
+@pytest.mark.parametrize(
+    ("task", "classes"),
+    [("binary", (True, False)), ("multiclass", ("c", "a", "b")), ("regression", None)],
+)
+def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, classes: tuple) -> None:
+    """Bit for bit, also after it was stored and loaded, and with labels of the target's kind."""
+    spec, sets = experiment(SEARCH, task), training_sets(task, classes)
+    for trained in train(spec, sets).values():
+        assembled = fitted_pipeline(trained.result, trained.model, sets, spec)
+        reloaded = persistence.from_bytes(persistence.to_bytes(assembled))
+        for pipeline in (assembled, reloaded):
+            again = predict(pipeline, sets.test, sets.features, task, sets.classes)
+            assert np.array_equal(again, trained.predictions.test)
+            labels = pipeline.predict(sets.test).tolist()
+            assert classes is None or {type(label) for label in labels} <= {type(classes[0])}
+
+
+def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None:
+    """The result carries what loading it needs to trust, and nothing is asked of the bytes."""
+    spec, sets = experiment([one(f"{OWN}.WithHelper")]), training_sets()
+    trained = train_one(spec, sets)
+    assert trained.result.trusted_types == (f"{OWN}.Helper", f"{OWN}.WithHelper")
+    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    again = predict(pipeline, sets.test, sets.features, "binary", sets.classes)
+    assert np.array_equal(again, trained.predictions.test)
+
+
+@pytest.mark.parametrize("task", ["binary", "regression"])
+def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
+    """With as many rounds and no row held out, refit and fit agree bit for bit."""
+    sets = training_sets(task)
+    search = [one("lightgbm", early_stopping_round=0, n_estimators=12), *SEARCH[1:]]
+    spec = experiment(search, task)
+    outcomes = train(spec, sets)
+    for configuration in configurations(spec):
+        trained = outcomes[configuration.key]
+        again = refit(configuration, trained.result.rounds, sets.train, sets, spec)
+        predicted = predict(again, sets.test, sets.features, task, sets.classes)
+        assert np.array_equal(predicted, trained.predictions.test)
+
+
+def test_a_refit_has_the_rounds_of_the_chosen_fit() -> None:
+    """No early stopping, exactly the rounds that were chosen, and features of its own rows."""
+    spec, sets = experiment([one("lightgbm", n_estimators=500)]), training_sets()
+    test = sets.test.assign(carrier=pd.Series("DD", index=sets.test.index, dtype="str"))
+    both = pd.concat([sets.train, test])
+    first, second = (refit(configurations(spec)[0], 17, both, sets, spec) for _ in range(2))
+    assert first[-1].booster_.current_iteration() == 17
+    assert first[-1].n_estimators == 17
+    assert persistence.to_bytes(first) == persistence.to_bytes(second)
+    assert set(first[0].transform(test)[:, -1]) == {3.0}

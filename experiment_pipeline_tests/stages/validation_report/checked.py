@@ -4,7 +4,6 @@ Names are chosen to be awkward in HTML, Markdown and pictures.
 """
 
 import math
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
@@ -16,14 +15,11 @@ from scipy.special import expit
 
 from experiment_pipeline.reporting.document import Document, render_html
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.search.conclusions import Fitted
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.halving import Threads, search
-from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document, worst_rows
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.results import trained_by_search
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -96,10 +92,7 @@ def look_at(
     spec = spec_of(task, more)
     cut = cut_rows(frame, spec, feature_columns(frame, spec))
     sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
-    events = search(
-        configurations(spec), sets, spec, ModelsInMemory(), Threads(1), time.perf_counter
-    )
-    trained = {one.model.key: one.model for one in events if isinstance(one, Fitted)}
+    trained = trained_by_search(spec, sets, workers=1)
     board = board_of(spec, sets, trained)
     rows, chosen = cut.validation.rows, chosen_of(spec, sets, board, trained)
     check = evaluate(

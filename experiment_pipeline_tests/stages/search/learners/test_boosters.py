@@ -132,7 +132,7 @@ def test_the_answer_does_not_depend_on_workers(algorithm: str) -> None:
     assert essence(train(spec, sets, workers=3)) == first
 
 
-@pytest.mark.parametrize("algorithm", EXTRAS)
+@pytest.mark.parametrize("algorithm", ["lightgbm", *EXTRAS])
 def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     """Other test rows change nothing, another early-stopping set does; the refit makes as many rounds."""
     spec, sets = experiment([one(algorithm, learning_rate=0.3)]), training_sets()
@@ -155,6 +155,8 @@ def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
 
 
 def _rounds(pipeline: Any) -> int:
+    if hasattr(pipeline[-1], "booster_"):
+        return pipeline[-1].booster_.current_iteration()
     booster = pipeline[-1].estimators_[0][-1]
     return getattr(booster, "tree_count_", None) or booster.get_booster().num_boosted_rounds()
 

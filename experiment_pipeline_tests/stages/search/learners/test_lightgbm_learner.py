@@ -26,7 +26,6 @@ from experiment_pipeline_tests.stages.search.scenario import (
     experiment,
     lightgbm,
     one,
-    table,
     train_one,
     training_sets,
 )
@@ -105,17 +104,6 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, encoder: str, 
     method = "predict" if task == "regression" else "predict_proba"
     rows = features.transform(sets.test)
     assert np.array_equal(getattr(ordinary, method)(rows), getattr(model, method)(rows))
-
-
-def test_early_stopping_keeps_the_best_round_and_ignores_the_test_set() -> None:
-    """Other test rows give the same model; another early-stopping set another one."""
-    spec, sets = experiment([one("lightgbm")]), training_sets()
-    first = train_one(spec, sets)
-    assert 1 <= first.result.rounds < 2000
-    other = table(sets.classes).iloc[600:].assign(distance=0.0, late="no")
-    assert train_one(spec, replace(sets, test=other)).model == first.model
-    moved = replace(sets, early_stopping=np.roll(sets.early_stopping, 1))
-    assert train_one(spec, moved).model != first.model
 
 
 @pytest.mark.parametrize("task", TASKS)
