@@ -76,7 +76,7 @@ clean: ## contributors: remove the environment and the caches; artifacts and run
 
 # LightGBM's wheel loads the system's OpenMP; python3 -m venv is a package of its own on Debian.
 system:
-	@ldconfig -p | grep libgomp.so.1 >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends libgomp1; }
+	@PATH=$$PATH:/sbin ldconfig -p | grep libgomp.so.1 >/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends libgomp1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(APT) update && $(APT) install -y --no-install-recommends python3-venv; }
 
 # The tests drive Dagster's page in a real browser, and make certificates for a cluster.

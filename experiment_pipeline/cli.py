@@ -194,7 +194,7 @@ def _decide(
     registry = Registry(_storage(root), experiment)
     given, champion = decide(registry, *decision), registry.champion()
     done = "retired since" if decision[-1] == "retired" else f"approved by {given.by} at"
-    text = f"{given.version} is {done} {given.at}; the champion is {champion}"
+    text = f"{given.version} is {done} {given.at}; the champion is {champion or 'none'}"
     _say({"experiment": experiment, **asdict(given), "champion": champion}, [text], as_json)
 
 

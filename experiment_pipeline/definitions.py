@@ -15,8 +15,7 @@ import dagster as dg
 from experiment_pipeline.orchestration.component import load_experiments
 from experiment_pipeline.orchestration.executor import in_process_executor, shorten_console
 
-# Parts of Dagster that the design rests on are marked beta or preview, and the old commands,
-# which CI uses, as superseded: a user can do nothing about it.
+# Parts of Dagster that are beta or preview, its superseded commands: a user can change neither.
 for _category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=_category)
 

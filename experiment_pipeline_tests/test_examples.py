@@ -1,17 +1,21 @@
 """The examples of the documentation run as they stand."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 from upath import UPath
 
+from experiment_pipeline.spec.search import Search
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import exported
 
-EXAMPLES = Path(__file__).parent.parent / "docs" / "examples"
+DOCS = Path(__file__).parent.parent / "docs"
+EXAMPLES = DOCS / "examples"
 
 
 @pytest.mark.slow
@@ -49,3 +53,12 @@ def test_a_champion_behind_an_http_api(tmp_path, monkeypatch):
     refused = client.post("/predict", json=[{"carrier": "UA"}])
     assert refused.status_code == 422
     assert "distance" in refused.json()["detail"]
+
+
+def test_the_guides_show_search_entries_that_are_read():
+    """A reader copies them: algorithm, name and hyperparameters go together."""
+    text = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("guides/*.md"))
+    blocks = [yaml.safe_load(one) for one in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    settings = [one.get("attributes", one) for one in blocks if one]
+    entries = [Search.model_validate(entry) for one in settings for entry in one.get("search", ())]
+    assert "shop.models.MyModel" in {one.algorithm for one in entries}

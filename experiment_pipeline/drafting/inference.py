@@ -431,14 +431,14 @@ def _split_hints(
         return ()
     hints = [
         f"the values of {name} repeat: if the model will meet new ones, keep each in one set "
-        f"(by: group, column: {name})"
+        f"(split: {{by: group, column: {name}}})"
         for name, plan in plans.items()
         if plan.names_entities
     ]
     dated = {name: plan.times for name, plan in plans.items() if plan.times is not None}
     hints += [
         f"{name} holds dates{', by which the rows are in order' * times.in_order}: if the model will "
-        f"predict the future, train on the past (by: time, column: {name})"
+        f"predict the future, train on the past (split: {{by: time, column: {name}}})"
         for name, times in dated.items()
         if len(dated) == 1 and times.days >= FEWEST_DAYS
     ]

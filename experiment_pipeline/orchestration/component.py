@@ -219,8 +219,9 @@ def load_tree(tree: ReadableTree) -> dg.Definitions:
             errors |= dict.fromkeys([first, *others], shared)
     tree = replace(tree, unreadable=tuple(errors))
     with warnings.catch_warnings():
-        # As in Dagster's own `load_from_defs_folder`: it calls what its libraries have deprecated.
-        warnings.simplefilter("ignore", category=DeprecationWarning)
+        # As in Dagster's own `load_from_defs_folder`: it calls what is deprecated, beta or preview.
+        for category in (DeprecationWarning, dg.BetaWarning, dg.PreviewWarning):
+            warnings.simplefilter("ignore", category=category)
         if VALIDATION in os.environ or root in errors:
             folders = [folder for group in experiments.values() for folder in group]
             sound = [one for one in folders if not {one, *one.parents} & errors.keys()]

@@ -82,7 +82,7 @@ class Search(Closed):
                 yield both, f"{key} also stands in hyperparameters; keep it in one place"
         several = self.searched or len(self.configurations) > 1 or len(self.encoders) > 1
         if self.name == ENSEMBLE or (self.name and several):
-            yield ("name",), f"names a single configuration, and none is called {ENSEMBLE}"
+            yield ("name",), f"names a single configuration: no lists; {ENSEMBLE} is taken"
         if self.method == "grid":
             for key in ("draws", "seed"):
                 if key in given and getattr(self, key) is not None:

@@ -263,7 +263,7 @@ def test_the_split_is_random_and_the_others_are_hints() -> None:
     inferred = draft(NUMBERS, day=visits, customer_id=repeated(*range(60)))
     assert inferred.split.value == {"by": "random"}
     customers, days = inferred.hints
-    assert "(by: group, column: customer_id)" in customers
+    assert "(split: {by: group, column: customer_id})" in customers
     assert "day holds dates, by which the rows are in order" in days
 
 

@@ -1,6 +1,7 @@
 """In somebody else's Dagster project: what their assets get, what they select, how they load it."""
 
 import re
+import warnings
 from pathlib import Path
 
 import dagster as dg
@@ -117,7 +118,10 @@ def test_a_wrong_file_stops_only_its_experiment(project: ExperimentsFolder) -> N
     by_dagster = dg.load_from_defs_folder(path_within_project=project.root)
     assert "targt: unknown key" in by_dagster.resolve_job_def("wrong").description
     project.write(YAML.replace("late", "[late"), "unreadable")
-    loaded = load_experiments(project.root)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        loaded = load_experiments(project.root)
+    assert not [one for one in warned if one.category in (dg.BetaWarning, dg.PreviewWarning)]
     assert "6: is not YAML" in loaded.resolve_job_def("unreadable").description
     keys = {key.to_user_string() for key in loaded.resolve_asset_graph().get_all_asset_keys()}
     assert keys > {"stg_customers", "sound/exported_model", "wrong/cannot_be_loaded"}

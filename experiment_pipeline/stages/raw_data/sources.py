@@ -182,7 +182,7 @@ def _parts(data: Data) -> list[_Part]:
         hint = did_you_mean(source.name, siblings, most=3, otherwise=there)
         relative = "://" not in data.url and not data.url.startswith(("/", "~"))
         looked = f", looked for in {Path.cwd()}" if relative else ""
-        raise _unreadable(data, f"no such file{looked}", f"Correct data.url: {hint}")
+        raise _unreadable(data, f"no such file{looked}", f"Correct the path: {hint}")
 
 
 def _info(source: UPath) -> Mapping[str, Any] | None:
