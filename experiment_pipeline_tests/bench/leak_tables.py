@@ -4,8 +4,8 @@ In: a seed. Out: `Problem`: the rows and what the YAML would say. The honest col
 something, none of them much.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -19,12 +19,23 @@ _NO_DAY = {"exclude": {"day": "a date, of which no part is used"}}
 class Problem:
     """A table and what is asked of it."""
 
-    name: str  # of the table
     frame: pd.DataFrame  # its rows, as delivered
     task: str  # binary, multiclass or regression
     # what else the YAML says: split, exclude, preparation, …
     declared: Mapping[str, object] = field(default_factory=dict)
     target: str = "y"
+
+
+Base = Callable[[int], Problem]
+# A table and a generator → a column of it.
+Column = Callable[[pd.DataFrame, np.random.Generator], object]
+
+
+def with_column(name: str, stream: int, base: Base, column: Column, seed: int) -> Problem:
+    """Return a table with one column more, by a stream of its own."""
+    problem = base(seed)
+    values = column(problem.frame, np.random.default_rng([seed, stream]))
+    return replace(problem, frame=problem.frame.assign(**{name: values}))
 
 
 def binary(seed: int) -> Problem:
@@ -33,7 +44,7 @@ def binary(seed: int) -> Problem:
     score = frame["income"] / 20 + (frame["plan"] == "basic") + 0.8 * shop
     odds = score - score.mean() + rng.logistic(size=ROWS) - 1
     y = np.where(odds > 0, "churned", "stayed")
-    return Problem("leavers", frame.assign(y=y), "binary", _NO_DAY)
+    return Problem(frame.assign(y=y), "binary", _NO_DAY)
 
 
 def multiclass(seed: int) -> Problem:
@@ -43,7 +54,7 @@ def multiclass(seed: int) -> Problem:
     cuts = np.quantile(score, [0.4, 0.7, 0.9])
     names = np.array(["bronze", "silver", "golden", "platinum"])
     y = names[np.searchsorted(cuts, score)]
-    return Problem("products", frame.assign(y=y), "multiclass", _NO_DAY)
+    return Problem(frame.assign(y=y), "multiclass", _NO_DAY)
 
 
 def by_time(seed: int) -> Problem:
@@ -70,7 +81,7 @@ def by_time(seed: int) -> Problem:
         }
     )
     split = {"split": {"by": "time", "column": "date"}}
-    return Problem("sales", frame, "regression", split)
+    return Problem(frame, "regression", split)
 
 
 def by_group(seed: int) -> Problem:
@@ -83,14 +94,14 @@ def by_group(seed: int) -> Problem:
     y = (odds + rng.logistic(size=rows) > 1).astype(int)
     visit = pd.Series(patient).groupby(patient).cumcount()
     frame = pd.DataFrame({"patient": patient, "visit": visit, "age": age, "pulse": pulse, "y": y})
-    return Problem("visits", frame, "binary", {"split": {"by": "group", "column": "patient"}})
+    return Problem(frame, "binary", {"split": {"by": "group", "column": "patient"}})
 
 
 def prices(seed: int) -> Problem:
     """What 3,000 flats cost: a skewed number, random split."""
     rng, frame, shop = _honest(seed)
     log = frame["income"] / 60 + 0.3 * shop + 0.4 * rng.normal(size=ROWS)
-    return Problem("flats", frame.assign(y=np.exp(11 + log).round(2)), "regression", _NO_DAY)
+    return Problem(frame.assign(y=np.exp(11 + log).round(2)), "regression", _NO_DAY)
 
 
 def persons(
@@ -111,7 +122,7 @@ def persons(
     known = rng.normal(size=(rows, columns))[who]
     noise = rng.normal(size=known.shape)
     x = np.where(np.arange(columns) < equal, known, noise) if equal else known + within * noise
-    return _related("persons without an id", x, rng.normal(size=rows)[who], task, rng)
+    return _related(x, rng.normal(size=rows)[who], task, rng)
 
 
 def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:
@@ -121,7 +132,7 @@ def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:
     known = rng.normal(size=(rows, 10))[original]
     y = (0.5 * known[:, 0] + rng.normal(size=rows)[original]) / 1.1
     x = known + 0.001 * rng.normal(size=known.shape)
-    return _related("copies with noise", x, y, task, rng)
+    return _related(x, y, task, rng)
 
 
 def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
@@ -137,17 +148,15 @@ def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
     start, end = x[rare][first], x[rare][second]
     x = np.vstack([x, start + rng.random((made, 1)) * (end - start)])
     y = np.r_[np.isin(np.arange(delivered), rare), np.ones(made)] - 0.5
-    return _related("SMOTE before the split", x, y, "binary", rng)
+    return _related(x, y, "binary", rng)
 
 
-def _related(
-    name: str, x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator
-) -> Problem:
+def _related(x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator) -> Problem:
     """A table of x in no order, whose target is the number y or bands of it."""
     bands = {"regression": y, "binary": y > 0, "multiclass": np.digitize(y, [-0.5, 0.5])}
     frame = pd.DataFrame(x).add_prefix("x").assign(y=bands[task])
     frame = frame.sample(frac=1, random_state=rng).reset_index(drop=True)
-    return Problem(f"{name}, {task}", frame, task)
+    return Problem(frame, task)
 
 
 def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:

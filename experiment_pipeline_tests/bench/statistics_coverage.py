@@ -1,12 +1,12 @@
 """How often an interval holds the truth: samples drawn again and again from made-up populations.
 
 The truth is the score of the same predictions in the population: on so many rows that its own
-error is small beside an interval. What an interval is lives in `statistics/interval.py`, how the
-figures are shown in `statistics.py`. In: a scenario, a number of samples. Out: `Outcome`.
+error is small beside an interval. What an interval is lives in `statistics/interval.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,9 +17,13 @@ from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests import own_metrics
+from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
 POPULATION = 2_000_000
+# Of samples without a caveat, where at least so many have none.
+UNNOTED, LEAST = Aim(low=0.9), 0.05
+NOTED = {"false": Aim(high=0.05), "owed": Aim(low=0.6)}
 
 Draw = Callable[[np.random.Generator, int], SetPrediction]
 
@@ -38,23 +42,16 @@ class Scenario:
     threshold: float = 0.5  # from which probability on a row is positive
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the samples of a scenario showed."""
-
-    held: Mapping[str, float]  # metric → share of the samples whose interval holds the truth
-    noted: float  # share of the samples with a caveat on an interval
-    # metric → (how many samples have no caveat on its interval, how many of them hold the truth)
-    without: Mapping[str, tuple[int, int]]
-
-
-def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
-    """Draw samples and hold their intervals against the truth."""
+def coverage(place: int, *, simulations: int) -> list[Row]:
+    """Return a row per metric of one of SCENARIOS, one for the caveats, and one for the metric that holds
+    the truth least often in samples without one.
+    """
+    scenario = SCENARIOS[place]
     truth, names = _truth(scenario), scenario.metrics
-    bounds = np.empty((samples, len(names), 2))
-    noted = np.empty((samples, len(names)), dtype=bool)
-    for number in range(samples):
-        sample = scenario.draw(np.random.default_rng([seed, number]), scenario.clusters)
+    bounds = np.empty((simulations, len(names), 2))
+    noted = np.empty((simulations, len(names)), dtype=bool)
+    for number in range(simulations):
+        sample = scenario.draw(np.random.default_rng([SEED, number]), scenario.clusters)
         intervals = [sample.interval(name, scenario.threshold) for name in names]
         bounds[number] = [(one.low, one.high) for one in intervals]
         noted[number] = _noted(scenario, sample)
@@ -63,12 +60,21 @@ def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
     low, high = np.moveaxis(bounds, 2, 0)
     held = (low <= truth) & (truth <= high)
     left = known & ~noted
-    without = zip(left.sum(axis=0).tolist(), (left & held).sum(axis=0).tolist(), strict=True)
-    return Outcome(
-        dict(zip(names, np.mean(held, axis=0, where=known).tolist(), strict=True)),
-        float(noted.any(axis=1).mean()),
-        dict(zip(names, without, strict=True)),
-    )
+    shares = np.mean(held, axis=0, where=known).tolist()
+    counts = zip(names, left.sum(axis=0).tolist(), (left & held).sum(axis=0), strict=True)
+    without = [(float(held / n), m, n) for m, n, held in counts if n >= LEAST * simulations]
+    said = float(noted.any(axis=1).mean())
+    return [
+        *(
+            Row(f"{scenario.name}: {metric}", figure, COVERED, simulations)
+            for metric, figure in zip(names, shares, strict=True)
+        ),
+        Row(f"{scenario.name}: a note", said, NOTED.get(scenario.note), simulations),
+        *(
+            Row(f"{scenario.name}: without a note, lowest ({metric})", figure, UNNOTED, n)
+            for figure, metric, n in sorted(without)[:1]
+        ),
+    ]
 
 
 def _noted(scenario: Scenario, sample: SetPrediction) -> list[bool]:
@@ -255,3 +261,5 @@ SCENARIOS = (
     Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, 1, numbers(_normal)),
     Scenario("own metric, 60 groups of 10", _OWN_NUMBERS, 60, 10, numbers(_normal, 10, 0.5)),
 )
+# By their places: draws do not pickle.
+COVERAGE = tuple(partial(coverage, place, simulations=1_000) for place in range(len(SCENARIOS)))

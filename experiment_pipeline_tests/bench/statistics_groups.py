@@ -5,7 +5,7 @@ many samples, a seed, and how rows are drawn, as of `draw`. Out: shares between 
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.special import expit
 from experiment_pipeline.statistics.groups import GroupMeasure, compare_groups
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row
 
 POPULATION = 1_000_000
 _PER_CLUSTER = {"rows": 1, "persons": 8, "days": 20}
@@ -83,3 +84,23 @@ def accused(samples: int, seed: int, **how: Any) -> float:
     drawn = _drawn(samples, seed, **how)
     said = (any((one.differences[..., 0] > 0).any() for one in found) for found in drawn)
     return sum(said) / samples
+
+
+def grouped(number_of_groups: int, together: str, *, simulations: int) -> list[Row]:
+    """Return what comparisons of groups of rows that hang together hold, and whom they accuse."""
+    how, rows = {"groups": number_of_groups, "together": together}, list[Row]()
+    name = f"{number_of_groups} groups, drawn by {together}"
+    for of, number in (("rates", False), ("errors", True)):
+        figure = covered(simulations, SEED, **how, number=number)
+        rows.append(Row(f"{name}: all comparisons of {of} hold", figure, COVERED, simulations))
+    for what, apart, aim in (("equal", 0.0, Aim(high=0.05)), ("different", 0.8, Aim(low=0.9))):
+        figure = accused(simulations, SEED, **how, apart=apart)
+        rows.append(Row(f"{name}: {what} ones said to differ", figure, aim, simulations))
+    return rows
+
+
+GROUPS = tuple(
+    partial(grouped, number, how, simulations=500)
+    for number in (2, 6)
+    for how in ("rows", "persons", "days")
+)

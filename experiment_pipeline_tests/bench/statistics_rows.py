@@ -1,0 +1,95 @@
+"""A row of the simulations: a figure, where it should lie, and how many made-up tables it is from.
+
+A job makes rows; it is called with the number of its `simulations`, and runs in a process of its own, so
+it must pickle. What is simulated lives in the modules `statistics_*`, with its jobs below it.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
+from typing import Any
+
+import numpy as np
+
+SEED = 1
+COLUMNS = ["simulated", "figure", "aim", "simulations", "holds"]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """Where a share of simulations should lie."""
+
+    low: float = 0.0  # at least this
+    high: float = 1.0  # at most this
+
+    def __str__(self) -> str:
+        """`93 to 97 %`, `≤ 2.5 %` or `≥ 90 %`."""
+        if self.low == 0:
+            return f"≤ {100 * self.high:g} %"
+        if self.high == 1:
+            return f"≥ {100 * self.low:g} %"
+        return f"{100 * self.low:g} to {100 * self.high:g} %"
+
+
+COVERED = Aim(0.93, 0.97)
+BY_LUCK = Aim(high=0.025)
+NEVER = Aim(high=0.0)
+NEARLY_ALWAYS = Aim(low=0.95)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of one simulation."""
+
+    name: str  # what was simulated
+    figure: float  # a share, 0 … 1
+    aim: Aim | None  # where it should lie; None = only shown
+    simulations: int  # how many it is a share of
+
+    def row(self) -> str:
+        """A line of the Markdown table."""
+        aim, holds = "", ""
+        if self.aim is not None:
+            aim = str(self.aim)
+            holds = "yes" if self.aim.low <= self.figure <= self.aim.high else "no"
+        figure = f"**{100 * self.figure:.1f} %**"
+        return f"| {self.name} | {figure} | {aim} | {self.simulations:,} | {holds} |"
+
+
+Job = partial[Sequence[Row]]
+
+
+def share(
+    name: str, aim: Aim | None, simulate: Callable[..., float], *, simulations: int, **given: Any
+) -> list[Row]:
+    """Return the row of a simulation that gives one share; `simulate` takes their number and a seed."""
+    return [Row(name, simulate(simulations, SEED, **given), aim, simulations)]
+
+
+def each(
+    name: str, aim: Aim | None, simulations: int, simulate: Callable[..., float], **given: Any
+) -> tuple[Job, ...]:
+    """A simulation for each combination of the listed arguments, which `{…}` of the name tell."""
+    lists = [value if isinstance(value, list) else [value] for value in given.values()]
+    cases = [dict(zip(given, values, strict=True)) for values in itertools.product(*lists)]
+    return tuple(
+        partial(share, name.format_map(case), aim, simulate, simulations=simulations, **case)
+        for case in cases
+    )
+
+
+def means(once: Callable[..., Any], tables: int, seed: int, **given: Any) -> np.ndarray:
+    """The mean of what `once` finds in made-up tables, all drawn by one generator."""
+    generator = np.random.default_rng(seed)
+    return np.mean([once(generator, **given) for _ in range(tables)], axis=0)
+
+
+def repeated(once: Callable[..., float]) -> Callable[..., float]:
+    """Make of what one made-up table shows the mean over so many, by a seed."""
+
+    @wraps(once)
+    def simulate(tables: int, seed: int, **given: Any) -> float:
+        return float(means(once, tables, seed, **given))
+
+    return simulate
