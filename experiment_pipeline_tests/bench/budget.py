@@ -5,56 +5,105 @@ three as a share of the budget, and how many configurations were compared, and t
 """
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import joblib
 import pandas as pd
+from sklearn.datasets import make_classification, make_regression
 
+from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import MOST_CODES
+from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.reporting.document import render_html
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.data import Measured, shown
-from experiment_pipeline_tests.bench.reports import Case, Shape, case_of
 from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
-BUDGETS = (10.0, 30.0)
-SHAPES = tuple(Shape(rows, 20, 2) for rows in (2_000, 20_000, 100_000))
-# Of a title in nearly each row; the others are numbers.
-TEXTS = ("movies",)
-# With the seconds that the scaffold writes.
-UNEDITED = (
-    Shape(1_000, 20, 10),
-    Shape(10_000, 16, 26),
-    Shape(20_000, 16, 26),
-    Shape(101_000, 20, 8),
+
+@dataclass(frozen=True)
+class Shape:
+    """A made-up table: rows x features, and how many classes (1: regression)."""
+
+    rows: int
+    features: int
+    classes: int
+
+    def __str__(self) -> str:
+        kind = "regression" if self.classes == 1 else f"{self.classes} classes"
+        return f"{self.rows:,} x {self.features}, {kind}"
+
+    def table(self) -> pd.DataFrame:
+        """Return features f0, f1, … and the target y, with the index `row_number`."""
+        informative = max(4, self.features // 3)
+        if self.classes == 1:
+            X, y = make_regression(
+                self.rows, self.features, n_informative=informative, noise=50, random_state=0
+            )
+        else:
+            X, y = make_classification(
+                self.rows,
+                self.features,
+                n_informative=informative,
+                n_classes=self.classes,
+                # scikit-learn has a corner of the informative features for each.
+                n_clusters_per_class=min(2, 2**informative // self.classes),
+                random_state=0,
+            )
+        frame = pd.DataFrame(X, columns=[f"f{place}" for place in range(self.features)])
+        target = y if self.classes == 1 else [f"c{code:02d}" for code in y]
+        return frame.assign(y=target).rename_axis(index="row_number")
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A table, what is asked of it within a budget, and its rows."""
+
+    name: str
+    spec: ExperimentSpec
+    sets: TrainingSets
+    validation: pd.DataFrame
+
+
+def case_of(shape: Shape, seconds: float | None) -> Case:
+    """A made-up table, drafted and cut."""
+    frame = shape.table()
+    spec = spec_from(
+        "report", infer(frame, Wishes(target="y", seconds=seconds)).attributes({"url": "made up"})
+    )
+    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
+    return Case(str(shape), spec, as_evaluated(cut.train, cut.test, spec), cut.validation.rows)
+
+
+# A made-up table, or one with a title in nearly each row, and the seconds; None: what the scaffold writes.
+CASES: tuple[tuple[Shape | str, float | None], ...] = (
+    *((Shape(rows, 20, 2), s) for rows in (2_000, 20_000, 100_000) for s in (10.0, 30.0)),
+    *((Shape(1_000, 20, 10), None), (Shape(10_000, 16, 26), None)),
+    *((Shape(20_000, 16, 26), None), (Shape(101_000, 20, 8), None)),
+    *((Shape(15_000, 54, 7), 30.0), ("movies", 10.0), ("movies", 30.0)),
 )
-FEW_SECONDS = (Shape(15_000, 54, 7), 30.0)
 MOST_SHARE = 1.15
 
 
-def measurements(
-    shapes: Sequence[Shape] = SHAPES,
-    texts: Sequence[str] = TEXTS,
-    budgets: Sequence[float] = BUDGETS,
-    others: Sequence[tuple[Shape, float | None]] = (
-        *((one, None) for one in UNEDITED),
-        FEW_SECONDS,
-    ),
-) -> list[Measured]:
-    """Search, fit again and report on each table within each budget, with the scaffold's search."""
-    asked = [*((shape, seconds) for shape in shapes for seconds in budgets), *others]
-    made = (case_of(shape, seconds) for shape, seconds in asked)
-    found = (_of_texts(name, seconds) for name in texts for seconds in budgets)
-    return [one for cases in (made, found) for case in cases for one in _measured(case)]
+def measurements(cases: tuple[tuple[Shape | str, float | None], ...] = CASES) -> list[Measured]:
+    """Search, fit again and report on each table within its budget, with the scaffold's search."""
+    found = (
+        _of_texts(table, seconds or 0.0) if isinstance(table, str) else case_of(table, seconds)
+        for table, seconds in cases
+    )
+    return [one for case in found for one in _measured(case)]
 
 
 def _of_texts(name: str, seconds: float) -> Case:

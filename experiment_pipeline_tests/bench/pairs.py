@@ -2,8 +2,9 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,14 @@ class Ratio:
     other_seconds: float  # median wall time of the alternative
     ratios: tuple[float, ...]  # ours / other of each pair
     goal: float | None  # the ratio to reach; None = only measured
+
+    @classmethod
+    def of(
+        cls, name: str, ours: Sequence[float], other: Sequence[float], goal: float | None
+    ) -> Self:
+        """Pair the seconds of both."""
+        ratios = tuple(one / two for one, two in zip(ours, other, strict=True))
+        return cls(name, statistics.median(ours), statistics.median(other), ratios, goal)
 
     @property
     def median(self) -> float:
@@ -39,25 +48,21 @@ def compare(
     pairs: int,
     goal: float | None = None,
     other_cores: int = 1,
+    timed: Callable[[Callable[[], object]], float] | None = None,
 ) -> Ratio:
     """Time pairs; which half goes first alternates, so that a drift of the machine cancels.
 
     The alternative's seconds are divided by `other_cores`: it used one core of these.
     """
-    timed = []
+    seconds: dict[Callable[[], object], list[float]] = {ours: [], other: []}
     for number in range(pairs):
-        order = (ours, other) if number % 2 == 0 else (other, ours)
-        seconds = {work: seconds_of(work) for work in order}
-        pair = seconds[ours], seconds[other] / other_cores
-        timed.append(pair)
-        print(f"  {name}: pair {number + 1}: {pair[0]:.1f} s against {pair[1]:.1f} s", flush=True)
-    return Ratio(
-        name,
-        statistics.median(pair[0] for pair in timed),
-        statistics.median(pair[1] for pair in timed),
-        tuple(pair[0] / pair[1] for pair in timed),
-        goal,
-    )
+        for work in (ours, other) if number % 2 == 0 else (other, ours):
+            seconds[work].append(
+                (timed or seconds_of)(work) / (other_cores if work is other else 1)
+            )
+        pair = f"{seconds[ours][-1]:.1f} s against {seconds[other][-1]:.1f} s"
+        print(f"  {name}: pair {number + 1}: {pair}", flush=True)
+    return Ratio.of(name, seconds[ours], seconds[other], goal)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

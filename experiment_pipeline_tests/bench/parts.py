@@ -19,7 +19,6 @@ from experiment_pipeline_tests.bench import (
     large,
     orchestration,
     past_memory,
-    reports,
     statistics,
     training,
     whole_job,
@@ -44,7 +43,6 @@ def searches(asked: argparse.Namespace) -> str:
     """Wall time of the search and of its training step, and what the searches find."""
     with tempfile.TemporaryDirectory() as folder:
         steps = training.ratios(asked.pairs, Path(folder))
-        spent = table(FIGURE, training.where_it_goes())
         found = halving.figures(asked.pairs, Path(folder))
     ratios = table(RATIO, [*steps, *found.ratios])
     qualities = table(
@@ -64,11 +62,6 @@ would end with 108 of the rows).
 
 {ratios}
 
-Where the training step's time goes, in seconds of a core. Bare fits predict nothing; ours predict
-all test rows, which the comparison of models rests on.
-
-{spent}
-
 What they find: the winners of the search with halving and of the others, fitted on the train rows
 and compared on the validation rows, which nobody chose on. The standard error is that of the
 paired difference, by days.
@@ -78,15 +71,11 @@ paired difference, by days.
 
 def dagster(asked: argparse.Namespace) -> str:
     """What Dagster and the start of processes cost."""
-    cost = orchestration.step_cost(asked.pairs)
-    jobs = whole_job.job_cost(asked.pairs)
-    figures = table(FIGURE, [*cost.figures, *jobs.figures])
+    ratios = [orchestration.step_cost(asked.pairs), *whole_job.job_cost(asked.pairs)]
     return f"""The step runs in the experiment's job, with SQLite as a user has it; the job is the README's
 command in a process and a folder of its own, in turn with the job of one empty asset.
 
-{table(RATIO, [cost.ratio, *jobs.ratios])}
-
-{figures}"""
+{table(RATIO, ratios)}"""
 
 
 def _told(
@@ -96,10 +85,6 @@ def _told(
     return lambda asked: f"{words}\n\n{table(FIGURE, measure(asked))}"
 
 
-validation_reports = _told(
-    "Made-up wide and multiclass tables, searched as the scaffold would.",
-    lambda _: reports.measurements(),
-)
 budgets = _told(
     """Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
 report: judged, drawn and written.""",
@@ -127,7 +112,6 @@ PARTS: Mapping[str, Part] = {
     "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
     "training": Part("The search", searches),
     "dagster": Part("Inside Dagster", dagster),
-    "reports": Part("The validation report", validation_reports),
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
     "past_memory": Part("Tables larger than memory", past_memory.section),

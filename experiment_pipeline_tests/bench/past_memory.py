@@ -13,9 +13,8 @@ import argparse
 import datetime as dt
 import json
 import re
-import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +30,7 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests.bench import data, whole_job
-from experiment_pipeline_tests.bench.limits import Counted, limited_to
+from experiment_pipeline_tests.bench.limits import limited_to
 from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.watching import (
     SECONDS_BETWEEN,
@@ -45,7 +44,8 @@ from experiment_pipeline_tests.s3_server import S3Server
 
 EXPERIMENT = "past_memory"
 COLUMNS = 20
-GIGABYTE, MILLION = 1e9, 1e6
+GIGABYTE = 1e9
+WHOLE = "**all**"
 # Rows up to which a limit is to be kept, in GB, where none is asked for.
 LIMITS = {3_000_000: 1.5, 30_000_000: 4.0}
 TREES, DRAWS, FIRST_SHARE = 10, 7, 0.05
@@ -60,8 +60,6 @@ KINDS = {
 }
 USUAL = "parquet"
 BUCKET = "past-memory"
-# What the messages of an exhausted process have in common; NumPy, Arrow and C++ in turn.
-EXHAUSTED = ("MemoryError", "Unable to allocate", "malloc of size", "bad_alloc")
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Job:
     ending: str  # why it did not finish; empty: it did
     stages: Mapping[str, Spent]  # stage → what it took, those that had begun
     whole: Spent  # what the run took, from the start of the process to its end
-    counted: Counted  # what the system tells of the limit
+    most_bytes: int | None  # held at once, file pages included, where the system tells
     temporary_bytes: int  # the most that lay below TMPDIR
     stored_bytes: int  # of the storage at the end
     kind: str = USUAL  # of `KINDS`
@@ -84,14 +82,20 @@ class Job:
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Self:
         """What `asdict` gave."""
-        stages = {name: Spent(**spent) for name, spent in noted["stages"].items()}
-        whole, counted = Spent(**noted["whole"]), Counted(**noted["counted"])
-        return cls(**{**noted, "stages": stages, "whole": whole, "counted": counted})
+        stages = {name: Spent(*spent) for name, spent in noted["stages"].items()}
+        return cls(**{**noted, "stages": stages, "whole": Spent(*noted["whole"])})
 
-    @property
-    def million_rows(self) -> float:
-        """Rows in millions."""
-        return self.rows / MILLION
+    def per_million(self, stage: str) -> tuple[float, float] | None:
+        """Seconds and CPU seconds for a million rows; None: it did not come to its end."""
+        spent = self.whole if stage == WHOLE else self.stages.get(stage)
+        if spent is None or (self.ending and stage in (WHOLE, [*self.stages][-1])):
+            return None
+        millions = self.rows / 1e6
+        return spent.seconds / millions, spent.cpu_seconds / millions
+
+    def __str__(self) -> str:
+        """Its size, and its kind where it is unusual."""
+        return f"{self.rows:,} rows" + ("" if self.kind == USUAL else f", {KINDS[self.kind]}")
 
 
 def section(asked: argparse.Namespace) -> str:
@@ -137,12 +141,12 @@ def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Jo
 
         watched = ran(*project.execute_command(EXPERIMENT))
         stages = stages_of(watched, whole_job.events_of_last_run(project.folder))
-        how = ending(watched, limit.counted(), log.read_text(), [*stages])
+        how = ending(watched, limit.killed, log.read_text(), [*stages])
         if not how:
             output = f"{root}/predicted.parquet"
             predicted = ran("experiment-pipeline", "predict", EXPERIMENT, url, "--output", output)
             stages[PREDICTION] = predicted.spent(predicted.started, predicted.ended)
-            how = ending(predicted, limit.counted(), log.read_text(), [*stages])
+            how = ending(predicted, limit.killed, log.read_text(), [*stages])
         return Job(
             rows,
             table_bytes,
@@ -152,7 +156,7 @@ def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Jo
             how,
             stages,
             watched.spent(watched.started, watched.ended),
-            limit.counted(),
+            limit.most_bytes,
             watched.temporary_bytes,
             stored_bytes(storage) - before,
             kind,
@@ -226,15 +230,13 @@ def stages_of(watched: Watched, events: Sequence[dg.EventLogEntry]) -> dict[str,
     }
 
 
-def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str]) -> str:
+def ending(watched: Watched, killed: bool, said: str, stages: Sequence[str]) -> str:
     """Why a run that printed this, and began these stages, did not finish; empty: it did."""
     if watched.returncode == 0:
         return ""
     during = f" in {stages[-1]}" if stages else ""
-    if counted.killed or watched.returncode == -signal.SIGKILL:
+    if killed:
         return f"killed at the limit{during}"
-    if any(sign in said for sign in EXHAUSTED):
-        return f"out of memory{during}"
     told = re.search(r"FAILED\s+(\S.*)", said)
     last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
     return f"failed{during}: {(told[1] if told else last).strip()}"
@@ -243,12 +245,16 @@ def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str])
 def told(jobs: Sequence[Job]) -> str:
     """The section: runs, stages, growth; of each kind the smallest job comes first."""
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
-    sizes = [_size(job) for job in jobs]
     base, *larger = [job for job in jobs if job.kind == jobs[0].kind]
     runs = markdown(RUN, [_run_row(job) for job in jobs])
-    spent = markdown(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
-    multiples = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
-    growth = markdown(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], multiples)
+    spent = markdown(
+        ["stage", *map(str, jobs)],
+        [[stage, *(_spent(job.stages.get(stage)) for job in jobs)] for stage in stages],
+    )
+    growth = markdown(
+        ["stage", f"{base}: s, CPU s", *map(str, larger)],
+        [[stage, *_growth(stage, base, larger)] for stage in [*stages, WHOLE]],
+    )
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
 it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
 went beyond the limit would have been ended. In parts: a file for every {data.BATCH:,} rows. S3: table and storage are in a bucket of
@@ -271,7 +277,6 @@ Growth: seconds and CPU seconds for a million rows, then as multiples of that; 1
 {growth}"""
 
 
-WHOLE = "**all**"
 RUN = [
     *("table", "file, GB", "limit, GB", "ended", "s", "CPU s", "most memory, GB"),
     *("most with files, GB", "below TMPDIR, GB", "stored, GB", "measured"),
@@ -279,30 +284,19 @@ RUN = [
 
 
 def _run_row(job: Job) -> list[str]:
-    counted = job.counted
-    most = "" if counted.most_bytes is None else _gb(counted.most_bytes)
-    full = f" (full {counted.times_full:,} times)" if counted.times_full else ""
     return [
-        _size(job),
+        str(job),
         _gb(job.table_bytes),
         f"{job.limit_bytes / GIGABYTE:g} ({job.held_by})",
         job.ending or "finished",
         f"{job.whole.seconds:,.0f}",
         f"{job.whole.cpu_seconds:,.0f}",
         f"**{_gb(job.whole.peak_bytes)}**",
-        most + full,
+        "" if job.most_bytes is None else _gb(job.most_bytes),
         _gb(job.temporary_bytes),
         _gb(job.stored_bytes),
         job.measured,
     ]
-
-
-def _size(job: Job) -> str:
-    return f"{job.rows:,} rows" + ("" if job.kind == USUAL else f", {KINDS[job.kind]}")
-
-
-def _stage_row(stage: str, jobs: Sequence[Job]) -> list[str]:
-    return [stage, *(_spent(job.stages.get(stage)) for job in jobs)]
 
 
 def _spent(spent: Spent | None) -> str:
@@ -311,25 +305,14 @@ def _spent(spent: Spent | None) -> str:
     return f"{spent.seconds:,.0f}, {spent.cpu_seconds:,.0f}, **{_gb(spent.peak_bytes)}**"
 
 
-def _growth_row(stage: str, base: Job, larger: Sequence[Job]) -> list[str]:
-    """Of stages that were not ended: those say nothing of growth."""
-    first = _per_million(stage, base)
-    if first is None:
-        return [stage, *[""] * (1 + len(larger))]
-    cells = [f"{first[0]:,.1f}, {first[1]:,.1f}"]
+def _growth(stage: str, base: Job, larger: Sequence[Job]) -> Iterator[str]:
+    """Of stages that came to their end: others say nothing of growth."""
+    first = base.per_million(stage)
+    yield "" if first is None else f"{first[0]:,.1f}, {first[1]:,.1f}"
     for job in larger:
-        found = _per_million(stage, job)
-        ratios = [] if found is None else zip(found, first, strict=True)
-        cells.append(", ".join(f"{now / before:.2f}" for now, before in ratios if before))
-    return [stage, *cells]
-
-
-def _per_million(stage: str, job: Job) -> tuple[float, float] | None:
-    spent = job.whole if stage == WHOLE else job.stages.get(stage)
-    unfinished = bool(job.ending) and (stage == WHOLE or stage == [*job.stages][-1])
-    if spent is None or unfinished:
-        return None
-    return spent.seconds / job.million_rows, spent.cpu_seconds / job.million_rows
+        found = job.per_million(stage)
+        both = [] if first is None or found is None else zip(found, first, strict=True)
+        yield ", ".join(f"{now / before:.2f}" for now, before in both if before)
 
 
 def _gb(size: float) -> str:

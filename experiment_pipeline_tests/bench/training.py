@@ -1,9 +1,6 @@
-"""The training step against scikit-learn's grid search and bare LightGBM, and where its time goes."""
+"""The training step against scikit-learn's grid search and bare LightGBM."""
 
-import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import joblib
@@ -12,12 +9,10 @@ import lightgbm as lgb
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
-from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.bench import flights, scikit
-from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.bench.pairs import Ratio, compare, seconds_of
+from experiment_pipeline_tests.bench.pairs import Ratio, compare
 
 
 def ratios(pairs: int, folder: Path) -> list[Ratio]:
@@ -44,32 +39,6 @@ def ratios(pairs: int, folder: Path) -> list[Ratio]:
     ]
 
 
-def where_it_goes() -> list[Measured]:
-    """Return the core seconds of one training step: wall seconds times cores, by what they did.
-
-    Bare fits side by side are those of `ratios` in as many threads as there are cores: what
-    the cores cost one another is theirs, too.
-    """
-    spec = flights.flights_spec(search=flights.SEARCH)
-    sets, cores = flights.flights_sets(spec), joblib.cpu_count()
-    started = time.perf_counter()
-    results = [one.result for one in sweep(spec, sets)() if isinstance(one, TrainedModel)]
-    whole = cores * (time.perf_counter() - started)
-    fits = bare_fits(spec, sets)
-    alone, side_by_side = seconds_of(fits), cores * seconds_of(partial(fits, cores))
-    fitting = sum(one.fit_cpu_seconds for one in results)
-    found = {
-        "bare fits one after the other": alone,
-        "bare fits side by side": side_by_side,
-        "training step": whole,
-        "training step, of that: fits": fitting,
-        "training step, of that: encoding, bins, predictions, scores, model texts, idle": (
-            whole - fitting
-        ),
-    }
-    return [Measured(f"core seconds, {name}", value, "s", None) for name, value in found.items()]
-
-
 def sweep(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
     """The training step as a function, without Dagster and without a store."""
 
@@ -81,8 +50,8 @@ def sweep(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
     return run
 
 
-def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[..., object]:
-    """`lightgbm.train` alone, in one thread or several; features and bins are ready before."""
+def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[[], object]:
+    """`lightgbm.train` alone, one fit after the other; features and bins are ready before."""
     columns = list(sets.features)
     features = build_features("ordinal", sets.train, columns)
     encoded = features.fit_transform(sets.train[columns])
@@ -95,11 +64,7 @@ def bare_fits(spec: ExperimentSpec, sets: TrainingSets) -> Callable[..., object]
     for one in searched:
         del one["n_estimators"], one["early_stopping_round"]
 
-    def fit(one: dict) -> lgb.Booster:
-        return lgb.train({**fixed, **one}, binned, flights.TREES)
-
-    def run(threads: int = 1) -> list:
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(fit, searched))
+    def run() -> list:
+        return [lgb.train({**fixed, **one}, binned, flights.TREES) for one in searched]
 
     return run
