@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from experiment_pipeline_tests.bench import past_memory, tables
+from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS
 from experiment_pipeline_tests.bench.parts import PARTS
 from experiment_pipeline_tests.bench.sections import Section, refreshed
@@ -38,13 +38,6 @@ def _asked() -> argparse.Namespace:
         nargs="+",
         default=[1_000_000],
         help="data, past_memory: of the made-up tables",
-    )
-    parser.add_argument(
-        "--kinds",
-        nargs="+",
-        choices=[*past_memory.KINDS],
-        default=[past_memory.USUAL],
-        help="past_memory: what the table is; with -s3 it and the storage are in a bucket",
     )
     parser.add_argument("--limit", type=float, help="past_memory: GB of a run; by its rows without")
     parser.add_argument("--columns", type=int, default=50, help="data: of the made-up table")

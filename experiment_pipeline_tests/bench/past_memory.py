@@ -2,11 +2,9 @@
 
 The command of the README runs it in a process of its own below a limit of memory, on a Parquet of
 millions of rows, as the scaffold would declare it but for the search, which is the same at every
-size; then the command that predicts for the same table. The table may be one file, a folder of
-parts, or text, and lie with the storage in a bucket. Figures are remembered until measured again.
+size; then the command that predicts for the same table. Figures are remembered until measured again.
 
     python -m experiment_pipeline_tests.bench --part past_memory --rows 1000000 30000000
-    python -m experiment_pipeline_tests.bench --part past_memory --rows 3000000 --kinds csv folder-s3
 """
 
 import argparse
@@ -15,15 +13,11 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-import pyarrow.csv
-import pyarrow.parquet as pq
-import s3fs
 import yaml
 
 from experiment_pipeline.drafting import Wishes
@@ -40,7 +34,6 @@ from experiment_pipeline_tests.bench.watching import (
     watch,
 )
 from experiment_pipeline_tests.end_to_end.project import Project
-from experiment_pipeline_tests.s3_server import S3Server
 
 EXPERIMENT = "past_memory"
 COLUMNS = 20
@@ -51,15 +44,6 @@ LIMITS = {3_000_000: 1.5, 30_000_000: 4.0}
 TREES, DRAWS, FIRST_SHARE = 10, 7, 0.05
 ALGORITHM = "lightgbm"
 PREDICTION = "prediction"
-# What the table may be, and where it and the storage lie; names of files of figures, too.
-FORMATS = {"parquet": "Parquet", "folder": "Parquet in parts", "csv": "CSV"}
-KINDS = {
-    f"{name}{place}": f"{format_}{where}"
-    for name, format_ in FORMATS.items()
-    for place, where in {"": "", "-s3": ", S3"}.items()
-}
-USUAL = "parquet"
-BUCKET = "past-memory"
 
 
 @dataclass(frozen=True)
@@ -77,7 +61,6 @@ class Job:
     most_bytes: int | None  # held at once, file pages included, where the system tells
     temporary_bytes: int  # the most that lay below TMPDIR
     stored_bytes: int  # of the storage at the end
-    kind: str = USUAL  # of `KINDS`
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Self:
@@ -94,8 +77,8 @@ class Job:
         return spent.seconds / millions, spent.cpu_seconds / millions
 
     def __str__(self) -> str:
-        """Its size, and its kind where it is unusual."""
-        return f"{self.rows:,} rows" + ("" if self.kind == USUAL else f", {KINDS[self.kind]}")
+        """Its size."""
+        return f"{self.rows:,} rows"
 
 
 def section(asked: argparse.Namespace) -> str:
@@ -104,31 +87,21 @@ def section(asked: argparse.Namespace) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for rows in [] if asked.remembered else asked.rows:
         allowed = asked.limit or next((gb for most, gb in LIMITS.items() if rows <= most), 4.0)
-        for kind in asked.kinds:
-            job = measured(rows, round(allowed * GIGABYTE), folder, kind)
-            name = f"{rows}.json" if kind == USUAL else f"{rows}-{kind}.json"
-            (folder / name).write_text(json.dumps(asdict(job)))
-            print(f"  {_run_row(job)}", flush=True)
+        job = measured(rows, round(allowed * GIGABYTE), folder)
+        (folder / f"{rows}.json").write_text(json.dumps(asdict(job)))
+        print(f"  {_run_row(job)}", flush=True)
     jobs = [Job.of(json.loads(path.read_text())) for path in folder.glob("*.json")]
-    return told(sorted(jobs, key=lambda job: ([*KINDS].index(job.kind), job.rows)))
+    return told(sorted(jobs, key=lambda job: job.rows))
 
 
-def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Job:
+def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
     """Run the experiment on a table of so many rows, and predict for it; the log stays."""
-    whole = data.wide_file(folder, rows, COLUMNS)
-    log = folder / f"{rows}-{kind}.log"
-    with ExitStack() as opened:
-        place = Path(opened.enter_context(tempfile.TemporaryDirectory(dir=folder))).resolve()
-        limit = opened.enter_context(limited_to(limit_bytes))
-        table = delivered(whole.resolve(), kind, place)
-        table_bytes = stored_bytes(table) or table.stat().st_size
-        url, root, storage, own = str(table), str(place / "artifacts"), place / "artifacts", {}
-        if kind.endswith("-s3"):
-            server = opened.enter_context(S3Server(place / "s3"))
-            url, root, storage = _in_bucket(table, server), f"s3://{BUCKET}/root", server.folder
-            own = server.environment
-        before = stored_bytes(storage)
-        project = _project(place, {**own, STORAGE_VARIABLE: root}, *experiment(url, rows, kind))
+    table = data.wide_file(folder.resolve(), rows, COLUMNS)
+    log = folder / f"{rows}.log"
+    with tempfile.TemporaryDirectory(dir=folder) as name, limited_to(limit_bytes) as limit:
+        place = Path(name).resolve()
+        storage = place / "artifacts"
+        project = _project(place, storage, *experiment(str(table), rows))
 
         def ran(*command: str) -> Watched:
             return watch(
@@ -143,13 +116,15 @@ def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Jo
         stages = stages_of(watched, whole_job.events_of_last_run(project.folder))
         how = ending(watched, limit.killed, log.read_text(), [*stages])
         if not how:
-            output = f"{root}/predicted.parquet"
-            predicted = ran("experiment-pipeline", "predict", EXPERIMENT, url, "--output", output)
+            output = str(storage / "predicted.parquet")
+            predicted = ran(
+                "experiment-pipeline", "predict", EXPERIMENT, str(table), "--output", output
+            )
             stages[PREDICTION] = predicted.spent(predicted.started, predicted.ended)
             how = ending(predicted, limit.killed, log.read_text(), [*stages])
         return Job(
             rows,
-            table_bytes,
+            stored_bytes(table),
             dt.datetime.now(tz=dt.UTC).date().isoformat(),
             limit_bytes,
             limit.kind,
@@ -158,57 +133,28 @@ def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Jo
             watched.spent(watched.started, watched.ended),
             limit.most_bytes,
             watched.temporary_bytes,
-            stored_bytes(storage) - before,
-            kind,
+            stored_bytes(storage),
         )
 
 
-def delivered(whole: Path, kind: str, place: Path) -> Path:
-    """Return a Parquet file itself, or make of it what the kind says, a row group at a time."""
-    file = pq.ParquetFile(whole)
-    groups = (file.read_row_group(number) for number in range(file.num_row_groups))
-    if kind.startswith("folder"):
-        table = place / "table"
-        table.mkdir()
-        for number, group in enumerate(groups):
-            pq.write_table(group, table / f"part-{number:03}.parquet")
-        return table
-    if kind.startswith("csv"):
-        table = place / "table.csv"
-        with pyarrow.csv.CSVWriter(table, file.schema_arrow) as writer:
-            for group in groups:
-                writer.write_table(group)
-        return table
-    return whole
-
-
-def _in_bucket(table: Path, server: S3Server) -> str:
-    server.make_bucket(BUCKET)
-    client = s3fs.S3FileSystem(key=server.key, secret=server.secret, endpoint_url=server.endpoint)
-    client.put(str(table), f"{BUCKET}/{table.name}", recursive=True)
-    return f"s3://{BUCKET}/{table.name}"
-
-
-def _project(
-    place: Path, own: Mapping[str, str], attributes: Mapping[str, Any], schema: str
-) -> Project:
+def _project(place: Path, storage: Path, attributes: Mapping[str, Any], schema: str) -> Project:
     """A clone with this one experiment, and with its files in its own folder."""
     temporary = place / "tmp"
     temporary.mkdir()
-    project = Project(place, {"TMPDIR": str(temporary), **own})
+    project = Project(place, {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(storage)})
     whole_job.settle(place)
     project.add_experiment(EXPERIMENT, attributes, schema)
     return project
 
 
-def experiment(url: str, rows: int, kind: str = USUAL) -> tuple[dict[str, Any], str]:
+def experiment(url: str, rows: int) -> tuple[dict[str, Any], str]:
     """The scaffold's draft with the search of this benchmark: attributes, and schema.
 
     The first batch is drafted from, so that all sizes are declared alike.
     """
     with tempfile.TemporaryDirectory() as folder:
         first = data.wide_file(Path(folder), min(rows, data.BATCH), COLUMNS)
-        wishes = Wishes(data=str(delivered(first, kind, Path(folder))), target="target")
+        wishes = Wishes(data=str(first), target="target")
         drafted = draft_experiment(EXPERIMENT, wishes, url, "").files
     attributes = yaml.safe_load(drafted["defs.yaml"])["attributes"]
     drawn = next(one for one in attributes["search"] if one.get("method") == "random")
@@ -243,9 +189,9 @@ def ending(watched: Watched, killed: bool, said: str, stages: Sequence[str]) -> 
 
 
 def told(jobs: Sequence[Job]) -> str:
-    """The section: runs, stages, growth; of each kind the smallest job comes first."""
+    """The section: runs, stages, growth; the smallest job comes first."""
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
-    base, *larger = [job for job in jobs if job.kind == jobs[0].kind]
+    base, *larger = jobs
     runs = markdown(RUN, [_run_row(job) for job in jobs])
     spent = markdown(
         ["stage", *map(str, jobs)],
@@ -257,8 +203,7 @@ def told(jobs: Sequence[Job]) -> str:
     )
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
 it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
-went beyond the limit would have been ended. In parts: a file for every {data.BATCH:,} rows. S3: table and storage are in a bucket of
-SeaweedFS, whose own memory is not counted. Memory is anonymous memory of all processes, looked at every
+went beyond the limit would have been ended. Memory is anonymous memory of all processes, looked at every
 {1000 * SECONDS_BETWEEN:.0f} ms; the limit counts pages of files, too, but they are given back.
 
 The search is smaller than a real one, and the same at every size: {DRAWS + 1} LightGBM configurations of {TREES} trees, on

@@ -92,8 +92,8 @@ def watch(
 
 
 def stored_bytes(folder: Path) -> int:
-    """Bytes of the disk that the files below a folder take."""
-    return sum(_sizes(folder.rglob("*")).values())
+    """Bytes of the disk that a file, or the files below a folder, take."""
+    return sum(_sizes([folder, *folder.rglob("*")]).values())
 
 
 def anonymous_bytes(pid: int | None = None) -> int:
