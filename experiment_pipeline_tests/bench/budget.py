@@ -12,8 +12,6 @@ import pandas as pd
 from sklearn.datasets import make_classification, make_regression
 
 from experiment_pipeline.drafting import Wishes
-from experiment_pipeline.drafting import search as first_search
-from experiment_pipeline.drafting.columns import MOST_CODES
 from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.reporting.document import render_html
 from experiment_pipeline.spec import ExperimentSpec
@@ -26,8 +24,10 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, as_eva
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
-from experiment_pipeline_tests.bench import tables
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.bench.data import Measured, shown
+from experiment_pipeline_tests.bench.tables import TABLES, raw
 from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
@@ -45,7 +45,7 @@ class Shape:
         kind = "regression" if self.classes == 1 else f"{self.classes} classes"
         return f"{self.rows:,} x {self.features}, {kind}"
 
-    def table(self) -> pd.DataFrame:
+    def frame(self) -> pd.DataFrame:
         """Return features f0, f1, … and the target y, with the index `row_number`."""
         informative = max(4, self.features // 3)
         if self.classes == 1:
@@ -77,14 +77,21 @@ class Case:
     validation: pd.DataFrame
 
 
-def case_of(shape: Shape, seconds: float | None) -> Case:
-    """A made-up table, drafted and cut."""
-    frame = shape.table()
-    spec = spec_from(
-        "report", infer(frame, Wishes(target="y", seconds=seconds)).attributes({"url": "made up"})
-    )
-    cut = cut_rows(frame, spec, [name for name in frame if name != "y"])
-    return Case(str(shape), spec, as_evaluated(cut.train, cut.test, spec), cut.validation.rows)
+def case_of(table: Shape | str, seconds: float | None) -> Case:
+    """A table, drafted and cut."""
+    if isinstance(table, str):
+        known = next(one for one in TABLES if one.name == table)
+        frame, target = raw(known.package, known.item, known.target), known.target
+        frame = frame.drop(columns=[*dict(known.declared["exclude"])])
+    else:
+        frame, target = table.frame(), "y"
+    drafted = infer(frame, Wishes(target=target, seconds=seconds))
+    spec = spec_from("budget", drafted.attributes({"url": "made up"}))
+    rows = prepare(frame, spec.preparation).frame
+    cut = cut_rows(rows, spec, feature_columns(rows, spec))
+    size = "" if isinstance(table, Shape) else f", {len(frame):,} x {frame.shape[1] - 1}"
+    sets = as_evaluated(cut.train, cut.test, spec)
+    return Case(f"{table}{size}", spec, sets, cut.validation.rows)
 
 
 # A made-up table, or one with a title in nearly each row, and the seconds; None: what the scaffold writes.
@@ -99,29 +106,7 @@ MOST_SHARE = 1.15
 
 def measurements(cases: tuple[tuple[Shape | str, float | None], ...] = CASES) -> list[Measured]:
     """Search, fit again and report on each table within its budget, with the scaffold's search."""
-    found = (
-        _of_texts(table, seconds or 0.0) if isinstance(table, str) else case_of(table, seconds)
-        for table, seconds in cases
-    )
-    return [one for case in found for one in _measured(case)]
-
-
-def _of_texts(name: str, seconds: float) -> Case:
-    table = next(one for one in tables.TABLES if one.name == name)
-    size = tables.cut(table, 0)
-    columns = size.sets.train[list(size.sets.features)]
-    distinct = columns.select_dtypes("str").nunique()
-    shape = first_search.Shape(
-        *(table.task, table.metric, len(size.sets.every_row) + len(size.validation)),
-        features=columns.shape[1],
-        classes=len(size.sets.classes or (0,)),
-        texts=len(distinct),
-        many_texts=int((distinct > MOST_CODES).sum()),
-        seconds=seconds,
-    )
-    asked = [dict(one.entry) for one in first_search.propose_search(shape)]
-    cut = tables.cut(table, 0, search=asked, budget={"seconds": seconds})
-    return Case(f"{name}, {shape.rows:,} x {shape.features}", cut.spec, cut.sets, cut.validation)
+    return [one for given in cases for one in _measured(case_of(*given))]
 
 
 def _measured(case: Case) -> list[Measured]:

@@ -50,10 +50,12 @@ class Measured:
     value: float  # the figure
     unit: str  # s, MB, or x for a ratio
     goal: float | None  # the largest figure allowed; None = only measured
+    at_least: bool = False  # whether the goal is the smallest
 
     def row(self) -> str:
         """A line of the Markdown table."""
-        goal = "" if self.goal is None else f"≤ {self.goal:g} {self.unit}"
+        sign = "≥" if self.at_least else "≤"
+        goal = "" if self.goal is None else f"{sign} {self.goal:g} {self.unit}"
         return f"| {self.name} | **{self.value:.1f} {self.unit}** | {goal} |"
 
 

@@ -104,7 +104,7 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     found = flights["scores"]["roc_auc"]
     ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
     yield Quote("roc_auc {} ({} to {}) on the validation set", tuple(ends))
-    yield Quote("ROC AUC {} on", (f"{flights['scores']['roc_auc']['estimate']:.2f}",))
+    yield Quote("ROC AUC {} on", (f"{found['estimate']:.2f}",))
     yield Quote("{} % right; the largest class alone: {} %", (_percent(right), _percent(largest)))
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
     yield Quote("off by {} euros; by chance it would look like {}", tuple(off))
@@ -116,73 +116,76 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     yield Quote(words, shown)
 
 
-def _of_benchmark(results: str) -> Iterator[Quote]:
-    def at(section: str, row: str, column: int = 1) -> str:
-        return _in_table(results, section, row, column)
-
-    search, grid = "The search", "scikit-learn GridSearchCV(n_jobs=-1)"
-    pairs = "| scikit-learn `{}(n_jobs=-1)`"
-    steps = {
-        pairs.format("GridSearchCV") + ", same configurations, sets and trees | {} |": (
-            f"training step, 60 configurations: {grid}"
-        ),
-        "÷ cores; it scores nothing | {} |": "training step: bare lightgbm.train",
-        "| search with halving " + pairs.format("GridSearchCV") + " | {} |": (
-            f"search with halving, 60 configurations: {grid}"
-        ),
-        pairs.format("HalvingRandomSearchCV") + " | {} |": (
-            "search with halving, 60 configurations: scikit-learn HalvingRandomSearchCV"
-        ),
-    }
-    for words, row in steps.items():
-        yield Quote(words, (at(search, row, 3),))
-    job = at("Inside Dagster", "training step of the job", 3)
-    yield Quote("| the same search as a function | {} |", (job,))
-    aucs = [at(search, "the same search without, validation", place) for place in (1, 2, 4)]
-    words = (
-        "Halving's winner had an AUC of {} on the validation rows, that of the full search {}; the "
-        "standard error of the difference is {}."
-    )
-    yield Quote(words, tuple(aucs))
-    tools = {
-        "had the mean rank {} of six": "ours",
-        "(AutoGluon medium {},": "AutoGluon, medium",
-        "Optuna with LightGBM {},": "Optuna + LightGBM",
-        "mljar Compete {},": "mljar, Compete",
-        "our revision before ensembles {},": "ours of before",
-        "LightGBM's defaults {})": "LightGBM as it is",
-    }
-    ranks, apart = "From table to model", "Mean ranks that differ by less than"
-    yield from (Quote(words, (at(ranks, f"{of} |"),)) for words, of in tools.items())
-    yield Quote("mean ranks nearer than {} are", (results.split(apart)[1].split(maxsplit=1)[0],))
-    size = _numbers_after(results, "* Beside AutoGluon, medium, medians:")[:2]
-    yield Quote("predict in {} of AutoGluon's time and have {} of its size", tuple(size))
-    yield Quote("| prediction time | AutoGluon medium | {} |", (size[0],))
-    yield Quote("| size of the stored model | AutoGluon medium | {} |", (size[1],))
-    large = "Large searches"
-    many = (at(large, f"many {what}") for what in ("configurations: 1,000", "configurations: peak"))
-    yield Quote("15 columns: {} s, {} GB;", tuple(many))
-    many = (at(large, f"many {what}") for what in ("rows: 40", "rows: peak"))
-    yield Quote("15: {} s, {} GB, both with halving", tuple(many))
-    stages, wide = "The stages before training", "1,000,000 x 50"
-    yield Quote(
+# Words of the pages, and where their figures stand: section, begin of the row, column.
+_SEARCH, _TOOLS = "The search", "From table to model"
+_LARGE, _STAGES, _PAST = "Large searches", "The stages before training", "Tables larger than memory"
+_GRID, _HALVED = "scikit-learn GridSearchCV(n_jobs=-1)", "scikit-learn HalvingRandomSearchCV"
+_CELLS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
+    (
+        "| scikit-learn `GridSearchCV(n_jobs=-1)`, same configurations, sets and trees | {} |",
+        ((_SEARCH, f"training step, 60 configurations: {_GRID}", 3),),
+    ),
+    (
+        "÷ cores; it scores nothing | {} |",
+        ((_SEARCH, "training step: bare lightgbm.train", 3),),
+    ),
+    (
+        "| search with halving | scikit-learn `GridSearchCV(n_jobs=-1)` | {} |",
+        ((_SEARCH, f"search with halving, 60 configurations: {_GRID}", 3),),
+    ),
+    (
+        "| scikit-learn `HalvingRandomSearchCV(n_jobs=-1)` | {} |",
+        ((_SEARCH, f"search with halving, 60 configurations: {_HALVED}", 3),),
+    ),
+    (
+        "| the same search as a function | {} |",
+        (("Inside Dagster", "training step of the job", 3),),
+    ),
+    (
+        "of {} on the validation rows, that of the full search {}; the standard error of the difference is {}.",
+        tuple((_SEARCH, "the same search without, validation", place) for place in (1, 2, 4)),
+    ),
+    ("had the mean rank {} of six", ((_TOOLS, "ours |", 1),)),
+    ("(AutoGluon medium {},", ((_TOOLS, "AutoGluon, medium |", 1),)),
+    ("Optuna with LightGBM {},", ((_TOOLS, "Optuna + LightGBM |", 1),)),
+    ("mljar Compete {},", ((_TOOLS, "mljar, Compete |", 1),)),
+    ("our revision before ensembles {},", ((_TOOLS, "ours of before |", 1),)),
+    ("LightGBM's defaults {})", ((_TOOLS, "LightGBM as it is |", 1),)),
+    (
+        "15 columns: {} s, {} GB;",
+        tuple((_LARGE, f"many configurations: {of}", 1) for of in ("1,000", "peak")),
+    ),
+    (
+        "15: {} s, {} GB, both with halving",
+        tuple((_LARGE, f"many rows: {of}", 1) for of in ("40", "peak")),
+    ),
+    (
         "data analysis with its report {} s, validation and split {} s with a peak of {} times",
         (
-            *(
-                at(stages, f"{what}, {wide}")
-                for what in ("data analysis and report", "validation and split")
-            ),
-            at(stages, "its peak of memory / typed table"),
+            (_STAGES, "data analysis and report, 1,000,000 x 50", 1),
+            (_STAGES, "validation and split, 1,000,000 x 50", 1),
+            (_STAGES, "its peak of memory / typed table", 1),
         ),
-    )
-    past = "Tables larger than memory"
-    yield Quote(
+    ),
+    (
         "took {} CPU seconds within a control group of {} GB; on 3 million rows {} and {} GB",
         (
-            *(at(past, "30,000,000 rows", place) for place in (5, 2)),
-            *(at(past, "3,000,000 rows", place) for place in (5, 6)),
+            *((_PAST, "30,000,000 rows", place) for place in (5, 2)),
+            *((_PAST, "3,000,000 rows", place) for place in (5, 6)),
         ),
-    )
+    ),
+)
+
+
+def _of_benchmark(results: str) -> Iterator[Quote]:
+    for words, cells in _CELLS:
+        yield Quote(words, tuple(_in_table(results, *cell) for cell in cells))
+    apart = results.split("Mean ranks that differ by less than")[1].split(maxsplit=1)[0]
+    yield Quote("mean ranks nearer than {} are", (apart,))
+    seconds, size, *_ = _numbers_after(results, "* Beside AutoGluon, medium, medians:")
+    yield Quote("predict in {} of AutoGluon's time and have {} of its size", (seconds, size))
+    yield Quote("| prediction time | AutoGluon medium | {} |", (seconds,))
+    yield Quote("| size of the stored model | AutoGluon medium | {} |", (size,))
 
 
 def _in_table(results: str, section: str, row: str, column: int) -> str:

@@ -4,7 +4,6 @@ In: how many pairs. Out: their ratios, and by how much the winners differ on the
 """
 
 import operator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,8 @@ from experiment_pipeline_tests.bench.quality import Quality, compare_winners
 from experiment_pipeline_tests.results import events_of
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What halving costs and what it finds."""
-
-    ratios: tuple[Ratio, ...]  # of wall time
-    qualities: tuple[Quality, ...]  # of the winners
-
-
-def figures(pairs: int, folder: Path) -> Figures:
-    """60 LightGBM configurations of the flights, without a store."""
+def figures(pairs: int, folder: Path) -> tuple[list[Ratio], list[Quality]]:
+    """60 LightGBM configurations of the flights, without a store: wall times, and the winners."""
     with_halving = flights.flights_spec(search=flights.SEARCH)
     without = flights.flights_spec(search=flights.SEARCH, halving=False)
     cut = flights.flights_cut(without)
@@ -48,17 +39,17 @@ def figures(pairs: int, folder: Path) -> Figures:
     grid = "scikit-learn GridSearchCV(n_jobs=-1)"
     random = "scikit-learn HalvingRandomSearchCV(n_jobs=-1)"
     begin = "search with halving, 60 configurations"
-    ratios = (
+    ratios = [
         compare(f"{begin}: the same search without", ours, full, pairs=pairs, goal=0.5),
         compare(f"{begin}: {grid}", ours, their_grid, pairs=pairs, goal=0.4),
         compare(f"{begin}: {random}", ours, halved, pairs=pairs, goal=0.8),
-    )
+    ]
     theirs = scikit.winner(found["halved"], without)
-    qualities = (
+    qualities = [
         compare_winners("the same search without", found["ours"], found["full"], cut),
         compare_winners(random, found["ours"], theirs, cut),
-    )
-    return Figures(ratios, qualities)
+    ]
+    return ratios, qualities
 
 
 def winner(spec: ExperimentSpec, sets: TrainingSets) -> Configuration:

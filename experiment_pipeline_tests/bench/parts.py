@@ -43,8 +43,8 @@ def searches(asked: argparse.Namespace) -> str:
     """Wall time of the search and of its training step, and what the searches find."""
     with tempfile.TemporaryDirectory() as folder:
         steps = training.ratios(asked.pairs, Path(folder))
-        found = halving.figures(asked.pairs, Path(folder))
-    ratios = table(RATIO, [*steps, *found.ratios])
+        halved, found = halving.figures(asked.pairs, Path(folder))
+    ratios = table(RATIO, [*steps, *halved])
     qualities = table(
         [
             "winner of",
@@ -54,7 +54,7 @@ def searches(asked: argparse.Namespace) -> str:
             "standard error",
             "to reach: not below -1 s.e.",
         ],
-        found.qualities,
+        found,
     )
     return f"""Seconds are medians; a ratio is ours / the alternative, the median of pairs run side by side, with
 their range. HalvingRandomSearchCV: n_candidates=60, factor=3, min_resources="exhaust" (its default

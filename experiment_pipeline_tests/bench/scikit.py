@@ -4,8 +4,7 @@ What is compared with what belongs to `training.py` and `halving.py`. In: an exp
 grid of LightGBM, its sets, a folder for the cached features. Out: functions that run a search.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,50 +16,19 @@ from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - it is 
 from sklearn.model_selection import GridSearchCV, HalvingRandomSearchCV, PredefinedSplit
 from sklearn.pipeline import Pipeline
 
-from experiment_pipeline.spec import ExperimentSpec, Scalar
+from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.features import build_features, categorical_positions
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests.bench import flights
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """What both searches are given."""
-
-    pipeline: Pipeline  # our features and LightGBM with one thread
-    grid: Mapping[str, tuple[Scalar, ...]]  # hyperparameter of the pipeline → its values
-    table: pd.DataFrame  # (n_train + n_test, d) the features, train rows first
-    y: np.ndarray  # (n_train + n_test,)
-    cv: PredefinedSplit  # train on the train rows, score on the test rows
-    categorical: list[int]  # columns that the features make codes of
-
-    def run(self, search: Any) -> Any:
-        """Fit a search."""
-        return search.fit(self.table, self.y, model__categorical_feature=self.categorical)
-
-
 def grid_search(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Callable[[], Any]:
     """Every configuration on all train rows."""
-    given = problem(spec, sets, folder)
-
-    def run() -> GridSearchCV:
-        search = GridSearchCV(
-            given.pipeline,
-            dict(given.grid),
-            scoring=spec.metric,
-            cv=given.cv,
-            n_jobs=-1,
-            refit=False,
-        )
-        return given.run(search)
-
-    return run
+    return _search(GridSearchCV, spec, sets, folder)
 
 
-def halving_search(
-    spec: ExperimentSpec, sets: TrainingSets, folder: Path
-) -> Callable[[], HalvingRandomSearchCV]:
+def halving_search(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Callable[[], Any]:
     """Every configuration on few rows, the best third on three times as many, up to all.
 
     The factor is the default, 3. The default `min_resources="smallest"` would start with 4 rows
@@ -68,24 +36,8 @@ def halving_search(
     on all. A round draws the same share of the train rows and of the test rows, by one seed, so
     that a configuration is never scored on rows it was fitted on.
     """
-    given = problem(spec, sets, folder)
-    count = len(configurations(spec))
-
-    def run() -> HalvingRandomSearchCV:
-        search = HalvingRandomSearchCV(
-            given.pipeline,
-            dict(given.grid),
-            n_candidates=count,
-            min_resources="exhaust",
-            scoring=spec.metric,
-            cv=given.cv,
-            n_jobs=-1,
-            refit=False,
-            random_state=spec.seed,
-        )
-        return given.run(search)
-
-    return run
+    more = {"n_candidates": len(configurations(spec)), "min_resources": "exhaust"}
+    return _search(HalvingRandomSearchCV, spec, sets, folder, random_state=spec.seed, **more)
 
 
 def winner(search: Any, spec: ExperimentSpec) -> Configuration:
@@ -96,19 +48,25 @@ def winner(search: Any, spec: ExperimentSpec) -> Configuration:
     )
 
 
-def problem(spec: ExperimentSpec, sets: TrainingSets, folder: Path) -> Problem:
+def _search(
+    kind: Callable[..., Any], spec: ExperimentSpec, sets: TrainingSets, folder: Path, **more: Any
+) -> Callable[[], Any]:
     """Put an experiment as scikit-learn's searches take it; features are cached in the folder."""
     columns = list(sets.features)
+    # Train on the train rows, score on the test rows.
     fold = np.r_[np.full(len(sets.train), -1), np.zeros(len(sets.test), dtype=int)]
     model = lgb.LGBMClassifier(n_estimators=flights.TREES, n_jobs=1, verbose=-1, random_state=0)
     features = build_features("ordinal", sets.train, columns)
-    return Problem(
-        pipeline=Pipeline(
-            [("features", features), ("model", model)], memory=str(folder / "features")
-        ),
-        grid={f"model__{name}": values for name, values in spec.search[0].searched.items()},
-        table=pd.concat([sets.train[columns], sets.test[columns]]),
-        y=np.r_[sets.y_train, sets.y_test],
-        cv=PredefinedSplit(fold),
-        categorical=categorical_positions(clone(features).fit(sets.train[columns])),
-    )
+    steps = [("features", features), ("model", model)]
+    pipeline = Pipeline(steps, memory=str(folder / "features"))
+    grid = {f"model__{name}": values for name, values in spec.search[0].searched.items()}
+    table = pd.concat([sets.train[columns], sets.test[columns]])
+    y = np.r_[sets.y_train, sets.y_test]
+    categorical = categorical_positions(clone(features).fit(sets.train[columns]))
+    given = {"scoring": spec.metric, "cv": PredefinedSplit(fold), "n_jobs": -1, "refit": False}
+
+    def run() -> Any:
+        search = kind(pipeline, grid, **given, **more)
+        return search.fit(table, y, model__categorical_feature=categorical)
+
+    return run

@@ -54,6 +54,7 @@ from experiment_pipeline_tests.bench.statistics_rows import (
     each,
     means,
     repeated,
+    rows_of,
 )
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
@@ -124,39 +125,20 @@ def weak_signal_passes(
     return _judged(metric, "regression", seen[2], seen[1], np.concatenate(y[:2])).accepted
 
 
+_FLIPS = {
+    "coin flips, 50 % positives: pass accuracy": {"metric": "accuracy"},
+    "coin flips, 30 % positives: pass {metric}": {"metric": [*OWN], "share": 0.3},
+    "coin flips, 5 % positives: pass f1": {"metric": "f1", "share": 0.05},
+}
+_CONSTANTS = {
+    "the best constant passes {metric}": {"metric": ["log_loss", "mae", "mape"]},
+    "a constant learnt from 85 % of the rows passes log_loss": {"learnt": 0.85},
+}
+_WEAK = {"R² = .05 on 1,000 rows passes {metric}": {"metric": ["rmse", "r2"]}}
 GATES = (
-    *each(
-        "coin flips, 50 % positives: pass {metric}",
-        *(BY_LUCK, 2_000, coin_flips_pass),
-        metric="accuracy",
-    ),
-    *each(
-        "coin flips, 30 % positives: pass {metric}",
-        *(BY_LUCK, 2_000, coin_flips_pass),
-        metric=[*OWN],
-        share=0.3,
-    ),
-    *each(
-        "coin flips, 5 % positives: pass {metric}",
-        *(BY_LUCK, 2_000, coin_flips_pass),
-        metric="f1",
-        share=0.05,
-    ),
-    *each(
-        "the best constant passes {metric}",
-        *(BY_LUCK, 2_000, constant_passes),
-        metric=["log_loss", "mae", "mape"],
-    ),
-    *each(
-        "a constant learnt from 85 % of the rows passes log_loss",
-        *(BY_LUCK, 2_000, constant_passes),
-        learnt=0.85,
-    ),
-    *each(
-        "R² = .05 on 1,000 rows passes {metric}",
-        *(Aim(low=0.93), 2_000, weak_signal_passes),
-        metric=["rmse", "r2"],
-    ),
+    *each(BY_LUCK, 2_000, coin_flips_pass, _FLIPS),
+    *each(BY_LUCK, 2_000, constant_passes, _CONSTANTS),
+    *each(Aim(low=0.93), 2_000, weak_signal_passes, _WEAK),
 )
 
 
@@ -222,27 +204,19 @@ def auc_after_challengers(
     return versions[champion][0]
 
 
+_NEW = {"the same, a fifth of the rows new at each look": {"fresh": 0.2}}
+_AUC = "AUC after 30 challengers, {rows:,} rows"
+_ALONE = {f"{_AUC}, without the best version": {"rows": [300, 1_000, 5_000], "anchored": False}}
 LOOKS = (
     *each(
-        "one of 30 models that know nothing passes on the same rows",
         *(Aim(high=0.05), 400, any_look_passes),
+        {"one of 30 models that know nothing passes on the same rows": {}},
     ),
-    *each("the same, a fifth of the rows new at each look", None, 400, any_look_passes, fresh=0.2),
-    *(
-        one
-        for rows, least in ((300, 0.74), (1_000, 0.76), (5_000, 0.78))
-        for one in each(
-            "AUC after 30 challengers, {rows:,} rows",
-            *(Aim(low=least), 40, auc_after_challengers),
-            rows=rows,
-        )
-    ),
-    *each(
-        "AUC after 30 challengers, {rows:,} rows, without the best version",
-        *(None, 40, auc_after_challengers),
-        rows=[300, 1_000, 5_000],
-        anchored=False,
-    ),
+    *each(None, 400, any_look_passes, _NEW),
+    *each(Aim(low=0.74), 40, auc_after_challengers, {_AUC: {"rows": 300}}),
+    *each(Aim(low=0.76), 40, auc_after_challengers, {_AUC: {"rows": 1_000}}),
+    *each(Aim(low=0.78), 40, auc_after_challengers, {_AUC: {"rows": 5_000}}),
+    *each(None, 40, auc_after_challengers, _ALONE),
 )
 
 
@@ -270,12 +244,13 @@ def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
         return tied[int(truth.argmax())], inside.all(), tied.mean(), ahead, found.optimism
 
     held, covered, tied, ahead, said = means(once, simulations, SEED).tolist()
-    return [
-        Row("the tie group holds the truly best", held, NEARLY_ALWAYS, simulations),
-        Row("all differences to the truly best are covered", covered, NEARLY_ALWAYS, simulations),
-        Row("configurations in the tie group", tied, None, simulations),
-        Row("optimism that is said, of the true one", said / ahead, HONEST, simulations),
-    ]
+    figures = {
+        "the tie group holds the truly best": (held, NEARLY_ALWAYS),
+        "all differences to the truly best are covered": (covered, NEARLY_ALWAYS),
+        "configurations in the tie group": (tied, None),
+        "optimism that is said, of the true one": (said / ahead, HONEST),
+    }
+    return rows_of("", simulations, figures)
 
 
 @repeated
@@ -315,10 +290,11 @@ def chosen(name: str, *, simulations: int, metric: str, **more: object) -> list[
         return told.low <= truth <= told.high, ahead
 
     covered, ahead = means(once, simulations, SEED).tolist()
-    return [
-        Row(f"{name}: its interval holds the truth", covered, Aim(low=0.93), simulations),
-        Row(f"{name}: the score is ahead of the truth by", ahead, None, simulations),
-    ]
+    figures = {
+        "its interval holds the truth": (covered, Aim(low=0.93)),
+        "the score is ahead of the truth by": (ahead, None),
+    }
+    return rows_of(f"{name}: ", simulations, figures)
 
 
 @repeated
@@ -381,21 +357,12 @@ def stopped(kind: str, *, simulations: int, most: int = 3_000) -> list[Row]:
         truly = (k for k in fits if np.maximum(of_a_minute - best[k - 1], 0).mean() < asked)
         found.append(((best[ours + minute - 1] - best[ours - 1]) / asked, ours / next(truly, most)))
     gains, ratios = np.array(found).T
-    what = f"searches that end by their worth, {kind} scores"
-    return [
-        Row(
-            f"{what}: they would have gained less than is asked",
-            *(float((gains < 1).mean()), Aim(low=0.8), simulations),
-        ),
-        Row(
-            f"{what}: what they would have gained, of what is asked",
-            *(float(gains.mean()), Aim(high=1.0), simulations),
-        ),
-        Row(
-            f"{what}: fits, of those that were worth it",
-            *(float(np.median(ratios)), None, simulations),
-        ),
-    ]
+    figures = {
+        "they would have gained less than is asked": (float((gains < 1).mean()), Aim(low=0.8)),
+        "what they would have gained, of what is asked": (float(gains.mean()), Aim(high=1.0)),
+        "fits, of those that were worth it": (float(np.median(ratios)), None),
+    }
+    return rows_of(f"searches that end by their worth, {kind} scores: ", simulations, figures)
 
 
 # The report.
@@ -459,50 +426,60 @@ def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float 
     return float(np.mean([one.low <= truth <= one.high for one in found]))
 
 
+_WEAKER = {
+    "a perfect model is called weak in a segment, by {metric}": {
+        "metric": ["roc_auc", "log_loss", "f1", "mae", "r2"]
+    }
+}
+_NAMED = {
+    "a weak segment of 400 rows is named, by {metric}": {
+        "metric": ["roc_auc", "log_loss", "mae"],
+        "weak": True,
+    }
+}
+_HOW = {
+    "with an ensemble": {},
+    "without": {"ensemble": "off"},
+    "the smallest": {"ensemble": "off", "choice": "smallest_in_tie_group"},
+}
 CHOICE = (
     partial(best_of_many, simulations=500),
     *(
         partial(
-            chosen,
-            f"the choice of 20 on 150 rows, {metric}, {how}",
+            *(chosen, f"the choice of 20 on 150 rows, {metric}, {how}"),
             simulations=300,
             metric=metric,
             **more,
         )
         for metric in ("f1", "roc_auc")
-        for how, more in (
-            ("with an ensemble", {}),
-            ("without", {"ensemble": "off"}),
-            ("the smallest", {"ensemble": "off", "choice": "smallest_in_tie_group"}),
-        )
+        for how, more in _HOW.items()
     ),
     *(partial(stopped, kind, simulations=300) for kind in SCORES),
+    *each(BY_LUCK, 300, accused, _WEAKER),
+    *each(Aim(low=0.9), 100, accused, _NAMED),
     *each(
-        "a perfect model is called weak in a segment, by {metric}",
-        *(BY_LUCK, 300, accused),
-        metric=["roc_auc", "log_loss", "f1", "mae", "r2"],
-    ),
-    *each(
-        "a weak segment of 400 rows is named, by {metric}",
-        *(Aim(low=0.9), 100, accused),
-        metric=["roc_auc", "log_loss", "mae"],
-        weak=True,
-    ),
-    *each(
-        "the best of 20 that know nothing beats the baseline by f1",
         *(BY_LUCK, 400, noise_beats_the_baseline),
+        {"the best of 20 that know nothing beats the baseline by f1": {}},
     ),
     *each(
-        "as good on validation as on test, said to be worse by f1",
         *(BY_LUCK, 2_000, said_to_be_worse),
+        {"as good on validation as on test, said to be worse by f1": {}},
     ),
     *each(
-        "perfect probabilities of 200 rows, called miscalibrated",
         *(Aim(high=0.06), 2_000, perfect_and_accused),
+        {"perfect probabilities of 200 rows, called miscalibrated": {}},
     ),
     *each(
-        "costs at 1 to 20, 8 positives: the interval holds the truth",
         *(COVERED, 2_000, coverage_of_costs),
+        {"costs at 1 to 20, 8 positives: the interval holds the truth": {}},
+    ),
+    *each(
+        *(NEARLY_ALWAYS, 400, best_of_days),
+        {
+            "20 equals over 60 days: the tie group holds a given one, memory {memory}": {
+                "memory": [0.0, 0.5]
+            }
+        },
     ),
 )
 

@@ -14,7 +14,7 @@ from scipy.special import expit
 from experiment_pipeline.statistics.groups import GroupMeasure, compare_groups
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row
+from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row, rows_of
 
 POPULATION = 1_000_000
 _PER_CLUSTER = {"rows": 1, "persons": 8, "days": 20}
@@ -88,15 +88,16 @@ def accused(samples: int, seed: int, **how: Any) -> float:
 
 def grouped(number_of_groups: int, together: str, *, simulations: int) -> list[Row]:
     """Return what comparisons of groups of rows that hang together hold, and whom they accuse."""
-    how, rows = {"groups": number_of_groups, "together": together}, list[Row]()
-    name = f"{number_of_groups} groups, drawn by {together}"
-    for of, number in (("rates", False), ("errors", True)):
-        figure = covered(simulations, SEED, **how, number=number)
-        rows.append(Row(f"{name}: all comparisons of {of} hold", figure, COVERED, simulations))
-    for what, apart, aim in (("equal", 0.0, Aim(high=0.05)), ("different", 0.8, Aim(low=0.9))):
-        figure = accused(simulations, SEED, **how, apart=apart)
-        rows.append(Row(f"{name}: {what} ones said to differ", figure, aim, simulations))
-    return rows
+    how = {"groups": number_of_groups, "together": together}
+    rates, errors = (covered(simulations, SEED, **how, number=one) for one in (False, True))
+    equal, apart = (accused(simulations, SEED, **how, apart=one) for one in (0.0, 0.8))
+    figures = {
+        "all comparisons of rates hold": (rates, COVERED),
+        "all comparisons of errors hold": (errors, COVERED),
+        "equal ones said to differ": (equal, Aim(high=0.05)),
+        "different ones said to differ": (apart, Aim(low=0.9)),
+    }
+    return rows_of(f"{number_of_groups} groups, drawn by {together}: ", simulations, figures)
 
 
 GROUPS = tuple(

@@ -4,7 +4,6 @@ Test rows calibrate, new rows of other clusters are counted; a figure is the mea
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,7 +15,7 @@ from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.statistics.calibration import sets_of
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, weighted_quantile
 from experiment_pipeline.statistics.scores import SetPrediction
-from experiment_pipeline_tests.bench.statistics_rows import Aim, each, share
+from experiment_pipeline_tests.bench.statistics_rows import Aim, each
 
 COVERAGE, NEW_ROWS = 0.9, 4_000
 Drawn = tuple[pd.DataFrame, SetPrediction, np.ndarray]
@@ -98,25 +97,24 @@ _WORLDS = {
     "60 days, neighbours alike": World(60, 20, luck=1.0, memory=0.5),
     "60 groups, the large ones loud": _uneven,
 }
+_PARTS = {"all": PROMISED, "loud": OF_A_PART, "quiet": OF_A_PART}
+_LATER = {"the same, rows by 1/size": {"world": _uneven, "hierarchical": True}}
+_SHARES = [(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)]
 NEW_ROWS_HELD = (
+    *each(PROMISED, 200, held, {name: {"world": world} for name, world in _WORLDS.items()}),
+    *each(None, 200, held, _LATER),
     *(
-        partial(share, name, PROMISED, held, simulations=200, world=world)
-        for name, world in _WORLDS.items()
-    ),
-    *each("the same, rows by 1/size", None, 200, held, world=_uneven, hierarchical=True),
-    *(
-        partial(
-            *(share, f"{rows:,} rows, noise {by}: {part}", aim, held),
-            simulations=200,
-            world=World(rows, noise=by, part=part),
-        )
+        job
         for by in ("by feature", "by prediction")
         for rows in (500, 2_000)
-        for part, aim in (("all", PROMISED), ("loud", OF_A_PART), ("quiet", OF_A_PART))
+        for part, aim in _PARTS.items()
+        for world in [World(rows, noise=by, part=part)]
+        for job in each(aim, 200, held, {f"{rows:,} rows, noise {by}: {part}": {"world": world}})
     ),
     *each(
-        "sets of classes, {shares}: of the second class",
-        *(PROMISED, 200, sets_held),
-        shares=[(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)],
+        PROMISED,
+        200,
+        sets_held,
+        {"sets of classes, {shares}: of the second class": {"shares": _SHARES}},
     ),
 )

@@ -90,9 +90,10 @@ def found(years: int, seed: int, *, source: Source, drop: int = DAYS, within: in
 
 
 _YEARS, _seen = 400, {"drop": DROP_ON, "within": 30}
+_ALARM, _LESS = "{source}: a false alarm", "{source}: .03 less is seen"
 PROMISE = (
-    *each("{source}: a false alarm", Aim(high=0.05), _YEARS, found, source=QUIET),
-    *each("{source}: a false alarm", None, _YEARS, found, source=ALIKE),
-    *each("{source}: .03 less is seen", Aim(low=0.9), _YEARS, found, source=QUIET[0], **_seen),
-    *each("{source}: .03 less is seen", None, _YEARS, found, source=RARE, **_seen),
+    *each(Aim(high=0.05), _YEARS, found, {_ALARM: {"source": QUIET}}),
+    *each(None, _YEARS, found, {_ALARM: {"source": ALIKE}}),
+    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": QUIET[0], **_seen}}),
+    *each(None, _YEARS, found, {_LESS: {"source": RARE, **_seen}}),
 )

@@ -5,7 +5,7 @@ it must pickle. What is simulated lives in the modules `statistics_*`, with its 
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from typing import Any
@@ -67,16 +67,26 @@ def share(
     return [Row(name, simulate(simulations, SEED, **given), aim, simulations)]
 
 
+def rows_of(
+    name: str, simulations: int, figures: Mapping[str, tuple[float, Aim | None]]
+) -> list[Row]:
+    """Return the rows of a simulation that gives several figures."""
+    return [Row(name + what, one, aim, simulations) for what, (one, aim) in figures.items()]
+
+
 def each(
-    name: str, aim: Aim | None, simulations: int, simulate: Callable[..., float], **given: Any
-) -> tuple[Job, ...]:
-    """A simulation for each combination of the listed arguments, which `{…}` of the name tell."""
-    lists = [value if isinstance(value, list) else [value] for value in given.values()]
-    cases = [dict(zip(given, values, strict=True)) for values in itertools.product(*lists)]
-    return tuple(
-        partial(share, name.format_map(case), aim, simulate, simulations=simulations, **case)
-        for case in cases
-    )
+    aim: Aim | None,
+    simulations: int,
+    simulate: Callable[..., float],
+    cases: Mapping[str, Mapping[str, Any]],
+) -> Iterator[Job]:
+    """A simulation for each case, by its name, and for each of listed arguments, which `{…}` of it tell."""
+    for name, given in cases.items():
+        lists = [value if isinstance(value, list) else [value] for value in given.values()]
+        for values in itertools.product(*lists):
+            case = dict(zip(given, values, strict=True))
+            shown = name.format_map(case)
+            yield partial(share, shown, aim, simulate, simulations=simulations, **case)
 
 
 def means(once: Callable[..., Any], tables: int, seed: int, **given: Any) -> np.ndarray:

@@ -166,37 +166,29 @@ def moved_by_adding(
     return max(moved) / rows
 
 
+_METRICS = {"metric": [*_SCORES]}
+_COVERED = {
+    "14 skewed flags: the interval of {metric} holds the truth": {
+        "table": "14 skewed flags", "population": "14 skewed flags",
+        **_METRICS,
+    },
+    "every row four times: the interval of {metric} holds the truth": {
+        "table": "every row four times", "population": "5 measures",
+        **_METRICS,
+    },
+}
+_CLEAN = {
+    "table": ["14 skewed flags", "5 measures", "department and title"],
+    "by": [*_SPLITS],
+}
+_LEAKED = {"table": "5 measures", "by": "column", "leaked": [0.05, 0.2]}
+_MOVED = "{table}: rows of 5,000 that move when two are added, at the worst"
 MEMBERSHIP = (
-    *(
-        one
-        for table, population in (
-            ("14 skewed flags", "14 skewed flags"),
-            ("every row four times", "5 measures"),
-        )
-        for one in each(
-            "{table}: the interval of {metric} holds the truth",
-            *(COVERED, 500, coverage_of_score),
-            table=table,
-            population=population,
-            metric=["roc_auc", "log_loss"],
-        )
-    ),
+    *each(COVERED, 500, coverage_of_score, _COVERED),
+    *each(NEVER, 50, share_blocked, {"{table}, by {by}: blocked": _CLEAN}),
     *each(
-        "{table}, by {by}: blocked",
-        *(NEVER, 50, share_blocked),
-        table=["14 skewed flags", "5 measures", "department and title"],
-        by=[*_SPLITS],
-    ),
-    *each(
-        "a share of {leaked} of the rows copied before sets were named: blocked",
         *(NEARLY_ALWAYS, 50, share_blocked),
-        table="5 measures",
-        by="column",
-        leaked=[0.05, 0.2],
+        {"a share of {leaked} of the rows copied before sets were named: blocked": _LEAKED},
     ),
-    *each(
-        "{table}: rows of 5,000 that move when two are added, at the worst",
-        *(Aim(high=0.001), 50, moved_by_adding),
-        table=[*_TABLES],
-    ),
+    *each(Aim(high=0.001), 50, moved_by_adding, {_MOVED: {"table": [*_TABLES]}}),
 )
