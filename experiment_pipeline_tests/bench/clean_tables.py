@@ -23,7 +23,7 @@ from experiment_pipeline_tests.bench.leak_tables import (
     prices,
     with_column,
 )
-from experiment_pipeline_tests.bench.tables import TABLES, raw
+from experiment_pipeline_tests.bench.tables import LISTED, TABLES, raw
 
 MOST_ROWS = 5_000
 
@@ -163,41 +163,7 @@ _USED = (
     *("stops", "crashes", "jobs", "loans", "diamonds", "wages"),
 )
 REAL = (
-    ("sklearn", "iris", "target", "multiclass"),
-    ("sklearn", "wine", "target", "multiclass"),
-    ("sklearn", "breast_cancer", "target", "binary"),
-    ("sklearn", "diabetes", "target", "regression"),
-    ("sklearn", "digits", "target", "multiclass"),
-    ("carData", "TitanicSurvival", "survived", "binary"),
-    ("carData", "Chile", "vote", "multiclass"),
-    ("carData", "Salaries", "salary", "regression"),
-    ("carData", "Mroz", "lfp", "binary"),
-    ("carData", "SLID", "wages", "regression"),
-    ("palmerpenguins", "penguins", "species", "multiclass"),
-    ("MASS", "Boston", "medv", "regression"),
-    ("MASS", "Pima.tr", "type", "binary"),
-    ("MASS", "biopsy", "class", "binary"),
-    ("MASS", "Melanoma", "ulcer", "binary"),
-    ("MASS", "Aids2", "status", "binary", {"exclude": {"death": "the end of the observation"}}),
-    ("ISLR", "Default", "default", "binary"),
-    ("ISLR", "OJ", "Purchase", "binary"),
-    ("ISLR", "Carseats", "Sales", "regression"),
-    ("ISLR", "Auto", "mpg", "regression"),
-    ("ISLR", "Hitters", "Salary", "regression"),
-    ("modeldata", "attrition", "Attrition", "binary"),
-    ("modeldata", "credit_data", "Status", "binary"),
-    ("modeldata", "Sacramento", "price", "regression"),
-    ("modeldata", "ames", "Sale_Price", "regression"),
-    ("modeldata", "concrete", "compressive_strength", "regression"),
-    ("AER", "HMDA", "deny", "binary"),
-    ("AER", "DoctorVisits", "visits", "regression"),
-    ("AER", "CPS1988", "wage", "regression"),
-    ("openintro", "email", "spam", "binary"),
-    ("openintro", "births14", "lowbirthweight", "binary", {"exclude": {"weight": "defines it"}}),
-    ("modeldata", "leaf_id_flavia", "species", "multiclass"),
-    ("modeldata", "cells", "class", "binary"),
-    ("dslabs", "gapminder", "life_expectancy", "regression"),
-    ("nycflights13", "weather", "temp", "regression"),
+    *LISTED["clean"],
     *(
         (one.package, one.item, one.target, one.task, one.declared)
         for one in TABLES

@@ -12,7 +12,7 @@ import datetime as dt
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -38,7 +38,6 @@ from experiment_pipeline_tests.end_to_end.project import Project
 EXPERIMENT = "past_memory"
 COLUMNS = 20
 GIGABYTE = 1e9
-WHOLE = "**all**"
 # Rows up to which a limit is to be kept, in GB, where none is asked for.
 LIMITS = {3_000_000: 1.5, 30_000_000: 4.0}
 TREES, DRAWS, FIRST_SHARE = 10, 7, 0.05
@@ -67,14 +66,6 @@ class Job:
         """What `asdict` gave."""
         stages = {name: Spent(*spent) for name, spent in noted["stages"].items()}
         return cls(**{**noted, "stages": stages, "whole": Spent(*noted["whole"])})
-
-    def per_million(self, stage: str) -> tuple[float, float] | None:
-        """Seconds and CPU seconds for a million rows; None: it did not come to its end."""
-        spent = self.whole if stage == WHOLE else self.stages.get(stage)
-        if spent is None or (self.ending and stage in (WHOLE, [*self.stages][-1])):
-            return None
-        millions = self.rows / 1e6
-        return spent.seconds / millions, spent.cpu_seconds / millions
 
     def __str__(self) -> str:
         """Its size."""
@@ -189,17 +180,12 @@ def ending(watched: Watched, killed: bool, said: str, stages: Sequence[str]) -> 
 
 
 def told(jobs: Sequence[Job]) -> str:
-    """The section: runs, stages, growth; the smallest job comes first."""
+    """The section: runs and stages; the smallest job comes first."""
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
-    base, *larger = jobs
     runs = markdown(RUN, [_run_row(job) for job in jobs])
     spent = markdown(
         ["stage", *map(str, jobs)],
         [[stage, *(_spent(job.stages.get(stage)) for job in jobs)] for stage in stages],
-    )
-    growth = markdown(
-        ["stage", f"{base}: s, CPU s", *map(str, larger)],
-        [[stage, *_growth(stage, base, larger)] for stage in [*stages, WHOLE]],
     )
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
 it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
@@ -215,11 +201,7 @@ the whole table of floats (eight bytes per cell), for which a run says beforehan
 
 Seconds, CPU seconds, and GB at most, of each stage:
 
-{spent}
-
-Growth: seconds and CPU seconds for a million rows, then as multiples of that; 1 is linear.
-
-{growth}"""
+{spent}"""
 
 
 RUN = [
@@ -248,16 +230,6 @@ def _spent(spent: Spent | None) -> str:
     if spent is None:
         return ""
     return f"{spent.seconds:,.0f}, {spent.cpu_seconds:,.0f}, **{_gb(spent.peak_bytes)}**"
-
-
-def _growth(stage: str, base: Job, larger: Sequence[Job]) -> Iterator[str]:
-    """Of stages that came to their end: others say nothing of growth."""
-    first = base.per_million(stage)
-    yield "" if first is None else f"{first[0]:,.1f}, {first[1]:,.1f}"
-    for job in larger:
-        found = job.per_million(stage)
-        both = [] if first is None or found is None else zip(found, first, strict=True)
-        yield ", ".join(f"{now / before:.2f}" for now, before in both if before)
 
 
 def _gb(size: float) -> str:

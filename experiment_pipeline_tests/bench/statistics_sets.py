@@ -169,11 +169,13 @@ def moved_by_adding(
 _METRICS = {"metric": [*_SCORES]}
 _COVERED = {
     "14 skewed flags: the interval of {metric} holds the truth": {
-        "table": "14 skewed flags", "population": "14 skewed flags",
+        "table": "14 skewed flags",
+        "population": "14 skewed flags",
         **_METRICS,
     },
     "every row four times: the interval of {metric} holds the truth": {
-        "table": "every row four times", "population": "5 measures",
+        "table": "every row four times",
+        "population": "5 measures",
         **_METRICS,
     },
 }

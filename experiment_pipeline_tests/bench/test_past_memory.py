@@ -66,21 +66,19 @@ def test_why_a_run_ended(killed, said, told):
     assert past_memory.ending(replace(FAILED, returncode=0), False, said, [*STAGES]) == ""
 
 
-def test_growth_is_of_what_was_finished_and_remembered(tmp_path):
-    """Twice the time for three times the rows is 0.67; a stage that was killed says nothing."""
-    larger = {name: Spent(2 * one.seconds, 3 * one.cpu_seconds, 7) for name, one in STAGES.items()}
-    done = replace(DONE, rows=3_000_000, stages=larger)
-    killed = replace(done, rows=10_000_000, ending="killed at the limit in training")
+def test_what_was_measured_is_remembered(tmp_path):
+    """The smallest size comes first, and nothing is run for it."""
     folder = tmp_path / past_memory.EXPERIMENT
     folder.mkdir()
-    for job in (killed, done, DONE):
+    killed = replace(DONE, rows=3_000_000, ending="killed at the limit in training")
+    for job in (killed, DONE):
         (folder / f"{job.rows}.json").write_text(json.dumps(asdict(job)))
     asked = argparse.Namespace(folder=tmp_path, remembered=True, rows=[1], limit=None)
-    lines = past_memory.section(asked).splitlines()
-    assert "| raw_data | 2.0, 1.0 | 0.67, 1.00 | 0.20, 0.30 |" in lines
-    assert "| training | 8.0, 16.0 | 0.67, 1.00 |  |" in lines
-    assert "| training | 8, 16, **0.90** | 16, 48, **0.00** | 16, 48, **0.00** |" in lines
-    assert any("killed at the limit in training" in line for line in lines)
+    told = past_memory.section(asked)
+    assert told == past_memory.told([DONE, killed])
+    assert "| stage | 1,000,000 rows | 3,000,000 rows |" in told
+    assert "| training | 8, 16, **0.90** | 8, 16, **0.90** |" in told
+    assert "killed at the limit in training" in told
 
 
 def test_the_experiment_is_the_scaffolds_but_for_its_search(tmp_path):
