@@ -14,20 +14,19 @@ from sklearn.datasets import make_classification, make_regression
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.reporting.document import render_html
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.bench.data import Measured, shown
-from experiment_pipeline_tests.bench.tables import TABLES, raw
+from experiment_pipeline_tests.bench.tables import TABLES, Cut, raw
 from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
@@ -67,18 +66,8 @@ class Shape:
         return frame.assign(y=target).rename_axis(index="row_number")
 
 
-@dataclass(frozen=True, eq=False)
-class Case:
-    """A table, what is asked of it within a budget, and its rows."""
-
-    name: str
-    spec: ExperimentSpec
-    sets: TrainingSets
-    validation: pd.DataFrame
-
-
-def case_of(table: Shape | str, seconds: float | None) -> Case:
-    """A table, drafted and cut."""
+def case_of(table: Shape | str, seconds: float | None) -> tuple[str, Cut]:
+    """A table by its name and size, drafted and cut."""
     if isinstance(table, str):
         known = next(one for one in TABLES if one.name == table)
         frame, target = raw(known.package, known.item, known.target), known.target
@@ -91,7 +80,7 @@ def case_of(table: Shape | str, seconds: float | None) -> Case:
     cut = cut_rows(rows, spec, feature_columns(rows, spec))
     size = "" if isinstance(table, Shape) else f", {len(frame):,} x {frame.shape[1] - 1}"
     sets = as_evaluated(cut.train, cut.test, spec)
-    return Case(f"{table}{size}", spec, sets, cut.validation.rows)
+    return f"{table}{size}", Cut(spec, sets, cut.validation.rows)
 
 
 # A made-up table, or one with a title in nearly each row, and the seconds; None: what the scaffold writes.
@@ -106,11 +95,11 @@ MOST_SHARE = 1.15
 
 def measurements(cases: tuple[tuple[Shape | str, float | None], ...] = CASES) -> list[Measured]:
     """Search, fit again and report on each table within its budget, with the scaffold's search."""
-    return [one for given in cases for one in _measured(case_of(*given))]
+    return [one for given in cases for one in _measured(*case_of(*given))]
 
 
-def _measured(case: Case) -> list[Measured]:
-    spec, sets, rows, workers = case.spec, case.sets, case.validation, joblib.cpu_count()
+def _measured(table: str, cut: Cut) -> list[Measured]:
+    spec, sets, rows, workers = cut.spec, cut.sets, cut.validation, joblib.cpu_count()
     seconds, asked = spec.budget.seconds or 0.0, configurations(spec)
     began = time.perf_counter()
     events = events_of(spec, sets)
@@ -127,13 +116,13 @@ def _measured(case: Case) -> list[Measured]:
     def left() -> float:
         return seconds - searched - (time.perf_counter() - again)
 
-    table = pd.concat([sets.train, sets.test, rows])
+    whole = pd.concat([sets.train, sets.test, rows])
     check = evaluate(
-        spec, board, chosen, sets, rows, delivered=table, workers=workers, seconds_left=left
+        spec, board, chosen, sets, rows, delivered=whole, workers=workers, seconds_left=left
     )
     _write(check)
     share = 1 - left() / seconds
-    name = f"{case.name}, {seconds:g} s"
+    name = f"{table}, {seconds:g} s"
     print(f"  {board.reason}", flush=True)
     return shown(
         [

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -116,70 +116,54 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     yield Quote(words, shown)
 
 
-# Words of the pages, and where their figures stand: section, begin of the row, column.
-_SEARCH, _TOOLS = "The search", "From table to model"
-_LARGE, _STAGES, _PAST = "Large searches", "The stages before training", "Tables larger than memory"
-_GRID, _HALVED = "scikit-learn GridSearchCV(n_jobs=-1)", "scikit-learn HalvingRandomSearchCV"
-_CELLS: tuple[tuple[str, tuple[tuple[str, str, int], ...]], ...] = (
-    (
-        "| scikit-learn `GridSearchCV(n_jobs=-1)`, same configurations, sets and trees | {} |",
-        ((_SEARCH, f"training step, 60 configurations: {_GRID}", 3),),
-    ),
-    (
-        "÷ cores; it scores nothing | {} |",
-        ((_SEARCH, "training step: bare lightgbm.train", 3),),
-    ),
-    (
-        "| search with halving | scikit-learn `GridSearchCV(n_jobs=-1)` | {} |",
-        ((_SEARCH, f"search with halving, 60 configurations: {_GRID}", 3),),
-    ),
-    (
-        "| scikit-learn `HalvingRandomSearchCV(n_jobs=-1)` | {} |",
-        ((_SEARCH, f"search with halving, 60 configurations: {_HALVED}", 3),),
-    ),
-    (
-        "| the same search as a function | {} |",
-        (("Inside Dagster", "training step of the job", 3),),
-    ),
-    (
-        "of {} on the validation rows, that of the full search {}; the standard error of the difference is {}.",
-        tuple((_SEARCH, "the same search without, validation", place) for place in (1, 2, 4)),
-    ),
-    ("had the mean rank {} of six", ((_TOOLS, "ours |", 1),)),
-    ("(AutoGluon medium {},", ((_TOOLS, "AutoGluon, medium |", 1),)),
-    ("Optuna with LightGBM {},", ((_TOOLS, "Optuna + LightGBM |", 1),)),
-    ("mljar Compete {},", ((_TOOLS, "mljar, Compete |", 1),)),
-    ("our revision before ensembles {},", ((_TOOLS, "ours of before |", 1),)),
-    ("LightGBM's defaults {})", ((_TOOLS, "LightGBM as it is |", 1),)),
-    (
-        "15 columns: {} s, {} GB;",
-        tuple((_LARGE, f"many configurations: {of}", 1) for of in ("1,000", "peak")),
-    ),
-    (
-        "15: {} s, {} GB, both with halving",
-        tuple((_LARGE, f"many rows: {of}", 1) for of in ("40", "peak")),
-    ),
-    (
-        "data analysis with its report {} s, validation and split {} s with a peak of {} times",
-        (
-            (_STAGES, "data analysis and report, 1,000,000 x 50", 1),
-            (_STAGES, "validation and split, 1,000,000 x 50", 1),
-            (_STAGES, "its peak of memory / typed table", 1),
-        ),
-    ),
-    (
-        "took {} CPU seconds within a control group of {} GB; on 3 million rows {} and {} GB",
-        (
-            *((_PAST, "30,000,000 rows", place) for place in (5, 2)),
-            *((_PAST, "3,000,000 rows", place) for place in (5, 6)),
-        ),
-    ),
-)
-
-
 def _of_benchmark(results: str) -> Iterator[Quote]:
-    for words, cells in _CELLS:
-        yield Quote(words, tuple(_in_table(results, *cell) for cell in cells))
+    search, tools, large, stages, past = (
+        partial(_in_table, results, section)
+        for section in (
+            *("The search", "From table to model", "Large searches"),
+            *("The stages before training", "Tables larger than memory"),
+        )
+    )
+    step = _in_table(results, "Inside Dagster", "training step of the job", 3)
+    grid, both = "scikit-learn GridSearchCV(n_jobs=-1)", "search with halving, 60 configurations"
+    wide, alone = "1,000,000 x 50", "the same search without, validation"
+    found = {
+        "| scikit-learn `GridSearchCV(n_jobs=-1)`, same configurations, sets and trees | {} |": [
+            search(f"training step, 60 configurations: {grid}", 3)
+        ],
+        "÷ cores; it scores nothing | {} |": [search("training step: bare lightgbm.train", 3)],
+        "| search with halving | scikit-learn `GridSearchCV(n_jobs=-1)` | {} |": [
+            search(f"{both}: {grid}", 3)
+        ],
+        "| scikit-learn `HalvingRandomSearchCV(n_jobs=-1)` | {} |": [
+            search(f"{both}: scikit-learn HalvingRandomSearchCV", 3)
+        ],
+        "| the same search as a function | {} |": [step],
+        "of {} on the validation rows, that of the full search {}; the standard error of the "
+        "difference is {}.": [search(alone, place) for place in (1, 2, 4)],
+        "had the mean rank {} of six": [tools("ours |")],
+        "(AutoGluon medium {},": [tools("AutoGluon, medium |")],
+        "Optuna with LightGBM {},": [tools("Optuna + LightGBM |")],
+        "mljar Compete {},": [tools("mljar, Compete |")],
+        "our revision before ensembles {},": [tools("ours of before |")],
+        "LightGBM's defaults {})": [tools("LightGBM as it is |")],
+        "15 columns: {} s, {} GB;": [
+            large(f"many configurations: {what}") for what in ("1,000", "peak")
+        ],
+        "15: {} s, {} GB, both with halving": [
+            large(f"many rows: {what}") for what in ("40", "peak")
+        ],
+        "data analysis with its report {} s, validation and split {} s with a peak of {} times": [
+            stages(f"data analysis and report, {wide}"),
+            stages(f"validation and split, {wide}"),
+            stages("its peak of memory / typed table"),
+        ],
+        "took {} CPU seconds within a control group of {} GB; on 3 million rows {} and {} GB": [
+            *(past("30,000,000 rows", place) for place in (5, 2)),
+            *(past("3,000,000 rows", place) for place in (5, 6)),
+        ],
+    }
+    yield from (Quote(words, tuple(figures)) for words, figures in found.items())
     apart = results.split("Mean ranks that differ by less than")[1].split(maxsplit=1)[0]
     yield Quote("mean ranks nearer than {} are", (apart,))
     seconds, size, *_ = _numbers_after(results, "* Beside AutoGluon, medium, medians:")
@@ -188,7 +172,7 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
     yield Quote("| size of the stored model | AutoGluon medium | {} |", (size,))
 
 
-def _in_table(results: str, section: str, row: str, column: int) -> str:
+def _in_table(results: str, section: str, row: str, column: int = 1) -> str:
     """The first number in a cell of the first row of a section that begins so."""
     lines = results.split(f"\n## {section}\n")[1].split("\n## ", maxsplit=1)[0].splitlines()
     line = next(line for line in lines if line.startswith(f"| {row}"))

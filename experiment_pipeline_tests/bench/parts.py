@@ -5,22 +5,19 @@ the command line. Out: a section's Markdown.
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiment_pipeline_tests.bench import (
     budget,
     cluster,
     data,
     disk,
-    halving,
     large,
     orchestration,
     past_memory,
+    searches,
     statistics,
-    training,
     whole_job,
 )
 from experiment_pipeline_tests.bench.automl import page as automl
@@ -39,34 +36,22 @@ class Part:
     measure: Callable[[argparse.Namespace], str]  # what was asked → the section's Markdown
 
 
-def searches(asked: argparse.Namespace) -> str:
+def against_others(asked: argparse.Namespace) -> str:
     """Wall time of the search and of its training step, and what the searches find."""
-    with tempfile.TemporaryDirectory() as folder:
-        steps = training.ratios(asked.pairs, Path(folder))
-        halved, found = halving.figures(asked.pairs, Path(folder))
-    ratios = table(RATIO, [*steps, *halved])
-    qualities = table(
-        [
-            "winner of",
-            "ours",
-            "other",
-            "difference",
-            "standard error",
-            "to reach: not below -1 s.e.",
-        ],
-        found,
-    )
+    ratios, found = searches.compared(asked.pairs)
+    aim = "to reach: not below -1 s.e."
+    columns = ["winner of", "ours", "other", "difference", "standard error", aim]
     return f"""Seconds are medians; a ratio is ours / the alternative, the median of pairs run side by side, with
 their range. HalvingRandomSearchCV: n_candidates=60, factor=3, min_resources="exhaust" (its default
 would end with 108 of the rows).
 
-{ratios}
+{table(RATIO, ratios)}
 
 What they find: the winners of the search with halving and of the others, fitted on the train rows
 and compared on the validation rows, which nobody chose on. The standard error is that of the
 paired difference, by days.
 
-{qualities}"""
+{table(columns, found)}"""
 
 
 def dagster(asked: argparse.Namespace) -> str:
@@ -110,7 +95,7 @@ disks = _told("Files after 60 unchanged reruns of the flights.", lambda _: disk.
 # A part more is a line more; the order is that of the page.
 PARTS: Mapping[str, Part] = {
     "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
-    "training": Part("The search", searches),
+    "training": Part("The search", against_others),
     "dagster": Part("Inside Dagster", dagster),
     "budget": Part("A budget of seconds", budgets),
     "large": Part("Large searches", large_searches),
