@@ -127,9 +127,9 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
     return shown(
         [
             Measured(f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE),
-            Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x", None),
-            Measured(f"{name}: compared at the first rung of {len(asked)}", first, "", None),
-            Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), "", None),
+            Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x"),
+            Measured(f"{name}: compared at the first rung of {len(asked)}", first, ""),
+            Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), ""),
         ]
     )
 

@@ -68,17 +68,12 @@ def overhead(pairs: int, tasks: int = TASKS_OF_NOTHING) -> list[Measured]:
     each = 1_000 / tasks
     added = [each * (one - other) for one, other in zip(ours, bare, strict=True)]
     spread = f"{min(added):.1f} to {max(added):.1f}, {pairs} pairs of {tasks:,} tasks"
+    own, ours_cpu = each * statistics.median(bare), each * statistics.median(cpu)
+    added_by_ours = f"what ours adds to it ({spread})"
     return [
-        Measured(
-            *("a task of Dask's own, that does nothing", each * statistics.median(bare), "ms", None)
-        ),
-        Measured(
-            *(f"what ours adds to it ({spread})", statistics.median(added), "ms"),
-            MOST_MILLISECONDS,
-        ),
-        Measured(
-            *("CPU of the step for each task of ours", each * statistics.median(cpu), "ms", None)
-        ),
+        Measured("a task of Dask's own, that does nothing", own, "ms"),
+        Measured(added_by_ours, statistics.median(added), "ms", MOST_MILLISECONDS),
+        Measured("CPU of the step for each task of ours", ours_cpu, "ms"),
     ]
 
 
@@ -113,7 +108,7 @@ def throughput(spec: ExperimentSpec, sets: TrainingSets, pairs: int) -> list[Mea
     step = "CPU of the step for each configuration, with encoding, bins and files"
     return [
         Measured(name, statistics.median(shares), "%", LEAST_BUSY, at_least=True),
-        Measured(step, statistics.median(cpu), "ms", None),
+        Measured(step, statistics.median(cpu), "ms"),
     ]
 
 

@@ -49,14 +49,14 @@ class Measured:
     name: str  # what was measured, on which table
     value: float  # the figure
     unit: str  # s, MB, or x for a ratio
-    goal: float | None  # the largest figure allowed; None = only measured
+    goal: float | None = None  # the largest figure allowed; None = only measured
     at_least: bool = False  # whether the goal is the smallest
 
-    def row(self) -> str:
-        """A line of the Markdown table."""
+    def cells(self) -> list[str]:
+        """Of a line of the Markdown table."""
         sign = "≥" if self.at_least else "≤"
         goal = "" if self.goal is None else f"{sign} {self.goal:g} {self.unit}"
-        return f"| {self.name} | **{self.value:.1f} {self.unit}** | {goal} |"
+        return [self.name, f"**{self.value:.1f} {self.unit}**", goal]
 
 
 def shown(found: Sequence[Measured]) -> list[Measured]:
@@ -215,7 +215,7 @@ def validation(rows: int, columns: int) -> list[Measured]:
             "x",
             MEMORY_RATIOS.get(frame.shape),
         ),
-        Measured(f"profile and comparison with the accepted version, {name}", compared, "s", None),
+        Measured(f"profile and comparison with the accepted version, {name}", compared, "s"),
     ]
 
 

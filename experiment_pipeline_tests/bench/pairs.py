@@ -25,19 +25,12 @@ class Ratio:
         ratios = tuple(one / two for one, two in zip(ours, other, strict=True))
         return cls(name, statistics.median(ours), statistics.median(other), ratios, goal)
 
-    @property
-    def median(self) -> float:
-        """The ratio to quote."""
-        return statistics.median(self.ratios)
-
-    def row(self) -> str:
-        """A line of the Markdown table."""
-        spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
+    def cells(self) -> list[str]:
+        """Of a line of the Markdown table."""
+        spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}, {len(self.ratios)} pairs"
+        ratio = f"**{statistics.median(self.ratios):.2f}** ({spread})"
         goal = "" if self.goal is None else f"≤ {self.goal:.2f}"
-        return (
-            f"| {self.name} | {self.ours_seconds:.1f} | {self.other_seconds:.1f} "
-            f"| **{self.median:.2f}** ({spread}, {len(self.ratios)} pairs) | {goal} |"
-        )
+        return [self.name, f"{self.ours_seconds:.1f}", f"{self.other_seconds:.1f}", ratio, goal]
 
 
 def compare(

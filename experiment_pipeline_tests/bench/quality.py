@@ -32,18 +32,12 @@ class Quality:
     difference: float
     standard_error: float  # of that difference: paired by row, clustered by the split's cluster
 
-    @property
-    def holds(self) -> bool:
-        """Whether ours is not worse by more than one standard error."""
-        return self.difference >= -self.standard_error
-
-    def row(self) -> str:
-        """A line of the Markdown table."""
-        return (
-            f"| {self.name} | {self.ours:.5f} | {self.other:.5f} "
-            f"| **{self.difference:+.5f}** | {self.standard_error:.5f} "
-            f"| {'yes' if self.holds else 'no'} |"
-        )
+    def cells(self) -> list[str]:
+        """Of a line of the Markdown table; it holds where ours is at most one standard error worse."""
+        scores = (f"{one:.5f}" for one in (self.ours, self.other))
+        holds = "yes" if self.difference >= -self.standard_error else "no"
+        difference = f"**{self.difference:+.5f}**"
+        return [self.name, *scores, difference, f"{self.standard_error:.5f}", holds]
 
 
 def paired(

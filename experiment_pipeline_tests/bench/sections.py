@@ -16,8 +16,8 @@ _BEGIN = "## "
 class Row(Protocol):
     """Anything with a line in a Markdown table."""
 
-    def row(self) -> str:
-        """Return that line."""
+    def cells(self) -> Sequence[str]:
+        """Return the cells of that line."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,8 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Return a Markdown table of lines."""
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    return "\n".join([*lines, *(one.row() for one in rows)])
+    """Return a Markdown table of rows."""
+    return markdown(columns, (one.cells() for one in rows))
 
 
 def refreshed(page: str, section: Section, order: Sequence[str]) -> str:

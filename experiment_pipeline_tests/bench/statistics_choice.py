@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter
 from scipy.special import expit, ndtri
 
 from experiment_pipeline.spec import Costs, ExperimentSpec
@@ -253,21 +252,6 @@ def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
     return rows_of("", simulations, figures)
 
 
-@repeated
-def best_of_days(generator: _Generator, *, memory: float, count: int = 20, days: int = 60) -> bool:
-    """Whether the tie group of equals holds a given one, when days resemble the last.
-
-    Every configuration has luck of its own beside what all share, both autoregressive.
-    """
-    shocks = np.sqrt(1 - memory**2) * generator.normal(size=(days, count + 1))
-    shocks[0] = generator.normal(size=count + 1)
-    luck = lfilter([1.0], [1.0, -memory], shocks, axis=0)
-    values = luck[:, :1] + 0.6 * luck[:, 1:]
-    scores = values.mean(axis=0)
-    parts = (values - scores) / days
-    return bool(compare_with_best(scores, parts, Drawn(0, consecutive=True)).tied[0])
-
-
 def chosen(name: str, *, simulations: int, metric: str, **more: object) -> list[Row]:
     """Rank the 20 on 150 rows, and score the choice on many more."""
     rows, spec = 150, experiment(metric, "binary", len(NOISE), **more)
@@ -472,14 +456,6 @@ CHOICE = (
     *each(
         *(COVERED, 2_000, coverage_of_costs),
         {"costs at 1 to 20, 8 positives: the interval holds the truth": {}},
-    ),
-    *each(
-        *(NEARLY_ALWAYS, 400, best_of_days),
-        {
-            "20 equals over 60 days: the tie group holds a given one, memory {memory}": {
-                "memory": [0.0, 0.5]
-            }
-        },
     ),
 )
 

@@ -47,14 +47,13 @@ class Row:
     aim: Aim | None  # where it should lie; None = only shown
     simulations: int  # how many it is a share of
 
-    def row(self) -> str:
-        """A line of the Markdown table."""
+    def cells(self) -> list[str]:
+        """Of a line of the Markdown table."""
         aim, holds = "", ""
         if self.aim is not None:
             aim = str(self.aim)
             holds = "yes" if self.aim.low <= self.figure <= self.aim.high else "no"
-        figure = f"**{100 * self.figure:.1f} %**"
-        return f"| {self.name} | {figure} | {aim} | {self.simulations:,} | {holds} |"
+        return [self.name, f"**{100 * self.figure:.1f} %**", aim, f"{self.simulations:,}", holds]
 
 
 Job = partial[Sequence[Row]]

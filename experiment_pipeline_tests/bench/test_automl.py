@@ -135,9 +135,6 @@ def test_an_overlay_changes_only_what_it_names():
         lay_over(written, OVERLAYS[name])
     own = {"algorithm": "lightgbm", "configurations": [{}]}
     assert written == {"search": [own], "ensemble": "off"}
-    lay_over(written, OVERLAYS["space"])
-    (entry,) = written["search"]
-    assert entry["draws"] == 20
 
 
 def test_the_page_tells_ranks_and_losses():

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from experiment_pipeline_tests.bench.limits import Group, limited_to
+from experiment_pipeline_tests.bench.limits import limited_to
 from experiment_pipeline_tests.bench.watching import watch
 
 GREEDY = "held = b'x' * 300_000_000; print('had it')"
@@ -26,13 +26,3 @@ def test_a_command_has_what_its_limit_allows(tmp_path, limit, had):
         pytest.skip("no control group may be made here")
     assert (watched.returncode == 0) is had is ("had it" in log.read_text())
     assert not held.folder.exists()
-
-
-def test_both_versions_of_groups_are_read(tmp_path):
-    """Kills stand after their word; what is not told is None."""
-    (tmp_path / "memory.events").write_text("oom 1\noom_kill 0\noom_group_kill 3\n")
-    group = Group(tmp_path, "", "", ("", 0), "memory.peak", "memory.events")
-    assert (group.most_bytes, group.killed) == (None, False)
-    (tmp_path / "memory.peak").write_text("2000\n")
-    (tmp_path / "memory.events").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 12\n")
-    assert (group.most_bytes, group.killed) == (2000, True)

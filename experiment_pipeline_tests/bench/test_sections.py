@@ -23,4 +23,6 @@ def test_the_other_sections_stay_as_they_are():
 def test_a_table_has_a_line_for_each_row():
     """Below the names of its columns."""
     lines = table(["measured", "figure", "to reach"], [Measured("x", 1.25, "s", 2.0)])
-    assert lines == "| measured | figure | to reach |\n|---|---|---|\n| x | **1.2 s** | ≤ 2 s |"
+    assert (
+        lines == "| measured | figure | to reach |\n| --- | --- | --- |\n| x | **1.2 s** | ≤ 2 s |"
+    )
