@@ -24,12 +24,12 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline_tests.bench import data, whole_job
-from experiment_pipeline_tests.bench.limits import limited_to
 from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.watching import (
     SECONDS_BETWEEN,
     Spent,
     Watched,
+    limited_to,
     stored_bytes,
     watch,
 )
@@ -96,7 +96,8 @@ def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
 
         def ran(*command: str) -> Watched:
             return watch(
-                limit.command(command),
+                limit,
+                command,
                 cwd=project.folder,
                 environment=project.environment,
                 log=log,

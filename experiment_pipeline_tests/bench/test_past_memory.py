@@ -11,6 +11,7 @@ from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline_tests.bench import past_memory
 from experiment_pipeline_tests.bench.past_memory import Job
+from experiment_pipeline_tests.bench.test_watching import needs_groups
 from experiment_pipeline_tests.bench.watching import Sample, Spent, Watched
 
 STAGES = {"raw_data": Spent(2.0, 1.0, 100_000_000), "training": Spent(8.0, 16.0, 900_000_000)}
@@ -90,13 +91,11 @@ def test_the_experiment_is_the_scaffolds_but_for_its_search(tmp_path):
     assert "c16: {dtype: float64}" in schema
 
 
+@needs_groups
 @pytest.mark.slow
 def test_a_run_beyond_its_limit_is_told(tmp_path):
     """The README's command is ended before its first stage where it may hold next to nothing."""
-    try:
-        job = past_memory.measured(2_000, 100_000_000, tmp_path)
-    except PermissionError:
-        pytest.skip("no control group may be made here")
+    job = past_memory.measured(2_000, 100_000_000, tmp_path)
     assert job.ending == "killed at the limit"
     assert 0 < job.whole.peak_bytes <= job.limit_bytes
     assert job.stages == {}

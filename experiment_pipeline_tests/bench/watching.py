@@ -1,25 +1,113 @@
-"""A command watched from outside: anonymous memory and CPU of all its processes, moment by moment.
+"""A command below a limit of memory, watched: anonymous memory and CPU of all that it starts.
 
-Anonymous memory is what a limit cannot take back without killing: pages of mapped files do not
-count. In: a command. Out: samples, and what of them falls into a stretch of time.
+A memory control group (versions 1 and 2, see cgroups(7)) counts the tree of processes together, file
+pages included, which it gives back before it kills. Anonymous memory is what it cannot give back. In:
+a command. Out: samples, and what of them falls into a stretch of time.
 """
 
 import os
+import re
+import shlex
 import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
+_MOUNTED = Path("/sys/fs/cgroup")
 SECONDS_BETWEEN = 0.05
 # Temporary files are looked for in folders, which costs more.
 SAMPLES_BETWEEN_FILES = 20
+
+
+@dataclass(frozen=True)
+class Group:
+    """A memory control group, by the names of its files."""
+
+    folder: Path
+    kind: str  # its version
+    limit: str  # bytes that it may hold
+    swap: tuple[str, int | None]  # what it may swap; None: as `limit`
+    most: str  # bytes that it has held
+    events: str  # processes killed, after the word `oom_kill`
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """A shell that enters the group and becomes the command."""
+        enter = f"echo $$ > {shlex.quote(str(self.folder / 'cgroup.procs'))}"
+        return ["sh", "-c", f'{enter} && exec "$@"', "sh", *command]
+
+    @property
+    def processes(self) -> Iterator[psutil.Process]:
+        """Those that live."""
+        for pid in (self.folder / "cgroup.procs").read_text().split():
+            with suppress(psutil.NoSuchProcess):
+                yield psutil.Process(int(pid))
+
+    @property
+    def most_bytes(self) -> int | None:
+        """Held at once, file pages included; None where the system does not tell."""
+        file = self.folder / self.most
+        return int(file.read_text()) if file.exists() else None
+
+    @property
+    def killed(self) -> bool:
+        """Whether the system killed a process for the limit."""
+        events = (self.folder / self.events).read_text()
+        return re.search(r"^oom_kill [1-9]", events, re.MULTILINE) is not None
+
+
+@contextmanager
+def limited_to(limit_bytes: int) -> Iterator[Group]:
+    """Make a group, and remove it afterwards; OSError: this process may not."""
+    group = _group()
+    group.folder.mkdir()
+    try:
+        (group.folder / group.limit).write_text(str(limit_bytes))
+        file, most = group.swap
+        # Where the kernel does not count swap the file is not there.
+        with suppress(OSError):
+            (group.folder / file).write_text(str(limit_bytes if most is None else most))
+        yield group
+    finally:
+        # What outlives its command keeps the group; that is no reason to lose what was measured.
+        with suppress(OSError):
+            group.folder.rmdir()
+
+
+def _group() -> Group:
+    """The group below that of this process; in a container its path may be that of the host."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    paths = {names: path.lstrip("/") for _, names, path in (one.split(":", 2) for one in lines)}
+    name = f"bench-{os.getpid()}"
+    if "memory" in paths:
+        base = _MOUNTED / "memory"
+        parent = base / paths["memory"]
+        return Group(
+            (parent if parent.is_dir() else base) / name,
+            "memory cgroup",
+            "memory.limit_in_bytes",
+            ("memory.memsw.limit_in_bytes", None),
+            "memory.max_usage_in_bytes",
+            "memory.oom_control",
+        )
+    parent = _MOUNTED / paths[""]
+    parent = parent if parent.is_dir() else _MOUNTED
+    with suppress(OSError):
+        (parent / "cgroup.subtree_control").write_text("+memory")
+    return Group(
+        parent / name,
+        "memory cgroup (version 2)",
+        "memory.max",
+        ("memory.swap.max", 0),
+        "memory.peak",
+        "memory.events",
+    )
 
 
 class Sample(NamedTuple):
@@ -56,31 +144,37 @@ class Watched:
 
 
 def watch(
-    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, temporary: Path
+    group: Group,
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    temporary: Path,
 ) -> Watched:
-    """Run a command to its end, its output in a log, its temporary files in a folder."""
+    """Run a command in a group to its end, its output in a log, its temporary files in a folder."""
     samples, file_bytes, ended = list[Sample](), 0, threading.Event()
 
-    def look(pid: int) -> None:
+    def look() -> None:
         nonlocal file_bytes
         cpu = 0.0
         while not ended.wait(SECONDS_BETWEEN):
             held, used = 0, 0.0
-            for one in _tree(pid):
+            for one in group.processes:
                 with suppress(psutil.NoSuchProcess):
-                    held += anonymous_bytes(one.pid)
+                    held += anonymous_bytes(one)
                     used += sum(one.cpu_times()[:4])
             # It never falls: between a child's end and its parent's wait its seconds are nobody's.
             samples.append(Sample(time.time(), held, cpu := max(cpu, used)))
             if len(samples) % SAMPLES_BETWEEN_FILES == 1:
-                file_bytes = max(file_bytes, _temporary_bytes(pid, temporary))
+                file_bytes = max(file_bytes, _temporary_bytes(group, temporary))
 
     started = time.time()
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdout=file, stderr=subprocess.STDOUT
+            group.command(command), cwd=cwd, env=environment, stdout=file, stderr=subprocess.STDOUT
         )
-        looks = threading.Thread(target=look, args=[process.pid], daemon=True)
+        looks = threading.Thread(target=look, daemon=True)
         looks.start()
         try:
             process.wait()
@@ -96,15 +190,15 @@ def stored_bytes(folder: Path) -> int:
     return sum(_sizes([folder, *folder.rglob("*")]).values())
 
 
-def anonymous_bytes(pid: int | None = None) -> int:
+def anonymous_bytes(process: psutil.Process | None = None) -> int:
     """Memory of a process that is no file's; None: this one."""
-    held = psutil.Process(pid).memory_info()
+    held = (process or psutil.Process()).memory_info()
     return held.rss - held.shared
 
 
-def _temporary_bytes(pid: int, folder: Path) -> int:
+def _temporary_bytes(group: Group, folder: Path) -> int:
     """As `stored_bytes`, with the files that have no name: a process holds them open."""
-    opened = (file for one in _tree(pid) for file in Path(f"/proc/{one.pid}/fd").glob("*"))
+    opened = (file for one in group.processes for file in Path(f"/proc/{one.pid}/fd").glob("*"))
     inside = (file for file in opened if os.path.realpath(file).startswith(f"{folder}/"))
     return sum(_sizes([*folder.rglob("*"), *inside]).values())
 
@@ -118,12 +212,3 @@ def _sizes(paths: Iterable[Path]) -> dict[int, int]:
             if stat.S_ISREG(size.st_mode):
                 found[size.st_ino] = 512 * size.st_blocks
     return found
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    """A process and all that it has started."""
-    try:
-        root = psutil.Process(pid)
-        return [root, *root.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
