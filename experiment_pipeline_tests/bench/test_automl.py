@@ -12,7 +12,7 @@ from experiment_pipeline_tests.bench.automl import page, ranks, tools
 from experiment_pipeline_tests.bench.automl.jobs import Job, job_of
 from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
 from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS, lay_over
-from experiment_pipeline_tests.bench.automl.tools import Done, Memory, Tool
+from experiment_pipeline_tests.bench.automl.tools import Done, Tool
 from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 
 BY_NAME = {table.name: table for table in TABLES}
@@ -61,18 +61,17 @@ def test_ranks_are_compared_as_demsar_does():
 
 def test_a_tool_is_a_script_that_leaves_predictions(stub, tmp_path):
     """It is judged on the validation rows; when it ends with an error, its last line is kept."""
-    memory = Memory(tmp_path)
-    done = tools.perform(stub, small_job(), 5.0, tmp_path, memory)
+    done = tools.perform(stub, small_job(), 5.0, tmp_path)
     assert done.score == pytest.approx(math.sqrt((5.5**2 + 6.5**2) / 2))
     assert (done.said, done.model_bytes) == ("a mean", 5)
-    failed = tools.perform(stub, small_job(seed=1), 5.0, tmp_path, memory)
+    failed = tools.perform(stub, small_job(seed=1), 5.0, tmp_path)
     assert failed.failure == "no seed of one, please"
     assert math.isnan(failed.score)
 
 
 def test_what_is_remembered_is_not_run_again(stub, tmp_path):
     """Another process reads it back; another seed or argument of the script runs anew, a comment does not."""
-    done = tools.perform(stub, small_job(), 5.0, tmp_path, Memory(tmp_path))
+    done = tools.perform(stub, small_job(), 5.0, tmp_path)
     script = tmp_path / "runners" / "run_stub.py"
     script.write_text(STUB + "# a comment")
     for tool, seed, known in (
@@ -80,7 +79,7 @@ def test_what_is_remembered_is_not_run_again(stub, tmp_path):
         (stub, 7, None),
         (replace(stub, arguments=("x",)), 0, None),
     ):
-        again = tools.perform(tool, small_job(seed), 5.0, tmp_path, Memory(tmp_path), run=False)
+        again = tools.perform(tool, small_job(seed), 5.0, tmp_path, run=False)
         assert again == known
     script.write_text('# dependencies = ["stub==2"]\n' + STUB)
     assert tools.identity(stub) != done.identity

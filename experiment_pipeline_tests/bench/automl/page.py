@@ -21,7 +21,6 @@ from experiment_pipeline_tests.bench.automl.tools import (
     OURS,
     TOOLS,
     Done,
-    Memory,
     Tool,
     packages,
     perform,
@@ -71,14 +70,13 @@ def played(tools: Sequence[Tool], asked: argparse.Namespace, seconds: float) -> 
 
     Which tool goes first alternates, so that a drift of the machine cancels.
     """
-    memory = Memory(asked.folder)
     chosen = [table for table in _EVERY if table.name in asked.tables]
     for seed in range(asked.seeds):
         for number, table in enumerate(chosen):
             job = job_of(table, seed)
             first = (seed + number) % len(tools)
             for tool in [*tools, *tools][first : first + len(tools)]:
-                done = perform(tool, job, seconds, asked.folder, memory, run=not asked.remembered)
+                done = perform(tool, job, seconds, asked.folder, run=not asked.remembered)
                 if done is not None:
                     print(f"  {time.strftime('%H:%M:%S')} {line(done)}", flush=True)
                     yield done
