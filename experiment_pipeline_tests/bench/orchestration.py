@@ -1,12 +1,15 @@
 """What Dagster costs in training: the step of the job against the same search as a function.
 
 The step runs in the experiment's job, in this process, with an instance, a SQLite event log and
-a storage root of its own. Its seconds are those between the events of its start and its success.
+a storage root of its own. Its seconds are those between the events of its start and its success, which
+other parts read of whole jobs.
 """
 
 import tempfile
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -22,7 +25,6 @@ from experiment_pipeline.storage.tables import write_table
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.bench import flights
 from experiment_pipeline_tests.bench.pairs import Ratio, compare, seconds_of
-from experiment_pipeline_tests.bench.whole_job import stretches
 from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.runs import table_path
 
@@ -61,3 +63,35 @@ def training_step(spec: ExperimentSpec, sets: TrainingSets) -> float:
         )
         ((since, until),) = stretches(list(instance.all_logs(run.run_id))).values()
     return (until or since) - since
+
+
+def settle(place: Path) -> None:
+    """Write the project's dagster.yaml for a home in a folder.
+
+    Its own folders are relative to the place that the command runs in, and we look in later.
+    """
+    settings = (flights.ROOT / "dagster.yaml").read_text()
+    home = str(place / ".dagster_home")
+    (place / "dagster.yaml").write_text(settings.replace(".dagster_home", home))
+
+
+def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, float | None]]:
+    """Return step → the seconds since the epoch when it began, and had succeeded; None: it has not."""
+    found = dict[str, tuple[float, float | None]]()
+    for one in events:
+        event = one.dagster_event
+        if event is None or event.step_key is None:
+            continue
+        if event.is_step_start:
+            found[event.step_key] = one.timestamp, None
+        elif event.is_step_success and event.step_key in found:
+            found[event.step_key] = found[event.step_key][0], one.timestamp
+    return found
+
+
+def events_of_last_run(place: Path) -> list[dg.EventLogEntry]:
+    """Return what the newest run of a Dagster home left behind; nothing where none was made."""
+    with dg.DagsterInstance.from_config(str(place)) as instance:
+        return [
+            event for run in instance.get_runs(limit=1) for event in instance.all_logs(run.run_id)
+        ]

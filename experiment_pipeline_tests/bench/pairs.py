@@ -4,7 +4,6 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
 
 
 @dataclass(frozen=True)
@@ -12,25 +11,17 @@ class Ratio:
     """What ours needs for each second of the other's."""
 
     name: str  # what was compared
-    ours_seconds: float  # median wall time
-    other_seconds: float  # median wall time of the alternative
-    ratios: tuple[float, ...]  # ours / other of each pair
+    ours: Sequence[float]  # seconds, of each pair
+    other: Sequence[float]  # of the alternative
     goal: float | None  # the ratio to reach; None = only measured
-
-    @classmethod
-    def of(
-        cls, name: str, ours: Sequence[float], other: Sequence[float], goal: float | None
-    ) -> Self:
-        """Pair the seconds of both."""
-        ratios = tuple(one / two for one, two in zip(ours, other, strict=True))
-        return cls(name, statistics.median(ours), statistics.median(other), ratios, goal)
 
     def cells(self) -> list[str]:
         """Of a line of the Markdown table."""
-        spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}, {len(self.ratios)} pairs"
-        ratio = f"**{statistics.median(self.ratios):.2f}** ({spread})"
+        ratios = [one / two for one, two in zip(self.ours, self.other, strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} pairs"
+        seconds = (f"{statistics.median(one):.1f}" for one in (self.ours, self.other))
         goal = "" if self.goal is None else f"≤ {self.goal:.2f}"
-        return [self.name, f"{self.ours_seconds:.1f}", f"{self.other_seconds:.1f}", ratio, goal]
+        return [self.name, *seconds, f"**{statistics.median(ratios):.2f}** ({spread})", goal]
 
 
 def compare(
@@ -55,7 +46,7 @@ def compare(
             )
         pair = f"{seconds[ours][-1]:.1f} s against {seconds[other][-1]:.1f} s"
         print(f"  {name}: pair {number + 1}: {pair}", flush=True)
-    return Ratio.of(name, seconds[ours], seconds[other], goal)
+    return Ratio(name, seconds[ours], seconds[other], goal)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

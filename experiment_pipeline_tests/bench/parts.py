@@ -18,7 +18,6 @@ from experiment_pipeline_tests.bench import (
     past_memory,
     searches,
     statistics,
-    whole_job,
 )
 from experiment_pipeline_tests.bench.automl import page as automl
 from experiment_pipeline_tests.bench.data import Measured
@@ -55,12 +54,10 @@ paired difference, by days.
 
 
 def dagster(asked: argparse.Namespace) -> str:
-    """What Dagster and the start of processes cost."""
-    ratios = [orchestration.step_cost(asked.pairs), *whole_job.job_cost(asked.pairs)]
-    return f"""The step runs in the experiment's job, with SQLite as a user has it; the job is the README's
-command in a process and a folder of its own, in turn with the job of one empty asset.
+    """What Dagster costs in training."""
+    return f"""The step runs in the experiment's job, with SQLite as a user has it.
 
-{table(RATIO, ratios)}"""
+{table(RATIO, [orchestration.step_cost(asked.pairs)])}"""
 
 
 def _told(

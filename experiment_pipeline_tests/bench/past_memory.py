@@ -23,7 +23,7 @@ import yaml
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
-from experiment_pipeline_tests.bench import data, whole_job
+from experiment_pipeline_tests.bench import data, orchestration
 from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.watching import (
     SECONDS_BETWEEN,
@@ -105,7 +105,7 @@ def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
             )
 
         watched = ran(*project.execute_command(EXPERIMENT))
-        stages = stages_of(watched, whole_job.events_of_last_run(project.folder))
+        stages = stages_of(watched, orchestration.events_of_last_run(project.folder))
         how = ending(watched, limit.killed, log.read_text(), [*stages])
         if not how:
             output = str(storage / "predicted.parquet")
@@ -134,7 +134,7 @@ def _project(place: Path, storage: Path, attributes: Mapping[str, Any], schema: 
     temporary = place / "tmp"
     temporary.mkdir()
     project = Project(place, {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(storage)})
-    whole_job.settle(place)
+    orchestration.settle(place)
     project.add_experiment(EXPERIMENT, attributes, schema)
     return project
 
@@ -164,7 +164,7 @@ def stages_of(watched: Watched, events: Sequence[dg.EventLogEntry]) -> dict[str,
     """Stage → what it took; one that was ended from outside lasted to the end."""
     return {
         step.removeprefix(f"{EXPERIMENT}__"): watched.spent(since, until or watched.ended)
-        for step, (since, until) in whole_job.stretches(events).items()
+        for step, (since, until) in orchestration.stretches(events).items()
     }
 
 
