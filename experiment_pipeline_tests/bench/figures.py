@@ -252,16 +252,10 @@ def _rows(raw: Path) -> int:
 
 def _scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Metric → estimate, ends of its interval, and the baseline's, to five digits."""
-    found = {
-        one["metric"]: {
-            **{name: one["interval"][name] for name in ("estimate", "low", "high")},
-            "baseline": one["baseline"],
-        }
-        for one in scores
-    }
+    kept = ("estimate", "low", "high", "baseline")
     return {
-        metric: {name: float(f"{value:.5g}") for name, value in of.items()}
-        for metric, of in found.items()
+        one["metric"]: {name: float(f"{(one | one['interval'])[name]:.5g}") for name in kept}
+        for one in scores
     }
 
 

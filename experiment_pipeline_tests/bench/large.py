@@ -25,6 +25,7 @@ from experiment_pipeline_tests.bench.data import (
     Measured,
     PeakMemory,
     in_own_process,
+    shown,
     wide_file,
     wide_spec,
 )
@@ -115,13 +116,7 @@ def searched(asked: Asked) -> Searched:
             events = events_of(spec, sets, asked.workers)
             statuses = [event.status for event in events if isinstance(event, Conclusion)]
         seconds = time.perf_counter() - started
-    found = Searched(seconds, whole.peak, added.peak, dict(Counter(statuses)))
-    print(
-        f"  {asked}, {asked.workers} workers: {seconds:.1f} s, peak {whole.peak / GIGABYTE:.2f} GB "
-        f"({added.peak / GIGABYTE:.2f} added); {found}",
-        flush=True,
-    )
-    return found
+    return Searched(seconds, whole.peak, added.peak, dict(Counter(statuses)))
 
 
 def measurements(scale: float = 1.0) -> list[Measured]:
@@ -145,10 +140,11 @@ def memory_of_two_workers(rows: int, columns: int) -> list[Measured]:
     )
     name = f"2 workers / 1, 18 configurations on {rows:,} x {columns}"
     peak, added = two.peak_bytes / one.peak_bytes, two.added_bytes / one.added_bytes
-    return [
+    found = [
         Measured(f"peak memory, {name}", peak, "x", MEMORY_OF_TWO_WORKERS),
         Measured(f"of it what the search adds, {name}", added, "x"),
     ]
+    return shown(found)
 
 
 def one_search(
@@ -161,9 +157,5 @@ def one_search(
     """A search with halving and as many workers as cores."""
     asked = Asked(rows, 15, count, joblib.cpu_count(), halving=True)
     found = in_own_process(searched, asked)
-    label = f"{name}: {asked} ({found})"
-    peak = found.peak_bytes / GIGABYTE
-    return [
-        Measured(label, found.seconds, "s", most_seconds),
-        Measured(f"{name}: peak memory", peak, "GB", most_gigabytes),
-    ]
+    peak = Measured(f"{name}: peak memory", found.peak_bytes / GIGABYTE, "GB", most_gigabytes)
+    return shown([Measured(f"{name}: {asked} ({found})", found.seconds, "s", most_seconds), peak])

@@ -80,7 +80,7 @@ def section(asked: argparse.Namespace) -> str:
         allowed = asked.limit or next((gb for most, gb in LIMITS.items() if rows <= most), 4.0)
         job = measured(rows, round(allowed * GIGABYTE), folder)
         (folder / f"{rows}.json").write_text(json.dumps(asdict(job)))
-        print(f"  {_run_row(job)}", flush=True)
+        print(f"  {_run(job)}", flush=True)
     jobs = [Job.of(json.loads(path.read_text())) for path in folder.glob("*.json")]
     return told(sorted(jobs, key=lambda job: job.rows))
 
@@ -183,7 +183,7 @@ def ending(watched: Watched, killed: bool, said: str, stages: Sequence[str]) -> 
 def told(jobs: Sequence[Job]) -> str:
     """The section: runs and stages; the smallest job comes first."""
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
-    runs = markdown(RUN, [_run_row(job) for job in jobs])
+    runs = markdown([*_run(jobs[0])], [[*_run(job).values()] for job in jobs])
     spent = markdown(
         ["stage", *map(str, jobs)],
         [[stage, *(_spent(job.stages.get(stage)) for job in jobs)] for stage in stages],
@@ -205,26 +205,21 @@ Seconds, CPU seconds, and GB at most, of each stage:
 {spent}"""
 
 
-RUN = [
-    *("table", "file, GB", "limit, GB", "ended", "s", "CPU s", "most memory, GB"),
-    *("most with files, GB", "below TMPDIR, GB", "stored, GB", "measured"),
-]
-
-
-def _run_row(job: Job) -> list[str]:
-    return [
-        str(job),
-        _gb(job.table_bytes),
-        f"{job.limit_bytes / GIGABYTE:g} ({job.held_by})",
-        job.ending or "finished",
-        f"{job.whole.seconds:,.0f}",
-        f"{job.whole.cpu_seconds:,.0f}",
-        f"**{_gb(job.whole.peak_bytes)}**",
-        "" if job.most_bytes is None else _gb(job.most_bytes),
-        _gb(job.temporary_bytes),
-        _gb(job.stored_bytes),
-        job.measured,
-    ]
+def _run(job: Job) -> dict[str, str]:
+    """Column → cell."""
+    return {
+        "table": str(job),
+        "file, GB": _gb(job.table_bytes),
+        "limit, GB": f"{job.limit_bytes / GIGABYTE:g} ({job.held_by})",
+        "ended": job.ending or "finished",
+        "s": f"{job.whole.seconds:,.0f}",
+        "CPU s": f"{job.whole.cpu_seconds:,.0f}",
+        "most memory, GB": f"**{_gb(job.whole.peak_bytes)}**",
+        "most with files, GB": "" if job.most_bytes is None else _gb(job.most_bytes),
+        "below TMPDIR, GB": _gb(job.temporary_bytes),
+        "stored, GB": _gb(job.stored_bytes),
+        "measured": job.measured,
+    }
 
 
 def _spent(spent: Spent | None) -> str:

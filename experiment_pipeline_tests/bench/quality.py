@@ -54,7 +54,7 @@ def paired(
 
 def compare_winners(name: str, ours: Configuration, other: Configuration, cut: Cut) -> Quality:
     """Fit two winners of searches on the train rows, and compare them on the validation rows."""
-    quality = paired(
+    return paired(
         f"{name}, validation {cut.spec.metric}",
         cut.spec.metric,
         cut.y_validation,
@@ -62,11 +62,6 @@ def compare_winners(name: str, ours: Configuration, other: Configuration, cut: C
         _predictions(other, cut),
         resampling_clusters(cut.validation, cut.spec, cut.sets.features),
     )
-    print(
-        f"  {quality.name}: {ours.key} against {other.key}: "
-        f"{quality.difference:+.5f} ({quality.standard_error:.5f})"
-    )
-    return quality
 
 
 def _predictions(one: Configuration, cut: Cut) -> np.ndarray:

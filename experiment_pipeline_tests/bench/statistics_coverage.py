@@ -112,7 +112,10 @@ def labels(
 
 
 def numbers(
-    noise: Draw, rows_per_cluster: int = 1, luck: float = 0.0, memory: float | None = None
+    noise: Callable[[np.random.Generator, int], np.ndarray],
+    rows_per_cluster: int = 1,
+    luck: float = 0.0,
+    memory: float | None = None,
 ) -> Draw:
     """Return a draw of numbers: a known signal, the cluster's luck, and noise."""
 
@@ -192,18 +195,11 @@ def _clusters(codes: np.ndarray, memory: float | None) -> np.ndarray:
     return codes if memory is None else codes.view(ConsecutiveClusters)
 
 
-def _normal(generator: np.random.Generator, n: int) -> np.ndarray:
-    return generator.normal(size=n)
-
-
-def _heavy(generator: np.random.Generator, n: int) -> np.ndarray:
-    return generator.standard_t(5, size=n)
-
-
-def _heaviest(generator: np.random.Generator, n: int) -> np.ndarray:
-    return generator.standard_t(3, size=n)
-
-
+_ERRORS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "normal": lambda generator, n: generator.normal(size=n),
+    "t (5)": lambda generator, n: generator.standard_t(5, size=n),
+    "t (3)": lambda generator, n: generator.standard_t(3, size=n),
+}
 _LABELS = ("roc_auc", "average_precision", "log_loss", "brier", "accuracy", "f1")
 _CLASSES = ("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
 _BY_DAY = ("roc_auc", "log_loss", "accuracy")
@@ -217,11 +213,15 @@ SCENARIOS = (
     Scenario("20 % positives, 1,000 rows", _LABELS, 1_000, 1, labels(0.2)),
     Scenario("30 % positives, 60 groups of 10", _LABELS, 60, 10, labels(0.3, 10, 0.8)),
     Scenario("four classes, 400 rows", _CLASSES, 400, 1, several_classes),
-    Scenario("normal errors, 200 rows", _NUMBERS, 200, 1, numbers(_normal)),
-    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, 1, numbers(_heavy)),
+    Scenario("normal errors, 200 rows", _NUMBERS, 200, 1, numbers(_ERRORS["normal"])),
+    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, 1, numbers(_ERRORS["t (5)"])),
     Scenario("30 % positives, 400 rows of uneven weight", _LABELS, 400, 1, uneven(labels(0.3))),
     Scenario(
-        "normal errors, 300 rows of uneven weight", _NUMBERS, 300, 1, uneven(numbers(_normal))
+        "normal errors, 300 rows of uneven weight",
+        _NUMBERS,
+        300,
+        1,
+        uneven(numbers(_ERRORS["normal"])),
     ),
     Scenario(
         "30 % positives, 60 groups of 10 rows of uneven weight",
@@ -231,9 +231,16 @@ SCENARIOS = (
         uneven(labels(0.3, 10, 0.8)),
     ),
     Scenario(
-        "errors of Student's t (3), 2,000 rows", _NUMBERS, 2_000, 1, numbers(_heaviest), "open"
+        "errors of Student's t (3), 2,000 rows",
+        _NUMBERS,
+        2_000,
+        1,
+        numbers(_ERRORS["t (3)"]),
+        "open",
     ),
-    Scenario("errors of Student's t (3), 300 rows", _NUMBERS, 300, 1, numbers(_heaviest), "open"),
+    Scenario(
+        "errors of Student's t (3), 300 rows", _NUMBERS, 300, 1, numbers(_ERRORS["t (3)"]), "open"
+    ),
     Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, 1, amounts, "open"),
     Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, 1, amounts, "open"),
     Scenario("claims of 5 %, 2,000 rows", _NUMBERS, 2_000, 1, claims(0.05)),
@@ -249,7 +256,7 @@ SCENARIOS = (
         _NUMBERS,
         180,
         _DAY,
-        numbers(_normal, _DAY, 0.5, 0),
+        numbers(_ERRORS["normal"], _DAY, 0.5, 0),
     ),
     Scenario("180 days, memory 0.5", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
     Scenario("180 days, memory 0.9", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.9), "owed"),
@@ -258,8 +265,10 @@ SCENARIOS = (
     Scenario("own metrics, 400 rows", OWN, 400, 1, labels(0.3), threshold=0.4),
     Scenario("own metrics, 60 groups of 10", OWN, 60, 10, labels(0.3, 10, 0.8), threshold=0.4),
     Scenario("own metrics, 180 days", OWN, 180, _DAY, labels(0.3, _DAY, 0.5, 0.0), threshold=0.4),
-    Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, 1, numbers(_normal)),
-    Scenario("own metric, 60 groups of 10", _OWN_NUMBERS, 60, 10, numbers(_normal, 10, 0.5)),
+    Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, 1, numbers(_ERRORS["normal"])),
+    Scenario(
+        "own metric, 60 groups of 10", _OWN_NUMBERS, 60, 10, numbers(_ERRORS["normal"], 10, 0.5)
+    ),
 )
 # By their places: draws do not pickle.
 COVERAGE = tuple(partial(coverage, place, simulations=1_000) for place in range(len(SCENARIOS)))
