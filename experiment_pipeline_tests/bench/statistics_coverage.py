@@ -17,7 +17,7 @@ from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests import own_metrics
-from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row
+from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row, rows_of
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
 POPULATION = 2_000_000
@@ -63,13 +63,12 @@ def coverage(place: int, *, simulations: int) -> list[Row]:
     shares = np.mean(held, axis=0, where=known).tolist()
     counts = zip(names, left.sum(axis=0).tolist(), (left & held).sum(axis=0), strict=True)
     without = [(float(held / n), m, n) for m, n, held in counts if n >= LEAST * simulations]
-    said = float(noted.any(axis=1).mean())
+    figures: dict[str, tuple[float, Aim | None]] = {
+        name: (one, COVERED) for name, one in zip(names, shares, strict=True)
+    }
+    figures["a note"] = float(noted.any(axis=1).mean()), NOTED.get(scenario.note)
     return [
-        *(
-            Row(f"{scenario.name}: {metric}", figure, COVERED, simulations)
-            for metric, figure in zip(names, shares, strict=True)
-        ),
-        Row(f"{scenario.name}: a note", said, NOTED.get(scenario.note), simulations),
+        *rows_of(f"{scenario.name}: ", simulations, figures),
         *(
             Row(f"{scenario.name}: without a note, lowest ({metric})", figure, UNNOTED, n)
             for figure, metric, n in sorted(without)[:1]

@@ -44,8 +44,6 @@ def _listed(key: str) -> tuple[Table, ...]:
 
 
 TABLES, TIME_AND_GROUPS = _listed("compared"), _listed("time_and_groups")
-# All rows of the tables that there are now.
-ROWS_AT_MOST = 100_000
 # Under a split by time each seed ends so much of the rows earlier, up to four times.
 _EARLIER, _ENDS = 0.1, 5
 
@@ -65,9 +63,9 @@ class Cut:
 
 
 def cut(table: Table, seed: int, **changes: object) -> Cut:
-    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed.
+    """Cut the rows into the three sets, by a seed.
 
-    A split by time leaves nothing to draw: its seeds are origins, each with other validation rows.
+    Under a split by time seeds are origins, each with other validation rows.
     """
     spec = experiment(table, seed, **changes)
     rows = rows_of(table, spec)
@@ -77,9 +75,8 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
 
 
 def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
-    """Return at most ROWS_AT_MOST prepared rows of a table, drawn by the experiment's seed."""
-    whole = raw(table.package, table.item, table.target)
-    rows = prepare(_sample(whole, spec, spec.seed), spec.preparation).frame
+    """Return the prepared rows of a table, under a split by time up to an origin by the seed."""
+    rows = prepare(raw(table.package, table.item, table.target), spec.preparation).frame
     if spec.split.by != "time":
         return rows
     times, share = rows[spec.split.column], 1 - _EARLIER * (spec.seed % _ENDS)
@@ -121,12 +118,3 @@ def raw(package: str, item: str, target: str) -> pd.DataFrame:
         .reset_index(drop=True)
         .rename_axis(index="row_number")
     )
-
-
-def _sample(raw: pd.DataFrame, spec: ExperimentSpec, seed: int) -> pd.DataFrame:
-    """Draw rows, or whole groups where the split keeps them together."""
-    clusters = raw[spec.split.column] if spec.split.by == "group" else pd.Series(raw.index)
-    codes, found = pd.factorize(clusters)
-    places = np.random.default_rng(seed).permutation(len(found))[codes]
-    # Only the last group drawn may be cut short.
-    return raw.iloc[np.sort(np.argsort(places, kind="stable")[:ROWS_AT_MOST])]
