@@ -20,7 +20,7 @@ from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.training_sets import as_evaluated
-from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
+from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
 from experiment_pipeline.table.features import feature_columns
@@ -120,7 +120,10 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
     check = evaluate(
         spec, board, chosen, sets, rows, delivered=whole, workers=workers, seconds_left=left
     )
-    _write(check)
+    # Drawn and written as a run does.
+    document = build_document(check.report, check.next_search, check.charts)
+    render_html(document, passed=check.report.accepted)
+    to_bytes(check.pipeline)
     share = 1 - left() / seconds
     name = f"{table}, {seconds:g} s"
     print(f"  {board.reason}", flush=True)
@@ -132,10 +135,3 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
             Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), ""),
         ]
     )
-
-
-def _write(check: FinalEvaluation) -> None:
-    """Draw and write what the report leaves behind."""
-    document = build_document(check.report, check.next_search, check.charts)
-    render_html(document, passed=check.report.accepted)
-    to_bytes(check.pipeline)

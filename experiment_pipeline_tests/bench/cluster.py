@@ -45,7 +45,7 @@ FITS = [
 def measurements(pairs: int) -> list[Measured]:
     """Every figure; three pairs take about a minute."""
     spec = flights.flights_spec(search=FITS, halving=False)
-    return [*overhead(pairs), *throughput(spec, flights.flights_sets(spec), pairs)]
+    return [*overhead(pairs), *throughput(spec, flights.flights_cut(spec).sets, pairs)]
 
 
 def overhead(pairs: int, tasks: int = TASKS_OF_NOTHING) -> list[Measured]:

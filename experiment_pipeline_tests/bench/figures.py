@@ -166,7 +166,8 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
     yield from (Quote(words, tuple(figures)) for words, figures in found.items())
     apart = results.split("Mean ranks that differ by less than")[1].split(maxsplit=1)[0]
     yield Quote("mean ranks nearer than {} are", (apart,))
-    seconds, size, *_ = _numbers_after(results, "* Beside AutoGluon, medium, medians:")
+    beside = results.split("* Beside AutoGluon, medium, medians:")[1]
+    seconds, size, *_ = _numbers_in(beside.split("\n", maxsplit=1)[0])
     yield Quote("predict in {} of AutoGluon's time and have {} of its size", (seconds, size))
     yield Quote("| prediction time | AutoGluon medium | {} |", (seconds,))
     yield Quote("| size of the stored model | AutoGluon medium | {} |", (size,))
@@ -177,10 +178,6 @@ def _in_table(results: str, section: str, row: str, column: int = 1) -> str:
     lines = results.split(f"\n## {section}\n")[1].split("\n## ", maxsplit=1)[0].splitlines()
     line = next(line for line in lines if line.startswith(f"| {row}"))
     return _numbers_in(line.split(" | ")[column])[0]
-
-
-def _numbers_after(results: str, words: str) -> list[str]:
-    return _numbers_in(results.split(words)[1].split("\n", maxsplit=1)[0])
 
 
 def _numbers_in(text: str) -> list[str]:
@@ -224,6 +221,8 @@ def _executed(folder: Path, names: Sequence[str]) -> Sequence[str]:
 
 def _of_folder(folder: Path) -> dict[str, Any]:
     """What the pages may say of a run, by the files that it left."""
+    import pyarrow.parquet as pq
+
     from experiment_pipeline.stages.leaderboard.board import Leaderboard
     from experiment_pipeline.storage.tables import from_parquet
 
@@ -232,7 +231,7 @@ def _of_folder(folder: Path) -> dict[str, Any]:
     (raw,) = (folder / "tables").glob("raw_data.parquet")
     board = from_parquet(table.read_bytes(), Leaderboard)
     return {
-        "rows": _rows(raw),
+        "rows": pq.ParquetFile(raw).metadata.num_rows,
         "tried": int((board.rows["algorithm"] != "ensemble").sum()),
         "scores": _scores(json.loads(report.read_text())["scores"]),
         "board": {
@@ -242,12 +241,6 @@ def _of_folder(folder: Path) -> dict[str, Any]:
             "tied": len(set(board.tie_group) - {board.chosen}),
         },
     }
-
-
-def _rows(raw: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return int(pq.ParquetFile(raw).metadata.num_rows)
 
 
 def _scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:

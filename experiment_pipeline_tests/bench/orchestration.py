@@ -32,7 +32,7 @@ from experiment_pipeline_tests.runs import table_path
 def step_cost(pairs: int) -> Ratio:
     """60 LightGBM configurations of the flights without halving, in pairs."""
     spec = flights.flights_spec(search=flights.SEARCH, halving=False)
-    sets = flights.flights_sets(spec)
+    sets = flights.flights_cut(spec).sets
 
     def step() -> float:
         return training_step(spec, sets)

@@ -67,26 +67,20 @@ def _told(
     return lambda asked: f"{words}\n\n{table(FIGURE, measure(asked))}"
 
 
-budgets = _told(
-    """Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
-report: judged, drawn and written.""",
-    lambda _: budget.measurements(),
-)
-large_searches = _told(
-    """Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
+_BUDGETS = """\
+Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
+report: judged, drawn and written."""
+_LARGE = """\
+Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
 memory counts libraries and what is held of the table. The search of each is with halving but for the
-comparison of workers.""",
-    lambda asked: large.measurements(asked.scale),
-)
-on_a_cluster = _told(
-    "Local clusters of two processes: what a task costs, and what two workers get done.",
-    lambda asked: cluster.measurements(asked.pairs),
-)
-stages = _told(
-    "On a made-up table of numbers, texts and dates.",
-    lambda asked: [one for rows in asked.rows for one in data.measurements(rows, asked.columns)],
-)
-disks = _told("Files after 60 unchanged reruns of the flights.", lambda _: disk.measurements())
+comparison of workers."""
+_CLUSTER = "Local clusters of two processes: what a task costs, and what two workers get done."
+_STAGES = "On a made-up table of numbers, texts and dates."
+_DISK = "Files after 60 unchanged reruns of the flights."
+
+
+def _of_stages(asked: argparse.Namespace) -> Iterable[Measured]:
+    return (one for rows in asked.rows for one in data.measurements(rows, asked.columns))
 
 
 # A part more is a line more; the order is that of the page.
@@ -94,11 +88,13 @@ PARTS: Mapping[str, Part] = {
     "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
     "training": Part("The search", against_others),
     "dagster": Part("Inside Dagster", dagster),
-    "budget": Part("A budget of seconds", budgets),
-    "large": Part("Large searches", large_searches),
+    "budget": Part("A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())),
+    "large": Part("Large searches", _told(_LARGE, lambda asked: large.measurements(asked.scale))),
     "past_memory": Part("Tables larger than memory", past_memory.section),
-    "cluster": Part("On a Dask cluster", on_a_cluster),
+    "cluster": Part(
+        "On a Dask cluster", _told(_CLUSTER, lambda asked: cluster.measurements(asked.pairs))
+    ),
     "automl": Part("From table to model", automl.section),
-    "data": Part("The stages before training", stages),
-    "disk": Part("What reruns add to the disk", disks),
+    "data": Part("The stages before training", _told(_STAGES, _of_stages)),
+    "disk": Part("What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())),
 }

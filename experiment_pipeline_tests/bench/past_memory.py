@@ -91,8 +91,12 @@ def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
     log = folder / f"{rows}.log"
     with tempfile.TemporaryDirectory(dir=folder) as name, limited_to(limit_bytes) as limit:
         place = Path(name).resolve()
-        storage = place / "artifacts"
-        project = _project(place, storage, *experiment(str(table), rows))
+        storage, temporary = place / "artifacts", place / "tmp"
+        temporary.mkdir()
+        # A clone with this one experiment, and with its files in its own folder.
+        project = Project(place, {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(storage)})
+        orchestration.settle(place)
+        project.add_experiment(EXPERIMENT, *experiment(str(table), rows))
 
         def ran(*command: str) -> Watched:
             return watch(
@@ -101,7 +105,7 @@ def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
                 cwd=project.folder,
                 environment=project.environment,
                 log=log,
-                temporary=Path(project.environment["TMPDIR"]),
+                temporary=temporary,
             )
 
         watched = ran(*project.execute_command(EXPERIMENT))
@@ -127,16 +131,6 @@ def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
             watched.temporary_bytes,
             stored_bytes(storage),
         )
-
-
-def _project(place: Path, storage: Path, attributes: Mapping[str, Any], schema: str) -> Project:
-    """A clone with this one experiment, and with its files in its own folder."""
-    temporary = place / "tmp"
-    temporary.mkdir()
-    project = Project(place, {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(storage)})
-    orchestration.settle(place)
-    project.add_experiment(EXPERIMENT, attributes, schema)
-    return project
 
 
 def experiment(url: str, rows: int) -> tuple[dict[str, Any], str]:

@@ -16,8 +16,9 @@ from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.clean_tables import MADE, REAL, real
 from experiment_pipeline_tests.bench.leak_tables import (
+    MADE,
+    REAL,
     Base,
     Column,
     Problem,
@@ -28,6 +29,7 @@ from experiment_pipeline_tests.bench.leak_tables import (
     multiclass,
     persons,
     prices,
+    real,
     smoted,
     with_column,
 )

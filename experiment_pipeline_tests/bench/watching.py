@@ -33,7 +33,6 @@ class Group:
     folder: Path
     kind: str  # its version
     limit: str  # bytes that it may hold
-    swap: tuple[str, int | None]  # what it may swap; None: as `limit`
     most: str  # bytes that it has held
     events: str  # processes killed, after the word `oom_kill`
 
@@ -69,10 +68,10 @@ def limited_to(limit_bytes: int) -> Iterator[Group]:
     group.folder.mkdir()
     try:
         (group.folder / group.limit).write_text(str(limit_bytes))
-        file, most = group.swap
-        # Where the kernel does not count swap the file is not there.
-        with suppress(OSError):
-            (group.folder / file).write_text(str(limit_bytes if most is None else most))
+        # By version; where the kernel does not count swap neither is there.
+        for swap, most in (("memory.memsw.limit_in_bytes", limit_bytes), ("memory.swap.max", 0)):
+            with suppress(OSError):
+                (group.folder / swap).write_text(str(most))
         yield group
     finally:
         # What outlives its command keeps the group; that is no reason to lose what was measured.
@@ -92,7 +91,6 @@ def _group() -> Group:
             (parent if parent.is_dir() else base) / name,
             "memory cgroup",
             "memory.limit_in_bytes",
-            ("memory.memsw.limit_in_bytes", None),
             "memory.max_usage_in_bytes",
             "memory.oom_control",
         )
@@ -104,7 +102,6 @@ def _group() -> Group:
         parent / name,
         "memory cgroup (version 2)",
         "memory.max",
-        ("memory.swap.max", 0),
         "memory.peak",
         "memory.events",
     )
