@@ -106,7 +106,6 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
     fits = [event for event in events if isinstance(event, Fitted)]
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.
-    first = sum(one.rung.number == 1 for one in fits)
     trained = {one.model.key: one.model for one in fits if one.rung.is_full}
     time_left = RefitTime(seconds - searched, AfterSearch(sets, workers).of)
     board = board_of(spec, sets, trained, time_left)
@@ -131,7 +130,6 @@ def _measured(table: str, cut: Cut) -> list[Measured]:
         [
             Measured(f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE),
             Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x"),
-            Measured(f"{name}: compared at the first rung of {len(asked)}", first, ""),
             Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), ""),
         ]
     )

@@ -31,11 +31,9 @@ from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
-# (rows, columns) → seconds that the analysis may take; see the part below for the other limits.
-ANALYSIS_SECONDS = {(1_000_000, 50): 60.0, (100_000, 25): 10.0}
-VALIDATION_SECONDS = {(1_000_000, 50): 30.0}
+# (rows, columns) → seconds and memory that stages may take.
+GOALS = {(1_000_000, 50): {"analysis": 60.0, "validation": 30.0, "memory": 4.0}}
 REPORT_BYTES = 5_000_000
-MEMORY_RATIOS = {(1_000_000, 50): 4.0}
 DAYS = 365
 # Of a table that is written: so many rows are made at a time, and are a row group of the file.
 BATCH = 250_000
@@ -161,7 +159,8 @@ def wide_schema(frame: pd.DataFrame) -> str:
 def analysis(rows: int, columns: int) -> list[Measured]:
     """The analysis with its report, from the raw table to the HTML page."""
     frame = wide_table(rows, columns)
-    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), _name(frame)
+    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), f"{rows:,} x {columns}"
+    goals = GOALS.get(frame.shape, {})
     started = time.perf_counter()
     prepared = prepare_and_assign(frame, schema, spec)
     features = feature_columns(prepared.frame, spec)
@@ -169,9 +168,7 @@ def analysis(rows: int, columns: int) -> list[Measured]:
     page = report_html(found, prepared.frame, spec).encode()
     seconds = time.perf_counter() - started
     return [
-        Measured(
-            f"data analysis and report, {name}", seconds, "s", ANALYSIS_SECONDS.get(frame.shape)
-        ),
+        Measured(f"data analysis and report, {name}", seconds, "s", goals.get("analysis")),
         Measured(f"report, {name}", len(page) / 1e6, "MB", REPORT_BYTES / 1e6),
     ]
 
@@ -180,7 +177,8 @@ def validation(rows: int, columns: int) -> list[Measured]:
     """Preparation, validation, sets and their checks; the comparison with an accepted version."""
     held_before = anonymous_bytes()
     frame = wide_table(rows, columns)
-    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), _name(frame)
+    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), f"{rows:,} x {columns}"
+    goals = GOALS.get(frame.shape, {})
     frame_bytes = int(frame.memory_usage(deep=True).sum())
     with PeakMemory(held_before) as memory:
         started = time.perf_counter()
@@ -197,14 +195,12 @@ def validation(rows: int, columns: int) -> list[Measured]:
     compare(current, current, parted.validated, spec)
     compared = time.perf_counter() - started
     return [
-        Measured(
-            f"validation and split, {name}", seconds, "s", VALIDATION_SECONDS.get(frame.shape)
-        ),
+        Measured(f"validation and split, {name}", seconds, "s", goals.get("validation")),
         Measured(
             f"its peak of memory / typed table ({frame_bytes / 1e6:.0f} MB), {name}",
             memory.peak / frame_bytes,
             "x",
-            MEMORY_RATIOS.get(frame.shape),
+            goals.get("memory"),
         ),
         Measured(f"profile and comparison with the accepted version, {name}", compared, "s"),
     ]
@@ -229,7 +225,3 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._stop.wait(0.01):
             self.peak = max(self.peak, anonymous_bytes() - self._held_before)
-
-
-def _name(frame: pd.DataFrame) -> str:
-    return f"{len(frame):,} x {frame.shape[1]}"

@@ -8,6 +8,7 @@ called as a function; three quarters of the rows train, one quarter is the test 
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,6 @@ from experiment_pipeline_tests.bench.data import (
     wide_file,
     wide_spec,
 )
-from experiment_pipeline_tests.bench.watching import anonymous_bytes
 from experiment_pipeline_tests.results import events_of
 
 GIGABYTE = 1e9
@@ -100,8 +100,7 @@ class Searched:
 
     seconds: float  # of the search
     peak_bytes: int  # of anonymous memory since the process began
-    added_bytes: int  # of it at most above what was held before the search
-    accounts: dict[str, int]  # status → how many configurations
+    accounts: Mapping[str, int]  # status → how many configurations
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {status}" for status, count in sorted(self.accounts.items()))
@@ -109,14 +108,13 @@ class Searched:
 
 def searched(asked: Asked) -> Searched:
     """Search in this process, and measure."""
-    with PeakMemory(0) as whole:
-        sets, spec, before = asked.sets(), asked.spec(), anonymous_bytes()
+    with PeakMemory(0) as memory:
+        sets, spec = asked.sets(), asked.spec()
         started = time.perf_counter()
-        with PeakMemory(before) as added:
-            events = events_of(spec, sets, asked.workers)
-            statuses = [event.status for event in events if isinstance(event, Conclusion)]
+        events = events_of(spec, sets, asked.workers)
+        statuses = Counter(event.status for event in events if isinstance(event, Conclusion))
         seconds = time.perf_counter() - started
-    return Searched(seconds, whole.peak, added.peak, dict(Counter(statuses)))
+    return Searched(seconds, memory.peak, statuses)
 
 
 def measurements(scale: float = 1.0) -> list[Measured]:
@@ -139,12 +137,8 @@ def memory_of_two_workers(rows: int, columns: int) -> list[Measured]:
         for workers in (1, 2)
     )
     name = f"2 workers / 1, 18 configurations on {rows:,} x {columns}"
-    peak, added = two.peak_bytes / one.peak_bytes, two.added_bytes / one.added_bytes
-    found = [
-        Measured(f"peak memory, {name}", peak, "x", MEMORY_OF_TWO_WORKERS),
-        Measured(f"of it what the search adds, {name}", added, "x"),
-    ]
-    return shown(found)
+    ratio = two.peak_bytes / one.peak_bytes
+    return shown([Measured(f"peak memory, {name}", ratio, "x", MEMORY_OF_TWO_WORKERS)])
 
 
 def one_search(

@@ -41,7 +41,6 @@ GIGABYTE = 1e9
 # Rows up to which a limit is to be kept, in GB, where none is asked for.
 LIMITS = {3_000_000: 1.5, 30_000_000: 4.0}
 TREES, DRAWS, FIRST_SHARE = 10, 7, 0.05
-ALGORITHM = "lightgbm"
 PREDICTION = "prediction"
 
 
@@ -146,7 +145,7 @@ def experiment(url: str, rows: int) -> tuple[dict[str, Any], str]:
     drawn = next(one for one in attributes["search"] if one.get("method") == "random")
     few = {"n_estimators": TREES}
     attributes["search"] = [
-        {"algorithm": ALGORITHM, "configurations": [few]},
+        {"algorithm": "lightgbm", "configurations": [few]},
         {**drawn, "draws": DRAWS, "hyperparameters": {**drawn["hyperparameters"], **few}},
         {"algorithm": "dummy"},
     ]

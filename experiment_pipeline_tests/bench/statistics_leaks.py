@@ -144,19 +144,16 @@ def _others_mean(table: pd.DataFrame, rng: np.random.Generator, key: str) -> obj
     return ((groups.transform("sum") - y) / (rows - 1)).where(rows > 1, y.mean())
 
 
-def _along(make: Callable[[pd.Series], pd.Series], key: str | None = None) -> Column:
-    """Something computed along the table's rows, of all or of each value of a key."""
+def _along(
+    make: Callable[[pd.Series], pd.Series], key: str | None = None, by: str | None = None
+) -> Column:
+    """Something computed along the table's rows, or by a column, of all or of each value of a key."""
 
     def column(table: pd.DataFrame, _: np.random.Generator) -> object:
-        y = _number(table["y"])
+        y = _number(table["y"] if by is None else table.sort_values(by)["y"])
         return make(y) if key is None else y.groupby(table[key], group_keys=False).apply(make)
 
     return column
-
-
-def _along_the_days(make: Callable[[pd.Series], pd.Series]) -> Column:
-    """The same along the days of a table whose rows are in no order."""
-    return lambda table, _: make(_number(table.sort_values("day")["y"]))
 
 
 def _rounded(plant: Column) -> Column:
@@ -268,7 +265,7 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("mean of neighbours in income", _neighbours_mean, (binary,)),
     ("rolling mean of 30 rows", _along(lambda y: y.rolling(30, 1).mean()), (binary,)),
     ("share so far, by shop", _along(lambda y: y.expanding().mean(), "shop"), (binary,)),
-    ("rolling mean of 7 rows", _along_the_days(lambda y: y.rolling(7, 1).mean()), (_unsorted,)),
+    ("rolling mean of 7 rows", _along(lambda y: y.rolling(7, 1).mean(), by="day"), (_unsorted,)),
     ("rolling mean of 7 days", _along(lambda y: y.rolling(7, 1).mean(), "store"), (by_time,)),
     ("rolling mean, rounded", _rounded(_along(lambda y: y.rolling(7).mean())), (by_time,)),
     ("centred mean", _along(lambda y: y.rolling(5, 1, center=True).mean()), (by_time,)),

@@ -37,10 +37,7 @@ class Table:
 
 
 def _listed(key: str) -> tuple[Table, ...]:
-    return tuple(
-        Table(**table, declared=declared)
-        for table, declared in ((one.pop("table"), one) for one in LISTED[key])
-    )
+    return tuple(Table(**one.pop("table"), declared=one) for one in LISTED[key])
 
 
 TABLES, TIME_AND_GROUPS = _listed("compared"), _listed("time_and_groups")
