@@ -449,6 +449,7 @@ CHOICE = (
         *(BY_LUCK, 2_000, said_to_be_worse),
         {"as good on validation as on test, said to be worse by f1": {}},
     ),
+    *each(Aim(low=0.8), 400, said_to_be_worse, {"much worse, said to be so by f1": {"lost": 0.9}}),
     *each(
         *(Aim(high=0.06), 2_000, perfect_and_accused),
         {"perfect probabilities of 200 rows, called miscalibrated": {}},
