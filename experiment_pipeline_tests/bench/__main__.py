@@ -6,10 +6,10 @@ import os
 import platform
 from pathlib import Path
 
-from experiment_pipeline_tests.bench import past_memory, tables
+from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS
 from experiment_pipeline_tests.bench.parts import PARTS
-from experiment_pipeline_tests.bench.sections import Section, refreshed
+from experiment_pipeline_tests.bench.sections import refreshed
 
 RESULTS = Path(__file__).parent / "results.md"
 
@@ -18,13 +18,13 @@ def main() -> None:
     """`python -m experiment_pipeline_tests.bench [--part NAME] [--pairs N] …`."""
     asked = _asked()
     for name in PARTS if asked.part == "all" else [asked.part]:
-        section = Section(PARTS[name].title, f"{_measured_at()}\n\n{PARTS[name].measure(asked)}")
-        print(f"\n## {section.title}\n\n{section.body}\n", flush=True)
+        title, text = PARTS[name].title, f"{_measured_at()}\n\n{PARTS[name].measure(asked)}"
+        print(f"\n## {title}\n\n{text}\n", flush=True)
         # At once: a long benchmark that is stopped keeps what it has.
         if not asked.print_only:
             page = RESULTS.read_text() if RESULTS.exists() else ""
             order = [part.title for part in PARTS.values()]
-            RESULTS.write_text(refreshed(page, section, order))
+            RESULTS.write_text(refreshed(page, title, text, order))
 
 
 def _asked() -> argparse.Namespace:
@@ -38,13 +38,6 @@ def _asked() -> argparse.Namespace:
         nargs="+",
         default=[1_000_000],
         help="data, past_memory: of the made-up tables",
-    )
-    parser.add_argument(
-        "--kinds",
-        nargs="+",
-        choices=[*past_memory.KINDS],
-        default=[past_memory.USUAL],
-        help="past_memory: what the table is; with -s3 it and the storage are in a bucket",
     )
     parser.add_argument("--limit", type=float, help="past_memory: GB of a run; by its rows without")
     parser.add_argument("--columns", type=int, default=50, help="data: of the made-up table")

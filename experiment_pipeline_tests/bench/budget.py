@@ -5,85 +5,107 @@ three as a share of the budget, and how many configurations were compared, and t
 """
 
 import time
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import joblib
 import pandas as pd
+from sklearn.datasets import make_classification, make_regression
 
-from experiment_pipeline.drafting import search as first_search
-from experiment_pipeline.drafting.columns import MOST_CODES
+from experiment_pipeline.drafting import Wishes
+from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.reporting.document import render_html
+from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
+from experiment_pipeline.stages.search.training_sets import as_evaluated
+from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.storage.persistence import to_bytes
-from experiment_pipeline_tests.bench import tables
+from experiment_pipeline.table.features import feature_columns
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.bench.data import Measured, shown
-from experiment_pipeline_tests.bench.reports import Case, Shape, case_of
+from experiment_pipeline_tests.bench.tables import TABLES, Cut, raw
 from experiment_pipeline_tests.results import events_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import board_of, chosen_of
+from experiment_pipeline_tests.table.made_rows import cut_rows
 
-BUDGETS = (10.0, 30.0)
-SHAPES = tuple(Shape(rows, 20, 2) for rows in (2_000, 20_000, 100_000))
-# Of a title in nearly each row; the others are numbers.
-TEXTS = ("movies",)
-# With the seconds that the scaffold writes.
-UNEDITED = (
-    Shape(1_000, 20, 10),
-    Shape(10_000, 16, 26),
-    Shape(20_000, 16, 26),
-    Shape(101_000, 20, 8),
+
+@dataclass(frozen=True)
+class Shape:
+    """A made-up table: rows x features, and how many classes (1: regression)."""
+
+    rows: int
+    features: int
+    classes: int
+
+    def __str__(self) -> str:
+        kind = "regression" if self.classes == 1 else f"{self.classes} classes"
+        return f"{self.rows:,} x {self.features}, {kind}"
+
+    def frame(self) -> pd.DataFrame:
+        """Return features f0, f1, … and the target y, with the index `row_number`."""
+        informative = max(4, self.features // 3)
+        if self.classes == 1:
+            X, y = make_regression(
+                self.rows, self.features, n_informative=informative, noise=50, random_state=0
+            )
+        else:
+            X, y = make_classification(
+                self.rows,
+                self.features,
+                n_informative=informative,
+                n_classes=self.classes,
+                # scikit-learn has a corner of the informative features for each.
+                n_clusters_per_class=min(2, 2**informative // self.classes),
+                random_state=0,
+            )
+        frame = pd.DataFrame(X, columns=[f"f{place}" for place in range(self.features)])
+        target = y if self.classes == 1 else [f"c{code:02d}" for code in y]
+        return frame.assign(y=target).rename_axis(index="row_number")
+
+
+def case_of(table: Shape | str, seconds: float | None) -> tuple[str, Cut]:
+    """A table by its name and size, drafted and cut."""
+    if isinstance(table, str):
+        known = next(one for one in TABLES if one.name == table)
+        frame, target = raw(known.package, known.item, known.target), known.target
+        frame = frame.drop(columns=[*dict(known.declared["exclude"])])
+    else:
+        frame, target = table.frame(), "y"
+    drafted = infer(frame, Wishes(target=target, seconds=seconds))
+    spec = spec_from("budget", drafted.attributes({"url": "made up"}))
+    rows = prepare(frame, spec.preparation).frame
+    cut = cut_rows(rows, spec, feature_columns(rows, spec))
+    size = "" if isinstance(table, Shape) else f", {len(frame):,} x {frame.shape[1] - 1}"
+    sets = as_evaluated(cut.train, cut.test, spec)
+    return f"{table}{size}", Cut(spec, sets, cut.validation.rows)
+
+
+# A made-up table, or one with a title in nearly each row, and the seconds; None: what the scaffold writes.
+CASES: tuple[tuple[Shape | str, float | None], ...] = (
+    *((Shape(rows, 20, 2), s) for rows in (2_000, 20_000, 100_000) for s in (10.0, 30.0)),
+    *((Shape(1_000, 20, 10), None), (Shape(10_000, 16, 26), None)),
+    *((Shape(20_000, 16, 26), None), (Shape(101_000, 20, 8), None)),
+    *((Shape(15_000, 54, 7), 30.0), ("movies", 10.0), ("movies", 30.0)),
 )
-FEW_SECONDS = (Shape(15_000, 54, 7), 30.0)
 MOST_SHARE = 1.15
 
 
-def measurements(
-    shapes: Sequence[Shape] = SHAPES,
-    texts: Sequence[str] = TEXTS,
-    budgets: Sequence[float] = BUDGETS,
-    others: Sequence[tuple[Shape, float | None]] = (
-        *((one, None) for one in UNEDITED),
-        FEW_SECONDS,
-    ),
-) -> list[Measured]:
-    """Search, fit again and report on each table within each budget, with the scaffold's search."""
-    asked = [*((shape, seconds) for shape in shapes for seconds in budgets), *others]
-    made = (case_of(shape, seconds) for shape, seconds in asked)
-    found = (_of_texts(name, seconds) for name in texts for seconds in budgets)
-    return [one for cases in (made, found) for case in cases for one in _measured(case)]
+def measurements(cases: tuple[tuple[Shape | str, float | None], ...] = CASES) -> list[Measured]:
+    """Search, fit again and report on each table within its budget, with the scaffold's search."""
+    return [one for given in cases for one in _measured(*case_of(*given))]
 
 
-def _of_texts(name: str, seconds: float) -> Case:
-    table = next(one for one in tables.TABLES if one.name == name)
-    size = tables.cut(table, 0)
-    columns = size.sets.train[list(size.sets.features)]
-    distinct = columns.select_dtypes("str").nunique()
-    shape = first_search.Shape(
-        *(table.task, table.metric, len(size.sets.every_row) + len(size.validation)),
-        features=columns.shape[1],
-        classes=len(size.sets.classes or (0,)),
-        texts=len(distinct),
-        many_texts=int((distinct > MOST_CODES).sum()),
-        seconds=seconds,
-    )
-    asked = [dict(one.entry) for one in first_search.propose_search(shape)]
-    cut = tables.cut(table, 0, search=asked, budget={"seconds": seconds})
-    return Case(f"{name}, {shape.rows:,} x {shape.features}", cut.spec, cut.sets, cut.validation)
-
-
-def _measured(case: Case) -> list[Measured]:
-    spec, sets, rows, workers = case.spec, case.sets, case.validation, joblib.cpu_count()
+def _measured(table: str, cut: Cut) -> list[Measured]:
+    spec, sets, rows, workers = cut.spec, cut.sets, cut.validation, joblib.cpu_count()
     seconds, asked = spec.budget.seconds or 0.0, configurations(spec)
     began = time.perf_counter()
     events = events_of(spec, sets)
     fits = [event for event in events if isinstance(event, Fitted)]
     searched = time.perf_counter() - began
     # Ranking is another stage, which a budget is not of.
-    first = sum(one.rung.number == 1 for one in fits)
     trained = {one.model.key: one.model for one in fits if one.rung.is_full}
     time_left = RefitTime(seconds - searched, AfterSearch(sets, workers).of)
     board = board_of(spec, sets, trained, time_left)
@@ -93,26 +115,21 @@ def _measured(case: Case) -> list[Measured]:
     def left() -> float:
         return seconds - searched - (time.perf_counter() - again)
 
-    table = pd.concat([sets.train, sets.test, rows])
+    whole = pd.concat([sets.train, sets.test, rows])
     check = evaluate(
-        spec, board, chosen, sets, rows, delivered=table, workers=workers, seconds_left=left
+        spec, board, chosen, sets, rows, delivered=whole, workers=workers, seconds_left=left
     )
-    _write(check)
+    # Drawn and written as a run does.
+    document = build_document(check.report, check.next_search, check.charts)
+    render_html(document, passed=check.report.accepted)
+    to_bytes(check.pipeline)
     share = 1 - left() / seconds
-    name = f"{case.name}, {seconds:g} s"
+    name = f"{table}, {seconds:g} s"
     print(f"  {board.reason}", flush=True)
     return shown(
         [
             Measured(f"{name}: search, refit and report ÷ the budget", share, "x", MOST_SHARE),
-            Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x", None),
-            Measured(f"{name}: compared at the first rung of {len(asked)}", first, "", None),
-            Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), "", None),
+            Measured(f"{name}: the search alone ÷ the budget", searched / seconds, "x"),
+            Measured(f"{name}: fits on all train rows of {len(asked)}", len(trained), ""),
         ]
     )
-
-
-def _write(check: FinalEvaluation) -> None:
-    """Draw and write what the report leaves behind."""
-    document = build_document(check.report, check.next_search, check.charts)
-    render_html(document, passed=check.report.accepted)
-    to_bytes(check.pipeline)

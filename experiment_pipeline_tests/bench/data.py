@@ -4,15 +4,14 @@ Each part runs in a process of its own, so that one's peak of memory is not anot
 """
 
 import itertools
-import json
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -32,15 +31,13 @@ from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
-# (rows, columns) → seconds that the analysis may take; see the part below for the other limits.
-ANALYSIS_SECONDS = {(1_000_000, 50): 60.0, (100_000, 25): 10.0}
-VALIDATION_SECONDS = {(1_000_000, 50): 30.0}
+# (rows, columns) → seconds and memory that stages may take.
+GOALS = {(1_000_000, 50): {"analysis": 60.0, "validation": 30.0, "memory": 4.0}}
 REPORT_BYTES = 5_000_000
-MEMORY_RATIOS = {(1_000_000, 50): 4.0}
 DAYS = 365
 # Of a table that is written: so many rows are made at a time, and are a row group of the file.
 BATCH = 250_000
-PARTS = ("analysis", "validation")
+_Given, _Found = ParamSpec("_Given"), TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -50,12 +47,14 @@ class Measured:
     name: str  # what was measured, on which table
     value: float  # the figure
     unit: str  # s, MB, or x for a ratio
-    goal: float | None  # the largest figure allowed; None = only measured
+    goal: float | None = None  # the largest figure allowed; None = only measured
+    at_least: bool = False  # whether the goal is the smallest
 
-    def row(self) -> str:
-        """A line of the Markdown table."""
-        goal = "" if self.goal is None else f"≤ {self.goal:g} {self.unit}"
-        return f"| {self.name} | **{self.value:.1f} {self.unit}** | {goal} |"
+    def cells(self) -> list[str]:
+        """Of a line of the Markdown table."""
+        sign = "≥" if self.at_least else "≤"
+        goal = "" if self.goal is None else f"{sign} {self.goal:g} {self.unit}"
+        return [self.name, f"**{self.value:.1f} {self.unit}**", goal]
 
 
 def shown(found: Sequence[Measured]) -> list[Measured]:
@@ -67,7 +66,16 @@ def shown(found: Sequence[Measured]) -> list[Measured]:
 
 def measurements(rows: int, columns: int) -> list[Measured]:
     """Measure every part on a table of this shape."""
-    return [found for part in PARTS for found in _in_own_process(part, rows, columns)]
+    parts = (analysis, validation)
+    return [one for part in parts for one in shown(in_own_process(part, rows, columns))]
+
+
+def in_own_process(
+    measure: Callable[_Given, _Found], *given: _Given.args, **named: _Given.kwargs
+) -> _Found:
+    """Call a function in a new process, so that its peak of memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        return process.submit(measure, *given, **named).result()
 
 
 def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
@@ -104,7 +112,7 @@ def wide_table(rows: int, columns: int, seed: int = 0) -> pd.DataFrame:
 def wide_file(folder: Path, rows: int, columns: int) -> Path:
     """Return a Parquet file of `wide_table`s, a seed for each batch; made where it is not there."""
     path = folder / f"wide_{rows}x{columns}.parquet"
-    if not path.exists() or not _is_wide(path, rows, columns):
+    if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         batches = (_batch(number, rows, columns) for number in range(-(-rows // BATCH)))
         first, whole = next(batches), path.with_suffix(".partial")
@@ -113,15 +121,6 @@ def wide_file(folder: Path, rows: int, columns: int) -> Path:
                 writer.write_table(batch)
         whole.rename(path)
     return path
-
-
-def _is_wide(path: Path, rows: int, columns: int) -> bool:
-    """Whether a file has so many rows, and its first and last ones are what would be written."""
-    file = pq.ParquetFile(path)
-    last = file.num_row_groups - 1
-    return file.metadata.num_rows == rows and all(
-        file.read_row_group(number).equals(_batch(number, rows, columns)) for number in (0, last)
-    )
 
 
 def _batch(number: int, rows: int, columns: int) -> pa.Table:
@@ -157,24 +156,29 @@ def wide_schema(frame: pd.DataFrame) -> str:
     return text.replace("  c01: {dtype: float64}", "  c01: {dtype: float64, less_than: 50}")
 
 
-def analysis(frame: pd.DataFrame) -> list[Measured]:
+def analysis(rows: int, columns: int) -> list[Measured]:
     """The analysis with its report, from the raw table to the HTML page."""
-    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), _name(frame)
+    frame = wide_table(rows, columns)
+    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), f"{rows:,} x {columns}"
+    goals = GOALS.get(frame.shape, {})
     started = time.perf_counter()
     prepared = prepare_and_assign(frame, schema, spec)
-    rows, features = prepared.frame, feature_columns(prepared.frame, spec)
-    found = analyse(rows, prepared.sets, features, spec)
-    page = report_html(found, rows, spec).encode()
+    features = feature_columns(prepared.frame, spec)
+    found = analyse(prepared.frame, prepared.sets, features, spec)
+    page = report_html(found, prepared.frame, spec).encode()
     seconds = time.perf_counter() - started
     return [
-        Measured(f"data analysis and report, {name}", seconds, "s", goal(ANALYSIS_SECONDS, frame)),
+        Measured(f"data analysis and report, {name}", seconds, "s", goals.get("analysis")),
         Measured(f"report, {name}", len(page) / 1e6, "MB", REPORT_BYTES / 1e6),
     ]
 
 
-def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
+def validation(rows: int, columns: int) -> list[Measured]:
     """Preparation, validation, sets and their checks; the comparison with an accepted version."""
-    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), _name(frame)
+    held_before = anonymous_bytes()
+    frame = wide_table(rows, columns)
+    spec, schema, name = wide_spec(), load_schema(wide_schema(frame)), f"{rows:,} x {columns}"
+    goals = GOALS.get(frame.shape, {})
     frame_bytes = int(frame.memory_usage(deep=True).sum())
     with PeakMemory(held_before) as memory:
         started = time.perf_counter()
@@ -191,14 +195,14 @@ def validation(frame: pd.DataFrame, held_before: int) -> list[Measured]:
     compare(current, current, parted.validated, spec)
     compared = time.perf_counter() - started
     return [
-        Measured(f"validation and split, {name}", seconds, "s", goal(VALIDATION_SECONDS, frame)),
+        Measured(f"validation and split, {name}", seconds, "s", goals.get("validation")),
         Measured(
             f"its peak of memory / typed table ({frame_bytes / 1e6:.0f} MB), {name}",
             memory.peak / frame_bytes,
             "x",
-            goal(MEMORY_RATIOS, frame),
+            goals.get("memory"),
         ),
-        Measured(f"profile and comparison with the accepted version, {name}", compared, "s", None),
+        Measured(f"profile and comparison with the accepted version, {name}", compared, "s"),
     ]
 
 
@@ -221,30 +225,3 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._stop.wait(0.01):
             self.peak = max(self.peak, anonymous_bytes() - self._held_before)
-
-
-def _name(frame: pd.DataFrame) -> str:
-    return f"{len(frame):,} x {frame.shape[1]}"
-
-
-def goal(goals: Mapping[tuple[int, int], float], frame: pd.DataFrame) -> float | None:
-    """The limit for a table of this shape; None: there is none."""
-    return goals.get(frame.shape)
-
-
-def _in_own_process(part: str, rows: int, columns: int) -> list[Measured]:
-    command = [sys.executable, "-m", __spec__.name, part, str(rows), str(columns)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return shown([Measured(**one) for one in json.loads(done.stdout.splitlines()[-1])])
-
-
-def main(part: str, rows: str, columns: str) -> None:
-    """Measure one part in this process, and write the figures as JSON."""
-    held_before = anonymous_bytes()
-    frame = wide_table(int(rows), int(columns))
-    found = analysis(frame) if part == "analysis" else validation(frame, held_before)
-    print(json.dumps([asdict(one) for one in found]))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

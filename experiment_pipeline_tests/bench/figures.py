@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +104,7 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     found = flights["scores"]["roc_auc"]
     ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
     yield Quote("roc_auc {} ({} to {}) on the validation set", tuple(ends))
-    yield Quote("ROC AUC {} on", (f"{flights['scores']['roc_auc']['estimate']:.2f}",))
+    yield Quote("ROC AUC {} on", (f"{found['estimate']:.2f}",))
     yield Quote("{} % right; the largest class alone: {} %", (_percent(right), _percent(largest)))
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
     yield Quote("off by {} euros; by chance it would look like {}", tuple(off))
@@ -117,83 +117,67 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
 
 
 def _of_benchmark(results: str) -> Iterator[Quote]:
-    def at(section: str, row: str, column: int = 1) -> str:
-        return _in_table(results, section, row, column)
-
-    search, grid = "The search", "scikit-learn GridSearchCV(n_jobs=-1)"
-    pairs = "| scikit-learn `{}(n_jobs=-1)`"
-    steps = {
-        pairs.format("GridSearchCV") + ", same configurations, sets and trees | {} |": (
-            f"training step, 60 configurations: {grid}"
-        ),
-        "÷ cores; it scores nothing | {} |": "training step: bare lightgbm.train",
-        "| search with halving " + pairs.format("GridSearchCV") + " | {} |": (
-            f"search with halving, 60 configurations: {grid}"
-        ),
-        pairs.format("HalvingRandomSearchCV") + " | {} |": (
-            "search with halving, 60 configurations: scikit-learn HalvingRandomSearchCV"
-        ),
+    search, tools, large, stages, past = (
+        partial(_in_table, results, section)
+        for section in (
+            *("The search", "From table to model", "Large searches"),
+            *("The stages before training", "Tables larger than memory"),
+        )
+    )
+    step = _in_table(results, "Inside Dagster", "training step of the job", 3)
+    grid, both = "scikit-learn GridSearchCV(n_jobs=-1)", "search with halving, 60 configurations"
+    wide, alone = "1,000,000 x 50", "the same search without, validation"
+    found = {
+        "| scikit-learn `GridSearchCV(n_jobs=-1)`, same configurations, sets and trees | {} |": [
+            search(f"training step, 60 configurations: {grid}", 3)
+        ],
+        "÷ cores; it scores nothing | {} |": [search("training step: bare lightgbm.train", 3)],
+        "| search with halving | scikit-learn `GridSearchCV(n_jobs=-1)` | {} |": [
+            search(f"{both}: {grid}", 3)
+        ],
+        "| scikit-learn `HalvingRandomSearchCV(n_jobs=-1)` | {} |": [
+            search(f"{both}: scikit-learn HalvingRandomSearchCV", 3)
+        ],
+        "| the same search as a function | {} |": [step],
+        "of {} on the validation rows, that of the full search {}; the standard error of the "
+        "difference is {}.": [search(alone, place) for place in (1, 2, 4)],
+        "had the mean rank {} of six": [tools("ours |")],
+        "(AutoGluon medium {},": [tools("AutoGluon, medium |")],
+        "Optuna with LightGBM {},": [tools("Optuna + LightGBM |")],
+        "mljar Compete {},": [tools("mljar, Compete |")],
+        "our revision before ensembles {},": [tools("ours of before |")],
+        "LightGBM's defaults {})": [tools("LightGBM as it is |")],
+        "15 columns: {} s, {} GB;": [
+            large(f"many configurations: {what}") for what in ("1,000", "peak")
+        ],
+        "15: {} s, {} GB, both with halving": [
+            large(f"many rows: {what}") for what in ("40", "peak")
+        ],
+        "data analysis with its report {} s, validation and split {} s with a peak of {} times": [
+            stages(f"data analysis and report, {wide}"),
+            stages(f"validation and split, {wide}"),
+            stages("its peak of memory / typed table"),
+        ],
+        "took {} CPU seconds within a control group of {} GB; on 3 million rows {} and {} GB": [
+            *(past("30,000,000 rows", place) for place in (5, 2)),
+            *(past("3,000,000 rows", place) for place in (5, 6)),
+        ],
     }
-    for words, row in steps.items():
-        yield Quote(words, (at(search, row, 3),))
-    job = at("Inside Dagster", "training step of the job", 3)
-    yield Quote("| the same search as a function | {} |", (job,))
-    aucs = [at(search, "the same search without, validation", place) for place in (1, 2, 4)]
-    words = (
-        "Halving's winner had an AUC of {} on the validation rows, that of the full search {}; the "
-        "standard error of the difference is {}."
-    )
-    yield Quote(words, tuple(aucs))
-    tools = {
-        "had the mean rank {} of six": "ours",
-        "(AutoGluon medium {},": "AutoGluon, medium",
-        "Optuna with LightGBM {},": "Optuna + LightGBM",
-        "mljar Compete {},": "mljar, Compete",
-        "our revision before ensembles {},": "ours of before",
-        "LightGBM's defaults {})": "LightGBM as it is",
-    }
-    ranks, apart = "From table to model", "Mean ranks that differ by less than"
-    yield from (Quote(words, (at(ranks, f"{of} |"),)) for words, of in tools.items())
-    yield Quote("mean ranks nearer than {} are", (results.split(apart)[1].split(maxsplit=1)[0],))
-    size = _numbers_after(results, "* Beside AutoGluon, medium, medians:")[:2]
-    yield Quote("predict in {} of AutoGluon's time and have {} of its size", tuple(size))
-    yield Quote("| prediction time | AutoGluon medium | {} |", (size[0],))
-    yield Quote("| size of the stored model | AutoGluon medium | {} |", (size[1],))
-    large = "Large searches"
-    many = (at(large, f"many {what}") for what in ("configurations: 1,000", "configurations: peak"))
-    yield Quote("15 columns: {} s, {} GB;", tuple(many))
-    many = (at(large, f"many {what}") for what in ("rows: 40", "rows: peak"))
-    yield Quote("15: {} s, {} GB, both with halving", tuple(many))
-    stages, wide = "The stages before training", "1,000,000 x 50"
-    yield Quote(
-        "data analysis with its report {} s, validation and split {} s with a peak of {} times",
-        (
-            *(
-                at(stages, f"{what}, {wide}")
-                for what in ("data analysis and report", "validation and split")
-            ),
-            at(stages, "its peak of memory / typed table"),
-        ),
-    )
-    past = "Tables larger than memory"
-    yield Quote(
-        "took {} CPU seconds within a control group of {} GB; on 3 million rows {} and {} GB",
-        (
-            *(at(past, "30,000,000 rows", place) for place in (5, 2)),
-            *(at(past, "3,000,000 rows", place) for place in (5, 6)),
-        ),
-    )
+    yield from (Quote(words, tuple(figures)) for words, figures in found.items())
+    apart = results.split("Mean ranks that differ by less than")[1].split(maxsplit=1)[0]
+    yield Quote("mean ranks nearer than {} are", (apart,))
+    beside = results.split("* Beside AutoGluon, medium, medians:")[1]
+    seconds, size, *_ = _numbers_in(beside.split("\n", maxsplit=1)[0])
+    yield Quote("predict in {} of AutoGluon's time and have {} of its size", (seconds, size))
+    yield Quote("| prediction time | AutoGluon medium | {} |", (seconds,))
+    yield Quote("| size of the stored model | AutoGluon medium | {} |", (size,))
 
 
-def _in_table(results: str, section: str, row: str, column: int) -> str:
+def _in_table(results: str, section: str, row: str, column: int = 1) -> str:
     """The first number in a cell of the first row of a section that begins so."""
     lines = results.split(f"\n## {section}\n")[1].split("\n## ", maxsplit=1)[0].splitlines()
     line = next(line for line in lines if line.startswith(f"| {row}"))
     return _numbers_in(line.split(" | ")[column])[0]
-
-
-def _numbers_after(results: str, words: str) -> list[str]:
-    return _numbers_in(results.split(words)[1].split("\n", maxsplit=1)[0])
 
 
 def _numbers_in(text: str) -> list[str]:
@@ -237,6 +221,8 @@ def _executed(folder: Path, names: Sequence[str]) -> Sequence[str]:
 
 def _of_folder(folder: Path) -> dict[str, Any]:
     """What the pages may say of a run, by the files that it left."""
+    import pyarrow.parquet as pq
+
     from experiment_pipeline.stages.leaderboard.board import Leaderboard
     from experiment_pipeline.storage.tables import from_parquet
 
@@ -245,7 +231,7 @@ def _of_folder(folder: Path) -> dict[str, Any]:
     (raw,) = (folder / "tables").glob("raw_data.parquet")
     board = from_parquet(table.read_bytes(), Leaderboard)
     return {
-        "rows": _rows(raw),
+        "rows": pq.ParquetFile(raw).metadata.num_rows,
         "tried": int((board.rows["algorithm"] != "ensemble").sum()),
         "scores": _scores(json.loads(report.read_text())["scores"]),
         "board": {
@@ -257,24 +243,12 @@ def _of_folder(folder: Path) -> dict[str, Any]:
     }
 
 
-def _rows(raw: Path) -> int:
-    import pyarrow.parquet as pq
-
-    return int(pq.ParquetFile(raw).metadata.num_rows)
-
-
 def _scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Metric → estimate, ends of its interval, and the baseline's, to five digits."""
-    found = {
-        one["metric"]: {
-            **{name: one["interval"][name] for name in ("estimate", "low", "high")},
-            "baseline": one["baseline"],
-        }
-        for one in scores
-    }
+    kept = ("estimate", "low", "high", "baseline")
     return {
-        metric: {name: float(f"{value:.5g}") for name, value in of.items()}
-        for metric, of in found.items()
+        one["metric"]: {name: float(f"{(one | one['interval'])[name]:.5g}") for name in kept}
+        for one in scores
     }
 
 

@@ -7,7 +7,7 @@ import yaml
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import parse
-from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
+from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline.stages.split_sets.sets import split
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.features import feature_columns
@@ -37,11 +37,6 @@ def flights_spec(**changes: object) -> ExperimentSpec:
     declared = yaml.safe_load((FOLDER / "defs.yaml").read_text())["attributes"]
     declared["data"] = str(ROOT / "data" / "flights.csv.gz")
     return ExperimentSpec.model_validate({"name": "flight_delay", **declared, **changes})
-
-
-def flights_sets(spec: ExperimentSpec) -> TrainingSets:
-    """Train and test set of the flights, as the assets make them."""
-    return flights_cut(spec).sets
 
 
 def flights_cut(spec: ExperimentSpec) -> Cut:

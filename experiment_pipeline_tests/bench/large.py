@@ -5,14 +5,11 @@ making of the table, and what is held of the sets; their columns lie on maps of 
 called as a function; three quarters of the rows train, one quarter is the test set.
 """
 
-import json
-import os
-import statistics
-import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import joblib
@@ -25,8 +22,14 @@ from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.bench.data import Measured, PeakMemory, wide_file, wide_spec
-from experiment_pipeline_tests.bench.watching import anonymous_bytes, watch
+from experiment_pipeline_tests.bench.data import (
+    Measured,
+    PeakMemory,
+    in_own_process,
+    shown,
+    wide_file,
+    wide_spec,
+)
 from experiment_pipeline_tests.results import events_of
 
 GIGABYTE = 1e9
@@ -97,21 +100,21 @@ class Searched:
 
     seconds: float  # of the search
     peak_bytes: int  # of anonymous memory since the process began
-    added_bytes: int  # of it at most above what was held before the search
-    accounts: dict[str, int]  # status → how many configurations
+    accounts: Mapping[str, int]  # status → how many configurations
 
     def __str__(self) -> str:
         return ", ".join(f"{count} {status}" for status, count in sorted(self.accounts.items()))
 
 
-def searched(asked: Asked, sets: TrainingSets) -> Searched:
+def searched(asked: Asked) -> Searched:
     """Search in this process, and measure."""
-    spec, started = asked.spec(), time.perf_counter()
-    with PeakMemory(before := anonymous_bytes()) as memory:
+    with PeakMemory(0) as memory:
+        sets, spec = asked.sets(), asked.spec()
+        started = time.perf_counter()
         events = events_of(spec, sets, asked.workers)
-        statuses = [event.status for event in events if isinstance(event, Conclusion)]
-    seconds = time.perf_counter() - started
-    return Searched(seconds, before + memory.peak, memory.peak, dict(Counter(statuses)))
+        statuses = Counter(event.status for event in events if isinstance(event, Conclusion))
+        seconds = time.perf_counter() - started
+    return Searched(seconds, memory.peak, statuses)
 
 
 def measurements(scale: float = 1.0) -> list[Measured]:
@@ -124,24 +127,18 @@ def measurements(scale: float = 1.0) -> list[Measured]:
         *memory_of_two_workers(scaled(300_000), 15),
         *one_search("many configurations", scaled(50_000), scaled(1_000)),
         *one_search("many rows", scaled(3_000_000), 40, MANY_ROWS_SECONDS, MANY_ROWS_GIGABYTES),
-        *growth(Asked(scaled(25_000), 15, 20, joblib.cpu_count(), halving=True)),
     ]
 
 
-def memory_of_two_workers(rows: int, columns: int, pairs: int = 1) -> list[Measured]:
+def memory_of_two_workers(rows: int, columns: int) -> list[Measured]:
     """The same configurations, none stopped early, by one worker and by two."""
-    ratios, added = [], []
-    for _ in range(pairs):
-        one, two = (
-            in_own_process(Asked(rows, columns, 18, workers, halving=False)) for workers in (1, 2)
-        )
-        ratios.append(two.peak_bytes / one.peak_bytes)
-        added.append(two.added_bytes / one.added_bytes)
+    one, two = (
+        in_own_process(searched, Asked(rows, columns, 18, workers, halving=False))
+        for workers in (1, 2)
+    )
     name = f"2 workers / 1, 18 configurations on {rows:,} x {columns}"
-    return [
-        Measured(f"peak memory, {name}", statistics.median(ratios), "x", MEMORY_OF_TWO_WORKERS),
-        Measured(f"of it what the search adds, {name}", statistics.median(added), "x", None),
-    ]
+    ratio = two.peak_bytes / one.peak_bytes
+    return shown([Measured(f"peak memory, {name}", ratio, "x", MEMORY_OF_TWO_WORKERS)])
 
 
 def one_search(
@@ -153,63 +150,6 @@ def one_search(
 ) -> list[Measured]:
     """A search with halving and as many workers as cores."""
     asked = Asked(rows, 15, count, joblib.cpu_count(), halving=True)
-    found = in_own_process(asked)
-    label = f"{name}: {asked} ({found})"
-    peak = found.peak_bytes / GIGABYTE
-    return [
-        Measured(label, found.seconds, "s", most_seconds),
-        Measured(f"{name}: peak memory", peak, "GB", most_gigabytes),
-    ]
-
-
-def growth(base: Asked, repeats: int = 3) -> list[Measured]:
-    """Seconds of a search, and by what they grow when one thing doubles.
-
-    All tables are searched in turn, so that a drift of the machine cancels; the median counts.
-    """
-    given = asdict(base)
-    tried = [base] + [
-        Asked(**{**given, name: 2 * given[name]}) for name in ("rows", "columns", "configurations")
-    ]
-    ready = [(asked, asked.sets()) for asked in tried]
-    took: dict[Asked, list[float]] = {asked: [] for asked in tried}
-    for _ in range(repeats):
-        for asked, sets in ready:
-            took[asked].append(searched(asked, sets).seconds)
-    median = {asked: statistics.median(seconds) for asked, seconds in took.items()}
-    rows = [Measured(f"search, {base}", median[base], "s", None)]
-    for asked in tried[1:]:
-        factor = median[asked] / median[base]
-        rows.append(Measured(f"search, {asked}: {median[asked]:.1f} s, factor", factor, "x", None))
-    return rows
-
-
-def in_own_process(asked: Asked) -> Searched:
-    """Search in a new process, so that its peak of memory is its own."""
-    command = [sys.executable, "-m", __spec__.name, json.dumps(asdict(asked))]
-    with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "log"
-        watched = watch(command, cwd=Path.cwd(), environment=os.environ, log=log, temporary=log)
-        said = log.read_text()
-    if watched.returncode:
-        raise RuntimeError(said)
-    found = replace(
-        Searched(**json.loads(said.splitlines()[-1])),
-        peak_bytes=watched.spent(watched.started, watched.ended).peak_bytes,
-    )
-    print(
-        f"  {asked}, {asked.workers} workers: {found.seconds:.1f} s, peak "
-        f"{found.peak_bytes / GIGABYTE:.2f} GB ({found.added_bytes / GIGABYTE:.2f} added); {found}",
-        flush=True,
-    )
-    return found
-
-
-def main(given: str) -> None:
-    """Search once in this process, and write the figures as JSON."""
-    asked = Asked(**json.loads(given))
-    print(json.dumps(asdict(searched(asked, asked.sets()))))
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+    found = in_own_process(searched, asked)
+    peak = Measured(f"{name}: peak memory", found.peak_bytes / GIGABYTE, "GB", most_gigabytes)
+    return shown([Measured(f"{name}: {asked} ({found})", found.seconds, "s", most_seconds), peak])

@@ -1,16 +1,21 @@
-"""Made-up tables to plant leaks in: an honest problem of each kind, with a date and a shop.
+"""Tables to plant leaks in, and tables without one: made-up ones with what looks like one, and real ones.
 
-In: a seed. Out: `Problem`: the rows and what the YAML would say. The honest columns predict
-something, none of them much.
+In: a seed. Out: `Problem`: the rows and what the YAML would say. Of the made-up tables the columns predict
+something, none of them much. Honest are a strong column, an id, a time that drifts, a text that says
+something, a mean of the past.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
+from sklearn import datasets
 
-ROWS = 3_000
+from experiment_pipeline_tests.bench.tables import LISTED, TABLES, raw
+
+ROWS, MOST_ROWS = 3_000, 5_000
 SHOPS = 400
 _NO_DAY = {"exclude": {"day": "a date, of which no part is used"}}
 
@@ -19,12 +24,23 @@ _NO_DAY = {"exclude": {"day": "a date, of which no part is used"}}
 class Problem:
     """A table and what is asked of it."""
 
-    name: str  # of the table
     frame: pd.DataFrame  # its rows, as delivered
     task: str  # binary, multiclass or regression
     # what else the YAML says: split, exclude, preparation, …
     declared: Mapping[str, object] = field(default_factory=dict)
     target: str = "y"
+
+
+Base = Callable[[int], Problem]
+# A table and a generator → a column of it.
+Column = Callable[[pd.DataFrame, np.random.Generator], object]
+
+
+def with_column(name: str, stream: int, base: Base, column: Column, seed: int) -> Problem:
+    """Return a table with one column more, by a stream of its own."""
+    problem = base(seed)
+    values = column(problem.frame, np.random.default_rng([seed, stream]))
+    return replace(problem, frame=problem.frame.assign(**{name: values}))
 
 
 def binary(seed: int) -> Problem:
@@ -33,7 +49,7 @@ def binary(seed: int) -> Problem:
     score = frame["income"] / 20 + (frame["plan"] == "basic") + 0.8 * shop
     odds = score - score.mean() + rng.logistic(size=ROWS) - 1
     y = np.where(odds > 0, "churned", "stayed")
-    return Problem("leavers", frame.assign(y=y), "binary", _NO_DAY)
+    return Problem(frame.assign(y=y), "binary", _NO_DAY)
 
 
 def multiclass(seed: int) -> Problem:
@@ -43,7 +59,7 @@ def multiclass(seed: int) -> Problem:
     cuts = np.quantile(score, [0.4, 0.7, 0.9])
     names = np.array(["bronze", "silver", "golden", "platinum"])
     y = names[np.searchsorted(cuts, score)]
-    return Problem("products", frame.assign(y=y), "multiclass", _NO_DAY)
+    return Problem(frame.assign(y=y), "multiclass", _NO_DAY)
 
 
 def by_time(seed: int) -> Problem:
@@ -70,7 +86,7 @@ def by_time(seed: int) -> Problem:
         }
     )
     split = {"split": {"by": "time", "column": "date"}}
-    return Problem("sales", frame, "regression", split)
+    return Problem(frame, "regression", split)
 
 
 def by_group(seed: int) -> Problem:
@@ -83,14 +99,14 @@ def by_group(seed: int) -> Problem:
     y = (odds + rng.logistic(size=rows) > 1).astype(int)
     visit = pd.Series(patient).groupby(patient).cumcount()
     frame = pd.DataFrame({"patient": patient, "visit": visit, "age": age, "pulse": pulse, "y": y})
-    return Problem("visits", frame, "binary", {"split": {"by": "group", "column": "patient"}})
+    return Problem(frame, "binary", {"split": {"by": "group", "column": "patient"}})
 
 
 def prices(seed: int) -> Problem:
     """What 3,000 flats cost: a skewed number, random split."""
     rng, frame, shop = _honest(seed)
     log = frame["income"] / 60 + 0.3 * shop + 0.4 * rng.normal(size=ROWS)
-    return Problem("flats", frame.assign(y=np.exp(11 + log).round(2)), "regression", _NO_DAY)
+    return Problem(frame.assign(y=np.exp(11 + log).round(2)), "regression", _NO_DAY)
 
 
 def persons(
@@ -111,7 +127,7 @@ def persons(
     known = rng.normal(size=(rows, columns))[who]
     noise = rng.normal(size=known.shape)
     x = np.where(np.arange(columns) < equal, known, noise) if equal else known + within * noise
-    return _related("persons without an id", x, rng.normal(size=rows)[who], task, rng)
+    return _related(x, rng.normal(size=rows)[who], task, rng)
 
 
 def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:
@@ -121,7 +137,7 @@ def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:
     known = rng.normal(size=(rows, 10))[original]
     y = (0.5 * known[:, 0] + rng.normal(size=rows)[original]) / 1.1
     x = known + 0.001 * rng.normal(size=known.shape)
-    return _related("copies with noise", x, y, task, rng)
+    return _related(x, y, task, rng)
 
 
 def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
@@ -137,17 +153,15 @@ def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:
     start, end = x[rare][first], x[rare][second]
     x = np.vstack([x, start + rng.random((made, 1)) * (end - start)])
     y = np.r_[np.isin(np.arange(delivered), rare), np.ones(made)] - 0.5
-    return _related("SMOTE before the split", x, y, "binary", rng)
+    return _related(x, y, "binary", rng)
 
 
-def _related(
-    name: str, x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator
-) -> Problem:
+def _related(x: np.ndarray, y: np.ndarray, task: str, rng: np.random.Generator) -> Problem:
     """A table of x in no order, whose target is the number y or bands of it."""
     bands = {"regression": y, "binary": y > 0, "multiclass": np.digitize(y, [-0.5, 0.5])}
     frame = pd.DataFrame(x).add_prefix("x").assign(y=bands[task])
     frame = frame.sample(frac=1, random_state=rng).reset_index(drop=True)
-    return Problem(f"{name}, {task}", frame, task)
+    return Problem(frame, task)
 
 
 def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:
@@ -165,3 +179,147 @@ def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:
         }
     )
     return rng, frame, rng.normal(size=SHOPS)[shop]
+
+
+def _positive(table: pd.DataFrame) -> np.ndarray:
+    rarest = table["y"].value_counts().index[-1]
+    return (table["y"] == rarest).to_numpy()
+
+
+def _strong(distance: float) -> Column:
+    """A measurement whose classes are this many standard deviations apart."""
+    return lambda table, rng: rng.normal(size=len(table)) + distance * _positive(table)
+
+
+def _strong_flag(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """A flag that four of five positives have, and one of five others."""
+    return rng.random(len(table)) < np.where(_positive(table), 0.8, 0.2)
+
+
+def _review(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """Words that the unhappy and the happy use, each of both, mixed with others."""
+    happy = ["good", "helpful", "quick", "fine", "thanks", "great"]
+    unhappy = ["slow", "expensive", "rude", "waiting", "broken", "never"]
+    neutral = ["the", "service", "shop", "i", "was", "and", "it", "phone", "bill", "today"]
+    texts = []
+    for positive in _positive(table):
+        words = list(rng.choice(neutral, rng.integers(4, 12)))
+        for _ in range(rng.integers(1, 4)):
+            of_own = rng.random() < 0.7
+            words.append(rng.choice(unhappy if of_own == positive else happy))
+        texts.append(" ".join(rng.permutation(words)))
+    return texts
+
+
+def _random_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    return [f"C{place:05d}" for place in rng.permutation(len(table))]
+
+
+def _running_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    return [f"C{place:05d}" for place in range(len(table))]
+
+
+def _drifting(seed: int) -> Problem:
+    """Ids and a target that both follow the time."""
+    problem, rng = binary(seed), np.random.default_rng([seed, 3])
+    rows = len(problem.frame)
+    y = rng.random(rows) < np.linspace(0.05, 0.7, rows)
+    frame = problem.frame.assign(y=np.where(y, "churned", "stayed"), ticket=range(rows))
+    frame["number"] = _running_id(frame, rng)
+    return replace(problem, frame=frame)
+
+
+def _past_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """The mean of the seven days before, without the day itself."""
+    past = table.groupby("store")["y"].shift(1)
+    return past.groupby(table["store"], group_keys=False).apply(lambda y: y.rolling(7, 1).mean())
+
+
+def _yesterday(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    return table.groupby("store")["y"].shift(1)
+
+
+def _out_of_fold_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """Target encoding whose mean leaves out the row's own fold of five."""
+    y, fold = pd.Series(_positive(table).astype(float)), rng.integers(0, 5, len(table))
+    encoded = np.empty(len(table))
+    for each in range(5):
+        means = y[fold != each].groupby(table["shop"][fold != each]).mean()
+        encoded[fold == each] = table["shop"][fold == each].map(means).fillna(y.mean())
+    return encoded
+
+
+def _last_years_share(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """The share of each shop in as many rows of the year before."""
+    y = pd.Series(_positive(table).astype(float))
+    groups = y.groupby(table["shop"])
+    rows, share = groups.transform("size").to_numpy(), groups.transform("mean").to_numpy()
+    first = ~table["shop"].duplicated()
+    drawn = pd.Series(rng.binomial(rows, 0.5 * share + 0.5 * y.mean()) / rows)
+    return table["shop"].map(dict(zip(table["shop"][first], drawn[first], strict=True)))
+
+
+def _calibrated_score(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """An older model's probability, rounded to percent: calibrated, honest."""
+    rows = len(table)
+    odds = rng.normal(size=rows) + 1.5 * _positive(table)
+    share = _positive(table).mean()
+    return (share / (share + (1 - share) * np.exp(1.125 - 1.5 * odds))).round(2)
+
+
+def _estimate(table: pd.DataFrame, rng: np.random.Generator) -> object:
+    """An expert's estimate of a price, 20 % off."""
+    return (table["y"] * np.exp(0.2 * rng.normal(size=len(table)))).round(-2)
+
+
+def _few_positive(seed: int) -> Problem:
+    """2 % positive."""
+    problem, rng = binary(seed), np.random.default_rng([seed, 4])
+    odds = problem.frame["income"] / 15 + rng.logistic(size=len(problem.frame))
+    y = odds > np.quantile(odds, 0.98)
+    return replace(problem, frame=problem.frame.assign(y=y))
+
+
+def real(
+    package: str, item: str, target: str, task: str, declared: Mapping[str, object] | None = None
+) -> Problem:
+    """Read a table of scikit-learn or of R, at most MOST_ROWS rows of it."""
+    if package == "sklearn":
+        frame = getattr(datasets, f"load_{item}")(as_frame=True).frame
+    else:
+        frame = raw(package, item, target)
+    if len(frame) > MOST_ROWS:
+        frame = frame.sample(MOST_ROWS, random_state=0).sort_index()
+    return Problem(frame, task, declared or {}, target)
+
+
+_HONEST: tuple[tuple[Base, Column], ...] = (
+    *((binary, _strong(distance)) for distance in (1.5, 2.0, 2.5)),  # AUC .86, .92, .96
+    (binary, _strong_flag),
+    (binary, _review),
+    (binary, _random_id),
+    (binary, _running_id),
+    (multiclass, _running_id),
+    (by_time, _past_mean),
+    (by_time, _yesterday),
+    (binary, _out_of_fold_mean),
+    (binary, _last_years_share),
+    (binary, _calibrated_score),
+    (prices, _estimate),
+)
+MADE: tuple[Base, ...] = (
+    *(binary, multiclass, by_time, by_group, prices, _drifting, _few_positive),
+    *(partial(with_column, "honest", 2, base, column) for base, column in _HONEST),
+)
+_USED = (
+    *("houses", "computers", "churn", "votes", "deliveries", "checks"),
+    *("stops", "crashes", "jobs", "loans", "diamonds", "wages"),
+)
+REAL = (
+    *LISTED["clean"],
+    *(
+        (one.package, one.item, one.target, one.task, one.declared)
+        for one in TABLES
+        if one.name in _USED
+    ),
+)

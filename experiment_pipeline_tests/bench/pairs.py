@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -11,24 +11,17 @@ class Ratio:
     """What ours needs for each second of the other's."""
 
     name: str  # what was compared
-    ours_seconds: float  # median wall time
-    other_seconds: float  # median wall time of the alternative
-    ratios: tuple[float, ...]  # ours / other of each pair
+    ours: Sequence[float]  # seconds, of each pair
+    other: Sequence[float]  # of the alternative
     goal: float | None  # the ratio to reach; None = only measured
 
-    @property
-    def median(self) -> float:
-        """The ratio to quote."""
-        return statistics.median(self.ratios)
-
-    def row(self) -> str:
-        """A line of the Markdown table."""
-        spread = f"{min(self.ratios):.2f} to {max(self.ratios):.2f}"
+    def cells(self) -> list[str]:
+        """Of a line of the Markdown table."""
+        ratios = [one / two for one, two in zip(self.ours, self.other, strict=True)]
+        spread = f"{min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} pairs"
+        seconds = (f"{statistics.median(one):.1f}" for one in (self.ours, self.other))
         goal = "" if self.goal is None else f"≤ {self.goal:.2f}"
-        return (
-            f"| {self.name} | {self.ours_seconds:.1f} | {self.other_seconds:.1f} "
-            f"| **{self.median:.2f}** ({spread}, {len(self.ratios)} pairs) | {goal} |"
-        )
+        return [self.name, *seconds, f"**{statistics.median(ratios):.2f}** ({spread})", goal]
 
 
 def compare(
@@ -39,25 +32,21 @@ def compare(
     pairs: int,
     goal: float | None = None,
     other_cores: int = 1,
+    timed: Callable[[Callable[[], object]], float] | None = None,
 ) -> Ratio:
     """Time pairs; which half goes first alternates, so that a drift of the machine cancels.
 
     The alternative's seconds are divided by `other_cores`: it used one core of these.
     """
-    timed = []
+    seconds: dict[Callable[[], object], list[float]] = {ours: [], other: []}
     for number in range(pairs):
-        order = (ours, other) if number % 2 == 0 else (other, ours)
-        seconds = {work: seconds_of(work) for work in order}
-        pair = seconds[ours], seconds[other] / other_cores
-        timed.append(pair)
-        print(f"  {name}: pair {number + 1}: {pair[0]:.1f} s against {pair[1]:.1f} s", flush=True)
-    return Ratio(
-        name,
-        statistics.median(pair[0] for pair in timed),
-        statistics.median(pair[1] for pair in timed),
-        tuple(pair[0] / pair[1] for pair in timed),
-        goal,
-    )
+        for work in (ours, other) if number % 2 == 0 else (other, ours):
+            seconds[work].append(
+                (timed or seconds_of)(work) / (other_cores if work is other else 1)
+            )
+        pair = f"{seconds[ours][-1]:.1f} s against {seconds[other][-1]:.1f} s"
+        print(f"  {name}: pair {number + 1}: {pair}", flush=True)
+    return Ratio(name, seconds[ours], seconds[other], goal)
 
 
 def seconds_of(work: Callable[[], object]) -> float:

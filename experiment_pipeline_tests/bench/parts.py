@@ -5,24 +5,19 @@ the command line. Out: a section's Markdown.
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from experiment_pipeline_tests.bench import (
     budget,
     cluster,
     data,
     disk,
-    halving,
     large,
     orchestration,
     past_memory,
-    reports,
+    searches,
     statistics,
-    training,
-    whole_job,
 )
 from experiment_pipeline_tests.bench.automl import page as automl
 from experiment_pipeline_tests.bench.data import Measured
@@ -40,53 +35,29 @@ class Part:
     measure: Callable[[argparse.Namespace], str]  # what was asked → the section's Markdown
 
 
-def searches(asked: argparse.Namespace) -> str:
+def against_others(asked: argparse.Namespace) -> str:
     """Wall time of the search and of its training step, and what the searches find."""
-    with tempfile.TemporaryDirectory() as folder:
-        steps = training.ratios(asked.pairs, Path(folder))
-        spent = table(FIGURE, training.where_it_goes())
-        found = halving.figures(asked.pairs, Path(folder))
-    ratios = table(RATIO, [*steps, *found.ratios])
-    qualities = table(
-        [
-            "winner of",
-            "ours",
-            "other",
-            "difference",
-            "standard error",
-            "to reach: not below -1 s.e.",
-        ],
-        found.qualities,
-    )
+    ratios, found = searches.compared(asked.pairs)
+    aim = "to reach: not below -1 s.e."
+    columns = ["winner of", "ours", "other", "difference", "standard error", aim]
     return f"""Seconds are medians; a ratio is ours / the alternative, the median of pairs run side by side, with
 their range. HalvingRandomSearchCV: n_candidates=60, factor=3, min_resources="exhaust" (its default
 would end with 108 of the rows).
 
-{ratios}
-
-Where the training step's time goes, in seconds of a core. Bare fits predict nothing; ours predict
-all test rows, which the comparison of models rests on.
-
-{spent}
+{table(RATIO, ratios)}
 
 What they find: the winners of the search with halving and of the others, fitted on the train rows
 and compared on the validation rows, which nobody chose on. The standard error is that of the
 paired difference, by days.
 
-{qualities}"""
+{table(columns, found)}"""
 
 
 def dagster(asked: argparse.Namespace) -> str:
-    """What Dagster and the start of processes cost."""
-    cost = orchestration.step_cost(asked.pairs)
-    jobs = whole_job.job_cost(asked.pairs)
-    figures = table(FIGURE, [*cost.figures, *jobs.figures])
-    return f"""The step runs in the experiment's job, with SQLite as a user has it; the job is the README's
-command in a process and a folder of its own, in turn with the job of one empty asset.
+    """What Dagster costs in training."""
+    return f"""The step runs in the experiment's job, with SQLite as a user has it.
 
-{table(RATIO, [cost.ratio, *jobs.ratios])}
-
-{figures}"""
+{table(RATIO, [orchestration.step_cost(asked.pairs)])}"""
 
 
 def _told(
@@ -96,43 +67,34 @@ def _told(
     return lambda asked: f"{words}\n\n{table(FIGURE, measure(asked))}"
 
 
-validation_reports = _told(
-    "Made-up wide and multiclass tables, searched as the scaffold would.",
-    lambda _: reports.measurements(),
-)
-budgets = _told(
-    """Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
-report: judged, drawn and written.""",
-    lambda _: budget.measurements(),
-)
-large_searches = _told(
-    """Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
+_BUDGETS = """\
+Made-up tables of numbers and one of titles, searched as the scaffold would for that budget. With the
+report: judged, drawn and written."""
+_LARGE = """\
+Made-up tables of numbers and texts; each search in a process of its own, whose peak of anonymous
 memory counts libraries and what is held of the table. The search of each is with halving but for the
-comparison of workers.""",
-    lambda asked: large.measurements(asked.scale),
-)
-on_a_cluster = _told(
-    "Local clusters of two processes: what a task costs, and what two workers get done.",
-    lambda asked: cluster.measurements(asked.pairs),
-)
-stages = _told(
-    "On a made-up table of numbers, texts and dates.",
-    lambda asked: [one for rows in asked.rows for one in data.measurements(rows, asked.columns)],
-)
-disks = _told("Files after 60 unchanged reruns of the flights.", lambda _: disk.measurements())
+comparison of workers."""
+_CLUSTER = "Local clusters of two processes: what a task costs, and what two workers get done."
+_STAGES = "On a made-up table of numbers, texts and dates."
+_DISK = "Files after 60 unchanged reruns of the flights."
+
+
+def _of_stages(asked: argparse.Namespace) -> Iterable[Measured]:
+    return (one for rows in asked.rows for one in data.measurements(rows, asked.columns))
 
 
 # A part more is a line more; the order is that of the page.
 PARTS: Mapping[str, Part] = {
     "statistics": Part("The answer, by simulation", lambda _: statistics.section()),
-    "training": Part("The search", searches),
+    "training": Part("The search", against_others),
     "dagster": Part("Inside Dagster", dagster),
-    "reports": Part("The validation report", validation_reports),
-    "budget": Part("A budget of seconds", budgets),
-    "large": Part("Large searches", large_searches),
+    "budget": Part("A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())),
+    "large": Part("Large searches", _told(_LARGE, lambda asked: large.measurements(asked.scale))),
     "past_memory": Part("Tables larger than memory", past_memory.section),
-    "cluster": Part("On a Dask cluster", on_a_cluster),
+    "cluster": Part(
+        "On a Dask cluster", _told(_CLUSTER, lambda asked: cluster.measurements(asked.pairs))
+    ),
     "automl": Part("From table to model", automl.section),
-    "data": Part("The stages before training", stages),
-    "disk": Part("What reruns add to the disk", disks),
+    "data": Part("The stages before training", _told(_STAGES, _of_stages)),
+    "disk": Part("What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())),
 }

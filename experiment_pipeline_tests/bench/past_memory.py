@@ -2,66 +2,46 @@
 
 The command of the README runs it in a process of its own below a limit of memory, on a Parquet of
 millions of rows, as the scaffold would declare it but for the search, which is the same at every
-size; then the command that predicts for the same table. The table may be one file, a folder of
-parts, or text, and lie with the storage in a bucket. Figures are remembered until measured again.
+size; then the command that predicts for the same table. Figures are remembered until measured again.
 
     python -m experiment_pipeline_tests.bench --part past_memory --rows 1000000 30000000
-    python -m experiment_pipeline_tests.bench --part past_memory --rows 3000000 --kinds csv folder-s3
 """
 
 import argparse
 import datetime as dt
 import json
 import re
-import signal
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import dagster as dg
-import pyarrow.csv
-import pyarrow.parquet as pq
-import s3fs
 import yaml
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
-from experiment_pipeline_tests.bench import data, whole_job
-from experiment_pipeline_tests.bench.limits import Counted, limited_to
+from experiment_pipeline_tests.bench import data, orchestration
 from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.watching import (
     SECONDS_BETWEEN,
     Spent,
     Watched,
+    limited_to,
     stored_bytes,
     watch,
 )
 from experiment_pipeline_tests.end_to_end.project import Project
-from experiment_pipeline_tests.s3_server import S3Server
 
 EXPERIMENT = "past_memory"
 COLUMNS = 20
-GIGABYTE, MILLION = 1e9, 1e6
+GIGABYTE = 1e9
 # Rows up to which a limit is to be kept, in GB, where none is asked for.
 LIMITS = {3_000_000: 1.5, 30_000_000: 4.0}
 TREES, DRAWS, FIRST_SHARE = 10, 7, 0.05
-ALGORITHM = "lightgbm"
 PREDICTION = "prediction"
-# What the table may be, and where it and the storage lie; names of files of figures, too.
-FORMATS = {"parquet": "Parquet", "folder": "Parquet in parts", "csv": "CSV"}
-KINDS = {
-    f"{name}{place}": f"{format_}{where}"
-    for name, format_ in FORMATS.items()
-    for place, where in {"": "", "-s3": ", S3"}.items()
-}
-USUAL = "parquet"
-BUCKET = "past-memory"
-# What the messages of an exhausted process have in common; NumPy, Arrow and C++ in turn.
-EXHAUSTED = ("MemoryError", "Unable to allocate", "malloc of size", "bad_alloc")
 
 
 @dataclass(frozen=True)
@@ -76,22 +56,19 @@ class Job:
     ending: str  # why it did not finish; empty: it did
     stages: Mapping[str, Spent]  # stage → what it took, those that had begun
     whole: Spent  # what the run took, from the start of the process to its end
-    counted: Counted  # what the system tells of the limit
+    most_bytes: int | None  # held at once, file pages included, where the system tells
     temporary_bytes: int  # the most that lay below TMPDIR
     stored_bytes: int  # of the storage at the end
-    kind: str = USUAL  # of `KINDS`
 
     @classmethod
     def of(cls, noted: Mapping[str, Any]) -> Self:
         """What `asdict` gave."""
-        stages = {name: Spent(**spent) for name, spent in noted["stages"].items()}
-        whole, counted = Spent(**noted["whole"]), Counted(**noted["counted"])
-        return cls(**{**noted, "stages": stages, "whole": whole, "counted": counted})
+        stages = {name: Spent(*spent) for name, spent in noted["stages"].items()}
+        return cls(**{**noted, "stages": stages, "whole": Spent(*noted["whole"])})
 
-    @property
-    def million_rows(self) -> float:
-        """Rows in millions."""
-        return self.rows / MILLION
+    def __str__(self) -> str:
+        """Its size."""
+        return f"{self.rows:,} rows"
 
 
 def section(asked: argparse.Namespace) -> str:
@@ -100,117 +77,75 @@ def section(asked: argparse.Namespace) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     for rows in [] if asked.remembered else asked.rows:
         allowed = asked.limit or next((gb for most, gb in LIMITS.items() if rows <= most), 4.0)
-        for kind in asked.kinds:
-            job = measured(rows, round(allowed * GIGABYTE), folder, kind)
-            name = f"{rows}.json" if kind == USUAL else f"{rows}-{kind}.json"
-            (folder / name).write_text(json.dumps(asdict(job)))
-            print(f"  {_run_row(job)}", flush=True)
+        job = measured(rows, round(allowed * GIGABYTE), folder)
+        (folder / f"{rows}.json").write_text(json.dumps(asdict(job)))
+        print(f"  {_run(job)}", flush=True)
     jobs = [Job.of(json.loads(path.read_text())) for path in folder.glob("*.json")]
-    return told(sorted(jobs, key=lambda job: ([*KINDS].index(job.kind), job.rows)))
+    return told(sorted(jobs, key=lambda job: job.rows))
 
 
-def measured(rows: int, limit_bytes: int, folder: Path, kind: str = USUAL) -> Job:
+def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
     """Run the experiment on a table of so many rows, and predict for it; the log stays."""
-    whole = data.wide_file(folder, rows, COLUMNS)
-    log = folder / f"{rows}-{kind}.log"
-    with ExitStack() as opened:
-        place = Path(opened.enter_context(tempfile.TemporaryDirectory(dir=folder))).resolve()
-        limit = opened.enter_context(limited_to(limit_bytes))
-        table = delivered(whole.resolve(), kind, place)
-        table_bytes = stored_bytes(table) or table.stat().st_size
-        url, root, storage, own = str(table), str(place / "artifacts"), place / "artifacts", {}
-        if kind.endswith("-s3"):
-            server = opened.enter_context(S3Server(place / "s3"))
-            url, root, storage = _in_bucket(table, server), f"s3://{BUCKET}/root", server.folder
-            own = server.environment
-        before = stored_bytes(storage)
-        project = _project(place, {**own, STORAGE_VARIABLE: root}, *experiment(url, rows, kind))
+    table = data.wide_file(folder.resolve(), rows, COLUMNS)
+    log = folder / f"{rows}.log"
+    with tempfile.TemporaryDirectory(dir=folder) as name, limited_to(limit_bytes) as limit:
+        place = Path(name).resolve()
+        storage, temporary = place / "artifacts", place / "tmp"
+        temporary.mkdir()
+        # A clone with this one experiment, and with its files in its own folder.
+        project = Project(place, {"TMPDIR": str(temporary), STORAGE_VARIABLE: str(storage)})
+        orchestration.settle(place)
+        project.add_experiment(EXPERIMENT, *experiment(str(table), rows))
 
         def ran(*command: str) -> Watched:
             return watch(
-                limit.command(command),
+                limit,
+                command,
                 cwd=project.folder,
                 environment=project.environment,
                 log=log,
-                temporary=Path(project.environment["TMPDIR"]),
+                temporary=temporary,
             )
 
         watched = ran(*project.execute_command(EXPERIMENT))
-        stages = stages_of(watched, whole_job.events_of_last_run(project.folder))
-        how = ending(watched, limit.counted(), log.read_text(), [*stages])
+        stages = stages_of(watched, orchestration.events_of_last_run(project.folder))
+        how = ending(watched, limit.killed, log.read_text(), [*stages])
         if not how:
-            output = f"{root}/predicted.parquet"
-            predicted = ran("experiment-pipeline", "predict", EXPERIMENT, url, "--output", output)
+            output = str(storage / "predicted.parquet")
+            predicted = ran(
+                "experiment-pipeline", "predict", EXPERIMENT, str(table), "--output", output
+            )
             stages[PREDICTION] = predicted.spent(predicted.started, predicted.ended)
-            how = ending(predicted, limit.counted(), log.read_text(), [*stages])
+            how = ending(predicted, limit.killed, log.read_text(), [*stages])
         return Job(
             rows,
-            table_bytes,
+            stored_bytes(table),
             dt.datetime.now(tz=dt.UTC).date().isoformat(),
             limit_bytes,
             limit.kind,
             how,
             stages,
             watched.spent(watched.started, watched.ended),
-            limit.counted(),
+            limit.most_bytes,
             watched.temporary_bytes,
-            stored_bytes(storage) - before,
-            kind,
+            stored_bytes(storage),
         )
 
 
-def delivered(whole: Path, kind: str, place: Path) -> Path:
-    """Return a Parquet file itself, or make of it what the kind says, a row group at a time."""
-    file = pq.ParquetFile(whole)
-    groups = (file.read_row_group(number) for number in range(file.num_row_groups))
-    if kind.startswith("folder"):
-        table = place / "table"
-        table.mkdir()
-        for number, group in enumerate(groups):
-            pq.write_table(group, table / f"part-{number:03}.parquet")
-        return table
-    if kind.startswith("csv"):
-        table = place / "table.csv"
-        with pyarrow.csv.CSVWriter(table, file.schema_arrow) as writer:
-            for group in groups:
-                writer.write_table(group)
-        return table
-    return whole
-
-
-def _in_bucket(table: Path, server: S3Server) -> str:
-    server.make_bucket(BUCKET)
-    client = s3fs.S3FileSystem(key=server.key, secret=server.secret, endpoint_url=server.endpoint)
-    client.put(str(table), f"{BUCKET}/{table.name}", recursive=True)
-    return f"s3://{BUCKET}/{table.name}"
-
-
-def _project(
-    place: Path, own: Mapping[str, str], attributes: Mapping[str, Any], schema: str
-) -> Project:
-    """A clone with this one experiment, and with its files in its own folder."""
-    temporary = place / "tmp"
-    temporary.mkdir()
-    project = Project(place, {"TMPDIR": str(temporary), **own})
-    whole_job.settle(place)
-    project.add_experiment(EXPERIMENT, attributes, schema)
-    return project
-
-
-def experiment(url: str, rows: int, kind: str = USUAL) -> tuple[dict[str, Any], str]:
+def experiment(url: str, rows: int) -> tuple[dict[str, Any], str]:
     """The scaffold's draft with the search of this benchmark: attributes, and schema.
 
     The first batch is drafted from, so that all sizes are declared alike.
     """
     with tempfile.TemporaryDirectory() as folder:
         first = data.wide_file(Path(folder), min(rows, data.BATCH), COLUMNS)
-        wishes = Wishes(data=str(delivered(first, kind, Path(folder))), target="target")
+        wishes = Wishes(data=str(first), target="target")
         drafted = draft_experiment(EXPERIMENT, wishes, url, "").files
     attributes = yaml.safe_load(drafted["defs.yaml"])["attributes"]
     drawn = next(one for one in attributes["search"] if one.get("method") == "random")
     few = {"n_estimators": TREES}
     attributes["search"] = [
-        {"algorithm": ALGORITHM, "configurations": [few]},
+        {"algorithm": "lightgbm", "configurations": [few]},
         {**drawn, "draws": DRAWS, "hyperparameters": {**drawn["hyperparameters"], **few}},
         {"algorithm": "dummy"},
     ]
@@ -222,37 +157,33 @@ def stages_of(watched: Watched, events: Sequence[dg.EventLogEntry]) -> dict[str,
     """Stage → what it took; one that was ended from outside lasted to the end."""
     return {
         step.removeprefix(f"{EXPERIMENT}__"): watched.spent(since, until or watched.ended)
-        for step, (since, until) in whole_job.stretches(events).items()
+        for step, (since, until) in orchestration.stretches(events).items()
     }
 
 
-def ending(watched: Watched, counted: Counted, said: str, stages: Sequence[str]) -> str:
+def ending(watched: Watched, killed: bool, said: str, stages: Sequence[str]) -> str:
     """Why a run that printed this, and began these stages, did not finish; empty: it did."""
     if watched.returncode == 0:
         return ""
     during = f" in {stages[-1]}" if stages else ""
-    if counted.killed or watched.returncode == -signal.SIGKILL:
+    if killed:
         return f"killed at the limit{during}"
-    if any(sign in said for sign in EXHAUSTED):
-        return f"out of memory{during}"
     told = re.search(r"FAILED\s+(\S.*)", said)
     last = next((line for line in reversed(said.splitlines()) if line.strip()), "")
     return f"failed{during}: {(told[1] if told else last).strip()}"
 
 
 def told(jobs: Sequence[Job]) -> str:
-    """The section: runs, stages, growth; of each kind the smallest job comes first."""
+    """The section: runs and stages; the smallest job comes first."""
     stages = list(dict.fromkeys(stage for job in jobs for stage in job.stages))
-    sizes = [_size(job) for job in jobs]
-    base, *larger = [job for job in jobs if job.kind == jobs[0].kind]
-    runs = markdown(RUN, [_run_row(job) for job in jobs])
-    spent = markdown(["stage", *sizes], [_stage_row(stage, jobs) for stage in stages])
-    multiples = [_growth_row(stage, base, larger) for stage in [*stages, WHOLE]]
-    growth = markdown(["stage", f"{_size(base)}: s, CPU s", *map(_size, larger)], multiples)
+    runs = markdown([*_run(jobs[0])], [[*_run(job).values()] for job in jobs])
+    spent = markdown(
+        ["stage", *map(str, jobs)],
+        [[stage, *(_spent(job.stages.get(stage)) for job in jobs)] for stage in stages],
+    )
     return f"""A made-up Parquet of {COLUMNS} columns (numbers, texts, an id, a day), the experiment as the scaffold drafts
 it, run by `dagster job execute` in one process below a limit of memory, then `predict` on the same table; what
-went beyond the limit would have been ended. In parts: a file for every {data.BATCH:,} rows. S3: table and storage are in a bucket of
-SeaweedFS, whose own memory is not counted. Memory is anonymous memory of all processes, looked at every
+went beyond the limit would have been ended. Memory is anonymous memory of all processes, looked at every
 {1000 * SECONDS_BETWEEN:.0f} ms; the limit counts pages of files, too, but they are given back.
 
 The search is smaller than a real one, and the same at every size: {DRAWS + 1} LightGBM configurations of {TREES} trees, on
@@ -264,72 +195,30 @@ the whole table of floats (eight bytes per cell), for which a run says beforehan
 
 Seconds, CPU seconds, and GB at most, of each stage:
 
-{spent}
-
-Growth: seconds and CPU seconds for a million rows, then as multiples of that; 1 is linear.
-
-{growth}"""
+{spent}"""
 
 
-WHOLE = "**all**"
-RUN = [
-    *("table", "file, GB", "limit, GB", "ended", "s", "CPU s", "most memory, GB"),
-    *("most with files, GB", "below TMPDIR, GB", "stored, GB", "measured"),
-]
-
-
-def _run_row(job: Job) -> list[str]:
-    counted = job.counted
-    most = "" if counted.most_bytes is None else _gb(counted.most_bytes)
-    full = f" (full {counted.times_full:,} times)" if counted.times_full else ""
-    return [
-        _size(job),
-        _gb(job.table_bytes),
-        f"{job.limit_bytes / GIGABYTE:g} ({job.held_by})",
-        job.ending or "finished",
-        f"{job.whole.seconds:,.0f}",
-        f"{job.whole.cpu_seconds:,.0f}",
-        f"**{_gb(job.whole.peak_bytes)}**",
-        most + full,
-        _gb(job.temporary_bytes),
-        _gb(job.stored_bytes),
-        job.measured,
-    ]
-
-
-def _size(job: Job) -> str:
-    return f"{job.rows:,} rows" + ("" if job.kind == USUAL else f", {KINDS[job.kind]}")
-
-
-def _stage_row(stage: str, jobs: Sequence[Job]) -> list[str]:
-    return [stage, *(_spent(job.stages.get(stage)) for job in jobs)]
+def _run(job: Job) -> dict[str, str]:
+    """Column → cell."""
+    return {
+        "table": str(job),
+        "file, GB": _gb(job.table_bytes),
+        "limit, GB": f"{job.limit_bytes / GIGABYTE:g} ({job.held_by})",
+        "ended": job.ending or "finished",
+        "s": f"{job.whole.seconds:,.0f}",
+        "CPU s": f"{job.whole.cpu_seconds:,.0f}",
+        "most memory, GB": f"**{_gb(job.whole.peak_bytes)}**",
+        "most with files, GB": "" if job.most_bytes is None else _gb(job.most_bytes),
+        "below TMPDIR, GB": _gb(job.temporary_bytes),
+        "stored, GB": _gb(job.stored_bytes),
+        "measured": job.measured,
+    }
 
 
 def _spent(spent: Spent | None) -> str:
     if spent is None:
         return ""
     return f"{spent.seconds:,.0f}, {spent.cpu_seconds:,.0f}, **{_gb(spent.peak_bytes)}**"
-
-
-def _growth_row(stage: str, base: Job, larger: Sequence[Job]) -> list[str]:
-    """Of stages that were not ended: those say nothing of growth."""
-    first = _per_million(stage, base)
-    if first is None:
-        return [stage, *[""] * (1 + len(larger))]
-    cells = [f"{first[0]:,.1f}, {first[1]:,.1f}"]
-    for job in larger:
-        found = _per_million(stage, job)
-        ratios = [] if found is None else zip(found, first, strict=True)
-        cells.append(", ".join(f"{now / before:.2f}" for now, before in ratios if before))
-    return [stage, *cells]
-
-
-def _per_million(stage: str, job: Job) -> tuple[float, float] | None:
-    spent = job.whole if stage == WHOLE else job.stages.get(stage)
-    unfinished = bool(job.ending) and (stage == WHOLE or stage == [*job.stages][-1])
-    if spent is None or unfinished:
-        return None
-    return spent.seconds / job.million_rows, spent.cpu_seconds / job.million_rows
 
 
 def _gb(size: float) -> str:

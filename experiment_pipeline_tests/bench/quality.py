@@ -32,18 +32,12 @@ class Quality:
     difference: float
     standard_error: float  # of that difference: paired by row, clustered by the split's cluster
 
-    @property
-    def holds(self) -> bool:
-        """Whether ours is not worse by more than one standard error."""
-        return self.difference >= -self.standard_error
-
-    def row(self) -> str:
-        """A line of the Markdown table."""
-        return (
-            f"| {self.name} | {self.ours:.5f} | {self.other:.5f} "
-            f"| **{self.difference:+.5f}** | {self.standard_error:.5f} "
-            f"| {'yes' if self.holds else 'no'} |"
-        )
+    def cells(self) -> list[str]:
+        """Of a line of the Markdown table; it holds where ours is at most one standard error worse."""
+        scores = (f"{one:.5f}" for one in (self.ours, self.other))
+        holds = "yes" if self.difference >= -self.standard_error else "no"
+        difference = f"**{self.difference:+.5f}**"
+        return [self.name, *scores, difference, f"{self.standard_error:.5f}", holds]
 
 
 def paired(
@@ -60,7 +54,7 @@ def paired(
 
 def compare_winners(name: str, ours: Configuration, other: Configuration, cut: Cut) -> Quality:
     """Fit two winners of searches on the train rows, and compare them on the validation rows."""
-    quality = paired(
+    return paired(
         f"{name}, validation {cut.spec.metric}",
         cut.spec.metric,
         cut.y_validation,
@@ -68,11 +62,6 @@ def compare_winners(name: str, ours: Configuration, other: Configuration, cut: C
         _predictions(other, cut),
         resampling_clusters(cut.validation, cut.spec, cut.sets.features),
     )
-    print(
-        f"  {quality.name}: {ours.key} against {other.key}: "
-        f"{quality.difference:+.5f} ({quality.standard_error:.5f})"
-    )
-    return quality
 
 
 def _predictions(one: Configuration, cut: Cut) -> np.ndarray:

@@ -4,7 +4,6 @@ Measuring belongs to the parts. In: the page as it is and one new section. Out: 
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 HEAD = """# Benchmark
@@ -16,16 +15,8 @@ _BEGIN = "## "
 class Row(Protocol):
     """Anything with a line in a Markdown table."""
 
-    def row(self) -> str:
-        """Return that line."""
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part's results."""
-
-    title: str  # its heading
-    body: str  # Markdown without headings of the first or second level
+    def cells(self) -> Sequence[str]:
+        """Return the cells of that line."""
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -35,15 +26,14 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Return a Markdown table of lines."""
-    lines = [f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-    return "\n".join([*lines, *(one.row() for one in rows)])
+    """Return a Markdown table of rows."""
+    return markdown(columns, (one.cells() for one in rows))
 
 
-def refreshed(page: str, section: Section, order: Sequence[str]) -> str:
+def refreshed(page: str, heading: str, text: str, order: Sequence[str]) -> str:
     """Return the page with one section replaced or added; titles that `order` has not are dropped."""
     parts = [part.strip() for part in f"\n{page}".split(f"\n{_BEGIN}")[1:]]
     bodies = {title: body.strip() for title, _, body in (part.partition("\n") for part in parts)}
-    bodies[section.title] = section.body.strip()
+    bodies[heading] = text.strip()
     kept = [f"{_BEGIN}{title}\n\n{bodies[title]}" for title in order if title in bodies]
     return "\n\n".join([HEAD, *kept]) + "\n"

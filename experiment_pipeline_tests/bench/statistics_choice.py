@@ -1,16 +1,14 @@
 """Is the choice honest? Simulations with the truth known: gates, ties, differences, thresholds.
 
-Each function makes many small tables, asks the code that decides in a run, and returns how often
-it was right or wrong. Which figure is good enough is for those who print them, and for the
-tests. In: how many tables, a seed. Out: shares between 0 and 1, unless said otherwise.
+Each makes small tables and asks the code that decides in a run. Most look at one table, by a
+generator; `repeated` makes of that a share of many.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.signal import lfilter
 from scipy.special import expit, ndtri
 
 from experiment_pipeline.spec import Costs, ExperimentSpec
@@ -29,7 +27,7 @@ from experiment_pipeline.stages.validation_report.gates import (
 from experiment_pipeline.stages.validation_report.ledger import LEAST_OVERLAP, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import ValidationReport, judge
 from experiment_pipeline.statistics.calibration import calibrations
-from experiment_pipeline.statistics.comparisons import Comparison, Drawn, compare_with_best
+from experiment_pipeline.statistics.comparisons import Drawn, compare_with_best
 from experiment_pipeline.statistics.interval import cluster_sums
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import (
@@ -44,10 +42,24 @@ from experiment_pipeline.statistics.thresholds import (
     decision_threshold,
     threshold_value,
 )
+from experiment_pipeline_tests.bench.statistics_coverage import OWN
+from experiment_pipeline_tests.bench.statistics_rows import (
+    BY_LUCK,
+    COVERED,
+    NEARLY_ALWAYS,
+    SEED,
+    Aim,
+    Row,
+    each,
+    means,
+    repeated,
+    rows_of,
+)
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
 # Rows whose scores are taken for the truth.
 _TRUTH_ROWS = 200_000
+_Generator = np.random.Generator
 
 
 def experiment(metric: str, task: str, count: int = 1, **more: object) -> ExperimentSpec:
@@ -67,240 +79,186 @@ def experiment(metric: str, task: str, count: int = 1, **more: object) -> Experi
 # The default gate.
 
 
-def gate_error_of_coin_flips(
-    tables: int, seed: int, *, metric: str = "accuracy", share: float = 0.5, rows: int = 500
-) -> float:
-    """Return how often a model passes that draws its probabilities at random."""
-    generator = np.random.default_rng(seed)
-
-    def flips() -> ValidationReport:
-        y = [_labels(generator, share, n) for n in (3 * rows, rows, rows)]
-        test, validation = (_seen(one, generator.random(len(one))) for one in y[1:])
-        return _judged(metric, "binary", validation, test, np.concatenate(y[:2]))
-
-    return _accepted(flips, tables)
+@repeated
+def coin_flips_pass(
+    generator: _Generator, *, metric: str = "accuracy", share: float = 0.5, rows: int = 500
+) -> bool:
+    """Whether a model passes that draws its probabilities at random."""
+    y = [_labels(generator, share, n) for n in (3 * rows, rows, rows)]
+    test, validation = (_seen(one, generator.random(len(one))) for one in y[1:])
+    return _judged(metric, "binary", validation, test, np.concatenate(y[:2])).accepted
 
 
-def gate_error_of_constants(
-    tables: int,
-    seed: int,
-    *,
-    metric: str = "log_loss",
-    share: float = 0.5,
-    rows: int = 500,
-    learnt: float = 1.0,
-) -> float:
-    """Return how often a model passes that predicts one value, the best for what it was fitted on.
+@repeated
+def constant_passes(
+    generator: _Generator, *, metric: str = "log_loss", rows: int = 500, learnt: float = 1.0
+) -> bool:
+    """Whether a model passes that predicts one value, the best for what it was fitted on.
 
     The median for mae and mape, the shares of the classes for losses. A model that has learnt
     from all known rows is the baseline itself; one that has learnt from a share of them, as with
     an early-stopping set held out, is another constant.
     """
-    generator = np.random.default_rng(seed)
     regression = "regression" in metric_of(metric).tasks
     task = "regression" if regression else "binary"
-
-    def constant() -> ValidationReport:
-        y = [
-            generator.lognormal(size=n) if regression else _labels(generator, share, n)
-            for n in (3 * rows, rows, rows)
-        ]
-        known = np.concatenate(y[:2])
-        said = best_constant(metric, known[: round(learnt * len(known))], task)
-        test, validation = (_seen(one, np.full(len(one), said)) for one in y[1:])
-        return _judged(metric, task, validation, test, known)
-
-    return _accepted(constant, tables)
+    y = [
+        generator.lognormal(size=n) if regression else _labels(generator, 0.5, n)
+        for n in (3 * rows, rows, rows)
+    ]
+    known = np.concatenate(y[:2])
+    said = best_constant(metric, known[: round(learnt * len(known))], task)
+    test, validation = (_seen(one, np.full(len(one), said)) for one in y[1:])
+    return _judged(metric, task, validation, test, known).accepted
 
 
-def power_at_r2(
-    tables: int, seed: int, *, r2: float = 0.05, rows: int = 1_000, metric: str = "r2"
-) -> float:
-    """Return how often a model passes that explains a small part of a number's variance."""
-    generator = np.random.default_rng(seed)
-
-    def weak() -> ValidationReport:
-        y, seen = [], []
-        for n in (3 * rows, rows, rows):
-            signal = np.sqrt(r2) * generator.normal(size=n)
-            y.append(signal + np.sqrt(1 - r2) * generator.normal(size=n))
-            seen.append(_seen(y[-1], signal))
-        return _judged(metric, "regression", seen[2], seen[1], np.concatenate(y[:2]))
-
-    return _accepted(weak, tables)
+@repeated
+def weak_signal_passes(
+    generator: _Generator, *, r2: float = 0.05, rows: int = 1_000, metric: str = "r2"
+) -> bool:
+    """Whether a model passes that explains a small part of a number's variance."""
+    y, seen = [], []
+    for n in (3 * rows, rows, rows):
+        signal = np.sqrt(r2) * generator.normal(size=n)
+        y.append(signal + np.sqrt(1 - r2) * generator.normal(size=n))
+        seen.append(_seen(y[-1], signal))
+    return _judged(metric, "regression", seen[2], seen[1], np.concatenate(y[:2])).accepted
 
 
-def gate_error_of_looks(
-    tables: int, seed: int, *, looks: int = 30, rows: int = 500, fresh: float = 0.0
-) -> float:
-    """Return how often any of several models passes that know nothing, judged on the same rows.
+_FLIPS = {
+    "coin flips, 50 % positives: pass accuracy": {"metric": "accuracy"},
+    "coin flips, 30 % positives: pass {metric}": {"metric": [*OWN], "share": 0.3},
+    "coin flips, 5 % positives: pass f1": {"metric": "f1", "share": 0.05},
+}
+_CONSTANTS = {
+    "the best constant passes {metric}": {"metric": ["log_loss", "mae", "mape"]},
+    "a constant learnt from 85 % of the rows passes log_loss": {"learnt": 0.85},
+}
+_WEAK = {"R² = .05 on 1,000 rows passes {metric}": {"metric": ["rmse", "r2"]}}
+GATES = (
+    *each(BY_LUCK, 2_000, coin_flips_pass, _FLIPS),
+    *each(BY_LUCK, 2_000, constant_passes, _CONSTANTS),
+    *each(Aim(low=0.93), 2_000, weak_signal_passes, _WEAK),
+)
+
+
+# Many looks at the same rows.
+
+
+@repeated
+def any_look_passes(
+    generator: _Generator, *, looks: int = 30, rows: int = 500, fresh: float = 0.0
+) -> bool:
+    """Whether any of several models passes that know nothing, judged on the same rows.
 
     Between two looks a share of the rows is replaced by `fresh` ones.
     """
-    generator = np.random.default_rng(seed)
     spec = experiment("roc_auc", "binary")
-
-    def passed() -> bool:
-        shared = [max(0.0, 1 - fresh * age) for age in range(1, looks)]
-        y = _labels(generator, 0.3, rows)
-        for look in range(looks):
-            new = round(fresh * rows)
-            y = np.concatenate([y[new:], _labels(generator, 0.3, new)])
-            counted = [share for share in shared[:look] if share >= LEAST_OVERLAP]
-            level = EarlierLooks(len(counted), max(counted, default=0.0), sum(counted)).level
-            seen = _seen(y, generator.random(rows))
-            better = difference_to_baseline("roc_auc", seen, np.asarray(0.3), level=level)
-            score = MetricScore("roc_auc", seen.interval("roc_auc", level=level), 0.5, better)
-            if all(gate.passed for gate in hold(spec, [score])):
-                return True
-        return False
-
-    return _share(passed() for _ in range(tables))
+    shared = [max(0.0, 1 - fresh * age) for age in range(1, looks)]
+    y = _labels(generator, 0.3, rows)
+    for look in range(looks):
+        new = round(fresh * rows)
+        y = np.concatenate([y[new:], _labels(generator, 0.3, new)])
+        counted = [share for share in shared[:look] if share >= LEAST_OVERLAP]
+        level = EarlierLooks(len(counted), max(counted, default=0.0), sum(counted)).level
+        seen = _seen(y, generator.random(rows))
+        better = difference_to_baseline("roc_auc", seen, np.asarray(0.3), level=level)
+        score = MetricScore("roc_auc", seen.interval("roc_auc", level=level), 0.5, better)
+        if all(gate.passed for gate in hold(spec, [score])):
+            return True
+    return False
 
 
+@repeated
 def auc_after_challengers(
-    tables: int,
-    seed: int,
-    *,
-    rows: int = 300,
-    steps: int = 30,
-    lost: float = 0.005,
-    anchored: bool = True,
+    generator: _Generator, *, rows: int, lost: float = 0.005, anchored: bool = True
 ) -> float:
-    """Return the true AUC of the champion after challengers, each a little worse than it.
+    """Return the true AUC of the champion after 30 challengers, each a little worse than it.
 
     The first one has 0.8. Predictions of two models on the same rows have a correlation of 0.8
     within a class. Without `anchored` only the champion is compared with.
     """
-    generator = np.random.default_rng(seed)
-    y = np.repeat([0, 1], rows // 2)
+    y, shared = np.repeat([0, 1], rows // 2), generator.normal(size=rows)
 
-    def left() -> float:
-        shared = generator.normal(size=rows)
+    def seen(auc: float) -> SetPrediction:
+        own = np.sqrt(0.8) * shared + np.sqrt(0.2) * generator.normal(size=rows)
+        return _seen(y, expit(np.sqrt(2) * ndtri(auc) * y + own))
 
-        def seen(auc: float) -> SetPrediction:
-            own = np.sqrt(0.8) * shared + np.sqrt(0.2) * generator.normal(size=rows)
-            return _seen(y, expit(np.sqrt(2) * ndtri(auc) * y + own))
-
-        versions = {"v0": (0.8, seen(0.8))}
-        champion = best = "v0"
-        for look in range(1, steps + 1):
-            auc = versions[champion][0] - lost
-            challenger, level = seen(auc), EarlierLooks(look, 1.0, look).level
-            held = [
-                ChampionComparison(
-                    *(version, "roc_auc", 0.0, role),
-                    scores=compare("roc_auc", versions[version][1], challenger, (0.5, 0.5), level),
-                )
-                for version, role in ((best, "best"), (champion, "champion"))
-                if role == "champion" or anchored
-            ]
-            if all(one.gate.passed for one in held):
-                champion = f"v{look}"
-                versions[champion] = auc, challenger
-                best = best_after(held) or champion
-        return versions[champion][0]
-
-    return float(np.mean([left() for _ in range(tables)]))
+    versions = {"v0": (0.8, seen(0.8))}
+    champion = best = "v0"
+    for look in range(1, 31):
+        auc = versions[champion][0] - lost
+        challenger, level = seen(auc), EarlierLooks(look, 1.0, look).level
+        held = [
+            ChampionComparison(
+                *(version, "roc_auc", 0.0, role),
+                scores=compare("roc_auc", versions[version][1], challenger, (0.5, 0.5), level),
+            )
+            for version, role in ((best, "best"), (champion, "champion"))
+            if role == "champion" or anchored
+        ]
+        if all(one.gate.passed for one in held):
+            champion = f"v{look}"
+            versions[champion] = auc, challenger
+            best = best_after(held) or champion
+    return versions[champion][0]
 
 
-def winner_error_of_noise(
-    tables: int, seed: int, *, metric: str = "f1", count: int = 20, rows: int = 500
-) -> float:
-    """Return how often `winner_beats_baseline` passes with configurations that know nothing."""
-    generator = np.random.default_rng(seed)
-    spec = experiment(metric, "binary", count)
-
-    def passed() -> bool:
-        y = _labels(generator, 0.2, rows)
-        shared = generator.normal(size=(rows, 1))
-        noise = 0.5 * (generator.normal(size=(rows, count)) + shared)
-        board = _board(spec, y, expit(noise - 1.4), _labels(generator, 0.2, 3 * rows))
-        return board.beats_baseline
-
-    return _share(passed() for _ in range(tables))
+_NEW = {"the same, a fifth of the rows new at each look": {"fresh": 0.2}}
+_AUC = "AUC after 30 challengers, {rows:,} rows"
+_ALONE = {f"{_AUC}, without the best version": {"rows": [300, 1_000, 5_000], "anchored": False}}
+LOOKS = (
+    *each(
+        *(Aim(high=0.05), 400, any_look_passes),
+        {"one of 30 models that know nothing passes on the same rows": {}},
+    ),
+    *each(None, 400, any_look_passes, _NEW),
+    *each(Aim(low=0.74), 40, auc_after_challengers, {_AUC: {"rows": 300}}),
+    *each(Aim(low=0.76), 40, auc_after_challengers, {_AUC: {"rows": 1_000}}),
+    *each(Aim(low=0.78), 40, auc_after_challengers, {_AUC: {"rows": 5_000}}),
+    *each(None, 40, auc_after_challengers, _ALONE),
+)
 
 
 # The best of many.
 
 
-@dataclass(frozen=True)
-class BestOfMany:
-    """How comparisons with the best hold up."""
-
-    tie_group: float  # how often the tie group contains the truly best one
-    coverage: float  # how often all differences to the truly best lie in their intervals at once
-    tied: float  # the mean share of the configurations that is in the tie group
-    flattery: float  # by how much the best score lies above its truth on average
-    optimism: float  # what is reported of that on average
-
-
-def best_of_many(
-    tables: int, seed: int, *, count: int = 20, equal: int = 8, rows: int = 500
-) -> BestOfMany:
-    """Rank configurations whose predictions are correlated, the first `equal` of them equals."""
-    generator = np.random.default_rng(seed)
-    noise = np.concatenate([np.full(equal, 0.6), np.linspace(0.6, 2.0, count - equal + 1)[1:]])
-    spec = experiment("brier", "binary", count)
-    truth = -np.array([true_brier(one) for one in noise])
-    outcomes = []
-    for _ in range(tables):
-        y, probabilities = correlated(generator, rows, noise)
-        scores, comparison = _compared(spec, y, probabilities)
-        inside = (comparison.low <= truth - truth.max()) & (truth - truth.max() <= comparison.high)
-        best = int(scores.argmax())
-        outcomes.append(
-            (
-                comparison.tied[int(truth.argmax())],
-                inside.all(),
-                comparison.tied.mean(),
-                scores[best] - truth[best],
-                comparison.optimism,
-            )
-        )
-    return BestOfMany(*np.mean(outcomes, axis=0).tolist())
-
-
-def best_of_days(
-    tables: int, seed: int, *, memory: float, count: int = 20, days: int = 60
-) -> float:
-    """Return how often the tie group of equals holds a given one, when days resemble the last.
-
-    Every configuration has luck of its own beside what all share, both autoregressive.
+def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
+    """Rank 20 configurations whose predictions are correlated, eight of them equals, and hold
+    comparisons with the best one against the truth.
     """
-    generator = np.random.default_rng(seed)
+    spec = experiment("brier", "binary", len(NOISE))
+    truth = -np.array([true_brier(one) for one in NOISE])
 
-    def held() -> bool:
-        shocks = np.sqrt(1 - memory**2) * generator.normal(size=(days, count + 1))
-        shocks[0] = generator.normal(size=count + 1)
-        luck = lfilter([1.0], [1.0, -memory], shocks, axis=0)
-        values = luck[:, :1] + 0.6 * luck[:, 1:]
-        scores = values.mean(axis=0)
-        parts = (values - scores) / days
-        return bool(compare_with_best(scores, parts, Drawn(0, consecutive=True)).tied[0])
+    def once(generator: _Generator) -> tuple[float, ...]:
+        y, probabilities = correlated(generator, rows)
+        sign, clusters = metric_of(spec.metric).sign, np.arange(rows)
+        linearised = [_seen(y, one).linearise(spec.metric) for one in probabilities.T]
+        scores = sign * np.array([one.estimate for one in linearised])
+        sums = [cluster_sums(one.influence, clusters) for one in linearised]
+        found = compare_with_best(scores, sign * np.column_stack(sums), Drawn(spec.seed))
+        inside = (found.low <= truth - truth.max()) & (truth - truth.max() <= found.high)
+        best = int(scores.argmax())
+        ahead = float(scores[best] - truth[best])
+        tied = found.tied
+        return tied[int(truth.argmax())], inside.all(), tied.mean(), ahead, found.optimism
 
-    return _share(held() for _ in range(tables))
+    held, covered, tied, ahead, said = means(once, simulations, SEED).tolist()
+    figures = {
+        "the tie group holds the truly best": (held, NEARLY_ALWAYS),
+        "all differences to the truly best are covered": (covered, NEARLY_ALWAYS),
+        "configurations in the tie group": (tied, None),
+        "optimism that is said, of the true one": (said / ahead, HONEST),
+    }
+    return rows_of("", simulations, figures)
 
 
-@dataclass(frozen=True)
-class ChosenScore:
-    """What the score of a choice is worth on new rows."""
-
-    covered: float  # how often its interval on the board holds the truth
-    flattery: float  # by how much the score is better than the truth on average
-
-
-def chosen_score(
-    tables: int, seed: int, *, metric: str = "f1", rows: int = 150, **more: object
-) -> ChosenScore:
-    """Rank 20 configurations, eight of them equals, on few rows, and score the choice on many more."""
-    generator = np.random.default_rng(seed)
-    noise = np.concatenate([np.full(8, 0.6), np.linspace(0.6, 2.0, 13)[1:]])
-    spec = experiment(metric, "binary", len(noise), **more)
+def chosen(name: str, *, simulations: int, metric: str, **more: object) -> list[Row]:
+    """Rank the 20 on 150 rows, and score the choice on many more."""
+    rows, spec = 150, experiment(metric, "binary", len(NOISE), **more)
     keys = [one.key for one in configurations(spec)]
 
-    def once() -> tuple[bool, float]:
-        y, seen = correlated(generator, rows + 20_000, noise)
+    def once(generator: _Generator) -> tuple[bool, float]:
+        y, seen = correlated(generator, rows + 20_000)
         board = _board(spec, y[:rows], seen[:rows], _labels(generator, y.mean(), 900))
         weights, ensemble = {board.chosen: 1.0}, board.chosen_ensemble
         if ensemble is not None:
@@ -315,7 +273,29 @@ def chosen_score(
         ahead = metric_of(metric).sign * (told.estimate - truth)
         return told.low <= truth <= told.high, ahead
 
-    return ChosenScore(*np.mean([once() for _ in range(tables)], axis=0).tolist())
+    covered, ahead = means(once, simulations, SEED).tolist()
+    figures = {
+        "its interval holds the truth": (covered, Aim(low=0.93)),
+        "the score is ahead of the truth by": (ahead, None),
+    }
+    return rows_of(f"{name}: ", simulations, figures)
+
+
+@repeated
+def noise_beats_the_baseline(
+    generator: _Generator, *, metric: str = "f1", count: int = 20, rows: int = 500
+) -> bool:
+    """Whether `winner_beats_baseline` passes with configurations that know nothing."""
+    spec, y = experiment(metric, "binary", count), _labels(generator, 0.2, rows)
+    shared = generator.normal(size=(rows, 1))
+    noise = 0.5 * (generator.normal(size=(rows, count)) + shared)
+    board = _board(spec, y, expit(noise - 1.4), _labels(generator, 0.2, 3 * rows))
+    return board.beats_baseline
+
+
+HONEST = Aim(0.75, 1.25)
+# Of the 20 configurations: the less, the better.
+NOISE = np.concatenate([np.full(8, 0.6), np.linspace(0.6, 2.0, 13)[1:]])
 
 
 def print_of(key: str) -> str:
@@ -324,7 +304,7 @@ def print_of(key: str) -> str:
 
 
 def correlated(
-    generator: np.random.Generator, rows: int, noise: np.ndarray
+    generator: _Generator, rows: int, noise: np.ndarray = NOISE
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return targets and probabilities (rows, C): one signal, seen through noise of their own."""
     signal = generator.normal(size=(rows, 1))
@@ -338,79 +318,153 @@ def true_brier(noise: float) -> float:
     return score("brier", y, probabilities[:, 0])
 
 
-def _compared(
-    spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray
-) -> tuple[np.ndarray, Comparison]:
-    sign, clusters = metric_of(spec.metric).sign, np.arange(len(y))
-    rows = [SetPrediction(y, one, clusters) for one in probabilities.T]
-    linearised = [one.linearise(spec.metric) for one in rows]
-    scores = sign * np.array([one.estimate for one in linearised])
-    contributions = sign * np.column_stack(
-        [cluster_sums(one.influence, clusters) for one in linearised]
-    )
-    return scores, compare_with_best(scores, contributions, Drawn(spec.seed))
+# When a search ends.
+
+# Quantiles of the score of one fit.
+SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "normal": lambda share: 0.01 * ndtri(share),
+    "exponential": lambda share: -0.005 * np.log(1 - share),
+    "bounded": lambda share: 0.05 * np.sqrt(share),
+}
 
 
-# Weak segments.
+def stopped(kind: str, *, simulations: int, most: int = 3_000) -> list[Row]:
+    """End random searches of 60 fits a minute where a gain of .003 a minute is expected no more."""
+    scores, minute, asked = SCORES[kind], 60, 0.003
+    of_a_minute = scores(((np.arange(2_000) + 0.5) / 2_000) ** (1 / minute))
+    generator, found = np.random.default_rng(SEED), []
+    for _ in range(simulations):
+        drawn = scores(generator.random(most + minute))
+        best = np.maximum.accumulate(drawn)
+        fits = range(20, most)
+        ours = next((k for k in fits if expected_gain(drawn[:k], minute).high < asked), most)
+        truly = (k for k in fits if np.maximum(of_a_minute - best[k - 1], 0).mean() < asked)
+        found.append(((best[ours + minute - 1] - best[ours - 1]) / asked, ours / next(truly, most)))
+    gains, ratios = np.array(found).T
+    figures = {
+        "they would have gained less than is asked": (float((gains < 1).mean()), Aim(low=0.8)),
+        "what they would have gained, of what is asked": (float(gains.mean()), Aim(high=1.0)),
+        "fits, of those that were worth it": (float(np.median(ratios)), None),
+    }
+    return rows_of(f"searches that end by their worth, {kind} scores: ", simulations, figures)
 
 
-def accused(tables: int, seed: int, *, metric: str, weak: bool = False, rows: int = 2_000) -> float:
-    """Return how often a segment is called weaker than expected.
+# The report.
+
+
+@repeated
+def accused(generator: _Generator, *, metric: str, weak: bool = False, rows: int = 2_000) -> bool:
+    """Whether a segment is called weaker than expected.
 
     Groups differ in prevalence, numbers in the size of their errors. The model predicts with the
     truth itself; a weak one ignores that one group of five follows another rule.
     """
-    generator = np.random.default_rng(seed)
-
-    def found() -> bool:
-        group, x = generator.integers(0, 5, rows), generator.normal(size=rows)
-        known = np.array([-3.0, -1.5, 0.0, 1.0, 2.0])[group] + x
-        truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
-        seen = _seen((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
-        if "regression" in metric_of(metric).tasks:
-            y = np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125)
-            seen = _seen(y, np.exp(known))
-        frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})
-        segments = weakest_segments(frame, list(frame), seen, metric)
-        return any(one.clearly_worse for one in segments)
-
-    return _share(found() for _ in range(tables))
+    group, x = generator.integers(0, 5, rows), generator.normal(size=rows)
+    known = np.array([-3.0, -1.5, 0.0, 1.0, 2.0])[group] + x
+    truth = np.where(weak & (group == 3), 1 - 1.5 * x, known)
+    seen = _seen((generator.random(rows) < expit(truth)).astype(np.int64), expit(known))
+    if "regression" in metric_of(metric).tasks:
+        y = np.exp(truth + 0.5 * generator.normal(size=rows) - 0.125)
+        seen = _seen(y, np.exp(known))
+    frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})
+    segments = weakest_segments(frame, list(frame), seen, metric)
+    return any(one.clearly_worse for one in segments)
 
 
-# Thresholds.
-
-
-def gap_error(
-    tables: int,
-    seed: int,
-    *,
-    metric: str = "f1",
-    share: float = 0.05,
-    rows: int = 2_000,
-    lost: float = 0.0,
-) -> float:
-    """Return how often a model is said to be worse on validation than on test.
+@repeated
+def said_to_be_worse(
+    generator: _Generator, *, metric: str = "f1", rows: int = 2_000, lost: float = 0.0
+) -> bool:
+    """Whether a model is said to be worse on validation than on test; 5 % are positive.
 
     It tells the classes apart by 1.2 standard deviations on test, and by `lost` less on
     validation: with 0 it is as good there, and each such finding is an error.
     """
-    generator = np.random.default_rng(seed)
+    share, seen = 0.05, []
+    for apart in (1.2, 1.2 - lost):
+        y = _labels(generator, share, rows)
+        logit = apart * y + generator.normal(size=rows) + np.log(share / (1 - share))
+        seen.append(_seen(y, expit(logit)))
+    return _judged(metric, "binary", seen[1], seen[0], seen[0].y).gap.worse
 
-    def worse() -> bool:
-        seen = []
-        for apart in (1.2, 1.2 - lost):
-            y = _labels(generator, share, rows)
-            logit = apart * y + generator.normal(size=rows) + np.log(share / (1 - share))
-            seen.append(_seen(y, expit(logit)))
-        return _judged(metric, "binary", seen[1], seen[0], seen[0].y).gap.worse
 
-    return _share(worse() for _ in range(tables))
+@repeated
+def perfect_and_accused(generator: _Generator, *, rows: int = 200) -> bool:
+    """Whether the true probabilities are called miscalibrated."""
+    logit = 1.2 * generator.normal(size=rows) - 0.8
+    y = (generator.random(rows) < expit(logit)).astype(np.int64)
+    return calibrations(_seen(y, expit(logit)), (0, 1))[0].in_doubt
+
+
+def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float = 20.0) -> float:
+    """Return how often the interval of the cost holds the truth, with 4 % positives."""
+    costs, cut = Costs(false_positive=1, false_negative=missed), 1 / (1 + missed)
+
+    def drawn(n: int, *seeds: int) -> SetPrediction:
+        generator = np.random.default_rng(seeds)
+        logit = 1.5 * generator.normal(size=n) - 4
+        return _seen((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
+
+    truth = cost_interval(costs, drawn(1_000_000, seed), cut).estimate
+    found = [cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables)]
+    return float(np.mean([one.low <= truth <= one.high for one in found]))
+
+
+_WEAKER = {
+    "a perfect model is called weak in a segment, by {metric}": {
+        "metric": ["roc_auc", "log_loss", "f1", "mae", "r2"]
+    }
+}
+_NAMED = {
+    "a weak segment of 400 rows is named, by {metric}": {
+        "metric": ["roc_auc", "log_loss", "mae"],
+        "weak": True,
+    }
+}
+_HOW = {
+    "with an ensemble": {},
+    "without": {"ensemble": "off"},
+    "the smallest": {"ensemble": "off", "choice": "smallest_in_tie_group"},
+}
+CHOICE = (
+    partial(best_of_many, simulations=500),
+    *(
+        partial(
+            *(chosen, f"the choice of 20 on 150 rows, {metric}, {how}"),
+            simulations=300,
+            metric=metric,
+            **more,
+        )
+        for metric in ("f1", "roc_auc")
+        for how, more in _HOW.items()
+    ),
+    *(partial(stopped, kind, simulations=300) for kind in SCORES),
+    *each(BY_LUCK, 300, accused, _WEAKER),
+    *each(Aim(low=0.9), 100, accused, _NAMED),
+    *each(
+        *(BY_LUCK, 400, noise_beats_the_baseline),
+        {"the best of 20 that know nothing beats the baseline by f1": {}},
+    ),
+    *each(
+        *(BY_LUCK, 2_000, said_to_be_worse),
+        {"as good on validation as on test, said to be worse by f1": {}},
+    ),
+    *each(Aim(low=0.8), 400, said_to_be_worse, {"much worse, said to be so by f1": {"lost": 0.9}}),
+    *each(
+        *(Aim(high=0.06), 2_000, perfect_and_accused),
+        {"perfect probabilities of 200 rows, called miscalibrated": {}},
+    ),
+    *each(
+        *(COVERED, 2_000, coverage_of_costs),
+        {"costs at 1 to 20, 8 positives: the interval holds the truth": {}},
+    ),
+)
 
 
 # What they share.
 
 
-def _labels(generator: np.random.Generator, share: float, n: int) -> np.ndarray:
+def _labels(generator: _Generator, share: float, n: int) -> np.ndarray:
     return (generator.random(n) < share).astype(np.int64)
 
 
@@ -429,14 +483,6 @@ def _judged(
     )
 
 
-def _accepted(report: Callable[[], ValidationReport], tables: int) -> float:
-    return _share(report().accepted for _ in range(tables))
-
-
-def _share(outcomes: Iterator[bool]) -> float:
-    return float(np.mean(list(outcomes)))
-
-
 def _board(
     spec: ExperimentSpec, y: np.ndarray, probabilities: np.ndarray, y_train: np.ndarray
 ) -> Leaderboard:
@@ -452,63 +498,3 @@ def _board(
         spec,
         (False, True),
     )
-
-
-def perfect_and_accused(tables: int, seed: int, *, rows: int = 200) -> float:
-    """Return how often the true probabilities are called miscalibrated."""
-    generator = np.random.default_rng(seed)
-
-    def accused() -> bool:
-        logit = 1.2 * generator.normal(size=rows) - 0.8
-        y = (generator.random(rows) < expit(logit)).astype(np.int64)
-        return calibrations(_seen(y, expit(logit)), (0, 1))[0].in_doubt
-
-    return _share(accused() for _ in range(tables))
-
-
-def coverage_of_costs(tables: int, seed: int, *, rows: int = 200, missed: float = 20.0) -> float:
-    """Return how often the interval of the cost holds the truth, with 4 % positives."""
-    costs, cut = Costs(false_positive=1, false_negative=missed), 1 / (1 + missed)
-
-    def drawn(n: int, *seeds: int) -> SetPrediction:
-        generator = np.random.default_rng(seeds)
-        logit = 1.5 * generator.normal(size=n) - 4
-        return _seen((generator.random(n) < expit(logit)).astype(np.int64), expit(logit))
-
-    truth = cost_interval(costs, drawn(1_000_000, seed), cut).estimate
-    found = (cost_interval(costs, drawn(rows, seed, table), cut) for table in range(tables))
-    return _share(one.low <= truth <= one.high for one in found)
-
-
-@dataclass(frozen=True)
-class StoppedSearch:
-    """When searches end by what they are worth."""
-
-    enough: float  # share of them that would have gained less than was asked in the next minute
-    gained: float  # what they would have gained there on average, of what was asked
-    fits: float  # how many they made, of those until nothing was truly worth it; the median
-
-
-# Quantiles of the score of one fit.
-SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "normal": lambda share: 0.01 * ndtri(share),
-    "exponential": lambda share: -0.005 * np.log(1 - share),
-    "bounded": lambda share: 0.05 * np.sqrt(share),
-}
-
-
-def stopped_search(searches: int, seed: int, *, kind: str, most: int = 3_000) -> StoppedSearch:
-    """End random searches of 60 fits a minute where a gain of .003 a minute is expected no more."""
-    scores = SCORES[kind]
-    minute, asked, generator = 60, 0.003, np.random.default_rng(seed)
-    of_a_minute = scores(((np.arange(2_000) + 0.5) / 2_000) ** (1 / minute))
-    found = []
-    for _ in range(searches):
-        drawn = scores(generator.random(most + minute))
-        best = np.maximum.accumulate(drawn)
-        fits = range(20, most)
-        ours = next((k for k in fits if expected_gain(drawn[:k], minute).high < asked), most)
-        truly = (k for k in fits if np.maximum(of_a_minute - best[k - 1], 0).mean() < asked)
-        found.append(((best[ours + minute - 1] - best[ours - 1]) / asked, ours / next(truly, most)))
-    gains, ratios = np.array(found).T
-    return StoppedSearch(float((gains < 1).mean()), float(gains.mean()), float(np.median(ratios)))

@@ -1,12 +1,12 @@
 """How often an interval holds the truth: samples drawn again and again from made-up populations.
 
 The truth is the score of the same predictions in the population: on so many rows that its own
-error is small beside an interval. What an interval is lives in `statistics/interval.py`, how the
-figures are shown in `statistics.py`. In: a scenario, a number of samples. Out: `Outcome`.
+error is small beside an interval. What an interval is lives in `statistics/interval.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -17,9 +17,13 @@ from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests import own_metrics
+from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row, rows_of
 
 # Rows of the population: the truth is known 20 to 100 times better than a sample knows it.
 POPULATION = 2_000_000
+# Of samples without a caveat, where at least so many have none.
+UNNOTED, LEAST = Aim(low=0.9), 0.05
+NOTED = {"false": Aim(high=0.05), "owed": Aim(low=0.6)}
 
 Draw = Callable[[np.random.Generator, int], SetPrediction]
 
@@ -38,23 +42,16 @@ class Scenario:
     threshold: float = 0.5  # from which probability on a row is positive
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What the samples of a scenario showed."""
-
-    held: Mapping[str, float]  # metric → share of the samples whose interval holds the truth
-    noted: float  # share of the samples with a caveat on an interval
-    # metric → (how many samples have no caveat on its interval, how many of them hold the truth)
-    without: Mapping[str, tuple[int, int]]
-
-
-def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
-    """Draw samples and hold their intervals against the truth."""
+def coverage(place: int, *, simulations: int) -> list[Row]:
+    """Return a row per metric of one of SCENARIOS, one for the caveats, and one for the metric that holds
+    the truth least often in samples without one.
+    """
+    scenario = SCENARIOS[place]
     truth, names = _truth(scenario), scenario.metrics
-    bounds = np.empty((samples, len(names), 2))
-    noted = np.empty((samples, len(names)), dtype=bool)
-    for number in range(samples):
-        sample = scenario.draw(np.random.default_rng([seed, number]), scenario.clusters)
+    bounds = np.empty((simulations, len(names), 2))
+    noted = np.empty((simulations, len(names)), dtype=bool)
+    for number in range(simulations):
+        sample = scenario.draw(np.random.default_rng([SEED, number]), scenario.clusters)
         intervals = [sample.interval(name, scenario.threshold) for name in names]
         bounds[number] = [(one.low, one.high) for one in intervals]
         noted[number] = _noted(scenario, sample)
@@ -63,12 +60,20 @@ def cover(scenario: Scenario, samples: int, seed: int) -> Outcome:
     low, high = np.moveaxis(bounds, 2, 0)
     held = (low <= truth) & (truth <= high)
     left = known & ~noted
-    without = zip(left.sum(axis=0).tolist(), (left & held).sum(axis=0).tolist(), strict=True)
-    return Outcome(
-        dict(zip(names, np.mean(held, axis=0, where=known).tolist(), strict=True)),
-        float(noted.any(axis=1).mean()),
-        dict(zip(names, without, strict=True)),
-    )
+    shares = np.mean(held, axis=0, where=known).tolist()
+    counts = zip(names, left.sum(axis=0).tolist(), (left & held).sum(axis=0), strict=True)
+    without = [(float(held / n), m, n) for m, n, held in counts if n >= LEAST * simulations]
+    figures: dict[str, tuple[float, Aim | None]] = {
+        name: (one, COVERED) for name, one in zip(names, shares, strict=True)
+    }
+    figures["a note"] = float(noted.any(axis=1).mean()), NOTED.get(scenario.note)
+    return [
+        *rows_of(f"{scenario.name}: ", simulations, figures),
+        *(
+            Row(f"{scenario.name}: without a note, lowest ({metric})", figure, UNNOTED, n)
+            for figure, metric, n in sorted(without)[:1]
+        ),
+    ]
 
 
 def _noted(scenario: Scenario, sample: SetPrediction) -> list[bool]:
@@ -106,7 +111,10 @@ def labels(
 
 
 def numbers(
-    noise: Draw, rows_per_cluster: int = 1, luck: float = 0.0, memory: float | None = None
+    noise: Callable[[np.random.Generator, int], np.ndarray],
+    rows_per_cluster: int = 1,
+    luck: float = 0.0,
+    memory: float | None = None,
 ) -> Draw:
     """Return a draw of numbers: a known signal, the cluster's luck, and noise."""
 
@@ -186,18 +194,11 @@ def _clusters(codes: np.ndarray, memory: float | None) -> np.ndarray:
     return codes if memory is None else codes.view(ConsecutiveClusters)
 
 
-def _normal(generator: np.random.Generator, n: int) -> np.ndarray:
-    return generator.normal(size=n)
-
-
-def _heavy(generator: np.random.Generator, n: int) -> np.ndarray:
-    return generator.standard_t(5, size=n)
-
-
-def _heaviest(generator: np.random.Generator, n: int) -> np.ndarray:
-    return generator.standard_t(3, size=n)
-
-
+_ERRORS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
+    "normal": lambda generator, n: generator.normal(size=n),
+    "t (5)": lambda generator, n: generator.standard_t(5, size=n),
+    "t (3)": lambda generator, n: generator.standard_t(3, size=n),
+}
 _LABELS = ("roc_auc", "average_precision", "log_loss", "brier", "accuracy", "f1")
 _CLASSES = ("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
 _BY_DAY = ("roc_auc", "log_loss", "accuracy")
@@ -211,11 +212,15 @@ SCENARIOS = (
     Scenario("20 % positives, 1,000 rows", _LABELS, 1_000, 1, labels(0.2)),
     Scenario("30 % positives, 60 groups of 10", _LABELS, 60, 10, labels(0.3, 10, 0.8)),
     Scenario("four classes, 400 rows", _CLASSES, 400, 1, several_classes),
-    Scenario("normal errors, 200 rows", _NUMBERS, 200, 1, numbers(_normal)),
-    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, 1, numbers(_heavy)),
+    Scenario("normal errors, 200 rows", _NUMBERS, 200, 1, numbers(_ERRORS["normal"])),
+    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, 1, numbers(_ERRORS["t (5)"])),
     Scenario("30 % positives, 400 rows of uneven weight", _LABELS, 400, 1, uneven(labels(0.3))),
     Scenario(
-        "normal errors, 300 rows of uneven weight", _NUMBERS, 300, 1, uneven(numbers(_normal))
+        "normal errors, 300 rows of uneven weight",
+        _NUMBERS,
+        300,
+        1,
+        uneven(numbers(_ERRORS["normal"])),
     ),
     Scenario(
         "30 % positives, 60 groups of 10 rows of uneven weight",
@@ -225,9 +230,16 @@ SCENARIOS = (
         uneven(labels(0.3, 10, 0.8)),
     ),
     Scenario(
-        "errors of Student's t (3), 2,000 rows", _NUMBERS, 2_000, 1, numbers(_heaviest), "open"
+        "errors of Student's t (3), 2,000 rows",
+        _NUMBERS,
+        2_000,
+        1,
+        numbers(_ERRORS["t (3)"]),
+        "open",
     ),
-    Scenario("errors of Student's t (3), 300 rows", _NUMBERS, 300, 1, numbers(_heaviest), "open"),
+    Scenario(
+        "errors of Student's t (3), 300 rows", _NUMBERS, 300, 1, numbers(_ERRORS["t (3)"]), "open"
+    ),
     Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, 1, amounts, "open"),
     Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, 1, amounts, "open"),
     Scenario("claims of 5 %, 2,000 rows", _NUMBERS, 2_000, 1, claims(0.05)),
@@ -243,7 +255,7 @@ SCENARIOS = (
         _NUMBERS,
         180,
         _DAY,
-        numbers(_normal, _DAY, 0.5, 0),
+        numbers(_ERRORS["normal"], _DAY, 0.5, 0),
     ),
     Scenario("180 days, memory 0.5", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
     Scenario("180 days, memory 0.9", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.9), "owed"),
@@ -252,6 +264,10 @@ SCENARIOS = (
     Scenario("own metrics, 400 rows", OWN, 400, 1, labels(0.3), threshold=0.4),
     Scenario("own metrics, 60 groups of 10", OWN, 60, 10, labels(0.3, 10, 0.8), threshold=0.4),
     Scenario("own metrics, 180 days", OWN, 180, _DAY, labels(0.3, _DAY, 0.5, 0.0), threshold=0.4),
-    Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, 1, numbers(_normal)),
-    Scenario("own metric, 60 groups of 10", _OWN_NUMBERS, 60, 10, numbers(_normal, 10, 0.5)),
+    Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, 1, numbers(_ERRORS["normal"])),
+    Scenario(
+        "own metric, 60 groups of 10", _OWN_NUMBERS, 60, 10, numbers(_ERRORS["normal"], 10, 0.5)
+    ),
 )
+# By their places: draws do not pickle.
+COVERAGE = tuple(partial(coverage, place, simulations=1_000) for place in range(len(SCENARIOS)))

@@ -5,7 +5,7 @@ many samples, a seed, and how rows are drawn, as of `draw`. Out: shares between 
 """
 
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from scipy.special import expit
 from experiment_pipeline.statistics.groups import GroupMeasure, compare_groups
 from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.bench.statistics_rows import COVERED, SEED, Aim, Row, rows_of
 
 POPULATION = 1_000_000
 _PER_CLUSTER = {"rows": 1, "persons": 8, "days": 20}
@@ -83,3 +84,24 @@ def accused(samples: int, seed: int, **how: Any) -> float:
     drawn = _drawn(samples, seed, **how)
     said = (any((one.differences[..., 0] > 0).any() for one in found) for found in drawn)
     return sum(said) / samples
+
+
+def grouped(number_of_groups: int, together: str, *, simulations: int) -> list[Row]:
+    """Return what comparisons of groups of rows that hang together hold, and whom they accuse."""
+    how = {"groups": number_of_groups, "together": together}
+    rates, errors = (covered(simulations, SEED, **how, number=one) for one in (False, True))
+    equal, apart = (accused(simulations, SEED, **how, apart=one) for one in (0.0, 0.8))
+    figures = {
+        "all comparisons of rates hold": (rates, COVERED),
+        "all comparisons of errors hold": (errors, COVERED),
+        "equal ones said to differ": (equal, Aim(high=0.05)),
+        "different ones said to differ": (apart, Aim(low=0.9)),
+    }
+    return rows_of(f"{number_of_groups} groups, drawn by {together}: ", simulations, figures)
+
+
+GROUPS = tuple(
+    partial(grouped, number, how, simulations=500)
+    for number in (2, 6)
+    for how in ("rows", "persons", "days")
+)

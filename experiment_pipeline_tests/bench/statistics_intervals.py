@@ -1,7 +1,6 @@
 """How many new rows intervals and sets hold, of 90 % promised: worlds whose errors are known.
 
-Test rows calibrate, new rows of other clusters are counted. In: a world, a number of simulations, a
-seed. Out: the mean share of new rows that are held.
+Test rows calibrate, new rows of other clusters are counted; a figure is the mean share that is held.
 """
 
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.statistics.calibration import sets_of
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, weighted_quantile
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.bench.statistics_rows import Aim, each
 
 COVERAGE, NEW_ROWS = 0.9, 4_000
 Drawn = tuple[pd.DataFrame, SetPrediction, np.ndarray]
@@ -85,3 +85,36 @@ def sets_held(simulations: int, seed: int, *, shares: tuple[float, ...]) -> floa
         new = every.rows((y == 1) & (codes >= 80))
         found.append(sets_of(new.prediction, known.at(COVERAGE) or ())[:, 1].mean())
     return float(np.mean(found))
+
+
+PROMISED, OF_A_PART = Aim(0.88, 0.92), Aim(low=0.85)
+_uneven = World(60, 5, luck=1.0, uneven=True)
+_WORLDS = {
+    "400 rows": World(),
+    "20 groups of 10 rows": World(20, 10, luck=1.0),
+    "60 groups of 10 rows": World(60, 10, luck=1.0),
+    "20 days, neighbours alike": World(20, 20, luck=1.0, memory=0.5),
+    "60 days, neighbours alike": World(60, 20, luck=1.0, memory=0.5),
+    "60 groups, the large ones loud": _uneven,
+}
+_PARTS = {"all": PROMISED, "loud": OF_A_PART, "quiet": OF_A_PART}
+_LATER = {"the same, rows by 1/size": {"world": _uneven, "hierarchical": True}}
+_SHARES = [(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)]
+NEW_ROWS_HELD = (
+    *each(PROMISED, 200, held, {name: {"world": world} for name, world in _WORLDS.items()}),
+    *each(None, 200, held, _LATER),
+    *(
+        job
+        for by in ("by feature", "by prediction")
+        for rows in (500, 2_000)
+        for part, aim in _PARTS.items()
+        for world in [World(rows, noise=by, part=part)]
+        for job in each(aim, 200, held, {f"{rows:,} rows, noise {by}: {part}": {"world": world}})
+    ),
+    *each(
+        PROMISED,
+        200,
+        sets_held,
+        {"sets of classes, {shares}: of the second class": {"shares": _SHARES}},
+    ),
+)

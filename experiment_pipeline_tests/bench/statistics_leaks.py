@@ -1,11 +1,10 @@
 """What the data analysis makes of planted leaks, and of tables that have none.
 
-In: a seed. Out: what is said of each planted variant and of each clean table; how that is counted
-and shown belongs to the benchmark. A variant is a function from a table to the column that leaks.
+A leak is a function from a table, whose target is `y`, to a column that leaks it.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -17,8 +16,11 @@ from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.clean_tables import CLEAN
 from experiment_pipeline_tests.bench.leak_tables import (
+    MADE,
+    REAL,
+    Base,
+    Column,
     Problem,
     binary,
     by_group,
@@ -27,8 +29,11 @@ from experiment_pipeline_tests.bench.leak_tables import (
     multiclass,
     persons,
     prices,
+    real,
     smoted,
+    with_column,
 )
+from experiment_pipeline_tests.bench.statistics_rows import NEVER, SEED, Aim, Row
 
 LEAK_CODES = (
     *("leak_suspect", "made_of_target", "telling_missing_values", "probe_nearly_perfect"),
@@ -36,84 +41,11 @@ LEAK_CODES = (
 )
 METRICS = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
 LEAK = "leak"
-Plant = Callable[[pd.DataFrame, np.random.Generator], object]
 
 
-@dataclass(frozen=True)
-class Variant:
-    """A leak: the column `leak` that is computed from a table whose target is `y`."""
-
-    name: str
-    base: Callable[[int], Problem]
-    plant: Plant
-
-    def planted(self, seed: int) -> Problem:
-        """The table with the leak."""
-        problem = self.base(seed)
-        column = self.plant(problem.frame, np.random.default_rng([seed, 1]))
-        frame = problem.frame.assign(**{LEAK: column})
-        return Problem(f"{problem.name}: {self.name}", frame, problem.task, problem.declared)
-
-
-def _planter(make: Callable[..., object]) -> Callable[..., Plant]:
-    """A function of table, rng and settings → one of settings that gives a plant."""
-    return lambda *settings: lambda table, rng: make(table, rng, *settings)
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What the analysis says of one table."""
-
-    name: str  # of the table
-    stopped: tuple[str, ...]  # codes of leak findings that block
-    asked: tuple[str, ...]  # codes of those that are conditions
-    columns: tuple[str, ...]  # what they name
-
-    @property
-    def word(self) -> str:
-        """`stopped`, `asked` or `silent`."""
-        return "stopped" if self.stopped else "asked" if self.asked else "silent"
-
-
-def judged(problem: Problem) -> Judged:
-    """Analyse a table and keep what is said about leaks."""
-    spec = _experiment(problem)
-    frame = problem.frame.reset_index(drop=True).rename_axis(index="row_number")
-    prepared = prepare(frame, spec.preparation).frame
-    features = feature_columns(prepared, spec)
-    findings = analyse(prepared, assign_sets(prepared, spec, features), features, spec).findings
-    found = [f for f in findings if f.code in LEAK_CODES and f.outcome == "found"]
-    return Judged(
-        problem.name,
-        _codes(found, "blocks"),
-        _codes(found, "condition"),
-        tuple(dict.fromkeys(column for finding in found for column in finding.columns)),
-    )
-
-
-def hits(seed: int) -> list[Judged]:
-    """Every planted variant; one whose finding does not name the planted column is silent."""
-    found = [judged(variant.planted(seed)) for variant in VARIANTS]
-    return [one if LEAK in one.columns else Judged(one.name, (), (), ()) for one in found]
-
-
-def related(seed: int, draws: int = 5) -> list[Judged]:
-    """Tables whose rows belong together, though no column says so."""
-    seeds = range(seed, seed + draws)
-    return [judged(make(each)) for make in RELATED for each in seeds]
-
-
-def false_alarms(seed: int) -> list[Judged]:
-    """Every table that has no leak, made or real."""
-    return [judged(make(seed)) for make in CLEAN.made] + [judged(read()) for read in CLEAN.real]
-
-
-def _codes(found: Sequence[Finding], severity: str) -> tuple[str, ...]:
-    return tuple(finding.code for finding in found if finding.severity == severity)
-
-
-def _experiment(problem: Problem) -> ExperimentSpec:
-    return ExperimentSpec.model_validate(
+def leaks(problem: Problem) -> list[Finding]:
+    """Analyse a table, and return what is found of leaks."""
+    spec = ExperimentSpec.model_validate(
         {
             "name": "leaks",
             "data": "table.csv",
@@ -124,6 +56,44 @@ def _experiment(problem: Problem) -> ExperimentSpec:
             **problem.declared,
         }
     )
+    frame = problem.frame.reset_index(drop=True).rename_axis(index="row_number")
+    prepared = prepare(frame, spec.preparation).frame
+    features = feature_columns(prepared, spec)
+    findings = analyse(prepared, assign_sets(prepared, spec, features), features, spec).findings
+    return [
+        one
+        for one in findings
+        if one.code in LEAK_CODES
+        and one.outcome == "found"
+        and one.severity in {"blocks", "condition"}
+    ]
+
+
+def planted(*, simulations: int) -> list[Row]:
+    """Return how many of the first planted leaks are found, and the planted column is named."""
+    found = [
+        any(LEAK in one.columns for one in leaks(with_column(LEAK, 1, base, column, SEED)))
+        for base, column in PLANTED[:simulations]
+    ]
+    return [Row("planted leaks that are named", np.mean(found), Aim(low=0.8), len(found))]
+
+
+def related(*, simulations: int) -> list[Row]:
+    """Return how many tables of related rows, that no column shows, are named; so many of each kind."""
+    found = [bool(leaks(make(SEED + draw))) for make in RELATED for draw in range(simulations)]
+    name = "tables of related rows that are named"
+    return [Row(name, np.mean(found), Aim(low=0.8), len(found))]
+
+
+def clean(*, simulations: int) -> list[Row]:
+    """Return how many of the first tables without a leak are accused, and how many of them stopped."""
+    tables = [*(partial(make, SEED) for make in MADE), *(partial(real, *one) for one in REAL)]
+    found = [leaks(table()) for table in tables[:simulations]]
+    stopped = [any(one.severity == "blocks" for one in findings) for findings in found]
+    return [
+        Row("clean tables accused", np.mean([*map(bool, found)]), Aim(high=0.1), len(found)),
+        Row("clean tables stopped", np.mean(stopped), NEVER, len(found)),
+    ]
 
 
 def _number(y: pd.Series) -> pd.Series:
@@ -141,13 +111,11 @@ def _near_copy(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return _number(table["y"]) + 1e-6 * rng.normal(size=len(table))
 
 
-@_planter
 def _noisy(table: pd.DataFrame, rng: np.random.Generator, share: float) -> object:
     """The target with noise of a share of its spread."""
     return table["y"] + share * table["y"].std() * rng.normal(size=len(table))
 
 
-@_planter
 def _flipped(table: pd.DataFrame, rng: np.random.Generator, share: float) -> object:
     """The target, a share of whose rows hold another row's value."""
     y = table["y"].to_numpy()
@@ -159,7 +127,6 @@ def _flipped(table: pd.DataFrame, rng: np.random.Generator, share: float) -> obj
     return np.where(rng.random(len(y)) < share, other, y)
 
 
-@_planter
 def _mean_by(table: pd.DataFrame, rng: np.random.Generator, key: str, prior: float = 0.0) -> object:
     """Target encoding over all rows, drawn to the overall mean by `prior` rows."""
     y = _number(table["y"])
@@ -169,7 +136,6 @@ def _mean_by(table: pd.DataFrame, rng: np.random.Generator, key: str, prior: flo
     return (sums + prior * y.mean()) / (rows + prior)
 
 
-@_planter
 def _others_mean(table: pd.DataFrame, rng: np.random.Generator, key: str) -> object:
     """Target encoding over all rows but the row's own, which is thereby given away."""
     y = _number(table["y"])
@@ -178,27 +144,19 @@ def _others_mean(table: pd.DataFrame, rng: np.random.Generator, key: str) -> obj
     return ((groups.transform("sum") - y) / (rows - 1)).where(rows > 1, y.mean())
 
 
-@_planter
-def _window(
-    table: pd.DataFrame,
-    rng: np.random.Generator,
-    make: Callable[[pd.Series], pd.Series],
-    key: str | None = None,
-) -> object:
-    """Something computed along the table's rows, of all or of each value of a key."""
-    y = _number(table["y"])
-    return make(y) if key is None else y.groupby(table[key], group_keys=False).apply(make)
+def _along(
+    make: Callable[[pd.Series], pd.Series], key: str | None = None, by: str | None = None
+) -> Column:
+    """Something computed along the table's rows, or by a column, of all or of each value of a key."""
+
+    def column(table: pd.DataFrame, _: np.random.Generator) -> object:
+        y = _number(table["y"] if by is None else table.sort_values(by)["y"])
+        return make(y) if key is None else y.groupby(table[key], group_keys=False).apply(make)
+
+    return column
 
 
-@_planter
-def _shuffled(
-    table: pd.DataFrame, rng: np.random.Generator, make: Callable[[pd.Series], pd.Series]
-) -> object:
-    """A window along the days of a table whose rows are in no order."""
-    return make(_number(table.sort_values("day")["y"]))
-
-
-def _rounded(plant: Plant) -> Plant:
+def _rounded(plant: Column) -> Column:
     return lambda table, rng: np.round(np.asarray(plant(table, rng), dtype=float), 2)
 
 
@@ -231,7 +189,6 @@ WORDS = np.array(
 )
 
 
-@_planter
 def _text(
     table: pd.DataFrame, rng: np.random.Generator, said: Callable[[object], str], share: float = 1.0
 ) -> object:
@@ -281,64 +238,59 @@ def _unsorted(seed: int) -> Problem:
     """Customers who leave, in no order."""
     problem = binary(seed)
     frame = problem.frame.sample(frac=1, random_state=seed).reset_index(drop=True)
-    return Problem("unsorted leavers", frame, problem.task, problem.declared)
+    return replace(problem, frame=frame)
 
 
-VARIANTS = (
-    Variant("copy under other names", binary, _renamed),
-    Variant("copy with noise of 1e-6", binary, _near_copy),
-    Variant("copy with 5 % flips", binary, _flipped(0.05)),
-    Variant("copy with 10 % flips", binary, _flipped(0.1)),
-    Variant("target encoding over all rows", binary, _mean_by("shop")),
-    Variant("smoothed target encoding over all rows", binary, _mean_by("shop", 10)),
-    Variant("target encoding over the others", binary, _others_mean("shop")),
-    Variant("rolling mean of 30 rows", binary, _window(lambda y: y.rolling(30, 1).mean())),
-    Variant("share so far, by shop", binary, _window(lambda y: y.expanding().mean(), "shop")),
-    Variant("rolling mean of 7 rows", _unsorted, _shuffled(lambda y: y.rolling(7, 1).mean())),
-    Variant("copy with 20 % flips", binary, _flipped(0.2)),
-    Variant("target encoding in percent", binary, _rounded(_mean_by("shop"))),
-    Variant("mean of neighbours in income", binary, _neighbours_mean),
-    Variant("text that names the class in half of the rows", binary, _text(str, 0.5)),
-    Variant("text id sorted by the target", binary, _sorted_id),
-    Variant("text id with a prefix", binary, _prefixed_id),
-    Variant("text that names the class", binary, _text(str)),
-    Variant(
-        "text that tells the outcome",
-        binary,
-        _text(lambda y: "cancelled" if y == "churned" else "renewed", 0.97),
+# What leaks, the column that leaks it, and the tables that it is planted in.
+LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
+    ("copy under other names", _renamed, (binary, multiclass)),
+    ("copy with noise of 1e-6", _near_copy, (binary, multiclass, by_time, prices)),
+    ("copy with 5 % flips", partial(_flipped, share=0.05), (binary,)),
+    (
+        "copy with 10 % flips",
+        *(partial(_flipped, share=0.1), (binary, multiclass, by_time, prices, by_group)),
     ),
-    Variant("missing unless the outcome", binary, _closed),
-    Variant("amount paid afterwards", binary, _refund),
-    Variant("predictions of a model for its own rows", binary, _own_forest),
-    Variant("copy under other names", multiclass, _renamed),
-    Variant("copy with noise of 1e-6", multiclass, _near_copy),
-    Variant("copy with 10 % flips", multiclass, _flipped(0.1)),
-    Variant("target encoding over all rows", multiclass, _mean_by("shop")),
-    Variant("text id sorted by the target", multiclass, _sorted_id),
-    Variant("text that names the class", multiclass, _text(str)),
-    Variant("copy with noise of 1e-6", by_time, _near_copy),
-    Variant("copy with noise of 5 %", by_time, _noisy(0.05)),
-    Variant("copy with 10 % flips", by_time, _flipped(0.1)),
-    Variant("logarithm", by_time, lambda table, rng: np.log(table["y"])),
-    Variant("rolling mean of 7 days", by_time, _window(lambda y: y.rolling(7, 1).mean(), "store")),
-    Variant("centred mean", by_time, _window(lambda y: y.rolling(5, 1, center=True).mean())),
-    Variant("exponential mean", by_time, _window(lambda y: y.ewm(alpha=0.2).mean(), "store")),
-    Variant("sum so far", by_time, _window(lambda y: y.cumsum(), "store")),
-    Variant("tomorrow's value", by_time, _window(lambda y: y.shift(-1), "store")),
-    Variant("target encoding over all rows", by_time, _mean_by("product")),
-    Variant("20 bands", by_time, _bands),
-    Variant("copy with noise of 50 %", by_time, _noisy(0.5)),
-    Variant("rolling mean, rounded", by_time, _rounded(_window(lambda y: y.rolling(7).mean()))),
-    Variant("copy with noise of 1e-6", prices, _near_copy),
-    Variant("copy with 10 % flips", prices, _flipped(0.1)),
-    Variant("target encoding over all rows", prices, _mean_by("shop")),
-    Variant("text id sorted by the target", prices, _sorted_id),
-    Variant("text that holds the number", prices, _text(lambda y: f"paid {y:.2f} EUR")),
-    Variant("mean of the patient", by_group, _mean_by("patient")),
-    Variant("copy with 10 % flips", by_group, _flipped(0.1)),
-    Variant("how many are still to come", by_group, _future),
+    ("copy with 20 % flips", partial(_flipped, share=0.2), (binary,)),
+    ("copy with noise of 5 %", partial(_noisy, share=0.05), (by_time,)),
+    ("copy with noise of 50 %", partial(_noisy, share=0.5), (by_time,)),
+    (
+        "target encoding over all rows",
+        *(partial(_mean_by, key="shop"), (binary, multiclass, prices)),
+    ),
+    ("target encoding over all rows", partial(_mean_by, key="product"), (by_time,)),
+    ("smoothed target encoding", partial(_mean_by, key="shop", prior=10), (binary,)),
+    ("target encoding over the others", partial(_others_mean, key="shop"), (binary,)),
+    ("target encoding in percent", _rounded(partial(_mean_by, key="shop")), (binary,)),
+    ("mean of the patient", partial(_mean_by, key="patient"), (by_group,)),
+    ("mean of neighbours in income", _neighbours_mean, (binary,)),
+    ("rolling mean of 30 rows", _along(lambda y: y.rolling(30, 1).mean()), (binary,)),
+    ("share so far, by shop", _along(lambda y: y.expanding().mean(), "shop"), (binary,)),
+    ("rolling mean of 7 rows", _along(lambda y: y.rolling(7, 1).mean(), by="day"), (_unsorted,)),
+    ("rolling mean of 7 days", _along(lambda y: y.rolling(7, 1).mean(), "store"), (by_time,)),
+    ("rolling mean, rounded", _rounded(_along(lambda y: y.rolling(7).mean())), (by_time,)),
+    ("centred mean", _along(lambda y: y.rolling(5, 1, center=True).mean()), (by_time,)),
+    ("exponential mean", _along(lambda y: y.ewm(alpha=0.2).mean(), "store"), (by_time,)),
+    ("sum so far", _along(lambda y: y.cumsum(), "store"), (by_time,)),
+    ("tomorrow's value", _along(lambda y: y.shift(-1), "store"), (by_time,)),
+    ("how many are still to come", _future, (by_group,)),
+    ("text id sorted by the target", _sorted_id, (binary, multiclass, prices)),
+    ("text id with a prefix", _prefixed_id, (binary,)),
+    ("text that names the class", partial(_text, said=str), (binary, multiclass)),
+    ("the same in half of the rows", partial(_text, said=str, share=0.5), (binary,)),
+    (
+        "text that tells the outcome",
+        partial(_text, said=lambda y: "cancelled" if y == "churned" else "renewed", share=0.97),
+        (binary,),
+    ),
+    ("text that holds the number", partial(_text, said=lambda y: f"paid {y:.2f} EUR"), (prices,)),
+    ("missing unless the outcome", _closed, (binary,)),
+    ("amount paid afterwards", _refund, (binary,)),
+    ("predictions of a model for its own rows", _own_forest, (binary,)),
+    ("logarithm", lambda table, _: np.log(table["y"]), (by_time,)),
+    ("20 bands", _bands, (by_time,)),
 )
-RELATED: tuple[Callable[[int], Problem], ...] = (
+PLANTED = [(base, column) for _, column, bases in LEAKING for base in bases]
+RELATED: tuple[Base, ...] = (
     *(partial(make, task=task) for make in (persons, jittered) for task in METRICS),
     *(partial(persons, equal=equal) for equal in (3, 5)),
     *(partial(make, rows=500) for make in (persons, jittered, smoted)),
@@ -348,4 +300,9 @@ RELATED: tuple[Callable[[int], Problem], ...] = (
         partial(persons, within=0.5),
         partial(persons, rows=20_000),
     ),
+)
+LEAKS = (
+    partial(planted, simulations=len(PLANTED)),
+    partial(related, simulations=5),
+    partial(clean, simulations=len(MADE) + len(REAL)),
 )

@@ -1,7 +1,6 @@
 """How the promise of a model is watched, by simulation with the truth known: false alarms, drops seen.
 
-A year is a validation set and 365 days of labels. Every day the question is asked. In: how many
-years, a seed. Out: a share between 0 and 1. How they are shown belongs to the benchmark.
+A year is a validation set and 365 days of labels. Every day the question is asked.
 """
 
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from scipy.special import expit, ndtri
 
 from experiment_pipeline.statistics.promise import ENOUGH, Days, evidence
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.bench.statistics_rows import Aim, each
 
 DAYS, DROP_ON = 365, 200
 AUC, DROPPED = 0.8, 0.77
@@ -87,3 +87,13 @@ def found(years: int, seed: int, *, source: Source, drop: int = DAYS, within: in
         total = evidence(Days(levels[:, :day], sizes[:, :day], reference)).total
         first[np.isinf(first) & (total >= ENOUGH)] = day
     return float(np.mean((first <= last) & (first > (drop if within else 0))))
+
+
+_YEARS, _seen = 400, {"drop": DROP_ON, "within": 30}
+_ALARM, _LESS = "{source}: a false alarm", "{source}: .03 less is seen"
+PROMISE = (
+    *each(Aim(high=0.05), _YEARS, found, {_ALARM: {"source": QUIET}}),
+    *each(None, _YEARS, found, {_ALARM: {"source": ALIKE}}),
+    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": QUIET[0], **_seen}}),
+    *each(None, _YEARS, found, {_LESS: {"source": RARE, **_seen}}),
+)

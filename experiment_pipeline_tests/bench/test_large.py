@@ -25,20 +25,7 @@ def test_a_search_is_as_large_as_it_is_asked_for(asked):
 
 def test_a_search_reports_seconds_memory_and_accounts(asked):
     """Every configuration is in the accounts."""
-    found = large.searched(asked, asked.sets())
+    found = large.searched(asked)
     assert found.seconds > 0
-    assert found.peak_bytes > found.added_bytes >= 0
+    assert found.peak_bytes > 50_000_000
     assert found.accounts == {"trained": 2}
-    assert str(found) == "2 trained"
-
-
-def test_growth_compares_one_doubling_at_a_time():
-    """One row for the base, one for each thing that doubles."""
-    base = large.Asked(1_000, 4, 2, 2, halving=True)
-    names = [one.name for one in large.growth(base, repeats=1)]
-    assert [name.split(":")[0] for name in names] == [
-        "search, 2 configurations on 1,000 x 4",
-        "search, 2 configurations on 2,000 x 4",
-        "search, 2 configurations on 1,000 x 8",
-        "search, 4 configurations on 1,000 x 4",
-    ]

@@ -1,28 +1,113 @@
-"""A command watched from outside: anonymous memory and CPU of all its processes, moment by moment.
+"""A command below a limit of memory, watched: anonymous memory and CPU of all that it starts.
 
-Anonymous memory is what a limit cannot take back without killing: pages of mapped files do not
-count. In: a command. Out: samples, and what of them falls into a stretch of time.
+A memory control group (versions 1 and 2, see cgroups(7)) counts the tree of processes together, file
+pages included, which it gives back before it kills. Anonymous memory is what it cannot give back. In:
+a command. Out: samples, and what of them falls into a stretch of time.
 """
 
 import os
 import re
+import shlex
+import stat
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-_PROC = Path("/proc")
-_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+import psutil
+
+_MOUNTED = Path("/sys/fs/cgroup")
 SECONDS_BETWEEN = 0.05
-# Temporary files are looked for in folders and maps, which costs more.
+# Temporary files are looked for in folders, which costs more.
 SAMPLES_BETWEEN_FILES = 20
 
 
 @dataclass(frozen=True)
-class Sample:
+class Group:
+    """A memory control group, by the names of its files."""
+
+    folder: Path
+    kind: str  # its version
+    limit: str  # bytes that it may hold
+    most: str  # bytes that it has held
+    events: str  # processes killed, after the word `oom_kill`
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """A shell that enters the group and becomes the command."""
+        enter = f"echo $$ > {shlex.quote(str(self.folder / 'cgroup.procs'))}"
+        return ["sh", "-c", f'{enter} && exec "$@"', "sh", *command]
+
+    @property
+    def processes(self) -> Iterator[psutil.Process]:
+        """Those that live."""
+        for pid in (self.folder / "cgroup.procs").read_text().split():
+            with suppress(psutil.NoSuchProcess):
+                yield psutil.Process(int(pid))
+
+    @property
+    def most_bytes(self) -> int | None:
+        """Held at once, file pages included; None where the system does not tell."""
+        file = self.folder / self.most
+        return int(file.read_text()) if file.exists() else None
+
+    @property
+    def killed(self) -> bool:
+        """Whether the system killed a process for the limit."""
+        events = (self.folder / self.events).read_text()
+        return re.search(r"^oom_kill [1-9]", events, re.MULTILINE) is not None
+
+
+@contextmanager
+def limited_to(limit_bytes: int) -> Iterator[Group]:
+    """Make a group, and remove it afterwards; OSError: this process may not."""
+    group = _group()
+    group.folder.mkdir()
+    try:
+        (group.folder / group.limit).write_text(str(limit_bytes))
+        # By version; where the kernel does not count swap neither is there.
+        for swap, most in (("memory.memsw.limit_in_bytes", limit_bytes), ("memory.swap.max", 0)):
+            with suppress(OSError):
+                (group.folder / swap).write_text(str(most))
+        yield group
+    finally:
+        # What outlives its command keeps the group; that is no reason to lose what was measured.
+        with suppress(OSError):
+            group.folder.rmdir()
+
+
+def _group() -> Group:
+    """The group below that of this process; in a container its path may be that of the host."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    paths = {names: path.lstrip("/") for _, names, path in (one.split(":", 2) for one in lines)}
+    name = f"bench-{os.getpid()}"
+    if "memory" in paths:
+        base = _MOUNTED / "memory"
+        parent = base / paths["memory"]
+        return Group(
+            (parent if parent.is_dir() else base) / name,
+            "memory cgroup",
+            "memory.limit_in_bytes",
+            "memory.max_usage_in_bytes",
+            "memory.oom_control",
+        )
+    parent = _MOUNTED / paths[""]
+    parent = parent if parent.is_dir() else _MOUNTED
+    with suppress(OSError):
+        (parent / "cgroup.subtree_control").write_text("+memory")
+    return Group(
+        parent / name,
+        "memory cgroup (version 2)",
+        "memory.max",
+        "memory.peak",
+        "memory.events",
+    )
+
+
+class Sample(NamedTuple):
     """A moment of a tree of processes."""
 
     at: float  # seconds since the epoch
@@ -30,8 +115,7 @@ class Sample:
     cpu_seconds: float  # that they have taken since they began, those that have ended included
 
 
-@dataclass(frozen=True)
-class Spent:
+class Spent(NamedTuple):
     """What a stretch of time took."""
 
     seconds: float  # of the clock
@@ -46,7 +130,7 @@ class Watched:
     returncode: int  # as `subprocess` has it: below 0 the signal that ended it
     started: float  # seconds since the epoch
     ended: float
-    samples: tuple[Sample, ...]  # in order of time
+    samples: Sequence[Sample]  # in order of time
     temporary_bytes: int  # the most that lay in the folder of temporary files
 
     def spent(self, begun: float, ended: float) -> Spent:
@@ -57,26 +141,37 @@ class Watched:
 
 
 def watch(
-    command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], log: Path, temporary: Path
+    group: Group,
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    temporary: Path,
 ) -> Watched:
-    """Run a command to its end, its output in a log, its temporary files in a folder."""
+    """Run a command in a group to its end, its output in a log, its temporary files in a folder."""
     samples, file_bytes, ended = list[Sample](), 0, threading.Event()
 
-    def look(pid: int) -> None:
+    def look() -> None:
         nonlocal file_bytes
+        cpu = 0.0
         while not ended.wait(SECONDS_BETWEEN):
-            tree = [*_tree(pid)]
-            held, cpu = sum(map(anonymous_bytes, tree)), sum(map(_cpu_seconds, tree))
-            samples.append(Sample(time.time(), held, cpu))
+            held, used = 0, 0.0
+            for one in group.processes:
+                with suppress(psutil.NoSuchProcess):
+                    held += anonymous_bytes(one)
+                    used += sum(one.cpu_times()[:4])
+            # It never falls: between a child's end and its parent's wait its seconds are nobody's.
+            samples.append(Sample(time.time(), held, cpu := max(cpu, used)))
             if len(samples) % SAMPLES_BETWEEN_FILES == 1:
-                file_bytes = max(file_bytes, _temporary_bytes(pid, temporary))
+                file_bytes = max(file_bytes, _temporary_bytes(group, temporary))
 
     started = time.time()
     with log.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=cwd, env=environment, stdout=file, stderr=subprocess.STDOUT
+            group.command(command), cwd=cwd, env=environment, stdout=file, stderr=subprocess.STDOUT
         )
-        looks = threading.Thread(target=look, args=[process.pid], daemon=True)
+        looks = threading.Thread(target=look, daemon=True)
         looks.start()
         try:
             process.wait()
@@ -84,84 +179,33 @@ def watch(
             process.kill()
             ended.set()
             looks.join()
-    return Watched(process.returncode, started, time.time(), _growing(samples), file_bytes)
+    return Watched(process.returncode, started, time.time(), samples, file_bytes)
 
 
 def stored_bytes(folder: Path) -> int:
-    """Bytes of the disk that the files below a folder take; files come and go meanwhile."""
-    return sum(_files(folder).values())
+    """Bytes of the disk that a file, or the files below a folder, take."""
+    return sum(_sizes([folder, *folder.rglob("*")]).values())
 
 
-def anonymous_bytes(pid: int | None = None) -> int:
-    """Memory of a process that is no file's; None: this one. 0: it has ended."""
-    try:
-        status = (_PROC / str(pid or os.getpid()) / "status").read_text()
-    except OSError:
-        return 0
-    held = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
-    return 1024 * int(held[1]) if held else 0
+def anonymous_bytes(process: psutil.Process | None = None) -> int:
+    """Memory of a process that is no file's; None: this one."""
+    held = (process or psutil.Process()).memory_info()
+    return held.rss - held.shared
 
 
-def _cpu_seconds(pid: int) -> float:
-    """Of a process and the children it has waited for; 0: it has ended."""
-    try:
-        stat = (_PROC / str(pid) / "stat").read_text()
-    except OSError:
-        return 0.0
-    # The name of the program stands in parentheses and may hold anything; see proc(5).
-    return sum(map(int, stat.rpartition(")")[2].split()[11:15])) / _TICKS_PER_SECOND
+def _temporary_bytes(group: Group, folder: Path) -> int:
+    """As `stored_bytes`, with the files that have no name: a process holds them open."""
+    opened = (file for one in group.processes for file in Path(f"/proc/{one.pid}/fd").glob("*"))
+    inside = (file for file in opened if os.path.realpath(file).startswith(f"{folder}/"))
+    return sum(_sizes([*folder.rglob("*"), *inside]).values())
 
 
-def _temporary_bytes(pid: int, folder: Path) -> int:
-    """As `stored_bytes`, with the files that have no name: a process holds or maps them."""
-    found = _files(folder)
-    inside = re.compile(
-        rf"^(\w+)-(\w+) \S+ (\w+) \S+ (\d+) +{re.escape(str(folder))}/", re.MULTILINE
-    )
-    for one in _tree(pid):
-        with suppress(OSError):
-            for since, until, offset, inode in inside.findall(
-                (_PROC / str(one) / "maps").read_text()
-            ):
-                size = int(until, 16) - int(since, 16) + int(offset, 16)
-                found[int(inode)] = max(size, found.get(int(inode), 0))
-        for opened in (_PROC / str(one) / "fd").glob("*"):
-            with suppress(OSError):
-                if opened.readlink().is_relative_to(folder):
-                    found.update([_size(opened.stat())])
-    return sum(found.values())
-
-
-def _files(folder: Path) -> dict[int, int]:
-    """Number of a file → bytes of the disk that it takes."""
+def _sizes(paths: Iterable[Path]) -> dict[int, int]:
+    """Number of a file → bytes of the disk that it takes; files come and go meanwhile."""
     found = dict[int, int]()
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            with suppress(FileNotFoundError):
-                found.update([_size((Path(parent) / name).lstat())])
+    for path in paths:
+        with suppress(OSError):
+            size = path.stat()
+            if stat.S_ISREG(size.st_mode):
+                found[size.st_ino] = 512 * size.st_blocks
     return found
-
-
-def _size(file: os.stat_result) -> tuple[int, int]:
-    return file.st_ino, 512 * file.st_blocks
-
-
-def _tree(pid: int) -> Iterator[int]:
-    """A process and all that it or its threads have started."""
-    yield pid
-    for children in (_PROC / str(pid) / "task").glob("*/children"):
-        try:
-            found = children.read_text().split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        for child in found:
-            yield from _tree(int(child))
-
-
-def _growing(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """CPU seconds never fall: between a child's end and its parent's wait they are nobody's."""
-    most, found = 0.0, []
-    for one in samples:
-        most = max(most, one.cpu_seconds)
-        found.append(Sample(one.at, one.anonymous_bytes, most))
-    return tuple(found)

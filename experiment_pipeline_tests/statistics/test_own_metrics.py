@@ -17,7 +17,7 @@ from experiment_pipeline.statistics.scores import (
 )
 from experiment_pipeline.statistics.thresholds import choose_threshold
 from experiment_pipeline_tests import own_metrics
-from experiment_pipeline_tests.bench.statistics_choice import gate_error_of_coin_flips
+from experiment_pipeline_tests.bench.statistics_choice import coin_flips_pass
 from experiment_pipeline_tests.bench.statistics_coverage import labels, panel
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
 
@@ -49,7 +49,7 @@ def test_it_covers_the_truth_also_where_no_derivative_exists() -> None:
             held.append(one.low <= truth <= one.high)
     assert 0.9 <= np.mean(held) < 1
     # A model that knows nothing seldom passes the gate, which is paired with the best constant.
-    assert gate_error_of_coin_flips(20, 0, metric=f"{HERE}:top_tenth", share=0.3) <= 0.05
+    assert coin_flips_pass(20, 0, metric=f"{HERE}:top_tenth", share=0.3) <= 0.05
 
 
 def test_many_clusters_are_drawn_in_few_groups() -> None:

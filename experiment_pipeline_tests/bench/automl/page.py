@@ -21,7 +21,6 @@ from experiment_pipeline_tests.bench.automl.tools import (
     OURS,
     TOOLS,
     Done,
-    Memory,
     Tool,
     packages,
     perform,
@@ -71,14 +70,13 @@ def played(tools: Sequence[Tool], asked: argparse.Namespace, seconds: float) -> 
 
     Which tool goes first alternates, so that a drift of the machine cancels.
     """
-    memory = Memory(asked.folder)
     chosen = [table for table in _EVERY if table.name in asked.tables]
     for seed in range(asked.seeds):
         for number, table in enumerate(chosen):
             job = job_of(table, seed)
             first = (seed + number) % len(tools)
             for tool in [*tools, *tools][first : first + len(tools)]:
-                done = perform(tool, job, seconds, asked.folder, memory, run=not asked.remembered)
+                done = perform(tool, job, seconds, asked.folder, run=not asked.remembered)
                 if done is not None:
                     print(f"  {time.strftime('%H:%M:%S')} {line(done)}", flush=True)
                     yield done
@@ -131,13 +129,12 @@ def told(names: Sequence[str], ablated: Sequence[str], found: Sequence[Done]) ->
     if here.runs.empty:
         return "No table yet where all tools have been."
     tables = [table for table, _ in here.merits.index]
-    ranking = ranks(names, tables, here.merits.to_numpy())
+    ranking = ranks(tables, here.merits.to_numpy())
     parts = [
         f"{len(set(tables))} tables, {len(tables)} cuts of them.",
         _overview(here, ranking),
-        f"```text\n{ranking.figure()}\n```",
         f"""Friedman's test that all are alike: p = {ranking.p_value:.2g}. Mean ranks that differ by less than
-{ranking.critical:.2f} cannot be told apart (Nemenyi, 95 %, by tables; bars are half of that to each side).""",
+{ranking.critical:.2f} cannot be told apart (Nemenyi, 95 %, by tables).""",
         "Mean scores on the validation rows:",
         _scores(here),
     ]
@@ -161,7 +158,7 @@ def _overview(here: _Told, ranking: Ranks) -> str:
     best = here.merits.max(axis="columns")
     rows = []
     for place in np.argsort(ranking.means, kind="stable"):
-        name = ranking.tools[place]
+        name = here.merits.columns[place]
         runs = here.runs[here.runs["tool"] == name]
         took, middle = runs["fit_seconds"], runs.select_dtypes("number").median()
         rows.append(

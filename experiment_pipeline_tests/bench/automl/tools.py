@@ -37,6 +37,8 @@ REVISION = "c065f76d257e726c4c46899158236c7327d2ec75"
 # So long a tool may take beyond its seconds before it is ended.
 PATIENCE = 4.0, 240.0
 _WORDS_OF_AN_ERROR = 300
+# A line of JSON for each run.
+_DONE = "done.jsonl"
 
 
 @dataclass(frozen=True)
@@ -99,27 +101,11 @@ class Done:
         return self.tool, self.identity, self.table, self.seed, self.rows, self.seconds
 
 
-class Memory:
-    """What has been done, a line of JSON each; failures too, which a new script or tree tries again."""
-
-    def __init__(self, folder: Path) -> None:
-        """Read what there is."""
-        self._file = folder / "done.jsonl"
-        lines = self._file.read_text().splitlines() if self._file.exists() else []
-        known = (Done(**json.loads(line)) for line in lines)
-        self._known = {one.key: one for one in known}
-
-    def known(self, asked: Done) -> Done | None:
-        """Return what is remembered of a run."""
-        return self._known.get(asked.key)
-
-    def remember(self, done: Done) -> Done:
-        """Keep what was done, at once."""
-        self._known[done.key] = done
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._file.open("a") as file:
-            file.write(json.dumps(asdict(done)) + "\n")
-        return done
+def remembered(folder: Path) -> dict[tuple[object, ...], Done]:
+    """What has been done, by all that decides it; failures too, which a new script or tree tries again."""
+    file = folder / _DONE
+    lines = file.read_text().splitlines() if file.exists() else []
+    return {one.key: one for one in (Done(**json.loads(line)) for line in lines)}
 
 
 def identity(tool: Tool, tree: Path | None = None) -> str:
@@ -142,14 +128,17 @@ def _tree_digest(tree: Path) -> str:
     return found.hexdigest()
 
 
-def perform(
-    tool: Tool, job: Job, seconds: float, folder: Path, memory: Memory, *, run: bool = True
-) -> Done | None:
+def perform(tool: Tool, job: Job, seconds: float, folder: Path, *, run: bool = True) -> Done | None:
     """Let a tool do a job, or remember that it has; None: it has not, and is not to be run."""
     tree = source_tree(tool, folder) if tool.is_ours else None
     asked = Done(tool.name, identity(tool, tree), job.table.name, job.seed, job.digest, seconds)
-    known = memory.known(asked)
-    return memory.remember(_run(tool, job, asked, tree)) if known is None and run else known
+    done = remembered(folder).get(asked.key)
+    if done is None and run:
+        done = _run(tool, job, asked, tree)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _DONE).open("a") as file:
+            file.write(json.dumps(asdict(done)) + "\n")
+    return done
 
 
 def packages() -> list[str]:
@@ -245,10 +234,8 @@ def python_of(script: str) -> str:
     environment.pop("VIRTUAL_ENV", None)
 
     def called(*arguments: str) -> str:
-        done = subprocess.run(
-            [uv, *arguments, "--script", str(RUNNERS / script)],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        command = [uv, *arguments, "--script", str(RUNNERS / script)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode:
             raise RuntimeError(f"no environment for {script}: {done.stderr.strip()}")
         return done.stdout.strip()
