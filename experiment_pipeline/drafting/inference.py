@@ -440,6 +440,6 @@ def _split_hints(
         f"{name} holds dates{', by which the rows are in order' * times.in_order}: if the model will "
         f"predict the future, train on the past (split: {{by: time, column: {name}}})"
         for name, times in dated.items()
-        if len(dated) == 1 and times.days >= FEWEST_DAYS
+        if times.days >= FEWEST_DAYS
     ]
     return tuple(hints)

@@ -48,8 +48,11 @@ class Progress:
                 yield SearchNote(f"{event.rung}: {counts}, {len(event.known)} reused")
         elif isinstance(event, Fitted):
             result = event.model.result
+            # The page says it of each; the log once of an algorithm.
+            known = {(one.algorithm, note) for one in self.fitted for note in one.notes}
             for note in result.notes:
-                yield SearchNote(f"{result.key}: {note}", warns=True)
+                if (result.algorithm, note) not in known:
+                    yield SearchNote(f"{result.key}: {note}", warns=True)
             self.fitted.append(result)
             if competes(result):
                 self._scored[result.key] = result

@@ -111,7 +111,8 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
     whose = f" of the {numbers.share(interval.level, 6)} interval" if by_bound else ""
     means = f"the {judged}{whose} "
     means += "passes" if passed else "does not pass"
-    rule = f"{judged} of {metric} {relation} {limit:g}"
+    whose = whose if interval.level != LEVEL else ""  # not the interval that stands beside it
+    rule = f"{judged}{whose} of {metric} {relation} {limit:g}"
     return Gate(metric, rule, value, limit, by_bound, bool(passed), means=means)
 
 
