@@ -242,8 +242,8 @@ def notebooks(host: Host) -> Path:
     """Where the notebooks of the documents are, executed by one process of the host's."""
     shutil.copy(ROOT / "docs" / "my_models.py", host.folder)
     files = [f"{name}.ipynb" for name in ANSWERS]
-    for file in files:  # a search of 6 seconds shows what one of 20 does
-        text = (ROOT / "docs" / file).read_text().replace("seconds=20", "seconds=6")
+    for file in files:  # a search of 4 seconds shows what one of 20 does
+        text = (ROOT / "docs" / file).read_text().replace("seconds=20", "seconds=4")
         (host.folder / file).write_text(text)
     host.run("-c", (ROOT / "experiment_pipeline_tests" / "notebooks.py").read_text(), *files)
     return host.folder

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline_tests.bench.clean_tables import MADE
+from experiment_pipeline_tests.bench.leak_tables import MADE
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
