@@ -12,6 +12,7 @@ left behind is never read. What is in the files is decided by `stages/exported_m
 """
 
 import re
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -47,6 +48,7 @@ EXPERIMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _VERSION = re.compile(r"v\d{4,}")
 _FORMAT: Literal[1] = 1
 _REQUIRED = ".required"
+_PATIENCE = 5.0  # seconds for an exporter of the same model, which may have been killed
 Decisions = Literal["approvals", "retired"]  # about a version, by their folders
 
 
@@ -338,7 +340,10 @@ class Registry:
         folder, package = self.folder / version, package.numbered(version)
         for name, content in package.files.items():
             files.write_bytes(folder / name, content)
-        # All this takes seconds: another exporter may have published the same model meanwhile.
+        # All this takes seconds: another exporter may publish the same model meanwhile.
+        ends = time.monotonic() + _PATIENCE
+        while self._is_claimed(identity, before=version) and time.monotonic() < ends:
+            time.sleep(0.1)
         if (same := self.same(identity, required=required)) is not None:
             return same
         if required:
@@ -370,6 +375,13 @@ class Registry:
             if version not in but and files.exists(self.folder / version / MANIFEST):
                 return version
         return None
+
+    def _is_claimed(self, identity: str, before: str) -> bool:
+        """Whether an earlier number, not published yet, was taken for this very model."""
+        claims, latest = self.folder / "claims", _number(self._latest() or "v0")
+        earlier = [one for one in _numbered(claims) if latest < _number(one) < _number(before)]
+        contents = files.read_many(claims / f"{one}.json" for one in earlier)
+        return any(identity.encode() in content for content in contents.values())
 
     def _claim(self, package: ModelPackage) -> str:
         """Take the next number, which no other exporter gets."""

@@ -10,6 +10,7 @@ from upath import UPath
 
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, PredictionsChanged
 from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
+from experiment_pipeline.storage import registry as storage_registry
 from experiment_pipeline.storage.files import read_bytes, remove, write_bytes
 from experiment_pipeline.storage.provenance import CodeProvenance, cpu_kernel
 from experiment_pipeline.storage.records import to_json
@@ -86,8 +87,9 @@ def test_the_champion_is_the_latest_version(registry: Registry) -> None:
     assert registry.model("v0003").read("model.skops") == b"one"
 
 
-def test_what_a_dead_exporter_left_is_never_read(registry: Registry) -> None:
+def test_what_a_dead_exporter_left_is_never_read(registry: Registry, monkeypatch) -> None:
     """A version without its manifest does not exist, and its number is not used again."""
+    monkeypatch.setattr(storage_registry, "_PATIENCE", 0.1)
 
     class KilledError(Exception):
         pass
@@ -143,6 +145,13 @@ def test_exporters_at_once_never_share_a_version(registry: Registry) -> None:
     assert len({one.version for one in published}) == 8
     for one, model in zip(published, models, strict=True):
         assert registry.model(one.version).read("model.skops") == model
+
+
+def test_exporters_of_one_model_at_once_give_one_version(registry: Registry) -> None:
+    """They wait for the one that took the first number."""
+    with ThreadPoolExecutor(8) as pool:
+        published = list(pool.map(lambda _: registry.publish(package(), accept), range(8)))
+    assert len({one.version for one in published}) == len(registry.versions()) == 1
 
 
 def test_a_model_published_during_the_check_is_found(registry: Registry) -> None:
