@@ -92,13 +92,13 @@ system-test:
 
 # --inexact keeps uv itself, which the lock file does not name.
 .venv/ready: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --no-dev
+	$(BIN)/uv sync --quiet --frozen --inexact --extra dg --no-dev
 	touch $@
 
 .venv/ready-dev: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact
+	$(BIN)/uv sync --quiet --frozen --inexact --extra dg
 	touch $@ .venv/ready
 
 .venv/ready-docs: .venv/uv pyproject.toml uv.lock
-	$(BIN)/uv sync --quiet --frozen --inexact --group docs
+	$(BIN)/uv sync --quiet --frozen --inexact --extra dg --group docs
 	touch $@ .venv/ready .venv/ready-dev
