@@ -120,10 +120,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     if split.value["by"] != "time":
         # Under a split by time every later set holds days that training has not seen.
         plans = {name: plan.with_days() for name, plan in plans.items()}
-    plans |= {
-        name: plans[name].as_category(raw[name].nunique(), why)
-        for name, why in _met_again(raw, plans, split.value).items()
-    }
+    plans |= _met_again(raw, plans, split.value)
     ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     split_column = split.value.get("column")
     excluded = {
@@ -390,31 +387,27 @@ def _series(plans: Mapping[str, ColumnPlan], times: Sequence[str]) -> Decision |
 
 def _met_again(
     raw: pd.DataFrame, plans: Mapping[str, ColumnPlan], split: Mapping[str, Any]
-) -> dict[str, str]:
-    """Excluded entity → why new rows are about known ones, so that their history may be learnt.
+) -> dict[str, ColumnPlan]:
+    """Make features of excluded entities of which new rows are about known ones, with a history to learn.
 
     A sale by store and day is about a known store, a rating by user and film about both; a new patient
     has no history.
     """
-    many = {
-        name: raw[name].nunique()
-        for name, plan in plans.items()
-        if plan.names_entities
-        and plan.excluded
-        and name != split.get("column")
-        and raw[name].count() >= ROWS_OF_A_KNOWN_ONE * raw[name].nunique()
-    }
+    excluded = [name for name, plan in plans.items() if plan.names_entities and plan.excluded]
+    counts = {name: raw[name].nunique() for name in excluded if name != split.get("column")}
+    many = {k: n for k, n in counts.items() if raw[k].count() >= ROWS_OF_A_KNOWN_ONE * n}
+    found = dict[str, str]()
     if split["by"] == "time":
         when = _as_prepared(raw[split["column"]], plans[split["column"]])
         late = when > when.quantile(LATEST)
         known = {name: raw.loc[late, name].isin(raw.loc[~late, name]).mean() for name in many}
         words = "{:.0%} of the latest rows are about ones of before"
-        return {name: words.format(part) for name, part in known.items() if part >= MET_AGAIN}
-    found = {}
-    for one, other in itertools.combinations(many, 2):
-        if len(raw[[one, other]].drop_duplicates()) >= PARTNERS * max(many[one], many[other]):
-            found |= {one: f"rows pair them with {other}", other: f"rows pair them with {one}"}
-    return found
+        found = {name: words.format(part) for name, part in known.items() if part >= MET_AGAIN}
+    else:
+        for one, other in itertools.combinations(many, 2):
+            if len(raw[[one, other]].drop_duplicates()) >= PARTNERS * max(many[one], many[other]):
+                found |= {one: f"rows pair them with {other}", other: f"rows pair them with {one}"}
+    return {name: plans[name].as_category(many[name], why) for name, why in found.items()}
 
 
 def _split_hints(

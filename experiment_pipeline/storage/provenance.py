@@ -104,6 +104,7 @@ def code_provenance(directory: Path) -> CodeProvenance:
     return CodeProvenance(commit, dirty)
 
 
+@cache
 def installed_version(distribution: str) -> str:
     """Return the version of a distribution, or of its build without graphics cards (`xgboost-cpu`).
 

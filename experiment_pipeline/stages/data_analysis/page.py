@@ -22,6 +22,7 @@ from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.storage.records import yaml_bytes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.table.table import plain_rows
 
 MOST_COLUMNS = 60
 _FIRST_ROWS, _BARS, _HEIGHT = 5, 12, 20
@@ -201,12 +202,10 @@ def _rows(analysis: DataAnalysis) -> str:
 def _table(sample: pd.DataFrame) -> tuple[document.Block, ...]:
     """A row for each column, and the first rows."""
     header = ("column", "type", "missing", "distinct", "distribution", "values")
-    first = sample.head(_FIRST_ROWS).astype("object")
-    rows = first.where(first.notna(), None).to_dict("records")
     return (
         document.TableBlock(header, tuple(_column(sample[name]) for name in sample.columns)),
         document.Paragraph("The first of these rows:"),
-        document.rows_table([{numbers.shown(k): v for k, v in row.items()} for row in rows]),
+        document.rows_table(plain_rows(sample.head(_FIRST_ROWS))),
     )
 
 

@@ -1,7 +1,6 @@
 """What decides a trained model, as one sha256 digest, known before anything is fitted."""
 
 from dataclasses import asdict
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -83,7 +82,7 @@ def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
             "features": list(sets.features),
             "encoder": encoder,
             "training_version": STAGES["search"].version,
-            "libraries": {name: _version(name) for name in _FEATURE_LIBRARIES},
+            "libraries": {name: installed_version(name) for name in _FEATURE_LIBRARIES},
         }
     )
 
@@ -100,10 +99,7 @@ def code_of(algorithm: str) -> dict[str, Any]:
         return {SOURCE: sha256(source.encode())}
     if is_own_estimator(algorithm):
         return own_code(algorithm.rpartition(".")[0])
-    return {name: _version(name) for name in ALGORITHMS[algorithm].libraries}
-
-
-_version = cache(installed_version)
+    return {name: installed_version(name) for name in ALGORITHMS[algorithm].libraries}
 
 
 def calibration_of(configuration: Configuration, spec: ExperimentSpec) -> CalibrationMethod | None:

@@ -49,9 +49,9 @@ class Progress:
         elif isinstance(event, Fitted):
             result = event.model.result
             # The page says it of each; the log once of an algorithm.
-            known = {(one.algorithm, note) for one in self.fitted for note in one.notes}
             for note in result.notes:
-                if (result.algorithm, note) not in known:
+                said = (one for one in self.fitted if one.algorithm == result.algorithm)
+                if not any(note in one.notes for one in said):
                     yield SearchNote(f"{result.key}: {note}", warns=True)
             self.fitted.append(result)
             if competes(result):
