@@ -57,7 +57,7 @@ class Tail:
 
 
 # The best tenth of the scores tells how far apart the next best would be, but no fewer than so many.
-_SHARE_OF_BEST, _FEWEST_BEST = 0.1, 5
+_SHARE_OF_BEST, _FEWEST_BEST = 0.1, 10
 _FEWEST_TO_EXPECT = 20
 
 
