@@ -7,7 +7,6 @@ import platform
 from pathlib import Path
 
 from experiment_pipeline_tests.bench import tables
-from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS
 from experiment_pipeline_tests.bench.parts import PARTS
 from experiment_pipeline_tests.bench.sections import refreshed
 
@@ -47,13 +46,6 @@ def _asked() -> argparse.Namespace:
         "--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool"
     )
     parser.add_argument("--tools", nargs="*", help="automl: by name; all without")
-    parser.add_argument(
-        "--without",
-        nargs="*",
-        choices=[*OVERLAYS],
-        default=[],
-        help="automl: ours also without one of these",
-    )
     parser.add_argument(
         "--folder",
         type=Path,

@@ -12,7 +12,6 @@ from experiment_pipeline_tests.bench import (
     budget,
     cluster,
     data,
-    disk,
     large,
     orchestration,
     past_memory,
@@ -76,7 +75,6 @@ memory counts libraries and what is held of the table. The search of each is wit
 comparison of workers."""
 _CLUSTER = "Local clusters of two processes: what a task costs, and what two workers get done."
 _STAGES = "On a made-up table of numbers, texts and dates."
-_DISK = "Files after 60 unchanged reruns of the flights."
 
 
 def _of_stages(asked: argparse.Namespace) -> Iterable[Measured]:
@@ -96,5 +94,4 @@ PARTS: Mapping[str, Part] = {
     ),
     "automl": Part("From table to model", automl.section),
     "data": Part("The stages before training", _told(_STAGES, _of_stages)),
-    "disk": Part("What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())),
 }

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from scipy import stats
 from experiment_pipeline_tests.bench.automl import page, ranks, tools
 from experiment_pipeline_tests.bench.automl.jobs import Job, job_of
 from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
-from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS, lay_over
 from experiment_pipeline_tests.bench.automl.tools import Done, Tool
 from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 
@@ -126,36 +126,21 @@ def test_probabilities_are_read_by_the_names_of_their_columns():
         job.score(told * np.nan, ["YES", "NO"])
 
 
-def test_an_overlay_changes_only_what_it_names():
-    """Keys of the YAML and of its entries are set, dropped, or left as the scaffold wrote them."""
-    text = {"algorithm": "lightgbm", "features": ["ordinal", "text"], "configurations": [{}]}
-    written = {"search": [text, {"algorithm": "catboost"}], "evaluation": "cross_validation"}
-    for name in ("ensemble", "features", "folds", "extras"):
-        lay_over(written, OVERLAYS[name])
-    own = {"algorithm": "lightgbm", "configurations": [{}]}
-    assert written == {"search": [own], "ensemble": "off"}
-
-
 def test_the_page_tells_ranks_and_losses():
     """A table where ours is worse, one where a rival failed, one where not all have been."""
     given = {"identity": "", "rows": "", "seconds": 30.0, "fit_seconds": 20.0}
-    ours, rival = ("ours", 2e6), ("AutoGluon, good", 2e7)
+    done = partial(Done, seed=0, **given)
+    ours, rival = partial(done, "ours"), partial(done, "AutoGluon, good", model_bytes=2e7)
     found = [
-        Done(tool, table=table, seed=0, score=score, failure=failure, **given, model_bytes=size)
-        for (tool, size), table, score, failure in (
-            (ours, "jobs", 0.6, None),
-            (rival, "jobs", 0.5, None),
-            (ours, "stops", 0.8, None),
-            (rival, "stops", float("nan"), "out of memory"),
-            (ours, "loans", 0.8, None),
-        )
+        ours(table="jobs", score=0.6, model_bytes=2e6),
+        rival(table="jobs", score=0.5),
+        ours(table="stops", score=0.8),
+        rival(table="stops", failure="out of memory"),
+        ours(table="loans", score=0.8),
     ]
-    less = [replace(one, tool="ours without ensemble", score=0.7) for one in found[:3:2]]
-    text = page.told(["ours", rival[0]], ["ours without ensemble"], [*found, *less])
+    text = page.told(["ours", "AutoGluon, good"], found)
     assert "| ours | **1.50** | 1 | 20 (20) | 100% |" in text
     assert "Against AutoGluon, good: better in the mean on 1, worse on 1 of 2 tables." in text
     assert "size of the model 0.10 of its" in text
     assert "stops, seed 0: AutoGluon, good failed: out of memory" in text
-    assert "Against ours without ensemble: better in the mean on 2, worse on 0 of 2" in text
     assert "loans" not in text
-    assert page.told(["ours", rival[0]], [], found[-1:]).startswith("No table yet")
