@@ -55,6 +55,7 @@ from experiment_pipeline_tests.bench.statistics_rows import (
     repeated,
     rows_of,
 )
+from experiment_pipeline_tests.bench.tables import spec_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
 # Rows whose scores are taken for the truth.
@@ -65,15 +66,8 @@ _Generator = np.random.Generator
 def experiment(metric: str, task: str, count: int = 1, **more: object) -> ExperimentSpec:
     """Return an experiment that ranks by a metric, with so many configurations."""
     sizes = {"num_leaves": [4 + number for number in range(count)]}
-    fields = {
-        "name": "simulated",
-        "data": "simulated.csv",
-        "target": "y",
-        "task": task,
-        "metric": metric,
-        "search": [{"algorithm": "lightgbm", "hyperparameters": sizes}],
-    }
-    return ExperimentSpec.model_validate(fields | more)
+    search = [{"algorithm": "lightgbm", "hyperparameters": sizes}]
+    return spec_of(task, metric, search=search, **more)
 
 
 # The default gate.

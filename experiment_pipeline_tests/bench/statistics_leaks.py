@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.table.features import feature_columns
@@ -34,6 +33,7 @@ from experiment_pipeline_tests.bench.leak_tables import (
     with_column,
 )
 from experiment_pipeline_tests.bench.statistics_rows import NEVER, SEED, Aim, Row
+from experiment_pipeline_tests.bench.tables import spec_of
 
 LEAK_CODES = (
     *("leak_suspect", "made_of_target", "telling_missing_values", "probe_nearly_perfect"),
@@ -45,17 +45,7 @@ LEAK = "leak"
 
 def leaks(problem: Problem) -> list[Finding]:
     """Analyse a table, and return what is found of leaks."""
-    spec = ExperimentSpec.model_validate(
-        {
-            "name": "leaks",
-            "data": "table.csv",
-            "target": problem.target,
-            "task": problem.task,
-            "metric": METRICS[problem.task],
-            "search": [{"algorithm": "dummy"}],
-            **problem.declared,
-        }
-    )
+    spec = spec_of(problem.task, METRICS[problem.task], problem.target, **problem.declared)
     frame = problem.frame.reset_index(drop=True).rename_axis(index="row_number")
     prepared = prepare(frame, spec.preparation).frame
     features = feature_columns(prepared, spec)

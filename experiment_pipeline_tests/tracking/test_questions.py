@@ -11,19 +11,6 @@ from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, version_
 pytestmark = pytest.mark.usefixtures("each_database")
 
 
-def test_experiments_are_listed_with_champion_and_last_run() -> None:
-    """One row per experiment: how many runs, which version is current, how the last one ended."""
-    write_history("flight_delay", runs=4)
-    write_history("wine", runs=2)
-    found = questions.experiments().set_index("experiment")
-    assert found["runs"].to_dict() == {"flight_delay": 4, "wine": 2}
-    assert found["champion"].to_dict() == {"flight_delay": "v0003", "wine": "v0001"}
-    assert set(found["last_status"]) == {"rejected"}
-    assert found.loc["flight_delay", "last_started_at"] == pd.Timestamp(FIRST_DAY) + pd.Timedelta(
-        "3D"
-    )
-
-
 def test_the_champion_is_the_latest_version_by_number() -> None:
     """The ten-thousandth version comes after the one before it, though its text does not."""
     write_history("e", runs=2)
