@@ -157,29 +157,6 @@ def assert_rows_reach_the_sets(run: runs.Run, name: str) -> None:
     assert in_sets == rows - rejected if split != "time" else 0.95 * rows < in_sets < rows
 
 
-def test_the_weather_was_known_before_departure() -> None:
-    """Across both clock changes, only observations that were complete before departure count."""
-    make_flights = script("make_flights")
-    departures = pd.DataFrame(
-        [
-            ("2013", "3", "9", "1151"),  # winter: 16:51 UTC
-            ("2013", "3", "9", "1152"),
-            ("2013", "3", "10", "1152"),  # summer: 15:52 UTC
-            ("2013", "3", "10", "2000"),
-        ],
-        columns=["year", "month", "day", "sched_dep_time"],
-    )
-    instants = pd.to_datetime(make_flights.scheduled_departures(departures), utc=True)
-    departing = pd.DataFrame({"origin": "EWR", "instant": instants})
-    hours = ["2013-03-09T15:00:00Z", "2013-03-09T16:00:00Z", "2013-03-10T15:00:00Z"]
-    weather = pd.DataFrame(
-        {"origin": "EWR", "hour": ["10", "11", "11"], "time_hour": hours}
-        | {name: ["first", "second", "third"] for name in make_flights.WEATHER_COLUMNS}
-    )
-    joined = make_flights.with_weather(departing, weather)
-    assert joined["temp"].fillna("none").tolist() == ["first", "second", "third", "none"]
-
-
 def test_late_means_late_or_never(flights: pd.DataFrame) -> None:
     """The target is what the README says it is, and the dirt it lists is there."""
     assert (

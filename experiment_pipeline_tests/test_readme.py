@@ -14,6 +14,7 @@ from experiment_pipeline.cli import main
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.tracking.database.connection import FILE, database
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.bench import figures
@@ -24,16 +25,6 @@ README = (ROOT / "README.md").read_text()
 PAGES = {path: path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md"))}
 PAGES = {path: text for path, text in PAGES.items() if not {"_build", "made"} & {*path.parts}}
 ASK = (ROOT / "docs" / "guides" / "ask.md").read_text()
-STAGES = (
-    "raw_data",
-    "data_analysis",
-    "validated_data",
-    "split_sets",
-    "search",
-    "leaderboard",
-    "validation_report",
-    "exported_model",
-)
 
 
 @pytest.mark.parametrize("stage", STAGES)

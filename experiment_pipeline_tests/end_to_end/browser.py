@@ -54,8 +54,6 @@ NODES = """{assetNodes{assetKey{path} isPartitioned
 EVENTS = """query($path: [String!]!){assetNodeOrError(assetKey: {path: $path}){... on AssetNode{
   assetMaterializations(limit: 50){runId partition metadataEntries{label
     ... on BoolMetadataEntry{boolValue} ... on IntMetadataEntry{intValue}}}}}}"""
-AUTOMATION = """{repositoriesOrError{... on RepositoryConnection{nodes{
-  schedules{name scheduleState{status}} sensors{name sensorState{status}}}}}}"""
 
 
 @dataclass(frozen=True)
@@ -202,12 +200,6 @@ class DagsterUi:
             )
             for event in node["assetMaterializations"]
         ]
-
-    def automation(self) -> dict[str, str]:
-        """Name → status of every schedule and sensor."""
-        (node,) = self.ask(AUTOMATION)["repositoriesOrError"]["nodes"]
-        schedules = {s["name"]: s["scheduleState"]["status"] for s in node["schedules"]}
-        return schedules | {s["name"]: s["sensorState"]["status"] for s in node["sensors"]}
 
     def _answers(self) -> bool:
         try:

@@ -6,8 +6,6 @@ import os
 import re
 import signal
 import sqlite3
-import urllib.error
-import urllib.request
 from contextlib import closing, suppress
 
 import pytest
@@ -29,11 +27,9 @@ BY_JOB, BY_GRAPH = "clinic", "graph"  # by its job; by the asset graph
 STRICT = "strict"  # by a command; nothing is good enough for it
 KEY = "lightgbm__num_leaves=7"
 LINEAR = {"algorithm": "linear"}
-AUTOMATIONS = ("schedule", "new_data")
 TWO = [LINEAR, {"algorithm": "dummy"}]
 KILLED, WAITING = ("killed_1", "killed_2"), "waiting"
 CANCELLED, FITS = "cancelled", 5
-EXPERIMENTS = (BY_JOB, BY_GRAPH, STRICT, *KILLED, WAITING, CANCELLED)
 CUT_SHORT = (
     rf"the search was cancelled after (\d+) of {FITS + 1} configurations; "
     "the next run reuses what is stored"
@@ -213,15 +209,6 @@ def test_killed_runs_free_their_places(ui, killed):
     ui.wait_until(lambda: ui.status(run) == "CANCELED", 60, "the third run has ended")
 
 
-def test_schedule_and_sensor_are_listed_and_stopped(ui, browser):
-    """Nothing runs by itself before somebody starts it."""
-    names = {f"{name}_{what}" for name in EXPERIMENTS for what in AUTOMATIONS}
-    assert ui.automation() == dict.fromkeys(names, "STOPPED")
-    page = browser.go("/automation")
-    for name in names:
-        expect(page.get_by_text(name, exact=True).first).to_be_visible()
-
-
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     """A run of the command line is on its job's page, with its decision as a tag; gate, value, advice
     and the report stand in its last event, without a stack of Dagster's.
@@ -240,23 +227,6 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     expect(told).not_to_contain_text("Stack Trace")
     metadata_of(browser, "validation_report", STRICT)
     expect(page.get_by_text("not accepted", exact=True).first).to_be_in_viewport(ratio=1)
-
-
-@pytest.mark.parametrize(
-    ("path", "headers"),
-    [
-        ("/graphql?query=mutation{__typename}", {"Sec-Fetch-Site": "cross-site"}),
-        ("/graphql?query={__typename}", {"Origin": "https://evil.example"}),
-        ("/", {"Host": "evil.example"}),
-    ],
-)
-def test_no_foreign_page_drives_dagster(ui, path: str, headers: dict[str, str]):
-    """What another site sends through the browser is refused before Dagster reads it."""
-    request = urllib.request.Request(ui.url + path, headers=headers)
-    with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(request, timeout=30)
-    with refused.value as answer:
-        assert answer.code == 403
 
 
 def test_materialize_all_of_the_job_is_one_run(ui, done):

@@ -1,7 +1,6 @@
 """The whole experiment without Dagster: what `run_experiment` gives for a table."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +8,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline import run_experiment
-from experiment_pipeline.errors import ExperimentPipelineError, NotAccepted, UnreadableTable
+from experiment_pipeline.errors import ExperimentPipelineError, NotAccepted
 from experiment_pipeline.experiment.flow import ExperimentRun
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.storage.persistence import to_bytes
@@ -145,12 +144,3 @@ def test_what_cannot_be_learnt_from_ends_the_run_before_it_trains(
     with pytest.raises(ExperimentPipelineError, match=said):
         run_clinic(table=change(table), models=models, **settings)
     assert not models.models
-
-
-def test_a_file_that_is_no_table_is_named(tmp_path: Path) -> None:
-    """With its path, the rule and the fix."""
-    (path := tmp_path / "table.csv").write_text("<!DOCTYPE html><html><body>login</body></html>")
-    with pytest.raises(UnreadableTable, match="HTML") as caught:
-        run_clinic(table=path)
-    assert "table.csv" in str(caught.value)
-    assert "fix: " in str(caught.value)

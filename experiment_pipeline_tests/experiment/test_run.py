@@ -73,8 +73,11 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
 
 
 def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
-    """All that was found is at hand, and stands in the database as a run of a notebook."""
-    scenario.write_csv(Path("visits.csv"))
+    """All that was found is at hand, and stands in the database as a run of a notebook, which shows what
+    the table says as text.
+    """
+    strange = scenario.table().replace({"ward": {"north": scenario.MARKUP}})
+    scenario.write_csv(Path("visits.csv"), strange)
     given = {"patient": "names a person", "cost": "known later"}
     found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted
@@ -96,6 +99,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     for shown, says in ((found, "Warnings"), (found.model, scored), (predicted, counts)):
         assert says in shown._repr_html_()
         assert "color" not in shown._repr_html_(), "a notebook may be dark"
+        assert "<script>" not in shown._repr_html_()
     (row,) = ep.runs("visits", all_columns=True).to_dict("records")
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
     assert row["data_modified_at"] is not pd.NaT
@@ -177,6 +181,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
         ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
         ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot keep"),
         ({"data": "visits"}, DataError, "visits"),
+        ({"data": "visits", "target": None}, InvalidExperiment, "no experiment below"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], says: str) -> None:
@@ -186,12 +191,6 @@ def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], 
     assert not Path("../elsewhere").exists()
 
 
-def test_an_unknown_experiment_is_named() -> None:
-    """Without a target the name is that of a folder."""
-    with pytest.raises(InvalidExperiment, match="no experiment below"):
-        ep.run("visits", progress=False)
-
-
 def test_given_settings_replace_inferred_ones_in_the_text() -> None:
     """Reasons for what was inferred go with it, other comments stay; what is new stands last."""
     text = "  # The metric.\n  # Inferred: because.\n  # So.\n  metric: a\n  search:\n    - b: 1\n"
@@ -199,10 +198,3 @@ def test_given_settings_replace_inferred_ones_in_the_text() -> None:
         "  # The metric.\n  # Given.\n  metric: c\n  # Given.\n  search:\n  - 1\n"
         "  # Given.\n  x: 'y: z'\n"
     )
-
-
-def test_names_of_the_table_never_run_as_scripts() -> None:
-    """A notebook shows what the table says as text."""
-    table = scenario.table().replace({"ward": {"north": "<script>alert(1)</script>"}})
-    shown = run(table)._repr_html_()
-    assert "<script>" not in shown

@@ -116,19 +116,21 @@ def experiment(tmp_path):
 
 
 def test_the_schedule_asks_for_one_run_over_every_configuration(experiment):
-    """First to last key, at the YAML's times."""
+    """First to last key, at the YAML's times, once somebody has started it."""
     spec, definitions = experiment
     schedule = definitions.resolve_schedule_def("clinic_schedule")
     assert schedule.cron_schedule == spec.schedule
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
     (request,) = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
     keys = [one.key for one in configurations(spec)]
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (keys[0], keys[-1])
 
 
 def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
-    """A new file asks for a run, the same one does not, a missing one is told."""
+    """A new file asks for a run, the same one does not, a missing one is told; somebody starts it first."""
     _, definitions = experiment
     sensor = definitions.resolve_sensor_def("clinic_new_data")
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
     with dg.instance_for_test() as instance:
         first = sensor.evaluate_tick(dg.build_sensor_context(instance))
         assert len(first.run_requests) == 1

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.drafting.files import infer_schema
-from experiment_pipeline.errors import DataError, InvalidModel, UnusableTable
+from experiment_pipeline.errors import DataError, UnusableTable
 from experiment_pipeline.prediction.files import Model, Predicted
 from experiment_pipeline.prediction.rows import (
     UNSEEN_CATEGORY,
@@ -151,18 +151,6 @@ def test_what_a_schema_says_is_a_rule() -> None:
         predicted(never_seen().head(3), schema=rules)
 
 
-def test_predictions_use_the_threshold_and_keep_the_ids() -> None:
-    """Binary: the exported threshold decides, not 0.5; the id columns stand beside."""
-    raw = exported.delivered()
-    pipeline = exported.fitted()
-    signature = signature_of(exported.package(pipeline))
-    table = prediction_table(pipeline, exported.prepared(raw), raw[["flight"]], signature)
-    assert list(table.columns) == ["row_number", "flight", "prediction", "probability_yes"]
-    positive = table["probability_yes"] >= 0.4
-    assert (table["prediction"] == np.where(positive, "yes", "no")).all()
-    assert (positive & (table["probability_yes"] < 0.5)).any()
-
-
 def test_predictions_name_classes_by_the_models_own_order() -> None:
     """Multiclass: a column per class, and the prediction is the most probable one."""
     raw = exported.delivered()
@@ -237,14 +225,6 @@ def test_times_are_written_as_in_training() -> None:
     assert unseen("Z").startswith("day: 60 values with an offset from UTC that training did not")
     with pytest.raises(UnusableTable, match="no offset from UTC, those of training have one"):
         unseen("")
-
-
-def test_what_is_no_reading_or_signature_is_said() -> None:
-    """Other content than expected is a clear error."""
-    with pytest.raises(InvalidModel):
-        Reading.from_bytes(b"csv: 1", "here")
-    with pytest.raises(InvalidModel):
-        Signature.from_bytes(b"{}", "here")
 
 
 def test_golden_rows_hold_what_is_awkward() -> None:

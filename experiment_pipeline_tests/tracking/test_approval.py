@@ -79,7 +79,10 @@ def test_a_database_that_is_lost_gets_the_approval_back(registry: Registry, stor
 
 def test_the_command_approves_and_lists(registry: Registry) -> None:
     """`approve` names the champion; `models` shows who waits, and who approved."""
-    assert "waits for approval" in command("models", "flights").output
+    champion, waits = command("models", "flights").output.splitlines()[1:]
+    known = ["v0001", "champion", "2026-01-02T03:04:05+00:00", "roc_auc", "0.7"]
+    assert champion.split()[:5] == known
+    assert "waits for approval" in waits
     assert state() == ("waits for approval", None)
     done = command("approve", "flights", "v0002", "--by", "ada", "--comment", "fine")
     assert done.exit_code == 0, done.output

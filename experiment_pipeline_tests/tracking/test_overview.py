@@ -47,10 +47,6 @@ def row(table: TableBlock, first: str) -> dict[str, str]:
     raise KeyError(first)
 
 
-def html_of(place: Path) -> str:
-    return place.read_text(encoding="utf-8")
-
-
 def test_the_overview_has_a_row_per_experiment() -> None:
     """Champion, its review if overdue, its score with interval and gates, the last run, age and cost."""
     *_, third, _ = write_history("flight_delay", runs=4)
@@ -84,7 +80,7 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
     running = RunFacts(status="running", started_at=FIRST_DAY)
     RunRecord("fresh", "r1").record([running])
     write_pages("fresh", storage_root())
-    text = html_of(storage / "fresh" / "runs.html")
+    text = (storage / "fresh" / "runs.html").read_text()
     assert "This is its first run." in text
     assert row(tables(overview(NOW))[0], "fresh")["last run (UTC)"].startswith("running")
 
@@ -98,10 +94,10 @@ def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str)
     facts = RunFacts(status=status, stage="search", started_at=FIRST_DAY)  # type: ignore[arg-type]
     RunRecord("visits", "r1").record([facts])
     write_pages("visits", storage_root())
-    text = html_of(storage / "visits" / "runs.html")
+    text = (storage / "visits" / "runs.html").read_text()
     assert f'<span class="tag {tone}">{status}</span>' in text
     assert re.search(f'<p class="verdict {tone}">Run r1: {status}', text)
-    assert f'<span class="tag {tone}">{status}</span>' in html_of(storage / "overview.html")
+    assert f'<span class="tag {tone}">{status}</span>' in (storage / "overview.html").read_text()
 
 
 def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path) -> None:
@@ -157,9 +153,10 @@ def test_names_from_data_stay_texts(storage: Path) -> None:
     RunRecord("visits", EVIL).record([facts, report])
     write_pages("visits", storage_root())
     for page in ("overview.html", "visits/runs.html"):
-        assert "<script" not in html_of(storage / page)
-        assert f'"{EVIL}' not in html_of(storage / page)
-    assert "&lt;script&gt;" in html_of(storage / "visits" / "runs.html")
+        text = (storage / page).read_text()
+        assert "<script" not in text
+        assert f'"{EVIL}' not in text
+    assert "&lt;script&gt;" in text
 
 
 def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
@@ -173,7 +170,8 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
     rows = [ReportRow(name=name, place=place) for name, place in places.items()]
     RunRecord("visits", "r1").record([RunFacts(status="accepted", started_at=FIRST_DAY), *rows])
     write_pages("visits", storage_root())
-    links = re.findall('<a href="([^"]+)">([^<]+)</a>', html_of(storage / "visits" / "runs.html"))
+    text = (storage / "visits" / "runs.html").read_text()
+    links = re.findall('<a href="([^"]+)">([^<]+)</a>', text)
     assert ("leaderboard/a=b/leaderboard.html", "leaderboard") in links
     assert ("registry/v0001/README.md", "card") in links
     assert len(links) == 3

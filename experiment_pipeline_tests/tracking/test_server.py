@@ -126,16 +126,21 @@ def test_nothing_else_is_there(served: Served) -> None:
     assert all(answer[1].startswith(b"There is no page ") for answer in answers.values())
 
 
-def test_a_link_in_the_storage_leads_nowhere(storage: Path, tmp_path: Path) -> None:
-    """Neither a file nor a folder outside the root is shown through a symbolic link."""
-    outside = tmp_path / "outside"
+def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> None:
+    """Neither a file nor a folder outside the root through a symbolic link, nor the example rows of a model,
+    nor a pipe, on which the answer would wait for ever.
+    """
+    outside, rows = tmp_path / "outside", ("input_example", "expected_predictions")
     write_bytes(location(str(outside / "page.html")), b"outside")
-    storage.mkdir()
+    for name in rows:
+        write_bytes(location(str(storage / f"visits/registry/v0001/{name}.json")), b"{}")
     (storage / "file.html").symlink_to(outside / "page.html")
     (storage / "folder").symlink_to(outside)
+    os.mkfifo(storage / "pipe.html")
+    hidden = [*(f"visits/registry/v0001/{name}.json" for name in rows)]
     with Served(location(str(storage))) as served:
-        assert served.ask("/file.html")[0] == 404
-        assert served.ask("/folder/page.html")[0] == 404
+        for path in ("file.html", "folder/page.html", "pipe.html", *hidden):
+            assert served.ask(f"/{path}")[0] == 404
 
 
 def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
@@ -207,17 +212,6 @@ def answer_of(application: Any, request: dict[str, Any], body: bytes = b"") -> d
 
     asyncio.run(application(scope, receive, send))
     return answers[0]
-
-
-def test_rows_and_pipes_are_not_served(storage: Path) -> None:
-    """Neither the example rows of a model nor a pipe, on which the answer would wait for ever."""
-    for name in ("input_example.json", "expected_predictions.json"):
-        write_bytes(location(str(storage / "visits" / "registry" / "v0001" / name)), b"{}")
-    os.mkfifo(storage / "pipe.html")
-    with Served(location(str(storage))) as served:
-        assert served.ask("/visits/registry/v0001/input_example.json")[0] == 404
-        assert served.ask("/visits/registry/v0001/expected_predictions.json")[0] == 404
-        assert served.ask("/pipe.html")[0] == 404
 
 
 def test_a_page_can_load_nothing_from_outside(served: Served) -> None:
