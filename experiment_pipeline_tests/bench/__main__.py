@@ -36,12 +36,10 @@ def _asked() -> argparse.Namespace:
         type=int,
         nargs="+",
         default=[1_000_000],
-        help="data, past_memory: of the made-up tables",
+        help="past_memory: of the made-up tables",
     )
     parser.add_argument("--limit", type=float, help="past_memory: GB of a run; by its rows without")
-    parser.add_argument("--columns", type=int, default=50, help="data: of the made-up table")
     parser.add_argument("--seeds", type=int, default=2, help="automl: cuts of each table")
-    parser.add_argument("--scale", type=float, default=1.0, help="large: of all sizes")
     parser.add_argument(
         "--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool"
     )

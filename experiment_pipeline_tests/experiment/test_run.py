@@ -2,9 +2,8 @@
 
 import functools
 import itertools
-import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,11 +17,8 @@ from experiment_pipeline.errors import DataError, InvalidExperiment, InvalidMode
 from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
-from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests import own_metrics, runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")
@@ -50,16 +46,6 @@ def test_seconds_are_counted_from_the_call(caplog: pytest.LogCaptureFixture) -> 
     (said,) = [line for line in caplog.messages if "of the 500 seconds" in line]
     assert said.startswith("398 of the 500 seconds are left")
     assert found.named.spec.budget.seconds == 500
-
-
-@pytest.mark.parametrize(("spent", "left"), [(0.0, 10.0), (2.04, 8.0), (30.0, 0.1)])
-def test_a_search_has_what_is_left_of_the_seconds(spent: float, left: float) -> None:
-    """A budget that is gone still fits the baseline and the quickest other."""
-    named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
-    record, log = RunRecord("clinic", "1"), logging.getLogger()
-    stage = StageRun(named, record, log, nullcontext, 10.0, lambda: spent)
-    assert stage.searched_spec.budget.seconds == left
-    assert stage.seconds_left(lambda: 0.0)() == 10.0 - spent
 
 
 def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() -> None:

@@ -93,12 +93,14 @@ def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None
 
 
 def test_what_the_launchpad_changes_is_for_one_run() -> None:
-    """The YAML's value applies where nothing is given."""
+    """The YAML's value applies where nothing is given. A search has what is left of the seconds; a budget
+    that is gone still fits the baseline and the quickest other.
+    """
     spec = scenario.spec(workers=3, budget={"seconds": 60, "configurations": 7})
     run, log = RunRecord("clinic", "run"), logging.getLogger()
 
-    def stage(**asked: float) -> StageRun:
-        given = {"seconds": 60.0, **asked}
+    def stage(spent: float = 0.0, **asked: float) -> StageRun:
+        given = {"seconds": 60.0, "spent": lambda: spent, **asked}
         return StageRun(NamedColumns(spec, scenario.SCHEMA), run, log, nullcontext, **given)
 
     searched = stage(seconds=5.0).searched_spec
@@ -107,6 +109,9 @@ def test_what_the_launchpad_changes_is_for_one_run() -> None:
     assert stage().searched_spec == spec
     assert stage().changed == {}
     assert stage(workers=2).searched_spec.workers == 2
+    left = [stage(spent).searched_spec.budget.seconds for spent in (0.0, 2.04, 90.0)]
+    assert left == [60.0, 58.0, 0.1]
+    assert stage(30.0).seconds_left(lambda: 0.0)() == 30.0
 
 
 @pytest.fixture

@@ -165,18 +165,6 @@ def test_predictions_name_classes_by_the_models_own_order() -> None:
     assert (table["prediction"] == pipeline.predict(exported.prepared(raw))).all()
 
 
-def test_an_id_column_cannot_hide_a_prediction() -> None:
-    """An id column that is called like an output gets another name."""
-    raw = exported.delivered().rename(columns={"flight": "prediction"})
-    pipeline = exported.fitted("regression")
-    types = exported.prepared(exported.delivered())[exported.FEATURES].dtypes
-    signature = Signature("regression", "late", {k: str(v) for k, v in types.items()})
-    table = prediction_table(
-        pipeline, exported.prepared(exported.delivered()), raw[["prediction"]], signature
-    )
-    assert list(table.columns) == ["row_number", "original_prediction", "prediction"]
-
-
 def test_rows_are_read_as_the_training_table_was() -> None:
     """Codes that look like numbers in a short file stay the texts they were."""
     types = {"carrier": "str", "distance": "float64"}

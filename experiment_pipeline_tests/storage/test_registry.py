@@ -170,21 +170,13 @@ def test_a_changed_file_is_never_used(registry: Registry) -> None:
         registry.model("v0001").read("schema.yaml")
 
 
-DAMAGE = {
-    "emptied": lambda content: b"",
-    "cut short": lambda content: content[: len(content) // 2],
-    "changed": lambda content: bytes([content[0] ^ 1]) + content[1:],
-}
-
-
 @pytest.mark.parametrize("name", ["model.skops", "manifest.json"])
-@pytest.mark.parametrize("damage", DAMAGE)
-def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str, damage: str):
+def test_a_damaged_champion_is_followed_by_its_model(disk: Registry, name: str) -> None:
     """The same model becomes the next version, it is said which file is damaged, and that stays."""
     one = package(**{"README.md": b"the card"})
     disk.publish(one, accept)
     path = disk.folder / "v0001" / name
-    damaged = DAMAGE[damage](read_bytes(path))
+    damaged = read_bytes(path)[:3]
     write_bytes(path, damaged)
     again = disk.publish(one, accept)
     assert (again.version, again.reused) == ("v0002", False)

@@ -10,7 +10,7 @@ from upath import UPath
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable, InvalidModel
-from experiment_pipeline.reporting.run_record import RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking import outcomes, questions
@@ -19,7 +19,7 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import approve
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.storage.test_registry import accept, package
-from experiment_pipeline_tests.tracking.history import FIRST_DAY
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, version_row
 
 
 def command(*arguments: str) -> Result:
@@ -35,15 +35,8 @@ def registry(storage: Path) -> Registry:
         model = replace(package(f"model {number}".encode()), approval_required=required)
         published = found.publish(model, accept)
         run = RunRecord("flights", f"run-{number}")
-        version = VersionRow(
-            version=published.version,
-            created_at=FIRST_DAY,
-            place=published.path,
-            configuration=model.configuration,
-            headline=model.headline,
-            fingerprint=model.fingerprint,
-            approval_required=required,
-        )
+        told = {"place": published.path, "approval_required": required}
+        version = version_row(published.version, **told)
         facts = RunFacts(status="accepted", started_at=FIRST_DAY, version=published.version)
         run.record([facts, version])
     return found
