@@ -12,13 +12,11 @@ from click.testing import CliRunner
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.experiment import steps
-from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.tracking.database.connection import FILE, database
-from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.bench import figures
-from experiment_pipeline_tests.tracking.history import write_history
+from experiment_pipeline_tests.tracking.history import write_history, write_run
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -124,8 +122,8 @@ def test_what_sql_is_told_to_ask_has_answers():
 def test_what_the_command_line_is_told_to_ask_has_answers():
     """Each command ends well, where there is a run of this week."""
     write_history()
-    recent = RunFacts(status="accepted", started_at=pd.Timestamp.now("UTC").to_pydatetime())
-    RunRecord("flight_delay", "recent").record([recent])
+    now = pd.Timestamp.now("UTC").to_pydatetime()
+    write_run("recent", status="accepted", started_at=now)
     (commands,) = blocks("Command line", "bash")
     for line in commands.splitlines():
         command, *arguments = shlex.split(line, comments=True)

@@ -6,7 +6,7 @@ The rules are WCAG 2 A and AA as axe-core knows them.
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -27,7 +27,7 @@ from experiment_pipeline.tracking.outcomes import write_pages, write_record
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.checked import checked
-from experiment_pipeline_tests.tracking.history import write_history
+from experiment_pipeline_tests.tracking.history import write_history, write_run
 from experiment_pipeline_tests.tracking.test_comparison import judged, keep
 from experiment_pipeline_tests.tracking.test_record import NO_GO
 
@@ -95,8 +95,7 @@ def write_memory(root: Path) -> None:
     """Write the pages of the memory, of some weeks of runs, and the records of three."""
     *_, accepted, refused = write_history(runs=RUNS)
     decision = "no go: the target is constant\nask who delivers it"
-    no_go = replace(NO_GO, data_digest="9" * 64, decision=decision)
-    RunRecord(EXPERIMENT, "stopped").record([no_go])
+    write_run("stopped", **NO_GO, data_digest="9" * 64, decision=decision)
     for run_id, report in ((accepted, "accepted"), (refused, "refused"), ("stopped", None)):
         stages = {"data_analysis": "data analysis"}
         if report:

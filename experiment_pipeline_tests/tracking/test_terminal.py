@@ -15,10 +15,15 @@ import yaml
 from click.testing import CliRunner, Result
 
 from experiment_pipeline.cli import main
-from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline_tests.tracking.history import KEYS, write_history
+from experiment_pipeline_tests.tracking.history import (
+    KEYS,
+    finding_row,
+    write_history,
+    write_run,
+)
 
 
 class Terminal(io.StringIO):
@@ -85,10 +90,9 @@ def test_ci_fails_where_no_run_was_accepted_lately() -> None:
     assert ask(*wanted, code=1) == "no such run\n"
     assert json.loads(ask(*wanted, "--json", code=1)) == []
     yesterday = datetime.now(UTC) - timedelta(days=1)
-    fresh = RunRecord("flight_delay", "fresh")
-    fresh.record([RunFacts(status="rejected", started_at=yesterday)])
+    write_run("fresh", status="rejected", started_at=yesterday)
     ask(*wanted, code=1)
-    fresh.record([RunFacts(status="accepted")])
+    write_run("fresh", status="accepted", started_at=yesterday)
     assert "fresh" in ask(*wanted)
 
 
@@ -148,10 +152,8 @@ def test_a_narrow_terminal_gets_lines_instead_of_columns(width: int, monkeypatch
 def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """Markup of the terminal's library, emoji codes and control characters of a name do nothing."""
     name = "[red]:smile:[/red]\x1b[2J"
-    finding = FindingRow(
-        code=name, title="", severity="warn", column_names=(name,), evidence=name, advice=""
-    )
-    RunRecord(name, "[bold]run").record([RunFacts(status="failed", error=name), finding])
+    finding = finding_row(code=name, column_names=(name,), evidence=name)
+    write_run("[bold]run", finding, experiment=name, status="failed", error=name)
     monkeypatch.setenv("COLUMNS", "200")
     for command in (("runs",), ("experiments",), ("show", "[bold]")):
         lines = "\n".join(in_a_terminal(*command))
@@ -199,11 +201,8 @@ def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage:
         (storage / "flight_delay" / "tables").mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
         noted = Process.here(process.pid).as_noted
-        facts = RunFacts(status="running", process=noted, started_at=datetime.now(UTC))
-        RunRecord("flight_delay", "dead").record([facts])
-        RunRecord("flight_delay", "alive").record(
-            [RunFacts(status="running", process=Process.here(os.getpid()).as_noted)]
-        )
+        write_run("dead", status="running", process=noted, started_at=datetime.now(UTC))
+        write_run("alive", status="running", process=Process.here(os.getpid()).as_noted)
         assert len(json.loads(ask("runs", "--status", "running", "--json"))) == 2
         process.kill()
     assert [one["run_id"] for one in json.loads(ask("runs", "--status", "killed", "--json"))] == [
