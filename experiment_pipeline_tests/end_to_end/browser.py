@@ -34,8 +34,7 @@ QUIET = (
 )
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
-RUNS = """{runsOrError{... on Runs{results{
-  runId status assetSelection{path} tags{key value}}}}}"""
+RUNS = """{runsOrError{... on Runs{results{runId status assetSelection{path}}}}}"""
 LAUNCH = """mutation($job: String!){launchRun(executionParams: {selector: {
   repositoryLocationName: "experiment_pipeline", repositoryName: "__repository__",
   jobName: $job}, runConfigData: {}}){__typename ... on LaunchRunSuccess{run{runId}}}}"""
@@ -54,16 +53,6 @@ NODES = """{assetNodes{assetKey{path} isPartitioned
 EVENTS = """query($path: [String!]!){assetNodeOrError(assetKey: {path: $path}){... on AssetNode{
   assetMaterializations(limit: 50){runId partition metadataEntries{label
     ... on BoolMetadataEntry{boolValue} ... on IntMetadataEntry{intValue}}}}}}"""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as GraphQL tells it; `stages` are the assets it was asked for."""
-
-    id: str
-    status: str
-    stages: frozenset[str]
-    tags: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -140,36 +129,28 @@ class DagsterUi:
             assert in_time, (what, "".join(self.output[-40:]))
             time.sleep(every)
 
-    def runs(self, experiment: str) -> list[Run]:
-        """The runs of an experiment, newest first."""
+    def runs(self, experiment: str) -> dict[str, str]:
+        """Run → its status, of the runs of an experiment."""
         found = self.ask(RUNS)["runsOrError"]["results"]
-        return [
-            Run(
-                run["runId"],
-                run["status"],
-                frozenset(key["path"][1] for key in run["assetSelection"]),
-                {tag["key"]: tag["value"] for tag in run["tags"]},
-            )
-            for run in found
-            if _is_of(experiment, run["assetSelection"])
-        ]
+        ours = (run for run in found if _is_of(experiment, run["assetSelection"]))
+        return {run["runId"]: run["status"] for run in ours}
 
     def history(self, job: str) -> dict[str, dict[str, str]]:
         """Run → its tags, of all runs that the page of a job lists."""
         runs = self.ask(HISTORY, job=job)["pipelineOrError"]["runs"]
         return {run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]} for run in runs}
 
-    def wait_for_runs(self, experiment: str, number: int, seconds: float = 150) -> list[Run]:
-        """The runs of an experiment once that many have ended."""
+    def wait_for_runs(self, experiment: str, seconds: float = 150) -> dict[str, str]:
+        """The runs of an experiment once there are some, and all have ended."""
 
         def ended() -> bool:
             runs = self.runs(experiment)
-            return len(runs) >= number and all(run.status in ENDED for run in runs)
+            return bool(runs) and ENDED.issuperset(runs.values())
 
-        self.wait_until(ended, seconds, f"{number} runs of {experiment} end")
+        self.wait_until(ended, seconds, f"the runs of {experiment} end")
         return self.runs(experiment)
 
-    def wait_for_backfill(self, experiment: str, seconds: float = 200) -> list[Run]:
+    def wait_for_backfill(self, experiment: str, seconds: float = 200) -> dict[str, str]:
         """The runs of an experiment once its backfill of assets has ended."""
 
         def ended() -> bool:

@@ -106,32 +106,21 @@ def test_noise_is_not_accepted_and_gives_no_model() -> None:
 
 
 NAMED = np.repeat(["train", "test"], [300, 180])
+BY_PART = {"schema": None, "split": {"by": "column", "column": "part"}}
 
 
 @pytest.mark.parametrize(
     ("change", "settings", "said"),
     [
-        (lambda table: table.assign(copy=table["readmitted"]), {"schema": None}, "copy"),
-        (lambda table: table.drop(columns="readmitted"), {}, "readmitted"),
-        (lambda table: table.assign(readmitted="yes"), {}, "readmitted"),
-        (lambda table: table.assign(readmitted=None), {}, "readmitted"),
-        (lambda table: table.assign(readmitted=["yes"] + ["no"] * 479), {}, "readmitted"),
-        (
-            lambda table: table.assign(part=NAMED),
-            {"schema": None, "split": {"by": "column", "column": "part"}},
-            "validation",
-        ),
-        (
-            lambda table: table,
-            {"validation": {"max_rejected_fraction": 0.001}},
-            "max_rejected_fraction",
-        ),
-        (lambda table: table, {"metric": "roc_auk"}, "metric"),
-        (
-            lambda table: table,
-            {"exclude": {"war": "a slip"}},
-            "exclude.war: .* did you mean 'ward'",
-        ),
+        (lambda t: t.assign(copy=t["readmitted"]), {"schema": None}, "copy"),
+        (lambda t: t.drop(columns="readmitted"), {}, "readmitted"),
+        (lambda t: t.assign(readmitted="yes"), {}, "readmitted"),
+        (lambda t: t.assign(readmitted=None), {}, "readmitted"),
+        (lambda t: t.assign(readmitted=["yes"] + ["no"] * 479), {}, "readmitted"),
+        (lambda t: t.assign(part=NAMED), BY_PART, "validation"),
+        (lambda t: t, {"validation": {"max_rejected_fraction": 0.001}}, "max_rejected_fraction"),
+        (lambda t: t, {"metric": "roc_auk"}, "metric"),
+        (lambda t: t, {"exclude": {"war": "a slip"}}, "exclude.war: .* did you mean 'ward'"),
     ],
 )
 def test_what_cannot_be_learnt_from_ends_the_run_before_it_trains(

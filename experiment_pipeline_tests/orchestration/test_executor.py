@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import dagster as dg
@@ -36,11 +35,13 @@ from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.recording import RunRecord, recorded_runs
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.tracking.history import write_run
 
 COUNTED = "the search was cancelled after 12 of 40 configurations"
 SHOWN = ("experiment", "decision", "version")
+ACCEPTED = {"status": "accepted", "version": "v0007"}
 RUN = "run-1"
-DG = '[tool.dg.project]\nroot_module = "clinic"\n'
+DG, TARGET = '[tool.dg.project]\nroot_module = "clinic"\n', "code_location_target_module"
 
 pytestmark = pytest.mark.usefixtures("storage")
 
@@ -55,9 +56,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @dg.op(config_schema={"told": dict})
 def tell(context: dg.OpExecutionContext) -> None:
     for experiment, facts in context.op_config["told"].items():
-        RunRecord(experiment, context.run_id).record(
-            [RunFacts(started_at=datetime.now(UTC), **facts)]
-        )
+        write_run(context.run_id, experiment=experiment, **facts)
 
 
 @dg.job(executor_def=in_process_executor)
@@ -81,13 +80,10 @@ def shown_after(instance: dg.DagsterInstance, told: dict, **tags: str) -> list[s
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        ({"clinic": {"status": "accepted", "version": "v0007"}}, ["clinic", "accepted", "v0007"]),
+        ({"clinic": ACCEPTED}, ["clinic", "accepted", "v0007"]),
         ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
         ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
-        (
-            {"a": {"status": "accepted", "version": "v0001"}, "b": {"status": "failed"}},
-            ["a, b", "accepted, failed", "v0001, none"],
-        ),
+        ({"a": ACCEPTED, "b": {"status": "failed"}}, ["a, b", "accepted, failed", "v0007, none"]),
         ({}, [None, None, None]),
     ],
 )
@@ -145,14 +141,8 @@ def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunR
     """A run of another host that its own row still calls running."""
     run = instance.create_run_for_job(telling, status=dg.DagsterRunStatus.STARTED)
     process = dataclasses.replace(Process.here(), host="elsewhere").as_noted
-    memory = RunRecord("clinic", run.run_id)
-    memory.record(
-        [
-            RunFacts(
-                status="running", stage="training", process=process, started_at=datetime.now(UTC)
-            )
-        ]
-    )
+    at_work = {"status": "running", "stage": "training", "process": process}
+    memory = write_run(run.run_id, experiment="clinic", **at_work)
     if status is dg.DagsterRunStatus.FAILURE:
         instance.report_run_failed(run, "the machine is gone")
     elif status is dg.DagsterRunStatus.CANCELED:
@@ -264,10 +254,7 @@ def test_monitoring_is_told_which_process_is_gone(instance) -> None:
     [
         ({"pyproject.toml": f'{DG}code_location_name = "ward"\n'}, ("ward", "clinic.definitions")),
         ({"dg.toml": '[project]\nroot_module = "clinic"\n'}, ("folder", "clinic.definitions")),
-        (
-            {"pyproject.toml": f'{DG}code_location_target_module = "clinic.all"\n'},
-            ("folder", "clinic.all"),
-        ),
+        ({"pyproject.toml": f'{DG}{TARGET} = "clinic.all"\n'}, ("folder", "clinic.all")),
         ({"pyproject.toml": "[tool"}, None),
         ({}, None),
     ],

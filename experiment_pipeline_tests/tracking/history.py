@@ -176,9 +176,11 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
 
 def write_run(
     run_id: str, *rows: RecordRow, experiment: str = "flight_delay", **facts: Any
-) -> None:
+) -> RunRecord:
     """Write a run of the first day, unless it is told when, and rows of it."""
-    RunRecord(experiment, run_id).record([RunFacts(**{"started_at": FIRST_DAY} | facts), *rows])
+    record = RunRecord(experiment, run_id)
+    record.record([RunFacts(**{"started_at": FIRST_DAY} | facts), *rows])
+    return record
 
 
 def write_watch(experiment: str = "flight_delay") -> None:

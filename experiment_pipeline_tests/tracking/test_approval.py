@@ -10,16 +10,14 @@ from upath import UPath
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable, InvalidModel
-from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking import outcomes, questions
 from experiment_pipeline.tracking.database.archive import reindex
-from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import approve
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.storage.test_registry import accept, package
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, version_row
+from experiment_pipeline_tests.tracking.history import version_row, write_run
 
 
 def command(*arguments: str) -> Result:
@@ -34,11 +32,10 @@ def registry(storage: Path) -> Registry:
     for number, required in enumerate((False, True), start=1):
         model = replace(package(f"model {number}".encode()), approval_required=required)
         published = found.publish(model, accept)
-        run = RunRecord("flights", f"run-{number}")
         told = {"place": published.path, "approval_required": required}
         version = version_row(published.version, **told)
-        facts = RunFacts(status="accepted", started_at=FIRST_DAY, version=published.version)
-        run.record([facts, version])
+        facts = {"experiment": "flights", "status": "accepted", "version": published.version}
+        write_run(f"run-{number}", version, **facts)
     return found
 
 
