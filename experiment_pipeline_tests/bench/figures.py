@@ -74,9 +74,7 @@ def pages() -> dict[Path, str]:
 
 
 def written(texts: Mapping[Path, str], record: Mapping[str, Any], results: str) -> dict[Path, str]:
-    """Return the pages with the figures of the runs and of the benchmark; LookupError: no page has the
-    words of one.
-    """
+    """Return the pages with the figures of runs and benchmark; LookupError: no page has the words of one."""
     found = dict(texts)
     for quote in quotes(record, results):
         if not any(quote.pattern.search(text) for text in found.values()):
@@ -196,9 +194,7 @@ def _percent(share: float) -> str:
 
 
 def measured(folder: Path) -> dict[str, Any]:
-    """Run the bundled experiments with storage and history in a folder, picture a page, and return what
-    came out.
-    """
+    """Run the bundled experiments in a folder, picture a page, and return what came out."""
     os.environ |= {STORAGE_VARIABLE: str(folder), VARIABLE: f"sqlite:///{folder}/history.sqlite"}
     runs = {name: ep.run(f"experiment_pipeline/defs/{name}") for name in EXPERIMENTS}
     _picture(Path(runs[PICTURED].pages["leaderboard"]).as_uri())
