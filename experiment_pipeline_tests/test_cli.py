@@ -59,9 +59,7 @@ def written(rows: pd.DataFrame, name: str = "rows.csv") -> Path:
 
 
 def test_rows_as_delivered_get_predictions(here: Path) -> None:
-    """Every row has a prediction that follows from its probability and the exported threshold, not from 0.5;
-    a file of an earlier run's rejected rows never passes for this one's.
-    """
+    """Each follows from its probability and the exported threshold; rejected rows of an earlier run do not stay."""
     (here / "predictions.rejected.csv").write_text("old")
     table = written(exported.delivered(60))
     result = run("predict", "flights", table)

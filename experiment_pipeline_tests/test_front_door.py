@@ -46,9 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
-    """Each can be imported, stands on the page of the API, says what it is, and names the types of
-    what it takes and returns.
-    """
+    """Each can be imported, stands on the page of the API, says what it is, and names its types."""
     public = getattr(experiment_pipeline, name)
     assert public.__doc__
     assert name in dir(experiment_pipeline)

@@ -52,9 +52,7 @@ def test_readme_is_read_in_a_few_minutes():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_is_there(page):
-    """Its links lead to files, its `make` targets, commands and options exist, its Python compiles, its
-    whole YAML examples are valid experiments.
-    """
+    """Links lead to files; `make` targets, commands and options exist; Python compiles; whole YAML is valid."""
     text = PAGES[page]
     for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
         made = page.parent / link

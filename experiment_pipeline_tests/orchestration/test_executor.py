@@ -115,9 +115,7 @@ def cancelled() -> dg.JobDefinition:
 
 @pytest.mark.parametrize(("counted", "said"), [("", "the run was cancelled"), (COUNTED, COUNTED)])
 def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
-    """What the page's "Terminate" sends ends the stage at work, and the run says so itself: in a
-    sentence, without a stack, how far it has come and that the next run goes on.
-    """
+    """The run says itself, in a sentence without a stack, how far it has come and that the next run goes on."""
     said_by = {"ops": {"clinic__training": {"config": {"said": counted}}}}
     with dg.execute_job(dg.reconstructable(cancelled), instance, run_config=said_by) as result:
         assert not result.success

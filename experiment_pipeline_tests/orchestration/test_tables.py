@@ -208,9 +208,7 @@ def run(instance: dg.DagsterInstance, selection: object = None) -> dg.ExecuteInP
 
 
 def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -> None:
-    """One file per asset, whatever the partitions of the run, at the promised paths, with its size; a
-    table that was cut short fails the step that reads it with culprit, rule and fix.
-    """
+    """One file per asset, at the promised path, with its size; a table cut short fails the step that reads it."""
     place = storage_root()
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(instance)

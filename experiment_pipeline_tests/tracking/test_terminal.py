@@ -194,9 +194,7 @@ def test_what_is_not_there_is_one_screen_on_the_other_stream(command, said, stor
 
 @pytest.mark.parametrize("is_its_storage", [True, False])
 def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage: bool) -> None:
-    """Whoever lists the runs finds out first which of the running ones are gone, and archives them
-    where their storage is.
-    """
+    """Whoever lists the runs first finds those that are gone, and archives them where their storage is."""
     if is_its_storage:
         (storage / "flight_delay" / "tables").mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
