@@ -72,7 +72,7 @@ def quick_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A metadata database with its tables and no row, made once; fixtures of modules write to another one."""
+    """A metadata database without a row, made once; fixtures of modules write to another one."""
     folder = tmp_path_factory.mktemp("database")
     path = folder / "empty.sqlite"
     opened(sa.URL.create("sqlite", database=str(path))).dispose()

@@ -158,7 +158,7 @@ def assert_rows_reach_the_sets(run: runs.Run, name: str) -> None:
 
 
 def test_the_yaml_of_the_flights_fits_the_table(flights: pd.DataFrame) -> None:
-    """The schema rejects flights without weather, no feature tells the future, and 30 configurations are compared."""
+    """The schema rejects flights without weather, no feature tells the future, 30 models are compared."""
     spec, schema_text = declared("flight_delay")
     assert set(spec.exclude) <= set(flights.columns)
     prepared, schema = prepare(flights, spec.preparation), load_schema(schema_text)

@@ -59,7 +59,7 @@ def written(rows: pd.DataFrame, name: str = "rows.csv") -> Path:
 
 
 def test_rows_as_delivered_get_predictions(here: Path) -> None:
-    """Each follows from its probability and the exported threshold; rejected rows of an earlier run do not stay."""
+    """Each follows from probability and exported threshold; rejected rows of an earlier run do not stay."""
     (here / "predictions.rejected.csv").write_text("old")
     table = written(exported.delivered(60))
     result = run("predict", "flights", table)

@@ -52,7 +52,7 @@ def test_readme_is_read_in_a_few_minutes():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_names_is_there(page):
-    """Links lead to files; `make` targets, commands and options exist; Python compiles; whole YAML is valid."""
+    """Links lead to files; targets, commands and options exist; Python compiles; whole YAML is valid."""
     text = PAGES[page]
     for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text):
         made = page.parent / link

@@ -74,7 +74,7 @@ def pages() -> dict[Path, str]:
 
 
 def written(texts: Mapping[Path, str], record: Mapping[str, Any], results: str) -> dict[Path, str]:
-    """Return the pages with the figures of runs and benchmark; LookupError: no page has the words of one."""
+    """Return the pages with figures of runs and benchmark; LookupError: no page has the words of one."""
     found = dict(texts)
     for quote in quotes(record, results):
         if not any(quote.pattern.search(text) for text in found.values()):

@@ -217,7 +217,7 @@ LOOKS = (
 
 
 def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
-    """Rank 20 correlated configurations, eight of them equal; hold comparisons with the best against the truth."""
+    """Rank 20 correlated configurations, eight of them equal; compare with the best and the truth."""
     spec = experiment("brier", "binary", len(NOISE))
     truth = -np.array([true_brier(one) for one in NOISE])
 

@@ -47,7 +47,7 @@ def stub(tmp_path, monkeypatch) -> Tool:
 
 
 def test_ranks_are_compared_as_demsar_does():
-    """His example: 1.25; without ties Friedman's test is scipy's; seeds are no tables, and a failure ranks last."""
+    """His example; without ties Friedman's test is scipy's; seeds are no tables, a failure ranks last."""
     assert ranks.critical_difference(4, 14) == pytest.approx(1.25, abs=0.01)
     merits = np.random.default_rng(0).normal(loc=[0, 0, 0, 1], size=(12, 4))
     found = ranks.ranks([str(n) for n in range(12)], merits)

@@ -5,7 +5,7 @@ from experiment_pipeline_tests.bench import large
 
 
 def test_a_search_is_as_large_as_it_is_asked_for_and_accounted_for():
-    """Rows and features come out, every configuration has its status; forests and linear models from 14 on."""
+    """Rows, features and the status of each configuration; forests and linear models from 14 on."""
     asked = large.Asked(rows=1_000, columns=4, configurations=2, workers=2, halving=True)
     sets, found = asked.sets(), large.searched(asked)
     assert (len(sets.train) + len(sets.test), len(sets.features)) == (1_000, 4)

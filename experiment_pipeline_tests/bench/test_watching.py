@@ -36,7 +36,7 @@ needs_groups = pytest.mark.skipif(not _may_be_made(), reason="no control group m
 @needs_groups
 @pytest.mark.parametrize(("limit", "killed"), [(50_000_000, True), (900_000_000, False)])
 def test_a_tree_of_processes_is_counted_together(tmp_path, limit, killed):
-    """Also the CPU of those that have ended, and files without a name; it is killed for more than its limit."""
+    """Also those that have ended, and files without a name; it is killed for more than its limit."""
     with limited_to(limit) as group:
         watched = watch(
             *(group, [sys.executable, "-c", FAMILY]),

@@ -202,7 +202,7 @@ def test_killed_runs_free_their_places(ui, killed):
 
 
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
-    """A run of the command line is on its job's page; gate, value, advice and report stand in its last event."""
+    """A run of the command line is on its job's page; gate, value and report stand in its last event."""
     assert ui.project.execute(STRICT).returncode == 1
     ((run_id, tags),) = ui.history(STRICT).items()
     assert tags.items() >= {"experiment": STRICT, "decision": "rejected"}.items()

@@ -33,7 +33,7 @@ def run_clinic(task: str = "binary", by: str = "random", **changes: Any) -> Expe
     [("binary", "random", WITHOUT_IDS), ("multiclass", "group", {}), ("regression", "time", {})],
 )
 def test_each_task_and_split_leads_to_a_decision_whatever_the_order(task, by, changes) -> None:
-    """Rows and columns in another order have the same fingerprints, model bytes, scores, choice and intervals."""
+    """Rows and columns in another order have the same fingerprints, bytes, scores, choice and intervals."""
     table, kept = scenario.table(), [ModelsInMemory(), ModelsInMemory()]
     excluded = scenario.spec_mapping(task, by)["exclude"] | {"visit_id": "names a visit"}
     changes = {**changes, "search": [*scenario.SEARCH, FOREST]}
@@ -124,7 +124,7 @@ BY_PART = {"schema": None, "split": {"by": "column", "column": "part"}}
 def test_what_cannot_be_learnt_from_ends_the_run_before_it_trains(
     change: Callable[..., pd.DataFrame], settings: dict[str, Any], said: str
 ) -> None:
-    """A leak, a target that tells nothing, an empty set, too many rejected rows, a wrong name: each is named."""
+    """A leak, a target that tells nothing, an empty set, rejected rows, a wrong name: each is named."""
     models, table = ModelsInMemory(), scenario.table()
     with pytest.raises(ExperimentPipelineError, match=said):
         run_clinic(table=change(table), models=models, **settings)

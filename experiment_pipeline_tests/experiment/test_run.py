@@ -59,7 +59,7 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
 
 
 def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
-    """All that was found is at hand, and in the database as a run of a notebook, which shows names as text."""
+    """All that was found is at hand, and in the database as a run of a notebook; names are shown as text."""
     strange = scenario.table().replace({"ward": {"north": scenario.MARKUP}})
     scenario.write_csv(Path("visits.csv"), strange)
     given = {"patient": "names a person", "cost": "known later"}
@@ -139,7 +139,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
-    """It is refused with gate and fix. A metric may be the object, which stands in the YAML by its import path."""
+    """It is refused with gate and fix. A metric may be the object: the YAML has its import path."""
     own = {"metric": own_metrics.profit, "at_least": 1}
     found = run(scenario.table(), acceptance=[{"metric": "roc_auc", "at_least": 0.999}, own])
     assert "- metric: experiment_pipeline_tests.own_metrics:profit" in found.named.yaml_text

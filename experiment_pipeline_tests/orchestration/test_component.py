@@ -270,7 +270,7 @@ def test_the_run_of_a_broken_experiment_fails_with_its_error(sound) -> None:
 
 
 def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys, monkeypatch) -> None:
-    """The log names experiment, file and line; `dg check defs` fails with the error of each that is left out."""
+    """The log names experiment, file and line; `dg check defs` fails with each that is left out."""
     sound.write(YAML.replace("target", "targt"), "broken")
     for _ in range(2):
         sound.definitions()
@@ -314,7 +314,7 @@ EXCLUDING = YAML + "  exclude:\n    vist: names the visit\n"
 def test_a_column_that_is_not_there_is_told_when_it_is_loaded(
     sound, tmp_path, capsys, monkeypatch
 ) -> None:
-    """With its line and the likely name, and the experiment stays; a check fails, also for what a schema requires."""
+    """With its line and the likely name, and the experiment stays; a check fails, also for the schema."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/visits.csv").write_text("visit,late\n1,0\n2,1\n")
     sound.write(EXCLUDING, "wrong")

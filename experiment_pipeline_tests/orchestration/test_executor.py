@@ -115,7 +115,7 @@ def cancelled() -> dg.JobDefinition:
 
 @pytest.mark.parametrize(("counted", "said"), [("", "the run was cancelled"), (COUNTED, COUNTED)])
 def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
-    """The run says itself, in a sentence without a stack, how far it has come and that the next run goes on."""
+    """The run says, in a sentence without a stack, how far it has come and that the next run goes on."""
     said_by = {"ops": {"clinic__training": {"config": {"said": counted}}}}
     with dg.execute_job(dg.reconstructable(cancelled), instance, run_config=said_by) as result:
         assert not result.success
@@ -291,7 +291,7 @@ def concise() -> Iterator[None]:
 @pytest.mark.usefixtures("concise")
 @pytest.mark.parametrize("error", [dg.Failure("no column 'nme'"), Cancelled("no more of it")])
 def test_the_end_of_a_run_is_a_sentence(error: BaseException, capsys) -> None:
-    """A failure or an interruption is told once, without a stack; that nothing else ran goes without saying."""
+    """A failure or an interruption is told once, without a stack and without what did not run."""
 
     @dg.op
     def first() -> int:

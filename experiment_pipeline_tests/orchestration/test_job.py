@@ -93,7 +93,7 @@ def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None
 
 
 def test_what_the_launchpad_changes_is_for_one_run() -> None:
-    """Else the YAML's value applies; a budget that is gone still fits the baseline and the quickest other."""
+    """Else the YAML's value applies; a budget that is gone still fits baseline and quickest other."""
     spec = scenario.spec(workers=3, budget={"seconds": 60, "configurations": 7})
     run, log = RunRecord("clinic", "run"), logging.getLogger()
 

@@ -95,7 +95,7 @@ def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
 
 
 def test_the_run_after_all_of_them_is_whole(left) -> None:
-    """It reuses what they had stored; its version is the only one, though a killed one may have claimed the first."""
+    """It reuses what they had stored; its version is the only one, though not always the first number."""
     run, everything = left[""], left["all"]
     assert run["status"] == "accepted"
     assert left["leaderboard"]["reused"] >= 1  # after the kill in training

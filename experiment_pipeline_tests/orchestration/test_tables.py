@@ -208,7 +208,7 @@ def run(instance: dg.DagsterInstance, selection: object = None) -> dg.ExecuteInP
 
 
 def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -> None:
-    """One file per asset, at the promised path, with its size; a table cut short fails the step that reads it."""
+    """One file per asset, at the promised path, with its size; a table cut short fails who reads it."""
     place = storage_root()
     with dg.DagsterInstance.ephemeral() as instance:
         result = run(instance)

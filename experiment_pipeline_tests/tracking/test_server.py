@@ -127,7 +127,7 @@ def test_nothing_else_is_there(served: Served) -> None:
 
 
 def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> None:
-    """A link leads nowhere, a pipe holds no answer up for ever, and the example rows of a model stay hidden."""
+    """A link leads nowhere, a pipe holds no answer up, and the example rows of a model stay hidden."""
     outside, rows = tmp_path / "outside", ("input_example", "expected_predictions")
     write_bytes(location(str(outside / "page.html")), b"outside")
     for name in rows:
@@ -243,7 +243,7 @@ def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
 def test_metadata_begins_with_links_to_its_pages(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A report has its address beside its path; what is no page, lies elsewhere or is served nowhere has none."""
+    """A report has its address beside its path; what is no page, elsewhere or served nowhere has none."""
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
     facts = {"report": PagePath(report), "path": PagePath(str(storage / "visits" / "registry"))}
     for host in ("http://127.0.0.1:3001", "http://reports:80/"):
