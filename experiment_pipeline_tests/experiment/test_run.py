@@ -3,7 +3,6 @@
 import functools
 import itertools
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from unittest.mock import patch
 
@@ -31,9 +30,7 @@ run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder of the test's own, without what has tests elsewhere and takes long."""
     monkeypatch.chdir(tmp_path)
-    with ExitStack() as stack:
-        for owner, name, cheap in runs.LEFT_OUT:
-            stack.enter_context(patch.object(owner, name, cheap))
+    with runs.quickly():
         yield
 
 

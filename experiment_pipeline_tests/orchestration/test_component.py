@@ -69,15 +69,12 @@ WRONG = [
     (also("analysis: {thresholds: {outliers: 0}}"), "12: analysis.", "a number from 1.5 to 1e+06"),
     (also("analysis: {findings: ['no_package:late']}"), "12: analysis.", "cannot be imported"),
     (also("analysis: {findings: ['math:pi']}"), "12: analysis.", "math:pi is not a rule"),
-    (also("analysis: {findings: [late]}"), "12: analysis.", "findings"),
     (also("features: sklearn.decomposition:PCAA"), "12: features: ", "did you mean 'PCA'?"),
     (also("features: {transformer: 'builtins:dict'}"), "12: features: ", "name a transformer's"),
     (also(f"features: {{transformer: {IMPUTER}, arguments: {{f: 1}}}}"), "12: ", "'strategy'"),
     # What would stop the whole code location, in Dagster's words.
     (also("schedule: daily"), "12: schedule: Found invalid cron schedule", ""),
-    (also("schedule: 60 6 * * *"), "12: schedule: Found invalid cron schedule", ""),
     (also("owners: [ml]"), "12: owners: ", ""),
-    (also("tags: {tier 1: a}"), "12: tags: ", ""),
     (also("tags: {tier: a b}"), "12: tags: ", ""),
     (also("freshness: {fail_after: 5 s}"), "12: freshness: ", ""),
     (also("freshness: {warn_after: 7 days, fail_after: 7 days}"), "12: freshness: ", ""),
@@ -87,16 +84,10 @@ WRONG = [
     (instead(DATA, "'{{ env.HOME | x }}'"), "4: data: '{{ env.HOME | x }}", "is not a template"),
     # What would fail when it is fitted: whichever value it is, by the library's own limits.
     (instead("15, 31", "7, seven"), "11: configuration light", "text, and 'num_leaves' takes none"),
-    (instead("15, 31", "seven, 7"), "11: configuration light", "text, and 'num_leaves' takes none"),
-    (instead("[15, 31]", "0,1"), "11: configuration light", "text, and 'num_leaves' takes none"),
     (instead("15, 31", "15, -7"), "11: configuration light", "is -7 fix: write a number from 2 to"),
     (instead("[15, 31]", RANGE), "11: configuration light", "write a number from"),
     (instead("num_leaves: [15", "subsample: [1.5"), "11: configuration light", "is 1.5"),
-    (
-        YAML.partition("lightgbm")[0] + FOREST,
-        "10: configuration ",
-        "RandomForestClassifier must be",
-    ),
+    (YAML.partition("lightgbm")[0] + FOREST, "10: configuration ", "RandomForestClassifier must"),
 ]
 
 
