@@ -213,10 +213,6 @@ def _own_forest(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return forest.predict_proba(values)[:, 0]
 
 
-def _bands(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    return pd.qcut(table["y"], 20).astype(str)
-
-
 def _future(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """How many sick visits a patient has from here on."""
     y = table["y"]
@@ -277,7 +273,7 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("amount paid afterwards", _refund, (binary,)),
     ("predictions of a model for its own rows", _own_forest, (binary,)),
     ("logarithm", lambda table, _: np.log(table["y"]), (by_time,)),
-    ("20 bands", _bands, (by_time,)),
+    ("20 bands", lambda table, _: pd.qcut(table["y"], 20).astype(str), (by_time,)),
 )
 PLANTED = [(base, column) for _, column, bases in LEAKING for base in bases]
 RELATED: tuple[Base, ...] = (

@@ -53,18 +53,20 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
     for name, place in (("orders", "shop/defs/orders"), ("visits", "defs/visits")):
         with pytest.raises(InvalidExperiment, match=f"^{place}/defs.yaml:1"):
             ep.run(name)
+    with pytest.raises(InvalidExperiment, match="no experiment below"):
+        ep.run("shop", progress=False)
 
 
 def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     """All that was found is at hand, and in the database as a run of a notebook; names are shown as text."""
-    strange = scenario.table().replace({"ward": {"north": scenario.MARKUP}})
-    scenario.write_csv(Path("visits.csv"), strange)
+    spelt = {" north ": scenario.MARKUP, "North": scenario.MARKUP.upper()}
+    scenario.write_csv(Path("visits.csv"), scenario.table().replace({"ward": spelt}))
     given = {"patient": "names a person", "cost": "known later"}
     found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted
     assert found.decision.startswith("visits: accepted with conditions, v0001: ")
     assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
-    assert set(found.leaderboard["algorithm"]) == {"linear", "ensemble", "dummy"}
+    assert set(found.leaderboard["algorithm"]) >= {"linear", "dummy"}
     assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
     assert found.named.spec.exclude["cost"] == "known later"
     rows = [*found.sets.values(), found.rejected]
@@ -81,6 +83,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
         assert says in shown._repr_html_()
         assert "color" not in shown._repr_html_(), "a notebook may be dark"
         assert "<script>" not in shown._repr_html_()
+    assert "&lt;script&gt;" in found._repr_html_()
     (row,) = ep.runs("visits", all_columns=True).to_dict("records")
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
     assert row["data_modified_at"] is not pd.NaT
@@ -160,7 +163,6 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
         ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
         ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot keep"),
         ({"data": "visits"}, DataError, "visits"),
-        ({"data": "visits", "target": None}, InvalidExperiment, "no experiment below"),
     ],
 )
 def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], says: str) -> None:

@@ -10,9 +10,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from upath import UPath
 
-from experiment_pipeline.errors import EntryCorrupt, StorageUnreachable, UnusableTable
+from experiment_pipeline.errors import StorageUnreachable, UnusableTable
 from experiment_pipeline.orchestration.assets.shared import tables_io_manager
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import list_names, storage_root, write_bytes
@@ -141,17 +140,6 @@ def test_names_that_are_not_unique_texts_are_refused(names: list[object]) -> Non
     frame = pd.DataFrame([[1, 2]] * 3, index=ROWS, columns=names)
     with pytest.raises(UnusableTable, match="its name"):
         to_parquet(frame)
-
-
-def test_a_missing_table_and_a_cut_one_are_errors(place: UPath) -> None:
-    """No table, half a table and something else are told apart from a table."""
-    path = table_path(place, "flights", "raw_data")
-    with pytest.raises(StorageUnreachable, match="does not exist"):
-        read_table(path)
-    for content in (to_parquet(sample())[:-100], to_parquet(sample())[:100], b"", b"<html>"):
-        write_bytes(path, content)
-        with pytest.raises(EntryCorrupt, match="Materialize"):
-            read_table(path)
 
 
 # --- Dagster ---

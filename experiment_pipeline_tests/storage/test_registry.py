@@ -221,21 +221,6 @@ def guarded(model: bytes = b"model") -> ModelPackage:
     return replace(package(model), approval_required=True)
 
 
-def test_a_version_is_no_champion_before_somebody_approves_it(registry: Registry) -> None:
-    """It is published, listed and waits; the champion before stays until it is approved."""
-    registry.publish(package(b"old"), accept)
-    registry.publish(guarded(), accept)
-    assert registry.versions() == ["v0001", "v0002"]
-    assert registry.waiting() == {"v0002"}
-    assert registry.champion() == "v0001"
-    assert find_model("flights").manifest.version == "v0001"
-    registry.approve(Approval("v0002", "ada", AT, "read the record"))
-    assert registry.waiting() == set()
-    assert registry.champion() == "v0002"
-    assert find_model("flights").manifest.version == "v0002"
-    assert registry.approvals() == {"v0002": Approval("v0002", "ada", AT, "read the record")}
-
-
 def test_a_registry_where_all_wait_says_what_to_do(registry: Registry) -> None:
     """The error names the version and the command; without the YAML's key the model is champion."""
     registry.publish(guarded(), accept)

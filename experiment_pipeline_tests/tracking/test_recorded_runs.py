@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import pytest
 from upath import UPath
 
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.files import STORAGE_VARIABLE, location
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.database.connection import VARIABLE
@@ -124,19 +123,6 @@ def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None
     assert list(found["set"]) == ["validation"] * 3 + ["test"] * 3
     assert list(found["visit_id"]) == list(scenario.table().loc[found.index, "visit_id"])
     assert questions.worst_rows(past.name, 3).equals(found)  # of the same model, though rejected
-
-
-def test_real_runs_survive_the_loss_of_their_database(past, empty_database, tmp_path, monkeypatch):
-    """What the storage holds of them is all that there was."""
-    names = ("runs", "sets", "findings", "configurations", "scores", "gates", "reports")
-    run = questions.run_of(past.name, past.first)
-    before = {name: questions.rows_of(name, run) for name in names}
-    copy = shutil.copy(empty_database, tmp_path / "another.sqlite")
-    monkeypatch.setenv(VARIABLE, f"sqlite:///{copy}")
-    assert reindex(location(str(past.root)), print) == 3
-    for name, rows in before.items():
-        pd.testing.assert_frame_equal(questions.rows_of(name, run), rows)
-    assert list(questions.versions(past.name)["version"]) == ["v0001"]
 
 
 @pytest.mark.parametrize(
