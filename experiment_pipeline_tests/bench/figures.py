@@ -106,7 +106,9 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
     yield Quote("roc_auc {} ({} to {}) on the validation set", tuple(ends))
     yield Quote("ROC AUC {} on", (f"{found['estimate']:.2f}",))
-    yield Quote("{} % right; the largest class alone: {} %", (_percent(right), _percent(largest)))
+    yield Quote(
+        "{} % right; the largest class alone: {} %", (f"{100 * right:.0f}", f"{100 * largest:.0f}")
+    )
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
     yield Quote("off by {} euros; by chance it would look like {}", tuple(off))
     ends = (_whole(years[one]) for one in ("estimate", "low", "high"))
@@ -187,10 +189,6 @@ def _numbers_in(text: str) -> list[str]:
 
 def _whole(value: float) -> str:
     return f"{value:,.0f}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"
 
 
 def measured(folder: Path) -> dict[str, Any]:

@@ -153,29 +153,20 @@ def test_an_extra_is_asked_for_at_its_key(folder, monkeypatch, key, setting, ext
     assert f"{key}: needs a package; pip install 'experiment-pipeline[{extra}]'" in message
 
 
-def test_an_environment_variable_is_filled_in(folder: ExperimentsFolder, monkeypatch) -> None:
-    """`{{ env.NAME }}` works, alone and inside a text, and a number stays one."""
+def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch) -> None:
+    """Quoted texts stay texts, where Dagster's templates would make '1' a number and fail on {{x}}; yes may be
+    a text, and off a switch; `{{ env.NAME }}` is filled in, alone and inside a text, and a number stays one.
+    """
     monkeypatch.setenv("BUCKET", "clinic")
     monkeypatch.setenv("WORKERS", "3")
-    text = YAML.replace("data/visits.csv", '"s3://{{ env.BUCKET }}/visits.csv"')
-    folder.write(f'{text}  workers: "{{{{ env.WORKERS }}}}"\n')
+    text = YAML.replace(DATA, '"s3://{{ env.BUCKET }}/visits.csv"').replace("late", '"{{x}}"')
+    settings = ["record: {purpose: '1'}", "positive_class: yes", "halving: off", "calibrate: off"]
+    settings += ['workers: "{{ env.WORKERS }}"']
+    folder.write(text + "".join(f"  {one}\n" for one in settings))
     spec = folder.load().named.spec
+    assert (spec.target, spec.record.purpose, spec.positive_class) == ("{{x}}", "1", "yes")
+    assert (spec.halving, spec.calibrate) == (None, "off")
     assert (spec.data.url, spec.workers) == ("s3://clinic/visits.csv", 3)
-
-
-def test_quoted_texts_stay_texts(folder: ExperimentsFolder) -> None:
-    """Dagster's templates would turn '1' into a number, and fail on a column called {{x}}."""
-    text = YAML.replace("late", '"{{x}}"')
-    folder.write(f"{text}  positive_class: '1'\n")
-    spec = folder.load().named.spec
-    assert (spec.target, spec.positive_class) == ("{{x}}", "1")
-
-
-def test_words_for_switches_are_texts_or_switches_as_the_key_needs(folder: ExperimentsFolder):
-    """Who writes `positive_class: yes` means the text; `halving: off` switches it off."""
-    folder.write(f"{YAML}  positive_class: yes\n  halving: off\n  calibrate: off\n")
-    spec = folder.load().named.spec
-    assert (spec.positive_class, spec.halving, spec.calibrate) == ("yes", None, "off")
 
 
 def test_types_of_the_two_files_must_agree(folder: ExperimentsFolder) -> None:

@@ -207,13 +207,6 @@ def test_a_series_that_cannot_be_split_by_time_says_what_chance_costs(folder: Pa
     assert "Run: dagster job execute" in said
     asked = scaffold(folder, "asked", data="series.csv", target="weather", split="time")
     assert spec_in(asked).split.by == "time"
-    assert "As they are, a run will stop:" in capsys.readouterr().out
-
-
-def test_a_problem_that_only_the_data_can_solve_is_told(folder: Path, capsys) -> None:
-    """A class with one row stops a run: the files are made, and what stops it is said."""
-    pd.DataFrame({"a": range(41), "y": ["u", "v"] * 20 + ["w"]}).to_csv("rare.csv", index=False)
-    scaffold(folder, data="rare.csv", target="y", task="multiclass")
     said = capsys.readouterr().out
     assert "As they are, a run will stop:" in said
     assert "dagster job execute" not in said

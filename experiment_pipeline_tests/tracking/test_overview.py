@@ -9,7 +9,6 @@ import pytest
 from experiment_pipeline.reporting.document import (
     Document,
     Link,
-    Markup,
     Paragraph,
     TableBlock,
     render,
@@ -34,14 +33,8 @@ def tables(document: Document) -> list[TableBlock]:
 def row(table: TableBlock, first: str) -> dict[str, str]:
     """The row that begins with a text, as header → text."""
     for cells in table.rows:
-        texts = [
-            re.sub("<[^>]+>", " ", cell.html).strip()
-            if isinstance(cell, Markup)
-            else cell.text
-            if isinstance(cell, Link)
-            else cell
-            for cell in cells
-        ]
+        shown = (getattr(one, "html", getattr(one, "text", one)) for one in cells)
+        texts = [re.sub("<[^>]+>", " ", one).strip() for one in shown]
         if texts[0] == first:
             return dict(zip(table.header, texts, strict=True))
     raise KeyError(first)

@@ -6,27 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from upath import UPath
 
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.database.connection import VARIABLE
-from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run
-from experiment_pipeline_tests.tracking.history import write_history
 
 IMPOSSIBLE = [{"metric": "roc_auc", "at_least": 0.999}]
-
-
-@pytest.fixture
-def spec(tmp_path: Path, storage: Path) -> ExperimentSpec:
-    """The awkward table as an experiment, with a storage of its own."""
-    assert not storage.exists()
-    return scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
 
 
 @dataclass(frozen=True)
@@ -132,24 +119,15 @@ def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None
         ({"user": "ada"}, "command line", "ada"),
     ],
 )
-def test_a_failed_run_says_what_to_fix_and_who_started_it(tags, by, name, spec, tmp_path) -> None:
+def test_a_failed_run_says_what_to_fix_and_who_started_it(tags, by, name, storage: Path) -> None:
     """A table that is gone: the run is there, with the error that the user saw."""
-    (tmp_path / "visits.csv").unlink()
+    spec = scenario.spec(url=str(storage / "visits.csv"))
     assert not run(spec, scenario.SCHEMA, None, **tags).success
     row = questions.run_of(spec.name)
     assert (row["triggered_by"], row["trigger_name"]) == (by, name)
     assert (row["status"], row["stage"]) == ("failed", "raw_data")
     assert "visits.csv" in row["error"]
     assert row["fix"]
-
-
-def test_runs_in_a_bucket_are_archived_and_paged_there(place: UPath) -> None:
-    """On S3 as on a disk: the archive and both pages lie below the root."""
-    (run_id,) = write_history(runs=1)
-    finish_run(RunRecord("flight_delay", run_id), print)
-    assert "flight_delay" in (place / "overview.html").read_text()
-    assert run_id[:8] in (place / "flight_delay" / "runs.html").read_text()
-    assert reindex(place, print) == 1
 
 
 def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> None:

@@ -29,24 +29,20 @@ from experiment_pipeline.tracking import server
 from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
 
 NOT_SHOWN = (
-    "/visits/tables/raw_data.parquet",
-    "/visits/model.skops",
-    "/visits/model.txt",
-    "/visits/.secret.json",
-    "/.claims/page.html",
-    "/visits",
-    "/visits/",
-    "/nothing.html",
-    "/../outside.html",
-    "/%2e%2e/outside.html",
-    "/visits/..%2f..%2foutside.html",
-    "/visits/%2e%2e/%2e%2e/outside.html",
-    "/..%5coutside.html",
-    "//etc/passwd.html",
-    "/%00.html",
-    "/visits/leaderboard/*/leaderboard.html",
-    f"/visits/other/{'ab' * 32}.js",
-    "/page_files/other.js",
+    *(
+        "/visits",
+        "/visits/",
+        "/nothing.html",
+        "/%00.html",
+        "/visits/leaderboard/*/leaderboard.html",
+    ),
+    *("/visits/tables/raw_data.parquet", "/visits/model.skops", "/visits/model.txt"),
+    *("/visits/.secret.json", "/.claims/page.html"),
+    # Out of the root.
+    *("/../outside.html", "/%2e%2e/outside.html", "/..%5coutside.html", "//etc/passwd.html"),
+    *("/visits/..%2f..%2foutside.html", "/visits/%2e%2e/%2e%2e/outside.html"),
+    # No script that pages share.
+    *(f"/visits/other/{'ab' * 32}.js", "/page_files/other.js"),
 )
 PAGE = b"<!DOCTYPE html><title>board</title>"
 

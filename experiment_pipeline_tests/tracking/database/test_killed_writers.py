@@ -4,9 +4,8 @@ import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext
 
 import pytest
 import sqlalchemy as sa
@@ -51,8 +50,10 @@ def lasting() -> dict[str, list[dict[str, object]]]:
     }
 
 
-def write_until(statement: int) -> None:
-    """In a process of its own: write, and be killed before a statement."""
+def write_until(environment: dict[str, str], statement: int) -> None:
+    """In a process of its own: write to this test's database, and be killed before a statement."""
+    os.environ.update(environment)
+    opened.cache_clear()
     left = statement
 
     def count(*_: object) -> None:
@@ -72,38 +73,22 @@ def write_runs(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def processes() -> BaseContext:
+def processes() -> ForkServerContext:
     """Processes that start with this module imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context
 
 
-def start(
-    processes: BaseContext, work: Callable[..., None], *given: object
-) -> multiprocessing.Process:
-    """A process that does some work on this test's database."""
-    started: multiprocessing.Process = processes.Process(  # type: ignore[attr-defined]
-        target=_with_database, args=(dict(os.environ), work, *given)
-    )
-    started.start()
-    return started
-
-
-def _with_database(environment: dict[str, str], work: Callable[..., None], *given: object) -> None:
-    os.environ.update(environment)
-    opened.cache_clear()
-    work(*given)
-
-
-def test_a_writer_may_be_killed_between_statements(processes: BaseContext) -> None:
+def test_a_writer_may_be_killed_between_statements(processes: ForkServerContext) -> None:
     """The run is there as running or not at all; it is told to be killed, and made right again."""
     write(RUN)
     whole = lasting()
     _forget_everything()
     killed = 0
     for statement in itertools.count(step=5):
-        process = start(processes, write_until, statement)
+        process = processes.Process(target=write_until, args=(dict(os.environ), statement))
+        process.start()
         process.join(60)
         if process.exitcode == 0:
             break
