@@ -37,13 +37,6 @@ def dask_cluster() -> dict[str, Any]:
     return manifest
 
 
-@pytest.fixture(scope="module")
-def values() -> dict[str, Any]:
-    """The values of Dagster's chart."""
-    (found,) = documents("kubernetes/dagster-values.yaml")
-    return found
-
-
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
 def test_every_script_is_one_that_bash_reads(script: Path) -> None:
     """Its syntax holds, and so does its style where shellcheck is installed."""
@@ -163,8 +156,9 @@ def test_dasks_commands_know_their_options(dask_cluster: dict[str, Any], part: s
     assert set(given) <= known
 
 
-def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster, values) -> None:
+def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster) -> None:
     """One image, one address, and no secret, ConfigMap or volume that the page does not make."""
+    (values,) = documents("kubernetes/dagster-values.yaml")
     (location,) = values["dagster-user-deployments"]["deployments"]
     assert f"{location['image']['repository']}:{location['image']['tag']}" == IMAGE
     metadata = dask_cluster["metadata"]

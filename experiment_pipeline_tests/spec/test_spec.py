@@ -12,10 +12,13 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
 
 PLAIN = {"algorithm": "lightgbm"}
+DEEP = {**PLAIN, "configurations": [{"max_depth": 3}]}
+BY_TIME = {"by": "time", "column": "departure"}
 CRITERION = {"metric": "roc_auc", "at_least": 0.7}
 
 DASK = "engine.dask"
 TLS = {"ca": "a", "certificate": "b", "key": "c"}
+NO_KEY = {**TLS, "key": "-----BEGIN"}
 # One place after the other: what is wrong there, and a part of what is reported.
 IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("data.url", "", "data.url: '': String should have at least 1 character (Any fsspec URL"),
@@ -59,20 +62,12 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("search.0.hyperparameters.C", {"low": 2, "high": 1}, "C: low (2) is not below high (1)"),
     ("search.0.hyperparameters.C", {"low": 0, "high": 1, "scale": "log"}, "has no logarithm"),
     ("search.0", {**PLAIN, "hyperparameters": {"C": {"low": 1, "high": 2}}}, "a grid cannot hold"),
+    ("search.0", {**DEEP, "hyperparameters": {"C": [1, 2]}}, "C: cannot be searched"),
+    ("search.0", {**DEEP, "method": "random", "draws": 2}, "0.method: random has no effect on"),
     (
         "search.0",
-        {**PLAIN, "hyperparameters": {"C": [1, 2]}, "configurations": [{"max_depth": 3}]},
-        "search.0.hyperparameters.C: cannot be searched beside explicit configurations",
-    ),
-    (
-        "search.0",
-        {**PLAIN, "method": "random", "draws": 2, "configurations": [{"max_depth": 3}]},
-        "search.0.method: random has no effect on explicit configurations",
-    ),
-    (
-        "search.0",
-        {**PLAIN, "hyperparameters": {"C": 1}, "configurations": [{"C": 2}]},
-        "search.0.configurations.0.C: C also stands in hyperparameters",
+        {**DEEP, "hyperparameters": {"max_depth": 1}},
+        ".0.max_depth: max_depth also stands",
     ),
     ("search.0.features", ["text", "text"], "search.0.features: the list is empty or names an"),
     ("calibrate", True, "calibrate: true should be 'sigmoid', 'isotonic' or 'off'"),
@@ -86,11 +81,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     (DASK, "tcp://10.0.0.7:8786", "engine.dask.address: tcp:// to another machine is nei"),
     (DASK, "tcp://127.0.0.1.example:8786", "engine.dask.address: tcp:// to another machin"),
     (DASK, {"address": "local", "certificates": TLS}, "certificates: no effect without tls://"),
-    (
-        DASK,
-        {"address": "tls://h:1", "certificates": {**TLS, "key": "-----BEGIN"}},
-        "engine.dask.certificates.key: is not a path; write it into a file",
-    ),
+    (DASK, {"address": "tls://h:1", "certificates": NO_KEY}, "certificates.key: is not a path;"),
     (DASK, ["tls://me:pass@h:8786"], "engine.dask: ['tls://***@h:8786'] should be"),
     ("evaluation", "cv", "evaluation: 'cv' should be a valid dictionary (test_set, or cross_va"),
     ("metric", "auc", "metric: 'auc' is not a metric of task binary"),
@@ -164,8 +155,7 @@ def test_what_is_on_by_default_is_switched_off_by_a_word(key: str, written: Any,
 
 def test_what_never_reaches_a_model() -> None:
     """Target, excluded, id and split columns are no features."""
-    split = {"by": "time", "column": "departure", "id_columns": ["visit"]}
-    spec = spec_of(changed("split", split))
+    spec = spec_of(changed("split", BY_TIME | {"id_columns": ["visit"]}))
     assert spec.not_features == {"late", "arrival", "visit", "departure"}
 
 
@@ -257,10 +247,7 @@ def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
         ({"export": {"refit": "none"}}, "export.refit: cross-validation leaves a model of each"),
         ({"halving": "on"}, "halving: cross-validation fits every configuration on all folds"),
         (
-            {
-                "evaluation": {"cross_validation": {"repeats": 2}},
-                "split": {"by": "time", "column": "departure"},
-            },
+            {"evaluation": {"cross_validation": {"repeats": 2}}, "split": BY_TIME},
             "evaluation.cross_validation.repeats: no effect on a split by time",
         ),
     ],
