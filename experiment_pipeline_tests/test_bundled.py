@@ -27,9 +27,7 @@ from experiment_pipeline_tests.bench import figures
 
 ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data"
-FOLDERS = {
-    path.parent.name: path.parent for path in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")
-}
+FOLDERS = {p.parent.name: p.parent for p in ROOT.glob("experiment_pipeline/defs/*/defs.yaml")}
 LARGEST = {"flights.csv.gz": 4_000_000}
 LICENCES = ("CC0", "CC BY 4.0")
 

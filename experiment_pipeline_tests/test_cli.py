@@ -263,12 +263,8 @@ def test_an_output_beside_the_table_is_allowed(here: Path) -> None:
     """A name that the pattern does not match, and a folder beside the table's, are no part of it."""
     (here / "in").mkdir()
     written(exported.delivered(5), "in/part.csv")
-    for table, output in (
-        ("in", "in.csv"),
-        ("in/p*.csv", "in/out.csv"),
-        ("in/part.csv", "in/p.csv"),
-    ):
-        done = run("predict", "flights", table, "--output", output)
+    for table, to in (("in", "in.csv"), ("in/p*.csv", "in/out.csv"), ("in/part.csv", "in/p.csv")):
+        done = run("predict", "flights", table, "--output", to)
         assert done.exit_code == 0, done.output
 
 

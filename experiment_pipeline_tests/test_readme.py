@@ -93,9 +93,8 @@ def test_the_page_for_programs_names_pages_that_are_there():
     docs = ROOT / "docs"
     links = re.findall(r"\]\((.+?)\.html\)", (docs / "llms.txt").read_text())
     assert links
-    assert all(
-        link.startswith("reference/made/") or (docs / f"{link}.md").exists() for link in links
-    )
+    written = [link for link in links if not link.startswith("reference/made/")]
+    assert all((docs / f"{link}.md").exists() for link in written)
 
 
 def test_what_python_is_told_to_ask_has_answers(capsys):

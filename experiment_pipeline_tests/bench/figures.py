@@ -106,9 +106,8 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
     yield Quote("roc_auc {} ({} to {}) on the validation set", tuple(ends))
     yield Quote("ROC AUC {} on", (f"{found['estimate']:.2f}",))
-    yield Quote(
-        "{} % right; the largest class alone: {} %", (f"{100 * right:.0f}", f"{100 * largest:.0f}")
-    )
+    shares = tuple(f"{100 * share:.0f}" for share in (right, largest))
+    yield Quote("{} % right; the largest class alone: {} %", shares)
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
     yield Quote("off by {} euros; by chance it would look like {}", tuple(off))
     ends = (_whole(years[one]) for one in ("estimate", "low", "high"))
@@ -150,12 +149,8 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
         "mljar Compete {},": [tools("mljar, Compete |")],
         "our revision before ensembles {},": [tools("ours of before |")],
         "LightGBM's defaults {})": [tools("LightGBM as it is |")],
-        "15 columns: {} s, {} GB;": [
-            large(f"many configurations: {what}") for what in ("1,000", "peak")
-        ],
-        "15: {} s, {} GB, both with halving": [
-            large(f"many rows: {what}") for what in ("40", "peak")
-        ],
+        "15 columns: {} s, {} GB;": [large(f"many configurations: {n}") for n in ("1,000", "peak")],
+        "15: {} s, {} GB, both with halving": [large(f"many rows: {n}") for n in ("40", "peak")],
         "data analysis with its report {} s, validation and split {} s with a peak of {} times": [
             stages(f"data analysis and report, {wide}"),
             stages(f"validation and split, {wide}"),

@@ -89,6 +89,4 @@ def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, floa
 def events_of_last_run(place: Path) -> list[dg.EventLogEntry]:
     """Return what the newest run of a Dagster home left behind; nothing where none was made."""
     with dg.DagsterInstance.from_config(str(place)) as instance:
-        return [
-            event for run in instance.get_runs(limit=1) for event in instance.all_logs(run.run_id)
-        ]
+        return [one for run in instance.get_runs(limit=1) for one in instance.all_logs(run.run_id)]

@@ -469,10 +469,8 @@ def _judged(
 ) -> ValidationReport:
     classes = ("no", "yes") if task == "binary" else None
     spec = experiment(metric, task)
-    threshold = decision_threshold(spec.metric_names, test.y, test.prediction)
-    return judge(
-        spec, "simulated", validation, validation, test, known, classes, threshold=threshold
-    )
+    cut = decision_threshold(spec.metric_names, test.y, test.prediction)
+    return judge(spec, "simulated", validation, validation, test, known, classes, threshold=cut)
 
 
 def _board(

@@ -239,10 +239,7 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("copy with 20 % flips", partial(_flipped, share=0.2), (binary,)),
     ("copy with noise of 5 %", partial(_noisy, share=0.05), (by_time,)),
     ("copy with noise of 50 %", partial(_noisy, share=0.5), (by_time,)),
-    (
-        "target encoding over all rows",
-        *(partial(_mean_by, key="shop"), (binary, multiclass, prices)),
-    ),
+    ("target encoding over all rows", partial(_mean_by, key="shop"), (binary, multiclass, prices)),
     ("target encoding over all rows", partial(_mean_by, key="product"), (by_time,)),
     ("smoothed target encoding", partial(_mean_by, key="shop", prior=10), (binary,)),
     ("target encoding over the others", partial(_others_mean, key="shop"), (binary,)),

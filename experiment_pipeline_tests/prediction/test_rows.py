@@ -230,14 +230,11 @@ def test_golden_rows_hold_what_is_awkward() -> None:
 def test_golden_rows_are_no_rows_of_the_table() -> None:
     """Columns are drawn by themselves: values of one row do not stay together, in no order of rows."""
     n = np.arange(50)
-    golden = golden_rows(pd.DataFrame({"a": n, "b": 100 - n, "c": n.astype("str")}), list("abc"))[
-        :50
-    ]
+    rows = pd.DataFrame({"a": n, "b": 100 - n, "c": n.astype("str")})
+    golden = golden_rows(rows, list("abc"))[:50]
     assert sorted(golden["a"]) == n.tolist()
     assert (golden["a"] + golden["b"] == 100).sum() < 5
-    other = golden_rows(
-        pd.DataFrame({"a": n[::-1], "b": 100 - n, "c": n.astype("str")}), list("abc")
-    )
+    other = golden_rows(rows.assign(a=n[::-1]), list("abc"))
     pd.testing.assert_frame_equal(other[:50], golden)
 
 

@@ -203,9 +203,8 @@ def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage:
         write_run("alive", status="running", process=Process.here(os.getpid()).as_noted)
         assert len(json.loads(ask("runs", "--status", "running", "--json"))) == 2
         process.kill()
-    assert [one["run_id"] for one in json.loads(ask("runs", "--status", "killed", "--json"))] == [
-        "dead"
-    ]
+    (killed,) = json.loads(ask("runs", "--status", "killed", "--json"))
+    assert killed["run_id"] == "dead"
     assert (storage / "flight_delay" / "runs" / "dead.json").exists() == is_its_storage
     assert storage.exists() == is_its_storage
     assert "status         killed" in ask("show", "dead")
