@@ -154,9 +154,7 @@ def test_an_extra_is_asked_for_at_its_key(folder, monkeypatch, key, setting, ext
 
 
 def test_yaml_means_what_people_write(folder: ExperimentsFolder, monkeypatch) -> None:
-    """Quoted texts stay texts, where Dagster's templates would make '1' a number and fail on {{x}}; yes may be
-    a text, and off a switch; `{{ env.NAME }}` is filled in, alone and inside a text, and a number stays one.
-    """
+    """Quoted texts stay texts, also '1' and {{x}}; yes may be a text, off a switch; variables are filled in."""
     monkeypatch.setenv("BUCKET", "clinic")
     monkeypatch.setenv("WORKERS", "3")
     text = YAML.replace(DATA, '"s3://{{ env.BUCKET }}/visits.csv"').replace("late", '"{{x}}"')
@@ -293,9 +291,7 @@ def test_the_file_of_all_experiments_cannot_be_left_out(sound) -> None:
 EXCLUDING = YAML + "  exclude:\n    vist: names the visit\n"
 
 
-def test_a_column_that_is_not_there_is_told_when_it_is_loaded(
-    sound, tmp_path, capsys, monkeypatch
-) -> None:
+def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys, monkeypatch) -> None:
     """With its line and the likely name, and the experiment stays; a check fails, also for the schema."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/visits.csv").write_text("visit,late\n1,0\n2,1\n")

@@ -133,9 +133,7 @@ raise SystemExit(any(one.exitcode for one in forked))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def test_processes_that_write_to_a_new_database_together_all_can(
-    kind, request, tmp_path, monkeypatch
-):
+def test_processes_that_write_to_a_new_database_at_once_can(kind, request, tmp_path, monkeypatch):
     """Of four at once one makes the tables; runs share files and a version, and no row is lost."""
     if kind == "sqlite":
         monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")
