@@ -39,7 +39,6 @@ from experiment_pipeline_tests.tracking.history import write_run
 
 COUNTED = "the search was cancelled after 12 of 40 configurations"
 SHOWN = ("experiment", "decision", "version")
-ACCEPTED = {"status": "accepted", "version": "v0007"}
 RUN = "run-1"
 DG, TARGET = '[tool.dg.project]\nroot_module = "clinic"\n', "code_location_target_module"
 
@@ -80,10 +79,13 @@ def shown_after(instance: dg.DagsterInstance, told: dict, **tags: str) -> list[s
 @pytest.mark.parametrize(
     ("told", "shown"),
     [
-        ({"clinic": ACCEPTED}, ["clinic", "accepted", "v0007"]),
+        ({"clinic": {"status": "accepted", "version": "v0007"}}, ["clinic", "accepted", "v0007"]),
         ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
         ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
-        ({"a": ACCEPTED, "b": {"status": "failed"}}, ["a, b", "accepted, failed", "v0007, none"]),
+        (
+            {"a": {"status": "accepted", "version": "v0001"}, "b": {"status": "failed"}},
+            ["a, b", "accepted, failed", "v0001, none"],
+        ),
         ({}, [None, None, None]),
     ],
 )

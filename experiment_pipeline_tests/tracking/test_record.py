@@ -191,8 +191,9 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
     ]
     RunRecord(EXPERIMENT, run_id).record(rows)
     record = record_of(run_id)
-    challengers = section(record, "Challengers")
-    unknown = section(record, "What this run cannot know")
+    challengers, unknown = (
+        section(record, x) for x in ("Challengers", "What this run cannot know")
+    )
     assert "| compared with | its roc_auc | exported model minus it | rows |" in challengers
     assert "&lt;/script&gt; | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
     assert "| best v0001: not compared |  |  |  |" in challengers

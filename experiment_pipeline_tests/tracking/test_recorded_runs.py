@@ -9,6 +9,7 @@ import pytest
 
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.connection import VARIABLE
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run
@@ -102,6 +103,16 @@ def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Pas
     assert gates.loc[gates["limit_value"] == 0.999, "outcome"].item() == "FAIL"
     assert len(questions.leaderboard(past.name, past.first))
     assert questions.experiments()["champion"].item() == "v0001"
+
+
+def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
+    """Both judged the same validation rows with the same model: they differ by nothing."""
+    found = compare(past.first, past.rejected)
+    assert found.why_unpaired == ""
+    assert {one.difference.estimate for one in found.scores} == {0.0}
+    assert {one.better for one in found.scores} == {None}
+    assert "decision" in {one.what for one in found.changes}
+    assert (found.rows.gained, found.rows.lost, found.rows.net.estimate) == (0, 0, 0.0)
 
 
 def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None:
