@@ -72,9 +72,7 @@ def quick_disk() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A metadata database with its tables and no row, made once; fixtures of modules write to
-    another one.
-    """
+    """A metadata database without a row, made once; fixtures of modules write to another one."""
     folder = tmp_path_factory.mktemp("database")
     path = folder / "empty.sqlite"
     opened(sa.URL.create("sqlite", database=str(path))).dispose()
@@ -134,15 +132,9 @@ def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 # Each takes a minute or two, most of it for Dagster to start: the longest first.
 LONGEST = (
-    "end_to_end/test_ui.py",
-    "end_to_end/test_library.py",
-    "end_to_end/test_cluster.py",
-    "end_to_end/test_commands.py",
-    "end_to_end/test_s3.py",
-    "storage/test_damage.py",
-    "stages/test_experiment_run.py",
-    "orchestration/test_killed_stages.py",
-    "stages/validated_data/test_asset.py",
+    *(f"end_to_end/test_{name}.py" for name in ("ui", "library", "cluster", "commands", "s3")),
+    *("storage/test_damage.py", "stages/test_experiment_run.py"),
+    *("orchestration/test_killed_stages.py", "stages/validated_data/test_asset.py"),
     "stages/test_decision.py",
 )
 

@@ -36,25 +36,11 @@ FEATURES = ["distance", "carrier", "day_hour"]
 FITTED = FittedRows(("flight", "day"), np.array([1, 2, 2**63], dtype=np.uint64))
 SCHEMA = """\
 columns:
-  distance:
-    dtype: float64
-    nullable: true
-    coerce: true
-    checks:
-      greater_than_or_equal_to: 0
-  carrier:
-    dtype: str
-    nullable: true
-    coerce: true
-  day_hour:
-    dtype: float64
-    nullable: true
-  delay:
-    dtype: float64
-  late:
-    dtype: str
-    checks:
-      isin: ["yes", "no"]
+  distance: {dtype: float64, nullable: true, coerce: true, checks: {greater_than_or_equal_to: 0}}
+  carrier: {dtype: str, nullable: true, coerce: true}
+  day_hour: {dtype: float64, nullable: true}
+  delay: {dtype: float64}
+  late: {dtype: str, checks: {isin: ["yes", "no"]}}
 """
 
 

@@ -1,7 +1,7 @@
 """Whole experiments in this process: definitions from a specification, one run, its events."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -15,7 +15,10 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.files import Location
 from experiment_pipeline.table.features import NamedColumns
 
-LEFT_OUT = ((export, "check_in_fresh_process", lambda _: None),)
+
+def quickly() -> AbstractContextManager[object]:
+    """Leave out the check in a fresh process: it takes more than half of the CPU time, and has tests."""
+    return patch.object(export, "check_in_fresh_process", lambda _: None)
 
 
 @dataclass(frozen=True)
@@ -83,15 +86,11 @@ def run(
     stages: Sequence[str] = (),
     **tags: str,
 ) -> Run:
-    """Run the experiment's job, or `stages` of it, without what is `LEFT_OUT`: it takes more than
-    half of the CPU time and has tests of its own. Events stay in memory.
-    """
+    """Run the experiment's job, or `stages` of it, `quickly`. Events stay in memory."""
     wanted = [dg.AssetKey([spec.name, stage]) for stage in stages] or None
     job = definitions(spec, schema).resolve_job_def(spec.name)
     tags = tags or ({} if stages else range_tags(configurations(spec)))
-    with _instance(instance) as used, ExitStack() as stack:
-        for owner, name, cheap in LEFT_OUT:
-            stack.enter_context(patch.object(owner, name, cheap))
+    with _instance(instance) as used, quickly():
         done = job.execute_in_process(
             instance=used, tags=tags, asset_selection=wanted, raise_on_error=False
         )

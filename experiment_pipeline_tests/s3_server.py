@@ -1,11 +1,4 @@
-"""A real S3 server for tests: SeaweedFS in one process, on loopback, with a folder of its own.
-
-    with S3Server() as server:
-        server.make_bucket("some-bucket")     # server.environment tells a process where it is
-
-`python -m experiment_pipeline_tests.s3_server FOLDER` keeps one running, and its data in
-FOLDER, for a look at the project on S3 by hand.
-"""
+"""A real S3 server for tests: SeaweedFS in one process, on loopback, with a folder of its own."""
 
 import json
 import os
@@ -28,16 +21,12 @@ _SERVICES = ("s3", "master", "volume", "filer", "admin")
 
 
 class S3Server:
-    """`weed mini`: checks keys, keeps If-None-Match, survives kill -9, ready after a second.
-
-    Its data stays in the folder; None: a temporary one, removed with the server.
-    """
+    """`weed mini`: checks keys, keeps If-None-Match, survives kill -9, ready after a second."""
 
     key, secret = "testkey", "testsecret1234567890"
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._temporary = folder is None
-        self.folder = folder or Path(tempfile.mkdtemp(prefix="experiment_pipeline_s3_"))
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="experiment_pipeline_s3_"))
         ports = free_ports(2 * len(_SERVICES))
         self._ports = dict(zip(_SERVICES, ports[::2], strict=True))
         self._grpc_ports = dict(zip(_SERVICES, ports[1::2], strict=True))
@@ -57,7 +46,6 @@ class S3Server:
 
     def start(self) -> Self:
         """Start the server and wait until it refuses an unsigned request and knows its volumes."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         log = self.folder / "weed.log"
         with log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -80,12 +68,6 @@ class S3Server:
             for socket_name in (f"{name}-{port}", f"{name}-grpc-{self._grpc_ports[name]}"):
                 Path(f"/tmp/seaweedfs-{socket_name}.sock").unlink(missing_ok=True)
 
-    def stop(self) -> None:
-        """Stop the server, and remove its data when they are temporary."""
-        self.kill()
-        if self._temporary:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
     def make_bucket(self, name: str) -> None:
         """Create a bucket; names have at least 3 characters."""
         self._client.create_bucket(Bucket=name)
@@ -104,7 +86,8 @@ class S3Server:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _command(self) -> list[str]:
         beside_python = str(Path(sys.executable).parent)
@@ -137,11 +120,3 @@ class S3Server:
         except OSError:
             return False
         return False
-
-
-if __name__ == "__main__":
-    with S3Server(Path(sys.argv[1])) as running:
-        for variable, value in running.environment.items():
-            sys.stdout.write(f"export {variable}={value}\n")
-        sys.stdout.flush()
-        signal.sigwait({signal.SIGTERM, signal.SIGINT})

@@ -47,9 +47,7 @@ def main(folder: Path) -> None:
     with dg.instance_for_test() as instance:
         run = defs.resolve_job_def("left").execute_in_process(instance=instance)
     assert run.success
-    assert len(ep.versions("left")) == 1, (
-        "Dagster reuses what is trained, and publishes nothing new"
-    )
+    assert len(ep.versions("left")) == 1, "Dagster reuses what is trained, and publishes nothing"
     print(f"experiment_pipeline {ep.__version__} with dagster {dg.__version__}: accepted, reused")
 
 

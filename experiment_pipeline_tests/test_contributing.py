@@ -70,9 +70,7 @@ def test_the_rooms_of_the_flow_are_there() -> None:
 
 @pytest.mark.usefixtures("storage")
 def test_a_metric_an_algorithm_and_a_finding_are_declared_once(tmp_path, monkeypatch) -> None:
-    """A name beside the others is all: the whole flow takes it, down to gate, export and verdict,
-    and a notebook finds it again.
-    """
+    """A name is all: the flow takes it, down to gate, export and verdict; a notebook finds it again."""
     monkeypatch.setitem(METRICS, "squares", replace(METRICS["brier"], name="squares"))
     bayes = Estimator("sklearn.naive_bayes.BernoulliNB")
     monkeypatch.setitem(ALGORITHMS, "bayes", Algorithm(bayes, bayes))

@@ -46,9 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
-    """Each can be imported, stands on the page of the API, says what it is, and names the types of
-    what it takes and returns.
-    """
+    """Each can be imported, stands on the page of the API, says what it is, and names its types."""
     public = getattr(experiment_pipeline, name)
     assert public.__doc__
     assert name in dir(experiment_pipeline)
@@ -56,11 +54,8 @@ def test_a_public_name_is_there_documented_and_typed(name: str) -> None:
     assert re.search(rf":: {name}$", page, re.MULTILINE)
     if inspect.isfunction(public):
         signature = inspect.signature(public)
-        annotations = [
-            signature.return_annotation,
-            *(p.annotation for p in signature.parameters.values()),
-        ]
-        assert inspect.Signature.empty not in annotations
+        taken = [one.annotation for one in signature.parameters.values()]
+        assert inspect.Signature.empty not in [*taken, signature.return_annotation]
 
 
 def test_type_checkers_see_the_same_names() -> None:
@@ -83,9 +78,8 @@ def test_type_checkers_see_the_same_names() -> None:
 def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch) -> None:
     """Every function shows how it is called, and what it shows is what comes out."""
     first, _, _, last = write_history()
-    later = promised.labelled(60, np.random.default_rng(3)).assign(
-        flight=range(60), prediction="no"
-    )
+    later = promised.labelled(60, np.random.default_rng(3))
+    later = later.assign(flight=range(60), prediction="no")
     for file, left_out in (("predictions.csv", "late"), ("labels.csv", "probability_yes")):
         later.drop(columns=left_out).to_csv(folder / file, index=False)
     judged = to_parquet(JudgedRows.of(promised.judged(), 0.4))
@@ -100,9 +94,8 @@ def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch)
     monkeypatch.chdir(folder)
     monkeypatch.delenv("EXPERIMENT_PIPELINE_STORAGE", raising=False)
     names = {name: getattr(experiment_pipeline, name) for name in NAMES}
-    (example,) = doctest.DocTestFinder(recurse=False).find(
-        names[name], name, globs=names | {"pd": pd}
-    )
+    finder, known = doctest.DocTestFinder(recurse=False), names | {"pd": pd}
+    (example,) = finder.find(names[name], name, globs=known)
     assert example.examples, "give it an example"
     told: list[str] = []
     doctest.DocTestRunner(verbose=False).run(example, out=told.append)

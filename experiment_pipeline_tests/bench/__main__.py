@@ -7,7 +7,6 @@ import platform
 from pathlib import Path
 
 from experiment_pipeline_tests.bench import tables
-from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS
 from experiment_pipeline_tests.bench.parts import PARTS
 from experiment_pipeline_tests.bench.sections import refreshed
 
@@ -29,52 +28,21 @@ def main() -> None:
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--part", choices=[*PARTS, "all"], default="all")
-    parser.add_argument("--print-only", action="store_true", help="leave results.md as it is")
-    parser.add_argument("--pairs", type=int, default=3, help="of each ratio")
-    parser.add_argument(
-        "--rows",
-        type=int,
-        nargs="+",
-        default=[1_000_000],
-        help="data, past_memory: of the made-up tables",
-    )
-    parser.add_argument("--limit", type=float, help="past_memory: GB of a run; by its rows without")
-    parser.add_argument("--columns", type=int, default=50, help="data: of the made-up table")
-    parser.add_argument("--seeds", type=int, default=2, help="automl: cuts of each table")
-    parser.add_argument("--scale", type=float, default=1.0, help="large: of all sizes")
-    parser.add_argument(
-        "--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool"
-    )
-    parser.add_argument("--tools", nargs="*", help="automl: by name; all without")
-    parser.add_argument(
-        "--without",
-        nargs="*",
-        choices=[*OVERLAYS],
-        default=[],
-        help="automl: ours also without one of these",
-    )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        default=Path(".bench"),
-        help="automl, past_memory: remembers what was run",
-    )
-    parser.add_argument(
-        "--remembered",
-        action="store_true",
-        help="automl, past_memory: run nothing, tell what is remembered",
-    )
+    add = parser.add_argument
+    add("--part", choices=[*PARTS, "all"], default="all")
+    add("--print-only", action="store_true", help="leave results.md as it is")
+    add("--pairs", type=int, default=3, help="of each ratio")
+    add("--rows", type=int, nargs="+", default=[1_000_000], help="past_memory: of its tables")
+    add("--limit", type=float, help="past_memory: GB of a run; by its rows without")
+    add("--seeds", type=int, default=2, help="automl: cuts of each table")
+    add("--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool")
+    add("--tools", nargs="*", help="automl: by name; all without")
+    add("--folder", type=Path, default=Path(".bench"), help="of what automl and past_memory ran")
+    add("--remembered", action="store_true", help="automl, past_memory: tell what was run before")
     listed = {"all": tables.TABLES, "time_and_groups": tables.TIME_AND_GROUPS}
     named = {key: [one.name for one in some] for key, some in listed.items()}
     named |= {name: [name] for names in [*named.values()] for name in names}
-    parser.add_argument(
-        "--tables",
-        nargs="*",
-        choices=named,
-        default=["all"],
-        help="automl: by name, time_and_groups those split so, all the twenty others",
-    )
+    add("--tables", nargs="*", choices=named, default=["all"], help="automl: by name or kind")
     asked = parser.parse_args()
     asked.tables = [name for one in asked.tables for name in named[one]]
     return asked

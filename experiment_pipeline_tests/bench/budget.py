@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import joblib
 import pandas as pd
-from sklearn.datasets import make_classification, make_regression
+from sklearn.datasets import make_classification
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
@@ -34,36 +34,29 @@ from experiment_pipeline_tests.table.made_rows import cut_rows
 
 @dataclass(frozen=True)
 class Shape:
-    """A made-up table: rows x features, and how many classes (1: regression)."""
+    """A made-up table: rows x features, and how many classes."""
 
     rows: int
     features: int
     classes: int
 
     def __str__(self) -> str:
-        kind = "regression" if self.classes == 1 else f"{self.classes} classes"
-        return f"{self.rows:,} x {self.features}, {kind}"
+        return f"{self.rows:,} x {self.features}, {self.classes} classes"
 
     def frame(self) -> pd.DataFrame:
         """Return features f0, f1, … and the target y, with the index `row_number`."""
         informative = max(4, self.features // 3)
-        if self.classes == 1:
-            X, y = make_regression(
-                self.rows, self.features, n_informative=informative, noise=50, random_state=0
-            )
-        else:
-            X, y = make_classification(
-                self.rows,
-                self.features,
-                n_informative=informative,
-                n_classes=self.classes,
-                # scikit-learn has a corner of the informative features for each.
-                n_clusters_per_class=min(2, 2**informative // self.classes),
-                random_state=0,
-            )
-        frame = pd.DataFrame(X, columns=[f"f{place}" for place in range(self.features)])
-        target = y if self.classes == 1 else [f"c{code:02d}" for code in y]
-        return frame.assign(y=target).rename_axis(index="row_number")
+        X, y = make_classification(
+            self.rows,
+            self.features,
+            n_informative=informative,
+            n_classes=self.classes,
+            # scikit-learn has a corner of the informative features for each.
+            n_clusters_per_class=min(2, 2**informative // self.classes),
+            random_state=0,
+        )
+        frame = pd.DataFrame(X).add_prefix("f").assign(y=[f"c{code:02d}" for code in y])
+        return frame.rename_axis(index="row_number")
 
 
 def case_of(table: Shape | str, seconds: float | None) -> tuple[str, Cut]:

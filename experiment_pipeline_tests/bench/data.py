@@ -29,6 +29,7 @@ from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
+from experiment_pipeline_tests.bench.tables import spec_of
 from experiment_pipeline_tests.bench.watching import anonymous_bytes
 
 # (rows, columns) → seconds and memory that stages may take.
@@ -134,20 +135,9 @@ def wide_spec(
     search: Sequence[Mapping[str, Any]] = ({"algorithm": "linear"},), **more: object
 ) -> ExperimentSpec:
     """A binary experiment by id, with a column of days that is no feature."""
-    return ExperimentSpec.model_validate(
-        {
-            "name": "wide",
-            "data": "wide.csv",
-            "target": "target",
-            "task": "binary",
-            "positive_class": 1,
-            "exclude": {"day": "only says when"},
-            "split": {"by": "random", "id_columns": ["id"]},
-            "search": search,
-            "metric": "roc_auc",
-            **more,
-        }
-    )
+    known = {"positive_class": 1, "exclude": {"day": "only says when"}, "search": search}
+    known |= {"split": {"by": "random", "id_columns": ["id"]}}
+    return spec_of("binary", "roc_auc", "target", **known | more)
 
 
 def wide_schema(frame: pd.DataFrame) -> str:

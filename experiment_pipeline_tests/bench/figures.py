@@ -8,7 +8,6 @@ writes each figure into the pages. A test compares the pages with both files. In
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +18,12 @@ from typing import Any
 
 import yaml
 
+import experiment_pipeline as ep
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
 from experiment_pipeline.table.digests import sha256
+from experiment_pipeline.tracking import questions
+from experiment_pipeline.tracking.database.connection import VARIABLE
 
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
@@ -71,9 +74,7 @@ def pages() -> dict[Path, str]:
 
 
 def written(texts: Mapping[Path, str], record: Mapping[str, Any], results: str) -> dict[Path, str]:
-    """Return the pages with the figures of the runs and of the benchmark; LookupError: no page has the
-    words of one.
-    """
+    """Return the pages with figures of runs and benchmark; LookupError: no page has the words of one."""
     found = dict(texts)
     for quote in quotes(record, results):
         if not any(quote.pattern.search(text) for text in found.values()):
@@ -105,7 +106,8 @@ def _of_runs(record: Mapping[str, Any]) -> Iterator[Quote]:
     ends = (f"{found[one]:.4f}" for one in ("estimate", "low", "high"))
     yield Quote("roc_auc {} ({} to {}) on the validation set", tuple(ends))
     yield Quote("ROC AUC {} on", (f"{found['estimate']:.2f}",))
-    yield Quote("{} % right; the largest class alone: {} %", (_percent(right), _percent(largest)))
+    shares = tuple(f"{100 * share:.0f}" for share in (right, largest))
+    yield Quote("{} % right; the largest class alone: {} %", shares)
     off = (_whole(one["scores"]["mae"]["estimate"]) for one in (rooms, at_random))
     yield Quote("off by {} euros; by chance it would look like {}", tuple(off))
     ends = (_whole(years[one]) for one in ("estimate", "low", "high"))
@@ -147,12 +149,8 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
         "mljar Compete {},": [tools("mljar, Compete |")],
         "our revision before ensembles {},": [tools("ours of before |")],
         "LightGBM's defaults {})": [tools("LightGBM as it is |")],
-        "15 columns: {} s, {} GB;": [
-            large(f"many configurations: {what}") for what in ("1,000", "peak")
-        ],
-        "15: {} s, {} GB, both with halving": [
-            large(f"many rows: {what}") for what in ("40", "peak")
-        ],
+        "15 columns: {} s, {} GB;": [large(f"many configurations: {n}") for n in ("1,000", "peak")],
+        "15: {} s, {} GB, both with halving": [large(f"many rows: {n}") for n in ("40", "peak")],
         "data analysis with its report {} s, validation and split {} s with a peak of {} times": [
             stages(f"data analysis and report, {wide}"),
             stages(f"validation and split, {wide}"),
@@ -188,17 +186,13 @@ def _whole(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f}"
-
-
 def measured(folder: Path) -> dict[str, Any]:
     """Run the bundled experiments in a folder, picture a page, and return what came out."""
-    record = {name: _of_folder(folder / name) for name in _executed(folder, EXPERIMENTS)}
-    (page,) = (folder / PICTURED / "leaderboard").glob("*/leaderboard.*.html")
-    _picture(page.as_uri())
-    record[AT_RANDOM] = _at_random("room_rate")
-    return record | {"pictures": digests()}
+    os.environ |= {STORAGE_VARIABLE: str(folder), VARIABLE: f"sqlite:///{folder}/history.sqlite"}
+    runs = {name: ep.run(f"experiment_pipeline/defs/{name}") for name in EXPERIMENTS}
+    _picture(Path(runs[PICTURED].pages["leaderboard"]).as_uri())
+    record = {name: of_run(run) for name, run in runs.items()}
+    return record | {AT_RANDOM: _at_random("room_rate"), "pictures": digests()}
 
 
 def digests() -> dict[str, str]:
@@ -206,39 +200,20 @@ def digests() -> dict[str, str]:
     return {picture.name: sha256(picture.read_bytes()) for picture in PICTURES.values()}
 
 
-def _executed(folder: Path, names: Sequence[str]) -> Sequence[str]:
-    """Run experiments as the pages say, with a storage and a history of their own."""
-    home = folder / "home"
-    home.mkdir()
-    (home / "dagster.yaml").touch()
-    given = {"EXPERIMENT_PIPELINE_STORAGE": str(folder), "DAGSTER_HOME": str(home)}
-    for name in names:
-        job = ("job", "execute", "-m", "experiment_pipeline.definitions", "-j", name)
-        command = [str(Path(sys.executable).parent / "dagster"), *job]
-        subprocess.run(command, cwd=ROOT, env={**os.environ, **given}, check=True)
-    return names
-
-
-def _of_folder(folder: Path) -> dict[str, Any]:
-    """What the pages may say of a run, by the files that it left."""
-    import pyarrow.parquet as pq
-
-    from experiment_pipeline.stages.leaderboard.board import Leaderboard
-    from experiment_pipeline.storage.tables import from_parquet
-
-    (report,) = (folder / "validation_report").glob("*/report.*.json")
-    (table,) = (folder / "leaderboard").glob("*/leaderboard.*.parquet")
-    (raw,) = (folder / "tables").glob("raw_data.parquet")
-    board = from_parquet(table.read_bytes(), Leaderboard)
+def of_run(run: ep.RunResult) -> dict[str, Any]:
+    """Return what the pages may say of a run."""
+    facts, board = run.facts, ep.results(run.name, run.run_id)
+    tied = board["in_tie_group"].fillna(value=False) & (board["key"] != facts["chosen"])
+    scores = questions.rows_of("scores", facts).query("set_name == 'validation'")
     return {
-        "rows": pq.ParquetFile(raw).metadata.num_rows,
-        "tried": int((board.rows["algorithm"] != "ensemble").sum()),
-        "scores": _scores(json.loads(report.read_text())["scores"]),
+        "rows": int(facts["data_rows"]),
+        "tried": int((board["algorithm"] != "ensemble").sum()),
+        "scores": _scores(scores.to_dict("records")),
         "board": {
-            "chosen": board.chosen,
-            "score": board.score.estimate,
-            "baseline": board.baseline,
-            "tied": len(set(board.tie_group) - {board.chosen}),
+            "chosen": facts["chosen"],
+            "score": facts["test_score"],
+            "baseline": facts["test_baseline"],
+            "tied": int(tied.sum()),
         },
     }
 
@@ -246,28 +221,24 @@ def _of_folder(folder: Path) -> dict[str, Any]:
 def _scores(scores: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
     """Metric → estimate, ends of its interval, and the baseline's, to five digits."""
     kept = ("estimate", "low", "high", "baseline")
-    return {
-        one["metric"]: {name: float(f"{(one | one['interval'])[name]:.5g}") for name in kept}
-        for one in scores
-    }
+    return {one["metric"]: {name: float(f"{one[name]:.5g}") for name in kept} for one in scores}
 
 
 def _at_random(name: str) -> dict[str, Any]:
     """A bundled experiment whose rows are split by chance."""
-    from experiment_pipeline import run_experiment
-
     folder = ROOT / "experiment_pipeline" / "defs" / name
     declared = yaml.safe_load((folder / "defs.yaml").read_text())["attributes"]
     outside = {"data", "target", "split", "schedule", "owners", "tags", "freshness", "mlflow"}
     settings = {key: value for key, value in declared.items() if key not in outside}
-    run = run_experiment(
+    run = ep.run_experiment(
         declared["data"]["url"],
         declared["target"],
         schema=(folder / "schema.yaml").read_text(),
         split={"by": "random"},
         **settings,
     )
-    return {"scores": _scores(json.loads(run.report.to_json())["scores"])}
+    scores = json.loads(run.report.to_json())["scores"]
+    return {"scores": _scores([one | one["interval"] for one in scores])}
 
 
 def _picture(url: str) -> None:

@@ -211,11 +211,7 @@ def _review(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return texts
 
 
-def _random_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    return [f"C{place:05d}" for place in rng.permutation(len(table))]
-
-
-def _running_id(table: pd.DataFrame, rng: np.random.Generator) -> object:
+def _running_id(table: pd.DataFrame, rng: np.random.Generator) -> list[str]:
     return [f"C{place:05d}" for place in range(len(table))]
 
 
@@ -233,10 +229,6 @@ def _past_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """The mean of the seven days before, without the day itself."""
     past = table.groupby("store")["y"].shift(1)
     return past.groupby(table["store"], group_keys=False).apply(lambda y: y.rolling(7, 1).mean())
-
-
-def _yesterday(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    return table.groupby("store")["y"].shift(1)
 
 
 def _out_of_fold_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
@@ -297,11 +289,11 @@ _HONEST: tuple[tuple[Base, Column], ...] = (
     *((binary, _strong(distance)) for distance in (1.5, 2.0, 2.5)),  # AUC .86, .92, .96
     (binary, _strong_flag),
     (binary, _review),
-    (binary, _random_id),
+    (binary, lambda table, rng: rng.permutation(_running_id(table, rng))),
     (binary, _running_id),
     (multiclass, _running_id),
     (by_time, _past_mean),
-    (by_time, _yesterday),
+    (by_time, lambda table, _: table.groupby("store")["y"].shift(1)),
     (binary, _out_of_fold_mean),
     (binary, _last_years_share),
     (binary, _calibrated_score),

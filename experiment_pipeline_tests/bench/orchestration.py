@@ -15,7 +15,6 @@ from unittest.mock import patch
 
 import dagster as dg
 
-from experiment_pipeline.orchestration.assets.shared import key_of
 from experiment_pipeline.orchestration.job import range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import configurations
@@ -46,9 +45,7 @@ def step_cost(pairs: int) -> Ratio:
 
 def training_step(spec: ExperimentSpec, sets: TrainingSets) -> float:
     """Run the step on a fresh instance and a fresh storage root that holds the two sets; its seconds."""
-    stages = [key_of(spec, "trained_model"), key_of(spec, "search_results")]
     schema = (flights.FOLDER / "schema.yaml").read_text()
-    job = runs.definitions(spec, schema).resolve_job_def(spec.name)
     with ExitStack() as stack:
         root = stack.enter_context(tempfile.TemporaryDirectory())
         stack.enter_context(patch.dict("os.environ", {STORAGE_VARIABLE: root}))
@@ -58,10 +55,10 @@ def training_step(spec: ExperimentSpec, sets: TrainingSets) -> float:
         asked: dict[str, Any] = {"storage": {"sqlite": {"base_dir": f"{root}/dagster"}}}
         asked |= {"python_logs": {"python_log_level": "INFO"}}
         instance = stack.enter_context(dg.instance_for_test(overrides=asked))
-        run = job.execute_in_process(
-            instance=instance, tags=range_tags(configurations(spec)), asset_selection=stages
-        )
-        ((since, until),) = stretches(list(instance.all_logs(run.run_id))).values()
+        stages, tags = ("trained_model", "search_results"), range_tags(configurations(spec))
+        run = runs.run(spec, schema, instance, stages=stages, **tags)
+        assert run.success, run.failure
+        ((since, until),) = stretches([*instance.all_logs(run.result.run_id)]).values()
     return (until or since) - since
 
 
@@ -92,6 +89,4 @@ def stretches(events: Sequence[dg.EventLogEntry]) -> dict[str, tuple[float, floa
 def events_of_last_run(place: Path) -> list[dg.EventLogEntry]:
     """Return what the newest run of a Dagster home left behind; nothing where none was made."""
     with dg.DagsterInstance.from_config(str(place)) as instance:
-        return [
-            event for run in instance.get_runs(limit=1) for event in instance.all_logs(run.run_id)
-        ]
+        return [one for run in instance.get_runs(limit=1) for one in instance.all_logs(run.run_id)]

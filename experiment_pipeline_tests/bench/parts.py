@@ -12,7 +12,6 @@ from experiment_pipeline_tests.bench import (
     budget,
     cluster,
     data,
-    disk,
     large,
     orchestration,
     past_memory,
@@ -76,11 +75,6 @@ memory counts libraries and what is held of the table. The search of each is wit
 comparison of workers."""
 _CLUSTER = "Local clusters of two processes: what a task costs, and what two workers get done."
 _STAGES = "On a made-up table of numbers, texts and dates."
-_DISK = "Files after 60 unchanged reruns of the flights."
-
-
-def _of_stages(asked: argparse.Namespace) -> Iterable[Measured]:
-    return (one for rows in asked.rows for one in data.measurements(rows, asked.columns))
 
 
 # A part more is a line more; the order is that of the page.
@@ -89,12 +83,13 @@ PARTS: Mapping[str, Part] = {
     "training": Part("The search", against_others),
     "dagster": Part("Inside Dagster", dagster),
     "budget": Part("A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())),
-    "large": Part("Large searches", _told(_LARGE, lambda asked: large.measurements(asked.scale))),
+    "large": Part("Large searches", _told(_LARGE, lambda _: large.measurements())),
     "past_memory": Part("Tables larger than memory", past_memory.section),
     "cluster": Part(
         "On a Dask cluster", _told(_CLUSTER, lambda asked: cluster.measurements(asked.pairs))
     ),
     "automl": Part("From table to model", automl.section),
-    "data": Part("The stages before training", _told(_STAGES, _of_stages)),
-    "disk": Part("What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())),
+    "data": Part(
+        "The stages before training", _told(_STAGES, lambda _: data.measurements(1_000_000, 50))
+    ),
 }

@@ -9,16 +9,16 @@ size; then the command that predicts for the same table. Figures are remembered 
 
 import argparse
 import datetime as dt
-import json
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import dagster as dg
 import yaml
+from pydantic import TypeAdapter
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.files import draft_experiment
@@ -60,15 +60,12 @@ class Job:
     temporary_bytes: int  # the most that lay below TMPDIR
     stored_bytes: int  # of the storage at the end
 
-    @classmethod
-    def of(cls, noted: Mapping[str, Any]) -> Self:
-        """What `asdict` gave."""
-        stages = {name: Spent(*spent) for name, spent in noted["stages"].items()}
-        return cls(**{**noted, "stages": stages, "whole": Spent(*noted["whole"])})
-
     def __str__(self) -> str:
         """Its size."""
         return f"{self.rows:,} rows"
+
+
+_NOTED = TypeAdapter(Job)
 
 
 def section(asked: argparse.Namespace) -> str:
@@ -78,9 +75,9 @@ def section(asked: argparse.Namespace) -> str:
     for rows in [] if asked.remembered else asked.rows:
         allowed = asked.limit or next((gb for most, gb in LIMITS.items() if rows <= most), 4.0)
         job = measured(rows, round(allowed * GIGABYTE), folder)
-        (folder / f"{rows}.json").write_text(json.dumps(asdict(job)))
+        (folder / f"{rows}.json").write_bytes(_NOTED.dump_json(job))
         print(f"  {_run(job)}", flush=True)
-    jobs = [Job.of(json.loads(path.read_text())) for path in folder.glob("*.json")]
+    jobs = [_NOTED.validate_json(path.read_bytes()) for path in folder.glob("*.json")]
     return told(sorted(jobs, key=lambda job: job.rows))
 
 

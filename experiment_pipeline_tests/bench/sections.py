@@ -4,19 +4,12 @@ Measuring belongs to the parts. In: the page as it is and one new section. Out: 
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Any
 
 HEAD = """# Benchmark
 
 Written by `make bench`; each section says when and where it was measured."""
 _BEGIN = "## "
-
-
-class Row(Protocol):
-    """Anything with a line in a Markdown table."""
-
-    def cells(self) -> Sequence[str]:
-        """Return the cells of that line."""
 
 
 def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -25,8 +18,8 @@ def markdown(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    """Return a Markdown table of rows."""
+def table(columns: Sequence[str], rows: Iterable[Any]) -> str:
+    """Return a Markdown table of rows, which give their `cells()`."""
     return markdown(columns, (one.cells() for one in rows))
 
 

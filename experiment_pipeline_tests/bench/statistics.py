@@ -60,11 +60,7 @@ Either nothing changes, or the AUC drops on day 200: is it seen within 30 days?"
 def section(blocks: Mapping[str, Sequence[Job]] = BLOCKS) -> str:
     """Run every simulation, as many at a time as there are cores; return the tables."""
     # A thread each: the libraries' own would only wait for one another.
-    with ProcessPoolExecutor(
-        os.cpu_count(), initializer=threadpool_limits, initargs=(1,)
-    ) as processes:
-        started = {text: [*map(processes.submit, jobs)] for text, jobs in blocks.items()}
-        rows = {
-            text: [row for job in jobs for row in job.result()] for text, jobs in started.items()
-        }
+    with ProcessPoolExecutor(os.cpu_count(), initializer=threadpool_limits, initargs=(1,)) as pool:
+        begun = {text: [*map(pool.submit, jobs)] for text, jobs in blocks.items()}
+        rows = {text: [row for job in jobs for row in job.result()] for text, jobs in begun.items()}
     return "\n\n".join(f"{text}\n\n{table(COLUMNS, found)}" for text, found in rows.items())

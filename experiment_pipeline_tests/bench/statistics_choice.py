@@ -55,6 +55,7 @@ from experiment_pipeline_tests.bench.statistics_rows import (
     repeated,
     rows_of,
 )
+from experiment_pipeline_tests.bench.tables import spec_of
 from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 
 # Rows whose scores are taken for the truth.
@@ -65,15 +66,8 @@ _Generator = np.random.Generator
 def experiment(metric: str, task: str, count: int = 1, **more: object) -> ExperimentSpec:
     """Return an experiment that ranks by a metric, with so many configurations."""
     sizes = {"num_leaves": [4 + number for number in range(count)]}
-    fields = {
-        "name": "simulated",
-        "data": "simulated.csv",
-        "target": "y",
-        "task": task,
-        "metric": metric,
-        "search": [{"algorithm": "lightgbm", "hyperparameters": sizes}],
-    }
-    return ExperimentSpec.model_validate(fields | more)
+    search = [{"algorithm": "lightgbm", "hyperparameters": sizes}]
+    return spec_of(task, metric, search=search, **more)
 
 
 # The default gate.
@@ -223,9 +217,7 @@ LOOKS = (
 
 
 def best_of_many(*, simulations: int, rows: int = 500) -> list[Row]:
-    """Rank 20 configurations whose predictions are correlated, eight of them equals, and hold
-    comparisons with the best one against the truth.
-    """
+    """Rank 20 correlated configurations, eight of them equal; compare with the best and the truth."""
     spec = experiment("brier", "binary", len(NOISE))
     truth = -np.array([true_brier(one) for one in NOISE])
 
@@ -483,10 +475,8 @@ def _judged(
 ) -> ValidationReport:
     classes = ("no", "yes") if task == "binary" else None
     spec = experiment(metric, task)
-    threshold = decision_threshold(spec.metric_names, test.y, test.prediction)
-    return judge(
-        spec, "simulated", validation, validation, test, known, classes, threshold=threshold
-    )
+    cut = decision_threshold(spec.metric_names, test.y, test.prediction)
+    return judge(spec, "simulated", validation, validation, test, known, classes, threshold=cut)
 
 
 def _board(

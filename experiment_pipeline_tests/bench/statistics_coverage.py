@@ -35,7 +35,6 @@ class Scenario:
     name: str  # of the table
     metrics: tuple[str, ...]  # whose intervals are judged
     clusters: int  # in a sample
-    rows_per_cluster: int
     draw: Draw  # generator, number of clusters → a sample
     # whether a caveat on an interval is a false alarm, an open question, owed, or always given
     note: Literal["false", "open", "owed", "always"] = "false"
@@ -86,8 +85,8 @@ def _noted(scenario: Scenario, sample: SetPrediction) -> list[bool]:
 
 
 def _truth(scenario: Scenario) -> list[float]:
-    clusters = POPULATION // scenario.rows_per_cluster
-    population = scenario.draw(np.random.default_rng(0), clusters)
+    rows_of_ten = len(scenario.draw(np.random.default_rng(0), 10).y)
+    population = scenario.draw(np.random.default_rng(0), 10 * POPULATION // rows_of_ten)
     return [population.score(name, scenario.threshold) for name in scenario.metrics]
 
 
@@ -194,11 +193,14 @@ def _clusters(codes: np.ndarray, memory: float | None) -> np.ndarray:
     return codes if memory is None else codes.view(ConsecutiveClusters)
 
 
-_ERRORS: dict[str, Callable[[np.random.Generator, int], np.ndarray]] = {
-    "normal": lambda generator, n: generator.normal(size=n),
-    "t (5)": lambda generator, n: generator.standard_t(5, size=n),
-    "t (3)": lambda generator, n: generator.standard_t(3, size=n),
-}
+def _normal(generator: np.random.Generator, n: int) -> np.ndarray:
+    return generator.normal(size=n)
+
+
+def _student(freedom: int) -> Callable[[np.random.Generator, int], np.ndarray]:
+    return lambda generator, n: generator.standard_t(freedom, size=n)
+
+
 _LABELS = ("roc_auc", "average_precision", "log_loss", "brier", "accuracy", "f1")
 _CLASSES = ("log_loss", "accuracy", "balanced_accuracy", "f1_macro", "roc_auc_ovr")
 _BY_DAY = ("roc_auc", "log_loss", "accuracy")
@@ -207,67 +209,46 @@ OWN = tuple(f"{own_metrics.__name__}:{name}" for name in ("profit", "top_tenth")
 _OWN_NUMBERS = (f"{own_metrics.__name__}:median_error",)
 _DAY = 40
 
+_grouped = labels(0.3, 10, 0.8)
+_days = labels(0.3, _DAY, 0.5, 0.0)
 SCENARIOS = (
-    Scenario("30 % positives, 150 rows", _LABELS, 150, 1, labels(0.3)),
-    Scenario("20 % positives, 1,000 rows", _LABELS, 1_000, 1, labels(0.2)),
-    Scenario("30 % positives, 60 groups of 10", _LABELS, 60, 10, labels(0.3, 10, 0.8)),
-    Scenario("four classes, 400 rows", _CLASSES, 400, 1, several_classes),
-    Scenario("normal errors, 200 rows", _NUMBERS, 200, 1, numbers(_ERRORS["normal"])),
-    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, 1, numbers(_ERRORS["t (5)"])),
-    Scenario("30 % positives, 400 rows of uneven weight", _LABELS, 400, 1, uneven(labels(0.3))),
+    Scenario("30 % positives, 150 rows", _LABELS, 150, labels(0.3)),
+    Scenario("20 % positives, 1,000 rows", _LABELS, 1_000, labels(0.2)),
+    Scenario("30 % positives, 60 groups of 10", _LABELS, 60, _grouped),
+    Scenario("four classes, 400 rows", _CLASSES, 400, several_classes),
+    Scenario("normal errors, 200 rows", _NUMBERS, 200, numbers(_normal)),
+    Scenario("errors of Student's t (5), 200 rows", _NUMBERS, 200, numbers(_student(5))),
+    Scenario("30 % positives, 400 rows of uneven weight", _LABELS, 400, uneven(labels(0.3))),
+    Scenario("normal errors, 300 rows of uneven weight", _NUMBERS, 300, uneven(numbers(_normal))),
     Scenario(
-        "normal errors, 300 rows of uneven weight",
-        _NUMBERS,
-        300,
-        1,
-        uneven(numbers(_ERRORS["normal"])),
+        "30 % positives, 60 groups of 10 rows of uneven weight", _LABELS, 60, uneven(_grouped)
     ),
     Scenario(
-        "30 % positives, 60 groups of 10 rows of uneven weight",
-        _LABELS,
-        60,
-        10,
-        uneven(labels(0.3, 10, 0.8)),
+        "errors of Student's t (3), 2,000 rows", _NUMBERS, 2_000, numbers(_student(3)), "open"
     ),
+    Scenario("errors of Student's t (3), 300 rows", _NUMBERS, 300, numbers(_student(3)), "open"),
+    Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, amounts, "open"),
+    Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, amounts, "open"),
+    Scenario("claims of 5 %, 2,000 rows", _NUMBERS, 2_000, claims(0.05)),
+    Scenario("claims of 20 %, 300 rows", _NUMBERS, 300, claims(0.2), "open"),
+    Scenario("relative errors of amounts, 40 rows", ("mape",), 40, amounts),
+    Scenario("5 % positives, 200 rows", _LABELS, 200, labels(0.05), "open", 0.1),
+    Scenario("5 % positives, 20 groups of 10", _LABELS, 20, labels(0.05, 10, 1.5), "open", 0.1),
+    Scenario("60 days without memory", _BY_DAY, 60, _days, "always"),
+    Scenario("60 days, memory 0.9", _BY_DAY, 60, labels(0.3, _DAY, 1.0, 0.9), "always"),
+    Scenario("180 days without memory", _BY_DAY, 180, _days),
     Scenario(
-        "errors of Student's t (3), 2,000 rows",
-        _NUMBERS,
-        2_000,
-        1,
-        numbers(_ERRORS["t (3)"]),
-        "open",
+        "180 days without memory, normal errors", _NUMBERS, 180, numbers(_normal, _DAY, 0.5, 0)
     ),
-    Scenario(
-        "errors of Student's t (3), 300 rows", _NUMBERS, 300, 1, numbers(_ERRORS["t (3)"]), "open"
-    ),
-    Scenario("lognormal amounts, 300 rows", _NUMBERS, 300, 1, amounts, "open"),
-    Scenario("lognormal amounts, 2,000 rows", _NUMBERS, 2_000, 1, amounts, "open"),
-    Scenario("claims of 5 %, 2,000 rows", _NUMBERS, 2_000, 1, claims(0.05)),
-    Scenario("claims of 20 %, 300 rows", _NUMBERS, 300, 1, claims(0.2), "open"),
-    Scenario("relative errors of amounts, 40 rows", ("mape",), 40, 1, amounts),
-    Scenario("5 % positives, 200 rows", _LABELS, 200, 1, labels(0.05), "open", 0.1),
-    Scenario("5 % positives, 20 groups of 10", _LABELS, 20, 10, labels(0.05, 10, 1.5), "open", 0.1),
-    Scenario("60 days without memory", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 0.5, 0.0), "always"),
-    Scenario("60 days, memory 0.9", _BY_DAY, 60, _DAY, labels(0.3, _DAY, 1.0, 0.9), "always"),
-    Scenario("180 days without memory", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 0.5, 0.0)),
-    Scenario(
-        "180 days without memory, normal errors",
-        _NUMBERS,
-        180,
-        _DAY,
-        numbers(_ERRORS["normal"], _DAY, 0.5, 0),
-    ),
-    Scenario("180 days, memory 0.5", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.5), "open"),
-    Scenario("180 days, memory 0.9", _BY_DAY, 180, _DAY, labels(0.3, _DAY, 1.0, 0.9), "owed"),
-    Scenario("250 days, faint memory 0.9", _BY_DAY, 250, _DAY, labels(0.3, _DAY, 0.3, 0.9), "open"),
-    Scenario("180 days, 450 customers", _LABELS, 180, _DAY, panel(2.5, 1.0)),
-    Scenario("own metrics, 400 rows", OWN, 400, 1, labels(0.3), threshold=0.4),
-    Scenario("own metrics, 60 groups of 10", OWN, 60, 10, labels(0.3, 10, 0.8), threshold=0.4),
-    Scenario("own metrics, 180 days", OWN, 180, _DAY, labels(0.3, _DAY, 0.5, 0.0), threshold=0.4),
-    Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, 1, numbers(_ERRORS["normal"])),
-    Scenario(
-        "own metric, 60 groups of 10", _OWN_NUMBERS, 60, 10, numbers(_ERRORS["normal"], 10, 0.5)
-    ),
+    Scenario("180 days, memory 0.5", _BY_DAY, 180, labels(0.3, _DAY, 1.0, 0.5), "open"),
+    Scenario("180 days, memory 0.9", _BY_DAY, 180, labels(0.3, _DAY, 1.0, 0.9), "owed"),
+    Scenario("250 days, faint memory 0.9", _BY_DAY, 250, labels(0.3, _DAY, 0.3, 0.9), "open"),
+    Scenario("180 days, 450 customers", _LABELS, 180, panel(2.5, 1.0)),
+    Scenario("own metrics, 400 rows", OWN, 400, labels(0.3), threshold=0.4),
+    Scenario("own metrics, 60 groups of 10", OWN, 60, _grouped, threshold=0.4),
+    Scenario("own metrics, 180 days", OWN, 180, _days, threshold=0.4),
+    Scenario("own metric, 200 rows", _OWN_NUMBERS, 200, numbers(_normal)),
+    Scenario("own metric, 60 groups of 10", _OWN_NUMBERS, 60, numbers(_normal, 10, 0.5)),
 )
 # By their places: draws do not pickle.
 COVERAGE = tuple(partial(coverage, place, simulations=1_000) for place in range(len(SCENARIOS)))

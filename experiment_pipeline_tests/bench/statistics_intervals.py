@@ -28,6 +28,7 @@ Drawn = tuple[pd.DataFrame, SetPrediction, np.ndarray]
 class World:
     """Numbers of known mean. Clusters share their luck, which days remember."""
 
+    name: str
     clusters: int = 400  # of test rows
     size: int = 1  # rows of each
     luck: float = 0.0
@@ -35,6 +36,9 @@ class World:
     uneven: bool = False  # a quarter of the clusters is ten times as large, and twice as loud
     noise: Literal["even", "by feature", "by prediction"] = "even"
     part: Literal["all", "loud", "quiet"] = "all"  # of the new rows, that is counted
+
+    def __str__(self) -> str:
+        return self.name
 
     def draw(self, seed: list[int], clusters: int) -> Drawn:
         """Return features, predicted rows, and which of them are counted."""
@@ -102,49 +106,37 @@ def sets_held(simulations: int, seed: int, *, shares: tuple[float, ...]) -> floa
 
 
 PROMISED, OF_A_PART, FALSE_ALARMS = Aim(0.88, 0.92), Aim(low=0.85), Aim(high=0.05)
-_uneven = World(60, 5, luck=1.0, uneven=True)
-_WORLDS = {
-    "400 rows": World(),
-    "20 groups of 10 rows": World(20, 10, luck=1.0),
-    "60 groups of 10 rows": World(60, 10, luck=1.0),
-    "20 days, neighbours alike": World(20, 20, luck=1.0, memory=0.5),
-    "60 days, neighbours alike": World(60, 20, luck=1.0, memory=0.5),
-    "60 groups, the large ones loud": _uneven,
-}
-_SOUND = {
-    "1,000 rows": World(1_000),
-    "5,000 rows": World(5_000),
-    "200 groups of 15 rows": World(200, 15, luck=0.3),
-    "200 days of 15 rows": World(200, 15, luck=0.0, memory=0.0),
-    "200 days of 15 rows, alike within": World(200, 15, luck=0.3, memory=0.0),
-}
+_WORLDS = [
+    World("400 rows"),
+    World("20 groups of 10 rows", 20, 10, luck=1.0),
+    World("60 groups of 10 rows", 60, 10, luck=1.0),
+    World("20 days, neighbours alike", 20, 20, luck=1.0, memory=0.5),
+    World("60 days, neighbours alike", 60, 20, luck=1.0, memory=0.5),
+    World("60 groups, the large ones loud", 60, 5, luck=1.0, uneven=True),
+]
+_SOUND = [
+    World("1,000 rows", 1_000),
+    World("5,000 rows", 5_000),
+    World("200 groups of 15 rows", 200, 15, luck=0.3),
+    World("200 days of 15 rows", 200, 15, luck=0.0, memory=0.0),
+    World("200 days of 15 rows, alike within", 200, 15, luck=0.3, memory=0.0),
+]
 _PARTS = {"all": PROMISED, "loud": OF_A_PART, "quiet": OF_A_PART}
-_LATER = {"the same, rows by 1/size": {"world": _uneven, "hierarchical": True}}
+_LATER = {"the same, rows by 1/size": {"world": _WORLDS[-1], "hierarchical": True}}
+_REFUSED = {"the gate refuses sound intervals: {world}": {"world": _SOUND}}
 _SHARES = [(0.3, 0.7), (0.95, 0.05), (0.5, 0.3, 0.2)]
+_SETS = {"sets of classes, {shares}: of the second class": {"shares": _SHARES}}
 NEW_ROWS_HELD = (
-    *each(PROMISED, 200, held, {name: {"world": world} for name, world in _WORLDS.items()}),
+    *each(PROMISED, 200, held, {"{world}": {"world": _WORLDS}}),
     *each(None, 200, held, _LATER),
     *(
         job
         for by in ("by feature", "by prediction")
         for rows in (500, 2_000)
         for part, aim in _PARTS.items()
-        for world in [World(rows, noise=by, part=part)]
-        for job in each(aim, 200, held, {f"{rows:,} rows, noise {by}: {part}": {"world": world}})
+        for world in [World(f"{rows:,} rows, noise {by}: {part}", rows, noise=by, part=part)]
+        for job in each(aim, 200, held, {"{world}": {"world": world}})
     ),
-    *each(
-        FALSE_ALARMS,
-        500,
-        refused,
-        {
-            f"the gate refuses sound intervals: {name}": {"world": one}
-            for name, one in _SOUND.items()
-        },
-    ),
-    *each(
-        PROMISED,
-        200,
-        sets_held,
-        {"sets of classes, {shares}: of the second class": {"shares": _SHARES}},
-    ),
+    *each(FALSE_ALARMS, 500, refused, _REFUSED),
+    *each(PROMISED, 200, sets_held, _SETS),
 )

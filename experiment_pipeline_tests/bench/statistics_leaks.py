@@ -10,7 +10,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.table.features import feature_columns
@@ -34,6 +33,7 @@ from experiment_pipeline_tests.bench.leak_tables import (
     with_column,
 )
 from experiment_pipeline_tests.bench.statistics_rows import NEVER, SEED, Aim, Row
+from experiment_pipeline_tests.bench.tables import spec_of
 
 LEAK_CODES = (
     *("leak_suspect", "made_of_target", "telling_missing_values", "probe_nearly_perfect"),
@@ -45,17 +45,7 @@ LEAK = "leak"
 
 def leaks(problem: Problem) -> list[Finding]:
     """Analyse a table, and return what is found of leaks."""
-    spec = ExperimentSpec.model_validate(
-        {
-            "name": "leaks",
-            "data": "table.csv",
-            "target": problem.target,
-            "task": problem.task,
-            "metric": METRICS[problem.task],
-            "search": [{"algorithm": "dummy"}],
-            **problem.declared,
-        }
-    )
+    spec = spec_of(problem.task, METRICS[problem.task], problem.target, **problem.declared)
     frame = problem.frame.reset_index(drop=True).rename_axis(index="row_number")
     prepared = prepare(frame, spec.preparation).frame
     features = feature_columns(prepared, spec)
@@ -223,10 +213,6 @@ def _own_forest(table: pd.DataFrame, rng: np.random.Generator) -> object:
     return forest.predict_proba(values)[:, 0]
 
 
-def _bands(table: pd.DataFrame, rng: np.random.Generator) -> object:
-    return pd.qcut(table["y"], 20).astype(str)
-
-
 def _future(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """How many sick visits a patient has from here on."""
     y = table["y"]
@@ -253,10 +239,7 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("copy with 20 % flips", partial(_flipped, share=0.2), (binary,)),
     ("copy with noise of 5 %", partial(_noisy, share=0.05), (by_time,)),
     ("copy with noise of 50 %", partial(_noisy, share=0.5), (by_time,)),
-    (
-        "target encoding over all rows",
-        *(partial(_mean_by, key="shop"), (binary, multiclass, prices)),
-    ),
+    ("target encoding over all rows", partial(_mean_by, key="shop"), (binary, multiclass, prices)),
     ("target encoding over all rows", partial(_mean_by, key="product"), (by_time,)),
     ("smoothed target encoding", partial(_mean_by, key="shop", prior=10), (binary,)),
     ("target encoding over the others", partial(_others_mean, key="shop"), (binary,)),
@@ -287,7 +270,7 @@ LEAKING: tuple[tuple[str, Column, tuple[Base, ...]], ...] = (
     ("amount paid afterwards", _refund, (binary,)),
     ("predictions of a model for its own rows", _own_forest, (binary,)),
     ("logarithm", lambda table, _: np.log(table["y"]), (by_time,)),
-    ("20 bands", _bands, (by_time,)),
+    ("20 bands", lambda table, _: pd.qcut(table["y"], 20).astype(str), (by_time,)),
 )
 PLANTED = [(base, column) for _, column, bases in LEAKING for base in bases]
 RELATED: tuple[Base, ...] = (

@@ -17,6 +17,7 @@ from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import resampling_clusters
 from experiment_pipeline.table.membership import assign_sets
 from experiment_pipeline_tests.bench.statistics_rows import COVERED, NEARLY_ALWAYS, NEVER, Aim, each
+from experiment_pipeline_tests.bench.tables import spec_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 TARGET = "bought"
@@ -79,18 +80,7 @@ def _with_target(values: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _experiment(by: str = "random", **more: object) -> ExperimentSpec:
-    return ExperimentSpec.model_validate(
-        {
-            "name": "simulated",
-            "data": "simulated.csv",
-            "target": TARGET,
-            "task": "binary",
-            "metric": "roc_auc",
-            "positive_class": 1,
-            "split": _SPLITS[by] | more,
-            "search": [{"algorithm": "linear"}],
-        }
-    )
+    return spec_of("binary", "roc_auc", TARGET, positive_class=1, split=_SPLITS[by] | more)
 
 
 def _features(frame: pd.DataFrame) -> list[str]:

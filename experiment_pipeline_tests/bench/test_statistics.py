@@ -90,7 +90,7 @@ def test_coverage_counts_the_samples_whose_interval_holds_the_truth(
         y = generator.normal(size=clusters)
         return SetPrediction(y, y + (1.0 if good else 0.1), np.arange(clusters))
 
-    monkeypatch.setattr(statistics_coverage, "SCENARIOS", [Scenario("x", ("mae",), 50, 1, draw)])
+    monkeypatch.setattr(statistics_coverage, "SCENARIOS", [Scenario("x", ("mae",), 50, draw)])
     mae, note, without = coverage(0, simulations=60)
     assert (mae.name, mae.figure) == ("x: mae", pytest.approx(0.5, abs=0.2))
     assert (note.name, note.figure) == ("x: a note", 0)

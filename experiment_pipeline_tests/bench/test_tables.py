@@ -10,9 +10,7 @@ from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS, Tabl
 
 @pytest.mark.parametrize("table", [*TABLES, *TIME_AND_GROUPS], ids=lambda table: table.name)
 def test_a_table_is_cut_into_disjoint_sets(table: Table) -> None:
-    """Each row is in one set, most of them train, and nothing leaks between the sets; what is
-    excluded exists and never reaches a model.
-    """
+    """Most rows are in train, nothing leaks between the sets, and what is excluded reaches no model."""
     cut = tables.cut(table, 1)
     parts = cut.sets.train, cut.sets.test, cut.validation
     rows = [set(part.index) for part in parts]

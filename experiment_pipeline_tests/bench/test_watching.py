@@ -36,9 +36,7 @@ needs_groups = pytest.mark.skipif(not _may_be_made(), reason="no control group m
 @needs_groups
 @pytest.mark.parametrize(("limit", "killed"), [(50_000_000, True), (900_000_000, False)])
 def test_a_tree_of_processes_is_counted_together(tmp_path, limit, killed):
-    """Memory while they live, CPU seconds also of those that have ended, files with and without a name.
-    It is killed for more than its limit; the group is gone afterwards.
-    """
+    """Also those that have ended, and files without a name; it is killed for more than its limit."""
     with limited_to(limit) as group:
         watched = watch(
             *(group, [sys.executable, "-c", FAMILY]),

@@ -23,19 +23,12 @@ from experiment_pipeline_tests.ports import free_port
 
 CHROMIUM = "/usr/bin/chromium"
 QUIET = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-dev-shm-usage",
+    *("--no-sandbox", "--no-first-run", "--disable-gpu", "--disable-quic", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
 )
 ENDED = {"SUCCESS", "FAILURE", "CANCELED"}
 
-RUNS = """{runsOrError{... on Runs{results{
-  runId status assetSelection{path} tags{key value}}}}}"""
+RUNS = """{runsOrError{... on Runs{results{runId status assetSelection{path}}}}}"""
 LAUNCH = """mutation($job: String!){launchRun(executionParams: {selector: {
   repositoryLocationName: "experiment_pipeline", repositoryName: "__repository__",
   jobName: $job}, runConfigData: {}}){__typename ... on LaunchRunSuccess{run{runId}}}}"""
@@ -54,18 +47,6 @@ NODES = """{assetNodes{assetKey{path} isPartitioned
 EVENTS = """query($path: [String!]!){assetNodeOrError(assetKey: {path: $path}){... on AssetNode{
   assetMaterializations(limit: 50){runId partition metadataEntries{label
     ... on BoolMetadataEntry{boolValue} ... on IntMetadataEntry{intValue}}}}}}"""
-AUTOMATION = """{repositoriesOrError{... on RepositoryConnection{nodes{
-  schedules{name scheduleState{status}} sensors{name sensorState{status}}}}}}"""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A run as GraphQL tells it; `stages` are the assets it was asked for."""
-
-    id: str
-    status: str
-    stages: frozenset[str]
-    tags: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -142,36 +123,28 @@ class DagsterUi:
             assert in_time, (what, "".join(self.output[-40:]))
             time.sleep(every)
 
-    def runs(self, experiment: str) -> list[Run]:
-        """The runs of an experiment, newest first."""
+    def runs(self, experiment: str) -> dict[str, str]:
+        """Run → its status, of the runs of an experiment."""
         found = self.ask(RUNS)["runsOrError"]["results"]
-        return [
-            Run(
-                run["runId"],
-                run["status"],
-                frozenset(key["path"][1] for key in run["assetSelection"]),
-                {tag["key"]: tag["value"] for tag in run["tags"]},
-            )
-            for run in found
-            if _is_of(experiment, run["assetSelection"])
-        ]
+        ours = (run for run in found if _is_of(experiment, run["assetSelection"]))
+        return {run["runId"]: run["status"] for run in ours}
 
     def history(self, job: str) -> dict[str, dict[str, str]]:
         """Run → its tags, of all runs that the page of a job lists."""
         runs = self.ask(HISTORY, job=job)["pipelineOrError"]["runs"]
         return {run["runId"]: {tag["key"]: tag["value"] for tag in run["tags"]} for run in runs}
 
-    def wait_for_runs(self, experiment: str, number: int, seconds: float = 150) -> list[Run]:
-        """The runs of an experiment once that many have ended."""
+    def wait_for_runs(self, experiment: str, seconds: float = 150) -> dict[str, str]:
+        """The runs of an experiment once there are some, and all have ended."""
 
         def ended() -> bool:
             runs = self.runs(experiment)
-            return len(runs) >= number and all(run.status in ENDED for run in runs)
+            return bool(runs) and ENDED.issuperset(runs.values())
 
-        self.wait_until(ended, seconds, f"{number} runs of {experiment} end")
+        self.wait_until(ended, seconds, f"the runs of {experiment} end")
         return self.runs(experiment)
 
-    def wait_for_backfill(self, experiment: str, seconds: float = 200) -> list[Run]:
+    def wait_for_backfill(self, experiment: str, seconds: float = 200) -> dict[str, str]:
         """The runs of an experiment once its backfill of assets has ended."""
 
         def ended() -> bool:
@@ -202,12 +175,6 @@ class DagsterUi:
             )
             for event in node["assetMaterializations"]
         ]
-
-    def automation(self) -> dict[str, str]:
-        """Name → status of every schedule and sensor."""
-        (node,) = self.ask(AUTOMATION)["repositoriesOrError"]["nodes"]
-        schedules = {s["name"]: s["scheduleState"]["status"] for s in node["schedules"]}
-        return schedules | {s["name"]: s["sensorState"]["status"] for s in node["sensors"]}
 
     def _answers(self) -> bool:
         try:

@@ -120,9 +120,7 @@ def test_both_runs_are_remembered_beside_what_dagster_stores(project, first_run,
 
 
 def test_a_gate_that_fails_ends_the_run_and_says_what_to_try(project, first_run):
-    """Exit code 1; the gate, its value, the next search and the pages stand in one block, last; for
-    CI, JSON and record are there all the same.
-    """
+    """Exit code 1; gate, value, next search and pages stand last, in one block; CI has JSON and record."""
     linear = scenario.spec_mapping(acceptance=TOO_MUCH, search=[{"algorithm": "linear"}])
     project.add_experiment("strict", linear, scenario.SCHEMA)
     done, reports, summary = ci(project, "strict")

@@ -252,9 +252,8 @@ def notebooks(host: Host) -> Path:
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_notebook_runs_with_the_package_alone(name: str, notebooks: Path) -> None:
     """Every cell runs in an environment of its own, and shows what the kept outputs show."""
-    made, kept = (
-        nbformat.read(folder / f"{name}.ipynb", 4).cells for folder in (notebooks, ROOT / "docs")
-    )
+    places = (folder / f"{name}.ipynb" for folder in (notebooks, ROOT / "docs"))
+    made, kept = (nbformat.read(place, 4).cells for place in places)
     for cell, expected in zip(made, kept, strict=True):
         both = ([sorted(one) for one in of.get("outputs", [])] for of in (cell, expected))
         assert len({str(one) for one in both}) == 1, cell.id

@@ -14,9 +14,7 @@ pytestmark = pytest.mark.slow
 def files(s3, s3_bucket, monkeypatch):
     """The bucket with the table, which the environment names as storage."""
     monkeypatch.setenv(STORAGE_VARIABLE, f"s3://{s3_bucket}/lab")
-    files = s3fs.S3FileSystem(
-        endpoint_url=s3.environment["AWS_ENDPOINT_URL"], use_listings_cache=False
-    )
+    files = s3fs.S3FileSystem(endpoint_url=s3.endpoint, use_listings_cache=False)
     files.pipe(f"{s3_bucket}/in/visits.csv", scenario.table().to_csv(index=False).encode())
     yield files
     s3fs.S3FileSystem.clear_instance_cache()

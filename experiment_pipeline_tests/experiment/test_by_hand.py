@@ -4,6 +4,7 @@ import functools
 import json
 import linecache
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +37,11 @@ run = functools.partial(ep.run, target="readmitted", progress=False, **SETTINGS)
 
 
 @pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder of the test's own, without what has tests elsewhere and takes long."""
     monkeypatch.chdir(tmp_path)
-    for owner, name, cheap in runs.LEFT_OUT:
-        monkeypatch.setattr(owner, name, cheap)
+    with runs.quickly():
+        yield
 
 
 def made_by_hand() -> Any:

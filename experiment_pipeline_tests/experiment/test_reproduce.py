@@ -67,9 +67,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 
 @pytest.fixture
 def forge(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Forge:
-    """Makes a version whose manifest agrees with files that were changed, and whose training gives
-    what that of the real one gave.
-    """
+    """Makes a version of changed files whose manifest agrees; its training gives what the real one gave."""
     monkeypatch.setattr(module, "run_experiment", lambda *_, **__: exported.run)
 
     def forged(edits: dict[str, tuple[str, str]], **manifest: Any) -> ExportedModel:

@@ -2,9 +2,7 @@
 
 import functools
 import itertools
-import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from unittest.mock import patch
 
@@ -18,11 +16,8 @@ from experiment_pipeline.errors import DataError, InvalidExperiment, InvalidMode
 from experiment_pipeline.experiment import run as run_module
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
-from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests import own_metrics, runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")
@@ -35,9 +30,7 @@ run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
 def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A folder of the test's own, without what has tests elsewhere and takes long."""
     monkeypatch.chdir(tmp_path)
-    with ExitStack() as stack:
-        for owner, name, cheap in runs.LEFT_OUT:
-            stack.enter_context(patch.object(owner, name, cheap))
+    with runs.quickly():
         yield
 
 
@@ -52,16 +45,6 @@ def test_seconds_are_counted_from_the_call(caplog: pytest.LogCaptureFixture) -> 
     assert found.named.spec.budget.seconds == 500
 
 
-@pytest.mark.parametrize(("spent", "left"), [(0.0, 10.0), (2.04, 8.0), (30.0, 0.1)])
-def test_a_search_has_what_is_left_of_the_seconds(spent: float, left: float) -> None:
-    """A budget that is gone still fits the baseline and the quickest other."""
-    named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
-    record, log = RunRecord("clinic", "1"), logging.getLogger()
-    stage = StageRun(named, record, log, nullcontext, 10.0, lambda: spent)
-    assert stage.searched_spec.budget.seconds == left
-    assert stage.seconds_left(lambda: 0.0)() == 10.0 - spent
-
-
 def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() -> None:
     """A virtual environment may hold thousands of folders, and copies of an experiment."""
     for place in ("shop/defs/orders", ".venv/lib/defs/orders", "defs/visits"):
@@ -70,17 +53,20 @@ def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() ->
     for name, place in (("orders", "shop/defs/orders"), ("visits", "defs/visits")):
         with pytest.raises(InvalidExperiment, match=f"^{place}/defs.yaml:1"):
             ep.run(name)
+    with pytest.raises(InvalidExperiment, match="no experiment below"):
+        ep.run("shop", progress=False)
 
 
 def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
-    """All that was found is at hand, and stands in the database as a run of a notebook."""
-    scenario.write_csv(Path("visits.csv"))
+    """All that was found is at hand, and in the database as a run of a notebook; names are shown as text."""
+    spelt = {" north ": scenario.MARKUP, "North": scenario.MARKUP.upper()}
+    scenario.write_csv(Path("visits.csv"), scenario.table().replace({"ward": spelt}))
     given = {"patient": "names a person", "cost": "known later"}
     found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted
     assert found.decision.startswith("visits: accepted with conditions, v0001: ")
     assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
-    assert set(found.leaderboard["algorithm"]) == {"linear", "ensemble", "dummy"}
+    assert set(found.leaderboard["algorithm"]) >= {"linear", "dummy"}
     assert found.named.spec.exclude.keys() >= {"cost", "patient", "visit_id"}
     assert found.named.spec.exclude["cost"] == "known later"
     rows = [*found.sets.values(), found.rejected]
@@ -96,6 +82,8 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     for shown, says in ((found, "Warnings"), (found.model, scored), (predicted, counts)):
         assert says in shown._repr_html_()
         assert "color" not in shown._repr_html_(), "a notebook may be dark"
+        assert "<script>" not in shown._repr_html_()
+    assert "&lt;script&gt;" in found._repr_html_()
     (row,) = ep.runs("visits", all_columns=True).to_dict("records")
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
     assert row["data_modified_at"] is not pd.NaT
@@ -151,9 +139,7 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
-    """The result is there to look at; the model is refused with the gate and what to do. A metric may
-    be the object itself, which stands in the YAML by its import path.
-    """
+    """It is refused with gate and fix. A metric may be the object: the YAML has its import path."""
     own = {"metric": own_metrics.profit, "at_least": 1}
     found = run(scenario.table(), acceptance=[{"metric": "roc_auc", "at_least": 0.999}, own])
     assert "- metric: experiment_pipeline_tests.own_metrics:profit" in found.named.yaml_text
@@ -186,12 +172,6 @@ def test_a_mistake_is_named(changes: dict[str, object], error: type[Exception], 
     assert not Path("../elsewhere").exists()
 
 
-def test_an_unknown_experiment_is_named() -> None:
-    """Without a target the name is that of a folder."""
-    with pytest.raises(InvalidExperiment, match="no experiment below"):
-        ep.run("visits", progress=False)
-
-
 def test_given_settings_replace_inferred_ones_in_the_text() -> None:
     """Reasons for what was inferred go with it, other comments stay; what is new stands last."""
     text = "  # The metric.\n  # Inferred: because.\n  # So.\n  metric: a\n  search:\n    - b: 1\n"
@@ -199,10 +179,3 @@ def test_given_settings_replace_inferred_ones_in_the_text() -> None:
         "  # The metric.\n  # Given.\n  metric: c\n  # Given.\n  search:\n  - 1\n"
         "  # Given.\n  x: 'y: z'\n"
     )
-
-
-def test_names_of_the_table_never_run_as_scripts() -> None:
-    """A notebook shows what the table says as text."""
-    table = scenario.table().replace({"ward": {"north": "<script>alert(1)</script>"}})
-    shown = run(table)._repr_html_()
-    assert "<script>" not in shown

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import dagster as dg
@@ -36,11 +35,12 @@ from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.recording import RunRecord, recorded_runs
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.tracking.history import write_run
 
 COUNTED = "the search was cancelled after 12 of 40 configurations"
 SHOWN = ("experiment", "decision", "version")
 RUN = "run-1"
-DG = '[tool.dg.project]\nroot_module = "clinic"\n'
+DG, TARGET = '[tool.dg.project]\nroot_module = "clinic"\n', "code_location_target_module"
 
 pytestmark = pytest.mark.usefixtures("storage")
 
@@ -55,9 +55,7 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @dg.op(config_schema={"told": dict})
 def tell(context: dg.OpExecutionContext) -> None:
     for experiment, facts in context.op_config["told"].items():
-        RunRecord(experiment, context.run_id).record(
-            [RunFacts(started_at=datetime.now(UTC), **facts)]
-        )
+        write_run(context.run_id, experiment=experiment, **facts)
 
 
 @dg.job(executor_def=in_process_executor)
@@ -119,9 +117,7 @@ def cancelled() -> dg.JobDefinition:
 
 @pytest.mark.parametrize(("counted", "said"), [("", "the run was cancelled"), (COUNTED, COUNTED)])
 def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
-    """What the page's "Terminate" sends ends the stage at work, and the run says so itself: in a
-    sentence, without a stack, how far it has come and that the next run goes on.
-    """
+    """The run says, in a sentence without a stack, how far it has come and that the next run goes on."""
     said_by = {"ops": {"clinic__training": {"config": {"said": counted}}}}
     with dg.execute_job(dg.reconstructable(cancelled), instance, run_config=said_by) as result:
         assert not result.success
@@ -145,14 +141,8 @@ def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunR
     """A run of another host that its own row still calls running."""
     run = instance.create_run_for_job(telling, status=dg.DagsterRunStatus.STARTED)
     process = dataclasses.replace(Process.here(), host="elsewhere").as_noted
-    memory = RunRecord("clinic", run.run_id)
-    memory.record(
-        [
-            RunFacts(
-                status="running", stage="training", process=process, started_at=datetime.now(UTC)
-            )
-        ]
-    )
+    at_work = {"status": "running", "stage": "training", "process": process}
+    memory = write_run(run.run_id, experiment="clinic", **at_work)
     if status is dg.DagsterRunStatus.FAILURE:
         instance.report_run_failed(run, "the machine is gone")
     elif status is dg.DagsterRunStatus.CANCELED:
@@ -264,10 +254,7 @@ def test_monitoring_is_told_which_process_is_gone(instance) -> None:
     [
         ({"pyproject.toml": f'{DG}code_location_name = "ward"\n'}, ("ward", "clinic.definitions")),
         ({"dg.toml": '[project]\nroot_module = "clinic"\n'}, ("folder", "clinic.definitions")),
-        (
-            {"pyproject.toml": f'{DG}code_location_target_module = "clinic.all"\n'},
-            ("folder", "clinic.all"),
-        ),
+        ({"pyproject.toml": f'{DG}{TARGET} = "clinic.all"\n'}, ("folder", "clinic.all")),
         ({"pyproject.toml": "[tool"}, None),
         ({}, None),
     ],
@@ -303,53 +290,26 @@ def concise() -> Iterator[None]:
     logging.setLoggerClass(usual)
 
 
-@dg.op
-def first() -> int:
-    """A step with an error that a user can act on."""
-    raise dg.Failure("the table has no column 'nme'")
-
-
-@dg.op
-def second(number: int) -> int:
-    """A step that needs the other."""
-    return number
-
-
-@dg.job
-def chain() -> None:
-    """Two steps, of which the second is never reached."""
-    second(first())
-
-
 @pytest.mark.usefixtures("concise")
-def test_steps_after_a_failed_one_are_not_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    """The failure is told once; that the run ends and nothing else ran goes without saying."""
+@pytest.mark.parametrize("error", [dg.Failure("no column 'nme'"), Cancelled("no more of it")])
+def test_the_end_of_a_run_is_a_sentence(error: BaseException, capsys) -> None:
+    """A failure or an interruption is told once, without a stack and without what did not run."""
+
+    @dg.op
+    def first() -> int:
+        raise error
+
+    @dg.op
+    def second(number: int) -> int:
+        return number
+
+    @dg.job
+    def chain() -> None:
+        second(first())
+
     assert not chain.execute_in_process(raise_on_error=False).success
-    told = capsys.readouterr().err
-    assert "first: FAILED\n\nthe table has no column 'nme'" in told
-    assert told.count("the table has no column 'nme'") == 1
-    assert "Steps failed" not in told
-    assert "Not executing" not in told
-    assert "Stack Trace" not in told
-
-
-@dg.op
-def interrupted() -> None:
-    """A step that is ended from outside."""
-    raise Cancelled("the run was cancelled; the next run reuses what is stored")
-
-
-@dg.job
-def ended_early() -> None:
-    """One step."""
-    interrupted()
-
-
-@pytest.mark.usefixtures("concise")
-def test_an_interruption_is_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is told once, by the end of the run, without a stack."""
-    assert not ended_early.execute_in_process(raise_on_error=False).success
-    told = capsys.readouterr().err
-    assert "FAILED\n\nthe run was cancelled; " in told
-    assert told.count("the run was cancelled") == 1
-    assert "Stack Trace" not in told
+    told, said = capsys.readouterr().err, str(error.args[0])
+    assert f"FAILED\n\n{said}" in told
+    assert told.count(said) == 1
+    for noise in ("Steps failed", "Not executing", "Stack Trace"):
+        assert noise not in told

@@ -93,12 +93,12 @@ def test_a_trained_model_is_stale_when_the_code_of_training_is_another() -> None
 
 
 def test_what_the_launchpad_changes_is_for_one_run() -> None:
-    """The YAML's value applies where nothing is given."""
+    """Else the YAML's value applies; a budget that is gone still fits baseline and quickest other."""
     spec = scenario.spec(workers=3, budget={"seconds": 60, "configurations": 7})
     run, log = RunRecord("clinic", "run"), logging.getLogger()
 
-    def stage(**asked: float) -> StageRun:
-        given = {"seconds": 60.0, **asked}
+    def stage(spent: float = 0.0, **asked: float) -> StageRun:
+        given = {"seconds": 60.0, "spent": lambda: spent, **asked}
         return StageRun(NamedColumns(spec, scenario.SCHEMA), run, log, nullcontext, **given)
 
     searched = stage(seconds=5.0).searched_spec
@@ -107,6 +107,9 @@ def test_what_the_launchpad_changes_is_for_one_run() -> None:
     assert stage().searched_spec == spec
     assert stage().changed == {}
     assert stage(workers=2).searched_spec.workers == 2
+    left = [stage(spent).searched_spec.budget.seconds for spent in (0.0, 2.04, 90.0)]
+    assert left == [60.0, 58.0, 0.1]
+    assert stage(30.0).seconds_left(lambda: 0.0)() == 30.0
 
 
 @pytest.fixture
@@ -116,19 +119,21 @@ def experiment(tmp_path):
 
 
 def test_the_schedule_asks_for_one_run_over_every_configuration(experiment):
-    """First to last key, at the YAML's times."""
+    """First to last key, at the YAML's times, once somebody has started it."""
     spec, definitions = experiment
     schedule = definitions.resolve_schedule_def("clinic_schedule")
     assert schedule.cron_schedule == spec.schedule
+    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
     (request,) = schedule.evaluate_tick(dg.build_schedule_context()).run_requests
     keys = [one.key for one in configurations(spec)]
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == (keys[0], keys[-1])
 
 
 def test_the_sensor_runs_once_per_state_of_the_source(experiment, tmp_path):
-    """A new file asks for a run, the same one does not, a missing one is told."""
+    """A new file asks for a run, the same one does not, a missing one is told; somebody starts it first."""
     _, definitions = experiment
     sensor = definitions.resolve_sensor_def("clinic_new_data")
+    assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
     with dg.instance_for_test() as instance:
         first = sensor.evaluate_tick(dg.build_sensor_context(instance))
         assert len(first.run_requests) == 1

@@ -88,16 +88,14 @@ def test_a_killed_run_says_where_and_when_it_ended(left, stage: str) -> None:
     """Whoever looks next marks it: killed, in which stage, what to do; it was not decided."""
     run = left[stage]
     assert (run["status"], run["stage"]) == ("killed", stage)
-    assert run["started_at"] <= run["ended_at"]
+    assert run["started_at"] <= run["ended_at"] == run["seen_at"]
     assert "is gone: it was killed" in run["error"]
     assert run["fix"] == "Run it again: what it had trained is reused."
     assert pd.isna(run["version"])
 
 
 def test_the_run_after_all_of_them_is_whole(left) -> None:
-    """It reuses what they had stored and is accepted; its version is the only one, whose number may
-    be the second: who is killed in publishing has claimed the first.
-    """
+    """It reuses what they had stored; its version is the only one, though not always the first number."""
     run, everything = left[""], left["all"]
     assert run["status"] == "accepted"
     assert left["leaderboard"]["reused"] >= 1  # after the kill in training
@@ -119,9 +117,8 @@ def test_two_runs_at_once_end_in_right_results_or_one_clear_error(server, tmp_pa
     scenario.write_csv(tmp_path / "visits.csv")
     monkeypatch.setenv(STORAGE_VARIABLE, str(tmp_path / "artifacts"))
     names = ("one", "other")
-    both = [
-        server.Process(target=run_once, args=(dict(os.environ), tmp_path, name)) for name in names
-    ]
+    given = ((dict(os.environ), tmp_path, name) for name in names)
+    both = [server.Process(target=run_once, args=one) for one in given]
     for process in both:
         process.start()
     for process in both:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline.drafting.files import infer_schema
-from experiment_pipeline.errors import DataError, InvalidModel, UnusableTable
+from experiment_pipeline.errors import DataError, UnusableTable
 from experiment_pipeline.prediction.files import Model, Predicted
 from experiment_pipeline.prediction.rows import (
     UNSEEN_CATEGORY,
@@ -151,18 +151,6 @@ def test_what_a_schema_says_is_a_rule() -> None:
         predicted(never_seen().head(3), schema=rules)
 
 
-def test_predictions_use_the_threshold_and_keep_the_ids() -> None:
-    """Binary: the exported threshold decides, not 0.5; the id columns stand beside."""
-    raw = exported.delivered()
-    pipeline = exported.fitted()
-    signature = signature_of(exported.package(pipeline))
-    table = prediction_table(pipeline, exported.prepared(raw), raw[["flight"]], signature)
-    assert list(table.columns) == ["row_number", "flight", "prediction", "probability_yes"]
-    positive = table["probability_yes"] >= 0.4
-    assert (table["prediction"] == np.where(positive, "yes", "no")).all()
-    assert (positive & (table["probability_yes"] < 0.5)).any()
-
-
 def test_predictions_name_classes_by_the_models_own_order() -> None:
     """Multiclass: a column per class, and the prediction is the most probable one."""
     raw = exported.delivered()
@@ -175,18 +163,6 @@ def test_predictions_name_classes_by_the_models_own_order() -> None:
     table = prediction_table(pipeline, exported.prepared(raw), raw[[]], signature)
     assert list(table.columns[2:]) == [f"probability_{name}" for name in classes]
     assert (table["prediction"] == pipeline.predict(exported.prepared(raw))).all()
-
-
-def test_an_id_column_cannot_hide_a_prediction() -> None:
-    """An id column that is called like an output gets another name."""
-    raw = exported.delivered().rename(columns={"flight": "prediction"})
-    pipeline = exported.fitted("regression")
-    types = exported.prepared(exported.delivered())[exported.FEATURES].dtypes
-    signature = Signature("regression", "late", {k: str(v) for k, v in types.items()})
-    table = prediction_table(
-        pipeline, exported.prepared(exported.delivered()), raw[["prediction"]], signature
-    )
-    assert list(table.columns) == ["row_number", "original_prediction", "prediction"]
 
 
 def test_rows_are_read_as_the_training_table_was() -> None:
@@ -239,14 +215,6 @@ def test_times_are_written_as_in_training() -> None:
         unseen("")
 
 
-def test_what_is_no_reading_or_signature_is_said() -> None:
-    """Other content than expected is a clear error."""
-    with pytest.raises(InvalidModel):
-        Reading.from_bytes(b"csv: 1", "here")
-    with pytest.raises(InvalidModel):
-        Signature.from_bytes(b"{}", "here")
-
-
 def test_golden_rows_hold_what_is_awkward() -> None:
     """Missing values of every feature that has them, and an unseen category, types kept."""
     rows = exported.prepared(exported.delivered())
@@ -262,14 +230,11 @@ def test_golden_rows_hold_what_is_awkward() -> None:
 def test_golden_rows_are_no_rows_of_the_table() -> None:
     """Columns are drawn by themselves: values of one row do not stay together, in no order of rows."""
     n = np.arange(50)
-    golden = golden_rows(pd.DataFrame({"a": n, "b": 100 - n, "c": n.astype("str")}), list("abc"))[
-        :50
-    ]
+    rows = pd.DataFrame({"a": n, "b": 100 - n, "c": n.astype("str")})
+    golden = golden_rows(rows, list("abc"))[:50]
     assert sorted(golden["a"]) == n.tolist()
     assert (golden["a"] + golden["b"] == 100).sum() < 5
-    other = golden_rows(
-        pd.DataFrame({"a": n[::-1], "b": 100 - n, "c": n.astype("str")}), list("abc")
-    )
+    other = golden_rows(rows.assign(a=n[::-1]), list("abc"))
     pd.testing.assert_frame_equal(other[:50], golden)
 
 

@@ -14,7 +14,7 @@ from axe_playwright_python.base import AxeResults
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
-from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.stages.data_analysis.analysis import analyse
 from experiment_pipeline.stages.data_analysis.page import report_html
 from experiment_pipeline.stages.leaderboard import page as leaderboard_page
@@ -27,8 +27,9 @@ from experiment_pipeline.tracking.outcomes import write_pages, write_record
 from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.checked import checked
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, write_history
+from experiment_pipeline_tests.tracking.history import write_history, write_run
 from experiment_pipeline_tests.tracking.test_comparison import judged, keep
+from experiment_pipeline_tests.tracking.test_record import NO_GO
 
 pytestmark = pytest.mark.slow
 EXPERIMENT, RUNS = "flight_delay", 22
@@ -93,17 +94,8 @@ def write_all(root: Path) -> None:
 def write_memory(root: Path) -> None:
     """Write the pages of the memory, of some weeks of runs, and the records of three."""
     *_, accepted, refused = write_history(runs=RUNS)
-    no_go = RunFacts(
-        status="rejected",
-        stage="data_analysis",
-        started_at=FIRST_DAY,
-        verdict="no go",
-        data_rows=10,
-        data_digest="9" * 64,
-        data_columns=2,
-        decision="no go: the target is constant\nask who delivers it",
-    )
-    RunRecord(EXPERIMENT, "stopped").record([no_go])
+    decision = "no go: the target is constant\nask who delivers it"
+    write_run("stopped", **NO_GO, data_digest="9" * 64, decision=decision)
     for run_id, report in ((accepted, "accepted"), (refused, "refused"), ("stopped", None)):
         stages = {"data_analysis": "data analysis"}
         if report:

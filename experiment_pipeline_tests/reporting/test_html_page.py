@@ -34,15 +34,25 @@ DOCUMENT = Document(
 
 
 class _Tags(HTMLParser):
+    """Every tag and link, and what stands in scripts, by their type."""
+
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[str] = []
         self.links: list[str] = []
+        self.scripts: list[tuple[str | None, str]] = []
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list) -> None:
         self.tags.append(tag)
         self.links += [value for name, value in attrs if name in ("src", "href")]
+        if tag == "script":
+            self.scripts.append((dict(attrs).get("type"), ""))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags[-1:] == ["script"]:
+            kind, text = self.scripts[-1]
+            self.scripts[-1] = (kind, text + data)
 
 
 def before_scripts(page: str) -> str:
@@ -84,34 +94,9 @@ def test_the_first_paragraph_is_coloured_by_the_outcome() -> None:
     assert 'class="verdict "' in render_html(DOCUMENT)
 
 
-class _Data(HTMLParser):
-    """What stands in scripts, by their type, and every tag."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.scripts: list[tuple[str | None, str]] = []
-        self._inside = False
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        self.tags.append(tag)
-        self._inside = tag == "script"
-        if self._inside:
-            self.scripts.append((dict(attrs).get("type"), ""))
-
-    def handle_endtag(self, tag: str) -> None:
-        self._inside = self._inside and tag != "script"
-
-    def handle_data(self, data: str) -> None:
-        if self._inside:
-            kind, text = self.scripts[-1]
-            self.scripts[-1] = (kind, text + data)
-
-
-def _drawn(data: dict) -> _Data:
+def _drawn(data: dict) -> _Tags:
     sections = (Section("first", (Paragraph("said"), Chart("title", "alt", data))),)
-    return _Data(before_scripts(render_html(Document("page", sections))))
+    return _Tags(before_scripts(render_html(Document("page", sections))))
 
 
 TEXTS = st.text() | st.sampled_from(

@@ -36,8 +36,6 @@ from experiment_pipeline.storage.files import (
     write_bytes,
 )
 
-RACERS = 12
-
 
 def test_a_file_is_read_as_it_was_written_and_replaced_whole(place: UPath) -> None:
     """What is written is read back, empty or not, and a second write replaces it."""
@@ -155,11 +153,17 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_one(storage: Path) -> 
 
 def test_of_many_racers_one_creates(place: UPath) -> None:
     """Of 12 who create one file at once, one succeeds, and the file is theirs."""
-    for race in range(2):
-        winners = race_for(place / f"race{race}")
-        assert len(winners) == 1
-        assert read_bytes(place / f"race{race}") == winners[0]
-    assert list_names(place) == ["race0", "race1"]
+    start, racers = threading.Barrier(12), [f"racer {number}".encode() for number in range(12)]
+
+    def wins(content: bytes) -> bool:
+        start.wait()
+        return create_exclusive(place / "race", content)
+
+    with ThreadPoolExecutor(len(racers)) as pool:
+        won = [*pool.map(wins, racers)]
+    (winner,) = (content for content, one in zip(racers, won, strict=True) if one)
+    assert read_bytes(place / "race") == winner
+    assert list_names(place) == ["race"]
 
 
 @pytest.mark.slow
@@ -321,20 +325,6 @@ def test_what_the_disk_refuses_is_named(tmp_path: Path) -> None:
 # --- helpers ---
 
 PREAMBLE = "from experiment_pipeline.storage.files import *\n"
-
-
-def race_for(path: UPath) -> list[bytes]:
-    """Let 12 threads create one file at the same moment; what the winners wrote."""
-    start = threading.Barrier(RACERS)
-    contents = [f"racer {number}".encode() for number in range(RACERS)]
-
-    def race(content: bytes) -> bool:
-        start.wait()
-        return create_exclusive(path, content)
-
-    with ThreadPoolExecutor(RACERS) as pool:
-        outcomes = list(pool.map(race, contents))
-    return [content for content, won in zip(contents, outcomes, strict=True) if won]
 
 
 def keys_for(endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,6 @@
 """What lies on maps, and arrays in files, are what they were, and not in memory."""
 
 import gc
-import os
-import re
 import tempfile
 import tracemalloc
 from collections.abc import Iterator
@@ -35,6 +33,7 @@ from experiment_pipeline.storage.mapped import (
 )
 from experiment_pipeline.storage.tables import read_table, to_parquet, write_table
 from experiment_pipeline.table.digests import table_digest
+from experiment_pipeline_tests.bench.watching import anonymous_bytes
 from experiment_pipeline_tests.orchestration.test_tables import COLUMNS, one_column, sample
 
 ROWS = 1_000_000
@@ -131,10 +130,7 @@ def _anonymous() -> int:
     """Bytes of memory of this process that no file stands behind."""
     gc.collect()
     pa.default_memory_pool().release_unused()
-    status = Path(f"/proc/{os.getpid()}/status").read_text()
-    found = re.search(r"RssAnon:\s+(\d+) kB", status)
-    assert found is not None
-    return 1024 * int(found[1])
+    return anonymous_bytes()
 
 
 def test_batches_on_a_map_are_read_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,5 @@
 """Persistence: the same bytes for the same estimator, and nothing but trusted types back."""
 
-import os
-import subprocess
-import sys
 from contextlib import nullcontext
 from hashlib import sha256
 from pathlib import Path
@@ -21,6 +18,7 @@ from experiment_pipeline.storage.persistence import (
     to_bytes,
     untrusted_types,
 )
+from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.stages.search.own_estimators import WithHelper
 from experiment_pipeline_tests.stages.search.scenario import experiment, one, refit, training_sets
 
@@ -59,18 +57,6 @@ def pipelines() -> list:
     ]
 
 
-def run(*arguments: str, **environment: str) -> list[str]:
-    """Run Python in a fresh process and return the lines that it prints."""
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=os.environ | environment,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return done.stdout.splitlines()
-
-
 def test_what_is_stored_comes_back_and_predicts_the_same() -> None:
     """A pipeline of any built-in algorithm survives, with the fixed list of types alone."""
     rows = training_sets().test
@@ -87,7 +73,7 @@ def test_two_processes_write_the_same_bytes() -> None:
     """Neither memory addresses nor the order of hashes nor the time reach the bytes."""
     here = [sha256(to_bytes(pipeline)).hexdigest() for pipeline in pipelines()]
     assert len(set(here)) == 4
-    assert run("-c", DIGESTS, PYTHONHASHSEED="2") == here
+    assert printed_by(DIGESTS, PYTHONHASHSEED="2").splitlines() == here
 
 
 def test_bytes_between_fields_do_not_count() -> None:
@@ -109,7 +95,8 @@ def test_it_loads_without_this_package(tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.skops" for number in range(4)]
     for file, pipeline in zip(files, pipelines(), strict=True):
         file.write_bytes(to_bytes(pipeline))
-    *predicted, own_modules = run("-I", "-c", FOREIGN, ",".join(TRUSTED_TYPES), *map(str, files))
+    printed = printed_by(FOREIGN, ",".join(TRUSTED_TYPES), *map(str, files))
+    *predicted, own_modules = printed.splitlines()
     assert predicted == ["3 True"] * 4
     assert own_modules == "[]"
 

@@ -43,9 +43,7 @@ def checkout(tmp_path: Path) -> Path:
     git(tmp_path, "init", "--quiet", "--initial-branch=main", str(folder))
     (folder / "train.py").write_text("print('hello')\n")
     git(folder, "add", ".")
-    git(
-        folder, "-c", "user.name=me", "-c", "user.email=me@here", "commit", "--quiet", "-m", "first"
-    )
+    git(folder, "-c", "user.name=me", "-c", "user.email=me@here", "commit", "--quiet", "-m", "one")
     (folder / "staged.py").write_text("")
     git(folder, "add", "staged.py")
     (folder / "train.py").write_text("print('changed')\n")

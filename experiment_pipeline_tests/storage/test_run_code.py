@@ -170,9 +170,7 @@ def test_where_the_code_is_kept(project: Path, storage: Path, monkeypatch: Monke
         shown = git(repository, "show", f"{spec.name}/v0001:models/{spec.name}/{name}")
         assert shown == version.read(name).decode().strip()
     before = [questions.files_of(questions.run_of(None, one)) for one in ids]
-    assert not [
-        f for f in storage.rglob("*.*") if f.is_file() and SECRET.encode() in f.read_bytes()
-    ]
+    assert not [f for f in storage.rglob("*") if f.is_file() and SECRET.encode() in f.read_bytes()]
     monkeypatch.setenv(VARIABLE, f"sqlite:///{project}/another.sqlite")
     assert reindex(location(str(storage)), print) == 2
     assert [questions.files_of(questions.run_of(None, one)) for one in ids] == before

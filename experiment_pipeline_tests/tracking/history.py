@@ -125,16 +125,7 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             SetRow(set_name=name, rows=rows, columns=12, digest=f"{name}{number // 2}")
             for name, rows in {"train": 6000, "test": 2000, "validation": 2000}.items()
         ),
-        FindingRow(
-            code="constant_column",
-            title="Columns with one value",
-            severity="warn",
-            column_names=("year",),
-            number=1.0,
-            threshold=1.0,
-            evidence="year has 1 value",
-            advice="exclude it",
-        ),
+        finding_row(number=1.0, threshold=1.0, advice="exclude it"),
         *configuration_rows(best),
         ScoreRow(
             set_name="validation",
@@ -183,11 +174,27 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
     return ids
 
 
+def write_run(
+    run_id: str, *rows: RecordRow, experiment: str = "flight_delay", **facts: Any
+) -> RunRecord:
+    """Write a run of the first day, unless it is told when, and rows of it."""
+    record = RunRecord(experiment, run_id)
+    record.record([RunFacts(**{"started_at": FIRST_DAY} | facts), *rows])
+    return record
+
+
 def write_watch(experiment: str = "flight_delay") -> None:
     """Write that a version was watched."""
     scores = (0.68, 0.65, 0.71, 0.69, 0.67, 0.71, 0.5)
     watched = ("v0001", "2026-02-05T06:00:00+00:00", "roc_auc", 900, 3, *scores, 0.9)
     record_rows([WatchRow(*watched, below=False, since=None, recent=None)], experiment)
+
+
+def finding_row(**facts: Any) -> FindingRow:
+    """A column with one value."""
+    known = {"code": "constant_column", "title": "Columns with one value", "severity": "warn"}
+    known |= {"column_names": ("year",), "evidence": "year has 1 value", "advice": ""}
+    return FindingRow(**known | facts)
 
 
 def version_row(version: str, **facts: Any) -> VersionRow:

@@ -10,16 +10,14 @@ from upath import UPath
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable, InvalidModel
-from experiment_pipeline.reporting.run_record import RunFacts, VersionRow
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.registry import Approval, Registry
 from experiment_pipeline.tracking import outcomes, questions
 from experiment_pipeline.tracking.database.archive import reindex
-from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import approve
 from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.storage.test_registry import accept, package
-from experiment_pipeline_tests.tracking.history import FIRST_DAY
+from experiment_pipeline_tests.tracking.history import version_row, write_run
 
 
 def command(*arguments: str) -> Result:
@@ -34,18 +32,10 @@ def registry(storage: Path) -> Registry:
     for number, required in enumerate((False, True), start=1):
         model = replace(package(f"model {number}".encode()), approval_required=required)
         published = found.publish(model, accept)
-        run = RunRecord("flights", f"run-{number}")
-        version = VersionRow(
-            version=published.version,
-            created_at=FIRST_DAY,
-            place=published.path,
-            configuration=model.configuration,
-            headline=model.headline,
-            fingerprint=model.fingerprint,
-            approval_required=required,
-        )
-        facts = RunFacts(status="accepted", started_at=FIRST_DAY, version=published.version)
-        run.record([facts, version])
+        told = {"place": published.path, "approval_required": required}
+        version = version_row(published.version, **told)
+        facts = {"experiment": "flights", "status": "accepted", "version": published.version}
+        write_run(f"run-{number}", version, **facts)
     return found
 
 
@@ -79,7 +69,10 @@ def test_a_database_that_is_lost_gets_the_approval_back(registry: Registry, stor
 
 def test_the_command_approves_and_lists(registry: Registry) -> None:
     """`approve` names the champion; `models` shows who waits, and who approved."""
-    assert "waits for approval" in command("models", "flights").output
+    champion, waits = command("models", "flights").output.splitlines()[1:]
+    known = ["v0001", "champion", "2026-01-02T03:04:05+00:00", "roc_auc", "0.7"]
+    assert champion.split()[:5] == known
+    assert "waits for approval" in waits
     assert state() == ("waits for approval", None)
     done = command("approve", "flights", "v0002", "--by", "ada", "--comment", "fine")
     assert done.exit_code == 0, done.output

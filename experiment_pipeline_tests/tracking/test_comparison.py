@@ -187,10 +187,8 @@ def test_judged_rows_survive_their_file(k: int) -> None:
     """Predictions of one column or of several come back as they were judged."""
     from experiment_pipeline.storage.tables import from_parquet
 
-    prediction = np.random.default_rng(0).dirichlet(np.ones(3), 50)
-    given = SetPrediction(
-        np.arange(50) % 3, prediction if k == 3 else prediction[:, 0], np.arange(50)
-    )
+    rows, prediction = np.arange(50), np.random.default_rng(0).dirichlet(np.ones(3), 50)
+    given = SetPrediction(rows % 3, prediction if k == 3 else prediction[:, 0], rows)
     back = from_parquet(to_parquet(JudgedRows.of(given, 0.5)), JudgedRows).as_prediction
     assert np.array_equal(back.prediction, given.prediction)
     assert np.array_equal(back.y, given.y)

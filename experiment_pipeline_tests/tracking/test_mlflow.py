@@ -15,7 +15,7 @@ from pandas.testing import assert_frame_equal
 
 import experiment_pipeline as ep
 from experiment_pipeline.experiment.run import LOG, _shown
-from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
+from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.spec.operation import Mlflow
 from experiment_pipeline.storage.files import location, write_bytes
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
@@ -24,7 +24,13 @@ from experiment_pipeline.tracking import mlflow, questions
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline_tests import exported, scenario
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, version_row, write_history
+from experiment_pipeline_tests.tracking.history import (
+    FIRST_DAY,
+    KEYS,
+    version_row,
+    write_history,
+    write_run,
+)
 
 # The tables of a tracking store, and MLflow's imports, take seconds.
 pytestmark = pytest.mark.slow
@@ -103,8 +109,7 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
 def test_nothing_is_written_twice(store: Mlflow) -> None:
     """A second upload has nothing to do; one that broke off is made anew; undecided runs wait."""
     for status in ("running", "partial"):
-        facts = RunFacts(status=status, started_at=FIRST_DAY)  # type: ignore[arg-type]
-        RunRecord("flight_delay", status).record([facts])
+        write_run(status, status=status)
     (run_id, _) = write_history(runs=2)
     assert mlflow.export_runs("flight_delay", store) == 2
     assert mlflow.export_runs("flight_delay", store) == 0
@@ -115,9 +120,8 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
     assert mlflow.export_runs("flight_delay", store) == 1
     after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
     assert [*map(len, after)] == [*map(len, before)] == [2, 6]
-    assert set(before[0]) & set(after[0]) == {
-        questions.runs(all_columns=True)["mlflow_run_id"].iloc[0]
-    }
+    newest, _ = questions.runs(all_columns=True)["mlflow_run_id"].head(2)
+    assert set(before[0]) & set(after[0]) == {newest}
 
 
 def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(store: Mlflow, monkeypatch):
@@ -134,21 +138,14 @@ def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(store: Mlflow,
 
 def export_a_version(store: Mlflow, storage: Path) -> PublishedVersion:
     """A run with a page that has published a version, in MLflow."""
-    run, page = RunRecord("flight_delay", "r1"), storage / "board.html"
+    page = storage / "board.html"
     write_bytes(location(str(page)), b"<h1>board</h1>")
     registry = Registry(location(str(storage)), "flight_delay")
     published = registry.publish(exported.package(), lambda _: None)
     write_history(runs=1)
-    facts = RunFacts(
-        package_version="0.1.0",
-        status="accepted",
-        started_at=FIRST_DAY,
-        version="v0001",
-        version_is_new=True,
-        yaml_digest="yaml0",
-        metric="roc_auc",
-    )
-    run.record([facts, ReportRow(name="leaderboard", place=str(page))])
+    facts = {"status": "accepted", "version": "v0001", "version_is_new": True}
+    facts |= {"package_version": "0.1.0", "yaml_digest": "yaml0", "metric": "roc_auc"}
+    write_run("r1", ReportRow(name="leaderboard", place=str(page)), **facts)
     record_rows([version_row("v0001", run_id="r1", place=published.path)], "flight_delay")
     mlflow.export_runs("flight_delay", store)
     return published

@@ -39,16 +39,6 @@ def test_the_answers_of_the_notebook_are_those_of_the_database() -> None:
     notebook, made = nbformat.read(NOTEBOOK, as_version=4), on_a_history()
     for cell, expected in zip(made.cells, notebook.cells, strict=True):
         assert cell == expected, f"run python -m {__name__}"
-    answers = {cell.id: str(cell.get("outputs")) for cell in made.cells}
-    for id_, said in {
-        "versions": "every gate passed",
-        "changes": "data: 10,001 rows, 12 columns (data0) → 10,002 rows, 12 columns (data1)",
-        "refused": "roc_auc is below 0.65",
-        "cost": "0.018",
-        "last": "roc_auc 0.7300 (0.7100 to 0.7500) → 0.5900 (0.5700 to 0.6100): -0.1400",
-        "board": "num_leaves",
-    }.items():
-        assert said in answers[id_], id_
 
 
 def test_the_notebook_answers_after_one_run() -> None:

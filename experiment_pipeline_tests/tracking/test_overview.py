@@ -9,7 +9,6 @@ import pytest
 from experiment_pipeline.reporting.document import (
     Document,
     Link,
-    Markup,
     Paragraph,
     TableBlock,
     render,
@@ -20,7 +19,7 @@ from experiment_pipeline.tracking import overview as pages
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import write_pages
 from experiment_pipeline.tracking.overview import experiment_page, overview
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, write_history
+from experiment_pipeline_tests.tracking.history import FIRST_DAY, write_history, write_run
 
 NOW = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
 EVIL = "<script>document.title = 'owned'</script>"
@@ -34,14 +33,8 @@ def tables(document: Document) -> list[TableBlock]:
 def row(table: TableBlock, first: str) -> dict[str, str]:
     """The row that begins with a text, as header → text."""
     for cells in table.rows:
-        texts = [
-            re.sub("<[^>]+>", " ", cell.html).strip()
-            if isinstance(cell, Markup)
-            else cell.text
-            if isinstance(cell, Link)
-            else cell
-            for cell in cells
-        ]
+        shown = (getattr(one, "html", getattr(one, "text", one)) for one in cells)
+        texts = [re.sub("<[^>]+>", " ", one).strip() for one in shown]
         if texts[0] == first:
             return dict(zip(table.header, texts, strict=True))
     raise KeyError(first)
@@ -81,8 +74,7 @@ def test_an_empty_database_is_a_page_that_says_so() -> None:
 
 def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
     """A first run that is still running, or failed at once, leaves empty cells, not errors."""
-    running = RunFacts(status="running", started_at=FIRST_DAY)
-    RunRecord("fresh", "r1").record([running])
+    write_run("r1", experiment="fresh", status="running")
     write_pages("fresh", storage_root())
     text = html_of(storage / "fresh" / "runs.html")
     assert "This is its first run." in text
@@ -95,8 +87,7 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
 )
 def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str) -> None:
     """Who cannot tell the colours reads the same."""
-    facts = RunFacts(status=status, stage="search", started_at=FIRST_DAY)  # type: ignore[arg-type]
-    RunRecord("visits", "r1").record([facts])
+    write_run("r1", experiment="visits", status=status, stage="search")
     write_pages("visits", storage_root())
     text = html_of(storage / "visits" / "runs.html")
     assert f'<span class="tag {tone}">{status}</span>' in text
@@ -107,10 +98,9 @@ def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str)
 def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path) -> None:
     """Lines of the YAML and no digests; why a run was rejected or failed; a part replaces nothing."""
     ids = write_history("visits", runs=5)
-    late = FIRST_DAY.replace(month=3)
-    failed = RunFacts(status="failed", started_at=late, error="rows.csv: no such file")
-    RunRecord("visits", "failed").record([failed])
-    RunRecord("visits", "part").record([RunFacts(status="partial", started_at=late.replace(day=9))])
+    late = {"experiment": "visits", "started_at": FIRST_DAY.replace(month=3)}
+    write_run("failed", **late, status="failed", error="rows.csv: no such file")
+    write_run("part", **late | {"started_at": FIRST_DAY.replace(month=3, day=9)}, status="partial")
     page = experiment_page("visits", str(storage))
     first, _, changed = (section.blocks[0] for section in page.sections)
     assert "Run failed: failed" in str(first)
@@ -141,25 +131,16 @@ def test_many_runs_are_shown_and_older_ones_left_out(
 
 def test_names_from_data_stay_texts(storage: Path) -> None:
     """Whatever an error, a person or a report is called, no page runs it."""
-    facts = RunFacts(
-        status="failed",
-        started_at=FIRST_DAY,
-        error_type=EVIL,
-        error=EVIL,
-        fix=EVIL,
-        trigger_name=EVIL,
-        metric=EVIL,
-        validation_score=0.5,
-        version=EVIL,
-        cost=1.0,
-    )
+    texts = ("error_type", "error", "fix", "trigger_name", "metric", "version")
+    facts = {"status": "failed", "validation_score": 0.5, "cost": 1.0} | dict.fromkeys(texts, EVIL)
     report = ReportRow(name=EVIL, place=f'{storage}/visits/"{EVIL}.html')
-    RunRecord("visits", EVIL).record([facts, report])
+    write_run(EVIL, report, experiment="visits", **facts)
     write_pages("visits", storage_root())
     for page in ("overview.html", "visits/runs.html"):
-        assert "<script" not in html_of(storage / page)
-        assert f'"{EVIL}' not in html_of(storage / page)
-    assert "&lt;script&gt;" in html_of(storage / "visits" / "runs.html")
+        text = html_of(storage / page)
+        assert "<script" not in text
+        assert f'"{EVIL}' not in text
+    assert "&lt;script&gt;" in text
 
 
 def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
@@ -171,9 +152,10 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
         "elsewhere": "/somewhere/else/page.html",
     }
     rows = [ReportRow(name=name, place=place) for name, place in places.items()]
-    RunRecord("visits", "r1").record([RunFacts(status="accepted", started_at=FIRST_DAY), *rows])
+    write_run("r1", *rows, experiment="visits", status="accepted")
     write_pages("visits", storage_root())
-    links = re.findall('<a href="([^"]+)">([^<]+)</a>', html_of(storage / "visits" / "runs.html"))
+    text = html_of(storage / "visits" / "runs.html")
+    links = re.findall('<a href="([^"]+)">([^<]+)</a>', text)
     assert ("leaderboard/a=b/leaderboard.html", "leaderboard") in links
     assert ("registry/v0001/README.md", "card") in links
     assert len(links) == 3
@@ -183,9 +165,8 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
 def test_a_library_or_a_setting_that_changed_is_said_between_runs() -> None:
     """What is kept as JSON counts between neighbours as it does in a comparison."""
     ids = write_history(runs=2)
-    changed = RunFacts(
-        libraries={"lightgbm": "4.8.0", "CPU kernel": "Haswell"}, settings={"workers": 1}
-    )
+    libraries = {"lightgbm": "4.8.0", "CPU kernel": "Haswell"}
+    changed = RunFacts(libraries=libraries, settings={"workers": 1})
     RunRecord("flight_delay", ids[1]).record([changed])
     page = render(experiment_page("flight_delay", "artifacts"))
     assert "lightgbm: 4.7.0 → 4.8.0" in page

@@ -3,25 +3,18 @@
 import pandas as pd
 import pytest
 
-from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
+from experiment_pipeline.reporting.run_record import ConfigurationRow
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, version_row, write_history
+from experiment_pipeline.tracking.database.recording import record_rows
+from experiment_pipeline_tests.tracking.history import (
+    FIRST_DAY,
+    KEYS,
+    version_row,
+    write_history,
+    write_run,
+)
 
 pytestmark = pytest.mark.usefixtures("each_database")
-
-
-def test_experiments_are_listed_with_champion_and_last_run() -> None:
-    """One row per experiment: how many runs, which version is current, how the last one ended."""
-    write_history("flight_delay", runs=4)
-    write_history("wine", runs=2)
-    found = questions.experiments().set_index("experiment")
-    assert found["runs"].to_dict() == {"flight_delay": 4, "wine": 2}
-    assert found["champion"].to_dict() == {"flight_delay": "v0003", "wine": "v0001"}
-    assert set(found["last_status"]) == {"rejected"}
-    assert found.loc["flight_delay", "last_started_at"] == pd.Timestamp(FIRST_DAY) + pd.Timedelta(
-        "3D"
-    )
 
 
 def test_the_champion_is_the_latest_version_by_number() -> None:
@@ -60,8 +53,7 @@ def test_runs_are_chosen_by_status_time_and_number() -> None:
 def test_runs_show_first_what_people_ask_first() -> None:
     """Ten columns, with the score in words where there is one; all on request."""
     write_history(runs=1)
-    running = RunFacts(status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1))
-    RunRecord("flight_delay", "z").record([running])
+    write_run("z", status="running", metric="roc_auc", started_at=FIRST_DAY.replace(day=1))
     shown = questions.runs()
     assert shown.shape == (2, 10)
     assert list(shown["run"]) == ["00000000", "z"]
@@ -73,7 +65,7 @@ def test_runs_show_first_what_people_ask_first() -> None:
 def test_columns_have_the_same_types_whatever_is_missing() -> None:
     """A count with a gap stays a count: a run without results changes no other run's types."""
     write_history(runs=2)
-    RunRecord("flight_delay", "z").record([RunFacts(status="running")])
+    write_run("z", status="running")
     types = questions.runs(all_columns=True).dtypes.astype(str)
     expected = {"data_rows": "Int64", "code_dirty": "boolean", "cost": "float64", "error": "str"}
     assert types[list(expected)].to_dict() == expected
@@ -96,18 +88,17 @@ def test_a_hyperparameter_called_like_a_column_takes_nothing_away() -> None:
     row = ConfigurationRow(
         key="k", algorithm="own", hyperparameters={"reason": 3}, status="trained", reason="chosen"
     )
-    RunRecord("e", "r").record([RunFacts(status="accepted", started_at=FIRST_DAY), row])
+    write_run("r", row, experiment="e", status="accepted")
     found = questions.results("e")
     assert found.loc[0, ["reason", "hyperparameter_reason"]].tolist() == ["chosen", 3]
 
 
 def test_the_last_run_is_the_last_whole_one() -> None:
     """Neither a partition that was materialized later replaces it, nor a run of a wrong clock."""
-    ids, facts = write_history(), RunFacts(status="partial", started_at=FIRST_DAY.replace(month=3))
+    ids, part = write_history(), {"status": "partial", "started_at": FIRST_DAY.replace(month=3)}
     unranked = ConfigurationRow(key="k", algorithm="linear", hyperparameters={}, status="trained")
-    RunRecord("flight_delay", "later").record([facts, unranked])
-    wrong_clock = RunFacts(status="accepted", started_at=FIRST_DAY.replace(year=2099))
-    RunRecord("flight_delay", "2099").record([wrong_clock, unranked])
+    write_run("later", unranked, **part)
+    write_run("2099", unranked, status="accepted", started_at=FIRST_DAY.replace(year=2099))
     assert questions.run_of("flight_delay")["run_id"] == ids[-1] == questions.run_of(None)["run_id"]
     assert questions.leaderboard("flight_delay")["rank"].tolist() == [1, 2]
     found = questions.experiments()
@@ -115,7 +106,7 @@ def test_the_last_run_is_the_last_whole_one() -> None:
     assert found["last_started_at"].dt.month.tolist() == [2]
     empty = questions.leaderboard("flight_delay", run="later")
     assert (len(empty), "test_score" in empty) == (0, True)
-    RunRecord("new", "only").record([facts])
+    write_run("only", experiment="new", **part)
     assert questions.run_of("new")["run_id"] == "only"
     assert set(questions.experiments()["last_status"]) == {"rejected", "partial"}
 
@@ -123,8 +114,7 @@ def test_the_last_run_is_the_last_whole_one() -> None:
 def test_the_leaderboard_is_the_last_run_that_came_to_results() -> None:
     """A run that failed early hides no results; only what has a rank is on the board."""
     ids = write_history()
-    later = RunFacts(status="failed", started_at=FIRST_DAY.replace(month=3))
-    RunRecord("flight_delay", "later").record([later])
+    write_run("later", status="failed", started_at=FIRST_DAY.replace(month=3))
     board = questions.leaderboard("flight_delay")
     assert board["rank"].tolist() == [1, 2]
     assert board["test_score"].iloc[0] == pytest.approx(0.60)

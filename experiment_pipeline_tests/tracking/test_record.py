@@ -1,12 +1,11 @@
 """The decision record: everything a reviewer signs for, of a run that exported or refused."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.document import render, render_html
-from experiment_pipeline.reporting.run_record import EvidenceRow, FindingRow, RunFacts
+from experiment_pipeline.reporting.run_record import EvidenceRow
 from experiment_pipeline.spec.operation import Statements
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import storage_root
@@ -14,19 +13,19 @@ from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import write_record
 from experiment_pipeline.tracking.record import decided, decision_record, record_of_version
 from experiment_pipeline_tests.scenario import MARKUP
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, KEYS, write_history
+from experiment_pipeline_tests.tracking.history import (
+    FIRST_DAY,
+    KEYS,
+    finding_row,
+    write_history,
+    write_run,
+)
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "flight_delay"
 WAY = "From table to decision"
-NO_GO = RunFacts(
-    status="rejected",
-    stage="data_analysis",
-    started_at=FIRST_DAY,
-    verdict="no go",
-    data_rows=10,
-    data_columns=2,
-)
+NO_GO = {"status": "rejected", "stage": "data_analysis", "verdict": "no go"}
+NO_GO |= {"data_rows": 10, "data_columns": 2}
 
 
 def record_of(run_id: str, experiment: str = EXPERIMENT) -> str:
@@ -83,8 +82,7 @@ def test_a_run_is_held_against_the_version_and_the_run_before() -> None:
     assert "Refused: 1 of 1 gate failed" in section(record, "Decision")
     assert "the champion stays" in section(record, "Decision")
     assert "| FAIL |" in section(record, "Gates and looks")
-    later = RunRecord(EXPERIMENT, "later")
-    later.record([RunFacts(status="rejected", started_at=FIRST_DAY.replace(month=3))])
+    write_run("later", status="rejected", started_at=FIRST_DAY.replace(month=3))
     both = section(record_of("later"), "What changed")
     assert "Since v0003 (00000002" in both
     assert "Since the run before (00000003" in both
@@ -118,9 +116,8 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
 
 def test_a_no_go_is_a_record_too() -> None:
     """Nothing was trained: the reasons stand where the choice would, and steps say "not reached"."""
-    run = RunRecord(EXPERIMENT, "stopped")
-    facts = replace(NO_GO, decision="no go: the target is constant\nask who delivers it")
-    run.record([facts])
+    decision = "no go: the target is constant\nask who delivers it"
+    write_run("stopped", **NO_GO, decision=decision)
     record = record_of("stopped")
     assert "Refused at data analysis: nothing is exported" in section(record, "Decision")
     assert "- no go: the target is constant\n- ask who delivers it" in record
@@ -135,27 +132,10 @@ def test_a_no_go_is_a_record_too() -> None:
 
 def test_names_from_data_stay_texts() -> None:
     """Markup in a name, a reason or a value is shown, in Markdown and on the page."""
-    run = RunRecord(EXPERIMENT, "strange")
-    finding = FindingRow(
-        code="constant_column",
-        title="t",
-        severity="warn",
-        column_names=(MARKUP,),
-        evidence=f"{MARKUP} is constant",
-        advice="",
-    )
-    facts = RunFacts(
-        status="rejected",
-        started_at=FIRST_DAY,
-        stage="validated_data",
-        data_rows=10,
-        data_columns=2,
-        data_url=MARKUP,
-        rejected_rows=3,
-        rejection_reasons={f"{MARKUP}: is not a number": 3},
-        decision=MARKUP,
-    )
-    run.record([finding, facts])
+    finding = finding_row(column_names=(MARKUP,), evidence=f"{MARKUP} is constant")
+    facts = NO_GO | {"stage": "validated_data", "data_url": MARKUP, "decision": MARKUP}
+    facts |= {"rejected_rows": 3, "rejection_reasons": {f"{MARKUP}: is not a number": 3}}
+    write_run("strange", finding, **facts | {"verdict": None})
     document = decision_record(decided(EXPERIMENT, "strange"), None)
     for text in (render(document), render_html(document)):
         assert "<script>" not in text
@@ -165,9 +145,8 @@ def test_names_from_data_stay_texts() -> None:
 def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
     """Written while the run still counts as running, it says accepted, and who must approve."""
     write_history(runs=2)
-    run = RunRecord(EXPERIMENT, "exporting")
-    facts = RunFacts(status="running", started_at=FIRST_DAY.replace(month=3), chosen=KEYS[0])
-    run.record([facts])
+    facts = {"started_at": FIRST_DAY.replace(month=3), "chosen": KEYS[0]}
+    write_run("exporting", status="running", **facts)
     record = record_of_version(EXPERIMENT, "exporting", "v0009", required=True).decode()
     assert "is published as v0009" in record
     assert "experiment-pipeline approve flight_delay v0009 --by NAME" in record
@@ -176,7 +155,7 @@ def test_the_record_of_a_version_knows_it_before_the_database_does() -> None:
 
 def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
     """As a page and as Markdown beside the archived run, both named as reports of the run."""
-    RunRecord(EXPERIMENT, "open").record([RunFacts(status="failed", started_at=FIRST_DAY)])
+    write_run("open", status="failed")
     assert write_record(EXPERIMENT, "open", storage_root()) == ()
     assert not storage.exists()
     run_id = write_history()[2]
@@ -192,7 +171,7 @@ def test_a_record_is_written_for_decided_runs_only(storage: Path) -> None:
 def test_what_only_people_can_say_stands_there_or_is_named_as_missing() -> None:
     """As text, whatever was written."""
     said = {"purpose": MARKUP, "not_for": None, "oversight": None, "review_on": "2027-06-30"}
-    RunRecord(EXPERIMENT, "said").record([replace(NO_GO, record=said)])
+    write_run("said", **NO_GO, record=said)
     document = decision_record(decided(EXPERIMENT, "said"), None)
     people = section(render(document), "Purpose and people")
     assert "| review on | 2027-06-30 |" in people

@@ -94,9 +94,8 @@ def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
             data_url=f"s3://bucket/{main_file('delivered', made.page)}",
         )
         told: dict[str, Any] = {"algorithm": "linear", "hyperparameters": {}, "status": "trained"}
-        models = (
-            ConfigurationRow(key=one, fingerprint=one, **told) for one in map(MODEL, made.models)
-        )
+        prints = map(MODEL, made.models)
+        models = (ConfigurationRow(key=one, fingerprint=one, **told) for one in prints)
         places = (ReportRow(name=one, place=str(folder / one)) for one in pages)
         record.record([facts, *models, *places])
         if made.archived:

@@ -29,24 +29,20 @@ from experiment_pipeline.tracking import server
 from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
 
 NOT_SHOWN = (
-    "/visits/tables/raw_data.parquet",
-    "/visits/model.skops",
-    "/visits/model.txt",
-    "/visits/.secret.json",
-    "/.claims/page.html",
-    "/visits",
-    "/visits/",
-    "/nothing.html",
-    "/../outside.html",
-    "/%2e%2e/outside.html",
-    "/visits/..%2f..%2foutside.html",
-    "/visits/%2e%2e/%2e%2e/outside.html",
-    "/..%5coutside.html",
-    "//etc/passwd.html",
-    "/%00.html",
-    "/visits/leaderboard/*/leaderboard.html",
-    f"/visits/other/{'ab' * 32}.js",
-    "/page_files/other.js",
+    *(
+        "/visits",
+        "/visits/",
+        "/nothing.html",
+        "/%00.html",
+        "/visits/leaderboard/*/leaderboard.html",
+    ),
+    *("/visits/tables/raw_data.parquet", "/visits/model.skops", "/visits/model.txt"),
+    *("/visits/.secret.json", "/.claims/page.html"),
+    # Out of the root.
+    *("/../outside.html", "/%2e%2e/outside.html", "/..%5coutside.html", "//etc/passwd.html"),
+    *("/visits/..%2f..%2foutside.html", "/visits/%2e%2e/%2e%2e/outside.html"),
+    # No script that pages share.
+    *(f"/visits/other/{'ab' * 32}.js", "/page_files/other.js"),
 )
 PAGE = b"<!DOCTYPE html><title>board</title>"
 
@@ -126,16 +122,19 @@ def test_nothing_else_is_there(served: Served) -> None:
     assert all(answer[1].startswith(b"There is no page ") for answer in answers.values())
 
 
-def test_a_link_in_the_storage_leads_nowhere(storage: Path, tmp_path: Path) -> None:
-    """Neither a file nor a folder outside the root is shown through a symbolic link."""
-    outside = tmp_path / "outside"
+def test_links_pipes_and_rows_are_not_served(storage: Path, tmp_path: Path) -> None:
+    """A link leads nowhere, a pipe holds no answer up, and the example rows of a model stay hidden."""
+    outside, rows = tmp_path / "outside", ("input_example", "expected_predictions")
     write_bytes(location(str(outside / "page.html")), b"outside")
-    storage.mkdir()
+    for name in rows:
+        write_bytes(location(str(storage / f"visits/registry/v0001/{name}.json")), b"{}")
     (storage / "file.html").symlink_to(outside / "page.html")
     (storage / "folder").symlink_to(outside)
+    os.mkfifo(storage / "pipe.html")
+    hidden = [*(f"visits/registry/v0001/{name}.json" for name in rows)]
     with Served(location(str(storage))) as served:
-        assert served.ask("/file.html")[0] == 404
-        assert served.ask("/folder/page.html")[0] == 404
+        for path in ("file.html", "folder/page.html", "pipe.html", *hidden):
+            assert served.ask(f"/{path}")[0] == 404
 
 
 def test_only_this_machine_asks_and_only_reads(served: Served) -> None:
@@ -209,17 +208,6 @@ def answer_of(application: Any, request: dict[str, Any], body: bytes = b"") -> d
     return answers[0]
 
 
-def test_rows_and_pipes_are_not_served(storage: Path) -> None:
-    """Neither the example rows of a model nor a pipe, on which the answer would wait for ever."""
-    for name in ("input_example.json", "expected_predictions.json"):
-        write_bytes(location(str(storage / "visits" / "registry" / "v0001" / name)), b"{}")
-    os.mkfifo(storage / "pipe.html")
-    with Served(location(str(storage))) as served:
-        assert served.ask("/visits/registry/v0001/input_example.json")[0] == 404
-        assert served.ask("/visits/registry/v0001/expected_predictions.json")[0] == 404
-        assert served.ask("/pipe.html")[0] == 404
-
-
 def test_a_page_can_load_nothing_from_outside(served: Served) -> None:
     """The policy that travels with every answer names no source but the page itself."""
     for path in ("/", "/nothing.html"):
@@ -251,9 +239,7 @@ def test_a_storage_that_is_away_is_told(s3_bucket: str) -> None:
 def test_metadata_begins_with_links_to_its_pages(
     storage: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Beside its path a report has its address, of the usual server where none runs yet; what is no
-    page, lies elsewhere, or is served nowhere has only the path.
-    """
+    """A report has its address beside its path; what is no page, elsewhere or served nowhere has none."""
     report = str(storage / "visits" / "leaderboard" / "a=b" / "leaderboard.html")
     facts = {"report": PagePath(report), "path": PagePath(str(storage / "visits" / "registry"))}
     for host in ("http://127.0.0.1:3001", "http://reports:80/"):

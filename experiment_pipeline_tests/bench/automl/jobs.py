@@ -74,9 +74,8 @@ def job_of(table: Table, seed: int) -> Job:
     """Cut a table as its experiment does."""
     cut = tables.cut(table, seed)
     train, test = cut.sets.train, cut.sets.test
-    derived = {
-        f"{name}_{part}" for name, parts in cut.spec.preparation.calendar.items() for part in parts
-    }
+    calendar = cut.spec.preparation.calendar
+    derived = {f"{name}_{part}" for name, parts in calendar.items() for part in parts}
     split = cut.spec.split
     time = split.column if split.by == "time" else None
     dropped = [*((set(cut.spec.not_features) | derived) & set(train.columns)) - {time}]

@@ -24,7 +24,6 @@ from experiment_pipeline_tests.bench.automl.tools import (
     Tool,
     packages,
     perform,
-    without,
 )
 from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
@@ -41,12 +40,10 @@ def section(asked: argparse.Namespace) -> str:
     # Ended from outside, the bench ends the tool of the moment, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     named = [tool for tool in TOOLS if tool.name in (asked.tools or [one.name for one in TOOLS])]
-    ablated = [without(name) for name in asked.without]
     parts = [_INTRODUCTION, f"Packages pinned: {', '.join(packages())}; all else the newest."]
     for seconds in asked.budget:
-        found = list(played([*named, *ablated], asked, seconds))
-        heading = f"### {seconds:g} seconds"
-        parts += [heading, told([t.name for t in named], [t.name for t in ablated], found)]
+        found = list(played(named, asked, seconds))
+        parts += [f"### {seconds:g} seconds", told([tool.name for tool in named], found)]
     return "\n\n".join(parts)
 
 
@@ -120,11 +117,8 @@ def _of(names: Sequence[str], found: Iterable[Done]) -> _Told:
     return _Told(runs, scores.mul(signs, axis="index"))
 
 
-def told(names: Sequence[str], ablated: Sequence[str], found: Sequence[Done]) -> str:
-    """The Markdown of one budget; where one of the tools has not been yet, nothing counts.
-
-    Those of `ablated` are ours without something, and compared with ours alone.
-    """
+def told(names: Sequence[str], found: Sequence[Done]) -> str:
+    """The Markdown of one budget; where one of the tools has not been yet, nothing counts."""
     here = _of(names, found)
     if here.runs.empty:
         return "No table yet where all tools have been."
@@ -144,10 +138,6 @@ def told(names: Sequence[str], ablated: Sequence[str], found: Sequence[Done]) ->
             _differences(here),
             "\n".join([*_tally(here), *_beside_autogluon(here)]),
         ]
-    if ablated:
-        alone = _of([OURS, *ablated], found)
-        parts += ["What each brings, as the difference of ours to ours without it:"]
-        parts += [_differences(alone), "\n".join(_tally(alone))]
     failed = [f"* {line(one)}" for one in found if one.failure is not None]
     return "\n\n".join(
         [*parts, *(["Failed, and ranked last there:", "\n".join(failed)] if failed else [])]

@@ -19,15 +19,13 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from experiment_pipeline_tests.bench.automl.jobs import Job
 from experiment_pipeline_tests.bench.automl.runners.contract import CORES
-from experiment_pipeline_tests.bench.automl.runners.overlays import OVERLAYS
 
 RUNNERS = Path(__file__).parent / "runners"
 TREE = Path(__file__).parents[3]
@@ -48,7 +46,6 @@ class Tool:
     name: str  # as the page shows it
     script: str  # of `runners/`
     arguments: tuple[str, ...] = ()  # of the script
-    overlay: Mapping[str, Any] = field(default_factory=dict)  # what is laid over our YAML
     revision: str | None = None  # the source tree of ours; None: this one
     budget_share: float = 1.0  # of the seconds, as our YAML would say it
 
@@ -69,11 +66,6 @@ TOOLS = (
     Tool("Optuna + LightGBM", "run_lightgbm.py", ("tuned",)),
     Tool("LightGBM as it is", "run_lightgbm.py", ("default",)),
 )
-
-
-def without(name: str) -> Tool:
-    """Ours without a capability."""
-    return Tool(f"ours without {name}", "run_ours.py", overlay=OVERLAYS[name])
 
 
 @dataclass(frozen=True)
@@ -110,7 +102,7 @@ def remembered(folder: Path) -> dict[tuple[object, ...], Done]:
 
 def identity(tool: Tool, tree: Path | None = None) -> str:
     """Digest of what a tool is; comments in its script change nothing."""
-    found = hashlib.sha256(json.dumps([tool.arguments, tool.overlay, tool.budget_share]).encode())
+    found = hashlib.sha256(json.dumps([tool.arguments, tool.budget_share]).encode())
     for script in (tool.script, "contract.py"):
         code = ast.dump(ast.parse((RUNNERS / script).read_text()))
         found.update((_pins(script) + code).encode())
@@ -181,8 +173,7 @@ def _run(tool: Tool, job: Job, asked: Done, tree: Path | None) -> Done:
         try:
             command = [python_of(tool.script), RUNNERS / tool.script, place, *tool.arguments]
             environment = {"PYTHONPATH": str(tree)} if tree else {}
-            share = tool.budget_share
-            job.write(place, asked.seconds, overlay=tool.overlay, budget_share=share)
+            job.write(place, asked.seconds, budget_share=tool.budget_share)
             _call(command, temporary, environment, asked.seconds)
             found = json.loads((place / "result.json").read_text())
             score = job.score(np.load(place / "predictions.npy"), found.pop("classes"))

@@ -12,12 +12,12 @@ from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.files import location
-from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
+from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import FIRST_DAY
 
 
@@ -124,11 +124,8 @@ def test_a_database_of_a_newer_package_is_left_alone() -> None:
 # One process imports what each of them needs.
 WRITERS = """
 from multiprocessing import get_context
-from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.tracking.database.recording import RunRecord
-def write(name):
-    for n in range(20): RunRecord("e", f"{name}{n}").record([RunFacts(status="running")])
-forked = [get_context("fork").Process(target=write, args=name) for name in "abcd"]
+from experiment_pipeline_tests.tracking.database.test_killed_writers import write_runs
+forked = [get_context("fork").Process(target=write_runs, args=name) for name in "abcd"]
 for one in forked: one.start()
 for one in forked: one.join()
 raise SystemExit(any(one.exitcode for one in forked))
@@ -136,11 +133,14 @@ raise SystemExit(any(one.exitcode for one in forked))
 
 
 @pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def test_processes_that_open_a_new_database_together_all_can(kind, request, tmp_path, monkeypatch):
-    """Of four processes at once one makes the schema and its tables; no row is lost."""
+def test_processes_that_write_to_a_new_database_at_once_can(kind, request, tmp_path, monkeypatch):
+    """Of four at once one makes the tables; runs share files and a version, and no row is lost."""
     if kind == "sqlite":
         monkeypatch.setenv(VARIABLE, f"sqlite:///{tmp_path}/new.sqlite")
     else:
         request.getfixturevalue("postgres_database")
     subprocess.run([sys.executable, "-c", WRITERS], check=True, timeout=120)
-    assert len(questions.runs()) == 80
+    found = everything()
+    assert {row["status"] for row in found["runs"]} == {"accepted"}
+    rows = [len(found[table]) for table in ("runs", "configurations", "files", "versions")]
+    assert rows == [16, 16 * 3, 2, 1]

@@ -1,21 +1,20 @@
-"""Writers that are killed between any two statements, and writers that work at once."""
+"""Writers that are killed between any two statements."""
 
 import itertools
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from dataclasses import replace
-from multiprocessing.context import BaseContext
+from multiprocessing.context import ForkServerContext
 
 import pytest
 import sqlalchemy as sa
 
-from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts, VersionRow
+from experiment_pipeline.reporting.run_record import FileRow, RecordRow, RunFacts
 from experiment_pipeline.tracking.database.connection import database, opened
 from experiment_pipeline.tracking.database.recording import RunRecord, begin, end, mark_killed
 from experiment_pipeline_tests.tracking.database.test_writing import everything
-from experiment_pipeline_tests.tracking.history import FIRST_DAY, run_rows
+from experiment_pipeline_tests.tracking.history import run_rows, version_row
 
 pytestmark = pytest.mark.usefixtures("each_database")
 RUN = RunRecord("flight_delay", "r")
@@ -30,19 +29,8 @@ def stages() -> list[tuple[str, list[RecordRow]]]:
     first = [row for row in rows if isinstance(row, FileRow | RunFacts)]
     first = [replace(r, status=None) if isinstance(r, RunFacts) else r for r in first]
     others = [row for row in rows if not isinstance(row, FileRow | RunFacts)]
-    version = VersionRow(
-        version="v0004",
-        created_at=FIRST_DAY,
-        place="p",
-        configuration="c",
-        headline="h",
-        fingerprint="f",
-    )
-    return [
-        ("raw_data", first),
-        ("trained_model", others[:7]),
-        ("exported_model", [*others[7:], version]),
-    ]
+    last = [*others[7:], version_row("v0004")]
+    return [("raw_data", first), ("trained_model", others[:7]), ("exported_model", last)]
 
 
 def write(run: RunRecord) -> None:
@@ -62,8 +50,10 @@ def lasting() -> dict[str, list[dict[str, object]]]:
     }
 
 
-def write_until(statement: int) -> None:
-    """In a process of its own: write, and be killed before a statement."""
+def write_until(environment: dict[str, str], statement: int) -> None:
+    """In a process of its own: write to this test's database, and be killed before a statement."""
+    os.environ.update(environment)
+    opened.cache_clear()
     left = statement
 
     def count(*_: object) -> None:
@@ -77,44 +67,28 @@ def write_until(statement: int) -> None:
 
 
 def write_runs(name: str) -> None:
-    """In a process of its own: write ten runs, which share their YAML files and a version."""
-    for number in range(10):
+    """In a process of its own: write runs that share their YAML files and a version."""
+    for number in range(4):
         write(RunRecord("flight_delay", f"{name}{number}"))
 
 
 @pytest.fixture(scope="module")
-def processes() -> BaseContext:
+def processes() -> ForkServerContext:
     """Processes that start with this module imported."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     return context
 
 
-def start(
-    processes: BaseContext, work: Callable[..., None], *given: object
-) -> multiprocessing.Process:
-    """A process that does some work on this test's database."""
-    started: multiprocessing.Process = processes.Process(  # type: ignore[attr-defined]
-        target=_with_database, args=(dict(os.environ), work, *given)
-    )
-    started.start()
-    return started
-
-
-def _with_database(environment: dict[str, str], work: Callable[..., None], *given: object) -> None:
-    os.environ.update(environment)
-    opened.cache_clear()
-    work(*given)
-
-
-def test_a_writer_may_be_killed_between_statements(processes: BaseContext) -> None:
+def test_a_writer_may_be_killed_between_statements(processes: ForkServerContext) -> None:
     """The run is there as running or not at all; it is told to be killed, and made right again."""
     write(RUN)
     whole = lasting()
     _forget_everything()
     killed = 0
     for statement in itertools.count(step=5):
-        process = start(processes, write_until, statement)
+        process = processes.Process(target=write_until, args=(dict(os.environ), statement))
+        process.start()
         process.join(60)
         if process.exitcode == 0:
             break
@@ -136,18 +110,3 @@ def _forget_everything() -> None:
     with database().begin() as connected:
         for table in ("runs", "files", "versions"):
             connected.execute(sa.text(f"DELETE FROM {table}"))
-
-
-def test_runs_of_the_same_experiment_may_be_written_at_once(processes: BaseContext) -> None:
-    """They share files and a version; no one waits for ever, every row of each run is there."""
-    write(RUN)
-    configurations = len(everything()["configurations"])
-    started = [start(processes, write_runs, name) for name in "abc"]
-    for process in started:
-        process.join(120)
-    assert [process.exitcode for process in started] == [0, 0, 0]
-    found = everything()
-    assert len(found["runs"]) == 31
-    assert {row["status"] for row in found["runs"]} == {"accepted"}
-    assert len(found["configurations"]) == 31 * configurations
-    assert (len(found["files"]), len(found["versions"])) == (2, 1)

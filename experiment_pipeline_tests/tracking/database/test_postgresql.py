@@ -2,22 +2,17 @@
 
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from dagster import DagsterRunStatus, instance_for_test
 
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
-from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.connection import SCHEMA, VARIABLE, database, opened
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
-from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.postgres_server import PostgresServer
-from experiment_pipeline_tests.runs import run
 
 pytestmark = pytest.mark.slow
 
@@ -103,19 +98,3 @@ def test_a_server_that_stays_away_is_reported(server_of_its_own: PostgresServer,
     opened.cache_clear()
     with pytest.raises(DatabaseUnavailable, match="Check that it runs"):
         RunRecord("e", "r").record([RunFacts(status="running")])
-
-
-def test_an_experiment_runs_with_dagsters_storage_in_the_same_database(
-    postgres: PostgresServer, postgres_database: str, tmp_path: Path, storage: Path
-) -> None:
-    """One URL for both: Dagster and we remember the run, none in the other's way."""
-    url = postgres.url(postgres_database).replace("postgresql:", "postgresql+psycopg2:")
-    spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
-    with instance_for_test(overrides={"storage": {"postgres": {"postgres_url": url}}}) as instance:
-        assert run(spec, scenario.SCHEMA, instance).success
-        (of_dagster,) = instance.get_runs()
-    assert of_dagster.status is DagsterRunStatus.SUCCESS
-    found = questions.run_of(spec.name)
-    assert (found["run_id"], found["status"]) == (of_dagster.run_id, "accepted")
-    assert len(questions.leaderboard(spec.name)) > 1
-    assert spec.name in (storage / "overview.html").read_text()

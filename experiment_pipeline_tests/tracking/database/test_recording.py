@@ -1,13 +1,8 @@
 """A run as it goes: began, went on, ended, was killed."""
 
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -49,11 +44,8 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
         pass
     after = facts()
     assert (during.status, during.stage, during.metric) == ("running", "raw_data", "rmse")
-    assert (after.status, after.stage, after.started_at) == (
-        "running",
-        "leaderboard",
-        during.started_at,
-    )
+    assert (after.status, after.stage) == ("running", "leaderboard")
+    assert after.started_at == during.started_at
     assert after.wall_seconds is not None
     assert after.wall_seconds >= 0.02
     assert after.peak_memory_bytes
@@ -111,44 +103,6 @@ def test_a_database_that_goes_away_hides_no_error(monkeypatch, storage: Path) ->
     with pytest.raises(DataError):
         loses_it()
     assert not storage.exists()
-
-
-@contextmanager
-def running_elsewhere(run_id: str) -> Iterator[subprocess.Popen[str]]:
-    """A process in the middle of a stage."""
-    script = (
-        "import sys, time\n"
-        "from experiment_pipeline.tracking.database.recording import recorded\n"
-        "from experiment_pipeline.tracking.database.recording import RunRecord\n"
-        "with recorded(RunRecord('e', sys.argv[1]), 'trained_model', list, print):\n"
-        "    print('there', flush=True)\n"
-        "    time.sleep(600)\n"
-    )
-    command = [sys.executable, "-c", script, run_id]
-    with subprocess.Popen(command, env=os.environ, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "there\n"
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@pytest.mark.usefixtures("storage")
-def test_a_killed_run_is_marked_and_a_living_one_is_not() -> None:
-    """After kill -9 the row says `running`; whoever looks next says what it was. One that lives stays."""
-    with running_elsewhere("dead") as dead, running_elsewhere("alive"):
-        assert mark_killed() == []
-        dead.send_signal(signal.SIGKILL)
-        dead.wait()
-        assert mark_killed() == [RunRecord("e", "dead")]
-        assert mark_killed() == []
-        marked, living = RunRecord("e", "dead").facts(), RunRecord("e", "alive").facts()
-    assert marked is not None
-    assert living is not None
-    assert (marked.status, living.status) == ("killed", "running")
-    assert f"process {dead.pid}" in str(marked.error)
-    assert marked.ended_at == marked.seen_at
 
 
 def test_a_run_of_another_host_is_left_to_that_host() -> None:

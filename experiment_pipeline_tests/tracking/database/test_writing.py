@@ -90,12 +90,9 @@ def test_stages_add_up_and_the_highest_peak_stays() -> None:
 
 def test_rows_of_the_same_keys_in_one_writing_are_one_row() -> None:
     """A configuration that passes two rungs within a second says of both what it knows."""
-    first = ConfigurationRow(
-        key="k", algorithm="a", hyperparameters={}, status="stopped early", rung=0.25
-    )
-    second = ConfigurationRow(
-        key="k", algorithm="a", hyperparameters={}, status="trained", test_score=0.5
-    )
+    known = {"key": "k", "algorithm": "a", "hyperparameters": {}}
+    first = ConfigurationRow(**known, status="stopped early", rung=0.25)
+    second = ConfigurationRow(**known, status="trained", test_score=0.5)
     RunRecord("e", "r").record([first, second])
     (row,) = all_rows("configurations")
     assert (row["status"], row["rung"], row["test_score"]) == ("trained", 0.25, 0.5)

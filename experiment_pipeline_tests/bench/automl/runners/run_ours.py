@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 import pandas as pd
 from contract import GROUP, TARGET, Job, Loaded, run
-from overlays import lay_over
 
 from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
@@ -113,7 +112,7 @@ def _spec(job: Job) -> ExperimentSpec:
 
 
 def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
-    """What the scaffold writes, with the given split, an overlay, and the seconds that are left."""
+    """What the scaffold writes, with the given split and the seconds that are left."""
     said = job.said
     by = {"by": "random"} if job.groups is None else {"by": "group", "column": GROUP}
     if said["time"] is not None:
@@ -139,7 +138,6 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     if by["by"] != "time":
         written["split"]["seed"] = said["seed"]
     written["seed"] = said["seed"]
-    lay_over(written, said["overlay"])
     left = said["seconds"] - (time.monotonic() - started)
     written["budget"] = {
         **written.get("budget", {}),
