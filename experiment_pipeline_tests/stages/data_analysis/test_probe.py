@@ -2,7 +2,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.data_analysis.finding import Finding
 from experiment_pipeline.stages.data_analysis.findings.probe import (
     BASELINE,
     MOST_ROWS,
@@ -17,7 +16,6 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     REGRESSION,
     ROWS,
     VALIDATION,
-    check,
     numeric,
     subject,
     table,
@@ -140,52 +138,6 @@ def test_awkward_values_are_survived() -> None:
     values = np.array([1, "one", None, 2.5] * 100, dtype=object)
     huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
     assert _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows == 320
-
-
-# probe_no_better_than_baseline
-
-
-def test_noise_is_a_condition() -> None:
-    """Features that know nothing about the target are found."""
-    noise = np.random.default_rng(1).choice(["yes", "no"], ROWS)
-    finding = check("probe_no_better_than_baseline", table(y=noise))
-    assert finding.severity == "condition"
-
-
-# probe_nearly_perfect
-
-
-def test_a_leak_over_two_columns_is_a_condition() -> None:
-    """Two columns that give the target away together, neither alone, are found."""
-    rng = np.random.default_rng(0)
-    paid, due = rng.normal(size=(2, 400))
-    frame = table(paid=paid, due=due, y=np.where(paid > due, "yes", "no"))
-    finding = check("probe_nearly_perfect", frame)
-    assert finding.severity == "condition"
-    assert set(finding.columns[:2]) == {"paid", "due"}
-
-
-# criterion_out_of_reach
-
-
-def _judged(at_least: float) -> Finding:
-    acceptance = [{"metric": "roc_auc", "at_least": at_least}]
-    return check("criterion_out_of_reach", table(), acceptance=acceptance)
-
-
-def test_a_criterion_far_above_is_a_condition_and_never_blocks() -> None:
-    """A criterion of 0.99 is far from a probe of about 0.75."""
-    finding = _judged(0.99)
-    assert finding.severity == "condition"
-    assert "criterion 0.99" in finding.evidence
-
-
-def test_the_direction_of_the_metric_counts() -> None:
-    """An error that must be far smaller than the probe's is found."""
-    acceptance = [{"metric": "rmse", "at_most": 0.1}, {"metric": "r2", "at_least": 0.1}]
-    finding = check("criterion_out_of_reach", numeric(), **REGRESSION, acceptance=acceptance)
-    assert finding.outcome == "found"
-    assert "rmse" in finding.evidence
 
 
 @pytest.mark.parametrize("rule", PROBE_RULES, ids=lambda rule: rule.code)
