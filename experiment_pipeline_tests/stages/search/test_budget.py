@@ -36,6 +36,7 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 from experiment_pipeline_tests.stages.search.halving_scenario import SEARCH, experiment, sets_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -54,7 +55,6 @@ class Clock:
     seconds = 0.0
 
     def __call__(self) -> float:
-        """Return them."""
         return self.seconds
 
 
@@ -68,13 +68,7 @@ def brake(seconds: float | None, rung: Rung) -> tuple[Brake, Clock]:
 
 def fitted(one: Configuration, score: float, seconds: float) -> ModelResult:
     """What a fit has left."""
-    return replace(
-        model_result(one.key, score),
-        algorithm=one.algorithm,
-        features=one.features,
-        hyperparameters=one.hyperparameters,
-        fit_wall_seconds=seconds,
-    )
+    return result_of(one, score, SPEC, fit_wall_seconds=seconds)
 
 
 def test_time_is_left_to_fit_again_and_to_report() -> None:

@@ -13,7 +13,6 @@ from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import encoding
 from experiment_pipeline.stages.search import features as many_texts
-from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows, transformed
 from experiment_pipeline.stages.search.features import (
     encoded_columns,
@@ -21,17 +20,18 @@ from experiment_pipeline.stages.search.features import (
     seen_categories,
 )
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.generated import worth_making
-from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     ROWS,
     TRAIN_ROWS,
+    assembled,
+    by_hand,
     experiment,
     one,
+    predicted,
     refit,
     table,
     train_one,
@@ -172,17 +172,15 @@ def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: st
     entry = one("lightgbm", num_leaves=7, n_estimators=20) | {"features": encoder}
     spec, sets = experiment([entry], task), with_texts(task)
     trained = train_one(spec, sets)
-    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
-    loaded = persistence.from_bytes(persistence.to_bytes(pipeline))
-    again = predictions_of(loaded, sets.test[list(sets.features)], task, sets.classes)
-    assert np.array_equal(again, trained.predictions.test)
+    loaded = persistence.from_bytes(persistence.to_bytes(assembled(trained, sets, spec)))
+    assert np.array_equal(predicted(loaded, sets), trained.predictions.test)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_any_row_can_be_predicted(encoder: str) -> None:
     """Unseen, empty and missing texts in every spelling, one row or a column without any text."""
     sets = with_texts()
-    plain = Configuration("lightgbm", "lightgbm", encoder, {"num_leaves": 7})
+    plain = replace(by_hand("lightgbm", num_leaves=7), features=encoder)
     rows = pd.concat([sets.train, sets.test])
     pipeline = refit(plain, 5, rows, sets, experiment([one("lightgbm")]))
     first = sets.test[list(sets.features)].iloc[[0]].astype(object)

@@ -105,14 +105,6 @@ def test_encoders_read_its_columns_in_the_order_of_the_rows() -> None:
         np.testing.assert_allclose(after["spread"], (before["distance"] - mean) * draw, rtol=1e-12)
 
 
-@pytest.mark.parametrize("evaluation", ["test_set", FOLDS])
-def test_the_number_of_threads_changes_nothing(evaluation: Any) -> None:
-    """One thread and two give the same models, bit by bit."""
-    spec = own(evaluation=evaluation)
-    first, second = (train(spec, sets_of(spec), workers) for workers in (1, 2))
-    assert {k: v.model for k, v in first.items()} == {k: v.model for k, v in second.items()}
-
-
 def test_a_leaking_transformer_gets_an_honest_score() -> None:
     """Mean targets of codes that mean nothing: far too good on rows of the fit, chance on the folds'."""
     codes = np.random.default_rng(1).integers(0, 400, 800).astype(str)
