@@ -18,6 +18,7 @@ from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline_tests.scenario import to_train_on
 
 ROWS, TRAIN_ROWS = 800, 600
 METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
@@ -61,6 +62,12 @@ def training_sets(
         early_stopping=np.arange(TRAIN_ROWS) % 7 == 0,
         digests={"train": "digest of train", "test": "digest of test"},
     )
+
+
+def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
+    """The table as the split stage stores it, and a search takes it."""
+    frame = table(CLASSES[spec.task]) if frame is None else frame
+    return to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
 
 
 def experiment(

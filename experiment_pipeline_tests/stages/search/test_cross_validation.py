@@ -10,9 +10,7 @@ import pytest
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
 from experiment_pipeline.stages.search.rungs import ladder
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
-from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     TRAIN_ROWS,
@@ -22,6 +20,7 @@ from experiment_pipeline_tests.stages.search.scenario import (
     one,
     predicted,
     refit,
+    sets_of,
     table,
     train,
     train_one,
@@ -33,12 +32,6 @@ CROSS_VALIDATED = {"cross_validation": {"folds": 4, "repeats": 2}}
 def asked(search: list[dict[str, Any]], task: str = "binary", **more: Any) -> ExperimentSpec:
     """An experiment that is cross-validated."""
     return experiment(search, task, **({"evaluation": CROSS_VALIDATED} | more))
-
-
-def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
-    """The small table as its sets."""
-    frame = table(CLASSES[spec.task]) if frame is None else frame
-    return clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
 
 
 @pytest.mark.parametrize("task", CLASSES)

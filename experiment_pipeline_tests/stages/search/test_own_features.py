@@ -25,8 +25,7 @@ from experiment_pipeline_tests import runs
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
 from experiment_pipeline_tests.stages.search.dask.test_shared_files import shared_in
-from experiment_pipeline_tests.stages.search.scenario import experiment, one, table, train
-from experiment_pipeline_tests.stages.search.test_cross_validation import sets_of
+from experiment_pipeline_tests.stages.search.scenario import experiment, one, sets_of, table, train
 
 FOLDS = {"cross_validation": {"folds": 3, "repeats": 1}}
 SEEN: list[pd.Index] = []
