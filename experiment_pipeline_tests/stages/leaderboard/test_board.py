@@ -1,4 +1,4 @@
-"""The leaderboard: order, ties, the choice and its reason, a row for every configuration."""
+"""The leaderboard: order, ties, the choice and its reason, a row for every configuration, edges of a search."""
 
 import math
 from dataclasses import replace
@@ -15,8 +15,8 @@ from experiment_pipeline.stages.leaderboard.board import (
     check_same_metric,
     rank,
 )
+from experiment_pipeline.stages.leaderboard.notes import search_edges
 from experiment_pipeline.stages.leaderboard.page import document
-from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
@@ -28,6 +28,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
     result_of,
     search_of,
+    shown_of,
     spec_of,
     stopped,
 )
@@ -52,8 +53,11 @@ def _board(
     return rank(shuffled, lambda one: predictions[one.key], rows, spec, None), scores
 
 
+Drawn = tuple[list[float], list[int], list[int]]
+
+
 @st.composite
-def _boards(draw: st.DrawFn) -> tuple[list[float], list[int], list[int]]:
+def _boards(draw: st.DrawFn) -> Drawn:
     """Errors with many ties and some nan, sizes with ties, and an order."""
     some = st.sampled_from([0.5, 1.0, -1.0, 2.0, 2.25, float("nan")])
     errors = draw(st.lists(some, min_size=1, max_size=7).filter(lambda e: not np.isnan(e).all()))
@@ -63,9 +67,7 @@ def _boards(draw: st.DrawFn) -> tuple[list[float], list[int], list[int]]:
 
 @given(_boards(), st.sampled_from(["rmse", "r2"]))
 @settings(max_examples=30, deadline=None)
-def test_the_choice_is_the_best_score_in_any_order(
-    board: tuple[list[float], list[int], list[int]], metric: str
-) -> None:
+def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) -> None:
     """Whatever the order, nan, direction and ties: no configuration beats the chosen one."""
     errors, sizes, order = board
     chosen, scores = _board(errors, sizes, metric, order, "best_score")
@@ -78,9 +80,7 @@ def test_the_choice_is_the_best_score_in_any_order(
 
 @given(_boards())
 @settings(max_examples=15, deadline=None)
-def test_the_smallest_choice_is_the_smallest_of_the_tie_group(
-    board: tuple[list[float], list[int], list[int]],
-) -> None:
+def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn) -> None:
     """With smallest_in_tie_group nothing smaller is tied with the best; its plausible loss is said."""
     errors, sizes, order = board
     chosen, scores = _board(errors, sizes, "rmse", order, "smallest_in_tie_group")
@@ -147,9 +147,8 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     assert board.rows["status"].tolist() == ["trained", "stopped early", "failed", "not started"]
     assert board.rows["rank"].isna().tolist() == [False, True, True, True]
     assert board.rows["reason"].tolist()[1] == "at rung 1"
-    assert any(
-        note.startswith("1 more were stopped early by scores on a part") for note in board.notes
-    )
+    said = "1 more were stopped early by scores on a part"
+    assert any(note.startswith(said) for note in board.notes)
     assert board.rows["reason"].tolist()[3] == "the budget was spent"
 
 
@@ -270,9 +269,7 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
     assert receipt.chosen == sure
     assert receipt.gain.low < receipt.gain.estimate < receipt.gain.high
     assert ("scores better, but not significantly" in board.reason) != sure
-    page = document(
-        SearchShown(board, {one.key: one for one in configurations(spec)}, {}), "flights"
-    )
+    page = document(shown_of(spec, board), "flights")
     assert "Generated features" in [one.title for one in page.sections]
     assert sure or board.ensemble is None
 
@@ -306,3 +303,63 @@ def test_results_of_another_metric_are_not_ranked() -> None:
     check_same_metric(results, "roc_auc")
     with pytest.raises(TrainingError, match="scored by roc_auc, the experiment's metric is brier"):
         check_same_metric(results, "brier")
+
+
+# --- the edges of a search ---
+
+
+def _edges(hyperparameters: dict, chosen: dict, method: str = "grid", algorithm: str = "lightgbm"):
+    entry = {"algorithm": algorithm, "method": method, "hyperparameters": hyperparameters}
+    if method == "random":
+        entry["draws"] = 5
+    return search_edges(spec_of(search=[entry]), algorithm, chosen)
+
+
+def test_the_end_of_a_list_is_an_edge_and_its_middle_is_not() -> None:
+    """Only the smallest and largest value end a list."""
+    assert _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 31}) == ()
+    (edge,) = _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 63})
+    assert (edge.end, edge.wider) == ("high", 129)
+    assert "search 15 to 129" in edge.in_words()
+
+
+def test_a_draw_near_the_end_of_a_range_is_an_edge() -> None:
+    """Within 5 % of the range, on its own scale, a draw counts as at the end."""
+    space = {"learning_rate": {"low": 0.01, "high": 1.0, "scale": "log"}}
+    assert _edges(space, {"learning_rate": 0.02}, "random") == ()
+    (edge,) = _edges(space, {"learning_rate": 0.011}, "random")
+    assert (edge.end, edge.wider) == ("low", pytest.approx(0.001))
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "chosen"),
+    [
+        ({"lambda_l2": [0, 1, 10]}, {"lambda_l2": 0}),
+        ({"min_data_in_leaf": [1, 20]}, {"min_data_in_leaf": 1}),
+        ({"feature_fraction": [0.5, 0.8, 1.0]}, {"feature_fraction": 1.0}),
+        ({"max_depth": [-1, 4, 8]}, {"max_depth": -1}),
+        ({"max_depth": [-1, 4, 8]}, {"max_depth": 8}),
+        ({"max_depth": [None, 4, 8]}, {"max_depth": 8}),
+        ({"max_depth": [None, 4, 8]}, {"max_depth": None}),
+        ({"extra_trees": [True, False]}, {"extra_trees": True}),
+        ({"boosting": ["gbdt", "dart"]}, {"boosting": "dart"}),
+        ({"num_leaves": 31}, {"num_leaves": 31}),
+        ({"num_leaves": [2, 31]}, {"num_leaves": 2}),
+    ],
+)
+def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict) -> None:
+    """Zero, the smallest count, a share of one, no limit, words and fixed values end nothing."""
+    assert _edges(hyperparameters, chosen) == ()
+
+
+def test_all_entries_of_the_algorithm_count_as_one_search() -> None:
+    """What a second entry searched is no edge of the first."""
+    entries = [
+        {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
+        {"algorithm": "linear", "configurations": [{"C": 10.0}]},
+        {"algorithm": "lightgbm", "hyperparameters": {"lambda_l1": [0.1, 100.0]}},
+    ]
+    spec = spec_of(search=entries)
+    assert search_edges(spec, "linear", {"C": 1.0}) == ()
+    (edge,) = search_edges(spec, "linear", {"C": 10.0})
+    assert edge.wider == 100.0
