@@ -23,7 +23,6 @@ from experiment_pipeline_tests.stages.validation_report.report_examples import (
     seen_through,
 )
 
-
 NUMBERS = {"task": "regression", "metric": "rmse"}
 
 
