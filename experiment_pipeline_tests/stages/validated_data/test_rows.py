@@ -1,5 +1,6 @@
 """Validation: every row kept or rejected, never lost, with every reason."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -50,13 +51,8 @@ def test_a_row_without_a_positive_weight_is_rejected():
     spec = scenario.spec(sample_weight="weight", target="a", task="regression", metric="rmse")
     schema = "columns: {a: {dtype: float64}, weight: {dtype: float64, nullable: true}}"
     cells = {"a": [1.0] * 6, "weight": [1.0, None, 0.0, -2.0, np.inf, 0.5]}
-    odd = "is not a positive number, which sample_weight asks for"
-    expected = {
-        1: [f"weight: nan {odd}"],
-        2: [f"weight: 0.0 {odd}"],
-        3: [f"weight: -2.0 {odd}"],
-        4: [f"weight: inf {odd}"],
-    }
+    said = "weight: {} is not a positive number, which sample_weight asks for".format
+    expected = {row: [said(odd)] for row, odd in enumerate(("nan", 0.0, -2.0, "inf"), 1)}
     assert reasons(checked(cells, schema, spec)) == expected
     strict = checked(cells, schema.replace(", nullable: true", ""), spec)
     assert reasons(strict) == expected | {1: ["weight: is missing"]}
@@ -112,18 +108,14 @@ def test_coercion_never_changes_what_a_cell_says(dtype, cells, bad):
         return
     found = reasons(checked(columns, schema))
     assert set(found) == {*bad, 2}
-    assert all(
-        found[row][0].startswith("a: ") and " is not of type " in found[row][0] for row in bad
-    )
+    assert all(re.match("a: .* is not of type ", found[row][0]) for row in bad)
 
 
 def test_the_schema_reads_no_times_with_and_without_an_offset():
     """As the preparation does not: hours would shift."""
+    schema = "columns: {a: {dtype: 'datetime64[us]', coerce: true}}"
     with pytest.raises(UnusableTable, match="1 of 2 times have no offset from UTC"):
-        checked(
-            {"a": ["2024-03-05T06:07Z", "2024-03-05T06:07"]},
-            "columns: {a: {dtype: 'datetime64[us]', coerce: true}}",
-        )
+        checked({"a": ["2024-03-05T06:07Z", "2024-03-05T06:07"]}, schema)
 
 
 def test_a_column_of_another_type_without_coerce_is_an_error():
@@ -171,15 +163,12 @@ def test_exact_copies_are_rejected_where_the_yaml_says_so():
     raw = raw.rename_axis(index="row_number")
     for policy, copies in (("keep", []), ("reject", [470, 471, 472])):
         spec = scenario.spec(validation={"duplicate_rows": policy})
-        schema = load_schema(scenario.SCHEMA)
-        prepared = scenario.prepared_rows(raw, spec.preparation, schema)
-        data = validate(raw, prepared, schema, spec)
-        assert data.rejected.index.tolist() == copies
+        assert clinic(spec, raw).rejected.index.tolist() == copies
 
 
 def test_unseen_categories_can_be_allowed():
     """Allowed for the experiment or for one column, they stay and are counted."""
-    allowed = clinic(validation={"unseen_categories": "allow"})
+    allowed = clinic(scenario.spec(validation={"unseen_categories": "allow"}))
     assert 129 not in allowed.rejected.index
     assert any(note.startswith("ward: 1 value kept against isin") for note in allowed.notes)
     assert any(note.endswith(": 'narnia' (1)") for note in allowed.notes)
@@ -358,11 +347,7 @@ def test_rows_that_the_schema_rejects_make_a_class_rare():
 
 
 NUMBERS = st.one_of(st.none(), st.integers(-5, 5), st.floats(-5, 5).map(lambda x: round(x, 1)))
-
-
 TEXTS = st.one_of(st.none(), st.sampled_from(["a", "b", "C", "1", "2.5", "true", "2024-01-01", ""]))
-
-
 COLUMN_RULES = st.fixed_dictionaries(
     {},
     optional={
@@ -379,20 +364,14 @@ COLUMN_RULES = st.fixed_dictionaries(
 def tables(columns=("x", "y", "z")):
     """Any small table of numbers and texts, with any index."""
 
+    def column(cells, dtype, size):
+        lists = st.lists(cells, min_size=size, max_size=size)
+        return lists.map(lambda found: pd.Series(found, dtype=dtype))
+
     def table(size):
-        column = st.one_of(
-            st.lists(NUMBERS, min_size=size, max_size=size).map(
-                lambda cells: pd.Series(cells, dtype="float64")
-            ),
-            st.lists(TEXTS, min_size=size, max_size=size).map(
-                lambda cells: pd.Series(cells, dtype="str")
-            ),
-        )
-        return st.tuples(*[column for _ in columns]).map(
-            lambda cells: pd.DataFrame(dict(zip(columns, cells, strict=True))).rename_axis(
-                "row_number"
-            )
-        )
+        either = st.one_of(column(NUMBERS, "float64", size), column(TEXTS, "str", size))
+        cells = st.fixed_dictionaries(dict.fromkeys(columns, either))
+        return cells.map(lambda found: pd.DataFrame(found).rename_axis("row_number"))
 
     return st.integers(1, 12).flatmap(table)
 
@@ -429,9 +408,8 @@ def test_no_row_is_lost_or_invented(raw, rules):
 @given(raw=tables(), low=st.integers(-5, 5), nullable=st.booleans())
 def test_the_rejected_rows_are_those_that_pandera_fails(raw, low, nullable):
     """Where pandera can name every failing row, they are the same rows."""
-    raw = raw.assign(
-        x=pd.to_numeric(raw["x"], errors="coerce").astype("float64"), y=raw["y"].astype("str")
-    )
+    numbers = pd.to_numeric(raw["x"], errors="coerce").astype("float64")
+    raw = raw.assign(x=numbers, y=raw["y"].astype("str"))
     flag = str(nullable).lower()
     schema = load_schema(
         f"columns:\n  x: {{dtype: float64, nullable: {flag}, greater_than: {low}}}\n"
