@@ -23,19 +23,14 @@ def _constant(metric: str, y: np.ndarray, value: float) -> float:
     return scores.score(metric, y, np.full(len(y), value))
 
 
-@pytest.mark.parametrize("metric", names_of("regression"))
-def test_no_other_number_suits_the_metric_better(metric: str) -> None:
-    """Mean, median and weighted median are each the best constant of their metric."""
-    own = baseline_score(metric, NUMBERS, NUMBERS, "regression")
-    others = [_constant(metric, NUMBERS, value) for value in np.linspace(0, 4, 81)]
-    assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
-
-
-@pytest.mark.parametrize("metric", names_of("binary"))
-def test_no_other_probability_suits_the_metric_better(metric: str) -> None:
-    """Shares, the majority, or every row positive: whichever constant is the best."""
-    own = baseline_score(metric, LABELS, LABELS, "binary")
-    others = [_constant(metric, LABELS, value) for value in np.linspace(0, 1, 41)]
+@pytest.mark.parametrize(
+    ("task", "metric"), [(task, one) for task in ("regression", "binary") for one in names_of(task)]
+)
+def test_no_other_constant_suits_the_metric_better(task: str, metric: str) -> None:
+    """Mean, median or weighted median; shares, the majority, or every row positive."""
+    y, most = (NUMBERS, 4) if task == "regression" else (LABELS, 1)
+    own = baseline_score(metric, y, y, task)
+    others = [_constant(metric, y, value) for value in np.linspace(0, most, 81)]
     assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
 
 

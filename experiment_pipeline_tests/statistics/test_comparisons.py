@@ -143,12 +143,8 @@ def test_a_control_is_rarely_beaten_by_autocorrelated_noise() -> None:
         values = lfilter([1.0], [1.0, -0.5], generator.normal(size=(CLUSTERS, 11)), axis=0)
         scores = values.mean(axis=0)
         parts, leads = (values - scores) / CLUSTERS, scores[1:] - scores[0]
-        found.append(
-            [
-                (_lows(leads, parts[:, 1:], parts[:, 0], Drawn(0, consecutive=one)) > 0)
-                for one in (False, True)
-            ]
-        )
+        given = leads, parts[:, 1:], parts[:, 0]
+        found.append([_lows(*given, Drawn(0, consecutive=one)) > 0 for one in (False, True)])
     strangers, neighbours = np.any(found, axis=2).mean(axis=0)
     assert strangers > 0.1
     assert neighbours <= 0.06
