@@ -10,7 +10,6 @@ import pytest
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Fact, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -91,8 +90,3 @@ def test_the_value_and_its_version_are_handed_on() -> None:
     assert result.value is frame
     assert result.data_version == dg.DataVersion("v")
     assert reported(Outcome({})).data_version is None
-
-
-def test_a_block_of_code_ends_where_it_should() -> None:
-    """Backticks in a traceback or a YAML make the fence longer."""
-    assert fenced("text", "a\n```\nb") == "````text\na\n```\nb\n````"
