@@ -43,31 +43,26 @@ def masks(by: str, frame: pd.DataFrame | None = None) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("by", BY)
-def test_a_larger_fraction_has_every_row_of_a_smaller_one(by):
-    """Rungs are nested, and the last one has all rows."""
-    smaller, *larger = masks(by)
-    for each in larger:
-        assert (each | ~smaller).all()
-        smaller = each
-    assert smaller.all()
-
-
-@pytest.mark.parametrize("by", BY)
-def test_a_fraction_has_its_share_of_the_rows(by):
-    """Of all rows, of the early-stopping set, and where single rows are drawn of each class."""
-    sets = sets_of(experiment(by))
+def test_a_fraction_has_its_share_of_the_rows_and_all_rows_of_a_smaller_one(by):
+    """Of all rows, of the early-stopping set, and where single rows are drawn of each class; the last has all."""
+    sets, smaller = sets_of(experiment(by)), np.zeros(TRAIN, dtype=bool)
     for fraction, mask in zip(FRACTIONS, masks(by), strict=True):
+        assert (mask | ~smaller).all()
+        smaller = mask
         parts = [slice(None), sets.early_stopping, ~sets.early_stopping]
         parts += [] if by == "group" else [sets.y_train == 0, sets.y_train == 1]
         for part in parts:
             assert mask[part].mean() == pytest.approx(fraction, abs=0.02)
 
 
-def test_no_group_is_split():
-    """All rows of an owner are in a rung, or none."""
-    owner = sets_of(experiment("group")).train["owner"]
-    for mask in masks("group"):
-        assert set(pd.Series(mask).groupby(owner.to_numpy()).nunique()) == {1}
+def test_no_group_and_no_id_is_split():
+    """All rows of an owner are in a rung, or none; so are rows of one id under a random split."""
+    frame = rows().assign(visit=np.arange(TRAIN + TEST) // 3)
+    by_id = experiment(split={"by": "random", "id_columns": ["visit"]})
+    for spec, column in ((experiment("group"), "owner"), (by_id, "visit")):
+        together, order = frame[column].iloc[:TRAIN], thinning_order(sets_of(spec, frame), spec)
+        for fraction in FRACTIONS:
+            assert set(pd.Series(order < fraction).groupby(together.to_numpy()).nunique()) == {1}
 
 
 def test_time_is_thinned_evenly():
@@ -77,16 +72,6 @@ def test_time_is_thinned_evenly():
         assert hours[0] <= 2 / fraction
         assert TRAIN - hours[-1] <= 4 / fraction
         assert np.diff(hours).max() <= 10 / fraction
-
-
-def test_rows_of_one_id_stay_together():
-    """What identifies a row decides where it goes."""
-    frame = rows()
-    frame["visit"] = np.arange(len(frame)) // 3
-    spec = experiment(split={"by": "random", "id_columns": ["visit"]})
-    mask = thinning_order(sets_of(spec, frame), spec) < 0.25
-    visits = frame["visit"].iloc[:TRAIN].to_numpy()
-    assert set(pd.Series(mask).groupby(visits).nunique()) == {1}
 
 
 @pytest.mark.parametrize("by", BY)

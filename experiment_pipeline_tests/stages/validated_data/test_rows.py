@@ -28,18 +28,14 @@ from experiment_pipeline_tests.stages.validated_data.validation import checked, 
 
 
 def test_the_broken_rows_and_no_others_are_rejected():
-    """Each row that breaks the schema is kept as delivered, with what is wrong with it."""
-    found, delivered = reasons(clinic()), clinic().rejected.drop(columns=REASONS)
+    """Each row that breaks the schema is kept as delivered with what is wrong; what passes has its types."""
+    data = clinic()
+    found, delivered = reasons(data), data.rejected.drop(columns=REASONS)
     pd.testing.assert_frame_equal(delivered, scenario.table().loc[delivered.index])
     assert set(found) == set(scenario.BROKEN_ROWS)
     for row, (_, _, reason) in scenario.BROKEN_ROWS.items():
         assert len(found[row]) == 1
         assert found[row][0].startswith(reason)
-
-
-def test_validated_rows_have_the_types_of_the_schema():
-    """What passes is the prepared row in the schema's type."""
-    data = clinic()
     assert data.validated["weight"].dtype == "float64"
     assert data.validated["visited"].dtype == "datetime64[us]"
     assert data.validated["ward"].unique().tolist() == ["north", "east", "south", "day clinic"]
@@ -111,17 +107,16 @@ def test_coercion_never_changes_what_a_cell_says(dtype, cells, bad):
     assert all(re.match("a: .* is not of type ", found[row][0]) for row in bad)
 
 
-def test_the_schema_reads_no_times_with_and_without_an_offset():
-    """As the preparation does not: hours would shift."""
+def test_what_no_row_is_to_blame_for_is_an_error():
+    """Hours that would shift, a type without coerce, and no row that is left, with what rejected all."""
     schema = "columns: {a: {dtype: 'datetime64[us]', coerce: true}}"
     with pytest.raises(UnusableTable, match="1 of 2 times have no offset from UTC"):
         checked({"a": ["2024-03-05T06:07Z", "2024-03-05T06:07"]}, schema)
-
-
-def test_a_column_of_another_type_without_coerce_is_an_error():
-    """Without coerce a wrong type is the schema's fault, not every row's."""
     with pytest.raises(InvalidSchema, match=r"(?s)columns\.a\.dtype.*coerce: true"):
         checked({"a": [1.5]}, "columns: {a: {dtype: int64}}")
+    most_often = r"all 4 rows.*a: fails less_than\(0\) \(4 rows, most often 2 \(3\), 1 \(1\)\)"
+    with pytest.raises(DataError, match=most_often):
+        checked({"a": [1, 2, 2, 2]}, "columns: {a: {less_than: 0}}")
 
 
 def test_rows_over_several_columns():
@@ -146,15 +141,10 @@ def test_uniqueness_in_one_column_and_over_several():
     assert reasons(checked(columns, first)) == {3: ["b: 'z' is not unique"]}
     both = {"a": [1, 1, 2], "b": ["x", "x", "x"]}
     assert set(reasons(checked(both, "columns: {a: {}, b: {}}\nunique: [a, b]"))) == {0, 1}
-
-
-def test_a_row_is_not_rejected_for_repeating_a_rejected_one():
-    """Uniqueness is judged among rows that break no other rule; missing is no duplicate."""
-    data = checked(
-        {"id": [1, 1, None, None], "a": [-1, 1, 1, 1]},
-        "columns: {id: {unique: true, nullable: true}, a: {greater_than: 0}}",
-    )
-    assert set(reasons(data)) == {0}
+    # It is judged among rows that break no other rule; missing is no duplicate.
+    some = {"id": [1, 1, None, None], "a": [-1, 1, 1, 1]}
+    schema = "columns: {id: {unique: true, nullable: true}, a: {greater_than: 0}}"
+    assert set(reasons(checked(some, schema))) == {0}
 
 
 def test_exact_copies_are_rejected_where_the_yaml_says_so():
@@ -206,13 +196,6 @@ def test_defaults_fill_and_say_so():
     data = checked({"a": [1.0, None]}, "columns: {a: {dtype: float64, default: 7}}")
     assert data.validated["a"].tolist() == [1, 7]
     assert "1 missing value became 7" in data.notes[0]
-
-
-def test_no_row_left_is_an_error_with_the_reasons():
-    """An empty result says what rejected the rows."""
-    most_often = r"all 4 rows.*a: fails less_than\(0\) \(4 rows, most often 2 \(3\), 1 \(1\)\)"
-    with pytest.raises(DataError, match=most_often):
-        checked({"a": [1, 2, 2, 2]}, "columns: {a: {less_than: 0}}")
 
 
 def test_rows_to_predict_on_need_only_the_features():
