@@ -108,13 +108,18 @@ def test_the_probe_is_deterministic_and_reads_no_validation_row() -> None:
     assert _probe(table()) == _probe(table()) == _probe(table(y=changed))
 
 
-def test_the_work_is_bounded(monkeypatch) -> None:
-    """A long table is sampled, and of very many text features some are left unread."""
+def test_the_work_is_bounded_and_awkward_values_are_survived(monkeypatch) -> None:
+    """A long table is sampled, of very many texts some are left unread; infinite, huge, missing and mixed
+    values do not stop the probe.
+    """
     long = pd.concat([table()] * 40, ignore_index=True).assign(row=np.arange(40 * ROWS))
     assert _probe(long, exclude={"row": "counts"}).rows == MOST_ROWS
     monkeypatch.setattr("experiment_pipeline.stages.data_analysis.findings.probe.MOST_TEXTS", 2)
     texts = {f"t{i}": table()["colour"] for i in range(4)}
     assert _probe(table(**texts)).unread == 3
+    values = np.array([1, "one", None, 2.5] * 100, dtype=object)
+    huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
+    assert _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows == 320
 
 
 @pytest.mark.parametrize(
@@ -131,13 +136,6 @@ def test_without_something_to_learn_there_is_a_reason(frame, changes, reason) ->
     probe = run_probe(subject(frame, **changes), ())
     assert isinstance(probe, NoProbe)
     assert reason in probe.reason
-
-
-def test_awkward_values_are_survived() -> None:
-    """Infinite, huge, missing and mixed values do not stop the probe."""
-    values = np.array([1, "one", None, 2.5] * 100, dtype=object)
-    huge = np.where(np.arange(ROWS) % 50 == 0, np.inf, 1e300)
-    assert _probe(table(mixed=values, huge=huge, empty=np.nan, flag=VALIDATION)).rows == 320
 
 
 @pytest.mark.parametrize("rule", PROBE_RULES, ids=lambda rule: rule.code)

@@ -32,6 +32,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     spec_of,
     stopped,
 )
+from experiment_pipeline_tests.stages.search.scenario import one
 
 Y = np.array([0.0, 1.0, 2.0, 3.0])
 
@@ -186,7 +187,7 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
     search = search_of(spec_of(40), [3] * 40)
     many = search.rank().difference_to_baseline
     best = search.rank().chosen
-    alone = search.rank(results=[one for one in search.results if one.key == best])
+    alone = search.rank(results=[each for each in search.results if each.key == best])
     assert alone.difference_to_baseline.estimate == many.estimate
     assert many.low < alone.difference_to_baseline.low
 
@@ -220,9 +221,12 @@ def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
     assert any("cannot be separated from drift" in note for note in by_time.notes)
 
 
-def test_a_choice_at_the_end_of_the_search_is_noted() -> None:
-    """The note names the hyperparameter and a wider range."""
-    board = search_of(spec_of(3), [5, 5, 0.1]).rank()
+def test_what_is_odd_about_the_choice_is_noted() -> None:
+    """A second attempt of its fit; that it is at the end of the search, with the hyperparameter."""
+    search = search_of(spec_of(3), [5, 5, 0.1])
+    noted = [replace(each, notes=("a first attempt ended",)) for each in search.results]
+    board = search.rank(results=noted)
+    assert board.notes[0] == "the chosen lightgbm: a first attempt ended"
     assert [edge.hyperparameter for edge in board.edges] == ["num_leaves"]
     assert any("num_leaves = 16 is at the high end" in note for note in board.notes)
 
@@ -288,14 +292,6 @@ def test_everything_of_a_board_counts() -> None:
     assert len({digest, *map(board_digest, others)}) == 4
 
 
-def test_a_note_of_the_chosen_fit_stands_on_the_board() -> None:
-    """Who was trained in a second attempt, or not as asked for, does not hide it."""
-    search = search_of(spec_of(2), [1, 2])
-    noted = [replace(one, notes=("a first attempt ended",)) for one in search.results]
-    board = search.rank(results=noted)
-    assert board.notes[0] == "the chosen lightgbm: a first attempt ended"
-
-
 def test_results_of_another_metric_are_not_ranked() -> None:
     """Scores of one metric under the name of another would be a wrong answer."""
     board = search_of(spec_of(2), [1, 2]).rank()
@@ -309,22 +305,17 @@ def test_results_of_another_metric_are_not_ranked() -> None:
 
 
 def _edges(hyperparameters: dict, chosen: dict, method: str = "grid", algorithm: str = "lightgbm"):
-    entry = {"algorithm": algorithm, "method": method, "hyperparameters": hyperparameters}
-    if method == "random":
-        entry["draws"] = 5
+    entry = one(algorithm, **hyperparameters) | {"method": method}
+    entry |= {"draws": 5} if method == "random" else {}
     return search_edges(spec_of(search=[entry]), algorithm, chosen)
 
 
-def test_the_end_of_a_list_is_an_edge_and_its_middle_is_not() -> None:
-    """Only the smallest and largest value end a list."""
+def test_the_ends_of_a_list_and_of_a_range_are_edges() -> None:
+    """Its middle is none; a draw counts as at the end within 5 % of the range, on its own scale."""
     assert _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 31}) == ()
     (edge,) = _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 63})
     assert (edge.end, edge.wider) == ("high", 129)
     assert "search 15 to 129" in edge.in_words()
-
-
-def test_a_draw_near_the_end_of_a_range_is_an_edge() -> None:
-    """Within 5 % of the range, on its own scale, a draw counts as at the end."""
     space = {"learning_rate": {"low": 0.01, "high": 1.0, "scale": "log"}}
     assert _edges(space, {"learning_rate": 0.02}, "random") == ()
     (edge,) = _edges(space, {"learning_rate": 0.011}, "random")
@@ -354,12 +345,9 @@ def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict) 
 
 def test_all_entries_of_the_algorithm_count_as_one_search() -> None:
     """What a second entry searched is no edge of the first."""
-    entries = [
-        {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
-        {"algorithm": "linear", "configurations": [{"C": 10.0}]},
-        {"algorithm": "lightgbm", "hyperparameters": {"lambda_l1": [0.1, 100.0]}},
-    ]
-    spec = spec_of(search=entries)
+    listed = {"algorithm": "linear", "configurations": [{"C": 10.0}]}
+    other = one("lightgbm", lambda_l1=[0.1, 100.0])
+    spec = spec_of(search=[one("linear", C=[0.1, 1.0]), listed, other])
     assert search_edges(spec, "linear", {"C": 1.0}) == ()
     (edge,) = search_edges(spec, "linear", {"C": 10.0})
     assert edge.wider == 100.0

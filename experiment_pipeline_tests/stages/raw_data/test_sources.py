@@ -104,14 +104,10 @@ def test_a_folder_is_its_tables(folder: Path) -> None:
 
 
 def test_a_pattern_names_its_files(folder: Path) -> None:
-    """What a pattern matches is named from where the pattern begins."""
+    """What it matches is named from where it begins; a file that is called like one is read itself."""
     names = [name for name, _ in read_source(Data(url="parts/*/p.*"))]
     assert names == ["y=1/p.parquet", "y=2/p.parquet"]
     assert [name for name, _ in read_source(Data(url=f"{folder}/fl*.csv"))] == ["flights.csv"]
-
-
-def test_a_name_with_brackets_is_no_pattern(folder: Path) -> None:
-    """A file that is called like a pattern is read itself."""
     (folder / "data[1].csv").write_bytes(TABLE)
     assert read_source(Data(url="data[1].csv")) == [("data[1].csv", TABLE)]
 
@@ -127,22 +123,16 @@ def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
     assert "'flights.csv', 'parts'" in refused("*.zip").fix
 
 
-def test_a_folder_without_one_table_says_what_it_holds(folder: Path) -> None:
-    """No tables, or two kinds of them, are an error that lists or counts them."""
+def test_what_holds_no_table_is_refused(folder: Path) -> None:
+    """A folder without one kind of tables, which lists or counts them, a device that would never end, a
+    protocol that is unknown, or whose package is missing.
+    """
     (folder / "empty").mkdir()
     assert "holds none" in refused("empty").rule
     (folder / "empty" / "notes.txt").write_text("")
     assert "holds 'notes.txt'" in refused("empty").rule
     assert "2 Parquet and 1 CSV files" in refused(folder).rule
-
-
-def test_a_device_is_never_read() -> None:
-    """A path that would never end is refused."""
     assert "device" in refused("/dev/zero").rule
-
-
-def test_a_protocol_must_be_known_and_installed() -> None:
-    """An unknown protocol, and one whose package is missing, are named."""
     assert "nope" in refused("nope://bucket/x.csv").rule
     assert "gcsfs" in refused("gs://bucket/x.csv").rule
     assert isinstance(refused("s3://"), StorageUnreachable)

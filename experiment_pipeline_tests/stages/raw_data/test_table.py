@@ -137,17 +137,13 @@ def test_empty_and_infinite_columns_are_told() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_found(delimiter: str) -> None:
-    """Each usual delimiter is found, although the values hold the other ones."""
+    """Each usual one, although the values hold the other ones; a declared one wins, and one column is a table."""
     others = {",": "x|y", ";": "1,5", "\t": "a, b; c", "|": "a; b"}
     rows = [["name", "value", "n"], [others[delimiter], "2", "3"], ["plain", "4", "5"]]
     table = read("\n".join(delimiter.join(row) for row in rows))
     assert table.delimiter == delimiter
     assert list(table.frame.columns) == rows[0]
     assert bool(table.notes) == (delimiter != ",")
-
-
-def test_a_declared_delimiter_wins() -> None:
-    """What the user says is not second-guessed, and one column is a table."""
     assert list(read("a,b:c\n1,2:3\n", delimiter=":").frame.columns) == ["a,b", "c"]
     assert read("a\n1\n2\n").frame["a"].tolist() == [1, 2]
 
@@ -388,15 +384,11 @@ def test_parquet_parts_may_widen_a_number() -> None:
         parse([("p", whole), ("q", text)], Data(url="folder"))
 
 
-def test_settings_of_csv_have_no_effect_on_parquet() -> None:
-    """A setting that would do nothing is an error that names it."""
+def test_a_declared_format_must_be_true() -> None:
+    """The bytes decide what a file is; what says otherwise, or has no effect on it, is an error."""
     error = refused(parquet(pd.DataFrame({"a": [1]})), delimiter=";")
     assert isinstance(error, errors.InvalidExperiment)
     assert error.culprit == "data.delimiter"
-
-
-def test_a_declared_format_must_be_true() -> None:
-    """The bytes decide what a file is; a declaration that says otherwise is an error."""
     assert "say csv" in refused(SMALL, format="parquet").rule
     assert read(parquet(pd.DataFrame({"a": [1]})), name="t.csv").format == "parquet"
     assert isinstance(refused(SMALL, delimiter='"'), errors.InvalidExperiment)

@@ -25,7 +25,7 @@ def drawn(space: Any, draws: int = 50, seed: int = 0) -> list[Any]:
 
 
 def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
-    """A grid runs through its lists, the last one fastest."""
+    """A grid runs through its lists, the last one fastest; entries of one algorithm stand together."""
     grid = one("lightgbm", num_leaves=[7, 31], reg_alpha=[0.1, 1e-05])
     assert keys(grid) == [
         "lightgbm__num_leaves=7__reg_alpha=0.1",
@@ -33,6 +33,8 @@ def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
         "lightgbm__num_leaves=31__reg_alpha=0.1",
         "lightgbm__num_leaves=31__reg_alpha=1e-05",
     ]
+    found = keys(one("dummy"), one("linear", C=[1]), one("dummy", strategy=["prior"]))
+    assert found == ["dummy", "dummy__strategy=prior", "linear__C=1"]
 
 
 def test_the_key_names_only_what_is_searched() -> None:
@@ -49,12 +51,6 @@ def test_explicit_configurations_are_taken_as_listed() -> None:
     found = configurations(experiment([entry]))
     assert [each.key for each in found] == ["linear__C=0.1", "linear__C=1__class_weight=None"]
     assert found[0].hyperparameters == {"C": 0.1, "max_iter": 50}
-
-
-def test_entries_of_one_algorithm_stand_together() -> None:
-    """The order is grouped by algorithm, in the order of their first entries."""
-    found = keys(one("dummy"), one("linear", C=[1]), one("dummy", strategy=["prior"]))
-    assert found == ["dummy", "dummy__strategy=prior", "linear__C=1"]
 
 
 def test_trees_get_codes_and_others_columns_unless_told() -> None:

@@ -48,16 +48,16 @@ def too_few(spec: Any, predicted: SetPrediction | None = None) -> list[tuple[str
     return [(r.evidence, r.advice) for r in found if r.code == "too_few_validation_rows"]
 
 
-def test_nothing_learnt_comes_before_everything_else() -> None:
-    """When nothing beats the baseline no search is to blame."""
+def test_what_no_search_changes_is_a_reason() -> None:
+    """Nothing learnt, before all else; labels that rule the limit out; a limit that different families share."""
     assert codes(search_of(REFUSED, [80] * 4), report_of(REFUSED))[0] == "nothing_learnt"
-
-
-def test_a_ceiling_of_the_labels_below_the_limit_is_a_reason() -> None:
-    """Conflicting labels make the limit unreachable; a higher ceiling does not."""
     search, report = search_of(REFUSED, [1] * 4), report_of(REFUSED)
     assert "label_ceiling" in codes(search, report, ceiling=0.9)
     assert "label_ceiling" not in codes(search, report, ceiling=0.99)
+    two = spec_of(search=TWO_FAMILIES, acceptance=TOO_HIGH)
+    assert "families_agree" in codes(search_of(two, [1] * 5), report_of(two))
+    # One family alone proves nothing.
+    assert "one_family" in codes(search, report)
 
 
 def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
@@ -163,13 +163,6 @@ def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
     reason = found["lightgbm"]["few_train_rows"].evidence
     assert f"with {rows:,} on the same test rows" in reason
     assert "mean of 5 configurations" in reason
-
-
-def test_families_that_agree_blame_the_features_and_one_family_is_not_enough() -> None:
-    """Different algorithms with the same score share their limit; one alone proves nothing."""
-    two = spec_of(search=TWO_FAMILIES, acceptance=TOO_HIGH)
-    assert "families_agree" in codes(search_of(two, [1] * 5), report_of(two))
-    assert "one_family" in codes(search_of(REFUSED, [1] * 4), report_of(REFUSED))
 
 
 # --- the next search ---
