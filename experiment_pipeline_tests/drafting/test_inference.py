@@ -87,13 +87,10 @@ def test_the_task_follows_from_the_targets_values(target: Any, task: str) -> Non
 def test_the_positive_class_is_the_affirmative_or_the_rarer(target: Any, positive: Any) -> None:
     """`yes`, 1 and true are predicted, without such a word the rarer class; one may be asked for as it is."""
     inferred = draft(target).positive_class
-    assert inferred is not None
     assert inferred.value == positive
     assert type(inferred.value) is type(positive)
     for given in (positive, str(positive)):
-        asked = draft(target, {"positive_class": given}).positive_class
-        assert asked is not None
-        assert asked.value == positive
+        assert draft(target, {"positive_class": given}).positive_class.value == positive
 
 
 def test_the_metric_suits_the_task() -> None:
@@ -239,7 +236,6 @@ def test_an_entity_is_a_feature_where_new_rows_are_about_known_ones(
 def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
     """Rows without a target are rejected: the usual limit would stop the very first run."""
     limit = draft(repeated(*NUMBERS[:9], np.nan)).max_rejected
-    assert limit is not None
     assert limit.value == pytest.approx(0.12)
     assert draft(NUMBERS).max_rejected is None
 
@@ -391,14 +387,12 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
     draft = infer(frame, Wishes(target="y"))
     trial = try_out(frame, draft, spec_from("drafted", draft.attributes({"url": "t.csv"})))
     assert trial.problem is None
-    assert trial.sets is not None
     assert sum(map(len, trial.sets.rows().values())) == ROWS
 
 
 def test_a_small_table_is_cross_validated() -> None:
     """Of so few rows one test set would choose by luck; larger tables say nothing."""
     small = draft(repeated("yes", "no")).evaluation
-    assert small is not None
     assert "of 120 rows a test set would choose by luck" in small.why
     for rows, evaluation in ((1_999, "cross_validation"), (2_000, None)):
         large = pd.DataFrame({"feature": np.arange(rows) % 7, "y": np.arange(rows) % 2})
@@ -441,7 +435,6 @@ def test_what_a_comma_means_another_column_tells(other: str, numbers: dict[str, 
     assert plans["b"].preparation["numbers"] == numbers
     comma = numbers.get("decimal", ".")
     read = read_completely(frame["a"], plans["a"].preparation)
-    assert read is not None
     assert read[0] == (1.234 if comma == "," else 1234)
 
 

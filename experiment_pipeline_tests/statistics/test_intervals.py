@@ -153,17 +153,15 @@ def test_interval_covers_the_truth_in_95_of_100_samples(name, sample, rows, leas
     assert least <= held <= 0.985
 
 
-def test_a_class_without_a_hit_is_no_certainty() -> None:
-    """None of 10 positives is found: the balanced accuracy may well be 0.55 or 0.6."""
+def test_a_perfect_score_on_few_clusters_and_a_class_without_a_hit_are_no_certainty() -> None:
+    """30 of 30 right leaves room for an accuracy of 0.89, an AUC of 1 on 5 positives for less; none of 10
+    positives found may well be a balanced accuracy of 0.55 or 0.6.
+    """
     y = (np.arange(200) < 10).astype(int)
     prediction = np.where(np.arange(200) % 50 == 49, 0.9, 0.1)
     interval = interval_on("balanced_accuracy", y, prediction, np.arange(200))
     assert interval.estimate < 0.5
     assert interval.high > 0.57
-
-
-def test_a_perfect_score_on_few_clusters_is_no_certainty() -> None:
-    """30 of 30 right leaves room for an accuracy of 0.89; an AUC of 1 on 5 positives for less."""
     y = np.repeat([1, 0], [5, 25])
     accuracy = interval_on("accuracy", y, y.astype(float), np.arange(30))
     auc = interval_on("roc_auc", y, y.astype(float), np.arange(30))

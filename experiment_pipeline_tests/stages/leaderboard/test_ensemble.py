@@ -120,22 +120,16 @@ def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: in
     assert shuffled.rows.equals(usual.rows)
 
 
-@pytest.mark.parametrize("written", ["off", {"members": 2}, "on"])
-def test_the_yaml_says_whether_and_how_many(written: object) -> None:
-    """Off is a board without that row."""
-    search = search_of(numbers_spec(8, ensemble=written), [1.0] * 8)
-    board = search.rank()
-    if written == "off":
-        assert board.ensemble is None
-        assert ENSEMBLE not in set(board.rows["key"])
-    else:
-        assert len(board.ensemble.members) == (2 if written != "on" else 5)
-
-
-def test_one_that_is_better_by_far_is_no_ensemble() -> None:
-    """One member is a configuration that has its row already; so is one configuration alone."""
-    assert search_of(numbers_spec(3), [0.1, 5.0, 6.0], shared=0).rank().ensemble is None
-    assert search_of(numbers_spec(1), [1.0]).rank().ensemble is None
+def test_the_yaml_says_whether_and_how_many() -> None:
+    """Off is a board without that row; so is one that is better by far, or alone: it has its row already."""
+    for written, members in (({"members": 2}, 2), ("on", 5)):
+        board = search_of(numbers_spec(8, ensemble=written), [1.0] * 8).rank()
+        assert len(board.ensemble.members) == members
+    off = search_of(numbers_spec(8, ensemble="off"), [1.0] * 8).rank()
+    assert ENSEMBLE not in set(off.rows["key"])
+    far = search_of(numbers_spec(3), [0.1, 5.0, 6.0], shared=0).rank()
+    alone = search_of(numbers_spec(1), [1.0]).rank()
+    assert [one.ensemble for one in (off, far, alone)] == [None] * 3
 
 
 def test_predicting_without_features_and_what_failed_are_never_members() -> None:

@@ -84,10 +84,7 @@ def test_time_is_left_to_fit_again_and_to_report() -> None:
     spent = f"the budget of 30 seconds was spent, {rest:.1f} are kept for refit and report"
     assert held.reason_of("dummy") == (spent, None)
     assert held.is_out_of_time
-
-
-def test_fits_have_a_part_of_the_budget_however_long_the_rest_takes() -> None:
-    """A search without a fit has nothing to refit."""
+    # However long the rest takes, fits have a part: a search without a fit has nothing to refit.
     held, clock = brake(10, FULL)
     held.fit_ended(fitted(LINEAR[0], 0.9, 3.6))
     clock.seconds = 3.9

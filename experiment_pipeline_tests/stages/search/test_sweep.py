@@ -87,19 +87,14 @@ def test_a_result_tells_what_the_fit_cost() -> None:
     assert result.metric == "roc_auc"
 
 
-def test_a_class_that_test_lacks_keeps_its_column() -> None:
-    """Multiclass predictions have the columns of all classes; ranking may be undefined."""
+def test_a_class_that_test_lacks_keeps_its_column_and_one_that_it_alone_has_is_an_error() -> None:
+    """Predictions have the columns of all classes; a class that train lacks no model can predict."""
     sets = training_sets("multiclass")
     without_a = sets.test[sets.test["late"] != "a"]
     spec = experiment([one("lightgbm")], "multiclass")
     trained = train_one(spec, replace(sets, test=without_a))
     assert trained.predictions.test.shape == (len(without_a), 3)
     assert np.isfinite(trained.result.test_score)
-
-
-def test_a_class_that_only_test_has_is_an_error_of_the_data() -> None:
-    """No model can predict it, and no score would say so."""
-    sets = training_sets("multiclass")
     strange = replace(sets, test=sets.test.assign(late="never seen"))
     with pytest.raises(UnusableTable, match="never seen"):
         train(experiment([one("dummy")], "multiclass"), strange)
@@ -218,25 +213,21 @@ def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
     assert outcome.result.test_score == plain.result.test_score
 
 
-def test_a_fault_that_stays_is_a_failure_that_says_so() -> None:
-    """Two attempts and no more; the others are trained."""
+@pytest.mark.parametrize(
+    ("more", "error", "attempts"),
+    [({"everywhere": True}, "MemoryError", 2), ({"fault": "ValueError"}, "ValueError", 1)],
+    ids=["a fault that stays", "what an estimator raises by itself"],
+)
+def test_a_failure_has_two_attempts_at_most_and_says_so(more, error, attempts) -> None:
+    """An estimator's own error would come again, after the same time; the others are trained."""
     own_estimators.STARTED.clear()
-    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], everywhere=True), one("linear")])
+    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], **more), one("linear")])
     outcomes = train(spec, training_sets())
     (failed,) = [found for found in outcomes.values() if isinstance(found, FailedConfiguration)]
-    assert failed.error_type == "MemoryError"
-    assert "in a second attempt by itself" in failed.reason
-    assert len(own_estimators.STARTED) == 2
+    assert failed.error_type == error
+    assert ("in a second attempt by itself" in failed.reason) == (attempts == 2)
+    assert len(own_estimators.STARTED) == attempts
     assert isinstance(outcomes["linear"], TrainedModel)
-
-
-def test_what_an_estimator_raises_by_itself_is_not_tried_again() -> None:
-    """The same error would come again, after the same time."""
-    own_estimators.STARTED.clear()
-    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], fault="ValueError")])
-    (failed,) = train(spec, training_sets()).values()
-    assert isinstance(failed, FailedConfiguration)
-    assert len(own_estimators.STARTED) == 1
 
 
 def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:

@@ -53,10 +53,7 @@ def test_people_who_equal_each_other_are_told_apart_and_said():
     assert any("600 of 600 rows" in note and "different cases" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx(SHARES, abs=0.05)
     assert leaks_of(sets, experiment(RANDOM)) == []
-
-
-def test_people_who_are_alike_are_told_apart_by_what_is_in_their_rows():
-    """Of equal people with different ids, the same ones are in a set after a shuffle."""
+    # What is in their rows tells them apart: the same ones are in a set after a shuffle.
     frame = made(900, a=np.arange(900) % 8)
     usual, other = (cut_rows(rows, experiment(RANDOM)) for rows in (frame, shuffled(frame)))
     assert usual.test.digest == other.test.digest

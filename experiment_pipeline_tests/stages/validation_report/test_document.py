@@ -8,7 +8,6 @@ import pytest
 
 from experiment_pipeline.reporting.document import Chart, TableBlock, render
 from experiment_pipeline.reporting.run_record import worst_of
-from experiment_pipeline.stages.validation_report.pictures import charts
 from experiment_pipeline.stages.validation_report.report import ValidationReport, exported_threshold
 from experiment_pipeline.statistics.thresholds import EXPECTED_COST
 from experiment_pipeline.storage.tables import from_parquet
@@ -186,16 +185,6 @@ def test_generated_features_show_what_they_gained_and_cost(*, real: bool) -> Non
     assert {key, against} == {f"lightgbm__features={one}" for one in encoders["features"]}
     report = found.check.report
     assert ValidationReport.from_json(report.to_json()).receipts == report.receipts
-
-
-def test_one_class_alone_on_validation_is_reported_without_what_needs_two() -> None:
-    """No calibration; the rest is drawn."""
-    rows = seen_through(1, seed=1)
-    exported, test = rows.rows(rows.y == 0), seen_through(1, seed=2)
-    report = report_of(exported=exported)
-    drawn = charts(report, exported, test, (False, True), None)
-    assert report.details.calibration == ()
-    assert "calibration" not in drawn
 
 
 # --- the rows of the largest loss ---

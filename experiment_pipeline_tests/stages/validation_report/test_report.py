@@ -11,6 +11,7 @@ from experiment_pipeline.stages.validation_report.effects import Segment
 from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore, hold
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import build_document
+from experiment_pipeline.stages.validation_report.pictures import charts
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.interval import Interval, difference, spread_of
@@ -149,11 +150,14 @@ def test_intervals_that_are_too_narrow_are_noted() -> None:
 
 
 def test_an_undefined_metric_is_noted_and_fails_its_gate() -> None:
-    """A validation set of one class has no AUC; the report is still made."""
-    rows = seen_through(1, seed=1)
-    report = report_of(exported=rows.rows(rows.y == 0))
+    """A validation set of one class has no AUC and no calibration; the report is still made, the rest drawn."""
+    rows, test = seen_through(1, seed=1), seen_through(1, seed=2)
+    exported = rows.rows(rows.y == 0)
+    report = report_of(exported=exported)
     assert not report.accepted
     assert "roc_auc is undefined on the validation set" in report.notes
+    assert report.details.calibration == ()
+    assert "calibration" not in charts(report, exported, test, (False, True), None)
 
 
 @pytest.mark.parametrize("undefined", [False, True])
