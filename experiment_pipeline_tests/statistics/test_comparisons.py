@@ -40,13 +40,21 @@ def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.nda
     return scores, compare_with_best(scores, contributions, Drawn(0))
 
 
-def test_the_best_is_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
-    """Tie groups hold the best itself and drop what is far behind."""
+def test_the_best_and_its_equals_are_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
+    """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
     truth = np.array([1.0, 1.0, 0.0])
     scores, comparison = _compared(np.random.default_rng(0), truth)
     assert comparison.tied.tolist() == [True, True, False]
     assert comparison.difference.max() == comparison.difference[scores.argmax()] == 0
     assert comparison.low[2] < comparison.high[2] < -0.5
+    scores, parts = _accuracies(np.random.default_rng(6), np.zeros(1))
+    assert compare_with_best(scores, parts, Drawn(0)).optimism == 0
+    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), Drawn(0))
+    assert twice.tied.all()
+    assert twice.high[1] == 0
+    single = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), Drawn(0))
+    assert single.tied.all()
+    assert single.low[1] == -np.inf
 
 
 def test_pairing_finds_differences_that_single_intervals_hide() -> None:
@@ -112,18 +120,6 @@ def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
         lead.append(scores.max())
         expected.append(comparison.optimism)
     assert np.mean(expected) == pytest.approx(np.mean(lead), rel=0.25)
-
-
-def test_equals_and_one_cluster_are_tied() -> None:
-    """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
-    scores, parts = _accuracies(np.random.default_rng(6), np.zeros(1))
-    assert compare_with_best(scores, parts, Drawn(0)).optimism == 0
-    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), Drawn(0))
-    assert twice.tied.all()
-    assert twice.high[1] == 0
-    comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), Drawn(0))
-    assert comparison.tied.all()
-    assert comparison.low[1] == -np.inf
 
 
 def test_clusters_beyond_the_limit_are_put_together() -> None:

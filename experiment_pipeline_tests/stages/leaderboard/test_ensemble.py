@@ -9,16 +9,8 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard import page
+from experiment_pipeline.stages.leaderboard import ensemble, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.ensemble import (
-    KEPT,
-    RefitTime,
-    find_ensemble,
-    folds_of,
-    forward_selection,
-    without_dispensable,
-)
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Step
@@ -193,7 +185,7 @@ def test_the_score_does_not_flatter_itself() -> None:
         held = RankedRows(y[:rows], some.clusters, search.y_train)
         told = lambda one, seen=seen: seen[one.key]  # noqa: E731
         measured = list(measure(some.results, told, held, some.spec))
-        found = find_ensemble(measured, told, held, some.spec, {})
+        found = ensemble.find_ensemble(measured, told, held, some.spec, {})
         weights = {one.configuration.key: one.weight for one in found.ensemble.members}
         naive_mean, mean = (
             sum(weight * of[key] for key, weight in weights.items()) for of in (seen, fresh)
@@ -217,13 +209,13 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None
     """The best configuration is chosen then, as if there were no ensemble; with time nothing changes."""
     made = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
     after = AfterSearch(sets_of(experiment()), workers=2).of
-    board, usual = made.rank(time=RefitTime(1.0, after)), made.rank()
+    board, usual = made.rank(time=ensemble.RefitTime(1.0, after)), made.rank()
     without = made.rank(spec=numbers_spec(4, ensemble="off"))
     assert board.chosen == without.chosen != ENSEMBLE
     assert board.rows.equals(without.rows)
     assert board.reason.startswith(f"{without.reason}; an ensemble of ")
     assert board.reason.endswith("seconds, and 1.0 are left of the budget")
-    hurried = made.rank(time=RefitTime(60.0, after))
+    hurried = made.rank(time=ensemble.RefitTime(60.0, after))
     assert (hurried.chosen, hurried.reason) == (usual.chosen, usual.reason)
 
 
@@ -261,7 +253,7 @@ def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(seed, m
     """Weights sum to 1, none is negative, at most so many are above 0."""
     y, library = _library(seed, models)
     judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
-    weights = forward_selection(library, judge, members)
+    weights = ensemble.forward_selection(library, judge, members)
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
     assert (weights > 0).sum() <= members
@@ -274,10 +266,10 @@ def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, model
     """The weights of those who stay keep their ratios; none of them could go as well."""
     y, library = _library(seed, models)
     judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
-    chosen = forward_selection(library, judge, 6)
-    kept = without_dispensable(library, chosen, judge, [1.0] * models)
+    chosen = ensemble.forward_selection(library, judge, 6)
+    kept = ensemble.without_dispensable(library, chosen, judge, [1.0] * models)
     gained = judge(chosen @ library) - judge(library[0])
-    needed = judge(library[0]) + KEPT * gained
+    needed = judge(library[0]) + ensemble.KEPT * gained
     assert judge(kept @ library) >= needed - 1e-12
     stays = kept > 0
     assert kept[stays] == pytest.approx(chosen[stays] / chosen[stays].sum())
@@ -292,7 +284,7 @@ def test_clusters_stay_whole_and_folds_are_five_at_most(n_clusters: int, *, cons
     """Every row is in one fold, rows of a cluster in the same; days in blocks, as neighbours are alike."""
     clusters = np.arange(n_clusters).repeat(3)
     y = np.random.default_rng(0).normal(size=len(clusters))
-    folds = folds_of(y, clusters.view(ConsecutiveClusters) if consecutive else clusters)
+    folds = ensemble.folds_of(y, clusters.view(ConsecutiveClusters) if consecutive else clusters)
     assert folds.count == min(5, n_clusters)
     assert set(folds.of_row) == set(range(folds.count))
     assert not np.ptp(folds.of_row.reshape(-1, 3), axis=1).any()

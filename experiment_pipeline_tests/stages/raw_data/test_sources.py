@@ -12,12 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiment_pipeline.errors import (
-    DataError,
-    ExperimentPipelineError,
-    StorageUnreachable,
-    UnreadableTable,
-)
+from experiment_pipeline import errors
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import (
     fingerprint_source,
@@ -33,10 +28,10 @@ from experiment_pipeline_tests.s3_server import S3Server
 TABLE = b"a,b\n1,x\n"
 
 
-def refused(url: object, **settings: object) -> ExperimentPipelineError:
+def refused(url: object, **settings: object) -> errors.ExperimentPipelineError:
     """The error that a URL ends in, the same for reading and for looking."""
     data = Data(url=str(url), **settings)
-    with pytest.raises(ExperimentPipelineError) as caught:
+    with pytest.raises(errors.ExperimentPipelineError) as caught:
         read_source(data)
     with pytest.raises(type(caught.value)):
         fingerprint_source(data)
@@ -115,7 +110,7 @@ def test_a_pattern_names_its_files(folder: Path) -> None:
 def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
     """A path that leads nowhere is named, with names like it."""
     error = refused("flight.csv")
-    assert isinstance(error, UnreadableTable)
+    assert isinstance(error, errors.UnreadableTable)
     assert error.culprit == "flight.csv"
     assert str(folder) in error.rule
     assert "did you mean 'flights.csv'" in error.fix
@@ -135,7 +130,7 @@ def test_what_holds_no_table_is_refused(folder: Path) -> None:
     assert "device" in refused("/dev/zero").rule
     assert "nope" in refused("nope://bucket/x.csv").rule
     assert "gcsfs" in refused("gs://bucket/x.csv").rule
-    assert isinstance(refused("s3://"), StorageUnreachable)
+    assert isinstance(refused("s3://"), errors.StorageUnreachable)
 
 
 def test_a_fingerprint_follows_the_content(folder: Path) -> None:
@@ -216,7 +211,7 @@ def test_the_web_says_what_is_wrong(web: str) -> None:
     assert "404" in refused(f"http://{web}/flight.csv").rule
     assert "403" in refused(f"http://{web}/denied.csv").rule
     error = refused(f"http://127.0.0.1:{free_port()}/x.csv")
-    assert isinstance(error, StorageUnreachable)
+    assert isinstance(error, errors.StorageUnreachable)
     assert "Connect" in error.rule
 
 
@@ -249,10 +244,10 @@ def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str, monkeypatch
     anonymous = refused(f"s3://{s3_bucket}/x.csv", anonymous=True, endpoint_url=endpoint)
     assert "denied" in anonymous.rule
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    assert isinstance(refused(f"s3://{s3_bucket}/x.csv"), StorageUnreachable)
+    assert isinstance(refused(f"s3://{s3_bucket}/x.csv"), errors.StorageUnreachable)
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     none = refused(f"s3://{s3_bucket}/x.csv")
     assert "no usable credentials" in none.rule
-    assert not isinstance(none, DataError)
+    assert not isinstance(none, errors.DataError)

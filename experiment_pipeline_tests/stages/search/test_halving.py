@@ -8,15 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.stages.search import sweep
-from experiment_pipeline.stages.search.conclusions import (
-    Fitted,
-    RungStarted,
-    SearchNote,
-    SearchResults,
-    Step,
-    accounts,
-)
+from experiment_pipeline.stages.search import conclusions, sweep
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
@@ -60,7 +52,7 @@ def ran(stored):
 
 def test_the_best_of_each_rung_go_on(ran):
     """14 compete on a fifth of the rows, 6 on half, 5 and the dummy on all; who stops says why."""
-    rungs = [event for event in ran.events if isinstance(event, RungStarted)]
+    rungs = [event for event in ran.events if isinstance(event, conclusions.RungStarted)]
     assert [event.entered for event in rungs] == [14, 6, 6]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
@@ -75,7 +67,7 @@ def test_every_rung_of_a_configuration_is_told(ran):
     for key, ended in ran.conclusions.items():
         climbed = [1.0] if key == "dummy" else [f for f in (0.2, 0.5, 1.0) if f <= ended.fraction]
         assert [step.fraction for step in ended.path] == climbed
-        assert ended.path[-1] == Step.of(ended.result, ended.fraction)
+        assert ended.path[-1] == conclusions.Step.of(ended.result, ended.fraction)
 
 
 @pytest.mark.parametrize(("workers", "step"), [(2, 1), (4, 1), (2, -1)])
@@ -118,7 +110,7 @@ def test_one_configuration_alone_or_without_halving_is_trained_on_all_rows():
     """Who asks for one gets it, and is told; `halving: off` is one rung."""
     alone = run(SPEC, SETS, wanted=configurations(SPEC)[1:2])
     assert alone.conclusions[KEYS[1]].fraction == 1.0
-    (note,) = [event for event in alone.events if isinstance(event, SearchNote)]
+    (note,) = [event for event in alone.events if isinstance(event, conclusions.SearchNote)]
     assert "no halving" in note.text
     whole = run(experiment(halving=False), SETS)
     assert (whole.counts, whole.fits) == ({"trained": len(KEYS)}, len(KEYS))
@@ -204,7 +196,7 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks):
     assert set(limited.conclusions) == set(KEYS)
     reasons = [c.reason for c in limited.conclusions.values()]
     assert any("budget of" in reason for reason in reasons)
-    notes = [event.text for event in limited.events if isinstance(event, SearchNote)]
+    notes = [event.text for event in limited.events if isinstance(event, conclusions.SearchNote)]
     assert any("depends on the speed" in text for text in notes)
     # Who was trained in full for lack of time stays so.
     in_full = {key for key, c in limited.conclusions.items() if c.status == "trained"}
@@ -237,7 +229,7 @@ def test_without_time_for_all_the_best_go_first():
     ran = run(spec, SETS, engine=engine, now=lambda: engine.seconds)
     scores = {1: {}, 2: {}, 3: {}}
     for event in ran.events:
-        if isinstance(event, Fitted):
+        if isinstance(event, conclusions.Fitted):
             scores[event.rung.number][event.model.result.key] = event.model.result.test_score
     late = {key for key, one in ran.conclusions.items() if "before rung 2" in one.reason}
     assert late
@@ -278,8 +270,8 @@ def test_the_accounts_always_add_up(stored, ran, data):
     asked = run(spec, SETS, part, wanted=wanted, now=now).conclusions
     assert set(asked) == wanted_keys
     others = {one.key: one for one in settled(declared, SETS, spec, part)}
-    table = SearchResults.of(declared, (others | asked).values(), "roc_auc", {}).rows
-    counts = accounts(table)
+    table = conclusions.SearchResults.of(declared, (others | asked).values(), "roc_auc", {}).rows
+    counts = conclusions.accounts(table)
     each = sum(counts[name] for name in ("trained", "stopped_early", "failed", "not_started"))
     assert counts["declared"] == len(declared) == each
     full = {fingerprint(c, SETS, spec) for c in declared}

@@ -167,8 +167,10 @@ def test_unseen_categories_can_be_allowed():
     assert set(reasons(data)) == {2}
 
 
-def test_new_columns_follow_strict():
-    """strict: filter leaves them out and says so, true stops, false keeps."""
+def test_new_columns_follow_strict_and_missing_ones_required():
+    """strict: filter leaves them out and says so, true stops, false keeps; a required column that is absent is
+    named, with the column that was meant.
+    """
     columns = {"age": [1, 2], "agee": [3, 4]}
     base = "columns: {age: {}}\nstrict: "
     filtered = checked(columns, base + "filter")
@@ -177,10 +179,6 @@ def test_new_columns_follow_strict():
     assert "agee" in checked(columns, base + "false").validated
     with pytest.raises(InvalidSchema, match=r"agee.*did you mean 'age'"):
         checked(columns, base + "true")
-
-
-def test_missing_columns_follow_required():
-    """A required column that is absent is named, with the column that was meant."""
     schema = "columns: {a: {}, weight: {dtype: float64, nullable: true}}\ncoerce: true\n"
     columns = {"a": [1], "wieght": [2.0]}
     with pytest.raises(InvalidSchema, match=r"columns.weight.*did you mean 'wieght'"):

@@ -249,7 +249,10 @@ def test_the_whole_interval_decides(
 
 
 def test_what_is_not_decided_is_a_condition() -> None:
-    """Too few rows to compare block nothing, and the decision says so; a failed gate refuses the model."""
+    """Too few rows to compare block nothing, and the decision says so; a failed gate refuses the model. No key,
+    no gate and no section.
+    """
+    assert [*hold_audit(spec_of(), ())] == [*section(report_of().audit)] == []
     spec = spec_of(audit=RATIO)
     report = report_of(spec)
     assert report.accepted
@@ -258,11 +261,6 @@ def test_what_is_not_decided_is_a_condition() -> None:
     refused = report_of(spec, audited=[_row("selection_rate_ratio", 0.4, 0.6)])
     assert [gate.metric for gate in refused.failed_gates] == ["selection_rate_ratio"]
     assert ValidationReport.from_json(refused.to_json()) == refused
-
-
-def test_without_the_key_nothing_is_said() -> None:
-    """No gate and no section."""
-    assert [*hold_audit(spec_of(), ())] == [*section(report_of().audit)] == []
 
 
 def test_groups_are_values_ranges_and_what_is_missing() -> None:

@@ -163,7 +163,11 @@ def test_random_early_stopping_is_switched_off_with_a_note(estimator: Any) -> No
 
 
 def test_patience_is_a_switch_where_there_is_no_other() -> None:
-    """GradientBoosting holds out rows as soon as it is patient; MLP's patience is for train rows."""
+    """GradientBoosting holds out rows as soon as it is patient; MLP's patience is for train rows. A setting
+    without effect is noted beside the scores.
+    """
+    entry = one(SGD, loss="log_loss", early_stopping=True)
+    assert "has no effect" in train_one(experiment([entry]), training_sets()).result.notes[0]
     boosting = GradientBoostingClassifier(n_iter_no_change=5)
     _, (note,) = set_early_stopping(boosting, FEW)
     assert boosting.n_iter_no_change is None
@@ -193,9 +197,3 @@ def test_an_estimator_that_takes_a_set_gets_the_early_stopping_set(
     found, noted = set_early_stopping(estimator, early_stopping)
     assert (found, len(noted)) == (on_set, notes)
     assert estimator.early_stopping is on_set
-
-
-def test_a_setting_without_effect_is_noted_beside_the_scores() -> None:
-    """Its note reaches the result."""
-    entry = one("sklearn.linear_model.SGDClassifier", loss="log_loss", early_stopping=True)
-    assert "has no effect" in train_one(experiment([entry]), training_sets()).result.notes[0]
