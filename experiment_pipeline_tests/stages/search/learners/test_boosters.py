@@ -69,6 +69,7 @@ def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     # Rows of that set are not among those that trees are grown on.
     wrong = sets.train["late"].where(~sets.early_stopping, "no")
     blinded = replace(sets, train=sets.train.assign(late=wrong))
+    assert train_one(spec, blinded).model != trained.model
     few = experiment([one(algorithm, **asked | {rounds: 1})])
     (first,) = configurations(few)
     grown = [train_one(few, each).predictions.test for each in (sets, blinded)]
