@@ -10,7 +10,6 @@ import pytest
 
 from experiment_pipeline.errors import NotAccepted
 from experiment_pipeline.orchestration.assets import shared as asset
-from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.outcome import Check, ColumnTypes, Fact, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database.recording import RunRecord
@@ -56,17 +55,13 @@ def test_numbers_are_shown_as_long_as_a_reader_needs_them() -> None:
 
 
 def test_a_table_keeps_its_names_and_says_what_its_columns_are() -> None:
-    """Cells that JSON lacks are empty; a column is called by what its cells are."""
+    """Cells that JSON lacks are empty; a column is called by what its cells are; a long table is cut."""
     frame = pd.DataFrame({"n": [1, 2], "x": [0.5, math.inf], "b": [True, False], 7: ["a", None]})
     table = shown(Rows(frame))
     assert [column.type for column in table.schema.columns] == ["int", "float", "bool", "string"]
     assert table.records[1].data == {"n": 2, "x": None, "b": False, "7": None}
-    assert [column.type for column in shown(ColumnTypes(frame)).columns][:2] == ["int64", "float64"]
-
-
-def test_a_long_table_is_cut() -> None:
-    """Metadata is sent to the browser whole."""
     assert len(shown(Rows(pd.DataFrame({"n": range(5_000)}))).records) == asset.MOST_ROWS
+    assert [column.type for column in shown(ColumnTypes(frame)).columns][:2] == ["int64", "float64"]
 
 
 def test_a_check_says_what_it_failed_of() -> None:
@@ -91,8 +86,3 @@ def test_the_value_and_its_version_are_handed_on() -> None:
     assert result.value is frame
     assert result.data_version == dg.DataVersion("v")
     assert reported(Outcome({})).data_version is None
-
-
-def test_a_block_of_code_ends_where_it_should() -> None:
-    """Backticks in a traceback or a YAML make the fence longer."""
-    assert fenced("text", "a\n```\nb") == "````text\na\n```\nb\n````"

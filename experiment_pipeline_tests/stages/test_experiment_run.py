@@ -1,5 +1,6 @@
-"""A whole experiment in this process, on the small awkward table."""
+"""Whole experiments in this process, mostly on the small awkward table: what their runs leave for people."""
 
+import sys
 from dataclasses import dataclass
 
 import dagster as dg
@@ -7,16 +8,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import experiment_pipeline as ep
 from experiment_pipeline.prediction.files import load_model
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.storage import run_code
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, Location, storage_root
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import read_table
-from experiment_pipeline_tests import runs, scenario
-from experiment_pipeline_tests.stages.search.scenario import OWN
+from experiment_pipeline.tracking import questions, terminal
+from experiment_pipeline_tests import own_metrics, runs, scenario
+from experiment_pipeline_tests.stages.data_analysis import tables
+from experiment_pipeline_tests.stages.search.scenario import OWN, one
 
 pytestmark = pytest.mark.usefixtures("storage")
+PROFIT = own_metrics.profit.path
 KEYS = ["dummy", "linear", "lightgbm__num_leaves=3", "lightgbm__num_leaves=7"]
 
 
@@ -74,14 +81,12 @@ def test_a_changed_table_trains_anew_and_becomes_the_next_version(life):
     assert_whole(life.changed)
     assert life.changed.metadata("search_results")["reused"] == 0
     published = [done.metadata("exported_model") for done in (life.whole, life.changed)]
-    assert Registry(life.root, "clinic").versions()[-2:] == [one["version"] for one in published]
+    assert Registry(life.root, "clinic").versions()[-2:] == [each["version"] for each in published]
 
 
 def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd):
     """In the log of the run, and with the check; the others are ranked before it and exported."""
-    raises = {"algorithm": f"{OWN}.Raises"}
-    linear = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
-    search = [raises, linear, {"algorithm": "dummy"}]
+    search = [one(f"{OWN}.Raises"), one("linear", C=[0.1, 1.0]), one("dummy")]
     spec = scenario.spec(url=str(table), search=search, ensemble="off")
     done = runs.run(spec, scenario.SCHEMA)
     assert done.success, done.failure
@@ -90,11 +95,8 @@ def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd
     assert "this table has a bad smell" in board["reason"].iloc[-1]
     assert done.metadata("exported_model")["version"] == "v0001"
     assert "in fit\n    raise ZeroDivisionError" in capfd.readouterr().err
-    (check,) = [
-        one
-        for one in done.result.get_asset_check_evaluations()
-        if one.check_name == "no_configuration_failed"
-    ]
+    evaluated = {check.check_name: check for check in done.result.get_asset_check_evaluations()}
+    check = evaluated["no_configuration_failed"]
     assert "raise ZeroDivisionError" in check.metadata["tracebacks"].value
 
 
@@ -102,32 +104,26 @@ def test_halving_stops_most_configurations_and_says_so(tmp_path):
     """Who is stopped is a partition with rung, score and reason, and has no rank."""
     enough = pd.concat([scenario.sound_table()] * 6, ignore_index=True)
     table = scenario.write_csv(tmp_path / "visits.csv", enough)
-    lightgbm = {
-        "learning_rate": [0.01, 0.02, 0.03, 0.05, 0.08, 0.1, 0.15, 0.2, 0.3],
-        "n_estimators": 10,
-        "early_stopping_round": 0,
-    }
+    rates = [0.01, 0.02, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3]
+    lightgbm = one("lightgbm", learning_rate=rates, n_estimators=10, early_stopping_round=0)
     spec = scenario.spec(
         url=str(table),
-        search=[{"algorithm": "dummy"}, {"algorithm": "lightgbm", "hyperparameters": lightgbm}],
+        search=[one("dummy"), lightgbm],
         halving={"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500},
     )
     first = runs.run(spec, scenario.SCHEMA)
     counts = first.metadata("search_results")
     assert (counts["declared"], counts["trained"], counts["stopped_early"]) == (10, 6, 4)
-    assert sorted(first.materialized("trained_model")) == sorted(
-        one.key for one in configurations(spec)
-    )
-    stopped = [
+    assert {*first.materialized("trained_model")} == {each.key for each in configurations(spec)}
+    trained = [
         event.materialization
         for event in first.result.all_events
-        if event.is_step_materialization
-        and event.asset_key.path[-1] == "trained_model"
-        and event.materialization.tags["status"] == "stopped_early"
+        if event.is_step_materialization and event.asset_key.path[-1] == "trained_model"
     ]
-    for one in stopped:
-        metadata = one.metadata
-        assert one.description.startswith("stopped early at 40 % of the train rows: lightgbm (")
+    stopped = [each for each in trained if each.tags["status"] == "stopped_early"]
+    for each in stopped:
+        metadata = each.metadata
+        assert each.description.startswith("stopped early at 40 % of the train rows: lightgbm (")
         assert metadata["status"].value == "stopped early at 40 % of the train rows"
         assert metadata["share of the train rows"].value == 0.4
         assert metadata["reason"].value.startswith("not among the best 5 of 9 at rung 1 of 2")
@@ -163,15 +159,21 @@ def test_weights_and_directions_go_with_an_experiment_to_its_end(table, tmp_path
     assert found[0].equals(found[1])
 
 
-def test_without_a_positive_class_the_modelled_one_is_exported_and_predicts(tmp_path):
-    """The greater class is modelled; card, signature and predictions say which one it is."""
+def test_a_cross_validated_choice_without_a_positive_class_is_exported_and_predicts(tmp_path):
+    """Chosen on train and test rows; the greater class is modelled, as card and predictions say."""
     frame = scenario.sound_table()
     frame["readmitted"] = frame["readmitted"] == "yes"
     table = scenario.write_csv(tmp_path / "visits.csv", frame)
     schema = scenario.SCHEMA.replace('str, isin: ["yes", "no"]', "bool")
-    spec = scenario.spec(url=str(table), search=[{"algorithm": "linear"}], positive_class=None)
+    folds = {"cross_validation": {"folds": 3, "repeats": 2}}
+    spec = scenario.spec(
+        url=str(table), search=[{"algorithm": "linear"}], positive_class=None, evaluation=folds
+    )
     done = runs.run(spec, schema)
     assert done.success, done.failure
+    board = done.metadata("leaderboard")
+    assert "in cross-validation of the train and test rows" in board["reason"]
+    assert "score in cross-validation" in board
     assert "predicts whether readmitted is True" in done.metadata("exported_model")["card"]
     predictions = tmp_path / "predictions.csv"
     outcome = load_model(spec.name).predict_table(
@@ -204,3 +206,95 @@ def test_an_experiment_that_says_only_what_it_must_ends_with_a_model_that_predic
     )
     assert outcome.predicted == len(frame)
     assert "probability_late" in pd.read_csv(tmp_path / "p.csv").columns
+
+
+def test_a_run_chooses_exports_remembers_and_reuses_an_ensemble(table, tmp_path):
+    """Its members are told wherever the choice is; the same run again is no other look or version."""
+    spec = scenario.spec("regression", "time", url=str(table))
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+    board = done.metadata("leaderboard")
+    assert board["partition"] == ENSEMBLE
+    assert board["chosen"] == "ensemble"
+    assert board["ensemble"].startswith("0.67 of linear, ")
+    assert "times the prediction time" in board["reason"]
+    exported = done.metadata("exported_model")
+    assert exported["version"] == "v0001"
+    assert "| 0.67" in exported["card"]
+
+    run = questions.run_of(spec.name)
+    assert run["chosen"] == ENSEMBLE
+    assert run["declared"] == run["trained"]
+    told = questions.results(spec.name)
+    (members,) = told.loc[told["key"] == ENSEMBLE, "members"]
+    assert members.startswith("0.67 of linear, ")
+    assert any(ENSEMBLE in str(line) for line in terminal.run(run))
+    version = Registry(storage_root(), spec.name).model("v0001")
+    record = version.read("decision_record.md").decode()
+    assert f"Chosen: {ENSEMBLE} (members" in record
+    assert "weight: 0.6" in version.read("hyperparameters.yaml").decode()
+
+    outcome = load_model(spec.name).predict_table(
+        str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv")
+    )
+    assert outcome.predicted == len(pd.read_csv(tmp_path / "p.csv"))
+
+    # Another gate looks again at the same model: the champion is held to be it.
+    gate = [{"metric": "mae", "at_most": 1e6, "judged_by": "estimate"}]
+    spec = scenario.spec("regression", "time", url=str(table), acceptance=gate)
+    again = runs.run(spec, scenario.SCHEMA)
+    assert again.success, again.failure
+    assert again.metadata("search_results")["trained"] == again.metadata("search_results")["reused"]
+    assert again.metadata("validation_report")["looks"] == 1
+    assert again.metadata("exported_model")["version"] == "v0001"
+
+
+def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(table, tmp_path, monkeypatch):
+    """Another source ranks and judges anew and trains nothing; card and database name the metric."""
+    spec = scenario.spec(
+        url=str(table),
+        metric=PROFIT,
+        acceptance=[{"metric": PROFIT, "at_least": 1}, {"metric": "roc_auc", "at_least": 0.5}],
+    )
+    done = runs.run(spec, scenario.SCHEMA)
+    assert done.success, done.failure
+    assert f"lower bound of {PROFIT} at least 1" in str(done.metadata("validation_report"))
+    assert PROFIT in done.metadata("exported_model")["card"]
+    (known,) = questions.runs(spec.name, all_columns=True).to_dict("records")
+    assert (known["metric"], known["greater_is_better"]) == (PROFIT, True)
+    assert known["validation_low"] < known["validation_score"] < known["validation_high"]
+    best = questions.leaderboard(spec.name)["test_score"].max()
+    before = own_metrics.profit.function
+    other = ep.metric(greater_is_better=True, takes="labels")(lambda *rows: before(*rows) + 1)
+    monkeypatch.setattr(own_metrics, "profit", other)
+    monkeypatch.setattr(run_code, "own_code", lambda _: {run_code.SOURCE: "changed"})
+    again = runs.run(spec, scenario.SCHEMA)
+    assert again.metadata("search_results")["reused"] == again.metadata("search_results")["trained"]
+    assert questions.leaderboard(spec.name)["test_score"].max() == pytest.approx(best + 1)
+    assert questions.runs(spec.name, all_columns=True)["validation_score"].nunique() == 2
+    monkeypatch.setitem(sys.modules, own_metrics.__name__, None)
+    files = (str(tmp_path / name) for name in ("predicted.csv", "rejected.csv"))
+    assert ep.load_model(spec.name).predict_table(spec.source.url, *files).predicted > 400
+
+
+def test_a_class_of_two_rows_is_set_aside_and_said_everywhere(tmp_path):
+    """The run exports a model of the other classes, unless the YAML says that a no go stops it."""
+    frame = tables.table()
+    frame.loc[[3, 301], "y"] = "rare"
+    url, search = scenario.write_csv(tmp_path / "plain.csv", frame), [{"algorithm": "linear"}]
+    schema = "columns: {x: {}, z: {}, colour: {}, y: {dtype: str, isin: ['yes', 'no', rare]}}"
+    asked = {**tables.MULTICLASS, "data": str(url), "search": search}
+    first = runs.run(tables.experiment(**asked), schema)
+    assert first.success, first.failure
+    assert first.metadata("data_analysis")["verdict"] == "go with conditions"
+    assert first.metadata("rejected_rows")["dagster/row_count"] == 2
+    assert first.metadata("validated_data")["rejection_rate"] == 0
+    told = {"validated_data": "set_aside", "leaderboard": "notes", "validation_report": "judgement"}
+    for stage, key in {**told, "exported_model": "card"}.items():
+        found = str(first.metadata(stage)[key]).replace("\\", "")
+        assert "class rare (2 rows) cannot be predicted" in found, stage
+    assert found.count("rare (2 rows)") == 1
+    assert all(first.checks()[check] for check in ("rows_conserved", "sets_are_disjoint"))
+    stopped = runs.run(tables.experiment(**asked, validation={"rare_classes": "stop"}), schema)
+    assert not stopped.success
+    assert "'rare'" in stopped.failure

@@ -12,6 +12,7 @@ from experiment_pipeline.stages.validation_report import page as validation_page
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.leaderboard import board_examples
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
     result_of,
@@ -27,10 +28,8 @@ EVIL = "<script>alert(1)</script>"
 def shown_of(count: int, noises: list[float], failure: str = "") -> SearchShown:
     """A small search that is really ranked; its last configuration failed for a reason."""
     spec = spec_of(count)
-    declared = {one.key: one for one in configurations(spec)}
-    failed = [failure_of(list(declared)[-1], failure)] if failure else []
-    board = search_of(spec, noises).rank(*failed)
-    return SearchShown(board, declared, {})
+    failed = [failure_of(configurations(spec)[-1].key, failure)] if failure else []
+    return board_examples.shown_of(spec, search_of(spec, noises).rank(*failed))
 
 
 def test_a_leaderboard_shows_choice_notes_and_rows() -> None:
@@ -53,9 +52,8 @@ def test_a_long_leaderboard_is_cut_and_says_so() -> None:
     text = render(document)
     assert f"the first {MOST_ROWS:,} of {len(shown.board.rows):,} configurations" in text
     assert text.count("| stopped early |") + text.count("| trained |") < MOST_ROWS
-    assert "are in the stored table" not in render(
-        leaderboard_page.document(shown_of(4, [1] * 4), "flights")
-    )
+    few = leaderboard_page.document(shown_of(4, [1] * 4), "flights")
+    assert "are in the stored table" not in render(few)
 
 
 def test_a_report_opens_with_the_decision_in_words() -> None:
@@ -80,20 +78,17 @@ COST = SearchCost(30, 41.23456, 0.123456, 0.5, 624_000_000)
 
 def plotted(outcome: Outcome) -> list[str]:
     """What Dagster draws over all partitions, or over time: every number."""
-    numbers = (int, float)
     return [
         name
         for name, fact in outcome.facts.items()
-        if isinstance(fact, numbers) and not isinstance(fact, bool)
+        if isinstance(fact, int | float) and not isinstance(fact, bool)
     ]
 
 
 def board_of(count: int) -> Outcome:
     """The leaderboard of so many configurations as it is shown."""
-    spec = spec_of(count)
-    board = search_of(spec, [1 + i / count for i in range(count)]).rank()
-    declared = {one.key: one for one in configurations(spec)}
-    return leaderboard_page.outcome(SearchShown(board, declared, {}), "/report.html")
+    shown = shown_of(count, [1 + i / count for i in range(count)])
+    return leaderboard_page.outcome(shown, "/report.html")
 
 
 def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
@@ -106,9 +101,8 @@ def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
     assert list(shown.facts)[:3] == first
     told = [shown.facts[name] for name in first]
     assert told == ["trained on all train rows", "lightgbm", "num_leaves 4"]
-    assert plotted(shown) == [
-        *("test roc_auc", "train roc_auc", "share of the train rows", "CPU seconds to fit")
-    ]
+    compared = ["test roc_auc", "train roc_auc", "share of the train rows", "CPU seconds to fit"]
+    assert plotted(shown) == compared
     cost = "2.5 s to fit, 3 µs per row to predict, 0.001 MB, 50 boosting rounds"
     assert shown.facts["cost"] == cost
     assert shown.tags == {"status": "trained"}

@@ -23,26 +23,17 @@ def _constant(metric: str, y: np.ndarray, value: float) -> float:
     return scores.score(metric, y, np.full(len(y), value))
 
 
-@pytest.mark.parametrize("metric", names_of("regression"))
-def test_no_other_number_suits_the_metric_better(metric: str) -> None:
-    """Mean, median and weighted median are each the best constant of their metric."""
-    own = baseline_score(metric, NUMBERS, NUMBERS, "regression")
-    others = [_constant(metric, NUMBERS, value) for value in np.linspace(0, 4, 81)]
-    assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
-
-
-@pytest.mark.parametrize("metric", names_of("binary"))
-def test_no_other_probability_suits_the_metric_better(metric: str) -> None:
-    """Shares, the majority, or every row positive: whichever constant is the best."""
-    own = baseline_score(metric, LABELS, LABELS, "binary")
-    others = [_constant(metric, LABELS, value) for value in np.linspace(0, 1, 41)]
-    assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
-
-
-def test_several_classes_have_their_shares() -> None:
-    """A class that the known rows lack has probability 0."""
+@pytest.mark.parametrize(
+    ("task", "metric"), [(task, one) for task in ("regression", "binary") for one in names_of(task)]
+)
+def test_no_other_constant_suits_the_metric_better(task: str, metric: str) -> None:
+    """Mean, median or weighted median; shares, 0 of a class that is lacking, the majority, or every row."""
     shares = best_constant("log_loss", np.array([0, 1, 2, 2]), "multiclass", 4)
     assert shares.tolist() == [0.25, 0.25, 0.5, 0]
+    y, most = (NUMBERS, 4) if task == "regression" else (LABELS, 1)
+    own = baseline_score(metric, y, y, task)
+    others = [_constant(metric, y, value) for value in np.linspace(0, most, 81)]
+    assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
 
 
 def _difference(

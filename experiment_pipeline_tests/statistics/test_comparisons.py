@@ -40,13 +40,21 @@ def _compared(generator: np.random.Generator, truth: np.ndarray) -> tuple[np.nda
     return scores, compare_with_best(scores, contributions, Drawn(0))
 
 
-def test_the_best_is_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
-    """Tie groups hold the best itself and drop what is far behind."""
+def test_the_best_and_its_equals_are_in_its_tie_group_and_a_clearly_worse_one_is_not() -> None:
+    """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
     truth = np.array([1.0, 1.0, 0.0])
     scores, comparison = _compared(np.random.default_rng(0), truth)
     assert comparison.tied.tolist() == [True, True, False]
     assert comparison.difference.max() == comparison.difference[scores.argmax()] == 0
     assert comparison.low[2] < comparison.high[2] < -0.5
+    scores, parts = _accuracies(np.random.default_rng(6), np.zeros(1))
+    assert compare_with_best(scores, parts, Drawn(0)).optimism == 0
+    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), Drawn(0))
+    assert twice.tied.all()
+    assert twice.high[1] == 0
+    single = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), Drawn(0))
+    assert single.tied.all()
+    assert single.low[1] == -np.inf
 
 
 def test_pairing_finds_differences_that_single_intervals_hide() -> None:
@@ -114,18 +122,6 @@ def test_optimism_is_the_mean_lead_of_the_best_of_equals() -> None:
     assert np.mean(expected) == pytest.approx(np.mean(lead), rel=0.25)
 
 
-def test_equals_and_one_cluster_are_tied() -> None:
-    """Equal predictions without width, a single cluster without a bound; alone there is no optimism."""
-    scores, parts = _accuracies(np.random.default_rng(6), np.zeros(1))
-    assert compare_with_best(scores, parts, Drawn(0)).optimism == 0
-    twice = compare_with_best(np.repeat(scores, 2), np.repeat(parts, 2, axis=1), Drawn(0))
-    assert twice.tied.all()
-    assert twice.high[1] == 0
-    comparison = compare_with_best(np.array([1.0, 0.0]), np.zeros((1, 2)), Drawn(0))
-    assert comparison.tied.all()
-    assert comparison.low[1] == -np.inf
-
-
 def test_clusters_beyond_the_limit_are_put_together() -> None:
     """Memory stays bounded: 2,048 groups at most; consecutive ones stay in the order of time."""
     days = comparison_codes(np.arange(2 * MOST_CLUSTERS).view(ConsecutiveClusters))
@@ -143,12 +139,8 @@ def test_a_control_is_rarely_beaten_by_autocorrelated_noise() -> None:
         values = lfilter([1.0], [1.0, -0.5], generator.normal(size=(CLUSTERS, 11)), axis=0)
         scores = values.mean(axis=0)
         parts, leads = (values - scores) / CLUSTERS, scores[1:] - scores[0]
-        found.append(
-            [
-                (_lows(leads, parts[:, 1:], parts[:, 0], Drawn(0, consecutive=one)) > 0)
-                for one in (False, True)
-            ]
-        )
+        given = leads, parts[:, 1:], parts[:, 0]
+        found.append([_lows(*given, Drawn(0, consecutive=one)) > 0 for one in (False, True)])
     strangers, neighbours = np.any(found, axis=2).mean(axis=0)
     assert strangers > 0.1
     assert neighbours <= 0.06

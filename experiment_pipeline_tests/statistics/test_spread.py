@@ -29,17 +29,14 @@ def _series(clusters: int, memory: float, seed: int) -> np.ndarray:
 
 
 def test_independent_clusters_have_the_usual_variance() -> None:
-    """G/(G-1) times the sum of squares, with about G-1 degrees of freedom for a normal sample."""
+    """G/(G-1) times the sum of squares, with about G-1 degrees of freedom, or those of the few that count."""
     sums = _series(400, 0, seed=1)
     found = _spread(sums, consecutive=False)
     assert found.standard_error**2 == pytest.approx(400 / 399 * (sums**2).sum())
     assert 250 < found.degrees_of_freedom <= 399
     assert abs(found.skewness) < 0.02
     assert found.persistence == 0
-
-
-def test_a_variance_that_few_clusters_make_is_known_from_few() -> None:
-    """Of 2,000 clusters 6 add nearly all: about 12 degrees of freedom are left."""
+    # Of 2,000 clusters 6 add nearly all: about 12 degrees of freedom are left.
     sums = np.where(np.arange(2_000) < 6, np.tile([1.0, -1.0], 1_000), 1e-3)
     found = _spread(sums - sums.mean(), consecutive=False)
     assert found.degrees_of_freedom == pytest.approx(12, abs=0.5)
@@ -50,9 +47,8 @@ def test_neighbours_that_resemble_one_another_widen_the_variance(memory: float, 
     """With autocorrelation 0.5 the sum of 200 days varies 3 times as much as without it."""
     found = [_spread(_series(200, memory, seed), consecutive=True) for seed in range(200)]
     assert np.mean([one.standard_error**2 for one in found]) / 200 == pytest.approx(truth, rel=0.1)
-    assert np.mean([one.persistence > 0.9 for one in found]) == pytest.approx(
-        float(memory > 0), abs=0.02
-    )
+    persistent = np.mean([one.persistence > 0.9 for one in found])
+    assert persistent == pytest.approx(float(memory > 0), abs=0.02)
 
 
 def test_a_memory_that_noise_hides_widens_the_variance() -> None:

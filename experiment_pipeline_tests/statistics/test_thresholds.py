@@ -100,9 +100,8 @@ def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
 def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others() -> None:
     """Rows of one cluster are decided alike; a rank metric is as it was."""
     y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
-    assert cross_fitted("roc_auc", _rows(y, prediction)).score.estimate == score(
-        "roc_auc", y, prediction
-    )
+    ranked = cross_fitted("roc_auc", _rows(y, prediction)).score.estimate
+    assert ranked == score("roc_auc", y, prediction)
     one_cluster = cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
     assert np.isfinite(one_cluster.score.estimate)
     assert np.isnan(cross_fitted("f1", _rows(y, np.full(6, np.nan))).score.estimate)

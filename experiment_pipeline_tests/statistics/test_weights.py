@@ -191,11 +191,9 @@ def test_comparisons_use_the_effective_number_of_clusters() -> None:
     assert (few.low[1:] < all_of_them.low[1:]).all()
     plain = compare_with_best(scores, parts, Drawn(0))
     assert np.array_equal(plain.low, all_of_them.low)
-    bounds = [
-        compare_with_control(scores, parts, parts[:, 0], Drawn(0, effective=one))
-        for one in (6, 100)
-    ]
-    assert all(one.low < other.low for one, other in zip(bounds[0][1:], bounds[1][1:], strict=True))
+    given = scores, parts, parts[:, 0]
+    bounds = [compare_with_control(*given, Drawn(0, effective=one))[1:] for one in (6, 100)]
+    assert all(one.low < other.low for one, other in zip(*bounds, strict=True))
 
 
 def test_calibration_is_that_of_the_weighted_rows() -> None:

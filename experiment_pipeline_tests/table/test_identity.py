@@ -88,11 +88,8 @@ def test_fitted_rows_know_their_rows_and_survive_storing() -> None:
     assert again.among(both.drop(columns="id")) is None
     with pytest.raises(InvalidModel, match="v0001"):
         FittedRows.from_bytes(b"PAR1", "v0001")
-
-
-def test_fitted_rows_go_by_what_the_split_keeps_together() -> None:
-    """Groups, where whole groups were trained on; equal features where there are no ids."""
-    rows = _table().assign(patient=lambda frame: frame.index // 3)
+    # They go by what the split keeps together: groups, or equal features where there are no ids.
+    rows = rows.assign(patient=rows.index // 3)
     spec = spec_of(split={"by": "group", "column": "patient"})
     assert FittedRows.of(rows[:4], spec, ["age"]).among(rows).sum() == 6
     bare = spec_of()

@@ -8,17 +8,7 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.errors import EmptySet, UnusableTable
 from experiment_pipeline.spec import CrossValidation
-from experiment_pipeline.table.membership import (
-    SETS,
-    assign_sets,
-    cut_by_order,
-    cut_tail,
-    deal,
-    folds_of,
-    may_have_rare_classes,
-    rare_classes_in,
-    too_rare,
-)
+from experiment_pipeline.table import membership
 from experiment_pipeline_tests.table.made_rows import (
     BY_GROUP,
     BY_ID,
@@ -33,18 +23,13 @@ from experiment_pipeline_tests.table.made_rows import (
 
 
 @pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
-def test_the_fractions_are_met(by):
-    """With many clusters each set has its share of the rows."""
+def test_the_fractions_are_met_whatever_the_order_of_rows_and_columns(by):
+    """With many clusters each set has its share; shuffled rows and columns go where they went before."""
     shares = assigned(made(20_000), by).value_counts(normalize=True)
-    assert shares[list(SETS)].to_numpy() == pytest.approx(SHARES, abs=0.03)
-
-
-@pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
-def test_the_order_of_rows_and_columns_does_not_matter(by):
-    """Shuffled rows, and columns in another order, go where they went before."""
+    assert shares[list(membership.SETS)].to_numpy() == pytest.approx(SHARES, abs=0.03)
     frame = made(500)
     shuffled = frame.sample(frac=1, random_state=1)[frame.columns[::-1]]
-    other = assign_sets(shuffled, experiment(by), FEATURES[::-1])
+    other = membership.assign_sets(shuffled, experiment(by), FEATURES[::-1])
     pd.testing.assert_series_equal(other.sort_index(), assigned(frame, by))
 
 
@@ -80,7 +65,7 @@ def test_copies_never_straddle_two_sets(cells):
     once = pd.DataFrame({"a": np.arange(len(cells)) + 0.5, "b": cells})
     rows = pd.concat([once, once], ignore_index=True).rename_axis(index="row_number")
     rows["readmitted"] = ["no"] * len(cells) + ["yes"] * len(cells)
-    sets = assign_sets(rows, experiment(RANDOM), FEATURES)
+    sets = membership.assign_sets(rows, experiment(RANDOM), FEATURES)
     assert (sets.head(len(cells)).to_numpy() == sets.tail(len(cells)).to_numpy()).all()
 
 
@@ -88,8 +73,8 @@ def test_each_class_is_in_each_set_of_a_small_table():
     """Three rows of a class suffice: ranked within the class, one goes into each set."""
     frame = made(60, readmitted=["yes"] * 3 + ["no"] * 57)
     by_class = assigned(frame, BY_ID).astype("str").groupby(frame["readmitted"]).value_counts()
-    assert by_class["yes"].to_dict() == dict.fromkeys(SETS, 1)
-    assert by_class["no"].reindex(SETS).tolist() == [35, 11, 11]
+    assert by_class["yes"].to_dict() == dict.fromkeys(membership.SETS, 1)
+    assert by_class["no"].reindex(membership.SETS).tolist() == [35, 11, 11]
 
 
 @pytest.mark.parametrize(
@@ -110,7 +95,7 @@ def test_a_split_by_time_needs_time(visited, gap, said):
 def test_a_cut_by_order_is_a_cut(places):
     """Later places are in later sets, equal ones in one, and each set has a place if it can."""
     array = np.array(places)
-    sets, _ = cut_by_order(array, SHARES)
+    sets, _ = membership.cut_by_order(array, SHARES)
     table = pd.DataFrame({"place": array, "set": sets}).sort_values("place")
     assert table["set"].is_monotonic_increasing
     assert table.groupby("place")["set"].nunique().max() == 1
@@ -125,7 +110,7 @@ def test_a_cut_by_order_is_a_cut(places):
 def test_a_tail_keeps_every_class_on_both_sides_if_any_cut_does(places, classes):
     """Compared with every possible cut: when one keeps all classes, so does the chosen one."""
     array, strata = np.array(places), np.arange(len(places)) % classes
-    held_out = cut_tail(array, strata, 0.15)
+    held_out = membership.cut_tail(array, strata, 0.15)
 
     def keeps_all(mask):
         return len(set(strata[mask])) == len(set(strata[~mask])) == len(set(strata))
@@ -147,20 +132,16 @@ def test_a_tail_keeps_every_class_on_both_sides_if_any_cut_does(places, classes)
 )
 def test_few_rows_and_a_set_without_them_make_a_class_rare(rows, rare) -> None:
     """A class of many rows that a set lacks is never set aside silently."""
-    assert too_rare(np.array([[3000, 1000, 1000], [3000, 1000, 1000], rows]))[2] == rare
+    assert membership.too_rare(np.array([[3000, 1000, 1000], [3000, 1000, 1000], rows]))[2] == rare
 
 
-def test_two_classes_are_left_or_none_is_set_aside() -> None:
-    """With all but one class rare there is nothing to learn, which others refuse."""
-    assert not too_rare(np.array([[3000, 1000, 1000], [1, 0, 0], [1, 1, 0]])).any()
-    assert not may_have_rare_classes(pd.Series(["yes"] * 99 + ["no"]))
-
-
-def test_more_than_a_twentieth_is_no_remainder() -> None:
-    """Many rare classes together are not set aside: the target is at fault."""
+def test_two_classes_are_left_and_a_twentieth_is_set_aside_at_most() -> None:
+    """With all but one class rare there is nothing to learn, and with many rare ones the target is at fault."""
+    assert not membership.too_rare(np.array([[3000, 1000, 1000], [1, 0, 0], [1, 1, 0]])).any()
+    assert not membership.may_have_rare_classes(pd.Series(["yes"] * 99 + ["no"]))
     frequent = [[30, 10, 10], [30, 10, 10]]
-    assert too_rare(np.array([*frequent, *[[1, 0, 0]] * 5])).sum() == 5
-    assert not too_rare(np.array([*frequent, *[[1, 0, 0]] * 6])).any()
+    assert membership.too_rare(np.array([*frequent, *[[1, 0, 0]] * 5])).sum() == 5
+    assert not membership.too_rare(np.array([*frequent, *[[1, 0, 0]] * 6])).any()
 
 
 def test_classes_are_counted_by_set_whatever_the_order_of_rows() -> None:
@@ -168,7 +149,11 @@ def test_classes_are_counted_by_set_whatever_the_order_of_rows() -> None:
     target = pd.Series(["a", "b"] * 50 + ["c"] * 3)
     sets = pd.Series(["train", "train", "test", "test", "validation"] * 20 + ["gap"] * 3)
     order = np.random.default_rng(0).permutation(len(target))
-    assert rare_classes_in(target, sets) == rare_classes_in(target.iloc[order], sets) == ["c"]
+    assert (
+        membership.rare_classes_in(target, sets)
+        == membership.rare_classes_in(target.iloc[order], sets)
+        == ["c"]
+    )
 
 
 # --- folds ---
@@ -180,14 +165,19 @@ WAYS = [RANDOM, BY_ID, BY_GROUP, BY_TIME | {"gap": "6 hours"}]
 
 def cut(frame: pd.DataFrame, by: dict, wanted: CrossValidation = WANTED):
     """The folds of all these rows."""
-    return folds_of(frame, experiment(by), wanted, tuple(FEATURES))
+    return membership.folds_of(frame, experiment(by), wanted, tuple(FEATURES))
 
 
 @pytest.mark.parametrize("by", WAYS, ids=lambda by: by["by"])
 def test_no_row_is_fitted_on_and_predicted(by: dict) -> None:
-    """Whatever the split; and no group, and nothing within the gap, is on both sides."""
+    """Nor a group, or anything within the gap; but by time each repeat predicts every row once, in another cut."""
     frame = made(300)
-    for fold in cut(frame, by):
+    folds = cut(frame, by)
+    for repeat in (0, 1) if by["by"] != "time" else ():
+        times = np.sum([fold.predicted for fold in folds if fold.repeat == repeat], axis=0)
+        assert (times == 1).all()
+        assert not np.array_equal(folds[0].predicted, folds[5].predicted)
+    for fold in folds:
         assert fold.fitted.any()
         assert fold.predicted.any()
         assert not (fold.fitted & fold.predicted).any()
@@ -196,16 +186,6 @@ def test_no_row_is_fitted_on_and_predicted(by: dict) -> None:
             assert set(known["patient"]).isdisjoint(asked["patient"])
         if by["by"] == "time":
             assert asked["visited"].min() - known["visited"].max() >= pd.Timedelta("6h")
-
-
-@pytest.mark.parametrize("by", WAYS[:3], ids=lambda by: by["by"])
-def test_each_repeat_predicts_every_row_once(by: dict) -> None:
-    """And the second repeat is another cut."""
-    folds = cut(made(300), by)
-    for repeat in (0, 1):
-        times = np.sum([fold.predicted for fold in folds if fold.repeat == repeat], axis=0)
-        assert (times == 1).all()
-    assert not np.array_equal(folds[0].predicted, folds[5].predicted)
 
 
 def test_by_time_the_later_half_is_predicted_once_from_all_before_it() -> None:
@@ -236,9 +216,9 @@ def test_one_cluster_cannot_be_left_out() -> None:
 def test_clusters_stay_whole_and_classes_come_out_even(rows: list[tuple[int, int]]) -> None:
     """Of clusters of one row each class differs by one between folds at most."""
     cluster, label = (np.unique(one, return_inverse=True)[1] for one in np.array(rows).T)
-    together = deal(cluster.astype(np.uint64), label, 5)
+    together = membership.deal(cluster.astype(np.uint64), label, 5)
     for one in np.unique(cluster):
         assert len(np.unique(together[cluster == one])) == 1
-    apart = deal(np.arange(len(cluster), dtype=np.uint64), label, 5)
+    apart = membership.deal(np.arange(len(cluster), dtype=np.uint64), label, 5)
     for one in np.unique(label):
         assert np.ptp(np.bincount(apart[label == one], minlength=5)) <= 1

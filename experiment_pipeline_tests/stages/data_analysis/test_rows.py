@@ -1,15 +1,17 @@
+"""Rows that contradict, repeat, follow or give away one another: where a finding says more than its columns."""
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from experiment_pipeline.table.preparation import prepare
-from experiment_pipeline_tests.bench.leak_tables import jittered, persons, smoted
+from experiment_pipeline_tests.bench.leak_tables import MADE, jittered, persons, smoted
 from experiment_pipeline_tests.stages.data_analysis.tables import (
     MULTICLASS,
     REGRESSION,
     ROWS,
+    VALIDATION,
     again,
-    analysed,
     check,
     experiment,
     numeric,
@@ -17,7 +19,8 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     table,
 )
 
-# conflicting_labels
+RNG = np.random.default_rng(3)
+ROW = np.arange(ROWS)
 
 
 def _twice(frame: pd.DataFrame, every: int) -> pd.DataFrame:
@@ -28,13 +31,17 @@ def _twice(frame: pd.DataFrame, every: int) -> pd.DataFrame:
     return both.reset_index(drop=True)
 
 
-def test_equal_rows_with_other_labels_are_a_condition() -> None:
-    """The share of contradicted labels and the best accuracy they allow are told."""
-    frame = _twice(table(), every=3)
-    finding = check("conflicting_labels", frame, metric="accuracy")
-    assert finding.severity == "condition"
-    assert finding.number is not None
-    assert f"accuracy can be {1 - finding.number:.4g} at best" in finding.evidence
+def test_the_ceiling_of_contradicted_labels_is_told_and_read_by_later_stages() -> None:
+    """Told of the ranking metric alone, whether or not it weighs; none where rows are unique."""
+    contradicted = check("conflicting_labels", _twice(table(), every=3), metric="accuracy")
+    assert contradicted.severity == "condition"
+    assert contradicted.ceiling == pytest.approx(1 - contradicted.number)
+    assert f"accuracy can be {contradicted.ceiling:.4g} at best" in contradicted.evidence
+    both = pd.concat([table(), table()], ignore_index=True)
+    agreed = check("conflicting_labels", both, metric="accuracy")
+    assert (agreed.outcome, agreed.ceiling) == ("not_found", 1.0)
+    assert check("conflicting_labels", _twice(table(), every=3), metric="f1").ceiling is None
+    assert check("conflicting_labels", table(), metric="accuracy").ceiling is None
 
 
 def test_a_criterion_above_the_ceiling_blocks() -> None:
@@ -43,17 +50,6 @@ def test_a_criterion_above_the_ceiling_blocks() -> None:
     finding = check("conflicting_labels", _twice(table(), every=2), acceptance=acceptance)
     assert finding.severity == "blocks"
     assert "asks for 0.999" in finding.evidence
-
-
-def test_the_ceiling_is_a_number_that_later_stages_read() -> None:
-    """Told of the ranking metric alone, whether or not it weighs; none where rows are unique."""
-    contradicted = check("conflicting_labels", _twice(table(), every=3), metric="accuracy")
-    assert contradicted.ceiling == pytest.approx(1 - contradicted.number)
-    both = pd.concat([table(), table()], ignore_index=True)
-    agreed = check("conflicting_labels", both, metric="accuracy")
-    assert (agreed.outcome, agreed.ceiling) == ("not_found", 1.0)
-    assert check("conflicting_labels", _twice(table(), every=3), metric="f1").ceiling is None
-    assert check("conflicting_labels", table(), metric="accuracy").ceiling is None
 
 
 @pytest.mark.parametrize("metric", ["rmse", "mae", "mape"])
@@ -65,102 +61,31 @@ def test_numbers_have_a_ceiling_too(metric) -> None:
     assert ("r2" if metric == "mape" else metric) in finding.evidence
 
 
-# duplicate_rows
-
-
-def _with_copies() -> pd.DataFrame:
-    frame = table(when=pd.date_range("2024-01-01", periods=400))
-    return pd.concat([frame, frame.head(40)], ignore_index=True)
-
-
 @pytest.mark.parametrize(
     "split", [{"by": "random"}, {"by": "time", "column": "when"}, {"by": "group", "column": "when"}]
 )
 def test_copies_are_found(split: dict[str, str]) -> None:
-    """Rows that repeat another are counted, and noted: every split keeps them in one set."""
-    finding = check("duplicate_rows", _with_copies(), split=split)
+    """They are counted and noted, as every split keeps them in one set, until the YAML rejects them."""
+    frame = table(when=pd.date_range("2024-01-01", periods=ROWS))
+    frame = pd.concat([frame, frame.head(40)], ignore_index=True)
+    finding = check("duplicate_rows", frame, split=split)
     assert (finding.outcome, finding.severity) == ("found", "note")
     assert "40 of 440 rows" in finding.evidence
-    sets = subject(_with_copies(), split=split).sets.to_numpy()
+    sets = subject(frame, split=split).sets.to_numpy()
     assert np.array_equal(sets[:40], sets[400:])
-
-
-def test_rejecting_them_settles_it() -> None:
-    """The proposed YAML leaves nothing to ask."""
-    finding = check("duplicate_rows", _with_copies())
-    assert again(finding, _with_copies()).outcome == "not_applicable"
-
-
-# repeated_entities
-
-RNG = np.random.default_rng(5)
-PATIENT = RNG.integers(0, 80, ROWS)
-
-ILL = RNG.random(80) < 0.5
-
-
-def _visits(**columns) -> pd.DataFrame:
-    """Visits of patients who are mostly ill, or mostly not."""
-    ill = ILL[PATIENT] ^ (RNG.random(ROWS) < 0.1)
-    return table(**{"patient_id": PATIENT, "y": np.where(ill, "yes", "no"), **columns})
-
-
-def test_patients_with_several_visits_are_a_condition() -> None:
-    """Entities whose target is alike call for a group split, which removes the finding."""
-    finding = check("repeated_entities", _visits())
-    assert finding.severity == "condition"
-    assert finding.columns == ("patient_id",)
-    assert again(finding, _visits()).outcome == "not_applicable"
-
-
-def test_an_excluded_id_is_found_all_the_same() -> None:
-    """A model may recognise a patient without being given the id."""
-    finding = check("repeated_entities", _visits(), exclude={"patient_id": "names a person"})
-    assert finding.columns == ("patient_id",)
-
-
-def test_a_text_that_fixes_other_columns_is_an_entity() -> None:
-    """A name need not say id when it decides birth year and height."""
-    who = pd.Series(PATIENT).map("person {}".format)
-    frame = _visits(who=who, born=1930 + PATIENT, height=150 + PATIENT * 0.7)
-    frame = frame.drop(columns="patient_id")
-    assert check("repeated_entities", frame).columns == ("who",)
-
-
-# drift_over_time
-
-DAYS = pd.date_range("2024-01-01", periods=ROWS)
-LATE = np.arange(ROWS) > ROWS / 2
-
-
-def test_a_feature_that_changes_is_a_condition() -> None:
-    """A shift over time calls for a split by time, after which it is a note."""
-    frame = table(day=DAYS, price=np.random.default_rng(0).normal(size=ROWS) + 3 * LATE)
-    finding = check("drift_over_time", frame)
-    assert (finding.severity, finding.columns) == ("condition", ("price",))
-    assert again(finding, frame).severity == "note"
-    assert check("drift_over_time", table(day=DAYS, shop=np.where(LATE, "new", "old"))).columns
+    assert again(finding, frame, split=split).outcome == "not_applicable"
 
 
 def test_what_a_calendar_makes_of_the_time_is_not_compared_with_it() -> None:
     """Nor of a date that goes with it; the parts of any other date are."""
-    born = pd.Timestamp("1960-01-01") + pd.to_timedelta(np.arange(ROWS) % 50 + 40 * LATE, "D")
-    frame = table(day=DAYS, shipped=DAYS + pd.Timedelta("3 days"), born=born)
+    days = pd.date_range("2024-01-01", periods=ROWS)
+    born = pd.Timestamp("1960-01-01") + pd.to_timedelta(ROW % 50 + 40 * (ROW > ROWS / 2), "D")
+    frame = table(day=days, shipped=days + pd.Timedelta("3 days"), born=born)
     parts = {"day": ["month", "days", "cycle_of_year"], "shipped": ["days"], "born": ["days"]}
     preparation = {"calendar": parts}
     made = prepare(frame, experiment(preparation=preparation).preparation).frame
     assert check("drift_over_time", made, preparation=preparation).columns == ("born_days",)
 
-
-def test_a_target_that_changes_is_found() -> None:
-    """The target of the visible rows is compared too, and named first."""
-    finding = check("drift_over_time", table(day=DAYS, y=np.where(LATE, "yes", "no")))
-    assert finding.columns[0] == "y"
-    rising = numeric(day=DAYS, y=1.0 * np.arange(ROWS))
-    assert check("drift_over_time", rising, **REGRESSION).columns == ("y",)
-
-
-# related_rows
 
 AS = {"binary": {}, "multiclass": MULTICLASS, "regression": REGRESSION}
 
@@ -185,20 +110,54 @@ def test_what_identifies_a_person_is_named_and_a_split_by_it_settles_it() -> Non
 
 def test_synthetic_rows_are_told_by_lines() -> None:
     """Rows that SMOTE made before the split lie on lines between others; similar rows do not."""
-    analysis = analysed(smoted(1, rows=ROWS).frame.rename_axis("row_number"))
-    (finding,) = [one for one in analysis.found if one.code == "related_rows"]
-    assert "oversampling (SMOTE)" in finding.evidence
-    assert analysis.verdict == "go with conditions"
-
-
-# random_split_over_time
-
-
-def test_a_target_that_is_known_at_each_time_but_not_ahead_is_a_condition() -> None:
-    """Both scores are in the evidence, and a split by time settles it."""
-    waves = np.where(np.sin(np.arange(ROWS) / 20) > 0, "yes", "no")
-    frame = table(day=DAYS, counter=np.arange(ROWS), y=waves)
-    finding = check("random_split_over_time", frame)
+    finding = check("related_rows", smoted(1, rows=ROWS).frame)
     assert finding.severity == "condition"
-    assert finding.evidence.count("roc_auc") == 1
-    assert again(finding, frame).outcome == "not_applicable"
+    assert "oversampling (SMOTE)" in finding.evidence
+
+
+def test_a_text_that_says_the_target_is_found() -> None:
+    """A word among others, or an amount; a text that only tends to say it is not."""
+    said = table()["y"].map({"yes": "closed", "no": "open"})
+    filler = pd.Series(RNG.choice(["the", "case", "was", "seen", "by", "us"], (ROWS, 3)).tolist())
+    number = pd.Series(RNG.integers(0, 10_000, ROWS).astype(str)) + " "
+    notes = number + filler.str.join(" ")
+    telling = check("leak_suspect", table(note=(notes + " " + said.array).array))
+    assert (telling.severity, telling.columns) == ("blocks", ("note",))
+    assert "by its words" in telling.evidence
+    tends = said.where(RNG.random(ROWS) < 0.6, RNG.permutation(said))
+    tending = table(note=(notes + " " + tends.array).array)
+    assert check("leak_suspect", tending).outcome == "not_found"
+    amounts = numeric()["y"].abs().map(lambda y: f"paid {y:.4f} EUR").array
+    paid = numeric(note=amounts, y=numeric()["y"].abs())
+    assert check("leak_suspect", paid, **REGRESSION).columns == ("note",)
+
+
+def test_honest_tables_stay_silent() -> None:
+    """Of the made-up tables without a leak none is accused of this one."""
+    for make in MADE[-7:-3:2]:
+        problem = make(3)
+        frame = problem.frame.rename_axis("row_number")
+        task = {"regression": REGRESSION, "multiclass": MULTICLASS}.get(problem.task, {})
+        finding = check("made_of_target", frame, **problem.declared, **task)
+        assert finding.outcome == "not_found", problem.name
+
+
+def _classes(*rows: int) -> np.ndarray:
+    y = np.where(ROW % 2 == 0, "often", "usual")
+    y[list(rows)] = "rare"
+    return y
+
+
+def test_a_class_that_a_set_lacks_is_set_aside() -> None:
+    """Without a row in the test set a class cannot be judged."""
+    target = subject(table(y=_classes(0, 10, 20)), **MULTICLASS).target
+    assert target.set_aside == {"rare": 3}
+    assert "rare" not in (target.classes or ())
+
+
+def test_the_validation_set_is_estimated_without_its_targets() -> None:
+    """Whatever class the validation rows have, the finding stays the same."""
+    y = _classes(0, 6)
+    before = check("too_few_rows_per_class", table(y=y), **MULTICLASS)
+    changed = table(y=np.where(VALIDATION, "rare", y))
+    assert check("too_few_rows_per_class", changed, **MULTICLASS) == before

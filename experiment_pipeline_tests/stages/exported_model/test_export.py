@@ -1,8 +1,10 @@
-"""The files of an exported model: complete, reproducible, and without secrets."""
+"""The files of an exported model: complete, reproducible, without secrets, and the same in a fresh process."""
 
 import ast
+import importlib
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import yaml
 from sklearn.ensemble import RandomForestClassifier
 from upath import UPath
 
-from experiment_pipeline.errors import InvalidModel
+from experiment_pipeline.errors import InvalidModel, PredictionsChanged
 from experiment_pipeline.prediction.rows import Signature, example_rows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model.export import HOLDS, NEEDED, package_model
+from experiment_pipeline.stages.exported_model.reload_check import check_in_fresh_process
 from experiment_pipeline.statistics.thresholds import DecisionThreshold
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage.provenance import COMMITTED, CodeProvenance
@@ -68,7 +71,7 @@ def test_the_same_model_gives_the_same_bytes_and_identity() -> None:
 
 
 def test_the_manifest_survives_and_finds_a_changed_file() -> None:
-    """Read back it is the same; a file that differs by a byte is named."""
+    """Read back it is the same; a file that differs by a byte is named, and what is no manifest is said."""
     package = exported.package()
     manifest = package.manifest("v0007")
     assert Manifest.from_bytes(to_json(manifest), "here") == manifest
@@ -77,13 +80,9 @@ def test_the_manifest_survives_and_finds_a_changed_file() -> None:
         manifest.verify("schema.yaml", package.files["schema.yaml"] + b"#", "here")
     with pytest.raises(InvalidModel, match="lists no other"):
         manifest.verify("other", b"", "here")
-
-
-@pytest.mark.parametrize("data", [b"", b"[]", b'{"format": 2}', b'{"format": 1, "code": {}}'])
-def test_what_is_no_manifest_is_said(data: bytes) -> None:
-    """Anything but a manifest of this format is a clear error."""
-    with pytest.raises(InvalidModel, match="not a manifest of format"):
-        Manifest.from_bytes(data, "here")
+    for data in (b"", b"[]", b'{"format": 2}', b'{"format": 1, "code": {}}'):
+        with pytest.raises(InvalidModel, match="not a manifest of format"):
+            Manifest.from_bytes(data, "here")
 
 
 def test_the_experiment_loads_again_without_its_secrets() -> None:
@@ -133,3 +132,38 @@ def test_another_purpose_is_another_version_and_stands_in_card_and_manifest(tmp_
     assert [registry.model(one).manifest.record for one in published[:2]] == [{}, first]
     card = registry.model("v0002").read("README.md").decode()
     assert "| purpose | To call |\n\nMissing: not_for, oversight, affected, review_on." in card
+
+
+# --- in a fresh process ---
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "task"),
+    # Means of members that have their classes in different orders, or have none.
+    [("lightgbm+random_forest", "regression"), ("linear+catboost+xgboost", "multiclass")],
+)
+def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> None:
+    """A mean of pipelines of this project loads where there is neither it nor Dagster."""
+    check_in_fresh_process(exported.trained_package(algorithm, task))
+
+
+def test_a_model_that_needs_this_package_is_refused() -> None:
+    """Loading must not import this project: who receives the model does not have it."""
+    needy = exported.package()
+    script = needy.files["verify.py"] + b"\nimport experiment_pipeline\n"
+    changed = replace(needy, files={**needy.files, "verify.py": script})
+    with pytest.raises(PredictionsChanged, match="needs experiment_pipeline to load"):
+        check_in_fresh_process(changed)
+
+
+def test_a_users_own_estimator_is_found_where_it_is(tmp_path, monkeypatch) -> None:
+    """An estimator from a folder on the path loads in the fresh process too."""
+    (tmp_path / "own_estimators_of_a_user.py").write_text(
+        "from sklearn.linear_model import LogisticRegression\n\n\n"
+        "class Own(LogisticRegression):\n    '''Its own.'''\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module("own_estimators_of_a_user")
+    package = exported.package(exported.fitted(model=own.Own()))
+    assert package.own_packages == ("own_estimators_of_a_user",)
+    check_in_fresh_process(package)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from scipy.special import expit
@@ -10,8 +11,9 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard, rank
 from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
 from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
+from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows
-from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion
+from experiment_pipeline.stages.search.conclusions import FAILED, STOPPED_EARLY, Conclusion, Step
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.results import FailedConfiguration, ModelResult, TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -63,19 +65,23 @@ def chosen_of(
 
 def spec_of(count: int = 4, **changes: object) -> ExperimentSpec:
     """Return an experiment whose search holds `count` configurations of lightgbm."""
-    search = {
-        "algorithm": "lightgbm",
-        "hyperparameters": {"num_leaves": [4 * 2**i for i in range(count)]},
-    }
-    fields = {
-        "name": "board",
-        "data": "rows.csv",
-        "target": "late",
-        "task": "binary",
+    leaves = {"num_leaves": [4 * 2**i for i in range(count)]}
+    fields = {"name": "board", "data": "rows.csv", "target": "late", "task": "binary"}
+    fields |= {
         "metric": "roc_auc",
-        "search": [search],
+        "search": [{"algorithm": "lightgbm", "hyperparameters": leaves}],
     }
     return ExperimentSpec.model_validate(fields | changes)
+
+
+def shown_of(
+    spec: ExperimentSpec,
+    board: Leaderboard,
+    paths: Mapping[str, tuple[Step, ...]] = MappingProxyType({}),
+) -> SearchShown:
+    """Return a board as its page is given it, with the rungs of each configuration."""
+    declared = {one.key: one for one in configurations(spec)}
+    return SearchShown(board, board.with_ensemble(declared), paths)
 
 
 def result_of(configuration: object, score: float, spec: ExperimentSpec, **changes: object):

@@ -1,4 +1,4 @@
-"""The leaderboard: order, ties, the choice and its reason, a row for every configuration."""
+"""The leaderboard: order, ties, the choice and its reason, a row for every configuration, edges of a search."""
 
 import math
 from dataclasses import replace
@@ -15,8 +15,8 @@ from experiment_pipeline.stages.leaderboard.board import (
     check_same_metric,
     rank,
 )
+from experiment_pipeline.stages.leaderboard.notes import search_edges
 from experiment_pipeline.stages.leaderboard.page import document
-from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import COLUMNS, RankedRows
 from experiment_pipeline.stages.search.conclusions import Conclusion, SearchResults
 from experiment_pipeline.stages.search.configurations import configurations
@@ -28,9 +28,11 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     failure_of,
     result_of,
     search_of,
+    shown_of,
     spec_of,
     stopped,
 )
+from experiment_pipeline_tests.stages.search.scenario import one
 
 Y = np.array([0.0, 1.0, 2.0, 3.0])
 
@@ -52,8 +54,11 @@ def _board(
     return rank(shuffled, lambda one: predictions[one.key], rows, spec, None), scores
 
 
+Drawn = tuple[list[float], list[int], list[int]]
+
+
 @st.composite
-def _boards(draw: st.DrawFn) -> tuple[list[float], list[int], list[int]]:
+def _boards(draw: st.DrawFn) -> Drawn:
     """Errors with many ties and some nan, sizes with ties, and an order."""
     some = st.sampled_from([0.5, 1.0, -1.0, 2.0, 2.25, float("nan")])
     errors = draw(st.lists(some, min_size=1, max_size=7).filter(lambda e: not np.isnan(e).all()))
@@ -63,9 +68,7 @@ def _boards(draw: st.DrawFn) -> tuple[list[float], list[int], list[int]]:
 
 @given(_boards(), st.sampled_from(["rmse", "r2"]))
 @settings(max_examples=30, deadline=None)
-def test_the_choice_is_the_best_score_in_any_order(
-    board: tuple[list[float], list[int], list[int]], metric: str
-) -> None:
+def test_the_choice_is_the_best_score_in_any_order(board: Drawn, metric: str) -> None:
     """Whatever the order, nan, direction and ties: no configuration beats the chosen one."""
     errors, sizes, order = board
     chosen, scores = _board(errors, sizes, metric, order, "best_score")
@@ -78,9 +81,7 @@ def test_the_choice_is_the_best_score_in_any_order(
 
 @given(_boards())
 @settings(max_examples=15, deadline=None)
-def test_the_smallest_choice_is_the_smallest_of_the_tie_group(
-    board: tuple[list[float], list[int], list[int]],
-) -> None:
+def test_the_smallest_choice_is_the_smallest_of_the_tie_group(board: Drawn) -> None:
     """With smallest_in_tie_group nothing smaller is tied with the best; its plausible loss is said."""
     errors, sizes, order = board
     chosen, scores = _board(errors, sizes, "rmse", order, "smallest_in_tie_group")
@@ -147,9 +148,8 @@ def test_a_configuration_stopped_early_is_never_ranked_with_full_ones() -> None:
     assert board.rows["status"].tolist() == ["trained", "stopped early", "failed", "not started"]
     assert board.rows["rank"].isna().tolist() == [False, True, True, True]
     assert board.rows["reason"].tolist()[1] == "at rung 1"
-    assert any(
-        note.startswith("1 more were stopped early by scores on a part") for note in board.notes
-    )
+    said = "1 more were stopped early by scores on a part"
+    assert any(note.startswith(said) for note in board.notes)
     assert board.rows["reason"].tolist()[3] == "the budget was spent"
 
 
@@ -187,7 +187,7 @@ def test_the_lead_over_the_baseline_counts_how_many_were_tried() -> None:
     search = search_of(spec_of(40), [3] * 40)
     many = search.rank().difference_to_baseline
     best = search.rank().chosen
-    alone = search.rank(results=[one for one in search.results if one.key == best])
+    alone = search.rank(results=[each for each in search.results if each.key == best])
     assert alone.difference_to_baseline.estimate == many.estimate
     assert many.low < alone.difference_to_baseline.low
 
@@ -221,9 +221,12 @@ def test_optimism_is_a_number_unless_the_split_is_by_time() -> None:
     assert any("cannot be separated from drift" in note for note in by_time.notes)
 
 
-def test_a_choice_at_the_end_of_the_search_is_noted() -> None:
-    """The note names the hyperparameter and a wider range."""
-    board = search_of(spec_of(3), [5, 5, 0.1]).rank()
+def test_what_is_odd_about_the_choice_is_noted() -> None:
+    """A second attempt of its fit; that it is at the end of the search, with the hyperparameter."""
+    search = search_of(spec_of(3), [5, 5, 0.1])
+    noted = [replace(each, notes=("a first attempt ended",)) for each in search.results]
+    board = search.rank(results=noted)
+    assert board.notes[0] == "the chosen lightgbm: a first attempt ended"
     assert [edge.hyperparameter for edge in board.edges] == ["num_leaves"]
     assert any("num_leaves = 16 is at the high end" in note for note in board.notes)
 
@@ -270,9 +273,7 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
     assert receipt.chosen == sure
     assert receipt.gain.low < receipt.gain.estimate < receipt.gain.high
     assert ("scores better, but not significantly" in board.reason) != sure
-    page = document(
-        SearchShown(board, {one.key: one for one in configurations(spec)}, {}), "flights"
-    )
+    page = document(shown_of(spec, board), "flights")
     assert "Generated features" in [one.title for one in page.sections]
     assert sure or board.ensemble is None
 
@@ -291,14 +292,6 @@ def test_everything_of_a_board_counts() -> None:
     assert len({digest, *map(board_digest, others)}) == 4
 
 
-def test_a_note_of_the_chosen_fit_stands_on_the_board() -> None:
-    """Who was trained in a second attempt, or not as asked for, does not hide it."""
-    search = search_of(spec_of(2), [1, 2])
-    noted = [replace(one, notes=("a first attempt ended",)) for one in search.results]
-    board = search.rank(results=noted)
-    assert board.notes[0] == "the chosen lightgbm: a first attempt ended"
-
-
 def test_results_of_another_metric_are_not_ranked() -> None:
     """Scores of one metric under the name of another would be a wrong answer."""
     board = search_of(spec_of(2), [1, 2]).rank()
@@ -306,3 +299,55 @@ def test_results_of_another_metric_are_not_ranked() -> None:
     check_same_metric(results, "roc_auc")
     with pytest.raises(TrainingError, match="scored by roc_auc, the experiment's metric is brier"):
         check_same_metric(results, "brier")
+
+
+# --- the edges of a search ---
+
+
+def _edges(hyperparameters: dict, chosen: dict, method: str = "grid", algorithm: str = "lightgbm"):
+    entry = one(algorithm, **hyperparameters) | {"method": method}
+    entry |= {"draws": 5} if method == "random" else {}
+    return search_edges(spec_of(search=[entry]), algorithm, chosen)
+
+
+def test_the_ends_of_a_list_and_of_a_range_are_edges() -> None:
+    """Its middle is none; a draw counts as at the end within 5 % of the range, on its own scale."""
+    assert _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 31}) == ()
+    (edge,) = _edges({"num_leaves": [15, 31, 63]}, {"num_leaves": 63})
+    assert (edge.end, edge.wider) == ("high", 129)
+    assert "search 15 to 129" in edge.in_words()
+    space = {"learning_rate": {"low": 0.01, "high": 1.0, "scale": "log"}}
+    assert _edges(space, {"learning_rate": 0.02}, "random") == ()
+    (edge,) = _edges(space, {"learning_rate": 0.011}, "random")
+    assert (edge.end, edge.wider) == ("low", pytest.approx(0.001))
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "chosen"),
+    [
+        ({"lambda_l2": [0, 1, 10]}, {"lambda_l2": 0}),
+        ({"min_data_in_leaf": [1, 20]}, {"min_data_in_leaf": 1}),
+        ({"feature_fraction": [0.5, 0.8, 1.0]}, {"feature_fraction": 1.0}),
+        ({"max_depth": [-1, 4, 8]}, {"max_depth": -1}),
+        ({"max_depth": [-1, 4, 8]}, {"max_depth": 8}),
+        ({"max_depth": [None, 4, 8]}, {"max_depth": 8}),
+        ({"max_depth": [None, 4, 8]}, {"max_depth": None}),
+        ({"extra_trees": [True, False]}, {"extra_trees": True}),
+        ({"boosting": ["gbdt", "dart"]}, {"boosting": "dart"}),
+        ({"num_leaves": 31}, {"num_leaves": 31}),
+        ({"num_leaves": [2, 31]}, {"num_leaves": 2}),
+    ],
+)
+def test_ends_with_nothing_beyond_are_none(hyperparameters: dict, chosen: dict) -> None:
+    """Zero, the smallest count, a share of one, no limit, words and fixed values end nothing."""
+    assert _edges(hyperparameters, chosen) == ()
+
+
+def test_all_entries_of_the_algorithm_count_as_one_search() -> None:
+    """What a second entry searched is no edge of the first."""
+    listed = {"algorithm": "linear", "configurations": [{"C": 10.0}]}
+    other = one("lightgbm", lambda_l1=[0.1, 100.0])
+    spec = spec_of(search=[one("linear", C=[0.1, 1.0]), listed, other])
+    assert search_edges(spec, "linear", {"C": 1.0}) == ()
+    (edge,) = search_edges(spec, "linear", {"C": 10.0})
+    assert edge.wider == 100.0

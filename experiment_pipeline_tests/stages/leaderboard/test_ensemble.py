@@ -9,20 +9,20 @@ from hypothesis import strategies as st
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard import page
+from experiment_pipeline.stages.leaderboard import ensemble, page
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
-from experiment_pipeline.stages.leaderboard.ensemble import RefitTime, find_ensemble
-from experiment_pipeline.stages.leaderboard.pictures import SearchShown
 from experiment_pipeline.stages.leaderboard.ranking import RankedRows, measure
 from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Step
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     Search,
     failure_of,
     result_of,
+    shown_of,
     spec_of,
 )
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of
@@ -90,12 +90,7 @@ def test_it_is_held_against_one_that_was_picked_by_other_rows_as_well() -> None:
     """Of 60 equals on 60 rows one is best by luck: the mean of a few, which is better, is chosen."""
     spec = numbers_spec(0, search=_many(60))
     boards = [search_of(spec, [0.6] * 60, seed, n=60, shared=1.0).rank() for seed in range(6)]
-    singles = [board.rows[board.rows["key"] != ENSEMBLE]["test_score"].min() for board in boards]
-    behind = [
-        board
-        for board, single in zip(boards, singles, strict=True)
-        if single < row_of(board)["test_score"]
-    ]
+    behind = [one for one in boards if one.rows["test_score"].min() < row_of(one)["test_score"]]
     chosen = [board for board in behind if board.chosen == ENSEMBLE]
     assert len(chosen) > len(behind) / 2 > 0
     for board in boards:
@@ -117,31 +112,22 @@ def test_neither_order_nor_keys_of_the_results_matter(order: list[int], seed: in
     assert shuffled.rows.equals(usual.rows)
 
 
-@pytest.mark.parametrize("written", ["off", {"members": 2}, "on"])
-def test_the_yaml_says_whether_and_how_many(written: object) -> None:
-    """Off is a board without that row."""
-    search = search_of(numbers_spec(8, ensemble=written), [1.0] * 8)
-    board = search.rank()
-    if written == "off":
-        assert board.ensemble is None
-        assert ENSEMBLE not in set(board.rows["key"])
-    else:
-        assert len(board.ensemble.members) == (2 if written != "on" else 5)
-
-
-def test_one_that_is_better_by_far_is_no_ensemble() -> None:
-    """One member is a configuration that has its row already; so is one configuration alone."""
-    assert search_of(numbers_spec(3), [0.1, 5.0, 6.0], shared=0).rank().ensemble is None
-    assert search_of(numbers_spec(1), [1.0]).rank().ensemble is None
+def test_the_yaml_says_whether_and_how_many() -> None:
+    """Off is a board without that row; so is one that is better by far, or alone: it has its row already."""
+    for written, members in (({"members": 2}, 2), ("on", 5)):
+        board = search_of(numbers_spec(8, ensemble=written), [1.0] * 8).rank()
+        assert len(board.ensemble.members) == members
+    off = search_of(numbers_spec(8, ensemble="off"), [1.0] * 8).rank()
+    assert ENSEMBLE not in set(off.rows["key"])
+    far = search_of(numbers_spec(3), [0.1, 5.0, 6.0], shared=0).rank()
+    alone = search_of(numbers_spec(1), [1.0]).rank()
+    assert [one.ensemble for one in (off, far, alone)] == [None] * 3
 
 
 def test_predicting_without_features_and_what_failed_are_never_members() -> None:
     """The dummy errs apart from all others, and is no model."""
-    search = [
-        {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}},
-        {"algorithm": "dummy"},
-    ]
-    spec = numbers_spec(0, search=search)
+    three = {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}}
+    spec = numbers_spec(0, search=[three, {"algorithm": "dummy"}])
     made = search_of(spec, [1.0, 1.0, 1.0, 1.0])
     kept = [one for one in made.results if not one.key.endswith("=16")]
     board = made.rank(failure_of("lightgbm__num_leaves=16"), results=kept)
@@ -167,9 +153,8 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     """It has a row in the table, no hyperparameters and no rungs."""
     search = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
     board = search.rank()
-    declared = {one.key: one for one in configurations(search.spec)}
-    paths = {key: (Step(1.0, 1.0, 0.9, 2.0),) for key in declared}
-    shown = SearchShown(board, board.with_ensemble(declared), paths)
+    paths = {one.key: (Step(1.0, 1.0, 0.9, 2.0),) for one in configurations(search.spec)}
+    shown = shown_of(search.spec, board, paths)
     text = page.files(shown, "board")[page.PAGE].decode()
     assert board.ensemble.in_words in text.partition("Reason")[0]
     assert "4 configurations: 4 trained" in text
@@ -177,10 +162,8 @@ def test_the_page_shows_members_and_what_it_brings_and_counts_configurations_alo
     assert shown.best != ENSEMBLE
     outcome = page.outcome(shown, "place")
     assert board.ensemble.in_words in outcome.facts["ensemble"]
-    assert any(
-        getattr(row, "key", "") == ENSEMBLE and row.hyperparameters["members"]
-        for row in outcome.record
-    )
+    (row,) = (row for row in outcome.record if getattr(row, "key", "") == ENSEMBLE)
+    assert row.hyperparameters["members"]
 
 
 def test_the_score_does_not_flatter_itself() -> None:
@@ -202,7 +185,7 @@ def test_the_score_does_not_flatter_itself() -> None:
         held = RankedRows(y[:rows], some.clusters, search.y_train)
         told = lambda one, seen=seen: seen[one.key]  # noqa: E731
         measured = list(measure(some.results, told, held, some.spec))
-        found = find_ensemble(measured, told, held, some.spec, {})
+        found = ensemble.find_ensemble(measured, told, held, some.spec, {})
         weights = {one.configuration.key: one.weight for one in found.ensemble.members}
         naive_mean, mean = (
             sum(weight * of[key] for key, weight in weights.items()) for of in (seen, fresh)
@@ -226,13 +209,13 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None
     """The best configuration is chosen then, as if there were no ensemble; with time nothing changes."""
     made = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 4.0])
     after = AfterSearch(sets_of(experiment()), workers=2).of
-    board, usual = made.rank(time=RefitTime(1.0, after)), made.rank()
+    board, usual = made.rank(time=ensemble.RefitTime(1.0, after)), made.rank()
     without = made.rank(spec=numbers_spec(4, ensemble="off"))
     assert board.chosen == without.chosen != ENSEMBLE
     assert board.rows.equals(without.rows)
     assert board.reason.startswith(f"{without.reason}; an ensemble of ")
     assert board.reason.endswith("seconds, and 1.0 are left of the budget")
-    hurried = made.rank(time=RefitTime(60.0, after))
+    hurried = made.rank(time=ensemble.RefitTime(60.0, after))
     assert (hurried.chosen, hurried.reason) == (usual.chosen, usual.reason)
 
 
@@ -251,3 +234,59 @@ def test_what_reweights_a_member_is_said_of_the_whole() -> None:
     moved = replace(some, hyperparameters={**some.hyperparameters, "scale_pos_weight": 3.0})
     board = search.rank(results=[moved, search.results[1]])
     assert board.ensemble.configuration.hyperparameters["members__scale_pos_weight"] == 3.0
+
+
+# --- weights ---
+
+
+def _library(seed: int, models: int, n: int = 200) -> tuple[np.ndarray, np.ndarray]:
+    """Noisy views of a truth, the best first."""
+    generator = np.random.default_rng(seed)
+    y = generator.normal(size=n)
+    seen = y + generator.normal(size=(models, n)) * generator.uniform(0.5, 1.5, (models, 1))
+    return y, seen[np.argsort([score("rmse", y, one) for one in seen])]
+
+
+@given(st.integers(0, 10_000), st.integers(1, 12), st.integers(2, 6))
+@settings(max_examples=40, deadline=None)
+def test_the_mean_is_never_worse_than_the_best_alone_and_has_few_members(seed, models, members):
+    """Weights sum to 1, none is negative, at most so many are above 0."""
+    y, library = _library(seed, models)
+    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
+    weights = ensemble.forward_selection(library, judge, members)
+    assert weights.sum() == pytest.approx(1)
+    assert (weights >= 0).all()
+    assert (weights > 0).sum() <= members
+    assert judge(weights @ library) >= judge(library[0])
+
+
+@given(st.integers(0, 10_000), st.integers(2, 12))
+@settings(max_examples=40, deadline=None)
+def test_who_hardly_helps_goes_and_nearly_all_of_the_gain_stays(seed: int, models: int) -> None:
+    """The weights of those who stay keep their ratios; none of them could go as well."""
+    y, library = _library(seed, models)
+    judge = lambda prediction: -score("rmse", y, prediction)  # noqa: E731
+    chosen = ensemble.forward_selection(library, judge, 6)
+    kept = ensemble.without_dispensable(library, chosen, judge, [1.0] * models)
+    gained = judge(chosen @ library) - judge(library[0])
+    needed = judge(library[0]) + ensemble.KEPT * gained
+    assert judge(kept @ library) >= needed - 1e-12
+    stays = kept > 0
+    assert kept[stays] == pytest.approx(chosen[stays] / chosen[stays].sum())
+    for one in np.flatnonzero(kept) if stays.sum() > 1 else ():
+        left = np.where(np.arange(models) == one, 0, kept)
+        assert judge(left @ library / left.sum()) < needed
+
+
+@pytest.mark.parametrize("consecutive", [False, True])
+@pytest.mark.parametrize("n_clusters", [1, 3, 17, 5_000])
+def test_clusters_stay_whole_and_folds_are_five_at_most(n_clusters: int, *, consecutive: bool):
+    """Every row is in one fold, rows of a cluster in the same; days in blocks, as neighbours are alike."""
+    clusters = np.arange(n_clusters).repeat(3)
+    y = np.random.default_rng(0).normal(size=len(clusters))
+    folds = ensemble.folds_of(y, clusters.view(ConsecutiveClusters) if consecutive else clusters)
+    assert folds.count == min(5, n_clusters)
+    assert set(folds.of_row) == set(range(folds.count))
+    assert not np.ptp(folds.of_row.reshape(-1, 3), axis=1).any()
+    if consecutive:
+        assert (np.diff(folds.of_row) >= 0).all()

@@ -12,12 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiment_pipeline.errors import (
-    DataError,
-    ExperimentPipelineError,
-    StorageUnreachable,
-    UnreadableTable,
-)
+from experiment_pipeline import errors
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import (
     fingerprint_source,
@@ -33,10 +28,10 @@ from experiment_pipeline_tests.s3_server import S3Server
 TABLE = b"a,b\n1,x\n"
 
 
-def refused(url: object, **settings: object) -> ExperimentPipelineError:
+def refused(url: object, **settings: object) -> errors.ExperimentPipelineError:
     """The error that a URL ends in, the same for reading and for looking."""
     data = Data(url=str(url), **settings)
-    with pytest.raises(ExperimentPipelineError) as caught:
+    with pytest.raises(errors.ExperimentPipelineError) as caught:
         read_source(data)
     with pytest.raises(type(caught.value)):
         fingerprint_source(data)
@@ -104,14 +99,10 @@ def test_a_folder_is_its_tables(folder: Path) -> None:
 
 
 def test_a_pattern_names_its_files(folder: Path) -> None:
-    """What a pattern matches is named from where the pattern begins."""
+    """What it matches is named from where it begins; a file that is called like one is read itself."""
     names = [name for name, _ in read_source(Data(url="parts/*/p.*"))]
     assert names == ["y=1/p.parquet", "y=2/p.parquet"]
     assert [name for name, _ in read_source(Data(url=f"{folder}/fl*.csv"))] == ["flights.csv"]
-
-
-def test_a_name_with_brackets_is_no_pattern(folder: Path) -> None:
-    """A file that is called like a pattern is read itself."""
     (folder / "data[1].csv").write_bytes(TABLE)
     assert read_source(Data(url="data[1].csv")) == [("data[1].csv", TABLE)]
 
@@ -119,7 +110,7 @@ def test_a_name_with_brackets_is_no_pattern(folder: Path) -> None:
 def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
     """A path that leads nowhere is named, with names like it."""
     error = refused("flight.csv")
-    assert isinstance(error, UnreadableTable)
+    assert isinstance(error, errors.UnreadableTable)
     assert error.culprit == "flight.csv"
     assert str(folder) in error.rule
     assert "did you mean 'flights.csv'" in error.fix
@@ -127,25 +118,19 @@ def test_a_wrong_name_is_told_the_right_ones(folder: Path) -> None:
     assert "'flights.csv', 'parts'" in refused("*.zip").fix
 
 
-def test_a_folder_without_one_table_says_what_it_holds(folder: Path) -> None:
-    """No tables, or two kinds of them, are an error that lists or counts them."""
+def test_what_holds_no_table_is_refused(folder: Path) -> None:
+    """A folder without one kind of tables, which lists or counts them, a device that would never end, a
+    protocol that is unknown, or whose package is missing.
+    """
     (folder / "empty").mkdir()
     assert "holds none" in refused("empty").rule
     (folder / "empty" / "notes.txt").write_text("")
     assert "holds 'notes.txt'" in refused("empty").rule
     assert "2 Parquet and 1 CSV files" in refused(folder).rule
-
-
-def test_a_device_is_never_read() -> None:
-    """A path that would never end is refused."""
     assert "device" in refused("/dev/zero").rule
-
-
-def test_a_protocol_must_be_known_and_installed() -> None:
-    """An unknown protocol, and one whose package is missing, are named."""
     assert "nope" in refused("nope://bucket/x.csv").rule
     assert "gcsfs" in refused("gs://bucket/x.csv").rule
-    assert isinstance(refused("s3://"), StorageUnreachable)
+    assert isinstance(refused("s3://"), errors.StorageUnreachable)
 
 
 def test_a_fingerprint_follows_the_content(folder: Path) -> None:
@@ -226,7 +211,7 @@ def test_the_web_says_what_is_wrong(web: str) -> None:
     assert "404" in refused(f"http://{web}/flight.csv").rule
     assert "403" in refused(f"http://{web}/denied.csv").rule
     error = refused(f"http://127.0.0.1:{free_port()}/x.csv")
-    assert isinstance(error, StorageUnreachable)
+    assert isinstance(error, errors.StorageUnreachable)
     assert "Connect" in error.rule
 
 
@@ -259,10 +244,10 @@ def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str, monkeypatch
     anonymous = refused(f"s3://{s3_bucket}/x.csv", anonymous=True, endpoint_url=endpoint)
     assert "denied" in anonymous.rule
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    assert isinstance(refused(f"s3://{s3_bucket}/x.csv"), StorageUnreachable)
+    assert isinstance(refused(f"s3://{s3_bucket}/x.csv"), errors.StorageUnreachable)
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     none = refused(f"s3://{s3_bucket}/x.csv")
     assert "no usable credentials" in none.rule
-    assert not isinstance(none, DataError)
+    assert not isinstance(none, errors.DataError)

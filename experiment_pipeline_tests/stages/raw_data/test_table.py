@@ -10,6 +10,7 @@ import gzip
 import io
 import lzma
 import zipfile
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -55,12 +56,12 @@ def parquet(table: pa.Table | pd.DataFrame) -> bytes:
     return stream.getvalue()
 
 
-def zipped(*members: str) -> bytes:
+def zipped(*members: str, content: bytes = SMALL) -> bytes:
     """A zip archive of small tables."""
     stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for member in members:
-            archive.writestr(member, SMALL)
+            archive.writestr(member, content)
     return stream.getvalue()
 
 
@@ -136,17 +137,13 @@ def test_empty_and_infinite_columns_are_told() -> None:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
 def test_the_delimiter_is_found(delimiter: str) -> None:
-    """Each usual delimiter is found, although the values hold the other ones."""
+    """Each usual one, although the values hold the other ones; a declared one wins, and one column is a table."""
     others = {",": "x|y", ";": "1,5", "\t": "a, b; c", "|": "a; b"}
     rows = [["name", "value", "n"], [others[delimiter], "2", "3"], ["plain", "4", "5"]]
     table = read("\n".join(delimiter.join(row) for row in rows))
     assert table.delimiter == delimiter
     assert list(table.frame.columns) == rows[0]
     assert bool(table.notes) == (delimiter != ",")
-
-
-def test_a_declared_delimiter_wins() -> None:
-    """What the user says is not second-guessed, and one column is a table."""
     assert list(read("a,b:c\n1,2:3\n", delimiter=":").frame.columns) == ["a,b", "c"]
     assert read("a\n1\n2\n").frame["a"].tolist() == [1, 2]
 
@@ -173,13 +170,10 @@ def test_the_encoding_is_found(encoding: str, told: bool) -> None:
     assert table.frame["Straße"].tolist() == ["München", "Köln", "Düsseldorf"]
     assert table.encoding == encoding
     assert any(encoding in said for said in table.notes) == told
-
-
-def test_a_few_umlauts_are_no_chinese() -> None:
-    """Lone bytes between ASCII letters are of a Latin alphabet, among hundreds of rows too."""
+    # A few umlauts among hundreds of rows are no Chinese.
     rows = "".join(f"{n},{n % 97},{'grün' if n % 3 else 'rot'}\n" for n in range(900))
-    table = read(f"Gekündigt,n,Farbe\n{rows}".encode("cp1252"))
-    assert (table.encoding, list(table.frame)) == ("cp1252", ["Gekündigt", "n", "Farbe"])
+    table = read(f"Gekündigt,n,Farbe\n{rows}".encode(encoding))
+    assert (table.encoding, list(table.frame)) == (encoding, ["Gekündigt", "n", "Farbe"])
     assert set(table.frame["Farbe"]) == {"grün", "rot"}
 
 
@@ -211,14 +205,10 @@ def test_a_mixture_of_encodings_names_the_first_bad_line(line_end: bytes) -> Non
     assert "iconv" in error.fix
 
 
-def test_the_bad_line_of_a_large_file_is_counted_through() -> None:
-    """A letter that stands across the border of two chunks is none; the bad one after it is."""
+def test_the_bad_line_of_a_large_or_a_cut_file_is_counted_through() -> None:
+    """A letter across the border of two chunks is none; one that the end of the file cuts is."""
     start = b"a" * (4 * 1024 * 1024 - 1) + "ö\n".encode()
     assert "line 3 is not: byte 0xfc" in refused(start + "süß\n".encode() + b"\xfc\n").rule
-
-
-def test_a_file_cut_within_a_letter_is_named() -> None:
-    """UTF-8 that stops in the middle of a letter is no other code page."""
     assert "line 3 is not: byte 0xc3" in refused("stadt\nKöln\nGieß".encode()[:-1]).rule
 
 
@@ -229,20 +219,19 @@ def test_a_declared_encoding_must_fit() -> None:
     assert "no encoding" in refused("a\n1\n", encoding="utf-9").rule
 
 
-@pytest.mark.parametrize(
-    ("compression", "content"),
-    [
-        ("gzip", gzip.compress(SMALL, mtime=0)),
-        ("bz2", bz2.compress(SMALL)),
-        ("xz", lzma.compress(SMALL)),
-        ("zip", zipped("table.csv", "__MACOSX/table.csv", "folder/")),
-        ("zstd", pa.compress(SMALL, codec="zstd", asbytes=True)),
-    ],
-    # The bytes hold the second that they were made in: no names for workers to agree on.
-    ids=["gzip", "bz2", "xz", "zip", "zstd"],
-)
-def test_compression_is_seen_by_the_bytes(compression: str, content: bytes) -> None:
+COMPRESSED = {
+    "gzip": gzip.compress(SMALL, mtime=0),
+    "bz2": bz2.compress(SMALL),
+    "xz": lzma.compress(SMALL),
+    "zip": zipped("table.csv", "__MACOSX/table.csv", "folder/"),
+    "zstd": pa.compress(SMALL, codec="zstd", asbytes=True),
+}
+
+
+@pytest.mark.parametrize("compression", COMPRESSED)
+def test_compression_is_seen_by_the_bytes(compression: str) -> None:
     """A compressed file is unpacked whatever it is called; a cut one is refused."""
+    content = COMPRESSED[compression]
     table = read(content, name="table.txt")
     assert table.compression == compression
     assert table.frame["b"].tolist() == ["x", "y"]
@@ -253,11 +242,8 @@ def test_compression_is_seen_by_the_bytes(compression: str, content: bytes) -> N
 def test_a_bomb_is_refused_before_it_fills_memory_or_disk(how: str, monkeypatch) -> None:
     """More than memory holds, of a file a hundredth as large, is refused; where it fits it is read."""
     bomb = b"a,b\n" + b"1,2\n" * 200_000
-    zipped_bomb = io.BytesIO()
-    with zipfile.ZipFile(zipped_bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("table.csv", bomb)
-    zstd = pa.compress(bomb, codec="zstd", asbytes=True)
-    content = {"gzip": gzip.compress(bomb), "zstd": zstd, "zip": zipped_bomb.getvalue()}[how]
+    pack = {"gzip": gzip.compress, "zip": lambda bomb: zipped("table.csv", content=bomb)}
+    content = (pack | {"zstd": partial(pa.compress, codec="zstd", asbytes=True)})[how](bomb)
     free = [FreeMemory(600_000, "ulimit -v")]
     monkeypatch.setattr(contents, "free_memory", lambda: free[0])
     for name in ("HELD_BYTES", "_CHUNK_BYTES"):
@@ -357,41 +343,28 @@ def test_parts_that_do_not_fit_are_named(second: tuple[str, bytes], rule: str) -
     assert rule in caught.value.rule
 
 
+OF_PARQUET = {
+    "whole": (pa.array([1, 2], pa.int8()), "int8"),
+    "some": ([1, None], "float64"),
+    "huge": ([2**53 + 1, None], "str"),
+    "huger": (pa.array([2**63 + 1, None], pa.uint64()), "str"),
+    "flag": ([True, None], "str"),
+    "money": ([decimal.Decimal("1.5"), None], "float64"),
+    "day": ([dt.date(2020, 1, 1), None], "datetime64[us]"),
+    "clock": ([dt.time(1, 2), None], "str"),
+    "raw": ([b"ab", None], "str"),
+    "kind": (pa.array(["x", "y"]).dictionary_encode(), "str"),
+    "length": (pa.array([1, 2], pa.duration("s")), "float64"),
+    "instant": (pa.array([1, 2], pa.timestamp("us", "UTC")), "datetime64[us, UTC]"),
+    "nothing": (pa.nulls(2), "float64"),
+}
+
+
 def test_parquet_types_become_those_of_pandas() -> None:
     """Decimals, dates, times, bytes and dictionaries are reduced to plain types, and told."""
-    table = pa.table(
-        {
-            "whole": pa.array([1, 2], pa.int8()),
-            "some": [1, None],
-            "huge": [2**53 + 1, None],
-            "huger": pa.array([2**63 + 1, None], pa.uint64()),
-            "flag": [True, None],
-            "money": [decimal.Decimal("1.5"), None],
-            "day": [dt.date(2020, 1, 1), None],
-            "clock": [dt.time(1, 2), None],
-            "raw": [b"ab", None],
-            "kind": pa.array(["x", "y"]).dictionary_encode(),
-            "length": pa.array([1, 2], pa.duration("s")),
-            "instant": pa.array([1, 2], pa.timestamp("us", "UTC")),
-            "nothing": pa.nulls(2),
-        }
-    )
-    read_back = read(parquet(table))
-    assert read_back.frame.dtypes.astype(str).to_dict() == {
-        "whole": "int8",
-        "some": "float64",
-        "huge": "str",
-        "huger": "str",
-        "flag": "str",
-        "money": "float64",
-        "day": "datetime64[us]",
-        "clock": "str",
-        "raw": "str",
-        "kind": "str",
-        "length": "float64",
-        "instant": "datetime64[us, UTC]",
-        "nothing": "float64",
-    }
+    read_back = read(parquet(pa.table({name: cells for name, (cells, _) in OF_PARQUET.items()})))
+    types = read_back.frame.dtypes.astype(str).to_dict()
+    assert types == {name: dtype for name, (_, dtype) in OF_PARQUET.items()}
     assert read_back.frame.loc[0, "huge"] == "9007199254740993"
     assert read_back.frame.loc[0, "huger"] == "9223372036854775809"
     assert (read_back.format, read_back.encoding, read_back.delimiter) == ("parquet", None, None)
@@ -401,25 +374,18 @@ def test_parquet_types_become_those_of_pandas() -> None:
 
 def test_parquet_parts_may_widen_a_number() -> None:
     """Whole numbers in one part and fractions in another are one float column."""
-    parts = [
-        (f"k={i}/p", parquet(pd.DataFrame({"a": [value]}))) for i, value in enumerate((1, 1.5))
-    ]
-    table = parse(parts, Data(url="folder"))
+    whole, fraction, text = (parquet(pd.DataFrame({"a": [cell]})) for cell in (1, 1.5, "x"))
+    table = parse([("k=0/p", whole), ("k=1/p", fraction)], Data(url="folder"))
     assert table.frame.to_dict("list") == {"a": [1.0, 1.5], "k": [0, 1]}
-    clash = [("p", parts[0][1]), ("q", parquet(pd.DataFrame({"a": ["x"]})))]
     with pytest.raises(errors.UnreadableTable, match="do not go together"):
-        parse(clash, Data(url="folder"))
-
-
-def test_settings_of_csv_have_no_effect_on_parquet() -> None:
-    """A setting that would do nothing is an error that names it."""
-    error = refused(parquet(pd.DataFrame({"a": [1]})), delimiter=";")
-    assert isinstance(error, errors.InvalidExperiment)
-    assert error.culprit == "data.delimiter"
+        parse([("p", whole), ("q", text)], Data(url="folder"))
 
 
 def test_a_declared_format_must_be_true() -> None:
-    """The bytes decide what a file is; a declaration that says otherwise is an error."""
+    """The bytes decide what a file is; what says otherwise, or has no effect on it, is an error."""
+    error = refused(parquet(pd.DataFrame({"a": [1]})), delimiter=";")
+    assert isinstance(error, errors.InvalidExperiment)
+    assert error.culprit == "data.delimiter"
     assert "say csv" in refused(SMALL, format="parquet").rule
     assert read(parquet(pd.DataFrame({"a": [1]})), name="t.csv").format == "parquet"
     assert isinstance(refused(SMALL, delimiter='"'), errors.InvalidExperiment)

@@ -14,6 +14,7 @@ from experiment_pipeline.stages.search.halving import FitEngine, Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.stages.search import scenario as small
 from experiment_pipeline_tests.stages.search.scenario import one
 
 TRAIN, TEST = 3_000, 600
@@ -48,18 +49,9 @@ def experiment(by: str = "random", searched: Any = None, **changes: Any) -> Expe
     columns = {"group": "owner", "time": "hour"}
     split = {"by": by} | ({"column": columns[by]} if by in columns else {})
     others = {"owner", "hour"} - {columns.get(by)}
-    settings = {
-        "name": "e",
-        "data": "x.csv",
-        "target": "late",
-        "task": "binary",
-        "metric": "roc_auc",
-        "search": searched or SEARCH,
-        "split": split,
-        "exclude": dict.fromkeys(sorted(others), "is no property of the row"),
-        "halving": HALVING,
-    }
-    return ExperimentSpec.model_validate(settings | changes)
+    apart = dict.fromkeys(sorted(others), "is no property of the row")
+    settings = {"split": split, "exclude": apart, "halving": HALVING} | changes
+    return small.experiment(searched or SEARCH, **settings)
 
 
 def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:

@@ -1,6 +1,7 @@
 """One small table, binary, multiclass or regression, and an experiment on it."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,14 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
-from experiment_pipeline.stages.search.fitting import encoded_rows
+from experiment_pipeline.stages.search.fitting import encoded_rows, fitted_pipeline
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
 from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline_tests.scenario import to_train_on
 
 ROWS, TRAIN_ROWS = 800, 600
 METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "rmse"}
@@ -61,6 +64,12 @@ def training_sets(
     )
 
 
+def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
+    """The table as the split stage stores it, and a search takes it."""
+    frame = table(CLASSES[spec.task]) if frame is None else frame
+    return to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+
+
 def experiment(
     search: Sequence[dict[str, Any]], task: str = "binary", **more: Any
 ) -> ExperimentSpec:
@@ -69,9 +78,12 @@ def experiment(
     return ExperimentSpec(task=task, search=search, **settings)
 
 
-def lightgbm(**hyperparameters: Any) -> Configuration:
-    """A LightGBM configuration by hand."""
-    return Configuration("lightgbm", "lightgbm", "ordinal", hyperparameters)
+def by_hand(algorithm: str, **hyperparameters: Any) -> Configuration:
+    """A configuration by hand."""
+    return Configuration(algorithm, algorithm, "ordinal", hyperparameters)
+
+
+lightgbm = partial(by_hand, "lightgbm")
 
 
 def one(algorithm: str, **hyperparameters: Any) -> dict[str, Any]:
@@ -106,3 +118,14 @@ def refit(
         features, encoded = encoded_rows(configuration.features, rows, sets, held=held)
         model = learner.refit(FitRequest(configuration, sets, spec), rounds, encoded)
     return Pipeline([("features", features), ("model", model)])
+
+
+def assembled(trained: TrainedModel, sets: TrainingSets, spec: ExperimentSpec) -> Pipeline:
+    """The pipeline of a stored fit."""
+    return fitted_pipeline(trained.result, trained.model, sets, spec)
+
+
+def predicted(pipeline: Any, sets: TrainingSets, rows: pd.DataFrame | None = None) -> np.ndarray:
+    """What a pipeline predicts of the test rows, or of others."""
+    rows = sets.test if rows is None else rows
+    return predict(pipeline, rows, sets.features, sets.task, sets.classes)

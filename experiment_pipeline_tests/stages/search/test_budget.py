@@ -36,6 +36,7 @@ from experiment_pipeline.stages.split_sets.sets import SplitSets
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.leaderboard.board_examples import result_of
 from experiment_pipeline_tests.stages.search.halving_scenario import SEARCH, experiment, sets_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
@@ -54,7 +55,6 @@ class Clock:
     seconds = 0.0
 
     def __call__(self) -> float:
-        """Return them."""
         return self.seconds
 
 
@@ -68,13 +68,7 @@ def brake(seconds: float | None, rung: Rung) -> tuple[Brake, Clock]:
 
 def fitted(one: Configuration, score: float, seconds: float) -> ModelResult:
     """What a fit has left."""
-    return replace(
-        model_result(one.key, score),
-        algorithm=one.algorithm,
-        features=one.features,
-        hyperparameters=one.hyperparameters,
-        fit_wall_seconds=seconds,
-    )
+    return result_of(one, score, SPEC, fit_wall_seconds=seconds)
 
 
 def test_time_is_left_to_fit_again_and_to_report() -> None:
@@ -90,10 +84,7 @@ def test_time_is_left_to_fit_again_and_to_report() -> None:
     spent = f"the budget of 30 seconds was spent, {rest:.1f} are kept for refit and report"
     assert held.reason_of("dummy") == (spent, None)
     assert held.is_out_of_time
-
-
-def test_fits_have_a_part_of_the_budget_however_long_the_rest_takes() -> None:
-    """A search without a fit has nothing to refit."""
+    # However long the rest takes, fits have a part: a search without a fit has nothing to refit.
     held, clock = brake(10, FULL)
     held.fit_ended(fitted(LINEAR[0], 0.9, 3.6))
     clock.seconds = 3.9

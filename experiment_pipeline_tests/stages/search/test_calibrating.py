@@ -21,17 +21,18 @@ from experiment_pipeline.stages.search.averaging import (
 )
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.fitting import encoded_rows, fitted_pipeline, refit_trained
+from experiment_pipeline.stages.search.fitting import encoded_rows, refit_trained
 from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import calibrations
 from experiment_pipeline.statistics.scores import SetPrediction, score
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.table.membership import folds_of
 from experiment_pipeline_tests.stages.search.scenario import (
+    assembled,
     experiment,
     one,
+    predicted,
     refit,
     train,
     train_one,
@@ -46,31 +47,27 @@ WEIGHTED = {
 }
 
 
-def imbalanced(
-    n: int = 4_000, seed: int = 0, shift: float = 3.0
-) -> tuple[TrainingSets, np.ndarray]:
+def imbalanced(n: int = 4_000, shift: float = 3.0) -> tuple[TrainingSets, np.ndarray]:
     """Sets of rows of which few are positive, the second half test; and their true shares."""
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     frame = pd.DataFrame(generator.normal(size=(n, 4)), columns=list("abcd"))
     truth = expit(1.2 * frame["a"] - frame["b"] + 0.8 * frame["c"] * frame["d"] - shift).to_numpy()
     frame["late"] = np.where(generator.random(n) < truth, "yes", "no")
-    half = n // 2
-    sets = TrainingSets(
-        train=frame.iloc[:half],
-        test=frame.iloc[half:],
-        features=("a", "b", "c", "d"),
-        target="late",
-        task="binary",
-        classes=("no", "yes"),
-        early_stopping=np.zeros(half, dtype=bool),
-        digests={"train": f"train {seed}", "test": f"test {seed}"},
-    )
-    return sets, truth
+    train, test = frame.iloc[: n // 2], frame.iloc[n // 2 :]
+    sets = replace(training_sets(frame=frame), train=train, test=test)
+    return replace(sets, early_stopping=np.zeros(n // 2, dtype=bool)), truth
 
 
 def trained(entry: dict[str, Any], sets: TrainingSets, **more: Any) -> TrainedModel:
     """One configuration, trained."""
     return train_one(experiment([entry], sets.task, **more), sets)
+
+
+def refitted(
+    model: TrainedModel, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec
+) -> Any:
+    """The fit once more, on these rows."""
+    return refit_trained(model, *encoded_rows(model.result.features, rows, sets), sets, spec)
 
 
 def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
@@ -98,11 +95,8 @@ def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry)
     model = train_one(spec, sets)
     assert model.predictions.test == pytest.approx(model.predictions.by_seed.mean(axis=0))
     assert model.result.averaged == 3
-    pipeline = fitted_pipeline(model.result, model.model, sets, spec)
-    said = predict(pipeline, sets.test, sets.features, task, sets.classes)
-    assert np.array_equal(said, model.predictions.test)
-    both = pd.concat([sets.train, sets.test])
-    again = refit_trained(model, *encoded_rows(model.result.features, both, sets), sets, spec)
+    assert np.array_equal(predicted(assembled(model, sets, spec), sets), model.predictions.test)
+    again = refitted(model, pd.concat([sets.train, sets.test]), sets, spec)
     assert len(again[-1].estimators_) == 3
     loaded = persistence.from_bytes(persistence.to_bytes(again))
     rows = sets.test[list(sets.features)]
@@ -126,7 +120,7 @@ def test_early_stopping_is_each_fits_own_and_an_average_is_refitted_with_the_med
     sets = training_sets()
     entry = one("lightgbm", bagging_fraction=0.5, learning_rate=0.05)
     model = trained(entry, sets, seeds={"fits": 3, "average": True})
-    pipeline = fitted_pipeline(model.result, model.model, sets, experiment([entry]))
+    pipeline = assembled(model, sets, experiment([entry]))
     rounds = [member.booster_.current_iteration() for member in pipeline[-1].estimators_]
     assert len(set(rounds)) > 1
     assert model.result.rounds == round(np.median(rounds))
@@ -152,9 +146,7 @@ def test_a_reweighted_model_is_calibrated_by_default(algorithm: str, positive: s
     assert mended.slope.estimate == pytest.approx(1, abs=0.2)
     best, was, is_now = (score("log_loss", sets.y_test, said) for said in (test, before, after))
     assert is_now - best < (was - best) / 2
-    pipeline = fitted_pipeline(model.result, model.model, sets, spec)
-    said = predict(pipeline, sets.test, sets.features, "binary", sets.classes)
-    assert np.array_equal(said, after)
+    assert np.array_equal(predicted(assembled(model, sets, spec), sets), after)
 
 
 def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
@@ -168,16 +160,14 @@ def test_it_is_learnt_on_train_rows_by_fits_that_have_not_seen_them() -> None:
     (configuration,) = configurations(spec)
     for fold in cut:
         fitted = refit(configuration, 10, sets.train[fold.fitted], sets, spec)
-        held_out = sets.train[fold.predicted]
-        guessed[fold.predicted] = predict(fitted, held_out, sets.features, "binary", sets.classes)
+        guessed[fold.predicted] = predicted(fitted, sets, sets.train[fold.predicted])
     found = learn_calibration("isotonic", guessed, sets.y_train, [0, 1])
     plain = trained(one("lightgbm", num_iterations=10), sets, metric="log_loss")
     expected = found.applied(plain.predictions.test)
     assert model.predictions.test == pytest.approx(expected, abs=1e-6)
     other = replace(sets, test=sets.test.iloc[::2])
     assert train_one(spec, other).model == model.model
-    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
-    once_more = predict(again, sets.test, sets.features, "binary", sets.classes)
+    once_more = predicted(refitted(model, sets.train, sets, spec), sets)
     assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
 
@@ -203,9 +193,8 @@ def test_averages_are_calibrated_as_averages() -> None:
     model = train_one(spec, sets)
     assert (model.result.averaged, model.result.calibration) == (2, "sigmoid")
     assert max(model.result.seed_scores) < 1.2 * model.result.test_score
-    again = refit_trained(model, *encoded_rows(model.result.features, sets.train, sets), sets, spec)
-    said = predict(again, sets.test, sets.features, "binary", sets.classes)
-    assert said == pytest.approx(model.predictions.test, abs=1e-9)
+    once_more = predicted(refitted(model, sets.train, sets, spec), sets)
+    assert once_more == pytest.approx(model.predictions.test, abs=1e-9)
 
 
 def test_fingerprints_know_what_decides_and_nothing_else() -> None:

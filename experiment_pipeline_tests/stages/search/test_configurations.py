@@ -20,18 +20,12 @@ def keys(*search: dict[str, Any]) -> list[str]:
 
 def drawn(space: Any, draws: int = 50, seed: int = 0) -> list[Any]:
     """The values that a random search over one space draws."""
-    entry = {
-        "algorithm": "lightgbm",
-        "method": "random",
-        "draws": draws,
-        "seed": seed,
-        "hyperparameters": {"x": space},
-    }
-    return [one.hyperparameters["x"] for one in configurations(experiment([entry]))]
+    entry = one("lightgbm", x=space) | {"method": "random", "draws": draws, "seed": seed}
+    return [each.hyperparameters["x"] for each in configurations(experiment([entry]))]
 
 
 def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
-    """A grid runs through its lists, the last one fastest."""
+    """A grid runs through its lists, the last one fastest; entries of one algorithm stand together."""
     grid = one("lightgbm", num_leaves=[7, 31], reg_alpha=[0.1, 1e-05])
     assert keys(grid) == [
         "lightgbm__num_leaves=7__reg_alpha=0.1",
@@ -39,6 +33,8 @@ def test_a_grid_is_every_combination_in_the_order_of_the_yaml() -> None:
         "lightgbm__num_leaves=31__reg_alpha=0.1",
         "lightgbm__num_leaves=31__reg_alpha=1e-05",
     ]
+    found = keys(one("dummy"), one("linear", C=[1]), one("dummy", strategy=["prior"]))
+    assert found == ["dummy", "dummy__strategy=prior", "linear__C=1"]
 
 
 def test_the_key_names_only_what_is_searched() -> None:
@@ -50,27 +46,18 @@ def test_the_key_names_only_what_is_searched() -> None:
 
 def test_explicit_configurations_are_taken_as_listed() -> None:
     """An explicit list names in each key what that configuration sets."""
-    entry = {
-        "algorithm": "linear",
-        "hyperparameters": {"max_iter": 50},
-        "configurations": [{"C": 0.1}, {"C": 1, "class_weight": None}],
-    }
+    listed = [{"C": 0.1}, {"C": 1, "class_weight": None}]
+    entry = one("linear", max_iter=50) | {"configurations": listed}
     found = configurations(experiment([entry]))
-    assert [one.key for one in found] == ["linear__C=0.1", "linear__C=1__class_weight=None"]
+    assert [each.key for each in found] == ["linear__C=0.1", "linear__C=1__class_weight=None"]
     assert found[0].hyperparameters == {"C": 0.1, "max_iter": 50}
-
-
-def test_entries_of_one_algorithm_stand_together() -> None:
-    """The order is grouped by algorithm, in the order of their first entries."""
-    found = keys(one("dummy"), one("linear", C=[1]), one("dummy", strategy=["prior"]))
-    assert found == ["dummy", "dummy__strategy=prior", "linear__C=1"]
 
 
 def test_trees_get_codes_and_others_columns_unless_told() -> None:
     """The default encoder suits the algorithm; the YAML may choose the other one."""
     search = [one("lightgbm"), one("linear"), one("random_forest") | {"features": "onehot"}]
     found = configurations(experiment(search))
-    assert [one.features for one in found] == ["ordinal", "onehot", "onehot"]
+    assert [each.features for each in found] == ["ordinal", "onehot", "onehot"]
 
 
 def test_draws_are_rounded_so_that_the_key_is_the_truth() -> None:
@@ -93,29 +80,20 @@ def test_whole_ends_draw_whole_numbers_both_ends_included(scale: str) -> None:
 
 def test_an_exhausted_space_gives_fewer_configurations_and_a_note() -> None:
     """Draws never repeat; what is missing is said."""
-    entry = {
-        "algorithm": "lightgbm",
-        "method": "random",
-        "draws": 10,
-        "hyperparameters": {"num_leaves": [7, 31], "extra_trees": [True, False]},
-    }
-    spec = experiment([entry])
+    entry = one("lightgbm", num_leaves=[7, 31], extra_trees=[True, False])
+    spec = experiment([entry | {"method": "random", "draws": 10}])
     assert len(configurations(spec)) == 4
-    assert search_notes(spec) == (
-        "search.0 (lightgbm): only 4 of 10 draws differ; 1000 more in a row brought nothing new",
-    )
+    told = "search.0 (lightgbm): only 4 of 10 draws differ; 1000 more in a row brought nothing new"
+    assert search_notes(spec) == (told,)
 
 
 def test_a_configuration_declared_twice_counts_once() -> None:
     """Identical hyperparameters are one configuration, under its first key, and it is said."""
     spec = experiment([one("lightgbm", num_leaves=[7, 31]), one("lightgbm", num_leaves=31)])
-    assert [c.key for c in configurations(spec)] == [
-        "lightgbm__num_leaves=7",
-        "lightgbm__num_leaves=31",
-    ]
-    assert search_notes(spec) == (
-        "search.1 (lightgbm): 1 configuration declared before, counted once",
-    )
+    both = ["lightgbm__num_leaves=7", "lightgbm__num_leaves=31"]
+    assert [each.key for each in configurations(spec)] == both
+    told = "search.1 (lightgbm): 1 configuration declared before, counted once"
+    assert search_notes(spec) == (told,)
 
 
 def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:
@@ -180,13 +158,8 @@ def test_a_grid_beyond_all_measure_is_refused() -> None:
         configurations(experiment([one("lightgbm", **lists)]))
 
 
-values = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text()
-)
+finite = st.floats(allow_nan=False, allow_infinity=False)
+values = st.one_of(st.none(), st.booleans(), st.integers(), finite, st.text())
 names = st.text(min_size=1, max_size=8)
 
 
@@ -216,8 +189,8 @@ def test_a_list_of_encoders_is_crossed_with_a_grid() -> None:
 
 def test_a_list_of_encoders_leaves_the_other_draws_as_they_were() -> None:
     """Encoders are drawn beside the hyperparameters; more draws begin with the same ones."""
-    space = {"learning_rate": {"low": 0.01, "high": 0.3}}
-    entry = {"algorithm": "lightgbm", "method": "random", "draws": 12, "hyperparameters": space}
+    entry = one("lightgbm", learning_rate={"low": 0.01, "high": 0.3})
+    entry |= {"method": "random", "draws": 12}
     encoders = {"features": ["ordinal", "target", "text"]}
     plain, varied, more = (
         configurations(experiment([each]))

@@ -9,19 +9,18 @@ import pytest
 
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint, fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.rungs import ladder
-from experiment_pipeline.stages.search.scoring import predict
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
-from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     TRAIN_ROWS,
+    assembled,
     experiment,
     lightgbm,
     one,
+    predicted,
     refit,
+    sets_of,
     table,
     train,
     train_one,
@@ -35,12 +34,6 @@ def asked(search: list[dict[str, Any]], task: str = "binary", **more: Any) -> Ex
     return experiment(search, task, **({"evaluation": CROSS_VALIDATED} | more))
 
 
-def sets_of(spec: ExperimentSpec, frame: pd.DataFrame | None = None) -> TrainingSets:
-    """The small table as its sets."""
-    frame = table(CLASSES[spec.task]) if frame is None else frame
-    return clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
-
-
 @pytest.mark.parametrize("task", CLASSES)
 def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> None:
     """Test predictions are those of the folds' own fits; the kept model is of all rows."""
@@ -52,30 +45,22 @@ def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> Non
     fold = sets.folds[-1]
     config = trained.result.configuration
     by_hand = refit(config, None, fold.sets.train, fold.sets, spec)
-    predicted = predict(by_hand, fold.sets.test, sets.features, task, sets.classes)
-    np.testing.assert_allclose(trained.predictions.test[fold.places], predicted, rtol=1e-9)
-    whole = refit(config, None, sets.train, sets, spec)
-    kept = fitted_pipeline(trained.result, trained.model, sets, spec)
+    left_out = predicted(by_hand, fold.sets)
+    np.testing.assert_allclose(trained.predictions.test[fold.places], left_out, rtol=1e-9)
+    two = assembled(trained, sets, spec), refit(config, None, sets.train, sets, spec)
     for rows in (sets.train, sets.test):
-        np.testing.assert_allclose(
-            *(predict(p, rows, sets.features, task, sets.classes) for p in (kept, whole)), rtol=1e-9
-        )
+        np.testing.assert_allclose(*(predicted(one, sets, rows) for one in two), rtol=1e-9)
     assert trained.result.test_score == score(spec.metric, sets.y_test, trained.predictions.test)
 
 
 def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
     """What would be exported is what is stored, tree by tree."""
-    spec = asked([one("lightgbm", learning_rate=0.2)])
+    entry = one("lightgbm", learning_rate=0.2)
+    spec, plain = asked([entry]), experiment([entry])
     sets = sets_of(spec)
     trained = train_one(spec, sets)
-    alone = [
-        train_one(
-            experiment([one("lightgbm", learning_rate=0.2)]),
-            replace(fold.sets, digests=sets.digests),
-        ).result.rounds
-        for fold in sets.folds
-    ]
-    assert trained.result.rounds == round(float(np.median(alone)))
+    alone = [train_one(plain, replace(fold.sets, digests=sets.digests)) for fold in sets.folds]
+    assert trained.result.rounds == round(float(np.median([one.result.rounds for one in alone])))
     again = refit(lightgbm(learning_rate=0.2), trained.result.rounds, sets.train, sets, spec)
     assert again[-1].booster_.model_to_string() == trained.model.decode()
 

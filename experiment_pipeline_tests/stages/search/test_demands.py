@@ -9,9 +9,7 @@ import pytest
 
 from experiment_pipeline.errors import InvalidExperiment, UnusableTable
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners.estimators import check_demands
-from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.scores import score
 from experiment_pipeline.table.features import directions_of
@@ -20,8 +18,10 @@ from experiment_pipeline_tests.stages.search.scenario import (
     METRIC,
     OWN,
     ROWS,
+    assembled,
     experiment,
     one,
+    predicted,
     refit,
     table,
     train,
@@ -65,9 +65,9 @@ def test_every_learner_follows_the_rows_that_count(task: str) -> None:
         result = first.result
         assert result.fingerprint != unweighted[key].result.fingerprint
         stored, again, other = [
-            predict(pipeline, heavy.test, heavy.features, task, heavy.classes)
+            predicted(pipeline, heavy)
             for pipeline in (
-                fitted_pipeline(result, first.model, heavy, spec),
+                assembled(first, heavy, spec),
                 refit(result.configuration, result.rounds, heavy.train, heavy, spec),
                 refit(result.configuration, result.rounds, heavy.train, plain, spec),
             )
@@ -133,8 +133,7 @@ def _least(pipeline: Any, sets: TrainingSets, column: str) -> float:
     """The smallest step of predictions in the direction of a column, as its number grows."""
     rows = sets.test.sample(30, random_state=0)
     found = [
-        predict(pipeline, rows.assign(**{column: value}), sets.features, sets.task, sets.classes)
-        for value in np.linspace(-4, 4, 6)
+        predicted(pipeline, sets, rows.assign(**{column: value})) for value in np.linspace(-4, 4, 6)
     ]
     return float((DIRECTIONS[column] * np.diff(found, axis=0)).min())
 
@@ -147,13 +146,13 @@ def test_predictions_keep_their_direction_on_any_row(task: str, classes: tuple |
     found = train(spec, bound)
     for key, trained in found.items():
         result = trained.result
-        stored = fitted_pipeline(result, trained.model, bound, spec)
+        stored = assembled(trained, bound, spec)
         again = refit(result.configuration, result.rounds, bound.train, bound, spec)
         for pipeline, column in zip((stored, again), DIRECTIONS, strict=True):
             assert _least(pipeline, bound, column) >= -1e-9, (key, column)
     free = train_one(experiment(_entries(task)[:1], task), sets)
     assert free.result.fingerprint != found[free.key].result.fingerprint
-    assert _least(fitted_pipeline(free.result, free.model, sets, spec), sets, "distance") < -1e-9
+    assert _least(assembled(free, sets, spec), sets, "distance") < -1e-9
 
 
 def test_an_estimator_that_cannot_is_refused() -> None:

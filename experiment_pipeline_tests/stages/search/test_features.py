@@ -1,5 +1,7 @@
 """Features: every type of column becomes numbers, on train and on rows never seen."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,6 @@ from experiment_pipeline.stages.search.features import (
 )
 
 N = 60
-ENCODERS = ["ordinal", "onehot"]
 
 
 def awkward() -> pd.DataFrame:
@@ -39,86 +40,72 @@ def awkward() -> pd.DataFrame:
     )
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_type_of_column_is_encoded(encoder: str) -> None:
-    """Gaps, constants, infinities and mixtures become float64 that a model can read."""
+def fitted(encoder: str, train: pd.DataFrame) -> Any:
+    """Features of every column, fitted."""
+    return build_features(encoder, train, list(train)).fit(train)
+
+
+@pytest.mark.parametrize("encoder", ["ordinal", "onehot"])
+def test_every_type_of_column_is_encoded_as_whoever_delivers_it(encoder: str) -> None:
+    """Gaps, constants, infinities and mixtures become float64. Another order, further columns, a row of
+    objects with None, and a text column of nan alone change nothing.
+    """
     table = awkward()
-    encoded = build_features(encoder, table, list(table)).fit_transform(table)
+    features = fitted(encoder, table)
+    encoded = features.transform(table)
     assert encoded.dtype == np.float64
     assert not np.isinf(encoded).any()
     # The ordinal encoder leaves what is missing among numbers to the model.
     assert np.isnan(encoded).any() == (encoder == "ordinal")
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_columns_are_found_by_name(encoder: str) -> None:
-    """Another order and further columns change nothing."""
-    table = awkward()
-    fitted = build_features(encoder, table, list(table)).fit(table)
     turned = table[table.columns[::-1]].assign(further=1)
-    assert np.array_equal(fitted.transform(turned), fitted.transform(table), equal_nan=True)
-
-
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_rows_as_a_caller_builds_them_are_taken(encoder: str) -> None:
-    """A row of objects with None, and a text column of nan alone, encode like typed rows."""
-    table = awkward()
-    fitted = build_features(encoder, table, list(table)).fit(table)
+    assert np.array_equal(features.transform(turned), encoded, equal_nan=True)
     row = table[table['te"xt {é}'].isna()].iloc[[0]]
     loose = row.astype("object").where(row.notna(), None).assign(**{"no text": np.nan})
-    assert np.array_equal(fitted.transform(loose), fitted.transform(row), equal_nan=True)
+    assert np.array_equal(features.transform(loose), features.transform(row), equal_nan=True)
 
 
 def test_missing_and_unseen_categories_are_minus_one() -> None:
-    """The ordinal encoder gives codes, and -1 for what has none."""
-    train = pd.DataFrame({"x": pd.Series(["b", "a", None], dtype="str")})
-    fitted = build_features("ordinal", train, ["x"]).fit(train)
+    """The ordinal encoder gives codes, as many as LightGBM has bins, and -1 for what has none."""
+    features = fitted("ordinal", pd.DataFrame({"x": pd.Series(["b", "a", None], dtype="str")}))
     later = pd.DataFrame({"x": pd.Series(["a", "b", None, "never seen"], dtype="str")})
-    assert fitted.transform(later).ravel().tolist() == [0, 1, -1, -1]
+    assert features.transform(later).ravel().tolist() == [0, 1, -1, -1]
+    many = pd.DataFrame({"x": pd.Series([f"c{n}" for n in range(1000)], dtype="str")})
+    assert fitted("ordinal", many).transform(many).max() == MAX_ORDINAL_CATEGORIES - 1
 
 
 def test_an_unseen_category_counts_as_an_infrequent_one() -> None:
     """The one-hot encoder keeps the frequent categories and puts the others in one column."""
     frequent = [f"c{number:02}" for number in range(MAX_ONEHOT_CATEGORIES - 1)]
     train = pd.DataFrame({"x": pd.Series([*frequent, *frequent, "rare 1", "rare 2"], dtype="str")})
-    fitted = build_features("onehot", train, ["x"]).fit(train)
     rows = pd.DataFrame({"x": pd.Series(["rare 1", "never seen", "c00"], dtype="str")})
-    rare, unseen, known = fitted.transform(rows)
+    rare, unseen, known = fitted("onehot", train).transform(rows)
     assert len(rare) == MAX_ONEHOT_CATEGORIES
     assert rare.tolist() == unseen.tolist() != known.tolist()
-
-
-def test_many_categories_share_a_code() -> None:
-    """The ordinal encoder knows as many codes as LightGBM has bins."""
-    train = pd.DataFrame({"x": pd.Series([f"c{n}" for n in range(1000)], dtype="str")})
-    codes = build_features("ordinal", train, ["x"]).fit_transform(train)
-    assert codes.max() == MAX_ORDINAL_CATEGORIES - 1
 
 
 def test_a_missing_number_leaves_a_mark() -> None:
     """The one-hot encoder imputes the median and says where."""
     train = pd.DataFrame({"x": [1.0, 2.0, 9.0, np.nan]})
-    encoded = build_features("onehot", train, ["x"]).fit_transform(train)
+    encoded = fitted("onehot", train).transform(train)
     assert encoded[3, 0] == encoded[1, 0]
     assert encoded[3, 1] > 0 > encoded[0, 1]
 
 
 def test_missing_is_missing_in_every_spelling() -> None:
     """None, nan and NA, in columns of objects or of nullable strings, are one category."""
-    train = pd.DataFrame({"x": pd.Series(["a", "b", None], dtype="str")})
-    fitted = build_features("onehot", train, ["x"]).fit(train)
+    features = fitted("onehot", pd.DataFrame({"x": pd.Series(["a", "b", None], dtype="str")}))
     for spelling in ("object", "string", "category"):
         rows = pd.DataFrame({"x": pd.Series([None, "a"], dtype=spelling)})
-        assert fitted.transform(rows).tolist() == [[0, 0, 1], [1, 0, 0]]
+        assert features.transform(rows).tolist() == [[0, 0, 1], [1, 0, 0]]
     loose = pd.DataFrame({"x": pd.Series([None, np.nan, pd.NA], dtype="object")})
-    assert fitted.transform(loose)[:, 2].tolist() == [1, 1, 1]
+    assert features.transform(loose)[:, 2].tolist() == [1, 1, 1]
 
 
 def test_a_table_that_would_be_too_large_is_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Dense up to a size, sparse beyond it, and the same numbers."""
     table = awkward()
-    dense = build_features("onehot", table, list(table)).fit_transform(table)
+    dense = fitted("onehot", table).transform(table)
     monkeypatch.setattr(encoders, "MAX_DENSE_BYTES", 100)
-    sparse = build_features("onehot", table, list(table)).fit_transform(table)
+    sparse = fitted("onehot", table).transform(table)
     assert issparse(sparse)
     assert np.array_equal(sparse.toarray(), dense)

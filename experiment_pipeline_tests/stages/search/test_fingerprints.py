@@ -1,10 +1,9 @@
 """Fingerprints: everything that decides a model, and nothing else."""
 
-import dataclasses
 import os
 import subprocess
 import sys
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,12 +20,8 @@ from experiment_pipeline_tests.stages.search.scenario import (
 
 SPEC = experiment([one("lightgbm")])
 SETS = training_sets()
+OTHER_TEST = replace(SETS, digests=SETS.digests | {"test": "other"})
 BASE = lightgbm(num_leaves=5, learning_rate=0.1)
-
-
-def with_(**changes: Any) -> TrainingSets:
-    """The sets of the scenario, but for something."""
-    return TrainingSets(**vars(SETS) | changes)
 
 
 def test_neither_key_nor_order_nor_surroundings_count() -> None:
@@ -40,12 +35,12 @@ def test_neither_key_nor_order_nor_surroundings_count() -> None:
 @pytest.mark.parametrize(
     "sets",
     [
-        with_(digests={"train": "other", "test": "digest of test"}),
-        with_(digests={"train": "digest of train", "test": "other"}),
-        with_(early_stopping=np.roll(SETS.early_stopping, 1)),
-        with_(features=SETS.features[1:]),
-        with_(features=SETS.features[::-1]),
-        with_(classes=("yes", "no")),
+        replace(SETS, digests={"train": "other", "test": "digest of test"}),
+        OTHER_TEST,
+        replace(SETS, early_stopping=np.roll(SETS.early_stopping, 1)),
+        replace(SETS, features=SETS.features[1:]),
+        replace(SETS, features=SETS.features[::-1]),
+        replace(SETS, classes=("yes", "no")),
     ],
 )
 def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets) -> None:
@@ -55,12 +50,8 @@ def test_other_rows_columns_or_classes_are_another_model(sets: TrainingSets) -> 
 
 def test_another_configuration_seed_or_stop_is_another_model() -> None:
     """Algorithm, encoder, every hyperparameter, the seed, and the metric that a fit stops by."""
-    others = [
-        dataclasses.replace(BASE, algorithm="random_forest"),
-        dataclasses.replace(BASE, features="onehot"),
-        lightgbm(num_leaves=6, learning_rate=0.1),
-        lightgbm(num_leaves=5),
-    ]
+    others = [replace(BASE, algorithm="random_forest"), replace(BASE, features="onehot")]
+    others += [lightgbm(num_leaves=6, learning_rate=0.1), lightgbm(num_leaves=5)]
     specs = [experiment([one("lightgbm")], **more) for more in ({"seed": 1}, {"metric": "brier"})]
     prints = {fingerprint(each, SETS, SPEC) for each in (BASE, *others)}
     assert len(prints | {fingerprint(BASE, SETS, spec) for spec in specs}) == 7
@@ -95,11 +86,10 @@ def test_a_metric_that_stops_in_the_same_way_does_not_count() -> None:
 def test_a_encoder_counts_train_rows_and_columns_alone() -> None:
     """Features are fitted on train: other test rows leave them as they are."""
     encoder = encoder_fingerprint("ordinal", SETS)
-    assert encoder == encoder_fingerprint(
-        "ordinal", with_(digests=SETS.digests | {"test": "other"})
-    )
+    assert encoder == encoder_fingerprint("ordinal", OTHER_TEST)
     assert encoder != encoder_fingerprint("onehot", SETS)
-    assert encoder != encoder_fingerprint("ordinal", with_(features=SETS.features[1:]))
+    fewer = replace(SETS, features=SETS.features[1:])
+    assert encoder != encoder_fingerprint("ordinal", fewer)
 
 
 PRINT = """

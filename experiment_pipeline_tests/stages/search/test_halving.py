@@ -8,15 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiment_pipeline.stages.search import sweep
-from experiment_pipeline.stages.search.conclusions import (
-    Fitted,
-    RungStarted,
-    SearchNote,
-    SearchResults,
-    Step,
-    accounts,
-)
+from experiment_pipeline.stages.search import conclusions, sweep
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.fitting import share_work
@@ -60,7 +52,7 @@ def ran(stored):
 
 def test_the_best_of_each_rung_go_on(ran):
     """14 compete on a fifth of the rows, 6 on half, 5 and the dummy on all; who stops says why."""
-    rungs = [event for event in ran.events if isinstance(event, RungStarted)]
+    rungs = [event for event in ran.events if isinstance(event, conclusions.RungStarted)]
     assert [event.entered for event in rungs] == [14, 6, 6]
     assert ran.fits == FITS
     assert ran.counts == {"stopped early": 9, "trained": 6}
@@ -75,20 +67,15 @@ def test_every_rung_of_a_configuration_is_told(ran):
     for key, ended in ran.conclusions.items():
         climbed = [1.0] if key == "dummy" else [f for f in (0.2, 0.5, 1.0) if f <= ended.fraction]
         assert [step.fraction for step in ended.path] == climbed
-        assert ended.path[-1] == Step.of(ended.result, ended.fraction)
+        assert ended.path[-1] == conclusions.Step.of(ended.result, ended.fraction)
 
 
-@pytest.mark.parametrize("workers", [2, 4])
-def test_the_answer_does_not_depend_on_workers(ran, memory, workers):
+@pytest.mark.parametrize(("workers", "step"), [(2, 1), (4, 1), (2, -1)])
+def test_the_answer_does_not_depend_on_workers_or_order(ran, memory, workers, step):
     """The same conclusions, and the same bytes of every model."""
-    other = Memory()
-    assert run(SPEC, SETS, other, workers=workers).answer == ran.answer
+    other, wanted = Memory(), configurations(SPEC)[::step]
+    assert run(SPEC, SETS, other, workers=workers, wanted=wanted).answer == ran.answer
     assert other.contents == memory.contents
-
-
-def test_the_answer_does_not_depend_on_the_order(ran):
-    """Configurations turned round end alike."""
-    assert run(SPEC, SETS, wanted=configurations(SPEC)[::-1]).answer == ran.answer
 
 
 @pytest.mark.parametrize("fits", [1, 17])
@@ -119,13 +106,14 @@ def test_a_wider_search_reuses_rungs(memory, ran):
     assert len(more.conclusions) == len(KEYS) + 1
 
 
-def test_one_configuration_alone_is_trained_on_all_rows():
-    """Who asks for one gets it, and is told."""
-    (alone,) = [c for c in configurations(SPEC) if c.key == KEYS[1]]
-    ran = run(SPEC, SETS, wanted=[alone])
-    assert ran.conclusions[alone.key].fraction == 1.0
-    (note,) = [event for event in ran.events if isinstance(event, SearchNote)]
+def test_one_configuration_alone_or_without_halving_is_trained_on_all_rows():
+    """Who asks for one gets it, and is told; `halving: off` is one rung."""
+    alone = run(SPEC, SETS, wanted=configurations(SPEC)[1:2])
+    assert alone.conclusions[KEYS[1]].fraction == 1.0
+    (note,) = [event for event in alone.events if isinstance(event, conclusions.SearchNote)]
     assert "no halving" in note.text
+    whole = run(experiment(halving=False), SETS)
+    assert (whole.counts, whole.fits) == ({"trained": len(KEYS)}, len(KEYS))
 
 
 def test_a_named_configuration_is_trained_on_all_rows(ran, memory):
@@ -145,13 +133,6 @@ def test_who_was_trained_in_full_before_stays_trained(ran, memory):
     after = run(SPEC, SETS, memory).answer
     assert after.pop(worst)[0] == "trained"
     assert after == {key: value for key, value in ran.answer.items() if key != worst}
-
-
-def test_without_halving_everything_is_trained():
-    """`halving: off` is one rung."""
-    ran = run(experiment(halving=False), SETS)
-    assert ran.counts == {"trained": len(KEYS)}
-    assert ran.fits == len(KEYS)
 
 
 def test_failures_take_no_place(memory):
@@ -215,7 +196,7 @@ def test_a_budget_of_seconds_ends_between_fits(ran, ticks):
     assert set(limited.conclusions) == set(KEYS)
     reasons = [c.reason for c in limited.conclusions.values()]
     assert any("budget of" in reason for reason in reasons)
-    notes = [event.text for event in limited.events if isinstance(event, SearchNote)]
+    notes = [event.text for event in limited.events if isinstance(event, conclusions.SearchNote)]
     assert any("depends on the speed" in text for text in notes)
     # Who was trained in full for lack of time stays so.
     in_full = {key for key, c in limited.conclusions.items() if c.status == "trained"}
@@ -248,7 +229,7 @@ def test_without_time_for_all_the_best_go_first():
     ran = run(spec, SETS, engine=engine, now=lambda: engine.seconds)
     scores = {1: {}, 2: {}, 3: {}}
     for event in ran.events:
-        if isinstance(event, Fitted):
+        if isinstance(event, conclusions.Fitted):
             scores[event.rung.number][event.model.result.key] = event.model.result.test_score
     late = {key for key, one in ran.conclusions.items() if "before rung 2" in one.reason}
     assert late
@@ -280,25 +261,19 @@ def test_the_accounts_always_add_up(stored, ran, data):
     """Whatever is stored, asked for, limited or cut off: each configuration is counted once."""
     names = data.draw(st.sets(st.sampled_from(sorted(stored.models))))
     wanted_keys = data.draw(st.sets(st.sampled_from(KEYS), min_size=1))
-    budget = data.draw(
-        st.sampled_from([{}, {"configurations": 3}, {"seconds": 2}, {"failures_in_a_row": 1}])
-    )
-    spec = experiment(budget=budget)
+    budgets = [{}, {"configurations": 3}, {"seconds": 2}, {"failures_in_a_row": 1}]
+    spec = experiment(budget=data.draw(st.sampled_from(budgets)))
     part = Memory({name: stored.models[name] for name in names})
-    clock = itertools.count()
-    declared = configurations(spec)
+    declared, clock = configurations(spec), itertools.count()
     wanted = [c for c in declared if c.key in wanted_keys]
     now = lambda: float(next(clock))  # noqa: E731
     asked = run(spec, SETS, part, wanted=wanted, now=now).conclusions
     assert set(asked) == wanted_keys
     others = {one.key: one for one in settled(declared, SETS, spec, part)}
-    table = SearchResults.of(declared, (others | asked).values(), "roc_auc", {}).rows
-    counts = accounts(table)
-    assert (
-        counts["declared"]
-        == len(declared)
-        == sum(counts[name] for name in ("trained", "stopped_early", "failed", "not_started"))
-    )
+    table = conclusions.SearchResults.of(declared, (others | asked).values(), "roc_auc", {}).rows
+    counts = conclusions.accounts(table)
+    each = sum(counts[name] for name in ("trained", "stopped_early", "failed", "not_started"))
+    assert counts["declared"] == len(declared) == each
     full = {fingerprint(c, SETS, spec) for c in declared}
     trained = table[table["status"] == "trained"]
     assert set(trained["fingerprint"]) == full & part.models.keys()
@@ -322,11 +297,9 @@ FIXED = [
 ]
 
 
-@pytest.mark.parametrize("halving", ["off", {"fractions": [0.2, 1.0], "keep": 0.5}])
+@pytest.mark.parametrize("halving", [False, {**HALVING, "fractions": [0.2, 1.0], "keep": 0.5}])
 def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
-    """Every rung is decided by the new metric, on predictions that exist."""
-    if halving != "off":
-        halving = {**halving, "fewest_rows": 500}
+    """Every rung is decided by the new metric on predictions that exist; scores are a fresh fit's, to the bit."""
     spec = experiment(searched=FIXED, halving=halving)
     sets, memory = sets_of(spec), Memory()
     run(spec, sets, memory)
@@ -340,27 +313,19 @@ def test_another_metric_or_gate_fits_nothing_again(halving: object) -> None:
     # Other configurations may survive a rung: they alone are fitted. Who was trained on all rows
     # by the first metric stays so.
     assert again.fits == sum(not one.reused for one in again.conclusions.values())
-    assert halving != "off" or again.fits == 0
+    assert halving or again.fits == 0
     for key, answer in fresh.answer.items():
-        configuration = fresh.conclusions[key].result.configuration
-        stays = memory.results([fingerprint(configuration, sets, other)])
-        assert again.answer[key] == answer or (stays and answer[0] == "stopped early")
-
-
-def test_scores_of_another_metric_are_those_of_a_fresh_fit() -> None:
-    """Of the test rows and of the train rows, to the last bit."""
-    spec = experiment(searched=FIXED, halving="off")
-    sets, memory = sets_of(spec), Memory()
-    run(spec, sets, memory)
-    other = experiment(searched=FIXED, halving="off", metric="log_loss")
-    fresh = run(other, sets).conclusions
-    for key, concluded in run(other, sets, memory).conclusions.items():
-        found, expected = concluded.result, fresh[key].result
+        expected, found = fresh.conclusions[key].result, again.conclusions[key].result
+        if again.answer[key] != answer:
+            assert memory.results([fingerprint(expected.configuration, sets, other)])
+            assert answer[0] == "stopped early"
+            continue
         assert found.metric == "log_loss"
         assert (found.train_score, found.test_score) == (expected.train_score, expected.test_score)
-        predicted = memory.predictions(found.fingerprint)
-        y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
-        assert found.train_score == scores.score("log_loss", y, predicted.train)
+        if answer[0] == "trained":
+            y = sets.y_train[scored_rows(len(sets.y_train), sets.classes)]
+            predicted = memory.predictions(found.fingerprint)
+            assert found.train_score == scores.score("log_loss", y, predicted.train)
 
 
 @pytest.mark.parametrize(

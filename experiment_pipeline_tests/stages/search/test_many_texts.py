@@ -13,7 +13,6 @@ from experiment_pipeline.spec.algorithms import FEW_TEXTS
 from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import encoding
 from experiment_pipeline.stages.search import features as many_texts
-from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows, transformed
 from experiment_pipeline.stages.search.features import (
     encoded_columns,
@@ -21,17 +20,18 @@ from experiment_pipeline.stages.search.features import (
     seen_categories,
 )
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.generated import worth_making
-from experiment_pipeline.stages.search.scoring import predictions_of
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     ROWS,
     TRAIN_ROWS,
+    assembled,
+    by_hand,
     experiment,
     one,
+    predicted,
     refit,
     table,
     train_one,
@@ -165,24 +165,27 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "encoder"), [("binary", "text"), ("multiclass", "target"), ("regression", "target")]
+    ("task", "encoder"),
+    [
+        *(("binary", "text"), ("multiclass", "target"), ("regression", "target")),
+        *(("regression", family) for family in ("generated", "arithmetic", "deviations")),
+    ],
 )
 def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: str) -> None:
     """Stored and loaded with few trusted types, it gives the stored test predictions to the bit."""
     entry = one("lightgbm", num_leaves=7, n_estimators=20) | {"features": encoder}
-    spec, sets = experiment([entry], task), with_texts(task)
+    spec = experiment([entry], task)
+    sets = shop() if encoder in FAMILIES else with_texts(task)
     trained = train_one(spec, sets)
-    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
-    loaded = persistence.from_bytes(persistence.to_bytes(pipeline))
-    again = predictions_of(loaded, sets.test[list(sets.features)], task, sets.classes)
-    assert np.array_equal(again, trained.predictions.test)
+    loaded = persistence.from_bytes(persistence.to_bytes(assembled(trained, sets, spec)))
+    assert np.array_equal(predicted(loaded, sets), trained.predictions.test)
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_any_row_can_be_predicted(encoder: str) -> None:
     """Unseen, empty and missing texts in every spelling, one row or a column without any text."""
     sets = with_texts()
-    plain = Configuration("lightgbm", "lightgbm", encoder, {"num_leaves": 7})
+    plain = replace(by_hand("lightgbm", num_leaves=7), features=encoder)
     rows = pd.concat([sets.train, sets.test])
     pipeline = refit(plain, 5, rows, sets, experiment([one("lightgbm")]))
     first = sets.test[list(sets.features)].iloc[[0]].astype(object)
@@ -290,15 +293,6 @@ def test_rows_that_training_did_not_see_get_finite_columns() -> None:
     price = np.resize([np.inf, 0, np.nan, -1], len(sets.test))
     sets = replace(sets, test=sets.test.assign(price=price, weight=0.0, kind="tent"))
     assert all(np.isfinite(cells).all() for cells in columns_of(sets).values())
-
-
-@pytest.mark.parametrize("encoder", FAMILIES[1:])
-def test_generated_features_are_stored_without_pickle(encoder: str) -> None:
-    """Loaded again, they encode rows to the same bits."""
-    sets = shop()
-    features = fit_features(encoder, sets.train, sets.fit_mask, sets)
-    loaded = persistence.from_bytes(persistence.to_bytes(features))
-    assert np.array_equal(loaded.transform(sets.test), features.transform(sets.test))
 
 
 def test_columns_are_added_to_those_of_ordinal(monkeypatch: pytest.MonkeyPatch) -> None:

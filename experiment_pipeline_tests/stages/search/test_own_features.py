@@ -25,8 +25,7 @@ from experiment_pipeline_tests import runs
 from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.experiment.test_flow import run_clinic
 from experiment_pipeline_tests.stages.search.dask.test_shared_files import shared_in
-from experiment_pipeline_tests.stages.search.scenario import experiment, one, table, train
-from experiment_pipeline_tests.stages.search.test_cross_validation import sets_of
+from experiment_pipeline_tests.stages.search.scenario import experiment, one, sets_of, table, train
 
 FOLDS = {"cross_validation": {"folds": 3, "repeats": 1}}
 SEEN: list[pd.Index] = []
@@ -103,14 +102,6 @@ def test_encoders_read_its_columns_in_the_order_of_the_rows() -> None:
     for before, after in ((sets.train, read.train), (sets.test, read.test)):
         pd.testing.assert_frame_equal(after[before.columns], before)
         np.testing.assert_allclose(after["spread"], (before["distance"] - mean) * draw, rtol=1e-12)
-
-
-@pytest.mark.parametrize("evaluation", ["test_set", FOLDS])
-def test_the_number_of_threads_changes_nothing(evaluation: Any) -> None:
-    """One thread and two give the same models, bit by bit."""
-    spec = own(evaluation=evaluation)
-    first, second = (train(spec, sets_of(spec), workers) for workers in (1, 2))
-    assert {k: v.model for k, v in first.items()} == {k: v.model for k, v in second.items()}
 
 
 def test_a_leaking_transformer_gets_an_honest_score() -> None:

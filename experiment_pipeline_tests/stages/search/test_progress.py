@@ -1,17 +1,32 @@
-"""The lines of progress have the counts, the best so far and the slowest fit."""
+"""What a search says while it runs, and the table that accounts for every declared configuration."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from experiment_pipeline.stages.search.conclusions import Conclusion, Event, Fitted, RungStarted
+from experiment_pipeline.stages.search.conclusions import (
+    Conclusion,
+    Event,
+    Fitted,
+    RungStarted,
+    SearchResults,
+    Step,
+    accounts,
+    concluded,
+)
+from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.page import of_workers
 from experiment_pipeline.stages.search.progress import Progress
 from experiment_pipeline.stages.search.results import FailedConfiguration, Predictions, TrainedModel
 from experiment_pipeline.stages.search.rungs import Rung
+from experiment_pipeline.storage.tables import from_parquet, to_parquet
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.search.halving_scenario import experiment, sets_of
 
+FAILURE = FailedConfiguration("c", "f-c", "ValueError", "no such solver", "Traceback …")
 FULL = Rung(1, 1, 1.0, 0, sets_of(experiment()))
 QUARTER = replace(FULL, of=2, fraction=0.25, kept=2)
 NO_ROWS = Predictions(np.zeros(0), np.zeros(0))
@@ -41,9 +56,8 @@ def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
     best = "best log_loss 0.4000 by linear"
     assert lines(progress, fitted("a", 0.4), 0.7) == []
     assert best in progress.standing
-    failure = FailedConfiguration("c", "f", "ValueError", "no", "Traceback …")
-    logged = lines(progress, Conclusion.failed("linear", failure, FULL))
-    assert logged == ["c failed: ValueError: no\nTraceback …"]
+    logged = lines(progress, Conclusion.failed("linear", FAILURE, FULL))
+    assert logged == ["c failed: ValueError: no such solver\nTraceback …"]
     assert lines(progress, fitted("b", 0.5), 1.2) == [f"4 of 4 done, {best}, slowest fit 0.5 s"]
 
 
@@ -74,3 +88,60 @@ def test_a_line_is_due_first_last_and_now_and_then_between(progress):
     fits = (("a", 0.2), ("b", 0.9), ("c", 5.3), ("d", 6.0), ("e", 6.4))
     due = [bool(lines(progress, fitted(key, 0.4), elapsed)) for key, elapsed in fits]
     assert due == [True, False, True, False, True]
+
+
+# --- the table ---
+
+
+CONFIGURATIONS = tuple(Configuration(key, "linear", "onehot", {}) for key in ("a", "b", "c", "d"))
+STEP = Step(0.25, 0.6, math.inf, 0.5)
+STOPPED = Conclusion("d", "linear", "stopped early", "at rung 1", model_result("d", 0.6), 0.25)
+NOTED = replace(model_result("b", 0.7), notes=("attempt 2",))
+CONCLUDED = (
+    replace(STOPPED, reused=True, path=(STEP,)),
+    Conclusion("a", "linear", "not started", "the budget was spent", needed_seconds=1.5),
+    Conclusion.trained(NOTED, reused=True, before=[STEP]),
+    Conclusion("c", "linear", "failed", "no such solver", fraction=1.0, failure=FAILURE),
+)
+
+
+@pytest.fixture
+def found():
+    return SearchResults.of(CONFIGURATIONS, CONCLUDED, "roc_auc", {"train": "t"})
+
+
+def test_every_declared_configuration_has_a_row(found):
+    """Declared = trained + stopped early + failed + not started; no score where no model is."""
+    table = found.rows
+    assert table["key"].tolist() == ["a", "b", "c", "d"]
+    assert table["status"].tolist() == ["not started", "trained", "failed", "stopped early"]
+    once = dict.fromkeys(("trained", "stopped_early", "failed", "not_started"), 1)
+    assert accounts(table) == once | {"declared": 4, "reused": 2}
+    assert table["test_score"].isna().tolist() == [True, False, True, False]
+    assert table["notes"].tolist() == ["", "attempt 2", "", ""]
+    assert table["rung"].isna().tolist() == [True, False, False, False]
+
+
+def test_conclusions_come_back_from_the_file(found):
+    """What the leaderboard ranks and lists is what the search concluded, rung by rung."""
+    stored = {f"f-{one.key}": one.result for one in CONCLUDED if one.result}
+    read = from_parquet(to_parquet(found), SearchResults)
+    assert {one.key: one for one in concluded(read, stored)} == {one.key: one for one in CONCLUDED}
+
+
+def test_a_slow_worker_of_a_cluster_stands_first():
+    """With its fits, what was begun again, and how long it waited; nothing without a cluster."""
+    fast, slow = ("tcp://a:1", 2.0, 1), ("tcp://b:1", 6.0, 2)
+    fits = [fast, fast, slow, ("tcp://b:1", None, 2), (None, None, None)]
+    rows = pd.DataFrame(fits, columns=["worker", "fit_wall_seconds", "attempts"])
+    rows = rows.assign(read_seconds=0.1, queue_seconds=0.2)
+    assert of_workers(rows).to_dict("list") == {
+        "worker": ["tcp://b:1", "tcp://a:1"],
+        "fits": ["1", "2"],
+        "failed": ["1", "0"],
+        "s per fit": ["6", "2"],
+        "begun again": ["2", "0"],
+        "s in the queue": ["0.4", "0.4"],
+        "s to read": ["0.2", "0.2"],
+    }
+    assert of_workers(rows.drop(columns="worker")).empty

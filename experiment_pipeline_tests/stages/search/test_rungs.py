@@ -1,19 +1,24 @@
-"""Rungs: nested, representative parts of the rows, and as many of them as make sense."""
+"""Rungs: nested, representative parts of the rows, as many as make sense, and who comes first."""
 
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.rungs import (
     best_first,
     evenly_thinned,
     ladder,
     thinning_order,
+    within_budget,
 )
 from experiment_pipeline.stages.search.training_sets import as_evaluated
 from experiment_pipeline_tests.results import model_result
+from experiment_pipeline_tests.stages.search import scenario
 from experiment_pipeline_tests.stages.search.halving_scenario import (
     HALVING,
     TEST,
@@ -22,6 +27,7 @@ from experiment_pipeline_tests.stages.search.halving_scenario import (
     rows,
     sets_of,
 )
+from experiment_pipeline_tests.stages.search.scenario import one
 from experiment_pipeline_tests.table.made_rows import cut_rows, shuffled
 
 BY = ("random", "group", "time")
@@ -37,31 +43,26 @@ def masks(by: str, frame: pd.DataFrame | None = None) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("by", BY)
-def test_a_larger_fraction_has_every_row_of_a_smaller_one(by):
-    """Rungs are nested, and the last one has all rows."""
-    smaller, *larger = masks(by)
-    for one in larger:
-        assert (one | ~smaller).all()
-        smaller = one
-    assert smaller.all()
-
-
-@pytest.mark.parametrize("by", BY)
-def test_a_fraction_has_its_share_of_the_rows(by):
-    """Of all rows, of the early-stopping set, and where single rows are drawn of each class."""
-    sets = sets_of(experiment(by))
+def test_a_fraction_has_its_share_of_the_rows_and_all_rows_of_a_smaller_one(by):
+    """Of all rows, of the early-stopping set, and where single rows are drawn of each class; the last has all."""
+    sets, smaller = sets_of(experiment(by)), np.zeros(TRAIN, dtype=bool)
     for fraction, mask in zip(FRACTIONS, masks(by), strict=True):
+        assert (mask | ~smaller).all()
+        smaller = mask
         parts = [slice(None), sets.early_stopping, ~sets.early_stopping]
         parts += [] if by == "group" else [sets.y_train == 0, sets.y_train == 1]
         for part in parts:
             assert mask[part].mean() == pytest.approx(fraction, abs=0.02)
 
 
-def test_no_group_is_split():
-    """All rows of an owner are in a rung, or none."""
-    owner = sets_of(experiment("group")).train["owner"]
-    for mask in masks("group"):
-        assert set(pd.Series(mask).groupby(owner.to_numpy()).nunique()) == {1}
+def test_no_group_and_no_id_is_split():
+    """All rows of an owner are in a rung, or none; so are rows of one id under a random split."""
+    frame = rows().assign(visit=np.arange(TRAIN + TEST) // 3)
+    by_id = experiment(split={"by": "random", "id_columns": ["visit"]})
+    for spec, column in ((experiment("group"), "owner"), (by_id, "visit")):
+        together, order = frame[column].iloc[:TRAIN], thinning_order(sets_of(spec, frame), spec)
+        for fraction in FRACTIONS:
+            assert set(pd.Series(order < fraction).groupby(together.to_numpy()).nunique()) == {1}
 
 
 def test_time_is_thinned_evenly():
@@ -71,16 +72,6 @@ def test_time_is_thinned_evenly():
         assert hours[0] <= 2 / fraction
         assert TRAIN - hours[-1] <= 4 / fraction
         assert np.diff(hours).max() <= 10 / fraction
-
-
-def test_rows_of_one_id_stay_together():
-    """What identifies a row decides where it goes."""
-    frame = rows()
-    frame["visit"] = np.arange(len(frame)) // 3
-    spec = experiment(split={"by": "random", "id_columns": ["visit"]})
-    mask = thinning_order(sets_of(spec, frame), spec) < 0.25
-    visits = frame["visit"].iloc[:TRAIN].to_numpy()
-    assert set(pd.Series(mask).groupby(visits).nunique()) == {1}
 
 
 @pytest.mark.parametrize("by", BY)
@@ -191,3 +182,43 @@ def test_the_rungs_of_a_shuffled_table_have_the_same_rows(by):
         digests.append([(dict(r.sets.digests), r.sets.early_stopping.tolist()) for r in rungs])
     assert len(digests[0]) == 2
     assert digests[0] == digests[1]
+
+
+# --- who comes first ---
+
+
+RATES = [0.01, 0.02, 0.05, 0.1, 0.2]
+TWO = [one("linear", C=[1.0, 2.0])]
+
+
+def space(**more: Any) -> list[Configuration]:
+    """LightGBM with five learning rates, and the baseline."""
+    search = [one("dummy"), one("lightgbm", learning_rate=RATES, **more)]
+    return configurations(scenario.experiment(search))
+
+
+def rates(found: Sequence[Configuration]) -> list[float]:
+    """Their learning rates."""
+    return [c.hyperparameters["learning_rate"] for c in found if c.algorithm == "lightgbm"]
+
+
+def chosen(configurations: Sequence[Configuration], seed: int, count: int = 2) -> set[float]:
+    """The learning rates that a budget of configurations leaves."""
+    spec = scenario.experiment([one("dummy")], seed=seed, budget={"configurations": count})
+    return set(rates(within_budget(configurations, spec)))
+
+
+def test_a_budget_draws_by_the_seed_and_not_by_keys() -> None:
+    """Every key changes when one more hyperparameter is searched, and none decides."""
+    before, after = space(n_estimators=[5]), space(n_estimators=[5], max_depth=[3, 4])
+    assert not {c.key for c in before} & {c.key for c in after if c.algorithm == "lightgbm"}
+    assert chosen(space(), 3) == chosen(space()[::-1], 3)
+    assert len({frozenset(chosen(space(), seed)) for seed in range(8)}) > 1
+
+
+def test_they_begin_in_the_order_declared_and_no_algorithm_waits_for_another() -> None:
+    """Where there may be no time for all: the first of each, then the same share of each at any time."""
+    declared = [*space(n_estimators=[5]), *configurations(scenario.experiment(TWO))]
+    found = within_budget(declared, scenario.experiment(TWO))
+    assert rates(found) == RATES
+    assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [2, 5]

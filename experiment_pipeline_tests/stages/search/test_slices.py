@@ -17,7 +17,7 @@ from experiment_pipeline.stages.search import encoding, fitting, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.encoding import fit_features, fit_rows
 from experiment_pipeline.stages.search.features import text_pipeline
-from experiment_pipeline.stages.search.fitting import fitted_pipeline, share_work
+from experiment_pipeline.stages.search.fitting import share_work
 from experiment_pipeline.stages.search.learners import learner_of, lightgbm_learner
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.learners.lightgbm_learner import (
@@ -37,6 +37,7 @@ from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search import halving_scenario
 from experiment_pipeline_tests.stages.search.halving_scenario import TEST, Memory
 from experiment_pipeline_tests.stages.search.scenario import (
+    assembled,
     experiment,
     lightgbm,
     one,
@@ -216,7 +217,7 @@ def _searched(
         if ran.conclusions[each.key].status != "trained":
             continue
         result = ran.conclusions[each.key].result
-        fitted = fitted_pipeline(result, memory.models[result.fingerprint].model, sets, spec)
+        fitted = assembled(memory.models[result.fingerprint], sets, spec)
         whole = refit(each, result.rounds, sets.every_row, sets, spec)
         again[each.key] = to_bytes(fitted) + to_bytes(whole)
     models = {
@@ -230,9 +231,8 @@ def _searched(
 def _few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mapped, "HELD_BYTES", 300)
     # Not of `boosting`: it is also how many rows bins are made of.
-    monkeypatch.setattr(encoding, "HELD_ROWS", 100)
-    monkeypatch.setattr(fitting, "HELD_ROWS", 100)
-    monkeypatch.setattr(shared_work, "HELD_ROWS", 100)
+    for module in (encoding, fitting, shared_work):
+        monkeypatch.setattr(module, "HELD_ROWS", 100)
     monkeypatch.setattr(shared_work, "ROWS_OF_A_SLICE", 64)
 
 

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -45,9 +44,8 @@ def trained(number: int = 0, *, size: int = 100, **changes: object) -> TrainedMo
     return TrainedModel(replace(result, **changes), f"tree\n{number}".encode() * size, predictions)
 
 
-def assert_same(one: TrainedModel | None, other: TrainedModel) -> None:
+def assert_same(one: TrainedModel, other: TrainedModel) -> None:
     """Two trained models are the same, to the bit."""
-    assert one is not None
     assert to_json(one.result) == to_json(other.result)
     assert one.model == other.model
     for rows in ("test", "train"):
@@ -56,14 +54,7 @@ def assert_same(one: TrainedModel | None, other: TrainedModel) -> None:
         np.testing.assert_array_equal(mine, theirs)
 
 
-def many(store: TrainedModelStore, fingerprints: Sequence[str]) -> dict[str, TrainedModel]:
-    """Fingerprint → the stored model, of those that exist."""
-    return {one: store.require(one) for one in store.results(fingerprints)}
-
-
-def get(store: TrainedModelStore, fingerprint: str) -> TrainedModel | None:
-    """The stored model; None when there is none."""
-    return many(store, [fingerprint]).get(fingerprint)
+PRINT = f"{1:064x}"
 
 
 def store_at(root: UPath, experiment: str = "flights") -> TrainedModelStore:
@@ -80,10 +71,8 @@ def store(place: UPath) -> TrainedModelStore:
 def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
     """Numbers, model and predictions come back as they went; undefined scores too."""
     store.put(trained(1))
-    assert_same(get(store, trained(1).result.fingerprint), trained(1))
-    assert get(store, "0" * 64) is None
-    assert_same(store.require(trained(1).result.fingerprint), trained(1))
-    predictions = store.predictions(trained(1).result.fingerprint)
+    assert_same(store.require(PRINT), trained(1))
+    predictions = store.predictions(PRINT)
     np.testing.assert_array_equal(predictions.test, trained(1).predictions.test)
     np.testing.assert_array_equal(predictions.train, trained(1).predictions.train)
     for read in (store.require, store.predictions):
@@ -95,14 +84,13 @@ def test_an_entry_comes_back_to_the_bit(store: TrainedModelStore) -> None:
 def test_files_are_named_after_what_they_are(storage: UPath, algorithm: str, ending: str) -> None:
     """LightGBM's text ends in .txt, a skops file in .skops; result.json names both files."""
     store = store_at(UPath(storage))
-    entry = trained(1, algorithm=algorithm)
+    entry, folder = trained(1, algorithm=algorithm), store.entries.folder(PRINT)
     assert store.put(entry).model == entry.model
-    names = list_names(store.entries.folder(entry.result.fingerprint))
-    assert [name.split(".")[0] for name in names] == [
-        *("model", "result", "test_predictions", "train_predictions")
-    ]
+    names = list_names(folder)
+    stems = ["model", "result", "test_predictions", "train_predictions"]
+    assert [name.split(".")[0] for name in names] == stems
     assert names[0].endswith(ending)
-    written = json.loads(read_bytes(store.entries.folder(entry.result.fingerprint) / RESULT))
+    written = json.loads(read_bytes(folder / RESULT))
     assert {file["name"] for file in written["files"].values()} == {names[0], *names[2:]}
     assert written["result"]["key"] == "lightgbm__num_leaves=1"
 
@@ -113,12 +101,11 @@ def test_many_are_read_in_the_order_asked_for(store: TrainedModelStore) -> None:
         store.put(trained(number))
     prints = [trained(number).result.fingerprint for number in (2, 9, 3, 1)]
     present = [print_ for print_ in prints if print_ != prints[1]]
-    assert list(many(store, prints)) == present
     assert list(store.results(prints)) == present
     predictions = store.test_predictions(prints)
     assert list(predictions) == present
     np.testing.assert_array_equal(predictions[prints[0]], trained(2).predictions.test)
-    assert many(store, []) == {}
+    assert store.results([]) == {}
 
 
 def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModelStore) -> None:
@@ -132,8 +119,7 @@ def test_writers_of_one_entry_at_once_end_in_one_right_entry(store: TrainedModel
 
     with ThreadPoolExecutor(6) as pool:
         outcomes = list(pool.map(write, range(6)))
-    winner = get(store, trained(1).result.fingerprint)
-    assert winner is not None
+    winner = store.require(PRINT)
     assert len(winner.predictions.test) == 10_000 + winner.result.fit_cpu_seconds
     for outcome in outcomes:
         assert_same(outcome, winner)
@@ -183,8 +169,6 @@ def test_a_writer_killed_between_files_leaves_no_entry(store: TrainedModelStore)
     assert writer.stdout.readline()
     os.kill(writer.pid, signal.SIGKILL)
     writer.communicate()
-    fingerprint = trained(1).result.fingerprint
-    assert get(store, fingerprint) is None
-    assert store.results([fingerprint]) == {}
+    assert store.results([PRINT]) == {}
     store.put(trained(1))
-    assert_same(get(store, fingerprint), trained(1))
+    assert_same(store.require(PRINT), trained(1))

@@ -4,6 +4,8 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -13,12 +15,9 @@ from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners.hyperparameters import estimated_cost
 from experiment_pipeline.stages.search.results import FailedConfiguration, TrainedModel
-from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics import metrics, scores
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.search import own_estimators
@@ -26,9 +25,11 @@ from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
     TRAIN_ROWS,
+    assembled,
     experiment,
     lightgbm,
     one,
+    predicted,
     refit,
     table,
     train,
@@ -46,7 +47,12 @@ MIXED = [
     one(f"{OWN}.Plain", strength=2.0),
 ]
 FEW = {"n_estimators": 20}
-ALGORITHMS = [one("dummy"), one("lightgbm", **FEW), one("random_forest", **FEW), one("linear")]
+ALGORITHMS = [one("lightgbm", **FEW), one("random_forest", **FEW), one("linear"), one("dummy")]
+BOOSTERS = [
+    one(name, **FEW) | {"features": ["ordinal", "onehot"]}
+    for name in ("catboost", "xgboost")
+    if find_spec(name)
+]
 
 
 def essence(outcomes: dict) -> dict:
@@ -63,24 +69,9 @@ def test_the_answer_does_not_depend_on_workers_or_order() -> None:
     first = essence(train(spec, sets, workers=1))
     assert len(first) == 12
     assert essence(train(spec, sets, workers=2)) == first
-    assert essence(train(spec, sets, workers=2)) == first
     assert essence(train(experiment(MIXED[::-1]), sets, workers=4)) == first
     alone = experiment([one("lightgbm", min_child_samples=[50], num_leaves=[8], n_estimators=30)])
     assert essence(train(alone, sets)).items() <= first.items()
-
-
-@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
-def test_every_algorithm_beats_the_dummy(task: str) -> None:
-    """Predictions have the shape of the task, and scores are those of the metrics."""
-    spec, sets = experiment(ALGORITHMS, task), training_sets(task)
-    outcomes = train(spec, sets)
-    dummy = outcomes.pop("dummy").result.test_score
-    n_classes = len(CLASSES[task] or ())
-    for trained in outcomes.values():
-        assert trained.predictions.test.shape == ((200, n_classes) if n_classes > 2 else (200,))
-        found = trained.result.test_score
-        assert found == scores.score(spec.metric, sets.y_test, trained.predictions.test)
-        assert metrics.better(spec.metric, found, dummy)
 
 
 def test_a_result_tells_what_the_fit_cost() -> None:
@@ -96,37 +87,17 @@ def test_a_result_tells_what_the_fit_cost() -> None:
     assert result.metric == "roc_auc"
 
 
-def test_the_positive_class_may_sort_first() -> None:
-    """Predictions are the probability of classes[1], in whatever order an estimator sorts."""
-    spec = experiment(ALGORITHMS)
-    usual = train(spec, training_sets(classes=(0, 1)))
-    for classes in (("yes", "no"), (True, False)):
-        for key, trained in train(spec, training_sets(classes=classes)).items():
-            turned = trained.result.test_score
-            assert turned == pytest.approx(usual[key].result.test_score, abs=0.03)
-            assert key == "dummy" or turned > 0.8
-
-
-def test_a_class_that_test_lacks_keeps_its_column() -> None:
-    """Multiclass predictions have the columns of all classes; ranking may be undefined."""
+def test_a_class_that_test_lacks_keeps_its_column_and_one_that_it_alone_has_is_an_error() -> None:
+    """Predictions have the columns of all classes; a class that train lacks no model can predict."""
     sets = training_sets("multiclass")
     without_a = sets.test[sets.test["late"] != "a"]
-    trained = train_one(
-        experiment([one("lightgbm")], "multiclass"),
-        TrainingSets(**vars(sets) | {"test": without_a}),
-    )
+    spec = experiment([one("lightgbm")], "multiclass")
+    trained = train_one(spec, replace(sets, test=without_a))
     assert trained.predictions.test.shape == (len(without_a), 3)
     assert np.isfinite(trained.result.test_score)
-
-
-def test_a_class_that_only_test_has_is_an_error_of_the_data() -> None:
-    """No model can predict it, and no score would say so."""
-    sets = training_sets("multiclass")
-    strange = sets.test.assign(late="never seen")
+    strange = replace(sets, test=sets.test.assign(late="never seen"))
     with pytest.raises(UnusableTable, match="never seen"):
-        train(
-            experiment([one("dummy")], "multiclass"), TrainingSets(**vars(sets) | {"test": strange})
-        )
+        train(experiment([one("dummy")], "multiclass"), strange)
 
 
 def test_a_failure_is_reported_and_spoils_no_other_fit() -> None:
@@ -242,25 +213,21 @@ def test_a_fault_of_the_machine_gets_a_second_attempt(fault: str) -> None:
     assert outcome.result.test_score == plain.result.test_score
 
 
-def test_a_fault_that_stays_is_a_failure_that_says_so() -> None:
-    """Two attempts and no more; the others are trained."""
+@pytest.mark.parametrize(
+    ("more", "error", "attempts"),
+    [({"everywhere": True}, "MemoryError", 2), ({"fault": "ValueError"}, "ValueError", 1)],
+    ids=["a fault that stays", "what an estimator raises by itself"],
+)
+def test_a_failure_has_two_attempts_at_most_and_says_so(more, error, attempts) -> None:
+    """An estimator's own error would come again, after the same time; the others are trained."""
     own_estimators.STARTED.clear()
-    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], everywhere=True), one("linear")])
+    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], **more), one("linear")])
     outcomes = train(spec, training_sets())
     (failed,) = [found for found in outcomes.values() if isinstance(found, FailedConfiguration)]
-    assert failed.error_type == "MemoryError"
-    assert "in a second attempt by itself" in failed.reason
-    assert len(own_estimators.STARTED) == 2
+    assert failed.error_type == error
+    assert ("in a second attempt by itself" in failed.reason) == (attempts == 2)
+    assert len(own_estimators.STARTED) == attempts
     assert isinstance(outcomes["linear"], TrainedModel)
-
-
-def test_what_an_estimator_raises_by_itself_is_not_tried_again() -> None:
-    """The same error would come again, after the same time."""
-    own_estimators.STARTED.clear()
-    spec = experiment([one(f"{OWN}.Disturbed", strength=[2.0], fault="ValueError")])
-    (failed,) = train(spec, training_sets()).values()
-    assert isinstance(failed, FailedConfiguration)
-    assert len(own_estimators.STARTED) == 1
 
 
 def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
@@ -275,25 +242,37 @@ def test_a_disturbed_fit_is_no_failure_in_a_row() -> None:
 # --- whole pipelines ---
 
 
-BOOSTED = one("lightgbm", n_estimators=20)
-SEARCH = [BOOSTED, one("random_forest", n_estimators=5), one("linear"), one("dummy")]
-
-
 @pytest.mark.parametrize(
     ("task", "classes"),
-    [("binary", (True, False)), ("multiclass", ("c", "a", "b")), ("regression", None)],
+    [
+        *(("binary", classes) for classes in ((True, False), ("yes", "no"), (2, 1))),
+        ("multiclass", ("c", "a", "b")),
+        ("regression", None),
+    ],
 )
 def test_the_assembled_pipeline_predicts_what_the_fit_predicted(task: str, classes: tuple) -> None:
-    """Bit for bit, also after it was stored and loaded, and with labels of the target's kind."""
-    spec, sets = experiment(SEARCH, task), training_sets(task, classes)
-    for trained in train(spec, sets).values():
-        assembled = fitted_pipeline(trained.result, trained.model, sets, spec)
-        reloaded = persistence.from_bytes(persistence.to_bytes(assembled))
-        for pipeline in (assembled, reloaded):
-            again = predict(pipeline, sets.test, sets.features, task, sets.classes)
-            assert np.array_equal(again, trained.predictions.test)
-            labels = pipeline.predict(sets.test).tolist()
-            assert classes is None or {type(label) for label in labels} <= {type(classes[0])}
+    """Bit for bit, also stored and loaded, and for new categories: better than the dummy, in the shape of
+    the task, whichever class sorts first; labels are of the target's kind.
+    """
+    spec, sets = experiment([*ALGORITHMS, *BOOSTERS], task), training_sets(task, classes)
+    unseen = sets.test.assign(carrier="ZZ")
+    sets = replace(sets, test=pd.concat([sets.test, unseen], ignore_index=True))
+    outcomes, of_known = train(spec, sets), {}
+    for key, trained in outcomes.items():
+        found = trained.predictions.test
+        assert found.shape == ((400, 3) if task == "multiclass" else (400,))
+        assert trained.result.test_score == scores.score(spec.metric, sets.y_test, found)
+        of_known[key] = scores.score(spec.metric, sets.y_test[:200], found[:200])
+        whole = assembled(trained, sets, spec)
+        for pipeline in (whole, persistence.from_bytes(persistence.to_bytes(whole))):
+            assert np.array_equal(predicted(pipeline, sets), found)
+            if classes is not None:
+                labels = pipeline.predict(sets.test).tolist()
+                likely = pipeline.predict_proba(sets.test).argmax(axis=1)
+                assert labels == [pipeline.classes_.tolist()[place] for place in likely]
+                assert {type(label) for label in labels} <= {type(classes[0])}
+    dummy = of_known.pop("dummy")
+    assert all(metrics.better(spec.metric, known, dummy) for known in of_known.values())
 
 
 def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None:
@@ -301,8 +280,7 @@ def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None
     spec, sets = experiment([one(f"{OWN}.WithHelper")]), training_sets()
     trained = train_one(spec, sets)
     assert trained.result.trusted_types == (f"{OWN}.Helper", f"{OWN}.WithHelper")
-    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
-    again = predict(pipeline, sets.test, sets.features, "binary", sets.classes)
+    again = predicted(assembled(trained, sets, spec), sets)
     assert np.array_equal(again, trained.predictions.test)
 
 
@@ -310,14 +288,13 @@ def test_an_own_estimator_is_assembled_with_the_types_noted_at_its_fit() -> None
 def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
     """With as many rounds and no row held out, refit and fit agree bit for bit."""
     sets = training_sets(task)
-    search = [one("lightgbm", early_stopping_round=0, n_estimators=12), *SEARCH[1:]]
+    search = [one("lightgbm", early_stopping_round=0, n_estimators=12), *ALGORITHMS[1:]]
     spec = experiment(search, task)
     outcomes = train(spec, sets)
     for configuration in configurations(spec):
         trained = outcomes[configuration.key]
         again = refit(configuration, trained.result.rounds, sets.train, sets, spec)
-        predicted = predict(again, sets.test, sets.features, task, sets.classes)
-        assert np.array_equal(predicted, trained.predictions.test)
+        assert np.array_equal(predicted(again, sets), trained.predictions.test)
 
 
 def test_a_refit_has_the_rounds_of_the_chosen_fit() -> None:

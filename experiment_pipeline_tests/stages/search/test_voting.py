@@ -1,5 +1,6 @@
 """A weighted mean of fitted pipelines: as scikit-learn would fit it, in any order of the classes."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,23 +52,28 @@ def pipelines(task: str) -> list[Pipeline]:
     ]
 
 
-def mean_of(task: str, classes: tuple[str, ...] | None) -> Any:
+def classes_of(task: str) -> tuple[str, ...] | None:
+    """Return the classes of a task."""
+    return None if task == "regression" else tuple(LABELS[task])
+
+
+def mean_of(task: str) -> Any:
     """Return the mean of both, each fitted alone."""
     table, y = rows_of(task)
     named = zip(("linear__C=1", "forest"), pipelines(task), WEIGHTS, strict=True)
-    return weighted_mean([(name, one.fit(table, y), w) for name, one, w in named], classes)
+    return weighted_mean([(name, one.fit(table, y), w) for name, one, w in named], classes_of(task))
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
 def test_it_is_what_an_ordinary_fit_makes(task: str) -> None:
     """The same attributes and predictions, but for a second and a third copy of each member."""
     table, y = rows_of(task)
-    kind, more = (
-        (VotingRegressor, {}) if task == "regression" else (VotingClassifier, {"voting": "soft"})
-    )
     named = list(zip(("a", "b"), pipelines(task), strict=True))
-    ordinary = kind(named, weights=WEIGHTS, **more).fit(table, y)
-    ours = mean_of(task, None if task == "regression" else tuple(LABELS[task]))
+    voting_of = (
+        VotingRegressor if task == "regression" else partial(VotingClassifier, voting="soft")
+    )
+    ordinary = voting_of(named, weights=WEIGHTS).fit(table, y)
+    ours = mean_of(task)
     assert vars(ours).keys() == vars(ordinary).keys() - {"named_estimators_"}
     assert all(one is None for _, one in ours.estimators)
     assert ours.n_features_in_ == 3
@@ -102,10 +108,8 @@ def test_members_of_other_orders_are_put_into_that_of_the_target(task: str, turn
     """The positive class may sort first: its column is the second all the same."""
     table, y = rows_of(task)
     fitted = [one.fit(table, y) for one in pipelines(task)]
-    expected = sum(
-        weight * one.predict_proba(table)[:, ::-1]
-        for weight, one in zip(WEIGHTS, fitted, strict=True)
-    )
+    each = [one.predict_proba(table)[:, ::-1] for one in fitted]
+    expected = np.average(each, axis=0, weights=WEIGHTS)
     classes = tuple(reversed(LABELS[task]))
     _relabelled(fitted[turned], list(classes))
     ours = weighted_mean(list(zip("ab", fitted, WEIGHTS, strict=True)), classes)
@@ -131,13 +135,12 @@ def test_a_class_that_a_member_has_not_seen_has_probability_0_there() -> None:
 def test_it_is_stored_without_more_trust_and_the_bytes_are_the_same_again(task: str) -> None:
     """Before and after it has predicted, and once loaded."""
     table, _ = rows_of(task)
-    classes = None if task == "regression" else tuple(LABELS[task])
-    ours = mean_of(task, classes)
+    ours = mean_of(task)
     if task == "multiclass":
         # Stacked behind a permutation.
         named = list(zip("ab", ours.estimators_, WEIGHTS, strict=True))
-        lacking = mean_of("binary", ("bad", "good")).estimators_[0]
-        ours = weighted_mean([*named, ("c", lacking, 1.0)], classes)
+        lacking = mean_of("binary").estimators_[0]
+        ours = weighted_mean([*named, ("c", lacking, 1.0)], classes_of(task))
     stored = to_bytes(ours)
     before = ours.predict(table).tolist()
     loaded = from_bytes(stored)
@@ -151,8 +154,7 @@ def test_its_parts_predict_encoded_rows_as_the_whole_does(task: str, monkeypatch
     monkeypatch.setattr(voting, "_ENCODED_ROWS", 120)
     monkeypatch.setattr(voting, "_PREDICTED_ROWS", 50)
     table, _ = rows_of(task)
-    classes = None if task == "regression" else tuple(LABELS[task])
-    ours = mean_of(task, classes)
+    classes, ours = classes_of(task), mean_of(task)
     parts = TakenApart.of(ours)
     encoded = np.asarray(parts.encode(table))
     whole = predict(ours, table, FEATURES, task, classes)

@@ -1,5 +1,6 @@
 """The sets as tables and the early-stopping set: cut as declared, or an error that says what to change."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from experiment_pipeline.errors import EmptySet, UnusableTable
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.sweep import train_configurations
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.page import (
     check_copies,
     check_disjoint,
@@ -29,6 +29,7 @@ from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.stages.validated_data.validation import clinic
 from experiment_pipeline_tests.table.made_rows import (
     BY_GROUP,
     BY_ID,
@@ -48,14 +49,11 @@ from experiment_pipeline_tests.table.made_rows import (
 def test_people_who_equal_each_other_are_told_apart_and_said():
     """Where equal rows are to be expected they are no copies, and the sets keep their shares."""
     frame = made(600, a=np.arange(600) % 4)
-    sets = cut_rows(frame, experiment(RANDOM), FEATURES)
+    sets = cut_rows(frame, experiment(RANDOM))
     assert any("600 of 600 rows" in note and "different cases" in note for note in sets.notes)
     assert sets.summary["share"].tolist() == pytest.approx(SHARES, abs=0.05)
     assert leaks_of(sets, experiment(RANDOM)) == []
-
-
-def test_people_who_are_alike_are_told_apart_by_what_is_in_their_rows():
-    """Of equal people with different ids, the same ones are in a set after a shuffle."""
+    # What is in their rows tells them apart: the same ones are in a set after a shuffle.
     frame = made(900, a=np.arange(900) % 8)
     usual, other = (cut_rows(rows, experiment(RANDOM)) for rows in (frame, shuffled(frame)))
     assert usual.test.digest == other.test.digest
@@ -65,7 +63,7 @@ def test_people_who_are_alike_are_told_apart_by_what_is_in_their_rows():
 def test_copies_stay_together_and_are_said():
     """A file that was concatenated is one in its sets, and the notes count its rows."""
     twice = pd.concat([made(300)] * 2, ignore_index=True).rename_axis(index="row_number")
-    sets = cut_rows(twice, experiment(RANDOM), FEATURES)
+    sets = cut_rows(twice, experiment(RANDOM))
     assert any("600 of 600 rows" in note and "copies" in note for note in sets.notes)
     assert not set(sets.train.rows["a"]) & set(sets.test.rows["a"])
 
@@ -73,7 +71,7 @@ def test_copies_stay_together_and_are_said():
 def test_the_gap_keeps_its_distance():
     """Rows after a cut that lie within the gap are in no set, and are counted."""
     spec = experiment({**BY_TIME, "gap": "12 hours"})
-    sets = cut_rows(made(1_000), spec, FEATURES)
+    sets = cut_rows(made(1_000), spec)
     assert sets.test.rows["visited"].min() - sets.train.rows["visited"].max() >= pd.Timedelta("12h")
     assert sets.left_out == 22
     assert any("22 rows" in note for note in sets.notes)
@@ -85,10 +83,13 @@ def test_a_column_can_name_the_sets():
     """Values are compared as values: 1 in the YAML is 1.0 in the table."""
     by = {"by": "column", "column": "fold", "train": [1, 2], "test": [3], "validation": [4]}
     frame = made(80, fold=np.repeat([1.0, 2.0, 3.0, 4.0], 20))
-    sets = cut_rows(frame, experiment(by), FEATURES)
+    sets = cut_rows(frame, experiment(by))
     assert sets.summary["rows"].tolist() == [40, 20, 20]
     with pytest.raises(UnusableTable, match=r"'5\.0'"):
-        cut_rows(frame.assign(fold=np.repeat([1.0, 2.0, 3.0, 5.0], 20)), experiment(by), FEATURES)
+        cut_rows(frame.assign(fold=np.repeat([1.0, 2.0, 3.0, 5.0], 20)), experiment(by))
+
+
+NO_YES = r"train set: its 30 rows lack 1 class of.*'yes' \(10 rows in all\)"
 
 
 @pytest.mark.parametrize(
@@ -98,18 +99,14 @@ def test_a_column_can_name_the_sets():
         (made(50, patient="one"), BY_GROUP, "test set: 0 of 50 rows"),
         (made(50, visited=pd.Timestamp("2024-01-01")), BY_TIME, "test set: 0 of 50"),
         (made(50), {**BY_TIME, "gap": "30 days"}, "test set: 0 of 50"),
-        (
-            made(50, readmitted=["no"] * 40 + ["yes"] * 10),
-            BY_TIME,
-            r"train set: its 30 rows lack 1 class of.*'yes' \(10 rows in all\)",
-        ),
+        (made(50, readmitted=["no"] * 40 + ["yes"] * 10), BY_TIME, NO_YES),
         (made(50, readmitted=["yes"] * 2 + ["no"] * 48), BY_ID, "validation set.*'yes'"),
     ],
 )
 def test_an_empty_set_or_a_lacking_class_is_an_error(frame, by, said):
     """The error names the set, the counts and what to change."""
     with pytest.raises(EmptySet, match=said) as error:
-        cut_rows(frame, experiment(by), FEATURES)
+        cut_rows(frame, experiment(by))
     assert error.value.fix
 
 
@@ -118,14 +115,13 @@ def test_a_row_without_the_value_to_split_by():
     frame = made(90, visited=[pd.NaT, *pd.date_range("2024-01-01", periods=89)])
     assert assigned(frame, BY_TIME)[0] == "gap"
     with pytest.raises(UnusableTable, match=r"1 rows lack a value, the first is row 0"):
-        cut_rows(frame, experiment(BY_TIME), FEATURES)
+        cut_rows(frame, experiment(BY_TIME))
 
 
 def test_the_sets_of_the_prepared_rows_are_kept():
     """What the analysis did not look at stays the validation set after rows are rejected."""
     spec = scenario.spec(split="time")
-    raw = scenario.table()
-    schema = load_schema(scenario.SCHEMA)
+    raw, schema = scenario.table(), load_schema(scenario.SCHEMA)
     prepared = prepare_and_assign(raw, schema, spec)
     data = validate(raw, prepared, schema, spec)
     sets = split(data.to_split(prepared), spec, feature_columns(data.validated, spec))
@@ -141,9 +137,6 @@ def test_a_new_column_that_the_schema_leaves_out_moves_no_row():
     usual, wider = (prepare_and_assign(t, schema, spec) for t in (raw, raw.assign(new=raw.index)))
     pd.testing.assert_series_equal(usual.sets, wider.sets)
     assert any("'new'" in note for note in wider.notes)
-
-
-DIGESTS = {"train": "a", "test": "b"}
 
 
 @pytest.mark.parametrize("by", [RANDOM, BY_ID, BY_GROUP, BY_TIME])
@@ -189,11 +182,8 @@ def test_the_inner_slice_keeps_the_gap_of_the_split():
     train, spec = made(2_000), experiment({**BY_TIME, "gap": "2 days"})
     early_stopping = early_stopping_rows(train, spec, FEATURES)
     gap = early_stopping_gap(train, early_stopping, spec)
-    first, fitted = (
-        train["visited"][early_stopping].min(),
-        train["visited"][~(early_stopping | gap)],
-    )
-    assert first - fitted.max() == pd.Timedelta("2 days")
+    fitted = train["visited"][~(early_stopping | gap)].max()
+    assert train["visited"][early_stopping].min() - fitted == pd.Timedelta("2 days")
     assert not (early_stopping & gap).any()
     assert gap.sum() == 47
 
@@ -208,28 +198,20 @@ def test_without_a_gap_or_the_rows_for_it_no_row_is_left_out(by):
 def test_a_fit_that_stops_early_leaves_the_gap_out():
     """What stands in the gap's rows changes nothing about the model, what is before them does."""
     spec = scenario.spec("regression", "time", search=[{"algorithm": "lightgbm"}], exclude={})
-    frame = made(900)
-    train = frame[["a", "b", "cost", "visited"]]
-    columns = {"train": train, "test": train, "features": ("a", "b"), "target": "cost"}
-    early_stopping = early_stopping_rows(train, spec, FEATURES)
-    gap = early_stopping_gap(train, early_stopping, spec)
+    rows = made(900)[["a", "b", "cost", "visited", "visit_id"]]
+    sets = scenario.to_train_on(rows, rows, spec)
+    gap = sets.early_stopping_gap
     assert gap.sum() == 23
 
-    def model(**changes) -> bytes:
-        sets = TrainingSets(
-            **{**columns, **changes},
-            task="regression",
-            classes=None,
-            early_stopping=early_stopping,
-            digests=DIGESTS,
-            early_stopping_gap=gap,
+    def model(elsewhere: np.ndarray) -> bytes:
+        train = rows.assign(cost=rows["cost"].mask(elsewhere, 7.0))
+        (trained,) = train_configurations(
+            configurations(spec), replace(sets, train=train), spec, workers=1
         )
-        (trained,) = train_configurations(configurations(spec), sets, spec, workers=1)
         return trained.model
 
-    assert model(train=train.assign(cost=train["cost"].mask(gap, 7.0))) == model()
-    before = ~(early_stopping | gap)
-    assert model(train=train.assign(cost=train["cost"].mask(before, 7.0))) != model()
+    assert model(gap) == model(gap & False)
+    assert model(~(sets.early_stopping | gap)) != model(gap)
 
 
 # --- checks on the sets ---
@@ -240,9 +222,7 @@ def test_a_fit_that_stops_early_leaves_the_gap_out():
 def test_the_scenario_s_sets_pass_every_check(task, by):
     """Disjoint, without leaks and alike, with digests and a summary of each set."""
     spec = scenario.spec(task, by)
-    raw, schema = scenario.table(), load_schema(scenario.SCHEMA)
-    prepared = scenario.prepared_rows(raw, spec.preparation, schema)
-    validated = validate(raw, prepared, schema, spec).validated
+    validated = clinic(spec).validated
     features = feature_columns(validated, spec)
     sets = cut_rows(validated, spec, features)
     assert check_disjoint(sets, validated) == []
@@ -270,17 +250,16 @@ def tampered(sets: SplitSets, **tables) -> SplitSets:
 def test_a_leak_is_found(by, said):
     """A train row among the test rows shows, whatever kept them apart."""
     frame = made(100)
-    sets = cut_rows(frame, experiment(by), FEATURES)
+    sets = cut_rows(frame, experiment(by))
     leaking = tampered(sets, test=pd.concat([sets.train.rows.tail(1), sets.test.rows]))
-    problems = leaks_of(leaking, experiment(by), FEATURES)
-    assert any(pd.Series([problem]).str.contains(said)[0] for problem in problems)
+    assert re.search(said, "\n".join(leaks_of(leaking, experiment(by))))
     assert "train and test share 1 row" in check_disjoint(leaking, frame)
 
 
 def test_lost_twice_and_invented_rows_are_found():
     """The check on disjoint sets sees every way in which they can be wrong."""
     frame = made(100)
-    sets = cut_rows(frame, experiment(BY_ID), FEATURES)
+    sets = cut_rows(frame, experiment(BY_ID))
     assert "99 rows" in check_disjoint(tampered(sets, test=sets.test.rows.iloc[1:]), frame)[0]
     twice = pd.concat([sets.test.rows, sets.test.rows.head(2)])
     assert "test has 2 rows twice" in check_disjoint(tampered(sets, test=twice), frame)
@@ -304,8 +283,8 @@ def copied(rows: int, **columns) -> pd.DataFrame:
 def test_a_few_copies_are_tolerated():
     """Up to one row in a hundred may equal a train row: it cannot lift a score by more."""
     spec = experiment(BY_COLUMN)
-    assert leaks_of(cut_rows(copied(5), spec, FEATURES), spec, FEATURES) == []
-    (problem,) = leaks_of(cut_rows(copied(40), spec, FEATURES), spec, FEATURES)
+    assert leaks_of(cut_rows(copied(5), spec), spec) == []
+    (problem,) = leaks_of(cut_rows(copied(40), spec, FEATURES), spec)
     assert "40 of 500 test rows (8.0%) equal a train row" in problem
 
 
@@ -320,8 +299,8 @@ def test_a_few_copies_are_tolerated():
 def test_copies_with_another_id_group_or_time_are_a_note(by, said):
     """What the YAML tells apart is no leak: it is counted and said, and blocks nothing."""
     spec = experiment(by)
-    sets = cut_rows(made(2_000, a=np.arange(2_000) % 800 / 7, b="x"), spec, FEATURES)
-    assert leaks_of(sets, spec, FEATURES) == []
+    sets = cut_rows(made(2_000, a=np.arange(2_000) % 800 / 7, b="x"), spec)
+    assert leaks_of(sets, spec) == []
     _, caveats, _ = check_copies(sets, spec, FEATURES)
     assert caveats
     assert all(said in text for text in caveats)
@@ -330,8 +309,8 @@ def test_copies_with_another_id_group_or_time_are_a_note(by, said):
 def test_equal_people_in_named_sets_are_a_note():
     """Four wards and three letters: chance explains every equal row, and the note says so."""
     spec = experiment(BY_COLUMN)
-    sets = cut_rows(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec, FEATURES)
-    assert leaks_of(sets, spec, FEATURES) == []
+    sets = cut_rows(made(2_000, part=NAMED, a=np.arange(2_000) % 7), spec)
+    assert leaks_of(sets, spec) == []
     _, caveats, notes = check_copies(sets, spec, FEATURES)
     assert all("chance can explain 500 of them" in text for text in notes)
     assert caveats == []
@@ -341,20 +320,18 @@ def test_equal_rows_with_other_targets_are_no_copies():
     """People who share a title but not their fate were not copied; who shares both was."""
     spec = experiment(BY_COLUMN)
     title = np.random.default_rng(0).integers(0, 800, 2_000) + 0.5
-    sets = cut_rows(made(2_000, part=NAMED, a=title, b="x"), spec, FEATURES)
-    assert leaks_of(sets, spec, FEATURES) == []
+    sets = cut_rows(made(2_000, part=NAMED, a=title, b="x"), spec)
+    assert leaks_of(sets, spec) == []
     _, caveats, _ = check_copies(sets, spec, FEATURES)
     assert any("have another target" in text for text in caveats)
     fate = np.where(title * 7 % 5 < 2, "yes", "no")
-    alike = cut_rows(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec, FEATURES)
-    assert leaks_of(alike, spec, FEATURES)
+    alike = cut_rows(made(2_000, part=NAMED, a=title, b="x", readmitted=fate), spec)
+    assert leaks_of(alike, spec)
 
 
 def test_sets_that_differ_raise_an_alarm():
     """A column that grows with time alarms under a split by time, a steady one does not."""
     frame = made(2_000, a=np.arange(2_000.0))
-    table = check_look_alike(
-        cut_rows(frame, experiment(BY_TIME), FEATURES), experiment(BY_TIME), FEATURES
-    )
+    table = check_look_alike(cut_rows(frame, experiment(BY_TIME)), experiment(BY_TIME), FEATURES)
     assert set(table[table["alarming"]]["column"]) == {"a"}
     assert table["effect_size"].is_monotonic_decreasing

@@ -44,11 +44,13 @@ def test_samples_of_one_source_hardly_alarm(rows):
     assert sum(map(len, alarms)) <= 1
 
 
-def test_the_column_that_drifted_is_named_with_both_versions():
-    """A shift of one feature is told by name, effect and what it was before."""
+def test_the_column_that_drifted_is_named_and_blocks_only_past_the_limit_of_the_yaml():
+    """A shift of one feature is told by name, effect and what it was before; a limit is on the effect size."""
     now = visits(2_000, 1)
     now["age"] += 15
-    (problem,) = changes(visits(2_000, 0), now).problems(Drift())
+    found = changes(visits(2_000, 0), now)
+    assert [len(found.blocking(Drift(block=limit))) for limit in (None, 0.5, 50)] == [0, 1, 0]
+    (problem,) = found.problems(Drift())
     assert problem.startswith("age (feature) drifted: population stability index ")
     assert "accepted: median 54" in problem
     assert "now: median 69" in problem
@@ -70,22 +72,8 @@ def test_the_target_counts_and_what_no_model_sees_does_not():
     found = changes(visits(2_000, 0), now)
     assert [problem.split()[0] for problem in found.problems(Drift())] == ["readmitted"]
     roles = found.drift.set_index("column")["role"]
-    assert roles[["readmitted", "visited", "cost", "age"]].tolist() == [
-        "target",
-        "not used",
-        "not used",
-        "feature",
-    ]
-
-
-def test_it_blocks_only_past_the_limit_of_the_yaml():
-    """No limit, no block, however large the drift; with one, by effect size."""
-    now = visits(2_000, 1)
-    now["age"] += 15
-    found = changes(visits(2_000, 0), now)
-    assert found.blocking(Drift()) == []
-    assert len(found.blocking(Drift(block=0.5))) == 1
-    assert found.blocking(Drift(block=50)) == []
+    expected = {"readmitted": "target", "visited": "not used", "cost": "not used", "age": "feature"}
+    assert roles[[*expected]].to_dict() == expected
 
 
 def test_a_million_rows_do_not_make_a_tiny_shift_large():

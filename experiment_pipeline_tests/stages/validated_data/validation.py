@@ -3,7 +3,7 @@
 import pandas as pd
 
 from experiment_pipeline.errors import EntryCorrupt
-from experiment_pipeline.spec import Preparation
+from experiment_pipeline.spec import ExperimentSpec, Preparation
 from experiment_pipeline.stages.validated_data.profile import DataProfile
 from experiment_pipeline.stages.validated_data.rows import ValidatedData, validate
 from experiment_pipeline.storage.records import from_json
@@ -22,9 +22,10 @@ def reasons(data: ValidatedData) -> dict[int, list[str]]:
     return {row: text.split("\n") for row, text in data.rejected["rejection_reasons"].items()}
 
 
-def clinic(**changes) -> ValidatedData:
-    """Validate the scenario's table."""
-    raw, spec, rules = scenario.table(), scenario.spec(**changes), load_schema(scenario.SCHEMA)
+def clinic(spec: ExperimentSpec | None = None, raw: pd.DataFrame | None = None) -> ValidatedData:
+    """Validate the scenario's table, or another one like it."""
+    raw, spec = scenario.table() if raw is None else raw, spec or scenario.spec()
+    rules = load_schema(scenario.SCHEMA)
     return validate(raw, scenario.prepared_rows(raw, spec.preparation, rules), rules, spec)
 
 

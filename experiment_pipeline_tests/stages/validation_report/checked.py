@@ -15,6 +15,10 @@ from scipy.special import expit
 
 from experiment_pipeline.reporting.document import Document, render_html
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
+from experiment_pipeline.stages.search.results import TrainedModel
+from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
 from experiment_pipeline.stages.validation_report.page import build_document, worst_rows
 from experiment_pipeline.table.features import feature_columns
@@ -30,6 +34,24 @@ SEARCH = [
 ]
 METRIC = {"binary": "roc_auc", "multiclass": "log_loss", "regression": "mae"}
 COSTS = {"false_positive": 1, "false_negative": 10}
+
+
+@dataclass(frozen=True, eq=False)
+class Searched:
+    """A search of a table, its sets and its choice."""
+
+    spec: ExperimentSpec
+    frame: pd.DataFrame
+    validation: pd.DataFrame
+    sets: TrainingSets
+    trained: Mapping[str, TrainedModel]
+    board: Leaderboard
+    chosen: ChosenModel
+
+    def judged(self, seconds_left: float = math.inf) -> FinalEvaluation:
+        """The choice on the validation rows, with so much of the budget left."""
+        given = (self.spec, self.board, self.chosen, self.sets, self.validation)
+        return evaluate(*given, delivered=self.frame, seconds_left=lambda: seconds_left)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,19 +107,22 @@ def spec_of(task: str, more: Mapping[str, Any]) -> ExperimentSpec:
     return ExperimentSpec(**named, metric=METRIC[task], **{"search": SEARCH, **more})
 
 
-def look_at(
-    frame: pd.DataFrame, task: str, more: Mapping[str, Any], *, seconds_left: float = math.inf
-) -> Checked:
-    """The same for a table and settings of one's own, and with so much of the budget left."""
+def searched(frame: pd.DataFrame, task: str, more: Mapping[str, Any]) -> Searched:
+    """Search a table with settings of one's own, and choose."""
     spec = spec_of(task, more)
     cut = cut_rows(frame, spec, feature_columns(frame, spec))
     sets = scenario.to_train_on(cut.train.rows, cut.test.rows, spec)
     trained = trained_by_search(spec, sets, workers=1)
     board = board_of(spec, sets, trained)
-    rows, chosen = cut.validation.rows, chosen_of(spec, sets, board, trained)
-    check = evaluate(
-        spec, board, chosen, sets, rows, delivered=frame, seconds_left=lambda: seconds_left
-    )
+    chosen = chosen_of(spec, sets, board, trained)
+    return Searched(spec, frame, cut.validation.rows, sets, trained, board, chosen)
+
+
+def look_at(
+    frame: pd.DataFrame, task: str, more: Mapping[str, Any], *, seconds_left: float = math.inf
+) -> Checked:
+    """The same, judged with so much of the budget left, and its report."""
+    check = searched(frame, task, more).judged(seconds_left)
     document = build_document(check.report, check.next_search, check.charts)
     on_page = replace(document, sections=(*document.sections, worst_rows(check.report, check.rows)))
     return Checked(check, document, render_html(on_page, passed=check.report.accepted))

@@ -107,25 +107,36 @@ def compared(
     )
 
 
-VALIDATION = rows_of(1_000, 9)
+VALIDATION, GOOD, BAD = rows_of(1_000, 9), rows_of(2_000, 1), ["age", "noise"]
 BOARD = search_of(spec_of(), [1] * 4).rank()
+
+
+def worse_one(experiment: ExperimentSpec | None = None) -> ChampionComparison:
+    """A model that lacks a feature of the champion."""
+    return compared(champion(GOOD), VALIDATION, model(GOOD, BAD), BAD, experiment)
+
+
+def better_one(experiment: ExperimentSpec | None = None) -> ChampionComparison:
+    """A model with a feature that the champion lacks."""
+    return compared(champion(GOOD, BAD), VALIDATION, model(GOOD), FEATURES, experiment)
+
+
+def equal_one(experiment: ExperimentSpec | None = None) -> ChampionComparison:
+    """A model of as many other rows."""
+    return compared(champion(GOOD), VALIDATION, model(rows_of(2_000, 2)), FEATURES, experiment)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "f1"])
 def test_a_worse_model_is_stopped_and_a_better_one_is_not(metric: str) -> None:
     """Whichever way the metric runs, unless it is tolerated; scores and difference are recorded."""
-    good, bad = rows_of(2_000, 1), ["age", "noise"]
-    experiment = spec(metric=metric)
-    worse = compared(champion(good), VALIDATION, model(good, bad), bad, experiment)
+    worse, better = worse_one(spec(metric=metric)), better_one(spec(metric=metric))
     assert not worse.gate.passed
     assert worse.gate.outcome == "FAIL"
     assert worse.scores.rows == 1_000
     change = worse.scores.challenger - worse.scores.champion
     assert worse.scores.difference.estimate == pytest.approx(change)
     tolerant = spec(metric=metric, not_worse_than_champion={"tolerance": 0.5})
-    allowed = compared(champion(good), VALIDATION, model(good, bad), bad, tolerant)
-    assert allowed.gate.passed
-    better = compared(champion(good, bad), VALIDATION, model(good), FEATURES, experiment)
+    assert worse_one(tolerant).gate.passed
     assert better.gate.passed
     assert better.scores.difference.estimate == pytest.approx(-change)
 
@@ -188,11 +199,10 @@ def test_numbers_and_classes_that_change_their_meaning_are_seen_and_drift_is_not
 def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it() -> None:
     """`replace: if_better`: an equal one, and one that cannot be compared, leave the champion."""
     strict = spec(not_worse_than_champion={"replace": "if_better"})
-    good, bad = rows_of(2_000, 1), ["age", "noise"]
-    better = compared(champion(good, bad), VALIDATION, model(good), FEATURES, strict)
-    equal = compared(champion(good), VALIDATION, model(rows_of(2_000, 2)), FEATURES, strict)
-    unknown = compared(champion(VALIDATION), VALIDATION, model(good), FEATURES, strict)
-    assert [one.gate.outcome for one in (better, equal, unknown)] == ["PASS", "FAIL", "FAIL"]
+    equal = equal_one(strict)
+    unknown = compared(champion(VALIDATION), VALIDATION, model(GOOD), FEATURES, strict)
+    outcomes = [one.gate.outcome for one in (better_one(strict), equal, unknown)]
+    assert outcomes == ["PASS", "FAIL", "FAIL"]
     assert "better_than_champion v0001" in equal.gate.rule
     said = reasons(spec_of(), BOARD, report_of(champions=[equal]), Evidence())[0]
     assert "not significantly better than the champion v0001" in said.evidence
@@ -201,9 +211,7 @@ def test_only_a_significantly_better_model_replaces_where_the_yaml_asks_for_it()
 
 def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPath) -> None:
     """One that passes as good leaves the best; one that cannot be compared any more is given up."""
-    good, bad = rows_of(2_000, 1), ["age", "noise"]
-    better = compared(champion(good, bad), VALIDATION, model(good))
-    equal = compared(champion(good), VALIDATION, model(rows_of(2_000, 2)))
+    better, equal = better_one(), equal_one()
     best = replace(equal, version="v0000", role="best")
     gone = replace(best, scores=None, why_not_compared="a column is gone")
     cases = {(): None, (better,): None, (equal,): "v0001", (equal, best): "v0000"}
@@ -223,7 +231,6 @@ def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPa
 
 def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
     """It is said, and how to retire it; not of one that is better by a feature's worth."""
-    rows, leaky = rows_of(2_000, 1), [*FEATURES, "leak"]
 
     def leaked(table: pd.DataFrame, strength: float) -> pd.DataFrame:
         luck = np.random.default_rng(len(table)).normal(size=len(table))
@@ -231,8 +238,8 @@ def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
 
     said = {}
     for strength in (0.5, 4.0):
-        old = champion(leaked(rows, strength), leaky)
-        worse = compared(old, leaked(VALIDATION, strength), model(rows))
+        old = champion(leaked(GOOD, strength), [*FEATURES, "leak"])
+        worse = compared(old, leaked(VALIDATION, strength), model(GOOD))
         assert not worse.gate.passed
         found = reasons(spec_of(), BOARD, report_of(champions=[worse]), Evidence())
         said[strength] = [one.advice for one in found if one.code == "champion_may_have_leaked"]
@@ -242,12 +249,10 @@ def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
 
 def test_rows_that_the_champion_has_seen_are_left_out() -> None:
     """The comparison is on the others alone, and says how many were left out."""
-    fitted = rows_of(2_000, 1)
-    mixed = pd.concat([fitted[:300], VALIDATION[:200]], ignore_index=True)
-    found = compared(champion(fitted), mixed, model(fitted))
+    mixed = pd.concat([GOOD[:300], VALIDATION[:200]], ignore_index=True)
+    found = compared(champion(GOOD), mixed, model(GOOD))
     assert (found.left_out, found.scores.rows) == (300, 200)
-    alone = compared(champion(fitted), VALIDATION[:200], model(fitted))
-    assert found.scores == alone.scores
+    assert found.scores == compared(champion(GOOD), VALIDATION[:200], model(GOOD)).scores
 
 
 def unreadable() -> Read:
@@ -275,11 +280,9 @@ UNTOLD = {
 def test_what_cannot_be_told_is_said_and_blocks_nothing(case: str) -> None:
     """Each obstacle is named; the outcome is neither PASS nor FAIL."""
     make, why = UNTOLD[case]
-    fitted = rows_of(400, 1)
     truth = VALIDATION["late"].to_numpy().astype(int)
     challenger = SetPrediction(truth, np.full(1_000, 0.5), np.arange(1_000))
-    current = version(lambda: make(fitted))
-    arguments = (challenger, 0.5, VALIDATION, (False, True))
+    current, arguments = version(lambda: make(GOOD)), (challenger, 0.5, VALIDATION, (False, True))
     gate = hold_against_champion(spec(), current, (), "f" * 64, *arguments).gate
     assert (gate.outcome, gate.passed) == ("INCONCLUSIVE", True)
     assert why in gate.rule
@@ -296,8 +299,7 @@ def test_the_same_model_passes_without_a_comparison() -> None:
 
 def test_a_report_lists_the_gate_its_numbers_and_the_reason() -> None:
     """The champion's gate stands among the others, decides with them, and is explained."""
-    good, bad = rows_of(2_000, 1), ["age", "noise"]
-    worse = compared(champion(good), VALIDATION, model(good, bad), bad)
+    worse = worse_one()
     report = report_of(champions=[worse])
     assert not report.accepted
     assert report.failed_gates == (worse.gate,)
@@ -375,7 +377,7 @@ def test_a_damaged_champion_is_refused_and_is_no_known_model(place: UPath) -> No
 @pytest.mark.parametrize("size", [37, 1_000])
 def test_it_predicts_in_parts_of_any_size(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison is that of all rows at once, also of a table that holds no cells itself."""
-    current, challenger = champion(rows_of(2_000, 1)), model(rows_of(2_000, 2))
+    current, challenger = champion(GOOD), model(rows_of(2_000, 2))
     at_once = compared(current, VALIDATION, challenger)
     monkeypatch.setattr(gates, "SLICE_ROWS", size)
     assert compared(current, VALIDATION, challenger) == at_once

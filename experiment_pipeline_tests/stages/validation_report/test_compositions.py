@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 
+from experiment_pipeline.reporting.document import render
 from experiment_pipeline.storage import persistence
 from experiment_pipeline_tests.stages.validation_report.checked import look_at, spec_of, table
 from experiment_pipeline_tests.table.made_rows import cut_rows
@@ -83,3 +85,25 @@ def test_settings_combine(task: str, search: list[dict[str, Any]], settings: dic
     predicted = getattr(pipeline, asked)(given)
     np.testing.assert_array_equal(predicted, getattr(loaded, asked)(given))
     assert np.isfinite(predicted).all()
+
+
+def test_a_report_shows_probabilities_before_and_after() -> None:
+    """What would be exported is calibrated; the page says by what, and how far off it was before."""
+    small = {"num_leaves": 7, "n_estimators": 25, "scale_pos_weight": 6, "bagging_fraction": 0.7}
+    search = [{"algorithm": "lightgbm", "hyperparameters": small}]
+    more = {"search": search, "positive_class": "yes & <b>", "ensemble": "off"} | AVERAGED
+    found = look_at(table("binary"), "binary", more)
+    report = found.check.report
+    assert report.calibrated_by == "sigmoid"
+    assert report.miscalibration is None
+    (after,), (before,) = report.details.calibration, report.details.uncalibrated
+    assert after.expected_error < before.expected_error / 2
+    assert abs(after.intercept.estimate) < abs(before.intercept.estimate) / 3
+    model = found.check.pipeline[-1]
+    assert isinstance(model, CalibratedClassifierCV)
+    (pair,) = model.calibrated_classifiers_
+    assert len(pair.estimator.estimators_[0].estimators_) == 2
+    told = render(found.document)
+    assert "A calibrator was applied (sigmoid), learnt from predictions of train rows" in told
+    assert "before calibrating" in told
+    assert "not calibrated" not in told

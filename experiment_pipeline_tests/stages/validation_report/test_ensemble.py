@@ -1,26 +1,15 @@
 """An ensemble that was chosen: judged as it is exported, each member fitted again on its own."""
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.stages.leaderboard.board import Leaderboard, chosen_result
-from experiment_pipeline.stages.leaderboard.chosen import ChosenModel
-from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.results import TrainedModel
-from experiment_pipeline.stages.search.scoring import predict
-from experiment_pipeline.stages.search.sweep import train_configurations
+from experiment_pipeline.stages.leaderboard.board import chosen_result
 from experiment_pipeline.stages.search.voting import TakenApart
-from experiment_pipeline.stages.validation_report.final_evaluation import FinalEvaluation, evaluate
-from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept, board_of, chosen_of
-from experiment_pipeline_tests.stages.search.scenario import refit
-from experiment_pipeline_tests.stages.validation_report.checked import METRIC
-from experiment_pipeline_tests.table.made_rows import cut_rows
+from experiment_pipeline_tests.stages.leaderboard.board_examples import Kept
+from experiment_pipeline_tests.stages.search.scenario import predicted, refit
+from experiment_pipeline_tests.stages.validation_report.checked import Searched, searched
 
 SEARCH = [
     {
@@ -47,47 +36,26 @@ def table(task: str, rows: int = 2_000) -> pd.DataFrame:
     return frame.assign(y=np.array(names)[pd.qcut(score, len(names), labels=False)])
 
 
-class Case:
+def case_of(task: str) -> Searched:
     """A search whose ensemble is the choice."""
-
-    def __init__(self, task: str, **more: Any) -> None:
-        search = SEARCH if task != "regression" else [SEARCH[0], {"algorithm": "linear"}]
-        more = {"positive_class": "a yes", **more} if task == "binary" else more
-        named = {"name": "flights", "data": "made up", "target": "y", "task": task}
-        named |= {"metric": METRIC[task], "search": search}
-        self.spec = ExperimentSpec.model_validate(named | more)
-        self.frame = frame = table(task)
-        self.cut = cut_rows(frame, self.spec, [name for name in frame if name != "y"])
-        self.sets = scenario.to_train_on(self.cut.train.rows, self.cut.test.rows, self.spec)
-        done = train_configurations(configurations(self.spec), self.sets, self.spec, workers=1)
-        self.trained = {one.key: one for one in done if isinstance(one, TrainedModel)}
-        self.board: Leaderboard = board_of(self.spec, self.sets, self.trained)
-        self.chosen: ChosenModel = chosen_of(self.spec, self.sets, self.board, self.trained)
-
-    def predicted(self, pipeline: Any) -> np.ndarray:
-        """What a pipeline predicts for the validation rows."""
-        sets = self.sets
-        return predict(pipeline, self.cut.validation.rows, sets.features, sets.task, sets.classes)
-
-    def checked(self) -> FinalEvaluation:
-        """The choice, judged."""
-        rows = self.cut.validation.rows
-        return evaluate(self.spec, self.board, self.chosen, self.sets, rows, delivered=self.frame)
+    search = SEARCH if task != "regression" else [SEARCH[0], {"algorithm": "linear"}]
+    more = {"positive_class": "a yes"} if task == "binary" else {}
+    return searched(table(task), task, {"search": search, **more})
 
 
 @pytest.mark.parametrize("task", ["multiclass", "regression"])
 def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None:
     """Each is fitted again on train and test with its own rounds; the importance is of the whole."""
-    case = Case(task)
+    case = case_of(task)
     assert case.board.chosen == ENSEMBLE
-    check = case.checked()
+    check = case.judged()
     rows = pd.concat([case.sets.train, case.sets.test])
-    expected = sum(
-        one.weight
-        * case.predicted(refit(one.configuration, one.rounds, rows, case.sets, case.spec))
-        for one in case.board.ensemble.members
-    )
-    assert case.predicted(check.pipeline) == pytest.approx(expected, abs=1e-9)
+    expected = 0
+    for one in case.board.ensemble.members:
+        again = refit(one.configuration, one.rounds, rows, case.sets, case.spec)
+        expected += one.weight * predicted(again, case.sets, case.validation)
+    found = predicted(check.pipeline, case.sets, case.validation)
+    assert found == pytest.approx(expected, abs=1e-9)
     assert check.report.configuration == ENSEMBLE
     assert check.report.hyperparameters == {"members": case.board.ensemble.in_words}
     assert {one.feature for one in check.report.usage.importance} == set(case.sets.features)
@@ -97,7 +65,7 @@ def test_it_is_judged_and_exported_as_the_mean_of_its_members(task: str) -> None
 
 def test_a_choice_is_what_the_store_holds_of_it() -> None:
     """Its numbers are the sums of its row, and its fit of the search predicts the weighted mean."""
-    case = Case("binary")
+    case = case_of("binary")
     row = case.board.rows.set_index("key").loc[ENSEMBLE]
     for result in (case.chosen.result, chosen_result(case.board, Kept(case.trained))):
         assert result.fingerprint == row["fingerprint"] == case.board.fingerprint
@@ -105,9 +73,8 @@ def test_a_choice_is_what_the_store_holds_of_it() -> None:
     pipeline = case.chosen.train_only(case.sets, case.spec)
     encoders = {one.result.features for one in case.chosen.members}
     assert len(TakenApart.of(pipeline).features) == len(encoders)
-    found = predict(pipeline, case.sets.test, case.sets.features, "binary", case.sets.classes)
     expected = sum(
         one.weight * case.trained[one.configuration.key].predictions.test
         for one in case.board.ensemble.members
     )
-    assert found == pytest.approx(expected, abs=1e-12)
+    assert predicted(pipeline, case.sets) == pytest.approx(expected, abs=1e-12)

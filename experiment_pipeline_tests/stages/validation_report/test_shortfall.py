@@ -1,19 +1,31 @@
-"""Why no configuration is good enough, in order of certainty."""
+"""Why no configuration is good enough, in order of certainty, and a search that follows from it."""
 
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from experiment_pipeline import run_experiment
+from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.learners import check_hyperparameters, space
 from experiment_pipeline.stages.validation_report.report import ValidationReport
-from experiment_pipeline.stages.validation_report.shortfall import Evidence, LearningCurve, reasons
+from experiment_pipeline.stages.validation_report.shortfall import (
+    FAMILIES,
+    Evidence,
+    LearningCurve,
+    NextSearch,
+    next_search,
+    reasons,
+)
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.statistics.metrics import better
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline_tests.stages.leaderboard.board_examples import Search, search_of, spec_of
+from experiment_pipeline_tests.stages.search.scenario import one
 from experiment_pipeline_tests.stages.validation_report.report_examples import (
     TOO_HIGH,
     report_of,
@@ -21,17 +33,13 @@ from experiment_pipeline_tests.stages.validation_report.report_examples import (
 )
 
 REFUSED = spec_of(acceptance=TOO_HIGH)
-TWO_FAMILIES = [
-    {"algorithm": "lightgbm", "hyperparameters": {"num_leaves": [4, 8, 16]}},
-    {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}},
-]
+TWO_FAMILIES = [one("lightgbm", num_leaves=[4, 8, 16]), one("linear", C=[0.1, 1.0])]
 
 
 def codes(search: Search, report: ValidationReport, **known: Any) -> list[str]:
     """The codes of the reasons, in order."""
-    return [
-        reason.code for reason in reasons(search.spec, search.rank(), report, Evidence(**known))
-    ]
+    found = reasons(search.spec, search.rank(), report, Evidence(**known))
+    return [reason.code for reason in found]
 
 
 def too_few(spec: Any, predicted: SetPrediction | None = None) -> list[tuple[str, str]]:
@@ -40,16 +48,16 @@ def too_few(spec: Any, predicted: SetPrediction | None = None) -> list[tuple[str
     return [(r.evidence, r.advice) for r in found if r.code == "too_few_validation_rows"]
 
 
-def test_nothing_learnt_comes_before_everything_else() -> None:
-    """When nothing beats the baseline no search is to blame."""
+def test_what_no_search_changes_is_a_reason() -> None:
+    """Nothing learnt, before all else; labels that rule the limit out; a limit that different families share."""
     assert codes(search_of(REFUSED, [80] * 4), report_of(REFUSED))[0] == "nothing_learnt"
-
-
-def test_a_ceiling_of_the_labels_below_the_limit_is_a_reason() -> None:
-    """Conflicting labels make the limit unreachable; a higher ceiling does not."""
     search, report = search_of(REFUSED, [1] * 4), report_of(REFUSED)
     assert "label_ceiling" in codes(search, report, ceiling=0.9)
     assert "label_ceiling" not in codes(search, report, ceiling=0.99)
+    two = spec_of(search=TWO_FAMILIES, acceptance=TOO_HIGH)
+    assert "families_agree" in codes(search_of(two, [1] * 5), report_of(two))
+    # One family alone proves nothing.
+    assert "one_family" in codes(search, report)
 
 
 def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
@@ -134,9 +142,8 @@ def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
     """A refused search by halving knows what all train rows brought over its last small rung."""
     random = np.random.default_rng(3)
     frame = pd.DataFrame(random.normal(size=(4_000, 3)), columns=list("abc"))
+    noise, straight = random.normal(size=4_000), frame["a"] + frame["c"]
     wave = np.sin(3 * frame["a"]) + np.cos(3 * frame["b"])
-    straight = frame["a"] + frame["c"]
-    noise = random.normal(size=4_000)
     trees = {"num_leaves": [20, 25, 30, 35, 40, 45, 50, 55], "n_estimators": 40}
     lines = {"C": [0.1 * 2**power for power in range(8)]}
     found = {}
@@ -144,13 +151,13 @@ def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
         run = run_experiment(
             frame.assign(late=np.where(y + noise > 0, "yes", "no")),
             "late",
-            search=[{"algorithm": algorithm, "hyperparameters": values}],
+            search=[one(algorithm, **values)],
             halving={"fractions": [0.2, 1.0], "keep": 0.5, "fewest_rows": 300},
             evaluation="test_set",
             acceptance=TOO_HIGH,
         )
         assert run.evaluation.next_search is not None
-        found[algorithm] = {one.code: one for one in run.evaluation.next_search.reasons}
+        found[algorithm] = {why.code: why for why in run.evaluation.next_search.reasons}
     assert "few_train_rows" not in found["linear"]
     rows = len(run.sets.train.rows)
     reason = found["lightgbm"]["few_train_rows"].evidence
@@ -158,8 +165,74 @@ def test_flexible_models_of_few_rows_still_gain_and_a_line_does_not() -> None:
     assert "mean of 5 configurations" in reason
 
 
-def test_families_that_agree_blame_the_features_and_one_family_is_not_enough() -> None:
-    """Different algorithms with the same score share their limit; one alone proves nothing."""
-    two = spec_of(search=TWO_FAMILIES, acceptance=TOO_HIGH)
-    assert "families_agree" in codes(search_of(two, [1] * 5), report_of(two))
-    assert "one_family" in codes(search_of(REFUSED, [1] * 4), report_of(REFUSED))
+# --- the next search ---
+
+
+def _next(spec: ExperimentSpec, noises: list[float], train_score: float = 0.8) -> NextSearch:
+    search = search_of(spec, noises, train_score=train_score)
+    return next_search(spec, search.rank(), report_of(spec), Evidence())
+
+
+def _runnable(found: NextSearch, spec: ExperimentSpec) -> ExperimentSpec:
+    """Return the experiment with what is new in the search, every name in it checked."""
+    # Pasted below `attributes:`, in the place of the old search, whose fits are reused.
+    written = yaml.safe_load(f"attributes:\n  name: x\n{found.yaml}")["attributes"]["search"]
+    again = ExperimentSpec.model_validate(spec.model_dump(exclude_unset=True) | {"search": written})
+    keys = {each.key for each in configurations(again)}
+    assert {each.key for each in configurations(spec)} <= keys
+    for each in configurations(again):
+        check_hyperparameters(each, again.task)
+    return again.model_copy(update={"search": again.search[len(spec.search) :]})
+
+
+def test_the_next_search_goes_beyond_an_edge() -> None:
+    """The chosen value at the high end becomes the low part of the new range."""
+    spec = spec_of(3, acceptance=TOO_HIGH)
+    again = _runnable(_next(spec, [5, 5, 0.1]), spec)
+    leaves = again.search[0].hyperparameters["num_leaves"]
+    assert (leaves.low, leaves.high) == (8, 32)
+
+
+def test_an_overfit_is_answered_with_stiffer_models_and_an_underfit_with_flexible_ones() -> None:
+    """The direction of the search follows the fit."""
+    spec = spec_of(search=[{"algorithm": "lightgbm"}], acceptance=TOO_HIGH)
+    stiff = _runnable(_next(spec, [1], train_score=1.0), spec).search[0].hyperparameters
+    loose = _runnable(_next(spec, [1], train_score=0.7), spec).search[0].hyperparameters
+    assert stiff["num_leaves"].high <= loose["num_leaves"].low
+    assert "lambda_l2" in stiff
+
+
+def test_what_was_fixed_stays_fixed_under_its_own_name() -> None:
+    """Fixed values and aliases of the YAML are kept, and never doubled."""
+    entry = one("lightgbm", n_estimators=500, eta=0.05, max_leaves=[8, 16, 32])
+    neither_over_nor_underfit = [{"metric": "average_precision", "at_least": 0.99}]
+    spec = spec_of(search=[entry], acceptance=neither_over_nor_underfit)
+    new = _runnable(_next(spec, [1, 0.1, 1]), spec).search[0].hyperparameters
+    assert (new["n_estimators"], new["eta"]) == (500, 0.05)
+    assert "max_leaves" in new
+    assert not {"num_iterations", "learning_rate", "num_leaves"} & new.keys()
+
+
+def test_one_family_is_joined_by_the_others_and_seeds_are_new() -> None:
+    """The untried families are added, and no draw repeats the old seed."""
+    entry = one("lightgbm", num_leaves={"low": 4, "high": 64, "scale": "log"})
+    entry |= {"method": "random", "draws": 4, "seed": 7}
+    spec = spec_of(search=[entry], acceptance=TOO_HIGH)
+    again = _runnable(_next(spec, [1] * 4), spec)
+    assert [each.algorithm for each in again.search] == list(FAMILIES)
+    assert {each.seed for each in again.search} == {8}
+    assert "  # pip install 'experiment-pipeline[catboost,xgboost]'\n" in _next(spec, [1] * 4).yaml
+
+
+@pytest.mark.parametrize("algorithm", FAMILIES)
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_every_space_names_hyperparameters_that_exist(algorithm: str, task: str) -> None:
+    """The built-in spaces are accepted by the algorithms, for every task and direction."""
+    metric = "rmse" if task == "regression" else "log_loss"
+    for direction in ("stiffer", "as_is", "more_flexible"):
+        entry = one(algorithm, **space(algorithm, task, direction)) | {
+            "method": "random",
+            "draws": 3,
+        }
+        for each in configurations(spec_of(search=[entry], task=task, metric=metric)):
+            check_hyperparameters(each, task)

@@ -24,15 +24,14 @@ from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
-from experiment_pipeline_tests import scenario as clinic
 from experiment_pipeline_tests.stages.search import halving_scenario
 from experiment_pipeline_tests.stages.search.dask.stand_in import StandIn, files, workers
 from experiment_pipeline_tests.stages.search.scenario import (
     CLASSES,
     OWN,
-    TRAIN_ROWS,
     experiment,
     one,
+    sets_of,
     table,
     train,
     training_sets,
@@ -97,8 +96,8 @@ def test_workers_give_what_threads_give(way: str, tmp_path: Path) -> None:
     for library in ("xgboost", "catboost") if way == "boosters" else ():
         pytest.importorskip(library)
     entries, more = WAYS[way]
-    spec, frame = experiment(entries, **more), table(CLASSES["binary"])
-    sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+    spec = experiment(entries, **more)
+    sets = sets_of(spec)
     found = by_workers(spec, sets, tmp_path)
     assert essence(found) == essence(train(spec, sets))
     for each in configurations(spec):
@@ -111,8 +110,7 @@ def test_a_weighted_and_a_sparse_table_are_the_same_ones(tmp_path, monkeypatch) 
     entries = [one("linear"), one("lightgbm", n_estimators=5) | {"features": "onehot"}]
     spec = experiment(entries, "multiclass", sample_weight="counts")
     frame = table(CLASSES["multiclass"])
-    frame["counts"] = np.linspace(1.0, 2.0, len(frame))
-    sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
+    sets = sets_of(spec, frame.assign(counts=np.linspace(1.0, 2.0, len(frame))))
     assert essence(by_workers(spec, sets, tmp_path)) == essence(train(spec, sets))
 
 
@@ -130,9 +128,8 @@ def test_a_task_is_small_whatever_the_table(tmp_path: Path) -> None:
     search, whole, folds = [one("lightgbm", n_estimators=5), one("linear")], StandIn(), StandIn()
     by_workers(experiment(search), training_sets(), tmp_path, whole)
     assert max(whole.sizes) < 8_000
-    spec, frame = experiment(search, evaluation="cross_validation"), table(CLASSES["binary"])
-    sets = clinic.to_train_on(frame.iloc[:TRAIN_ROWS], frame.iloc[TRAIN_ROWS:], spec)
-    by_workers(spec, sets, tmp_path, folds)
+    spec = experiment(search, evaluation="cross_validation")
+    by_workers(spec, sets_of(spec), tmp_path, folds)
     assert max(folds.sizes) < 32_000
 
 

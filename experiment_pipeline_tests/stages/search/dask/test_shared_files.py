@@ -3,6 +3,7 @@
 import gc
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,6 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_engine import bare, read_shared, share_files
-from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
 from experiment_pipeline_tests.stages.search.dask.stand_in import files
 from experiment_pipeline_tests.stages.search.scenario import (
@@ -55,15 +55,13 @@ def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
     features = tuple(name for name in frame if name != "late")
     none = np.zeros(len(frame), dtype=bool)
     given = {"train": frame, "test": frame[:500], "early_stopping": none, "features": features}
-    sets = TrainingSets(**vars(training_sets()) | given)
+    sets = replace(training_sets(), **given)
     spec = experiment([one("linear") | {"features": "target"}])
 
     def written(folder: Path) -> np.ndarray:
         (each,) = configurations(spec)
-        shared = share_files([each], sets, spec, shared_in(folder))
-        work, _ = read_shared(
-            SharedFolder(str(folder), "e"), shared["target"], "target", bare(sets)
-        )
+        shared = share_files([each], sets, spec, shared_in(folder))["target"]
+        work, _ = read_shared(SharedFolder(str(folder), "e"), shared, "target", bare(sets))
         return work.train["target"].table
 
     at_once = written(tmp_path / "at once")

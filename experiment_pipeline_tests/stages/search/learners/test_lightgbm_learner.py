@@ -10,7 +10,6 @@ from lightgbm.basic import _ConfigAliases
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.stages.search.fitting import fitted_pipeline
 from experiment_pipeline.stages.search.learners import lightgbm_learner
 from experiment_pipeline.stages.search.learners.hyperparameters import LIGHTGBM
 from experiment_pipeline.stages.search.learners.learner import FitRequest
@@ -20,12 +19,14 @@ from experiment_pipeline.stages.search.learners.lightgbm_learner import (
     boost,
     boosting_plan,
 )
-from experiment_pipeline.stages.search.scoring import predict, scored_rows
+from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.shared_work import EncodedRows
 from experiment_pipeline_tests.stages.search.scenario import (
+    assembled,
     experiment,
     lightgbm,
     one,
+    predicted,
     train_one,
     training_sets,
 )
@@ -93,7 +94,7 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, encoder: str, 
     entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
     spec = experiment([entry | {"features": encoder}], task, metric=metric)
     trained = train_one(spec, sets)
-    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    pipeline = assembled(trained, sets, spec)
     features, model = pipeline[0], pipeline[-1]
     kept = sets.train[~sets.early_stopping]
     codes = {"categorical_feature": [3]} if encoder == "ordinal" else {}
@@ -163,45 +164,34 @@ def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
         sets = replace(sets, early_stopping=np.zeros(600, dtype=bool))
     spec = experiment([one("lightgbm", **hyperparameters)], task)
     trained = train_one(spec, sets)
-    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
-    predicted = predict(pipeline, sets.train, sets.features, task, sets.classes)
+    pipeline = assembled(trained, sets, spec)
     scored = scored_rows(600, sets.classes)
-    assert np.array_equal(trained.predictions.train, predicted[scored])
-
-
-@pytest.mark.parametrize(
-    ("metric", "task", "watched"),
-    [
-        ("average_precision", "binary", "average_precision"),
-        ("f1", "binary", "binary_logloss"),
-        ("accuracy", "multiclass", "multi_logloss"),
-        ("r2", "regression", "l2"),
-    ],
-)
-def test_early_stopping_watches_the_metric_that_ranks(metric: str, task: str, watched: str) -> None:
-    """Where LightGBM has the metric it is watched, else the loss."""
-    spec = experiment([one("lightgbm")], task, metric=metric)
-    request = FitRequest(lightgbm(), training_sets(task), spec)
-    assert boosting_plan(request).rounds.watched == watched
+    found = predicted(pipeline, sets, sets.train)[scored]
+    assert np.array_equal(trained.predictions.train, found)
 
 
 def _towards(
-    metric: str, directions: dict[str, int] | None = None, **hyperparameters: Any
+    metric: str, task: str = "regression", **hyperparameters: Any
 ) -> tuple[object, object]:
-    spec = experiment([one("lightgbm")], "regression", metric=metric)
-    sets = replace(training_sets("regression"), directions=directions or {})
+    """What trees are grown towards, and what stops them."""
+    spec, sets = experiment([one("lightgbm")], task, metric=metric), training_sets(task)
+    sets = replace(sets, directions=hyperparameters.pop("directions", {}))
     planned = boosting_plan(FitRequest(lightgbm(**hyperparameters), sets, spec))
     return planned.parameters["objective"], planned.rounds.watched
 
 
-def test_trees_are_grown_towards_the_metric() -> None:
+def test_trees_are_grown_towards_the_metric_and_stop_by_it_or_by_the_loss() -> None:
     """The objective follows the metric, a configuration may set its own, and both are watched."""
     assert _towards("rmse") == ("regression", "l2")
+    assert _towards("r2") == ("regression", "l2")
     assert _towards("mae") == ("regression_l1", "l1")
     assert _towards("pinball_0.9") == ("quantile", "quantile")
+    assert _towards("average_precision", "binary") == ("binary", "average_precision")
+    assert _towards("f1", "binary") == ("binary", "binary_logloss")
+    assert _towards("accuracy", "multiclass") == ("multiclass", "multi_logloss")
     assert _towards("mae", objective="regression") == ("regression", "l1")
     # LightGBM refuses monotone constraints where it boosts towards a median.
-    assert _towards("mae", {"distance": 1}) == ("regression", "l1")
+    assert _towards("mae", directions={"distance": 1}) == ("regression", "l1")
     with pytest.raises(InvalidExperiment, match="judges the quantile"):
         _towards("pinball_0.9", alpha=0.5)
 
@@ -224,7 +214,7 @@ def test_an_exported_model_predicts_the_same_bits_with_any_number_of_threads() -
     """It uses the threads of OpenMP, which `OMP_NUM_THREADS` or a limit in the process sets."""
     spec, sets = experiment([one("lightgbm")]), training_sets()
     trained = train_one(spec, sets)
-    pipeline = fitted_pipeline(trained.result, trained.model, sets, spec)
+    pipeline = assembled(trained, sets, spec)
     assert pipeline[-1].n_jobs == 0
     for threads in (1, 2):
         with threadpool_limits(limits=threads, user_api="openmp"):
