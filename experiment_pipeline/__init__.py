@@ -2,10 +2,11 @@
 
 The front door for Python: what a notebook or another package may use; deeper modules are free to
 move. Each name is loaded when it is asked for, so that importing `experiment_pipeline` imports no
-Dagster, and asking what was tried loads none either. `__dir__` is part of it: that is where `dg`
+Dagster, and asking what was tried loads none either. `__dir__` is part of it: that is where Dagster
 looks for component types.
 """
 
+import sys
 from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -91,4 +92,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    # Each process of a host's project loads every name that is listed here, to see whether it is a
+    # component. A prompt, which completes names and has `ps1`, is given all.
+    return [*globals(), *(__all__ if hasattr(sys, "ps1") else ["Experiment"])]

@@ -3,9 +3,12 @@
 import ast
 import gc
 import re
+import sys
+import tomllib
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -207,6 +210,20 @@ def test_only_the_component_loads_dagster() -> None:
         "assert not hasattr(package, 'Experimnt')\n"
     )
     printed_by(script)
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Each library is a dependency or of an extra; Dask and cloudpickle come with `distributed`."""
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]
+    wanted = sum(project["optional-dependencies"].values(), project["dependencies"])
+    declared = {re.match(r"[\w-]+", one)[0] for one in wanted} | {"dask", "cloudpickle"}
+    tops = {name.partition(".")[0] for module in MODULES for name in imported(module)}
+    known = packages_distributions()
+    assert not [
+        top
+        for top in tops - sys.stdlib_module_names - {PACKAGE.name, "_typeshed"}
+        if not declared & {name.lower().replace("_", "-") for name in known.get(top, ())}
+    ]
 
 
 def test_a_class_name_has_one_meaning() -> None:

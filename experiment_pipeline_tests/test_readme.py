@@ -75,6 +75,13 @@ def test_what_a_page_names_is_there(page):
             assert ExperimentSpec.model_validate({"name": "churn", **declared["attributes"]})
 
 
+def test_a_page_says_at_first_use_which_rows_the_validation_set_is():
+    """Much of the field swaps its name with that of the test set, so it is called the final hold-out."""
+    said = r"validation\W+(final hold-out|(?:set|rows|report)\b(?:\W+final hold-out)?)"
+    first = {path: re.search(rf"(?<!cross-)\b{said}", text) for path, text in PAGES.items()}
+    assert not [path for path, use in first.items() if use and "hold-out" not in use[0]]
+
+
 def test_the_project_does_not_refer_to_anything_outside_itself():
     """No text of the project points to a folder that a clone does not have."""
     texts = [*ROOT.glob("*.md"), *PAGES, *(ROOT / "experiment_pipeline").rglob("*.py")]

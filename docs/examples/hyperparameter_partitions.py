@@ -68,7 +68,7 @@ def leaderboard() -> dg.MaterializeResult[list[dict[str, Any]]]:
 def final_score(
     leaderboard: list[dict[str, Any]], sets: dict[str, pd.DataFrame]
 ) -> dg.MaterializeResult[float]:
-    """The chosen configuration on the validation set, which has chosen nothing."""
+    """The chosen configuration on the validation set (final hold-out), which chose nothing."""
     both = pd.concat([sets["train"], sets["test"]])
     score = _auc(_fit(CONFIGURATIONS[leaderboard[0]["key"]], both), sets["validation"])
     return dg.MaterializeResult(value=score, metadata={"auc": score})

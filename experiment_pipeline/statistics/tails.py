@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from scipy.special import chdtri
 
 from experiment_pipeline.statistics.interval import Interval
 
@@ -70,6 +69,8 @@ def expected_gain(scores: np.ndarray, more: float) -> Interval:
     exceeds that of k by the mean times log(1 + m / k) (Renyi 1953). It is too much for scores with an
     end, which most metrics have.
     """
+    from scipy.special import chdtri
+
     best = np.sort(scores[np.isfinite(scores)])[::-1]
     if (count := len(best)) < _FEWEST_TO_EXPECT:
         return Interval(math.inf, 0.0, math.inf)

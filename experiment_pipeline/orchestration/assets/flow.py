@@ -5,14 +5,6 @@ from collections.abc import Iterator
 import dagster as dg
 
 from experiment_pipeline.experiment import steps
-from experiment_pipeline.experiment.steps import (
-    Judged,
-    Leaderboard,
-    RawTable,
-    SearchResults,
-    SetTable,
-    ValidatedRows,
-)
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.prediction.watching import watch as watch_promise
 from experiment_pipeline.reporting.outcome import Check, Notes
@@ -24,36 +16,17 @@ from experiment_pipeline.table.membership import ROLES, SETS
 
 def raw_data(named: NamedColumns) -> dg.AssetsDefinition:
     """The table as delivered, with the digest of its content as data version."""
-
-    @asset.stage_asset(
-        named.spec,
-        "raw_data",
-        kinds={"pandas"},
-        description=f"The table as delivered by {named.spec.source.shown_url}.",
-    )
-    def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        (result,) = asset.reported(context, named, steps.raw_data)
-        return result
-
-    return raw_data
+    described = f"The table as delivered by {named.spec.source.shown_url}."
+    return asset.stage_asset(named, "raw_data", steps.raw_data, {}, "pandas", described)
 
 
 def data_analysis(named: NamedColumns) -> dg.AssetsDefinition:
     """Findings, verdict and HTML report; `no go` stops the run before it costs."""
-
-    @asset.stage_asset(
-        named.spec,
-        "data_analysis",
-        kinds={"python"},
-        description="Findings, the verdict they lead to, and a profile of every column.",
+    inputs = {"raw_data": steps.RawTable}
+    described = "Findings, the verdict they lead to, and a profile of every column."
+    return asset.stage_asset(
+        named, "data_analysis", steps.data_analysis, inputs, "python", described
     )
-    def data_analysis(
-        context: dg.AssetExecutionContext, raw_data: RawTable
-    ) -> dg.MaterializeResult:
-        (result,) = asset.reported(context, named, steps.data_analysis, raw_data)
-        return result
-
-    return data_analysis
 
 
 def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
@@ -86,7 +59,7 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
         ],
     )
     def validated_data(
-        context: dg.AssetExecutionContext, raw_data: RawTable
+        context: dg.AssetExecutionContext, raw_data: steps.RawTable
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         yield from asset.reported(context, named, steps.validated_data, raw_data)
 
@@ -107,7 +80,7 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
         check_specs=[asset.check_spec(name, train) for name in STAGES["split_sets"].checks],
     )
     def split_sets(
-        context: dg.AssetExecutionContext, validated_data: ValidatedRows
+        context: dg.AssetExecutionContext, validated_data: steps.ValidatedRows
     ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
         yield from asset.reported(context, named, steps.split_sets, validated_data)
 
@@ -116,70 +89,36 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
 
 def leaderboard(named: NamedColumns) -> dg.AssetsDefinition:
     """The configurations ranked on the test set, and the choice with its reason."""
-
-    @asset.stage_asset(
-        named.spec,
-        "leaderboard",
-        kinds={"pandas"},
-        description=f"Configurations ranked by {named.spec.metric}, with intervals.",
-    )
-    def leaderboard(
-        context: dg.AssetExecutionContext,
-        train_set: SetTable,
-        test_set: SetTable,
-        search_results: SearchResults,
-    ) -> dg.MaterializeResult:
-        inputs = (train_set, test_set, search_results)
-        (result,) = asset.reported(context, named, steps.leaderboard, *inputs)
-        return result
-
-    return leaderboard
+    inputs = {
+        "train_set": steps.SetTable,
+        "test_set": steps.SetTable,
+        "search_results": steps.SearchResults,
+    }
+    described = f"Configurations ranked by {named.spec.metric}, with intervals."
+    return asset.stage_asset(named, "leaderboard", steps.leaderboard, inputs, "pandas", described)
 
 
 def validation_report(named: NamedColumns) -> dg.AssetsDefinition:
     """The chosen configuration on the validation set, its gates, the decision."""
-
-    @asset.stage_asset(
-        named.spec,
-        "validation_report",
-        kinds={"scikitlearn"},
-        description="The chosen configuration on the validation set: scores, gates, decision.",
+    sets = dict.fromkeys(("train_set", "test_set", "validation_set"), steps.SetTable)
+    inputs = {"raw_data": steps.RawTable, **sets, "leaderboard": steps.Leaderboard}
+    described = "The chosen configuration on the validation set: scores, gates, decision."
+    return asset.stage_asset(
+        named, "validation_report", steps.validation_report, inputs, "scikitlearn", described
     )
-    def validation_report(
-        context: dg.AssetExecutionContext,
-        raw_data: RawTable,
-        train_set: SetTable,
-        test_set: SetTable,
-        validation_set: SetTable,
-        leaderboard: Leaderboard,
-    ) -> dg.MaterializeResult:
-        inputs = (raw_data, train_set, test_set, validation_set, leaderboard)
-        (result,) = asset.reported(context, named, steps.validation_report, *inputs)
-        return result
-
-    return validation_report
 
 
 def exported_model(named: NamedColumns) -> dg.AssetsDefinition:
     """The accepted model as a version of the registry, proven before it is visible."""
-
-    @asset.stage_asset(
-        named.spec,
-        "exported_model",
-        kinds={"scikitlearn"},
-        description="The champion: model, card, metrics and manifest, under a version number.",
+    inputs = {
+        "validation_set": steps.SetTable,
+        "leaderboard": steps.Leaderboard,
+        "validation_report": steps.Judged,
+    }
+    described = "The champion: model, card, metrics and manifest, under a version number."
+    return asset.stage_asset(
+        named, "exported_model", steps.exported_model, inputs, "scikitlearn", described
     )
-    def exported_model(
-        context: dg.AssetExecutionContext,
-        validation_set: SetTable,
-        leaderboard: Leaderboard,
-        validation_report: Judged,
-    ) -> dg.MaterializeResult:
-        inputs = (validation_set, leaderboard, validation_report)
-        (result,) = asset.reported(context, named, steps.exported_model, *inputs)
-        return result
-
-    return exported_model
 
 
 def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:

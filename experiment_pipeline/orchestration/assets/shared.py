@@ -85,29 +85,48 @@ def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     return dg.AssetKey([spec.name, stage])
 
 
-def stage_asset(spec: ExperimentSpec, stage: str, **options: Any) -> Decorator:
-    """`dg.asset` for a stage, with its checks; its arguments name the stages whose tables it gets."""
+def stage_asset(
+    named: NamedColumns,
+    stage: str,
+    step: Step,
+    inputs: Mapping[str, type],
+    kind: str,
+    description: str,
+) -> dg.AssetsDefinition:
+    """The asset of a stage that has one, with its checks; `inputs`: stage → type of its table."""
+    spec, key = named.spec, key_of(named.spec, stage)
     # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
-    options |= {"io_manager_key": TABLES, "dagster_type": dg.Any}
-    checks = [check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks]
-    names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name}
-    return _decorator(dg.asset, spec, check_specs=checks, **names, **options)
+    anything: Any = dg.Any
+
+    @dg.asset(
+        key=key,
+        group_name=spec.name,
+        kinds={kind},
+        description=description,
+        ins={n: dg.AssetIn(key_of(spec, n), dagster_type=type_) for n, type_ in inputs.items()},
+        check_specs=[check_spec(name, key) for name in STAGES[stage].checks],
+        io_manager_key=TABLES,
+        dagster_type=anything,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def made(context: dg.AssetExecutionContext, **tables: Any) -> dg.MaterializeResult:
+        (result,) = reported(context, named, step, *(tables[name] for name in inputs))
+        return result
+
+    return made
 
 
 def stage_assets(spec: ExperimentSpec, op: str, **options: Any) -> Decorator:
-    """`dg.multi_asset` for a stage with several assets; its inputs as in `stage_asset`."""
-    return _decorator(dg.multi_asset, spec, name=f"{spec.name}__{op}", **options)
+    """`dg.multi_asset` for a stage with several; its function's arguments name the tables it gets."""
 
-
-def _decorator(make: Callable[..., Any], spec: ExperimentSpec, **options: Any) -> Decorator:
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         inputs = [
             n for n in inspect.signature(function).parameters if n not in ("context", "config")
         ]
         ins = {name: dg.AssetIn(key_of(spec, name)) for name in inputs}
         policy = dg.BackfillPolicy.single_run()
-        asset: dg.AssetsDefinition = make(ins=ins, backfill_policy=policy, **options)(function)
-        return asset
+        made = dg.multi_asset(name=f"{spec.name}__{op}", ins=ins, backfill_policy=policy, **options)
+        return made(function)
 
     return decorate
 

@@ -145,7 +145,7 @@ _ALL_VIEWS = (
     ),
     _view(
         "champion_history",
-        "Every published version, with the run that made it and its score on validation.",
+        "Every published version, with the run that made it and its score on validation (final hold-out).",
         sa.select(
             *VERSIONS.c,
             *(RUNS.c[name] for name in ("metric", "validation_score", "validation_low")),
