@@ -1,6 +1,6 @@
 """Two runs side by side: what changed in data, code and YAML, and what it did to scores and rows.
 
-Both are compared row by row where both models predicted the same validation rows; elsewhere two
+Both are compared row by row on the validation rows that both hold; where these are too few, two
 intervals are shown without a paired difference.
 """
 
@@ -9,7 +9,7 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,8 @@ import pandas as pd
 
 from experiment_pipeline.errors import ExperimentPipelineError, UnknownRun
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.run_record import JUDGED_ROWS, SET, WEIGHT, JudgedRows
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, SET, WEIGHT, JudgedRows
+from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference
 from experiment_pipeline.storage.files import location, read_bytes
@@ -114,7 +115,7 @@ class RunComparison:
     yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
     code_diff: str  # the same of the user's modules, and of the uncommitted changes
     scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
-    why_unpaired: str  # why the scores are not compared row by row; empty where they are
+    pairing: str  # on which rows the models are compared, or why on none; empty: on the same set
     rows: RowChanges | None = None  # None: not paired, or stored by an earlier version
 
     def table(self) -> pd.DataFrame:
@@ -128,27 +129,34 @@ class RunComparison:
         return pd.DataFrame(rows).astype({"better": "boolean"} if rows else {})
 
     @property
-    def _lines(self) -> list[str]:
+    def _runs(self) -> str:
         both = (self.before, self.after)
-        names = [f"{run['experiment']} {run['run_id']} ({run['status']})" for run in both]
-        changed = [one.in_words() for one in self.changes] or ["nothing has changed"]
-        lines = [" → ".join(names), "", *changed, "", *(one.in_words() for one in self.scores)]
-        lines += [f"not paired: {self.why_unpaired}"] if self.why_unpaired else []
-        return [*lines, *([self.rows.in_words] if self.rows else [])]
+        return " → ".join(f"{one['experiment']} {one['run_id']} ({one['status']})" for one in both)
+
+    @property
+    def changed(self) -> list[str]:
+        """What decides the runs and differs, in words."""
+        return [one.in_words() for one in self.changes] or ["nothing has changed"]
+
+    @property
+    def scored(self) -> list[str]:
+        """The scores of both, how many rows changed sides, and which rows these are."""
+        rows = self.rows.in_words if self.rows else ""
+        return [*(one.in_words() for one in self.scores), *filter(None, [rows, self.pairing])]
 
     def __str__(self) -> str:
         diffs = [f"\n{diff}" for diff in (self.yaml_diff, self.code_diff) if diff]
-        return "\n".join([*self._lines, *diffs]).rstrip()
+        return "\n".join([self._runs, "", *self.changed, "", *self.scored, *diffs]).rstrip()
 
     def _repr_html_(self) -> str:
-        shown = self._lines[0], self.rows.in_words if self.rows else self.why_unpaired
+        shown = self._runs, *self.scored[len(self.scores) :]
         text = "".join(f"<p>{html.escape(one)}</p>" for one in shown)
         return text + self.table().to_html(index=False)
 
     def page(self) -> str:
         """Return it as one self-contained HTML page."""
-        first, *lines = filter(None, self._lines)
-        changed = (document.Paragraph(first), document.Bullets(tuple(lines)))
+        lines = (*self.changed, *self.scored)
+        changed = (document.Paragraph(self._runs), document.Bullets(lines))
         sections = [document.Section(f"What changed, on the {document.HOLD_OUT}", changed)]
         if self.rows is not None:
             how = f"Change of {self.after['metric']}; intervals are paired, and hold for all parts."
@@ -188,13 +196,13 @@ def compared(before: _Run, after: _Run) -> RunComparison:
         for names in (yaml, sorted({*files[0], *files[1]}.difference(yaml)))
     )
     pair = _judged_pair(before, after)
-    why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
+    how, judged = (pair, None) if isinstance(pair, str) else (pair.which, pair)
     scores = tuple(_score_changes(before, after, judged))
     changed, rows = tuple(changes(before, after, files)), None
     if judged is not None:
         with suppress(UnknownRun):
             rows = _row_changes(before, after, judged)
-    return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
+    return RunComparison(before, after, changed, yaml_diff, code_diff, scores, how, rows)
 
 
 def changes(
@@ -239,29 +247,65 @@ def _in_words(column: str, run: _Run) -> str:
     return str(value)[:_DIGITS] if column in _YAML else str(value)
 
 
-def _judged_pair(before: _Run, after: _Run) -> _Sides | str:
-    """The predictions of both for the same rows; else why there is no such pair."""
-    digests, places = set[str](), list[str]()
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """What two models predicted for the same rows."""
+
+    sides: _Sides
+    places: Sequence[np.ndarray]  # where these rows are in either validation set
+    which: str  # in words; empty: all of the same set
+
+
+def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
+    """The predictions of both for the rows that both validation sets hold; else why there are none."""
+    digests, files = set[str](), list[str]()
     for run in (before, after):
         sets, reports = rows_of("sets", run), rows_of("reports", run)
         digests |= {*sets.loc[sets["set_name"] == "validation", "digest"]}
-        places += filter(None, reports.loc[reports["name"] == JUDGED_ROWS, "place"])
-    if len(digests) != 1 or len(places) != 2:
-        return "the runs do not both have predictions of the same validation rows"
+        files += filter(None, reports.loc[reports["name"] == JUDGED_ROWS, "place"])
+    if len(files) != 2:
+        return "not paired: a run has not kept what it predicted for its validation rows"
     try:
-        first, second = (from_parquet(read_bytes(location(one)), JudgedRows) for one in places)
+        judged = [from_parquet(read_bytes(location(one)), JudgedRows) for one in files]
     except ExperimentPipelineError as error:
-        return f"{error.culprit} {error.rule}"
-    alike = [one.rows.filter(items=["y", "unit", WEIGHT]) for one in (first, second)]
-    if not alike[0].equals(alike[1]):
-        return "targets, resampling clusters or weights are not the same"
-    return [(one.as_prediction, one.threshold) for one in (first, second)]
+        return f"not paired: {error.culprit} {error.rule}"
+    return _paired(judged, same_set=len(digests) == 1)
 
 
-def _row_changes(before: _Run, after: _Run, sides: _Sides) -> RowChanges:
+def _paired(judged: Sequence[JudgedRows], *, same_set: bool) -> _Pair | str:
+    """Pair the same rows; of equal ones the first with the first."""
+    known = [one.rows.assign(**{ROW: one.rows.index} if same_set else {}) for one in judged]
+    if not all(ROW in one for one in known):
+        return "not paired: other validation rows, and an earlier version has not kept which"
+    numbered = (pd.DataFrame({ROW: one[ROW], "copy": one.groupby(ROW).cumcount()}) for one in known)
+    first, second = (one.reset_index(names="at") for one in numbered)
+    both = first.merge(second, on=[ROW, "copy"])
+    places = [both["at_x"].to_numpy(), both["at_y"].to_numpy()]
+    rows = [one.iloc[at].reset_index(drop=True) for one, at in zip(known, places, strict=True)]
+    unit = min((one["unit"] for one in rows), key=pd.Series.nunique)
+    of = f"{len(both):,} of the {len(known[0]):,} and {len(known[1]):,} validation rows"
+    if unit.nunique() < FEWEST_CLUSTERS and not same_set:
+        return (
+            f"not paired: {of} are the same (by id columns, else by all columns), in fewer than "
+            f"{FEWEST_CLUSTERS} clusters. The others were train or test rows of the other run, or are not "
+            "in its table. Run both with one split, or predict the same new rows with both models"
+        )
+    told = [one.filter(items=["y", WEIGHT]) for one in rows]
+    if {*rows[0]} != {*rows[1]} or not told[0].equals(told[1]):
+        return "not paired: targets, classes or weights of the same rows differ"
+    pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
+    sides = [(replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs]
+    which = f"paired on {of}: those of both, on which neither model was fitted or chosen"
+    return _Pair(sides, places, "" if same_set else which)
+
+
+def _row_changes(before: _Run, after: _Run, pair: _Pair) -> RowChanges:
     """UnknownRun: a run of an earlier version has not kept its rows."""
-    tables = [questions.predicted_rows(run) for run in (before, after)]
-    first, second = (table[table[SET] == "validation"].drop(columns=SET) for table in tables)
+    sides, tables = pair.sides, [questions.predicted_rows(run) for run in (before, after)]
+    first, second = (
+        table[table[SET] == "validation"].drop(columns=SET).iloc[at]
+        for table, at in zip(tables, pair.places, strict=True)
+    )
     worse = second["loss"].to_numpy() - first["loss"].to_numpy()
     changed, ways = -np.sign(worse), ("have a smaller error", "a larger one")
     if after["task"] != "regression":
@@ -302,7 +346,7 @@ def _difference(metric: str, sides: _Sides, level: float = LEVEL) -> Interval:
     return paired_difference(first, second, sides[0][0].layout(metric), level)
 
 
-def _score_changes(before: _Run, after: _Run, pair: _Sides | None) -> Iterator[ScoreChange]:
+def _score_changes(before: _Run, after: _Run, pair: _Pair | None) -> Iterator[ScoreChange]:
     found = (rows_of("scores", run) for run in (before, after))
     old, new = (one[one["set_name"] == "validation"].set_index("metric") for one in found)
     ranked = sorted(new.index, key=lambda metric: metric != after["metric"])
@@ -315,7 +359,9 @@ def _score_changes(before: _Run, after: _Run, pair: _Sides | None) -> Iterator[S
         better = None
         if pair is not None:
             with suppress(ExperimentPipelineError):  # a user's metric that is not importable here
-                difference = _difference(metric, pair)
+                difference = _difference(metric, pair.sides)
+                if pair.which:
+                    first, second = (of.interval(metric, cut) for of, cut in pair.sides)
             if difference.low > 0 or difference.high < 0:
                 better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
         yield ScoreChange(metric, first, second, difference, better)

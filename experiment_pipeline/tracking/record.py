@@ -407,12 +407,8 @@ def _changed(of: Decided) -> Iterator[Block]:
     for which, found in of.earlier.items():
         before = found.before
         since = f"{before['run_id'][:8]}, {numbers.moment(before['started_at'])} UTC"
-        lines = [change.in_words() for change in found.changes]
-        lines = lines or ["nothing that affects the result"]
-        lines += [score.in_words() for score in found.scores]
-        lines += [f"not paired: {found.why_unpaired}"] if found.why_unpaired else []
         yield Paragraph(f"Since {which} ({since}, {before['status']}):")
-        yield Bullets(tuple(lines))
+        yield Bullets((*found.changed, *found.scored))
         for diff in filter(None, (found.yaml_diff, found.code_diff)):
             lines, cut = diff.splitlines(), ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else []
             yield Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))

@@ -113,7 +113,7 @@ def comparison_json(found: RunComparison) -> str:
         "yaml_diff": found.yaml_diff,
         "code_diff": found.code_diff,
         "scores": _records(found.table()),
-        "why_unpaired": found.why_unpaired,
+        "pairing": found.pairing,
         "rows": found.rows and found.rows.in_words,
     }
     return json.dumps(parts, indent=2)

@@ -10,6 +10,7 @@ from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
     PREDICTED_ROWS,
+    ROW,
     FileRow,
     JudgedRows,
     ReportRow,
@@ -44,7 +45,7 @@ def keep(run_id: str, rows: JudgedRows, folder: Path, digest: str = "same") -> N
     table.write_bytes(to_parquet(shown_to_people(rows)))
     RunRecord("flight_delay", run_id).record(
         [
-            SetRow(set_name="validation", rows=N, columns=12, digest=digest),
+            SetRow(set_name="validation", rows=len(rows.rows), columns=12, digest=digest),
             ReportRow(name=JUDGED_ROWS, place=str(path)),
             ReportRow(name=PREDICTED_ROWS, place=str(table)),
         ]
@@ -56,8 +57,9 @@ def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
     of = rows.as_prediction
     right = np.where(of.y == 1, of.prediction, 1 - of.prediction)
     known = {"target": of.y, "prediction": of.decided(rows.threshold), "loss": -np.log(right)}
-    features = {"carrier": np.where(np.arange(N) % 4, "others", "<AA>"), "month": np.arange(N) % 3}
-    named = {"set": "validation", "who": [f"<b>{number}</b>" for number in range(N)]}
+    who = rows.rows.get(ROW, pd.Series(np.arange(N)))
+    features = {"carrier": np.where(who % 4, "others", "<AA>"), "month": who % 3}
+    named = {"set": "validation", "who": [f"<b>{number}</b>" for number in who]}
     return pd.DataFrame(named | known | features)
 
 
@@ -126,11 +128,39 @@ def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
         keep(ids[1], judged(0.5), tmp_path)
         (tmp_path / f"{ids[1]}.parquet").unlink()
     found = compare(ids[0], ids[1])
-    assert found.why_unpaired
+    assert found.pairing
     assert not found.scores[0].is_paired
     assert found.scores[0].better is None
-    assert found.why_unpaired in str(found)
-    assert found.why_unpaired in found.page()
+    assert found.pairing in str(found)
+    assert found.pairing in found.page()
+
+
+def part(of: JudgedRows, rows: np.ndarray) -> JudgedRows:
+    """Some of the rows, by their numbers, which are also their names."""
+    named = of.rows.assign(**{ROW: np.arange(N)})
+    return JudgedRows(named.iloc[rows].reset_index(drop=True), of.threshold)
+
+
+def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) -> None:
+    """In whatever order: it is as if these rows were the whole set. Too few are refused, with a fix."""
+    ids, old, new = write_history(runs=5), judged(0.50, by=7), judged(0.55, by=7)
+    of_both = np.arange(1000, 3000)
+    keep(ids[0], part(old, np.arange(3000)), tmp_path, "old")
+    keep(ids[1], part(new, np.arange(N)[:999:-1]), tmp_path, "new")
+    keep(ids[2], part(old, of_both), tmp_path)
+    keep(ids[3], part(new, of_both), tmp_path)
+    keep(ids[4], part(new, np.arange(2980, N)), tmp_path, "few")
+    found, expected, few = (compare(ids[a], ids[b]) for a, b in ((0, 1), (2, 3), (0, 4)))
+    assert "paired on 2,000 of the 3,000 and 3,000 validation rows" in str(found)
+    (score,), (other,) = found.scores, expected.scores
+    assert score.difference == other.difference
+    assert score.after.estimate - score.before.estimate == pytest.approx(score.difference.estimate)
+    assert found.rows.in_words == expected.rows.in_words
+    pd.testing.assert_frame_equal(found.rows.parts, expected.rows.parts)
+    assert list(found.rows.largest["who"]) == list(expected.rows.largest["who"])
+    assert "20 of the 3,000 and 1,020 validation rows are the same" in few.pairing
+    assert "predict the same new rows with both models" in few.page()
+    assert (few.rows, few.scores[0].is_paired) == (None, False)
 
 
 def better_for_some(part: np.ndarray) -> JudgedRows:

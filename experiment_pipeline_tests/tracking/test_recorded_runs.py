@@ -10,8 +10,11 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, location
+from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
@@ -132,13 +135,17 @@ def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Pas
 
 
 def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
-    """Both judged the same validation rows with the same model: they differ by nothing."""
+    """Both judged the same validation rows, named by ids, with the same model: they differ by nothing."""
     found = compare(past.first, past.rejected)
-    assert found.why_unpaired == ""
+    assert found.pairing == ""
     assert {one.difference.estimate for one in found.scores} == {0.0}
     assert {one.better for one in found.scores} == {None}
     assert "decision" in {one.what for one in found.changes}
     assert (found.rows.gained, found.rows.lost, found.rows.net.estimate) == (0, 0, 0.0)
+    reports = questions.rows_of("reports", found.before).set_index("name")["place"]
+    judged = from_parquet(Path(reports[JUDGED_ROWS]).read_bytes(), JudgedRows).rows
+    shown = questions.predicted_rows(found.before).query("set == 'validation'")
+    assert list(judged[ROW]) == list(row_hashes(shown, ["visit_id"], ROW))
 
 
 def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None:

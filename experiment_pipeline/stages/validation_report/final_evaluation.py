@@ -16,7 +16,7 @@ from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import SET, EvidenceRow, JudgedRows
+from experiment_pipeline.reporting.run_record import ROW, SET, EvidenceRow, JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -54,6 +54,7 @@ from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside, some_rows
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows, resampling_clusters
+from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import with_only
 
@@ -234,7 +235,9 @@ def _judged_rows(
     tested = tested.nlargest(_MOST_TEST_ROWS, "loss")
     parts = {"validation": table(on_validation, validation.index)}
     rows = pd.concat(parts | {evaluated(spec.evaluation_name).name: tested}, names=[SET])
-    return JudgedRows.of(on_validation, cut), rows.reset_index(level=SET)
+    at = delivered.index.get_indexer(validation.index)
+    keys = row_hashes(delivered, ids or [*map(str, delivered)], ROW, at)
+    return JudgedRows.of(on_validation, cut, keys), rows.reset_index(level=SET)
 
 
 def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
