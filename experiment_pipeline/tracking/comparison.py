@@ -134,22 +134,26 @@ class RunComparison:
         return " → ".join(f"{one['experiment']} {one['run_id']} ({one['status']})" for one in both)
 
     @property
+    def _sides(self) -> str:
+        return self.rows.in_words if self.rows else ""
+
+    @property
     def changed(self) -> list[str]:
         """What decides the runs and differs, in words."""
         return [one.in_words() for one in self.changes] or ["nothing has changed"]
 
     @property
     def scored(self) -> list[str]:
-        """The scores of both, how many rows changed sides, and which rows these are."""
-        rows = self.rows.in_words if self.rows else ""
-        return [*(one.in_words() for one in self.scores), *filter(None, [rows, self.pairing])]
+        """On which rows the models are compared, their scores, and how many rows changed sides."""
+        lines = self.pairing, *(one.in_words() for one in self.scores), self._sides
+        return [*filter(None, lines)]
 
     def __str__(self) -> str:
         diffs = [f"\n{diff}" for diff in (self.yaml_diff, self.code_diff) if diff]
         return "\n".join([self._runs, "", *self.changed, "", *self.scored, *diffs]).rstrip()
 
     def _repr_html_(self) -> str:
-        shown = self._runs, *self.scored[len(self.scores) :]
+        shown = filter(None, [self._runs, self.pairing, self._sides])
         text = "".join(f"<p>{html.escape(one)}</p>" for one in shown)
         return text + self.table().to_html(index=False)
 
@@ -277,25 +281,25 @@ def _paired(judged: Sequence[JudgedRows], *, same_set: bool) -> _Pair | str:
     known = [one.rows.assign(**{ROW: one.rows.index} if same_set else {}) for one in judged]
     if not all(ROW in one for one in known):
         return "not paired: other validation rows, and an earlier version has not kept which"
-    numbered = (pd.DataFrame({ROW: one[ROW], "copy": one.groupby(ROW).cumcount()}) for one in known)
-    first, second = (one.reset_index(names="at") for one in numbered)
-    both = first.merge(second, on=[ROW, "copy"])
-    places = [both["at_x"].to_numpy(), both["at_y"].to_numpy()]
+    keys = [pd.MultiIndex.from_arrays([one[ROW], one.groupby(ROW).cumcount()]) for one in known]
+    at = keys[1].get_indexer(keys[0])
+    places = [np.flatnonzero(at >= 0), at[at >= 0]]
     rows = [one.iloc[at].reset_index(drop=True) for one, at in zip(known, places, strict=True)]
     unit = min((one["unit"] for one in rows), key=pd.Series.nunique)
-    of = f"{len(both):,} of the {len(known[0]):,} and {len(known[1]):,} validation rows"
-    if unit.nunique() < FEWEST_CLUSTERS and not same_set:
+    sizes = " and ".join(f"{len(one):,}" for one in known)
+    of = f"{numbers.counted(len(unit), 'row')} of both validation sets ({sizes} rows)"
+    if (found := unit.nunique()) < FEWEST_CLUSTERS and not same_set:
         return (
-            f"not paired: {of} are the same (by id columns, else by all columns), in fewer than "
-            f"{FEWEST_CLUSTERS} clusters. The others were train or test rows of the other run, or are not "
-            "in its table. Run both with one split, or predict the same new rows with both models"
+            f"not paired: {of}, known by id columns, else by all columns, in {found} resampling clusters, "
+            f"fewer than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are "
+            "not in its table. Run both with one split, or predict the same new rows with both models"
         )
     told = [one.filter(items=["y", WEIGHT]) for one in rows]
     if {*rows[0]} != {*rows[1]} or not told[0].equals(told[1]):
         return "not paired: targets, classes or weights of the same rows differ"
     pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
     sides = [(replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs]
-    which = f"paired on {of}: those of both, on which neither model was fitted or chosen"
+    which = f"paired on {of}, on which neither model was fitted or chosen"
     return _Pair(sides, places, "" if same_set else which)
 
 

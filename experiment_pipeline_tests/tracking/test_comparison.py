@@ -151,14 +151,14 @@ def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) ->
     keep(ids[3], part(new, of_both), tmp_path)
     keep(ids[4], part(new, np.arange(2980, N)), tmp_path, "few")
     found, expected, few = (compare(ids[a], ids[b]) for a, b in ((0, 1), (2, 3), (0, 4)))
-    assert "paired on 2,000 of the 3,000 and 3,000 validation rows" in str(found)
+    assert "paired on 2,000 rows of both validation sets (3,000 and 3,000 rows)" in str(found)
     (score,), (other,) = found.scores, expected.scores
     assert score.difference == other.difference
     assert score.after.estimate - score.before.estimate == pytest.approx(score.difference.estimate)
     assert found.rows.in_words == expected.rows.in_words
     pd.testing.assert_frame_equal(found.rows.parts, expected.rows.parts)
     assert list(found.rows.largest["who"]) == list(expected.rows.largest["who"])
-    assert "20 of the 3,000 and 1,020 validation rows are the same" in few.pairing
+    assert "20 rows of both validation sets (3,000 and 1,020 rows)" in few.pairing
     assert "predict the same new rows with both models" in few.page()
     assert (few.rows, few.scores[0].is_paired) == (None, False)
 
