@@ -148,9 +148,12 @@ class RunComparison:
         lines = self.pairing, *(one.in_words() for one in self.scores), self._sides
         return [*filter(None, lines)]
 
+    def __repr__(self) -> str:
+        return "\n".join([self._runs, "", *self.changed, "", *self.scored]).rstrip()
+
     def __str__(self) -> str:
-        diffs = [f"\n{diff}" for diff in (self.yaml_diff, self.code_diff) if diff]
-        return "\n".join([self._runs, "", *self.changed, "", *self.scored, *diffs]).rstrip()
+        diffs = filter(None, (self.yaml_diff, self.code_diff))
+        return "\n\n".join([repr(self), *diffs])
 
     def _repr_html_(self) -> str:
         shown = filter(None, [self._runs, self.pairing, self._sides])

@@ -197,6 +197,7 @@ def test_pages_and_notebooks_show_names_as_text(tmp_path: Path) -> None:
     assert f"&lt;b&gt;{who[3:-4]}&lt;/b&gt;" in page
     assert who not in page
     assert versions._repr_html_().count("<p>") == 2
+    assert repr(versions).count("\n") < len(versions.changes) + len(versions.scores) + 5
 
 
 def test_rows_that_an_earlier_version_has_not_kept_are_not_compared(tmp_path: Path) -> None:

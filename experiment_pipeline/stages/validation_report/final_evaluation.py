@@ -21,19 +21,8 @@ from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import page, pictures, referee
+from experiment_pipeline.stages.validation_report import effects, page, pictures, referee
 from experiment_pipeline.stages.validation_report.audit import audit
-from experiment_pipeline.stages.validation_report.effects import (
-    FEWEST_ROWS,
-    MOST_COLUMNS,
-    CoverageCheck,
-    Segment,
-    Usage,
-    by_horizon,
-    check_coverage,
-    usage,
-    weakest_segments,
-)
 from experiment_pipeline.stages.validation_report.gates import (
     PublishedChampion,
     hold_against_champion,
@@ -244,12 +233,12 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
     if report.usage is None:
         yield _TOO_LONG
     if report.segments is None:
-        why = f"no part of the validation set has {FEWEST_ROWS} rows"
+        why = f"no part of the validation set has {effects.FEWEST_ROWS} rows"
         if metric_of(report.metric).is_own:
             why = "the score to expect of a part is known for built-in metrics alone"
         yield f"the weakest segments are not computed: {why}"
-    elif n_features > MOST_COLUMNS:
-        yield f"the segments of {n_features - MOST_COLUMNS:,} more features are not computed"
+    elif n_features > effects.MOST_COLUMNS:
+        yield f"the segments of {n_features - effects.MOST_COLUMNS:,} more features are not computed"
 
 
 def _predicted(
@@ -305,27 +294,34 @@ def _effects(
     cut: float,
     workers: int,
     left: float,
-) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
+) -> tuple[
+    effects.Usage | None,
+    tuple[effects.Segment, ...] | None,
+    tuple[effects.Segment, ...],
+    effects.CoverageCheck,
+]:
     """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of validation."""
     features, metric = sets.features, spec.metric
     tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
     held = (validation, on_validation, features if left > 0 else (), fitted_on, level)
-    coverage = check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
+    coverage = effects.check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
     if left <= 0:
         return None, None, (), coverage
-    horizons = by_horizon(spec, fitted_on, validation, on_validation, cut)
+    horizons = effects.by_horizon(spec, fitted_on, validation, on_validation, cut)
     if sets.folds:
         sets = sets.folds[0].sets
         train_only = trained.refitted(sets.train, sets, spec)
     wanted = _SHARE_OF_SEARCH * board.searched_cpu_seconds / workers
-    used = usage(
+    used = effects.usage(
         *(spec, train_only, sets, cut),
         seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
         seconds_per_row=trained.result.predict_seconds_per_row,
         workers=workers,
     )
     own = metric_of(metric).is_own
-    weakest = None if own else weakest_segments(validation, features, on_validation, metric, cut)
+    weakest = (
+        None if own else effects.weakest_segments(validation, features, on_validation, metric, cut)
+    )
     return used, weakest, horizons, coverage
 
 
