@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import ExperimentPipelineError, UnknownRun
+from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, SET, WEIGHT, JudgedRows
 from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS
@@ -116,7 +116,7 @@ class RunComparison:
     code_diff: str  # the same of the user's modules, and of the uncommitted changes
     scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
     pairing: str  # on which rows the models are compared, or why on none; empty: on the same set
-    rows: RowChanges | None = None  # None: not paired, or stored by an earlier version
+    rows: RowChanges | None = None  # None: not paired
 
     def table(self) -> pd.DataFrame:
         """A row per metric: score, low and high of both runs, and the difference."""
@@ -207,8 +207,7 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     scores = tuple(_score_changes(before, after, judged))
     changed, rows = tuple(changes(before, after, files)), None
     if judged is not None:
-        with suppress(UnknownRun):
-            rows = _row_changes(before, after, judged)
+        rows = _row_changes(before, after, judged)
     return RunComparison(before, after, changed, yaml_diff, code_diff, scores, how, rows)
 
 
@@ -265,10 +264,9 @@ class _Pair:
 
 def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
     """The predictions of both for the rows that both validation sets hold; else why there are none."""
-    digests, files = set[str](), list[str]()
+    files = list[str]()
     for run in (before, after):
-        sets, reports = rows_of("sets", run), rows_of("reports", run)
-        digests |= {*sets.loc[sets["set_name"] == "validation", "digest"]}
+        reports = rows_of("reports", run)
         files += filter(None, reports.loc[reports["name"] == JUDGED_ROWS, "place"])
     if len(files) != 2:
         return "not paired: a run has not kept what it predicted for its validation rows"
@@ -276,38 +274,36 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
         judged = [from_parquet(read_bytes(location(one)), JudgedRows) for one in files]
     except ExperimentPipelineError as error:
         return f"not paired: {error.culprit} {error.rule}"
-    return _paired(judged, same_set=len(digests) == 1)
-
-
-def _paired(judged: Sequence[JudgedRows], *, same_set: bool) -> _Pair | str:
-    """Pair the same rows; of equal ones the first with the first."""
-    known = [one.rows.assign(**{ROW: one.rows.index} if same_set else {}) for one in judged]
+    known = [one.rows for one in judged]
     if not all(ROW in one for one in known):
-        return "not paired: other validation rows, and an earlier version has not kept which"
+        return "not paired: an earlier version has not kept which rows a run was judged on"
+    # Of equal rows the first is paired with the first.
     keys = [pd.MultiIndex.from_arrays([one[ROW], one.groupby(ROW).cumcount()]) for one in known]
     at = keys[1].get_indexer(keys[0])
     places = [np.flatnonzero(at >= 0), at[at >= 0]]
     rows = [one.iloc[at].reset_index(drop=True) for one, at in zip(known, places, strict=True)]
-    unit = min((one["unit"] for one in rows), key=pd.Series.nunique)
+    unit, whole = (
+        min((one["unit"] for one in rows), key=pd.Series.nunique),
+        len(at[at >= 0]) == max(map(len, known)),
+    )
     sizes = " and ".join(f"{len(one):,}" for one in known)
     of = f"{numbers.counted(len(unit), 'row')} of both validation sets ({sizes} rows)"
-    if (found := unit.nunique()) < FEWEST_CLUSTERS and not same_set:
+    if (found := unit.nunique()) < FEWEST_CLUSTERS and not whole:
         return (
             f"not paired: {of}, known by id columns, else by all columns, in {found} resampling clusters, "
             f"fewer than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are "
             "not in its table. Run both with one split, or predict the same new rows with both models"
         )
     told = [one.filter(items=["y", WEIGHT]) for one in rows]
-    if {*rows[0]} != {*rows[1]} or not told[0].equals(told[1]):
+    if [*rows[0]] != [*rows[1]] or not told[0].equals(told[1]):
         return "not paired: targets, classes or weights of the same rows differ"
     pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
     sides = [(replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs]
     which = f"paired on {of}, on which neither model was fitted or chosen"
-    return _Pair(sides, places, "" if same_set else which)
+    return _Pair(sides, places, "" if whole else which)
 
 
 def _row_changes(before: _Run, after: _Run, pair: _Pair) -> RowChanges:
-    """UnknownRun: a run of an earlier version has not kept its rows."""
     sides, tables = pair.sides, [questions.predicted_rows(run) for run in (before, after)]
     first, second = (
         table[table[SET] == "validation"].drop(columns=SET).iloc[at]

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
     PREDICTED_ROWS,
@@ -15,13 +14,11 @@ from experiment_pipeline.reporting.run_record import (
     JudgedRows,
     ReportRow,
     RunFacts,
-    SetRow,
 )
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.questions import worst_rows
 from experiment_pipeline_tests.tracking.history import write_history
 
 N = 4000
@@ -35,17 +32,16 @@ def judged(skill: float, *, seed: int = 0, by: int = 0) -> JudgedRows:
     y = rng.integers(0, 2, N)
     noise = np.random.default_rng(by + 1).normal(size=N)
     prediction = 1 / (1 + np.exp(-(skill * (2 * y - 1) + noise)))
-    return JudgedRows.of(SetPrediction(y, prediction, np.arange(N)), 0.5)
+    return JudgedRows.of(SetPrediction(y, prediction, np.arange(N)), 0.5, np.arange(N))
 
 
-def keep(run_id: str, rows: JudgedRows, folder: Path, digest: str = "same") -> None:
+def keep(run_id: str, rows: JudgedRows, folder: Path) -> None:
     """Store what a run's model predicted, as a run does: for programs, and for people."""
     path, table = folder / f"{run_id}.parquet", folder / f"{run_id}.rows.parquet"
     path.write_bytes(to_parquet(rows))
     table.write_bytes(to_parquet(shown_to_people(rows)))
     RunRecord("flight_delay", run_id).record(
         [
-            SetRow(set_name="validation", rows=len(rows.rows), columns=12, digest=digest),
             ReportRow(name=JUDGED_ROWS, place=str(path)),
             ReportRow(name=PREDICTED_ROWS, place=str(table)),
         ]
@@ -57,7 +53,7 @@ def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
     of = rows.as_prediction
     right = np.where(of.y == 1, of.prediction, 1 - of.prediction)
     known = {"target": of.y, "prediction": of.decided(rows.threshold), "loss": -np.log(right)}
-    who = rows.rows.get(ROW, pd.Series(np.arange(N)))
+    who = rows.rows[ROW]
     features = {"carrier": np.where(who % 4, "others", "<AA>"), "month": who % 3}
     named = {"set": "validation", "who": [f"<b>{number}</b>" for number in who]}
     return pd.DataFrame(named | known | features)
@@ -112,55 +108,47 @@ def test_equal_models_cannot_be_told_apart(tmp_path: Path) -> None:
     assert score.difference.low < 0 < score.difference.high
 
 
-@pytest.mark.parametrize("other", ["rows", "targets", "nothing", "gone"])
+def part(of: JudgedRows, rows: np.ndarray) -> JudgedRows:
+    """Some of the rows."""
+    return JudgedRows(of.rows.iloc[rows].reset_index(drop=True), of.threshold)
+
+
+@pytest.mark.parametrize("other", ["few", "targets", "nothing", "gone", "earlier"])
 def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
-    """Other rows, other targets, nothing kept, a file that is gone: each is said, none is a crash."""
-    ids = write_history()
-    keep(ids[0], judged(0.5), tmp_path)
-    if other == "rows":
-        keep(ids[1], judged(0.5), tmp_path, digest="others")
-    elif other == "targets":
-        keep(ids[1], judged(0.5, seed=1), tmp_path)
-    elif other == "nothing":
-        same = SetRow(set_name="validation", rows=N, columns=12, digest="same")
-        RunRecord("flight_delay", ids[1]).record([same])
-    else:
-        keep(ids[1], judged(0.5), tmp_path)
-        (tmp_path / f"{ids[1]}.parquet").unlink()
+    """Few common rows, other targets, no file, rows without a name: each is said, none is a crash."""
+    ids, new = write_history(), judged(0.5, seed=int(other == "targets"))
+    keep(ids[0], part(judged(0.5), np.arange(3000)), tmp_path)
+    if other != "nothing":
+        keep(ids[1], part(new, np.arange(2980 if other == "few" else 0, N)), tmp_path)
+    path = tmp_path / f"{ids[1]}.parquet"
+    if other == "gone":
+        path.unlink()
+    elif other == "earlier":
+        path.write_bytes(to_parquet(JudgedRows(new.rows.drop(columns=ROW), 0.5)))
     found = compare(ids[0], ids[1])
-    assert found.pairing
-    assert not found.scores[0].is_paired
-    assert found.scores[0].better is None
+    assert found.pairing.startswith("not paired: ")
+    said = "20 rows of both validation sets (3,000 and 1,020 rows)" in found.pairing
+    assert said == (other == "few")
+    assert (found.rows, found.scores[0].is_paired, found.scores[0].better) == (None, False, None)
     assert found.pairing in str(found)
     assert found.pairing in found.page()
 
 
-def part(of: JudgedRows, rows: np.ndarray) -> JudgedRows:
-    """Some of the rows, by their numbers, which are also their names."""
-    named = of.rows.assign(**{ROW: np.arange(N)})
-    return JudgedRows(named.iloc[rows].reset_index(drop=True), of.threshold)
-
-
 def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) -> None:
-    """In whatever order: it is as if these rows were the whole set. Too few are refused, with a fix."""
-    ids, old, new = write_history(runs=5), judged(0.50, by=7), judged(0.55, by=7)
-    of_both = np.arange(1000, 3000)
-    keep(ids[0], part(old, np.arange(3000)), tmp_path, "old")
-    keep(ids[1], part(new, np.arange(N)[:999:-1]), tmp_path, "new")
+    """In whatever order: it is as if these rows were the whole set."""
+    ids, old, new, of_both = write_history(), judged(0.5), judged(0.6), np.arange(1000, 3000)
+    keep(ids[0], part(old, np.arange(3000)), tmp_path)
+    keep(ids[1], part(new, np.arange(N)[:999:-1]), tmp_path)
     keep(ids[2], part(old, of_both), tmp_path)
     keep(ids[3], part(new, of_both), tmp_path)
-    keep(ids[4], part(new, np.arange(2980, N)), tmp_path, "few")
-    found, expected, few = (compare(ids[a], ids[b]) for a, b in ((0, 1), (2, 3), (0, 4)))
+    found, expected = compare(ids[0], ids[1]), compare(ids[2], ids[3])
     assert "paired on 2,000 rows of both validation sets (3,000 and 3,000 rows)" in str(found)
-    (score,), (other,) = found.scores, expected.scores
-    assert score.difference == other.difference
+    (score,) = found.scores
+    assert score.difference == expected.scores[0].difference
     assert score.after.estimate - score.before.estimate == pytest.approx(score.difference.estimate)
-    assert found.rows.in_words == expected.rows.in_words
+    assert (found.rows.in_words, expected.pairing) == (expected.rows.in_words, "")
     pd.testing.assert_frame_equal(found.rows.parts, expected.rows.parts)
     assert list(found.rows.largest["who"]) == list(expected.rows.largest["who"])
-    assert "20 rows of both validation sets (3,000 and 1,020 rows)" in few.pairing
-    assert "predict the same new rows with both models" in few.page()
-    assert (few.rows, few.scores[0].is_paired) == (None, False)
 
 
 def better_for_some(part: np.ndarray) -> JudgedRows:
@@ -198,19 +186,6 @@ def test_pages_and_notebooks_show_names_as_text(tmp_path: Path) -> None:
     assert who not in page
     assert versions._repr_html_().count("<p>") == 2
     assert repr(versions).count("\n") < len(versions.changes) + len(versions.scores) + 5
-
-
-def test_rows_that_an_earlier_version_has_not_kept_are_not_compared(tmp_path: Path) -> None:
-    """The scores still pair; who asks for the worst rows of such a run is told why there are none."""
-    ids = write_history()
-    with pytest.raises(UnknownRun, match="has stored no predicted rows"):
-        worst_rows("flight_delay", run=ids[0])
-    keep(ids[1], judged(0.5), tmp_path)
-    same = SetRow(set_name="validation", rows=N, columns=12, digest="same")
-    kept = ReportRow(name=JUDGED_ROWS, place=str(tmp_path / f"{ids[1]}.parquet"))
-    RunRecord("flight_delay", ids[0]).record([same, kept])
-    found = compare(ids[0], ids[1])
-    assert (found.scores[0].is_paired, found.rows) == (True, None)
 
 
 @pytest.mark.parametrize("k", [1, 3])

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from upath import UPath
 
+from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, JudgedRows
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, location
@@ -188,6 +189,8 @@ def test_a_failed_run_says_what_to_fix_and_who_started_it(tags, by, name, spec, 
     assert (row["status"], row["stage"]) == ("failed", "raw_data")
     assert "visits.csv" in row["error"]
     assert row["fix"]
+    with pytest.raises(UnknownRun, match="has stored no predicted rows"):
+        questions.worst_rows(spec.name)
 
 
 def test_a_run_of_two_experiments_is_recorded_for_each(spec: ExperimentSpec, tmp_path) -> None:
