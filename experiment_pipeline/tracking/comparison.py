@@ -115,7 +115,7 @@ class RunComparison:
     yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
     code_diff: str  # the same of the user's modules, and of the uncommitted changes
     scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
-    pairing: str  # on which rows the models are compared, or why on none; empty: on the same set
+    why_unpaired: str  # why the models are not compared row by row; empty where they are
     rows: RowChanges | None = None  # None: not paired
 
     def table(self) -> pd.DataFrame:
@@ -134,36 +134,28 @@ class RunComparison:
         return " → ".join(f"{one['experiment']} {one['run_id']} ({one['status']})" for one in both)
 
     @property
-    def _sides(self) -> str:
-        return self.rows.in_words if self.rows else ""
+    def _rows(self) -> str:
+        return self.rows.in_words if self.rows else f"not paired: {self.why_unpaired}"
 
     @property
-    def changed(self) -> list[str]:
-        """What decides the runs and differs, in words."""
-        return [one.in_words() for one in self.changes] or ["nothing has changed"]
-
-    @property
-    def scored(self) -> list[str]:
-        """On which rows the models are compared, their scores, and how many rows changed sides."""
-        lines = self.pairing, *(one.in_words() for one in self.scores), self._sides
-        return [*filter(None, lines)]
+    def lines(self) -> tuple[str, ...]:
+        """What changed, how many of which rows changed sides, and the scores, in words."""
+        changed = [one.in_words() for one in self.changes] or ["nothing has changed"]
+        return (*changed, self._rows, *(one.in_words() for one in self.scores))
 
     def __repr__(self) -> str:
-        return "\n".join([self._runs, "", *self.changed, "", *self.scored]).rstrip()
+        return "\n".join([self._runs, "", *self.lines])
 
     def __str__(self) -> str:
-        diffs = filter(None, (self.yaml_diff, self.code_diff))
-        return "\n\n".join([repr(self), *diffs])
+        return "\n\n".join(filter(None, [repr(self), self.yaml_diff, self.code_diff]))
 
     def _repr_html_(self) -> str:
-        shown = filter(None, [self._runs, self.pairing, self._sides])
-        text = "".join(f"<p>{html.escape(one)}</p>" for one in shown)
+        text = "".join(f"<p>{html.escape(one)}</p>" for one in (self._runs, self._rows))
         return text + self.table().to_html(index=False)
 
     def page(self) -> str:
         """Return it as one self-contained HTML page."""
-        lines = (*self.changed, *self.scored)
-        changed = (document.Paragraph(self._runs), document.Bullets(lines))
+        changed = (document.Paragraph(self._runs), document.Bullets(self.lines))
         sections = [document.Section(f"What changed, on the {document.HOLD_OUT}", changed)]
         if self.rows is not None:
             how = f"Change of {self.after['metric']}; intervals are paired, and hold for all parts."
@@ -203,12 +195,12 @@ def compared(before: _Run, after: _Run) -> RunComparison:
         for names in (yaml, sorted({*files[0], *files[1]}.difference(yaml)))
     )
     pair = _judged_pair(before, after)
-    how, judged = (pair, None) if isinstance(pair, str) else (pair.which, pair)
+    why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
     changed, rows = tuple(changes(before, after, files)), None
     if judged is not None:
         rows = _row_changes(before, after, judged)
-    return RunComparison(before, after, changed, yaml_diff, code_diff, scores, how, rows)
+    return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
 
 
 def changes(
@@ -269,37 +261,32 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
         reports = rows_of("reports", run)
         files += filter(None, reports.loc[reports["name"] == JUDGED_ROWS, "place"])
     if len(files) != 2:
-        return "not paired: a run has not kept what it predicted for its validation rows"
+        return "a run has not kept what it predicted for its validation rows"
     try:
         judged = [from_parquet(read_bytes(location(one)), JudgedRows) for one in files]
     except ExperimentPipelineError as error:
-        return f"not paired: {error.culprit} {error.rule}"
+        return f"{error.culprit} {error.rule}"
     known = [one.rows for one in judged]
     if not all(ROW in one for one in known):
-        return "not paired: an earlier version has not kept which rows a run was judged on"
+        return "an earlier version has not kept which rows a run was judged on"
     # Of equal rows the first is paired with the first.
     keys = [pd.MultiIndex.from_arrays([one[ROW], one.groupby(ROW).cumcount()]) for one in known]
     at = keys[1].get_indexer(keys[0])
     places = [np.flatnonzero(at >= 0), at[at >= 0]]
     rows = [one.iloc[at].reset_index(drop=True) for one, at in zip(known, places, strict=True)]
-    unit, whole = (
-        min((one["unit"] for one in rows), key=pd.Series.nunique),
-        len(at[at >= 0]) == max(map(len, known)),
-    )
-    sizes = " and ".join(f"{len(one):,}" for one in known)
-    of = f"{numbers.counted(len(unit), 'row')} of both validation sets ({sizes} rows)"
-    if (found := unit.nunique()) < FEWEST_CLUSTERS and not whole:
+    unit, (n, m) = min((one["unit"] for one in rows), key=pd.Series.nunique), map(len, known)
+    which = f"{numbers.counted(len(unit), 'row')} of both validation sets ({n:,} and {m:,} rows)"
+    if not (whole := len(unit) == n == m) and (count := unit.nunique()) < FEWEST_CLUSTERS:
         return (
-            f"not paired: {of}, known by id columns, else by all columns, in {found} resampling clusters, "
-            f"fewer than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are "
-            "not in its table. Run both with one split, or predict the same new rows with both models"
+            f"{which}, known by id columns, else by all columns, in {count} resampling clusters, fewer "
+            f"than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are not "
+            "in its table. Run both with one split, or predict the same new rows with both models"
         )
     told = [one.filter(items=["y", WEIGHT]) for one in rows]
     if [*rows[0]] != [*rows[1]] or not told[0].equals(told[1]):
-        return "not paired: targets, classes or weights of the same rows differ"
+        return "targets, classes or weights of the same rows differ"
     pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
     sides = [(replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs]
-    which = f"paired on {of}, on which neither model was fitted or chosen"
     return _Pair(sides, places, "" if whole else which)
 
 
@@ -318,7 +305,8 @@ def _row_changes(before: _Run, after: _Run, pair: _Pair) -> RowChanges:
     gained, lost = int((changed > 0).sum()), int((changed < 0).sum())
     net = net_share(changed, sides[0][0].clusters)
     low, share, high = map(numbers.share, (net.low, net.estimate, net.high))
-    said = f"{gained:,} rows {ways[0]}, {lost:,} {ways[1]}: net {share} of all ({low} to {high})"
+    of = f"the {pair.which}, on which neither model was fitted or chosen" if pair.which else "all"
+    said = f"{gained:,} rows {ways[0]}, {lost:,} {ways[1]}: net {share} ({low} to {high}) of {of}"
     order = np.argsort(-np.abs(worse), kind="stable")[:_MOST_CHANGED]
     old, largest = (table.iloc[order].reset_index() for table in (first, second))
     for name in ("prediction", "loss"):

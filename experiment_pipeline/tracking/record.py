@@ -398,7 +398,7 @@ def _changed(of: Decided) -> Iterator[document.Block]:
         before = found.before
         since = f"{before['run_id'][:8]}, {numbers.moment(before['started_at'])} UTC"
         yield document.Paragraph(f"Since {which} ({since}, {before['status']}):")
-        yield document.Bullets((*found.changed, *found.scored))
+        yield document.Bullets(found.lines)
         for diff in filter(None, (found.yaml_diff, found.code_diff)):
             lines, cut = diff.splitlines(), ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else []
             yield document.Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))

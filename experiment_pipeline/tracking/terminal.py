@@ -113,7 +113,7 @@ def comparison_json(found: RunComparison) -> str:
         "yaml_diff": found.yaml_diff,
         "code_diff": found.code_diff,
         "scores": _records(found.table()),
-        "pairing": found.pairing,
+        "why_unpaired": found.why_unpaired,
         "rows": found.rows and found.rows.in_words,
     }
     return json.dumps(parts, indent=2)

@@ -126,12 +126,12 @@ def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
     elif other == "earlier":
         path.write_bytes(to_parquet(JudgedRows(new.rows.drop(columns=ROW), 0.5)))
     found = compare(ids[0], ids[1])
-    assert found.pairing.startswith("not paired: ")
-    said = "20 rows of both validation sets (3,000 and 1,020 rows)" in found.pairing
+    assert found.why_unpaired
+    said = "20 rows of both validation sets (3,000 and 1,020 rows)" in found.why_unpaired
     assert said == (other == "few")
     assert (found.rows, found.scores[0].is_paired, found.scores[0].better) == (None, False, None)
-    assert found.pairing in str(found)
-    assert found.pairing in found.page()
+    assert found.why_unpaired in str(found)
+    assert found.why_unpaired in found.page()
 
 
 def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) -> None:
@@ -142,11 +142,11 @@ def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) ->
     keep(ids[2], part(old, of_both), tmp_path)
     keep(ids[3], part(new, of_both), tmp_path)
     found, expected = compare(ids[0], ids[1]), compare(ids[2], ids[3])
-    assert "paired on 2,000 rows of both validation sets (3,000 and 3,000 rows)" in str(found)
+    assert "of the 2,000 rows of both validation sets (3,000 and 3,000 rows)" in str(found)
     (score,) = found.scores
     assert score.difference == expected.scores[0].difference
     assert score.after.estimate - score.before.estimate == pytest.approx(score.difference.estimate)
-    assert (found.rows.in_words, expected.pairing) == (expected.rows.in_words, "")
+    assert found.rows.in_words.startswith(expected.rows.in_words.removesuffix("all"))
     pd.testing.assert_frame_equal(found.rows.parts, expected.rows.parts)
     assert list(found.rows.largest["who"]) == list(expected.rows.largest["who"])
 

@@ -138,7 +138,7 @@ def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Pas
 def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
     """Both judged the same validation rows, named by ids, with the same model: they differ by nothing."""
     found = compare(past.first, past.rejected)
-    assert found.pairing == ""
+    assert found.why_unpaired == ""
     assert {one.difference.estimate for one in found.scores} == {0.0}
     assert {one.better for one in found.scores} == {None}
     assert "decision" in {one.what for one in found.changes}
