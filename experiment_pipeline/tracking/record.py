@@ -25,7 +25,8 @@ _STEPS = (
     *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
     *("Configurations", "Chosen", "On validation", "Decision"),
 )
-_TONES: dict[str, document.Tone] = {
+_TABLES = ("sets", "findings", "configurations", "scores", "gates", "evidence", "reports")
+_TONE: dict[str, document.Tone] = {
     "go": "passed",
     "go with conditions": "doubtful",
     "no go": "failed",
@@ -34,32 +35,22 @@ _TONES: dict[str, document.Tone] = {
 
 @dataclass(frozen=True)
 class Decided:
-    """Everything that the record of a run shows; rows as of the tables of the same names.
-
-    `earlier`: earlier version or run, in words → the comparison with it. `approval` (in words) and
-    `version_place` are those of the version; empty without one.
-    """
+    """Everything that the record of a run shows."""
 
     run: Row
-    sets: Sequence[Row]
-    findings: Sequence[Row]
-    configurations: Sequence[Row]
-    scores: Sequence[Row]
-    gates: Sequence[Row]
-    evidence: Sequence[Row]
-    reports: Sequence[Row]
-    earlier: Mapping[str, RunComparison]
-    approval: str
-    version_place: str
+    tables: Mapping[str, Sequence[Row]]  # its rows in each of _TABLES
+    earlier: Mapping[str, RunComparison]  # earlier version or run, in words → how it differs
+    approval: str  # of the version, in words; empty without one
+    version_place: str  # empty without one
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     """Return what is recorded of a decided run, with `facts` not yet written; UnknownRun: there is none."""
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
 
-    def rows(table: str) -> Sequence[Row]:
-        return plain_rows(questions.rows_of(table, run))
-
+    tables = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
+    tables["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
+    tables["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
     versions = plain_rows(questions.versions(experiment))
     own = next((one for one in versions if one["version"] == run["version"]), None)
     # The run of the version before this one, and the last decided run.
@@ -72,23 +63,11 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     last = questions.last_decided(experiment, run["started_at"])
     if last is not None and last["run_id"] != run["run_id"]:
         names.setdefault(last["run_id"], "the run before")
-    return Decided(
-        run=run,
-        sets=sorted(rows("sets"), key=lambda row: _SETS.index(row["set_name"])),
-        findings=rows("findings"),
-        configurations=sorted(
-            rows("configurations"), key=lambda row: (row["rank"] or math.inf, row["key"])
-        ),
-        scores=rows("scores"),
-        gates=rows("gates"),
-        evidence=rows("evidence"),
-        reports=rows("reports"),
-        earlier={
-            which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
-        },
-        approval="" if own is None else _approval(experiment, own),
-        version_place="" if own is None else own["place"],
-    )
+    earlier = {
+        which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
+    }
+    approval, place = ("", "") if own is None else (_approval(experiment, own), own["place"])
+    return Decided(run, tables, earlier, approval, place)
 
 
 def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
@@ -142,19 +121,21 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
     if run["data_rows"] is not None:
         yield _card("Raw table", _size(run), run["data_url"] or "unknown place")
     if run["verdict"] is not None:
-        counts = Counter(row["severity"] for row in of.findings)
+        counts = Counter(row["severity"] for row in of.tables["findings"])
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        text = f"{numbers.counted(len(of.findings), 'finding')}: {kinds}." if counts else ""
-        tone = _TONES.get(run["verdict"], "")
+        text = (
+            f"{numbers.counted(len(of.tables['findings']), 'finding')}: {kinds}." if counts else ""
+        )
+        tone = _TONE.get(run["verdict"], "")
         link = _report(of, "data_analysis", root)
         yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
     if run["rejected_rows"] is not None and run["data_rows"]:
         reason = next((f", most often because {one}" for one in run["rejection_reasons"] or {}), "")
         valid = numbers.counted(run["data_rows"] - run["rejected_rows"], "row")
         yield _card("Validated rows", valid, f"{_rejected(run, ' rejected')}{reason}.")
-    if of.sets:
-        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.sets) + "."
-        yield _card("Train, test, validation", f"{of.sets[0]['rows']:,} train rows", text)
+    if of.tables["sets"]:
+        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.tables["sets"]) + "."
+        yield _card("Train, test, validation", f"{of.tables['sets'][0]['rows']:,} train rows", text)
 
 
 def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
@@ -177,8 +158,12 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
         link = _report(of, "validation_report", root)
         yield _card("On validation", score, f"{text}{better} is better.", link)
     accepted = run["status"] == "accepted"
-    passed = sum(gate["outcome"] == "PASS" for gate in of.gates)
-    text = f"{passed} of {numbers.counted(len(of.gates), 'gate')} passed. " if of.gates else ""
+    passed = sum(gate["outcome"] == "PASS" for gate in of.tables["gates"])
+    text = (
+        f"{passed} of {numbers.counted(len(of.tables['gates']), 'gate')} passed. "
+        if of.tables["gates"]
+        else ""
+    )
     text += "" if accepted else "Nothing is exported; the champion stays."
     link = None
     if accepted and of.version_place:
@@ -195,7 +180,7 @@ def _card(
 
 
 def _report(of: Decided, name: str, root: str | None) -> document.Link | None:
-    places = [row["place"] for row in of.reports if row["name"] == name]
+    places = [row["place"] for row in of.tables["reports"] if row["name"] == name]
     return _link(_words(name).capitalize(), places[0], root) if places else None
 
 
@@ -224,21 +209,25 @@ def _decision(of: Decided) -> Iterator[document.Block]:
         judged = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}"
         score = f" On the {document.HOLD_OUT} it scores {judged}."
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
-    failed = [gate for gate in of.gates if gate["outcome"] != "PASS"]
+    failed = [gate for gate in of.tables["gates"] if gate["outcome"] != "PASS"]
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
-        named = [row["code"] for row in of.findings if row["severity"] != "note" or row["accepted"]]
+        named = [
+            row["code"]
+            for row in of.tables["findings"]
+            if row["severity"] != "note" or row["accepted"]
+        ]
         under = f" with conditions ({numbers.some_of(named)})" if named else ""
         yield document.Paragraph(
             f"Accepted{under}: {run['chosen']} {what} {run['version']}.{score}"
         )
-    elif not of.gates:
+    elif not of.tables["gates"]:
         yield document.Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:
-        of_all = f"{len(failed)} of {numbers.counted(len(of.gates), 'gate')}"
+        of_all = f"{len(failed)} of {numbers.counted(len(of.tables['gates']), 'gate')}"
         yield document.Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
-    if of.gates:
+    if of.tables["gates"]:
         lines = tuple(
             f"Failed: {one['rule']}; it is {document.known(one['value'])}" for one in failed
         )
@@ -287,9 +276,11 @@ def _data(of: Decided) -> Iterator[document.Block]:
     if reasons := run["rejection_reasons"]:
         rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
         yield document.TableBlock(("most frequent reasons to reject a row", "rows"), rows)
-    if of.sets:
-        yield document.sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.sets)
-    if of.findings:
+    if of.tables["sets"]:
+        yield document.sets_table(
+            (s["set_name"], s["rows"], s["digest"]) for s in of.tables["sets"]
+        )
+    if of.tables["findings"]:
         found = [
             (
                 one["severity"],
@@ -298,7 +289,7 @@ def _data(of: Decided) -> Iterator[document.Block]:
                 one["evidence"],
                 one["accepted"] or "",
             )
-            for one in of.findings
+            for one in of.tables["findings"]
         ]
         header = ("severity", "finding", "columns", "evidence", "accepted because")
         yield from document.first_rows(header, found, MOST_LISTED, "finding")
@@ -322,7 +313,7 @@ def _tried(of: Decided) -> Iterator[document.Block]:
     )
     without = [
         (one["key"], one["status"], one["reason"] or "")
-        for one in of.configurations
+        for one in of.tables["configurations"]
         if one["status"] in {"failed", "not started"}
     ]
     if without:
@@ -334,7 +325,9 @@ def _choice(of: Decided) -> Iterator[document.Block]:
     run = of.run
     if run["chosen"] is None:
         return
-    own = [row["hyperparameters"] for row in of.configurations if row["key"] == run["chosen"]]
+    own = [
+        row["hyperparameters"] for row in of.tables["configurations"] if row["key"] == run["chosen"]
+    ]
     settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
     how = evaluated(run["evaluation"])
     # Where settings tell it apart, its key may end in a digest.
@@ -348,7 +341,7 @@ def _choice(of: Decided) -> Iterator[document.Block]:
             numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
             "tied" if one["in_tie_group"] and (run["tie_group"] or 1) > 1 else "",
         )
-        for one in of.configurations
+        for one in of.tables["configurations"]
         if one["rank"] is not None
     )
     header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
@@ -362,12 +355,12 @@ def _choice(of: Decided) -> Iterator[document.Block]:
 
 def _judgement(of: Decided) -> Iterator[document.Block]:
     run = of.run
-    if run["validation_score"] is None and not of.gates:
+    if run["validation_score"] is None and not of.tables["gates"]:
         return
     names = ("rule", "value", "limit_value", "outcome")
-    yield document.gates_table(tuple(gate[name] for name in names) for gate in of.gates)
+    yield document.gates_table(tuple(gate[name] for name in names) for gate in of.tables["gates"])
     scores = []
-    for one in of.scores:
+    for one in of.tables["scores"]:
         if (name := one["set_name"]) == "validation":
             score = numbers.known_interval(*(one[part] for part in ("estimate", "low", "high")))
             scores.append((name, one["metric"], score, one["baseline"]))
@@ -384,7 +377,7 @@ def _judgement(of: Decided) -> Iterator[document.Block]:
 
 def _evidence(of: Decided) -> dict[str, tuple[document.Block, ...]]:
     """What is known beside the gates, and what is not."""
-    rows = list(of.evidence)
+    rows = list(of.tables["evidence"])
     if rows and (rejected := of.run["rejected_rows"]):
         what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."
         rows.append({"kind": "unknown", "number": math.inf, "what": what})
