@@ -21,8 +21,7 @@ from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, SET, WEIG
 from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference
-from experiment_pipeline.storage.files import location, read_bytes
-from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.table.kinds import parts_of
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -256,14 +255,9 @@ class _Pair:
 
 def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
     """The predictions of both for the rows that both validation sets hold; else why there are none."""
-    files = list[str]()
-    for run in (before, after):
-        reports = rows_of("reports", run)
-        files += filter(None, reports.loc[reports["name"] == JUDGED_ROWS, "place"])
-    if len(files) != 2:
-        return "a run has not kept what it predicted for its validation rows"
     try:
-        judged = [from_parquet(read_bytes(location(one)), JudgedRows) for one in files]
+        places = [questions.report_of(one, JUDGED_ROWS) for one in (before, after)]
+        judged = [read_table(one, JudgedRows) for one in places]
     except ExperimentPipelineError as error:
         return f"{error.culprit} {error.rule}"
     known = [one.rows for one in judged]
@@ -272,8 +266,8 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
     # Of equal rows the first is paired with the first.
     keys = [pd.MultiIndex.from_arrays([one[ROW], one.groupby(ROW).cumcount()]) for one in known]
     at = keys[1].get_indexer(keys[0])
-    places = [np.flatnonzero(at >= 0), at[at >= 0]]
-    rows = [one.iloc[at].reset_index(drop=True) for one, at in zip(known, places, strict=True)]
+    shared = [np.flatnonzero(at >= 0), at[at >= 0]]
+    rows = [one.iloc[at].reset_index(drop=True) for one, at in zip(known, shared, strict=True)]
     unit, (n, m) = min((one["unit"] for one in rows), key=pd.Series.nunique), map(len, known)
     which = f"{numbers.counted(len(unit), 'row')} of both validation sets ({n:,} and {m:,} rows)"
     if not (whole := len(unit) == n == m) and (count := unit.nunique()) < FEWEST_CLUSTERS:
@@ -287,7 +281,7 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
         return "targets, classes or weights of the same rows differ"
     pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
     sides = [(replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs]
-    return _Pair(sides, places, "" if whole else which)
+    return _Pair(sides, shared, "" if whole else which)
 
 
 def _row_changes(before: _Run, after: _Run, pair: _Pair) -> RowChanges:
