@@ -371,27 +371,21 @@ class JudgedRows:
     threshold: float  # positive from this probability on, where a metric needs it
 
     @classmethod
-    def of(
-        cls, predicted: SetPrediction, threshold: float, row: np.ndarray | None = None
-    ) -> "JudgedRows":
+    def of(cls, predicted: SetPrediction, threshold: float, row: np.ndarray | None = None) -> Self:
         """The rows of which `as_prediction` is the prediction; `row` are their hashes (n,)."""
         columns = np.atleast_2d(predicted.prediction.T)
         named = {f"prediction_{number}": column for number, column in enumerate(columns)}
         weights = {} if predicted.weights is None else {WEIGHT: predicted.weights}
         known = {"y": predicted.y, "unit": cluster_codes(predicted.clusters), **named, **weights}
-        frame = pd.DataFrame(known if row is None else {ROW: row, **known})
-        return cls(frame.reset_index(drop=True), threshold)
+        return cls(pd.DataFrame(known if row is None else {ROW: row, **known}), threshold)
 
     @property
     def as_prediction(self) -> SetPrediction:
         """The predictions."""
-        predictions = self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
-        return SetPrediction(
-            self.rows["y"].to_numpy(),
-            predictions[:, 0] if predictions.shape[1] == 1 else predictions,
-            self.rows["unit"].to_numpy(),
-            self.rows[WEIGHT].to_numpy() if WEIGHT in self.rows else None,
-        )
+        rows, found = self.rows, self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
+        prediction = found[:, 0] if found.shape[1] == 1 else found
+        weights = rows[WEIGHT].to_numpy() if WEIGHT in rows else None
+        return SetPrediction(rows["y"].to_numpy(), prediction, rows["unit"].to_numpy(), weights)
 
 
 def worst_of(rows: pd.DataFrame, n: int) -> pd.DataFrame:

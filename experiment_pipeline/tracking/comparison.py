@@ -27,8 +27,7 @@ from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.questions import files_of, rows_of, run_of
 
-_DIGITS = 12
-_MOST_LINES = 4
+_DIGITS, _MOST_LINES = 12, 4
 _MOST_CHANGED, _MOST_PARTS = 20, 5
 _FEWEST_ROWS, _MOST_ROWS = 100, 50_000  # of a part, and of all where parts are compared
 _PART = ["feature", "value", "rows", "change", "low", "high", "differs_from_all_rows"]
@@ -196,9 +195,8 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     pair = _judged_pair(before, after)
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
-    changed, rows = tuple(changes(before, after, files)), None
-    if judged is not None:
-        rows = _row_changes(before, after, judged)
+    changed = tuple(changes(before, after, files))
+    rows = None if judged is None else _row_changes(before, after, judged)
     return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
 
 

@@ -7,6 +7,7 @@ would be exported, and its files. Ledger, registry and storage are the caller's.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -397,18 +398,10 @@ def set_facts(sets: TrainingSets, validation_set: SetTable) -> tuple[SetFact, ..
 
 def scores_table(report: ValidationReport) -> pd.DataFrame:
     """Return the scores of a report, a row per metric."""
-    return pd.DataFrame(
-        [
-            {
-                "metric": score.metric,
-                "estimate": score.interval.estimate,
-                "low": score.interval.low,
-                "high": score.interval.high,
-                "baseline": score.baseline,
-                "difference_to_baseline": score.difference_to_baseline.estimate,
-                "difference_low": score.difference_to_baseline.low,
-                "difference_high": score.difference_to_baseline.high,
-            }
-            for score in report.scores
-        ]
-    )
+    own, ends = ["estimate", "low", "high"], attrgetter("estimate", "low", "high")
+    gain = ["difference_to_baseline", "difference_low", "difference_high"]
+    rows = [
+        (one.metric, *ends(one.interval), one.baseline, *ends(one.difference_to_baseline))
+        for one in report.scores
+    ]
+    return pd.DataFrame(rows, columns=["metric", *own, "baseline", *gain])
