@@ -257,7 +257,7 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
         places = [questions.report_of(one, JUDGED_ROWS) for one in (before, after)]
         judged = [read_table(one, JudgedRows) for one in places]
     except ExperimentPipelineError as error:
-        return f"{error.culprit} {error.rule}"
+        return f"{error.culprit}: {error.rule}"
     known = [one.rows for one in judged]
     if not all(ROW in one for one in known):
         return "an earlier version has not kept which rows a run was judged on"
