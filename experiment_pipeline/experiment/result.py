@@ -70,7 +70,7 @@ class RunResult:
         rows: pd.DataFrame = self.values["rejected_rows"]
         return rows
 
-    def worst_rows(self, n: int = 50) -> pd.DataFrame:
+    def errors(self, n: int = 50) -> pd.DataFrame:
         """The rows with the largest loss, as of `experiment_pipeline.worst_rows`."""
         return questions.worst_rows(self.name, n, self.run_id)
 

@@ -153,14 +153,14 @@ class Explainer:
         )
 
     def _of_rows(self, cells: np.ndarray) -> np.ndarray:
-        one = self._signature
-        predictions = [member.weight * self._predict(member, cells) for member in self._members]
-        output = np.sum(predictions, axis=0).argmax(axis=1)
-        if one.task == "binary" and one.classes is not None:
-            output[:] = one.classes.index(one.positive_class)
-        return np.sum(
-            [one.weight * self._of_member(one, cells, output) for one in self._members], axis=0
-        )
+        members, one, output = self._members, self._signature, np.zeros(len(cells), np.int64)
+        if one.task == "multiclass":
+            predicted = [each.weight * self._predict(each, cells) for each in members]
+            output = np.sum(predicted, axis=0).argmax(axis=1)
+        elif one.classes is not None:
+            output += one.classes.index(one.positive_class)
+        found = [each.weight * self._of_member(each, cells, output) for each in members]
+        return np.sum(found, axis=0)
 
     def _of_member(self, member: _Member, cells: np.ndarray, output: np.ndarray) -> np.ndarray:
         """What delivered columns add to the output of a member, (n, g + 1), the base last."""
@@ -277,9 +277,8 @@ def _sums(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
     wanted = _outputs(model, cells[:known])
     for link in _SCALES.values() if found.link is np.asarray else [found.link]:
         each = found.each
-        if (
-            link is _probabilities and link is not found.link
-        ):  # [0, x] for x: a common term adds none
+        # [0, x] for x: a common term adds none.
+        if link is _probabilities and link is not found.link:
             each = np.concatenate([0 * each, each], axis=1) if each.shape[1] == 1 else each
             each = (each - each.mean(axis=1, keepdims=True)) / (1 - 1 / each.shape[1])
         with np.errstate(over="ignore"):

@@ -229,22 +229,19 @@ def _promise(experiment: str, version: str | None) -> Promise:
     if version not in runs:
         rule = f"is no recorded version; {did_you_mean(version, runs)}"
         raise InvalidModel(source, rule, "Name one of these by --version.")
-    reports = questions.rows_of("reports", {"experiment": experiment, "run_id": runs[version]})
-    places, exported = reports.loc[reports["name"] == JUDGED_ROWS, "place"], registry.model(version)
+    judged = {"experiment": experiment, "run_id": runs[version]}
+    place, exported = questions.report_of(judged, JUDGED_ROWS), registry.model(version)
     declared = yaml.safe_load(exported.read("experiment.yaml"))
     split = declared.get("split", {})
     first = json.loads(exported.read(versions.METRICS))["scores"][0]
     metric, weights = first["metric"], declared.get("sample_weight")
-    if places.empty or weights or metric_of(metric).is_own:
-        rule = f"{metric} is a metric of your own"
-        rule = f"its rows are weighted by {weights}" if weights else rule
-        rule = "its run has kept no validation rows" if places.empty else rule
-        fix = "Only unweighted rows and built-in metrics can be watched, of runs of this package."
-        raise InvalidModel(source, rule, fix)
+    if weights or metric_of(metric).is_own:
+        rule = f"its rows are weighted by {weights}" if weights else f"{metric} is your own metric"
+        raise InvalidModel(source, rule, "Watch unweighted rows, and by a built-in metric.")
     return Promise(
         *(experiment, version, metric),
         Interval(*(first[name] for name in ("estimate", "low", "high"))),
-        read_table(location(places.iloc[0]), JudgedRows),
+        read_table(place, JudgedRows),
         delivered.Signature.from_bytes(exported.read(delivered.SIGNATURE), source),
         delivered.Reading.from_bytes(exported.read(delivered.PREPARATION), source),
         load_schema(exported.read(versions.SCHEMA).decode()),

@@ -101,6 +101,9 @@ class Chart:
     size: Literal["small", "half"] = "half"  # of a page's width: a quarter or a half of it
     height: int = 320  # pixels
 
+    def __repr__(self) -> str:
+        return f"{self.title}: {self.said or self.alt}"
+
     def _repr_html_(self) -> str:
         """The chart in a notebook: a page of its own, whose scripts see nothing of the notebook."""
         section = Section("Chart", (Paragraph(self.said or self.alt), replace(self, said="")))

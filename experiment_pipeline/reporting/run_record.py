@@ -355,7 +355,7 @@ ROWS: tuple[type[RecordRow], ...] = (
 
 # The name of the report that holds the rows of `JudgedRows`.
 JUDGED_ROWS = "validation_rows"
-WEIGHT, SET = "weight", "set"
+ROW, WEIGHT, SET = "row", "weight", "set"
 # The name of the table of validation rows and worst test rows for people, by row number: `set`, ids,
 # target, prediction, `loss` as the last that is known of it, then the strongest features.
 PREDICTED_ROWS = "predicted_rows"
@@ -366,30 +366,26 @@ class JudgedRows:
     """What a run's model predicted for the validation rows, kept so that two runs can be compared."""
 
     # (n, 2 + k): `y`, `unit` (the cluster), and `prediction_0` … of k columns, in the order of the
-    # set; `weight` where rows have one
+    # set; `weight` where rows have one; `row`, the same for the same row in every run
     rows: pd.DataFrame
     threshold: float  # positive from this probability on, where a metric needs it
 
     @classmethod
-    def of(cls, predicted: SetPrediction, threshold: float) -> "JudgedRows":
-        """The rows of which `as_prediction` is the prediction."""
+    def of(cls, predicted: SetPrediction, threshold: float, row: np.ndarray | None = None) -> Self:
+        """The rows of which `as_prediction` is the prediction; `row` are their hashes (n,)."""
         columns = np.atleast_2d(predicted.prediction.T)
         named = {f"prediction_{number}": column for number, column in enumerate(columns)}
         weights = {} if predicted.weights is None else {WEIGHT: predicted.weights}
-        clusters = cluster_codes(predicted.clusters)
-        frame = pd.DataFrame({"y": predicted.y, "unit": clusters, **named, **weights})
-        return cls(frame.reset_index(drop=True), threshold)
+        known = {"y": predicted.y, "unit": cluster_codes(predicted.clusters), **named, **weights}
+        return cls(pd.DataFrame(known if row is None else {ROW: row, **known}), threshold)
 
     @property
     def as_prediction(self) -> SetPrediction:
         """The predictions."""
-        predictions = self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
-        return SetPrediction(
-            self.rows["y"].to_numpy(),
-            predictions[:, 0] if predictions.shape[1] == 1 else predictions,
-            self.rows["unit"].to_numpy(),
-            self.rows[WEIGHT].to_numpy() if WEIGHT in self.rows else None,
-        )
+        rows, found = self.rows, self.rows.filter(regex=r"^prediction_\d+$").to_numpy()
+        prediction = found[:, 0] if found.shape[1] == 1 else found
+        weights = rows[WEIGHT].to_numpy() if WEIGHT in rows else None
+        return SetPrediction(rows["y"].to_numpy(), prediction, rows["unit"].to_numpy(), weights)
 
 
 def worst_of(rows: pd.DataFrame, n: int) -> pd.DataFrame:

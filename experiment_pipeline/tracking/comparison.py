@@ -1,6 +1,6 @@
 """Two runs side by side: what changed in data, code and YAML, and what it did to scores and rows.
 
-Both are compared row by row where both models predicted the same validation rows; elsewhere two
+Both are compared row by row on the validation rows that both hold; where these are too few, two
 intervals are shown without a paired difference.
 """
 
@@ -9,26 +9,25 @@ import html
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from experiment_pipeline.errors import ExperimentPipelineError, UnknownRun
+from experiment_pipeline.errors import ExperimentPipelineError
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.run_record import JUDGED_ROWS, SET, WEIGHT, JudgedRows
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, SET, WEIGHT, JudgedRows
+from experiment_pipeline.statistics.groups import FEWEST_CLUSTERS
 from experiment_pipeline.statistics.interval import LEVEL, Interval
 from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference
-from experiment_pipeline.storage.files import location, read_bytes
-from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.table.kinds import parts_of
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.questions import files_of, rows_of, run_of
 
-_DIGITS = 12
-_MOST_LINES = 4
+_DIGITS, _MOST_LINES = 12, 4
 _MOST_CHANGED, _MOST_PARTS = 20, 5
 _FEWEST_ROWS, _MOST_ROWS = 100, 50_000  # of a part, and of all where parts are compared
 _PART = ["feature", "value", "rows", "change", "low", "high", "differs_from_all_rows"]
@@ -114,8 +113,8 @@ class RunComparison:
     yaml_diff: str  # of defs.yaml and schema.yaml, as a unified diff
     code_diff: str  # the same of the user's modules, and of the uncommitted changes
     scores: tuple[ScoreChange, ...]  # those that both have on validation, the ranking metric first
-    why_unpaired: str  # why the scores are not compared row by row; empty where they are
-    rows: RowChanges | None = None  # None: not paired, or stored by an earlier version
+    why_unpaired: str  # why the models are not compared row by row; empty where they are
+    rows: RowChanges | None = None  # None: not paired
 
     def table(self) -> pd.DataFrame:
         """A row per metric: score, low and high of both runs, and the difference."""
@@ -128,27 +127,33 @@ class RunComparison:
         return pd.DataFrame(rows).astype({"better": "boolean"} if rows else {})
 
     @property
-    def _lines(self) -> list[str]:
+    def _runs(self) -> str:
         both = (self.before, self.after)
-        names = [f"{run['experiment']} {run['run_id']} ({run['status']})" for run in both]
+        return " → ".join(f"{one['experiment']} {one['run_id']} ({one['status']})" for one in both)
+
+    @property
+    def _rows(self) -> str:
+        return self.rows.in_words if self.rows else f"not paired: {self.why_unpaired}"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """What changed, how many of which rows changed sides, and the scores, in words."""
         changed = [one.in_words() for one in self.changes] or ["nothing has changed"]
-        lines = [" → ".join(names), "", *changed, "", *(one.in_words() for one in self.scores)]
-        lines += [f"not paired: {self.why_unpaired}"] if self.why_unpaired else []
-        return [*lines, *([self.rows.in_words] if self.rows else [])]
+        return (*changed, self._rows, *(one.in_words() for one in self.scores))
+
+    def __repr__(self) -> str:
+        return "\n".join([self._runs, "", *self.lines])
 
     def __str__(self) -> str:
-        diffs = [f"\n{diff}" for diff in (self.yaml_diff, self.code_diff) if diff]
-        return "\n".join([*self._lines, *diffs]).rstrip()
+        return "\n\n".join(filter(None, [repr(self), self.yaml_diff, self.code_diff]))
 
     def _repr_html_(self) -> str:
-        shown = self._lines[0], self.rows.in_words if self.rows else self.why_unpaired
-        text = "".join(f"<p>{html.escape(one)}</p>" for one in shown)
+        text = "".join(f"<p>{html.escape(one)}</p>" for one in (self._runs, self._rows))
         return text + self.table().to_html(index=False)
 
     def page(self) -> str:
         """Return it as one self-contained HTML page."""
-        first, *lines = filter(None, self._lines)
-        changed = (document.Paragraph(first), document.Bullets(tuple(lines)))
+        changed = (document.Paragraph(self._runs), document.Bullets(self.lines))
         sections = [document.Section(f"What changed, on the {document.HOLD_OUT}", changed)]
         if self.rows is not None:
             how = f"Change of {self.after['metric']}; intervals are paired, and hold for all parts."
@@ -190,10 +195,8 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     pair = _judged_pair(before, after)
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
-    changed, rows = tuple(changes(before, after, files)), None
-    if judged is not None:
-        with suppress(UnknownRun):
-            rows = _row_changes(before, after, judged)
+    changed = tuple(changes(before, after, files))
+    rows = None if judged is None else _row_changes(before, after, judged)
     return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
 
 
@@ -239,29 +242,52 @@ def _in_words(column: str, run: _Run) -> str:
     return str(value)[:_DIGITS] if column in _YAML else str(value)
 
 
-def _judged_pair(before: _Run, after: _Run) -> _Sides | str:
-    """The predictions of both for the same rows; else why there is no such pair."""
-    digests, places = set[str](), list[str]()
-    for run in (before, after):
-        sets, reports = rows_of("sets", run), rows_of("reports", run)
-        digests |= {*sets.loc[sets["set_name"] == "validation", "digest"]}
-        places += filter(None, reports.loc[reports["name"] == JUDGED_ROWS, "place"])
-    if len(digests) != 1 or len(places) != 2:
-        return "the runs do not both have predictions of the same validation rows"
+@dataclass(frozen=True, eq=False)
+class _Pair:
+    """What two models predicted for the same rows."""
+
+    sides: _Sides
+    places: Sequence[np.ndarray]  # where these rows are in either validation set
+    which: str  # in words; empty: all of the same set
+
+
+def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
+    """The predictions of both for the rows that both validation sets hold; else why there are none."""
     try:
-        first, second = (from_parquet(read_bytes(location(one)), JudgedRows) for one in places)
+        places = [questions.report_of(one, JUDGED_ROWS) for one in (before, after)]
+        judged = [read_table(one, JudgedRows) for one in places]
     except ExperimentPipelineError as error:
-        return f"{error.culprit} {error.rule}"
-    alike = [one.rows.filter(items=["y", "unit", WEIGHT]) for one in (first, second)]
-    if not alike[0].equals(alike[1]):
-        return "targets, resampling clusters or weights are not the same"
-    return [(one.as_prediction, one.threshold) for one in (first, second)]
+        return f"{error.culprit}: {error.rule}"
+    known = [one.rows for one in judged]
+    if not all(ROW in one for one in known):
+        return "an earlier version has not kept which rows a run was judged on"
+    # Of equal rows the first is paired with the first.
+    keys = [pd.MultiIndex.from_arrays([one[ROW], one.groupby(ROW).cumcount()]) for one in known]
+    at = keys[1].get_indexer(keys[0])
+    shared = [np.flatnonzero(at >= 0), at[at >= 0]]
+    rows = [one.iloc[at].reset_index(drop=True) for one, at in zip(known, shared, strict=True)]
+    unit, (n, m) = min((one["unit"] for one in rows), key=pd.Series.nunique), map(len, known)
+    which = f"{numbers.counted(len(unit), 'row')} of both validation sets ({n:,} and {m:,} rows)"
+    if not (whole := len(unit) == n == m) and (count := unit.nunique()) < FEWEST_CLUSTERS:
+        return (
+            f"{which}, known by id columns, else by all columns, in {count} resampling clusters, fewer "
+            f"than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are not "
+            "in its table. Run both with one split, or predict the same new rows with both models"
+        )
+    told = [one.filter(items=["y", WEIGHT]) for one in rows]
+    if [*rows[0]] != [*rows[1]] or not told[0].equals(told[1]):
+        return "targets, classes or weights of the same rows differ"
+    pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
+    sides = [(replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs]
+    return _Pair(sides, shared, "" if whole else which)
 
 
-def _row_changes(before: _Run, after: _Run, sides: _Sides) -> RowChanges:
-    """UnknownRun: a run of an earlier version has not kept its rows."""
-    tables = [questions.predicted_rows(run) for run in (before, after)]
-    first, second = (table[table[SET] == "validation"].drop(columns=SET) for table in tables)
+def _row_changes(before: _Run, after: _Run, pair: _Pair) -> RowChanges:
+    sides, tables = pair.sides, [questions.predicted_rows(run) for run in (before, after)]
+    first, second = (
+        table[table[SET] == "validation"].drop(columns=SET).iloc[at]
+        for table, at in zip(tables, pair.places, strict=True)
+    )
     worse = second["loss"].to_numpy() - first["loss"].to_numpy()
     changed, ways = -np.sign(worse), ("have a smaller error", "a larger one")
     if after["task"] != "regression":
@@ -271,7 +297,8 @@ def _row_changes(before: _Run, after: _Run, sides: _Sides) -> RowChanges:
     gained, lost = int((changed > 0).sum()), int((changed < 0).sum())
     net = net_share(changed, sides[0][0].clusters)
     low, share, high = map(numbers.share, (net.low, net.estimate, net.high))
-    said = f"{gained:,} rows {ways[0]}, {lost:,} {ways[1]}: net {share} of all ({low} to {high})"
+    of = f"the {pair.which}, on which neither model was fitted or chosen" if pair.which else "all"
+    said = f"{gained:,} rows {ways[0]}, {lost:,} {ways[1]}: net {share} ({low} to {high}) of {of}"
     order = np.argsort(-np.abs(worse), kind="stable")[:_MOST_CHANGED]
     old, largest = (table.iloc[order].reset_index() for table in (first, second))
     for name in ("prediction", "loss"):
@@ -302,7 +329,7 @@ def _difference(metric: str, sides: _Sides, level: float = LEVEL) -> Interval:
     return paired_difference(first, second, sides[0][0].layout(metric), level)
 
 
-def _score_changes(before: _Run, after: _Run, pair: _Sides | None) -> Iterator[ScoreChange]:
+def _score_changes(before: _Run, after: _Run, pair: _Pair | None) -> Iterator[ScoreChange]:
     found = (rows_of("scores", run) for run in (before, after))
     old, new = (one[one["set_name"] == "validation"].set_index("metric") for one in found)
     ranked = sorted(new.index, key=lambda metric: metric != after["metric"])
@@ -315,7 +342,9 @@ def _score_changes(before: _Run, after: _Run, pair: _Sides | None) -> Iterator[S
         better = None
         if pair is not None:
             with suppress(ExperimentPipelineError):  # a user's metric that is not importable here
-                difference = _difference(metric, pair)
+                difference = _difference(metric, pair.sides)
+                if pair.which:
+                    first, second = (of.interval(metric, cut) for of, cut in pair.sides)
             if difference.low > 0 or difference.high < 0:
                 better = (difference.estimate > 0) == bool(new.loc[metric, "greater_is_better"])
         yield ScoreChange(metric, first, second, difference, better)

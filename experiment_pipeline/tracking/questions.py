@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, worst_of
-from experiment_pipeline.storage.files import list_names, location, storage_root
+from experiment_pipeline.storage.files import Location, list_names, location, storage_root
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import soon
 from experiment_pipeline.storage.run_code import RunCode
@@ -213,11 +213,16 @@ def worst_rows(experiment: str, n: int = 50, run: str | None = None) -> pd.DataF
 
 def predicted_rows(run: Mapping[str, Any]) -> pd.DataFrame:
     """Return the table PREDICTED_ROWS of a run, by its row of `runs`; UnknownRun: it has none."""
+    return read_table(report_of(run, PREDICTED_ROWS))
+
+
+def report_of(run: Mapping[str, Any], name: str) -> Location:
+    """Return where a report of a run is, by its row of `runs`; UnknownRun: it has none."""
     places = rows_of("reports", run).set_index("name")["place"]
-    if not places.get(PREDICTED_ROWS):  # or `clean` has removed it
+    if not places.get(name):  # or `clean` has removed it
         fix = "Name a run that reached its validation report with this version, or run it again."
-        raise UnknownRun(run["run_id"], "this run has stored no predicted rows", fix)
-    return read_table(location(places[PREDICTED_ROWS]))
+        raise UnknownRun(run["run_id"], f"this run has stored no {name.replace('_', ' ')}", fix)
+    return location(places[name])
 
 
 def rows_of(table: str, run: Mapping[str, Any]) -> pd.DataFrame:

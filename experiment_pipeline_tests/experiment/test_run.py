@@ -73,6 +73,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert sum(map(len, rows)) == len(scenario.table())
     audited = found.audit.query("measure == 'selection_rate'").groupby("column_name")["rows"].sum()
     assert audited.to_dict() == dict.fromkeys(["cost", "ward"], len(found.sets["validation"]))
+    assert found.errors(2)["set"].tolist() == ["validation"] * 2 + ["test"] * 2
     predicted = found.model.predict(scenario.table().drop(columns=["cost", "patient"]))
     counts = f"{len(predicted.predictions)} rows predicted, {len(predicted.rejected)} rejected"
     title, scored = repr(found.model).splitlines()

@@ -253,5 +253,6 @@ def test_an_explanation_is_shown_in_a_notebook() -> None:
     assert "(TreeSHAP) to the log odds of late = no" in table
     bars = [one["value"][0] for one in chart.option["series"][0]["data"]]
     assert sum(bars) == pytest.approx(found.contributions.iloc[2, :-1].sum(), abs=1e-4)
+    assert repr(chart) == f"{chart.title}: {chart.alt}"
     assert chart._repr_html_().startswith('<iframe sandbox="allow-scripts"')
     assert "<i>" not in table + chart._repr_html_()

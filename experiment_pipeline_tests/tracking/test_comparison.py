@@ -6,21 +6,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import (
     JUDGED_ROWS,
     PREDICTED_ROWS,
+    ROW,
     FileRow,
     JudgedRows,
     ReportRow,
     RunFacts,
-    SetRow,
 )
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.questions import worst_rows
 from experiment_pipeline_tests.tracking.history import write_history
 
 N = 4000
@@ -34,21 +32,17 @@ def judged(skill: float, *, seed: int = 0, by: int = 0) -> JudgedRows:
     y = rng.integers(0, 2, N)
     noise = np.random.default_rng(by + 1).normal(size=N)
     prediction = 1 / (1 + np.exp(-(skill * (2 * y - 1) + noise)))
-    return JudgedRows.of(SetPrediction(y, prediction, np.arange(N)), 0.5)
+    return JudgedRows.of(SetPrediction(y, prediction, np.arange(N)), 0.5, np.arange(N))
 
 
-def keep(run_id: str, rows: JudgedRows, folder: Path, digest: str = "same") -> None:
-    """Store what a run's model predicted, as a run does: for programs, and for people."""
-    path, table = folder / f"{run_id}.parquet", folder / f"{run_id}.rows.parquet"
-    path.write_bytes(to_parquet(rows))
-    table.write_bytes(to_parquet(shown_to_people(rows)))
-    RunRecord("flight_delay", run_id).record(
-        [
-            SetRow(set_name="validation", rows=N, columns=12, digest=digest),
-            ReportRow(name=JUDGED_ROWS, place=str(path)),
-            ReportRow(name=PREDICTED_ROWS, place=str(table)),
-        ]
-    )
+def keep(folder: Path, *judged: JudgedRows) -> list[str]:
+    """Store what the models of the first runs predicted, for programs and for people; return all ids."""
+    for run_id, rows in zip(ids := write_history(), judged, strict=False):
+        for name, table in ((JUDGED_ROWS, rows), (PREDICTED_ROWS, shown_to_people(rows))):
+            path = folder / f"{run_id}.{name}.parquet"
+            path.write_bytes(to_parquet(table))
+            RunRecord("flight_delay", run_id).record([ReportRow(name=name, place=str(path))])
+    return ids
 
 
 def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
@@ -56,8 +50,9 @@ def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
     of = rows.as_prediction
     right = np.where(of.y == 1, of.prediction, 1 - of.prediction)
     known = {"target": of.y, "prediction": of.decided(rows.threshold), "loss": -np.log(right)}
-    features = {"carrier": np.where(np.arange(N) % 4, "others", "<AA>"), "month": np.arange(N) % 3}
-    named = {"set": "validation", "who": [f"<b>{number}</b>" for number in range(N)]}
+    who = rows.rows[ROW]
+    features = {"carrier": np.where(who % 4, "others", "<AA>"), "month": who % 3}
+    named = {"set": "validation", "who": [f"<b>{number}</b>" for number in who]}
     return pd.DataFrame(named | known | features)
 
 
@@ -88,49 +83,54 @@ def test_changed_modules_are_shown_line_by_line() -> None:
 
 
 def test_scores_on_the_same_rows_are_paired(tmp_path: Path) -> None:
-    """A difference that both intervals would hide is found where the rows pair."""
-    ids = write_history()
-    keep(ids[0], judged(0.50, by=7), tmp_path)
-    keep(ids[1], judged(0.55, by=7), tmp_path)
-    keep(ids[2], judged(0.55, by=7), tmp_path)
-    assert "in both: no difference" in str(compare(ids[1], ids[2]))
-    (score,) = compare(ids[0], ids[1]).scores
-    assert score.is_paired
-    assert score.better is True
+    """A difference that both intervals would hide is found; two models of the same skill are tied."""
+    better = judged(0.55, by=7)
+    ids = keep(tmp_path, judged(0.50, by=8), judged(0.50, by=7), better, better)
+    assert "in both: no difference" in str(compare(*ids[2:4]))
+    (score,), (tied,) = compare(*ids[1:3]).scores, compare(*ids[:2]).scores
+    assert (score.is_paired, score.better, tied.better) == (True, True, None)
     assert 0 < score.difference.low < score.difference.estimate < score.difference.high
+    assert tied.difference.low < 0 < tied.difference.high
 
 
-def test_equal_models_cannot_be_told_apart(tmp_path: Path) -> None:
-    """Two models of the same skill are called neither better nor worse."""
-    ids = write_history()
-    keep(ids[0], judged(0.50, by=7), tmp_path)
-    keep(ids[1], judged(0.50, by=8), tmp_path)
-    (score,) = compare(ids[0], ids[1]).scores
-    assert score.better is None
-    assert score.difference.low < 0 < score.difference.high
+def part(of: JudgedRows, rows: np.ndarray) -> JudgedRows:
+    """Some of the rows."""
+    return JudgedRows(of.rows.iloc[rows].reset_index(drop=True), of.threshold)
 
 
-@pytest.mark.parametrize("other", ["rows", "targets", "nothing", "gone"])
+@pytest.mark.parametrize("other", ["few", "targets", "nothing", "gone", "earlier"])
 def test_what_does_not_pair_is_not_paired(other: str, tmp_path: Path) -> None:
-    """Other rows, other targets, nothing kept, a file that is gone: each is said, none is a crash."""
-    ids = write_history()
-    keep(ids[0], judged(0.5), tmp_path)
-    if other == "rows":
-        keep(ids[1], judged(0.5), tmp_path, digest="others")
-    elif other == "targets":
-        keep(ids[1], judged(0.5, seed=1), tmp_path)
-    elif other == "nothing":
-        same = SetRow(set_name="validation", rows=N, columns=12, digest="same")
-        RunRecord("flight_delay", ids[1]).record([same])
-    else:
-        keep(ids[1], judged(0.5), tmp_path)
-        (tmp_path / f"{ids[1]}.parquet").unlink()
-    found = compare(ids[0], ids[1])
+    """Few common rows, other targets, no file, rows without a name: each is said, none is a crash."""
+    first, second = judged(0.5), judged(0.5, seed=int(other == "targets"))
+    second = part(second, np.arange(2980 if other == "few" else 0, N))
+    ids = keep(tmp_path, part(first, np.arange(3000)), *[second] * (other != "nothing"))
+    path = tmp_path / f"{ids[1]}.{JUDGED_ROWS}.parquet"
+    if other == "gone":
+        path.unlink()
+    elif other == "earlier":
+        path.write_bytes(to_parquet(JudgedRows(second.rows.drop(columns=ROW), 0.5)))
+    found = compare(*ids[:2])
     assert found.why_unpaired
-    assert not found.scores[0].is_paired
-    assert found.scores[0].better is None
+    said = "20 rows of both validation sets (3,000 and 1,020 rows)" in found.why_unpaired
+    assert said == (other == "few")
+    assert (found.rows, found.scores[0].is_paired, found.scores[0].better) == (None, False, None)
     assert found.why_unpaired in str(found)
     assert found.why_unpaired in found.page()
+
+
+def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) -> None:
+    """In whatever order: it is as if these rows were the whole set."""
+    old, new, of_both = judged(0.5), judged(0.6), np.arange(1000, 3000)
+    sets = part(old, np.arange(3000)), part(new, np.arange(N)[:999:-1])
+    ids = keep(tmp_path, *sets, *(part(one, of_both) for one in (old, new)))
+    found, expected = compare(*ids[:2]), compare(*ids[2:])
+    assert "of the 2,000 rows of both validation sets (3,000 and 3,000 rows)" in str(found)
+    (score,) = found.scores
+    assert score.difference == expected.scores[0].difference
+    assert score.after.estimate - score.before.estimate == pytest.approx(score.difference.estimate)
+    assert found.rows.in_words.startswith(expected.rows.in_words.removesuffix("all"))
+    pd.testing.assert_frame_equal(found.rows.parts, expected.rows.parts)
+    assert list(found.rows.largest["who"]) == list(expected.rows.largest["who"])
 
 
 def better_for_some(part: np.ndarray) -> JudgedRows:
@@ -141,10 +141,8 @@ def better_for_some(part: np.ndarray) -> JudgedRows:
 
 def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(tmp_path: Path) -> None:
     """A model that is better for one carrier gains there; the last run, rejected, counts as any."""
-    ids = write_history()
     old, new = judged(0.5, by=7), better_for_some(np.arange(N) % 4 == 0)
-    keep(ids[0], old, tmp_path)
-    keep(ids[-1], new, tmp_path)
+    ids = keep(tmp_path, old, old, old, new)
     found = compare(ids[0], ids[-1])
     before, after = (one.as_prediction.decided(0.5) == one.rows["y"] for one in (old, new))
     assert found.rows.gained == (after & ~before).sum()
@@ -158,28 +156,14 @@ def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(tmp_path:
 
 def test_pages_and_notebooks_show_names_as_text(tmp_path: Path) -> None:
     """Ids come from a table: no markup of theirs reaches the page; a notebook gets few lines."""
-    ids = write_history()
-    keep(ids[0], judged(0.5, by=7), tmp_path)
-    keep(ids[1], judged(0.8, by=7), tmp_path)
+    ids = keep(tmp_path, judged(0.5, by=7), judged(0.8, by=7))
     versions = compare("v0001", "v0002", "flight_delay")
     assert (versions.before["run_id"], versions.after["run_id"]) == (ids[0], ids[1])
     page, who = versions.page(), versions.rows.largest["who"].iloc[0]
     assert f"&lt;b&gt;{who[3:-4]}&lt;/b&gt;" in page
     assert who not in page
     assert versions._repr_html_().count("<p>") == 2
-
-
-def test_rows_that_an_earlier_version_has_not_kept_are_not_compared(tmp_path: Path) -> None:
-    """The scores still pair; who asks for the worst rows of such a run is told why there are none."""
-    ids = write_history()
-    with pytest.raises(UnknownRun, match="has stored no predicted rows"):
-        worst_rows("flight_delay", run=ids[0])
-    keep(ids[1], judged(0.5), tmp_path)
-    same = SetRow(set_name="validation", rows=N, columns=12, digest="same")
-    kept = ReportRow(name=JUDGED_ROWS, place=str(tmp_path / f"{ids[1]}.parquet"))
-    RunRecord("flight_delay", ids[0]).record([same, kept])
-    found = compare(ids[0], ids[1])
-    assert (found.scores[0].is_paired, found.rows) == (True, None)
+    assert repr(versions).count("\n") < len(versions.changes) + len(versions.scores) + 5
 
 
 @pytest.mark.parametrize("k", [1, 3])

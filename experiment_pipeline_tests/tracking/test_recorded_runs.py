@@ -7,7 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from experiment_pipeline.errors import UnknownRun
+from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, JudgedRows
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
+from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.connection import VARIABLE
@@ -106,13 +110,17 @@ def test_a_rejected_run_is_kept_with_its_gates_and_leaves_the_champion(past: Pas
 
 
 def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
-    """Both judged the same validation rows with the same model: they differ by nothing."""
+    """Both judged the same validation rows, named by ids, with the same model: they differ by nothing."""
     found = compare(past.first, past.rejected)
     assert found.why_unpaired == ""
     assert {one.difference.estimate for one in found.scores} == {0.0}
     assert {one.better for one in found.scores} == {None}
     assert "decision" in {one.what for one in found.changes}
     assert (found.rows.gained, found.rows.lost, found.rows.net.estimate) == (0, 0, 0.0)
+    reports = questions.rows_of("reports", found.before).set_index("name")["place"]
+    judged = from_parquet(Path(reports[JUDGED_ROWS]).read_bytes(), JudgedRows).rows
+    shown = questions.predicted_rows(found.before).query("set == 'validation'")
+    assert list(judged[ROW]) == list(row_hashes(shown, ["visit_id"], ROW))
 
 
 def test_the_worst_rows_of_a_real_run_are_those_of_the_table(past: Past) -> None:
@@ -139,6 +147,8 @@ def test_a_failed_run_says_what_to_fix_and_who_started_it(tags, by, name, storag
     assert (row["status"], row["stage"]) == ("failed", "raw_data")
     assert "visits.csv" in row["error"]
     assert row["fix"]
+    with pytest.raises(UnknownRun, match="has stored no predicted rows"):
+        questions.worst_rows(spec.name)
 
 
 def test_a_decided_run_leaves_a_record_and_its_version_holds_one(past: Past) -> None:

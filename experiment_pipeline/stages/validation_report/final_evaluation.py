@@ -7,6 +7,7 @@ would be exported, and its files. Ledger, registry and storage are the caller's.
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,24 +17,13 @@ from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.prediction.rows import source_columns
 from experiment_pipeline.reporting.document import Chart, render, render_html
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import SET, EvidenceRow, JudgedRows
+from experiment_pipeline.reporting.run_record import ROW, SET, EvidenceRow, JudgedRows
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import page, pictures, referee
+from experiment_pipeline.stages.validation_report import effects, page, pictures, referee
 from experiment_pipeline.stages.validation_report.audit import audit
-from experiment_pipeline.stages.validation_report.effects import (
-    FEWEST_ROWS,
-    MOST_COLUMNS,
-    CoverageCheck,
-    Segment,
-    Usage,
-    by_horizon,
-    check_coverage,
-    usage,
-    weakest_segments,
-)
 from experiment_pipeline.stages.validation_report.gates import (
     PublishedChampion,
     hold_against_champion,
@@ -54,6 +44,7 @@ from experiment_pipeline.statistics.thresholds import threshold_value
 from experiment_pipeline.storage.mapped import aside, some_rows
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows, resampling_clusters
+from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline.table.table import with_only
 
@@ -234,19 +225,21 @@ def _judged_rows(
     tested = tested.nlargest(_MOST_TEST_ROWS, "loss")
     parts = {"validation": table(on_validation, validation.index)}
     rows = pd.concat(parts | {evaluated(spec.evaluation_name).name: tested}, names=[SET])
-    return JudgedRows.of(on_validation, cut), rows.reset_index(level=SET)
+    at = delivered.index.get_indexer(validation.index)
+    keys = row_hashes(delivered, ids or [*map(str, delivered)], ROW, at)
+    return JudgedRows.of(on_validation, cut, keys), rows.reset_index(level=SET)
 
 
 def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
     if report.usage is None:
         yield _TOO_LONG
     if report.segments is None:
-        why = f"no part of the validation set has {FEWEST_ROWS} rows"
+        why = f"no part of the validation set has {effects.FEWEST_ROWS} rows"
         if metric_of(report.metric).is_own:
             why = "the score to expect of a part is known for built-in metrics alone"
         yield f"the weakest segments are not computed: {why}"
-    elif n_features > MOST_COLUMNS:
-        yield f"the segments of {n_features - MOST_COLUMNS:,} more features are not computed"
+    elif n_features > effects.MOST_COLUMNS:
+        yield f"the segments of {n_features - effects.MOST_COLUMNS:,} more features are not computed"
 
 
 def _predicted(
@@ -302,27 +295,34 @@ def _effects(
     cut: float,
     workers: int,
     left: float,
-) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
+) -> tuple[
+    effects.Usage | None,
+    tuple[effects.Segment, ...] | None,
+    tuple[effects.Segment, ...],
+    effects.CoverageCheck,
+]:
     """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of validation."""
     features, metric = sets.features, spec.metric
     tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
     held = (validation, on_validation, features if left > 0 else (), fitted_on, level)
-    coverage = check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
+    coverage = effects.check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
     if left <= 0:
         return None, None, (), coverage
-    horizons = by_horizon(spec, fitted_on, validation, on_validation, cut)
+    horizons = effects.by_horizon(spec, fitted_on, validation, on_validation, cut)
     if sets.folds:
         sets = sets.folds[0].sets
         train_only = trained.refitted(sets.train, sets, spec)
     wanted = _SHARE_OF_SEARCH * board.searched_cpu_seconds / workers
-    used = usage(
+    used = effects.usage(
         *(spec, train_only, sets, cut),
         seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
         seconds_per_row=trained.result.predict_seconds_per_row,
         workers=workers,
     )
     own = metric_of(metric).is_own
-    weakest = None if own else weakest_segments(validation, features, on_validation, metric, cut)
+    weakest = (
+        None if own else effects.weakest_segments(validation, features, on_validation, metric, cut)
+    )
     return used, weakest, horizons, coverage
 
 
@@ -398,18 +398,10 @@ def set_facts(sets: TrainingSets, validation_set: SetTable) -> tuple[SetFact, ..
 
 def scores_table(report: ValidationReport) -> pd.DataFrame:
     """Return the scores of a report, a row per metric."""
-    return pd.DataFrame(
-        [
-            {
-                "metric": score.metric,
-                "estimate": score.interval.estimate,
-                "low": score.interval.low,
-                "high": score.interval.high,
-                "baseline": score.baseline,
-                "difference_to_baseline": score.difference_to_baseline.estimate,
-                "difference_low": score.difference_to_baseline.low,
-                "difference_high": score.difference_to_baseline.high,
-            }
-            for score in report.scores
-        ]
-    )
+    own, ends = ["estimate", "low", "high"], attrgetter("estimate", "low", "high")
+    gain = ["difference_to_baseline", "difference_low", "difference_high"]
+    rows = [
+        (one.metric, *ends(one.interval), one.baseline, *ends(one.difference_to_baseline))
+        for one in report.scores
+    ]
+    return pd.DataFrame(rows, columns=["metric", *own, "baseline", *gain])
