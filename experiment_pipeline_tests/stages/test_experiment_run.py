@@ -277,6 +277,7 @@ def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(table, tmp_path,
     assert ep.load_model(spec.name).predict_table(spec.source.url, *files).predicted > 400
 
 
+@pytest.mark.slow
 def test_a_class_of_two_rows_is_set_aside_and_said_everywhere(tmp_path):
     """The run exports a model of the other classes, unless the YAML says that a no go stops it."""
     frame = tables.table()

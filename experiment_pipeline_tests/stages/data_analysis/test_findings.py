@@ -201,7 +201,7 @@ FOUND = {
             for why, window in WINDOWS.items()
         ),
         hit("a mean", table(shop=SHOPS, leak=by_shop(FLAG)), "blocks", "leak", "by shop"),
-        hit("drawn", table(shop=SHOPS, leak=by_shop(FLAG, 10)), "blocks", "leak", "by shop"),
+        hit("a drawn mean", table(shop=SHOPS, leak=by_shop(FLAG, 10)), "blocks", "leak", "by shop"),
         hit("others", numeric(shop=SHOPS, leak=OTHERS.array), "blocks", "leak", **REGRESSION),
     ],
     "telling_missing_values": [
@@ -219,13 +219,13 @@ FOUND = {
         hit("a number", table(day=DAY, n=PAID + 3 * LATE), "condition", "n", after="note"),
         hit("texts", table(day=DAY, n=np.where(LATE, "a", "b")), "condition", "n", after="note"),
         hit("the class", table(day=DAY, y=LATE), "condition", "y", after="note"),
-        hit("y", numeric(day=DAY, y=1.0 * ROW), "condition", "y", after="note", **REGRESSION),
+        hit("target", numeric(day=DAY, y=1.0 * ROW), "condition", "y", after="note", **REGRESSION),
     ],
     "random_split_over_time": [
         hit("known at each time, not ahead", table(day=DAY, n=ROW, y=WAVES), "condition"),
     ],
-    "missing_values": [hit("¾, and all", table(a=SPARSE, b=None), "note", "b, a", number=1)],
-    "constant_column": [hit("both", table(a=2024, b="FR"), "note", "a, b", "a = 2024, b = FR")],
+    "missing_values": [hit("most values", table(a=SPARSE, b=None), "note", "b, a", number=1)],
+    "constant_column": [hit("fixed", table(a=2024, b="FR"), "note", "a, b", "a = 2024, b = FR")],
     "almost_unique_column": [
         hit(why, table(id=values), "condition", "id") for why, values in UNIQUE.items()
     ],
@@ -250,8 +250,8 @@ FOUND = {
         ),
         hit("a class", table(y=np.where(SOME, "?", PLAIN["y"])), "condition", "y", **MULTICLASS),
     ],
-    "infinite_values": [hit("±", table(a=RATIO, b=-RATIO), "condition", "a, b", number=4)],
-    "absurd_magnitudes": [hit("µm", table(height=HEIGHT), "condition", "height", "1.8e+06")],
+    "infinite_values": [hit("both signs", table(a=RATIO, b=-RATIO), "condition", "a, b", number=4)],
+    "absurd_magnitudes": [hit("in µm", table(height=HEIGHT), "condition", "height", "1.8e+06")],
     "outliers": [
         hit("a hurricane", table(wind=WIND), "note", "wind", "wind (1048.4, "),
         hit("far by its logarithm", table(a=np.where(ROW == 0, 1e20, INCOME)), "note", "a"),
