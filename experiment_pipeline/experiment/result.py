@@ -15,6 +15,7 @@ import pandas as pd
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.run_record import ended_as
 from experiment_pipeline.storage.registry import TRUSTED, registry_of
 from experiment_pipeline.storage.run_code import module_of_main
 from experiment_pipeline.table.features import NamedColumns
@@ -139,10 +140,9 @@ class RunResult:
 
     @property
     def _outcome(self) -> str:
-        version, verdict = self.facts["version"], self.facts["verdict"]
-        conditions = " with conditions" if verdict == "go with conditions" else ""
-        accepted = f"accepted{conditions}" if self.accepted else "not accepted"
-        return f"{self.name}: {accepted}{f', {version}' if version else ''}"
+        version = self.facts["version"]
+        how = ended_as("accepted", self.facts["decision"]) if self.accepted else "not accepted"
+        return f"{self.name}: {how}{f', {version}' if version else ''}"
 
     @property
     def _scored(self) -> str:

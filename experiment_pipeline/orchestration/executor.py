@@ -25,7 +25,7 @@ from experiment_pipeline.orchestration.assets.shared import (
     record_id,
 )
 from experiment_pipeline.orchestration.instance import fail_killed_runs, note_of
-from experiment_pipeline.reporting.run_record import RunFacts, Status
+from experiment_pipeline.reporting.run_record import RunFacts, Status, ended_as
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import (
     CANCELLED,
@@ -140,7 +140,7 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
     if known and instance.has_run(run_id):
         tags = {
             EXPERIMENT: [*known],
-            DECISION: [facts.status or NONE for facts in known.values()],
+            DECISION: [ended_as(one.status, one.decision) or NONE for one in known.values()],
             VERSION: [facts.version or NONE for facts in known.values()],
         }
         instance.add_run_tags(run_id, {name: ", ".join(values) for name, values in tags.items()})

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, worst_of
+from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, ended_as, worst_of
 from experiment_pipeline.storage.files import list_names, location, storage_root
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import soon
@@ -75,8 +75,10 @@ def experiments() -> pd.DataFrame:
         "headline": "champion_score",
     }
     champions = champions[[*named]].drop_duplicates("experiment", keep="last").rename(columns=named)
-    whole = {"status": "last_status", "started_at": "last_started_at"}
-    last = last_runs()[["experiment", *whole]].rename(columns=whole)
+    whole = {"status": "last_status", "outcome": "last_outcome", "started_at": "last_started_at"}
+    last = last_runs()
+    outcomes = [ended_as(row["status"], row["decision"]) for row in plain_rows(last)]
+    last = last.assign(outcome=outcomes)[["experiment", *whole]].rename(columns=whole)
     counted = counted.drop(columns=["last_started_at"])
     return counted.merge(champions, how="left").merge(last, how="left")
 

@@ -35,6 +35,7 @@ from experiment_pipeline.reporting.document import (
     statements,
 )
 from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.reporting.run_record import ended_as
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -203,7 +204,8 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
     link = None
     if accepted and of.version_place:
         link = _link("Model card", f"{of.version_place}/{CARD}", root)
-    tag = f"accepted: {run['version']}" if accepted else "refused"
+    how = ended_as("accepted", run["decision"]).partition(" (")[0]
+    tag = f"{how}: {run['version']}" if accepted else "refused"
     yield _card("Decision", tag, text.strip(), link, "passed" if accepted else "failed")
 
 
@@ -246,9 +248,8 @@ def _decision(of: Decided) -> Iterator[Block]:
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
-        named = [row["code"] for row in of.findings if row["severity"] != "note" or row["accepted"]]
-        under = f" with conditions ({numbers.some_of(named)})" if named else ""
-        yield Paragraph(f"Accepted{under}: {run['chosen']} {what} {run['version']}.{score}")
+        how = ended_as("accepted", run["decision"])[1:]
+        yield Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
     elif not of.gates:
         yield Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:

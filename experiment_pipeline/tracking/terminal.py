@@ -13,6 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
+from experiment_pipeline.reporting.run_record import ended_as
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -203,7 +204,7 @@ _EXPERIMENTS: _Columns = {
     "champion": "champion",
     "score": "champion_score",
     "last run (UTC)": "last_started_at",
-    "outcome": "last_status",
+    "outcome": lambda row: row["last_outcome"].partition(" (")[0],
     "took": "wall_seconds",
     "cost": _price,
 }
@@ -212,7 +213,7 @@ _RUNS: _Columns = {
     "experiment": "experiment",
     "started (UTC)": "started_at",
     "by": _trigger,
-    "status": "status",
+    "status": lambda row: ended_as(row["status"], row["decision"]).partition(" (")[0],
     "score": _score,
     "model": "version",
     "took": "wall_seconds",
@@ -227,7 +228,9 @@ _MODELS: _Columns = {
 }
 _FACTS: _Columns = {
     "run": "run_id",
-    **{name: name for name in ("experiment", "status", "decision", "error", "fix")},
+    "experiment": "experiment",
+    "status": lambda row: ended_as(row["status"], row["decision"]),
+    **{name: name for name in ("decision", "error", "fix")},
     "started (UTC)": "started_at",
     "by": _trigger,
     "data": _data,

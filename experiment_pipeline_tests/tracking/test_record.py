@@ -106,7 +106,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
             "2 trained, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
             f"**{KEYS[2]}**",
             "(0.6900 to 0.7300); the baseline (no features) scores 0.5000",
-            "**accepted: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/registry/",
+            "**accepted with conditions: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/",
         ),
         strict=True,
     ):

@@ -31,11 +31,13 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import (
+    CONDITION,
     GateRow,
     RecordRow,
     ReportRow,
     RunFacts,
     ScoreRow,
+    accepted_under,
     worst_of,
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
@@ -68,7 +70,7 @@ def outcome(
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
-    decision, refusal = _accepted(report), None
+    decision, refusal = accepted_under(report.conditions), None
     if not report.accepted:
         decision, refusal = (
             "not accepted",
@@ -128,7 +130,7 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
         decision="; ".join(
             [
                 *(gate.in_words() for gate in report.gates),
-                *(f"condition: {one}" for one in report.conditions if report.accepted),
+                *(f"{CONDITION}{one}" for one in report.conditions if report.accepted),
             ]
         ),
     )
@@ -186,18 +188,12 @@ def build_document(
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
 
 
-def _accepted(report: ValidationReport) -> str:
-    """`accepted`, and on which conditions, by the word that each begins with."""
-    named = numbers.some_of([one.split()[0].rstrip(":") for one in report.conditions])
-    return f"accepted with conditions ({named})" if named else "accepted"
-
-
 def _decision(report: ValidationReport) -> Section:
     score, count = report.score(report.metric), len(report.gates)
     if report.accepted:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
         passed = "the one gate passes" if count == 1 else f"all {count} gates pass"
-        first = f"A{_accepted(report)[1:]}: {passed} ({rules})."
+        first = f"A{accepted_under(report.conditions)[1:]}: {passed} ({rules})."
     else:
         failed = "; ".join(
             f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
