@@ -133,7 +133,7 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     answer = CliRunner().invoke(main, ["choose", "visits", other, "--why", "<half> the size"])
     assert answer.exit_code == 0, answer.output
     second = ep.runs("visits", all_columns=True).to_dict("records")[0]
-    assert f"visits: accepted with conditions, v0002: {other}" in answer.output
+    assert f"visits: accepted with conditions (repeated_entities), v0002: {other}" in answer.output
     assert {*models.iterdir()} == before
     assert (second["chosen"], second["version"], second["looks"]) == (other, "v0002", 2)
     assert second["triggered_by"] == "command line"

@@ -78,7 +78,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     given = {"patient": "names a person", "cost": "known later"}
     found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted
-    assert found.decision.startswith("visits: accepted with conditions (audit), v0001: ")
+    assert found.decision.startswith("visits: accepted with conditions (repeated_entities, ")
     assert found.decision.partition(":")[2].partition(", v0001")[0] in found._repr_html_()
     assert "positive  yes: of 'no' and 'yes' the affirmative" in found.summary
     assert set(found.leaderboard["algorithm"]) == {"linear", "ensemble", "dummy"}

@@ -227,7 +227,8 @@ def _column(column: pd.Series) -> tuple[document.Cell, ...]:
         shares = as_text(known).value_counts(normalize=True)
         distinct, bars = len(shares), shares.head(_BARS).to_numpy()
         first = [
-            f"{numbers.shown(text)} {numbers.share(part)}" for text, part in shares.head(4).items()
+            f"{numbers.shown(text)} ({numbers.share(part)})"
+            for text, part in shares.head(4).items()
         ]
         words = numbers.some_of([*first, *shares.index[4:]], most=4)
     missing = len(column) - len(known)

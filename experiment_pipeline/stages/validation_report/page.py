@@ -72,15 +72,15 @@ def outcome(
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
     decision, refusal = accepted_under(report.conditions), None
     if not report.accepted:
-        decision, refusal = (
-            "not accepted",
-            NotAccepted(
-                words,
-                "; ".join(gate.in_words() for gate in report.failed_gates),
-                "Read the report for the reasons; the search to try next is in it, and in "
-                f"{places.get('next_search', 'no file')}.",
-            ),
+        decision, why = "not accepted", "; ".join(gate.in_words() for gate in report.failed_gates)
+        fix = (
+            "Read the report for the reasons; the search to try next is in it, and in "
+            f"{places.get('next_search', 'no file')}."
         )
+        leaked = (one for one in report.champions if one.may_have_leaked)
+        for one in leaked:
+            fix += f" If {one.version} was fitted with a leak, {one.retired(report.experiment)}."
+        refusal = NotAccepted(words, why, fix)
     alone = report.gates[0] if len(report.gates) == 1 else None
     shown = [(gate.outcome, gate.value, gate.limit, gate.rule, gate.means) for gate in report.gates]
     columns = ["outcome", "value", "limit", "gate", "what it means"]
