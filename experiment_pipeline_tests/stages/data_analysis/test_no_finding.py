@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from experiment_pipeline_tests.stages.data_analysis.tables import (
+    MULTICLASS,
     REGRESSION,
     ROWS,
     VALIDATION,
@@ -137,6 +138,7 @@ def test_what_is_innocent_is_not_found(code, frame, spec) -> None:
         case("random_split_over_time", "no time to order by"),
         case("random_split_over_time", "one moment is not late", day=DAY[0]),
         case("related_rows", "too few rows to tell", PLAIN.head(40)),
+        case("related_rows", "too few rows of each class", y=np.arange(ROWS) % 6, spec=MULTICLASS),
         case(
             "related_rows",
             "a split by time",
