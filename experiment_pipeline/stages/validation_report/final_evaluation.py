@@ -246,7 +246,7 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
             why = "the score to expect of a part is known for built-in metrics alone"
         yield f"the weakest segments are not computed: {why}"
     elif n_features > MOST_COLUMNS:
-        yield f"the segments of {n_features - MOST_COLUMNS:,} more features are not computed"
+        yield f"{page.MORE_SEGMENTS}the last {n_features - MOST_COLUMNS:,} of {n_features:,}"
 
 
 def _predicted(

@@ -55,6 +55,7 @@ from experiment_pipeline.table.table import plain_rows
 Charts = Mapping[str, tuple[Chart, ...]]
 _MOST_CLASSES, _MOST_FEATURES = 50, 20
 _WORST_ROWS, _WORST_COLUMNS = 10, 10  # shown of each set
+MORE_SEGMENTS = "the segments of more features are not computed: "
 _SIGNIFICANT = {True: "yes", False: "no", None: "not tested: too few shuffles"}
 _IN_CAVEATS = "see the caveats"
 _CALIBRATED = "No miscalibration is detected"
@@ -488,12 +489,14 @@ def _segments(report: ValidationReport) -> Section:
             "The expected score of a segment is that of a model whose probabilities, recalibrated on "
             "the whole set, are right there: a rare or difficult class alone makes no segment weak."
         )
+    left_out = [f"{one}." for one in report.notes if one.startswith(MORE_SEGMENTS)]
+    which = "of the other features " if left_out else ""
     if not report.segments:
-        none = "No segment scores below what is expected there."
-        return Section(title, (Paragraph(f"{none} {text}"),))
+        text = f"No segment {which}scores below what is expected there. {text}"
+    text = " ".join([text, *(one[0].upper() + one[1:] for one in left_out)])
     header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
-    table = _parts(report.segments, header)
-    return Section(title, (Paragraph(text), table))
+    table = [_parts(report.segments, header)] if report.segments else []
+    return Section(title, (Paragraph(text), *table))
 
 
 def _parts(parts: Sequence[Segment], header: tuple[str, ...]) -> Block:

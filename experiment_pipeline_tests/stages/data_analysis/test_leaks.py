@@ -149,6 +149,14 @@ def test_windows_over_the_past_are_honest(window) -> None:
     assert check("made_of_target", frame, **REGRESSION).outcome == "not_found"
 
 
+def test_a_very_wide_table_says_how_far_it_was_read() -> None:
+    """Nothing is claimed of columns in which no window was looked for."""
+    wide = pd.DataFrame(RNG.normal(size=(ROWS, 200))).add_prefix("w")
+    for frame in (numeric(), pd.concat([numeric(), wide], axis=1)):
+        found = check("made_of_target", frame, **REGRESSION).evidence
+        assert ("not computed beyond the first 200 columns" in found) == (len(frame.columns) > 200)
+
+
 def _mean(y: pd.Series, prior: float = 0) -> np.ndarray:
     groups = y.groupby(SHOP)
     return ((groups.transform("sum") + prior * y.mean()) / (groups.transform("size") + prior)).array
