@@ -315,7 +315,7 @@ def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
 
 
 _EVIDENCE = {
-    "challenger": ("Challengers", "compared with|its {}|exported model minus it|rows"),
+    "challenger": ("Challengers", "compared with|its {}|this model minus it|rows"),
     "robustness": ("Robustness", "feature, and what happened to it|{} then|change|rows"),
     "split seed": ("Other split seeds", "choice|its {}|minus the baseline|rows"),
     "unknown": ("What this run cannot know", ""),
@@ -323,7 +323,7 @@ _EVIDENCE = {
 _READ_AS = {
     "challenger": "Paired on the same validation rows, 95 % intervals (of champions: as the gates). It "
     "informs and chooses nothing, so no look is counted; who takes another model by it has looked.",
-    "robustness": "Scores of the exported model on validation rows in which one feature is changed after "
+    "robustness": "Scores of this model on validation rows in which one feature is changed after "
     "preparation: the largest losses of all that were tried. schema.yaml may reject such rows.",
     "split seed": "The whole flow on the train and test rows alone, cut into three sets by other seeds; "
     "validation rows are not read. Repeats share rows: their spread is no standard error.",

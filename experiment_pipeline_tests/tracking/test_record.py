@@ -215,7 +215,7 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
     challengers, unknown = (
         section(record, x) for x in ("Challengers", "What this run cannot know")
     )
-    assert "| compared with | its roc_auc | exported model minus it | rows |" in challengers
+    assert "| compared with | its roc_auc | this model minus it | rows |" in challengers
     assert "&lt;/script&gt; | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
     assert "| best v0001: not compared |  |  |  |" in challengers
     assert "- Drift is not measured.\n" in unknown

@@ -349,7 +349,7 @@ def _asked(
         key, wanted = linear.result.key, linear.result.fit_wall_seconds
         challenger = f"{key}, not computed: fitting it again would take too long"
         if key == report.configuration:
-            challenger = "it is the exported one"
+            challenger = "it is this model"
         elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
             parts = TakenApart.of(linear.refitted(fitted_on, sets, spec, workers))
             prediction = _predict(parts, validation, sets, workers)

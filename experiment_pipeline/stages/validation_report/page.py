@@ -402,7 +402,7 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
                 f"{numbers.interval(quantile.below)} of the validation rows are. With "
                 f"{numbers.score(quantile.shift)} added to every prediction, the shift that is right on "
                 f"the rows {evaluated(report.gap.evaluation).by}, "
-                f"{numbers.interval(quantile.shifted)} are. The exported model does not add it."
+                f"{numbers.interval(quantile.shifted)} are. The model itself does not add it."
             )
         )
     yield Section("Errors", (Paragraph(text), *shares, table, *charts.get("residuals", ())))
