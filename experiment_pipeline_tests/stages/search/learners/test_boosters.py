@@ -64,10 +64,12 @@ def test_listed_names_are_those_of_the_library(algorithm: str) -> None:
         ("lightgbm", {"min_child_samples": 5, "min_data_in_leaf": 7}, "set already"),
         ("xgboost", {"objective": "reg:squarederror"}, "not an objective of task binary"),
         ("lightgbm", {"objective": "quantile"}, "not an objective of task binary"),
+        ("lightgbm", {"eta": 0}, "'eta' is 0 write a number above 0 and up to inf"),
+        ("lightgbm", {"lambda_l2": -1}, "write a number from 0 to inf"),
     ],
 )
 def test_names_are_judged_without_a_fit(algorithm: str, given: dict, message: str) -> None:
-    """Misspelt, reserved and doubled names, and losses of another task, are refused."""
+    """Misspelt, reserved and doubled names, impossible values and losses of another task are refused."""
     with pytest.raises(errors.InvalidExperiment) as caught:
         check_hyperparameters(configuration(algorithm, **given), "binary")
     assert message in f"{caught.value.rule} {caught.value.fix}"
