@@ -146,6 +146,8 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     assert list(ranked.query("is_chosen")["key"]) == [other]
     record = storage / "visits" / "runs" / f"{second['run_id']}.record.html"
     assert f"chosen by {name}: &lt;half&gt; the size" in record.read_text(encoding="utf-8")
+    card = (storage / "visits" / "registry" / "v0002" / "README.md").read_text(encoding="utf-8")
+    assert "the choice was not made by score alone; the best of 3 single scores" in card
     with pytest.raises(ep.InvalidExperiment, match=r"did you mean 'linear__C=0\.1'"):
         ep.choose("visits", "linear__C=0.01", why="no")
     with pytest.raises(ep.InvalidExperiment, match="it has no rank: "):
