@@ -161,7 +161,8 @@ class RunResult:
         refused = self.refused
         why = self.facts["choice_reason"] if refused is None else f"{refused.rule}. {refused.fix}"
         said = (self._scored, f"Why: {why}")
-        top = terminal.configurations(questions.results(self.name, self.run_id))
+        ranked = questions.results(self.name, self.run_id).dropna(subset="rank")
+        top = terminal.listed("configurations", ranked, "status")
         rows = [tuple(row) for row in top.rows]
         first = document.first_rows(top.header, rows, TOP, "configuration")
         sections = [document.Section(self._outcome, (*map(document.Paragraph, said), *first))]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 # At first use on every page: most of the field swaps the names of test and validation set.
 HOLD_OUT = "validation set (final hold-out)"
-# How an outcome is coloured.
+# How an outcome is coloured, such as a verdict.
 Tone = Literal["", "passed", "doubtful", "failed"]
+TONE_OF: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no go": "failed"}
 # An underscore inside a word is no emphasis; only a leading # makes a heading.
 _ACTIVE = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^#")
 

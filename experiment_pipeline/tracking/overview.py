@@ -48,8 +48,7 @@ def overview(now: datetime) -> document.Document:
     """Return the page of all experiments: champion, gates, last run, age of the data, cost."""
     found = plain_rows(questions.experiments())
     last = {row["experiment"]: row for row in plain_rows(questions.last_runs())}
-    outcomes = (ended_as(row["status"], row["decision"]) for row in last.values())
-    statuses = Counter(one.partition(" (")[0] for one in outcomes)
+    statuses = Counter(row["last_outcome"].partition(" (")[0] for row in found)
     told = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
     sentence = f"{numbers.counted(len(found), 'experiment')}; last run of each: {told}."
     sentence = sentence if found else "No experiment has run yet."

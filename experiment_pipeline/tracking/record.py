@@ -12,6 +12,7 @@ from typing import Any
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.document import (
     HOLD_OUT,
+    TONE_OF,
     Block,
     Bullets,
     Card,
@@ -50,7 +51,6 @@ _STEPS = (
     *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
     *("Configurations", "Chosen", "On validation", "Decision"),
 )
-_TONES: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no go": "failed"}
 
 
 @dataclass(frozen=True)
@@ -96,14 +96,10 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     return Decided(
         run=run,
         sets=sorted(rows("sets"), key=lambda row: _SETS.index(row["set_name"])),
-        findings=rows("findings"),
+        **{name: rows(name) for name in ("findings", "scores", "gates", "evidence", "reports")},
         configurations=sorted(
             rows("configurations"), key=lambda row: (row["rank"] or math.inf, row["key"])
         ),
-        scores=rows("scores"),
-        gates=rows("gates"),
-        evidence=rows("evidence"),
-        reports=rows("reports"),
         earlier={
             which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
         },
@@ -166,7 +162,7 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
         counts = Counter(row["severity"] for row in of.findings)
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         text = f"{numbers.counted(len(of.findings), 'finding')}: {kinds}." if counts else ""
-        tone = _TONES.get(run["verdict"], "")
+        tone = TONE_OF.get(run["verdict"], "")
         link = _report(of, "data_analysis", root)
         yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
     if run["rejected_rows"] is not None and run["data_rows"]:

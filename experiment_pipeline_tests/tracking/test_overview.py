@@ -114,7 +114,8 @@ def test_where_accepted_is_said_its_conditions_are(storage: Path) -> None:
         RunRecord(status, "r1").record([facts])
         write_pages(status, storage_root())
     found = questions.runs(all_columns=True)
-    lists = terminal.experiments(questions.experiments()), terminal.runs(found, named=True)
+    kinds = {"experiments": questions.experiments(), "runs": found}
+    lists = [terminal.listed(*one) for one in kinds.items()]
     shown = [html_of(storage / "accepted" / "runs.html"), html_of(storage / "overview.html")]
     shown += [str(terminal.run(questions.run_of("accepted")))]
     shown += [render(decision_record(decided("accepted", "r1"), None)).replace("Acc", "acc")]

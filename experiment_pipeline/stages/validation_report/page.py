@@ -78,8 +78,7 @@ def outcome(
             "Read the report for the reasons; the search to try next is in it, and in "
             f"{places.get('next_search', 'no file')}."
         )
-        leaked = (one for one in report.champions if one.may_have_leaked)
-        for one in leaked:
+        for one in filter(lambda held: held.may_have_leaked, report.champions):
             fix += f" If {one.version} was fitted with a leak, {one.retired(report.experiment)}."
         refusal = NotAccepted(words, why, fix)
     alone = report.gates[0] if len(report.gates) == 1 else None
