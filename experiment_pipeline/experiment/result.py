@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import pandas as pd
 from experiment_pipeline.errors import ExperimentPipelineError, InvalidExperiment
 from experiment_pipeline.prediction.files import Model, load_model
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.run_record import ended_as
 from experiment_pipeline.storage.registry import TRUSTED, registry_of
 from experiment_pipeline.storage.run_code import module_of_main
 from experiment_pipeline.table.features import NamedColumns
@@ -141,7 +139,11 @@ class RunResult:
     @property
     def _outcome(self) -> str:
         version = self.facts["version"]
-        how = ended_as("accepted", self.facts["decision"]) if self.accepted else "not accepted"
+        how = (
+            questions.ended_as("accepted", self.facts["decision"])
+            if self.accepted
+            else "not accepted"
+        )
         return f"{self.name}: {how}{f', {version}' if version else ''}"
 
     @property
@@ -174,7 +176,7 @@ class RunResult:
             text = (document.Code("text", self.summary),)
             sections.append(document.Section("What was inferred, and why", text, folded=True))
         pages = ((name, place) for name, place in self.pages.items() if place.endswith(".html"))
-        links = tuple(starmap(_link, pages))
+        links = tuple(_link(*page) for page in pages)
         sections.append(document.Section("Pages", (document.Bullets(links),), folded=True))
         return document.fragment(*sections)
 

@@ -51,7 +51,7 @@ from experiment_pipeline.experiment.result import RunResult
 from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import Check, Outcome
-from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger, accepted_under
+from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.spec.reading import YamlFile, read_component
@@ -244,7 +244,7 @@ def sensitivity(
         given |= {"name": spec.name, "schema": named.schema_text, "split": {**split, "seed": seed}}
         try:
             report = run_experiment(table, spec.target, **given).report
-            how = accepted_under(report.conditions) if report.accepted else "refused"
+            how = numbers.accepted_under(report.conditions) if report.accepted else "refused"
             what = f"{report.configuration}, {how}"
             score, gain = (one := report.score(spec.metric)).interval, one.difference_to_baseline
             found = EvidenceRow.of("split seed", what, score.estimate, gain, report.rows)

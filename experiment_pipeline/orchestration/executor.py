@@ -25,7 +25,7 @@ from experiment_pipeline.orchestration.assets.shared import (
     record_id,
 )
 from experiment_pipeline.orchestration.instance import fail_killed_runs, note_of
-from experiment_pipeline.reporting.run_record import RunFacts, Status, ended_as
+from experiment_pipeline.reporting.run_record import RunFacts, Status
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import (
     CANCELLED,
@@ -35,6 +35,7 @@ from experiment_pipeline.tracking.database.recording import (
     recorded_runs,
 )
 from experiment_pipeline.tracking.outcomes import finish_run
+from experiment_pipeline.tracking.questions import ended_as
 
 # The error by which Dagster ends a run at a blocking check.
 CHECK_FAILED = "DagsterAssetCheckFailedError"

@@ -4,7 +4,7 @@ Pure modules of the stages build such rows beside their outcome; the writer adds
 Type and meaning of a column are declared here alone. `JudgedRows` are kept as a file instead.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -21,7 +21,6 @@ from experiment_pipeline.statistics.scores import SetPrediction
 Status = Literal["running", "accepted", "rejected", "failed", "killed", "partial"]
 EvidenceKind = Literal["challenger", "robustness", "split seed", "unknown"]
 Trigger = Literal["person", "schedule", "sensor", "command line", "notebook"]
-CONDITION = "condition: "  # begins a part of a decision
 # The text of an annotation is the column's meaning, in the database and its documentation.
 Text = str | None
 Number = float | None
@@ -29,19 +28,6 @@ Count = int | None
 Truth = bool | None
 Moment = datetime | None
 Json = Mapping[str, Any] | None
-
-
-def accepted_under(conditions: Sequence[str]) -> str:
-    """Return `accepted`, and on which conditions, by the word that each begins with."""
-    named = numbers.some_of([one.split()[0].rstrip(":") for one in conditions])
-    return f"accepted with conditions ({named})" if named else "accepted"
-
-
-def ended_as(status: str | None, decision: str | None) -> str:
-    """Return a run's status in words: an accepted one with the conditions that its decision names."""
-    parts = (decision or "").split("; ")
-    found = [one.removeprefix(CONDITION) for one in parts if one.startswith(CONDITION)]
-    return accepted_under(found) if status == "accepted" else status or ""
 
 
 @dataclass(frozen=True, kw_only=True)

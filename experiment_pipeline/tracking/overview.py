@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.document import HOLD_OUT
-from experiment_pipeline.reporting.run_record import WatchRow, ended_as
+from experiment_pipeline.reporting.run_record import WatchRow
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -102,7 +102,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     whole = [row for row in runs if row["status"] != "partial"]
     last = questions.run_of(experiment)["run_id"]
     latest = next((row for row in runs if row["run_id"] == last), runs[0])
-    (score, bounds), how = _scored(latest), ended_as(latest["status"], latest["decision"])
+    (score, bounds), how = _scored(latest), questions.ended_as(latest["status"], latest["decision"])
     ended = [
         f"Run {latest['run_id'][:8]}: {how} at {_text(latest['stage']).replace('_', ' ')}",
         f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
@@ -186,7 +186,7 @@ def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
 
 
 def _outcome(row: _Row) -> document.Markup:
-    words = html.escape(ended_as(row["status"], row["decision"]))
+    words = html.escape(questions.ended_as(row["status"], row["decision"]))
     return document.Markup(f'<span class="tag {_TONES.get(row["status"], "")}">{words}</span>')
 
 

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 
 from experiment_pipeline.errors import StorageError, UnknownRun, did_you_mean
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, ended_as, worst_of
+from experiment_pipeline.reporting.run_record import PREDICTED_ROWS, worst_of
 from experiment_pipeline.storage.files import list_names, location, storage_root
 from experiment_pipeline.storage.provenance import CodeProvenance
 from experiment_pipeline.storage.records import soon
@@ -260,6 +260,12 @@ def last_runs() -> pd.DataFrame:
     ranked = sa.select(RUNS.c.experiment, RUNS.c.run_id, place.label("place")).subquery()
     same = [ranked.c[name] == RUNS.c[name] for name in ("experiment", "run_id")]
     return _read(sa.select(RUNS).join(ranked, sa.and_(*same)).where(ranked.c.place == 1))
+
+
+def ended_as(status: str | None, decision: str | None) -> str:
+    """Return a run's status in words: an accepted one with the conditions that its decision names."""
+    found = re.findall(rf"(?:^|; ){numbers.CONDITION}(\w+)", decision or "")
+    return numbers.accepted_under(found) if status == "accepted" else status or ""
 
 
 def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:

@@ -36,7 +36,6 @@ from experiment_pipeline.reporting.document import (
     statements,
 )
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import ended_as
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -200,7 +199,7 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
     link = None
     if accepted and of.version_place:
         link = _link("Model card", f"{of.version_place}/{CARD}", root)
-    how = ended_as("accepted", run["decision"]).partition(" (")[0]
+    how = questions.ended_as("accepted", run["decision"]).partition(" (")[0]
     tag = f"{how}: {run['version']}" if accepted else "refused"
     yield _card("Decision", tag, text.strip(), link, "passed" if accepted else "failed")
 
@@ -244,7 +243,7 @@ def _decision(of: Decided) -> Iterator[Block]:
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
-        how = ended_as("accepted", run["decision"])[1:]
+        how = questions.ended_as("accepted", run["decision"])[1:]
         yield Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
     elif not of.gates:
         yield Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")

@@ -13,7 +13,6 @@ import pandas as pd
 
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
-from experiment_pipeline.reporting.run_record import ended_as
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -201,7 +200,7 @@ _LISTS: dict[str, _Columns] = {
         **_own("experiment"),
         "started (UTC)": "started_at",
         "by": _trigger,
-        "status": lambda row: ended_as(row["status"], row["decision"]).partition(" (")[0],
+        "status": lambda row: questions.ended_as(row["status"], row["decision"]).partition(" (")[0],
         "score": _score,
         "model": "version",
         "took": "wall_seconds",
@@ -217,7 +216,7 @@ _LISTS: dict[str, _Columns] = {
 _FACTS: _Columns = {
     "run": "run_id",
     **_own("experiment"),
-    "status": lambda row: ended_as(row["status"], row["decision"]),
+    "status": lambda row: questions.ended_as(row["status"], row["decision"]),
     **_own("decision", "error", "fix"),
     "started (UTC)": "started_at",
     "by": _trigger,

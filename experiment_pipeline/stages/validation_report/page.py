@@ -31,13 +31,11 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import (
-    CONDITION,
     GateRow,
     RecordRow,
     ReportRow,
     RunFacts,
     ScoreRow,
-    accepted_under,
     worst_of,
 )
 from experiment_pipeline.spec.algorithms import ENSEMBLE
@@ -71,7 +69,7 @@ def outcome(
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
-    decision, refusal = accepted_under(report.conditions), None
+    decision, refusal = numbers.accepted_under(report.conditions), None
     if not report.accepted:
         decision, why = "not accepted", "; ".join(gate.in_words() for gate in report.failed_gates)
         fix = (
@@ -130,7 +128,7 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
         decision="; ".join(
             [
                 *(gate.in_words() for gate in report.gates),
-                *(f"{CONDITION}{one}" for one in report.conditions if report.accepted),
+                *(f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted),
             ]
         ),
     )
@@ -193,7 +191,7 @@ def _decision(report: ValidationReport) -> Section:
     if report.accepted:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
         passed = "the one gate passes" if count == 1 else f"all {count} gates pass"
-        first = f"A{accepted_under(report.conditions)[1:]}: {passed} ({rules})."
+        first = f"A{numbers.accepted_under(report.conditions)[1:]}: {passed} ({rules})."
     else:
         failed = "; ".join(
             f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
