@@ -256,7 +256,7 @@ def infer_schema(prepared: pd.DataFrame, target: str) -> str:
     the order of their names: models follow the schema, and should not follow the delivery.
     """
     columns: dict[str, dict[str, Any]] = {}
-    for name, column in sorted(prepared.items()):
+    for name, column in sorted(prepared.items(), key=lambda item: str(item[0])):
         dtype, facts = _dtype(column), columns.setdefault(str(name), {})
         if dtype is not None:
             facts["dtype"] = dtype
