@@ -7,7 +7,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, astuple
 from functools import partial
@@ -153,7 +153,7 @@ def models(experiment: str, root: str | None, as_json: bool) -> None:
     if found.empty:
         rule = f"has no exported model in {registry.root}"
         raise InvalidModel(experiment, rule, "Run the experiment, or name another --root.")
-    _answer(found, terminal.models, as_json=as_json)
+    _answer("models", found, as_json)
 
 
 @main.command()
@@ -280,10 +280,7 @@ def sensitivity(experiment: str, seeds: int, yes: bool, as_json: bool) -> None:
 @as_json
 def experiments(as_json: bool) -> None:
     """List the experiments that ever ran, with champion and last outcome."""
-    from experiment_pipeline.tracking import terminal
-
-    found = ep.experiments()
-    _answer(found, terminal.experiments, as_json=as_json, none="no experiment has run yet")
+    _answer("experiments", ep.experiments(), as_json, "no experiment has run yet")
 
 
 @main.command()
@@ -307,13 +304,10 @@ def runs(
     as_json: bool,
 ) -> None:
     """List runs, of EXPERIMENT or of all, the newest first."""
-    from experiment_pipeline.tracking import terminal
-
     found = ep.runs(
         experiment, status=status or None, since=_moment(since), limit=limit, all_columns=True
     )
-    table = partial(terminal.runs, named=experiment is None)
-    _answer(found, table, as_json=as_json, none="no such run")
+    _answer("runs", found, as_json, "no such run", without="experiment" if experiment else "")
     if fail_if_none and found.empty:
         sys.exit(1)
 
@@ -479,10 +473,7 @@ def _say(facts: object, lines: Iterable[str], as_json: bool) -> None:
 
 
 def _answer(
-    found: "pd.DataFrame",
-    table: "Callable[[pd.DataFrame], TextTable]",
-    as_json: bool,
-    none: str = "",
+    kind: str, found: "pd.DataFrame", as_json: bool, none: str = "", without: str = ""
 ) -> None:
     from experiment_pipeline.tracking import terminal
 
@@ -491,7 +482,7 @@ def _answer(
     elif found.empty:
         click.echo(none)
     else:
-        _print([table(found)])
+        _print([terminal.listed(kind, found, without)])
 
 
 def _print(tables: "Iterable[TextTable]") -> None:

@@ -252,10 +252,11 @@ def _comment(text: str, indent: int) -> str:
 def infer_schema(prepared: pd.DataFrame, target: str) -> str:
     """Write a schema that the table satisfies, apart from rows without a target, as YAML.
 
-    No smallest and largest values: those of a sample would reject the next delivery.
+    No smallest and largest values: those of a sample would reject the next delivery. Columns stand in
+    the order of their names: models follow the schema, and should not follow the delivery.
     """
     columns: dict[str, dict[str, Any]] = {}
-    for name, column in prepared.items():
+    for name, column in sorted(prepared.items(), key=lambda item: str(item[0])):
         dtype, facts = _dtype(column), columns.setdefault(str(name), {})
         if dtype is not None:
             facts["dtype"] = dtype

@@ -4,11 +4,11 @@ Rows are split at random, unless a column names the sets, or the rows are a time
 models will predict the future, or for unknown customers, cannot be inferred: it becomes a hint.
 """
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import chain, combinations, product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,10 +19,11 @@ from experiment_pipeline.drafting import search as first_search
 from experiment_pipeline.drafting.columns import ColumnPlan, plan_columns, read_completely
 from experiment_pipeline.errors import UnusableTable, did_you_mean, listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.spec import Task
+from experiment_pipeline.spec import CalendarPart, Task
 from experiment_pipeline.statistics.metrics import metric_of, names_of
 from experiment_pipeline.table.features import plain
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
+from experiment_pipeline.table.preparation import calendar_columns
 
 # The rejection limit that a spec has by default, and what may be rejected beyond the rows
 # that lack a target.
@@ -167,9 +168,11 @@ def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
             f"is missing: the column to predict; the table has {listed(raw.columns)}",
             "add --target and one of these",
         )
+    parts = (calendar_columns(*one) for one in product(raw.columns, get_args(CalendarPart)))
+    made = set(chain.from_iterable(parts))  # what a date may become is no column of the table
     for option, name in [
         ("--target", wishes.target),
-        *(("--exclude", name) for name in wishes.exclude),
+        *(("--exclude", name) for name in wishes.exclude if name not in made),
         *(("--id-column", name) for name in wishes.id_column),
         *(("--split-column", name) for name in [wishes.split_column] if name is not None),
     ]:
@@ -404,7 +407,7 @@ def _met_again(
         words = "{:.0%} of the latest rows are about ones of before"
         found = {name: words.format(part) for name, part in known.items() if part >= MET_AGAIN}
     else:
-        for one, other in itertools.combinations(many, 2):
+        for one, other in combinations(many, 2):
             if len(raw[[one, other]].drop_duplicates()) >= PARTNERS * max(many[one], many[other]):
                 found |= {one: f"rows pair them with {other}", other: f"rows pair them with {one}"}
     return {name: plans[name].as_category(many[name], why) for name, why in found.items()}

@@ -71,6 +71,8 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     # Cells that one round of boosting reads.
     cells = rows * shape.features * shape.trees
     draws = 10 if cells > LARGE_CELLS else 20
+    if shape.seconds is not None:
+        draws = min(max(DRAWS_OF_A_BUDGET, round(DRAWS_PER_SECOND * shape.seconds)), MOST_DRAWS)
     # Where codes do not tell all texts apart, the search chooses among other encoders.
     encoders = {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
     asked = [{}, {"extra_trees": True}]
@@ -91,7 +93,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     drawn = {
         "algorithm": "lightgbm",
         "method": "random",
-        "draws": draws if shape.seconds is None else _draws_of(shape.seconds),
+        "draws": draws,
         **encoders,
         "hyperparameters": space,
     }
@@ -117,10 +119,6 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
         ),
         Proposal({"algorithm": "dummy"}, "ignores the features: what all must beat"),
     )
-
-
-def _draws_of(seconds: float) -> int:
-    return min(max(DRAWS_OF_A_BUDGET, round(DRAWS_PER_SECOND * seconds)), MOST_DRAWS)
 
 
 def _other_boosters(shape: Shape) -> Iterator[Proposal]:

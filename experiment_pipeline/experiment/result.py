@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +138,13 @@ class RunResult:
 
     @property
     def _outcome(self) -> str:
-        version, verdict = self.facts["version"], self.facts["verdict"]
-        conditions = " with conditions" if verdict == "go with conditions" else ""
-        accepted = f"accepted{conditions}" if self.accepted else "not accepted"
-        return f"{self.name}: {accepted}{f', {version}' if version else ''}"
+        version = self.facts["version"]
+        how = (
+            questions.ended_as("accepted", self.facts["decision"])
+            if self.accepted
+            else "not accepted"
+        )
+        return f"{self.name}: {how}{f', {version}' if version else ''}"
 
     @property
     def _scored(self) -> str:
@@ -161,7 +163,8 @@ class RunResult:
         refused = self.refused
         why = self.facts["choice_reason"] if refused is None else f"{refused.rule}. {refused.fix}"
         said = (self._scored, f"Why: {why}")
-        top = terminal.configurations(questions.results(self.name, self.run_id))
+        ranked = questions.results(self.name, self.run_id).dropna(subset="rank")
+        top = terminal.listed("configurations", ranked, "status")
         rows = [tuple(row) for row in top.rows]
         first = document.first_rows(top.header, rows, TOP, "configuration")
         sections = [document.Section(self._outcome, (*map(document.Paragraph, said), *first))]
@@ -173,7 +176,7 @@ class RunResult:
             text = (document.Code("text", self.summary),)
             sections.append(document.Section("What was inferred, and why", text, folded=True))
         pages = ((name, place) for name, place in self.pages.items() if place.endswith(".html"))
-        links = tuple(starmap(_link, pages))
+        links = tuple(_link(*page) for page in pages)
         sections.append(document.Section("Pages", (document.Bullets(links),), folded=True))
         return document.fragment(*sections)
 

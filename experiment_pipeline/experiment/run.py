@@ -244,7 +244,8 @@ def sensitivity(
         given |= {"name": spec.name, "schema": named.schema_text, "split": {**split, "seed": seed}}
         try:
             report = run_experiment(table, spec.target, **given).report
-            what = f"{report.configuration}, {'accepted' if report.accepted else 'refused'}"
+            how = numbers.accepted_under(report.conditions) if report.accepted else "refused"
+            what = f"{report.configuration}, {how}"
             score, gain = (one := report.score(spec.metric)).interval, one.difference_to_baseline
             found = EvidenceRow.of("split seed", what, score.estimate, gain, report.rows)
         except ExperimentPipelineError as error:

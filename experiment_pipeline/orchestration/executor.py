@@ -35,6 +35,7 @@ from experiment_pipeline.tracking.database.recording import (
     recorded_runs,
 )
 from experiment_pipeline.tracking.outcomes import finish_run
+from experiment_pipeline.tracking.questions import ended_as
 
 # The error by which Dagster ends a run at a blocking check.
 CHECK_FAILED = "DagsterAssetCheckFailedError"
@@ -140,7 +141,7 @@ def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None
     if known and instance.has_run(run_id):
         tags = {
             EXPERIMENT: [*known],
-            DECISION: [facts.status or NONE for facts in known.values()],
+            DECISION: [ended_as(one.status, one.decision) or NONE for one in known.values()],
             VERSION: [facts.version or NONE for facts in known.values()],
         }
         instance.add_run_tags(run_id, {name: ", ".join(values) for name, values in tags.items()})

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 # At first use on every page: most of the field swaps the names of test and validation set.
 HOLD_OUT = "validation set (final hold-out)"
-# How an outcome is coloured.
+# How an outcome is coloured, such as a verdict.
 Tone = Literal["", "passed", "doubtful", "failed"]
+TONE_OF: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no go": "failed"}
 # An underscore inside a word is no emphasis; only a leading # makes a heading.
 _ACTIVE = re.compile(r"[\\`*\[\]|~]|(?<!\w)_|_(?!\w)|^#")
 
@@ -318,7 +319,7 @@ def statements(said: Mapping[str, str | None]) -> tuple[Block, ...]:
 
 
 _EVIDENCE = {
-    "challenger": ("Challengers", "compared with|its {}|exported model minus it|rows"),
+    "challenger": ("Challengers", "compared with|its {}|this model minus it|rows"),
     "robustness": ("Robustness", "feature, and what happened to it|{} then|change|rows"),
     "split seed": ("Other split seeds", "choice|its {}|minus the baseline|rows"),
     "unknown": ("What this run cannot know", ""),
@@ -326,7 +327,7 @@ _EVIDENCE = {
 _READ_AS = {
     "challenger": "Paired on the same validation rows, 95 % intervals (of champions: as the gates). It "
     "informs and chooses nothing, so no look is counted; who takes another model by it has looked.",
-    "robustness": "Scores of the exported model on validation rows in which one feature is changed after "
+    "robustness": "Scores of this model on validation rows in which one feature is changed after "
     "preparation: the largest losses of all that were tried. schema.yaml may reject such rows.",
     "split seed": "The whole flow on the train and test rows alone, cut into three sets by other seeds; "
     "validation rows are not read. Repeats share rows: their spread is no standard error.",

@@ -11,6 +11,7 @@ from datetime import datetime
 from experiment_pipeline.statistics.interval import Interval
 
 _LONGEST_NAME = 60
+CONDITION = "condition: "  # begins a part of a decision
 
 
 def score(value: float) -> str:
@@ -127,6 +128,12 @@ def some_of(items: Sequence[str], most: int = 5) -> str:
     """`a, b, c and 7 more`."""
     head = ", ".join(items[:most])
     return head if len(items) <= most else f"{head} and {len(items) - most:,} more"
+
+
+def accepted_under(conditions: Sequence[str]) -> str:
+    """Return `accepted`, and on which conditions, by the word that each begins with."""
+    named = some_of([one.split()[0].rstrip(":") for one in conditions])
+    return f"accepted with conditions ({named})" if named else "accepted"
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        10,
+        11,
         0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
@@ -100,7 +100,7 @@ _STAGES = (
     Stage(
         "leaderboard",
         ("leaderboard",),
-        11,
+        12,
         3.0,
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={

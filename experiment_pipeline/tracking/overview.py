@@ -48,7 +48,7 @@ def overview(now: datetime) -> document.Document:
     """Return the page of all experiments: champion, gates, last run, age of the data, cost."""
     found = plain_rows(questions.experiments())
     last = {row["experiment"]: row for row in plain_rows(questions.last_runs())}
-    statuses = Counter(_text(row["status"]) for row in last.values())
+    statuses = Counter(row["last_outcome"].partition(" (")[0] for row in found)
     told = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
     sentence = f"{numbers.counted(len(found), 'experiment')}; last run of each: {told}."
     sentence = sentence if found else "No experiment has run yet."
@@ -102,9 +102,9 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     whole = [row for row in runs if row["status"] != "partial"]
     last = questions.run_of(experiment)["run_id"]
     latest = next((row for row in runs if row["run_id"] == last), runs[0])
-    score, bounds = _scored(latest)
+    (score, bounds), how = _scored(latest), questions.ended_as(latest["status"], latest["decision"])
     ended = [
-        f"Run {latest['run_id'][:8]}: {_status(latest)} at {_text(latest['stage']).replace('_', ' ')}",
+        f"Run {latest['run_id'][:8]}: {how} at {_text(latest['stage']).replace('_', ' ')}",
         f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
         f"version {latest['version']}" if latest["version"] else "",
     ]
@@ -185,14 +185,9 @@ def _two_lines(first: str | document.Markup, second: str) -> document.Markup:
     return document.Markup(f"{above}<br><small>{html.escape(second)}</small>" if second else above)
 
 
-def _status(row: _Row) -> str:
-    conditional = row["status"] == "accepted" and row["verdict"] == "go with conditions"
-    return "accepted with conditions" if conditional else _text(row["status"])
-
-
 def _outcome(row: _Row) -> document.Markup:
-    status = _text(row["status"])
-    return document.Markup(f'<span class="tag {_TONES.get(status, "")}">{_status(row)}</span>')
+    words = html.escape(questions.ended_as(row["status"], row["decision"]))
+    return document.Markup(f'<span class="tag {_TONES.get(row["status"], "")}">{words}</span>')
 
 
 def _scored(row: _Row) -> tuple[str, str]:

@@ -75,8 +75,10 @@ def experiments() -> pd.DataFrame:
         "headline": "champion_score",
     }
     champions = champions[[*named]].drop_duplicates("experiment", keep="last").rename(columns=named)
-    whole = {"status": "last_status", "started_at": "last_started_at"}
-    last = last_runs()[["experiment", *whole]].rename(columns=whole)
+    whole = {"status": "last_status", "outcome": "last_outcome", "started_at": "last_started_at"}
+    last = last_runs()
+    outcomes = [ended_as(row["status"], row["decision"]) for row in plain_rows(last)]
+    last = last.assign(outcome=outcomes)[["experiment", *whole]].rename(columns=whole)
     counted = counted.drop(columns=["last_started_at"])
     return counted.merge(champions, how="left").merge(last, how="left")
 
@@ -263,6 +265,12 @@ def last_runs() -> pd.DataFrame:
     ranked = sa.select(RUNS.c.experiment, RUNS.c.run_id, place.label("place")).subquery()
     same = [ranked.c[name] == RUNS.c[name] for name in ("experiment", "run_id")]
     return _read(sa.select(RUNS).join(ranked, sa.and_(*same)).where(ranked.c.place == 1))
+
+
+def ended_as(status: str | None, decision: str | None) -> str:
+    """Return a run's status in words: an accepted one with the conditions that its decision names."""
+    found = re.findall(rf"(?:^|; ){numbers.CONDITION}(\w+)", decision or "")
+    return numbers.accepted_under(found) if status == "accepted" else status or ""
 
 
 def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:

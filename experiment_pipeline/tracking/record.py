@@ -26,11 +26,6 @@ _STEPS = (
     *("Configurations", "Chosen", "On validation", "Decision"),
 )
 _TABLES = ("sets", "findings", "configurations", "scores", "gates", "evidence", "reports")
-_TONE: dict[str, document.Tone] = {
-    "go": "passed",
-    "go with conditions": "doubtful",
-    "no go": "failed",
-}
 
 
 @dataclass(frozen=True)
@@ -126,7 +121,7 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
         text = (
             f"{numbers.counted(len(of.tables['findings']), 'finding')}: {kinds}." if counts else ""
         )
-        tone = _TONE.get(run["verdict"], "")
+        tone = document.TONE_OF.get(run["verdict"], "")
         link = _report(of, "data_analysis", root)
         yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
     if run["rejected_rows"] is not None and run["data_rows"]:
@@ -168,7 +163,8 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
     link = None
     if accepted and of.version_place:
         link = _link("Model card", f"{of.version_place}/{CARD}", root)
-    tag = f"accepted: {run['version']}" if accepted else "refused"
+    how = questions.ended_as("accepted", run["decision"]).partition(" (")[0]
+    tag = f"{how}: {run['version']}" if accepted else "refused"
     yield _card("Decision", tag, text.strip(), link, "passed" if accepted else "failed")
 
 
@@ -213,15 +209,8 @@ def _decision(of: Decided) -> Iterator[document.Block]:
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
-        named = [
-            row["code"]
-            for row in of.tables["findings"]
-            if row["severity"] != "note" or row["accepted"]
-        ]
-        under = f" with conditions ({numbers.some_of(named)})" if named else ""
-        yield document.Paragraph(
-            f"Accepted{under}: {run['chosen']} {what} {run['version']}.{score}"
-        )
+        how = questions.ended_as("accepted", run["decision"])[1:]
+        yield document.Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
     elif not of.tables["gates"]:
         yield document.Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:

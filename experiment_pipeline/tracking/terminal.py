@@ -34,25 +34,9 @@ class TextTable:
     rows: Sequence[Sequence[str]]
 
 
-def experiments(found: pd.DataFrame) -> TextTable:
-    """A line per experiment, of `questions.experiments`."""
-    return _table("", found, _EXPERIMENTS)
-
-
-def runs(found: pd.DataFrame, *, named: bool) -> TextTable:
-    """A line per run, of `questions.runs`; named: with the experiment."""
-    return _table("", found, {k: v for k, v in _RUNS.items() if named or k != "experiment"})
-
-
-def configurations(found: pd.DataFrame) -> TextTable:
-    """A line per ranked configuration, of `questions.results`."""
-    columns = {k: v for k, v in _PARTS["configurations"].items() if k != "status"}
-    return _table("", found[found["rank"].notna()], columns)
-
-
-def models(found: pd.DataFrame) -> TextTable:
-    """A line per version, of `models_frame`."""
-    return _table("", found, _MODELS)
+def listed(kind: str, found: pd.DataFrame, without: str = "") -> TextTable:
+    """A line per row of `found`: experiments, runs, configurations or models; `without` a column."""
+    return _table("", found, {k: v for k, v in (_LISTS | _PARTS)[kind].items() if k != without})
 
 
 def models_frame(registry: Registry) -> pd.DataFrame:
@@ -197,77 +181,82 @@ def _cost(row: _Row) -> str:
     return ", ".join(parts)
 
 
-_EXPERIMENTS: _Columns = {
-    "experiment": "experiment",
-    "runs": "runs",
-    "champion": "champion",
-    "score": "champion_score",
-    "last run (UTC)": "last_started_at",
-    "outcome": "last_status",
-    "took": "wall_seconds",
-    "cost": _price,
-}
-_RUNS: _Columns = {
-    "run": lambda row: row["run_id"][:8],
-    "experiment": "experiment",
-    "started (UTC)": "started_at",
-    "by": _trigger,
-    "status": "status",
-    "score": _score,
-    "model": "version",
-    "took": "wall_seconds",
-}
-_MODELS: _Columns = {
-    "model": "version",
-    "state": "state",
-    "created": "created",
-    "score": "headline",
-    "configuration": "configuration",
-    "approved by": "approved_by",
+def _own(*names: str) -> _Columns:
+    """Columns that are shown as they are, under their own names."""
+    return dict(zip(names, names, strict=True))
+
+
+_LISTS: dict[str, _Columns] = {
+    "experiments": {
+        **_own("experiment", "runs", "champion"),
+        "score": "champion_score",
+        "last run (UTC)": "last_started_at",
+        "outcome": lambda row: row["last_outcome"].partition(" (")[0],
+        "took": "wall_seconds",
+        "cost": _price,
+    },
+    "runs": {
+        "run": lambda row: row["run_id"][:8],
+        **_own("experiment"),
+        "started (UTC)": "started_at",
+        "by": _trigger,
+        "status": lambda row: questions.ended_as(row["status"], row["decision"]).partition(" (")[0],
+        "score": _score,
+        "model": "version",
+        "took": "wall_seconds",
+    },
+    "models": {
+        "model": "version",
+        **_own("state", "created"),
+        "score": "headline",
+        **_own("configuration"),
+        "approved by": "approved_by",
+    },
 }
 _FACTS: _Columns = {
     "run": "run_id",
-    **{name: name for name in ("experiment", "status", "decision", "error", "fix")},
+    **_own("experiment"),
+    "status": lambda row: questions.ended_as(row["status"], row["decision"]),
+    **_own("decision", "error", "fix"),
     "started (UTC)": "started_at",
     "by": _trigger,
     "data": _data,
     "rejected rows": "rejected_rows",
-    "verdict": "verdict",
+    **_own("verdict"),
     "search": _searched,
     "choice": "chosen",
     "why": "choice_reason",
     "on test": lambda row: _interval(row, "test"),
     "chosen by": "evaluation",
     "on validation": lambda row: _interval(row, "validation"),
-    "looks": "looks",
-    "version": "version",
+    **_own("looks", "version"),
     "code": _code,
     "took": _cost,
 }
-_PARTS: Mapping[str, _Columns] = {
+_PARTS: dict[str, _Columns] = {
     "findings": {
-        "severity": "severity",
+        **_own("severity"),
         "finding": "code",
         "columns": "column_names",
-        "evidence": "evidence",
+        **_own("evidence"),
     },
     "configurations": {
-        "rank": "rank",
+        **_own("rank"),
         "configuration": "key",
         "score": lambda row: _interval(row, "test"),
         "tie": lambda row: "tie" if row["in_tie_group"] is True else "",
         "fit s": "fit_cpu_seconds",
-        "status": "status",
+        **_own("status"),
         "hyperparameters": lambda row: numbers.settings(
             {k: v for k, v in row.items() if k not in CONFIGURATIONS.c and v is not None}
         ),
     },
     "scores": {
         "set": "set_name",
-        "metric": "metric",
+        **_own("metric"),
         "score": "estimate",
-        **{name: name for name in ("low", "high", "baseline")},
+        **_own("low", "high", "baseline"),
     },
-    "gates": {"gate": "rule", "value": "value", "outcome": "outcome"},
-    "reports": {"report": "name", "place": "place"},
+    "gates": {"gate": "rule", **_own("value", "outcome")},
+    "reports": {"report": "name", **_own("place")},
 }

@@ -80,8 +80,10 @@ def clean(*, simulations: int) -> list[Row]:
     tables = [*(partial(make, SEED) for make in MADE), *(partial(real, *one) for one in REAL)]
     found = [leaks(table()) for table in tables[:simulations]]
     stopped = [any(one.severity == "blocks" for one in findings) for findings in found]
+    related = ["related_rows" in {one.code for one in findings} for findings in found]
     return [
         Row("clean tables accused", np.mean([*map(bool, found)]), Aim(high=0.1), len(found)),
+        Row("clean tables accused of related rows", np.mean(related), Aim(high=0.05), len(found)),
         Row("clean tables stopped", np.mean(stopped), NEVER, len(found)),
     ]
 

@@ -16,12 +16,3 @@ def test_a_file_of_batches_is_made_once(tmp_path, monkeypatch):
     assert frame["c00"].dropna().is_unique
     assert data.wide_file(tmp_path, 1_000, 12).stat().st_mtime_ns == made
     assert frame[:400].equals(data.wide_table(400, 12).reset_index(drop=True))
-
-
-def test_validation_is_measured_with_its_memory():
-    """Seconds, the peak as a ratio to the table, and the comparison; a small table has no limit to reach."""
-    seconds, memory, compared = data.validation(2_000, 12)
-    assert seconds.value > 0
-    assert (memory.unit, memory.goal) == ("x", None)
-    assert memory.value > 0
-    assert compared.name.endswith("with the accepted version, 2,000 x 12")

@@ -133,6 +133,12 @@ def test_a_column_that_is_no_feature_is_excluded(name: str, values: Any, reason:
     assert planned.why.startswith(reason)
 
 
+def test_a_part_of_a_date_may_be_excluded() -> None:
+    """It is no column of the table, and findings advise it; the date and its other parts stay."""
+    found = draft(NUMBERS, {"exclude": ("day_month", "day_cycle_of_week_sin")}, day=DAYS)
+    assert found.excluded.keys() == {"day_month", "day_cycle_of_week_sin"}
+
+
 def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> None:
     """Names and titles are features, however many; only there do boosted trees get encoders to choose from."""
     names, towns = [f"Mr {row} Smith" for row in range(ROWS)], repeated("Bath", "York")

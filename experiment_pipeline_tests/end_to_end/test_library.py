@@ -225,12 +225,12 @@ def test_an_experiment_runs_beside_the_hosts_own(host: Host) -> None:
 
 ANSWERS = {
     "from_a_table_to_a_model": {
-        "run": "accepted with conditions, v0001",
+        "run": "accepted with conditions (leak_suspect), v0001",
         "predict": "4 rows predicted",
         "save": "target: diagnosis",
     },
     "my_own_model": {
-        "run": "accepted with conditions, v0001",
+        "run": "accepted with conditions (leak_suspect), v0001",
         "add": "by_radius",
         "tie": "difference_to_best",
     },

@@ -134,7 +134,7 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     answer = CliRunner().invoke(main, ["choose", "visits", other, "--why", "<half> the size"])
     assert answer.exit_code == 0, answer.output
     second = ep.runs("visits", all_columns=True).to_dict("records")[0]
-    assert f"visits: accepted with conditions, v0002: {other}" in answer.output
+    assert f"visits: accepted with conditions (repeated_entities), v0002: {other}" in answer.output
     assert {*models.iterdir()} == before
     assert (second["chosen"], second["version"], second["looks"]) == (other, "v0002", 2)
     assert second["triggered_by"] == "command line"
@@ -147,6 +147,8 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     assert list(ranked.query("is_chosen")["key"]) == [other]
     record = storage / "visits" / "runs" / f"{second['run_id']}.record.html"
     assert f"chosen by {name}: &lt;half&gt; the size" in record.read_text(encoding="utf-8")
+    card = (storage / "visits" / "registry" / "v0002" / "README.md").read_text(encoding="utf-8")
+    assert "the choice was not made by score alone; the best of 3 single scores" in card
     with pytest.raises(ep.InvalidExperiment, match=r"did you mean 'linear__C=0\.1'"):
         ep.choose("visits", "linear__C=0.01", why="no")
     with pytest.raises(ep.InvalidExperiment, match="it has no rank: "):

@@ -34,7 +34,7 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
         tables.append(table)
         if split["seed"] == 2:
             raise DataError("the table", "has too few rows", "")
-        return SimpleNamespace(report=report_of())
+        return SimpleNamespace(report=report_of(conditions=["drift_over_time: x"]))
 
     monkeypatch.setattr(runs_of, "run_experiment", repeated)
     monkeypatch.setattr(runs_of, "_declared", lambda _: (named, raw))
@@ -47,7 +47,9 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
     assert all([*table.index] == [*sets.index[sets.isin(["train", "test"])]] for table in tables)
     pd.testing.assert_frame_equal(ep.runs("flight_delay", all_columns=True), before)
     (page,) = (storage / "flight_delay" / "runs").glob("*.record.md")
-    assert "seed 1: lightgbm__num_leaves=4, accepted" in page.read_text().replace("\\_", "_")
+    assert "num_leaves=4, accepted with conditions (drift_over_time)" in page.read_text().replace(
+        "\\_", "_"
+    )
     monkeypatch.setattr(runs_of, "_declared", lambda _: (timed, raw))
     with pytest.raises(InvalidExperiment, match="by: time cuts the rows in one way"):
         ep.sensitivity("flight_delay")

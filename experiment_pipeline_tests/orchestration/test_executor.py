@@ -83,8 +83,8 @@ def shown_after(instance: dg.DagsterInstance, told: dict, **tags: str) -> list[s
         ({"clinic": {"status": "rejected"}}, ["clinic", "rejected", "none"]),
         ({"clinic": {"status": "running"}}, ["clinic", "partial", "none"]),
         (
-            {"a": {"status": "accepted", "version": "v0001"}, "b": {"status": "failed"}},
-            ["a, b", "accepted, failed", "v0001, none"],
+            {"a": {"status": "accepted", "decision": "condition: x: y"}, "b": {"status": "failed"}},
+            ["a, b", "accepted with conditions (x), failed", "none, none"],
         ),
         ({}, [None, None, None]),
     ],

@@ -109,7 +109,7 @@ def test_a_schema_that_pandera_wrote_can_be_read():
 
 
 def test_an_inferred_schema_accepts_the_table_it_came_from():
-    """Strange names, listed categories and gaps survive the way through YAML."""
+    """Strange names, listed categories and gaps survive the way through YAML, in any order of columns."""
     raw = scenario.sound_table()
     prepared = prepare(raw, scenario.spec().preparation)
     text = infer_schema(prepared.frame, "readmitted")
@@ -117,6 +117,7 @@ def test_an_inferred_schema_accepts_the_table_it_came_from():
     assert data.rejected.empty
     assert "allowed_values: [day clinic, east, north, south]" in text
     assert text.startswith("#")
+    assert infer_schema(prepared.frame[prepared.frame.columns[::-1]], "readmitted") == text
 
 
 def test_an_inferred_schema_sets_no_limits_of_the_sample():

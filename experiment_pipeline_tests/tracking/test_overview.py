@@ -16,9 +16,11 @@ from experiment_pipeline.reporting.document import (
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.tracking import overview as pages
+from experiment_pipeline.tracking import questions, terminal
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.outcomes import write_pages
 from experiment_pipeline.tracking.overview import experiment_page, overview
+from experiment_pipeline.tracking.record import decided, decision_record
 from experiment_pipeline_tests.tracking.history import FIRST_DAY, write_history, write_run
 
 NOW = datetime(2026, 2, 10, 6, 0, tzinfo=UTC)
@@ -93,6 +95,23 @@ def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str)
     assert f'<span class="tag {tone}">{status}</span>' in text
     assert re.search(f'<p class="verdict {tone}">Run r1: {status}', text)
     assert f'<span class="tag {tone}">{status}</span>' in html_of(storage / "overview.html")
+
+
+def test_where_accepted_is_said_its_conditions_are(storage: Path) -> None:
+    """Those that the YAML accepts as well, and a gate that it switches off; nobody else has any."""
+    said = "PASS; condition: drift_over_time is a note (accepted: old); condition: baseline: off"
+    for status in ("accepted", "killed"):
+        facts = RunFacts(status=status, started_at=FIRST_DAY, verdict="go", decision=said)
+        RunRecord(status, "r1").record([facts])
+        write_pages(status, storage_root())
+    shown = [html_of(storage / page) for page in ("overview.html", "accepted/runs.html")]
+    shown += [str(terminal.run(questions.run_of("accepted")))]
+    shown += [render(decision_record(decided("accepted", "r1"), None)).replace("Acc", "acc")]
+    words = "accepted with conditions"
+    assert ["(drift_over_time, baseline)" in one.partition(words)[2] for one in shown] == [True] * 4
+    assert words in str(terminal.listed("experiments", questions.experiments()))
+    assert "last run of each: 1 accepted with conditions, 1 killed." in shown[0]
+    assert "killed with" not in "".join(shown)
 
 
 def test_a_page_of_runs_says_what_changed_and_why_in_words(storage: Path) -> None:

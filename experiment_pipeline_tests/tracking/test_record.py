@@ -104,7 +104,7 @@ def test_the_way_from_table_to_decision_has_a_number_for_each_step() -> None:
             "2 trained, 1 failed. [Leaderboard](../../flight_delay/leaderboard/2.html)",
             f"**{KEYS[2]}**",
             "(0.6900 to 0.7300); the baseline (no features) scores 0.5000",
-            "**accepted: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/registry/",
+            "**accepted with conditions: v0003**. 1 of 1 gate passed. [Model card](../../flight_delay/",
         ),
         strict=True,
     ):
@@ -194,7 +194,7 @@ def test_evidence_beside_the_gates_is_shown_and_what_is_not_known() -> None:
     challengers, unknown = (
         section(record, x) for x in ("Challengers", "What this run cannot know")
     )
-    assert "| compared with | its roc_auc | exported model minus it | rows |" in challengers
+    assert "| compared with | its roc_auc | this model minus it | rows |" in challengers
     assert "&lt;/script&gt; | 0.6600 | 0.0500 (0.0100 to 0.0900) | 2,000 |" in challengers
     assert "| best v0001: not compared |  |  |  |" in challengers
     assert "- Drift is not measured.\n" in unknown

@@ -74,7 +74,7 @@ def test_runs_are_a_line_each_the_newest_first() -> None:
     assert [words(line)[0] for line in lines] == [run_id[:8] for run_id in reversed(ids)]
     assert words(lines[1]) == [
         *("00000001", "flight_delay", "2026-02-03 06:00", "schedule flight_delay_schedule"),
-        *("accepted", "roc_auc 0.7000 (0.6800 to 0.7200)", "v0002", "36 s"),
+        *("accepted with conditions", "roc_auc 0.7000 (0.6800 to 0.7200)", "v0002", "36 s"),
     ]
     assert "experiment" not in ask("runs", "flight_delay").splitlines()[0]
 

@@ -15,7 +15,7 @@ from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, Verdict, unfit, weight
+from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, unfit, weight
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
@@ -27,11 +27,6 @@ from experiment_pipeline.table.table import plain_rows
 MOST_COLUMNS = 60
 _FIRST_ROWS, _BARS, _HEIGHT = 5, 12, 20
 _MOST_ASSOCIATIONS = 20
-_VERDICT_TONES: dict[Verdict, document.Tone] = {
-    "go": "passed",
-    "go with conditions": "doubtful",
-    "no go": "failed",
-}
 _TONES: dict[Severity, document.Tone] = {"blocks": "failed", "condition": "doubtful", "note": ""}
 
 
@@ -190,7 +185,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
     )
     around = document.around(spec.name)
     content = document.Document(f"Data analysis of {spec.name}", sections, around)
-    return document.render_html(content, tone=_VERDICT_TONES[analysis.verdict])
+    return document.render_html(content, tone=document.TONE_OF[analysis.verdict])
 
 
 def _rows(analysis: DataAnalysis) -> str:
@@ -227,7 +222,8 @@ def _column(column: pd.Series) -> tuple[document.Cell, ...]:
         shares = as_text(known).value_counts(normalize=True)
         distinct, bars = len(shares), shares.head(_BARS).to_numpy()
         first = [
-            f"{numbers.shown(text)} {numbers.share(part)}" for text, part in shares.head(4).items()
+            f"{numbers.shown(text)} ({numbers.share(part)})"
+            for text, part in shares.head(4).items()
         ]
         words = numbers.some_of([*first, *shares.index[4:]], most=4)
     missing = len(column) - len(known)

@@ -150,7 +150,7 @@ def _selection_bias(
     if choice.is_ensemble:
         best = f"the ensemble's score is cross-fitted and hardly optimistic; {best}"
     elif choice is not ranking.single[0]:
-        best = f"the choice was made by size; {best}"
+        best = f"the choice was not made by score alone; {best}"
     if ranked > 1 and spec.split.by == "time":
         yield (
             f"{best}; under a split by time the optimism cannot be separated from drift, so it is "

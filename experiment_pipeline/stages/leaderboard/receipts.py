@@ -99,7 +99,7 @@ def generated_section(
         texts.append(f"Of {len(receipts):,} the chosen ones and those that gain most are shown.")
     if columns:
         named = numbers.some_of([numbers.shown(one) for one in columns], 20)
-        texts.append(f"Generated columns of the exported model: {named}.")
+        texts.append(f"Generated columns of this model: {named}.")
     gain = f"{metric} ({metric_of(metric).better_is} is better)"
     header = ("configuration", "generated", "minus", gain, "significantly better", "chosen")
     costs = ("CPU s of the fit (times the other's)", "µs per row (times the other's)")

@@ -239,7 +239,7 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
             why = "the score to expect of a part is known for built-in metrics alone"
         yield f"the weakest segments are not computed: {why}"
     elif n_features > effects.MOST_COLUMNS:
-        yield f"the segments of {n_features - effects.MOST_COLUMNS:,} more features are not computed"
+        yield f"{page.MORE_SEGMENTS}the last {n_features - effects.MOST_COLUMNS:,} of {n_features:,}"
 
 
 def _predicted(
@@ -349,7 +349,7 @@ def _asked(
         key, wanted = linear.result.key, linear.result.fit_wall_seconds
         challenger = f"{key}, not computed: fitting it again would take too long"
         if key == report.configuration:
-            challenger = "it is the exported one"
+            challenger = "it is this model"
         elif wanted * len(fitted_on) / len(sets.train) <= min(seconds, left / 16):
             parts = TakenApart.of(linear.refitted(fitted_on, sets, spec, workers))
             prediction = _predict(parts, validation, sets, workers)

@@ -108,11 +108,10 @@ def _held(criterion: Criterion, interval: Interval) -> Gate:
     if criterion.at_most is not None:
         relation, passed = "at most", value <= limit
     judged = f"{_worse_end(metric)} bound" if by_bound else "estimate"
-    whose = f" of the {numbers.share(interval.level, 6)} interval" if by_bound else ""
-    means = f"the {judged}{whose} "
-    means += "passes" if passed else "does not pass"
-    whose = whose if interval.level != LEVEL else ""  # not the interval that stands beside it
-    rule = f"{judged}{whose} of {metric} {relation} {limit:g}"
+    whole = f"{judged} of the {numbers.share(interval.level, 6)} interval" if by_bound else judged
+    # At the first look it is the interval that stands beside the gate.
+    rule = f"{judged if interval.level == LEVEL else whole} of {metric} {relation} {limit:g}"
+    means = f"the {whole} {'passes' if passed else 'does not pass'}"
     return Gate(metric, rule, value, limit, by_bound, bool(passed), means=means)
 
 
@@ -180,6 +179,15 @@ class ChampionComparison:
         """Whether the challenger is significantly better."""
         found = self.scores
         return found is not None and metrics.significantly_better(self.metric, found.gain)
+
+    @property
+    def may_have_leaked(self) -> bool:
+        """Whether the champion stops the challenger by more than an honest model would be ahead."""
+        return self.scores is not None and self.scores.far_above and not self.gate.passed
+
+    def retired(self, experiment: str) -> str:
+        """What to do with a champion that leaked."""
+        return f"retire it: experiment-pipeline retire {experiment} {self.version} --why TEXT"
 
     @property
     def gate(self) -> Gate:

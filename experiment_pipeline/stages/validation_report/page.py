@@ -53,6 +53,7 @@ from experiment_pipeline.table.table import plain_rows
 Charts = Mapping[str, tuple[Chart, ...]]
 _MOST_CLASSES, _MOST_FEATURES = 50, 20
 _WORST_ROWS, _WORST_COLUMNS = 10, 10  # shown of each set
+MORE_SEGMENTS = "the segments of more features are not computed: "
 _SIGNIFICANT = {True: "yes", False: "no", None: "not tested: too few shuffles"}
 _IN_CAVEATS = "see the caveats"
 _CALIBRATED = "No miscalibration is detected"
@@ -68,17 +69,16 @@ def outcome(
     """
     ranking, place = report.score(report.metric), places["validation_report"]
     score = f"{report.metric} {numbers.interval(ranking.interval)}"
-    decision, refusal = _accepted(report), None
+    decision, refusal = numbers.accepted_under(report.conditions), None
     if not report.accepted:
-        decision, refusal = (
-            "not accepted",
-            NotAccepted(
-                words,
-                "; ".join(gate.in_words() for gate in report.failed_gates),
-                "Read the report for the reasons; the search to try next is in it, and in "
-                f"{places.get('next_search', 'no file')}.",
-            ),
+        decision, why = "not accepted", "; ".join(gate.in_words() for gate in report.failed_gates)
+        fix = (
+            "Read the report for the reasons; the search to try next is in it, and in "
+            f"{places.get('next_search', 'no file')}."
         )
+        for one in filter(lambda held: held.may_have_leaked, report.champions):
+            fix += f" If {one.version} was fitted with a leak, {one.retired(report.experiment)}."
+        refusal = NotAccepted(words, why, fix)
     alone = report.gates[0] if len(report.gates) == 1 else None
     shown = [(gate.outcome, gate.value, gate.limit, gate.rule, gate.means) for gate in report.gates]
     columns = ["outcome", "value", "limit", "gate", "what it means"]
@@ -128,7 +128,7 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
         decision="; ".join(
             [
                 *(gate.in_words() for gate in report.gates),
-                *(f"condition: {one}" for one in report.conditions if report.accepted),
+                *(f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted),
             ]
         ),
     )
@@ -186,18 +186,12 @@ def build_document(
     return Document(f"{report.experiment}: validation report", sections, around(report.experiment))
 
 
-def _accepted(report: ValidationReport) -> str:
-    """`accepted`, and on which conditions, by the word that each begins with."""
-    named = numbers.some_of([one.split()[0].rstrip(":") for one in report.conditions])
-    return f"accepted with conditions ({named})" if named else "accepted"
-
-
 def _decision(report: ValidationReport) -> Section:
     score, count = report.score(report.metric), len(report.gates)
     if report.accepted:
         rules = "; ".join(gate.rule.partition(":")[0] for gate in report.gates)
         passed = "the one gate passes" if count == 1 else f"all {count} gates pass"
-        first = f"A{_accepted(report)[1:]}: {passed} ({rules})."
+        first = f"A{numbers.accepted_under(report.conditions)[1:]}: {passed} ({rules})."
     else:
         failed = "; ".join(
             f"{gate.rule.partition(':')[0]}, but it is {numbers.score(gate.value)}"
@@ -405,7 +399,7 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
                 f"{numbers.interval(quantile.below)} of the validation rows are. With "
                 f"{numbers.score(quantile.shift)} added to every prediction, the shift that is right on "
                 f"the rows {evaluated(report.gap.evaluation).by}, "
-                f"{numbers.interval(quantile.shifted)} are. The exported model does not add it."
+                f"{numbers.interval(quantile.shifted)} are. The model itself does not add it."
             )
         )
     yield Section("Errors", (Paragraph(text), *shares, table, *charts.get("residuals", ())))
@@ -492,12 +486,14 @@ def _segments(report: ValidationReport) -> Section:
             "The expected score of a segment is that of a model whose probabilities, recalibrated on "
             "the whole set, are right there: a rare or difficult class alone makes no segment weak."
         )
+    left_out = [f"{one}." for one in report.notes if one.startswith(MORE_SEGMENTS)]
+    which = "of the other features " if left_out else ""
     if not report.segments:
-        none = "No segment scores below what is expected there."
-        return Section(title, (Paragraph(f"{none} {text}"),))
+        text = f"No segment {which}scores below what is expected there. {text}"
+    text = " ".join([text, *(one[0].upper() + one[1:] for one in left_out)])
     header = ("feature", "value", "rows", report.metric, "expected", "worse than expected")
-    table = _parts(report.segments, header)
-    return Section(title, (Paragraph(text), table))
+    table = [_parts(report.segments, header)] if report.segments else []
+    return Section(title, (Paragraph(text), *table))
 
 
 def _parts(parts: Sequence[Segment], header: tuple[str, ...]) -> Block:

@@ -44,7 +44,7 @@ def challengers(
         before = predicted.linearise(metric, own)
         after = exported.linearise(metric, threshold_value(report.threshold))
         gain = paired_difference(before, after, exported.layout(metric))
-        name = f"the best linear model, {key}, fitted on the rows of the exported one"
+        name = f"the best linear model, {key}, fitted on the same rows"
         yield EvidenceRow.of(kind, name, before.estimate, gain, rows)
     for one in report.champions:
         name = f"{one.role} {one.version}"

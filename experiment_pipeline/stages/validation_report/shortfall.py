@@ -177,7 +177,7 @@ def _worse(held: ChampionComparison, report: ValidationReport) -> Iterator[Reaso
     if held.scores is None or held.gate.passed:
         return
     version, found = held.version, held.scores
-    retire = f"retire it: experiment-pipeline retire {report.experiment} {version} --why TEXT"
+    retire = held.retired(report.experiment)
     if found.reversed is not None:
         yield Reason(
             "target_reversed",
@@ -195,12 +195,13 @@ def _worse(held: ChampionComparison, report: ValidationReport) -> Iterator[Reaso
         f"Compare the data, features and search of {version} with these; to replace it anyway, "
         f"{'drop replace: if_better' if better else 'raise not_worse_than_champion.tolerance'}.",
     )
-    honest = significantly_better(held.metric, report.score(held.metric).difference_to_baseline)
-    if honest and found.far_above:
+    if held.may_have_leaked:
+        gain = report.score(held.metric).difference_to_baseline
+        how = "significantly" if significantly_better(held.metric, gain) else "not significantly"
         yield Reason(
             "champion_may_have_leaked",
-            f"{version} is far above this model, which is itself significantly better than the "
-            f"baseline: {version} may have been fitted with a leak that was removed since.",
+            f"{version} is far above this model, which is itself {how} better than the baseline: "
+            f"{version} may have been fitted with a leak that was removed since.",
             f"If so, {retire}; the version before it then takes its place.",
         )
 

@@ -377,6 +377,7 @@ def test_what_is_innocent_is_not_found(code, frame, spec) -> None:
         case("random_split_over_time", "no time to order by"),
         case("random_split_over_time", "one moment is not late", day=DAY[0]),
         case("related_rows", "too few rows to tell", PLAIN.head(40)),
+        case("related_rows", "too few rows of each class", table(y=ROW % 6), MULTICLASS),
         case("related_rows", "a split by time", spec=BY_TIME, day=DAY),
         case("drift_over_time", "one moment has no early and late", day=DAY[0]),
         case("almost_unique_column", "measurements may differ in every row", NO_TEXT),
@@ -394,3 +395,10 @@ def test_what_is_innocent_is_not_found(code, frame, spec) -> None:
 def test_where_the_question_does_not_arise_it_is_not_applicable(code, frame, spec) -> None:
     """Not applicable is another answer than not found."""
     assert check(code, frame, **spec).outcome == "not_applicable"
+
+
+def test_of_a_wide_table_it_is_said_which_columns_were_not_looked_at() -> None:
+    """What was not computed is not called innocent."""
+    noise = pd.DataFrame(RNG.normal(size=(ROWS, 200)), index=PLAIN.index).add_prefix("w")
+    found = check("made_of_target", pd.concat([table(shop=SHOPS), noise], axis=1))
+    assert "not computed beyond the first 200 columns" in found.evidence

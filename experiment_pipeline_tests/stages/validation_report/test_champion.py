@@ -2,6 +2,7 @@
 cannot be told.
 """
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +29,7 @@ from experiment_pipeline.stages.validation_report.gates import (
     held_against,
     hold_against_champion,
 )
-from experiment_pipeline.stages.validation_report.page import build_document
+from experiment_pipeline.stages.validation_report.page import build_document, outcome
 from experiment_pipeline.stages.validation_report.referee import challengers
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, reasons
 from experiment_pipeline.statistics.scores import SetPrediction
@@ -230,21 +231,27 @@ def test_only_a_significantly_better_version_is_the_best_from_then_on(place: UPa
 
 
 def test_a_champion_far_above_an_honest_model_may_have_leaked() -> None:
-    """It is said, and how to retire it; not of one that is better by a feature's worth."""
+    """It is said, and how to retire it, also where the new one is no better than the baseline and where
+    the run ends; not of one that is better by a feature's worth.
+    """
 
     def leaked(table: pd.DataFrame, strength: float) -> pd.DataFrame:
         luck = np.random.default_rng(len(table)).normal(size=len(table))
         return table.assign(leak=strength * table["late"] + luck)
 
     said = {}
-    for strength in (0.5, 4.0):
+    for strength, noise in itertools.product((0.5, 4.0), (1.0, 1e6)):
         old = champion(leaked(GOOD, strength), [*FEATURES, "leak"])
         worse = compared(old, leaked(VALIDATION, strength), model(GOOD))
         assert not worse.gate.passed
-        found = reasons(spec_of(), BOARD, report_of(champions=[worse]), Evidence())
-        said[strength] = [one.advice for one in found if one.code == "champion_may_have_leaked"]
-    assert said[0.5] == []
-    assert "experiment-pipeline retire board v0001 --why TEXT" in said[4.0][0]
+        report = report_of(champions=[worse], exported=seen_through(noise, seed=1))
+        found = reasons(spec_of(), BOARD, report, Evidence())
+        advice = [one.advice for one in found if one.code == "champion_may_have_leaked"]
+        refused = outcome(report, "", {"validation_report": "r.html"}, "linear").checks[0].refusal
+        said[strength, noise] = [one.partition("retire board")[2] for one in (*advice, refused.fix)]
+    assert said[0.5, 1.0] == said[0.5, 1e6] == [""]
+    assert all(" v0001 --why TEXT" in one for of in (1.0, 1e6) for one in said[4.0, of])
+    assert [len(said[4.0, of]) for of in (1.0, 1e6)] == [2, 2]
 
 
 def test_rows_that_the_champion_has_seen_are_left_out() -> None:

@@ -138,6 +138,7 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
     assert first.text.startswith(said)
     assert gates.rows[0][0] == "FAIL"
     assert gates.rows[0][3:] == ("0.9700", "the lower bound of the 95 % interval does not pass")
+    assert "exported" not in render(found.document), "nothing was"
 
 
 def test_without_time_what_nothing_rests_on_is_left_out() -> None:

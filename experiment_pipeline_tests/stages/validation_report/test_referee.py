@@ -70,7 +70,7 @@ def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> No
     frame = pd.DataFrame({"x": x, "y": y}, numbers)
     report = look_at(frame, "binary", {"ensemble": "off"}).check.report
     _, linear, *_ = report.evidence
-    assert linear.what.startswith("the best linear model, linear, fitted on the rows of")
+    assert linear.what.startswith("the best linear model, linear, fitted on the same")
     assert (linear.rows, report.looks) == (report.rows, 1)
     assert linear.difference > linear.low > 0
 

@@ -2,12 +2,14 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from experiment_pipeline.reporting.document import Block, render
 from experiment_pipeline.stages.validation_report.effects import Segment
+from experiment_pipeline.stages.validation_report.final_evaluation import _not_computed
 from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore, hold
 from experiment_pipeline.stages.validation_report.ledger import EarlierLooks
 from experiment_pipeline.stages.validation_report.page import build_document
@@ -133,6 +135,10 @@ def test_few_clusters_and_weak_segments_are_noted() -> None:
     assert any("weaker than expected where origin is EWR (400 rows)" in n for n in report.notes)
     assert _segments(report).rows[0][1:5] == ("EWR", "400", "0.5000 (0.4000 to 0.6000)", "0.7000")
     assert _segments(report_of(segments=None)).text == "Not computed: see the caveats."
+    none = report_of(segments=())
+    assert _segments(none).text.startswith("No segment scores below")
+    wide = replace(none, notes=tuple(_not_computed(none, 400)))
+    assert _segments(wide).text.startswith("No segment of the other features scores below")
 
 
 def _segments(report: ValidationReport) -> Block:

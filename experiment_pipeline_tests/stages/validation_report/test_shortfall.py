@@ -67,6 +67,7 @@ def test_an_estimate_above_the_limit_asks_for_validation_rows() -> None:
     ((_, advice),) = too_few(spec_of(acceptance=[{"metric": "roc_auc", "at_least": limit}]))
     half = reached.estimate - reached.low
     assert f"about {int((half / 0.005) ** 2) + 1} times as many" in advice
+    assert advice.endswith("or write judged_by: estimate below this criterion.")
 
 
 @pytest.mark.parametrize(("rows", "reason"), [(36, True), (4_000, False)])

@@ -60,7 +60,10 @@ class MadeOfTarget(Rule):
         for one in (*_windows(subject), *_group_means(subject)):
             found.setdefault(one.column, one)
         if not found:
-            return self.not_found("No number feature is a window or a mean over the target.")
+            none = "No number feature is a window or a mean over the target."
+            if len(subject.calculable) > _MOST_COLUMNS:
+                none += f" Windows are not computed beyond the first {_MOST_COLUMNS} columns."
+            return self.not_found(none)
         worst = sorted(found.values(), key=lambda one: -one.own_weight)
         each = [f"{numbers.shown(one.column)} is {one.words}" for one in worst]
         return self.found(

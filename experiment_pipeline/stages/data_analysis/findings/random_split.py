@@ -23,7 +23,8 @@ from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import NUMERIC, kind_of, numbers_of
 
 _NEAREST, _LEAST_SKILL = 10, 0.5
-_MOST_ROWS, _MOST_CELLS, _FEWEST_ROWS = 50_000, 4_000_000, 300
+# Of fewer rows of a class the nearest are too large a part: an honest model would miss them.
+_MOST_ROWS, _MOST_CELLS, _FEWEST_ROWS, _FEWEST_OF_CLASS = 50_000, 4_000_000, 300, 80
 _SCORED, _AT_ONCE, _MOST_COLUMNS = 300, 10, 30
 # Rows weigh by their odds to one of these powers; the best counts. One column's odds are 50 at most.
 _POWERS, _LEAST_ODDS = (0.1, 0.2, 0.4, 0.7, 1.0, 1.5, 2.5), 0.02
@@ -55,8 +56,9 @@ class RelatedRows(Rule):
             return self.not_applicable(f"The split is by {spec.split.by}.")
         rows = subject.sample(target.rows, min(_MOST_ROWS, _MOST_CELLS // max(target.n_classes, 1)))
         hashes = cluster_hashes(subject.frame, spec.split, spec.target, subject.features, "related")
-        if len(rows) < _FEWEST_ROWS or len(np.unique(hashes[rows])) <= 3 * _NEAREST:
-            return self.not_applicable(f"Fewer than {_FEWEST_ROWS} rows, or nearly all are equal.")
+        fewest = max(_FEWEST_ROWS, _FEWEST_OF_CLASS * target.n_classes)
+        if len(rows) < fewest or len(np.unique(hashes[rows])) <= 3 * _NEAREST:
+            return self.not_applicable(f"Fewer than {fewest} rows, or nearly all are equal.")
         strongest = [one.column for one in subject.associations[:_MOST_COLUMNS]]
         table = subject.frame[strongest].iloc[rows]
         ranks = {c: one for c in strongest if (one := _ranks(table[c])) is not None}

@@ -27,6 +27,7 @@ LEARNING_RATE = 0.1
 LEARNT_WHEN_STOPPED, _ROWS_OF_THAT = 10, 10_000
 # What stops metrics that LightGBM does not have.
 LOSSES = {"binary": "binary_logloss", "multiclass": "multi_logloss", "regression": "l2"}
+_ABOVE_0 = math.ulp(0.0)
 
 
 def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
@@ -37,7 +38,7 @@ def _table(aliases: str, others: str = "") -> dict[str, tuple[str, ...]]:
 
 def _limits(lines: str) -> dict[str, tuple[float, float]]:
     """Own name → the smallest and the largest value, given lines of these two and the names."""
-    split = map(str.split, lines.strip().splitlines())
+    split = map(str.split, lines.replace(">0", str(_ABOVE_0)).strip().splitlines())
     return {name: (float(low), float(high)) for low, high, *names in split for name in names}
 
 
@@ -122,7 +123,8 @@ class ParameterNames:
                     ) from None
             low, high = self.limits.get(own, (-math.inf, math.inf))
             if isinstance(value, int | float) and not low <= value <= high:
-                raise refused(f"{name!r} is {value}", f"write a number from {low:g} to {high:g}")
+                least = "above 0 and up" if low == _ABOVE_0 else f"from {low:g}"
+                raise refused(f"{name!r} is {value}", f"write a number {least} to {high:g}")
             named[own] = value
         objective, known = str(named.get(self.objective)), list(self.objectives[task])
         # `Quantile:alpha=0.9` is CatBoost's own form; in XGBoost the colon is part of the name.
@@ -250,12 +252,12 @@ LIGHTGBM = ParameterNames(
         1 inf bin_construct_sample_cnt max_cat_threshold max_cat_to_onehot min_data_in_bin
         1 inf min_data_per_group
         1 2 tweedie_variance_power
-        0 1 bagging_fraction drop_rate feature_fraction feature_fraction_bynode
-        0 1 neg_bagging_fraction other_rate pos_bagging_fraction skip_drop top_rate
-        0 inf alpha cat_l2 cat_smooth early_stopping_min_delta fair_c lambda_l1 lambda_l2
-        0 inf learning_rate linear_lambda min_data_in_leaf min_gain_to_split
-        0 inf min_sum_hessian_in_leaf num_iterations path_smooth poisson_max_delta_step
-        0 inf scale_pos_weight sigmoid
+        0 1 drop_rate other_rate skip_drop top_rate
+        >0 1 bagging_fraction feature_fraction feature_fraction_bynode neg_bagging_fraction
+        >0 1 pos_bagging_fraction
+        0 inf cat_l2 cat_smooth early_stopping_min_delta lambda_l1 lambda_l2 linear_lambda
+        0 inf min_data_in_leaf min_gain_to_split min_sum_hessian_in_leaf num_iterations path_smooth
+        >0 inf alpha fair_c learning_rate poisson_max_delta_step scale_pos_weight sigmoid
         """),
 )
 CATBOOST = ParameterNames(

@@ -76,6 +76,8 @@ def test_a_path_that_is_no_estimator_of_the_task_is_refused(path: str, message: 
         ("lightgbm", {"min_child_samples": 5, "min_data_in_leaf": 7}, "set already"),
         ("lightgbm", {"objective": "quantile"}, "not an objective of task binary"),
         ("lightgbm", {"eta": "10%"}, "'eta'"),
+        ("lightgbm", {"eta": 0}, "write a number above 0 and up to inf"),
+        ("lightgbm", {"lambda_l2": -1}, "write a number from 0 to inf"),
         ("xgboost", {"max_dept": 3}, "'max_depth'"),
         ("xgboost", {"nthread": 2}, "the same for every configuration"),
         ("xgboost", {"objective": "reg:squarederror"}, "not an objective of task binary"),
