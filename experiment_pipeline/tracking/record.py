@@ -242,7 +242,7 @@ def _decision(of: Decided) -> Iterator[Block]:
         judged = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}"
         score = f" On the {HOLD_OUT} it scores {judged}."
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
-    failed = [gate for gate in of.gates if gate["outcome"] != "PASS"]
+    failed = [gate for gate in of.gates if gate["outcome"] == "FAIL"]
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
@@ -255,7 +255,11 @@ def _decision(of: Decided) -> Iterator[Block]:
         of_all = f"{len(failed)} of {numbers.counted(len(of.gates), 'gate')}"
         yield Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
     if of.gates:
-        lines = tuple(f"Failed: {one['rule']}; it is {known(one['value'])}" for one in failed)
+        words = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
+        told = ((words.get(one["outcome"]), one) for one in of.gates)
+        lines = tuple(
+            f"{word}: {one['rule']}; it is {known(one['value'])}" for word, one in told if word
+        )
     if lines:
         yield Bullets(lines)
     if of.approval:
