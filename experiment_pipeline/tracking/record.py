@@ -45,6 +45,7 @@ Row = Mapping[str, Any]
 # One page: the ends of long lists are in the reports.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_DIFF = 5, 8, 40
 _SETS = ("train", "test", "validation")
+_TABLES = ("sets", "findings", "configurations", "scores", "gates", "evidence", "reports")
 _STEPS = (
     *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
     *("Configurations", "Chosen", "On validation", "Decision"),
@@ -54,20 +55,14 @@ _TONES: dict[str, Tone] = {"go": "passed", "go with conditions": "doubtful", "no
 
 @dataclass(frozen=True)
 class Decided:
-    """Everything that the record of a run shows; rows as of the tables of the same names.
+    """Everything that the record of a run shows; its `rows` by the name of their table.
 
     `earlier`: earlier version or run, in words → the comparison with it. `approval` (in words) and
     `version_place` are those of the version; empty without one.
     """
 
     run: Row
-    sets: Sequence[Row]
-    findings: Sequence[Row]
-    configurations: Sequence[Row]
-    scores: Sequence[Row]
-    gates: Sequence[Row]
-    evidence: Sequence[Row]
-    reports: Sequence[Row]
+    rows: Mapping[str, Sequence[Row]]
     earlier: Mapping[str, RunComparison]
     approval: str
     version_place: str
@@ -76,10 +71,9 @@ class Decided:
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     """Return what is recorded of a decided run, with `facts` not yet written; UnknownRun: there is none."""
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
-
-    def rows(table: str) -> Sequence[Row]:
-        return plain_rows(questions.rows_of(table, run))
-
+    rows = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
+    rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
+    rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
     versions = plain_rows(questions.versions(experiment))
     own = next((one for one in versions if one["version"] == run["version"]), None)
     # The run of the version before this one, and the last decided run.
@@ -94,15 +88,7 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
         names.setdefault(last["run_id"], "the run before")
     return Decided(
         run=run,
-        sets=sorted(rows("sets"), key=lambda row: _SETS.index(row["set_name"])),
-        findings=rows("findings"),
-        configurations=sorted(
-            rows("configurations"), key=lambda row: (row["rank"] or math.inf, row["key"])
-        ),
-        scores=rows("scores"),
-        gates=rows("gates"),
-        evidence=rows("evidence"),
-        reports=rows("reports"),
+        rows=rows,
         earlier={
             which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
         },
@@ -162,9 +148,9 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
     if run["data_rows"] is not None:
         yield _card("Raw table", _size(run), run["data_url"] or "unknown place")
     if run["verdict"] is not None:
-        counts = Counter(row["severity"] for row in of.findings)
+        counts = Counter(row["severity"] for row in of.rows["findings"])
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        text = f"{numbers.counted(len(of.findings), 'finding')}: {kinds}." if counts else ""
+        text = f"{numbers.counted(len(of.rows['findings']), 'finding')}: {kinds}." if counts else ""
         tone = _TONES.get(run["verdict"], "")
         link = _report(of, "data_analysis", root)
         yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
@@ -172,9 +158,9 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
         reason = next((f", most often because {one}" for one in run["rejection_reasons"] or {}), "")
         valid = numbers.counted(run["data_rows"] - run["rejected_rows"], "row")
         yield _card("Validated rows", valid, f"{_rejected(run, ' rejected')}{reason}.")
-    if of.sets:
-        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.sets) + "."
-        yield _card("Train, test, validation", f"{of.sets[0]['rows']:,} train rows", text)
+    if of.rows["sets"]:
+        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.rows["sets"]) + "."
+        yield _card("Train, test, validation", f"{of.rows['sets'][0]['rows']:,} train rows", text)
 
 
 def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
@@ -196,9 +182,9 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
         score = f"{run['metric']} {numbers.score(run['validation_score'])}"
         link = _report(of, "validation_report", root)
         yield _card("On validation", score, f"{text}{better} is better.", link)
-    accepted = run["status"] == "accepted"
-    passed = sum(gate["outcome"] == "PASS" for gate in of.gates)
-    text = f"{passed} of {numbers.counted(len(of.gates), 'gate')} passed. " if of.gates else ""
+    accepted, gates = run["status"] == "accepted", of.rows["gates"]
+    passed = sum(gate["outcome"] == "PASS" for gate in gates)
+    text = f"{passed} of {numbers.counted(len(gates), 'gate')} passed. " if gates else ""
     text += "" if accepted else "Nothing is exported; the champion stays."
     link = None
     if accepted and of.version_place:
@@ -213,7 +199,7 @@ def _card(title: str, tag: str, text: str, link: Link | None = None, tone: Tone 
 
 
 def _report(of: Decided, name: str, root: str | None) -> Link | None:
-    places = [row["place"] for row in of.reports if row["name"] == name]
+    places = [row["place"] for row in of.rows["reports"] if row["name"] == name]
     return _link(_words(name).capitalize(), places[0], root) if places else None
 
 
@@ -237,26 +223,27 @@ def _baseline(run: Row, which: str) -> str:
 
 
 def _decision(of: Decided) -> Iterator[Block]:
-    run, score = of.run, ""
+    run, gates, score = of.run, of.rows["gates"], ""
     if run["validation_score"] is not None:
         judged = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}"
         score = f" On the {HOLD_OUT} it scores {judged}."
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
-    failed = [gate for gate in of.gates if gate["outcome"] == "FAIL"]
+    failed = [gate for gate in gates if gate["outcome"] == "FAIL"]
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
-        named = [row["code"] for row in of.findings if row["severity"] != "note" or row["accepted"]]
+        found = (row for row in of.rows["findings"] if row["severity"] != "note" or row["accepted"])
+        named = [row["code"] for row in found]
         under = f" with conditions ({numbers.some_of(named)})" if named else ""
         yield Paragraph(f"Accepted{under}: {run['chosen']} {what} {run['version']}.{score}")
-    elif not of.gates:
+    elif not gates:
         yield Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:
-        of_all = f"{len(failed)} of {numbers.counted(len(of.gates), 'gate')}"
+        of_all = f"{len(failed)} of {numbers.counted(len(gates), 'gate')}"
         yield Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
-    if of.gates:
+    if gates:
         words = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
-        told = ((words.get(one["outcome"]), one) for one in of.gates)
+        told = ((words.get(one["outcome"]), one) for one in gates)
         lines = tuple(
             f"{word}: {one['rule']}; it is {known(one['value'])}" for word, one in told if word
         )
@@ -305,9 +292,9 @@ def _data(of: Decided) -> Iterator[Block]:
     if reasons := run["rejection_reasons"]:
         rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
         yield TableBlock(("most frequent reasons to reject a row", "rows"), rows)
-    if of.sets:
-        yield sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.sets)
-    if of.findings:
+    if of.rows["sets"]:
+        yield sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.rows["sets"])
+    if of.rows["findings"]:
         found = [
             (
                 one["severity"],
@@ -316,7 +303,7 @@ def _data(of: Decided) -> Iterator[Block]:
                 one["evidence"],
                 one["accepted"] or "",
             )
-            for one in of.findings
+            for one in of.rows["findings"]
         ]
         header = ("severity", "finding", "columns", "evidence", "accepted because")
         yield from first_rows(header, found, MOST_LISTED, "finding")
@@ -338,7 +325,7 @@ def _tried(of: Decided) -> Iterator[Block]:
     yield Paragraph(f"{numbers.counted(run['declared'], 'configuration')} declared: {parts}.")
     without = [
         (one["key"], one["status"], one["reason"] or "")
-        for one in of.configurations
+        for one in of.rows["configurations"]
         if one["status"] in {"failed", "not started"}
     ]
     if without:
@@ -350,7 +337,8 @@ def _choice(of: Decided) -> Iterator[Block]:
     run = of.run
     if run["chosen"] is None:
         return
-    own = [row["hyperparameters"] for row in of.configurations if row["key"] == run["chosen"]]
+    listed = of.rows["configurations"]
+    own = [row["hyperparameters"] for row in listed if row["key"] == run["chosen"]]
     settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
     how = evaluated(run["evaluation"])
     # Where settings tell it apart, its key may end in a digest.
@@ -364,7 +352,7 @@ def _choice(of: Decided) -> Iterator[Block]:
             numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
             "tied" if one["in_tie_group"] and (run["tie_group"] or 1) > 1 else "",
         )
-        for one in of.configurations
+        for one in listed
         if one["rank"] is not None
     )
     header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
@@ -378,12 +366,12 @@ def _choice(of: Decided) -> Iterator[Block]:
 
 def _judgement(of: Decided) -> Iterator[Block]:
     run = of.run
-    if run["validation_score"] is None and not of.gates:
+    if run["validation_score"] is None and not of.rows["gates"]:
         return
     names = ("rule", "value", "limit_value", "outcome")
-    yield gates_table(tuple(gate[name] for name in names) for gate in of.gates)
+    yield gates_table(tuple(gate[name] for name in names) for gate in of.rows["gates"])
     scores = []
-    for one in of.scores:
+    for one in of.rows["scores"]:
         if (name := one["set_name"]) == "validation":
             score = numbers.known_interval(*(one[part] for part in ("estimate", "low", "high")))
             scores.append((name, one["metric"], score, one["baseline"]))
@@ -398,7 +386,7 @@ def _judgement(of: Decided) -> Iterator[Block]:
 
 def _evidence(of: Decided) -> dict[str, tuple[Block, ...]]:
     """What is known beside the gates, and what is not."""
-    rows = list(of.evidence)
+    rows = list(of.rows["evidence"])
     if rows and (rejected := of.run["rejected_rows"]):
         what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."
         rows.append({"kind": "unknown", "number": math.inf, "what": what})

@@ -1,18 +1,12 @@
 """The assets of the stages: Dagster's description of each, and its call of the step that does the work."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import dagster as dg
 
 from experiment_pipeline.experiment import steps
-from experiment_pipeline.experiment.steps import (
-    Judged,
-    Leaderboard,
-    RawTable,
-    SearchResults,
-    SetTable,
-    ValidatedRows,
-)
+from experiment_pipeline.experiment.steps import RawTable, ValidatedRows
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.prediction.watching import watch as watch_promise
 from experiment_pipeline.reporting.outcome import Check, Notes
@@ -21,39 +15,19 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
 
+Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+
 
 def raw_data(named: NamedColumns) -> dg.AssetsDefinition:
     """The table as delivered, with the digest of its content as data version."""
-
-    @asset.stage_asset(
-        named.spec,
-        "raw_data",
-        kinds={"pandas"},
-        description=f"The table as delivered by {named.spec.source.shown_url}.",
-    )
-    def raw_data(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-        (result,) = asset.reported(context, named, steps.raw_data)
-        return result
-
-    return raw_data
+    text = f"The table as delivered by {named.spec.source.shown_url}."
+    return asset.stage_asset(named, steps.raw_data, "pandas", text)
 
 
 def data_analysis(named: NamedColumns) -> dg.AssetsDefinition:
     """Findings, verdict and HTML report; `no go` stops the run before it costs."""
-
-    @asset.stage_asset(
-        named.spec,
-        "data_analysis",
-        kinds={"python"},
-        description="Findings, the verdict they lead to, and a profile of every column.",
-    )
-    def data_analysis(
-        context: dg.AssetExecutionContext, raw_data: RawTable
-    ) -> dg.MaterializeResult:
-        (result,) = asset.reported(context, named, steps.data_analysis, raw_data)
-        return result
-
-    return data_analysis
+    text = "Findings, the verdict they lead to, and a profile of every column."
+    return asset.stage_asset(named, steps.data_analysis, "python", text)
 
 
 def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
@@ -67,28 +41,17 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
     }
     # Drift ends a run where the YAML has a limit for it.
     ends = {"data_resembles_the_accepted"} if spec.validation.drift.block is not None else set()
+    specs = [
+        asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
+        for stage, text in described.items()
+    ]
+    checked = dict.fromkeys(STAGES["validated_data"].checks, validated)
+    checked["rejected_rows_resemble_the_others"] = rejected
+    checks = [asset.check_spec(n, key, blocking=n in ends) for n, key in checked.items()]
 
-    @asset.stage_assets(
-        spec,
-        "validated_data",
-        can_subset=True,
-        specs=[
-            asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
-            for stage, text in described.items()
-        ],
-        check_specs=[
-            asset.check_spec(
-                name,
-                rejected if name == "rejected_rows_resemble_the_others" else validated,
-                blocking=name in ends,
-            )
-            for name in STAGES["validated_data"].checks
-        ],
-    )
-    def validated_data(
-        context: dg.AssetExecutionContext, raw_data: RawTable
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        yield from asset.reported(context, named, steps.validated_data, raw_data)
+    @asset.stage_assets(spec, "validated_data", specs=specs, check_specs=checks)
+    def validated_data(context: dg.AssetExecutionContext, raw_data: RawTable) -> Results:
+        yield from asset.reported(context, named, partial(steps.validated_data, raw_data=raw_data))
 
     return validated_data
 
@@ -98,88 +61,33 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
     spec = named.spec
     described = {"deps": [asset.key_of(spec, "validated_data")], "kinds": {"pandas"}}
     train = asset.key_of(spec, "train_set")
+    specs = [asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described) for n in SETS]
+    checks = [asset.check_spec(name, train) for name in STAGES["split_sets"].checks]
 
-    @asset.stage_assets(
-        spec,
-        "split_sets",
-        can_subset=True,
-        specs=[asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described) for n in SETS],
-        check_specs=[asset.check_spec(name, train) for name in STAGES["split_sets"].checks],
-    )
-    def split_sets(
-        context: dg.AssetExecutionContext, validated_data: ValidatedRows
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        yield from asset.reported(context, named, steps.split_sets, validated_data)
+    @asset.stage_assets(spec, "split_sets", specs=specs, check_specs=checks)
+    def split_sets(context: dg.AssetExecutionContext, validated_data: ValidatedRows) -> Results:
+        step = partial(steps.split_sets, validated_data=validated_data)
+        yield from asset.reported(context, named, step)
 
     return split_sets
 
 
 def leaderboard(named: NamedColumns) -> dg.AssetsDefinition:
     """The configurations ranked on the test set, and the choice with its reason."""
-
-    @asset.stage_asset(
-        named.spec,
-        "leaderboard",
-        kinds={"pandas"},
-        description=f"Configurations ranked by {named.spec.metric}, with intervals.",
-    )
-    def leaderboard(
-        context: dg.AssetExecutionContext,
-        train_set: SetTable,
-        test_set: SetTable,
-        search_results: SearchResults,
-    ) -> dg.MaterializeResult:
-        inputs = (train_set, test_set, search_results)
-        (result,) = asset.reported(context, named, steps.leaderboard, *inputs)
-        return result
-
-    return leaderboard
+    text = f"Configurations ranked by {named.spec.metric}, with intervals."
+    return asset.stage_asset(named, steps.leaderboard, "pandas", text)
 
 
 def validation_report(named: NamedColumns) -> dg.AssetsDefinition:
     """The chosen configuration on the validation set, its gates, the decision."""
-
-    @asset.stage_asset(
-        named.spec,
-        "validation_report",
-        kinds={"scikitlearn"},
-        description="The chosen configuration on the validation set: scores, gates, decision.",
-    )
-    def validation_report(
-        context: dg.AssetExecutionContext,
-        raw_data: RawTable,
-        train_set: SetTable,
-        test_set: SetTable,
-        validation_set: SetTable,
-        leaderboard: Leaderboard,
-    ) -> dg.MaterializeResult:
-        inputs = (raw_data, train_set, test_set, validation_set, leaderboard)
-        (result,) = asset.reported(context, named, steps.validation_report, *inputs)
-        return result
-
-    return validation_report
+    text = "The chosen configuration on the validation set: scores, gates, decision."
+    return asset.stage_asset(named, steps.validation_report, "scikitlearn", text)
 
 
 def exported_model(named: NamedColumns) -> dg.AssetsDefinition:
     """The accepted model as a version of the registry, proven before it is visible."""
-
-    @asset.stage_asset(
-        named.spec,
-        "exported_model",
-        kinds={"scikitlearn"},
-        description="The champion: model, card, metrics and manifest, under a version number.",
-    )
-    def exported_model(
-        context: dg.AssetExecutionContext,
-        validation_set: SetTable,
-        leaderboard: Leaderboard,
-        validation_report: Judged,
-    ) -> dg.MaterializeResult:
-        inputs = (validation_set, leaderboard, validation_report)
-        (result,) = asset.reported(context, named, steps.exported_model, *inputs)
-        return result
-
-    return exported_model
+    text = "The champion: model, card, metrics and manifest, under a version number."
+    return asset.stage_asset(named, steps.exported_model, "scikitlearn", text)
 
 
 def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:

@@ -76,7 +76,7 @@ MOST_ROWS = 100
 _ONE_LINE = 20
 
 
-Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+_SINGLE_RUN = dg.BackfillPolicy.single_run()
 Step = Callable[..., Reported]
 
 
@@ -85,28 +85,36 @@ def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     return dg.AssetKey([spec.name, stage])
 
 
-def stage_asset(spec: ExperimentSpec, stage: str, **options: Any) -> Decorator:
-    """`dg.asset` for a stage, with its checks; its arguments name the stages whose tables it gets."""
-    # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
-    options |= {"io_manager_key": TABLES, "dagster_type": dg.Any}
+def stage_asset(named: NamedColumns, step: Step, kind: str, text: str) -> dg.AssetsDefinition:
+    """The asset of a stage that makes one, with its checks; `step` has its name, `text` describes it."""
+    spec, stage = named.spec, step.__name__
     checks = [check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks]
-    names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name}
-    return _decorator(dg.asset, spec, check_specs=checks, **names, **options)
+    names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name, "description": text}
+    # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
+    options: dict[str, Any] = {"io_manager_key": TABLES, "dagster_type": dg.Any, "kinds": {kind}}
+    _, *tables = inspect.signature(step).parameters.values()
+    ins = {t.name: dg.AssetIn(key_of(spec, t.name), dagster_type=t.annotation) for t in tables}
+
+    @dg.asset(check_specs=checks, ins=ins, backfill_policy=_SINGLE_RUN, **names, **options)
+    def made(context: dg.AssetExecutionContext, **tables: object) -> dg.MaterializeResult:
+        (result,) = reported(context, named, partial(step, **tables))
+        return result
+
+    return made
 
 
-def stage_assets(spec: ExperimentSpec, op: str, **options: Any) -> Decorator:
-    """`dg.multi_asset` for a stage with several assets; its inputs as in `stage_asset`."""
-    return _decorator(dg.multi_asset, spec, name=f"{spec.name}__{op}", **options)
+def stage_assets(
+    spec: ExperimentSpec, op: str, **options: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.multi_asset` for a stage with several; its arguments name the stages whose tables it gets."""
 
-
-def _decorator(make: Callable[..., Any], spec: ExperimentSpec, **options: Any) -> Decorator:
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        inputs = [
+        names = [
             n for n in inspect.signature(function).parameters if n not in ("context", "config")
         ]
-        ins = {name: dg.AssetIn(key_of(spec, name)) for name in inputs}
-        policy = dg.BackfillPolicy.single_run()
-        asset: dg.AssetsDefinition = make(ins=ins, backfill_policy=policy, **options)(function)
+        ins = {name: dg.AssetIn(key_of(spec, name)) for name in names}
+        options.update(name=f"{spec.name}__{op}", ins=ins, backfill_policy=_SINGLE_RUN)
+        asset: dg.AssetsDefinition = dg.multi_asset(can_subset=True, **options)(function)
         return asset
 
     return decorate
@@ -180,13 +188,13 @@ class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError
 
 
 def reported(
-    context: dg.AssetExecutionContext, named: NamedColumns, step: Step, *inputs: object
+    context: dg.AssetExecutionContext, named: NamedColumns, step: Callable[[StageRun], Reported]
 ) -> Iterator[Any]:
     """Run a stage of the experiment, and report each of its assets to Dagster.
 
     What was not selected is made all the same: the tables of a stage are always of one cut.
     """
-    for name, outcome in step(stage_run(context, named), *inputs):
+    for name, outcome in step(stage_run(context, named)):
         key = key_of(named.spec, name)
         result = report(context, key, outcome)
         if key in context.selected_asset_keys:

@@ -154,9 +154,8 @@ class ValidationReport:
     details: Details  # calibration, decisions, classes, residuals
     usage: Usage | None  # which features it uses, on the test rows; None: not measured
     segments: tuple[Segment, ...] | None  # its weakest parts; None: not computed
-    champions: tuple[
-        ChampionComparison, ...
-    ]  # with the champion, and the best if it is another one
+    # with the champion, and the best if it is another one
+    champions: tuple[ChampionComparison, ...]
     looks: int  # number of models scored on these rows, this one included
     overlap: float  # largest share of these rows that another model was scored on
     level: float  # of the intervals that the gates judge; that of `scores` is always 95 %
@@ -228,11 +227,13 @@ def judge(
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
     binary, setting = spec.task == "binary", None if calibrated_by else reweighting(hyperparameters)
+    groups = [*hold_audit(spec, audited)]
+    undecided = [f"audit: {gate.in_words()}" for gate in groups if not gate.conclusive]
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged, coverage), *_gates(spec, champions, audited)),
+        gates=(*hold(spec, judged, coverage), *(one.gate for one in champions), *groups),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -251,23 +252,9 @@ def judge(
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
         level=level,
-        conditions=(*conditions, *_conditions(spec, audited)),
+        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE]), *undecided),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
-
-
-def _gates(
-    spec: ExperimentSpec, champions: Sequence[ChampionComparison], audited: Sequence[AuditRow]
-) -> Iterator[Gate]:
-    yield from (one.gate for one in champions)
-    yield from hold_audit(spec, audited)
-
-
-def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
-    if not spec.baseline:
-        yield _NO_BASELINE
-    gates = hold_audit(spec, audited)
-    yield from (f"audit: {gate.in_words()}" for gate in gates if not gate.conclusive)
 
 
 def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
