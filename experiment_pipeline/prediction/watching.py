@@ -158,7 +158,8 @@ class Promise:
                 raise UnusableTable(f"column {name}", "holds what is not a finite number", fix)
             known[f"prediction_{number}"] = values
         there = time or any(self.times in table for table in tables)
-        days = self._days(time or str(self.times), tables) if there else _today()
+        today = np.datetime64(now()[:10], "D").astype(np.int64)
+        days = self._days(time or str(self.times), tables) if there else today
         return pd.DataFrame({**known, "day": days})
 
     def _days(self, column: str, tables: Sequence[pd.DataFrame]) -> np.ndarray:
@@ -277,10 +278,6 @@ def _keyed(
     for rows, what in ((~known, "no id"), (twice, "an id that was there before")):
         notes += [f"{rows.sum():,} {words} have {what}, and are left out"] if rows.any() else []
     return keyed[~twice]
-
-
-def _today() -> int:
-    return int(np.datetime64(now()[:10], "D").astype(np.int64))
 
 
 def _by_day(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray, int]:
