@@ -142,7 +142,8 @@ def _schedule(
     job: str, cron: str, text: str | None = None, tags: dict[str, str] | None = None, **options: Any
 ) -> dg.ScheduleDefinition:
     given = {"name": f"{job}_schedule", "job_name": job, "cron_schedule": cron}
-    return dg.ScheduleDefinition(**given, description=text, tags=tags, **options)
+    run = dg.RunRequest(tags=tags)
+    return dg.ScheduleDefinition(**given, execution_fn=lambda _: run, description=text, **options)
 
 
 def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:

@@ -130,6 +130,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
         (
             document.Section("Last run", tuple(map(document.Paragraph, first))),
             *_watched(experiment),
+            *_predicted(experiment),
             document.Section(
                 f"{many}{numbers.counted(len(runs), 'run')} of {experiment}", (table,)
             ),
@@ -137,6 +138,27 @@ def experiment_page(experiment: str, root: str) -> document.Document:
         ),
         (document.Link("Overview of all experiments", f"../{OVERVIEW}"),),
     )
+
+
+def _predicted(experiment: str) -> Iterator[document.Section]:
+    """What was said of the tables that were predicted last, before their labels came."""
+    found = questions.rows_of("predictions", {"experiment": experiment}).sort_values("at")
+    rows = plain_rows(found.tail(MOST_WATCHES)[::-1])
+    header = ("at (UTC)", "version", "rows", "rejected", "beside training")
+    cells = (
+        (
+            one["at"][:16],
+            one["version"],
+            str(one["rows"]),
+            str(one["rejected"]),
+            "; ".join(one["said"]),
+        )
+        for one in rows
+    )
+    if rows:
+        yield document.Section(
+            "Predicted, before labels", (document.TableBlock(header, (*cells,)),)
+        )
 
 
 def _watched(experiment: str) -> Iterator[document.Section]:

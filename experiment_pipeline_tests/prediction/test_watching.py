@@ -18,7 +18,7 @@ from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.overview import experiment_page
-from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests import exported, runs, scenario
 from experiment_pipeline_tests.prediction import promised
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
@@ -44,6 +44,19 @@ def of_days(first: int, last: int, **more: Any) -> Tables:
 def kept() -> list[dict[str, Any]]:
     """The rows of the database, the oldest first."""
     return plain_rows(questions.rows_of("watches", {"experiment": "flights"}).sort_values("at"))
+
+
+def test_what_predict_says_stands_on_the_page_before_labels_come(tmp_path: Path) -> None:
+    """Of an experiment by its name; a version's folder, which may be from elsewhere, is noted nowhere."""
+    table, output = tmp_path / "rows.csv", str(tmp_path / "p.csv")
+    exported.delivered(40).assign(carrier="ZZ").to_csv(table, sep=";", index=False)
+    for model in ("flights", str(storage_root() / "flights" / "registry" / "v0001")):
+        told = CliRunner().invoke(main, ["predict", model, str(table), "--output", output])
+        assert told.exit_code == 0, told.output
+    sections = {one.title: one for one in experiment_page("flights", "").sections}
+    ((_, *known, said),) = sections["Predicted, before labels"].blocks[0].rows
+    assert known == ["v0001", "40", "0"]
+    assert "carrier: 40 rows with a category that training did not see" in said
 
 
 def test_labels_that_agree_with_the_promise_raise_no_alarm() -> None:
