@@ -85,8 +85,6 @@ def predict(
     """
     suffix = PurePosixPath(output).suffix
     rejected = rejected or f"{output.removesuffix(suffix)}.rejected{suffix}"
-    from experiment_pipeline.prediction.files import note
-
     if trust:  # as `python` itself does; a console script has no folder of its own
         sys.path.append("")
     # A scheduler's SIGTERM leaves as little behind as Ctrl-C.
@@ -97,7 +95,7 @@ def predict(
     more = {"keep": kept, "explain": explain, "interval": interval}
     outcome = loaded.predict_table(table, output, rejected, told, **more)
     if model.isidentifier():  # the name of an experiment, not a folder that may be from elsewhere
-        note(model, outcome)
+        loaded.note(model, outcome)
     lines = (
         f"model     {outcome.model}",
         f"predicted {outcome.predicted:>9,} rows  {output}",

@@ -20,13 +20,7 @@ import yaml
 from pandera.pandas import DataFrameSchema
 
 from experiment_pipeline import errors
-from experiment_pipeline.errors import (
-    ExperimentPipelineError,
-    InvalidModel,
-    StorageError,
-    UnknownRun,
-    UnusableTable,
-)
+from experiment_pipeline.errors import ExperimentPipelineError, InvalidModel, UnusableTable
 from experiment_pipeline.prediction import rows as delivered
 from experiment_pipeline.prediction.drift import DriftCounts
 from experiment_pipeline.prediction.explanation import Explainer, Explanation
@@ -233,6 +227,21 @@ class Model:
                     told = time.monotonic()
         return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons, drift))
 
+    def note(self, experiment: str, done: PredictedFile) -> None:
+        """Show on an experiment's page what was said of predicted rows, if the database has the version."""
+        # SQLAlchemy is slow to load, and `load_model` does not need it.
+        from experiment_pipeline.tracking import questions
+        from experiment_pipeline.tracking.database.recording import record_rows
+        from experiment_pipeline.tracking.outcomes import write_pages
+
+        version, said = self.name.rpartition(" ")[2], (*done.notes, *done.drift)
+        # The predictions are there all the same.
+        with suppress(errors.StorageError, errors.UnknownRun):
+            if version in set(questions.versions(experiment)["version"]):
+                row = PredictionRow(version, now(), done.predicted, done.rejected, said)
+                record_rows([row], experiment)
+                write_pages(experiment, storage_root())
+
     def _batches(
         self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int
     ) -> Iterator[tuple[pd.DataFrame | None, pd.DataFrame, pd.DataFrame]]:
@@ -263,21 +272,6 @@ class Model:
             yield table, parted.rejected, kept
         if not some_left:
             raise no_rows_left(len(raw), most_frequent_first(reasons.values()))
-
-
-def note(experiment: str, done: PredictedFile) -> None:
-    """Show on an experiment's page what was said of predicted rows, if the database has the version."""
-    # SQLAlchemy is slow to load, and `load_model` does not need it.
-    from experiment_pipeline.tracking import questions
-    from experiment_pipeline.tracking.database.recording import record_rows
-    from experiment_pipeline.tracking.outcomes import write_pages
-
-    version, said = done.model.rpartition(" ")[2], (*done.notes, *done.drift)
-    with suppress(StorageError, UnknownRun):  # the predictions are there all the same
-        if version in set(questions.versions(experiment)["version"]):
-            row = PredictionRow(version, now(), done.predicted, done.rejected, said)
-            record_rows([row], experiment)
-            write_pages(experiment, storage_root())
 
 
 def _in_words(

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import pandas as pd
@@ -49,6 +49,7 @@ from experiment_pipeline.stages.validation_report.report import (
 )
 from experiment_pipeline.stages.validation_report.shortfall import Evidence, next_search
 from experiment_pipeline.statistics.importance import spread_evenly
+from experiment_pipeline.statistics.interval import Weights
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 from experiment_pipeline.statistics.thresholds import threshold_value
@@ -147,12 +148,7 @@ def evaluate(
     the versions to be as good as, which may run `trusted` code, `conditions` those of the data analysis.
     `evidence` is asked for when a gate fails; no `seconds_left` leave out optional parts.
     """
-    train_only = trained.train_only(sets, spec)
-    exported, fitted_on = train_only, sets.train
-    if spec.export.refit != "none":
-        fitted_on = sets.every_row
-        exported = trained.refitted(fitted_on, sets, spec, workers)
-    choice = _Choice(spec, sets, trained, validation, exported, train_only, fitted_on, workers)
+    choice = _Choice.of(spec, sets, trained, validation, workers)
     on_validation, of_search, uncalibrated = choice.predicted()
     on_test = trained.predicted(sets)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
@@ -163,7 +159,7 @@ def evaluate(
     )
     same = some_rows(delivered, delivered.index.get_indexer(validation.index))
     given = (trusted, trained.result.fingerprint, on_validation, cut, same, sets.classes, level)
-    y, w = aside(encode_target(fitted_on[sets.target], sets.classes)), sets.weights_of(fitted_on)
+    y, w = choice.fitted
     report = judge(
         *(spec, board.chosen, on_validation, of_search, on_test, y, sets.classes),
         w_fitted=w,
@@ -181,20 +177,14 @@ def evaluate(
         conditions=conditions,
     )
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))
-    report = replace(
-        report,
-        notes=(*report.notes, *missing),
-        evidence=choice.asked(report, on_validation, seconds_left()),
-        receipts=board.receipts,
-        generated=choice.parts.generated,
-    )
+    asked, made = choice.asked(report, on_validation, seconds_left()), choice.parts.generated
+    known = {"evidence": asked, "receipts": board.receipts, "generated": made}
+    report = replace(report, notes=(*report.notes, *missing), **known)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
-    judged, rows = (
-        JudgedRows.of(on_validation, cut),
-        choice.rows(report, on_validation, on_test, delivered),
-    )
-    return FinalEvaluation(report, following, exported, charts, judged, rows)
+    rows = choice.rows(report, on_validation, on_test, delivered)
+    judged = JudgedRows.of(on_validation, cut)
+    return FinalEvaluation(report, following, choice.exported, charts, judged, rows)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,6 +199,28 @@ class _Choice:
     train_only: Any  # that of the search
     fitted_on: pd.DataFrame  # rows of the exported one
     workers: int
+
+    @classmethod
+    def of(
+        cls,
+        spec: ExperimentSpec,
+        sets: TrainingSets,
+        trained: "ChosenModel",
+        validation: pd.DataFrame,
+        workers: int,
+    ) -> Self:
+        """Fit it as the search did, and as it would be exported."""
+        exported = train_only = trained.train_only(sets, spec)
+        rows = sets.train
+        if spec.export.refit != "none":
+            exported = trained.refitted(rows := sets.every_row, sets, spec, workers)
+        return cls(spec, sets, trained, validation, exported, train_only, rows, workers)
+
+    @property
+    def fitted(self) -> tuple[np.ndarray, Weights]:
+        """Encoded targets and weights of the rows of the exported fit."""
+        target = encode_target(self.fitted_on[self.sets.target], self.sets.classes)
+        return aside(target), self.sets.weights_of(self.fitted_on)
 
     @property
     def parts(self) -> Any:

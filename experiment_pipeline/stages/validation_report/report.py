@@ -218,22 +218,20 @@ def judge(
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
-    `exported` is the fit that would be exported, on the validation rows; `train_only` that of the
-    search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
-    is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
-    `classes` end in the positive one. `usage` is of `train_only`, other parts are of `exported`.
+    `exported` is the fit that would be exported, on the validation rows; `train_only` that of the search,
+    on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline is of
+    `y_fitted`, the encoded targets that `exported` was fitted on. `classes` end in the positive one.
     """
     cut, known = threshold_value(threshold), (y_fitted, spec.task, len(classes or ()), w_fitted)
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
-    binary, setting = spec.task == "binary", None if calibrated_by else reweighting(hyperparameters)
-    groups = [*hold_audit(spec, audited)]
-    undecided = [f"audit: {gate.in_words()}" for gate in groups if not gate.conclusive]
+    binary, held = spec.task == "binary", [one.gate for one in champions]
+    setting = None if calibrated_by else reweighting(hyperparameters)
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged, coverage), *(one.gate for one in champions), *groups),
+        gates=(*hold(spec, judged, coverage), *held, *hold_audit(spec, audited)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -252,9 +250,16 @@ def judge(
         looks=earlier_looks.models + 1,
         overlap=earlier_looks.overlap,
         level=level,
-        conditions=(*conditions, *([] if spec.baseline else [_NO_BASELINE]), *undecided),
+        conditions=(*conditions, *_conditions(spec, audited)),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
+
+
+def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:
+    if not spec.baseline:
+        yield _NO_BASELINE
+    gates = hold_audit(spec, audited)
+    yield from (f"audit: {gate.in_words()}" for gate in gates if not gate.conclusive)
 
 
 def exported_threshold(spec: ExperimentSpec, test: SetPrediction) -> DecisionThreshold | None:
