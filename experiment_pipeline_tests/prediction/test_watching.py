@@ -90,12 +90,8 @@ def test_rows_count_once_by_id_and_nothing_is_replaced() -> None:
     """The same call again changes nothing; other labels of known ids are said, and left."""
     first = watched(of_days(0, 10))
     again = watched(of_days(0, 10))
-    assert (again.rows, again.new_rows, again.evidence, again.at) == (
-        400,
-        0,
-        first.evidence,
-        first.at,
-    )
+    known = (400, 0, first.evidence, first.at)
+    assert (again.rows, again.new_rows, again.evidence, again.at) == known
     assert "400 rows were given before, 0 otherwise: the first count" in again.notes
     predictions, labels = of_days(0, 11)
     other = labels.assign(late=labels["late"].replace({"yes": "no", "no": "yes"}))

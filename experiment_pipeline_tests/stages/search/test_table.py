@@ -46,12 +46,8 @@ def found():
 def test_every_declared_configuration_has_a_row(found):
     """Declared = trained + stopped early + failed + not started; no score where no model is."""
     table = found.rows
-    assert dict(zip(table["key"], table["status"], strict=True)) == {
-        "a": "not started",
-        "b": "trained",
-        "c": "failed",
-        "d": "stopped early",
-    }
+    known = {"a": "not started", "b": "trained", "c": "failed", "d": "stopped early"}
+    assert dict(zip(table["key"], table["status"], strict=True)) == known
     assert accounts(table) == {
         "declared": 4,
         "trained": 1,
