@@ -65,9 +65,8 @@ def test_rows_as_delivered_get_predictions() -> None:
     assert result.exit_code == 0, result.output
     assert "predicted        30 rows  predictions.csv" in result.output
     predictions = pd.read_csv("predictions.csv")
-    assert list(predictions.columns) == [
-        *("row_number", "flight", "day", "prediction", "probability_yes")
-    ]
+    expected = ["row_number", "flight", "day", "prediction", "probability_yes"]
+    assert list(predictions.columns) == expected
     assert predictions["row_number"].tolist() == list(range(30))
     assert ((predictions["probability_yes"] >= 0.4) == (predictions["prediction"] == "yes")).all()
 

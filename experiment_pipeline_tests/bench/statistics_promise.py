@@ -62,8 +62,10 @@ QUIET = [
     Source("rmse", tail=True),
 ]
 ALIKE = Source("roc_auc", day=0.1, memory=0.5)
-RARE = [Source("roc_auc", validation=3_000), Source("roc_auc", 0.3), Source("roc_auc", 0.1)]
-FEW = Source("roc_auc", labels=75)
+RARE = [
+    *(Source("roc_auc", validation=3_000), Source("roc_auc", 0.3), Source("roc_auc", 0.1)),
+    Source("roc_auc", labels=75),
+]
 
 
 def found(
@@ -100,6 +102,6 @@ PROMISE = (
     *each(None, _YEARS, found, {_ALARM: {"source": ALIKE}}),
     *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": QUIET[0], **_seen, "less": 0.03}}),
     *each(None, _YEARS, found, {_LESS: {"source": RARE, **_seen, "less": 0.03}}),
-    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": RARE[-1], **_seen, "less": 0.05}}),
-    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": FEW, **_seen, "less": 0.06}}),
+    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": RARE[2], **_seen, "less": 0.05}}),
+    *each(Aim(low=0.9), _YEARS, found, {_LESS: {"source": RARE[3], **_seen, "less": 0.06}}),
 )

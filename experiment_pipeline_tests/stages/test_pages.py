@@ -106,9 +106,8 @@ def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
     assert list(shown.facts)[:3] == first
     told = [shown.facts[name] for name in first]
     assert told == ["trained on all train rows", "lightgbm", "num_leaves 4"]
-    assert plotted(shown) == [
-        *("test roc_auc", "train roc_auc", "share of the train rows", "CPU seconds to fit")
-    ]
+    expected = ["test roc_auc", "train roc_auc", "share of the train rows", "CPU seconds to fit"]
+    assert plotted(shown) == expected
     cost = "2.5 s to fit, 3 µs per row to predict, 0.001 MB, 50 boosting rounds"
     assert shown.facts["cost"] == cost
     assert shown.tags == {"status": "trained"}

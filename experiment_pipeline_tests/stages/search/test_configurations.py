@@ -113,9 +113,8 @@ def test_a_configuration_declared_twice_counts_once() -> None:
         "lightgbm__num_leaves=7",
         "lightgbm__num_leaves=31",
     ]
-    assert search_notes(spec) == (
-        "search.1 (lightgbm): 1 configuration declared before, counted once",
-    )
+    expected = ("search.1 (lightgbm): 1 configuration declared before, counted once",)
+    assert search_notes(spec) == expected
 
 
 def test_a_name_is_a_key_as_it_stands_and_stands_once() -> None:

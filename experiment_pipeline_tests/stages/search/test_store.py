@@ -98,9 +98,8 @@ def test_files_are_named_after_what_they_are(storage: UPath, algorithm: str, end
     entry = trained(1, algorithm=algorithm)
     assert store.put(entry).model == entry.model
     names = list_names(store.entries.folder(entry.result.fingerprint))
-    assert [name.split(".")[0] for name in names] == [
-        *("model", "result", "test_predictions", "train_predictions")
-    ]
+    expected = ["model", "result", "test_predictions", "train_predictions"]
+    assert [name.split(".")[0] for name in names] == expected
     assert names[0].endswith(ending)
     written = json.loads(read_bytes(store.entries.folder(entry.result.fingerprint) / RESULT))
     assert {file["name"] for file in written["files"].values()} == {names[0], *names[2:]}

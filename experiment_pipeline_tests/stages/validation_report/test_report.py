@@ -212,11 +212,8 @@ def test_the_worse_bound_is_judged_unless_the_estimate_is_asked_for(criterion: d
 def test_the_upper_bound_of_a_loss_is_judged() -> None:
     """For a loss the worse end is the upper one."""
     gate = _gate("log_loss", {"at_most": 0.5}, (0.45, 0.4, 0.52))
-    assert (gate.rule, gate.value, gate.passed) == (
-        "upper bound of log_loss at most 0.5",
-        0.52,
-        False,
-    )
+    known = ("upper bound of log_loss at most 0.5", 0.52, False)
+    assert (gate.rule, gate.value, gate.passed) == known
     assert gate.in_words() == "upper bound of log_loss at most 0.5: 0.5200, FAIL"
 
 

@@ -49,11 +49,8 @@ def test_a_run_is_there_from_its_first_stage_on_and_adds_up() -> None:
         pass
     after = facts()
     assert (during.status, during.stage, during.metric) == ("running", "raw_data", "rmse")
-    assert (after.status, after.stage, after.started_at) == (
-        "running",
-        "leaderboard",
-        during.started_at,
-    )
+    known = ("running", "leaderboard", during.started_at)
+    assert (after.status, after.stage, after.started_at) == known
     assert after.wall_seconds is not None
     assert after.wall_seconds >= 0.02
     assert after.peak_memory_bytes
