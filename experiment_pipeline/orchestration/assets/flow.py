@@ -1,7 +1,6 @@
 """The assets of the stages: Dagster's description of each, and its call of the step that does the work."""
 
 from collections.abc import Iterator
-from functools import partial
 
 import dagster as dg
 
@@ -51,7 +50,7 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
 
     @asset.stage_assets(spec, "validated_data", specs=specs, check_specs=checks)
     def validated_data(context: dg.AssetExecutionContext, raw_data: RawTable) -> Results:
-        yield from asset.reported(context, named, partial(steps.validated_data, raw_data=raw_data))
+        yield from asset.reported(context, named, steps.validated_data, raw_data=raw_data)
 
     return validated_data
 
@@ -66,8 +65,8 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
 
     @asset.stage_assets(spec, "split_sets", specs=specs, check_specs=checks)
     def split_sets(context: dg.AssetExecutionContext, validated_data: ValidatedRows) -> Results:
-        step = partial(steps.split_sets, validated_data=validated_data)
-        yield from asset.reported(context, named, step)
+        tables = {"validated_data": validated_data}
+        yield from asset.reported(context, named, steps.split_sets, **tables)
 
     return split_sets
 

@@ -97,7 +97,7 @@ def stage_asset(named: NamedColumns, step: Step, kind: str, text: str) -> dg.Ass
 
     @dg.asset(check_specs=checks, ins=ins, backfill_policy=_SINGLE_RUN, **names, **options)
     def made(context: dg.AssetExecutionContext, **tables: object) -> dg.MaterializeResult:
-        (result,) = reported(context, named, partial(step, **tables))
+        (result,) = reported(context, named, step, **tables)
         return result
 
     return made
@@ -188,13 +188,13 @@ class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError
 
 
 def reported(
-    context: dg.AssetExecutionContext, named: NamedColumns, step: Callable[[StageRun], Reported]
+    context: dg.AssetExecutionContext, named: NamedColumns, step: Step, **tables: object
 ) -> Iterator[Any]:
     """Run a stage of the experiment, and report each of its assets to Dagster.
 
     What was not selected is made all the same: the tables of a stage are always of one cut.
     """
-    for name, outcome in step(stage_run(context, named)):
+    for name, outcome in step(stage_run(context, named), **tables):
         key = key_of(named.spec, name)
         result = report(context, key, outcome)
         if key in context.selected_asset_keys:
