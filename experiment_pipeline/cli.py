@@ -94,6 +94,8 @@ def predict(
     told = partial(click.echo, err=True)
     more = {"keep": kept, "explain": explain, "interval": interval}
     outcome = loaded.predict_table(table, output, rejected, told, **more)
+    if model.isidentifier():  # the name of an experiment, not a folder that may be from elsewhere
+        loaded.note(model, outcome)
     lines = (
         f"model     {outcome.model}",
         f"predicted {outcome.predicted:>9,} rows  {output}",

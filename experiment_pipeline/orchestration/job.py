@@ -5,6 +5,7 @@ last of one ordered list, because Dagster takes a reversed range for an unpartit
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -30,6 +31,7 @@ CODE_VERSIONS = {asset: stage.version for stage in STAGES.values() for asset in 
 # What a run makes anew each time, and last: their age is that of the answer.
 AGEING = ("leaderboard", "exported_model")
 SECONDS_BETWEEN_LOOKS = 60
+_RERUNS = "Reruns the experiment; what has not changed is reused, not trained again."
 
 
 def range_tags(configurations: Sequence[Configuration]) -> dict[str, str]:
@@ -66,7 +68,7 @@ def build_experiment(named: NamedColumns) -> dg.Definitions:
     built_of_run = dg.Definitions(
         assets=assets,
         jobs=[job],
-        schedules=[_schedule(spec, tags)],
+        schedules=[_schedule(spec.name, spec.schedule, _RERUNS, tags)],
         sensors=[_sensor(spec, tags)],
         resources={TABLES: tables_io_manager},
     )
@@ -83,15 +85,9 @@ def _watching(named: NamedColumns, given: Watch, tags: dict[str, str]) -> dg.Def
     )
     job = dg.define_asset_job(f"{spec.name}_watch", [watched], executor_def=in_process_executor)
     sensors = [_promise_broken(spec, tags)] if given.rerun else []
-    schedules = [_watch_schedule(spec, given.schedule)] if given.schedule else []
+    schedule, running = given.schedule, dg.DefaultScheduleStatus.RUNNING
+    schedules = [_schedule(job.name, schedule, default_status=running)] if schedule else []
     return dg.Definitions(assets=[watched], jobs=[job], schedules=schedules, sensors=sensors)
-
-
-def _watch_schedule(spec: ExperimentSpec, cron: str) -> dg.ScheduleDefinition:
-    name, running = f"{spec.name}_watch", dg.DefaultScheduleStatus.RUNNING
-    return dg.ScheduleDefinition(
-        name=f"{name}_schedule", job_name=name, cron_schedule=cron, default_status=running
-    )
 
 
 def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:
@@ -117,11 +113,11 @@ def _promise_broken(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefi
 def refused_by_dagster(spec: ExperimentSpec) -> list[Problem]:
     """What the YAML asks of Dagster, and Dagster does not accept, in its words."""
     makers: dict[str, Callable[[], object]] = {
-        "schedule": lambda: _schedule(spec, {}),
+        "schedule": lambda: _schedule(spec.name, spec.schedule),
         "owners": lambda: dg.AssetSpec("asset", owners=spec.owners),
         "tags": lambda: dg.AssetSpec("asset", tags=spec.tags),
         "freshness": lambda: _freshness(spec),
-        "watch": lambda: spec.watch and _watch_schedule(spec, spec.watch.schedule or "@daily"),
+        "watch": lambda: spec.watch and _schedule(spec.name, spec.watch.schedule or "@daily"),
     }
     problems = []
     for key, make in makers.items():
@@ -142,18 +138,12 @@ def _freshness(spec: ExperimentSpec) -> dg.FreshnessPolicy | None:
     )
 
 
-def _schedule(spec: ExperimentSpec, tags: dict[str, str]) -> dg.ScheduleDefinition:
-    @dg.schedule(
-        name=f"{spec.name}_schedule",
-        job_name=spec.name,
-        cron_schedule=spec.schedule,
-        default_status=dg.DefaultScheduleStatus.STOPPED,
-        description="Reruns the experiment; what has not changed is reused, not trained again.",
-    )
-    def rerun() -> dg.RunRequest:
-        return dg.RunRequest(tags=tags)
-
-    return rerun
+def _schedule(
+    job: str, cron: str, text: str | None = None, tags: dict[str, str] | None = None, **options: Any
+) -> dg.ScheduleDefinition:
+    given = {"name": f"{job}_schedule", "job_name": job, "cron_schedule": cron}
+    run = dg.RunRequest(tags=tags)
+    return dg.ScheduleDefinition(**given, execution_fn=lambda _: run, description=text, **options)
 
 
 def _sensor(spec: ExperimentSpec, tags: dict[str, str]) -> dg.SensorDefinition:

@@ -7,7 +7,7 @@ and logs progress. In: names of models and tables. Out: predictions, or files an
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from types import SimpleNamespace
@@ -27,6 +27,7 @@ from experiment_pipeline.prediction.explanation import Explainer, Explanation
 from experiment_pipeline.prediction.intervals import INTERVALS, Calibrated
 from experiment_pipeline.prediction.rows import ROW_NUMBER, SIGNATURE, Predicted, Reading, Signature
 from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting.run_record import PredictionRow
 from experiment_pipeline.spec import Data
 from experiment_pipeline.stages.raw_data.sources import delivered_bytes, read_again, read_source
 from experiment_pipeline.stages.registry import warn_of_memory
@@ -35,8 +36,8 @@ from experiment_pipeline.stages.validated_data.profile import DataProfile, profi
 from experiment_pipeline.stages.validated_data.rows import REASONS, no_rows_left, validate
 from experiment_pipeline.storage import persistence
 from experiment_pipeline.storage import registry as versions
-from experiment_pipeline.storage.files import location, resolved, streamed
-from experiment_pipeline.storage.records import from_json
+from experiment_pipeline.storage.files import location, resolved, storage_root, streamed
+from experiment_pipeline.storage.records import from_json, now
 from experiment_pipeline.storage.registry import Registry, find_model
 from experiment_pipeline.table.membership import fit
 from experiment_pipeline.table.schema import for_prediction, load_schema
@@ -225,6 +226,21 @@ class Model:
                     tell(f"{predicted + refused:,} of {len(rows):,} rows")
                     told = time.monotonic()
         return PredictedFile(self.name, predicted, refused, *_in_words(tolerated, reasons, drift))
+
+    def note(self, experiment: str, done: PredictedFile) -> None:
+        """Show on an experiment's page what was said of predicted rows, if the database has the version."""
+        # SQLAlchemy is slow to load, and `load_model` does not need it.
+        from experiment_pipeline.tracking import questions
+        from experiment_pipeline.tracking.database.recording import record_rows
+        from experiment_pipeline.tracking.outcomes import write_pages
+
+        version, said = self.name.rpartition(" ")[2], (*done.notes, *done.drift)
+        # The predictions are there all the same.
+        with suppress(errors.StorageError, errors.UnknownRun):
+            if version in set(questions.versions(experiment)["version"]):
+                row = PredictionRow(version, now(), done.predicted, done.rejected, said)
+                record_rows([row], experiment)
+                write_pages(experiment, storage_root())
 
     def _batches(
         self, raw: pd.DataFrame, tolerated: Counts, reasons: Counts, size: int

@@ -43,10 +43,8 @@ class ErrorSize:
     """The size of errors, in units of the target: of all rows, or of those on two sides of a cut."""
 
     size: float
-    cut: tuple[str | None, str | None] = (
-        None,
-        None,
-    )  # feature or prediction; which text, or number
+    # feature or prediction; which text, or number
+    cut: tuple[str | None, str | None] = (None, None)
     at_most: float = 0.0  # on the first side
     missing_first: bool = False  # whether a missing value is there, too
     sides: "tuple[ErrorSize, ErrorSize] | None" = None

@@ -6,7 +6,7 @@ to Dagster. In: results. Out: frozen values.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import pandas as pd
 
@@ -79,23 +79,11 @@ class Check:
         severity: Severity = "error",
         *,
         holds: str,
-        caveats: Sequence[str] = (),
-        notes: Sequence[str] = (),
-        value: float | None = None,
-        limit: float | None = None,
+        **more: Any,
     ) -> Self:
-        """Return a check that passes without problems; `holds` is its meaning then."""
-        return cls(
-            name,
-            passed=not problems,
-            means="\n".join([*(problems or [holds]), *caveats, *notes]),
-            severity=severity,
-            value=value,
-            limit=limit,
-            problems=problems,
-            caveats=caveats,
-            notes=notes,
-        )
+        """Return a check that passes without problems; `holds` is its meaning then, `more` other fields."""
+        means = [*(problems or [holds]), *more.get("caveats", ()), *more.get("notes", ())]
+        return cls(name, not problems, "\n".join(means), severity, problems=problems, **more)
 
 
 @dataclass(frozen=True, eq=False)

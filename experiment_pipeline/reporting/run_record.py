@@ -296,6 +296,17 @@ class VersionRow(RecordRow, table="versions", scope=("experiment",), keys=("vers
 
 
 @dataclass(frozen=True)
+class PredictionRow(RecordRow, table="predictions", scope=("experiment",), keys=("version", "at")):
+    """What `experiment-pipeline predict` said of a table, before its labels come."""
+
+    version: Annotated[str, "the version that predicted"]
+    at: Annotated[str, "when it predicted, ISO 8601 in UTC"]
+    rows: Annotated[int, "rows that were predicted"]
+    rejected: Annotated[int, "rows that broke the schema"]
+    said: Annotated[tuple[str, ...], "what training did not see, and drift since then, as JSON"]
+
+
+@dataclass(frozen=True)
 class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version", "at")):
     """What labels that came later say of a version's promise; printed, it is in words."""
 
@@ -350,7 +361,7 @@ class WatchRow(RecordRow, table="watches", scope=("experiment",), keys=("version
 
 ROWS: tuple[type[RecordRow], ...] = (
     *(RunFacts, SetRow, FindingRow, ConfigurationRow, ScoreRow, GateRow, ReportRow),
-    *(AuditRow, EvidenceRow, FileRow, VersionRow, WatchRow),
+    *(AuditRow, EvidenceRow, FileRow, VersionRow, PredictionRow, WatchRow),
 )
 
 # The name of the report that holds the rows of `JudgedRows`.

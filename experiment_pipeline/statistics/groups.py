@@ -7,7 +7,7 @@ difference, or of a ratio by logarithms (MOVER: Newcombe 1998; Zou and Donner 20
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from functools import partial
 from itertools import combinations
 
@@ -19,10 +19,9 @@ from experiment_pipeline.statistics.interval import (
     LEVEL,
     ConsecutiveClusters,
     Interval,
-    Layout,
-    Linearised,
     Spread,
     around,
+    independent_projections,
     mean,
     relative_weights,
     spread_of,
@@ -77,29 +76,32 @@ def compare_groups(
 
     clusters = comparison_codes(predicted.clusters)
     number, size = int(codes.max()) + 1, int(clusters.max()) + 1
-    found, pairs = [], list[np.ndarray]()
+    found, every, pairs = [], list[np.ndarray](), list[np.ndarray]()
     for name, values, counted, law in _measures(predicted, threshold, classes):
-        spreads, sums = dict[int, Spread](), list[np.ndarray]()
+        known, spreads, sums = dict[int, Interval](), list[Spread](), list[np.ndarray]()
         for code in range(number):
             at = np.flatnonzero(counted & (codes == code))
             of = predicted.rows(at)
             layout = one_sample(of.clusters, of.weights) if len(at) >= FEWEST_CLUSTERS else None
             if layout and layout.scarcest >= FEWEST_CLUSTERS:
                 score = mean(values[at] * 1.0, relative_weights(of.weights))
-                spreads[code] = spread_of(score, layout)
+                known[code] = law(spread_of(score, layout), LEVEL)
+                spreads.append(spread_of(score, replace(layout, consecutive=False)))
                 sums.append(np.bincount(clusters[at], score.influence / len(at), size))
+        every += sums
         pairs += [one - other for one, other in combinations(sums, 2)]
         rows = np.bincount(codes[counted], minlength=number)
-        found.append((name, rows, law, spreads, sums))
-    freedom, consecutive = size - 1.0, isinstance(predicted.clusters, ConsecutiveClusters)
-    if consecutive:  # a handful of projections are left, by which each error is estimated
-        freedom = min([one.degrees_of_freedom for *_, of, _ in found for one in of.values()] or [1])
-    reach = simultaneous_reach(np.array(pairs).T, Drawn(0, consecutive, freedom + 1))
-    level = max(2 * float(stdtr(freedom, reach)) - 1, LEVEL)
-    drawn = one_sample(np.arange(size).view(type(predicted.clusters)))
+        found.append((name, rows, known, law, spreads))
+    drawn, apart = np.reshape(every, (-1, size)).T, np.reshape(pairs, (-1, size)).T
+    consecutive = isinstance(predicted.clusters, ConsecutiveClusters)
+    if consecutive and pairs:  # what groups of a day share cancels: its memory does not count
+        drawn = independent_projections(drawn, apart)
+    reach = simultaneous_reach(apart, Drawn(0, consecutive))
+    level = max(2 * float(stdtr(len(drawn) - 1, reach)) - 1, LEVEL)
+    parts = np.split(drawn, np.cumsum([len(spreads) for *_, spreads in found])[:-1], axis=1)
     return [
-        GroupMeasure(name, rows, *_compared(law, spreads, sums, drawn, level))
-        for name, rows, law, spreads, sums in found
+        GroupMeasure(name, rows, known, *_compared(law, spreads, part, level))
+        for (name, rows, known, law, spreads), part in zip(found, parts, strict=True)
     ]
 
 
@@ -127,25 +129,26 @@ def _measures(
 
 
 def _compared(
-    law: Law, spreads: Mapping[int, Spread], sums: list[np.ndarray], drawn: Layout, level: float
-) -> tuple[Mapping[int, Interval], np.ndarray, np.ndarray | None]:
-    """(known, differences, ratios) of K groups, by spreads and what clusters (G,) add to them, (K, G)."""
-    known = {code: law(spread, LEVEL) for code, spread in spreads.items()}
-    ends = [astuple(law(spread, level))[:3] for spread in spreads.values()]
-    every = np.array([*sums, np.zeros(len(drawn.cluster))])
-    gaps = len(drawn.cluster) * (every[:, None] - every)
-    errors = [
-        [spread_of(Linearised(0.0, gap), drawn).standard_error for gap in row] for row in gaps
+    law: Law, spreads: Sequence[Spread], drawn: np.ndarray, level: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """(differences, ratios) of K groups, by their spreads and what each that is drawn adds (n, K).
+
+    Errors and correlations are of the same n: else a correlation may exceed 1.
+    """
+    freedom = max(len(drawn) - 1.0, 1.0)
+    products = drawn.T @ drawn * (1 + 1 / freedom)
+    errors = np.sqrt(np.diag(products))
+    shared = products / np.maximum(np.outer(errors, errors), _SMALLEST)
+    alone = [
+        replace(one, standard_error=error, degrees_of_freedom=min(one.degrees_of_freedom, freedom))
+        for one, error in zip(spreads, errors.tolist(), strict=True)
     ]
-    *_, alone = np.square(errors)
-    products = (alone[:-1, None] + alone[:-1] - np.square(errors)[:-1, :-1]) / 2
-    shared = products / np.maximum(np.sqrt(np.outer(alone[:-1], alone[:-1])), _SMALLEST)
-    bounds = np.reshape(ends, (-1, 3)).T
+    bounds = np.reshape([astuple(law(one, level))[:3] for one in alone], (-1, 3)).T
     differences, (values, low, high) = _of_pairs(bounds, shared), bounds
     if law is around:
-        return known, differences, None
+        return differences, None
     logs = np.log(np.maximum([np.where(values > 0, values, high / 2), low, high], _SMALLEST))
-    return known, differences, np.exp(_of_pairs(logs, shared)).round(12)
+    return differences, np.exp(_of_pairs(logs, shared)).round(12)
 
 
 def _of_pairs(ends: np.ndarray, shared: np.ndarray) -> np.ndarray:

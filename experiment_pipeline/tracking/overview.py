@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.document import HOLD_OUT
-from experiment_pipeline.reporting.run_record import WatchRow
+from experiment_pipeline.reporting.run_record import PredictionRow, WatchRow
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -140,19 +140,25 @@ def experiment_page(experiment: str, root: str) -> document.Document:
 
 
 def _watched(experiment: str) -> Iterator[document.Section]:
-    """The promise of each version that was watched, the last moments first."""
-    found = questions.rows_of("watches", {"experiment": experiment}).sort_values("at")
-    rows = plain_rows(found.drop(columns="experiment").tail(MOST_WATCHES)[::-1])
-    watches = [WatchRow(**row) for row in rows]
-    header = ("at (UTC)", "version", "labels", "score", "promise", "baseline", "answer")
+    """The promise of each version, watched, and what was said of rows before their labels; the last first."""
+
+    def last(kind: type[Any]) -> list[Any]:
+        found = questions.rows_of(kind.TABLE, {"experiment": experiment}).sort_values("at")
+        rows = plain_rows(found.drop(columns="experiment").tail(MOST_WATCHES)[::-1])
+        return [kind(**row) for row in rows]
+
+    first, watches, predicted = ("at (UTC)", "version"), last(WatchRow), last(PredictionRow)
     if watches:
-        cells = (
-            (one.at[:16], one.version, f"{one.rows:,}", *one.scores, one.answer) for one in watches
-        )
+        header = (*first, "labels", "score", "promise", "baseline", "answer")
+        cells = [(x.at[:16], x.version, f"{x.rows:,}", *x.scores, x.answer) for x in watches]
         notes = map(document.Paragraph, watches[0].notes)
-        yield document.Section(
-            "The promise, watched", (document.TableBlock(header, tuple(cells)), *notes)
-        )
+        table = document.TableBlock(header, tuple(cells))
+        yield document.Section("The promise, watched", (table, *notes))
+    if predicted:
+        sizes = [(x.at[:16], x.version, f"{x.rows:,}", f"{x.rejected:,}") for x in predicted]
+        cells = [(*one, "; ".join(x.said)) for one, x in zip(sizes, predicted, strict=True)]
+        table = document.TableBlock((*first, "rows", "rejected", "beside training"), tuple(cells))
+        yield document.Section("Predicted, before labels", (table,))
 
 
 def tone_of(experiment: str) -> document.Tone:

@@ -9,7 +9,32 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiment_pipeline.reporting import document, numbers
+from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting.document import (
+    HOLD_OUT,
+    TONE_OF,
+    Block,
+    Bullets,
+    Card,
+    Code,
+    Document,
+    Flow,
+    Link,
+    Paragraph,
+    Section,
+    TableBlock,
+    Tone,
+    around,
+    evidence_sections,
+    facts,
+    first_rows,
+    gates_table,
+    known,
+    render,
+    scores_table,
+    sets_table,
+    statements,
+)
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
@@ -21,31 +46,34 @@ Row = Mapping[str, Any]
 # One page: the ends of long lists are in the reports.
 MOST_RANKED, MOST_LISTED, MOST_LINES_OF_DIFF = 5, 8, 40
 _SETS = ("train", "test", "validation")
+_TABLES = ("sets", "findings", "configurations", "scores", "gates", "evidence", "reports")
 _STEPS = (
     *("Raw table", "Data analysis", "Validated rows", "Train, test, validation"),
     *("Configurations", "Chosen", "On validation", "Decision"),
 )
-_TABLES = ("sets", "findings", "configurations", "scores", "gates", "evidence", "reports")
 
 
 @dataclass(frozen=True)
 class Decided:
-    """Everything that the record of a run shows."""
+    """Everything that the record of a run shows; its `rows` by the name of their table.
+
+    `earlier`: earlier version or run, in words → the comparison with it. `approval` (in words) and
+    `version_place` are those of the version; empty without one.
+    """
 
     run: Row
-    tables: Mapping[str, Sequence[Row]]  # its rows in each of _TABLES
-    earlier: Mapping[str, RunComparison]  # earlier version or run, in words → how it differs
-    approval: str  # of the version, in words; empty without one
-    version_place: str  # empty without one
+    rows: Mapping[str, Sequence[Row]]
+    earlier: Mapping[str, RunComparison]
+    approval: str
+    version_place: str
 
 
 def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     """Return what is recorded of a decided run, with `facts` not yet written; UnknownRun: there is none."""
     run = {**questions.run_of(experiment, run_id), **(facts or {})}
-
-    tables = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
-    tables["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
-    tables["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
+    rows = {name: plain_rows(questions.rows_of(name, run)) for name in _TABLES}
+    rows["sets"].sort(key=lambda row: _SETS.index(row["set_name"]))
+    rows["configurations"].sort(key=lambda row: (row["rank"] or math.inf, row["key"]))
     versions = plain_rows(questions.versions(experiment))
     own = next((one for one in versions if one["version"] == run["version"]), None)
     # The run of the version before this one, and the last decided run.
@@ -58,11 +86,15 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     last = questions.last_decided(experiment, run["started_at"])
     if last is not None and last["run_id"] != run["run_id"]:
         names.setdefault(last["run_id"], "the run before")
-    earlier = {
-        which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
-    }
-    approval, place = ("", "") if own is None else (_approval(experiment, own), own["place"])
-    return Decided(run, tables, earlier, approval, place)
+    return Decided(
+        run=run,
+        rows=rows,
+        earlier={
+            which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
+        },
+        approval="" if own is None else _approval(experiment, own),
+        version_place="" if own is None else own["place"],
+    )
 
 
 def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:
@@ -71,7 +103,7 @@ def record_of_version(experiment: str, run_id: str, version: str, *, required: b
     published = {"version": version, "approval_required": required, "approved_by": None}
     found = decided(experiment, run_id, accepted)
     found = replace(found, approval=_approval(experiment, published))
-    return document.render(decision_record(found, None)).encode()
+    return render(decision_record(found, None)).encode()
 
 
 def _approval(experiment: str, version: Row) -> str:
@@ -84,16 +116,16 @@ def _approval(experiment: str, version: Row) -> str:
     return f"required, and not given yet: {command}"
 
 
-def decision_record(of: Decided, root: str | None) -> document.Document:
+def decision_record(of: Decided, root: str | None) -> Document:
     """Return the page of a run, which links to its reports below the storage `root`, if one is given."""
     reached = {card.title: card for card in (*_data_steps(of, root), *_model_steps(of, root))}
-    steps = tuple(reached.get(name, document.Card(name, "not reached", "", ())) for name in _STEPS)
+    steps = tuple(reached.get(name, Card(name, "not reached", "", ())) for name in _STEPS)
     to_sign = tuple((what, "." * 40) for what in ("decision", "name", "date", "signature"))
     sections = {
         "Decision": _decision(of),
-        "From table to decision": [document.Flow(steps)],
+        "From table to decision": [Flow(steps)],
         "Question": _question(of.run),
-        "Purpose and people": document.statements(of.run["record"] or {}),
+        "Purpose and people": statements(of.run["record"] or {}),
         "Data": _data(of),
         "Tried, and not tried": _tried(of),
         "Choice, and by how much": _choice(of),
@@ -101,39 +133,37 @@ def decision_record(of: Decided, root: str | None) -> document.Document:
         **_evidence(of),
         "What changed": _changed(of),
         "Cost until this was written": _cost(of.run),
-        "Reviewed": [document.TableBlock(("", ""), to_sign)],
+        "Reviewed": [TableBlock(("", ""), to_sign)],
     }
     filled = {title: found for title, blocks in sections.items() if (found := tuple(blocks))}
-    return document.Document(
+    return Document(
         f"{of.run['experiment']}: from table to decision",
-        tuple(document.Section(title, found) for title, found in filled.items()),
-        () if root is None else document.around(of.run["experiment"], folders=1),
+        tuple(Section(title, found) for title, found in filled.items()),
+        () if root is None else around(of.run["experiment"], folders=1),
     )
 
 
-def _data_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
+def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
     run = of.run
     if run["data_rows"] is not None:
         yield _card("Raw table", _size(run), run["data_url"] or "unknown place")
     if run["verdict"] is not None:
-        counts = Counter(row["severity"] for row in of.tables["findings"])
+        counts = Counter(row["severity"] for row in of.rows["findings"])
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
-        text = (
-            f"{numbers.counted(len(of.tables['findings']), 'finding')}: {kinds}." if counts else ""
-        )
-        tone = document.TONE_OF.get(run["verdict"], "")
+        text = f"{numbers.counted(len(of.rows['findings']), 'finding')}: {kinds}." if counts else ""
+        tone = TONE_OF.get(run["verdict"], "")
         link = _report(of, "data_analysis", root)
         yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
     if run["rejected_rows"] is not None and run["data_rows"]:
         reason = next((f", most often because {one}" for one in run["rejection_reasons"] or {}), "")
         valid = numbers.counted(run["data_rows"] - run["rejected_rows"], "row")
         yield _card("Validated rows", valid, f"{_rejected(run, ' rejected')}{reason}.")
-    if of.tables["sets"]:
-        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.tables["sets"]) + "."
-        yield _card("Train, test, validation", f"{of.tables['sets'][0]['rows']:,} train rows", text)
+    if of.rows["sets"]:
+        text = ", ".join(f"{row['rows']:,} {row['set_name']}" for row in of.rows["sets"]) + "."
+        yield _card("Train, test, validation", f"{of.rows['sets'][0]['rows']:,} train rows", text)
 
 
-def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
+def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
     run = of.run
     if run["declared"] is not None:
         named = ("trained", "stopped_early", "failed", "not_started")
@@ -152,13 +182,9 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
         score = f"{run['metric']} {numbers.score(run['validation_score'])}"
         link = _report(of, "validation_report", root)
         yield _card("On validation", score, f"{text}{better} is better.", link)
-    accepted = run["status"] == "accepted"
-    passed = sum(gate["outcome"] == "PASS" for gate in of.tables["gates"])
-    text = (
-        f"{passed} of {numbers.counted(len(of.tables['gates']), 'gate')} passed. "
-        if of.tables["gates"]
-        else ""
-    )
+    accepted, gates = run["status"] == "accepted", of.rows["gates"]
+    passed = sum(gate["outcome"] == "PASS" for gate in gates)
+    text = f"{passed} of {numbers.counted(len(gates), 'gate')} passed. " if gates else ""
     text += "" if accepted else "Nothing is exported; the champion stays."
     link = None
     if accepted and of.version_place:
@@ -168,21 +194,19 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
     yield _card("Decision", tag, text.strip(), link, "passed" if accepted else "failed")
 
 
-def _card(
-    title: str, tag: str, text: str, link: document.Link | None = None, tone: document.Tone = ""
-) -> document.Card:
-    blocks = ([document.Paragraph(text)] if text else [], [link] if link else [])
-    return document.Card(title, tag, tone, tuple(one for some in blocks for one in some))
+def _card(title: str, tag: str, text: str, link: Link | None = None, tone: Tone = "") -> Card:
+    blocks = ([Paragraph(text)] if text else [], [link] if link else [])
+    return Card(title, tag, tone, tuple(one for some in blocks for one in some))
 
 
-def _report(of: Decided, name: str, root: str | None) -> document.Link | None:
-    places = [row["place"] for row in of.tables["reports"] if row["name"] == name]
+def _report(of: Decided, name: str, root: str | None) -> Link | None:
+    places = [row["place"] for row in of.rows["reports"] if row["name"] == name]
     return _link(_words(name).capitalize(), places[0], root) if places else None
 
 
-def _link(words: str, place: str, root: str | None) -> document.Link | None:
+def _link(words: str, place: str, root: str | None) -> Link | None:
     below = None if root is None else relative_to(root, place)
-    return None if below is None else document.Link(words, f"../../{below}")
+    return None if below is None else Link(words, f"../../{below}")
 
 
 def _size(run: Row) -> str:
@@ -196,42 +220,44 @@ def _rejected(run: Row, word: str = "") -> str:
 
 
 def _baseline(run: Row, which: str) -> str:
-    return f"the baseline (no features) scores {document.known(run[f'{which}_baseline'])}"
+    return f"the baseline (no features) scores {known(run[f'{which}_baseline'])}"
 
 
-def _decision(of: Decided) -> Iterator[document.Block]:
-    run, score = of.run, ""
+def _decision(of: Decided) -> Iterator[Block]:
+    run, gates, score = of.run, of.rows["gates"], ""
     if run["validation_score"] is not None:
         judged = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}"
-        score = f" On the {document.HOLD_OUT} it scores {judged}."
+        score = f" On the {HOLD_OUT} it scores {judged}."
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
-    failed = [gate for gate in of.tables["gates"] if gate["outcome"] != "PASS"]
+    failed = [gate for gate in gates if gate["outcome"] == "FAIL"]
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
         how = questions.ended_as("accepted", run["decision"])[1:]
-        yield document.Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
-    elif not of.tables["gates"]:
-        yield document.Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
+        yield Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
+    elif not gates:
+        yield Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:
-        of_all = f"{len(failed)} of {numbers.counted(len(of.tables['gates']), 'gate')}"
-        yield document.Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
-    if of.tables["gates"]:
+        of_all = f"{len(failed)} of {numbers.counted(len(gates), 'gate')}"
+        yield Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
+    if gates:
+        words = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
+        told = ((words.get(one["outcome"]), one) for one in gates)
         lines = tuple(
-            f"Failed: {one['rule']}; it is {document.known(one['value'])}" for one in failed
+            f"{word}: {one['rule']}; it is {known(one['value'])}" for word, one in told if word
         )
     if lines:
-        yield document.Bullets(lines)
+        yield Bullets(lines)
     if of.approval:
-        yield document.Paragraph(f"Approval: {of.approval}.")
+        yield Paragraph(f"Approval: {of.approval}.")
 
 
-def _question(run: Row) -> Iterator[document.Block]:
+def _question(run: Row) -> Iterator[Block]:
     by = " ".join(filter(None, (run["triggered_by"], run["trigger_name"])))
     code = run["code_commit"] or "not in a git repository"
     code += ", with uncommitted changes" if run["code_dirty"] else ""
     better = "greater" if run["greater_is_better"] else "smaller"
-    yield document.facts(
+    yield facts(
         {
             "predict": f"{run['target']} ({run['task']})",
             "judged by": f"{run['metric']}, {better} is better",
@@ -247,12 +273,12 @@ def _question(run: Row) -> Iterator[document.Block]:
     )
 
 
-def _data(of: Decided) -> Iterator[document.Block]:
+def _data(of: Decided) -> Iterator[Block]:
     run = of.run
     if run["data_rows"] is None:
-        yield document.Paragraph("The table was not read in this run.")
+        yield Paragraph("The table was not read in this run.")
         return
-    yield document.facts(
+    yield facts(
         {
             "table": run["data_url"],
             "delivered": _size(run),
@@ -264,12 +290,10 @@ def _data(of: Decided) -> Iterator[document.Block]:
     )
     if reasons := run["rejection_reasons"]:
         rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
-        yield document.TableBlock(("most frequent reasons to reject a row", "rows"), rows)
-    if of.tables["sets"]:
-        yield document.sets_table(
-            (s["set_name"], s["rows"], s["digest"]) for s in of.tables["sets"]
-        )
-    if of.tables["findings"]:
+        yield TableBlock(("most frequent reasons to reject a row", "rows"), rows)
+    if of.rows["sets"]:
+        yield sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.rows["sets"])
+    if of.rows["findings"]:
         found = [
             (
                 one["severity"],
@@ -278,16 +302,16 @@ def _data(of: Decided) -> Iterator[document.Block]:
                 one["evidence"],
                 one["accepted"] or "",
             )
-            for one in of.tables["findings"]
+            for one in of.rows["findings"]
         ]
         header = ("severity", "finding", "columns", "evidence", "accepted because")
-        yield from document.first_rows(header, found, MOST_LISTED, "finding")
+        yield from first_rows(header, found, MOST_LISTED, "finding")
 
 
-def _tried(of: Decided) -> Iterator[document.Block]:
+def _tried(of: Decided) -> Iterator[Block]:
     run = of.run
     if run["declared"] is None:
-        yield document.Paragraph(f"No configuration: the run ended at {_words(run['stage'])}.")
+        yield Paragraph(f"No configuration: the run ended at {_words(run['stage'])}.")
         return
     counts = {
         "trained on all train rows": run["trained"],
@@ -297,31 +321,28 @@ def _tried(of: Decided) -> Iterator[document.Block]:
         "reused from earlier runs": run["reused"],
     }
     parts = ", ".join(f"{count or 0:,} {what}" for what, count in counts.items())
-    yield document.Paragraph(
-        f"{numbers.counted(run['declared'], 'configuration')} declared: {parts}."
-    )
+    yield Paragraph(f"{numbers.counted(run['declared'], 'configuration')} declared: {parts}.")
     without = [
         (one["key"], one["status"], one["reason"] or "")
-        for one in of.tables["configurations"]
+        for one in of.rows["configurations"]
         if one["status"] in {"failed", "not started"}
     ]
     if without:
         header = ("configuration", "status", "reason")
-        yield from document.first_rows(header, without, MOST_LISTED, "such configuration")
+        yield from first_rows(header, without, MOST_LISTED, "such configuration")
 
 
-def _choice(of: Decided) -> Iterator[document.Block]:
+def _choice(of: Decided) -> Iterator[Block]:
     run = of.run
     if run["chosen"] is None:
         return
-    own = [
-        row["hyperparameters"] for row in of.tables["configurations"] if row["key"] == run["chosen"]
-    ]
+    listed = of.rows["configurations"]
+    own = [row["hyperparameters"] for row in listed if row["key"] == run["chosen"]]
     settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
     how = evaluated(run["evaluation"])
     # Where settings tell it apart, its key may end in a digest.
     name = run["chosen"].partition("__")[0] if settings else run["chosen"]
-    yield document.Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")
+    yield Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")
     rows = tuple(
         (
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
@@ -330,66 +351,68 @@ def _choice(of: Decided) -> Iterator[document.Block]:
             numbers.as_known(*(one[f"difference_{part}"] for part in ("to_best", "low", "high"))),
             "tied" if one["in_tie_group"] and (run["tie_group"] or 1) > 1 else "",
         )
-        for one in of.tables["configurations"]
+        for one in listed
         if one["rank"] is not None
     )
     header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
-    yield document.TableBlock(header, rows[:MOST_RANKED])
-    yield document.Paragraph(
+    yield TableBlock(header, rows[:MOST_RANKED])
+    yield Paragraph(
         f"{numbers.tied(run['tie_group'] or 1)} {how.where}. Differences are paired on the same rows; their intervals hold for "
         "all configurations together. The baseline (no features) scores "
-        f"{document.known(run['test_baseline'])} {how.short}."
+        f"{known(run['test_baseline'])} {how.short}."
     )
 
 
-def _judgement(of: Decided) -> Iterator[document.Block]:
+def _judgement(of: Decided) -> Iterator[Block]:
     run = of.run
-    if run["validation_score"] is None and not of.tables["gates"]:
+    if run["validation_score"] is None and not of.rows["gates"]:
         return
     names = ("rule", "value", "limit_value", "outcome")
-    yield document.gates_table(tuple(gate[name] for name in names) for gate in of.tables["gates"])
+    yield gates_table(tuple(gate[name] for name in names) for gate in of.rows["gates"])
     scores = []
-    for one in of.tables["scores"]:
+    for one in of.rows["scores"]:
         if (name := one["set_name"]) == "validation":
             score = numbers.known_interval(*(one[part] for part in ("estimate", "low", "high")))
             scores.append((name, one["metric"], score, one["baseline"]))
     if scores:
-        yield document.scores_table(scores)
+        yield scores_table(scores)
     if (looks := run["looks"]) is not None:
         models = numbers.counted(looks, "model was", "models were")
         overlap = numbers.share(run["overlap"] or 0.0)
         again = f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
-        yield document.Paragraph(
-            f"{models} evaluated on these validation rows, this one included{again}."
-        )
+        yield Paragraph(f"{models} evaluated on these validation rows, this one included{again}.")
 
 
-def _evidence(of: Decided) -> dict[str, tuple[document.Block, ...]]:
+def _evidence(of: Decided) -> dict[str, tuple[Block, ...]]:
     """What is known beside the gates, and what is not."""
-    rows = list(of.tables["evidence"])
+    rows = list(of.rows["evidence"])
     if rows and (rejected := of.run["rejected_rows"]):
         what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."
         rows.append({"kind": "unknown", "number": math.inf, "what": what})
-    return {one.title: one.blocks for one in document.evidence_sections(rows, of.run["metric"])}
+    return {one.title: one.blocks for one in evidence_sections(rows, of.run["metric"])}
 
 
-def _changed(of: Decided) -> Iterator[document.Block]:
+def _changed(of: Decided) -> Iterator[Block]:
     if not of.earlier:
-        yield document.Paragraph("There is no earlier run or version to compare with.")
+        yield Paragraph("There is no earlier run or version to compare with.")
     for which, found in of.earlier.items():
         before = found.before
         since = f"{before['run_id'][:8]}, {numbers.moment(before['started_at'])} UTC"
-        yield document.Paragraph(f"Since {which} ({since}, {before['status']}):")
-        yield document.Bullets(found.lines)
+        lines = [change.in_words() for change in found.changes]
+        lines = lines or ["nothing that affects the result"]
+        lines += [score.in_words() for score in found.scores]
+        lines += [f"not paired: {found.why_unpaired}"] if found.why_unpaired else []
+        yield Paragraph(f"Since {which} ({since}, {before['status']}):")
+        yield Bullets(tuple(lines))
         for diff in filter(None, (found.yaml_diff, found.code_diff)):
             lines, cut = diff.splitlines(), ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else []
-            yield document.Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))
+            yield Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))
 
 
-def _cost(run: Row) -> Iterator[document.Block]:
+def _cost(run: Row) -> Iterator[Block]:
     peak = run["peak_memory_bytes"]
     taken = {"wall time": run["wall_seconds"], "CPU time": run["cpu_seconds"]}
-    yield document.facts(
+    yield facts(
         {
             **{k: None if v is None else numbers.seconds(v) for k, v in taken.items()},
             "peak memory": None if peak is None else f"{peak / 1e6:,.0f} MB",

@@ -47,7 +47,8 @@ The choice: 20 configurations on 500 rows, eight of them equally good; noise, th
 positives, and segments of 2,000 rows that differ in prevalence or in the size of errors.""": CHOICE,
     """\
 Audit by groups: 2,000 validation rows in groups of unequal size, all measures and pairs of
-groups at once; rows, persons of 8 rows in one group, or days of 20 rows in any.""": GROUPS,
+groups at once; rows, persons of 8 rows in one group, or days of 20 rows in any. Groups of fewer
+than 30 clusters are not compared: of persons three of six. Known errors are those of the simulation.""": GROUPS,
     """\
 The share of new rows in their interval or set, of 90 % promised (`predict --interval 0.9`): of new
 groups and days, of the quarter of rows with most noise, three times that of others, and of these.""": NEW_ROWS_HELD,

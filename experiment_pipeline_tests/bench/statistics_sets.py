@@ -169,10 +169,7 @@ _COVERED = {
         **_METRICS,
     },
 }
-_CLEAN = {
-    "table": ["14 skewed flags", "5 measures", "department and title"],
-    "by": [*_SPLITS],
-}
+_CLEAN = {"table": ["14 skewed flags", "5 measures", "department and title"], "by": [*_SPLITS]}
 _LEAKED = {"table": "5 measures", "by": "column", "leaked": [0.05, 0.2]}
 _MOVED = "{table}: rows of 5,000 that move when two are added, at the worst"
 MEMBERSHIP = (

@@ -208,9 +208,8 @@ def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -
             "mine": 1,
             "path": str(table_path(place, "flights", "search_results")),
         }
-        assert list_names(place / "flights" / "tables") == [
-            *("raw_data.parquet", "search_results.parquet")
-        ]
+        expected = ["raw_data.parquet", "search_results.parquet"]
+        assert list_names(place / "flights" / "tables") == expected
         board = read_table(place / "tables" / "leaderboard.parquet")
         assert board["key"].tolist() == ["c", "b", "a"]
         write_bytes(table_path(place, "flights", "raw_data"), b"PAR1")

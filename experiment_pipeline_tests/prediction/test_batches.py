@@ -178,9 +178,8 @@ def test_rejected_rows_are_explained(model) -> None:
     for batch_rows in (1, 100):
         outcome, *_ = told(model, batch_rows, "t.csv", ".csv")
         assert (outcome.predicted, outcome.rejected) == (1, 5)
-        assert outcome.reasons[0] == (
-            "size: is not of type float64 (4 rows, most often '12,5' (3), 'n/a?' (1))"
-        )
+        expected = "size: is not of type float64 (4 rows, most often '12,5' (3), 'n/a?' (1))"
+        assert outcome.reasons[0] == expected
         assert outcome.reasons[1].startswith("day: is not a date in a declared format (1 row")
 
 

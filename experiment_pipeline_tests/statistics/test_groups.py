@@ -1,11 +1,14 @@
 """Measures of groups: fairlearn's numbers, what small groups claim, what pairs share, what is 0."""
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 
 from experiment_pipeline.statistics.groups import GroupMeasure, compare_groups
 from experiment_pipeline.statistics.interval import Interval, Weights
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.bench.statistics_groups import draw
 
 # By group, then difference and ratio of fairlearn's MetricFrame (0.15.0), of the rows of `_table`.
 PLAIN = {
@@ -105,6 +108,14 @@ def test_what_groups_share_does_not_part_them() -> None:
     alone = [one.high - one.low for one in error.known.values()]
     difference = _extremes(error)["difference"]
     assert difference.high < min(alone) / 10
+
+
+def test_comparisons_of_days_agree_with_one_another() -> None:
+    """From A to C no interval is wider than those by way of B: all have their errors from the same days."""
+    drawn = (draw(np.random.default_rng(n), groups=6, together="days", number=True) for n in (1, 2))
+    for reach in (np.ptp(found[0].differences, axis=-1) for found in drawn):
+        ways = permutations(range(6), 3)
+        assert min(reach[a, b] + reach[b, c] - reach[a, c] for a, b, c in ways) > 0
 
 
 def test_more_groups_need_wider_intervals() -> None:

@@ -67,9 +67,8 @@ def test_the_next_version_stands_on_the_one_before(bare: Path) -> None:
     changed = FILES | {"manifest.json": b"second"}
     second = commit_version(str(bare), "flights", "v0002", changed, CREATED)
     assert git(bare, "rev-parse", f"{second.commit}^") == first.commit
-    assert git(bare, "log", "-1", "--format=%s %an %aI", second.tag) == (
-        "flights v0002 experiment-pipeline 2026-01-02T03:04:05Z"
-    )
+    expected = "flights v0002 experiment-pipeline 2026-01-02T03:04:05Z"
+    assert git(bare, "log", "-1", "--format=%s %an %aI", second.tag) == expected
 
 
 def test_a_version_is_committed_once(bare: Path) -> None:

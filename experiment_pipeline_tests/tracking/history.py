@@ -11,6 +11,7 @@ from experiment_pipeline.reporting.run_record import (
     FileRow,
     FindingRow,
     GateRow,
+    PredictionRow,
     RecordRow,
     ReportRow,
     RunFacts,
@@ -185,10 +186,12 @@ def write_run(
 
 
 def write_watch(experiment: str = "flight_delay") -> None:
-    """Write that a version was watched."""
+    """Write that a version has predicted, and was watched."""
+    predicted = PredictionRow("v0001", "2026-02-04T06:00:00+00:00", 900, 1, ("no drift",))
     scores = (0.68, 0.65, 0.71, 0.69, 0.67, 0.71, 0.5)
     watched = ("v0001", "2026-02-05T06:00:00+00:00", "roc_auc", 900, 3, *scores, 0.9)
-    record_rows([WatchRow(*watched, below=False, since=None, recent=None)], experiment)
+    found = WatchRow(*watched, below=False, since=None, recent=None)
+    record_rows([predicted, found], experiment)
 
 
 def finding_row(**facts: Any) -> FindingRow:

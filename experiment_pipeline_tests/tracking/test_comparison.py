@@ -61,9 +61,8 @@ def test_what_changed_is_said_in_words() -> None:
     ids = write_history(runs=6)
     found = compare(ids[0], ids[4])
     assert [one.what for one in found.changes] == ["data", "yaml", "code", "version"]
-    assert found.changes[0].in_words() == (
-        "data: 10,000 rows, 12 columns (data0) → 10,004 rows, 12 columns (data2)"
-    )
+    expected = "data: 10,000 rows, 12 columns (data0) → 10,004 rows, 12 columns (data2)"
+    assert found.changes[0].in_words() == expected
     assert "-seed: 0\n+seed: 1" in found.yaml_diff
     assert compare(ids[0], ids[0]).changes == ()
     assert "nothing has changed" in str(compare(ids[0], ids[0]))

@@ -94,11 +94,8 @@ def test_a_run_is_a_parent_and_its_configurations_are_its_children(store: Mlflow
         if run.data.tags["mlflow.parentRunId"] == first.info.run_id
     }
     assert set(own) == set(KEYS)
-    assert own[KEYS[2]].data.params == {
-        "algorithm": "lightgbm",
-        "num_leaves": "31",
-        "learning_rate": "0.05",
-    }
+    known = {"algorithm": "lightgbm", "num_leaves": "31", "learning_rate": "0.05"}
+    assert own[KEYS[2]].data.params == known
     assert own[KEYS[2]].data.metrics["test_score"] == pytest.approx(0.70)
     assert own[KEYS[2]].data.tags["experiment_pipeline.fingerprint"] == "f" * 64
     assert own[KEYS[1]].info.status == "FAILED"

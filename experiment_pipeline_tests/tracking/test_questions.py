@@ -23,9 +23,8 @@ def test_the_champion_is_the_latest_version_by_number() -> None:
     for version in ("v9999", "v10000"):
         record_rows([version_row(version, headline=f"of {version}")], "e")
     found = questions.experiments()
-    assert found[["champion", "champion_score"]].to_dict("records") == [
-        {"champion": "v10000", "champion_score": "of v10000"}
-    ]
+    expected = [{"champion": "v10000", "champion_score": "of v10000"}]
+    assert found[["champion", "champion_score"]].to_dict("records") == expected
 
 
 def test_nothing_remembered_is_an_empty_table_with_its_columns() -> None:

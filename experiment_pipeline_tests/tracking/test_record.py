@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.document import render, render_html
-from experiment_pipeline.reporting.run_record import EvidenceRow
+from experiment_pipeline.reporting.run_record import EvidenceRow, GateRow
 from experiment_pipeline.spec.operation import Statements
 from experiment_pipeline.statistics.interval import Interval
 from experiment_pipeline.storage.files import storage_root
@@ -57,6 +57,16 @@ def test_an_accepted_run_says_what_is_shipped_and_why() -> None:
     assert "3 models were evaluated on these validation rows" in judged
     assert "36 s" in section(record, "Cost until this was written")
     assert section(record, "Reviewed").count("....... |") == 4
+
+
+def test_a_gate_that_cannot_decide_has_not_failed() -> None:
+    """It blocks nothing, and the decision says so."""
+    run_id, rule = write_history()[2], "selection_rate_ratio of sex at least 0.8"
+    undecided = GateRow(number=2, metric="m", rule=rule, value=0.7, outcome="INCONCLUSIVE")
+    RunRecord(EXPERIMENT, run_id).record([undecided])
+    said = section(record_of(run_id), "Decision")
+    assert f"- Too little data to decide: {rule}; it is 0.7000" in said
+    assert "Failed" not in said
 
 
 def test_what_was_tried_and_what_was_not_is_counted() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from experiment_pipeline.experiment import steps
+from experiment_pipeline.experiment.steps import RawTable, ValidatedRows
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.prediction.watching import watch as watch_promise
 from experiment_pipeline.reporting.outcome import Check, Notes
@@ -13,20 +14,19 @@ from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.table.membership import ROLES, SETS
 
+Results = Iterator[dg.MaterializeResult | dg.AssetCheckResult]
+
 
 def raw_data(named: NamedColumns) -> dg.AssetsDefinition:
     """The table as delivered, with the digest of its content as data version."""
-    described = f"The table as delivered by {named.spec.source.shown_url}."
-    return asset.stage_asset(named, "raw_data", steps.raw_data, {}, "pandas", described)
+    text = f"The table as delivered by {named.spec.source.shown_url}."
+    return asset.stage_asset(named, steps.raw_data, "pandas", text)
 
 
 def data_analysis(named: NamedColumns) -> dg.AssetsDefinition:
     """Findings, verdict and HTML report; `no go` stops the run before it costs."""
-    inputs = {"raw_data": steps.RawTable}
-    described = "Findings, the verdict they lead to, and a profile of every column."
-    return asset.stage_asset(
-        named, "data_analysis", steps.data_analysis, inputs, "python", described
-    )
+    text = "Findings, the verdict they lead to, and a profile of every column."
+    return asset.stage_asset(named, steps.data_analysis, "python", text)
 
 
 def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
@@ -40,28 +40,17 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
     }
     # Drift ends a run where the YAML has a limit for it.
     ends = {"data_resembles_the_accepted"} if spec.validation.drift.block is not None else set()
+    specs = [
+        asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
+        for stage, text in described.items()
+    ]
+    checked = dict.fromkeys(STAGES["validated_data"].checks, validated)
+    checked["rejected_rows_resemble_the_others"] = rejected
+    checks = [asset.check_spec(n, key, blocking=n in ends) for n, key in checked.items()]
 
-    @asset.stage_assets(
-        spec,
-        "validated_data",
-        can_subset=True,
-        specs=[
-            asset.table_spec(spec, stage, deps=upstream, kinds={"pandera"}, description=text)
-            for stage, text in described.items()
-        ],
-        check_specs=[
-            asset.check_spec(
-                name,
-                rejected if name == "rejected_rows_resemble_the_others" else validated,
-                blocking=name in ends,
-            )
-            for name in STAGES["validated_data"].checks
-        ],
-    )
-    def validated_data(
-        context: dg.AssetExecutionContext, raw_data: steps.RawTable
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        yield from asset.reported(context, named, steps.validated_data, raw_data)
+    @asset.stage_assets(spec, "validated_data", specs=specs, check_specs=checks)
+    def validated_data(context: dg.AssetExecutionContext, raw_data: RawTable) -> Results:
+        yield from asset.reported(context, named, steps.validated_data, raw_data=raw_data)
 
     return validated_data
 
@@ -71,54 +60,33 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
     spec = named.spec
     described = {"deps": [asset.key_of(spec, "validated_data")], "kinds": {"pandas"}}
     train = asset.key_of(spec, "train_set")
+    specs = [asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described) for n in SETS]
+    checks = [asset.check_spec(name, train) for name in STAGES["split_sets"].checks]
 
-    @asset.stage_assets(
-        spec,
-        "split_sets",
-        can_subset=True,
-        specs=[asset.table_spec(spec, f"{n}_set", description=ROLES[n], **described) for n in SETS],
-        check_specs=[asset.check_spec(name, train) for name in STAGES["split_sets"].checks],
-    )
-    def split_sets(
-        context: dg.AssetExecutionContext, validated_data: steps.ValidatedRows
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
-        yield from asset.reported(context, named, steps.split_sets, validated_data)
+    @asset.stage_assets(spec, "split_sets", specs=specs, check_specs=checks)
+    def split_sets(context: dg.AssetExecutionContext, validated_data: ValidatedRows) -> Results:
+        tables = {"validated_data": validated_data}
+        yield from asset.reported(context, named, steps.split_sets, **tables)
 
     return split_sets
 
 
 def leaderboard(named: NamedColumns) -> dg.AssetsDefinition:
     """The configurations ranked on the test set, and the choice with its reason."""
-    inputs = {
-        "train_set": steps.SetTable,
-        "test_set": steps.SetTable,
-        "search_results": steps.SearchResults,
-    }
-    described = f"Configurations ranked by {named.spec.metric}, with intervals."
-    return asset.stage_asset(named, "leaderboard", steps.leaderboard, inputs, "pandas", described)
+    text = f"Configurations ranked by {named.spec.metric}, with intervals."
+    return asset.stage_asset(named, steps.leaderboard, "pandas", text)
 
 
 def validation_report(named: NamedColumns) -> dg.AssetsDefinition:
     """The chosen configuration on the validation set, its gates, the decision."""
-    sets = dict.fromkeys(("train_set", "test_set", "validation_set"), steps.SetTable)
-    inputs = {"raw_data": steps.RawTable, **sets, "leaderboard": steps.Leaderboard}
-    described = "The chosen configuration on the validation set: scores, gates, decision."
-    return asset.stage_asset(
-        named, "validation_report", steps.validation_report, inputs, "scikitlearn", described
-    )
+    text = "The chosen configuration on the validation set: scores, gates, decision."
+    return asset.stage_asset(named, steps.validation_report, "scikitlearn", text)
 
 
 def exported_model(named: NamedColumns) -> dg.AssetsDefinition:
     """The accepted model as a version of the registry, proven before it is visible."""
-    inputs = {
-        "validation_set": steps.SetTable,
-        "leaderboard": steps.Leaderboard,
-        "validation_report": steps.Judged,
-    }
-    described = "The champion: model, card, metrics and manifest, under a version number."
-    return asset.stage_asset(
-        named, "exported_model", steps.exported_model, inputs, "scikitlearn", described
-    )
+    text = "The champion: model, card, metrics and manifest, under a version number."
+    return asset.stage_asset(named, steps.exported_model, "scikitlearn", text)
 
 
 def watch(named: NamedColumns, given: Watch) -> dg.AssetsDefinition:

@@ -68,7 +68,6 @@ def search(named: NamedColumns) -> dg.AssetsDefinition:
             ),
         ],
         check_specs=[asset.check_spec("no_configuration_failed", results)],
-        can_subset=True,
         pool=f"{spec.name}_training",
     )
     def trained_model(

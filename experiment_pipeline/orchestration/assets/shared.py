@@ -76,7 +76,7 @@ MOST_ROWS = 100
 _ONE_LINE = 20
 
 
-Decorator = Callable[[Callable[..., Any]], dg.AssetsDefinition]
+_SINGLE_RUN = dg.BackfillPolicy.single_run()
 Step = Callable[..., Reported]
 
 
@@ -85,48 +85,37 @@ def key_of(spec: ExperimentSpec, stage: str) -> dg.AssetKey:
     return dg.AssetKey([spec.name, stage])
 
 
-def stage_asset(
-    named: NamedColumns,
-    stage: str,
-    step: Step,
-    inputs: Mapping[str, type],
-    kind: str,
-    description: str,
-) -> dg.AssetsDefinition:
-    """The asset of a stage that has one, with its checks; `inputs`: stage → type of its table."""
-    spec, key = named.spec, key_of(named.spec, stage)
+def stage_asset(named: NamedColumns, step: Step, kind: str, text: str) -> dg.AssetsDefinition:
+    """The asset of a stage that makes one, with its checks; `step` has its name, `text` describes it."""
+    spec, stage = named.spec, step.__name__
+    checks = [check_spec(name, key_of(spec, stage)) for name in STAGES[stage].checks]
+    names = {"name": stage, "key_prefix": spec.name, "group_name": spec.name, "description": text}
     # Beside a check, Dagster takes `-> MaterializeResult` for an asset without a value.
-    anything: Any = dg.Any
+    options: dict[str, Any] = {"io_manager_key": TABLES, "dagster_type": dg.Any, "kinds": {kind}}
+    _, *tables = inspect.signature(step).parameters.values()
+    ins = {t.name: dg.AssetIn(key_of(spec, t.name), dagster_type=t.annotation) for t in tables}
 
-    @dg.asset(
-        key=key,
-        group_name=spec.name,
-        kinds={kind},
-        description=description,
-        ins={n: dg.AssetIn(key_of(spec, n), dagster_type=type_) for n, type_ in inputs.items()},
-        check_specs=[check_spec(name, key) for name in STAGES[stage].checks],
-        io_manager_key=TABLES,
-        dagster_type=anything,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-    )
-    def made(context: dg.AssetExecutionContext, **tables: Any) -> dg.MaterializeResult:
-        (result,) = reported(context, named, step, *(tables[name] for name in inputs))
+    @dg.asset(check_specs=checks, ins=ins, backfill_policy=_SINGLE_RUN, **names, **options)
+    def made(context: dg.AssetExecutionContext, **tables: object) -> dg.MaterializeResult:
+        (result,) = reported(context, named, step, **tables)
         return result
 
     return made
 
 
-def stage_assets(spec: ExperimentSpec, op: str, **options: Any) -> Decorator:
-    """`dg.multi_asset` for a stage with several; its function's arguments name the tables it gets."""
+def stage_assets(
+    spec: ExperimentSpec, op: str, **options: Any
+) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
+    """`dg.multi_asset` for a stage with several; its arguments name the stages whose tables it gets."""
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        inputs = [
+        names = [
             n for n in inspect.signature(function).parameters if n not in ("context", "config")
         ]
-        ins = {name: dg.AssetIn(key_of(spec, name)) for name in inputs}
-        policy = dg.BackfillPolicy.single_run()
-        made = dg.multi_asset(name=f"{spec.name}__{op}", ins=ins, backfill_policy=policy, **options)
-        return made(function)
+        ins = {name: dg.AssetIn(key_of(spec, name)) for name in names}
+        options.update(name=f"{spec.name}__{op}", ins=ins, backfill_policy=_SINGLE_RUN)
+        asset: dg.AssetsDefinition = dg.multi_asset(can_subset=True, **options)(function)
+        return asset
 
     return decorate
 
@@ -199,13 +188,13 @@ class Cancelled(dg.DagsterExecutionInterruptedError, DagsterUserCodeProcessError
 
 
 def reported(
-    context: dg.AssetExecutionContext, named: NamedColumns, step: Step, *inputs: object
+    context: dg.AssetExecutionContext, named: NamedColumns, step: Step, **tables: object
 ) -> Iterator[Any]:
     """Run a stage of the experiment, and report each of its assets to Dagster.
 
     What was not selected is made all the same: the tables of a stage are always of one cut.
     """
-    for name, outcome in step(stage_run(context, named), *inputs):
+    for name, outcome in step(stage_run(context, named), **tables):
         key = key_of(named.spec, name)
         result = report(context, key, outcome)
         if key in context.selected_asset_keys:

@@ -49,14 +49,7 @@ TABLES = {
 PATTERN = re.compile(r"[*?\[]")
 # What differs from one state of a file to the next, by the words of the file systems.
 STATE_KEYS = [
-    "size",
-    "mtime",
-    "ETag",
-    "etag",
-    "LastModified",
-    "Last-Modified",
-    "updated",
-    "md5Hash",
+    *("size", "mtime", "ETag", "etag", "LastModified", "Last-Modified", "updated", "md5Hash")
 ]
 # Bytes in memory per byte of a Parquet file, and of packed text.
 _FROM_PARQUET, _FROM_PACKED = 3, 4

@@ -154,9 +154,8 @@ class ValidationReport:
     details: Details  # calibration, decisions, classes, residuals
     usage: Usage | None  # which features it uses, on the test rows; None: not measured
     segments: tuple[Segment, ...] | None  # its weakest parts; None: not computed
-    champions: tuple[
-        ChampionComparison, ...
-    ]  # with the champion, and the best if it is another one
+    # with the champion, and the best if it is another one
+    champions: tuple[ChampionComparison, ...]
     looks: int  # number of models scored on these rows, this one included
     overlap: float  # largest share of these rows that another model was scored on
     level: float  # of the intervals that the gates judge; that of `scores` is always 95 %
@@ -219,20 +218,20 @@ def judge(
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 
-    `exported` is the fit that would be exported, on the validation rows; `train_only` that of the
-    search, on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline
-    is derived from `y_fitted`, the encoded targets that `exported` was fitted on, and their weights.
-    `classes` end in the positive one. `usage` is of `train_only`, other parts are of `exported`.
+    `exported` is the fit that would be exported, on the validation rows; `train_only` that of the search,
+    on these rows or an evenly spread part, and `test` that fit on the test rows. The baseline is of
+    `y_fitted`, the encoded targets that `exported` was fitted on. `classes` end in the positive one.
     """
     cut, known = threshold_value(threshold), (y_fitted, spec.task, len(classes or ()), w_fitted)
     scores, level = _scores(spec, exported, cut, known), earlier_looks.level
     judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
-    binary, setting = spec.task == "binary", None if calibrated_by else reweighting(hyperparameters)
+    binary, held = spec.task == "binary", [one.gate for one in champions]
+    setting = None if calibrated_by else reweighting(hyperparameters)
     report = ValidationReport(
         *(spec.name, configuration, spec.metric, len(exported.y)),
         refitted=spec.export.refit == "train_and_test",
         scores=scores,
-        gates=(*hold(spec, judged, coverage), *_gates(spec, champions, audited)),
+        gates=(*hold(spec, judged, coverage), *held, *hold_audit(spec, audited)),
         gap=_gap(spec, train_only, test, len(exported.y)),
         positive_class=classes[1] if binary and classes else None,
         hyperparameters=dict(hyperparameters),
@@ -254,13 +253,6 @@ def judge(
         conditions=(*conditions, *_conditions(spec, audited)),
     )
     return replace(report, notes=tuple(_notes(spec, report, exported, test)))
-
-
-def _gates(
-    spec: ExperimentSpec, champions: Sequence[ChampionComparison], audited: Sequence[AuditRow]
-) -> Iterator[Gate]:
-    yield from (one.gate for one in champions)
-    yield from hold_audit(spec, audited)
 
 
 def _conditions(spec: ExperimentSpec, audited: Sequence[AuditRow]) -> Iterator[str]:

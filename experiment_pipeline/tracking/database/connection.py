@@ -21,7 +21,7 @@ from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
 
 VARIABLE = "EXPERIMENT_PIPELINE_DATABASE"
 FILE = "experiment_pipeline.sqlite"
-HEAD = "0003"  # of the tables: raised by every change of theirs
+HEAD = "0004"  # of the tables: raised by every change of theirs
 SCHEMA = "experiment_pipeline"
 # Named as alembic would, which may change tables once there are released ones.
 _VERSION = sa.Table(

@@ -194,11 +194,8 @@ def test_the_gate_fails_where_significantly_fewer_rows_are_held() -> None:
     assert sum(not held_coverage(check(seed)).passed for seed in range(1, 41)) <= 2
     assert not held_coverage(check(drift=3.0)).passed
     few = check(rows=60)
-    assert (held_coverage(few).outcome, few.parts, few.calibrated.at(0.5) is None) == (
-        "FAIL",
-        (),
-        False,
-    )
+    known = ("FAIL", (), False)
+    assert (held_coverage(few).outcome, few.parts, few.calibrated.at(0.5) is None) == known
     text = render(build_document(report_of(coverage=few)))
     assert "Coverage of 90 %: too few rows or clusters for it. Calibrated on 60 rows" in text
 
