@@ -22,19 +22,8 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import page, pictures, referee
+from experiment_pipeline.stages.validation_report import effects, page, pictures, referee
 from experiment_pipeline.stages.validation_report.audit import audit
-from experiment_pipeline.stages.validation_report.effects import (
-    FEWEST_ROWS,
-    MOST_COLUMNS,
-    CoverageCheck,
-    Segment,
-    Usage,
-    by_horizon,
-    check_coverage,
-    usage,
-    weakest_segments,
-)
 from experiment_pipeline.stages.validation_report.gates import (
     PublishedChampion,
     hold_against_champion,
@@ -158,7 +147,7 @@ def evaluate(
     used, segments, horizons, coverage = choice.effects(
         on_test, on_validation, cut, level, left, wanted
     )
-    same = some_rows(delivered, at := delivered.index.get_indexer(validation.index))
+    same = some_rows(delivered, delivered.index.get_indexer(validation.index))
     given = (trusted, trained.result.fingerprint, on_validation, cut, same, sets.classes, level)
     y, w = choice.fitted
     report = judge(
@@ -184,9 +173,7 @@ def evaluate(
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
     rows = choice.rows(report, on_validation, on_test, delivered)
-    ids = [name for name in spec.split.id_columns if name in delivered]
-    keys = row_hashes(delivered, ids or [*map(str, delivered)], ROW, at)
-    judged = JudgedRows.of(on_validation, cut, keys)
+    judged = choice.judged(on_validation, cut, delivered)
     return FinalEvaluation(report, following, choice.exported, charts, judged, rows)
 
 
@@ -269,29 +256,34 @@ class _Choice:
         level: float,
         left: float,
         wanted: float,
-    ) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
+    ) -> tuple[
+        effects.Usage | None,
+        tuple[effects.Segment, ...] | None,
+        tuple[effects.Segment, ...],
+        effects.CoverageCheck,
+    ]:
         """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of
         validation. Seconds are `left`, and `wanted` for the use of features.
         """
         spec, sets, rows, features = self.spec, self.sets, self.validation, self.sets.features
         tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
         held = (rows, on_validation, features if left > 0 else (), self.fitted_on, level)
-        coverage = check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
+        coverage = effects.check_coverage(spec, Calibrated.on(*tested, sets.classes), *held)
         if left <= 0:
             return None, None, (), coverage
-        horizons = by_horizon(spec, self.fitted_on, rows, on_validation, cut)
+        horizons = effects.by_horizon(spec, self.fitted_on, rows, on_validation, cut)
         train_only = self.train_only
         if sets.folds:
             sets = sets.folds[0].sets
             train_only = self.trained.refitted(sets.train, sets, spec)
-        used = usage(
+        used = effects.usage(
             *(spec, train_only, sets, cut),
             seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
             seconds_per_row=self.trained.result.predict_seconds_per_row,
             workers=self.workers,
         )
         given = (rows, features, on_validation, spec.metric, cut)
-        weakest = None if metric_of(spec.metric).is_own else weakest_segments(*given)
+        weakest = None if metric_of(spec.metric).is_own else effects.weakest_segments(*given)
         return used, weakest, horizons, coverage
 
     def asked(
@@ -333,6 +325,13 @@ class _Choice:
             *referee.robustness(partial(self.predict, own), *shaken),
             *referee.unknowns(spec, report, validation, on_validation),
         )
+
+    def judged(self, predicted: SetPrediction, cut: float, delivered: pd.DataFrame) -> JudgedRows:
+        """The predictions of the validation rows, known by their ids, else by all columns."""
+        ids = [name for name in self.spec.split.id_columns if name in delivered]
+        at = delivered.index.get_indexer(self.validation.index)
+        keys = row_hashes(delivered, ids or [*map(str, delivered)], ROW, at)
+        return JudgedRows.of(predicted, cut, keys)
 
     def rows(
         self,
@@ -376,12 +375,12 @@ def _not_computed(report: ValidationReport, n_features: int) -> Iterator[str]:
     if report.usage is None:
         yield _TOO_LONG
     if report.segments is None:
-        why = f"no part of the validation set has {FEWEST_ROWS} rows"
+        why = f"no part of the validation set has {effects.FEWEST_ROWS} rows"
         if metric_of(report.metric).is_own:
             why = "the score to expect of a part is known for built-in metrics alone"
         yield f"the weakest segments are not computed: {why}"
-    elif n_features > MOST_COLUMNS:
-        yield f"{page.MORE_SEGMENTS}the last {n_features - MOST_COLUMNS:,} of {n_features:,}"
+    elif n_features > effects.MOST_COLUMNS:
+        yield f"{page.MORE_SEGMENTS}the last {n_features - effects.MOST_COLUMNS:,} of {n_features:,}"
 
 
 def fitted_rows_of(raw: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec) -> FittedRows:
