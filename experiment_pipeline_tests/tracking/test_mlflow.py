@@ -112,9 +112,8 @@ def test_nothing_is_written_twice(store: Mlflow) -> None:
     assert mlflow.export_runs("flight_delay", store) == 1
     after = [[run.info.run_id for run in runs] for runs in runs_in(store)]
     assert [*map(len, after)] == [*map(len, before)] == [2, 6]
-    assert set(before[0]) & set(after[0]) == {
-        questions.runs(all_columns=True)["mlflow_run_id"].iloc[0]
-    }
+    expected = {questions.runs(all_columns=True)["mlflow_run_id"].iloc[0]}
+    assert set(before[0]) & set(after[0]) == expected
 
 
 def test_a_run_that_has_ended_is_exported_by_a_process_of_its_own(store: Mlflow, monkeypatch):

@@ -55,9 +55,8 @@ def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
     changed = frame["y"].to_numpy(copy=True)
     changed[VALIDATION] = rng.permutation(changed[VALIDATION])[::-1]
     changed = pd.Series(changed).mask(VALIDATION & (np.arange(ROWS) % 20 >= 10))
-    assert analysed(frame.assign(y=changed.array), **changes).to_json() == (
-        analysed(frame, **changes).to_json()
-    )
+    expected = analysed(frame, **changes).to_json()
+    assert analysed(frame.assign(y=changed.array), **changes).to_json() == expected
 
 
 def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
