@@ -166,9 +166,8 @@ def test_runs_and_cluster_agree_on_image_address_and_secrets(dask_cluster) -> No
     environment = {one["name"]: one["value"] for one in location["env"]}
     assert environment["EXPERIMENT_PIPELINE_DASK"] == address
     (worker,) = dask_cluster["spec"]["worker"]["spec"]["containers"]
-    assert {one["name"]: one["value"] for one in worker["env"]} == {
-        "DASK_SCHEDULER_ADDRESS": address
-    }
+    expected = {"DASK_SCHEDULER_ADDRESS": address}
+    assert {one["name"]: one["value"] for one in worker["env"]} == expected
     page = (FOLDER / "README.md").read_text()
     made = set(re.findall(r"create secret generic \"?([\w-]+?)-?(?:\$role)?\"?[ \\]", page))
     text = "".join(path.read_text() for path in MANIFESTS.iterdir())

@@ -4,6 +4,7 @@ A year is a validation set and 365 days of labels. Every day the question is ask
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, ndtri
@@ -62,10 +63,8 @@ QUIET = [
     Source("rmse", tail=True),
 ]
 ALIKE = Source("roc_auc", day=0.1, memory=0.5)
-RARE = [
-    *(Source("roc_auc", validation=3_000), Source("roc_auc", 0.3), Source("roc_auc", 0.1)),
-    Source("roc_auc", labels=75),
-]
+_OTHERS: list[dict[str, Any]] = [{"validation": 3_000}, {"positives": 0.3}, {"positives": 0.1}]
+RARE = [replace(QUIET[0], **one) for one in (*_OTHERS, {"labels": 75})]
 
 
 def found(

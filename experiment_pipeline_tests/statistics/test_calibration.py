@@ -39,9 +39,8 @@ BALANCED = "class_weight=balanced"
 )
 def test_settings_that_move_probabilities_are_known(name, value, reweights) -> None:
     """Every spelling of a reweighting is found; its neutral value is none."""
-    assert reweighting({"learning_rate": 0.1, name: value}) == (
-        f"{name}={value}" if reweights else None
-    )
+    expected = f"{name}={value}" if reweights else None
+    assert reweighting({"learning_rate": 0.1, name: value}) == expected
 
 
 def _rows(y: np.ndarray, prediction: np.ndarray) -> SetPrediction:
