@@ -11,6 +11,7 @@ from unittest.mock import patch
 import dagster as dg
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import experiment_pipeline as ep
 from experiment_pipeline.drafting.files import with_settings
@@ -60,6 +61,16 @@ def test_a_search_has_what_is_left_of_the_seconds(spent: float, left: float) -> 
     stage = StageRun(named, record, log, nullcontext, 10.0, lambda: spent)
     assert stage.searched_spec.budget.seconds == left
     assert stage.seconds_left(lambda: 0.0)() == 10.0 - spent
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_bar_shows_in_jupyter_where_it_has_widgets(monkeypatch, widgets: bool) -> None:
+    """Without them rich would warn at each step, and show none."""
+    monkeypatch.setattr(run_module, "get_console", lambda: Console(force_jupyter=True))
+    monkeypatch.setattr(run_module, "find_spec", {"ipywidgets": widgets or None}.get)
+    named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
+    with patch.object(run_module, "Progress") as made, run_module._shown(named, progress=True):
+        assert made.call_args.kwargs["disable"] != widgets
 
 
 def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() -> None:

@@ -24,6 +24,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import effects, page, pictures, referee
 from experiment_pipeline.stages.validation_report.audit import audit
+from experiment_pipeline.stages.validation_report.effects import CoverageCheck, Segment, Usage
 from experiment_pipeline.stages.validation_report.gates import (
     PublishedChampion,
     hold_against_champion,
@@ -295,12 +296,7 @@ def _effects(
     cut: float,
     workers: int,
     left: float,
-) -> tuple[
-    effects.Usage | None,
-    tuple[effects.Segment, ...] | None,
-    tuple[effects.Segment, ...],
-    effects.CoverageCheck,
-]:
+) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
     """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of validation."""
     features, metric = sets.features, spec.metric
     tested = with_only(sets.test[sets.once], features), on_test.rows(sets.once)
