@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -347,11 +348,13 @@ def _stored(frame: pd.DataFrame, name: str) -> str:
 @contextmanager
 def _shown(named: NamedColumns, progress: bool) -> Iterator[Any]:
     """A bar over stages and configurations, which says the last line of the log beside it."""
-    total = len(STAGES) + len(configurations(named.spec))
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    text, quiet = TextColumn("{task.description}"), not (progress and get_console().is_interactive)
+    text, console = TextColumn("{task.description}"), get_console()
+    # rich calls Jupyter no terminal.
+    widgets = console.is_jupyter and find_spec("ipywidgets") is not None
+    quiet = not (progress and (console.is_interactive or widgets))
     with Progress(*columns, text, disable=quiet, transient=True) as bar:
-        task = bar.add_task(named.spec.name, total=total)
+        task = bar.add_task(named.spec.name, total=len(STAGES) + len(configurations(named.spec)))
 
         # A filter: beside a handler, Python would no longer print warnings where nobody set logging up.
         def last(record: logging.LogRecord) -> bool:

@@ -12,6 +12,7 @@ from experiment_pipeline_tests.bench import (
     budget,
     cluster,
     data,
+    disk,
     large,
     orchestration,
     past_memory,
@@ -75,6 +76,7 @@ memory counts libraries and what is held of the table. The search of each is wit
 comparison of workers."""
 _CLUSTER = "Local clusters of two processes: what a task costs, and what two workers get done."
 _STAGES = "On a made-up table of numbers, texts and dates."
+_DISK = "Files after 60 unchanged reruns of the flights."
 
 
 # A part more is a line more; the order is that of the page.
@@ -92,4 +94,5 @@ PARTS: Mapping[str, Part] = {
     "data": Part(
         "The stages before training", _told(_STAGES, lambda _: data.measurements(1_000_000, 50))
     ),
+    "disk": Part("What reruns add to the disk", _told(_DISK, lambda _: disk.measurements())),
 }

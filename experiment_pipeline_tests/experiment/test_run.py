@@ -9,6 +9,7 @@ from unittest.mock import patch
 import dagster as dg
 import pandas as pd
 import pytest
+from rich.console import Console
 
 import experiment_pipeline as ep
 from experiment_pipeline.drafting.files import with_settings
@@ -18,6 +19,7 @@ from experiment_pipeline.experiment import steps
 from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import own_metrics, runs, scenario
 
 pytestmark = pytest.mark.usefixtures("storage")
@@ -43,6 +45,16 @@ def test_seconds_are_counted_from_the_call(caplog: pytest.LogCaptureFixture) -> 
     (said,) = [line for line in caplog.messages if "of the 500 seconds" in line]
     assert said.startswith("398 of the 500 seconds are left")
     assert found.named.spec.budget.seconds == 500
+
+
+@pytest.mark.parametrize("widgets", [True, False])
+def test_a_bar_shows_in_jupyter_where_it_has_widgets(monkeypatch, widgets: bool) -> None:
+    """Without them rich would warn at each step, and show none."""
+    monkeypatch.setattr(run_module, "get_console", lambda: Console(force_jupyter=True))
+    monkeypatch.setattr(run_module, "find_spec", {"ipywidgets": widgets or None}.get)
+    named = NamedColumns(scenario.spec("binary"), scenario.SCHEMA)
+    with patch.object(run_module, "Progress") as made, run_module._shown(named, progress=True):
+        assert made.call_args.kwargs["disable"] != widgets
 
 
 def test_an_experiment_is_found_below_this_folder_and_not_below_hidden_ones() -> None:

@@ -10,7 +10,7 @@ import pytest
 from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, JudgedRows
 from experiment_pipeline.storage.files import STORAGE_VARIABLE
-from experiment_pipeline.storage.tables import from_parquet
+from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
@@ -117,8 +117,7 @@ def test_two_real_runs_are_compared_row_by_row(past: Past) -> None:
     assert {one.better for one in found.scores} == {None}
     assert "decision" in {one.what for one in found.changes}
     assert (found.rows.gained, found.rows.lost, found.rows.net.estimate) == (0, 0, 0.0)
-    reports = questions.rows_of("reports", found.before).set_index("name")["place"]
-    judged = from_parquet(Path(reports[JUDGED_ROWS]).read_bytes(), JudgedRows).rows
+    judged = read_table(questions.report_of(found.before, JUDGED_ROWS), JudgedRows).rows
     shown = questions.predicted_rows(found.before).query("set == 'validation'")
     assert list(judged[ROW]) == list(row_hashes(shown, ["visit_id"], ROW))
 

@@ -1,0 +1,67 @@
+"""Kilobytes that an unchanged rerun of the first flights adds to the storage root, the metadata database
+and Dagster's home, by `ep.run` and by Dagster's job.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import dagster as dg
+import pandas as pd
+import yaml
+
+import experiment_pipeline as ep
+from experiment_pipeline.experiment.files import named_columns
+from experiment_pipeline.orchestration.job import build_experiment, range_tags
+from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.storage.files import STORAGE_VARIABLE, files_below, location
+from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline_tests.bench.data import Measured
+from experiment_pipeline_tests.bench.flights import FOLDER, ROOT
+
+LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.01, 0.1, 1.0]}}
+
+
+def measurements(reruns: int = 60, rows: int = 6_000) -> Iterator[Measured]:
+    """Rerun the bundled experiment on its first rows, with a small search, so many times."""
+    for way, run in {"ep.run": ep.run, "job": _job}.items():
+        with tempfile.TemporaryDirectory() as name, patch.dict("os.environ") as places:
+            places |= {STORAGE_VARIABLE: f"{name}/storage", VARIABLE: f"sqlite:///{name}/database"}
+            sizes, folder = list[dict[str, float]](), _declared(Path(name), rows)
+            for times in (1, reruns):
+                for _ in range(times):
+                    run(folder)
+                sizes.append(
+                    {place: _kilobytes(name, place) for place in ("storage", "database", "home")}
+                )
+            for place, size in sizes[1].items():
+                added = (size - sizes[0][place]) / reruns
+                goal = 300 if place == "storage" else None
+                yield Measured(f"{way}: a rerun adds to {place}", added, "kB", goal)
+
+
+def _kilobytes(name: str, place: str) -> float:
+    files = files_below(location(name))
+    return sum(file.size_bytes for path, file in files.items() if path.startswith(place)) / 1e3
+
+
+def _declared(folder: Path, rows: int) -> Path:
+    flights = pd.read_csv(ROOT / "data/flights.csv.gz", dtype=str, nrows=rows)
+    flights.to_csv(folder / "flights.csv", index=False)
+    declared = yaml.safe_load((FOLDER / "defs.yaml").read_text())
+    declared["attributes"] |= {"data": f"{folder}/flights.csv", "search": [LINEAR]}
+    place = folder / FOLDER.name
+    place.mkdir()
+    (place / "defs.yaml").write_text(yaml.safe_dump(declared))
+    (place / "schema.yaml").write_text((FOLDER / "schema.yaml").read_text())
+    return place
+
+
+def _job(folder: Path) -> None:
+    named, home = named_columns(folder), folder.parent / "home"
+    home.mkdir(exist_ok=True)
+    tags = range_tags(configurations(named.spec))
+    job = build_experiment(named).resolve_job_def(named.spec.name)
+    with dg.DagsterInstance.local_temp(str(home)) as instance:
+        job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
