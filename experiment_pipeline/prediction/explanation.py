@@ -26,6 +26,7 @@ from experiment_pipeline.reporting import charts, numbers
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.statistics.importance import sampled_shapley
+from experiment_pipeline.statistics.tree_shap import tree_shap
 from experiment_pipeline.table.coercion import as_text, value_as_text
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.table import slices
@@ -33,6 +34,7 @@ from experiment_pipeline.table.table import slices
 BASE, _RESCALED = "base", ", rescaled"
 SHOWN_ROWS, SHOWN_COLUMNS, BACKGROUND_ROWS = 10, 15, 50
 _MOST_CELLS = 2**24  # numbers in one table of contributions: 128 MB
+_MANY_ROWS = 2_000  # from which on tables of patterns are quicker than LightGBM, row by row
 # Parts of the way between base and row, and the shortest.
 _STEPS, _SMALL = 8, 1e-6
 _Link = Callable[[np.ndarray], np.ndarray]  # sums (n, k) → predictions (n, outputs)
@@ -319,7 +321,9 @@ def _of_estimator(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
 
     library, width = type(model).__module__.partition(".")[0], cells.shape[1] + 1
     if library == "lightgbm" and not model.get_params().get("linear_tree"):
-        found = model.booster_.predict(cells, pred_contrib=True)
+        of_few = partial(model.booster_.predict, cells, pred_contrib=True)
+        many = len(cells) >= _MANY_ROWS
+        found = tree_shap(model.booster_.dump_model(), cells) if many else of_few()
     elif library == "xgboost":
         import xgboost as xgb
 
