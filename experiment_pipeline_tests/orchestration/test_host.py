@@ -10,6 +10,7 @@ import pytest
 from upath import UPath
 
 from experiment_pipeline import Model, load_experiments
+from experiment_pipeline import runs as recorded
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline_tests import exported, runs, scenario
 from experiment_pipeline_tests.orchestration.folder import YAML, ExperimentsFolder
@@ -27,7 +28,9 @@ def scored(rows: pd.DataFrame) -> int:
 
 
 def test_a_host_selects_one_table_of_a_stage(tmp_path: Path) -> None:
-    """The stage makes its other tables all the same, so that they are of one cut, and checks them."""
+    """The stage makes its other tables all the same, so that they are of one cut, and checks them; the
+    run that ends there is recorded as partial, not as killed.
+    """
     spec = scenario.spec(url=str(scenario.write_csv(tmp_path / "visits.csv")))
     upstream = dg.AssetSelection.assets("scored", "clinic/test_set").upstream()
     wanted = upstream - dg.AssetSelection.assets("clinic/data_analysis")
@@ -40,6 +43,7 @@ def test_a_host_selects_one_table_of_a_stage(tmp_path: Path) -> None:
     for stage in ("rejected_rows", "train_set", "test_set", "validation_set"):
         assert done.materialized(stage) == [None]
     assert done.checks()["sets_are_disjoint"]
+    assert [*recorded("clinic")["status"]] == ["partial"]
 
 
 def asked(stage: str) -> tuple[runs.Run, list[object]]:

@@ -30,6 +30,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from experiment_pipeline.errors import ExperimentPipelineError, StorageError, reported_as
 from experiment_pipeline.experiment.stage_run import Reported, StageRun
+from experiment_pipeline.orchestration.instance import noted
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.outcome import (
     Check,
@@ -276,6 +277,11 @@ def _at_work(context: dg.AssetExecutionContext, named: NamedColumns) -> Iterator
     except INTERRUPTED as error:
         message = f"{str(error) or recording.CANCELLED}; the next run reuses what is stored"
         raise Cancelled(_with_pages([message], kept)) from None
+    known = context.instance.get_run_by_id(context.run.run_id)
+    if known is None or noted(known.run_id, known.tags) is None:
+        # A host's executor does not say when it ends: a run of chosen stages would be taken for killed.
+        with suppress(StorageError):
+            recording.end_open(run.run_id, "partial")
 
 
 def run_of(context: dg.AssetExecutionContext, experiment: str) -> RunRecord:
