@@ -8,7 +8,6 @@ What it loads with is imported then: a command that lists components needs no pa
 """
 
 import functools
-import gc
 import os
 import re
 import warnings
@@ -79,7 +78,6 @@ class Experiment(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:  # noqa: ARG003 - Dagster's signature
         """Read and judge the folder's YAML; an error waits for `build_defs`."""
-        _import_unsearched()
         from experiment_pipeline.experiment.files import named_columns
         from experiment_pipeline.orchestration.job import refused_by_dagster
 
@@ -137,19 +135,6 @@ def placeholder(name: str, error: ExperimentPipelineError) -> dg.Definitions:
         name, [cannot_be_loaded], description=description, executor_def=in_process_executor
     )
     return dg.Definitions(assets=[cannot_be_loaded], jobs=[job])
-
-
-@functools.cache
-def _import_unsearched() -> None:
-    """Import what builds an experiment. It stays: searching it for garbage would be a fifth of the start."""
-    searching = gc.isenabled()
-    gc.disable()
-    try:
-        import_module("experiment_pipeline.orchestration.job")
-    finally:
-        gc.freeze()
-        if searching:
-            gc.enable()
 
 
 @functools.cache
