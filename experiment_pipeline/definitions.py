@@ -29,6 +29,5 @@ gc.enable()
 def defs() -> dg.Definitions:
     """Load the experiments; whatever is run here, runs in one process."""
     return dg.Definitions.merge(
-        load_experiments(Path(__file__).parent),
-        dg.Definitions(executor=in_process_executor),
+        load_experiments(Path(__file__).parent), dg.Definitions(executor=in_process_executor)
     )

@@ -138,12 +138,8 @@ class RunResult:
 
     @property
     def _outcome(self) -> str:
-        version = self.facts["version"]
-        how = (
-            questions.ended_as("accepted", self.facts["decision"])
-            if self.accepted
-            else "not accepted"
-        )
+        version, decision = self.facts["version"], self.facts["decision"]
+        how = questions.ended_as("accepted", decision) if self.accepted else "not accepted"
         return f"{self.name}: {how}{f', {version}' if version else ''}"
 
     @property

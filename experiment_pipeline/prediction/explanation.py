@@ -25,8 +25,7 @@ from experiment_pipeline.prediction.rows import UNSEEN_CATEGORY, Predicted, Sign
 from experiment_pipeline.reporting import charts, numbers
 from experiment_pipeline.reporting.document import Chart
 from experiment_pipeline.spec import Preparation
-from experiment_pipeline.statistics.importance import sampled_shapley
-from experiment_pipeline.statistics.tree_shap import tree_shap
+from experiment_pipeline.statistics.importance import sampled_shapley, tree_shap
 from experiment_pipeline.table.coercion import as_text, value_as_text
 from experiment_pipeline.table.preparation import calendar_columns
 from experiment_pipeline.table.table import slices

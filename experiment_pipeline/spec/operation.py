@@ -108,8 +108,7 @@ class DaskEngine(Closed):
         None, description="For tls://; unset: those of Dask's own configuration"
     )
     insecure: bool = Field(
-        False,
-        description="true: tcp:// to another machine, where whoever reaches a port runs code",
+        False, description="true: tcp:// to another machine, where whoever reaches a port runs code"
     )
 
     @property

@@ -50,7 +50,7 @@ _STAGES = (
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
             "fit_for_modelling": "The findings allow training on this table. `no go` ends the run "
-            "before it costs, unless the YAML accepts the findings that lead to it.",
+            "before it costs, unless the YAML accepts the findings that lead to it."
         },
         blocking=("fit_for_modelling",),
     ),
@@ -94,7 +94,7 @@ _STAGES = (
         reads=(*FITTING, *_SEARCHED, "halving", "budget", "workers", "engine"),
         checks={
             "no_configuration_failed": "Every configuration could be fitted; a warning names those "
-            "that could not.",
+            "that could not."
         },
     ),
     Stage(
@@ -105,7 +105,7 @@ _STAGES = (
         reads=(*_SCORING, *_SEARCHED, "choice", "ensemble"),
         checks={
             "winner_beats_baseline": "The chosen configuration is significantly better than the "
-            "baseline, which predicts without features.",
+            "baseline, which predicts without features."
         },
     ),
     Stage(
@@ -120,7 +120,7 @@ _STAGES = (
         checks={
             "acceptance_criteria_met": "On the validation set the choice beats the baseline, meets "
             "every criterion of `acceptance` and `audit`, and is not worse than the champion. Otherwise "
-            "nothing is exported.",
+            "nothing is exported."
         },
         blocking=("acceptance_criteria_met",),
     ),
@@ -131,7 +131,7 @@ _STAGES = (
         3.0,  # of the stored model, which a second process loads
         checks={
             "predictions_survive_reload": "The version's files, loaded in a fresh process without this "
-            "package, predict what the fitted model predicts. Otherwise no version becomes visible.",
+            "package, predict what the fitted model predicts. Otherwise no version becomes visible."
         },
     ),
 )

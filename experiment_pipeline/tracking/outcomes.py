@@ -21,13 +21,7 @@ from experiment_pipeline.reporting.document import render, render_html
 from experiment_pipeline.reporting.outcome import Fact, Outcome, PagePath
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.files import (
-    Location,
-    location,
-    remove,
-    storage_root,
-    write_bytes,
-)
+from experiment_pipeline.storage.files import Location, location, remove, storage_root, write_bytes
 from experiment_pipeline.storage.page_files import whole
 from experiment_pipeline.storage.registry import RECORD, Approval, Decisions, Registry
 from experiment_pipeline.tracking import mlflow
@@ -55,10 +49,7 @@ def recorded_stage(
     """Record a stage's work; `texts`: of defs.yaml and schema.yaml; `finish`: an error ends the run."""
     mlflow.expect(run, spec.mlflow)
     first = partial(recording.declared, spec, *texts, trigger)
-    with (
-        recording.recorded(run, stage, first, finish),
-        memory_errors_named(f"the stage {stage}"),
-    ):
+    with recording.recorded(run, stage, first, finish), memory_errors_named(f"the stage {stage}"):
         yield
 
 

@@ -6,7 +6,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from experiment_pipeline.statistics.tree_shap import tree_shap
+from experiment_pipeline.statistics.importance import tree_shap
 
 
 @pytest.mark.parametrize("changes", [{}, {"zero_as_missing": True}, {"use_missing": False}])

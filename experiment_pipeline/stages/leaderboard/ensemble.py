@@ -267,8 +267,7 @@ def find_ensemble(
     )
     each_fold = [chosen(fold) for fold in range(folds.count)]
     ensemble = Ensemble(
-        members,
-        tuple({results[i].fingerprint: w for i, w in fold.items()} for fold in each_fold),
+        members, tuple({results[i].fingerprint: w for i, w in fold.items()} for fold in each_fold)
     )
     by_print = {one.fingerprint: one for one in results}
 

@@ -7,8 +7,8 @@ would be exported, and its files. Ledger, registry and storage are the caller's.
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -138,7 +138,7 @@ def evaluate(
     the versions to be as good as, which may run `trusted` code, `conditions` those of the data analysis.
     `evidence` is asked for when a gate fails; no `seconds_left` leave out optional parts.
     """
-    choice = _Choice.of(spec, sets, trained, validation, workers)
+    choice = _Choice(spec, sets, trained, validation, workers)
     on_validation, of_search, uncalibrated = choice.predicted()
     on_test = trained.predicted(sets)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
@@ -185,26 +185,24 @@ class _Choice:
     sets: TrainingSets
     trained: "ChosenModel"
     validation: pd.DataFrame
-    exported: Any  # the fit that would be exported
-    train_only: Any  # that of the search
-    fitted_on: pd.DataFrame  # rows of the exported one
     workers: int
 
-    @classmethod
-    def of(
-        cls,
-        spec: ExperimentSpec,
-        sets: TrainingSets,
-        trained: "ChosenModel",
-        validation: pd.DataFrame,
-        workers: int,
-    ) -> Self:
-        """Fit it as the search did, and as it would be exported."""
-        exported = train_only = trained.train_only(sets, spec)
-        rows = sets.train
-        if spec.export.refit != "none":
-            exported = trained.refitted(rows := sets.every_row, sets, spec, workers)
-        return cls(spec, sets, trained, validation, exported, train_only, rows, workers)
+    @cached_property
+    def train_only(self) -> Any:
+        """The fit of the search."""
+        return self.trained.train_only(self.sets, self.spec)
+
+    @property
+    def fitted_on(self) -> pd.DataFrame:
+        """The rows of the exported fit."""
+        return self.sets.train if self.spec.export.refit == "none" else self.sets.every_row
+
+    @cached_property
+    def exported(self) -> Any:
+        """The fit that would be exported."""
+        if self.spec.export.refit == "none":
+            return self.train_only
+        return self.trained.refitted(self.fitted_on, self.sets, self.spec, self.workers)
 
     @property
     def fitted(self) -> tuple[np.ndarray, Weights]:

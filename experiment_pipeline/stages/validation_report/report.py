@@ -359,10 +359,7 @@ def _details(
 
 
 def _ways(
-    spec: ExperimentSpec,
-    exported: SetPrediction,
-    test: SetPrediction,
-    threshold: DecisionThreshold,
+    spec: ExperimentSpec, exported: SetPrediction, test: SetPrediction, threshold: DecisionThreshold
 ) -> Iterator[WayToDecide]:
     """What the exported threshold costs, the one that is best for the metric, never, always."""
     if spec.costs is None:

@@ -82,10 +82,7 @@ class Evidence:
 
 
 def reasons(
-    spec: ExperimentSpec,
-    board: Leaderboard,
-    report: ValidationReport,
-    evidence: Evidence,
+    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
 ) -> tuple[Reason, ...]:
     """Return why a gate failed, in the order above; empty when every gate passed."""
     if report.accepted:
@@ -246,10 +243,7 @@ def _fit(
 
 
 def _left_open(
-    spec: ExperimentSpec,
-    board: Leaderboard,
-    report: ValidationReport,
-    curve: LearningCurve | None,
+    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, curve: LearningCurve | None
 ) -> Iterator[Reason]:
     for worst in [segment for segment in report.segments or () if segment.clearly_worse][:1]:
         yield Reason(
@@ -345,10 +339,7 @@ def _families(spec: ExperimentSpec) -> tuple[str, ...]:
 
 
 def next_search(
-    spec: ExperimentSpec,
-    board: Leaderboard,
-    report: ValidationReport,
-    evidence: Evidence,
+    spec: ExperimentSpec, board: Leaderboard, report: ValidationReport, evidence: Evidence
 ) -> NextSearch:
     """Return why the choice fails its gates, and the next search to try."""
     found = reasons(spec, board, report, evidence)
@@ -375,10 +366,7 @@ def next_search(
 
 
 def _around(
-    spec: ExperimentSpec,
-    chosen: Configuration,
-    edges: Iterable[SearchEdge],
-    direction: Direction,
+    spec: ExperimentSpec, chosen: Configuration, edges: Iterable[SearchEdge], direction: Direction
 ) -> dict[str, Any]:
     declared: dict[str, Range | tuple[Scalar, ...]] = {}
     for entry in spec.search:

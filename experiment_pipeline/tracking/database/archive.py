@@ -24,13 +24,7 @@ from experiment_pipeline.reporting.run_record import (
     WatchRow,
 )
 from experiment_pipeline.storage.files import Location, list_names, read_many, write_bytes
-from experiment_pipeline.storage.records import (
-    Journal,
-    Journals,
-    NamedByDigest,
-    from_json,
-    to_json,
-)
+from experiment_pipeline.storage.records import Journal, Journals, NamedByDigest, from_json, to_json
 from experiment_pipeline.storage.registry import Approval, HistoryEntry, Registry
 from experiment_pipeline.tracking.database.connection import reading
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
