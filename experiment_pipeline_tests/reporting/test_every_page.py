@@ -28,7 +28,7 @@ from experiment_pipeline_tests.stages.data_analysis import tables
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.checked import checked
 from experiment_pipeline_tests.tracking.history import write_history, write_run
-from experiment_pipeline_tests.tracking.test_comparison import judged, keep
+from experiment_pipeline_tests.tracking.test_comparison import judged, keep_of
 from experiment_pipeline_tests.tracking.test_record import NO_GO
 
 pytestmark = pytest.mark.slow
@@ -105,8 +105,8 @@ def write_memory(root: Path) -> None:
         run.record([ReportRow(name=name, place=place) for name, place in places.items()])
         run.record(write_record(EXPERIMENT, run_id, storage_root()))
     write_pages(EXPERIMENT, storage_root())
-    keep(accepted, judged(0.5), root)
-    keep(refused, judged(0.8), root)
+    keep_of(accepted, judged(0.5), root)
+    keep_of(refused, judged(0.8), root)
     (root / PAGES["comparison"]).write_text(compare(accepted, refused).page())
 
 

@@ -36,13 +36,18 @@ def judged(skill: float, *, seed: int = 0, by: int = 0) -> JudgedRows:
 
 
 def keep(folder: Path, *judged: JudgedRows) -> list[str]:
-    """Store what the models of the first runs predicted, for programs and for people; return all ids."""
+    """Store what the models of the first runs predicted; return the ids of all runs."""
     for run_id, rows in zip(ids := write_history(), judged, strict=False):
-        for name, table in ((JUDGED_ROWS, rows), (PREDICTED_ROWS, shown_to_people(rows))):
-            path = folder / f"{run_id}.{name}.parquet"
-            path.write_bytes(to_parquet(table))
-            RunRecord("flight_delay", run_id).record([ReportRow(name=name, place=str(path))])
+        keep_of(run_id, rows, folder)
     return ids
+
+
+def keep_of(run_id: str, rows: JudgedRows, folder: Path) -> None:
+    """Store what the model of a run predicted, for programs and for people."""
+    for name, table in ((JUDGED_ROWS, rows), (PREDICTED_ROWS, shown_to_people(rows))):
+        path = folder / f"{run_id}.{name}.parquet"
+        path.write_bytes(to_parquet(table))
+        RunRecord("flight_delay", run_id).record([ReportRow(name=name, place=str(path))])
 
 
 def shown_to_people(rows: JudgedRows) -> pd.DataFrame:
