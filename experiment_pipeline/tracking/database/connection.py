@@ -119,13 +119,12 @@ def opened(url: sa.URL) -> sa.Engine:
                 if found is None:
                     _make_tables(connection)
                 elif found != HEAD:
-                    raise DatabaseUnavailable(
-                        shown(url),
-                        f"was made by {'a newer' if found > HEAD else 'an older'} "
-                        f"experiment-pipeline (tables of {found}, not {HEAD})",
-                        "Update the package; or name a new database and fill it from the storage: "
-                        "experiment-pipeline reindex.",
-                    )
+                    fix = "Name a new database and fill it from the storage: experiment-pipeline reindex."
+                    newer = found > HEAD
+                    rule = f"was made by {'a newer' if newer else 'an older'} experiment-pipeline"
+                    rule += f" (tables of {found}, not {HEAD})"
+                    fix = f"Update the package. Or: {fix}" if newer else fix
+                    raise DatabaseUnavailable(shown(url), rule, fix)
     return engine
 
 
