@@ -243,6 +243,8 @@ def test_a_storage_that_is_away_for_seconds_is_waited_for(monkeypatch: pytest.Mo
         back.join()
 
 
+# Dask leaves a socket to the garbage where it meets no scheduler.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_workers_that_stay_away_and_a_scheduler_that_dies_end_the_run(
     dask: Running, noted: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
