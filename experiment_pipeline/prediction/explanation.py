@@ -320,9 +320,10 @@ def _of_estimator(model: Any, cells: np.ndarray, known: int) -> _Sums | None:
 
     library, width = type(model).__module__.partition(".")[0], cells.shape[1] + 1
     if library == "lightgbm" and not model.get_params().get("linear_tree"):
-        of_few = partial(model.booster_.predict, cells, pred_contrib=True)
-        many = len(cells) >= _MANY_ROWS
-        found = tree_shap(model.booster_.dump_model(), cells) if many else of_few()
+        if len(cells) >= _MANY_ROWS:
+            found = tree_shap(model.booster_.dump_model(), cells)
+        else:
+            found = model.booster_.predict(cells, pred_contrib=True)
     elif library == "xgboost":
         import xgboost as xgb
 

@@ -6,7 +6,7 @@ to Dagster. In: results. Out: frozen values.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 import pandas as pd
 
@@ -79,11 +79,15 @@ class Check:
         severity: Severity = "error",
         *,
         holds: str,
-        **more: Any,
+        caveats: Sequence[str] = (),
+        notes: Sequence[str] = (),
+        value: float | None = None,
+        limit: float | None = None,
     ) -> Self:
-        """Return a check that passes without problems; `holds` is its meaning then, `more` other fields."""
-        means = [*(problems or [holds]), *more.get("caveats", ()), *more.get("notes", ())]
-        return cls(name, not problems, "\n".join(means), severity, problems=problems, **more)
+        """Return a check that passes without problems; `holds` is its meaning then."""
+        means = "\n".join([*(problems or [holds]), *caveats, *notes])
+        said = {"problems": problems, "caveats": caveats, "notes": notes}
+        return cls(name, not problems, means, severity, value, limit, **said)
 
 
 @dataclass(frozen=True, eq=False)

@@ -274,8 +274,8 @@ def _judged_pair(before: _Run, after: _Run) -> _Pair | str:
             f"than {FEWEST_CLUSTERS}. The other rows were train or test rows of the other run, or are not "
             "in its table. Run both with one split, or predict the same new rows with both models"
         )
-    told = [one.filter(items=["y", WEIGHT]) for one in rows]
-    if [*rows[0]] != [*rows[1]] or not told[0].equals(told[1]):
+    alike = [one.filter(items=["y", WEIGHT]) for one in rows]
+    if [*rows[0]] != [*rows[1]] or not alike[0].equals(alike[1]):
         return "targets, classes or weights of the same rows differ"
     pairs = zip(judged, (one.assign(unit=unit) for one in rows), strict=True)
     sides = [(replace(one, rows=own).as_prediction, one.threshold) for one, own in pairs]

@@ -155,8 +155,10 @@ def _watched(experiment: str) -> Iterator[document.Section]:
         table = document.TableBlock(header, tuple(cells))
         yield document.Section("The promise, watched", (table, *notes))
     if predicted:
-        sizes = [(x.at[:16], x.version, f"{x.rows:,}", f"{x.rejected:,}") for x in predicted]
-        cells = [(*one, "; ".join(x.said)) for one, x in zip(sizes, predicted, strict=True)]
+        cells = [
+            (x.at[:16], x.version, f"{x.rows:,}", f"{x.rejected:,}", "; ".join(x.said))
+            for x in predicted
+        ]
         table = document.TableBlock((*first, "rows", "rejected", "beside training"), tuple(cells))
         yield document.Section("Predicted, before labels", (table,))
 

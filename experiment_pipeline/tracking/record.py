@@ -86,15 +86,11 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
     last = questions.last_decided(experiment, run["started_at"])
     if last is not None and last["run_id"] != run["run_id"]:
         names.setdefault(last["run_id"], "the run before")
-    return Decided(
-        run=run,
-        rows=rows,
-        earlier={
-            which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
-        },
-        approval="" if own is None else _approval(experiment, own),
-        version_place="" if own is None else own["place"],
-    )
+    earlier = {
+        which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
+    }
+    approval, place = ("", "") if own is None else (_approval(experiment, own), own["place"])
+    return Decided(run, rows, earlier, approval, place)
 
 
 def record_of_version(experiment: str, run_id: str, version: str, *, required: bool) -> bytes:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import dagster as dg
 
 from experiment_pipeline.experiment import steps
-from experiment_pipeline.experiment.steps import RawTable, ValidatedRows
 from experiment_pipeline.orchestration.assets import shared as asset
 from experiment_pipeline.prediction.watching import watch as watch_promise
 from experiment_pipeline.reporting.outcome import Check, Notes
@@ -49,7 +48,7 @@ def validated_data(named: NamedColumns) -> dg.AssetsDefinition:
     checks = [asset.check_spec(n, key, blocking=n in ends) for n, key in checked.items()]
 
     @asset.stage_assets(spec, "validated_data", specs=specs, check_specs=checks)
-    def validated_data(context: dg.AssetExecutionContext, raw_data: RawTable) -> Results:
+    def validated_data(context: dg.AssetExecutionContext, raw_data: steps.RawTable) -> Results:
         yield from asset.reported(context, named, steps.validated_data, raw_data=raw_data)
 
     return validated_data
@@ -64,9 +63,10 @@ def split_sets(named: NamedColumns) -> dg.AssetsDefinition:
     checks = [asset.check_spec(name, train) for name in STAGES["split_sets"].checks]
 
     @asset.stage_assets(spec, "split_sets", specs=specs, check_specs=checks)
-    def split_sets(context: dg.AssetExecutionContext, validated_data: ValidatedRows) -> Results:
-        tables = {"validated_data": validated_data}
-        yield from asset.reported(context, named, steps.split_sets, **tables)
+    def split_sets(
+        context: dg.AssetExecutionContext, validated_data: steps.ValidatedRows
+    ) -> Results:
+        yield from asset.reported(context, named, steps.split_sets, validated_data=validated_data)
 
     return split_sets
 

@@ -24,6 +24,7 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validation_report import effects, page, pictures, referee
 from experiment_pipeline.stages.validation_report.audit import audit
+from experiment_pipeline.stages.validation_report.effects import CoverageCheck, Segment, Usage
 from experiment_pipeline.stages.validation_report.gates import (
     PublishedChampion,
     hold_against_champion,
@@ -138,7 +139,7 @@ def evaluate(
     the versions to be as good as, which may run `trusted` code, `conditions` those of the data analysis.
     `evidence` is asked for when a gate fails; no `seconds_left` leave out optional parts.
     """
-    choice = _Choice(spec, sets, trained, validation, workers)
+    choice = _Choice(spec, sets, trained, validation, delivered, workers)
     on_validation, of_search, uncalibrated = choice.predicted()
     on_test = trained.predicted(sets)
     cut = threshold_value(threshold := exported_threshold(spec, on_test))
@@ -147,7 +148,7 @@ def evaluate(
     used, segments, horizons, coverage = choice.effects(
         on_test, on_validation, cut, level, left, wanted
     )
-    same = some_rows(delivered, delivered.index.get_indexer(validation.index))
+    same = some_rows(delivered, choice.places)
     given = (trusted, trained.result.fingerprint, on_validation, cut, same, sets.classes, level)
     y, w = choice.fitted
     report = judge(
@@ -172,8 +173,7 @@ def evaluate(
     report = replace(report, notes=(*report.notes, *missing), **known)
     charts = pictures.charts(report, on_validation, on_test, sets.classes, spec.costs)
     following = None if report.accepted else next_search(spec, board, report, evidence())
-    rows = choice.rows(report, on_validation, on_test, delivered)
-    judged = choice.judged(on_validation, cut, delivered)
+    rows, judged = choice.rows(report, on_validation, on_test), choice.judged(on_validation, cut)
     return FinalEvaluation(report, following, choice.exported, charts, judged, rows)
 
 
@@ -185,7 +185,18 @@ class _Choice:
     sets: TrainingSets
     trained: "ChosenModel"
     validation: pd.DataFrame
+    delivered: pd.DataFrame  # the whole table
     workers: int
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Where the validation rows stand in the delivered table, (n,)."""
+        return self.delivered.index.get_indexer(self.validation.index)
+
+    @property
+    def ids(self) -> list[str]:
+        """The columns that name a row."""
+        return [name for name in self.spec.split.id_columns if name in self.delivered]
 
     @cached_property
     def train_only(self) -> Any:
@@ -254,12 +265,7 @@ class _Choice:
         level: float,
         left: float,
         wanted: float,
-    ) -> tuple[
-        effects.Usage | None,
-        tuple[effects.Segment, ...] | None,
-        tuple[effects.Segment, ...],
-        effects.CoverageCheck,
-    ]:
+    ) -> tuple[Usage | None, tuple[Segment, ...] | None, tuple[Segment, ...], CoverageCheck]:
         """The use of features on rows that the fit has not seen; weakest parts, horizons, coverage of
         validation. Seconds are `left`, and `wanted` for the use of features.
         """
@@ -324,32 +330,24 @@ class _Choice:
             *referee.unknowns(spec, report, validation, on_validation),
         )
 
-    def judged(self, predicted: SetPrediction, cut: float, delivered: pd.DataFrame) -> JudgedRows:
+    def judged(self, predicted: SetPrediction, cut: float) -> JudgedRows:
         """The predictions of the validation rows, known by their ids, else by all columns."""
-        ids = [name for name in self.spec.split.id_columns if name in delivered]
-        at = delivered.index.get_indexer(self.validation.index)
-        keys = row_hashes(delivered, ids or [*map(str, delivered)], ROW, at)
-        return JudgedRows.of(predicted, cut, keys)
+        known_by = self.ids or [*map(str, self.delivered)]
+        return JudgedRows.of(predicted, cut, row_hashes(self.delivered, known_by, ROW, self.places))
 
     def rows(
-        self,
-        report: ValidationReport,
-        on_validation: SetPrediction,
-        on_test: SetPrediction,
-        delivered: pd.DataFrame,
+        self, report: ValidationReport, on_validation: SetPrediction, on_test: SetPrediction
     ) -> pd.DataFrame:
         """The table PREDICTED_ROWS."""
-        spec, sets = self.spec, self.sets
+        spec, sets, delivered, ids = self.spec, self.sets, self.delivered, self.ids
         strongest = [one.feature for one in report.usage.importance] if report.usage else []
         features = dict.fromkeys([*strongest, *sets.features])
         sources = source_columns(features, delivered.columns, spec.preparation)[:_MOST_FEATURES]
-        ids = [name for name in spec.split.id_columns if name in delivered]
         columns, cut = with_only(delivered, [*ids, *sources]), threshold_value(report.threshold)
 
         def table(of: SetPrediction, numbers: pd.Index) -> pd.DataFrame:
-            mean_loss = linearise(
-                "mae" if sets.classes is None else "log_loss", of.y, of.prediction
-            )
+            metric = "mae" if sets.classes is None else "log_loss"
+            mean_loss = linearise(metric, of.y, of.prediction)
             losses = mean_loss.influence + mean_loss.estimate
             known = {"target": of.y, "prediction": of.prediction}
             if sets.classes is not None:
