@@ -40,6 +40,8 @@ _NO_DATE = "%Y%m%d"
 _COUNTER_NAME = re.compile(
     r"^(?:Unnamed: ?\d+|index|row(?:_?(?:number|nr|id))?|column_\d+)$", re.IGNORECASE
 )
+# Dates of so many days meet each season twice: a trend can be told from it, and holidays recur.
+_DAYS_OF_YEARS = 2 * 365
 _DIGEST = re.compile(r"[0-9a-fA-F]{8}(?:-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}|[0-9a-f]{32,64}")
 
 
@@ -69,9 +71,10 @@ class ColumnPlan:
 
     def with_days(self) -> "ColumnPlan":
         """Let dates count as days, too, where the sets share their time."""
-        if self.times is None or "calendar" not in self.preparation or self.times.days < 2:
+        parts = self.preparation.get("calendar", ["days"])
+        if self.times is None or self.times.days < 2 or "days" in parts:
             return self
-        parts = ["days", *self.preparation["calendar"]]
+        parts = ["days", *parts]
         why = self.why.replace("read as ", "read as days, ", 1)
         return replace(self, why=why, preparation={**self.preparation, "calendar": parts})
 
@@ -191,6 +194,8 @@ def _dates(name: str, instants: pd.Series, settings: Mapping[str, Any]) -> Colum
     if not parts:
         why = "dates that share month, day of week and hour"
         return ColumnPlan(name, why, excluded=True, preparation=settings, times=times)
+    if np.ptp(known.dt.day) > 0 and (known.max() - known.min()).days >= _DAYS_OF_YEARS:
+        parts = ["days", "day_of_month", "day_of_year", *parts]
     formats = settings.get("datetime_formats")
     why = f"dates, read as {', '.join(parts)}" + (f" (format {formats[0]})" if formats else "")
     return ColumnPlan(name, why, preparation={**settings, "calendar": parts}, times=times)

@@ -206,7 +206,10 @@ def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
         "rejected": draft.max_rejected,
         "seconds": draft.seconds,
     }
-    facts += [(what, f"{readable(one.value)}: {one.why}") for what, one in named.items() if one]
+    for what, one in named.items():
+        if one is not None:
+            value = in_yaml(one.value) if isinstance(one.value, dict) else readable(one.value)
+            facts.append((what, f"{value}: {one.why}"))
     facts.append(("split", f"{in_yaml(draft.full_split)}: {draft.split.why}"))
     for what, reasons in (
         ("left out", [f"{readable(name)}: {why}" for name, why in draft.excluded.items()]),

@@ -20,7 +20,7 @@ SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
 FEWEST_TO_PAIR = 1_200
 _WITH_DEVIATIONS = "numbers minus their mean by category as well: only if significantly better"
 # Draws where seconds are asked for: at least so many, so many a second, and no more than pages can show.
-DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, MOST_DRAWS = 200, 5, 1_000
+DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, MOST_DRAWS = 200, 10, 2_000
 # Other boosters join a search of so many seconds, where they are installed. Beside 22 fits of LightGBM on
 # eight tables, four of XGBoost took a quarter of their time in the median, three of CatBoost twice as much;
 # each made the ensemble better on five tables, and XGBoost made it a little worse on three.

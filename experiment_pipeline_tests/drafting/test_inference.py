@@ -171,6 +171,7 @@ def test_an_ordinary_column_is_left_alone(name: str, values: Any) -> None:
 
 
 DAY_PARTS, EUROPEAN = ["month", "day_of_week"], {"decimal": ",", "thousands": "."}
+YEAR_PARTS = ["days", "day_of_month", "day_of_year", *DAY_PARTS]
 GERMAN_TIME = {"types": "datetime", "datetime_formats": ["%d.%m.%Y %H:%M"]}
 GERMAN_TIME |= {"calendar": [*DAY_PARTS, "hour", "minute"]}
 
@@ -183,6 +184,7 @@ GERMAN_TIME |= {"calendar": [*DAY_PARTS, "hour", "minute"]}
         (repeated("12", "?", "14"), {"types": "number", "missing_values": ["?"]}),
         (repeated("0,123", "1,456"), {"types": "number", "numbers": EUROPEAN}),
         (repeated("2024-01-31", "2024-02-29"), {"types": "datetime", "calendar": DAY_PARTS}),
+        (repeated("2020-01-31", "2022-02-28"), {"types": "datetime", "calendar": YEAR_PARTS}),
         (repeated("31.12.2024 08:15", "01.06.2024 09:00"), GERMAN_TIME),
         (DAYS, {"calendar": DAY_PARTS}),
     ],
@@ -381,7 +383,7 @@ def test_more_seconds_are_used() -> None:
         propose_search(Shape("binary", "roc_auc", 5_000, 20, seconds=seconds))[1].entry["draws"]
         for seconds in (10, 120, 3_600)
     ]
-    assert draws == [200, 600, 1_000]
+    assert draws == [200, 1_200, 2_000]
 
 
 @pytest.mark.parametrize(
@@ -406,11 +408,20 @@ def test_a_small_table_is_cross_validated() -> None:
         assert said.get("evaluation") == evaluation
 
 
+@pytest.mark.parametrize(("groups", "folds"), [(199, True), (200, False)])
+def test_few_groups_are_cross_validated(groups: int, folds: bool) -> None:
+    """A fifth of them would choose by luck, however many rows they have."""
+    frame = pd.DataFrame({"shop_id": np.arange(4_000) % groups, "x": np.arange(4_000.0) % 13})
+    frame["y"] = frame["x"] + np.arange(4_000) % 3 / 2
+    found = infer(frame, Wishes(target="y", split="group", split_column="shop_id")).evaluation
+    assert (found is not None and f"of {groups} groups" in found.why) == folds
+
+
 def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:
     """The clock ends the search, not the number of draws."""
     said = draft(NUMBERS, {"seconds": 30}).attributes({"url": "t.csv"})
     usual = draft(NUMBERS).attributes({"url": "t.csv"})
-    for found, seconds, draws in ((said, 30, 200), (usual, 50, 20)):
+    for found, seconds, draws in ((said, 30, 300), (usual, 50, 20)):
         assert found["budget"] == {"seconds": seconds}
         assert [one["draws"] for one in found["search"][:2] if "draws" in one] == [draws]
 

@@ -29,6 +29,8 @@ FEWEST_CONFIGURATIONS = 8
 FEWEST_ROWS_PER_CLASS = 20
 # At least so many go on: a tie group needs candidates.
 FEWEST_KEPT = 5
+# Of an algorithm with more configurations, the rest starts when all others have started.
+SIDE_BY_SIDE = 200
 # Under a budget of seconds so many are to be compared, if need be on fewer rows, but on so many. As fits
 # take up to twice what is estimated before, there is to be room for more.
 ENOUGH_COMPARED, ENOUGH_ROOM, FEWEST_ROWS_IN_TIME = 20, 30, 300
@@ -189,7 +191,7 @@ def within_budget(
     counts, places = Counter(one.algorithm for one in competing), Counter[str]()
     shares = {}
     for one in competing:
-        shares[one.key] = places[one.algorithm] / counts[one.algorithm]
+        shares[one.key] = places[one.algorithm] / min(counts[one.algorithm], SIDE_BY_SIDE)
         places[one.algorithm] += 1
     baseline = [one for one in configurations if not competes(one)]
     return baseline + sorted(competing, key=lambda one: shares[one.key])

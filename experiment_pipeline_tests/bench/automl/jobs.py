@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -35,7 +34,7 @@ class Job:
     digest: str  # of all rows
     time: str | None = None  # the column that the split goes by, where it goes by time
 
-    def write(self, folder: Path, seconds: float, **more: Any) -> None:
+    def write(self, folder: Path, seconds: float) -> None:
         """Write what a tool is given; validation rows without target."""
         folder.mkdir(parents=True)
         for name, part in self.parts.items():
@@ -53,7 +52,6 @@ class Job:
             "seconds": seconds,
             "time": self.time,
             "spawned": time.monotonic(),
-            **more,
         }
         (folder / "job.json").write_text(json.dumps(said))
 

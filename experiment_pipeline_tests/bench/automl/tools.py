@@ -1,7 +1,6 @@
 """The tools, how each is started, and the memory of what they did.
 
-A rival runs in an environment that uv makes of what its script names; ours in this one, on this
-source tree and on one of before. A run is remembered by all that decides it, so that a bench which
+A rival runs in an environment that uv makes of what its script names; ours in this one. A run is remembered by all that decides it, so that a bench which
 was stopped goes on, and one that is repeated runs what has changed. In: jobs. Out: `Done`.
 """
 
@@ -29,9 +28,7 @@ from experiment_pipeline_tests.bench.automl.runners.contract import CORES
 
 RUNNERS = Path(__file__).parent / "runners"
 TREE = Path(__file__).parents[3]
-OURS, BEFORE = "ours", "ours of before"
-# Ours, before there were ensembles, text features, other boosters, cross-validation.
-REVISION = "c065f76d257e726c4c46899158236c7327d2ec75"
+OURS = "ours"
 # So long a tool may take beyond its seconds before it is ended.
 PATIENCE = 4.0, 240.0
 _WORDS_OF_AN_ERROR = 300
@@ -46,21 +43,13 @@ class Tool:
     name: str  # as the page shows it
     script: str  # of `runners/`
     arguments: tuple[str, ...] = ()  # of the script
-    revision: str | None = None  # the source tree of ours; None: this one
-    budget_share: float = 1.0  # of the seconds, as our YAML would say it
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether it runs on a source tree of this project."""
-        return self.script == "run_ours.py"
 
 
 TOOLS = (
     Tool(OURS, "run_ours.py"),
-    # Its seconds are those of the fits alone: the refit and the report come on top.
-    Tool(BEFORE, "run_ours.py", revision=REVISION, budget_share=0.85),
     Tool("AutoGluon, medium", "run_autogluon.py", ("medium_quality",)),
     Tool("AutoGluon, good", "run_autogluon.py", ("good_quality",)),
+    Tool("AutoGluon, best", "run_autogluon.py", ("best_quality",)),
     Tool("mljar, Compete", "run_mljar.py"),
     Tool("FLAML", "run_flaml.py"),
     Tool("Optuna + LightGBM", "run_lightgbm.py", ("tuned",)),
@@ -85,6 +74,7 @@ class Done:
     cpu_seconds: float = float("nan")  # of its processes up to there
     predict_seconds_per_1000: float = float("nan")  # of the loaded model, for 1,000 rows
     model_bytes: float = float("nan")  # of the stored model
+    claimed: float = float("nan")  # the score that the tool itself expects
     said: str = ""  # by the tool about itself
 
     @property
@@ -100,33 +90,32 @@ def remembered(folder: Path) -> dict[tuple[object, ...], Done]:
     return {one.key: one for one in (Done(**json.loads(line)) for line in lines)}
 
 
-def identity(tool: Tool, tree: Path | None = None) -> str:
+def identity(tool: Tool) -> str:
     """Digest of what a tool is; comments in its script change nothing."""
-    found = hashlib.sha256(json.dumps([tool.arguments, tool.budget_share]).encode())
+    found = hashlib.sha256(json.dumps(tool.arguments).encode())
     for script in (tool.script, "contract.py"):
         code = ast.dump(ast.parse((RUNNERS / script).read_text()))
         found.update((_pins(script) + code).encode())
-    if tree is not None:
-        found.update(_tree_digest(tree).encode())
+    if tool.name == OURS:
+        found.update(_package_digest().encode())
     return found.hexdigest()[:16]
 
 
 @functools.cache
-def _tree_digest(tree: Path) -> str:
+def _package_digest() -> str:
     found = hashlib.sha256()
-    for file in sorted((tree / "experiment_pipeline").rglob("*.py")):
-        found.update(str(file.relative_to(tree)).encode())
+    for file in sorted((TREE / "experiment_pipeline").rglob("*.py")):
+        found.update(str(file.relative_to(TREE)).encode())
         found.update(file.read_bytes())
     return found.hexdigest()
 
 
 def perform(tool: Tool, job: Job, seconds: float, folder: Path, *, run: bool = True) -> Done | None:
     """Let a tool do a job, or remember that it has; None: it has not, and is not to be run."""
-    tree = source_tree(tool, folder) if tool.is_ours else None
-    asked = Done(tool.name, identity(tool, tree), job.table.name, job.seed, job.digest, seconds)
+    asked = Done(tool.name, identity(tool), job.table.name, job.seed, job.digest, seconds)
     done = remembered(folder).get(asked.key)
     if done is None and run:
-        done = _run(tool, job, asked, tree)
+        done = _run(tool, job, asked)
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _DONE).open("a") as file:
             file.write(json.dumps(asdict(done)) + "\n")
@@ -146,34 +135,13 @@ def _pins(script: str) -> str:
     return "\n".join(itertools.takewhile(lambda line: line.startswith("#"), lines))
 
 
-def source_tree(tool: Tool, folder: Path) -> Path:
-    """Return the tree that ours runs on; one of before is unpacked in the folder."""
-    if tool.revision is None:
-        return TREE
-    tree = folder / tool.revision
-    if not tree.exists():
-        _git_archive(tool.revision, tree)
-    return tree
-
-
-def _git_archive(revision: str, tree: Path) -> None:
-    unpacked = tree.with_name(f"{tree.name}.part")
-    shutil.rmtree(unpacked, ignore_errors=True)
-    unpacked.mkdir(parents=True)
-    packages = ("experiment_pipeline", "experiment_pipeline_tests")
-    command = ["git", "archive", revision, *packages]
-    packed = subprocess.run(command, cwd=TREE, check=True, capture_output=True).stdout
-    subprocess.run(["tar", "x", "-C", str(unpacked)], input=packed, check=True)
-    unpacked.rename(tree)
-
-
-def _run(tool: Tool, job: Job, asked: Done, tree: Path | None) -> Done:
+def _run(tool: Tool, job: Job, asked: Done) -> Done:
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "job"
         try:
             command = [python_of(tool.script), RUNNERS / tool.script, place, *tool.arguments]
-            environment = {"PYTHONPATH": str(tree)} if tree else {}
-            job.write(place, asked.seconds, budget_share=tool.budget_share)
+            environment = {"PYTHONPATH": str(TREE)} if tool.name == OURS else {}
+            job.write(place, asked.seconds)
             _call(command, temporary, environment, asked.seconds)
             found = json.loads((place / "result.json").read_text())
             score = job.score(np.load(place / "predictions.npy"), found.pop("classes"))

@@ -222,3 +222,6 @@ def test_they_begin_in_the_order_declared_and_no_algorithm_waits_for_another() -
     found = within_budget(declared, scenario.experiment(TWO))
     assert rates(found) == RATES
     assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [2, 5]
+    many = [*space(n_estimators=[*range(100)]), *configurations(scenario.experiment(TWO))]
+    found = within_budget(many, scenario.experiment(TWO))
+    assert [place for place, c in enumerate(found) if c.algorithm == "linear"] == [2, 103]

@@ -84,9 +84,9 @@ class Loaded:
 
 
 def run(
-    fit: Callable[[Job], object], load: Callable[[Job], Loaded], libraries: Sequence[str]
+    fit: Callable[[Job], tuple[str, float]], load: Callable[[Job], Loaded], libraries: Sequence[str]
 ) -> None:
-    """Fit and store, load, predict; write what that took, and what `fit` has to say.
+    """Fit and store, load, predict; write what that took, what `fit` has to say, and what score it claims.
 
     `libraries` are imported before the clock starts: tools would import them while they fit.
     """
@@ -94,7 +94,7 @@ def run(
         import_module(library)
     job = Job.read(Path(sys.argv[1]))
     started = time.monotonic()
-    said = fit(job)
+    said, claimed = fit(job)
     ended = time.monotonic()
     cpu = sum(_cpu_seconds(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     loaded = load(job)
@@ -108,7 +108,8 @@ def run(
         "predict_seconds_per_1000": predicting / len(job.validation) * 1000,
         "model_bytes": _size(job.model),
         "classes": None if loaded.classes is None else [str(one) for one in loaded.classes],
-        "said": str(said),
+        "said": said,
+        "claimed": claimed,
     }
     (job.folder / "result.json").write_text(json.dumps(found))
 

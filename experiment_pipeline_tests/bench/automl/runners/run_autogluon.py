@@ -26,7 +26,7 @@ METRICS = {
 FOLDS = "__fold__"
 
 
-def fit(job: Job) -> str:
+def fit(job: Job) -> tuple[str, float]:
     preset = sys.argv[2]
     training = job.folder / "training"
     rows, tuning, groups = job.rows.assign(**{TARGET: job.y}), None, None
@@ -58,9 +58,12 @@ def fit(job: Job) -> str:
         dynamic_stacking=False,
     )
     predictor.clone_for_deployment(str(job.model))
-    said = f"{predictor.model_best} of {len(predictor.model_names())} models"
+    # Of errors it holds the negative.
+    board = predictor.leaderboard().set_index("model")["score_val"]
+    claimed = abs(float(board[predictor.model_best]))
+    said = f"{predictor.model_best} of {len(board)} models"
     shutil.rmtree(training)
-    return said
+    return said, claimed
 
 
 def load(job: Job) -> Loaded:

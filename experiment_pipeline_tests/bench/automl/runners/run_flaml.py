@@ -11,9 +11,10 @@ from contract import CORES, Job, Loaded, run
 from flaml import AutoML
 
 METRICS = {"average_precision": "ap", "f1_macro": "macro_f1", "brier": "log_loss"}
+GREATER_IS_BETTER = {"roc_auc", "average_precision", "f1", "f1_macro", "r2", "accuracy"}
 
 
-def fit(job: Job) -> str:
+def fit(job: Job) -> tuple[str, float]:
     logging.getLogger("flaml").setLevel(logging.ERROR)
     automl = AutoML()
     split = {} if job.groups is None else {"split_type": "group", "groups": job.groups}
@@ -31,7 +32,9 @@ def fit(job: Job) -> str:
         **split,
     )
     job.model.write_bytes(pickle.dumps(automl))
-    return f"{automl.best_estimator}: {automl.best_config}"
+    loss = automl.best_loss
+    claimed = 1 - loss if job.said["metric"] in GREATER_IS_BETTER else loss
+    return f"{automl.best_estimator}: {automl.best_config}", claimed
 
 
 def load(job: Job) -> Loaded:

@@ -73,17 +73,19 @@ def _estimator(job: Job, **settings: Any) -> Any:
     return kind(verbosity=-1, random_state=job.said["seed"], **settings)
 
 
-def fit(job: Job) -> str:
+def fit(job: Job) -> tuple[str, float]:
     encoder = Encoder(job.rows)
     settings: dict[str, Any] = {"n_jobs": CORES}
+    claimed = float("nan")
     if sys.argv[2] == "tuned":
-        settings |= _tuned(job, encoder)
+        tuned, claimed = _tuned(job, encoder)
+        settings |= tuned
     model = _estimator(job, **settings).fit(encoder(job.rows), job.y)
     job.model.write_bytes(pickle.dumps((encoder, model)))
-    return str(settings)
+    return str(settings), claimed
 
 
-def _tuned(job: Job, encoder: Encoder) -> dict[str, Any]:
+def _tuned(job: Job, encoder: Encoder) -> tuple[dict[str, Any], float]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     stop = time.monotonic() + SEARCH_SHARE * job.said["seconds"]
     train, test = encoder(job.train), encoder(job.test)
@@ -124,7 +126,7 @@ def _tuned(job: Job, encoder: Encoder) -> dict[str, Any]:
         sampler=optuna.samplers.TPESampler(seed=job.said["seed"]),
     )
     study.optimize(objective, timeout=max(0.1, stop - time.monotonic()), n_jobs=CORES)
-    return study.best_trial.user_attrs["settings"]
+    return study.best_trial.user_attrs["settings"], study.best_value
 
 
 def load(job: Job) -> Loaded:

@@ -11,7 +11,7 @@ from supervised.automl import AutoML
 METRICS = {"roc_auc": "auc", "log_loss": "logloss", "brier": "logloss"}
 
 
-def fit(job: Job) -> str:
+def fit(job: Job) -> tuple[str, float]:
     split, cv = {}, None
     if job.groups is not None or job.said["time"] is not None:
         # Its own folds would tear groups apart, and look ahead.
@@ -37,7 +37,8 @@ def fit(job: Job) -> str:
     )
     automl.fit(job.rows, job.y, cv=cv)
     board = automl.get_leaderboard()
-    return f"{len(board)} models"
+    best = board.set_index("name")["metric_value"].loc[automl._best_model.get_name()]
+    return f"{len(board)} models", abs(float(best))
 
 
 def load(job: Job) -> Loaded:

@@ -1,4 +1,4 @@
-"""Ours, from whichever source tree PYTHONPATH names: as the scaffold writes it for the table.
+"""Ours, as the scaffold writes it for the table.
 
 Drafted, searched, ranked, refitted, reported on and written as the export would, in this process.
 The budget that the YAML would name is what drafting has left. It alone is given the target of the
@@ -21,7 +21,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline.stages.search.halving import search
+from experiment_pipeline.stages.search.halving import Threads, search
 from experiment_pipeline.stages.search.results import ModelsInMemory
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.validation_report.final_evaluation import evaluate
@@ -32,13 +32,8 @@ from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.leaderboard import board_examples
 
-try:
-    from experiment_pipeline.stages.search.halving import Threads
-except ImportError:  # a revision before there were engines: a search is given a number
-    Threads = int
 
-
-def fit(job: Job) -> str:
+def fit(job: Job) -> tuple[str, float]:
     started = time.monotonic()
     parts = _parts(job)
     written = _written(job, pd.concat(parts.values()), started)
@@ -68,7 +63,7 @@ def fit(job: Job) -> str:
     job.model.write_bytes(to_bytes(final.pipeline))
     alone = trained.get(board.chosen)
     named = board.reason if alone is None else dict(alone.result.hyperparameters)
-    return f"{len(trained)} trained; {board.chosen}: {named}"
+    return f"{len(trained)} trained; {board.chosen}: {named}", board.score.estimate
 
 
 def load(job: Job) -> Loaded:
@@ -121,10 +116,8 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     drafted = by
     if said["time"] is not None and pd.api.types.is_numeric_dtype(raw[said["time"]]):
         drafted = {"by": "random"}
-    # A tree of before had no such wish.
-    within = {"seconds": said["seconds"]} if "seconds" in Wishes.model_fields else {}
     wishes = Wishes(
-        **within,
+        seconds=said["seconds"],
         data="table.parquet",
         target=TARGET,
         task=said["task"],
@@ -139,10 +132,7 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
         written["split"]["seed"] = said["seed"]
     written["seed"] = said["seed"]
     left = said["seconds"] - (time.monotonic() - started)
-    written["budget"] = {
-        **written.get("budget", {}),
-        "seconds": max(1.0, said["budget_share"] * left),
-    }
+    written["budget"] = {**written.get("budget", {}), "seconds": max(1.0, left)}
     return written
 
 
