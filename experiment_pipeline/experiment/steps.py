@@ -89,7 +89,7 @@ from experiment_pipeline.table.features import (
     feature_columns,
 )
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
-from experiment_pipeline.table.preparation import PreparedTable
+from experiment_pipeline.table.preparation import PreparedTable, day_columns
 from experiment_pipeline.table.schema import shared_schema
 from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.database.archive import restore_versions, version_row
@@ -503,6 +503,7 @@ def _packaged(
             model_profile,
             DataProfiles.of(spec.name).get(validation.origin.profile),
             from_parquet(files[final.JUDGED], JudgedRows).as_prediction.prediction,
+            day_columns(spec.preparation),
         ),
     )
     run, required, now = stage.run, spec.approval == "required", datetime.now(tz=UTC)

@@ -3,6 +3,7 @@
 In: the profile that a version holds; prepared rows and predictions, batch by batch. Out: sentences.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,15 +16,18 @@ from experiment_pipeline.statistics.distances import LARGE, STATISTIC, differenc
 from experiment_pipeline.table.kinds import numbers_of
 
 
-def model_profile(known: DataProfile, predicted: np.ndarray, signature: Signature) -> DataProfile:
-    """Return the profile of the features in the validated rows, and of the predictions (n,) or (n, k)
-    of the validation rows: a probability, a number or a class.
+def model_profile(
+    known: DataProfile, predicted: np.ndarray, days: Collection[str], signature: Signature
+) -> DataProfile:
+    """Return the profile of the features in the validated rows, those that hold `days` aside, and of the
+    predictions (n,) or (n, k) of the validation rows: a probability, a number or a class.
     """
     binary, classes = signature.task == "binary", np.array(signature.classes, dtype=object)
     values = predicted if predicted.ndim == 1 else classes[predicted.argmax(axis=1)]
     name = f"probability_{signature.positive_class}" if binary else PREDICTION
     outputs = profile(pd.DataFrame({name: pd.Series(values).infer_objects()}), 0.0).columns
-    features = {name: known.columns[name] for name in signature.features if name in known.columns}
+    named = [one for one in signature.features if one in known.columns and one not in days]
+    features = {name: known.columns[name] for name in named}
     return DataProfile(known.rows, known.rejection_rate, {**features, **outputs})
 
 

@@ -244,6 +244,12 @@ def calendar_columns(name: str, part: CalendarPart) -> tuple[str, ...]:
     return (f"{column}_sin", f"{column}_cos") if part in _CYCLES else (column,)
 
 
+def day_columns(preparation: Preparation) -> set[str]:
+    """Return the columns that hold days since 1970: of later rows they are beyond all before, and no news."""
+    days = [name for name, parts in preparation.calendar.items() if "days" in parts]
+    return {column for name in days for column in calendar_columns(name, "days")}
+
+
 def _calendar(
     values: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
 ) -> dict[str, pd.Series]:

@@ -9,15 +9,18 @@ from experiment_pipeline.stages.validated_data.profile import profile, profile_f
 
 
 def rows(n: int, shift: float = 0.0) -> pd.DataFrame:
-    """A number that may have shifted, and a text."""
+    """A number that may have shifted, a text, and days, which are no news."""
     rng = np.random.default_rng(n)
-    return pd.DataFrame({"age": rng.normal(40 + shift, 10, n), "town": rng.choice(["a", "b"], n)})
+    made = {"age": rng.normal(40 + shift, 10, n), "town": rng.choice(["a", "b"], n)}
+    return pd.DataFrame({**made, "on_days": 9_000.0 + shift * np.arange(n)})
 
 
 def said(delivered: pd.DataFrame, predicted: np.ndarray) -> tuple[str, ...]:
     """The sentences, of two batches, by a profile that was written and read."""
-    signature = Signature("binary", "late", {"age": "float64", "town": "str"}, (), ("n", "y"), "y")
-    known = model_profile(profile(rows(5_000), 0.0), rows(1_000)["age"].to_numpy() / 100, signature)
+    features = {"age": "float64", "town": "str", "on_days": "float64"}
+    signature = Signature("binary", "late", features, (), ("n", "y"), "y")
+    predicted_before = rows(1_000)["age"].to_numpy() / 100
+    known = model_profile(profile(rows(5_000), 0.0), predicted_before, {"on_days"}, signature)
     drift = DriftCounts(profile_from(known.to_bytes(), "here"))
     outputs = pd.DataFrame({"probability_y": predicted})
     for part in (slice(0, 10), slice(10, None)):

@@ -31,6 +31,7 @@ from experiment_pipeline.storage.records import (
 )
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.table.preparation import day_columns
 from experiment_pipeline.table.samples import BINS, Bins, has_many_values, most_frequent
 
 # A value has a bin of its own when it stands in this share of the rows, and more than once.
@@ -175,6 +176,7 @@ def compare(
 ) -> DataChanges:
     """Compare a version of the data with the accepted one, over the bins of that one."""
     before, now_, drift = accepted.columns, current.columns, []
+    days = day_columns(spec.preparation)
     for name, old in before.items():
         if name not in now_:
             continue
@@ -183,7 +185,7 @@ def compare(
         if "nested" in (kind, old.kind) or old.kind not in ("category", kind):
             continue  # the types allow no comparison
         apart = difference(np.array(old.counts), old.bins.counts(column))
-        unused = name in spec.not_features or kind == "instant"
+        unused = name in spec.not_features or name in days or kind == "instant"
         role = TARGET if name == spec.target else NOT_USED if unused else FEATURE
         sizes = (apart.effect_size, apart.noise, apart.effect_size > apart.noise)
         drift.append((name, role, STATISTIC, *sizes, old.text, now_[name].text))

@@ -105,6 +105,7 @@ ALLOWED = {
 }
 ASKED, ACCURACY = [{"metric": "roc_auc", "at_least": 0.99}], {"metric": "accuracy"}
 ERRORS = [{"metric": "rmse", "at_most": 0.1}, {"metric": "r2", "at_least": 0.1}]
+OF_DAYS = {"preparation": {"calendar": {"day": ["days"]}}}
 BY_TIME, BY_GROUP = (
     {"split": {"by": by, "column": column}} for by, column in (("time", "day"), ("group", "who"))
 )
@@ -381,6 +382,7 @@ def test_what_is_innocent_is_not_found(code, frame, spec) -> None:
         case("related_rows", "a split by time", spec=BY_TIME, day=DAY),
         case("drift_over_time", "one moment has no early and late", day=DAY[0]),
         case("almost_unique_column", "measurements may differ in every row", NO_TEXT),
+        case("almost_unique_column", "days of dates name no row", spec=OF_DAYS, day_days=ROW),
         case("mixed_types", "numbers cannot be mixed", NO_TEXT),
         case("dates_as_text", "numbers are no dates", NO_TEXT),
         case("placeholder_values", "no number and no text", table(y=SPARSE > 0)[["y"]]),

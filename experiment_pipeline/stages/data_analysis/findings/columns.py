@@ -24,6 +24,7 @@ from experiment_pipeline.stages.data_analysis.finding import (
 )
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.stages.data_analysis.subject import Subject
+from experiment_pipeline.table.preparation import day_columns
 
 
 class MissingValues(ColumnRule):
@@ -71,10 +72,10 @@ class AlmostUniqueColumn(ColumnRule):
     _fewest_rows = 20
 
     def measure(self, subject: Subject) -> dict[str, float]:
-        shares = {}
+        shares, days = {}, day_columns(subject.spec.preparation)
         for column, facts in (subject.numbers | subject.texts).items():
             known = facts.rows - facts.missing
-            judged = known >= self._fewest_rows and facts.distinct > 0
+            judged = known >= self._fewest_rows and facts.distinct > 0 and column not in days
             if isinstance(facts, TextFacts):
                 judged &= is_category(subject, column)
             else:
