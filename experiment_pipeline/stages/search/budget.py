@@ -101,7 +101,8 @@ class AfterSearch:
         fitted = len(self.sets.train) + sum(len(fold.sets.train) for fold in self.sets.folds)
         refit = _REFIT * len(self.sets.row_numbers) / max(fitted, 1)
         refits = [refit * seconds for _, seconds in fits]
-        encoding = _ENCODINGS * sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
+        encoding = sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
+        encoding *= _ENCODINGS / (1 + len(self.sets.folds))  # of all rows, once
         # Refits run side by side.
         return max([sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
 
