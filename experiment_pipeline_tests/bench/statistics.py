@@ -21,6 +21,7 @@ from experiment_pipeline_tests.bench.statistics_leaks import LEAKS
 from experiment_pipeline_tests.bench.statistics_promise import PROMISE
 from experiment_pipeline_tests.bench.statistics_rows import COLUMNS, Job
 from experiment_pipeline_tests.bench.statistics_sets import MEMBERSHIP
+from experiment_pipeline_tests.bench.statistics_tables import ON_TABLES
 
 # What a table shows → the jobs that make its rows, in this order.
 BLOCKS: Mapping[str, Sequence[Job]] = {
@@ -45,6 +46,9 @@ of .8 (the figure is the champion's true AUC at the end).""": LOOKS,
     """\
 The choice: 20 configurations on 500 rows, eight of them equally good; noise, the gap, rare
 positives, and segments of 2,000 rows that differ in prevalence or in the size of errors.""": CHOICE,
+    """\
+Real tables: `ep.run` on 2,500 rows of each, and the score of its model on all others: does the interval of
+its validation report hold it?""": ON_TABLES,
     """\
 Audit by groups: 2,000 validation rows in groups of unequal size, all measures and pairs of
 groups at once; rows, persons of 8 rows in one group, or days of 20 rows in any. Groups of fewer
