@@ -71,12 +71,13 @@ class ColumnPlan:
 
     def with_days(self) -> "ColumnPlan":
         """Let dates count as days, too, where the sets share their time."""
-        parts = self.preparation.get("calendar", ["days"])
-        if self.times is None or self.times.days < 2 or "days" in parts:
+        parts = self.preparation.get("calendar", [])
+        if self.times is None or self.times.days < 2 or not parts or "days" in parts:
             return self
-        parts = ["days", *parts]
         why = self.why.replace("read as ", "read as days, ", 1)
-        return replace(self, why=why, preparation={**self.preparation, "calendar": parts})
+        return replace(
+            self, why=why, preparation={**self.preparation, "calendar": ["days", *parts]}
+        )
 
     def as_category(self, distinct: int, why: str) -> "ColumnPlan":
         """Let an excluded column of `distinct` entities be a feature."""

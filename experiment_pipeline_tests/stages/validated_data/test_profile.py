@@ -22,10 +22,10 @@ from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.stages.validated_data.validation import clinic, read_back
 
 
-def changes(before: pd.DataFrame, now: pd.DataFrame, rates=(0.0, 0.0)) -> DataChanges:
+def changes(before: pd.DataFrame, now: pd.DataFrame, rates=(0.0, 0.0), **settings) -> DataChanges:
     """Compare two tables as two runs do, with the older one read back from storage."""
     accepted = read_back(profile(before, rates[0]).to_bytes())
-    return compare(accepted, profile(now, rates[1]), now, scenario.spec())
+    return compare(accepted, profile(now, rates[1]), now, scenario.spec(**settings))
 
 
 def visits(rows: int, seed: int, **columns) -> pd.DataFrame:
@@ -67,12 +67,15 @@ def test_more_missing_values_and_new_categories_are_drift():
 
 def test_the_target_counts_and_what_no_model_sees_does_not():
     """Ids and times of newer rows always differ: they are shown, and alarm nobody."""
-    now = visits(2_000, 1, readmitted="yes", cost=1e6)
+    before, now = visits(2_000, 0), visits(2_000, 1, readmitted="yes", cost=1e6)
     now["visited"] += pd.Timedelta("900 days")
-    found = changes(visits(2_000, 0), now)
+    for one in (before, now):
+        one["visited_days"] = one["visited"].astype("int64") / 86.4e9
+    found = changes(before, now, preparation={"calendar": {"visited": ["days"]}})
     assert [problem.split()[0] for problem in found.problems(Drift())] == ["readmitted"]
     roles = found.drift.set_index("column")["role"]
-    expected = {"readmitted": "target", "visited": "not used", "cost": "not used", "age": "feature"}
+    expected = {"readmitted": "target", "age": "feature"}
+    expected |= dict.fromkeys(["visited", "visited_days", "cost"], "not used")
     assert roles[[*expected]].to_dict() == expected
 
 
