@@ -177,8 +177,7 @@ def known_analysis(raw_digest: str, named: NamedColumns) -> Mapping[str, Any]:
     """Return what `DataAnalysis.to_json` wrote of a table; empty where it was not analysed."""
     store = stage_entries(named.spec.name, "data_analysis")
     stored = store.get(_analysis_fingerprint(raw_digest, named))
-    found: dict[str, Any] = {} if stored is None else json.loads(stored.files[ANALYSIS])
-    return found
+    return {} if stored is None else json.loads(stored.files[ANALYSIS])
 
 
 def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:

@@ -184,8 +184,7 @@ def _judged(
         for rows in slices(len(hashes)):
             places = known.get_indexer(pd.Index(hashes[rows]))
             counts += np.bincount(places[places >= 0], minlength=len(wanted))
-        found: np.ndarray = counts[codes] - equal
-        return found
+        return counts[codes] - equal
 
     many = equal > np.sqrt(len(sums))
     misses, least, most = (np.zeros(len(equal)) for _ in range(3))
