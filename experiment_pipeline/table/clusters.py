@@ -94,16 +94,12 @@ def resampling_clusters(
     Groups, ids, or stretches of time of `split.unit` as `ConsecutiveClusters`; else rows, copies together.
     Where the ids beside the time repeat (customers), they are a second column, (n, 2).
     """
-    clusters: np.ndarray
-    if spec.split.by == "time":
-        clusters, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
-        if kind_of(frame[spec.split.column]) == "datetime":
-            clusters = np.floor(clusters / (pd.Timedelta(spec.split.unit) / MICROSECOND))
-    else:
-        clusters = cluster_hashes(frame, spec.split, spec.target, features, "units")
-    codes = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
     if spec.split.by != "time":
-        return codes
+        return cluster_codes(cluster_hashes(frame, spec.split, spec.target, features, "units"))
+    times, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
+    if kind_of(frame[spec.split.column]) == "datetime":
+        times = np.floor(times / (pd.Timedelta(spec.split.unit) / MICROSECOND))
+    codes = cluster_codes(times)
     names = [name for name in spec.split.id_columns if name != spec.split.column]
     if names and len(frame):
         entities = cluster_codes(row_hashes(frame, names, "units"))
