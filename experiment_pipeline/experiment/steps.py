@@ -173,13 +173,6 @@ def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
     yield "data_analysis", replace(outcome, version=fingerprint)
 
 
-def known_analysis(raw_digest: str, named: NamedColumns) -> Mapping[str, Any]:
-    """Return what `DataAnalysis.to_json` wrote of a table; empty where it was not analysed."""
-    store = stage_entries(named.spec.name, "data_analysis")
-    stored = store.get(_analysis_fingerprint(raw_digest, named))
-    return {} if stored is None else json.loads(stored.files[ANALYSIS])
-
-
 def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
     """Everything that the analysis is given."""
     given = named.spec.part(STAGES["data_analysis"].reads)
@@ -366,7 +359,10 @@ def validation_report(
         board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
         wanted = given.not_worse_than_champion is not None
         current = find_champions(registry_of(given)) if wanted else []
-        analysis = known_analysis(raw_data.digest, stage.named)
+        analysed = _analysis_fingerprint(raw_data.digest, stage.named)
+        known = stage_entries(spec.name, "data_analysis").get(analysed)
+        # Empty where the table was not analysed.
+        analysis = {} if known is None else json.loads(known.files[ANALYSIS])
         # Of all inputs of the report except the number of earlier looks.
         fingerprint = fingerprint_of(
             {
