@@ -65,9 +65,11 @@ def numbered(frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = No
     return mixed(keys + mixed(numbers))
 
 
-def classes_of(target: pd.Series) -> np.ndarray:
-    """Number distinct values, whatever their type: int64 (n,)."""
-    return pd.factorize(value_hashes(target), sort=True)[0].astype(np.int64, copy=False)
+def classes_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
+    """Number the distinct targets, whatever their type: int64 (n,); all are 0 for regression."""
+    if spec.task == "regression":
+        return np.zeros(len(frame), dtype=np.int64)
+    return pd.factorize(value_hashes(frame[spec.target]), sort=True)[0].astype(np.int64, copy=False)
 
 
 def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
