@@ -82,12 +82,7 @@ from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_
 from experiment_pipeline.storage.run_code import metric_sources, source_digests
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
-from experiment_pipeline.table.features import (
-    NamedColumns,
-    check_metrics,
-    check_target,
-    feature_columns,
-)
+from experiment_pipeline.table.features import NamedColumns, check_target, feature_columns
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, day_columns
 from experiment_pipeline.table.schema import shared_schema
@@ -245,8 +240,7 @@ def search(
             said = ", ".join(f"{name} {value:g}" for name, value in changed.items())
             log.info(f"changed for this run: {said}")
         sets = as_evaluated(train_set, test_set, spec)
-        for part in (sets.train, sets.test):
-            check_metrics(part[sets.target], spec)
+        sets.check_metrics(spec)
         warn_of_memory("search", table_bytes(sets.train, sets.test), log.warning)
         asked = [one for one in declared if asked_for is None or one.key in asked_for]
         found = _searched(stage, sets, declared, asked, concluded)
