@@ -48,12 +48,7 @@ from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline.storage.run_code import run_code
 from experiment_pipeline.table.digests import INDEX
-from experiment_pipeline.table.features import (
-    NamedColumns,
-    check_metrics,
-    check_target,
-    feature_columns,
-)
+from experiment_pipeline.table.features import NamedColumns, check_target, feature_columns
 from experiment_pipeline.table.membership import assign
 from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline.table.schema import load_schema
@@ -177,8 +172,7 @@ def run_experiment(
 
     # Search: one model per configuration, compared on the test set or by cross-validation.
     sets = as_evaluated(run.sets.train, run.sets.test, spec)
-    for part in (sets.train, sets.test):
-        check_metrics(part[sets.target], spec)
+    sets.check_metrics(spec)
 
     def listen(event: SearchNote | Conclusion) -> None:
         if isinstance(event, SearchNote):

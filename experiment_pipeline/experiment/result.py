@@ -66,8 +66,7 @@ class RunResult:
     @property
     def rejected(self) -> pd.DataFrame:
         """Rows that broke the schema, as delivered, with every reason."""
-        rows: pd.DataFrame = self.values["rejected_rows"]
-        return rows
+        return self.values["rejected_rows"]
 
     def errors(self, n: int = 50) -> pd.DataFrame:
         """The rows with the largest loss, as of `experiment_pipeline.worst_rows`."""

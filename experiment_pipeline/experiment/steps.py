@@ -82,12 +82,7 @@ from experiment_pipeline.storage.registry import RECORD, ModelPackage, registry_
 from experiment_pipeline.storage.run_code import metric_sources, source_digests
 from experiment_pipeline.storage.tables import from_parquet
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
-from experiment_pipeline.table.features import (
-    NamedColumns,
-    check_metrics,
-    check_target,
-    feature_columns,
-)
+from experiment_pipeline.table.features import NamedColumns, check_target, feature_columns
 from experiment_pipeline.table.membership import SETS, prepare_and_assign
 from experiment_pipeline.table.preparation import PreparedTable, day_columns
 from experiment_pipeline.table.schema import shared_schema
@@ -173,14 +168,6 @@ def data_analysis(stage: StageRun, raw_data: RawTable) -> Reported:
     yield "data_analysis", replace(outcome, version=fingerprint)
 
 
-def known_analysis(raw_digest: str, named: NamedColumns) -> Mapping[str, Any]:
-    """Return what `DataAnalysis.to_json` wrote of a table; empty where it was not analysed."""
-    store = stage_entries(named.spec.name, "data_analysis")
-    stored = store.get(_analysis_fingerprint(raw_digest, named))
-    found: dict[str, Any] = {} if stored is None else json.loads(stored.files[ANALYSIS])
-    return found
-
-
 def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
     """Everything that the analysis is given."""
     given = named.spec.part(STAGES["data_analysis"].reads)
@@ -253,8 +240,7 @@ def search(
             said = ", ".join(f"{name} {value:g}" for name, value in changed.items())
             log.info(f"changed for this run: {said}")
         sets = as_evaluated(train_set, test_set, spec)
-        for part in (sets.train, sets.test):
-            check_metrics(part[sets.target], spec)
+        sets.check_metrics(spec)
         warn_of_memory("search", table_bytes(sets.train, sets.test), log.warning)
         asked = [one for one in declared if asked_for is None or one.key in asked_for]
         found = _searched(stage, sets, declared, asked, concluded)
@@ -367,7 +353,10 @@ def validation_report(
         board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
         wanted = given.not_worse_than_champion is not None
         current = find_champions(registry_of(given)) if wanted else []
-        analysis = known_analysis(raw_data.digest, stage.named)
+        analysed = _analysis_fingerprint(raw_data.digest, stage.named)
+        known = stage_entries(spec.name, "data_analysis").get(analysed)
+        # Empty where the table was not analysed.
+        analysis = {} if known is None else json.loads(known.files[ANALYSIS])
         # Of all inputs of the report except the number of earlier looks.
         fingerprint = fingerprint_of(
             {

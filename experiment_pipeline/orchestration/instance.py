@@ -110,10 +110,7 @@ class GuardedInstance(DagsterInstance):
     @classmethod
     def config_defaults(cls, base_dir: str) -> Mapping[str, Any]:
         """Dagster's own, of the class of an instance's reference."""
-        defaults: Mapping[str, Any] = get_type_hints(cls.get_ref)["return"].config_defaults(
-            base_dir
-        )
-        return defaults
+        return get_type_hints(cls.get_ref)["return"].config_defaults(base_dir)
 
     def optimize_for_webserver(self, *args: Any, **settings: Any) -> None:
         """Called by the web server alone, before it makes its application: others need no pandas."""

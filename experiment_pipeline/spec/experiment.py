@@ -361,14 +361,12 @@ def _published(node: Schema, models: Mapping[str, Schema]) -> Schema:
             found[key] = _published(found[key], models)
     for name, one in (fields := dict(found.get("properties", {}))).items():
         fields[name] = _published(one, models)
-    union: list[Schema] = node.get("anyOf") or node.get("oneOf") or []
-    members = [_published(one, models) for one in union]
-    for member in members:
+    for branch in node.get("anyOf") or node.get("oneOf") or ():
+        member = _published(branch, models)
         # These bind one kind of value each; `type`, `enum` and `const` would bind all.
         found |= {key: member[key] for key in ("items", "additionalProperties") if key in member}
         for name, one in member.get("properties", {}).items():
-            both = one if name not in fields else {"description": one.get("description", "")}
-            fields[name] = both
+            fields[name] = {"description": one.get("description", "")} if name in fields else one
     if fields:
         found["properties"] = fields
     if found.get("type") in ("integer", "number", "boolean"):

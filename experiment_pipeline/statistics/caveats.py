@@ -101,14 +101,12 @@ def _heavy_tails(
     every = (*of_errors, "mae") if of_errors else ()
     tails = {name: tail for name in every if (tail := predicted.tail(name)) is not None}
 
-    def few(tail: Tail) -> bool:
+    def is_doubted(name: str, tail: Tail) -> bool:
         some = tail.above_mean < FEW_CLUSTERS or tail.largest > _DOMINATES
-        return some and tail.above_mean < n_clusters / 10 and tail.share > 1 / 2
+        few = some and tail.above_mean < n_clusters / 10 and tail.share > 1 / 2
+        return few or tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY)
 
-    def is_heavy(name: str, tail: Tail) -> bool:
-        return tail.index >= (_HEAVY_RELATIVE if name == "mape" else _HEAVY)
-
-    doubted = {name: tail for name, tail in tails.items() if is_heavy(name, tail) or few(tail)}
+    doubted = {name: tail for name, tail in tails.items() if is_doubted(name, tail)}
     trusted = "" if "mae" in doubted else "; mae is the metric to trust"
     # If absolute errors are not heavy-tailed, small targets make the relative ones so.
     relative = {name: tail for name, tail in doubted.items() if name == "mape" and trusted}

@@ -53,10 +53,9 @@ class MetricInput:
     @property
     def called(self) -> np.ndarray:
         """The predicted class codes, or bool for binary, (n,)."""
-        several = self.prediction.ndim == 2
-        return np.asarray(
-            self.prediction.argmax(axis=1) if several else self.prediction >= self.threshold
-        )
+        if self.prediction.ndim == 2:
+            return self.prediction.argmax(axis=1)
+        return self.prediction >= self.threshold
 
     def part(self, rows: np.ndarray) -> "MetricInput":
         """Return the rows at some positions, each as often as it is named."""

@@ -187,24 +187,22 @@ class Entries(Generic[_Record]):
             return Entry(record, files, paths)
         return self.require(fingerprint)
 
-    def put_written(
-        self, fingerprint: str, write: Callable[[Path], object], record: _Record
-    ) -> None:
-        """Do what `put` does, for files too large to be bytes, which `write` puts into a folder."""
+    def put_written(self, fingerprint: str, write: Callable[[Path], object]) -> None:
+        """Do what `put` does without a record, for files too large to be bytes: `write` gets a folder."""
         stored = dict[str, _EntryFile]()
         with unfinished(self.folder(f"unfinished-{secrets.token_hex(4)}")) as folder:
             write(folder)
             for path in sorted(folder.iterdir()):
                 stored[path.name] = file = _EntryFile.of(path.name, sha256_of(path))
                 put_file(path, self.folder(fingerprint) / file.name)
-        self._commit(fingerprint, record, stored)
+        self._commit(fingerprint, None, stored)
 
     def discard(self, fingerprint: str) -> None:
         """Remove an entry: `result.json` first, so that half an entry is none."""
         remove(self.folder(fingerprint) / RESULT)
         remove(self.folder(fingerprint))
 
-    def _commit(self, fingerprint: str, record: _Record, files: Mapping[str, _EntryFile]) -> bool:
+    def _commit(self, fingerprint: str, record: object, files: Mapping[str, _EntryFile]) -> bool:
         """Make an entry exist; False: another writer was faster."""
         manifest = sealed(_EntryManifest(fingerprint, record, files))
         return create_exclusive(self.folder(fingerprint) / RESULT, manifest)
@@ -291,4 +289,4 @@ class SharedFiles:
 
     def put(self, digest: str, write: Callable[[Path], object]) -> None:
         """Make an entry of what `write` writes into an empty folder; no file is held in memory."""
-        self.folder.entries.put_written(digest, write, None)
+        self.folder.entries.put_written(digest, write)

@@ -135,8 +135,7 @@ def mapped(cells: _Thing) -> _Thing:
 
     content = mapped_file(write)
     buffers = [content[span] for span in spans]
-    back: _Thing = pickle.loads(made_of.getvalue(), buffers=buffers)  # noqa: S301 - made above
-    return back
+    return pickle.loads(made_of.getvalue(), buffers=buffers)  # noqa: S301 - made above
 
 
 class _Pickler(pickle.Pickler):
@@ -219,8 +218,7 @@ def npy(array: np.ndarray) -> bytes:
 
 def array_of(content: bytes) -> np.ndarray:
     """Return what `npy` wrote."""
-    array: np.ndarray = np.load(io.BytesIO(content), allow_pickle=False)
-    return array
+    return np.load(io.BytesIO(content), allow_pickle=False)
 
 
 @runtime_checkable

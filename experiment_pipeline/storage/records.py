@@ -54,10 +54,9 @@ def from_json(
 ) -> _Record:
     """Return the record that `to_json` wrote; raise `damage` when a field is not as of `kind`."""
     try:
-        record: _Record = _adapter(kind).validate_json(content, extra="forbid")
+        return _adapter(kind).validate_json(content, extra="forbid")
     except ValidationError as error:
         raise damage from error
-    return record
 
 
 def sealed(record: object) -> bytes:
@@ -72,11 +71,10 @@ def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineErro
         values = json.loads(content)
         if values.pop("sha256") != fingerprint_of(values):
             raise damage
-        record: _Record = _adapter(kind).validate_python(values, extra="forbid")
+        return _adapter(kind).validate_python(values, extra="forbid")
     # Without a digest, not an object, or not JSON at all.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damage from error
-    return record
 
 
 def yaml_bytes(value: Any) -> bytes:

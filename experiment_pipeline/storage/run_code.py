@@ -237,14 +237,11 @@ def own_code(module: str) -> dict[str, str | None]:
             # None for a compiled module, which its package's version covers.
             texts = [(found.loader.get_source(module) or "").encode()]
     source = sha256(b"\0".join(texts)) if any(texts) else None  # anew: a kernel may load it again
-    return {SOURCE: source, **_distributions(module.partition(".")[0])}
+    names = sorted({*_installed().get(module.partition(".")[0], ())})
+    return {SOURCE: source, **{name: metadata.version(name) for name in names}}
 
 
 _installed = cache(metadata.packages_distributions)  # reads a file of every distribution
-
-
-def _distributions(package: str) -> dict[str, str]:
-    return {name: metadata.version(name) for name in sorted({*_installed().get(package, ())})}
 
 
 def source_digests(paths: Iterable[str]) -> dict[str, str | None]:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, cast, get_type_hints, overload
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, TypeVar, get_type_hints, overload
 
 import numpy as np
 import pandas as pd
@@ -96,8 +96,7 @@ def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> No
 
 def table_of(table: "pd.DataFrame | DataclassInstance") -> pd.DataFrame:
     """Return the table itself, or the one that a dataclass holds."""
-    held = table if isinstance(table, pd.DataFrame) else getattr(table, _parts_of(type(table))[0])
-    return cast("pd.DataFrame", held)
+    return table if isinstance(table, pd.DataFrame) else getattr(table, _parts_of(type(table))[0])
 
 
 def facts_json(table: "pd.DataFrame | DataclassInstance") -> bytes:
@@ -260,9 +259,7 @@ def _with_facts(kind: Any, table: pd.DataFrame, metadata: Mapping[bytes, bytes])
 
 def _as_frame(table: pa.Table) -> pd.DataFrame:
     frame: pd.DataFrame = table.to_pandas()
-    types: dict[str, dict[str, Any]] = json.loads(
-        (table.schema.metadata or {}).get(_METADATA, "{}")
-    )
+    types = json.loads((table.schema.metadata or {}).get(_METADATA, "{}"))
     return frame.assign(
         **{
             name: _restored(frame[name], table[name], types[name])

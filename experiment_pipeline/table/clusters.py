@@ -65,9 +65,11 @@ def numbered(frame: pd.DataFrame, keys: np.ndarray, rows: np.ndarray | None = No
     return mixed(keys + mixed(numbers))
 
 
-def classes_of(target: pd.Series) -> np.ndarray:
-    """Number distinct values, whatever their type: int64 (n,)."""
-    return pd.factorize(value_hashes(target), sort=True)[0].astype(np.int64, copy=False)
+def classes_of(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
+    """Number the distinct targets, whatever their type: int64 (n,); all are 0 for regression."""
+    if spec.task == "regression":
+        return np.zeros(len(frame), dtype=np.int64)
+    return pd.factorize(value_hashes(frame[spec.target]), sort=True)[0].astype(np.int64, copy=False)
 
 
 def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.ndarray, float]:
@@ -94,16 +96,12 @@ def resampling_clusters(
     Groups, ids, or stretches of time of `split.unit` as `ConsecutiveClusters`; else rows, copies together.
     Where the ids beside the time repeat (customers), they are a second column, (n, 2).
     """
-    clusters: np.ndarray
-    if spec.split.by == "time":
-        clusters, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
-        if kind_of(frame[spec.split.column]) == "datetime":
-            clusters = np.floor(clusters / (pd.Timedelta(spec.split.unit) / MICROSECOND))
-    else:
-        clusters = cluster_hashes(frame, spec.split, spec.target, features, "units")
-    codes = np.unique(clusters, return_inverse=True)[1].astype(np.int64)
     if spec.split.by != "time":
-        return codes
+        return cluster_codes(cluster_hashes(frame, spec.split, spec.target, features, "units"))
+    times, _ = times_of(frame, spec.split.column, pd.Timedelta(0))
+    if kind_of(frame[spec.split.column]) == "datetime":
+        times = np.floor(times / (pd.Timedelta(spec.split.unit) / MICROSECOND))
+    codes = cluster_codes(times)
     names = [name for name in spec.split.id_columns if name != spec.split.column]
     if names and len(frame):
         entities = cluster_codes(row_hashes(frame, names, "units"))
@@ -184,8 +182,7 @@ def _judged(
         for rows in slices(len(hashes)):
             places = known.get_indexer(pd.Index(hashes[rows]))
             counts += np.bincount(places[places >= 0], minlength=len(wanted))
-        found: np.ndarray = counts[codes] - equal
-        return found
+        return counts[codes] - equal
 
     many = equal > np.sqrt(len(sums))
     misses, least, most = (np.zeros(len(equal)) for _ in range(3))

@@ -80,8 +80,7 @@ def numbers_of(column: pd.Series) -> np.ndarray:
 def naive_utc(column: pd.Series) -> pd.Series:
     """Return datetime64[us] without a zone: in UTC if there was one, else as written."""
     naive = column if column.dt.tz is None else column.dt.tz_convert(None)
-    instants: pd.Series = naive.dt.as_unit("us")
-    return instants
+    return naive.dt.as_unit("us")
 
 
 def microseconds(column: pd.Series) -> np.ndarray:

@@ -122,9 +122,9 @@ def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) ->
             codes[(times > last) & (times < last + gap)] = len(SETS)
         return codes
     hashes = cluster_hashes(rows, split, spec.target, features, f"sets/{split.seed}")
-    strata = np.zeros(len(rows), dtype=np.int64)  # whole groups and numbers have none
-    if spec.task != "regression" and split.by != "group" and spec.target in rows:
-        strata = classes_of(rows[spec.target])
+    strata = np.zeros(len(rows), dtype=np.int64)  # whole groups have none
+    if split.by != "group" and spec.target in rows:
+        strata = classes_of(rows, spec)
     return cut_by_hash(hashes, strata, shares)
 
 
@@ -306,9 +306,7 @@ def _folds(
             if fitted.any():
                 yield FoldRows(0, fitted, predicted)
         return
-    classes = np.zeros(len(frame), dtype=np.int64)
-    if spec.task != "regression":
-        classes = classes_of(frame[spec.target])
+    classes = classes_of(frame, spec)
     for repeat in range(wanted.repeats):
         salt = f"folds/{getattr(split, 'seed', 0)}/{repeat}"
         hashes = cluster_hashes(frame, split, spec.target, features, salt)

@@ -62,8 +62,7 @@ class Bins:
                 named = some.value_counts().reindex(self.known, fill_value=0).to_numpy(np.int64)
             none = int(some.isna().sum())
             parts.append(np.append(named, [len(some) - none - named.sum(), none]))
-        counts: np.ndarray = np.sum(parts, axis=0)
-        return counts
+        return np.sum(parts, axis=0)
 
 
 def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:

@@ -94,8 +94,7 @@ def _first_problem(name: str, column: Column) -> Problem | None:
 
 
 def _built(settings: Settings) -> pa.DataFrameSchema:
-    schema: pa.DataFrameSchema = deserialize_schema(settings)  # type: ignore[no-untyped-call]
-    return schema
+    return deserialize_schema(settings)  # type: ignore[no-untyped-call]
 
 
 _COMPARE: dict[str, Callable[[pd.Series, pd.Series], pd.Series]] = dict(

@@ -68,8 +68,7 @@ def kept_index(index: pd.Index, keep: Keep) -> pd.Index:
     """Keep row numbers as the cells of a column are kept."""
     if type(index) is not pd.Index:
         return index
-    kept: pd.Index = pd.Index(keep(pd.Series(index, copy=False)), name=index.name, copy=False)
-    return kept
+    return pd.Index(keep(pd.Series(index, copy=False)), name=index.name, copy=False)
 
 
 def plain_rows(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -87,8 +86,7 @@ def one_below_another(parts: Sequence[pd.Series]) -> pd.Series:
     dtype = _type_of_all(deciding)
     if len(deciding) < len(parts) and not holds_missing(dtype):
         dtype = _type_of_all(parts)
-    column: pd.Series = pd.concat([part.astype(dtype) for part in parts], ignore_index=True)
-    return column
+    return pd.concat([part.astype(dtype) for part in parts], ignore_index=True)
 
 
 def _type_of_all(parts: Sequence[pd.Series]) -> Type:
@@ -96,5 +94,4 @@ def _type_of_all(parts: Sequence[pd.Series]) -> Type:
     if len(types_of_parts) > 1 and {*map(kind_of_type, types_of_parts)} == {"category"}:
         each = [pd.Categorical(part) for part in parts]
         return types.union_categoricals(each, sort_categories=True).dtype
-    dtype: Type = pd.concat([part.iloc[:0] for part in parts]).dtype
-    return dtype
+    return pd.concat([part.iloc[:0] for part in parts]).dtype

@@ -110,8 +110,7 @@ def printable(text: str) -> str:
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     text = frame.to_json(orient="records", date_format="iso", date_unit="s", double_precision=15)
-    records: list[dict[str, Any]] = json.loads(text)
-    return records
+    return json.loads(text)
 
 
 def _table(title: str, frame: pd.DataFrame, columns: _Columns) -> TextTable:

@@ -115,8 +115,7 @@ def stage_assets(
         ]
         ins = {name: dg.AssetIn(key_of(spec, name)) for name in names}
         options.update(name=f"{spec.name}__{op}", ins=ins, backfill_policy=_SINGLE_RUN)
-        asset: dg.AssetsDefinition = dg.multi_asset(can_subset=True, **options)(function)
-        return asset
+        return dg.multi_asset(can_subset=True, **options)(function)
 
     return decorate
 

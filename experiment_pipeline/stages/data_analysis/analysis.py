@@ -51,12 +51,9 @@ def judge(
 
     A finding that the YAML accepts (code → reason) counts one step less.
     """
-    marked = [
-        replace(
-            finding, accepted=accepted.get(finding.code) if finding.outcome == "found" else None
-        )
-        for finding in findings
-    ]
+    found = {finding.code for finding in findings if finding.outcome == "found"}
+    taken = {code: reason for code, reason in accepted.items() if code in found}
+    marked = [replace(finding, accepted=taken.get(finding.code)) for finding in findings]
     outcomes = ("found", "not_found", "not_applicable")
     marked.sort(key=lambda f: (outcomes.index(f.outcome), SEVERITIES.index(weight(f))))
     reasons = []
@@ -65,7 +62,6 @@ def judge(
             does = {"blocks": " blocks", "condition": "", "note": " is a note"}[found_as]
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
             reasons.append(f"{finding.code}{does}{reason}: {finding.evidence}")
-    found = {finding.code for finding in marked if finding.outcome == "found"}
     reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
     heaviest = weight(marked[0]) if marked else "note"
     return _LED_TO[heaviest], tuple(reasons), tuple(marked)

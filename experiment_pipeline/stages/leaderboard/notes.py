@@ -201,7 +201,6 @@ def search_edges(
     The wider value lies beyond by half the width; on a log scale by √ratio, at least twice.
     """
     edges = list[SearchEdge]()
-    end: Literal["low", "high"]
     for name, value in sorted(hyperparameters.items()):
         span = _span(spec, algorithm, name)
         if span is None or not is_number(value) or value < span.low:

@@ -71,8 +71,7 @@ class Contents:
         if self.compression is None:
             return bytes(self.content[:size])
         with self._damage_reported():
-            start: bytes = self._stream().read(size)
-            return start
+            return self._stream().read(size)
 
     def _stream(self) -> Any:
         packed: Any = pa.BufferReader(self.content)

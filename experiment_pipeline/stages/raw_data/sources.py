@@ -181,7 +181,7 @@ def _parts(data: Data) -> list[_Part]:
 def _info(source: UPath) -> Mapping[str, Any] | None:
     """What the file system knows about the path; None when nothing is there."""
     try:
-        info: Mapping[str, Any] = source.fs.info(source.path)
+        return source.fs.info(source.path)
     except FileNotFoundError as error:
         # HTTP's info calls every failure a missing file; its cause says what it was.
         cause = error.__cause__
@@ -190,7 +190,6 @@ def _info(source: UPath) -> Mapping[str, Any] | None:
         return None
     except NotADirectoryError:
         return None
-    return info
 
 
 def _in_folder(data: Data, folder: UPath) -> list[_Part]:

@@ -4,7 +4,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, product
 
@@ -131,17 +131,15 @@ def _drafts(entry: Search) -> Iterator[_Unnamed]:
     fixed = {k: v for k, v in entry.hyperparameters.items() if not isinstance(v, Range | tuple)}
     encoders = entry.encoders or (default_features(entry.algorithm),)
     varied = frozenset({"features"} if len(encoders) > 1 else ())
-    choices: Iterable[dict[str, Scalar]]
-    if entry.configurations:
-        choices = entry.configurations
+    if entry.method == "random":
+        pairs = _random_choices(entry, encoders)
+    elif entry.configurations:
+        pairs = product(entry.configurations, encoders)
     else:
         lists = {k: v for k, v in entry.searched.items() if isinstance(v, tuple)}
-        if entry.method != "random":
-            size = math.prod(len(values) for values in lists.values())
-            _check_size(f"the grid of {entry.algorithm}", size)
-        choices = (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
-    drawn = entry.method == "random"
-    pairs = _random_choices(entry, encoders) if drawn else product(choices, encoders)
+        _check_size(f"the grid of {entry.algorithm}", math.prod(map(len, lists.values())))
+        grid = (dict(zip(lists, values, strict=True)) for values in product(*lists.values()))
+        pairs = product(grid, encoders)
     for chosen, encoder in pairs:
         full = dict(sorted({**fixed, **chosen}.items()))
         what = entry.algorithm, encoder, full, varied | frozenset(chosen)

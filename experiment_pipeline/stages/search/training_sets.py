@@ -19,6 +19,7 @@ from experiment_pipeline.statistics.scores import resampled_by
 from experiment_pipeline.storage.mapped import some_rows, together
 from experiment_pipeline.table.clusters import canonical_order, resampling_clusters
 from experiment_pipeline.table.features import (
+    check_metrics,
     directions_of,
     encode_target,
     feature_columns,
@@ -86,6 +87,11 @@ class TrainingSets:
     def once(self) -> slice:
         """The part of `test` that holds each of the rows once."""
         return slice(len(self.test) // self.repeats)
+
+    def check_metrics(self, spec: ExperimentSpec) -> None:
+        """Check that every metric is defined for the targets of both; UnusableTable: one is not."""
+        for part in (self.train, self.test):
+            check_metrics(part[self.target], spec)
 
     def test_clusters(self, spec: ExperimentSpec) -> np.ndarray:
         """Return the codes (n_test,) of the clusters that intervals resample; repeats are one row."""

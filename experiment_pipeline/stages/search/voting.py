@@ -171,8 +171,7 @@ class TakenApart:
             weight * predictions_of(model, encoded[:, place], task, classes)
             for place, (model, weight) in zip(self.places, self.models, strict=True)
         ]
-        total: np.ndarray = sum(parts[1:], start=parts[0])
-        return total
+        return sum(parts[1:], start=parts[0])
 
     def predict_rows(
         self, rows: pd.DataFrame, task: str, classes: Sequence[Any] | None, workers: int

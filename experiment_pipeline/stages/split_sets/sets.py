@@ -212,8 +212,7 @@ def early_stopping_rows(
             "Deliver more rows, or raise split.fractions.train.",
         )
     salt = f"inner/{getattr(spec.split, 'seed', 0)}{draw}"
-    classes = _classes(train, spec)
-    places: np.ndarray
+    classes = classes_of(train, spec)
     if spec.split.by == "time":
         places, _ = times_of(train, spec.split.column, pd.Timedelta(0))
     else:
@@ -237,12 +236,6 @@ def early_stopping_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentS
         return none
     times, gap = times_of(train, spec.split.column, pd.Timedelta(spec.split.gap))
     within = ~inner & (times > times[inner].min() - gap)
-    before, left = _classes(train, spec)[~inner], ~within[~inner]
+    before, left = classes_of(train, spec)[~inner], ~within[~inner]
     enough = 2 * left.sum() >= len(left) and set(before[left]) == set(before)
     return within if enough else none
-
-
-def _classes(train: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
-    if spec.task == "regression":
-        return np.zeros(len(train), dtype=np.int64)
-    return classes_of(train[spec.target])

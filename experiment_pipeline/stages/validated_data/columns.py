@@ -222,8 +222,7 @@ def rejection_reasons(broken: Sequence[Broken], rejected: np.ndarray) -> pd.Seri
             before, texts = reasons[at], rule.texts(slice(first, end))
             reasons[at] = before + np.where(before == "", "", "\n").astype(object) + texts
         parts.append(pd.Series(reasons, dtype="str"))
-    every: pd.Series = pd.concat(parts, ignore_index=True)
-    return every
+    return pd.concat(parts, ignore_index=True)
 
 
 def count_reasons(broken: Sequence[Broken]) -> list[Counted]:

@@ -192,8 +192,7 @@ def _rows_of_rare_classes(
     target = columns[spec.target].of_rows(intact).set_axis(prepared.frame.index[intact])
     if spec.validation.rare_classes == "stop" or not may_have_rare_classes(target):
         return none
-    rare: pd.Series = target[target.isin(rare_classes_in(target, sets))]
-    return rare
+    return target[target.isin(rare_classes_in(target, sets))]
 
 
 def _check_duplicates(

@@ -42,7 +42,7 @@ _MOST_CATEGORIES = 8
 _MOST_MARKS = 40
 # Limits on the search for weak segments: columns, rows.
 MOST_COLUMNS, FEWEST_ROWS, MOST_ROWS = 100, 100, 50_000
-_HORIZONS, _LEAST_COVERED = 4, 5
+_HORIZONS, _LEAST_COVERED, _WEAKEST = 4, 5, 5
 _Part = tuple[str, str, np.ndarray]  # as of `parts_of`
 
 
@@ -199,18 +199,14 @@ def weakest_segments(
     predicted: SetPrediction,
     metric: str,
     threshold: float = 0.5,
-    *,
-    least_rows: int = FEWEST_ROWS,
-    most: int = 5,
 ) -> tuple[Segment, ...] | None:
     """Return the parts of a set that score furthest below what is expected there, the worst first.
 
     `frame` (n, columns) holds the prepared rows that are predicted, cut by the first MOST_COLUMNS features;
-    of many rows every k-th is used. None: no part has `least_rows`.
+    of many rows every k-th is used. None: no part has FEWEST_ROWS.
     """
-    some = _some_rows(predicted)
-    frame, predicted = frame.iloc[some], predicted.rows(some)
-    parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], least_rows))
+    frame, predicted = _every_kth(frame, predicted)
+    parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
     if not parts:
         return None
     level = 1 - (1 - LEVEL) / len(parts)
@@ -226,12 +222,13 @@ def weakest_segments(
             segment = Segment(column, value, int(mask.sum()), own, expected, clearly)
             weak.append((metrics.metric_of(metric).sign * best_case, segment))
     weak.sort(key=lambda pair: (pair[0], pair[1].column, pair[1].value))
-    return tuple(segment for _, segment in weak[:most])
+    return tuple(segment for _, segment in weak[:_WEAKEST])
 
 
-def _some_rows(predicted: SetPrediction) -> slice:
+def _every_kth(frame: pd.DataFrame, predicted: SetPrediction) -> tuple[pd.DataFrame, SetPrediction]:
     classes = predicted.prediction.shape[1] if predicted.prediction.ndim == 2 else 2
-    return slice(None, None, -(-len(predicted.y) * classes // (2 * MOST_ROWS)))
+    some = slice(None, None, -(-len(predicted.y) * classes // (2 * MOST_ROWS)))
+    return frame.iloc[some], predicted.rows(some)
 
 
 def _worse(metric: str, change: Interval) -> bool:
@@ -251,7 +248,7 @@ def by_horizon(
     Their values are the time since the last fitted row. One is clearly worse if it falls further below
     what is expected there than the first does. Empty: no split by time, too few rows, a user's metric.
     """
-    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    frame, predicted = _every_kth(frame, predicted)
     metric, stretches = spec.metric, list(_horizons(spec, fitted, frame))
     if not stretches or metrics.metric_of(metric).is_own:
         return ()
@@ -311,7 +308,7 @@ def check_coverage(
     """
     if (bounds := calibrated.at(coverage := spec.coverage or 0.9)) is None:
         return CoverageCheck(coverage, calibrated)
-    frame, predicted = frame.iloc[some := _some_rows(predicted)], predicted.rows(some)
+    frame, predicted = _every_kth(frame, predicted)
     if calibrated.classes:
         sets = sets_of(predicted.prediction, bounds)
         hits, size = sets[np.arange(len(sets)), predicted.y.astype(np.int64)], sets.sum(axis=1)

@@ -257,8 +257,7 @@ class PublishedChampion:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """The content of metrics.json: scores, gates, threshold, looks, champion; or InvalidModel."""
-        found: dict[str, Any] = json.loads(self.exported.read(versions.METRICS))
-        return found
+        return json.loads(self.exported.read(versions.METRICS))
 
     def read(self, trusted: Sequence[str] = ()) -> tuple[Model, FittedRows]:
         """Load the model, `trusted` as of `load_model`, and the rows that it was fitted or chosen on.

@@ -203,9 +203,7 @@ def database_errors(url: sa.URL) -> Iterator[None]:
             "Install it: pip install 'experiment-pipeline[postgres]' for PostgreSQL.",
         ) from error
     except (sa.exc.DBAPIError, sa.exc.ArgumentError, OSError) as error:
-        expected = (
-            *(sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ArgumentError, OSError),
-        )
+        expected = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.ArgumentError, OSError)
         cause = getattr(error, "orig", None) or error
         # So says SQLite of a file that is none of its own, or damaged.
         damaged = type(error) is sa.exc.DatabaseError

@@ -233,9 +233,8 @@ def build_estimator(configuration: Configuration, task: str, seed: int) -> Any:
             owner, _, last = name.rpartition("__")
             if last == "random_state":
                 fixed[name] = seed
-            elif (
-                last == "n_jobs"
-            ):  # unset it means one thread in scikit-learn, which warns of others
+            elif last == "n_jobs":
+                # Unset it means one thread in scikit-learn, which warns of others.
                 made_by = type(present.get(owner)).__module__
                 fixed[name] = None if made_by.startswith("sklearn.") else 1
         estimator.set_params(**nested, **fixed)

@@ -234,9 +234,7 @@ def boost(bins: Bins, plan: BoostingPlan, rows: EncodedRows, task: str) -> "lgb.
     return booster
 
 
-def as_estimator(
-    text: str, plan: BoostingPlan, classes: tuple | None, rounds: int | None = None
-) -> Any:
+def as_estimator(text: str, plan: BoostingPlan, classes: tuple | None, rounds: int | None) -> Any:
     """Return the fitted scikit-learn estimator of a model's text.
 
     The private attributes are those that `fit` sets in lightgbm 4.7; a test compares the result with
