@@ -120,7 +120,7 @@ def test_dagster_finds_the_component_without_what_loads_an_experiment() -> None:
         "from dagster.components.core.package_entry import discover_entry_point_package_objects\n"
         "import sys, experiment_pipeline as ep\n"
         "assert ep.Experiment in discover_entry_point_package_objects().values()\n"
-        "print(sorted({'pandas', 'pandera', 'pyarrow', 'sqlalchemy'} & set(sys.modules)))\n"
+        "print(sorted({'pandas', 'pandera', 'pyarrow', 'scipy', 'sklearn', 'sqlalchemy'} & set(sys.modules)))\n"
         "sys.ps1 = '>>> '; assert set(ep.__all__) < set(dir(ep))\n"
     )
     assert printed_by(script) == "[]"

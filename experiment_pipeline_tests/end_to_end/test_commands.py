@@ -70,16 +70,14 @@ def registry(project, name="clinic"):
     return project.folder / "artifacts" / name / "registry"
 
 
-def test_the_job_ends_with_the_report_and_the_exported_model(project, first_run):
-    """One command takes the table to an exported model, and says where it is."""
+def test_the_job_passes_in_ci_with_its_pages_and_the_exported_model(project, first_run):
+    """One command takes the table to an exported model, and says where it is; outcome as JSON, report and
+    record are in the folder, the record as the job's summary.
+    """
     assert first_run.done.returncode == 0, first_run.done.stdout
     assert f"v0001 published: {registry(project)}/v0001" in first_run.done.stdout
     assert "report: " in first_run.done.stdout
     assert (registry(project) / "v0001" / "model.skops").exists()
-
-
-def test_an_accepted_run_passes_in_ci_and_its_pages_are_there(first_run):
-    """Outcome as JSON, report and record in the folder, the record as the job's summary."""
     run = json.loads((first_run.reports / "run.json").read_text())
     assert (run["status"], run["version"]) == ("accepted", "v0001")
     record = (first_run.reports / "decision_record.md").read_text()

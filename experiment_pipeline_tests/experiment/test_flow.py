@@ -53,7 +53,7 @@ def test_each_task_and_split_leads_to_a_decision_whatever_the_order(task, by, ch
     for name, one in usual.sets.by_name().items():
         assert other.sets.by_name()[name].digest == one.digest
     first, second = (one.models for one in kept)
-    assert first.keys() == second.keys()
+    assert first.keys() == second.keys() != set()
     for fingerprint, model in first.items():
         assert second[fingerprint].model == model.model
         assert second[fingerprint].result.test_scores == model.result.test_scores
@@ -78,17 +78,6 @@ def test_a_target_is_enough() -> None:
     assert run.report.accepted
     predicted = run.model.predict(frame[["x", "z"]])
     assert np.corrcoef(predicted, frame["x"])[0, 1] > 0.99
-
-
-def test_a_second_run_reuses_what_was_trained() -> None:
-    """Models that are handed in are found again by their fingerprints; an accepted one is packaged."""
-    models = ModelsInMemory()
-    first = run_clinic(models=models)
-    assert first.package is not None
-    trained = len(models.models)
-    second = run_clinic(models=models)
-    assert trained == len(models.models) == len(first.results.rows)
-    assert second.results.rows["reused"].all()
 
 
 def test_noise_is_not_accepted_and_gives_no_model() -> None:

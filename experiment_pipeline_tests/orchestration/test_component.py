@@ -1,6 +1,5 @@
 """The YAML door: what it lets through, the line it says to everything else, and who stays out of it."""
 
-import importlib.util
 from pathlib import Path
 
 import dagster as dg
@@ -99,19 +98,6 @@ def test_an_error_begins_with_file_and_line(folder, text, begins, holds) -> None
     assert message.startswith(f"visits/defs.yaml:{begins}")
     assert holds in " ".join(message.split())
     assert len(message.splitlines()) <= 4
-
-
-def test_an_extra_that_is_not_installed_is_told_with_its_line(folder, monkeypatch) -> None:
-    """Before anything is read; the fix is the line that installs it."""
-    find = importlib.util.find_spec
-    lacking = {"catboost": None}
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *at: lacking.get(name, find(name, *at))
-    )
-    folder.write(YAML.replace("lightgbm", "catboost", 1))
-    message = told(folder)
-    assert message.startswith("visits/defs.yaml:9: algorithm catboost: the package catboost is not")
-    assert 'pip install "experiment-pipeline[catboost]"' in message
 
 
 def test_a_missing_schema_is_asked_for(folder: ExperimentsFolder) -> None:

@@ -215,8 +215,13 @@ def test_a_killed_process_is_gone_before_and_after_it_is_reaped() -> None:
 
 
 def test_the_executor_notes_its_process_and_frees_what_was_killed(instance) -> None:
-    """Whatever starts the run: the note is there before the first step, and the dead are told."""
+    """Whatever starts the run: the note is there before the first step, and the dead are told, to
+    Dagster's monitoring in the launcher's words.
+    """
     dead = started_run(instance, killed_process())
+    health = instance.run_launcher.check_run_worker_health(dead)
+    assert health.status is WorkerStatus.NOT_FOUND
+    assert "is gone; it was killed" in str(health)
     with dg.execute_job(dg.reconstructable(telling), instance, run_config=config({})) as result:
         assert result.success
         tags = instance.get_run_by_id(result.run_id).tags
@@ -239,14 +244,6 @@ def test_other_runs_are_left_alone(instance, what: str) -> None:
     health = instance.run_launcher.check_run_worker_health(run)
     assert instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.STARTED
     assert health.status is WorkerStatus.RUNNING
-
-
-def test_monitoring_is_told_which_process_is_gone(instance) -> None:
-    """It makes a failure of that, with the launcher's words."""
-    run = started_run(instance, killed_process())
-    health = instance.run_launcher.check_run_worker_health(run)
-    assert health.status is WorkerStatus.NOT_FOUND
-    assert "is gone; it was killed" in str(health)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from experiment_pipeline.errors import StorageUnreachable, UnusableTable
 from experiment_pipeline.orchestration.assets.shared import tables_io_manager
 from experiment_pipeline.statistics.interval import Interval
-from experiment_pipeline.storage.files import list_names, storage_root, write_bytes
+from experiment_pipeline.storage.files import storage_root, write_bytes
 from experiment_pipeline.storage.tables import from_parquet, read_table, to_parquet
 from experiment_pipeline.table.digests import table_digest
 from experiment_pipeline_tests.runs import table_path
@@ -144,76 +144,33 @@ def test_names_that_are_not_unique_texts_are_refused(names: list[object]) -> Non
 
 # --- Dagster ---
 
-RAW = dg.AssetKey(["flights", "raw_data"])
-PARTITIONS = dg.StaticPartitionsDefinition(["a", "b", "c"])
-
 
 @dg.asset(key_prefix="flights", io_manager_key="tables")
 def raw_data() -> pd.DataFrame:
-    """A table without partitions."""
+    """A table of an experiment."""
     return sample()
 
 
-@dg.multi_asset(
-    name="flights__training",
-    specs=[
-        dg.AssetSpec(
-            ["flights", "trained_model"], deps=[RAW], partitions_def=PARTITIONS, skippable=True
-        ),
-        dg.AssetSpec(["flights", "search_results"], deps=[RAW]).with_io_manager_key("tables"),
-    ],
-    ins={"raw_data": dg.AssetIn(RAW)},
-    can_subset=True,
-    backfill_policy=dg.BackfillPolicy.single_run(),
-)
-def training(context: dg.AssetExecutionContext, raw_data: pd.DataFrame):
-    """A table without partitions from an op with partitions, which reads one without."""
-    pd.testing.assert_frame_equal(raw_data, sample())
-    yield dg.MaterializeResult(
-        asset_key=["flights", "search_results"],
-        value=pd.DataFrame({"key": context.partition_keys}),
-        metadata={"mine": 1},
-    )
-
-
-@dg.asset(ins={"table": dg.AssetIn(["flights", "search_results"])}, io_manager_key="tables")
-def leaderboard(table: pd.DataFrame) -> pd.DataFrame:
+@dg.asset(ins={"table": dg.AssetIn(["flights", "raw_data"])}, io_manager_key="tables")
+def turned(table: pd.DataFrame) -> pd.DataFrame:
     """A table without a prefix in its key."""
     return table.iloc[::-1]
 
 
-def run(instance: dg.DagsterInstance, selection: object = None) -> dg.ExecuteInProcessResult:
-    """Materialize the three assets, or some, over a range of partitions in one run."""
-    tags = {"dagster/asset_partition_range_start": "a", "dagster/asset_partition_range_end": "c"}
-    definitions = dg.Definitions(
-        assets=[raw_data, training, leaderboard],
-        jobs=[dg.define_asset_job("everything", selection=selection, tags=tags)],
-        resources={"tables": tables_io_manager},
-        executor=dg.in_process_executor,
-    )
-    job = definitions.resolve_job_def("everything")
-    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
-
-
 def test_dagster_stores_tables_and_shows_what_a_user_can_act_on(storage: Path) -> None:
     """One file per asset, at the promised path, with its size; a table cut short fails who reads it."""
-    place = storage_root()
-    with dg.DagsterInstance.ephemeral() as instance:
-        result = run(instance)
-        assert result.success
-        (event,) = result.asset_materializations_for_node("flights__training")
-        assert {name: value.value for name, value in event.metadata.items()} == {
-            "dagster/row_count": 3,
-            "columns": 1,
-            "mine": 1,
-            "path": str(table_path(place, "flights", "search_results")),
-        }
-        expected = ["raw_data.parquet", "search_results.parquet"]
-        assert list_names(place / "flights" / "tables") == expected
-        board = read_table(place / "tables" / "leaderboard.parquet")
-        assert board["key"].tolist() == ["c", "b", "a"]
-        write_bytes(table_path(place, "flights", "raw_data"), b"PAR1")
-        events = run(instance, [training]).all_events
+    given = {"assets": [raw_data, turned], "resources": {"tables": tables_io_manager}}
+    (event,) = dg.materialize(**given).asset_materializations_for_node("flights__raw_data")
+    path = table_path(storage_root(), "flights", "raw_data")
+    assert {name: value.value for name, value in event.metadata.items()} == {
+        "dagster/row_count": 3,
+        "columns": len(COLUMNS),
+        "path": str(path),
+    }
+    stored = read_table(storage_root() / "tables" / "turned.parquet")
+    pd.testing.assert_frame_equal(stored, sample().iloc[::-1])
+    write_bytes(path, b"PAR1")
+    events = dg.materialize(**given, selection=[turned], raise_on_error=False).all_events
     (failure,) = [event for event in events if event.is_step_failure]
     told = failure.step_failure_data.user_failure_data
     assert told.description.startswith(f"EntryCorrupt: {storage}")

@@ -20,7 +20,7 @@ from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.tracking import questions, terminal
 from experiment_pipeline_tests import own_metrics, runs, scenario
 from experiment_pipeline_tests.stages.data_analysis import tables
-from experiment_pipeline_tests.stages.search.scenario import OWN, one
+from experiment_pipeline_tests.stages.search.scenario import one
 
 pytestmark = pytest.mark.usefixtures("storage")
 PROFIT = own_metrics.profit.path
@@ -82,22 +82,6 @@ def test_a_changed_table_trains_anew_and_becomes_the_next_version(life):
     assert life.changed.metadata("search_results")["reused"] == 0
     published = [done.metadata("exported_model") for done in (life.whole, life.changed)]
     assert Registry(life.root, "clinic").versions()[-2:] == [each["version"] for each in published]
-
-
-def test_a_failing_estimator_leaves_its_traceback_where_people_look(table, capfd):
-    """In the log of the run, and with the check; the others are ranked before it and exported."""
-    search = [one(f"{OWN}.Raises"), one("linear", C=[0.1, 1.0]), one("dummy")]
-    spec = scenario.spec(url=str(table), search=search, ensemble="off")
-    done = runs.run(spec, scenario.SCHEMA)
-    assert done.success, done.failure
-    board = read_table(runs.table_path(storage_root(), "clinic", "leaderboard"))
-    assert board["status"].tolist() == ["trained"] * 3 + ["failed"]
-    assert "this table has a bad smell" in board["reason"].iloc[-1]
-    assert done.metadata("exported_model")["version"] == "v0001"
-    assert "in fit\n    raise ZeroDivisionError" in capfd.readouterr().err
-    evaluated = {check.check_name: check for check in done.result.get_asset_check_evaluations()}
-    check = evaluated["no_configuration_failed"]
-    assert "raise ZeroDivisionError" in check.metadata["tracebacks"].value
 
 
 def test_halving_stops_most_configurations_and_says_so(tmp_path):

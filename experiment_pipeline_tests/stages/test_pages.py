@@ -121,23 +121,25 @@ def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:
 
 
 def test_search_results_begin_with_the_best_that_saw_all_rows() -> None:
-    """A high score on few rows is below; a failure and its reason are last."""
-    declared = [Configuration(key, "linear", "onehot", {"C": i}) for i, key in enumerate("abc")]
+    """A high score on few rows is below; a failure has no score, and its traceback is with the check."""
+    declared = [Configuration(key, "linear", "onehot", {"C": i}) for i, key in enumerate("abcd")]
     concluded = [
         Conclusion("a", "linear", "stopped early", "", model_result("a", 0.9), 0.25),
         Conclusion.trained(model_result("b", 0.7)),
         Conclusion("c", "linear", "not started", "no time was left"),
+        failure_of("d"),
     ]
     found = SearchResults.of(declared, concluded, "roc_auc", {})
     shown = search_page.results(found, COST, declared)
     table = shown.facts["results"]
     assert isinstance(table, Rows)
-    assert table.frame["configuration"].tolist() == ["b", "a", "c"]
-    assert table.frame["C"].tolist() == ["1", "0", "2"]
-    assert table.frame["train rows"].tolist() == ["100 %", "25 %", ""]
-    assert table.frame["roc_auc"].tolist() == ["0.7000", "0.9000", ""]
+    assert table.frame["configuration"].tolist() == ["b", "d", "a", "c"]
+    assert table.frame["C"].tolist() == ["1", "3", "0", "2"]
+    assert table.frame["train rows"].tolist() == ["100 %", "100 %", "25 %", ""]
+    assert table.frame["roc_auc"].tolist() == ["0.7000", "", "0.9000", ""]
     assert (shown.facts["best on test"], shown.facts["by"]) == ("roc_auc 0.7000", "linear (C 1)")
-    assert shown.facts["configurations"] == "1 trained, 1 stopped early, 1 not started"
+    assert shown.facts["configurations"] == "1 trained, 1 stopped early, 1 failed, 1 not started"
+    assert "**d**\n\n```text\nTraceback …" in shown.checks[0].facts["tracebacks"].text
     assert shown.facts["cost of this run"] == "30 fits, 41 CPU s in 0.12 s"
     assert shown.facts["peak memory"] == "624 MB"
 

@@ -2,7 +2,6 @@
 
 from contextlib import nullcontext
 from hashlib import sha256
-from pathlib import Path
 
 import lightgbm
 import numpy as np
@@ -12,7 +11,6 @@ from sklearn.dummy import DummyRegressor
 from experiment_pipeline import errors
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.persistence import (
-    TRUSTED_TYPES,
     check_foreign,
     from_bytes,
     to_bytes,
@@ -27,18 +25,6 @@ import hashlib
 from experiment_pipeline_tests.storage.test_persistence import pipelines; from experiment_pipeline_tests.storage.test_persistence import to_bytes
 for pipeline in pipelines():
     print(hashlib.sha256(to_bytes(pipeline)).hexdigest())
-"""
-FOREIGN = """
-import sys
-import pandas, skops.io
-rows = pandas.DataFrame(
-    {"carrier": ["AA", None, "?"], "delay": [1.0, None, 2.0], "x": 1, "night": [True, False, True],
-     "distance": [0.5, 0.0, -1.0]}
-)
-for file in sys.argv[2:]:
-    model = skops.io.load(file, trusted=sys.argv[1].split(","))
-    print(len(model.predict_proba(rows)), model.predict(rows)[0] in ("no", "yes"))
-print([name for name in sys.modules if name.startswith("experiment_pipeline")])
 """
 
 
@@ -88,17 +74,6 @@ def test_bytes_between_fields_do_not_count() -> None:
         written.append(to_bytes(estimator))
     assert written[0] == written[1]
     assert from_bytes(written[0]).nodes_.tolist() == [(1, 2), (1, 2)]
-
-
-def test_it_loads_without_this_package(tmp_path: Path) -> None:
-    """scikit-learn, lightgbm, skops and pandas are enough to predict, columns in any order."""
-    files = [tmp_path / f"{number}.skops" for number in range(4)]
-    for file, pipeline in zip(files, pipelines(), strict=True):
-        file.write_bytes(to_bytes(pipeline))
-    printed = printed_by(FOREIGN, ",".join(TRUSTED_TYPES), *map(str, files))
-    *predicted, own_modules = printed.splitlines()
-    assert predicted == ["3 True"] * 4
-    assert own_modules == "[]"
 
 
 def test_an_own_type_is_refused_unless_it_is_trusted() -> None:

@@ -188,7 +188,7 @@ def web(folder: Path) -> Iterator[str]:
     """The URL of a web server over the folder."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
@@ -235,19 +235,11 @@ def test_a_bucket_is_read_like_a_disk(s3_bucket: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str, monkeypatch) -> None:
-    """No bucket, no credentials and wrong credentials are three different things."""
+def test_what_a_bucket_refuses_is_told(s3: S3Server, s3_bucket: str) -> None:
+    """No bucket, and nobody's access to one that is private, are two different things."""
     write_bytes(location(f"s3://{s3_bucket}/x.csv"), TABLE)
     endpoint = s3.environment["AWS_ENDPOINT_URL"]
     assert "bucket does not exist" in refused("s3://nobody-made-this/x.csv").rule
     assert "bucket does not exist" in refused("s3://nobody-made-this/*.csv").rule
     anonymous = refused(f"s3://{s3_bucket}/x.csv", anonymous=True, endpoint_url=endpoint)
-    assert "denied" in anonymous.rule
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
-    assert isinstance(refused(f"s3://{s3_bucket}/x.csv"), errors.StorageUnreachable)
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.delenv(variable)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    none = refused(f"s3://{s3_bucket}/x.csv")
-    assert "no usable credentials" in none.rule
-    assert not isinstance(none, errors.DataError)
+    assert (type(anonymous), "denied" in anonymous.rule) == (errors.StorageUnreachable, True)

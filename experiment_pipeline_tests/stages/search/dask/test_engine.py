@@ -165,6 +165,7 @@ def test_a_worker_that_differs_stops_the_search_before_the_first_fit(tmp_path: P
     with pytest.raises(ClusterError, match=r"worker tcp://here:1: scikit-learn 0\.1, here "):
         by_workers(spec, training_sets(), tmp_path, cluster)
     assert cluster.lists == []
+    assert list(tmp_path.rglob(".*.probe")) == []
     with pytest.raises(ClusterError, match=r"scikit-learn .*, here 0\.1"):
         by_workers(spec, training_sets(), tmp_path, Older())
 

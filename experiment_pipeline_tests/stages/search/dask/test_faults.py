@@ -1,7 +1,6 @@
 """Faults of a cluster, each once, with real processes over TLS; docs/cluster/README.md lists them."""
 
 import _thread
-import shutil
 import signal
 import subprocess
 import threading
@@ -196,23 +195,6 @@ def test_an_error_of_a_task_is_raised_as_it_is(dask: Running, noted: Path) -> No
         with pytest.raises(ConnectionResetError, match="task1"):
             list(cluster.run(fail, work(noted, 3), may_start=lambda key: key != "task0"))
         assert ended(run(cluster, work(noted, 1))) == {"task0"}
-
-
-def test_a_worker_that_differs_is_named_before_the_first_fit(dask: Running, tmp_path: Path) -> None:
-    """Another LightGBM and another source of this package: one error has its address and both."""
-    folder = tmp_path / "older"
-    metadata = folder / "lightgbm-4.0.0.dist-info" / "METADATA"
-    metadata.parent.mkdir(parents=True)
-    metadata.write_text("Metadata-Version: 2.1\nName: lightgbm\nVersion: 4.0.0\n")
-    shutil.copytree(PROJECT / "experiment_pipeline", folder / "experiment_pipeline")
-    with (folder / "experiment_pipeline" / "errors.py").open("a") as file:
-        file.write("# changed\n")
-    older = {"PYTHONPATH": str(folder), "PYTHONSAFEPATH": "1"}
-    dask.dask.start_worker(environment=older)
-    spec, message = experiment([one("dummy")]), r"worker tls://.*: lightgbm 4\.0\.0, here .*; sourc"
-    with pytest.raises(ClusterError, match=message), engine(dask, tmp_path) as workers:
-        list(workers.train(configurations(spec), training_sets(), spec))
-    assert list((tmp_path / "storage" / "e").glob(".*.probe")) == []
 
 
 def test_certificates_decide_who_may_run_code(dask: Running, tmp_path, monkeypatch) -> None:
