@@ -102,6 +102,12 @@ def fitted(task: str = "binary", model: Any = None, target: pd.Series | None = N
     return make_pipeline(features, model).fit(rows[FEATURES], y if target is None else target)
 
 
+@cache
+def usual() -> Any:
+    """The pipeline of most packages, fitted once."""
+    return fitted()
+
+
 def refitted(
     rows: pd.DataFrame, features: Sequence[str], experiment: ExperimentSpec, classes: Any
 ) -> list[tuple[str, Any]]:
@@ -153,7 +159,7 @@ def accepted(
     rows = prepared(delivered()) if rows is None else rows
     origin = Origin("raw", raw_types, "profile", ())
     return AcceptedModel(
-        pipeline=fitted() if pipeline is None else pipeline,
+        pipeline=usual() if pipeline is None else pipeline,
         configuration=configuration or configurations(spec or make_spec())[0],
         result=replace(model_result("linear", 0.7), fingerprint=fingerprint),
         board=board,

@@ -286,8 +286,7 @@ _DAY = 24 * 3600 * 1_000_000
 
 
 def _share_of_day(instants: pd.Series) -> pd.Series:
-    share: pd.Series = (instants.dt.hour + instants.dt.minute / 60) / 24
-    return share
+    return (instants.dt.hour + instants.dt.minute / 60) / 24
 
 
 # Place in a cycle, as a share of it.
@@ -368,5 +367,4 @@ def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
 
 
 def _equal_cells(one: pd.Series, other: pd.Series) -> pd.Series:
-    same: pd.Series = one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())
-    return same
+    return one.astype(object).eq(other.astype(object)) | (one.isna() & other.isna())

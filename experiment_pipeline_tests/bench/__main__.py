@@ -36,7 +36,7 @@ def _asked() -> argparse.Namespace:
     add("--limit", type=float, help="past_memory: GB of a run; by its rows without")
     add("--seeds", type=int, default=2, help="automl: cuts of each table")
     add("--budget", type=float, nargs="+", default=[30.0], help="automl: seconds of each tool")
-    add("--tools", nargs="*", help="automl: by name; all without")
+    add("--tools", nargs="*", help="automl: by name; without, each as a user has it")
     add("--folder", type=Path, default=Path(".bench"), help="of what automl and past_memory ran")
     add("--remembered", action="store_true", help="automl, past_memory: tell what was run before")
     listed = {"all": tables.TABLES, "time_and_groups": tables.TIME_AND_GROUPS}

@@ -257,8 +257,7 @@ def _whole_clusters(clusters: np.ndarray, y: np.ndarray, strata: np.ndarray) -> 
         # A cluster takes part where its middle row does: shares come out right on average.
         middle = (upto - counts[members] / 2) / upto[-1]
         places[members] = np.where(firsts[members], 0.0, middle)
-    by_row: np.ndarray = places[codes]
-    return by_row
+    return places[codes]
 
 
 def _spread(times: np.ndarray, strata: np.ndarray) -> np.ndarray:

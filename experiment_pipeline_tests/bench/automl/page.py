@@ -38,7 +38,9 @@ def section(asked: argparse.Namespace) -> str:
     """Run what is not remembered, a budget after the other, and tell all of it."""
     # Ended from outside, the bench ends the tool of the moment, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    named = [tool for tool in TOOLS if tool.name in (asked.tools or [one.name for one in TOOLS])]
+    # Without a word the tools as a user has them.
+    usual = [tool.name for tool in TOOLS if tool.name == OURS or not tool.is_ours]
+    named = [tool for tool in TOOLS if tool.name in (asked.tools or usual)]
     parts = [_INTRODUCTION, f"Packages pinned: {', '.join(packages())}; all else the newest."]
     for seconds in asked.budget:
         found = list(played(named, asked, seconds))

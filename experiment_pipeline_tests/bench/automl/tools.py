@@ -44,7 +44,14 @@ class Tool:
     script: str  # of `runners/`
     arguments: tuple[str, ...] = ()  # of the script
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether it runs on this source tree, whole or without a part."""
+        return self.script == "run_ours.py"
 
+
+# Each as a key of the YAML, or entries of its search.
+PARTS = ("ensemble", "halving", "other boosters", "forests, linear models", "generated features")
 TOOLS = (
     Tool(OURS, "run_ours.py"),
     Tool("AutoGluon, medium", "run_autogluon.py", ("medium_quality",)),
@@ -54,6 +61,7 @@ TOOLS = (
     Tool("FLAML", "run_flaml.py"),
     Tool("Optuna + LightGBM", "run_lightgbm.py", ("tuned",)),
     Tool("LightGBM as it is", "run_lightgbm.py", ("default",)),
+    *(Tool(f"{OURS} without {part}", "run_ours.py", (part,)) for part in PARTS),
 )
 
 
@@ -96,7 +104,7 @@ def identity(tool: Tool) -> str:
     for script in (tool.script, "contract.py"):
         code = ast.dump(ast.parse((RUNNERS / script).read_text()))
         found.update((_pins(script) + code).encode())
-    if tool.name == OURS:
+    if tool.is_ours:
         found.update(_package_digest().encode())
     return found.hexdigest()[:16]
 
@@ -140,7 +148,7 @@ def _run(tool: Tool, job: Job, asked: Done) -> Done:
         place = Path(temporary) / "job"
         try:
             command = [python_of(tool.script), RUNNERS / tool.script, place, *tool.arguments]
-            environment = {"PYTHONPATH": str(TREE)} if tool.name == OURS else {}
+            environment = {"PYTHONPATH": str(TREE)} if tool.is_ours else {}
             job.write(place, asked.seconds)
             _call(command, temporary, environment, asked.seconds)
             found = json.loads((place / "result.json").read_text())

@@ -7,6 +7,7 @@ is on them; no fit and no choice sees it.
 """
 
 import json
+import sys
 import time
 from typing import Any
 
@@ -133,7 +134,25 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
     written["seed"] = said["seed"]
     left = said["seconds"] - (time.monotonic() - started)
     written["budget"] = {**written.get("budget", {}), "seconds": max(1.0, left)}
-    return written
+    return _without(sys.argv[2], written) if sys.argv[2:] else written
+
+
+def _without(part: str, written: dict[str, Any]) -> dict[str, Any]:
+    """Leave a part of ours out: entries of the search, or what a key of that name switches."""
+    entries = {
+        "other boosters": ("xgboost", "catboost"),
+        "forests, linear models": ("random_forest", "linear"),
+        "generated features": ("deviations",),
+    }
+    if part not in entries:
+        return {**written, part: "off"}
+    names = entries[part]
+    kept = [
+        one
+        for one in written["search"]
+        if one["algorithm"] not in names and one.get("features") not in names
+    ]
+    return {**written, "search": kept}
 
 
 if __name__ == "__main__":
