@@ -45,7 +45,7 @@ _STAGES = (
     Stage(
         "data_analysis",
         ("data_analysis",),
-        11,
+        12,
         0.5,
         reads=(*_ROLES, "validation", "analysis", "metric", "acceptance", "seed"),
         checks={
