@@ -75,9 +75,8 @@ class ColumnPlan:
         if self.times is None or self.times.days < 2 or not parts or "days" in parts:
             return self
         why = self.why.replace("read as ", "read as days, ", 1)
-        return replace(
-            self, why=why, preparation={**self.preparation, "calendar": ["days", *parts]}
-        )
+        preparation = {**self.preparation, "calendar": ["days", *parts]}
+        return replace(self, why=why, preparation=preparation)
 
     def as_category(self, distinct: int, why: str) -> "ColumnPlan":
         """Let an excluded column of `distinct` entities be a feature."""

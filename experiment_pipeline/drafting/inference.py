@@ -206,19 +206,20 @@ def _rejection_limit(target: pd.Series) -> Decision | None:
 
 def _evaluation(raw: pd.DataFrame, split: Mapping[str, Any], rows: int) -> Decision | None:
     """Decide what the choice rests on; None: the test set, as everywhere."""
-    words, value = "", "cross_validation"
+    by_group = split["by"] == "group" and rows <= MOST_ROWS_OF_GROUPS
     if rows < SMALL_TABLE:
-        words = f"of {rows:,} rows a test set would choose by luck; below {SMALL_TABLE:,}"
-    elif split["by"] == "group" and rows <= MOST_ROWS_OF_GROUPS:
-        groups = raw[split["column"]].nunique()
-        if groups < FEW_GROUPS:
-            words = f"of {groups:,} groups a test set would choose by luck; below {FEW_GROUPS:,}"
-            value = {value: {"folds": 5, "repeats": 1}}
+        few, enough, value = f"{rows:,} rows", SMALL_TABLE, "cross_validation"
+    elif by_group and (groups := raw[split["column"]].nunique()) < FEW_GROUPS:
+        few, enough = f"{groups:,} groups", FEW_GROUPS
+        value = {"cross_validation": {"folds": 5, "repeats": 1}}
+    else:
+        return None
     why = (
-        f"{words} each configuration is fitted on folds of the train and test rows and compared on "
-        "what was left out. The validation set stays untouched"
+        f"of {few} a test set would choose by luck; below {enough:,} each configuration is fitted on "
+        "folds of the train and test rows and compared on what was left out. The validation set stays "
+        "untouched"
     )
-    return Decision(value, why) if words else None
+    return Decision(value, why)
 
 
 def _seconds(shape: first_search.Shape) -> Decision:

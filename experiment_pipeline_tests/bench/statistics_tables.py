@@ -4,8 +4,8 @@ In: a table of the bench and a seed. Out: whether the interval of its report hol
 exported model on the rows that no stage has seen.
 """
 
-import os
 import tempfile
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ import pandas as pd
 import experiment_pipeline as ep
 from experiment_pipeline.statistics import scores
 from experiment_pipeline.statistics.metrics import METRICS
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
+from experiment_pipeline.tracking.database.connection import VARIABLE
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.statistics_rows import each
 from experiment_pipeline_tests.bench.tables import Table
@@ -37,14 +39,14 @@ def _holds(table: Table, seed: int) -> bool:
     reached = {"at_least": 0} if METRICS[table.metric].sign > 0 else {"at_most": 1e12}
     gates = {"baseline": "off", "acceptance": [{"metric": table.metric, **reached}]}
     given = {"metric": table.metric, "task": table.task, "split": split, **gates, **table.declared}
-    with tempfile.TemporaryDirectory() as storage:
-        os.environ["EXPERIMENT_PIPELINE_STORAGE"] = storage
+    with tempfile.TemporaryDirectory() as name, patch.dict("os.environ") as places:
+        places |= {STORAGE_VARIABLE: f"{name}/storage", VARIABLE: f"sqlite:///{name}/database"}
         sample = sample.reset_index(drop=True)
         run = ep.run(
             sample, table.target, name=table.name, seconds=SECONDS, progress=False, **given
         )
         found = run.model.predict(others.drop(columns=table.target)).predictions
-    low, high = (run.facts[f"validation_{end}"] for end in ("low", "high"))
+        low, high = (run.facts[f"validation_{end}"] for end in ("low", "high"))
     return low <= _score(table, others.loc[found["row_number"]], found) <= high
 
 

@@ -81,7 +81,7 @@ class AfterSearch:
     _encoding: dict[Features, float] = field(default_factory=dict)
 
     def encoding(self, encoder: Features) -> float:
-        """Return the seconds to fit an encoder and to encode all rows, folds included."""
+        """Return the seconds to fit an encoder and to encode all rows; each fold has one of its own."""
         if encoder not in self._encoding:
             sets, seconds = self.sets, 0.0
             rows = len(sets.train) + len(sets.test)
@@ -93,7 +93,7 @@ class AfterSearch:
                     seconds += distinct * rows / len(column) * _PER_LETTERS
                 else:
                     seconds += rows * _PER_TEXT
-            self._encoding[encoder] = seconds * (1 + len(sets.folds))
+            self._encoding[encoder] = seconds
         return self._encoding[encoder]
 
     def seconds(self, fits: Sequence[tuple[Features, float]]) -> float:
@@ -101,8 +101,7 @@ class AfterSearch:
         fitted = len(self.sets.train) + sum(len(fold.sets.train) for fold in self.sets.folds)
         refit = _REFIT * len(self.sets.row_numbers) / max(fitted, 1)
         refits = [refit * seconds for _, seconds in fits]
-        encoding = sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
-        encoding *= _ENCODINGS / (1 + len(self.sets.folds))  # of all rows, once
+        encoding = _ENCODINGS * sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
         # Refits run side by side.
         return max([sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
 
@@ -286,9 +285,10 @@ class Brake:
 
     def _needed_in_full(self, key: str) -> float:
         """The same from encoding all rows on."""
-        assert self._after is not None
-        fit = _FIT * self._fit(key, self._after.sets)
-        return self._after.encoding(self._entered[key].features) + fit + self._ending(key)
+        after = self._after
+        assert after is not None
+        encoded = (1 + len(after.sets.folds)) * after.encoding(self._entered[key].features)
+        return encoded + _FIT * self._fit(key, after.sets) + self._ending(key)
 
     def _ending(self, *keys: str) -> float:
         """Seconds of refits and report of configurations that were fitted on all rows."""

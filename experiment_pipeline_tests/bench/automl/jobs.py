@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from experiment_pipeline.statistics import scores
+from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline.table.features import encode_target
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.automl.runners.contract import GROUP, TARGET
@@ -47,6 +48,7 @@ class Job:
             "table": self.table.name,
             "task": self.table.task,
             "metric": self.table.metric,
+            "greater_is_better": METRICS[self.table.metric].sign > 0,
             "positive_class": positive,
             "seed": self.seed,
             "seconds": seconds,

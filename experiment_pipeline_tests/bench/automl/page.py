@@ -16,14 +16,7 @@ from scipy import stats
 from experiment_pipeline.statistics.metrics import METRICS
 from experiment_pipeline_tests.bench.automl.jobs import job_of
 from experiment_pipeline_tests.bench.automl.ranks import Ranks, ranks
-from experiment_pipeline_tests.bench.automl.tools import (
-    OURS,
-    TOOLS,
-    Done,
-    Tool,
-    packages,
-    perform,
-)
+from experiment_pipeline_tests.bench.automl.tools import OURS, TOOLS, Done, Tool, packages, perform
 from experiment_pipeline_tests.bench.sections import markdown
 from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 
@@ -31,7 +24,7 @@ from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS
 KEPT = 1.05
 _PAIR = ["table", "seed"]
 _EVERY = (*TABLES, *TIME_AND_GROUPS)
-_METRICS = {table.name: table.metric for table in _EVERY}
+_METRICS = {table.name: METRICS[table.metric] for table in _EVERY}
 
 
 def section(asked: argparse.Namespace) -> str:
@@ -116,7 +109,7 @@ def _of(names: Sequence[str], found: Iterable[Done]) -> _Told:
     runs = pd.DataFrame(rows, columns=[one.name for one in fields(Done)])
     runs = runs[runs.groupby(_PAIR)["tool"].transform("nunique") == len(names)]
     scores = _Told(runs, runs).by_tool("score").reindex(columns=names)
-    signs = [METRICS[_METRICS[table]].sign for table, _ in scores.index]
+    signs = [_METRICS[table].sign for table, _ in scores.index]
     return _Told(runs, scores.mul(signs, axis="index"))
 
 
@@ -154,7 +147,7 @@ def _overview(here: _Told, ranking: Ranks) -> str:
         name = here.merits.columns[place]
         runs = here.runs[here.runs["tool"] == name]
         took, middle = runs["fit_seconds"], runs.select_dtypes("number").median()
-        signs = runs["table"].map(lambda one: METRICS[_METRICS[one]].sign)
+        signs = runs["table"].map(lambda one: _METRICS[one].sign)
         ahead = signs * (runs["claimed"] - runs["score"]) / runs["score"].abs()
         rows.append(
             [
@@ -178,7 +171,7 @@ def _overview(here: _Told, ranking: Ranks) -> str:
 def _scores(here: _Told) -> str:
     rows = []
     for name, merits in here.merits.groupby("table").mean().iterrows():
-        metric = METRICS[_METRICS[str(name)]]
+        metric = _METRICS[str(name)]
         shown = [
             f"**{m * metric.sign:.5g}**" if m == merits.max() else f"{m * metric.sign:.5g}"
             for m in merits

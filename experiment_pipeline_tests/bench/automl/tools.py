@@ -1,7 +1,8 @@
 """The tools, how each is started, and the memory of what they did.
 
-A rival runs in an environment that uv makes of what its script names; ours in this one. A run is remembered by all that decides it, so that a bench which
-was stopped goes on, and one that is repeated runs what has changed. In: jobs. Out: `Done`.
+A rival runs in an environment that uv makes of what its script names; ours in this one. A run is
+remembered by all that decides it, so that a bench which was stopped goes on, and one that is repeated
+runs what has changed. In: jobs. Out: `Done`.
 """
 
 import ast

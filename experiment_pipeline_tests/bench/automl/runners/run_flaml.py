@@ -11,7 +11,6 @@ from contract import CORES, Job, Loaded, run
 from flaml import AutoML
 
 METRICS = {"average_precision": "ap", "f1_macro": "macro_f1", "brier": "log_loss"}
-GREATER_IS_BETTER = {"roc_auc", "average_precision", "f1", "f1_macro", "r2", "accuracy"}
 
 
 def fit(job: Job) -> tuple[str, float]:
@@ -33,7 +32,7 @@ def fit(job: Job) -> tuple[str, float]:
     )
     job.model.write_bytes(pickle.dumps(automl))
     loss = automl.best_loss
-    claimed = 1 - loss if job.said["metric"] in GREATER_IS_BETTER else loss
+    claimed = 1 - loss if job.said["greater_is_better"] else loss
     return f"{automl.best_estimator}: {automl.best_config}", claimed
 
 

@@ -133,7 +133,7 @@ def _written(job: Job, raw: pd.DataFrame, started: float) -> dict[str, Any]:
         written["split"]["seed"] = said["seed"]
     written["seed"] = said["seed"]
     left = said["seconds"] - (time.monotonic() - started)
-    written["budget"] = {**written.get("budget", {}), "seconds": max(1.0, left)}
+    written["budget"] = {"seconds": max(1.0, left)}
     return _without(sys.argv[2], written) if sys.argv[2:] else written
 
 
