@@ -246,7 +246,7 @@ def declare(
             seconds=settings.get("budget", {}).get("seconds"),
         )
         attributes = infer(raw.frame, wishes).attributes(source)
-        if "search" in settings:  # the inferred budget is that of the inferred search
-            del attributes["budget"]
+        if "search" in settings:  # what is inferred for the inferred search
+            attributes = {k: v for k, v in attributes.items() if k not in ("budget", "export")}
     attributes |= {"target": target, **settings, "data": source or None}
     return raw, spec_from(name, attributes)

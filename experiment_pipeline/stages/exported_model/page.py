@@ -190,8 +190,8 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
             f" The weighted mean of the {mean} of {len(rows)} models, each fitted on its own. Its "
             "score before validation is cross-fitted: the weights were chosen on other rows."
         )
-    if result.averaged > 1:
-        text += f" The mean of {result.averaged} fits with different seeds."
+    if (fits := max(result.averaged, spec.export.fits)) > 1:
+        text += f" The mean of {fits} fits with different seeds; of one where a fit draws nothing."
     if result.calibration:
         text += f" Its probabilities are calibrated ({result.calibration})."
     header = ("weight", "configuration", "algorithm", "hyperparameters", "categories", "rounds")

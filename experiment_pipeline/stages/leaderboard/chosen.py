@@ -17,7 +17,8 @@ from experiment_pipeline.stages.search.fitting import (
     encoded_rows,
     fitted_pipeline,
     held_encoders,
-    refit_trained,
+    refits,
+    refitted_pipeline,
     train_features,
 )
 from experiment_pipeline.stages.search.results import (
@@ -98,7 +99,7 @@ class ChosenModel:
     def refitted(
         self, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec, workers: int = 1
     ) -> Any:
-        """Return it fitted on other prepared rows, each model with its own rounds and one thread."""
+        """Return it fitted on other prepared rows, each fit with its model's rounds and one thread."""
         # The longest first keeps every core busy; each encoder encodes the rows once.
         longest_first = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # Each fit sets its own thread limit and restores the one around it.
@@ -109,15 +110,23 @@ class ChosenModel:
                 encoder: encoded_rows(encoder, read.train, read, held=encoder in held)
                 for encoder in self._encoders
             }
-
-            def fit(one: TrainedModel) -> Pipeline:
-                return refit_trained(one, *encoded[one.result.features], sets, spec)
-
-            if len(self.members) == 1:
-                return self._mean([fit(self.members[0])], sets, own)
             with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
-                done = {one.result.fingerprint: pool.submit(fit, one) for one in longest_first}
-                fitted = [done[one.result.fingerprint].result() for one in self.members]
+                begun = {
+                    one.result.fingerprint: [
+                        pool.submit(fit)
+                        for fit in refits(one, encoded[one.result.features][1], sets, spec)
+                    ]
+                    for one in longest_first
+                }
+                fitted = [
+                    refitted_pipeline(
+                        one,
+                        [fit.result() for fit in begun[one.result.fingerprint]],
+                        *encoded[one.result.features],
+                        sets,
+                    )
+                    for one in self.members
+                ]
         return self._mean(fitted, sets, own)
 
     @property

@@ -78,6 +78,7 @@ class AfterSearch:
     # the full train and test set; the validation set is taken to be as large as the latter
     sets: TrainingSets
     workers: int  # fits at a time
+    fits: int = 1  # `export.fits`
     _encoding: dict[Features, float] = field(default_factory=dict)
 
     def encoding(self, encoder: Features) -> float:
@@ -103,7 +104,7 @@ class AfterSearch:
         refits = [refit * seconds for _, seconds in fits]
         encoding = _ENCODINGS * sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
         # Refits run side by side.
-        return max([sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
+        return max([self.fits * sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the seconds for the members of an ensemble."""

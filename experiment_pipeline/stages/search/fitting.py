@@ -7,8 +7,9 @@ predictions of train rows, with folds cut by the clusters of the split: no test 
 A pipeline is features and model, as they are judged and exported: a fitted scikit-learn Pipeline.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,8 @@ FEWEST_FOR_ISOTONIC = 500
 
 # A model, what it predicts for the test rows, in how many CPU seconds.
 _Fit = tuple[FittedModel, np.ndarray, float]
+# Rows by which two fits are told apart.
+_TO_TELL_APART = 1_000
 _DRAWS_NOTHING = "another seed makes the same model: it draws nothing, and counts as one fit"
 
 
@@ -160,7 +163,8 @@ def folds_to_calibrate(
 def compose(request: FitRequest, work: SharedWork) -> Composed:
     """Fit a configuration with each of its seeds, and calibrate it, on what the fits share."""
     sets, spec = request.sets, request.spec
-    requests, fits = _with_seeds(request), list[_Fit]()
+    planned, fits = planned_fits(request.configuration, request.spec), list[_Fit]()
+    requests = _with_seeds(request, planned)
     for one in requests:
         fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
         if len(fits) == 2 and np.array_equal(fits[0][1], fits[1][1]):
@@ -211,10 +215,10 @@ def compose(request: FitRequest, work: SharedWork) -> Composed:
     return replace(whole, on_test=on_test, predict_seconds=clock.cpu_seconds)
 
 
-def _with_seeds(request: FitRequest) -> list[FitRequest]:
-    """The fits of a configuration with each of its seeds, the experiment's own first."""
+def _with_seeds(request: FitRequest, fits: int) -> list[FitRequest]:
+    """So many fits of a configuration, each with a seed of its own, the experiment's first."""
     spec, requests = request.spec, [request]
-    for number in range(2, planned_fits(request.configuration, spec) + 1):
+    for number in range(2, fits + 1):
         seed = int(sha256(f"{spec.seed}/fit {number}".encode())[:8], 16) % 2**31
         requests.append(replace(request, spec=spec.model_copy(update={"seed": seed})))
     return requests
@@ -364,25 +368,38 @@ def fitted_pipeline(
     return Pipeline([("features", features), ("model", estimator)])
 
 
-def refit_trained(
-    trained: TrainedModel,
-    features: ColumnTransformer,
-    encoded: EncodedRows,
-    sets: TrainingSets,
-    spec: ExperimentSpec,
-) -> Pipeline:
-    """Fit a trained configuration on other rows, as often averaged, and calibrated as it is.
+def refits(
+    trained: TrainedModel, encoded: EncodedRows, sets: TrainingSets, spec: ExperimentSpec
+) -> list[Callable[[], Any]]:
+    """Return the fits of a trained configuration on other rows, to be called in any thread.
 
-    `features` are fitted on the rows of `encoded`; the rows of `sets` are not used.
+    They are as many as it is the mean of, or `export.fits`; the rows of `sets` are not used.
     """
     result = trained.result
     refit = learner_of(result.algorithm).refit
-    requests = _with_seeds(FitRequest(result.configuration, sets, spec))[: result.averaged]
-    with threadpool_limits(limits=1):
-        members = [refit(one, result.rounds, encoded) for one in requests]
-        model = members[0]
-        if len(members) > 1:
-            model = averaged(members, getattr(model, "classes_", None))
+    request = FitRequest(result.configuration, sets, spec)
+    requests = _with_seeds(request, max(result.averaged, spec.export.fits))
+    return [partial(refit, one, result.rounds, encoded) for one in requests]
+
+
+def refitted_pipeline(
+    trained: TrainedModel,
+    fits: Sequence[Any],
+    features: ColumnTransformer,
+    encoded: EncodedRows,
+    sets: TrainingSets,
+) -> Pipeline:
+    """Return the mean of what `refits` made, calibrated as the trained configuration is.
+
+    `features` are fitted on the rows of `encoded`.
+    """
+    result, model = trained.result, fits[0]
+    if len(fits) > 1:
+        some = encoded.table[slice(_TO_TELL_APART)]
+        first, second = (predictions_of(one, some, sets.task, sets.classes) for one in fits[:2])
+        # A fit that draws nothing is the same with each seed.
+        if not np.array_equal(first, second):
+            model = averaged(fits, getattr(model, "classes_", None))
     if result.calibration is not None:
         # Calibrators learnt anew would have seen test rows.
         before = persistence.from_bytes(trained.model, result.trusted_types)

@@ -21,7 +21,8 @@ from experiment_pipeline.stages.search.averaging import (
 )
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.fitting import encoded_rows, refit_trained
+from experiment_pipeline.stages.search.averaging import uncalibrated
+from experiment_pipeline.stages.search.fitting import encoded_rows, refits, refitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.calibration import calibrations
@@ -67,7 +68,9 @@ def refitted(
     model: TrainedModel, rows: pd.DataFrame, sets: TrainingSets, spec: ExperimentSpec
 ) -> Any:
     """The fit once more, on these rows."""
-    return refit_trained(model, *encoded_rows(model.result.features, rows, sets), sets, spec)
+    features, encoded = encoded_rows(model.result.features, rows, sets)
+    fits = [fit() for fit in refits(model, encoded, sets, spec)]
+    return refitted_pipeline(model, fits, features, encoded, sets)
 
 
 def test_a_seed_of_its_own_makes_each_fit_and_the_first_one_counts() -> None:
@@ -101,6 +104,19 @@ def test_an_average_predicts_the_mean_and_is_refitted_and_stored_so(task, entry)
     loaded = persistence.from_bytes(persistence.to_bytes(again))
     rows = sets.test[list(sets.features)]
     assert np.array_equal(loaded.predict(rows), again.predict(rows))
+
+
+def test_the_exported_model_is_the_mean_of_fits_with_different_seeds() -> None:
+    """`export.fits` changes the refit alone, which is calibrated as before; equal fits are exported once."""
+    sets, export = training_sets(), {"export": {"fits": 3}, "calibrate": "sigmoid"}
+    model, rows = trained(BAGGED, sets, **export), pd.concat([sets.train, sets.test])
+    assert model.model == trained(BAGGED, sets, calibrate="sigmoid").model
+    whole = refitted(model, rows, sets, experiment([BAGGED], **export))
+    each = uncalibrated(whole[-1]).estimators_
+    assert len({one.booster_.model_to_string() for one in each}) == 3
+    (linear,) = train(experiment([one("linear")]), sets).values()
+    single = refitted(linear, rows, sets, experiment([one("linear")], export={"fits": 3}))
+    assert type(single[-1]).__name__ == "LogisticRegression"
 
 
 def test_what_draws_nothing_is_one_fit() -> None:
