@@ -270,8 +270,6 @@ class ExperimentSpec(Closed):
         yield from ((("audit", name), other) for name in unknown)
         if not (self.baseline or self.acceptance or self.coverage):
             yield ("baseline",), "off leaves no gate; write acceptance criteria, or drop it"
-        if self.export.refit == "none" and self.export.fits > 1:
-            yield ("export", "fits"), "no effect with refit: none, which exports the fit of the search"
         if self.evaluation is None:
             return
         instead = "drop it, or write evaluation: test_set"

@@ -337,3 +337,9 @@ class Export(Closed):
         1, ge=1, le=20, description="Refits with different seeds, whose mean is exported"
     )
     repository: str | None = Field(None, description="A git repository for metrics and card")
+
+    @model_validator(mode="after")
+    def _fits_are_refits(self) -> Self:
+        if self.refit == "none" and self.fits > 1:
+            raise ValueError("refit: none exports the fit of the search; drop fits")
+        return self

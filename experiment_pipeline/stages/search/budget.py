@@ -104,7 +104,9 @@ class AfterSearch:
         refits = [refit * seconds for _, seconds in fits]
         encoding = _ENCODINGS * sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
         # Refits run side by side.
-        return max([self.fits * sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
+        return (
+            max([self.fits * sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
+        )
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the seconds for the members of an ensemble."""

@@ -21,7 +21,6 @@ from experiment_pipeline.stages.search.averaging import (
 )
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.fingerprints import fingerprint
-from experiment_pipeline.stages.search.averaging import uncalibrated
 from experiment_pipeline.stages.search.fitting import encoded_rows, refits, refitted_pipeline
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.training_sets import TrainingSets
