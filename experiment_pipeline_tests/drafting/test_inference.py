@@ -408,6 +408,14 @@ def test_a_small_table_is_cross_validated() -> None:
         assert said.get("evaluation") == evaluation
 
 
+@pytest.mark.parametrize(("rows", "fits"), [(30_000, {"fits": 3}), (30_001, None)])
+def test_a_small_table_exports_the_mean_of_three_fits(rows: int, fits: dict | None) -> None:
+    """On more rows the seed hardly matters, and predictions would take three times as long."""
+    frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
+    found = infer(frame, Wishes(target="y"), rows)
+    assert found.attributes({"url": "t.csv"}).get("export") == fits
+
+
 @pytest.mark.parametrize(("groups", "folds"), [(199, True), (200, False)])
 def test_few_groups_are_cross_validated(groups: int, folds: bool) -> None:
     """A fifth of them would choose by luck, however many rows they have."""

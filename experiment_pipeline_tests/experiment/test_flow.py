@@ -80,6 +80,19 @@ def test_a_target_is_enough() -> None:
     assert np.corrcoef(predicted, frame["x"])[0, 1] > 0.99
 
 
+def test_the_mean_of_several_fits_is_judged_and_exported() -> None:
+    """The search and its choice stay as they are; score, model and card are of the mean."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 3)), columns=list("xyz"))
+    single, mean = (
+        run_experiment(frame.assign(y=frame["x"] + frame["z"] ** 2), "y", search=[FOREST], **asked)
+        for asked in ({}, {"export": {"fits": 3}})
+    )
+    pd.testing.assert_series_equal(*(run.leaderboard.rows["test_score"] for run in (single, mean)))
+    assert mean.report.scores[0].interval.estimate < single.report.scores[0].interval.estimate
+    assert len(mean.model[-1].estimators_) == 3
+    assert "The mean of 3 fits with different seeds" in mean.package.files["README.md"].decode()
+
+
 def test_noise_is_not_accepted_and_gives_no_model() -> None:
     """Wider than long, with nothing to learn: the run keeps its report and says why there is no model."""
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 45))).rename(columns=str)

@@ -236,6 +236,12 @@ def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
     assert told(VALID | {"sample_weight": "w", "monotone": {"age": "decreasing"}}) == []
 
 
+def test_fits_of_the_export_need_a_refit() -> None:
+    """Without one the fit of the search is exported."""
+    (problem,) = told(VALID | {"export": {"refit": "none", "fits": 3}})
+    assert "refit: none exports the fit of the search; drop fits" in problem
+
+
 @pytest.mark.parametrize(
     ("other", "said"),
     [
