@@ -33,9 +33,10 @@ SMALL_TABLE = 2_000
 # A fifth of so many groups is too few to choose on. Of nine cuts of tables with 46 to 160 groups folds gave a better
 # model in five and a worse one in two; on more rows they would leave time for few configurations.
 FEW_GROUPS, MOST_ROWS_OF_GROUPS = 200, 50_000
-# Up to so many rows the mean of three fits is better than one: on 39 tables of up to 2,800 rows by .6 % of the loss in
-# the mean, on one of 22,000 by .3 %; on two of 47,000 and 80,000 it was the same.
-MOST_ROWS_OF_FITS = 30_000
+# From so many seconds on, and up to so many rows, the mean of three fits is exported: on 39 tables of up to 2,800 rows it
+# lowered the loss by .6 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
+# about twice as long, which a quick search does not ask for.
+SECONDS_OF_FITS, MOST_ROWS_OF_FITS = 60, 30_000
 # Whole numbers with more values are quantities, texts with more are not classes.
 MOST_NUMBER_CLASSES, MOST_TEXT_CLASSES = 10, 100
 FEWEST_ROWS_PER_CLASS, RARE = 5, 0.05
@@ -166,7 +167,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         hints=_split_hints(plans, split.value, wishes.target),
         search=first_search.propose_search(shape),
         evaluation=_evaluation(raw, split.value, shape.rows),
-        fits=_fits(shape.rows),
+        fits=_fits(shape),
         seconds=_seconds(shape),
     )
 
@@ -229,11 +230,11 @@ def _evaluation(raw: pd.DataFrame, split: Mapping[str, Any], rows: int) -> Decis
     return Decision(value, why)
 
 
-def _fits(rows: int) -> Decision | None:
-    """Decide how often the exported model is fitted."""
-    if rows > MOST_ROWS_OF_FITS:
+def _fits(shape: first_search.Shape) -> Decision | None:
+    """Decide how often the exported model is fitted; None: once."""
+    if (shape.seconds or 0) < SECONDS_OF_FITS or shape.rows > MOST_ROWS_OF_FITS:
         return None
-    return Decision(3, f"of {rows:,} rows a single fit owes much to its seed")
+    return Decision(3, f"of {shape.rows:,} rows a single fit owes much to its seed")
 
 
 def _seconds(shape: first_search.Shape) -> Decision:
