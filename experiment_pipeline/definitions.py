@@ -2,6 +2,7 @@
 
 # ruff: noqa: E402
 import gc
+import logging
 import warnings
 from functools import cache
 from pathlib import Path
@@ -13,13 +14,13 @@ gc.freeze()
 import dagster as dg
 
 from experiment_pipeline.orchestration.component import load_experiments
-from experiment_pipeline.orchestration.executor import in_process_executor, shorten_console
+from experiment_pipeline.orchestration.executor import ConciseConsole, in_process_executor
 
 # Parts of Dagster that are beta or preview, its superseded commands: a user can change neither.
 for _category in (dg.BetaWarning, dg.PreviewWarning, dg.SupersessionWarning):
     warnings.filterwarnings("ignore", category=_category)
 
-shorten_console()
+logging.setLoggerClass(ConciseConsole)
 gc.freeze()
 gc.enable()
 

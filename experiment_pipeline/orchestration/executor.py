@@ -195,20 +195,13 @@ class ConciseConsole(logging.Logger):
         """Shorten a record of Dagster's log manager; leave every other as it is."""
         meta = getattr(record, "dagster_meta", None)
         if meta is not None:
-            text, event = meta["orig_message"], meta["dagster_event"]
-            is_told = not text.startswith(_NOT_REACHED)
-            if event is not None:
-                text = _text_of(event, record.getMessage())
-            if text is None or not is_told:
+            event, text = meta["dagster_event"], meta["orig_message"]
+            told = text if event is None else _text_of(event, record.getMessage())
+            if told is None or text.startswith(_NOT_REACHED):
                 return
             step = f"{meta['step_key']}: " if meta["step_key"] else ""
-            record.msg, record.args = f"{step}{text}", ()
+            record.msg, record.args = f"{step}{told}", ()
         super().handle(record)
-
-
-def shorten_console() -> None:
-    """Shorten what is logged from now on."""
-    logging.setLoggerClass(ConciseConsole)
 
 
 def _text_of(event: dg.DagsterEvent, whole: str) -> str | None:

@@ -37,7 +37,7 @@ def noted(run_id: str, tags: Mapping[str, str]) -> Process | None:
 
 def note_of(run_id: str, process: Process) -> dict[str, str]:
     """The note, as tags of the run."""
-    return {TAG: json.dumps({"run_id": run_id, **process.as_noted})}
+    return {TAG: json.dumps({"run_id": run_id, **vars(process)})}
 
 
 class ProcessAwareRunLauncher(DefaultRunLauncher):

@@ -54,6 +54,14 @@ def on_or_off(kind: type[Closed]) -> BeforeValidator:
     return BeforeValidator(read, json_schema_input_type=kind | bool | Literal["on", "off"])
 
 
+def alone(key: str, kind: type[Closed]) -> BeforeValidator:
+    """Read the value of one key alone, or the keys of a model."""
+    return BeforeValidator(
+        lambda value: {key: value} if isinstance(value, str) else value,
+        json_schema_input_type=str | kind,
+    )
+
+
 OFF_IS_WRITTEN = WrapSerializer(lambda value, write: "off" if value is None else write(value))
 
 

@@ -3,11 +3,11 @@
 import ipaddress
 import re
 from datetime import date
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from experiment_pipeline.spec.models import Closed, Duration, impossible
+from experiment_pipeline.spec.models import Closed, Duration, alone, impossible
 
 Sentence = Annotated[str, Field(min_length=1)] | None
 
@@ -143,13 +143,9 @@ class DaskEngine(Closed):
         return self
 
 
-def _read_dask(value: Any) -> Any:
-    return {"address": value} if isinstance(value, str) else value
-
-
 class Engine(Closed):
     """Where the fits run, if not in threads of this machine; it decides no result."""
 
-    dask: Annotated[
-        DaskEngine, BeforeValidator(_read_dask, json_schema_input_type=DaskEngine | str)
-    ] = Field(description="local, or {address: …}", examples=["local"])
+    dask: Annotated[DaskEngine, alone("address", DaskEngine)] = Field(
+        description="local, or {address: …}", examples=["local"]
+    )

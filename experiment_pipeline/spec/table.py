@@ -4,9 +4,9 @@ import re
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, JsonValue, field_validator, model_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
-from experiment_pipeline.spec.models import Closed, Duration, Scalar, duration, impossible
+from experiment_pipeline.spec.models import Closed, Duration, Scalar, alone, duration, impossible
 
 # What belongs to a user: module:name.
 IMPORT_PATH = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
@@ -334,13 +334,6 @@ class ColumnSplit(Closed):
         return self
 
 
-def _alone(key: str, kind: type[Closed]) -> BeforeValidator:
-    def read(value: Any) -> Any:
-        return {key: value} if isinstance(value, str) else value
-
-    return BeforeValidator(read, json_schema_input_type=str | kind)
-
-
-DataSetting = Annotated[Data | None, _alone("url", Data)]
-FeaturesSetting = Annotated[OwnFeatures | None, _alone("transformer", OwnFeatures)]
+DataSetting = Annotated[Data | None, alone("url", Data)]
+FeaturesSetting = Annotated[OwnFeatures | None, alone("transformer", OwnFeatures)]
 Split = Annotated[RandomSplit | GroupSplit | TimeSplit | ColumnSplit, Field(discriminator="by")]

@@ -7,9 +7,9 @@ import resource
 import socket
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psutil
 import pyarrow as pa
@@ -32,11 +32,6 @@ class Process:
         """A process of this host, while it lives; None: this one."""
         number = os.getpid() if pid is None else pid
         return cls(this_host(), number, _started(number) or "")
-
-    @property
-    def as_noted(self) -> dict[str, Any]:
-        """The fields as plain values, to be stored."""
-        return asdict(self)
 
     @property
     def is_here(self) -> bool:

@@ -25,7 +25,6 @@ from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.table.kinds import parts_of
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
-from experiment_pipeline.tracking.questions import files_of, rows_of, run_of
 
 _DIGITS, _MOST_LINES = 12, 4
 _MOST_CHANGED, _MOST_PARTS = 20, 5
@@ -182,12 +181,12 @@ def compare(before: str | None, after: str | None, experiment: str | None = None
     its last run. Raises UnknownRun: there is no such run, or several ids begin so.
     """
     made = questions.versions(experiment).set_index("version")["run_id"] if experiment else {}
-    return compared(*(run_of(experiment, made.get(one, one)) for one in (before, after)))
+    return compared(*(questions.run_of(experiment, made.get(one, one)) for one in (before, after)))
 
 
 def compared(before: _Run, after: _Run) -> RunComparison:
     """Compare two runs by their rows of the table `runs`."""
-    files, yaml = (files_of(before), files_of(after)), [*_YAML.values()]
+    files, yaml = (questions.files_of(before), questions.files_of(after)), [*_YAML.values()]
     yaml_diff, code_diff = (
         "\n".join(line for name in names for line in _diff(name, *files, around=1))
         for names in (yaml, sorted({*files[0], *files[1]}.difference(yaml)))
@@ -195,16 +194,14 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     pair = _judged_pair(before, after)
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
-    changed = tuple(changes(before, after, files))
+    changed = tuple(changes(before, after))
     rows = None if judged is None else _row_changes(before, after, judged)
     return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
 
 
-def changes(
-    before: _Run, after: _Run, files: tuple[_Files, _Files] | None = None
-) -> Iterator[Change]:
-    """What decides a run and differs between two rows of `runs`; `files` of both, where they are known."""
-    files = files or (files_of(before), files_of(after))
+def changes(before: _Run, after: _Run) -> Iterator[Change]:
+    """What decides a run and differs between two rows of `runs`."""
+    files = questions.files_of(before), questions.files_of(after)
     kept = {name: name for name in sorted({*files[0], *files[1]}.difference(_YAML.values()))}
     for what, column in (_DECIDING | kept).items():
         if lines := [*_diff(_YAML.get(column, column), *files, around=0)][2:]:
@@ -330,7 +327,7 @@ def _difference(metric: str, sides: _Sides, level: float = LEVEL) -> Interval:
 
 
 def _score_changes(before: _Run, after: _Run, pair: _Pair | None) -> Iterator[ScoreChange]:
-    found = (rows_of("scores", run) for run in (before, after))
+    found = (questions.rows_of("scores", run) for run in (before, after))
     old, new = (one[one["set_name"] == "validation"].set_index("metric") for one in found)
     ranked = sorted(new.index, key=lambda metric: metric != after["metric"])
     for metric in (one for one in ranked if one in old.index):

@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import quote
 
 from experiment_pipeline.reporting import document, numbers
-from experiment_pipeline.reporting.document import HOLD_OUT
 from experiment_pipeline.reporting.run_record import PredictionRow, WatchRow
 from experiment_pipeline.storage.registry import RECORD
 from experiment_pipeline.table.table import plain_rows
@@ -105,7 +104,7 @@ def experiment_page(experiment: str, root: str) -> document.Document:
     (score, bounds), how = _scored(latest), questions.ended_as(latest["status"], latest["decision"])
     ended = [
         f"Run {latest['run_id'][:8]}: {how} at {_text(latest['stage']).replace('_', ' ')}",
-        f"{score} ({bounds}) on the {HOLD_OUT}" if score else "",
+        f"{score} ({bounds}) on the {document.HOLD_OUT}" if score else "",
         f"version {latest['version']}" if latest["version"] else "",
     ]
     said = [_text(latest[name]) for name in ("decision", "error", "fix")]

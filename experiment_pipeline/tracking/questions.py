@@ -346,9 +346,7 @@ def _first_columns(found: pd.DataFrame) -> pd.DataFrame:
 
 
 def _moment(given: pd.Timestamp | str) -> datetime:
-    moment = pd.Timestamp(given)
-    utc = moment.tz_localize("UTC") if moment.tz is None else moment.tz_convert("UTC")
-    return utc.to_pydatetime()
+    return pd.to_datetime(given, utc=True).to_pydatetime()
 
 
 def _of_run(table: sa.Table, run: Mapping[str, Any]) -> sa.Select[Any]:

@@ -35,7 +35,6 @@ from experiment_pipeline.reporting.document import (
     sets_table,
     statements,
 )
-from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -131,10 +130,9 @@ def decision_record(of: Decided, root: str | None) -> Document:
         "Cost until this was written": _cost(of.run),
         "Reviewed": [TableBlock(("", ""), to_sign)],
     }
-    filled = {title: found for title, blocks in sections.items() if (found := tuple(blocks))}
     return Document(
         f"{of.run['experiment']}: from table to decision",
-        tuple(Section(title, found) for title, found in filled.items()),
+        tuple(Section(title, found) for title, own in sections.items() if (found := tuple(own))),
         () if root is None else around(of.run["experiment"], folders=1),
     )
 
@@ -167,17 +165,16 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
         text, link = f"{', '.join(counts) or 'none trained'}.", _report(of, "leaderboard", root)
         yield _card("Configurations", f"{run['declared']:,} declared", text, link)
     if run["chosen"] is not None:
-        where = evaluated(run["evaluation"]).where
+        where = numbers.evaluated(run["evaluation"]).where
         text = (
             f"{run['metric']} {_score(run, 'test')} {where}. {numbers.tied(run['tie_group'] or 1)}."
         )
         yield _card("Chosen", run["chosen"], text)
     if run["validation_score"] is not None:
         better = "greater" if run["greater_is_better"] else "smaller"
-        text = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}; "
         score = f"{run['metric']} {numbers.score(run['validation_score'])}"
-        link = _report(of, "validation_report", root)
-        yield _card("On validation", score, f"{text}{better} is better.", link)
+        text = f"{_on_validation(run)}; {better} is better."
+        yield _card("On validation", score, text, _report(of, "validation_report", root))
     accepted, gates = run["status"] == "accepted", of.rows["gates"]
     passed = sum(gate["outcome"] == "PASS" for gate in gates)
     text = f"{passed} of {numbers.counted(len(gates), 'gate')} passed. " if gates else ""
@@ -191,8 +188,8 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
 
 
 def _card(title: str, tag: str, text: str, link: Link | None = None, tone: Tone = "") -> Card:
-    blocks = ([Paragraph(text)] if text else [], [link] if link else [])
-    return Card(title, tag, tone, tuple(one for some in blocks for one in some))
+    blocks = (Paragraph(text) if text else None, link)
+    return Card(title, tag, tone, tuple(filter(None, blocks)))
 
 
 def _report(of: Decided, name: str, root: str | None) -> Link | None:
@@ -215,15 +212,15 @@ def _rejected(run: Row, word: str = "") -> str:
     return f"{numbers.counted(run['rejected_rows'], 'row')}{word} ({share})"
 
 
-def _baseline(run: Row, which: str) -> str:
-    return f"the baseline (no features) scores {known(run[f'{which}_baseline'])}"
+def _on_validation(run: Row) -> str:
+    baseline = f"the baseline (no features) scores {known(run['validation_baseline'])}"
+    return f"{run['metric']} {_score(run, 'validation')}; {baseline}"
 
 
 def _decision(of: Decided) -> Iterator[Block]:
     run, gates, score = of.run, of.rows["gates"], ""
     if run["validation_score"] is not None:
-        judged = f"{run['metric']} {_score(run, 'validation')}; {_baseline(run, 'validation')}"
-        score = f" On the {HOLD_OUT} it scores {judged}."
+        score = f" On the {HOLD_OUT} it scores {_on_validation(run)}."
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
     failed = [gate for gate in gates if gate["outcome"] == "FAIL"]
     stays = "nothing is exported and the champion stays"
@@ -335,7 +332,7 @@ def _choice(of: Decided) -> Iterator[Block]:
     listed = of.rows["configurations"]
     own = [row["hyperparameters"] for row in listed if row["key"] == run["chosen"]]
     settings = f" ({numbers.settings(own[0])})" if own and own[0] else ""
-    how = evaluated(run["evaluation"])
+    how = numbers.evaluated(run["evaluation"])
     # Where settings tell it apart, its key may end in a digest.
     name = run["chosen"].partition("__")[0] if settings else run["chosen"]
     yield Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -70,7 +69,7 @@ def run(row: _Row) -> list[TextTable]:
         title, frame = name, questions.rows_of(name, row)
         if name == "configurations":
             frame = questions.results(row["experiment"], row["run_id"]).head(SHOWN_CONFIGURATIONS)
-            title = f"configurations ({row['metric']} {evaluated(row['evaluation']).short})"
+            title = f"configurations ({row['metric']} {numbers.evaluated(row['evaluation']).short})"
         if len(frame):
             shown.append(_table(title, frame, columns))
     return shown

@@ -18,11 +18,11 @@ from experiment_pipeline.orchestration.assets import shared
 from experiment_pipeline.orchestration.assets.shared import Cancelled
 from experiment_pipeline.orchestration.executor import (
     LABEL,
+    ConciseConsole,
     code_location,
     end_lost_runs,
     in_process_executor,
     missing_label,
-    shorten_console,
 )
 from experiment_pipeline.orchestration.instance import (
     ProcessAwareRunLauncher,
@@ -140,7 +140,7 @@ def test_a_cancelled_run_is_killed(instance, counted: str, said: str) -> None:
 def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunRecord:
     """A run of another host that its own row still calls running."""
     run = instance.create_run_for_job(telling, status=dg.DagsterRunStatus.STARTED)
-    process = dataclasses.replace(Process.here(), host="elsewhere").as_noted
+    process = vars(dataclasses.replace(Process.here(), host="elsewhere"))
     at_work = {"status": "running", "stage": "training", "process": process}
     memory = write_run(run.run_id, experiment="clinic", **at_work)
     if status is dg.DagsterRunStatus.FAILURE:
@@ -282,7 +282,7 @@ def test_only_a_run_without_a_label_gets_one(tmp_path, monkeypatch) -> None:
 def concise() -> Iterator[None]:
     """The consoles that Dagster makes are the project's."""
     usual = logging.getLoggerClass()
-    shorten_console()
+    logging.setLoggerClass(ConciseConsole)
     yield
     logging.setLoggerClass(usual)
 

@@ -189,7 +189,7 @@ def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.Monke
         return CliRunner().invoke(main, ["clean", *options]).output
 
     before = there(folder)
-    begun.record([RunFacts(status="running", process=Process.here().as_noted, started_at=NOW)])
+    begun.record([RunFacts(status="running", process=vars(Process.here()), started_at=NOW)])
     assert "a run is at work" in said()
     begun.record([RunFacts(status="failed")])
     with patch.object(retention, "activity", side_effect=itertools.count()):

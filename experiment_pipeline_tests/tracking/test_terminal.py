@@ -198,9 +198,9 @@ def test_a_killed_run_does_not_show_as_running(storage: Path, *, is_its_storage:
     if is_its_storage:
         (storage / "flight_delay" / "tables").mkdir(parents=True)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        noted = Process.here(process.pid).as_noted
+        noted = vars(Process.here(process.pid))
         write_run("dead", status="running", process=noted, started_at=datetime.now(UTC))
-        write_run("alive", status="running", process=Process.here(os.getpid()).as_noted)
+        write_run("alive", status="running", process=vars(Process.here(os.getpid())))
         assert len(json.loads(ask("runs", "--status", "running", "--json"))) == 2
         process.kill()
     (killed,) = json.loads(ask("runs", "--status", "killed", "--json"))

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from experiment_pipeline.reporting import numbers
@@ -117,8 +117,7 @@ class Rule:
 
     def not_applicable(self, reason: str) -> Finding:
         """The rule does not apply to the table; `reason` is one sentence."""
-        measured = ((), None, None, reason, self.advice)
-        return Finding(self.code, self.title, "not_applicable", "note", *measured)
+        return replace(self.not_found(reason), outcome="not_applicable")
 
     def over_columns(
         self,

@@ -10,7 +10,6 @@ import pandas as pd
 
 from experiment_pipeline.errors import StorageError, TrainingError
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard import notes as leaderboard_notes
@@ -314,7 +313,7 @@ def _choose(
     # None of them may be tied with a better one that is no candidate.
     tied = [entry for entry in ranking.entries if entry.tied] or [best]
     configurations = numbers.counted(len(ranking.single), "configuration")
-    where = evaluated(spec.evaluation_name).where
+    where = numbers.evaluated(spec.evaluation_name).where
     by_score = spec.choice == "best_score"
     if found and (found.is_better if by_score else best.is_ensemble and len(tied) == 1):
         own = next(entry for entry in ranking.entries if entry.is_ensemble)

@@ -10,7 +10,6 @@ import pandas as pd
 
 from experiment_pipeline.errors import listed
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.ranking import RankedModel, Ranking
@@ -76,7 +75,7 @@ def notes(
     spec: ExperimentSpec,
 ) -> tuple[str, ...]:
     """Return the remarks on a board with these rows and the choice's predictions of the test rows."""
-    cluster, place = cluster_in_words(spec), evaluated(spec.evaluation_name).place
+    cluster, place = cluster_in_words(spec), numbers.evaluated(spec.evaluation_name).place
     return (
         *weights_in_words(spec),
         *_against_baseline(ranking, spec.metric),

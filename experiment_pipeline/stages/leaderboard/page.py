@@ -15,6 +15,7 @@ from experiment_pipeline.reporting.document import (
     TableBlock,
     around,
     facts,
+    known,
     render_html,
 )
 from experiment_pipeline.reporting.numbers import evaluated
@@ -237,12 +238,12 @@ def _table(shown: SearchShown) -> TableBlock:
             (
                 "" if row["rank"] is None else f"{row['rank']:,}",
                 *(row["key"], row["algorithm"], row["status"]),
-                *(_score(row["test_score"]), _interval(row), *([spread] if seeds else [])),
-                *(_score(row["difference_to_best"]), "yes" if row["in_tie_group"] else ""),
+                *(known(row["test_score"], ""), _interval(row), *([spread] if seeds else [])),
+                *(known(row["difference_to_best"], ""), "yes" if row["in_tie_group"] else ""),
                 _amount(row["fit_cpu_seconds"]),
                 _amount(row["predict_microseconds_per_row"]),
                 _amount(None if size is None else size / 1e6),
-                _score(row["overfit_gap"]),
+                known(row["overfit_gap"], ""),
                 *(numbers.setting(settings[one]) if one in settings else "" for one in varied),
                 "; ".join(filter(None, (row["reason"], shown.declared[row["key"]].note))),
             )
@@ -258,11 +259,7 @@ def _table(shown: SearchShown) -> TableBlock:
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
-    return "" if row["low"] is None else f"{_score(row['low'])} to {_score(row['high'])}"
-
-
-def _score(value: float | None) -> str:
-    return "" if value is None else numbers.score(value)
+    return "" if row["low"] is None else f"{numbers.score(row['low'])} to {numbers.score(row['high'])}"
 
 
 def _amount(value: float | None) -> str:

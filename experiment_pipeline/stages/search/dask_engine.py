@@ -48,7 +48,6 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
 from experiment_pipeline.storage import files as storage
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
-from experiment_pipeline.storage.files import location, without_credentials
 from experiment_pipeline.storage.mapped import read_tables, write_tables
 from experiment_pipeline.storage.records import fingerprint_of
 from experiment_pipeline.storage.run_code import SOURCE
@@ -147,7 +146,7 @@ class ClusterEngine(ExitStack):
             elif found := differences(here, there):
                 differ.append(f"worker {address}: {found}")
         if differ:
-            culprit, _, rule = without_credentials("\n".join(differ[:5])).partition(": ")
+            culprit, _, rule = storage.without_credentials("\n".join(differ[:5])).partition(": ")
             raise ClusterError(culprit, rule, SAME_SOFTWARE)
         self._cluster = cluster
         return cluster
@@ -330,7 +329,7 @@ def examine(algorithms: tuple[str, ...], probe: str) -> dict[str, str]:
     """Return the software of the worker that this runs on, and whether it reads a stored object."""
     found = "can be read"
     try:
-        storage.read_bytes(location(probe))
+        storage.read_bytes(storage.location(probe))
     except ExperimentPipelineError as error:
         found = f"cannot be read ({error.culprit}: {error.rule})"
     return software(algorithms) | {"storage": found}

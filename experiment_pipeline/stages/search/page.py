@@ -214,20 +214,18 @@ def of_workers(results: pd.DataFrame) -> pd.DataFrame:
     """Return a row per worker of a cluster in words, the slowest first, MOST_SHOWN at the most."""
     if "worker" not in results:
         return results[:0]
-    rows = results[results["worker"].fillna("") != ""]
-    found = [
-        (own["fit_wall_seconds"].median(), worker, own) for worker, own in rows.groupby("worker")
-    ]
-    found.sort(key=lambda one: 0.0 if pd.isna(one[0]) else -one[0])
+    by_worker = results[results["worker"].fillna("") != ""].groupby("worker")
+    middles = by_worker["fit_wall_seconds"].median().sort_values(ascending=False, kind="stable")
     return pd.DataFrame(
         {
             "worker": worker,
             "fits": f"{own['fit_wall_seconds'].count():,}",
             "failed": f"{own['fit_wall_seconds'].isna().sum():,}",
-            "s per fit": "" if pd.isna(middle) else numbers.measured(middle),
+            "s per fit": numbers.measured(middle),
             "begun again": f"{int(own['attempts'].sum()) - len(own):,}",
             "s in the queue": numbers.measured(own["queue_seconds"].sum()),
             "s to read": numbers.measured(own["read_seconds"].sum()),
         }
-        for middle, worker, own in found[:MOST_SHOWN]
+        for worker, middle in middles.head(MOST_SHOWN).items()
+        for own in [by_worker.get_group(worker)]
     )

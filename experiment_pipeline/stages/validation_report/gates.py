@@ -33,7 +33,6 @@ from experiment_pipeline.statistics.interval import LEVEL, Interval, cluster_cod
 from experiment_pipeline.statistics.scores import SetPrediction, paired_difference
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.mapped import some_rows
-from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.table.clusters import FITTED_ROWS, FittedRows
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
@@ -278,7 +277,7 @@ class PublishedChampion:
         return model, FittedRows.from_bytes(self.exported.read(FITTED_ROWS), self.version)
 
 
-def find_champions(registry: Registry) -> list[PublishedChampion]:
+def find_champions(registry: versions.Registry) -> list[PublishedChampion]:
     """Return the champion, if any, and the best version so far where it is another one."""
     version = registry.champion()
     found = [] if version is None else [PublishedChampion(version, registry.model(version))]

@@ -14,7 +14,6 @@ import numpy as np
 
 from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.run_record import AuditRow, EvidenceRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
@@ -364,7 +363,7 @@ def _ways(
     """What the exported threshold costs, the one that is best for the metric, never, always."""
     if spec.costs is None:
         return
-    cheapest = f"the chosen threshold, the cheapest {evaluated(spec.evaluation_name).short}"
+    cheapest = f"the chosen threshold, the cheapest {numbers.evaluated(spec.evaluation_name).short}"
     compared = {cheapest: threshold.value}
     if (own := _ranked_at(spec, test)) is not None:
         compared[f"the threshold that is best for {own.metric}"] = own.value

@@ -204,7 +204,7 @@ def begin(run: RunRecord, stage: str, first: Callable[[], Sequence[RecordRow]]) 
         status="running",
         stage=stage,
         seen_at=now,
-        process=Process.here().as_noted,
+        process=vars(Process.here()),
         started_at=now if known is None or known.started_at is None else None,
     )
     old = ("ended_at", "error_type", "error", "fix", "mlflow_run_id")

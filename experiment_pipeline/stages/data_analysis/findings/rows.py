@@ -50,10 +50,12 @@ class ConflictingLabels(Rule):
         if not subject.features:
             return self.not_applicable("There is no feature.")
         groups = np.unique(subject.feature_hashes[target.rows], return_inverse=True)[1]
-        repeated = int((np.bincount(groups)[groups] > 1).sum())
+        sizes = np.bincount(groups)
+        repeated = int((sizes[groups] > 1).sum())
         if not repeated:
             return self.not_applicable("No two visible rows have equal features.")
-        outcomes = np.column_stack([_mean(groups, one)[groups] for one in target.outcomes()])
+        means = [np.bincount(groups, one) / sizes for one in target.outcomes()]
+        outcomes = np.column_stack(means)[groups]
         if task == "regression":
             share = float(np.mean((y - outcomes[:, 0]) ** 2) / np.var(y))
         else:  # rows that differ from the mode of their group
@@ -63,7 +65,7 @@ class ConflictingLabels(Rule):
             metric = "r2" if task == "regression" else "accuracy"
         best = outcomes[:, -1] if task != "multiclass" else outcomes
         if metrics.metric_of(metric).of_equals == "median":
-            best = _median(groups, y)[groups]
+            best = pd.Series(y).groupby(groups).quantile(interpolation="lower").to_numpy()[groups]
         ceiling = scores.score(metric, y, best)
         evidence = (
             f"{repeated:,} of {len(groups):,} rows share their features with another; equal "
@@ -82,19 +84,6 @@ class ConflictingLabels(Rule):
                 evidence += f" The acceptance criterion asks for {each.limit:g}."
         finding = self.found(severity, evidence, share, limit, [subject.spec.target])
         return replace(finding, ceiling=ceiling if metric == subject.spec.metric else None)
-
-
-def _mean(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Mean (groups,) of each group's values."""
-    return np.asarray(np.bincount(groups, weights=values) / np.bincount(groups))
-
-
-def _median(groups: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Lower median (groups,) of each group's values."""
-    order = np.lexsort((values, groups))
-    sizes = np.bincount(groups)
-    starts = np.cumsum(sizes) - sizes
-    return np.asarray(values[order][starts + (sizes - 1) // 2])
 
 
 class DuplicateRows(Rule):
