@@ -86,9 +86,9 @@ def seconds(value: float) -> str:
     return f"{value:,.0f} s"
 
 
-def measured(value: float) -> str:
-    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, for what varies from run to run; empty: nan."""
-    if math.isnan(value):
+def measured(value: float | None) -> str:
+    """`0`, `0.012`, `3.4`, `41`, `1,234`: two digits, as it varies from run to run; empty: None, nan."""
+    if value is None or math.isnan(value):
         return ""
     return f"{value:,.0f}" if abs(value) >= 10 else f"{value:.2g}"
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from experiment_pipeline.statistics.interval import (
     LEVEL,
-    ConsecutiveClusters,
     Interval,
-    cluster_codes,
+    drawn_together,
     independent_projections,
     quantile,
 )
@@ -46,12 +45,7 @@ class Comparison:
 
 def comparison_codes(clusters: np.ndarray) -> np.ndarray:
     """Return the codes 0 … G-1 that comparisons resample, (n,): at most 2,048, neighbours merged in order."""
-    codes = cluster_codes(clusters)
-    n_clusters = int(codes.max()) + 1
-    if n_clusters <= MOST_CLUSTERS:
-        return codes
-    consecutive = isinstance(clusters, ConsecutiveClusters)
-    return codes * MOST_CLUSTERS // n_clusters if consecutive else codes % MOST_CLUSTERS
+    return np.asarray(drawn_together(clusters, MOST_CLUSTERS))
 
 
 @dataclass(frozen=True)

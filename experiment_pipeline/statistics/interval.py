@@ -123,12 +123,12 @@ def mean(values: np.ndarray, weights: Weights = None) -> Linearised:
     return Linearised(estimate, weighted(values - estimate, weights))
 
 
-def drawn_together(clusters: np.ndarray) -> np.ndarray:
-    """Return at most MOST_DRAWN clusters (n,): more are merged, consecutive ones with neighbours."""
+def drawn_together(clusters: np.ndarray, most: int = MOST_DRAWN) -> np.ndarray:
+    """Return at most so many clusters (n,): more are merged, consecutive ones with neighbours."""
     codes = cluster_codes(clusters)
-    if (number := int(codes.max(initial=0)) + 1) > MOST_DRAWN:
+    if (number := int(codes.max(initial=0)) + 1) > most:
         consecutive = isinstance(clusters, ConsecutiveClusters)
-        codes = codes * MOST_DRAWN // number if consecutive else codes % MOST_DRAWN
+        codes = codes * most // number if consecutive else codes % most
     return codes.view(type(clusters))
 
 
