@@ -36,12 +36,18 @@ def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> N
 
 @pytest.mark.usefixtures("each_database")
 def test_a_new_database_has_the_declared_tables_and_views_each_column_documented() -> None:
-    """What is there is what the rows declare; each column of each table and view has a comment."""
+    """What is there is what the rows declare; each column of each table and view has a comment, which
+    PostgreSQL tells whoever looks with a tool of their own.
+    """
     declared = {**METADATA.tables, **{name: view.table for name, view in VIEWS.items()}}
     with database().connect() as connected:
         found = sa.inspect(connected)
         for name, table in declared.items():
-            assert [one["name"] for one in found.get_columns(name)] == table.c.keys()
+            told = {one["name"]: one.get("comment") for one in found.get_columns(name)}
+            assert [*told] == table.c.keys()
+            if found.dialect.name == "postgresql":
+                assert told == {column.name: column.comment for column in table.columns}
+                assert name in VIEWS or found.get_table_comment(name)["text"] == table.comment
     silent = [str(c) for table in declared.values() for c in table.columns if not c.comment]
     assert silent == []
 
