@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner
 
-from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.files import location
@@ -17,6 +15,7 @@ from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import FIRST_DAY
 
@@ -97,10 +96,10 @@ def test_a_damaged_database_is_told_and_the_way_to_a_new_one(storage, metadata_d
     archive(RunRecord("e", "r"), location(str(storage)))
     database().dispose()
     half = metadata_database.read_bytes()[:5000] + b"\xff" * 20_000
-    for damaged, command in ((half, "runs"), (b"none" * 999, "runs"), (b"none" * 999, "reindex")):
+    for damaged, name in ((half, "runs"), (b"none" * 999, "runs"), (b"none" * 999, "reindex")):
         metadata_database.write_bytes(damaged)
         connection.opened.cache_clear()
-        found = CliRunner().invoke(main, [command])
+        found = command(name)
         assert (found.exit_code, found.output[:7]) == (1, "Error: "), found.output
         assert "Move the file away" in found.output
 
