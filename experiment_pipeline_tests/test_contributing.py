@@ -82,8 +82,7 @@ def test_a_metric_an_algorithm_and_a_finding_are_declared_once(tmp_path, monkeyp
         acceptance=[{"metric": "squares", "at_most": 0.4}],
         analysis={"findings": [rule], "thresholds": {"even_numbers": 0.0}},
     )
-    done = runs.run(spec, scenario.SCHEMA)
-    assert done.success, done.failure
+    done = runs.succeeded(spec, scenario.SCHEMA)
     assert "of even numbers: " in done.metadata("data_analysis")["findings"]
     assert 0 < done.metadata("trained_model")["test squares"] < 0.4
     assert "squares at most 0.4" in str(done.metadata("validation_report")["judgement"])
