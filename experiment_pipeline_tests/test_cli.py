@@ -25,10 +25,7 @@ from experiment_pipeline.storage.registry import ModelPackage, Registry
 from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.fresh_process import printed_by
-
-
-def accept(_: ModelPackage) -> None:
-    """A check that finds nothing."""
+from experiment_pipeline_tests.storage.test_registry import accept
 
 
 @pytest.fixture(scope="module")

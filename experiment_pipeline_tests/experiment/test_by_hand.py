@@ -4,7 +4,6 @@ import functools
 import json
 import linecache
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,26 +20,18 @@ from experiment_pipeline.experiment.files import EXPERIMENT, named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.stages.search.own_estimators import Plain, WithHelper
 from experiment_pipeline_tests.stages.search.scenario import OWN
 
-pytestmark = pytest.mark.usefixtures("storage")
+pytestmark = pytest.mark.usefixtures("storage", "quick")
 FRESH_PROCESS = export.check_in_fresh_process
 SCORES = ["key", "rank", "test_score", "test_low", "test_high", "difference_low", "in_tie_group"]
 SEARCH = [{"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}, {"algorithm": "dummy"}]
 TWO = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
 SETTINGS = {"search": SEARCH, "evaluation": "test_set", "ensemble": False}
 run = functools.partial(ep.run, target="readmitted", progress=False, **SETTINGS)
-
-
-@pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder of the test's own, without what has tests elsewhere and takes long."""
-    monkeypatch.chdir(tmp_path)
-    with runs.quickly():
-        yield
 
 
 def made_by_hand() -> Any:
