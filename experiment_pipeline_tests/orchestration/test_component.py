@@ -53,7 +53,6 @@ def instead(right: str, wrong: str) -> str:
 
 DATA = "data/visits.csv"
 RANGE = "{low: -7, high: 31}\n      method: random\n      draws: 40"
-FOREST = "random_forest\n      hyperparameters: {n_estimators: [5, -5]}"
 IMPUTER = "sklearn.impute:SimpleImputer"
 WRONG = [
     (instead("target", "targt"), "3: target: is missing", "defs.yaml:5: targt: unknown key"),
@@ -81,7 +80,6 @@ WRONG = [
     # What would fail when it is fitted: whichever value it is, by the library's own limits.
     (instead("15, 31", "15, -7"), "11: configuration light", "is -7 fix: write a number from 2 to"),
     (instead("[15, 31]", RANGE), "11: configuration light", "write a number from"),
-    (YAML.partition("lightgbm")[0] + FOREST, "10: configuration ", "RandomForestClassifier must"),
 ]
 
 
