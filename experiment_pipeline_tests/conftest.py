@@ -170,6 +170,16 @@ def storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.fixture
+def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder of the test's own, without what has tests elsewhere and takes long."""
+    from experiment_pipeline_tests import runs
+
+    monkeypatch.chdir(tmp_path)
+    with runs.quickly():
+        yield
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
     """A real S3 server, started by the first test that asks for it."""

@@ -97,6 +97,13 @@ def run(
         return Run(done)
 
 
+def succeeded(*given: Any, **options: Any) -> Run:
+    """What `run` returns, of a run in which every step must succeed."""
+    done = run(*given, **options)
+    assert done.success, done.failure
+    return done
+
+
 @contextmanager
 def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
     if given is not None:

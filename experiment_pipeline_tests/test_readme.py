@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from click.testing import CliRunner
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.experiment import steps
@@ -16,6 +15,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.tracking.database.connection import FILE, database
 from experiment_pipeline_tests.bench import figures
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.tracking.history import write_history, write_run
 
 ROOT = Path(__file__).parent.parent
@@ -130,9 +130,9 @@ def test_what_the_command_line_is_told_to_ask_has_answers():
     write_run("recent", status="accepted", started_at=now)
     (commands,) = blocks("Command line", "bash")
     for line in commands.splitlines():
-        command, *arguments = shlex.split(line, comments=True)
-        assert command == ".venv/bin/experiment-pipeline"
-        done = CliRunner().invoke(main, arguments)
+        program, *arguments = shlex.split(line, comments=True)
+        assert program == ".venv/bin/experiment-pipeline"
+        done = command(*arguments)
         assert done.exit_code == 0, done.output
         assert "flight_delay" in done.output or "recent" in done.output
 

@@ -20,8 +20,7 @@ def test_an_experiment_runs_reruns_and_predicts_on_s3(s3, s3_bucket, tmp_path, m
     )
     files.pipe(source, scenario.table().to_csv(index=False).encode())
     spec = scenario.spec(url=source, export={"url": f"s3://{s3_bucket}/models"})
-    first = runs.run(spec, scenario.SCHEMA)
-    assert first.success, first.failure
+    runs.succeeded(spec, scenario.SCHEMA)
     version = f"s3://{s3_bucket}/models/clinic/registry/v0001"
     assert files.exists(f"{version}/model.skops")
     assert not (tmp_path / "artifacts").exists()

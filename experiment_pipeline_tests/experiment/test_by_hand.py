@@ -4,7 +4,6 @@ import functools
 import json
 import linecache
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,36 +11,27 @@ import dagster as dg
 import pandas as pd
 import pytest
 import yaml
-from click.testing import CliRunner
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.pipeline import make_pipeline
 
 import experiment_pipeline as ep
-from experiment_pipeline.cli import main
 from experiment_pipeline.errors import ExportError
 from experiment_pipeline.experiment.files import EXPERIMENT, named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
-from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.stages.search.own_estimators import Plain, WithHelper
 from experiment_pipeline_tests.stages.search.scenario import OWN
 
-pytestmark = pytest.mark.usefixtures("storage")
+pytestmark = pytest.mark.usefixtures("storage", "quick")
 FRESH_PROCESS = export.check_in_fresh_process
 SCORES = ["key", "rank", "test_score", "test_low", "test_high", "difference_low", "in_tie_group"]
 SEARCH = [{"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}, {"algorithm": "dummy"}]
 TWO = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
 SETTINGS = {"search": SEARCH, "evaluation": "test_set", "ensemble": False}
 run = functools.partial(ep.run, target="readmitted", progress=False, **SETTINGS)
-
-
-@pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder of the test's own, without what has tests elsewhere and takes long."""
-    monkeypatch.chdir(tmp_path)
-    with runs.quickly():
-        yield
 
 
 def made_by_hand() -> Any:
@@ -131,7 +121,7 @@ def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     before = {*models.iterdir()}
     (other,) = {"linear__C=0.1", "linear__C=1.0"} - {first["chosen"]}
     Path("visits.csv").unlink()
-    answer = CliRunner().invoke(main, ["choose", "visits", other, "--why", "<half> the size"])
+    answer = command("choose", "visits", other, "--why", "<half> the size")
     assert answer.exit_code == 0, answer.output
     second = ep.runs("visits", all_columns=True).to_dict("records")[0]
     assert f"visits: accepted with conditions (repeated_entities), v0002: {other}" in answer.output
@@ -166,7 +156,7 @@ def test_the_champion_is_fitted_on_the_data_of_today() -> None:
     found = ep.run(table, "readmitted", schema=scenario.SCHEMA, **given)
     assert ep.choose("visits", "ensemble", why="it is both").facts["version"] == "v0002"
     scenario.write_csv(Path(table))
-    answer = CliRunner().invoke(main, ["refit", "visits", "--json"])
+    answer = command("refit", "visits", "--json")
     assert answer.exit_code == 0, answer.output
     told = json.loads(answer.stdout)
     assert (told["status"], told["version"], len(told["gates"]) > 0) == ("accepted", "v0003", True)

@@ -6,25 +6,26 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 from upath import UPath
 
 from experiment_pipeline import run_experiment
-from experiment_pipeline.cli import main
 from experiment_pipeline.experiment import reproduce as module
 from experiment_pipeline.experiment.flow import ExperimentRun
 from experiment_pipeline.storage.provenance import commit_version
 from experiment_pipeline.storage.registry import MODEL, ExportedModel, Registry
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.command_line import command
 
 BOTH = [{"algorithm": "linear"}, {"algorithm": "sklearn.naive_bayes.GaussianNB"}]
 OTHER = "0" * 64
 Forge = Callable[..., ExportedModel]
+ask = partial(command, "reproduce")
 AS_EXPORTED: Any = (None, (), print)
 
 
@@ -85,11 +86,6 @@ def forge(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         return ExportedModel(UPath(folder))
 
     return forged
-
-
-def ask(*arguments: object) -> Result:
-    """What the command answers."""
-    return CliRunner().invoke(main, ["reproduce", *map(str, arguments)])
 
 
 def test_an_ensemble_is_reproduced_from_the_clone_of_its_commit(exported: Exported) -> None:

@@ -2,7 +2,6 @@
 
 import functools
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import patch
 
@@ -20,20 +19,12 @@ from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
-from experiment_pipeline_tests import own_metrics, runs, scenario
+from experiment_pipeline_tests import own_metrics, scenario
 
-pytestmark = pytest.mark.usefixtures("storage")
+pytestmark = pytest.mark.usefixtures("storage", "quick")
 LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
 FEW = {"search": [LINEAR, {"algorithm": "dummy"}], "evaluation": "test_set"}
 run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
-
-
-@pytest.fixture(autouse=True)
-def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A folder of the test's own, without what has tests elsewhere and takes long."""
-    monkeypatch.chdir(tmp_path)
-    with runs.quickly():
-        yield
 
 
 def test_seconds_are_counted_from_the_call(caplog: pytest.LogCaptureFixture) -> None:

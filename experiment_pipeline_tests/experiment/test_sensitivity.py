@@ -6,16 +6,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 import experiment_pipeline as ep
-from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DataError, InvalidExperiment
 from experiment_pipeline.experiment import run as runs_of
 from experiment_pipeline.experiment import steps
 from experiment_pipeline.stages.raw_data.table import RawTable
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 from experiment_pipeline_tests.tracking.history import write_history
 
@@ -38,10 +37,10 @@ def test_other_seeds_read_no_validation_row_and_stand_in_the_record(
 
     monkeypatch.setattr(runs_of, "run_experiment", repeated)
     monkeypatch.setattr(runs_of, "_declared", lambda _: (named, raw))
-    asked = CliRunner().invoke(main, "sensitivity flight_delay", input="n\n")
+    asked = command("sensitivity", "flight_delay", input="n\n")
     assert (asked.exit_code, tables) == (1, [])
     assert asked.stderr.startswith("5 repeats, about 36 s each, 180 s in all")
-    done = CliRunner().invoke(main, "sensitivity flight_delay --seeds 2 --yes")
+    done = command("sensitivity", "flight_delay", "--seeds", 2, "--yes")
     assert "seed 2: the table" in done.stdout
     sets = steps.prepared_rows(raw, named.spec, named).sets
     assert all([*table.index] == [*sets.index[sets.isin(["train", "test"])]] for table in tables)

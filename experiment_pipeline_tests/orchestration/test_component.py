@@ -53,7 +53,6 @@ def instead(right: str, wrong: str) -> str:
 
 DATA = "data/visits.csv"
 RANGE = "{low: -7, high: 31}\n      method: random\n      draws: 40"
-FOREST = "random_forest\n      hyperparameters: {n_estimators: [5, -5]}"
 IMPUTER = "sklearn.impute:SimpleImputer"
 WRONG = [
     (instead("target", "targt"), "3: target: is missing", "defs.yaml:5: targt: unknown key"),
@@ -65,9 +64,6 @@ WRONG = [
     (instead("experiment_p", "experimnt_p"), "1: type: there is no", "install the package"),
     # What the analysis does not know.
     (also("analysis: {accept: {outlier: rare}}"), "12: analysis.", "did you mean 'outliers'?"),
-    (also("analysis: {thresholds: {outliers: 0}}"), "12: analysis.", "a number from 1.5 to 1e+06"),
-    (also("analysis: {findings: ['no_package:late']}"), "12: analysis.", "cannot be imported"),
-    (also("analysis: {findings: ['math:pi']}"), "12: analysis.", "math:pi is not a rule"),
     (also("features: sklearn.decomposition:PCAA"), "12: features: ", "did you mean 'PCA'?"),
     (also("features: {transformer: 'builtins:dict'}"), "12: features: ", "name a transformer's"),
     (also(f"features: {{transformer: {IMPUTER}, arguments: {{f: 1}}}}"), "12: ", "'strategy'"),
@@ -82,11 +78,8 @@ WRONG = [
     (instead(DATA, "\"{{ env('NO') }}\""), "4: data: ", "the environment variable NO is not set"),
     (instead(DATA, "'{{ env.HOME | x }}'"), "4: data: '{{ env.HOME | x }}", "is not a template"),
     # What would fail when it is fitted: whichever value it is, by the library's own limits.
-    (instead("15, 31", "7, seven"), "11: configuration light", "text, and 'num_leaves' takes none"),
     (instead("15, 31", "15, -7"), "11: configuration light", "is -7 fix: write a number from 2 to"),
     (instead("[15, 31]", RANGE), "11: configuration light", "write a number from"),
-    (instead("num_leaves: [15", "subsample: [1.5"), "11: configuration light", "is 1.5"),
-    (YAML.partition("lightgbm")[0] + FOREST, "10: configuration ", "RandomForestClassifier must"),
 ]
 
 

@@ -8,10 +8,8 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
-from click.testing import CliRunner
 
 import experiment_pipeline as ep
-from experiment_pipeline.cli import main
 from experiment_pipeline.errors import EntryCorrupt, InvalidModel, UnknownRun, UnusableTable
 from experiment_pipeline.storage.files import list_names, storage_root, write_bytes
 from experiment_pipeline.table.table import plain_rows
@@ -19,6 +17,7 @@ from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.overview import experiment_page
 from experiment_pipeline_tests import exported, runs, scenario
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.prediction import promised
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]
@@ -51,7 +50,7 @@ def test_what_predict_says_stands_on_the_page_before_labels_come(tmp_path: Path)
     table, output = tmp_path / "rows.csv", str(tmp_path / "p.csv")
     exported.delivered(40).assign(carrier="ZZ").to_csv(table, sep=";", index=False)
     for model in ("flights", str(storage_root() / "flights" / "registry" / "v0001")):
-        told = CliRunner().invoke(main, ["predict", model, str(table), "--output", output])
+        told = command("predict", model, table, "--output", output)
         assert told.exit_code == 0, told.output
     sections = {one.title: one for one in experiment_page("flights", "").sections}
     ((_, *known, said),) = sections["Predicted, before labels"].blocks[0].rows
@@ -190,14 +189,14 @@ def test_the_command_reads_files_and_prints_words_or_json(tmp_path: Path) -> Non
     predictions, labels = of_days(0, 5)
     predictions.to_csv(tmp_path / "p.csv", index=False)
     labels.to_parquet(tmp_path / "l.parquet")
-    command = ["watch", "flights", str(tmp_path / "p.csv"), str(tmp_path / "l.parquet")]
-    told = CliRunner().invoke(main, [*command, "--id", "flight", "--json"])
+    given = ("watch", "flights", tmp_path / "p.csv", tmp_path / "l.parquet", "--id")
+    told = command(*given, "flight", "--json")
     facts = json.loads(told.output)
     assert (facts["experiment"], facts["rows"], facts["days"]) == ("flights", 200, 1)
-    told = CliRunner().invoke(main, [*command, "--id", "flight"])
+    told = command(*given, "flight")
     assert told.output.startswith("version   v0001: 200 labelled rows of 1 day, 0 rows are new")
     assert f"promise   {facts['promise']:.4f} (" in told.output
-    told = CliRunner().invoke(main, [*command, "--id", "flihgt"])
+    told = command(*given, "flihgt")
     assert told.exit_code == 1
     assert "did you mean 'flight'" in told.output
 

@@ -1,22 +1,17 @@
 """Whole experiments in this process, mostly on the small awkward table: what their runs leave for people."""
 
 import sys
-from dataclasses import dataclass
 
-import dagster as dg
-import numpy as np
 import pandas as pd
 import pytest
 
 import experiment_pipeline as ep
 from experiment_pipeline.prediction.files import load_model
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage import run_code
-from experiment_pipeline.storage.files import STORAGE_VARIABLE, Location, storage_root
+from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.tables import read_table
 from experiment_pipeline.tracking import questions, terminal
 from experiment_pipeline_tests import own_metrics, runs, scenario
 from experiment_pipeline_tests.stages.data_analysis import tables
@@ -32,60 +27,25 @@ def table(tmp_path):
     return scenario.write_csv(tmp_path / "visits.csv")
 
 
-@dataclass(frozen=True)
-class Life:
-    """Three runs of an experiment, one after another, and the storage that they share."""
-
-    alone: runs.Run
-    whole: runs.Run
-    changed: runs.Run
-    root: Location
-
-
-@pytest.fixture(scope="module")
-def life(tmp_path_factory):
-    """One configuration alone, the whole job, and the whole job on another table."""
-    folder = tmp_path_factory.mktemp("life")
-    table = scenario.write_csv(folder / "visits.csv")
+def test_one_configuration_alone_is_trained_beside_what_is_stored(table):
+    """A single partition adds to the search results instead of replacing them; of the whole job every
+    configuration is materialized, every check passes or warns, and a model has its version.
+    """
     spec = scenario.spec(url=str(table))
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
-        patch.setenv(STORAGE_VARIABLE, str(folder / "artifacts"))
-        alone = runs.run(spec, scenario.SCHEMA, instance, **{"dagster/partition": KEYS[-1]})
-        whole = runs.run(spec, scenario.SCHEMA, instance)
-        scenario.write_csv(table, scenario.table().iloc[:-20])
-        changed = runs.run(spec, scenario.SCHEMA, instance)
-        return Life(alone, whole, changed, storage_root())
-
-
-def assert_whole(done):
-    """Every configuration is materialized, every check passes or warns, a model has its version."""
-    assert done.success, done.failure
-    assert sorted(done.materialized("trained_model")) == sorted(KEYS)
-    assert done.metadata("exported_model")["version"]
-    failed = {name for name, passed in done.checks().items() if not passed}
+    alone = runs.succeeded(spec, scenario.SCHEMA, **{"dagster/partition": KEYS[-1]})
+    assert alone.materialized("trained_model") == [KEYS[-1]]
+    assert alone.metadata("search_results")["trained"] == 1
+    whole = runs.succeeded(spec, scenario.SCHEMA)
+    assert sorted(whole.materialized("trained_model")) == sorted(KEYS)
+    found = whole.metadata("search_results")
+    assert (found["reused"], found["trained"]) == (1, len(KEYS))
+    assert whole.metadata("exported_model")["version"]
+    failed = {name for name, passed in whole.checks().items() if not passed}
     assert failed <= {"sets_look_alike"}
 
 
-def test_one_configuration_alone_is_trained_beside_what_is_stored(life):
-    """A single partition adds to the search results instead of replacing them."""
-    assert life.alone.success, life.alone.failure
-    assert life.alone.materialized("trained_model") == [KEYS[-1]]
-    assert life.alone.metadata("search_results")["trained"] == 1
-    assert_whole(life.whole)
-    assert life.whole.metadata("search_results")["reused"] == 1
-    assert life.whole.metadata("search_results")["trained"] == len(KEYS)
-
-
-def test_a_changed_table_trains_anew_and_becomes_the_next_version(life):
-    """Nothing of another version of the data is mixed in."""
-    assert_whole(life.changed)
-    assert life.changed.metadata("search_results")["reused"] == 0
-    published = [done.metadata("exported_model") for done in (life.whole, life.changed)]
-    assert Registry(life.root, "clinic").versions()[-2:] == [each["version"] for each in published]
-
-
 def test_halving_stops_most_configurations_and_says_so(tmp_path):
-    """Who is stopped is a partition with rung, score and reason, and has no rank."""
+    """Who is stopped is a partition as well, and is counted apart."""
     enough = pd.concat([scenario.sound_table()] * 6, ignore_index=True)
     table = scenario.write_csv(tmp_path / "visits.csv", enough)
     rates = [0.01, 0.02, 0.05, 0.08, 0.1, 0.15, 0.2, 0.25, 0.3]
@@ -95,52 +55,10 @@ def test_halving_stops_most_configurations_and_says_so(tmp_path):
         search=[one("dummy"), lightgbm],
         halving={"fractions": [0.4, 1.0], "keep": 0.5, "fewest_rows": 500},
     )
-    first = runs.run(spec, scenario.SCHEMA)
-    counts = first.metadata("search_results")
+    done = runs.succeeded(spec, scenario.SCHEMA)
+    counts = done.metadata("search_results")
     assert (counts["declared"], counts["trained"], counts["stopped_early"]) == (10, 6, 4)
-    assert {*first.materialized("trained_model")} == {each.key for each in configurations(spec)}
-    trained = [
-        event.materialization
-        for event in first.result.all_events
-        if event.is_step_materialization and event.asset_key.path[-1] == "trained_model"
-    ]
-    stopped = [each for each in trained if each.tags["status"] == "stopped_early"]
-    for each in stopped:
-        metadata = each.metadata
-        assert each.description.startswith("stopped early at 40 % of the train rows: lightgbm (")
-        assert metadata["status"].value == "stopped early at 40 % of the train rows"
-        assert metadata["share of the train rows"].value == 0.4
-        assert metadata["reason"].value.startswith("not among the best 5 of 9 at rung 1 of 2")
-        assert 0 < metadata["test roc_auc at 40 % of the train rows"].value < 1
-    assert len(stopped) == 4
-
-
-def test_weights_and_directions_go_with_an_experiment_to_its_end(table, tmp_path):
-    """Rows of weight zero are rejected, pages say what counts, predicting needs no weight."""
-    spec = scenario.spec(
-        url=str(table),
-        sample_weight=scenario.MARKUP,
-        monotone={scenario.STRANGE: "increasing"},
-        search=[scenario.SEARCH[-1]],
-        ensemble="off",
-        validation={"max_rejected_fraction": 0.1},
-        costs={"false_positive": 1, "false_negative": 2},
-    )
-    done = runs.run(spec, scenario.SCHEMA)
-    assert done.success, done.failure
-    rejected = read_table(runs.table_path(storage_root(), spec.name, "rejected_rows"), pd.DataFrame)
-    zero = scenario.table()[scenario.MARKUP].eq(0)
-    assert zero.sum() > 0
-    assert set(zero.index[zero]) <= set(rejected.index)
-    assert "weight each row by" in str(done.metadata("leaderboard"))
-    assert "weight each row by" in str(done.metadata("validation_report"))
-    found = []
-    for columns in ([], [scenario.MARKUP]):
-        rows = scenario.write_csv(tmp_path / "rows.csv", scenario.table().drop(columns=columns))
-        out = tmp_path / "predictions.csv"
-        load_model(spec.name).predict_table(str(rows), str(out), str(tmp_path / "rejected.csv"))
-        found.append(pd.read_csv(out))
-    assert found[0].equals(found[1])
+    assert {*done.materialized("trained_model")} == {each.key for each in configurations(spec)}
 
 
 def test_a_cross_validated_choice_without_a_positive_class_is_exported_and_predicts(tmp_path):
@@ -153,8 +71,7 @@ def test_a_cross_validated_choice_without_a_positive_class_is_exported_and_predi
     spec = scenario.spec(
         url=str(table), search=[{"algorithm": "linear"}], positive_class=None, evaluation=folds
     )
-    done = runs.run(spec, schema)
-    assert done.success, done.failure
+    done = runs.succeeded(spec, schema)
     board = done.metadata("leaderboard")
     assert "in cross-validation of the train and test rows" in board["reason"]
     assert "score in cross-validation" in board
@@ -170,33 +87,10 @@ def test_a_cross_validated_choice_without_a_positive_class_is_exported_and_predi
     assert said[truth].mean() > said[~truth].mean()
 
 
-def test_an_experiment_that_says_only_what_it_must_ends_with_a_model_that_predicts(tmp_path):
-    """Every optional key left out, the positive class of texts among them: defaults suffice; the
-    only configuration is a range of partitions, too.
-    """
-    generator = np.random.default_rng(0)
-    size = generator.normal(size=400)
-    late = np.where(size + generator.normal(size=400) > 0, "late", "in time")
-    frame = pd.DataFrame({"size": size, "colour": generator.choice(["red", "blue"], 400)})
-    table = scenario.write_csv(tmp_path / "parcels.csv", frame.assign(delivered=late))
-    must = {"name": "parcels", "data": str(table), "target": "delivered", "task": "binary"}
-    must |= {"search": [{"algorithm": "linear"}], "metric": "log_loss"}
-    schema = "columns: {size: {dtype: float64}, colour: {dtype: str}, delivered: {dtype: str}}"
-    done = runs.run(ExperimentSpec.model_validate(must), schema)
-    assert done.success, done.failure
-    assert done.materialized("trained_model") == ["linear"]
-    outcome = load_model("parcels").predict_table(
-        str(table), str(tmp_path / "p.csv"), str(tmp_path / "r.csv")
-    )
-    assert outcome.predicted == len(frame)
-    assert "probability_late" in pd.read_csv(tmp_path / "p.csv").columns
-
-
 def test_a_run_chooses_exports_remembers_and_reuses_an_ensemble(table, tmp_path):
     """Its members are told wherever the choice is; the same run again is no other look or version."""
     spec = scenario.spec("regression", "time", url=str(table))
-    done = runs.run(spec, scenario.SCHEMA)
-    assert done.success, done.failure
+    done = runs.succeeded(spec, scenario.SCHEMA)
     board = done.metadata("leaderboard")
     assert board["partition"] == ENSEMBLE
     assert board["chosen"] == "ensemble"
@@ -226,8 +120,7 @@ def test_a_run_chooses_exports_remembers_and_reuses_an_ensemble(table, tmp_path)
     # Another gate looks again at the same model: the champion is held to be it.
     gate = [{"metric": "mae", "at_most": 1e6, "judged_by": "estimate"}]
     spec = scenario.spec("regression", "time", url=str(table), acceptance=gate)
-    again = runs.run(spec, scenario.SCHEMA)
-    assert again.success, again.failure
+    again = runs.succeeded(spec, scenario.SCHEMA)
     assert again.metadata("search_results")["trained"] == again.metadata("search_results")["reused"]
     assert again.metadata("validation_report")["looks"] == 1
     assert again.metadata("exported_model")["version"] == "v0001"
@@ -240,8 +133,7 @@ def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(table, tmp_path,
         metric=PROFIT,
         acceptance=[{"metric": PROFIT, "at_least": 1}, {"metric": "roc_auc", "at_least": 0.5}],
     )
-    done = runs.run(spec, scenario.SCHEMA)
-    assert done.success, done.failure
+    done = runs.succeeded(spec, scenario.SCHEMA)
     assert f"lower bound of {PROFIT} at least 1" in str(done.metadata("validation_report"))
     assert PROFIT in done.metadata("exported_model")["card"]
     (known,) = questions.runs(spec.name, all_columns=True).to_dict("records")
@@ -269,8 +161,7 @@ def test_a_class_of_two_rows_is_set_aside_and_said_everywhere(tmp_path):
     url, search = scenario.write_csv(tmp_path / "plain.csv", frame), [{"algorithm": "linear"}]
     schema = "columns: {x: {}, z: {}, colour: {}, y: {dtype: str, isin: ['yes', 'no', rare]}}"
     asked = {**tables.MULTICLASS, "data": str(url), "search": search}
-    first = runs.run(tables.experiment(**asked), schema)
-    assert first.success, first.failure
+    first = runs.succeeded(tables.experiment(**asked), schema)
     assert first.metadata("data_analysis")["verdict"] == "go with conditions"
     assert first.metadata("rejected_rows")["dagster/row_count"] == 2
     assert first.metadata("validated_data")["rejection_rate"] == 0

@@ -18,6 +18,7 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import (
     result_of,
     search_of,
     spec_of,
+    stopped,
 )
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
@@ -106,6 +107,20 @@ def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
     cost = "2.5 s to fit, 3 µs per row to predict, 0.001 MB, 50 boosting rounds"
     assert shown.facts["cost"] == cost
     assert shown.tags == {"status": "trained"}
+
+
+def test_a_configuration_that_was_stopped_says_where_and_why() -> None:
+    """Its score on a part of the rows has a name of its own, which no plot mixes with the others."""
+    spec = spec_of(2)
+    result = result_of(configurations(spec)[0], 0.6912, spec)
+    shown = search_page.configuration(stopped(result, "not among 5", 0.4), result, "/model")
+    said = "stopped early at 40 % of the train rows"
+    assert shown.notes[0].startswith(f"{said}: lightgbm (num_leaves 4), roc_auc 0.6912")
+    assert (shown.facts["status"], shown.facts["reason"]) == (said, "not among 5")
+    assert plotted(shown) == [
+        *("test roc_auc at 40 % of the train rows", "share of the train rows", "CPU seconds to fit")
+    ]
+    assert shown.tags == {"status": "stopped_early"}
 
 
 def test_the_leaderboard_is_a_screen_of_rows_with_the_scores_first() -> None:

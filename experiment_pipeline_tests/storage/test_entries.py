@@ -12,11 +12,12 @@ from experiment_pipeline.errors import EntryCorrupt
 from experiment_pipeline.storage.entries import Entries, SharedFiles, SharedFolder
 from experiment_pipeline.storage.files import list_names, read_bytes, remove, write_bytes
 
-FILES = {"report.json": b'{"a": 1}', "report.html": b"<html></html>"}
+FILES = {"report.json": b'{"a": 1}', "report.html": b"<p>1</p>"}
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "emptied": lambda content: b"",
     "cut short": lambda content: content[:5],
     "not an object": lambda content: b"[1]",
+    "edited": lambda content: content.replace(b"1", b"2"),
 }
 
 

@@ -12,7 +12,7 @@ from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.provenance import PATCH
 from experiment_pipeline.storage.registry import Registry
-from experiment_pipeline.storage.run_code import RunCode, module_of_main, own_code, run_code
+from experiment_pipeline.storage.run_code import RunCode, module_of_main, run_code, source_digests
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.archive import reindex
@@ -180,7 +180,7 @@ def test_a_module_that_was_edited_is_another_one(tmp_path: Path, monkeypatch: Mo
     """A kernel lives on while its user edits: what was trained with the old text is not taken for the new."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "edited_twice.py").write_text("A = 1\n")
-    before = own_code("edited_twice")
-    assert own_code("edited_twice") == before
+    before = source_digests(["edited_twice:A"])
+    assert source_digests(["edited_twice:A"]) == before
     (tmp_path / "edited_twice.py").write_text("A = 2\n")
-    assert own_code("edited_twice") != before
+    assert source_digests(["edited_twice:A"]) != before

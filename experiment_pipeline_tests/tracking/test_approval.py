@@ -5,10 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 from upath import UPath
 
-from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable, InvalidModel
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.storage.registry import Approval, Registry
@@ -16,13 +14,9 @@ from experiment_pipeline.tracking import outcomes, questions
 from experiment_pipeline.tracking.database.archive import reindex
 from experiment_pipeline.tracking.outcomes import approve
 from experiment_pipeline_tests import runs, scenario
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.storage.test_registry import accept, package
 from experiment_pipeline_tests.tracking.history import version_row, write_run
-
-
-def command(*arguments: str) -> Result:
-    """The command, run in this process."""
-    return CliRunner().invoke(main, arguments)
 
 
 @pytest.fixture

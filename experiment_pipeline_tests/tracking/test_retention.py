@@ -14,12 +14,10 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from upath import UPath
 
-from experiment_pipeline.cli import main
 from experiment_pipeline.experiment import run
 from experiment_pipeline.reporting.run_record import ConfigurationRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
@@ -32,6 +30,7 @@ from experiment_pipeline.tracking.database.archive import archive, reindex
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.retention import clean
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.command_line import command
 
 # Files are written now: this is when they are old.
 NOW = datetime.now(UTC) + timedelta(days=2)
@@ -186,7 +185,7 @@ def test_the_command_says_what_it_frees(storage: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(run, "declared_now", lambda _: NamedColumns(spec("churn", runs=1), ""))
 
     def said(*options: str) -> str:
-        return CliRunner().invoke(main, ["clean", *options]).output
+        return command("clean", *options).output
 
     before = there(folder)
     begun.record([RunFacts(status="running", process=vars(Process.here()), started_at=NOW)])

@@ -18,15 +18,14 @@ import dagster as dg
 import psutil
 import pytest
 import uvicorn
-from click.testing import CliRunner
 from upath import UPath
 
-from experiment_pipeline.cli import main
 from experiment_pipeline.orchestration.assets.shared import metadata_of
 from experiment_pipeline.reporting.outcome import PagePath
 from experiment_pipeline.storage.files import Location, location, write_bytes
 from experiment_pipeline.tracking import server
 from experiment_pipeline.tracking.server import URL_VARIABLE, page_url
+from experiment_pipeline_tests.command_line import command
 
 NOT_SHOWN = (
     *(
@@ -258,7 +257,7 @@ def test_a_taken_port_is_an_error_and_another_one_is_found_unasked() -> None:
     """A port that was asked for is taken or refused; without one, any free one will do."""
     with server.listening(0) as taken:
         port = taken.getsockname()[1]
-        done = CliRunner().invoke(main, ["reports", "--port", str(port)])
+        done = command("reports", "--port", port)
         assert done.exit_code == 1
         assert f"{port}: Address already in use" in done.output
     with server.listening() as first, server.listening() as second:

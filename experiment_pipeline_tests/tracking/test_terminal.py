@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
 from experiment_pipeline.cli import main
 from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import RunRecord
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.tracking.history import (
     KEYS,
     finding_row,
@@ -35,13 +35,9 @@ class Terminal(io.StringIO):
 
 def ask(*arguments: str, code: int = 0) -> str:
     """What a command prints into a pipe, errors included."""
-    result = invoke(*arguments)
+    result = command(*arguments)
     assert result.exit_code == code, result.output
     return result.output
-
-
-def invoke(*arguments: object) -> Result:
-    return CliRunner().invoke(main, [*map(str, arguments)])
 
 
 def in_a_terminal(*arguments: str) -> list[str]:
@@ -155,10 +151,10 @@ def test_names_are_shown_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     finding = finding_row(code=name, column_names=(name,), evidence=name)
     write_run("[bold]run", finding, experiment=name, status="failed", error=name)
     monkeypatch.setenv("COLUMNS", "200")
-    for command in (("runs",), ("experiments",), ("show", "[bold]")):
-        lines = "\n".join(in_a_terminal(*command))
-        assert "[red]:smile:[/red]�[2J" in lines, command
-        assert "\x1b[2J" not in lines, command
+    for asked in (("runs",), ("experiments",), ("show", "[bold]")):
+        lines = "\n".join(in_a_terminal(*asked))
+        assert "[red]:smile:[/red]�[2J" in lines, asked
+        assert "\x1b[2J" not in lines, asked
     assert json.loads(ask("experiments", "--json"))[0]["experiment"] == name
 
 
@@ -171,7 +167,7 @@ def test_nothing_remembered_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "said"),
+    ("asked", "said"),
     [
         ("runs flight_dela", "did you mean 'flight_delay'"),
         ("show zz", "zz: no run id begins so"),
@@ -181,10 +177,10 @@ def test_nothing_remembered_is_said() -> None:
         ("models flight_delay", "has no exported model"),
     ],
 )
-def test_what_is_not_there_is_one_screen_on_the_other_stream(command, said, storage) -> None:
+def test_what_is_not_there_is_one_screen_on_the_other_stream(asked, said, storage) -> None:
     """Culprit, rule, fix and exit code 1, without a stack; a program that reads stdout gets nothing."""
     write_history()
-    result = invoke(*command.split())
+    result = command(*asked.split())
     assert result.exit_code == 1
     assert said in result.stderr
     assert "fix: " in result.stderr
@@ -219,7 +215,7 @@ def test_the_exit_code_says_whether_a_run_was_accepted() -> None:
     """The outcome stands in the JSON either way."""
     ids = write_history()
     for run_id, status, code in ((ids[0], "accepted", 0), (ids[3], "rejected", 1)):
-        done = invoke("show", run_id, "--json", "--fail-unless", "accepted")
+        done = command("show", run_id, "--json", "--fail-unless", "accepted")
         assert done.exit_code == code
         assert json.loads(done.stdout)["status"] == status
     ask("show", ids[3], "--fail-unless", "rejected")
@@ -231,7 +227,7 @@ def test_an_old_run_is_not_taken_for_the_new_one() -> None:
     last = write_history()[3]
     asked = ("show", "--experiment", "flight_delay", "--since")
     ask(*asked, "2026-02-05T05:59:59")
-    late = invoke(*asked, "2026-02-05T06:00:01", "--json")
+    late = command(*asked, "2026-02-05T06:00:01", "--json")
     assert late.exit_code == 1
     assert f"no run since 2026-02-05 06:00:01 UTC; the last one is {last}" in late.stderr
 

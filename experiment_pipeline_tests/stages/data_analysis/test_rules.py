@@ -9,7 +9,6 @@ from experiment_pipeline.spec.table import Analysis
 from experiment_pipeline.stages.data_analysis.finding import FindingRule
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES, problems
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
-from experiment_pipeline.storage.run_code import source_digests
 from experiment_pipeline_tests.stages.data_analysis import own_findings
 from experiment_pipeline_tests.stages.data_analysis.tables import ROWS, analysed, experiment, table
 from experiment_pipeline_tests.stages.data_analysis.test_findings import FOUND
@@ -87,13 +86,3 @@ def test_a_rule_that_returns_no_finding_is_named() -> None:
     """What a rule must return is said where it did not."""
     with pytest.raises(InvalidExperiment, match="the rule 'nothing' returned None"):
         analysed(table(), analysis={"findings": [f"{HERE}:nothing"]})
-
-
-def test_its_source_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A changed module asks again: its digest is part of what the analysis was given."""
-    (module := tmp_path / "rules_of_a_user.py").write_text("def rule(): pass")
-    monkeypatch.syspath_prepend(tmp_path)
-    before = source_digests(["rules_of_a_user:rule"])
-    module.write_text("def rule(): return 1")
-    assert source_digests(["rules_of_a_user:rule"]) != before
-    assert source_digests(Analysis().findings) == {}

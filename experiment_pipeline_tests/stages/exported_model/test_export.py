@@ -1,7 +1,6 @@
 """The files of an exported model: complete, reproducible, without secrets, and the same in a fresh process."""
 
 import ast
-import importlib
 import json
 import re
 from dataclasses import replace
@@ -154,16 +153,3 @@ def test_a_model_that_needs_this_package_is_refused() -> None:
     changed = replace(needy, files={**needy.files, "verify.py": script})
     with pytest.raises(PredictionsChanged, match="needs experiment_pipeline to load"):
         check_in_fresh_process(changed)
-
-
-def test_a_users_own_estimator_is_found_where_it_is(tmp_path, monkeypatch) -> None:
-    """An estimator from a folder on the path loads in the fresh process too."""
-    (tmp_path / "own_estimators_of_a_user.py").write_text(
-        "from sklearn.linear_model import LogisticRegression\n\n\n"
-        "class Own(LogisticRegression):\n    '''Its own.'''\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    own = importlib.import_module("own_estimators_of_a_user")
-    package = exported.package(exported.fitted(model=own.Own()))
-    assert package.own_packages == ("own_estimators_of_a_user",)
-    check_in_fresh_process(package)

@@ -232,7 +232,9 @@ def test_what_is_odd_about_the_choice_is_noted() -> None:
 
 
 def test_caveats_of_the_test_set_are_noted() -> None:
-    """One day separates no configurations; an AUC of 5 positives has a narrow interval."""
+    """One day separates no configurations; an AUC of 5 positives has a narrow interval; weights count."""
+    weighted = search_of(spec_of(2, sample_weight="size"), [1, 1]).rank()
+    assert any("weight each row by size" in note for note in weighted.notes)
     search = search_of(spec_of(2), [0.1, 5])
     board = search.rank(clusters=np.zeros(len(search.clusters), dtype=int))
     assert len(board.tie_group) == 2

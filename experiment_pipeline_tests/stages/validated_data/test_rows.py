@@ -197,12 +197,14 @@ def test_defaults_fill_and_say_so():
 
 
 def test_rows_to_predict_on_need_only_the_features():
-    """Target and excluded columns may be absent; nothing need be unique."""
-    spec = scenario.spec()
-    raw = scenario.table().drop(columns=["readmitted", "cost", "triage", "visit_id"]).head(100)
+    """Target, weights and excluded columns may be absent; nothing need be unique."""
+    spec = scenario.spec(sample_weight=scenario.MARKUP)
+    assert scenario.MARKUP not in feature_columns(clinic().validated, spec)
+    absent = ["readmitted", "cost", "triage", "visit_id", scenario.MARKUP]
+    raw = scenario.table().drop(columns=absent).head(100)
     schema = load_schema(scenario.SCHEMA)
     schema.columns["age"].unique = True
-    features = ["ward", "age", "weight", scenario.STRANGE, scenario.MARKUP]
+    features = ["ward", "age", "weight", scenario.STRANGE]
     rules = for_prediction(schema, features)
     prepared = scenario.prepared_rows(raw, spec.preparation, rules, may_be_absent=spec.not_features)
     data = validate(raw, prepared, rules)

@@ -61,6 +61,7 @@ def test_each_task_is_told_what_concerns_it_in_this_order(task: str) -> None:
         *REFEREE,
     ]
     assert section(of(task), "Decision")[0].text.startswith("Accepted: the one gate passes (")
+    assert not any("the budget" in note for note in of(task).check.report.notes)
     every, *parts = of(task).check.report.coverage.parts
     assert every.score.high > 0.9
     classes = [part.value for part in parts if part.column == "y"]
@@ -139,17 +140,6 @@ def test_a_refused_report_says_why_right_after_the_gates() -> None:
     assert gates.rows[0][0] == "FAIL"
     assert gates.rows[0][3:] == ("0.9700", "the lower bound of the 95 % interval does not pass")
     assert "exported" not in render(found.document), "nothing was"
-
-
-def test_without_time_what_nothing_rests_on_is_left_out() -> None:
-    """The budget is spent: scores, gates and the model are there, and a note says what is not."""
-    more = {"positive_class": "yes & <b>"}
-    report = look_at(table("binary"), "binary", more, seconds_left=0.0)
-    whole = checked("binary")
-    assert report.check.report.usage is None
-    assert not report.check.report.segments
-    assert any("the budget of seconds was spent" in note for note in report.check.report.notes)
-    assert not any("the budget" in note for note in whole.check.report.notes)
 
 
 def test_importance_and_dependence_find_what_the_table_was_made_of() -> None:

@@ -76,10 +76,14 @@ def test_the_linear_model_is_fitted_again(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_what_takes_too_long_is_not_computed_and_says_so() -> None:
-    """Without time left nothing is fitted or predicted again; a report is read back as it was."""
+    """Without time left nothing is fitted or predicted again, which a note says; scores and gates are there;
+    a report is read back as it was.
+    """
     frame = table("regression", 600)
     found = look_at(frame, "regression", {"search": SEARCH[::-1]}, seconds_left=0.0)
     report, text = found.check.report, render(found.document)
+    assert (report.usage, report.segments or None, bool(report.gates)) == (None, None, True)
+    assert any("the budget of seconds was spent" in note for note in report.notes)
     again = ValidationReport.from_json(report.to_json())
     assert [row.what for row in again.evidence] == [row.what for row in report.evidence]
     assert "4 less important features: not computed" in text

@@ -119,6 +119,7 @@ def test_looks_are_counted_and_earlier_ones_noted() -> None:
     """The first look is number one; later ones are warned of."""
     assert report_of().looks == 1
     assert not report_of().notes
+    assert "weight each row by size" in report_of(spec_of(sample_weight="size")).notes[0]
     report = report_of(earlier_looks=EarlierLooks(3, 0.8))
     assert (report.looks, report.overlap) == (4, 0.8)
     assert "other models were evaluated on these validation rows before" in report.notes[0]

@@ -4,14 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from experiment_pipeline.cli import main
 from experiment_pipeline.storage.files import location
 from experiment_pipeline.tracking.database.archive import archive, reindex
 from experiment_pipeline.tracking.database.connection import HEAD, VARIABLE
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import documentation
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import write_history
 
@@ -44,25 +43,25 @@ def test_the_command_says_what_came_back_and_what_was_passed_over(tmp_path, monk
     damaged = tmp_path / "artifacts/flight_delay/runs" / f"{ids[0]}.json"
     damaged.write_text("{}")
     lose_the_database(tmp_path, monkeypatch)
-    done = CliRunner().invoke(main, ["reindex", "--root", str(root)])
+    done = command("reindex", "--root", root)
     assert done.exit_code == 0, done.output
     said = done.output
     assert f"restored            3 runs  sqlite:///{tmp_path}/another.sqlite" in said
     assert "passed over         1 files" in said
     assert str(damaged) in said
-    told = json.loads(CliRunner().invoke(main, ["reindex", "--root", str(root), "--json"]).stdout)
+    told = json.loads(command("reindex", "--root", root, "--json").stdout)
     assert (told["restored"], len(told["passed_over"])) == (3, 1)
 
 
 def test_the_command_tells_where_the_database_is_and_what_is_in_it() -> None:
     """First the URL and the version of the tables, then the page of the columns."""
-    done = CliRunner().invoke(main, ["database"])
+    done = command("database")
     assert done.exit_code == 0, done.output
     where, version, _, page = done.output.split("\n", 3)
     assert where.startswith("database sqlite" if "sqlite" in where else "database postgresql")
     assert (":***@" in where) == ("postgresql" in where)
     assert version == f"version  {HEAD}"
     assert page == documentation()
-    told = json.loads(CliRunner().invoke(main, ["database", "--json"]).stdout)
+    told = json.loads(command("database", "--json").stdout)
     assert (f"database {told['database']}", told["version"]) == (where, HEAD)
-    assert told["page"] == page == CliRunner().invoke(main, ["database", "--page"]).stdout
+    assert told["page"] == page == command("database", "--page").stdout

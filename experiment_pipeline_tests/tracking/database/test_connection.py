@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from click.testing import CliRunner
 
-from experiment_pipeline.cli import main
 from experiment_pipeline.errors import DatabaseUnavailable
 from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.storage.files import location
@@ -17,6 +15,7 @@ from experiment_pipeline.tracking.database.archive import archive
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, database_url
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
+from experiment_pipeline_tests.command_line import command
 from experiment_pipeline_tests.tracking.database.test_writing import everything
 from experiment_pipeline_tests.tracking.history import FIRST_DAY
 
@@ -36,12 +35,18 @@ def test_no_setting_means_a_file_beside_dagsters_own(tmp_path, monkeypatch) -> N
 
 @pytest.mark.usefixtures("each_database")
 def test_a_new_database_has_the_declared_tables_and_views_each_column_documented() -> None:
-    """What is there is what the rows declare; each column of each table and view has a comment."""
+    """What is there is what the rows declare; each column of each table and view has a comment, which
+    PostgreSQL tells whoever looks with a tool of their own.
+    """
     declared = {**METADATA.tables, **{name: view.table for name, view in VIEWS.items()}}
     with database().connect() as connected:
         found = sa.inspect(connected)
         for name, table in declared.items():
-            assert [one["name"] for one in found.get_columns(name)] == table.c.keys()
+            told = {one["name"]: one.get("comment") for one in found.get_columns(name)}
+            assert [*told] == table.c.keys()
+            if found.dialect.name == "postgresql":
+                assert told == {column.name: column.comment for column in table.columns}
+                assert name in VIEWS or found.get_table_comment(name)["text"] == table.comment
     silent = [str(c) for table in declared.values() for c in table.columns if not c.comment]
     assert silent == []
 
@@ -91,10 +96,10 @@ def test_a_damaged_database_is_told_and_the_way_to_a_new_one(storage, metadata_d
     archive(RunRecord("e", "r"), location(str(storage)))
     database().dispose()
     half = metadata_database.read_bytes()[:5000] + b"\xff" * 20_000
-    for damaged, command in ((half, "runs"), (b"none" * 999, "runs"), (b"none" * 999, "reindex")):
+    for damaged, name in ((half, "runs"), (b"none" * 999, "runs"), (b"none" * 999, "reindex")):
         metadata_database.write_bytes(damaged)
         connection.opened.cache_clear()
-        found = CliRunner().invoke(main, [command])
+        found = command(name)
         assert (found.exit_code, found.output[:7]) == (1, "Error: "), found.output
         assert "Move the file away" in found.output
 

@@ -11,7 +11,7 @@ from experiment_pipeline.reporting.run_record import RunFacts
 from experiment_pipeline.tracking.database import connection
 from experiment_pipeline.tracking.database.connection import SCHEMA, VARIABLE, database, opened
 from experiment_pipeline.tracking.database.recording import RunRecord
-from experiment_pipeline.tracking.database.tables import METADATA, VIEWS
+from experiment_pipeline.tracking.database.tables import METADATA
 from experiment_pipeline_tests.postgres_server import PostgresServer
 
 pytestmark = pytest.mark.slow
@@ -47,18 +47,6 @@ def test_tables_of_dagster_in_the_same_database_are_left_alone(postgres, postgre
         assert connected.scalar(sa.text("SELECT version_num FROM public.alembic_version")) == (
             "7e2f3204cf8e"
         )
-
-
-@pytest.mark.usefixtures("postgres_database")
-def test_the_database_itself_says_what_its_columns_mean() -> None:
-    """Whoever looks at a table or a view with a tool of their own reads the documentation there."""
-    with database().connect() as connected:
-        found = sa.inspect(connected)
-        for table in (*METADATA.tables.values(), *(view.table for view in VIEWS.values())):
-            told = {one["name"]: one["comment"] for one in found.get_columns(table.name, SCHEMA)}
-            assert told == {column.name: column.comment for column in table.columns}
-            if table.name not in VIEWS:
-                assert found.get_table_comment(table.name, SCHEMA)["text"] == table.comment
 
 
 def test_a_user_without_rights_gets_the_servers_words(postgres, postgres_database, monkeypatch):
