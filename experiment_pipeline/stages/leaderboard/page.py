@@ -240,9 +240,9 @@ def _table(shown: SearchShown) -> TableBlock:
                 *(row["key"], row["algorithm"], row["status"]),
                 *(known(row["test_score"], ""), _interval(row), *([spread] if seeds else [])),
                 *(known(row["difference_to_best"], ""), "yes" if row["in_tie_group"] else ""),
-                _amount(row["fit_cpu_seconds"]),
-                _amount(row["predict_microseconds_per_row"]),
-                _amount(None if size is None else size / 1e6),
+                numbers.measured(row["fit_cpu_seconds"]),
+                numbers.measured(row["predict_microseconds_per_row"]),
+                numbers.measured(None if size is None else size / 1e6),
                 known(row["overfit_gap"], ""),
                 *(numbers.setting(settings[one]) if one in settings else "" for one in varied),
                 "; ".join(filter(None, (row["reason"], shown.declared[row["key"]].note))),
@@ -259,8 +259,6 @@ def _table(shown: SearchShown) -> TableBlock:
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
-    return "" if row["low"] is None else f"{numbers.score(row['low'])} to {numbers.score(row['high'])}"
-
-
-def _amount(value: float | None) -> str:
-    return "" if value is None else numbers.measured(value)
+    return (
+        "" if row["low"] is None else f"{numbers.score(row['low'])} to {numbers.score(row['high'])}"
+    )
