@@ -102,7 +102,7 @@ class ChosenModel:
         """Return it fitted on other prepared rows, each fit with its model's rounds and one thread."""
         # The longest first keeps every core busy; each encoder encodes the rows once.
         longest_first = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
-        # Each fit sets its own thread limit and restores the one around it.
+        # BLAS has one limit for all threads, OpenMP one for each thread of the pool.
         with threadpool_limits(limits=1):
             held = held_encoders(one.result.configuration for one in self.members)
             own, read = through_own(rows, np.ones(len(rows), dtype=bool), sets)
