@@ -33,8 +33,8 @@ SMALL_TABLE = 2_000
 # A fifth of so many groups is too few to choose on. Of nine cuts of tables with 46 to 160 groups folds gave a better
 # model in five and a worse one in two; on more rows they would leave time for few configurations.
 FEW_GROUPS, MOST_ROWS_OF_GROUPS = 200, 50_000
-# From so many seconds on, and up to so many rows, the mean of three fits is exported: on 39 tables of up to 2,800 rows it
-# lowered the loss by .6 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
+# From so many seconds on, and up to so many rows, the mean of three fits is exported: on 32 tables of up to 2,800 rows it
+# lowered the loss by .9 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
 # about twice as long, which a quick search does not ask for.
 SECONDS_OF_FITS, MOST_ROWS_OF_FITS = 60, 30_000
 # Whole numbers with more values are quantities, texts with more are not classes.
