@@ -195,7 +195,6 @@ def in_yaml(value: Any) -> str:
 
 
 def _reasons(tried: TriedDraft, table: RawTable, rows: int) -> str:
-    """What was inferred and why."""
     draft, spec = tried.draft, tried.spec
     facts = [("target", readable(draft.target))]
     named = {

@@ -499,7 +499,6 @@ def _declared(run: Mapping[str, Any]) -> tuple[NamedColumns, RawTable]:
 
 
 def _as_run(run: Mapping[str, Any]) -> NamedColumns:
-    """The experiment as it was declared in a run."""
     name = run["experiment"]
     files = questions.files_of(run)
     if "defs.yaml" not in files:

@@ -403,7 +403,11 @@ def _evaluated(
 
     spec, raw = stage.spec, raw_data.frame
     delivered = some_rows(raw, raw.index.get_indexer(validation_set.rows.index))
-    look = (validation_set.digest, ranked.fingerprint, delivered, given.split.id_columns)
+    # The mean of other fits is another model to judge.
+    judged = ranked.fingerprint
+    if given.export.fits > 1:
+        judged = fingerprint_of({"configuration": judged, "fits": given.export.fits})
+    look = (validation_set.digest, judged, delivered, given.split.id_columns)
     ledger = Ledger.of(spec.name)
     earlier = ledger.earlier_looks(*look, tell=stage.log.warning)
     ledger.record_look(*look)

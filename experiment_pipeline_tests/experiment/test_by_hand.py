@@ -102,6 +102,13 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None
     assert "algorithm: written_models.Mine" in (folder / "defs.yaml").read_text()
 
 
+def test_another_number_of_fits_is_another_look() -> None:
+    """Else a user could take the best of many means on the validation rows, and no interval would know."""
+    found = [run(scenario.table(), name="visits", export={"fits": fits}) for fits in (1, 2, 1)]
+    assert [one.facts["looks"] for one in found] == [1, 2, 1]
+    assert found[1].facts["trained"] == found[1].facts["reused"]
+
+
 def test_a_person_chooses_from_the_last_run_of_dagster(storage: Path) -> None:
     """Nothing is trained but the refit, no score changes; the choice, its author and reason are kept."""
     folder = Path("defs/visits")

@@ -84,7 +84,6 @@ def _strongest(found: Sequence[GeneratedColumn]) -> list[GeneratedColumn]:
 def _candidates(
     family: str, rows: pd.DataFrame, labels: np.ndarray, kinds: Kinds
 ) -> list[GeneratedColumn]:
-    """The candidates of a family, judged by rows."""
     numbers, texts = kinds
     # Of two values, ratio, product and difference say the same.
     cells = {name: _cells(rows[name]) for name in numbers if rows[name].nunique() > 2}

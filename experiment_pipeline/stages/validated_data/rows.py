@@ -236,7 +236,6 @@ def _check_columns(
 
 
 def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
-    """Reject rows without a positive weight."""
     cells = column.fitting
     if kind_of(cells) not in QUANTITIES:
         raise UnusableTable(
