@@ -143,12 +143,11 @@ def _of_benchmark(results: str) -> Iterator[Quote]:
         "| the same search as a function | {} |": [step],
         "of {} on the validation (final hold-out) rows, that of the full search {}; the "
         "standard error of the difference is {}.": [search(alone, place) for place in (1, 2, 4)],
-        "had the mean rank {} of six": [tools("ours |")],
+        "had the mean rank {} of five": [tools("ours |")],
         "(AutoGluon medium {},": [tools("AutoGluon, medium |")],
         "Optuna with LightGBM {},": [tools("Optuna + LightGBM |")],
         "mljar Compete {},": [tools("mljar, Compete |")],
-        "our revision before ensembles {},": [tools("ours of before |")],
-        "LightGBM's defaults {})": [tools("LightGBM as it is |")],
+        "FLAML {}). On eight": [tools("FLAML |")],
         "15 columns: {} s, {} GB;": [large(f"many configurations: {n}") for n in ("1,000", "peak")],
         "15: {} s, {} GB, both with halving": [large(f"many rows: {n}") for n in ("40", "peak")],
         "data analysis with its report {} s, validation and split {} s with a peak of {} times": [
