@@ -194,14 +194,13 @@ def compared(before: _Run, after: _Run) -> RunComparison:
     pair = _judged_pair(before, after)
     why, judged = (pair, None) if isinstance(pair, str) else ("", pair)
     scores = tuple(_score_changes(before, after, judged))
-    changed = tuple(changes(before, after))
+    changed = tuple(changes(before, after, files))
     rows = None if judged is None else _row_changes(before, after, judged)
     return RunComparison(before, after, changed, yaml_diff, code_diff, scores, why, rows)
 
 
-def changes(before: _Run, after: _Run) -> Iterator[Change]:
-    """What decides a run and differs between two rows of `runs`."""
-    files = questions.files_of(before), questions.files_of(after)
+def changes(before: _Run, after: _Run, files: tuple[_Files, _Files]) -> Iterator[Change]:
+    """What decides a run and differs between two rows of `runs`; `files`: those of each."""
     kept = {name: name for name in sorted({*files[0], *files[1]}.difference(_YAML.values()))}
     for what, column in (_DECIDING | kept).items():
         if lines := [*_diff(_YAML.get(column, column), *files, around=0)][2:]:

@@ -137,10 +137,10 @@ def write_record(experiment: str, run_id: str, root: Location) -> tuple[ReportRo
     page = decision_record(decided(experiment, run_id), str(root))
     html = render_html(page, passed=run["status"] == "accepted")
     rows = []
-    for suffix, text in ((".html", html), (".md", render(page))):
+    pages = {RECORD.removesuffix(".md"): (".html", html), RECORD: (".md", render(page))}
+    for name, (suffix, text) in pages.items():
         place = root / experiment / RUNS_FOLDER / f"{run_id}.record{suffix}"
         write_bytes(place, text.encode())
-        name = RECORD.removesuffix(".md") + suffix.removesuffix(".html")
         rows.append(ReportRow(name=name, place=str(place)))
     return tuple(rows)
 

@@ -117,8 +117,9 @@ def experiment_page(experiment: str, root: str) -> document.Document:
         header, tuple(_run_row(row, reports.get(row["run_id"], ()), root) for row in runs)
     )
     lines = []
-    for after, before in pairwise(whole):
-        told = "; ".join(one.in_words() for one in changes(before, after))
+    with_files = ((run, questions.files_of(run)) for run in whole)
+    for (after, new), (before, old) in pairwise(with_files):
+        told = "; ".join(one.in_words() for one in changes(before, after, (old, new)))
         names = f"{before['run_id'][:8]} → {after['run_id'][:8]}"
         lines.append(f"{names}: {told or 'nothing that affects the result'}")
     changed = document.Bullets(tuple(lines) or ("This is its first run.",))

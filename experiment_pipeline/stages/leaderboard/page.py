@@ -259,6 +259,6 @@ def _table(shown: SearchShown) -> TableBlock:
 
 
 def _interval(row: Mapping[Any, Any]) -> str:
-    return (
-        "" if row["low"] is None else f"{numbers.score(row['low'])} to {numbers.score(row['high'])}"
-    )
+    if row["low"] is None:
+        return ""
+    return f"{numbers.score(row['low'])} to {numbers.score(row['high'])}"
