@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experiment_pipeline.spec.algorithms import STACKED
 from experiment_pipeline.stages.search.budget import pass_seconds
 from experiment_pipeline.stages.search.learners.hyperparameters import LEARNT_WHEN_STOPPED as LEARNT
 from experiment_pipeline.statistics.metrics import metric_of
@@ -25,6 +26,12 @@ DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, MOST_DRAWS = 200, 10, 2_000
 # eight tables, four of XGBoost took a quarter of their time in the median, three of CatBoost twice as much;
 # each made the ensemble better on five tables, and XGBoost made it a little worse on three.
 SECONDS_OF_EXTRAS = {"xgboost": 20, "catboost": 60}
+FEWEST_OF_EXTRAS, SECONDS_OF_AN_EXTRA = 3, 20
+SECONDS_OF_STACKING, MOST_ROWS_OF_STACKING = 120, 10_000
+_LOSSES_OF_A_MEDIAN = {
+    "xgboost": {"objective": ["reg:absoluteerror", "reg:squarederror"]},
+    "catboost": {"loss_function": ["MAE", "RMSE"]},
+}
 # Of search, refit and report, in a draft: with all else (about 30 s) a run of up to SMALL_ROWS rows
 # takes at most 90 s, one of up to 100,000 rows 180 s.
 SMALL_ROWS, SECONDS_OF_SMALL, SECONDS, SECONDS_PER_ROW = 10_000, 50, 120, 1.2e-3
@@ -75,6 +82,12 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
         draws = min(max(DRAWS_OF_A_BUDGET, round(DRAWS_PER_SECOND * shape.seconds)), MOST_DRAWS)
     # Where codes do not tell all texts apart, the search chooses among other encoders.
     encoders = {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
+    if (
+        not encoders
+        and (shape.seconds or 0) >= SECONDS_OF_STACKING
+        and shape.rows <= MOST_ROWS_OF_STACKING
+    ):
+        encoders = {"features": ["ordinal", STACKED]}
     asked = [{}, {"extra_trees": True}]
     first: dict[str, Any] = {"algorithm": "lightgbm", "configurations": asked, **encoders}
     space, boosted = _lightgbm_space(shape, rows), "boosted trees: on most tables the best"
@@ -134,10 +147,19 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
         },
     }
     for name, least in SECONDS_OF_EXTRAS.items():
-        if name in shape.installed and (shape.seconds or 0) >= least:
+        if name in shape.installed and (seconds := shape.seconds or 0) >= least:
+            loss = _LOSSES_OF_A_MEDIAN[name] if _is_median(shape) else {}
+            each = {
+                "configurations": [{}, {setting: values[0] for setting, values in loss.items()}]
+            }
             why = "is installed: it errs elsewhere than LightGBM, which the ensemble uses"
-            yield Proposal({"algorithm": name}, f"{name} {why}")
-            drawn = {"method": "random", "draws": 3, "hyperparameters": spaces[name]}
+            yield Proposal({"algorithm": name, **(each if loss else {})}, f"{name} {why}")
+            draws = max(FEWEST_OF_EXTRAS, round(seconds / SECONDS_OF_AN_EXTRA))
+            drawn = {
+                "method": "random",
+                "draws": draws,
+                "hyperparameters": {**spaces[name], **loss},
+            }
             yield Proposal({"algorithm": name, **drawn}, "the same, by other hyperparameters")
 
 
@@ -155,9 +177,14 @@ def _lightgbm_space(shape: Shape, rows: int) -> dict[str, Any]:
         space |= {"cat_smooth": _log(1.0, 100.0), "cat_l2": _log(0.3, 30.0)}
         space["min_data_per_group"] = _log(2, 100)
     # Both ways to boost towards a median: which is better depends on the table.
-    if metric_of(shape.metric).objective.get("objective") == "regression_l1":
+    if _is_median(shape):
         space["objective"] = ["regression_l1", "regression"]
     return space
+
+
+def _is_median(shape: Shape) -> bool:
+    """Whether the metric asks for the median of a target."""
+    return metric_of(shape.metric).objective.get("objective") == "regression_l1"
 
 
 def _rounds_in_time(shape: Shape, rows: int) -> int | None:

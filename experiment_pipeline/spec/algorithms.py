@@ -9,13 +9,16 @@ from pydantic import Field, model_validator
 
 from experiment_pipeline.spec.models import Closed, Scalar, impossible
 
-Features = Literal["ordinal", "onehot", "target", "text", "arithmetic", "deviations", "generated"]
+Features = Literal[
+    "ordinal", "onehot", "target", "text", "stacked", "arithmetic", "deviations", "generated"
+]
 # Encoders that add columns made of pairs of features to `ordinal` → the families that they add.
 GENERATED: Mapping[str, tuple[str, ...]] = {
     "arithmetic": ("arithmetic",),
     "deviations": ("deviations",),
     "generated": ("arithmetic", "deviations"),
 }
+STACKED = "stacked"  # adds the predictions of two forests to `ordinal`
 # Up to so many distinct texts are a list of categories, whatever the encoder.
 FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]
@@ -146,7 +149,8 @@ _LINEAR_NAMES = frozenset({"max_iter", "tol", "fit_intercept", "solver"})
 _DUMMY_NAMES = frozenset({"strategy", "constant"})
 
 
-def _forest_passes(given: Mapping[str, Scalar], n_rows: int) -> float:
+def forest_passes(given: Mapping[str, Scalar], n_rows: int) -> float:
+    """Estimate the passes over the rows that the fit of a forest makes."""
     levels = math.log2(1 + n_rows / max(positive(given.get("min_samples_leaf"), 1), 1))
     depth = min(levels, positive(given.get("max_depth"), levels))
     # A forest sorts the values of each node instead of filling a histogram: four times the work.
@@ -183,7 +187,7 @@ ALGORITHMS: Mapping[str, Algorithm] = {
         Estimator("sklearn.ensemble.RandomForestClassifier", {}, _FOREST_NAMES, _FOREST),
         Estimator("sklearn.ensemble.RandomForestRegressor", {}, _FOREST_NAMES, _FOREST),
         features="ordinal",
-        passes=_forest_passes,
+        passes=forest_passes,
         trusted_types=("sklearn.tree._tree.Tree",),
     ),
     "linear": Algorithm(

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiment_pipeline.spec import Budget, Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS
+from experiment_pipeline.spec.algorithms import FEW_TEXTS, STACKED, forest_passes
 from experiment_pipeline.stages.search.configurations import Configuration
+from experiment_pipeline.stages.search.features import PARTS, TREES
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES, estimated_cost
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import ENOUGH_COMPARED as ENOUGH
@@ -94,6 +95,10 @@ class AfterSearch:
                     seconds += distinct * rows / len(column) * _PER_LETTERS
                 else:
                     seconds += rows * _PER_TEXT
+            if encoder == STACKED:
+                # Each part of the rows is predicted by forests of the others.
+                passes = forest_passes({"n_estimators": 2 * TREES}, rows) * PARTS
+                seconds += passes * pass_seconds(rows, len(sets.features), boosts=False)
             self._encoding[encoder] = seconds
         return self._encoding[encoder]
 

@@ -16,19 +16,21 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS, GENERATED
+from experiment_pipeline.spec.algorithms import FEW_TEXTS, GENERATED, STACKED
 from experiment_pipeline.stages.search.features import (
     Part,
     build_features,
     categorical_positions,
     column_kinds,
     cross_fitted,
+    cross_fitted_forests,
     dealt_parts,
     directions,
     generated_parts,
     letters,
     of_distinct_texts,
     parts_of,
+    stacked_part,
     target_codes,
     texts_of,
 )
@@ -136,7 +138,12 @@ def fit_rows(
     if encoder not in ("target", "text") and at_once:
         further = _further(encoder, rows, fit_mask, sets)
         features = build_features(encoder, rows, columns, further=further)
-        return features, features.fit_transform(rows[columns])
+        encoded = features.fit_transform(rows[columns])
+        for _, part, of in further if encoder == STACKED else ():
+            seen, y, weights = _of_mask(rows, fit_mask, sets)
+            crossed = cross_fitted_forests(part, seen[of], y, dealt_parts(seen, sets), weights)
+            encoded[fit_mask, features.output_indices_[STACKED]] = crossed
+        return features, encoded
     features = fit_features(encoder, rows, fit_mask, sets)
     # Part → codes by the target of the rows of the fit mask, each from unrelated rows.
     coded = {
@@ -164,9 +171,11 @@ def fit_rows(
 def _further(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
 ) -> list[Part]:
-    if encoder not in GENERATED:
+    if encoder not in (STACKED, *GENERATED):
         return []
-    seen, y, _ = _of_mask(rows, fit_mask, sets)
+    seen, y, weights = _of_mask(rows, fit_mask, sets)
+    if encoder == STACKED:
+        return [stacked_part(rows, seen, y, weights, sets)]
     return generated_parts(encoder, seen, y, sets)
 
 
@@ -188,7 +197,7 @@ def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
 
 def _at_once(encoder: Features, rows: pd.DataFrame) -> bool:
     """Whether rows are encoded all at once: few, or by an encoder whose columns follow the rows."""
-    return encoder == "onehot" or len(rows) <= HELD_ROWS
+    return encoder in ("onehot", STACKED) or len(rows) <= HELD_ROWS
 
 
 def _sliced(

@@ -12,6 +12,8 @@ target, text: as ordinal, but a text column with more than FEW_TEXTS values beco
 each text (cross-fitted for rows that are fitted on), or what its letters say.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit variance; a
 category is a column, missing is one more, an unseen one counts as an infrequent one.
+stacked: as ordinal, with the predictions of two forests, of rows that are fitted on by forests without
+their part of the rows.
 generated and its families: as ordinal, with columns made of pairs of features (`generated.py`).
 """
 
@@ -24,6 +26,12 @@ import numpy as np
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    ExtraTreesRegressor,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
@@ -38,8 +46,9 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import GENERATED
+from experiment_pipeline.spec.algorithms import GENERATED, STACKED
 from experiment_pipeline.stages.search import generated
+from experiment_pipeline.stages.search.averaging import averaged
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights, weighted, weighted_mean
 from experiment_pipeline.table.clusters import cluster_hashes, numbered, times_of
@@ -66,6 +75,10 @@ MOST_LETTERS = 256
 NUMBERS = 30
 # So many distinct texts tell which runs matter.
 MOST_TEXTS = 20_000
+
+# Two that err differently, and are quick (Geurts et al. 2006).
+FORESTS = ("random forest", "extra trees")
+TREES, FEWEST_ROWS_OF_A_LEAF = 100, 2
 
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
 
@@ -215,6 +228,86 @@ def _deviations(category: str, numbers: Sequence[str], seen: pd.DataFrame) -> Pi
     )
 
 
+def stacked_part(
+    rows: pd.DataFrame, seen: pd.DataFrame, y: np.ndarray, weights: Weights, sets: TrainingSets
+) -> Part:
+    """Return the part of both forests, by the rows that may be used, `seen`, with their encoded targets.
+
+    A feature with a direction is not read: predictions could go against it by way of the forests.
+    """
+    names = [name for name in sets.features if name not in sets.directions]
+    ordinal = build_features("ordinal", rows, names).fit(rows[names])
+    return STACKED, _forests(ordinal, seen[names], y, sets.task, weights), names
+
+
+def _forests(
+    ordinal: ColumnTransformer,
+    rows: pd.DataFrame,
+    y: np.ndarray,
+    task: str,
+    weights: Weights = None,
+) -> FrozenEstimator:
+    """Fit a random forest and extremely random trees on the outputs of `ordinal`, fitted, as a transformer.
+
+    It makes a column of each, of several classes one of each class (stacking: Wolpert 1992).
+    """
+    forests = _fitted(ordinal.transform(rows), y, task, weights)
+    classes = None if task == "regression" else forests[0].classes_
+    k = 1 if classes is None else len(classes)
+    # Of two classes the second says it all.
+    kept = [forest * k + column for forest in range(len(FORESTS)) for column in range(k == 2, k)]
+    given = {"indices": kept, "axis": 1}
+    whole = averaged(forests, classes, names=FORESTS)
+    return FrozenEstimator(make_pipeline(ordinal, whole, function_step(np.take, **given)))
+
+
+def cross_fitted_forests(
+    fitted: FrozenEstimator,
+    rows: pd.DataFrame,
+    y: np.ndarray,
+    parts: np.ndarray,
+    weights: Weights = None,
+) -> np.ndarray:
+    """Return the columns (n, k) of the rows that forests were fitted on, by forests without their part (n,)."""
+    ordinal, whole, take = (step for _, step in fitted.steps)
+    encoded, classes = ordinal.transform(rows), getattr(whole, "classes_", None)
+    task = "regression" if classes is None else "classes"
+    made = np.zeros((len(rows), len(FORESTS) * (1 if classes is None else len(classes))))
+    for part in np.unique(parts):
+        own = parts == part
+        counted = None if weights is None else weights[~own]
+        for place, forest in enumerate(_fitted(encoded[~own], y[~own], task, counted)):
+            if classes is None:
+                made[own, place] = forest.predict(encoded[own])
+            else:
+                # A class may be in one part alone.
+                at = place * len(classes) + np.searchsorted(classes, forest.classes_)
+                made[np.ix_(own, at)] = forest.predict_proba(encoded[own])
+    return np.asarray(take.transform(made))
+
+
+def _forest_columns(fitted: FrozenEstimator) -> list[str]:
+    """Return what its columns are called: `random forest`, of several classes `random forest: 2`."""
+    _, whole, _ = (step for _, step in fitted.steps)
+    classes = getattr(whole, "classes_", [])
+    if len(classes) < 3:
+        return list(FORESTS)
+    return [f"{name}: class {number}" for name in FORESTS for number in range(len(classes))]
+
+
+def _fitted(encoded: np.ndarray, y: np.ndarray, task: str, weights: Weights) -> list[Any]:
+    given: dict[str, Any] = {
+        "n_estimators": TREES,
+        "min_samples_leaf": FEWEST_ROWS_OF_A_LEAF,
+        "random_state": 0,
+    }
+    made: list[Any] = [RandomForestClassifier(**given), ExtraTreesClassifier(**given)]
+    if task == "regression":
+        given["max_features"] = 1 / 3
+        made = [RandomForestRegressor(**given), ExtraTreesRegressor(**given)]
+    return [one.fit(encoded, y, sample_weight=weights) for one in made]
+
+
 def parts_of(fitted: ColumnTransformer) -> list[Part]:
     """Return the parts of fitted features."""
     return [one for one in fitted.transformers_ if one[0] != "remainder"]
@@ -247,6 +340,9 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
         positions = np.arange(place.start, place.stop)
         if isinstance(of, str):
             found[of] = positions
+            continue
+        if part_name == STACKED:
+            found |= {name: positions[[k]] for k, name in enumerate(_forest_columns(part))}
             continue
         if part_name != "numbers":
             made = _generated(part_name.partition("_")[0], part, list(of))

@@ -7,7 +7,7 @@ import numpy as np
 
 from experiment_pipeline.errors import InvalidExperiment
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Features, Scalar
-from experiment_pipeline.spec.algorithms import ALGORITHMS, GENERATED, competes
+from experiment_pipeline.spec.algorithms import ALGORITHMS, GENERATED, STACKED, competes
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.learners import learner_of
@@ -64,14 +64,14 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
 def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
     """Return the digest of everything that decides the fitted features of a encoder."""
     seen = dict[str, Any]()
-    if encoder in {"target", *GENERATED} or sets.own is not None:
+    if encoder in {"target", STACKED, *GENERATED} or sets.own is not None:
         # What decides codes by the target, or a user's features, and which rows are coded by which others.
         seen = {
             "target": [sets.target, sets.task, list(sets.classes or ()), sets.weight_column],
             "grown": _digest(sets.fit_mask),
             "split": sets.split.model_dump(mode="json"),
             **({} if sets.own is None else {"own": asdict(sets.own)}),
-            **({"directions": dict(sets.directions)} if encoder in GENERATED else {}),
+            **({"directions": dict(sets.directions)} if encoder in (STACKED, *GENERATED) else {}),
         }
     return fingerprint_of(
         {
