@@ -366,6 +366,9 @@ def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int])
     assert dummy == {"algorithm": "dummy"}
 
 
+BOTH = frozenset({"xgboost", "catboost"})
+
+
 def test_more_seconds_are_used() -> None:
     """More draws, and other boosters where they are installed and there is time for their fits."""
 
@@ -379,11 +382,19 @@ def test_more_seconds_are_used() -> None:
     assert algorithms(30, "xgboost", "catboost").count("xgboost") == 2
     assert "catboost" not in algorithms(30, "catboost")
     assert algorithms(60, "xgboost", "catboost").count("catboost") == 2
-    draws = [
-        propose_search(Shape("binary", "roc_auc", 5_000, 20, seconds=seconds))[1].entry["draws"]
-        for seconds in (10, 120, 3_600)
+    found = [
+        propose_search(Shape("regression", "mae", 5_000, 20, seconds=seconds, installed=BOTH))
+        for seconds in (60, 120, 3_600)
     ]
-    assert draws == [200, 1_200, 2_000]
+    draws = [[one.entry["draws"] for one in each if "draws" in one.entry] for each in found]
+    assert draws == [[600, 3, 3], [1_200, 6, 6], [2_000, 180, 180]]
+    assert [each[1].entry.get("features") for each in found] == [
+        None,
+        *2 * [["ordinal", "stacked"]],
+    ]
+    losses = {one.entry["algorithm"]: one.entry.get("configurations") for one in found[0][2:6:2]}
+    median = {"xgboost": {"objective": "reg:absoluteerror"}, "catboost": {"loss_function": "MAE"}}
+    assert losses == {name: [{}, loss] for name, loss in median.items()}
 
 
 @pytest.mark.parametrize(
@@ -399,20 +410,27 @@ def test_a_draft_runs_as_far_as_the_split(target: Any) -> None:
 
 
 def test_a_small_table_is_cross_validated() -> None:
-    """Of so few rows one test set would choose by luck; larger tables say nothing."""
+    """Of so few rows one test set would choose by luck; larger tables say nothing, but where time suffices."""
     small = draft(repeated("yes", "no")).evaluation
     assert "of 120 rows a test set would choose by luck" in small.why
-    for rows, evaluation in ((1_999, "cross_validation"), (2_000, None)):
-        large = pd.DataFrame({"feature": np.arange(rows) % 7, "y": np.arange(rows) % 2})
-        said = infer(large, Wishes(target="y")).attributes({"url": "t.csv"})
+    once = {"cross_validation": {"folds": 5, "repeats": 1}}
+    frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
+    for rows, seconds, evaluation in (
+        *((1_999, None, "cross_validation"), (1_999, 300, "cross_validation")),
+        *((2_000, 299, None), (2_000, 300, once), (9_999, 300, once), (10_000, 300, None)),
+    ):
+        said = infer(frame, Wishes(target="y", seconds=seconds), rows).attributes({"url": "t.csv"})
         assert said.get("evaluation") == evaluation
 
 
 @pytest.mark.parametrize(
     ("rows", "seconds", "fits"),
-    [(30_000, 60, {"fits": 3}), (30_001, 60, None), (30_000, 59, None), (30_000, None, None)],
+    [
+        *((30_000, 60, {"fits": 3}), (30_001, 60, None), (30_000, 59, None), (30_000, None, None)),
+        *((10_000, 300, {"fits": 8}), (10_001, 300, {"fits": 3}), (10_000, 299, {"fits": 3})),
+    ],
 )
-def test_a_small_table_with_time_exports_the_mean_of_three_fits(rows, seconds, fits) -> None:
+def test_a_small_table_with_time_exports_the_mean_of_several_fits(rows, seconds, fits) -> None:
     """On more rows the seed hardly matters, and who is in a hurry wants quick predictions."""
     frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
     found = infer(frame, Wishes(target="y", seconds=seconds), rows)

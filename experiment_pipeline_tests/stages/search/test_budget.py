@@ -131,6 +131,9 @@ def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     assert alone == pytest.approx(1.5 * 6.0 * len(SETS.row_numbers) / len(SETS.train))
     assert AFTER.of([one] * 5) - AFTER.of([one]) == pytest.approx(1.5 * alone)
     assert AFTER.of([replace(one, predict_seconds_per_row=1e-2)]) > AFTER.of([one]) + 1
+    # The forests of stacking are fitted anew as well.
+    stacked = AFTER.of([replace(one, features="stacked")]) - AFTER.of([one])
+    assert stacked > 10 * AFTER.encoding(one.features)
 
 
 def test_what_there_is_no_time_for_leaves_its_place_to_others() -> None:

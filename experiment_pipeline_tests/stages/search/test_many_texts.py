@@ -1,4 +1,4 @@
-"""Columns of many texts: codes by the target that see no target they must not, and letters."""
+"""Columns that are learnt: codes by the target and forests, which see no target they must not, and letters."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -63,27 +63,38 @@ def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
     return replace(sets, train=sets.train.assign(late=sets.train["late"].mask(rows, other)))
 
 
-def codes_of(sets: TrainingSets) -> np.ndarray:
-    """The train rows' codes of town and text."""
-    features, train = fit_rows("target", sets.train, sets.fit_mask, sets)
-    columns = encoded_columns(features)
-    return np.asarray(train[:, np.r_[columns["town"], columns["once"]]])
+@pytest.fixture
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(many_texts, "TREES", 5)
 
 
-def test_codes_see_no_target_of_rows_that_a_fit_stops_on() -> None:
+def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
+    """The train rows' codes of town and text, or their predictions by forests."""
+    features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets)
+    columns, learnt = encoded_columns(features), ["town", "once"]
+    learnt = learnt if encoder == "target" else [*many_texts.FORESTS]
+    return np.asarray(train[:, np.concatenate([columns[name] for name in learnt])])
+
+
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize("encoder", ["target", "stacked"])
+def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
     """Other labels in the early-stopping set and in the gap before it change no code of any train row."""
     sets = with_texts()
     gap = np.arange(TRAIN_ROWS) % 7 == 1
     sets = replace(sets, early_stopping_gap=gap)
-    assert np.array_equal(codes_of(sets), codes_of(relabelled(sets, sets.early_stopping | gap)))
+    other = relabelled(sets, sets.early_stopping | gap)
+    assert np.array_equal(codes_of(sets, encoder), codes_of(other, encoder))
 
 
-def test_the_code_of_a_row_does_not_know_its_own_target() -> None:
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize("encoder", ["target", "stacked"])
+def test_the_code_of_a_row_does_not_know_its_own_target(encoder: str) -> None:
     """Another label changes codes of other rows, not that of the row itself."""
     sets = with_texts()
-    before = codes_of(sets)
+    before = codes_of(sets, encoder)
     for row in np.flatnonzero(sets.fit_mask)[:6]:
-        after = codes_of(relabelled(sets, np.arange(TRAIN_ROWS) == row))
+        after = codes_of(relabelled(sets, np.arange(TRAIN_ROWS) == row), encoder)
         assert np.array_equal(after[row], before[row])
         assert not np.array_equal(after, before)
 
@@ -168,9 +179,11 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
     ("task", "encoder"),
     [
         *(("binary", "text"), ("multiclass", "target"), ("regression", "target")),
+        *((task, "stacked") for task in TASKS),
         *(("regression", family) for family in ("generated", "arithmetic", "deviations")),
     ],
 )
+@pytest.mark.usefixtures("few_trees")
 def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: str) -> None:
     """Stored and loaded with few trusted types, it gives the stored test predictions to the bit."""
     entry = one("lightgbm", num_leaves=7, n_estimators=20) | {"features": encoder}
@@ -181,7 +194,8 @@ def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: st
     assert np.array_equal(predicted(loaded, sets), trained.predictions.test)
 
 
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.usefixtures("few_trees")
+@pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
 def test_any_row_can_be_predicted(encoder: str) -> None:
     """Unseen, empty and missing texts in every spelling, one row or a column without any text."""
     sets = with_texts()
@@ -205,7 +219,7 @@ def test_what_decides_codes_is_in_their_fingerprint() -> None:
         replace(sets, split=GroupSplit(by="group", column="town")),
         replace(sets, target="night"),
     ]
-    for encoder, alike in (("target", 0), ("text", 3), ("ordinal", 3)):
+    for encoder, alike in (("target", 0), ("stacked", 0), ("text", 3), ("ordinal", 3)):
         prints = [encoder_fingerprint(encoder, other) for other in others]
         assert prints.count(encoder_fingerprint(encoder, sets)) == alike
 
@@ -313,14 +327,19 @@ def test_only_rows_whose_target_may_be_used_decide() -> None:
     assert all(np.array_equal(changed[name], cells) for name, cells in columns_of(sets).items())
 
 
+@pytest.mark.usefixtures("few_trees")
 def test_a_feature_with_a_direction_is_no_parent() -> None:
-    """A ratio of it could turn the prediction against the direction."""
+    """A ratio of it, or a forest that reads it, could turn the prediction against the direction."""
     barred = replace(shop(), directions={"price": 1})
     found = columns_of(barred)
     assert found
     assert not any("price" in name for name in found)
-    prints = [encoder_fingerprint("generated", one) for one in (shop(), barred)]
-    assert prints[0] != prints[1]
+    for encoder in ("generated", "stacked"):
+        prints = [encoder_fingerprint(encoder, one) for one in (shop(), barred)]
+        assert prints[0] != prints[1]
+    dearer = replace(barred, test=barred.test.assign(price=9.0))
+    by_forests = (columns_of(one, "stacked") for one in (barred, dearer))
+    assert all(map(np.array_equal, *(one.values() for one in by_forests)))
 
 
 @pytest.mark.parametrize("groups", [0, 60])
@@ -336,3 +355,34 @@ def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
             passed += bool(generated_parts(family, seen, seen["late"].to_numpy(), sets))
     # 120 families at 5 % make 11 or fewer in 98 % of all draws.
     assert passed <= 11
+
+
+# --- stacking ---
+
+
+def test_forests_find_nothing_in_noise() -> None:
+    """Rows that are fitted on get predictions as poor as new rows do, not those of forests that know them."""
+    sets = shop(noise=True)
+    features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
+    known, y = transformed(features, sets.train), sets.y_train
+    for at in (encoded_columns(features)[name] for name in many_texts.FORESTS):
+        seen = sets.fit_mask
+        assert abs(np.corrcoef(train[seen, at], y[seen])[0, 1]) < 0.2
+        assert np.corrcoef(known[seen, at], y[seen])[0, 1] > 0.7
+        assert np.array_equal(train[~seen, at], known[~seen, at])
+
+
+@pytest.mark.usefixtures("few_trees")
+def test_a_class_of_one_part_alone_is_predicted() -> None:
+    """Forests of the other parts give it no probability; those of all rows have its column."""
+    sets = with_texts("multiclass")
+    once = sets.y_train == 2
+    seen, names = sets.train, list(sets.features)
+    _, forests, of = many_texts.stacked_part(seen, seen, sets.y_train, None, sets)
+    parts = np.where(once, 0, 1 + np.arange(len(seen)) % 2)
+    found = many_texts.cross_fitted_forests(forests, seen[of], sets.y_train, parts)
+    assert of == names
+    assert found.shape == (len(seen), 6)
+    assert not found[once][:, [2, 5]].any()
+    assert found[~once][:, [2, 5]].any(axis=0).all()
+    assert np.allclose(found[:, :3].sum(axis=1), 1)
