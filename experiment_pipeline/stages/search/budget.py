@@ -33,6 +33,7 @@ _FIT, _REFIT = 1.4, 1.5
 _REPORT_SECONDS, _ENCODINGS = 2.5, 2.5
 # Seconds to encode a number, a text, and a different text that is read letter by letter; measured.
 _PER_NUMBER, _PER_TEXT, _PER_LETTERS = 1e-7, 3e-6, 8e-5
+_PER_TREE = 1e-3  # of a forest, whatever it reads
 # An ensemble has so many members, each of which is fitted again.
 _MEMBERS = 5
 # Seconds of a pass over one number, measured on 565 to 36,000 rows: boosting also looks through the bins
@@ -97,8 +98,10 @@ class AfterSearch:
                     seconds += rows * _PER_TEXT
             if encoder == STACKED:
                 # Each part of the rows is predicted by forests of the others.
-                passes = forest_passes({"n_estimators": 2 * TREES}, rows) * PARTS
+                trees = 2 * TREES * PARTS
+                passes = forest_passes({"n_estimators": trees}, rows)
                 seconds += passes * pass_seconds(rows, len(sets.features), boosts=False)
+                seconds += trees * _PER_TREE
             self._encoding[encoder] = seconds
         return self._encoding[encoder]
 
@@ -206,7 +209,7 @@ class Brake:
         place = {key: number for number, key in enumerate(best_first(self._last, self._metric))}
         last = len(place)
         ordered = sorted(missing, key=lambda one: (competes(one), place.get(one.key, last)))
-        return [one for one in ordered if self._affords(one.key, self._needed(one.key))]
+        return [one for one in ordered if self._affords(one.key, self._from_now(one))]
 
     def beyond(self, left: Sequence[Configuration]) -> list[Configuration]:
         """Return what is fitted although the time is spent: the baseline, and the quickest other."""
@@ -281,6 +284,13 @@ class Brake:
         pace = self._own.get(key, self._paces.get(one.algorithm, (0.0, 1.0))[full])
         return pace * usual_seconds(one, sets)
 
+    def _from_now(self, one: Configuration) -> float:
+        """Seconds that a configuration needs where its encoder has not been fitted yet; 0: not known."""
+        after, full = self._after, self._rung is not None and self._rung.is_full
+        if not full or after is None or one.key not in self._entered:
+            return self._needed(one.key)
+        return self._encoded(one.key) + self._needed(one.key)
+
     def _needed(self, key: str) -> float:
         """Seconds from the start of a fit at this rung to the end of a report; 0: not known."""
         if self._rung is None or key not in self._entered:
@@ -293,10 +303,15 @@ class Brake:
 
     def _needed_in_full(self, key: str) -> float:
         """The same from encoding all rows on."""
-        after = self._after
-        assert after is not None
-        encoded = (1 + len(after.sets.folds)) * after.encoding(self._entered[key].features)
-        return encoded + _FIT * self._fit(key, after.sets) + self._ending(key)
+        assert self._after is not None
+        fit = _FIT * self._fit(key, self._after.sets)
+        return self._encoded(key) + fit + self._ending(key)
+
+    def _encoded(self, key: str) -> float:
+        """Seconds to encode all rows, and those of each fold."""
+        assert self._after is not None
+        folds = len(self._after.sets.folds)
+        return (1 + folds) * self._after.encoding(self._entered[key].features)
 
     def _ending(self, *keys: str) -> float:
         """Seconds of refits and report of configurations that were fitted on all rows."""

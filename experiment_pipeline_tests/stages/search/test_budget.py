@@ -124,6 +124,16 @@ def test_each_rung_has_a_share_of_the_seconds() -> None:
     assert "of the budget of 30 seconds was spent" in held.reason_of("a")[0]
 
 
+def test_forests_that_would_take_all_the_time_are_not_fitted() -> None:
+    """Features are fitted before the first fit: what has no time for them is not begun, and the rest is."""
+    held, _ = brake(1 + AFTER.of([]), FULL)
+    assert AFTER.encoding("stacked") > 1
+    stacked = replace(LINEAR[0], key="stacked", features="stacked")
+    held.rung_began(FULL, [DUMMY, stacked, LINEAR[1]], {})
+    assert held.with_time([stacked, LINEAR[1], DUMMY]) == [DUMMY, LINEAR[1]]
+    assert "would have taken longer" in held.reason_of("stacked")[0]
+
+
 def test_a_refit_is_estimated_from_the_fit_and_its_rows() -> None:
     """On train and test rows; an ensemble's members are fitted side by side."""
     one = replace(model_result("a", 0.7), fit_wall_seconds=6.0, predict_seconds_per_row=0.0)
