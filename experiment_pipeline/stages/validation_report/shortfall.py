@@ -310,18 +310,14 @@ def _learning_curve(
         return None
     y, weights = rung.sets.y_test, rung.sets.w_test
     scored = sets.test.index.isin(rung.sets.test.index)
-
     clusters = rung.sets.test_clusters(spec)
 
-    def cut_of(prediction: np.ndarray) -> float:
-        return scoring_threshold([spec.metric], y, prediction, weights)
+    def linearised(prediction: np.ndarray) -> Linearised:
+        cut = scoring_threshold([spec.metric], y, prediction, weights)
+        return SetPrediction(y, prediction, clusters, weights).linearise(spec.metric, cut)
 
-    def mean_score(tests: Iterable[np.ndarray]) -> Linearised:
-        rows = (SetPrediction(y, test, clusters, weights) for test in tests)
-        return average(one.linearise(spec.metric, cut_of(one.prediction)) for one in rows)
-
-    before = mean_score(stored[part] for part, _ in both)
-    after = mean_score(stored[whole][scored] for _, whole in both)
+    before = average(linearised(stored[part]) for part, _ in both)
+    after = average(linearised(stored[whole][scored]) for _, whole in both)
     gain = paired_difference(before, after, layout(spec.metric, y, clusters, weights))
     rows = len(rung.sets.train), len(sets.train)
     return LearningCurve(*rows, before.estimate, after.estimate, gain, len(both))
