@@ -55,21 +55,12 @@ from experiment_pipeline.stages.search.training_sets import TrainingSets, as_eva
 from experiment_pipeline.stages.split_sets import page as sets_page
 from experiment_pipeline.stages.split_sets.sets import SetTable, split
 from experiment_pipeline.stages.validated_data import page as rows_page
-from experiment_pipeline.stages.validated_data.profile import (
-    ACCEPTED,
-    RUNS,
-    DataProfiles,
-    against_the_accepted,
-)
+from experiment_pipeline.stages.validated_data import profile
 from experiment_pipeline.stages.validated_data.rows import ValidatedRows, validate
 from experiment_pipeline.stages.validation_report import final_evaluation as final
+from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report import page as report_page
 from experiment_pipeline.stages.validation_report.final_evaluation import Judged
-from experiment_pipeline.stages.validation_report.gates import (
-    PublishedChampion,
-    find_champions,
-    held_against,
-)
 from experiment_pipeline.stages.validation_report.ledger import Ledger
 from experiment_pipeline.stages.validation_report.report import ValidationReport
 from experiment_pipeline.stages.validation_report.shortfall import gather
@@ -191,14 +182,14 @@ def validated_data(stage: StageRun, raw_data: RawTable) -> Reported:
         schema = shared_schema(named.schema_text, named.schema_path)
         prepared = prepared_rows(raw_data, spec, named)
         data = validate(raw_data.frame, prepared, schema, spec, keep=spilled)
-        digest, previous, changes = against_the_accepted(spec, data, warn)
+        digest, previous, changes = profile.against_the_accepted(spec, data, warn)
     yield "rejected_rows", rows_page.rejected(prepared.frame, data, spec)
     within = rows_page.within_limit(data, previous, spec)
     if within.passed:
         with stage.at_work():
             check_target(data.validated, spec)
             # Else a second try would pass as no rise of the rejection rate.
-            DataProfiles.of(spec.name).note(RUNS, digest)
+            profile.DataProfiles.of(spec.name).note(profile.RUNS, digest)
     limits = spec.validation.drift
     kept = rows_page.validated(raw_data.frame, prepared, data, changes, within, limits)
     value = data.to_split(prepared, raw_data.digest, raw_data.types, digest)
@@ -353,7 +344,7 @@ def validation_report(
         sets = as_evaluated(train_set, test_set, spec)
         board.check_same_sets("leaderboard", leaderboard.digests, sets.digests)
         wanted = given.not_worse_than_champion is not None
-        current = find_champions(registry_of(given)) if wanted else []
+        current = gates.find_champions(registry_of(given)) if wanted else []
         analysed = _analysis_fingerprint(raw_data.digest, stage.named)
         known = stage_entries(spec.name, "data_analysis").get(analysed)
         # Empty where the table was not analysed.
@@ -364,7 +355,7 @@ def validation_report(
                 "board": board.board_digest(leaderboard),
                 "validation": validation_set.digest,
                 "spec": given.model_dump(mode="json"),
-                "champions": held_against(current, leaderboard.fingerprint),
+                "champions": gates.held_against(current, leaderboard.fingerprint),
                 "conditions": analysis.get("conditions", []),
                 "set_aside": list(validation_set.origin.set_aside),
                 "version": STAGES[name].version,
@@ -395,7 +386,7 @@ def _evaluated(
     sets: TrainingSets,
     validation_set: SetTable,
     ranked: Leaderboard,
-    current: Sequence[PublishedChampion],
+    current: Sequence[gates.PublishedChampion],
     analysis: Mapping[str, Any],
 ) -> Mapping[str, bytes]:
     """Evaluate, after an entry in the ledger: an evaluation that crashes counts as a look."""
@@ -465,7 +456,7 @@ def exported_model(
         if published.reused:
             restore_versions(registry, stage.log.warning)
         committed = export.commit_published(spec, registry, published)
-        DataProfiles.of(spec.name).note(ACCEPTED, validation_set.origin.profile)
+        profile.DataProfiles.of(spec.name).note(profile.ACCEPTED, validation_set.origin.profile)
         words = leaderboard.configuration(leaderboard.chosen, spec).in_words
         outcome = model_page.outcome(registry, published, committed, words)
         if not published.reused:
@@ -495,7 +486,7 @@ def _packaged(
         schema_text=stage.named.schema_text,
         profile=partial(
             model_profile,
-            DataProfiles.of(spec.name).get(validation.origin.profile),
+            profile.DataProfiles.of(spec.name).get(validation.origin.profile),
             from_parquet(files[final.JUDGED], JudgedRows).as_prediction.prediction,
             day_columns(spec.preparation),
         ),

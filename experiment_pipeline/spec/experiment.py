@@ -7,16 +7,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from experiment_pipeline.errors import InvalidExperiment, allowed_instead
-from experiment_pipeline.spec import table
+from experiment_pipeline.spec import operation, table
 from experiment_pipeline.spec.models import Closed, Location, Scalar, impossible
-from experiment_pipeline.spec.operation import (
-    Engine,
-    Freshness,
-    Mlflow,
-    Retention,
-    Statements,
-    Watch,
-)
 from experiment_pipeline.spec.reading import Problem, explain, invalid
 from experiment_pipeline.spec.search import (
     AuditSetting,
@@ -97,7 +89,7 @@ class ExperimentSpec(Closed):
     seed: int = Field(0, ge=0, lt=2**31, description="Of all that is drawn: fits, resamples")
     workers: int | None = Field(None, ge=1, le=256, description="Unset: one per core")
     # Excluded from every dump: where fits run decides no result.
-    engine: Engine | None = Field(
+    engine: operation.Engine | None = Field(
         None, exclude=True, description="Unset: EXPERIMENT_PIPELINE_DASK, else threads here"
     )
     choice: Literal["best_score", "smallest_in_tie_group"] = "best_score"
@@ -130,7 +122,7 @@ class ExperimentSpec(Closed):
         "none", description="required: a version becomes champion only when it is approved"
     )
 
-    record: Statements = Statements()
+    record: operation.Statements = operation.Statements()
 
     # How the experiment runs in Dagster; nothing of it decides a result.
     schedule: str = Field("0 6 * * *", description="Cron expression; the schedule starts stopped")
@@ -139,17 +131,19 @@ class ExperimentSpec(Closed):
     )
     owners: tuple[str, ...] = Field((), description="Email addresses or team:name")
     tags: dict[str, str] = Field({}, description="Name → value, on every asset")
-    freshness: Freshness | None = Field(
+    freshness: operation.Freshness | None = Field(
         None, description="How old leaderboard and exported model may get; unset: any age"
     )
-    retention: Retention | None = Field(
+    retention: operation.Retention | None = Field(
         None, exclude=True, description="Which runs keep their files when cleaned; unset: all"
     )
     # Excluded from every dump: their addresses may hold a secret.
-    watch: Watch | None = Field(
+    watch: operation.Watch | None = Field(
         None, exclude=True, description="Unset: no asset compares later labels with the promise"
     )
-    mlflow: Mlflow | None = Field(None, exclude=True, description="Unset: nothing goes to MLflow")
+    mlflow: operation.Mlflow | None = Field(
+        None, exclude=True, description="Unset: nothing goes to MLflow"
+    )
 
     def part(self, keys: tuple[str, ...]) -> Self:
         """Return a copy with these keys alone; reading another one raises AttributeError.

@@ -10,13 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import (
-    FEWEST_ENTITIES,
-    ConsecutiveClusters,
-    Spread,
-    Weights,
-    cluster_codes,
-)
+from experiment_pipeline.statistics import interval
 from experiment_pipeline.statistics.metrics import better, metric_of, worse_bound
 from experiment_pipeline.statistics.scores import SetPrediction, interval_of, one_sample
 from experiment_pipeline.statistics.tails import Tail
@@ -38,10 +32,10 @@ _MOST = 40  # a power of two above any number of clusters
 
 
 def few_clusters_note(
-    clusters: np.ndarray, what: str, place: str, weights: Weights = None
+    clusters: np.ndarray, what: str, place: str, weights: interval.Weights = None
 ) -> str | None:
     """Return a warning when the intervals of a set rest on few clusters (`what`, in words), if any."""
-    n_clusters = int(cluster_codes(clusters).max()) + 1
+    n_clusters = int(interval.cluster_codes(clusters).max()) + 1
     effective = one_sample(clusters, weights).scarcest
     if n_clusters == 1:
         return f"the {place} set is one {what}: no interval can be computed, only the full range"
@@ -50,7 +44,7 @@ def few_clusters_note(
         if effective < n_clusters:
             counted += f" of unequal weight, which count as {effective} of equal weight"
         return f"{counted}, fewer than {FEW_CLUSTERS}: its intervals are wide and imprecise"
-    if isinstance(clusters, ConsecutiveClusters) and n_clusters < FEW_CONSECUTIVE_CLUSTERS:
+    if isinstance(clusters, interval.ConsecutiveClusters) and n_clusters < FEW_CONSECUTIVE_CLUSTERS:
         _, half, strong = max(one for one in _AUTOCORRELATED if one[0] <= n_clusters)
         return (
             f"the {place} set has {n_clusters} consecutive clusters ({what}), fewer than "
@@ -82,7 +76,7 @@ def caveats(
             f"({cluster}). {_coverage('82 to 94')}"
         )
     yield from _known_entities(metrics, predicted, place)
-    n_clusters = int(cluster_codes(predicted.clusters).max()) + 1
+    n_clusters = int(interval.cluster_codes(predicted.clusters).max()) + 1
     most = max(spreads.values(), key=lambda one: one.persistence, default=None)
     if most and most.persistence > _PERSISTENT and most.degrees_of_freedom < _FEW_DEGREES:
         # It is the clusters that resemble each other: where one metric shows it, all may hide it.
@@ -96,7 +90,7 @@ def caveats(
 def _heavy_tails(
     metrics: Sequence[str], predicted: SetPrediction, cluster: str, place: str
 ) -> Iterator[str]:
-    n_clusters = int(cluster_codes(predicted.clusters).max()) + 1
+    n_clusters = int(interval.cluster_codes(predicted.clusters).max()) + 1
     of_errors = [name for name in metrics if metric_of(name).errors is not None]
     every = (*of_errors, "mae") if of_errors else ()
     tails = {name: tail for name in every if (tail := predicted.tail(name)) is not None}
@@ -126,10 +120,10 @@ def _heavy_tails(
 
 def _known_entities(metrics: Sequence[str], predicted: SetPrediction, place: str) -> Iterator[str]:
     known = len(np.unique(predicted.clusters[:, 1])) if predicted.clusters.ndim == 2 else None
-    if known is not None and known < FEWEST_ENTITIES:
+    if known is not None and known < interval.FEWEST_ENTITIES:
         yield (
             f"the {place} set has rows of {known} ids at several times, fewer than "
-            f"{FEWEST_ENTITIES}: its intervals are about these at other times, not about new ones"
+            f"{interval.FEWEST_ENTITIES}: its intervals are about these at other times, not about new ones"
         )
     elif known is not None and (own := {name: 0 for name in metrics if metric_of(name).is_own}):
         yield f"{_intervals(own, place)}, about these ids at other times, not about new ones"
@@ -160,5 +154,5 @@ def perfect_bound(metric: str, clusters: int) -> float:
     """Return the worse bound of a perfect score on so many clusters."""
     limits = metric_of(metric)
     perfect = limits.highest if limits.greater_is_better else limits.lowest
-    certain = Spread(perfect, 0.0, max(clusters - 1, 1), clusters)
+    certain = interval.Spread(perfect, 0.0, max(clusters - 1, 1), clusters)
     return worse_bound(metric, interval_of(metric, certain))

@@ -13,13 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiment_pipeline.statistics.interval import (
-    LEVEL,
-    Interval,
-    drawn_together,
-    independent_projections,
-    quantile,
-)
+from experiment_pipeline.statistics import interval
 
 DRAWS = 2_000
 # More clusters are merged at random, k-th with k-th (random groups, Wolter 2007): a standard error
@@ -45,7 +39,7 @@ class Comparison:
 
 def comparison_codes(clusters: np.ndarray) -> np.ndarray:
     """Return the codes 0 … G-1 that comparisons resample, (n,): at most 2,048, neighbours merged in order."""
-    return np.asarray(drawn_together(clusters, MOST_CLUSTERS))
+    return np.asarray(interval.drawn_together(clusters, MOST_CLUSTERS))
 
 
 @dataclass(frozen=True)
@@ -76,13 +70,13 @@ def compare_with_best(
         return Comparison(difference, -unknown, 0 * scores, np.full(len(scores), True), math.nan)
     if drawn.consecutive:
         shared = contributions.mean(axis=1, keepdims=True)
-        contributions = independent_projections(contributions, contributions - shared)
+        contributions = interval.independent_projections(contributions, contributions - shared)
     draws = _Draws(contributions, drawn)
     ahead = scores[:, None] - scores  # of each configuration (row) over each (column)
     # Only candidates for the tie group need a critical value of their own. For the others Bonferroni's,
     # which is never smaller, already shows that another one is better.
-    bonferroni = 1 - (1 - LEVEL) / max(len(scores) - 1, 1)
-    half = quantile(draws.n_clusters - 1, bonferroni) * draws.errors
+    bonferroni = 1 - (1 - interval.LEVEL) / max(len(scores) - 1, 1)
+    half = interval.quantile(draws.n_clusters - 1, bonferroni) * draws.errors
     for control in np.flatnonzero((ahead + half >= 0).all(axis=1)).tolist():
         half[control] = draws.critical_value(control) * draws.errors[control]
     tied = np.all(ahead + half >= 0, axis=1)
@@ -99,17 +93,17 @@ def compare_with_best(
 
 def compare_with_control(
     leads: np.ndarray, contributions: np.ndarray, control: np.ndarray, drawn: Drawn
-) -> tuple[Interval, ...]:
+) -> tuple[interval.Interval, ...]:
     """Return differences (C,) from a control, (G,) by cluster, with bounds that hold for all C at once."""
     half = np.full(len(leads), np.inf)
     if len(contributions) > 1:
         every = np.column_stack([control, contributions])
         if drawn.consecutive:
-            every = independent_projections(every, contributions - control[:, None])
+            every = interval.independent_projections(every, contributions - control[:, None])
         draws = _Draws(every, drawn)
         half = draws.critical_value(0) * draws.errors[0, 1:]
     bounds = np.column_stack([leads, leads - half, leads + half])
-    return tuple(Interval(*three) for three in bounds.tolist())
+    return tuple(interval.Interval(*three) for three in bounds.tolist())
 
 
 def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
@@ -122,7 +116,7 @@ def simultaneous_reach(contributions: np.ndarray, drawn: Drawn) -> float:
         return 0.0
     every = np.column_stack([np.zeros(len(contributions)), contributions])
     if drawn.consecutive:
-        every = independent_projections(every, contributions)
+        every = interval.independent_projections(every, contributions)
     return _Draws(every, drawn).critical_value(0)
 
 
@@ -167,7 +161,7 @@ class _Draws:
             np.abs(deviations, out=deviations)
             deviations /= self.divisors[block]
             largest[block] = deviations.max(axis=1)
-        return float(np.quantile(largest, LEVEL))
+        return float(np.quantile(largest, interval.LEVEL))
 
     def optimism(self, scores: np.ndarray, tied: np.ndarray) -> float:
         """The mean chance deviation of the best of the `tied`, whose truths differ as scores do beyond chance."""

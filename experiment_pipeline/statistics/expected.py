@@ -12,15 +12,8 @@ from functools import cached_property
 
 import numpy as np
 
+from experiment_pipeline.statistics import interval
 from experiment_pipeline.statistics.calibration import recalibrated
-from experiment_pipeline.statistics.interval import (
-    Linearised,
-    Spread,
-    mean,
-    relative_weights,
-    spread_of,
-    weighted_mean,
-)
 from experiment_pipeline.statistics.metrics import metric_of
 from experiment_pipeline.statistics.scores import SetPrediction, linearise
 
@@ -35,7 +28,7 @@ class ExpectedScores:
     predicted: SetPrediction
     threshold: float = 0.5
 
-    def of(self, rows: np.ndarray) -> tuple[float, Spread]:
+    def of(self, rows: np.ndarray) -> tuple[float, interval.Spread]:
         """Return the score expected on a part, a mask (n,), and the observed minus it: of classes in
         units of the metric, of numbers in those of the mean error behind it.
         """
@@ -44,16 +37,16 @@ class ExpectedScores:
             expected = self._of_classes(part, by_row)
             observed = part.linearise(self.metric, self.threshold)
             gap = observed.influence - expected.influence
-            found = Linearised(observed.estimate - expected.estimate, gap)
+            found = interval.Linearised(observed.estimate - expected.estimate, gap)
             score = expected.estimate
         else:
-            weights, errors = relative_weights(part.weights), self._errors(part)
-            found = mean(-metric_of(self.metric).sign * (errors - by_row), weights)
-            usual, own = (float(weighted_mean(one, weights)) for one in (by_row, errors))
+            weights, errors = interval.relative_weights(part.weights), self._errors(part)
+            found = interval.mean(-metric_of(self.metric).sign * (errors - by_row), weights)
+            usual, own = (float(interval.weighted_mean(one, weights)) for one in (by_row, errors))
             ratio, score = usual / own if own else 1.0, part.score(self.metric)
             known = {"rmse": score * math.sqrt(ratio), "r2": 1 - (1 - score) * ratio}
             score = known.get(self.metric, score * ratio)
-        return score, spread_of(found, part.layout(self.metric))
+        return score, interval.spread_of(found, part.layout(self.metric))
 
     @cached_property
     def _by_row(self) -> np.ndarray:
@@ -74,7 +67,7 @@ class ExpectedScores:
         assert errors is not None
         return errors(predicted.y, predicted.prediction)
 
-    def _of_classes(self, part: SetPrediction, chances: np.ndarray) -> Linearised:
+    def _of_classes(self, part: SetPrediction, chances: np.ndarray) -> interval.Linearised:
         """Each row once as every class, weighted by its chance; influence by row."""
         n, k = chances.shape
         copies = np.tile(np.arange(n), k)
@@ -85,4 +78,4 @@ class ExpectedScores:
             *(self.metric, np.repeat(np.arange(k), n), part.prediction[copies]),
             *(self.threshold, weights),
         )
-        return Linearised(every.estimate, every.influence.reshape(k, n).sum(axis=0) / k)
+        return interval.Linearised(every.estimate, every.influence.reshape(k, n).sum(axis=0) / k)

@@ -23,13 +23,7 @@ import yaml
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from experiment_pipeline.errors import EntryCorrupt, ExperimentPipelineError
-from experiment_pipeline.storage.files import (
-    Location,
-    list_names,
-    read_many,
-    storage_root,
-    write_bytes,
-)
+from experiment_pipeline.storage import files
 from experiment_pipeline.table.digests import sha256
 
 _Record = TypeVar("_Record")
@@ -113,17 +107,17 @@ def soon() -> datetime:
 class Journals:
     """The journals of one experiment, in the FOLDER of a subclass."""
 
-    root: Location
+    root: files.Location
     experiment: str
     FOLDER: ClassVar[str]
 
     @classmethod
     def of(cls, experiment: str) -> Self:
         """Return those under the storage root."""
-        return cls(storage_root(), experiment)
+        return cls(files.storage_root(), experiment)
 
     @property
-    def folder(self) -> Location:
+    def folder(self) -> files.Location:
         """Where they are."""
         return self.root / self.experiment / self.FOLDER
 
@@ -132,7 +126,7 @@ class Journals:
 class Journal(Generic[_Note]):
     """Notes of one kind; `rule` and `fix` are those of the error about a damaged one."""
 
-    folder: Location
+    folder: files.Location
     kind: type[_Note]
     rule: str
     fix: str
@@ -141,14 +135,14 @@ class Journal(Generic[_Note]):
         """Write a note; its name holds the time and the beginnings of the digests."""
         at = datetime.fromisoformat(note.at).strftime(_IN_NAMES)
         name = "-".join([at, *(digest[:12] for digest in digests), secrets.token_hex(4)])
-        write_bytes(self.folder / f"{name}.json", to_json(note))
+        files.write_bytes(self.folder / f"{name}.json", to_json(note))
 
     def notes(self) -> dict[str, _Note | EntryCorrupt]:
         """Return name → the note, or the error about it, oldest first; before them those of the future."""
         last = soon().strftime(_IN_NAMES)
-        names = sorted(list_names(self.folder), key=lambda name: (name < last, name))
+        names = sorted(files.list_names(self.folder), key=lambda name: (name < last, name))
         paths = {name: self.folder / name for name in names}
-        contents = read_many(paths.values())
+        contents = files.read_many(paths.values())
         notes: dict[str, _Note | EntryCorrupt] = {}
         for name, path in paths.items():
             damage = EntryCorrupt(str(path), self.rule, self.fix)
@@ -163,7 +157,7 @@ class Journal(Generic[_Note]):
 class NamedByDigest:
     """Files `<digest of the content>.<ending>`: equal ones are kept once; errors as of `Journal`."""
 
-    folder: Location
+    folder: files.Location
     ending: str
     rule: str
     fix: str
@@ -171,17 +165,17 @@ class NamedByDigest:
     def put(self, content: bytes) -> str:
         """Store a content and return its digest; a damaged file is written again."""
         digest = sha256(content)
-        if read_many([self.path(digest)]).get(self.path(digest)) != content:
-            write_bytes(self.path(digest), content)
+        if files.read_many([self.path(digest)]).get(self.path(digest)) != content:
+            files.write_bytes(self.path(digest), content)
         return digest
 
     def read(self, digest: str) -> bytes:
         """Return a content; EntryCorrupt when it is gone or not what was put."""
-        content = read_many([self.path(digest)]).get(self.path(digest))
+        content = files.read_many([self.path(digest)]).get(self.path(digest))
         if content is None or sha256(content) != digest:
             raise EntryCorrupt(str(self.path(digest)), self.rule, self.fix)
         return content
 
-    def path(self, digest: str) -> Location:
+    def path(self, digest: str) -> files.Location:
         """Return where the content of a digest is, or would be."""
         return self.folder / f"{digest}.{self.ending}"

@@ -31,14 +31,7 @@ from pydantic import (
 )
 
 from experiment_pipeline.errors import EntryCorrupt, UnusableTable
-from experiment_pipeline.storage.files import (
-    Location,
-    open_file,
-    read_bytes,
-    size_of,
-    streamed,
-    write_bytes,
-)
+from experiment_pipeline.storage import files
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.table.kinds import holds_objects, kind_of_type
 from experiment_pipeline.table.table import kept_index, of_columns, slices
@@ -84,13 +77,13 @@ def asset_table(*key: str) -> str:
     return "/".join([*experiment, "tables", asset])
 
 
-def write_table(path: Location, table: "pd.DataFrame | DataclassInstance") -> None:
+def write_table(path: files.Location, table: "pd.DataFrame | DataclassInstance") -> None:
     """Write a table, or a dataclass with one; errors as of `to_parquet` and `write_bytes`."""
     frame, facts = table_of(table), facts_json(table)
     if len(frame) <= GROUP_ROWS:
-        write_bytes(path, to_parquet(table))
+        files.write_bytes(path, to_parquet(table))
         return
-    with streamed(path) as place:
+    with files.streamed(path) as place:
         _write(place, frame, facts)
 
 
@@ -216,16 +209,16 @@ def from_parquet(content: bytes, kind: Any = pd.DataFrame) -> Any:
 
 
 @overload
-def read_table(path: Location) -> pd.DataFrame: ...
+def read_table(path: files.Location) -> pd.DataFrame: ...
 @overload
-def read_table(path: Location, kind: type[_Read]) -> _Read: ...
-def read_table(path: Location, kind: Any = pd.DataFrame) -> Any:
+def read_table(path: files.Location, kind: type[_Read]) -> _Read: ...
+def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
     """Return a table as it was written, or the dataclass that holds it; a large one lies on maps.
 
     StorageUnreachable: it cannot be read; EntryCorrupt: it is not a whole Parquet file.
     """
-    whole = size_of(path) <= WHOLE_BYTES
-    source = read_bytes(path) if whole else open_file(path)
+    whole = files.size_of(path) <= WHOLE_BYTES
+    source = files.read_bytes(path) if whole else files.open_file(path)
     try:
         if isinstance(source, bytes):
             return from_parquet(source, kind)

@@ -13,16 +13,7 @@ import pandas as pd
 
 from experiment_pipeline.errors import UnusableTable, did_you_mean, imported, listed
 from experiment_pipeline.spec import CalendarPart, Preparation, Scalar
-from experiment_pipeline.table import coercion
-from experiment_pipeline.table.kinds import (
-    NUMERIC,
-    QUANTITIES,
-    is_unsigned,
-    kind_of,
-    microseconds,
-    naive_utc,
-    numbers_of,
-)
+from experiment_pipeline.table import coercion, kinds
 from experiment_pipeline.table.table import (
     SLICE_ROWS,
     Keep,
@@ -175,11 +166,11 @@ def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
     """Make the declared values missing; the result's type never depends on the cells."""
     if not missing:
         return column
-    kind = kind_of(column)
+    kind = kinds.kind_of(column)
     if kind == "boolean":
         flags = [value for value in missing if isinstance(value, bool)]
         return column.astype("boolean").mask(column.isin(flags)) if flags else column
-    if kind in QUANTITIES:
+    if kind in kinds.QUANTITIES:
         declared = [value for value in missing if not isinstance(value, bool)]
         written = pd.to_numeric(pd.Series(declared, dtype=object), errors="coerce")
         numbers = [
@@ -191,23 +182,23 @@ def _without(column: pd.Series, missing: Sequence[Scalar]) -> pd.Series:
             return column
         # Whole numbers stay whole beside a missing one.
         if kind == "integer":
-            column = column.astype("UInt64" if is_unsigned(column) else "Int64")
+            column = column.astype("UInt64" if kinds.is_unsigned(column) else "Int64")
         return column.mask(column.isin(numbers))
     if kind == "datetime":
         declared_texts = pd.Series([str(value) for value in missing], dtype="str")
         instants = coercion.read_datetimes(declared_texts, ()).dropna()
-        return column.mask(naive_utc(column).isin(instants))
+        return column.mask(kinds.naive_utc(column).isin(instants))
     texts = [coercion.value_as_text(value).strip() for value in missing]
     return column.mask(coercion.as_text(column).str.strip().isin(texts))
 
 
 def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
-    kind = kind_of(values)
+    kind = kinds.kind_of(values)
     match preparation.types[name]:
         case "text":
             return coercion.as_text(values)
         case "datetime" if kind == "datetime":
-            return naive_utc(values)
+            return kinds.naive_utc(values)
         case "datetime":
             formats = preparation.datetime_formats.get(name, ())
             return coercion.read_datetimes(coercion.as_text(values), formats)
@@ -222,13 +213,13 @@ def _read(values: pd.Series, name: str, preparation: Preparation) -> pd.Series:
 def _read_number(
     values: pd.Series, name: str, preparation: Preparation, *, whole: bool
 ) -> pd.Series:
-    kind = kind_of(values)
+    kind = kinds.kind_of(values)
     if kind == "boolean":
         values = values.astype("Int64")
     if kind == "datetime":
         none = pd.Series(np.nan, index=values.index, name=name)
         return none.astype("Int64" if whole else "float64")
-    if kind not in NUMERIC:
+    if kind not in kinds.NUMERIC:
         read = coercion.read_integers if whole else coercion.read_numbers
         return read(coercion.as_text(values), preparation.numbers.get(name))
     if not whole:
@@ -254,7 +245,7 @@ def _calendar(
     values: Mapping[str, pd.Series], name: str, parts: tuple[CalendarPart, ...]
 ) -> dict[str, pd.Series]:
     instants = values[name]
-    if kind_of(instants) != "datetime":
+    if kinds.kind_of(instants) != "datetime":
         raise UnusableTable(
             f"preparation.calendar.{name}",
             f"the column holds {instants.dtype}, not datetimes",
@@ -274,7 +265,7 @@ def _calendar(
             for column, wave in zip(columns, (np.sin(angle), np.cos(angle)), strict=True):
                 made[column] = pd.Series(wave, index=instants.index)
         elif part == "days":
-            days = microseconds(instants) / _DAY
+            days = kinds.microseconds(instants) / _DAY
             made[columns[0]] = pd.Series(days, index=instants.index).where(instants.notna())
         else:
             accessor = "day" if part == "day_of_month" else part
@@ -355,8 +346,8 @@ def differing_columns(within: pd.DataFrame, alone: pd.DataFrame) -> list[str]:
     different = [str(name) for name in within.columns.symmetric_difference(alone.columns)]
     for name in within.columns.intersection(alone.columns):
         one, other = within[name], alone[name]
-        if kind_of(one) in NUMERIC and kind_of(other) in NUMERIC:
-            left, right = numbers_of(one), numbers_of(other)
+        if kinds.kind_of(one) in kinds.NUMERIC and kinds.kind_of(other) in kinds.NUMERIC:
+            left, right = kinds.numbers_of(one), kinds.numbers_of(other)
             # Vectorised arithmetic may differ in the last digit between table sizes.
             same = bool(np.allclose(left, right, rtol=1e-9, atol=0, equal_nan=True))
         else:

@@ -9,32 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experiment_pipeline.reporting import numbers
-from experiment_pipeline.reporting.document import (
-    HOLD_OUT,
-    TONE_OF,
-    Block,
-    Bullets,
-    Card,
-    Code,
-    Document,
-    Flow,
-    Link,
-    Paragraph,
-    Section,
-    TableBlock,
-    Tone,
-    around,
-    evidence_sections,
-    facts,
-    first_rows,
-    gates_table,
-    known,
-    render,
-    scores_table,
-    sets_table,
-    statements,
-)
+from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.storage.registry import CARD
 from experiment_pipeline.table.table import plain_rows
 from experiment_pipeline.tracking import questions
@@ -98,7 +73,7 @@ def record_of_version(experiment: str, run_id: str, version: str, *, required: b
     published = {"version": version, "approval_required": required, "approved_by": None}
     found = decided(experiment, run_id, accepted)
     found = replace(found, approval=_approval(experiment, published))
-    return render(decision_record(found, None)).encode()
+    return document.render(decision_record(found, None)).encode()
 
 
 def _approval(experiment: str, version: Row) -> str:
@@ -111,16 +86,16 @@ def _approval(experiment: str, version: Row) -> str:
     return f"required, and not given yet: {command}"
 
 
-def decision_record(of: Decided, root: str | None) -> Document:
+def decision_record(of: Decided, root: str | None) -> document.Document:
     """Return the page of a run, which links to its reports below the storage `root`, if one is given."""
     reached = {card.title: card for card in (*_data_steps(of, root), *_model_steps(of, root))}
-    steps = tuple(reached.get(name, Card(name, "not reached", "", ())) for name in _STEPS)
+    steps = tuple(reached.get(name, document.Card(name, "not reached", "", ())) for name in _STEPS)
     to_sign = tuple((what, "." * 40) for what in ("decision", "name", "date", "signature"))
     sections = {
         "Decision": _decision(of),
-        "From table to decision": [Flow(steps)],
+        "From table to decision": [document.Flow(steps)],
         "Question": _question(of.run),
-        "Purpose and people": statements(of.run["record"] or {}),
+        "Purpose and people": document.statements(of.run["record"] or {}),
         "Data": _data(of),
         "Tried, and not tried": _tried(of),
         "Choice, and by how much": _choice(of),
@@ -128,16 +103,20 @@ def decision_record(of: Decided, root: str | None) -> Document:
         **_evidence(of),
         "What changed": _changed(of),
         "Cost until this was written": _cost(of.run),
-        "Reviewed": [TableBlock(("", ""), to_sign)],
+        "Reviewed": [document.TableBlock(("", ""), to_sign)],
     }
-    return Document(
+    return document.Document(
         f"{of.run['experiment']}: from table to decision",
-        tuple(Section(title, found) for title, own in sections.items() if (found := tuple(own))),
-        () if root is None else around(of.run["experiment"], folders=1),
+        tuple(
+            document.Section(title, found)
+            for title, own in sections.items()
+            if (found := tuple(own))
+        ),
+        () if root is None else document.around(of.run["experiment"], folders=1),
     )
 
 
-def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
+def _data_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
     run = of.run
     if run["data_rows"] is not None:
         yield _card("Raw table", _size(run), run["data_url"] or "unknown place")
@@ -145,7 +124,7 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
         counts = Counter(row["severity"] for row in of.rows["findings"])
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items())
         text = f"{numbers.counted(len(of.rows['findings']), 'finding')}: {kinds}." if counts else ""
-        tone = TONE_OF.get(run["verdict"], "")
+        tone = document.TONE_OF.get(run["verdict"], "")
         link = _report(of, "data_analysis", root)
         yield _card("Data analysis", run["verdict"], text or "No findings.", link, tone)
     if run["rejected_rows"] is not None and run["data_rows"]:
@@ -157,7 +136,7 @@ def _data_steps(of: Decided, root: str | None) -> Iterator[Card]:
         yield _card("Train, test, validation", f"{of.rows['sets'][0]['rows']:,} train rows", text)
 
 
-def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
+def _model_steps(of: Decided, root: str | None) -> Iterator[document.Card]:
     run = of.run
     if run["declared"] is not None:
         named = ("trained", "stopped_early", "failed", "not_started")
@@ -187,19 +166,21 @@ def _model_steps(of: Decided, root: str | None) -> Iterator[Card]:
     yield _card("Decision", tag, text.strip(), link, "passed" if accepted else "failed")
 
 
-def _card(title: str, tag: str, text: str, link: Link | None = None, tone: Tone = "") -> Card:
-    blocks = (Paragraph(text) if text else None, link)
-    return Card(title, tag, tone, tuple(filter(None, blocks)))
+def _card(
+    title: str, tag: str, text: str, link: document.Link | None = None, tone: document.Tone = ""
+) -> document.Card:
+    blocks = (document.Paragraph(text) if text else None, link)
+    return document.Card(title, tag, tone, tuple(filter(None, blocks)))
 
 
-def _report(of: Decided, name: str, root: str | None) -> Link | None:
+def _report(of: Decided, name: str, root: str | None) -> document.Link | None:
     places = [row["place"] for row in of.rows["reports"] if row["name"] == name]
     return _link(_words(name).capitalize(), places[0], root) if places else None
 
 
-def _link(words: str, place: str, root: str | None) -> Link | None:
+def _link(words: str, place: str, root: str | None) -> document.Link | None:
     below = None if root is None else relative_to(root, place)
-    return None if below is None else Link(words, f"../../{below}")
+    return None if below is None else document.Link(words, f"../../{below}")
 
 
 def _size(run: Row) -> str:
@@ -213,44 +194,46 @@ def _rejected(run: Row, word: str = "") -> str:
 
 
 def _on_validation(run: Row) -> str:
-    baseline = f"the baseline (no features) scores {known(run['validation_baseline'])}"
+    baseline = f"the baseline (no features) scores {document.known(run['validation_baseline'])}"
     return f"{run['metric']} {_score(run, 'validation')}; {baseline}"
 
 
-def _decision(of: Decided) -> Iterator[Block]:
+def _decision(of: Decided) -> Iterator[document.Block]:
     run, gates, score = of.run, of.rows["gates"], ""
     if run["validation_score"] is not None:
-        score = f" On the {HOLD_OUT} it scores {_on_validation(run)}."
+        score = f" On the {document.HOLD_OUT} it scores {_on_validation(run)}."
     lines = tuple(line for line in (run["decision"] or "").splitlines() if line.strip())
     failed = [gate for gate in gates if gate["outcome"] == "FAIL"]
     stays = "nothing is exported and the champion stays"
     if run["status"] == "accepted":
         what = "is published as" if run["version_is_new"] else "is the same model as"
         how = questions.ended_as("accepted", run["decision"])[1:]
-        yield Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
+        yield document.Paragraph(f"A{how}: {run['chosen']} {what} {run['version']}.{score}")
     elif not gates:
-        yield Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
+        yield document.Paragraph(f"Refused at {_words(run['stage'])}: {stays}.")
     else:
         of_all = f"{len(failed)} of {numbers.counted(len(gates), 'gate')}"
-        yield Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
+        yield document.Paragraph(f"Refused: {of_all} failed, so {stays}.{score}")
     if gates:
         words = {"FAIL": "Failed", "INCONCLUSIVE": "Too little data to decide"}
         told = ((words.get(one["outcome"]), one) for one in gates)
         lines = tuple(
-            f"{word}: {one['rule']}; it is {known(one['value'])}" for word, one in told if word
+            f"{word}: {one['rule']}; it is {document.known(one['value'])}"
+            for word, one in told
+            if word
         )
     if lines:
-        yield Bullets(lines)
+        yield document.Bullets(lines)
     if of.approval:
-        yield Paragraph(f"Approval: {of.approval}.")
+        yield document.Paragraph(f"Approval: {of.approval}.")
 
 
-def _question(run: Row) -> Iterator[Block]:
+def _question(run: Row) -> Iterator[document.Block]:
     by = " ".join(filter(None, (run["triggered_by"], run["trigger_name"])))
     code = run["code_commit"] or "not in a git repository"
     code += ", with uncommitted changes" if run["code_dirty"] else ""
     better = "greater" if run["greater_is_better"] else "smaller"
-    yield facts(
+    yield document.facts(
         {
             "predict": f"{run['target']} ({run['task']})",
             "judged by": f"{run['metric']}, {better} is better",
@@ -266,12 +249,12 @@ def _question(run: Row) -> Iterator[Block]:
     )
 
 
-def _data(of: Decided) -> Iterator[Block]:
+def _data(of: Decided) -> Iterator[document.Block]:
     run = of.run
     if run["data_rows"] is None:
-        yield Paragraph("The table was not read in this run.")
+        yield document.Paragraph("The table was not read in this run.")
         return
-    yield facts(
+    yield document.facts(
         {
             "table": run["data_url"],
             "delivered": _size(run),
@@ -283,9 +266,9 @@ def _data(of: Decided) -> Iterator[Block]:
     )
     if reasons := run["rejection_reasons"]:
         rows = tuple((reason, f"{count:,}") for reason, count in reasons.items())
-        yield TableBlock(("most frequent reasons to reject a row", "rows"), rows)
+        yield document.TableBlock(("most frequent reasons to reject a row", "rows"), rows)
     if of.rows["sets"]:
-        yield sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.rows["sets"])
+        yield document.sets_table((s["set_name"], s["rows"], s["digest"]) for s in of.rows["sets"])
     if of.rows["findings"]:
         found = [
             (
@@ -298,13 +281,13 @@ def _data(of: Decided) -> Iterator[Block]:
             for one in of.rows["findings"]
         ]
         header = ("severity", "finding", "columns", "evidence", "accepted because")
-        yield from first_rows(header, found, MOST_LISTED, "finding")
+        yield from document.first_rows(header, found, MOST_LISTED, "finding")
 
 
-def _tried(of: Decided) -> Iterator[Block]:
+def _tried(of: Decided) -> Iterator[document.Block]:
     run = of.run
     if run["declared"] is None:
-        yield Paragraph(f"No configuration: the run ended at {_words(run['stage'])}.")
+        yield document.Paragraph(f"No configuration: the run ended at {_words(run['stage'])}.")
         return
     counts = {
         "trained on all train rows": run["trained"],
@@ -314,7 +297,9 @@ def _tried(of: Decided) -> Iterator[Block]:
         "reused from earlier runs": run["reused"],
     }
     parts = ", ".join(f"{count or 0:,} {what}" for what, count in counts.items())
-    yield Paragraph(f"{numbers.counted(run['declared'], 'configuration')} declared: {parts}.")
+    yield document.Paragraph(
+        f"{numbers.counted(run['declared'], 'configuration')} declared: {parts}."
+    )
     without = [
         (one["key"], one["status"], one["reason"] or "")
         for one in of.rows["configurations"]
@@ -322,10 +307,10 @@ def _tried(of: Decided) -> Iterator[Block]:
     ]
     if without:
         header = ("configuration", "status", "reason")
-        yield from first_rows(header, without, MOST_LISTED, "such configuration")
+        yield from document.first_rows(header, without, MOST_LISTED, "such configuration")
 
 
-def _choice(of: Decided) -> Iterator[Block]:
+def _choice(of: Decided) -> Iterator[document.Block]:
     run = of.run
     if run["chosen"] is None:
         return
@@ -335,7 +320,7 @@ def _choice(of: Decided) -> Iterator[Block]:
     how = numbers.evaluated(run["evaluation"])
     # Where settings tell it apart, its key may end in a digest.
     name = run["chosen"].partition("__")[0] if settings else run["chosen"]
-    yield Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")
+    yield document.Paragraph(f"Chosen: {name}{settings}: {run['choice_reason']}.")
     rows = tuple(
         (
             f"{one['rank']}{' (chosen)' if one['is_chosen'] else ''}",
@@ -348,46 +333,48 @@ def _choice(of: Decided) -> Iterator[Block]:
         if one["rank"] is not None
     )
     header = ("rank", "configuration", f"{run['metric']} {how.short}", "minus the best", "")
-    yield TableBlock(header, rows[:MOST_RANKED])
-    yield Paragraph(
+    yield document.TableBlock(header, rows[:MOST_RANKED])
+    yield document.Paragraph(
         f"{numbers.tied(run['tie_group'] or 1)} {how.where}. Differences are paired on the same rows; their intervals hold for "
         "all configurations together. The baseline (no features) scores "
-        f"{known(run['test_baseline'])} {how.short}."
+        f"{document.known(run['test_baseline'])} {how.short}."
     )
 
 
-def _judgement(of: Decided) -> Iterator[Block]:
+def _judgement(of: Decided) -> Iterator[document.Block]:
     run = of.run
     if run["validation_score"] is None and not of.rows["gates"]:
         return
     names = ("rule", "value", "limit_value", "outcome")
-    yield gates_table(tuple(gate[name] for name in names) for gate in of.rows["gates"])
+    yield document.gates_table(tuple(gate[name] for name in names) for gate in of.rows["gates"])
     scores = []
     for one in of.rows["scores"]:
         if (name := one["set_name"]) == "validation":
             score = numbers.known_interval(*(one[part] for part in ("estimate", "low", "high")))
             scores.append((name, one["metric"], score, one["baseline"]))
     if scores:
-        yield scores_table(scores)
+        yield document.scores_table(scores)
     if (looks := run["looks"]) is not None:
         models = numbers.counted(looks, "model was", "models were")
         overlap = numbers.share(run["overlap"] or 0.0)
         again = f"; another model was evaluated on {overlap} of them" if looks > 1 else ""
-        yield Paragraph(f"{models} evaluated on these validation rows, this one included{again}.")
+        yield document.Paragraph(
+            f"{models} evaluated on these validation rows, this one included{again}."
+        )
 
 
-def _evidence(of: Decided) -> dict[str, tuple[Block, ...]]:
+def _evidence(of: Decided) -> dict[str, tuple[document.Block, ...]]:
     """What is known beside the gates, and what is not."""
     rows = list(of.rows["evidence"])
     if rows and (rejected := of.run["rejected_rows"]):
         what = f"What the model does on rows like the {rejected:,} rejected ones is not measured."
         rows.append({"kind": "unknown", "number": math.inf, "what": what})
-    return {one.title: one.blocks for one in evidence_sections(rows, of.run["metric"])}
+    return {one.title: one.blocks for one in document.evidence_sections(rows, of.run["metric"])}
 
 
-def _changed(of: Decided) -> Iterator[Block]:
+def _changed(of: Decided) -> Iterator[document.Block]:
     if not of.earlier:
-        yield Paragraph("There is no earlier run or version to compare with.")
+        yield document.Paragraph("There is no earlier run or version to compare with.")
     for which, found in of.earlier.items():
         before = found.before
         since = f"{before['run_id'][:8]}, {numbers.moment(before['started_at'])} UTC"
@@ -395,17 +382,17 @@ def _changed(of: Decided) -> Iterator[Block]:
         lines = lines or ["nothing that affects the result"]
         lines += [score.in_words() for score in found.scores]
         lines += [f"not paired: {found.why_unpaired}"] if found.why_unpaired else []
-        yield Paragraph(f"Since {which} ({since}, {before['status']}):")
-        yield Bullets(tuple(lines))
+        yield document.Paragraph(f"Since {which} ({since}, {before['status']}):")
+        yield document.Bullets(tuple(lines))
         for diff in filter(None, (found.yaml_diff, found.code_diff)):
             lines, cut = diff.splitlines(), ["…"] if diff.count("\n") >= MOST_LINES_OF_DIFF else []
-            yield Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))
+            yield document.Code("diff", "\n".join(lines[:MOST_LINES_OF_DIFF] + cut))
 
 
-def _cost(run: Row) -> Iterator[Block]:
+def _cost(run: Row) -> Iterator[document.Block]:
     peak = run["peak_memory_bytes"]
     taken = {"wall time": run["wall_seconds"], "CPU time": run["cpu_seconds"]}
-    yield facts(
+    yield document.facts(
         {
             **{k: None if v is None else numbers.seconds(v) for k, v in taken.items()},
             "peak memory": None if peak is None else f"{peak / 1e6:,.0f} MB",

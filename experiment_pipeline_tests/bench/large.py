@@ -22,14 +22,7 @@ from experiment_pipeline.stages.search.conclusions import Conclusion
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline_tests import scenario
-from experiment_pipeline_tests.bench.data import (
-    Measured,
-    PeakMemory,
-    in_own_process,
-    shown,
-    wide_file,
-    wide_spec,
-)
+from experiment_pipeline_tests.bench import data
 from experiment_pipeline_tests.results import events_of
 
 GIGABYTE = 1e9
@@ -74,13 +67,13 @@ class Asked:
         """The experiment."""
         others = OTHERS if self.configurations >= 14 else []
         draws = self.configurations - 6 * bool(others)
-        return wide_spec([{**BOOSTED, "draws": draws}, *others], halving=self.halving)
+        return data.wide_spec([{**BOOSTED, "draws": draws}, *others], halving=self.halving)
 
     def sets(self) -> TrainingSets:
         """Train and test set, as a large stored table gives them: a mapped file for each column."""
         trains = np.random.default_rng(1).random(self.rows) < 0.75
         with tempfile.TemporaryDirectory() as folder:
-            path = wide_file(Path(folder), self.rows, self.columns + OTHER_COLUMNS)
+            path = data.wide_file(Path(folder), self.rows, self.columns + OTHER_COLUMNS)
             train, test = (
                 pd.DataFrame(
                     {
@@ -108,7 +101,7 @@ class Searched:
 
 def searched(asked: Asked) -> Searched:
     """Search in this process, and measure."""
-    with PeakMemory(0) as memory:
+    with data.PeakMemory(0) as memory:
         sets, spec = asked.sets(), asked.spec()
         started = time.perf_counter()
         events = events_of(spec, sets, asked.workers)
@@ -117,7 +110,7 @@ def searched(asked: Asked) -> Searched:
     return Searched(seconds, memory.peak, statuses)
 
 
-def measurements() -> list[Measured]:
+def measurements() -> list[data.Measured]:
     """Measure every part."""
     return [
         *memory_of_two_workers(300_000, 15),
@@ -126,15 +119,15 @@ def measurements() -> list[Measured]:
     ]
 
 
-def memory_of_two_workers(rows: int, columns: int) -> list[Measured]:
+def memory_of_two_workers(rows: int, columns: int) -> list[data.Measured]:
     """The same configurations, none stopped early, by one worker and by two."""
     one, two = (
-        in_own_process(searched, Asked(rows, columns, 18, workers, halving=False))
+        data.in_own_process(searched, Asked(rows, columns, 18, workers, halving=False))
         for workers in (1, 2)
     )
     name = f"2 workers / 1, 18 configurations on {rows:,} x {columns}"
     ratio = two.peak_bytes / one.peak_bytes
-    return shown([Measured(f"peak memory, {name}", ratio, "x", MEMORY_OF_TWO_WORKERS)])
+    return data.shown([data.Measured(f"peak memory, {name}", ratio, "x", MEMORY_OF_TWO_WORKERS)])
 
 
 def one_search(
@@ -143,9 +136,11 @@ def one_search(
     count: int,
     most_seconds: float | None = None,
     most_gigabytes: float | None = None,
-) -> list[Measured]:
+) -> list[data.Measured]:
     """A search with halving and as many workers as cores."""
     asked = Asked(rows, 15, count, joblib.cpu_count(), halving=True)
-    found = in_own_process(searched, asked)
-    peak = Measured(f"{name}: peak memory", found.peak_bytes / GIGABYTE, "GB", most_gigabytes)
-    return shown([Measured(f"{name}: {asked} ({found})", found.seconds, "s", most_seconds), peak])
+    found = data.in_own_process(searched, asked)
+    peak = data.Measured(f"{name}: peak memory", found.peak_bytes / GIGABYTE, "GB", most_gigabytes)
+    return data.shown(
+        [data.Measured(f"{name}: {asked} ({found})", found.seconds, "s", most_seconds), peak]
+    )

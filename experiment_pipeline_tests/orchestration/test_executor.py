@@ -14,16 +14,9 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import WorkerStatus
 
+from experiment_pipeline.orchestration import executor
 from experiment_pipeline.orchestration.assets import shared
 from experiment_pipeline.orchestration.assets.shared import Cancelled
-from experiment_pipeline.orchestration.executor import (
-    LABEL,
-    ConciseConsole,
-    code_location,
-    end_lost_runs,
-    in_process_executor,
-    missing_label,
-)
 from experiment_pipeline.orchestration.instance import (
     ProcessAwareRunLauncher,
     fail_killed_runs,
@@ -58,7 +51,7 @@ def tell(context: dg.OpExecutionContext) -> None:
         write_run(context.run_id, experiment=experiment, **facts)
 
 
-@dg.job(executor_def=in_process_executor)
+@dg.job(executor_def=executor.in_process_executor)
 def telling():
     tell()
 
@@ -111,7 +104,7 @@ def be_cancelled(context: dg.AssetExecutionContext) -> None:
 
 
 def cancelled() -> dg.JobDefinition:
-    job = dg.define_asset_job("cancelled", executor_def=in_process_executor)
+    job = dg.define_asset_job("cancelled", executor_def=executor.in_process_executor)
     return dg.Definitions(assets=[be_cancelled], jobs=[job]).resolve_job_def("cancelled")
 
 
@@ -161,7 +154,7 @@ def begun_run(instance: dg.DagsterInstance, status: dg.DagsterRunStatus) -> RunR
 def test_what_dagster_knows_of_the_end_ends_the_row(instance, status, ends_as, error) -> None:
     """A run that could not tell its own end is over where Dagster says so, with the reason."""
     run = begun_run(instance, status)
-    end_lost_runs(instance)
+    executor.end_lost_runs(instance)
     facts = run.facts()
     assert (facts.status, facts.stage, facts.error) == (ends_as, "training", error)
     shown = instance.get_run_by_id(run.run_id).tags.get("decision")
@@ -172,7 +165,7 @@ def test_a_run_is_ended_once(instance) -> None:
     """What a run says of its own end is not overwritten by who looks later."""
     run = begun_run(instance, dg.DagsterRunStatus.FAILURE)
     run.record([RunFacts(status="rejected")])
-    end_lost_runs(instance)
+    executor.end_lost_runs(instance)
     assert run.facts().status == "rejected"
 
 
@@ -262,7 +255,7 @@ def test_the_project_declares_its_location(tmp_path, files, expected) -> None:
     folder.mkdir()
     for name, text in files.items():
         (folder / name).write_text(text)
-    assert code_location(folder) == expected
+    assert executor.code_location(folder) == expected
 
 
 def test_only_a_run_without_a_label_gets_one(tmp_path, monkeypatch) -> None:
@@ -270,19 +263,19 @@ def test_only_a_run_without_a_label_gets_one(tmp_path, monkeypatch) -> None:
     (tmp_path / "pyproject.toml").write_text(f'{DG}code_location_name = "ward"\n')
     monkeypatch.chdir(tmp_path)
     for origin, tags, label in (
-        (None, {}, {LABEL: "__repository__@ward"}),
-        (None, {LABEL: "its own"}, {}),
+        (None, {}, {executor.LABEL: "__repository__@ward"}),
+        (None, {executor.LABEL: "its own"}, {}),
         (object(), {}, {}),
     ):
         run = SimpleNamespace(remote_job_origin=origin, tags=tags)
-        assert missing_label(run) == label  # type: ignore[arg-type]
+        assert executor.missing_label(run) == label  # type: ignore[arg-type]
 
 
 @pytest.fixture
 def concise() -> Iterator[None]:
     """The consoles that Dagster makes are the project's."""
     usual = logging.getLoggerClass()
-    logging.setLoggerClass(ConciseConsole)
+    logging.setLoggerClass(executor.ConciseConsole)
     yield
     logging.setLoggerClass(usual)
 

@@ -10,8 +10,6 @@ from scipy.special import expit
 from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.interval import (
     ConsecutiveClusters,
-    Interval,
-    Spread,
     difference,
 )
 from experiment_pipeline.statistics.metrics import METRICS, names_of
@@ -44,15 +42,6 @@ def _clustered(name: str, seed: int = 1) -> tuple[np.ndarray, np.ndarray, np.nda
     return y, np.exp(score) / np.exp(score).sum(axis=1, keepdims=True), clusters
 
 
-def interval_on(name: str, y: np.ndarray, p: np.ndarray, clusters: np.ndarray) -> Interval:
-    """The interval of a score on one set."""
-    return SetPrediction(y, p, clusters).interval(name)
-
-
-def _spread(name: str, y: np.ndarray, p: np.ndarray, clusters: np.ndarray) -> Spread:
-    return SetPrediction(y, p, clusters).spread(name)
-
-
 def _bootstrap_error(name: str, y: np.ndarray, p: np.ndarray, clusters: np.ndarray) -> float:
     generator = np.random.default_rng(2)
     members = [np.flatnonzero(clusters == cluster) for cluster in range(CLUSTERS)]
@@ -68,7 +57,7 @@ def test_standard_error_is_that_of_a_cluster_bootstrap(name: str) -> None:
     """The spread by influence values agrees with 600 resamples of whole clusters."""
     y, prediction, clusters = _clustered(name)
     brute_force = _bootstrap_error(name, y, prediction, clusters)
-    found = _spread(name, y, prediction, clusters).standard_error
+    found = SetPrediction(y, prediction, clusters).spread(name).standard_error
     assert found == pytest.approx(brute_force, rel=0.12)
 
 
@@ -148,7 +137,7 @@ def test_interval_covers_the_truth_in_95_of_100_samples(name, sample, rows, leas
     """Nearly as often with few positives, skewed errors and days with a memory, which a normal one misses."""
     generator = np.random.default_rng(6)
     truth = score(name, *sample(generator, 400_000 if sample is _usual else 1_500_000)[:2])
-    intervals = [interval_on(name, *sample(generator, rows)) for _ in range(500)]
+    intervals = [SetPrediction(*sample(generator, rows)).interval(name) for _ in range(500)]
     held = np.mean([one.low <= truth <= one.high for one in intervals])
     assert least <= held <= 0.985
 
@@ -159,12 +148,12 @@ def test_a_perfect_score_on_few_clusters_and_a_class_without_a_hit_are_no_certai
     """
     y = (np.arange(200) < 10).astype(int)
     prediction = np.where(np.arange(200) % 50 == 49, 0.9, 0.1)
-    interval = interval_on("balanced_accuracy", y, prediction, np.arange(200))
+    interval = SetPrediction(y, prediction, np.arange(200)).interval("balanced_accuracy")
     assert interval.estimate < 0.5
     assert interval.high > 0.57
     y = np.repeat([1, 0], [5, 25])
-    accuracy = interval_on("accuracy", y, y.astype(float), np.arange(30))
-    auc = interval_on("roc_auc", y, y.astype(float), np.arange(30))
+    accuracy = SetPrediction(y, y.astype(float), np.arange(30)).interval("accuracy")
+    auc = SetPrediction(y, y.astype(float), np.arange(30)).interval("roc_auc")
     assert 0.85 < accuracy.low < 0.95
     assert auc.low < accuracy.low
     assert accuracy.high == auc.high == 1
@@ -175,7 +164,7 @@ def test_intervals_stay_inside_the_range_of_the_metric() -> None:
     for name, metric in METRICS.items():
         y, prediction, clusters = _clustered(name)
         few = clusters < 3
-        interval = interval_on(name, y[few], prediction[few], clusters[few])
+        interval = SetPrediction(y[few], prediction[few], clusters[few]).interval(name)
         assert metric.lowest <= interval.low <= interval.estimate
         assert interval.estimate <= interval.high <= metric.highest
 
@@ -183,11 +172,11 @@ def test_intervals_stay_inside_the_range_of_the_metric() -> None:
 def test_one_cluster_has_no_interval() -> None:
     """It is the whole range; that of an undefined score is undefined."""
     y = np.array([0, 1, 0, 1])
-    interval = interval_on("roc_auc", y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4))
+    interval = SetPrediction(y, np.array([0.1, 0.9, 0.8, 0.7]), np.zeros(4)).interval("roc_auc")
     assert (interval.low, interval.high) == (0, 1)
-    undefined = interval_on("roc_auc", np.zeros(4), np.linspace(0, 1, 4), np.arange(4))
+    undefined = SetPrediction(np.zeros(4), np.linspace(0, 1, 4), np.arange(4)).interval("roc_auc")
     assert np.isnan([undefined.estimate, undefined.low, undefined.high]).all()
-    regression = interval_on("rmse", y * 1.0, y * 0.5, np.zeros(4))
+    regression = SetPrediction(y * 1.0, y * 0.5, np.zeros(4)).interval("rmse")
     assert (regression.low, regression.high) == (0, math.inf)
 
 
@@ -195,11 +184,11 @@ def test_difference_of_two_sets_adds_their_variances() -> None:
     """A gap between independent sets is less certain than either score, unbounded with one cluster."""
     y, prediction, clusters = _clustered("accuracy")
     early = clusters < CLUSTERS // 2
-    first = _spread("accuracy", y[early], prediction[early], clusters[early])
-    second = _spread("accuracy", y[~early], prediction[~early], clusters[~early])
+    first = SetPrediction(y[early], prediction[early], clusters[early]).spread("accuracy")
+    second = SetPrediction(y[~early], prediction[~early], clusters[~early]).spread("accuracy")
     gap = difference(first, second)
     assert gap.estimate == pytest.approx(second.estimate - first.estimate)
-    unknown = difference(first, _spread("accuracy", y, prediction, np.zeros(len(y))))
+    unknown = difference(first, SetPrediction(y, prediction, np.zeros(len(y))).spread("accuracy"))
     assert (unknown.low, unknown.high) == (-math.inf, math.inf)
     half = (gap.high - gap.low) / 2
     assert half > 1.96 * math.hypot(first.standard_error, second.standard_error)

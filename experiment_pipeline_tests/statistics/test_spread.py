@@ -4,21 +4,16 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from experiment_pipeline.statistics.interval import (
-    ConsecutiveClusters,
-    Layout,
-    Linearised,
-    Spread,
-    spread_of,
-    variance_factor,
-)
+from experiment_pipeline.statistics import interval
 
 
-def _spread(sums: np.ndarray, *, consecutive: bool) -> Spread:
+def _spread(sums: np.ndarray, *, consecutive: bool) -> interval.Spread:
     """Return the spread of a sum over clusters of one row each."""
     codes = np.arange(len(sums))
-    clusters = codes.view(ConsecutiveClusters) if consecutive else codes
-    return spread_of(Linearised(0.0, len(sums) * sums), Layout.of(clusters, 0 * codes))
+    clusters = codes.view(interval.ConsecutiveClusters) if consecutive else codes
+    return interval.spread_of(
+        interval.Linearised(0.0, len(sums) * sums), interval.Layout.of(clusters, 0 * codes)
+    )
 
 
 def _series(clusters: int, memory: float, seed: int) -> np.ndarray:
@@ -64,7 +59,7 @@ def test_a_memory_that_noise_hides_widens_the_variance() -> None:
 def test_the_factor_is_nadeau_and_bengios(folds: int, repeats: int, factor: float) -> None:
     """(1/J + predicted/fitted) · S² over the S²/K that the rows of one repeat show."""
     several = folds * repeats
-    found = variance_factor([400] * several, [100] * several, repeats)
+    found = interval.variance_factor([400] * several, [100] * several, repeats)
     assert found == pytest.approx(factor)
     by_folds = (1 / several + 100 / 400) / (1 / folds)
     assert found == pytest.approx(by_folds)

@@ -12,17 +12,8 @@ from scipy.special import expit
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.stages.search.results import Predictions
 from experiment_pipeline.stages.search.scoring import scores
+from experiment_pipeline.statistics import thresholds
 from experiment_pipeline.statistics.scores import SetPrediction, score
-from experiment_pipeline.statistics.thresholds import (
-    EXPECTED_COST,
-    cheapest_threshold,
-    choose_threshold,
-    cost_interval,
-    cost_of,
-    cross_fitted,
-    decision_threshold,
-    scoring_threshold,
-)
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 COSTS = st.builds(Costs, false_positive=st.floats(0.01, 100), false_negative=st.floats(0.01, 100))
@@ -39,12 +30,12 @@ def test_no_other_threshold_is_cheaper(rows: list[tuple[bool, int]], costs: Cost
     """Against every cut there is, by brute force; of equal ones the highest."""
     y = np.array([positive for positive, _ in rows], dtype=int)
     prediction = np.array([tenth / 10 for _, tenth in rows])
-    chosen = cheapest_threshold(costs, y, prediction)
-    assert chosen.metric == EXPECTED_COST
-    reached = cost_of(costs, y, prediction >= chosen.value).mean()
+    chosen = thresholds.cheapest_threshold(costs, y, prediction)
+    assert chosen.metric == thresholds.EXPECTED_COST
+    reached = thresholds.cost_of(costs, y, prediction >= chosen.value).mean()
     assert reached == pytest.approx(chosen.test_score)
     cuts = [*np.linspace(0, 1, 21), 1.1]
-    brute = [cost_of(costs, y, prediction >= cut).mean() for cut in cuts]
+    brute = [thresholds.cost_of(costs, y, prediction >= cut).mean() for cut in cuts]
     assert reached == pytest.approx(min(brute))
     higher = [cost for cut, cost in zip(cuts, brute, strict=True) if cut > chosen.value + 0.05]
     assert all(cost > reached - 1e-9 for cost in higher)
@@ -58,7 +49,7 @@ def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
     # Seed 0 has one class alone, as a rung or a fold may.
     y = np.append([0, 1], generator.integers(0, 2, 60)) | (seed == 0)
     prediction = np.round(np.clip(0.2 * y + generator.normal(0.4, 0.2, 62), 0, 1), 1)
-    chosen = choose_threshold(metric, y, prediction)
+    chosen = thresholds.choose_threshold(metric, y, prediction)
     assert score(metric, y, prediction, chosen.value) == pytest.approx(chosen.test_score)
     others = [score(metric, y, prediction, cut) for cut in np.linspace(0, 1, 41)]
     assert chosen.test_score >= max(others) - 1e-12
@@ -66,18 +57,20 @@ def test_no_other_threshold_scores_better(metric: str, seed: int) -> None:
 
 def test_a_threshold_lies_between_two_probabilities() -> None:
     """Halfway to the next row: a refit that moves probabilities a little decides the same."""
-    chosen = choose_threshold("f1", np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.8]))
+    chosen = thresholds.choose_threshold(
+        "f1", np.array([0, 0, 1, 1]), np.array([0.1, 0.2, 0.6, 0.8])
+    )
     assert chosen.value == pytest.approx(0.4)
     assert chosen.test_score == 1
     # Below all probabilities halfway to zero, where all rows are best called positive.
-    assert choose_threshold("f1", np.array([1, 1, 0, 1]), np.full(4, 0.5)).value == 0.25
+    assert thresholds.choose_threshold("f1", np.array([1, 1, 0, 1]), np.full(4, 0.5)).value == 0.25
 
 
 def test_a_configuration_is_scored_at_its_own_threshold() -> None:
     """Every metric of the experiment is at the threshold that serves the deciding one best."""
     spec = spec_of(metric="f1", acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     y, prediction = np.array([0, 0, 0, 1, 1]), np.array([0.05, 0.1, 0.2, 0.3, 0.4])
-    assert score("f1", y, prediction, scoring_threshold(["f1"], y, prediction)) == 1
+    assert score("f1", y, prediction, thresholds.scoring_threshold(["f1"], y, prediction)) == 1
     fit = Predictions(test=prediction, train=prediction)
     truth: Any = SimpleNamespace(y_train=y, y_test=y, w_train=None, w_test=None)
     assert scores(fit, truth, spec, (0, 1)).test_scores == {"f1": 1, "accuracy": 1}
@@ -91,8 +84,8 @@ def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
     optimistic, fair = [], []
     for _ in range(60):
         y, noise = np.arange(60) % 2, generator.random(60)
-        optimistic.append(choose_threshold("accuracy", y, noise).test_score)
-        fair.append(cross_fitted("accuracy", _rows(y, noise)).score.estimate)
+        optimistic.append(thresholds.choose_threshold("accuracy", y, noise).test_score)
+        fair.append(thresholds.cross_fitted("accuracy", _rows(y, noise)).score.estimate)
     assert np.mean(optimistic) > 0.54
     assert np.mean(fair) == pytest.approx(0.5, abs=0.03)
 
@@ -100,18 +93,18 @@ def test_cross_fitting_removes_the_optimism_of_a_threshold() -> None:
 def test_cross_fitting_keeps_clusters_together_and_needs_no_threshold_for_others() -> None:
     """Rows of one cluster are decided alike; a rank metric is as it was."""
     y, prediction = np.array([0, 1, 0, 1, 1, 0]), np.array([0.2, 0.2, 0.4, 0.4, 0.9, 0.9])
-    ranked = cross_fitted("roc_auc", _rows(y, prediction)).score.estimate
+    ranked = thresholds.cross_fitted("roc_auc", _rows(y, prediction)).score.estimate
     assert ranked == score("roc_auc", y, prediction)
-    one_cluster = cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
+    one_cluster = thresholds.cross_fitted("f1", SetPrediction(y, prediction, np.zeros(6)))
     assert np.isfinite(one_cluster.score.estimate)
-    assert np.isnan(cross_fitted("f1", _rows(y, np.full(6, np.nan))).score.estimate)
+    assert np.isnan(thresholds.cross_fitted("f1", _rows(y, np.full(6, np.nan))).score.estimate)
 
 
 def test_the_experiment_decides_which_metric_a_threshold_serves() -> None:
     """A named threshold metric decides; else f1, and balanced accuracy for frequent positives."""
 
     def deciding(metrics: list[str], y: list[int]) -> str:
-        return decision_threshold(metrics, np.array(y), np.array([0.2, 0.4, 0.6])).metric
+        return thresholds.decision_threshold(metrics, np.array(y), np.array([0.2, 0.4, 0.6])).metric
 
     rare, frequent = [0, 0, 1], [0, 1, 1]
     assert deciding(["roc_auc"], rare) == "f1"
@@ -126,9 +119,9 @@ def test_the_error_of_a_threshold_is_the_spread_of_its_choices() -> None:
     y, noise = np.arange(300) % 2, generator.random(300)
     others = _rows(generator.integers(0, 2, 300), generator.random(300))
     clear, noisy = _rows(y, 0.25 + 0.5 * y), _rows(y, noise)
-    assert cross_fitted("f1", clear).threshold_error("f1", clear) == 0
-    assert cross_fitted("accuracy", noisy).threshold_error("accuracy", others) > 0.005
-    assert cross_fitted("roc_auc", noisy).threshold_error("roc_auc", noisy) == 0
+    assert thresholds.cross_fitted("f1", clear).threshold_error("f1", clear) == 0
+    assert thresholds.cross_fitted("accuracy", noisy).threshold_error("accuracy", others) > 0.005
+    assert thresholds.cross_fitted("roc_auc", noisy).threshold_error("roc_auc", noisy) == 0
 
 
 def test_costs_of_few_positives_have_intervals_that_hold() -> None:
@@ -140,6 +133,6 @@ def test_costs_of_few_positives_have_intervals_that_hold() -> None:
         logit = 1.5 * generator.normal(size=n) - 4
         return _rows((generator.random(n) < expit(logit)).astype(int), expit(logit))
 
-    truth = cost_interval(costs, drawn(1_000_000, -1 % 2**31), 1 / 21).estimate
-    found = [cost_interval(costs, drawn(200, seed), 1 / 21) for seed in range(300)]
+    truth = thresholds.cost_interval(costs, drawn(1_000_000, -1 % 2**31), 1 / 21).estimate
+    found = [thresholds.cost_interval(costs, drawn(200, seed), 1 / 21) for seed in range(300)]
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.93

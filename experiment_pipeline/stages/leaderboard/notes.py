@@ -13,12 +13,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.ranking import RankedModel, Ranking
-from experiment_pipeline.stages.search.conclusions import (
-    FAILED,
-    NOT_STARTED,
-    STOPPED_EARLY,
-    TRAINED,
-)
+from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.statistics.calibration import reweighting
 from experiment_pipeline.statistics.caveats import caveats, few_clusters_note
 from experiment_pipeline.statistics.metrics import metric_of, significantly_better
@@ -26,10 +21,10 @@ from experiment_pipeline.statistics.scores import SetPrediction
 
 # How configurations without a rank ended, failures first.
 _ENDED = {
-    FAILED: "failed with",
-    NOT_STARTED: "were not started:",
-    STOPPED_EARLY: "have no rank:",
-    TRAINED: "have no rank:",
+    conclusions.FAILED: "failed with",
+    conclusions.NOT_STARTED: "were not started:",
+    conclusions.STOPPED_EARLY: "have no rank:",
+    conclusions.TRAINED: "have no rank:",
 }
 _MOST_CAUSES = 4
 # A draw this close to the end of its range, as a share of the range, lies at the end.
@@ -160,7 +155,7 @@ def _selection_bias(
             f"{best}: expect its {spec.metric} to be worse by up to {numbers.score(number)} on new "
             "rows"
         )
-    if stopped := int(rows["status"].eq(STOPPED_EARLY).sum()):
+    if stopped := int(rows["status"].eq(conclusions.STOPPED_EARLY).sum()):
         yield (
             f"{stopped:,} more were stopped early by scores on a part of the test rows: intervals, "
             "ties and optimism account for the ranked ones alone"

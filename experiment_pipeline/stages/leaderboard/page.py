@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting import numbers, run_record
 from experiment_pipeline.reporting.document import (
     Bullets,
     Document,
@@ -20,13 +20,6 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Notes, Outcome, PagePath, Rows
-from experiment_pipeline.reporting.run_record import (
-    ConfigurationRow,
-    RecordRow,
-    ReportRow,
-    RunFacts,
-    ScoreRow,
-)
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.pictures import (
@@ -45,7 +38,7 @@ from experiment_pipeline.table.table import plain_rows
 
 TABLE, PAGE = "leaderboard.parquet", "leaderboard.html"
 # Columns of the ranking that the database calls likewise.
-_RECORDED = {*COLUMNS} & {*ConfigurationRow.__dataclass_fields__}
+_RECORDED = {*COLUMNS} & {*run_record.ConfigurationRow.__dataclass_fields__}
 # Rem: the pictures need room.
 _WIDTH = 92
 _HOW_TO_READ = (
@@ -93,14 +86,14 @@ def outcome(shown: SearchShown, place: str) -> Outcome:
             **ensemble,
         },
         checks=[_beats_baseline(board)],
-        record=[*_record_rows(shown), ReportRow(name="leaderboard", place=place)],
+        record=[*_record_rows(shown), run_record.ReportRow(name="leaderboard", place=place)],
     )
 
 
-def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
+def _record_rows(shown: SearchShown) -> Iterator[run_record.RecordRow]:
     """The ranking as rows, and what the run's own row says of the choice."""
     board = shown.board
-    yield RunFacts(
+    yield run_record.RunFacts(
         chosen=board.chosen,
         choice_reason=board.reason,
         tie_group=len(board.tie_group),
@@ -111,7 +104,7 @@ def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
         test_baseline=board.baseline,
     )
     for row in plain_rows(board.rows):
-        yield ConfigurationRow(
+        yield run_record.ConfigurationRow(
             hyperparameters=shown.declared[row["key"]].given,
             is_chosen=row["key"] == board.chosen,
             test_low=row["low"],
@@ -119,7 +112,7 @@ def _record_rows(shown: SearchShown) -> Iterator[RecordRow]:
             note=shown.declared[row["key"]].note or None,
             **{name: row[name] for name in _RECORDED},
         )
-    yield ScoreRow.of("test", board.metric, board.score, board.baseline)
+    yield run_record.ScoreRow.of("test", board.metric, board.score, board.baseline)
 
 
 def _beats_baseline(board: Leaderboard) -> Check:

@@ -18,14 +18,7 @@ import pyarrow.parquet as pq
 
 from experiment_pipeline import spec
 from experiment_pipeline.errors import InvalidExperiment, UnreadableTable, listed
-from experiment_pipeline.stages.raw_data import csv_text
-from experiment_pipeline.stages.raw_data.contents import (
-    FIX_DOWNLOAD,
-    Content,
-    Contents,
-    open_contents,
-    refuse_duplicates,
-)
+from experiment_pipeline.stages.raw_data import contents, csv_text
 from experiment_pipeline.storage.mapped import batches_as_table, spilled
 from experiment_pipeline.table.digests import INDEX, table_digest
 from experiment_pipeline.table.table import of_columns, with_only
@@ -59,7 +52,7 @@ class RawTable:
         return {str(name): str(self.frame[name].dtype) for name in self.frame.columns}
 
 
-def parse(parts: Sequence[tuple[str, Content]], data: spec.Data) -> RawTable:
+def parse(parts: Sequence[tuple[str, contents.Content]], data: spec.Data) -> RawTable:
     """Read one table from its files, (name, content) each; a large one lies on maps. Raises
     UnreadableTable: not a table; InvalidExperiment: `data` has a setting without effect on these files.
     """
@@ -73,7 +66,7 @@ def content_digest(frame: pd.DataFrame) -> str:
 
 
 def read(
-    parts: Sequence[tuple[str, Content]],
+    parts: Sequence[tuple[str, contents.Content]],
     data: spec.Data,
     as_written: Collection[str] = (),
     chosen: Callable[[int], np.ndarray] | None = None,
@@ -82,7 +75,7 @@ def read(
 
     `as_written`: columns of CSV files that stay texts. `chosen`: number of rows → positions to keep.
     """
-    files = [open_contents(name, content, data.format) for name, content in parts]
+    files = [contents.open_contents(name, content, data.format) for name, content in parts]
     first, decided, texts = files[0], defaultdict[str, list[str]](list), list[csv_text.CsvText]()
     for other in files:
         if other.format != first.format:
@@ -122,7 +115,7 @@ def read(
 
 
 def _of_csv(
-    files: Sequence[Contents],
+    files: Sequence[contents.Contents],
     data: spec.Data,
     as_written: Collection[str],
     texts: list[csv_text.CsvText],
@@ -163,7 +156,7 @@ def _of_csv(
 
 
 def _of_parquet(
-    files: Sequence[Contents], data: spec.Data, decided: Decided
+    files: Sequence[contents.Contents], data: spec.Data, decided: Decided
 ) -> tuple[int, Columns]:
     for setting in CSV_SETTINGS:
         if setting in data.model_fields_set:
@@ -174,13 +167,13 @@ def _of_parquet(
     for file in files:
         with _damage_reported(file.name):
             opened.append(pq.ParquetFile(pa.BufferReader(file.unpacked())))
-        refuse_duplicates(file.name, opened[-1].schema_arrow.names)
+        contents.refuse_duplicates(file.name, opened[-1].schema_arrow.names)
     pairs, keys = list(zip(files, opened, strict=True)), _folder_keys(files)
     schema = _stacked(
         files, [own.with_folder_keys(one.schema_arrow.empty_table()) for own, one in pairs]
     ).schema
 
-    def part(file: Contents, parquet: pq.ParquetFile, name: str) -> pa.Table:
+    def part(file: contents.Contents, parquet: pq.ParquetFile, name: str) -> pa.Table:
         if name in file.folder_keys:
             none = pa.table({"": pa.nulls(parquet.metadata.num_rows)})
             return file.with_folder_keys(none).select([name])
@@ -205,14 +198,14 @@ def _damage_reported(name: str) -> Iterator[None]:
         yield
     except (pa.ArrowException, OSError) as error:
         rule = f"it is a damaged or truncated Parquet file: {error}"
-        raise UnreadableTable(name, rule, FIX_DOWNLOAD) from None
+        raise UnreadableTable(name, rule, contents.FIX_DOWNLOAD) from None
 
 
-def _folder_keys(files: Sequence[Contents]) -> list[str]:
+def _folder_keys(files: Sequence[contents.Contents]) -> list[str]:
     return list(dict.fromkeys(key for file in files for key in file.folder_keys))
 
 
-def _stacked(files: Sequence[Contents], tables: Sequence[pa.Table]) -> pa.Table:
+def _stacked(files: Sequence[contents.Contents], tables: Sequence[pa.Table]) -> pa.Table:
     """The parts as one table with the columns in the order of the first part."""
     names = tables[0].column_names
     for file, table in zip(files, tables, strict=True):

@@ -28,6 +28,7 @@ from threadpoolctl import threadpool_limits
 from experiment_pipeline.errors import ClusterError, EntryCorrupt, ExperimentPipelineError
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.registry import FITTING
+from experiment_pipeline.stages.search import sweep
 from experiment_pipeline.stages.search.budget import Brake
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.dask_cluster import Cluster
@@ -37,13 +38,6 @@ from experiment_pipeline.stages.search.fitting import folds_to_calibrate
 from experiment_pipeline.stages.search.learners.learner import Clock
 from experiment_pipeline.stages.search.results import FailedConfiguration, Outcome, Placement
 from experiment_pipeline.stages.search.shared_work import EncodedRows, Kept, SharedWork
-from experiment_pipeline.stages.search.sweep import (
-    failure_of,
-    in_order,
-    parse_one_at_a_time,
-    trained_or_failed,
-    with_second_attempts,
-)
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.importance import one_openmp_thread
 from experiment_pipeline.storage import files as storage
@@ -113,7 +107,7 @@ class ClusterEngine(ExitStack):
         shared = share_files(configurations, sets, spec, self._files)
         sent, fitting = bare(sets), spec.part(FITTING)
         tasks = dict[str, Task]()
-        for one in in_order(configurations, sets, brake):
+        for one in sweep.in_order(configurations, sets, brake):
             given = one, shared[one.features], self._files.folder, sent, fitting
             tasks[fingerprint(one, sets, spec)] = Task(*given, software((one.algorithm,)))
 
@@ -123,7 +117,7 @@ class ClusterEngine(ExitStack):
             (outcome,) = _run(cluster, alone, None, before)
             return outcome
 
-        yield from with_second_attempts(_run(cluster, tasks, brake), second, brake)
+        yield from sweep.with_second_attempts(_run(cluster, tasks, brake), second, brake)
 
     def _connected(self, configurations: Sequence[Configuration]) -> Cluster:
         """Return the cluster; ClusterError: a worker has other software, or reads no storage."""
@@ -248,7 +242,7 @@ def run_task(task: Task) -> tuple[Outcome, float]:
     """Fit a configuration in this thread of a worker; return the outcome, and seconds of reading.
     Raises ClusterError: other software; EntryCorrupt: a shared file is gone or damaged.
     """
-    parse_one_at_a_time()
+    sweep.parse_one_at_a_time()
     _one_thread_each(threading.get_ident())
     one = task.configuration
     if found := differences(task.software, software((one.algorithm,))):
@@ -264,8 +258,8 @@ def run_task(task: Task) -> tuple[Outcome, float]:
         fix = "run again: it is made again; two searches of one experiment must not run at a time"
         raise EntryCorrupt(damage.culprit, damage.rule, fix) from None
     except Exception as error:  # noqa: BLE001 - as in `trained_or_failed`
-        return failure_of(one, "", error), reading.wall_seconds
-    return trained_or_failed(one, work, sets, task.spec), reading.wall_seconds
+        return sweep.failure_of(one, "", error), reading.wall_seconds
+    return sweep.trained_or_failed(one, work, sets, task.spec), reading.wall_seconds
 
 
 @cache

@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.errors import EmptySet, TrainingError
 from experiment_pipeline.spec import CalibrationMethod, CrossValidation, ExperimentSpec, Features
+from experiment_pipeline.stages.search import fingerprints
 from experiment_pipeline.stages.search.averaging import (
     Calibrators,
     averaged,
@@ -29,13 +30,6 @@ from experiment_pipeline.stages.search.averaging import (
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import as_read, encode, fit_features, fit_rows
 from experiment_pipeline.stages.search.features import categorical_positions, directions
-from experiment_pipeline.stages.search.fingerprints import (
-    CALIBRATION_FOLDS,
-    calibration_of,
-    encoder_fingerprint,
-    fingerprint,
-    planned_fits,
-)
 from experiment_pipeline.stages.search.learners import learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FitRequest, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
@@ -113,8 +107,8 @@ def fit_configuration(
     predictions = Predictions(on_test, on_train, composed.by_seed)
     result = ModelResult(
         key=configuration.key,
-        fingerprint=fingerprint(configuration, sets, spec),
-        encoder_fingerprint=encoder_fingerprint(configuration.features, sets),
+        fingerprint=fingerprints.fingerprint(configuration, sets, spec),
+        encoder_fingerprint=fingerprints.encoder_fingerprint(configuration.features, sets),
         algorithm=configuration.algorithm,
         features=configuration.features,
         hyperparameters=configuration.hyperparameters,
@@ -150,9 +144,9 @@ def folds_to_calibrate(
     configurations: Iterable[Configuration], sets: TrainingSets, spec: ExperimentSpec
 ) -> tuple[FoldRows, ...]:
     """Return the folds of the train rows; none where no configuration is to be calibrated."""
-    if not any(calibration_of(one, spec) for one in configurations):
+    if not any(fingerprints.calibration_of(one, spec) for one in configurations):
         return ()
-    wanted = CrossValidation(folds=CALIBRATION_FOLDS, repeats=1)
+    wanted = CrossValidation(folds=fingerprints.CALIBRATION_FOLDS, repeats=1)
     try:
         return folds_of(sets.train, spec, wanted, sets.features)
     except EmptySet:
@@ -163,7 +157,7 @@ def folds_to_calibrate(
 def compose(request: FitRequest, work: SharedWork) -> Composed:
     """Fit a configuration with each of its seeds, and calibrate it, on what the fits share."""
     sets, spec = request.sets, request.spec
-    planned, fits = planned_fits(request.configuration, request.spec), list[_Fit]()
+    planned, fits = fingerprints.planned_fits(request.configuration, request.spec), list[_Fit]()
     requests = _with_seeds(request, planned)
     for one in requests:
         fits.append(_cross_fitted(one, work) if sets.folds else _fitted(one, work))
@@ -266,7 +260,7 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
 
 def _method(request: FitRequest, work: SharedWork) -> tuple[CalibrationMethod | None, list[str]]:
     """How to calibrate a configuration on these rows, and why it differs from the YAML."""
-    method = calibration_of(request.configuration, request.spec)
+    method = fingerprints.calibration_of(request.configuration, request.spec)
     if method is None:
         return None, []
     counts = np.bincount(work.y_train)

@@ -10,14 +10,7 @@ from experiment_pipeline.errors import EmptySet, UnusableTable, listed
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
 from experiment_pipeline.stages.validated_data.rows import Origin, ValidatedRows
 from experiment_pipeline.storage.tables import Codes
-from experiment_pipeline.table.clusters import (
-    canonical_order,
-    classes_of,
-    cluster_hashes,
-    equal_rows,
-    numbered,
-    times_of,
-)
+from experiment_pipeline.table import clusters
 from experiment_pipeline.table.digests import TableDigest, cell_hashes, salt_number
 from experiment_pipeline.table.kinds import holds_objects
 from experiment_pipeline.table.membership import SETS, cut_by_hash, cut_tail, has_keys
@@ -79,7 +72,7 @@ def split(
     """
     rows = validated.rows
     _check_keys(validated, spec)
-    order = canonical_order(rows, spec, features)
+    order = clusters.canonical_order(rows, spec, features)
     codes = validated.sets[order]
     places = {name: order[codes == code] for code, name in enumerate(SETS)}
     del order, codes
@@ -180,7 +173,7 @@ def _notes(
             "Rows are identified by their features, so a new feature column reshuffles every row. "
             "Name split.id_columns to prevent that."
         )
-        equal = equal_rows([rows], features, "notes")
+        equal = clusters.equal_rows([rows], features, "notes")
         for found, taken_for in (
             (equal.repeated & ~equal.by_chance, "copies, which stay in one set"),
             (equal.by_chance, "different cases, each by chance in a set"),
@@ -212,13 +205,13 @@ def early_stopping_rows(
             "Deliver more rows, or raise split.fractions.train.",
         )
     salt = f"inner/{getattr(spec.split, 'seed', 0)}{draw}"
-    classes = classes_of(train, spec)
+    classes = clusters.classes_of(train, spec)
     if spec.split.by == "time":
-        places, _ = times_of(train, spec.split.column, pd.Timedelta(0))
+        places, _ = clusters.times_of(train, spec.split.column, pd.Timedelta(0))
     else:
-        places = cluster_hashes(train, spec.split, spec.target, features, salt)
+        places = clusters.cluster_hashes(train, spec.split, spec.target, features, salt)
     if (places == places[0]).all():
-        places = numbered(train, np.full(len(train), salt_number(salt)))
+        places = clusters.numbered(train, np.full(len(train), salt_number(salt)))
     elif spec.split.by in ("time", "group"):
         return cut_tail(places, classes, HELD_OUT)
     held_out: np.ndarray = cut_by_hash(places, classes, (1 - HELD_OUT, HELD_OUT)) == 1
@@ -234,8 +227,8 @@ def early_stopping_gap(train: pd.DataFrame, inner: np.ndarray, spec: ExperimentS
     none = np.zeros(len(train), dtype=bool)
     if not isinstance(spec.split, TimeSplit):
         return none
-    times, gap = times_of(train, spec.split.column, pd.Timedelta(spec.split.gap))
+    times, gap = clusters.times_of(train, spec.split.column, pd.Timedelta(spec.split.gap))
     within = ~inner & (times > times[inner].min() - gap)
-    before, left = classes_of(train, spec)[~inner], ~within[~inner]
+    before, left = clusters.classes_of(train, spec)[~inner], ~within[~inner]
     enough = 2 * left.sum() >= len(left) and set(before[left]) == set(before)
     return within if enough else none

@@ -16,16 +16,9 @@ import pandas as pd
 from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import ExperimentSpec, TimeSplit
-from experiment_pipeline.statistics import importance, metrics
+from experiment_pipeline.statistics import importance, interval, metrics
 from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
-from experiment_pipeline.statistics.interval import (
-    LEVEL,
-    Interval,
-    by_skewness,
-    difference,
-    quantile,
-)
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import MICROSECOND, times_of
 from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, parts_of
@@ -186,7 +179,7 @@ class Segment:
     column: str  # the feature
     value: str  # as text: `EWR`, `513 to 1,089`, `missing`
     rows: int  # their number
-    score: Interval  # of the model on them, with its own 95 % interval
+    score: interval.Interval  # of the model on them, with its own 95 % interval
     expected: float  # the score to expect there, by `ExpectedScores`
     # whether the score is significantly worse than that after a Bonferroni correction for the
     # number of segments
@@ -209,13 +202,13 @@ def weakest_segments(
     parts = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
     if not parts:
         return None
-    level = 1 - (1 - LEVEL) / len(parts)
+    level = 1 - (1 - interval.LEVEL) / len(parts)
     scores = ExpectedScores(metric, predicted, threshold)
     weak = []
     for column, value, mask in parts:
         expected, spread = scores.of(mask)
-        bounds = by_skewness(spread, quantile(spread.degrees_of_freedom, level))
-        gap = Interval(spread.estimate, *bounds, level)
+        bounds = interval.by_skewness(spread, interval.quantile(spread.degrees_of_freedom, level))
+        gap = interval.Interval(spread.estimate, *bounds, level)
         if metrics.better(metric, 0.0, gap.estimate) and np.isfinite(gap.estimate):
             best_case, clearly = metrics.better_bound(metric, gap), _worse(metric, gap)
             own = predicted.rows(mask).interval(metric, threshold)
@@ -231,7 +224,7 @@ def _every_kth(frame: pd.DataFrame, predicted: SetPrediction) -> tuple[pd.DataFr
     return frame.iloc[some], predicted.rows(some)
 
 
-def _worse(metric: str, change: Interval) -> bool:
+def _worse(metric: str, change: interval.Interval) -> bool:
     best_case = metrics.better_bound(metric, change)
     return bool(metrics.better(metric, 0.0, best_case) and np.isfinite(best_case))
 
@@ -254,11 +247,11 @@ def by_horizon(
         return ()
     scores, found = ExpectedScores(metric, predicted, threshold), list[Segment]()
     each = [scores.of(mask) for *_, mask in stretches]
-    level = 1 - (1 - LEVEL) / max(len(each) - 1, 1)
+    level = 1 - (1 - interval.LEVEL) / max(len(each) - 1, 1)
     (_, first), *_ = each
     for (column, ends, mask), (expected, spread) in zip(stretches, each, strict=True):
         own = predicted.rows(mask).interval(metric, threshold)
-        decayed = bool(found) and _worse(metric, difference(first, spread, level))
+        decayed = bool(found) and _worse(metric, interval.difference(first, spread, level))
         found.append(Segment(column, ends, int(mask.sum()), own, expected, decayed))
     return tuple(found)
 
@@ -299,7 +292,7 @@ def check_coverage(
     predicted: SetPrediction,
     features: Sequence[str],
     fitted: pd.DataFrame,
-    level: float = LEVEL,
+    level: float = interval.LEVEL,
 ) -> CoverageCheck:
     """Hold intervals or sets against the predicted rows of a set, `frame`; of many every k-th is used.
 
@@ -323,7 +316,7 @@ def check_coverage(
     masks = [("all rows", "", hits | True), *(one for one in masks if one[2].any())]
     first = [*masks, *_horizons(spec, fitted, frame)]
     by_feature = list(parts_of(frame[list(features)[:MOST_COLUMNS]], FEWEST_ROWS))
-    each = 1 - (1 - LEVEL) / (len(first) + len(by_feature))
+    each = 1 - (1 - interval.LEVEL) / (len(first) + len(by_feature))
 
     def part(column: str, value: str, mask: np.ndarray) -> Segment:
         rows = _spread_as_alone(held.rows(mask))

@@ -22,13 +22,9 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.stages.split_sets.sets import SetTable
-from experiment_pipeline.stages.validation_report import effects, page, pictures, referee
+from experiment_pipeline.stages.validation_report import effects, gates, page, pictures, referee
 from experiment_pipeline.stages.validation_report.audit import audit
 from experiment_pipeline.stages.validation_report.effects import CoverageCheck, Segment, Usage
-from experiment_pipeline.stages.validation_report.gates import (
-    PublishedChampion,
-    hold_against_champion,
-)
 from experiment_pipeline.stages.validation_report.ledger import NO_LOOKS, EarlierLooks
 from experiment_pipeline.stages.validation_report.report import (
     NextSearch,
@@ -126,7 +122,7 @@ def evaluate(
     *,
     delivered: pd.DataFrame,
     earlier_looks: EarlierLooks = NO_LOOKS,
-    current: Sequence[PublishedChampion] = (),
+    current: Sequence[gates.PublishedChampion] = (),
     conditions: Sequence[str] = (),
     trusted: Sequence[str] = (),
     evidence: Callable[[], Evidence] = Evidence,
@@ -164,7 +160,7 @@ def evaluate(
         calibrated_by=trained.result.calibration,
         uncalibrated=uncalibrated,
         coverage=coverage,
-        champions=[hold_against_champion(spec, one, *given) for one in current],
+        champions=[gates.hold_against_champion(spec, one, *given) for one in current],
         conditions=conditions,
     )
     missing = [_NO_TIME] if left <= 0 else _not_computed(report, len(sets.features))

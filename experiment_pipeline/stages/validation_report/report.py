@@ -18,12 +18,7 @@ from experiment_pipeline.reporting.run_record import AuditRow, EvidenceRow
 from experiment_pipeline.spec import CalibrationMethod, ExperimentSpec, Scalar
 from experiment_pipeline.stages.leaderboard.notes import cluster_in_words, weights_in_words
 from experiment_pipeline.stages.leaderboard.receipts import Receipt
-from experiment_pipeline.stages.validation_report.effects import (
-    NOT_CHECKED,
-    CoverageCheck,
-    Segment,
-    Usage,
-)
+from experiment_pipeline.stages.validation_report import effects
 from experiment_pipeline.stages.validation_report.gates import (
     ChampionComparison,
     Gate,
@@ -151,8 +146,8 @@ class ValidationReport:
     # that compares classes, else all
     clusters_that_count: Mapping[str, int]
     details: Details  # calibration, decisions, classes, residuals
-    usage: Usage | None  # which features it uses, on the test rows; None: not measured
-    segments: tuple[Segment, ...] | None  # its weakest parts; None: not computed
+    usage: effects.Usage | None  # which features it uses, on the test rows; None: not measured
+    segments: tuple[effects.Segment, ...] | None  # its weakest parts; None: not computed
     # with the champion, and the best if it is another one
     champions: tuple[ChampionComparison, ...]
     looks: int  # number of models scored on these rows, this one included
@@ -160,11 +155,11 @@ class ValidationReport:
     level: float  # of the intervals that the gates judge; that of `scores` is always 95 %
     conditions: tuple[str, ...]  # under which it is accepted, a sentence each
     notes: tuple[str, ...] = ()  # caveats, one sentence each
-    horizons: tuple[Segment, ...] = ()  # by time after the fitted rows; empty: not computed
+    horizons: tuple[effects.Segment, ...] = ()  # by time after the fitted rows; empty: not computed
     receipts: tuple[Receipt, ...] = ()  # of generated features, from the leaderboard
     generated: tuple[str, ...] = ()  # the generated columns of the exported model
     audit: tuple[AuditRow, ...] = ()  # of the groups of the columns that the YAML names
-    coverage: CoverageCheck = NOT_CHECKED  # of intervals, or sets of classes
+    coverage: effects.CoverageCheck = effects.NOT_CHECKED  # of intervals, or sets of classes
     evidence: tuple[EvidenceRow, ...] = ()  # for a referee; it decides nothing
 
     @property
@@ -203,9 +198,9 @@ def judge(
     *,
     w_fitted: Weights = None,
     threshold: DecisionThreshold | None,
-    usage: Usage | None = None,
-    segments: Sequence[Segment] | None = None,
-    horizons: Sequence[Segment] = (),
+    usage: effects.Usage | None = None,
+    segments: Sequence[effects.Segment] | None = None,
+    horizons: Sequence[effects.Segment] = (),
     audited: Sequence[AuditRow] = (),
     earlier_looks: EarlierLooks = NO_LOOKS,
     champions: Sequence[ChampionComparison] = (),
@@ -213,7 +208,7 @@ def judge(
     hyperparameters: Mapping[str, Scalar] = MappingProxyType({}),
     calibrated_by: CalibrationMethod | None = None,
     uncalibrated: SetPrediction | None = None,
-    coverage: CoverageCheck = NOT_CHECKED,
+    coverage: effects.CoverageCheck = effects.NOT_CHECKED,
 ) -> ValidationReport:
     """Judge the chosen configuration on the validation set.
 

@@ -31,12 +31,7 @@ from experiment_pipeline.stages.search.learners import space
 from experiment_pipeline.stages.search.results import ModelStore
 from experiment_pipeline.stages.search.scoring import scored_rows
 from experiment_pipeline.stages.search.training_sets import TrainingSets
-from experiment_pipeline.stages.validation_report.gates import (
-    ChampionComparison,
-    Gate,
-    hold,
-    hold_audit,
-)
+from experiment_pipeline.stages.validation_report import gates
 from experiment_pipeline.stages.validation_report.report import NextSearch, Reason, ValidationReport
 from experiment_pipeline.statistics.caveats import fewest_clusters, perfect_bound
 from experiment_pipeline.statistics.interval import Interval, Linearised
@@ -89,7 +84,7 @@ def reasons(
         return ()
     # The gate to explain is of a metric, not a champion's, and if possible of the ranking one.
     champions = [held.gate for held in report.champions]
-    unequal = [gate for gate in hold_audit(spec, report.audit) if not gate.passed]
+    unequal = [gate for gate in gates.hold_audit(spec, report.audit) if not gate.passed]
     failed = [gate for gate in report.failed_gates if gate not in (*champions, *unequal)]
     failed = [gate for gate in failed if gate.metric in spec.metric_names]
     gate = min(failed, key=lambda gate: gate.metric != spec.metric, default=None)
@@ -105,7 +100,7 @@ def reasons(
 
 
 def _beyond_any_search(
-    gate: Gate | None,
+    gate: gates.Gate | None,
     spec: ExperimentSpec,
     board: Leaderboard,
     report: ValidationReport,
@@ -158,7 +153,7 @@ def _beyond_any_search(
 
 def _looks(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
     """A gate fails at the level that the looks have left, and would pass at the first look."""
-    pairs = zip(hold(spec, report.scores), report.gates, strict=False)
+    pairs = zip(gates.hold(spec, report.scores), report.gates, strict=False)
     if any(first.passed and not now.passed for first, now in pairs):
         yield Reason(
             "looks_spent",
@@ -169,7 +164,7 @@ def _looks(spec: ExperimentSpec, report: ValidationReport) -> Iterator[Reason]:
         )
 
 
-def _worse(held: ChampionComparison, report: ValidationReport) -> Iterator[Reason]:
+def _worse(held: gates.ChampionComparison, report: ValidationReport) -> Iterator[Reason]:
     """A version that is better, that may have leaked, or that means something else by the target."""
     if held.scores is None or held.gate.passed:
         return
@@ -217,7 +212,7 @@ def _measured(report: ValidationReport) -> Iterator[Reason]:
 
 
 def _fit(
-    gate: Gate | None, spec: ExperimentSpec, board: Leaderboard, train_rows: float
+    gate: gates.Gate | None, spec: ExperimentSpec, board: Leaderboard, train_rows: float
 ) -> Iterator[Reason]:
     """Overfit when train is better than test by twice the half width of the 95 % interval, else
     underfit when the train score misses the limit. The variances add up, each as 1/rows.
@@ -315,18 +310,14 @@ def _learning_curve(
         return None
     y, weights = rung.sets.y_test, rung.sets.w_test
     scored = sets.test.index.isin(rung.sets.test.index)
-
     clusters = rung.sets.test_clusters(spec)
 
-    def cut_of(prediction: np.ndarray) -> float:
-        return scoring_threshold([spec.metric], y, prediction, weights)
+    def linearised(prediction: np.ndarray) -> Linearised:
+        cut = scoring_threshold([spec.metric], y, prediction, weights)
+        return SetPrediction(y, prediction, clusters, weights).linearise(spec.metric, cut)
 
-    def mean_score(tests: Iterable[np.ndarray]) -> Linearised:
-        rows = (SetPrediction(y, test, clusters, weights) for test in tests)
-        return average(one.linearise(spec.metric, cut_of(one.prediction)) for one in rows)
-
-    before = mean_score(stored[part] for part, _ in both)
-    after = mean_score(stored[whole][scored] for _, whole in both)
+    before = average(linearised(stored[part]) for part, _ in both)
+    after = average(linearised(stored[whole][scored]) for _, whole in both)
     gain = paired_difference(before, after, layout(spec.metric, y, clusters, weights))
     rows = len(rung.sets.train), len(sets.train)
     return LearningCurve(*rows, before.estimate, after.estimate, gain, len(both))

@@ -15,23 +15,14 @@ from experiment_pipeline.stages.data_analysis.finding import SEVERITIES, Finding
 from experiment_pipeline.stages.data_analysis.findings import TABLE_RULES
 from experiment_pipeline.stages.data_analysis.findings.probe import PROBE_RULES
 from experiment_pipeline.stages.data_analysis.page import markdown_report
-from experiment_pipeline_tests.stages.data_analysis.tables import (
-    MULTICLASS,
-    REGRESSION,
-    ROWS,
-    VALIDATION,
-    analysed,
-    experiment,
-    numeric,
-    table,
-)
+from experiment_pipeline_tests.stages.data_analysis import tables
 
 CODES = [rule.code for rule in (*TABLE_RULES, *PROBE_RULES)]
 
 
 def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
     """All rules speak about every table; without a finding that weighs there is nothing to explain."""
-    analysis = analysed(table())
+    analysis = tables.analysed(tables.table())
     assert (analysis.verdict, analysis.reasons, analysis.found) == ("go", (), ())
     findings = analysis.findings
     assert Counter(finding.code for finding in findings) == Counter(CODES)
@@ -41,26 +32,26 @@ def test_a_plain_table_is_a_go_and_every_code_has_exactly_one_finding() -> None:
 @pytest.mark.parametrize(
     ("frame", "changes"),
     [
-        (table(when=pd.date_range("2024-01-01", periods=ROWS)), {}),
-        (numeric(), REGRESSION),
-        (table(y=1.0 * (np.arange(ROWS) % 3)), MULTICLASS),
+        (tables.table(when=pd.date_range("2024-01-01", periods=tables.ROWS)), {}),
+        (tables.numeric(), tables.REGRESSION),
+        (tables.table(y=1.0 * (np.arange(tables.ROWS) % 3)), tables.MULTICLASS),
     ],
 )
 def test_targets_of_the_validation_set_change_nothing(frame, changes) -> None:
     """Whatever stands in the validation set's targets, or nothing, the analysis is the same."""
     rng = np.random.default_rng(0)
     changed = frame["y"].to_numpy(copy=True)
-    changed[VALIDATION] = rng.permutation(changed[VALIDATION])[::-1]
-    changed = pd.Series(changed).mask(VALIDATION & (np.arange(ROWS) % 20 >= 10))
-    other = analysed(frame.assign(y=changed.array), **changes)
-    assert other.to_json() == analysed(frame, **changes).to_json()
+    changed[tables.VALIDATION] = rng.permutation(changed[tables.VALIDATION])[::-1]
+    changed = pd.Series(changed).mask(tables.VALIDATION & (np.arange(tables.ROWS) % 20 >= 10))
+    other = tables.analysed(frame.assign(y=changed.array), **changes)
+    assert other.to_json() == tables.analysed(frame, **changes).to_json()
 
 
 def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None:
     """A copy of the target blocks; accepted with a reason it is a condition, and is probed."""
-    frame = table(outcome=table()["y"])
-    blocked = analysed(frame)
-    accepted = analysed(frame, analysis={"accept": {"leak_suspect": "known before"}})
+    frame = tables.table(outcome=tables.table()["y"])
+    blocked = tables.analysed(frame)
+    accepted = tables.analysed(frame, analysis={"accept": {"leak_suspect": "known before"}})
     assert (blocked.verdict, accepted.verdict) == ("no go", "go with conditions")
     assert blocked.probe.left_out == ("outcome",)
     assert accepted.probe.left_out == ()
@@ -70,13 +61,13 @@ def test_an_unaccepted_leak_stops_the_run_and_an_accepted_one_does_not() -> None
 def test_an_absent_target_is_an_error_that_names_the_columns() -> None:
     """A misspelt target is told what there is."""
     with pytest.raises(UnusableTable, match="did you mean 'colour'"):
-        analysed(table(), target="color")
+        tables.analysed(tables.table(), target="color")
 
 
 def test_json_is_strict_and_complete() -> None:
     """Every finding stands in the JSON, and numbers that JSON lacks are null."""
     content = json.loads(
-        analysed(table(huge=[np.inf] * 200 + [1e300] * 200)).to_json(),
+        tables.analysed(tables.table(huge=[np.inf] * 200 + [1e300] * 200)).to_json(),
         parse_constant=lambda name: pytest.fail(f"{name} is no JSON"),
     )
     assert {finding["code"] for finding in content["findings"]} == set(CODES)
@@ -101,14 +92,14 @@ TARGETS = st.one_of(COLUMNS, *map(TWELVE, map(st.sampled_from, CLASSES)), TWELVE
 
 @settings(max_examples=6, deadline=None, derandomize=True)
 @given(first=COLUMNS, second=COLUMNS, target=TARGETS, copies=st.sampled_from([1, 5]))
-@pytest.mark.parametrize("task", [{}, REGRESSION, MULTICLASS])
+@pytest.mark.parametrize("task", [{}, tables.REGRESSION, tables.MULTICLASS])
 def test_any_table_gets_a_verdict(task, first, second, target, copies) -> None:
     """Whatever the cells are, every rule answers and the reports can be written."""
     frame = pd.DataFrame({"a": first * copies, "b": second * copies, "y": target * copies})
-    analysis = analysed(frame, **task)
+    analysis = tables.analysed(frame, **task)
     assert len(analysis.findings) == len(CODES)
     verdict = json.loads(analysis.to_json())["verdict"]
-    assert verdict in markdown_report(analysis, experiment(**task))
+    assert verdict in markdown_report(analysis, tables.experiment(**task))
 
 
 def _rule(severity: str) -> Rule:

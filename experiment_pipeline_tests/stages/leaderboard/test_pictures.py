@@ -14,11 +14,7 @@ from experiment_pipeline.stages.leaderboard.pictures import (
     score_charts,
 )
 from experiment_pipeline.stages.search.conclusions import Step
-from experiment_pipeline_tests.stages.leaderboard.board_examples import (
-    search_of,
-    shown_of,
-    spec_of,
-)
+from experiment_pipeline_tests.stages.leaderboard import board_examples
 from experiment_pipeline_tests.stages.leaderboard.search_examples import finished_search
 
 
@@ -75,8 +71,8 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() 
     drawn = {"algorithm": "lightgbm", "method": "random", "draws": 8}
     space = {"num_leaves": {"low": 4, "high": 64, "scale": "log"}, "extra_trees": [False, True]}
     first = {"algorithm": "lightgbm", "configurations": [{}, {"extra_trees": True}]}
-    spec = spec_of(0, search=[first, {**drawn, "hyperparameters": space}])
-    found = shown_of(spec, search_of(spec, [1.0] * 10).rank())
+    spec = board_examples.spec_of(0, search=[first, {**drawn, "hyperparameters": space}])
+    found = board_examples.shown_of(spec, board_examples.search_of(spec, [1.0] * 10).rank())
     axes = {axis.name: axis for axis in found.axes["lightgbm"]}
     assert (axes["num_leaves"].kinds, axes["num_leaves"].log) == ((), True)
     assert sorted(axes["extra_trees"].kinds) == ["false", "not set", "true"]
@@ -84,7 +80,7 @@ def test_one_configuration_of_defaults_leaves_the_axes_of_numbers_as_they_are() 
     assert len(rows_in(charts["num_leaves"])) == 8
     assert charts["num_leaves"].alt.endswith("2 that do not set it have no mark.")
     assert len(rows_in(charts["extra_trees"])) == 10
-    found = shown_of(spec, search_of(spec, [1.0] * 2).rank())
+    found = board_examples.shown_of(spec, board_examples.search_of(spec, [1.0] * 2).rank())
     charts = {block.title: block for block in [*hyperparameter_charts(found, "lightgbm")][1:]}
     assert set(charts) == {"extra_trees"}  # the budget ended before a value of the other was fitted
 

@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from experiment_pipeline.errors import DataError, InvalidSchema, UnusableTable
 from experiment_pipeline.reporting.outcome import Check
 from experiment_pipeline.spec import Preparation, Validation
-from experiment_pipeline.stages.validated_data.page import (
-    check_conserved,
-    check_rejection_rate,
-    rejected,
-)
+from experiment_pipeline.stages.validated_data import page
 from experiment_pipeline.stages.validated_data.rows import REASONS, ValidatedData, validate
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.preparation import prepare
@@ -215,27 +211,27 @@ def test_rows_to_predict_on_need_only_the_features():
 def test_the_rejection_rate_has_two_limits():
     """The rate is held against its limit, and its rise against the run before."""
     data = clinic()
-    assert check_rejection_rate(data, Validation(max_rejected_fraction=0.03)) == []
-    (problem,) = check_rejection_rate(data, Validation(max_rejected_fraction=0.01))
+    assert page.check_rejection_rate(data, Validation(max_rejected_fraction=0.03)) == []
+    (problem,) = page.check_rejection_rate(data, Validation(max_rejected_fraction=0.01))
     assert "2.08%" in problem
     assert "age: fails in_range(0, 120) (2 rows, most often 430.0 (1), -3.0 (1))" in problem
     assert "target is missing (1 row)" in problem
     rising = Validation(max_rejected_increase=0.01)
-    assert check_rejection_rate(data, rising, previous_rate=0.0) != []
-    assert check_rejection_rate(data, rising, previous_rate=0.02) == []
-    assert check_rejection_rate(data, rising) == []
+    assert page.check_rejection_rate(data, rising, previous_rate=0.0) != []
+    assert page.check_rejection_rate(data, rising, previous_rate=0.02) == []
+    assert page.check_rejection_rate(data, rising) == []
 
 
 def test_lost_and_invented_rows_are_found():
     """The check on conservation is not only ever passed."""
     raw, data = scenario.table(), clinic()
-    assert check_conserved(raw, data) == []
+    assert page.check_conserved(raw, data) == []
     lost = ValidatedData(data.validated.iloc[1:], data.rejected, 0.0, data.reasons)
-    assert check_conserved(raw, lost) == ["1 row in neither part"]
+    assert page.check_conserved(raw, lost) == ["1 row in neither part"]
     twice = ValidatedData(pd.concat([data.validated] * 2), data.rejected, 0.0, data.reasons)
-    assert "twice" in check_conserved(raw, twice)[0]
+    assert "twice" in page.check_conserved(raw, twice)[0]
     changed = ValidatedData(data.validated, data.rejected.assign(cost=0.0), 0.0, data.reasons)
-    assert "differ" in check_conserved(raw, changed)[0]
+    assert "differ" in page.check_conserved(raw, changed)[0]
 
 
 def _bias(columns: dict, target: str, by: str | None = None) -> tuple[Check, dict]:
@@ -247,7 +243,7 @@ def _bias(columns: dict, target: str, by: str | None = None) -> tuple[Check, dic
     split = scenario.spec(split="time" if by else "random").split
     update = {"target": target, "split": split.model_copy(update={"column": by} if by else {})}
     spec = scenario.spec().model_copy(update=update)
-    found = rejected(prepared.frame, data, spec)
+    found = page.rejected(prepared.frame, data, spec)
     first, *_ = found.facts["whom_rejecting_hits"].frame.to_dict("records")
     return found.checks[0], first
 
@@ -259,7 +255,7 @@ def test_whom_rejecting_hits_is_named_with_value_share_and_rows():
     assert (row["value"], row["rows"], row["rejected"], row["alarming"]) == ("yes", 500, 300, True)
     said = "rejecting removes 60% of the rows with late = yes (300 of 500), and 30.0% of all rows"
     assert check.problems[0].startswith(said)
-    assert rejected(scenario.table(), clinic(), scenario.spec()).checks[0].passed
+    assert page.rejected(scenario.table(), clinic(), scenario.spec()).checks[0].passed
 
 
 def test_rows_rejected_for_lacking_a_target_are_no_bias():
@@ -313,8 +309,8 @@ def test_rows_of_a_class_that_is_too_rare_are_set_aside():
     assert outcome.rejected[REASONS].tolist() == ["y: 'c' is a class with too few rows"] * 2
     assert outcome.set_aside.to_dict() == {98: "c", 99: "c"}
     assert (outcome.rejection_rate, len(outcome.validated)) == (0, 98)
-    assert check_conserved(raw, outcome) == []
-    assert check_rejection_rate(outcome, Validation(max_rejected_fraction=0)) == []
+    assert page.check_conserved(raw, outcome) == []
+    assert page.check_rejection_rate(outcome, Validation(max_rejected_fraction=0)) == []
     assert any("class c (2 rows) cannot be predicted" in note for note in outcome.notes)
     kept = _validated(raw, sets, rare_classes="stop")
     assert len(kept.rejected) == len(kept.set_aside) == 0
@@ -376,7 +372,7 @@ def test_no_row_is_lost_or_invented(raw, rules):
         data = validate(raw, prepare(raw, Preparation()), schema)
     except DataError:
         return
-    assert check_conserved(raw, data) == []
+    assert page.check_conserved(raw, data) == []
     assert (data.rejected["rejection_reasons"] != "").all()
     assert all(one.cells > 0 for one in data.reasons)
     for column in schema.columns.values():

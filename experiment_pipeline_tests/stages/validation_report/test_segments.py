@@ -12,14 +12,8 @@ from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.prediction.intervals import Calibrated
 from experiment_pipeline.reporting.document import render
 from experiment_pipeline.reporting.run_record import AuditRow
+from experiment_pipeline.stages.validation_report import effects
 from experiment_pipeline.stages.validation_report.audit import section
-from experiment_pipeline.stages.validation_report.effects import (
-    CoverageCheck,
-    Segment,
-    by_horizon,
-    check_coverage,
-    weakest_segments,
-)
 from experiment_pipeline.stages.validation_report.gates import held_coverage, hold_audit
 from experiment_pipeline.stages.validation_report.page import build_document
 from experiment_pipeline.stages.validation_report.report import ValidationReport
@@ -67,7 +61,7 @@ def test_where_the_model_knows_nothing_comes_first(column, value, weak) -> None:
     generator = np.random.default_rng(0)
     rows = rows_of(generator)
     mask = weak(rows).to_numpy()
-    worst, *_ = weakest_segments(rows, list(rows), predicted(mask, generator), "roc_auc")
+    worst, *_ = effects.weakest_segments(rows, list(rows), predicted(mask, generator), "roc_auc")
     assert (worst.column, worst.clearly_worse) == (column, True)
     assert worst.value.startswith(value)
     assert worst.rows == pytest.approx(mask.sum(), abs=1)
@@ -91,7 +85,7 @@ def test_a_perfect_model_is_weak_nowhere(metric: str) -> None:
     """Rare classes, and large numbers with large errors, are no weakness of the model."""
     for seed in range(4):
         rows, found = _perfect(metric, np.random.default_rng([9, seed]))
-        segments = weakest_segments(rows, list(rows), found, metric, threshold=0.4)
+        segments = effects.weakest_segments(rows, list(rows), found, metric, threshold=0.4)
         assert segments
         assert not any(segment.clearly_worse for segment in segments)
 
@@ -101,11 +95,11 @@ def test_small_parts_the_whole_and_parts_of_one_class_are_not_judged() -> None:
     generator = np.random.default_rng(4)
     known = predicted(np.arange(N) < 50, generator)
     rows = pd.DataFrame({"rare": ["x"] * 50 + ["y"] * (N - 50), "same": "z"})
-    segments = weakest_segments(rows, list(rows), known, "roc_auc")
+    segments = effects.weakest_segments(rows, list(rows), known, "roc_auc")
     assert all((segment.column, segment.value) == ("rare", "y") for segment in segments)
     answers = pd.DataFrame({"answer": np.where(known.y == 1, "yes", "no")})
-    assert weakest_segments(answers, ["answer"], known, "roc_auc") == ()
-    assert weakest_segments(rows, ["same"], known, "roc_auc") is None
+    assert effects.weakest_segments(answers, ["answer"], known, "roc_auc") == ()
+    assert effects.weakest_segments(rows, ["same"], known, "roc_auc") is None
 
 
 DAYS, ROWS_A_DAY = 60, 40
@@ -113,7 +107,7 @@ BY_TIME = {"split": {"by": "time", "column": "day"}}
 FITTED = pd.DataFrame({"day": [pd.Timestamp("2024-01-30"), pd.Timestamp("2024-01-31")]})
 
 
-def horizons(metric: str, seed: int, decay: float = 0.0, **settings) -> tuple[Segment, ...]:
+def horizons(metric: str, seed: int, decay: float = 0.0, **settings) -> tuple[effects.Segment, ...]:
     """Return those of days that resemble the last; the feature loses up to `decay` of its signal."""
     generator, day = np.random.default_rng(seed), np.repeat(np.arange(DAYS), ROWS_A_DAY)
     luck = lfilter([1.0], [1.0, -0.5], np.sqrt(0.75) * generator.normal(size=DAYS))[day]
@@ -126,7 +120,7 @@ def horizons(metric: str, seed: int, decay: float = 0.0, **settings) -> tuple[Se
     frame = pd.DataFrame({"day": pd.Timestamp("2024-02-01") + pd.to_timedelta(day, unit="D")})
     spec = spec_of(metric=metric, task=task, **BY_TIME | settings)
     rows = SetPrediction(y, prediction, day.view(ConsecutiveClusters))
-    return by_horizon(spec, FITTED, frame, rows)
+    return effects.by_horizon(spec, FITTED, frame, rows)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss", "rmse", "r2"])
@@ -144,7 +138,7 @@ def test_only_enough_rows_under_a_split_by_time_have_horizons() -> None:
     assert horizons("mae", 0, split={"by": "random"}) == ()
     few = pd.DataFrame({"day": np.arange(199.0)})
     spec, rows = spec_of(metric="mae", task="regression", **BY_TIME), np.arange(199)
-    assert by_horizon(spec, few - 200, few, SetPrediction(rows, rows, rows)) == ()
+    assert effects.by_horizon(spec, few - 200, few, SetPrediction(rows, rows, rows)) == ()
 
 
 def test_the_report_shows_horizons_and_notes_a_decay() -> None:
@@ -172,11 +166,13 @@ def drawn(seed: int, n: int = 600, weak: float = 1, drift: float = 0) -> tuple[A
     )
 
 
-def check(seed: int = 1, rows: int = 600, **changes: float) -> CoverageCheck:
+def check(seed: int = 1, rows: int = 600, **changes: float) -> effects.CoverageCheck:
     """Calibrated on one draw, held against another, with changes."""
     frame, tested = drawn(0, rows)
     calibrated, fitted = Calibrated.on(frame[["shop"]], tested, None), frame.assign(day=-1.0)
-    return check_coverage(spec_of(**ASKED), calibrated, *drawn(seed, **changes), ["shop"], fitted)
+    return effects.check_coverage(
+        spec_of(**ASKED), calibrated, *drawn(seed, **changes), ["shop"], fitted
+    )
 
 
 def test_a_part_or_a_time_with_larger_errors_is_named() -> None:

@@ -14,17 +14,12 @@ from experiment_pipeline.stages.search import encoding, shared_work
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.dask_engine import bare, read_shared, share_files
 from experiment_pipeline.storage.entries import SharedFiles, SharedFolder
+from experiment_pipeline_tests.stages.search import scenario
 from experiment_pipeline_tests.stages.search.dask.stand_in import files
-from experiment_pipeline_tests.stages.search.scenario import (
-    CLASSES,
-    TRAIN_ROWS,
-    experiment,
-    one,
-    table,
-    training_sets,
-)
 
-SPEC = experiment([one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]), one("linear")])
+SPEC = scenario.experiment(
+    [scenario.one("lightgbm", max_bin=[15, 63], num_leaves=[4, 8]), scenario.one("linear")]
+)
 
 
 def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFiles:
@@ -34,7 +29,7 @@ def shared_in(folder: Path, warn: Callable[[str], object] = print) -> SharedFile
 
 def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
     """One entry per encoder, one for the targets; another search finds them."""
-    sets = training_sets()
+    sets = scenario.training_sets()
 
     def share() -> dict[str, tuple[str, ...]]:
         return share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
@@ -49,14 +44,14 @@ def test_what_has_the_same_digest_is_written_once(tmp_path: Path) -> None:
 
 def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
     """The numbers that are encoded at once; memory holds neither the table nor its file."""
-    few = table(CLASSES["binary"])
-    frame = few.iloc[np.arange(40_000) % TRAIN_ROWS].reset_index(drop=True)
+    few = scenario.table(scenario.CLASSES["binary"])
+    frame = few.iloc[np.arange(40_000) % scenario.TRAIN_ROWS].reset_index(drop=True)
     frame = frame.assign(**{f"number {n}": frame["distance"] + n for n in range(20)})
     features = tuple(name for name in frame if name != "late")
     none = np.zeros(len(frame), dtype=bool)
     given = {"train": frame, "test": frame[:500], "early_stopping": none, "features": features}
-    sets = replace(training_sets(), **given)
-    spec = experiment([one("linear") | {"features": "target"}])
+    sets = replace(scenario.training_sets(), **given)
+    spec = scenario.experiment([scenario.one("linear") | {"features": "target"}])
 
     def written(folder: Path) -> np.ndarray:
         (each,) = configurations(spec)
@@ -80,7 +75,7 @@ def test_large_tables_are_written_slice_by_slice(tmp_path, monkeypatch) -> None:
 
 def test_a_damaged_file_is_refused_and_made_again(tmp_path: Path) -> None:
     """A worker never fits on what was not written; the next search puts it right."""
-    place, sets, said = SharedFolder(str(tmp_path), "e"), training_sets(), list[str]()
+    place, sets, said = SharedFolder(str(tmp_path), "e"), scenario.training_sets(), list[str]()
     shared = share_files(configurations(SPEC), sets, SPEC, shared_in(tmp_path))
     digests = shared["ordinal"]
     (train,) = (tmp_path / "e" / "shared" / digests[1]).glob("train.*.npy")

@@ -11,12 +11,7 @@ from sklearn.neural_network import MLPClassifier
 
 from experiment_pipeline import errors
 from experiment_pipeline.spec.algorithms import ALGORITHMS
-from experiment_pipeline.stages.search.learners import check_hyperparameters, learner_of
-from experiment_pipeline.stages.search.learners.estimators import (
-    AUTO_ROWS,
-    build_estimator,
-    set_early_stopping,
-)
+from experiment_pipeline.stages.search.learners import check_hyperparameters, estimators, learner_of
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.shared_work import EncodedRows
@@ -35,11 +30,11 @@ HIST = "sklearn.ensemble.HistGradientBoosting"
 
 def test_the_sweep_decides_seed_and_threads() -> None:
     """An estimator is seeded by the experiment and has one thread."""
-    forest = build_estimator(by_hand("random_forest", max_depth=3), "binary", seed=7)
+    forest = estimators.build_estimator(by_hand("random_forest", max_depth=3), "binary", seed=7)
     assert (forest.random_state, forest.n_jobs, forest.max_depth) == (7, None, 3)
-    foreign = build_estimator(by_hand("lightgbm.LGBMClassifier"), "binary", seed=7)
+    foreign = estimators.build_estimator(by_hand("lightgbm.LGBMClassifier"), "binary", seed=7)
     assert (foreign.random_state, foreign.n_jobs) == (7, 1)
-    both = build_estimator(by_hand(f"{OWN}.two_together"), "binary", seed=7)
+    both = estimators.build_estimator(by_hand(f"{OWN}.two_together"), "binary", seed=7)
     parts = [both, *dict(both.estimators).values()]
     assert [part.n_jobs for part in parts] == [None, None, 1]
     assert [part.random_state for part in parts[1:]] == [7, 7]
@@ -139,12 +134,12 @@ def test_a_dummy_is_the_baseline_of_the_metric(metric: str) -> None:
 @pytest.mark.parametrize("algorithm", [name for name in ALGORITHMS if name not in NAMES])
 def test_well_known_names_are_names(algorithm: str, task: str) -> None:
     """Names that are accepted without an import are parameters of the class."""
-    estimator = build_estimator(by_hand(algorithm), task, seed=0)
+    estimator = estimators.build_estimator(by_hand(algorithm), task, seed=0)
     assert ALGORITHMS[algorithm].estimator(task).well_known <= estimator.get_params().keys()
 
 
-FEW, MANY = (np.arange(rows) % 7 == 0 for rows in (700, AUTO_ROWS + 1))
-NO_SET = np.zeros(AUTO_ROWS + 1, dtype=bool)
+FEW, MANY = (np.arange(rows) % 7 == 0 for rows in (700, estimators.AUTO_ROWS + 1))
+NO_SET = np.zeros(estimators.AUTO_ROWS + 1, dtype=bool)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +152,7 @@ NO_SET = np.zeros(AUTO_ROWS + 1, dtype=bool)
 )
 def test_random_early_stopping_is_switched_off_with_a_note(estimator: Any) -> None:
     """These hold out random rows of what they are fitted on."""
-    on_set, (note,) = set_early_stopping(estimator, FEW)
+    on_set, (note,) = estimators.set_early_stopping(estimator, FEW)
     values = [v for k, v in estimator.get_params().items() if k.endswith("early_stopping")]
     assert values == [False]
     assert not on_set
@@ -171,12 +166,12 @@ def test_patience_is_a_switch_where_there_is_no_other() -> None:
     entry = one(SGD, loss="log_loss", early_stopping=True)
     assert "has no effect" in train_one(experiment([entry]), training_sets()).result.notes[0]
     boosting = GradientBoostingClassifier(n_iter_no_change=5)
-    _, (note,) = set_early_stopping(boosting, FEW)
+    _, (note,) = estimators.set_early_stopping(boosting, FEW)
     assert boosting.n_iter_no_change is None
     assert "n_iter_no_change: 5 has no effect" in note
     for patient in (MLPClassifier(n_iter_no_change=5), SGDClassifier(n_iter_no_change=3)):
         patience = patient.n_iter_no_change
-        assert set_early_stopping(patient, FEW) == (False, ())
+        assert estimators.set_early_stopping(patient, FEW) == (False, ())
         assert patient.n_iter_no_change == patience
 
 
@@ -196,6 +191,6 @@ def test_an_estimator_that_takes_a_set_gets_the_early_stopping_set(
 ) -> None:
     """True stops whatever the size, auto from 10,000 rows on, as scikit-learn has it."""
     estimator = HistGradientBoostingClassifier(early_stopping=asked)
-    found, noted = set_early_stopping(estimator, early_stopping)
+    found, noted = estimators.set_early_stopping(estimator, early_stopping)
     assert (found, len(noted)) == (on_set, notes)
     assert estimator.early_stopping is on_set
