@@ -61,6 +61,14 @@ class Shape:
     installed: frozenset[str] = frozenset()  # algorithms of other packages
 
     @property
+    def encoders(self) -> list[str]:
+        """What the search chooses among; `ordinal` alone suits most tables."""
+        if self.many_texts:  # codes do not tell them all apart
+            return ["ordinal", "target", "text"]
+        has_time = (self.seconds or 0) >= SECONDS_OF_STACKING
+        return ["ordinal", STACKED][: 1 + (has_time and self.rows <= MOST_ROWS_OF_STACKING)]
+
+    @property
     def trees(self) -> int:
         """How many trees a round of boosting grows."""
         return self.classes if self.task == "multiclass" else 1
@@ -80,14 +88,7 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     draws = 10 if cells > LARGE_CELLS else 20
     if shape.seconds is not None:
         draws = min(max(DRAWS_OF_A_BUDGET, round(DRAWS_PER_SECOND * shape.seconds)), MOST_DRAWS)
-    # Where codes do not tell all texts apart, the search chooses among other encoders.
-    encoders = {"features": ["ordinal", "target", "text"]} if shape.many_texts else {}
-    if (
-        not encoders
-        and (shape.seconds or 0) >= SECONDS_OF_STACKING
-        and shape.rows <= MOST_ROWS_OF_STACKING
-    ):
-        encoders = {"features": ["ordinal", STACKED]}
+    encoders = {"features": shape.encoders} if len(shape.encoders) > 1 else {}
     asked = [{}, {"extra_trees": True}]
     first: dict[str, Any] = {"algorithm": "lightgbm", "configurations": asked, **encoders}
     space, boosted = _lightgbm_space(shape, rows), "boosted trees: on most tables the best"

@@ -209,7 +209,9 @@ class Brake:
         place = {key: number for number, key in enumerate(best_first(self._last, self._metric))}
         last = len(place)
         ordered = sorted(missing, key=lambda one: (competes(one), place.get(one.key, last)))
-        return [one for one in ordered if self._affords(one.key, self._from_now(one))]
+        # Encoders are fitted before the first fit.
+        needed = {one.key: self._encoded(one.key) + self._needed(one.key) for one in ordered}
+        return [one for one in ordered if self._affords(one.key, needed[one.key])]
 
     def beyond(self, left: Sequence[Configuration]) -> list[Configuration]:
         """Return what is fitted although the time is spent: the baseline, and the quickest other."""
@@ -284,13 +286,6 @@ class Brake:
         pace = self._own.get(key, self._paces.get(one.algorithm, (0.0, 1.0))[full])
         return pace * usual_seconds(one, sets)
 
-    def _from_now(self, one: Configuration) -> float:
-        """Seconds that a configuration needs where its encoder has not been fitted yet; 0: not known."""
-        after, full = self._after, self._rung is not None and self._rung.is_full
-        if not full or after is None or one.key not in self._entered:
-            return self._needed(one.key)
-        return self._encoded(one.key) + self._needed(one.key)
-
     def _needed(self, key: str) -> float:
         """Seconds from the start of a fit at this rung to the end of a report; 0: not known."""
         if self._rung is None or key not in self._entered:
@@ -308,10 +303,10 @@ class Brake:
         return self._encoded(key) + fit + self._ending(key)
 
     def _encoded(self, key: str) -> float:
-        """Seconds to encode all rows, and those of each fold."""
-        assert self._after is not None
-        folds = len(self._after.sets.folds)
-        return (1 + folds) * self._after.encoding(self._entered[key].features)
+        """Seconds to encode all rows, and those of each fold; 0 for the baseline."""
+        if (after := self._after) is None or key not in self._entered:
+            return 0.0
+        return (1 + len(after.sets.folds)) * after.encoding(self._entered[key].features)
 
     def _ending(self, *keys: str) -> float:
         """Seconds of refits and report of configurations that were fitted on all rows."""

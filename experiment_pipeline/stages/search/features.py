@@ -24,14 +24,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn import ensemble
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    ExtraTreesRegressor,
-    RandomForestClassifier,
-    RandomForestRegressor,
-)
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
@@ -78,7 +73,7 @@ MOST_TEXTS = 20_000
 
 # Two that err differently, and are quick (Geurts et al. 2006).
 FORESTS = ("random forest", "extra trees")
-TREES, FEWEST_ROWS_OF_A_LEAF = 100, 2
+TREES = 100
 
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
 
@@ -231,34 +226,22 @@ def _deviations(category: str, numbers: Sequence[str], seen: pd.DataFrame) -> Pi
 def stacked_part(
     rows: pd.DataFrame, seen: pd.DataFrame, y: np.ndarray, weights: Weights, sets: TrainingSets
 ) -> Part:
-    """Return the part of both forests, by the rows that may be used, `seen`, with their encoded targets.
+    """Return a random forest and extremely random trees as a part (stacking: Wolpert 1992).
 
-    A feature with a direction is not read: predictions could go against it by way of the forests.
+    They are fitted on the rows `seen`, with encoded targets (n,), and make a column each, of several classes
+    one for each class. A feature with a direction is not read: predictions could go against it.
     """
     names = [name for name in sets.features if name not in sets.directions]
     ordinal = build_features("ordinal", rows, names).fit(rows[names])
-    return STACKED, _forests(ordinal, seen[names], y, sets.task, weights), names
-
-
-def _forests(
-    ordinal: ColumnTransformer,
-    rows: pd.DataFrame,
-    y: np.ndarray,
-    task: str,
-    weights: Weights = None,
-) -> FrozenEstimator:
-    """Fit a random forest and extremely random trees on the outputs of `ordinal`, fitted, as a transformer.
-
-    It makes a column of each, of several classes one of each class (stacking: Wolpert 1992).
-    """
-    forests = _fitted(ordinal.transform(rows), y, task, weights)
-    classes = None if task == "regression" else forests[0].classes_
+    is_regression = sets.task == "regression"
+    forests = _forests(ordinal.transform(seen[names]), y, weights, is_regression=is_regression)
+    classes = None if is_regression else forests[0].classes_
     k = 1 if classes is None else len(classes)
     # Of two classes the second says it all.
     kept = [forest * k + column for forest in range(len(FORESTS)) for column in range(k == 2, k)]
-    given = {"indices": kept, "axis": 1}
-    whole = averaged(forests, classes, names=FORESTS)
-    return FrozenEstimator(make_pipeline(ordinal, whole, function_step(np.take, **given)))
+    take = function_step(np.take, indices=kept, axis=1)
+    steps = (ordinal, averaged(forests, classes, names=FORESTS), take)
+    return STACKED, FrozenEstimator(make_pipeline(*steps)), names
 
 
 def cross_fitted_forests(
@@ -268,44 +251,33 @@ def cross_fitted_forests(
     parts: np.ndarray,
     weights: Weights = None,
 ) -> np.ndarray:
-    """Return the columns (n, k) of the rows that forests were fitted on, by forests without their part (n,)."""
-    ordinal, whole, take = (step for _, step in fitted.steps)
-    encoded, classes = ordinal.transform(rows), getattr(whole, "classes_", None)
-    task = "regression" if classes is None else "classes"
-    made = np.zeros((len(rows), len(FORESTS) * (1 if classes is None else len(classes))))
+    """Return the columns (n, k) of rows that forests were fitted on, by forests without their part (n,)."""
+    encoded, are_classes = fitted[0].transform(rows), hasattr(fitted[1], "classes_")
+    classes = fitted[1].classes_ if are_classes else np.zeros(1)
+    made = np.zeros((len(rows), len(FORESTS) * len(classes)))
     for part in np.unique(parts):
         own = parts == part
         counted = None if weights is None else weights[~own]
-        for place, forest in enumerate(_fitted(encoded[~own], y[~own], task, counted)):
-            if classes is None:
+        others = _forests(encoded[~own], y[~own], counted, is_regression=not are_classes)
+        for place, forest in enumerate(others):
+            if not are_classes:
                 made[own, place] = forest.predict(encoded[own])
-            else:
-                # A class may be in one part alone.
-                at = place * len(classes) + np.searchsorted(classes, forest.classes_)
-                made[np.ix_(own, at)] = forest.predict_proba(encoded[own])
-    return np.asarray(take.transform(made))
+                continue
+            # A class may be in one part alone.
+            at = place * len(classes) + np.searchsorted(classes, forest.classes_)
+            made[np.ix_(own, at)] = forest.predict_proba(encoded[own])
+    return np.asarray(fitted[2].transform(made))
 
 
-def _forest_columns(fitted: FrozenEstimator) -> list[str]:
-    """Return what its columns are called: `random forest`, of several classes `random forest: 2`."""
-    _, whole, _ = (step for _, step in fitted.steps)
-    classes = getattr(whole, "classes_", [])
-    if len(classes) < 3:
-        return list(FORESTS)
-    return [f"{name}: class {number}" for name in FORESTS for number in range(len(classes))]
-
-
-def _fitted(encoded: np.ndarray, y: np.ndarray, task: str, weights: Weights) -> list[Any]:
-    given: dict[str, Any] = {
-        "n_estimators": TREES,
-        "min_samples_leaf": FEWEST_ROWS_OF_A_LEAF,
-        "random_state": 0,
-    }
-    made: list[Any] = [RandomForestClassifier(**given), ExtraTreesClassifier(**given)]
-    if task == "regression":
+def _forests(
+    encoded: np.ndarray, y: np.ndarray, weights: Weights, *, is_regression: bool
+) -> list[Any]:
+    given: dict[str, Any] = {"n_estimators": TREES, "min_samples_leaf": 2, "random_state": 0}
+    made: list[Any] = [ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier]
+    if is_regression:
         given["max_features"] = 1 / 3
-        made = [RandomForestRegressor(**given), ExtraTreesRegressor(**given)]
-    return [one.fit(encoded, y, sample_weight=weights) for one in made]
+        made = [ensemble.RandomForestRegressor, ensemble.ExtraTreesRegressor]
+    return [one(**given).fit(encoded, y, sample_weight=weights) for one in made]
 
 
 def parts_of(fitted: ColumnTransformer) -> list[Part]:
@@ -342,7 +314,10 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
             found[of] = positions
             continue
         if part_name == STACKED:
-            found |= {name: positions[[k]] for k, name in enumerate(_forest_columns(part))}
+            k = len(positions) // len(FORESTS)
+            ends = [f": class {number}" for number in range(k)] if k > 1 else [""]
+            each = [forest + end for forest in FORESTS for end in ends]
+            found |= {name: positions[[at]] for at, name in enumerate(each)}
             continue
         if part_name != "numbers":
             made = _generated(part_name.partition("_")[0], part, list(of))
