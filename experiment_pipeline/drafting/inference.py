@@ -222,13 +222,10 @@ def _evaluation(
     rows, by, once = shape.rows, split["by"], {"cross_validation": {"folds": 5, "repeats": 1}}
     has_time = (shape.seconds or 0) >= SECONDS_OF_FOLDS and by != "time" and not shape.many_texts
     enough = MOST_ROWS_OF_FOLDS if has_time else SMALL_TABLE
+    by_group = by == "group" and rows <= MOST_ROWS_OF_GROUPS
     if rows < enough:
         few, value = f"{rows:,} rows", "cross_validation" if rows < SMALL_TABLE else once
-    elif (
-        by == "group"
-        and rows <= MOST_ROWS_OF_GROUPS
-        and (groups := raw[split["column"]].nunique()) < FEW_GROUPS
-    ):
+    elif by_group and (groups := raw[split["column"]].nunique()) < FEW_GROUPS:
         few, enough, value = f"{groups:,} groups", FEW_GROUPS, once
     else:
         return None

@@ -150,17 +150,13 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
     for name, least in SECONDS_OF_EXTRAS.items():
         if name in shape.installed and (seconds := shape.seconds or 0) >= least:
             loss = _LOSSES_OF_A_MEDIAN[name] if _is_median(shape) else {}
-            each = {
-                "configurations": [{}, {setting: values[0] for setting, values in loss.items()}]
-            }
+            first = {setting: values[0] for setting, values in loss.items()}
+            each = {"configurations": [{}, first]} if loss else {}
             why = "is installed: it errs elsewhere than LightGBM, which the ensemble uses"
-            yield Proposal({"algorithm": name, **(each if loss else {})}, f"{name} {why}")
+            yield Proposal({"algorithm": name, **each}, f"{name} {why}")
             draws = max(FEWEST_OF_EXTRAS, round(seconds / SECONDS_OF_AN_EXTRA))
-            drawn = {
-                "method": "random",
-                "draws": draws,
-                "hyperparameters": {**spaces[name], **loss},
-            }
+            space = {**spaces[name], **loss}
+            drawn = {"method": "random", "draws": draws, "hyperparameters": space}
             yield Proposal({"algorithm": name, **drawn}, "the same, by other hyperparameters")
 
 

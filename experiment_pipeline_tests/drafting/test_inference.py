@@ -366,9 +366,6 @@ def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int])
     assert dummy == {"algorithm": "dummy"}
 
 
-BOTH = frozenset({"xgboost", "catboost"})
-
-
 def test_more_seconds_are_used() -> None:
     """More draws, and other boosters where they are installed and there is time for their fits."""
 
@@ -382,8 +379,9 @@ def test_more_seconds_are_used() -> None:
     assert algorithms(30, "xgboost", "catboost").count("xgboost") == 2
     assert "catboost" not in algorithms(30, "catboost")
     assert algorithms(60, "xgboost", "catboost").count("catboost") == 2
+    both = frozenset({"xgboost", "catboost"})
     found = [
-        propose_search(Shape("regression", "mae", 5_000, 20, seconds=seconds, installed=BOTH))
+        propose_search(Shape("regression", "mae", 5_000, 20, seconds=seconds, installed=both))
         for seconds in (60, 120, 3_600)
     ]
     draws = [[one.entry["draws"] for one in each if "draws" in one.entry] for each in found]

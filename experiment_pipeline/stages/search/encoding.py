@@ -175,7 +175,8 @@ def _further(
         return []
     seen, y, weights = _of_mask(rows, fit_mask, sets)
     if encoder == STACKED:
-        return [stacked_part(rows, seen, y, weights, sets)]
+        all_directed = len(sets.directions) == len(sets.features)
+        return [] if all_directed else [stacked_part(rows, seen, y, weights, sets)]
     return generated_parts(encoder, seen, y, sets)
 
 

@@ -72,7 +72,7 @@ NUMBERS = 30
 MOST_TEXTS = 20_000
 
 # Two that err differently, and are quick (Geurts et al. 2006).
-FORESTS = ("random forest", "extra trees")
+FORESTS = ("prediction of random forest", "prediction of extra trees")
 TREES = 100
 
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other

@@ -14,11 +14,6 @@ from experiment_pipeline.spec.table import GroupSplit, TimeSplit
 from experiment_pipeline.stages.search import encoding
 from experiment_pipeline.stages.search import features as many_texts
 from experiment_pipeline.stages.search.encoding import encode, fit_features, fit_rows, transformed
-from experiment_pipeline.stages.search.features import (
-    encoded_columns,
-    generated_parts,
-    seen_categories,
-)
 from experiment_pipeline.stages.search.fingerprints import encoder_fingerprint
 from experiment_pipeline.stages.search.generated import worth_making
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -71,7 +66,7 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
     """The train rows' codes of town and text, or their predictions by forests."""
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets)
-    columns, learnt = encoded_columns(features), ["town", "once"]
+    columns, learnt = many_texts.encoded_columns(features), ["town", "once"]
     learnt = learnt if encoder == "target" else [*many_texts.FORESTS]
     return np.asarray(train[:, np.concatenate([columns[name] for name in learnt])])
 
@@ -152,7 +147,7 @@ def test_columns_of_few_texts_stay_codes(encoder: str) -> None:
     """Numbers and short lists are encoded as by ordinal, which such a table is left with."""
     sets = with_texts("multiclass")
     encoded, _ = encode(encoder, sets, sets.y_train)
-    columns = encoded_columns(fit_features(encoder, sets.train, sets.fit_mask, sets))
+    columns = many_texts.encoded_columns(fit_features(encoder, sets.train, sets.fit_mask, sets))
     assert encoded.categorical == columns["carrier"].tolist()
     assert len(columns["town"]) == (3 if encoder == "target" else many_texts.NUMBERS)
     assert sum(map(len, columns.values())) == encoded.table.shape[1]
@@ -167,7 +162,7 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
     """Codes know the texts they were learnt from; of letters no text is unknown."""
     sets = with_texts()
     known = {
-        encoder: seen_categories(fit_features(encoder, sets.train, sets.fit_mask, sets))
+        encoder: many_texts.seen_categories(fit_features(encoder, sets.train, sets.fit_mask, sets))
         for encoder in ENCODERS
     }
     assert set(known["target"]) == {"carrier", "town", "once"}
@@ -264,7 +259,7 @@ def shop(*, noise: bool = False, seed: int = 4, groups: int = 0) -> TrainingSets
 def columns_of(sets: TrainingSets, encoder: str = "generated") -> dict[str, np.ndarray]:
     """Generated column → its cells of the test rows."""
     features = fit_features(encoder, sets.train, sets.fit_mask, sets)
-    cells, found = transformed(features, sets.test), encoded_columns(features)
+    cells, found = transformed(features, sets.test), many_texts.encoded_columns(features)
     return {name: cells[:, at[0]] for name, at in found.items() if name not in sets.features}
 
 
@@ -352,7 +347,7 @@ def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
             sets = replace(sets, split=GroupSplit(by="group", column="customer"))
         seen = sets.train[sets.fit_mask]
         for family in ("arithmetic", "deviations"):
-            passed += bool(generated_parts(family, seen, seen["late"].to_numpy(), sets))
+            passed += bool(many_texts.generated_parts(family, seen, seen["late"].to_numpy(), sets))
     # 120 families at 5 % make 11 or fewer in 98 % of all draws.
     assert passed <= 11
 
@@ -365,7 +360,7 @@ def test_forests_find_nothing_in_noise() -> None:
     sets = shop(noise=True)
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
     known, y = transformed(features, sets.train), sets.y_train
-    for at in (encoded_columns(features)[name] for name in many_texts.FORESTS):
+    for at in (many_texts.encoded_columns(features)[name] for name in many_texts.FORESTS):
         seen = sets.fit_mask
         assert abs(np.corrcoef(train[seen, at], y[seen])[0, 1]) < 0.2
         assert np.corrcoef(known[seen, at], y[seen])[0, 1] > 0.7
@@ -377,11 +372,10 @@ def test_a_class_of_one_part_alone_is_predicted() -> None:
     """Forests of the other parts give it no probability; those of all rows have its column."""
     sets = with_texts("multiclass")
     once = sets.y_train == 2
-    seen, names = sets.train, list(sets.features)
+    seen = sets.train
     _, forests, of = many_texts.stacked_part(seen, seen, sets.y_train, None, sets)
     parts = np.where(once, 0, 1 + np.arange(len(seen)) % 2)
     found = many_texts.cross_fitted_forests(forests, seen[of], sets.y_train, parts)
-    assert of == names
     assert found.shape == (len(seen), 6)
     assert not found[once][:, [2, 5]].any()
     assert found[~once][:, [2, 5]].any(axis=0).all()
