@@ -315,8 +315,7 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
             continue
         if part_name == STACKED:
             k = len(positions) // len(FORESTS)
-            ends = [f": class {number}" for number in range(k)] if k > 1 else [""]
-            each = [forest + end for forest in FORESTS for end in ends]
+            each = [f"{one}: class {n}" if k > 1 else one for one in FORESTS for n in range(k)]
             found |= {name: positions[[at]] for at, name in enumerate(each)}
             continue
         if part_name != "numbers":

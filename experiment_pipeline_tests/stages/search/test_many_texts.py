@@ -58,7 +58,7 @@ def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:
     return replace(sets, train=sets.train.assign(late=sets.train["late"].mask(rows, other)))
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(many_texts, "TREES", 5)
 
@@ -71,7 +71,6 @@ def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
     return np.asarray(train[:, np.concatenate([columns[name] for name in learnt])])
 
 
-@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("encoder", ["target", "stacked"])
 def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
     """Other labels in the early-stopping set and in the gap before it change no code of any train row."""
@@ -82,7 +81,6 @@ def test_codes_see_no_target_of_rows_that_a_fit_stops_on(encoder: str) -> None:
     assert np.array_equal(codes_of(sets, encoder), codes_of(other, encoder))
 
 
-@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("encoder", ["target", "stacked"])
 def test_the_code_of_a_row_does_not_know_its_own_target(encoder: str) -> None:
     """Another label changes codes of other rows, not that of the row itself."""
@@ -178,7 +176,6 @@ def test_unknown_texts_are_told_where_texts_are_known() -> None:
         *(("regression", family) for family in ("generated", "arithmetic", "deviations")),
     ],
 )
-@pytest.mark.usefixtures("few_trees")
 def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: str) -> None:
     """Stored and loaded with few trusted types, it gives the stored test predictions to the bit."""
     entry = one("lightgbm", num_leaves=7, n_estimators=20) | {"features": encoder}
@@ -189,7 +186,6 @@ def test_the_exported_pipeline_predicts_as_the_search_did(task: str, encoder: st
     assert np.array_equal(predicted(loaded, sets), trained.predictions.test)
 
 
-@pytest.mark.usefixtures("few_trees")
 @pytest.mark.parametrize("encoder", [*ENCODERS, "stacked"])
 def test_any_row_can_be_predicted(encoder: str) -> None:
     """Unseen, empty and missing texts in every spelling, one row or a column without any text."""
@@ -322,7 +318,6 @@ def test_only_rows_whose_target_may_be_used_decide() -> None:
     assert all(np.array_equal(changed[name], cells) for name, cells in columns_of(sets).items())
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_a_feature_with_a_direction_is_no_parent() -> None:
     """A ratio of it, or a forest that reads it, could turn the prediction against the direction."""
     barred = replace(shop(), directions={"price": 1})
@@ -355,8 +350,9 @@ def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
 # --- stacking ---
 
 
-def test_forests_find_nothing_in_noise() -> None:
+def test_forests_find_nothing_in_noise(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are fitted on get predictions as poor as new rows do, not those of forests that know them."""
+    monkeypatch.setattr(many_texts, "TREES", 30)
     sets = shop(noise=True)
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
     known, y = transformed(features, sets.train), sets.y_train
@@ -367,7 +363,6 @@ def test_forests_find_nothing_in_noise() -> None:
         assert np.array_equal(train[~seen, at], known[~seen, at])
 
 
-@pytest.mark.usefixtures("few_trees")
 def test_a_class_of_one_part_alone_is_predicted() -> None:
     """Forests of the other parts give it no probability; those of all rows have its column."""
     sets = with_texts("multiclass")
