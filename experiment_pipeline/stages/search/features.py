@@ -12,8 +12,7 @@ target, text: as ordinal, but a text column with more than FEW_TEXTS values beco
 each text (cross-fitted for rows that are fitted on), or what its letters say.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit variance; a
 category is a column, missing is one more, an unseen one counts as an infrequent one.
-stacked: as ordinal, with the predictions of two forests, of rows that are fitted on by forests without
-their part of the rows.
+stacked: as ordinal, with the predictions of two forests (cross-fitted for rows that are fitted on).
 generated and its families: as ordinal, with columns made of pairs of features (`generated.py`).
 """
 
@@ -235,12 +234,12 @@ def stacked_part(
     ordinal = build_features("ordinal", rows, names).fit(rows[names])
     is_regression = sets.task == "regression"
     forests = _forests(ordinal.transform(seen[names]), y, weights, is_regression=is_regression)
-    classes = None if is_regression else forests[0].classes_
-    k = 1 if classes is None else len(classes)
+    labels = None if is_regression else [(sets.classes or ())[k] for k in forests[0].classes_]
+    k = len(labels or [0])
     # Of two classes the second says it all.
     kept = [forest * k + column for forest in range(len(FORESTS)) for column in range(k == 2, k)]
     take = function_step(np.take, indices=kept, axis=1)
-    steps = (ordinal, averaged(forests, classes, names=FORESTS), take)
+    steps = (ordinal, averaged(forests, labels, names=FORESTS), take)
     return STACKED, FrozenEstimator(make_pipeline(*steps)), names
 
 
@@ -253,7 +252,7 @@ def cross_fitted_forests(
 ) -> np.ndarray:
     """Return the columns (n, k) of rows that forests were fitted on, by forests without their part (n,)."""
     encoded, are_classes = fitted[0].transform(rows), hasattr(fitted[1], "classes_")
-    classes = fitted[1].classes_ if are_classes else np.zeros(1)
+    classes = fitted[1].estimators_[0].classes_ if are_classes else np.zeros(1)
     made = np.zeros((len(rows), len(FORESTS) * len(classes)))
     for part in np.unique(parts):
         own = parts == part
@@ -314,8 +313,9 @@ def encoded_columns(features: ColumnTransformer) -> dict[str, np.ndarray]:
             found[of] = positions
             continue
         if part_name == STACKED:
-            k = len(positions) // len(FORESTS)
-            each = [f"{one}: class {n}" if k > 1 else one for one in FORESTS for n in range(k)]
+            labels = getattr(part[1], "classes_", [])
+            ends = [f": {label}" for label in labels] if len(labels) > 2 else [""]
+            each = (forest + end for forest in FORESTS for end in ends)
             found |= {name: positions[[at]] for at, name in enumerate(each)}
             continue
         if part_name != "numbers":
