@@ -19,6 +19,9 @@ GENERATED: Mapping[str, tuple[str, ...]] = {
     "generated": ("arithmetic", "deviations"),
 }
 STACKED = "stacked"  # adds the predictions of two forests to `ordinal`
+TREES = 100  # of each of the two
+# Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
+PARTS = 5
 # Up to so many distinct texts are a list of categories, whatever the encoder.
 FEW_TEXTS = 30
 Direction = Literal["stiffer", "as_is", "more_flexible"]

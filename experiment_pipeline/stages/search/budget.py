@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from experiment_pipeline.spec import Budget, Features
-from experiment_pipeline.spec.algorithms import FEW_TEXTS, STACKED, forest_passes
+from experiment_pipeline.spec.algorithms import FEW_TEXTS, PARTS, STACKED, TREES, forest_passes
 from experiment_pipeline.stages.search.configurations import Configuration
-from experiment_pipeline.stages.search.features import PARTS, TREES
 from experiment_pipeline.stages.search.learners.hyperparameters import NAMES, estimated_cost
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.stages.search.rungs import ENOUGH_COMPARED as ENOUGH

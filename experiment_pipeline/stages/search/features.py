@@ -40,7 +40,7 @@ from sklearn.preprocessing import (
 from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import Features
-from experiment_pipeline.spec.algorithms import GENERATED, STACKED
+from experiment_pipeline.spec.algorithms import GENERATED, PARTS, STACKED, TREES
 from experiment_pipeline.stages.search import generated
 from experiment_pipeline.stages.search.averaging import averaged
 from experiment_pipeline.stages.search.training_sets import TrainingSets
@@ -55,8 +55,6 @@ MAX_ONEHOT_CATEGORIES = 50
 # Above this a one-hot matrix is sparse, which some estimators refuse; below, dense.
 MAX_DENSE_BYTES = 2**30
 _LARGEST = float(np.finfo(np.float32).max)
-# Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
-PARTS = 5
 # A category of one row counts as much as the mean of all. scikit-learn's own choice by variance
 # takes a category of two equal labels at its word.
 SMOOTHING = 1.0
@@ -72,7 +70,6 @@ MOST_TEXTS = 20_000
 
 # Two that err differently, and are quick (Geurts et al. 2006).
 FORESTS = ("prediction of random forest", "prediction of extra trees")
-TREES = 100
 
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
 
