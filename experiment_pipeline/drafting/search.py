@@ -65,8 +65,9 @@ class Shape:
         """What the search chooses among; `ordinal` alone suits most tables."""
         if self.many_texts:  # codes do not tell them all apart
             return ["ordinal", "target", "text"]
-        has_time = (self.seconds or 0) >= SECONDS_OF_STACKING
-        return ["ordinal", STACKED][: 1 + (has_time and self.rows <= MOST_ROWS_OF_STACKING)]
+        if (self.seconds or 0) >= SECONDS_OF_STACKING and self.rows <= MOST_ROWS_OF_STACKING:
+            return ["ordinal", STACKED]
+        return ["ordinal"]
 
     @property
     def trees(self) -> int:

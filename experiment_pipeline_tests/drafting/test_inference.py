@@ -382,13 +382,13 @@ def test_more_seconds_are_used() -> None:
     both = frozenset({"xgboost", "catboost"})
     found = [
         propose_search(Shape("regression", "mae", 5_000, 20, seconds=seconds, installed=both))
-        for seconds in (60, 120, 3_600)
+        for seconds in (10, 60, 120, 3_600)
     ]
     draws = [[one.entry["draws"] for one in each if "draws" in one.entry] for each in found]
-    assert draws == [[600, 3, 3], [1_200, 6, 6], [2_000, 180, 180]]
+    assert draws == [[200], [600, 3, 3], [1_200, 6, 6], [2_000, 180, 180]]
     encoders = [each[1].entry.get("features") for each in found]
-    assert encoders == [None, ["ordinal", "stacked"], ["ordinal", "stacked"]]
-    losses = [one.entry.get("configurations") for one in found[0][2:6:2]]
+    assert encoders == [None, None, ["ordinal", "stacked"], ["ordinal", "stacked"]]
+    losses = [one.entry.get("configurations") for one in found[1][2:6:2]]
     assert losses == [[{}, {"objective": "reg:absoluteerror"}], [{}, {"loss_function": "MAE"}]]
 
 

@@ -106,9 +106,9 @@ def fit_features(
             seen, y, weights = _of_mask(rows, fit_mask, sets)
             many = {name: target_codes(seen[name], y, sets.task, weights) for name in large}
     features = build_features(encoder, rows, columns, many, further)
-    if not many and _at_once(encoder, rows):
+    if not many and encoder != STACKED and _at_once(encoder, rows):
         return features.fit(rows[columns])
-    # All at once, it would encode all rows only to put them beside each other.
+    # All at once, it would encode all rows, and let forests predict them, only to put them beside each other.
     frozen = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
     whole = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
     if not many:
@@ -135,30 +135,25 @@ def fit_rows(
     rows are a `SlicedTable`.
     """
     columns, at_once = list(sets.features), _at_once(encoder, rows)
-    if encoder not in ("target", "text") and at_once:
+    if encoder not in ("target", "text", STACKED) and at_once:
         further = _further(encoder, rows, fit_mask, sets)
         features = build_features(encoder, rows, columns, further=further)
-        encoded = features.fit_transform(rows[columns])
-        for _, part, of in further if encoder == STACKED else ():
-            seen, y, weights = _of_mask(rows, fit_mask, sets)
-            crossed = cross_fitted_forests(part, seen[of], y, dealt_parts(seen, sets), weights)
-            encoded[fit_mask, features.output_indices_[STACKED]] = crossed
-        return features, encoded
+        return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
     # Part → codes by the target of the rows of the fit mask, each from unrelated rows.
     coded = {
         name: (part, of)
         for name, part, of in features.transformers_
-        if isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder)
+        if name == STACKED
+        or (isinstance(part, FrozenEstimator) and isinstance(part[-1], TargetEncoder))
     }
     crossed = dict[str, np.ndarray]()
     if coded:
         seen, y, weights = _of_mask(rows, fit_mask, sets)
         parts = dealt_parts(seen, sets)
-        crossed = {
-            name: cross_fitted(part, seen[of], y, parts, weights)
-            for name, (part, of) in coded.items()
-        }
+        for name, (part, of) in coded.items():
+            cross = cross_fitted_forests if name == STACKED else cross_fitted
+            crossed[name] = cross(part, seen[of], y, parts, weights)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if held else table
