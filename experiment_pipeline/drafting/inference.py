@@ -6,7 +6,7 @@ models will predict the future, or for unknown customers, cannot be inferred: it
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from itertools import chain, combinations, product
 from typing import Any, Literal, get_args
@@ -31,15 +31,19 @@ USUAL_LIMIT, ROOM = 0.05, 0.02
 # Below it a test set chooses by luck: of 400 rows it has 80.
 SMALL_TABLE = 2_000
 # A fifth of so many groups is too few to choose on. Of nine cuts of tables with 46 to 160 groups folds gave a better
-# model in five and a worse one in two; on more rows they would leave time for few configurations.
-FEW_GROUPS, MOST_ROWS_OF_GROUPS = 200, 50_000
-# From so many seconds on, and up to so many rows, all configurations have time for five folds. Of 4,300 rows
-# they lowered the loss by 4 and 1 % on two cuts, of 7,000 they raised it by up to 1 %. Texts are encoded anew in each.
-SECONDS_OF_FOLDS, MOST_ROWS_OF_FOLDS = 300, 10_000
+# model in five and a worse one in two.
+FEW_GROUPS = 200
+# From so many seconds on, and up to so many rows for each second, the best have time for five folds. Of 4,300 rows they
+# lowered the loss by 1 to 5 % on three cuts, of 7,000 the choice became a little better. Texts are encoded anew in each.
+SECONDS_OF_FOLDS, ROWS_OF_FOLDS_PER_SECOND = 120, 80
+# On more rows a test set chooses surely enough, and folds would leave time for few configurations.
+MOST_ROWS_OF_FOLDS = 50_000
 # From so many seconds on, and up to so many rows, the mean of three fits is exported: on 32 tables of up to 2,800 rows it
 # lowered the loss by .9 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
-# about twice as long, which a quick search does not ask for. Eight, which lowered it by 1.4 %, where folds have time.
-SECONDS_OF_FITS, MOST_ROWS_OF_FITS = 60, 30_000
+# about twice as long, which a quick search does not ask for.
+FITS, SECONDS_OF_FITS, MOST_ROWS_OF_FITS = 3, 60, 30_000
+# An ensemble of up to ten was better than one of up to five on five of nine tables, and worse on two; by up to 5 %.
+MEMBERS, SECONDS_OF_MEMBERS = 10, 120
 # Whole numbers with more values are quantities, texts with more are not classes.
 MOST_NUMBER_CLASSES, MOST_TEXT_CLASSES = 10, 100
 FEWEST_ROWS_PER_CLASS, RARE = 5, 0.05
@@ -82,7 +86,8 @@ class Draft:
     hints: tuple[str, ...]  # what only people can decide, a sentence each
     search: tuple[first_search.Proposal, ...]
     evaluation: Decision | None  # what the choice rests on, where it is not the test set
-    fits: Decision | None  # of the exported model with different seeds, where more than one
+    fits: int | None  # of the exported model with different seeds, where more than one
+    members: int | None  # of an ensemble at the most, where not the usual ones
     seconds: Decision  # of the budget
 
     @property
@@ -113,7 +118,9 @@ class Draft:
         if self.evaluation is not None:
             keys["evaluation"] = self.evaluation.value
         if self.fits is not None:
-            keys["export"] = {"fits": self.fits.value}
+            keys["export"] = {"fits": self.fits}
+        if self.members is not None:
+            keys["ensemble"] = {"members": self.members}
         if self.max_rejected is not None:
             keys["validation"] = {"max_rejected_fraction": self.max_rejected.value}
         return keys
@@ -157,6 +164,9 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         seconds=wishes.seconds,
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
     )
+    evaluation, seconds = _evaluation(raw, split.value, shape), shape.seconds or 0
+    has_folds = evaluation is not None and shape.rows >= SMALL_TABLE
+    shape = replace(shape, has_folds=has_folds and seconds >= SECONDS_OF_FOLDS)
     return Draft(
         target=wishes.target,
         task=task,
@@ -169,8 +179,9 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         max_rejected=_rejection_limit(target),
         hints=_split_hints(plans, split.value, wishes.target),
         search=first_search.propose_search(shape),
-        evaluation=_evaluation(raw, split.value, shape),
-        fits=_fits(shape),
+        evaluation=evaluation,
+        fits=FITS if seconds >= SECONDS_OF_FITS and shape.rows <= MOST_ROWS_OF_FITS else None,
+        members=MEMBERS if seconds >= SECONDS_OF_MEMBERS else None,
         seconds=_seconds(shape),
     )
 
@@ -220,9 +231,11 @@ def _evaluation(
 ) -> Decision | None:
     """Decide what the choice rests on; None: the test set, as everywhere."""
     rows, by, once = shape.rows, split["by"], {"cross_validation": {"folds": 5, "repeats": 1}}
-    has_time = (shape.seconds or 0) >= SECONDS_OF_FOLDS and by != "time" and not shape.many_texts
-    enough = MOST_ROWS_OF_FOLDS if has_time else SMALL_TABLE
-    by_group = by == "group" and rows <= MOST_ROWS_OF_GROUPS
+    seconds = shape.seconds or 0
+    has_time = seconds >= SECONDS_OF_FOLDS and by != "time" and not shape.many_texts
+    in_time = min(round(ROWS_OF_FOLDS_PER_SECOND * seconds), MOST_ROWS_OF_FOLDS)
+    enough = in_time if has_time else SMALL_TABLE
+    by_group = by == "group" and rows <= MOST_ROWS_OF_FOLDS
     if rows < enough:
         few, value = f"{rows:,} rows", "cross_validation" if rows < SMALL_TABLE else once
     elif by_group and (groups := raw[split["column"]].nunique()) < FEW_GROUPS:
@@ -235,15 +248,6 @@ def _evaluation(
         "untouched"
     )
     return Decision(value, why)
-
-
-def _fits(shape: first_search.Shape) -> Decision | None:
-    """Decide how often the exported model is fitted; None: once."""
-    rows, seconds = shape.rows, shape.seconds or 0
-    if seconds < SECONDS_OF_FITS or rows > MOST_ROWS_OF_FITS:
-        return None
-    fits = 8 if seconds >= SECONDS_OF_FOLDS and rows <= MOST_ROWS_OF_FOLDS else 3
-    return Decision(fits, f"of {rows:,} rows a single fit owes much to its seed")
 
 
 def _seconds(shape: first_search.Shape) -> Decision:

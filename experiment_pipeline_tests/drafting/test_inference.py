@@ -386,6 +386,12 @@ def test_more_seconds_are_used() -> None:
     ]
     draws = [[one.entry["draws"] for one in each if "draws" in one.entry] for each in found]
     assert draws == [[200], [600, 3, 3], [1_200, 6, 6], [2_000, 180, 180]]
+    more = {"installed": both, "has_folds": True, "many_texts": 1}
+    folds = [
+        propose_search(Shape("binary", "roc_auc", 5_000, 20, seconds=s, **more)) for s in (120, 600)
+    ]
+    assert [each[1].entry["draws"] for each in folds] == [40, 200]
+    assert [one.entry.get("features") for one in folds[0][2:6]] == [["target", "text"]] * 4
     encoders = [each[1].entry.get("features") for each in found]
     assert encoders == [None, None, ["ordinal", "stacked"], ["ordinal", "stacked"]]
     losses = [one.entry.get("configurations") for one in found[1][2:6:2]]
@@ -411,25 +417,27 @@ def test_a_small_table_is_cross_validated() -> None:
     once = {"cross_validation": {"folds": 5, "repeats": 1}}
     frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
     for rows, seconds, evaluation in (
-        *((1_999, None, "cross_validation"), (1_999, 300, "cross_validation")),
-        *((2_000, 299, None), (2_000, 300, once), (9_999, 300, once), (10_000, 300, None)),
+        *((1_999, None, "cross_validation"), (1_999, 120, "cross_validation")),
+        *((2_000, 119, None), (2_000, 120, once), (9_599, 120, once), (9_600, 120, None)),
+        *((47_999, 600, once), (48_000, 600, None), (50_000, 3_600, None)),
     ):
         said = infer(frame, Wishes(target="y", seconds=seconds), rows).attributes({"url": "t.csv"})
         assert said.get("evaluation") == evaluation
 
 
 @pytest.mark.parametrize(
-    ("rows", "seconds", "fits"),
+    ("rows", "seconds", "fits", "members"),
     [
-        *((30_000, 60, {"fits": 3}), (30_001, 60, None), (30_000, 59, None), (30_000, None, None)),
-        *((10_000, 300, {"fits": 8}), (10_001, 300, {"fits": 3}), (10_000, 299, {"fits": 3})),
+        *((30_000, 60, 3, None), (30_001, 60, None, None), (30_000, 59, None, None)),
+        *((30_000, None, None, None), (30_001, 120, None, 10), (30_000, 119, 3, None)),
     ],
 )
-def test_a_small_table_with_time_exports_the_mean_of_several_fits(rows, seconds, fits) -> None:
+def test_a_table_with_time_exports_the_mean_of_several_fits(rows, seconds, fits, members) -> None:
     """On more rows the seed hardly matters, and who is in a hurry wants quick predictions."""
     frame = pd.DataFrame({"feature": np.arange(120) % 7, "y": np.arange(120) % 2})
-    found = infer(frame, Wishes(target="y", seconds=seconds), rows)
-    assert found.attributes({"url": "t.csv"}).get("export") == fits
+    found = infer(frame, Wishes(target="y", seconds=seconds), rows).attributes({"url": "t.csv"})
+    assert found.get("export") == (fits and {"fits": fits})
+    assert found.get("ensemble") == (members and {"members": members})
 
 
 @pytest.mark.parametrize(("groups", "folds"), [(199, True), (200, False)])

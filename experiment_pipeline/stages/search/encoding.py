@@ -21,6 +21,7 @@ from experiment_pipeline.stages.search.features import (
     Part,
     build_features,
     categorical_positions,
+    clusters_of,
     column_kinds,
     cross_fitted,
     cross_fitted_forests,
@@ -152,8 +153,11 @@ def fit_rows(
         seen, y, weights = _of_mask(rows, fit_mask, sets)
         parts = dealt_parts(seen, sets)
         for name, (part, of) in coded.items():
-            cross = cross_fitted_forests if name == STACKED else cross_fitted
-            crossed[name] = cross(part, seen[of], y, parts, weights)
+            given = part, seen[of], y, parts, weights
+            if name == STACKED:
+                crossed[name] = cross_fitted_forests(*given, clusters_of(seen, sets))
+            else:
+                crossed[name] = cross_fitted(*given)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if held else table

@@ -12,7 +12,8 @@ target, text: as ordinal, but a text column with more than FEW_TEXTS values beco
 each text (cross-fitted for rows that are fitted on), or what its letters say.
 onehot: numbers get the median, an indicator of what was missing or infinite, and unit variance; a
 category is a column, missing is one more, an unseen one counts as an infrequent one.
-stacked: as ordinal, with the predictions of two forests (cross-fitted for rows that are fitted on).
+stacked: as ordinal, with the predictions of two forests (for rows that they are fitted on by trees, or
+by forests, that have not seen them).
 generated and its families: as ordinal, with columns made of pairs of features (`generated.py`).
 """
 
@@ -70,6 +71,8 @@ MOST_TEXTS = 20_000
 
 # Two that err differently, and are quick (Geurts et al. 2006).
 FORESTS = ("prediction of random forest", "prediction of extra trees")
+# A row has a prediction out of bag where so many trees have seen no row of its cluster.
+FEWEST_TREES = 3
 
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
 
@@ -246,9 +249,19 @@ def cross_fitted_forests(
     y: np.ndarray,
     parts: np.ndarray,
     weights: Weights = None,
+    clusters: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Return the columns (n, k) of rows that forests were fitted on, by forests without their part (n,)."""
+    """Return the columns (n, k) of rows that forests were fitted on, without what is related to them.
+
+    By the trees that have not drawn a row of the same of the `clusters` (n,) (out of bag: Breiman 1996), or
+    where too few have not, and where there are none, by forests of the other `parts` (n,).
+    """
     encoded, are_classes = fitted[0].transform(rows), hasattr(fitted[1], "classes_")
+    if clusters is not None:
+        of_forests = (_out_of_bag(forest, encoded, clusters) for forest in fitted[1].estimators_)
+        found = [one for one in of_forests if one is not None]
+        if len(found) == len(FORESTS):
+            return np.asarray(fitted[2].transform(np.hstack(found)))
     classes = fitted[1].estimators_[0].classes_ if are_classes else np.zeros(1)
     made = np.zeros((len(rows), len(FORESTS) * len(classes)))
     for part in np.unique(parts):
@@ -265,10 +278,25 @@ def cross_fitted_forests(
     return np.asarray(fitted[2].transform(made))
 
 
+def _out_of_bag(forest: Any, encoded: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
+    """Predictions (n, k) of the rows a forest was fitted on; None: too few trees have not drawn a cluster."""
+    _, codes = np.unique(clusters, return_inverse=True)
+    k = len(getattr(forest, "classes_", [0]))
+    sums, counts = np.zeros((len(encoded), k)), np.zeros((len(encoded), 1))
+    for tree, drawn in zip(forest.estimators_, forest.estimators_samples_, strict=True):
+        left_out = np.bincount(codes[drawn], minlength=len(codes))[codes] == 0
+        if left_out.any():
+            predict = getattr(tree, "predict_proba", tree.predict)
+            sums[left_out] += predict(encoded[left_out]).reshape(-1, k)
+            counts[left_out] += 1
+    return sums / counts if counts.min() >= FEWEST_TREES else None
+
+
 def _forests(
     encoded: np.ndarray, y: np.ndarray, weights: Weights, *, is_regression: bool
 ) -> list[Any]:
     given: dict[str, Any] = {"n_estimators": TREES, "min_samples_leaf": 2, "random_state": 0}
+    given["bootstrap"] = True  # each tree leaves rows out
     made: list[Any] = [ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier]
     if is_regression:
         given["max_features"] = 1 / 3
@@ -362,6 +390,13 @@ def function_step(function: Any, **arguments: Any) -> FunctionTransformer:
 def as_texts() -> list[FunctionTransformer]:
     """Return the first steps for a column that is named alone: texts, as a table of one column."""
     return [function_step(pd.Series, dtype="str"), function_step(np.expand_dims, axis=1)]
+
+
+def clusters_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray | None:
+    """Return the hash of each row's cluster, uint64 (n,); None under a split by time: neighbours are related."""
+    if sets.split.by == "time":
+        return None
+    return cluster_hashes(rows, sets.split, sets.target, sets.features, _SALT)
 
 
 def dealt_parts(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:

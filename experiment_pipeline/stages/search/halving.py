@@ -148,7 +148,8 @@ def search(
         yield SearchNote(f"{what}: what is trained depends on the speed of the machine")
     if spec.budget.failures_in_a_row is not None and engine.workers > 1:
         yield SearchNote("a budget of failures in a row: with several workers it depends on timing")
-    after = AfterSearch(sets, engine.workers, spec.export.fits)
+    members = spec.ensemble.members if spec.ensemble else 1
+    after = AfterSearch(sets, engine.workers, spec.export.fits, members)
     brake = Brake(spec.budget, now, after, spec.metric)
     run = _HalvingRun(sets, spec, known, engine, brake)
     yield from run.events(configurations, alone=len(configurations) == 1)
