@@ -388,9 +388,9 @@ def test_more_seconds_are_used() -> None:
     assert draws == [[200], [600, 3, 3], [1_200, 6, 6], [2_000, 180, 180]]
     more = {"installed": both, "has_folds": True, "many_texts": 1}
     folds = [
-        propose_search(Shape("binary", "roc_auc", 5_000, 20, seconds=s, **more)) for s in (120, 600)
+        propose_search(Shape("binary", "roc_auc", 5_000, 20, seconds=s, **more)) for s in (120, 900)
     ]
-    assert [each[1].entry["draws"] for each in folds] == [40, 200]
+    assert [each[1].entry["draws"] for each in folds] == [200, 300]
     assert [one.entry.get("features") for one in folds[0][2:6]] == [["target", "text"]] * 4
     encoders = [each[1].entry.get("features") for each in found]
     assert encoders == [None, None, ["ordinal", "stacked"], ["ordinal", "stacked"]]
