@@ -13,13 +13,7 @@ from experiment_pipeline.errors import UnusableTable
 from experiment_pipeline.reporting import numbers
 from experiment_pipeline.spec import Preparation
 from experiment_pipeline.spec.table import CALENDAR_PARTS
-from experiment_pipeline.stages.data_analysis.facts import (
-    ISO,
-    date_formats,
-    placeholders,
-    text_facts,
-    writing_of,
-)
+from experiment_pipeline.stages.data_analysis import facts
 from experiment_pipeline.stages.data_analysis.findings.rows import is_named_like_an_id
 from experiment_pipeline.table.coercion import read_datetimes
 from experiment_pipeline.table.kinds import NUMERIC, TEXTS, kind_of
@@ -108,8 +102,8 @@ def plan_column(raw: pd.Series, decimal: str = ".") -> ColumnPlan:
         return ColumnPlan(name, f"the same in every row: {_shown(known.iloc[0])}", excluded=True)
     if kind not in TEXTS:
         return _dates(name, raw, {}) if kind == "datetime" else _number(name, raw, known)
-    texts = text_facts(known).texts
-    marks = list(compress(texts, placeholders(texts)))
+    texts = facts.text_facts(known).texts
+    marks = list(compress(texts, facts.placeholders(texts)))
     rest = [text for text in texts if text not in set(marks)]
     if not rest:
         return ColumnPlan(name, f"only {_some(texts)}, which mean missing", excluded=True)
@@ -159,7 +153,7 @@ def _named(name: str, distinct: int, raw: pd.Series, known: pd.Series) -> Column
 def _text_dates(
     name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any]
 ) -> ColumnPlan | None:
-    formats = {f: reads for f, reads in date_formats(texts).items() if f != _NO_DATE}
+    formats = {f: reads for f, reads in facts.date_formats(texts).items() if f != _NO_DATE}
     if not formats or not np.any([*formats.values()], axis=0).all():
         return None
     complete = [wanted for wanted, reads in formats.items() if reads.all()]
@@ -172,7 +166,7 @@ def _text_dates(
         why = f"{found}{shown}: decide in preparation.datetime_formats"
         return ColumnPlan(name, why, excluded=True)
     settings: dict[str, Any] = {**missing, "types": "datetime"}
-    if complete[0] != ISO:
+    if complete[0] != facts.ISO:
         settings["datetime_formats"] = complete[:1]
     try:
         instants = read_completely(raw, settings)
@@ -209,7 +203,7 @@ def _rows_on(column: pd.Series) -> np.ndarray:
 def _text_numbers(
     name: str, raw: pd.Series, texts: Sequence[str], missing: Mapping[str, Any], decimal: str
 ) -> ColumnPlan | None:
-    writing = writing_of(texts, decimal)
+    writing = facts.writing_of(texts, decimal)
     words = list(compress(texts, ~writing.reads))
     a_slip = len(words) <= min(MOST_SLIPS, len(texts) * MOST_SLIPPED)
     if not a_slip or any(map(str.isdigit, "".join(words))) or len(writing.units) > 1:

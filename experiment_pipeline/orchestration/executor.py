@@ -27,13 +27,7 @@ from experiment_pipeline.orchestration.assets.shared import (
 from experiment_pipeline.orchestration.instance import fail_killed_runs, note_of
 from experiment_pipeline.reporting.run_record import RunFacts, Status
 from experiment_pipeline.storage.processes import Process
-from experiment_pipeline.tracking.database.recording import (
-    CANCELLED,
-    RunRecord,
-    end_open,
-    mark_killed,
-    recorded_runs,
-)
+from experiment_pipeline.tracking.database import recording
 from experiment_pipeline.tracking.outcomes import finish_run
 from experiment_pipeline.tracking.questions import ended_as
 
@@ -84,7 +78,7 @@ class NotedExecutor(dg.Executor):
         finally:
             # A run without the database has reported that in its first step.
             with suppress(StorageError):
-                for ended in end_open(recorded_as, status):
+                for ended in recording.end_open(recorded_as, status):
                     finish_run(ended, dg.get_dagster_logger().warning)
                 tag_run(instance, run.run_id, recorded_as)
 
@@ -136,7 +130,9 @@ def missing_label(run: dg.DagsterRun) -> dict[str, str]:
 def tag_run(instance: dg.DagsterInstance, run_id: str, recorded_as: str) -> None:
     """Tag a run with what its record holds, of each of its experiments; `recorded_as`: its rows' id."""
     known = {
-        run.experiment: facts for run in recorded_runs(run_id=recorded_as) if (facts := run.facts())
+        run.experiment: facts
+        for run in recording.recorded_runs(run_id=recorded_as)
+        if (facts := run.facts())
     }
     if known and instance.has_run(run_id):
         tags = {
@@ -151,8 +147,8 @@ def end_lost_runs(instance: dg.DagsterInstance) -> None:
     """End every run whose process is gone: for Dagster, and in its run record."""
     fail_killed_runs(instance)
     with suppress(StorageError):
-        ended = mark_killed()
-        for run in recorded_runs(status="running"):
+        ended = recording.mark_killed()
+        for run in recording.recorded_runs(status="running"):
             facts = _end_of(instance, run)
             if facts is not None and run.record_if_running(facts):
                 ended.append(run)
@@ -161,7 +157,7 @@ def end_lost_runs(instance: dg.DagsterInstance) -> None:
             tag_run(instance, run.run_id, run.run_id)
 
 
-def _end_of(instance: dg.DagsterInstance, run: RunRecord) -> RunFacts | None:
+def _end_of(instance: dg.DagsterInstance, run: recording.RunRecord) -> RunFacts | None:
     """What Dagster knows of the end of a run that did not record its own; None: it is not over."""
     of_backfill = dg.RunsFilter(tags={BACKFILL: run.run_id})
     last = instance.get_run_by_id(run.run_id)
@@ -173,7 +169,7 @@ def _end_of(instance: dg.DagsterInstance, run: RunRecord) -> RunFacts | None:
     if last.status is dg.DagsterRunStatus.SUCCESS:
         return RunFacts(status="partial", ended_at=ended_at)
     status: Status = "killed"
-    reason = CANCELLED
+    reason = recording.CANCELLED
     if last.status is not dg.DagsterRunStatus.CANCELED:
         ends = instance.all_logs(last.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
         reason = ends[-1].message if ends else "Dagster reports that it failed"

@@ -11,14 +11,7 @@ from experiment_pipeline.statistics.distances import (
     number_distance,
     share_distance,
 )
-from experiment_pipeline.table.kinds import (
-    NUMERIC,
-    QUANTITIES,
-    TEXTS,
-    kind_of,
-    microseconds,
-    numbers_of,
-)
+from experiment_pipeline.table import kinds
 from experiment_pipeline.table.table import SLICE_ROWS, slices
 
 BINS = 10
@@ -39,7 +32,9 @@ class Bins:
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
         """Cut numbers and instants with many values at their deciles; else list categories."""
-        if kind_of(reference) in {*QUANTITIES, "datetime"} and has_many_values(reference):
+        if kinds.kind_of(reference) in {*kinds.QUANTITIES, "datetime"} and has_many_values(
+            reference
+        ):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
             cuts = np.nanquantile(_numbers(reference), deciles, method="lower")
             return cls(np.unique(cuts), pd.Index([]))
@@ -74,10 +69,10 @@ def differences(reference: pd.Series, *samples: pd.Series) -> list[Difference]:
 
 def distance(first: pd.Series, second: pd.Series) -> float:
     """Return the distance of two columns, missing values included, 0 … 1; nan: of another kind."""
-    kind = kind_of(first)
-    if kind in {*NUMERIC, "datetime"}:
+    kind = kinds.kind_of(first)
+    if kind in {*kinds.NUMERIC, "datetime"}:
         return number_distance(_numbers(first), _numbers(second))
-    if kind not in TEXTS:
+    if kind not in kinds.TEXTS:
         return float("nan")
     codes = pd.factorize(pd.concat([first, second], ignore_index=True), use_na_sentinel=False)[0]
     parts = codes[: len(first)], codes[len(first) :]
@@ -102,6 +97,6 @@ def most_frequent(column: pd.Series) -> pd.Series:
 
 
 def _numbers(column: pd.Series) -> np.ndarray:
-    if kind_of(column) == "datetime":
-        return np.where(column.isna(), np.nan, microseconds(column))
-    return numbers_of(column)
+    if kinds.kind_of(column) == "datetime":
+        return np.where(column.isna(), np.nan, kinds.microseconds(column))
+    return kinds.numbers_of(column)

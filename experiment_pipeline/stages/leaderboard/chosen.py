@@ -12,15 +12,8 @@ from threadpoolctl import threadpool_limits
 
 from experiment_pipeline.spec import ExperimentSpec, Features
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
+from experiment_pipeline.stages.search import fitting
 from experiment_pipeline.stages.search.encoding import through_own
-from experiment_pipeline.stages.search.fitting import (
-    encoded_rows,
-    fitted_pipeline,
-    held_encoders,
-    refits,
-    refitted_pipeline,
-    train_features,
-)
 from experiment_pipeline.stages.search.results import (
     ModelResult,
     ModelStore,
@@ -89,9 +82,11 @@ class ChosenModel:
     def train_only(self, sets: TrainingSets, spec: ExperimentSpec) -> Any:
         """Return the fit of the search: of an ensemble the mean of its members' fits."""
         own, read = through_own(sets.train, sets.fit_mask, sets)
-        features = {encoder: train_features(encoder, read) for encoder in self._encoders}
+        features = {encoder: fitting.train_features(encoder, read) for encoder in self._encoders}
         fitted = [
-            fitted_pipeline(one.result, one.model, sets, spec, features[one.result.features])
+            fitting.fitted_pipeline(
+                one.result, one.model, sets, spec, features[one.result.features]
+            )
             for one in self.members
         ]
         return self._mean(fitted, sets, own)
@@ -104,22 +99,22 @@ class ChosenModel:
         longest_first = sorted(self.members, key=lambda one: -one.result.fit_wall_seconds)
         # BLAS has one limit for all threads, OpenMP one for each thread of the pool.
         with threadpool_limits(limits=1):
-            held = held_encoders(one.result.configuration for one in self.members)
+            held = fitting.held_encoders(one.result.configuration for one in self.members)
             own, read = through_own(rows, np.ones(len(rows), dtype=bool), sets)
             encoded = {
-                encoder: encoded_rows(encoder, read.train, read, held=encoder in held)
+                encoder: fitting.encoded_rows(encoder, read.train, read, held=encoder in held)
                 for encoder in self._encoders
             }
             with ThreadPoolExecutor(workers, initializer=one_openmp_thread) as pool:
                 begun = {
                     one.result.fingerprint: [
                         pool.submit(fit)
-                        for fit in refits(one, encoded[one.result.features][1], sets, spec)
+                        for fit in fitting.refits(one, encoded[one.result.features][1], sets, spec)
                     ]
                     for one in longest_first
                 }
                 fitted = [
-                    refitted_pipeline(
+                    fitting.refitted_pipeline(
                         one,
                         [fit.result() for fit in begun[one.result.fingerprint]],
                         *encoded[one.result.features],

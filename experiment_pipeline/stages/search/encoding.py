@@ -17,24 +17,7 @@ from sklearn.preprocessing import TargetEncoder
 
 from experiment_pipeline.spec import Features
 from experiment_pipeline.spec.algorithms import FEW_TEXTS, GENERATED, STACKED
-from experiment_pipeline.stages.search.features import (
-    Part,
-    build_features,
-    categorical_positions,
-    clusters_of,
-    column_kinds,
-    cross_fitted,
-    cross_fitted_forests,
-    dealt_parts,
-    directions,
-    generated_parts,
-    letters,
-    of_distinct_texts,
-    parts_of,
-    stacked_part,
-    target_codes,
-    texts_of,
-)
+from experiment_pipeline.stages.search import features as encoders
 from experiment_pipeline.stages.search.shared_work import HELD_ROWS, EncodedRows, SlicedTable
 from experiment_pipeline.stages.search.training_sets import TrainingSets
 from experiment_pipeline.statistics.interval import Weights
@@ -88,8 +71,8 @@ def encode(
         test = transformed(features, sets.test)
     else:
         test = _sliced(features, sets.test).held()
-    wanted = directions(features, sets.directions)
-    return EncodedRows(train, y, categorical_positions(features), weights, wanted), test
+    wanted = encoders.directions(features, sets.directions)
+    return EncodedRows(train, y, encoders.categorical_positions(features), weights, wanted), test
 
 
 def fit_features(
@@ -99,14 +82,15 @@ def fit_features(
     columns, many = list(sets.features), dict[str, FrozenEstimator]()
     further = _further(encoder, rows, fit_mask, sets)
     if encoder in ("target", "text"):
-        _, texts = column_kinds(rows, columns)
-        large = [name for name in texts if texts_of(rows[name]).nunique() > FEW_TEXTS]
+        _, texts = encoders.column_kinds(rows, columns)
+        large = [name for name in texts if encoders.texts_of(rows[name]).nunique() > FEW_TEXTS]
         if encoder == "text":
-            many = {name: letters(rows[name]) for name in large}
+            many = {name: encoders.letters(rows[name]) for name in large}
         elif large:
             seen, y, weights = _of_mask(rows, fit_mask, sets)
-            many = {name: target_codes(seen[name], y, sets.task, weights) for name in large}
-    features = build_features(encoder, rows, columns, many, further)
+            given = y, sets.task, weights
+            many = {name: encoders.target_codes(seen[name], *given) for name in large}
+    features = encoders.build_features(encoder, rows, columns, many, further)
     if not many and encoder != STACKED and _at_once(encoder, rows):
         return features.fit(rows[columns])
     # All at once, it would encode all rows, and let forests predict them, only to put them beside each other.
@@ -138,7 +122,7 @@ def fit_rows(
     columns, at_once = list(sets.features), _at_once(encoder, rows)
     if encoder not in ("target", "text", STACKED) and at_once:
         further = _further(encoder, rows, fit_mask, sets)
-        features = build_features(encoder, rows, columns, further=further)
+        features = encoders.build_features(encoder, rows, columns, further=further)
         return features, features.fit_transform(rows[columns])
     features = fit_features(encoder, rows, fit_mask, sets)
     # Part → codes by the target of the rows of the fit mask, each from unrelated rows.
@@ -151,13 +135,14 @@ def fit_rows(
     crossed = dict[str, np.ndarray]()
     if coded:
         seen, y, weights = _of_mask(rows, fit_mask, sets)
-        parts = dealt_parts(seen, sets)
+        parts = encoders.dealt_parts(seen, sets)
         for name, (part, of) in coded.items():
             given = part, seen[of], y, parts, weights
             if name == STACKED:
-                crossed[name] = cross_fitted_forests(*given, clusters_of(seen, sets))
+                clusters = encoders.clusters_of(seen, sets)
+                crossed[name] = encoders.cross_fitted_forests(*given, clusters)
             else:
-                crossed[name] = cross_fitted(*given)
+                crossed[name] = encoders.cross_fitted(*given)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if held else table
@@ -169,26 +154,26 @@ def fit_rows(
 
 def _further(
     encoder: Features, rows: pd.DataFrame, fit_mask: np.ndarray, sets: TrainingSets
-) -> list[Part]:
+) -> list[encoders.Part]:
     if encoder not in (STACKED, *GENERATED):
         return []
     seen, y, weights = _of_mask(rows, fit_mask, sets)
     if encoder == STACKED:
         all_directed = len(sets.directions) == len(sets.features)
-        return [] if all_directed else [stacked_part(rows, seen, y, weights, sets)]
-    return generated_parts(encoder, seen, y, sets)
+        return [] if all_directed else [encoders.stacked_part(rows, seen, y, weights, sets)]
+    return encoders.generated_parts(encoder, seen, y, sets)
 
 
 def transformed(fitted: ColumnTransformer, rows: pd.DataFrame) -> Any:
     """Encode rows by fitted features: as `transform`, but each distinct one of many texts once."""
-    parts = parts_of(fitted)
+    parts = encoders.parts_of(fitted)
     frozen = all(isinstance(part, FrozenEstimator) for _, part, _ in parts)
     if fitted.sparse_output_ or not frozen:
         return fitted.transform(rows)
     blocks = []
     for _, part, of in parts:
         if isinstance(of, str):
-            codes, numbers = of_distinct_texts(part, rows[of])
+            codes, numbers = encoders.of_distinct_texts(part, rows[of])
             blocks.append(numbers[codes])
         else:
             blocks.append(part.transform(rows[of]))
@@ -207,12 +192,12 @@ def _sliced(
     fit_mask: np.ndarray | None = None,
 ) -> SlicedTable:
     """Rows as `transformed` would encode them, slice by slice; those of the mask with the `crossed` codes."""
-    parts = parts_of(fitted)
+    parts = encoders.parts_of(fitted)
     read_of = with_only(rows, list(fitted.feature_names_in_))
     known = dict[str, tuple[np.ndarray, np.ndarray]]()
     for name, part, of in parts:
         if isinstance(of, str) and isinstance(part, FrozenEstimator):
-            codes, numbers = of_distinct_texts(part, rows[of])
+            codes, numbers = encoders.of_distinct_texts(part, rows[of])
             if name in crossed:
                 numbers, codes = numbers[codes], np.arange(len(rows), dtype=np.int32)
                 numbers[fit_mask] = crossed[name]
@@ -243,7 +228,7 @@ def _frozen(part: Any, rows: pd.DataFrame, of: Any) -> FrozenEstimator:
     # Numbers learn nothing of the rows here: what stands in for a missing one is known.
     read = rows[:1][of]
     if isinstance(of, str):
-        counts = texts_of(rows[of]).value_counts(dropna=False, sort=False)
+        counts = encoders.texts_of(rows[of]).value_counts(dropna=False, sort=False)
         often = np.unique(counts.to_numpy(), return_inverse=True)[1] + 1
         read = counts.index.repeat(often).to_series()
     return FrozenEstimator(clone(part).fit(read))

@@ -11,15 +11,7 @@ from experiment_pipeline.reporting.document import fenced
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Notes, Outcome, Rows
 from experiment_pipeline.reporting.run_record import ConfigurationRow, RunFacts
-from experiment_pipeline.stages.search.conclusions import (
-    FAILED,
-    STATUSES,
-    TRAINED,
-    Conclusion,
-    SearchCost,
-    SearchResults,
-    accounts,
-)
+from experiment_pipeline.stages.search import conclusions
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.results import ModelResult
 from experiment_pipeline.statistics.metrics import metric_of
@@ -28,7 +20,7 @@ from experiment_pipeline.statistics.metrics import metric_of
 MOST_SHOWN = 20
 
 
-def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
+def record_row(one: conclusions.Conclusion, hyperparameters: Mapping[str, Any]) -> ConfigurationRow:
     """What came of a configuration as a row; the leaderboard adds its rank."""
     row = ConfigurationRow(
         key=one.key,
@@ -56,12 +48,12 @@ def record_row(one: Conclusion, hyperparameters: Mapping[str, Any]) -> Configura
 
 
 def configuration(
-    one: Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
+    one: conclusions.Conclusion, result: ModelResult, path: str, evaluation: str = "test_set"
 ) -> Outcome:
     """Return the outcome of a configuration whose model is stored at `path`; each rung has its own plot."""
     share = numbers.share(one.fraction or 0.0)
     what = "train rows" if evaluation == "test_set" else "folds"
-    where = "" if one.status == TRAINED else f" at {share} of the {what}"
+    where = "" if one.status == conclusions.TRAINED else f" at {share} of the {what}"
     words, metric = result.configuration, result.metric
     score = f"{metric} {numbers.score(result.test_score)}"
     others = {f"test {name}": value for name, value in result.test_scores.items() if name != metric}
@@ -116,16 +108,16 @@ def _cost_of(result: ModelResult) -> str:
 
 
 def results(
-    found: SearchResults,
-    cost: SearchCost,
+    found: conclusions.SearchResults,
+    cost: conclusions.SearchCost,
     declared: Sequence[Configuration],
     evaluation: str = "test_set",
 ) -> Outcome:
     """All declared configurations, and what the search cost; `evaluation` as of `configuration`."""
-    counts: dict[str, Any] = dict(accounts(found.rows))
+    counts: dict[str, Any] = dict(conclusions.accounts(found.rows))
     told = [
         f"{counts[status.replace(' ', '_')]:,} {status}"
-        for status in (*STATUSES, "reused")
+        for status in (*conclusions.STATUSES, "reused")
         if counts[status.replace(" ", "_")]
     ]
     facts: dict[str, Fact] = {"configurations": ", ".join(told)}
@@ -134,7 +126,7 @@ def results(
     ordered = found.rows.assign(_gain=gain).sort_values(
         ["rung", "_gain"], ascending=False, kind="stable", na_position="last"
     )
-    if not (trained := ordered.query("status == @TRAINED")).empty:
+    if not (trained := ordered[ordered["status"] == conclusions.TRAINED]).empty:
         first = trained.iloc[0]
         (best,) = (one for one in declared if one.key == first["key"])
         score = f"{found.metric} {numbers.score(first['test_score'])}"
@@ -187,7 +179,8 @@ def _score(value: float) -> str:
 
 def none_failed(rows: pd.DataFrame) -> Check:
     """Whether every configuration of `search_results` could be fitted; failed ones with tracebacks."""
-    failed, declared = rows[rows["status"] == FAILED], numbers.counted(len(rows), "configuration")
+    failed = rows[rows["status"] == conclusions.FAILED]
+    declared = numbers.counted(len(rows), "configuration")
     reasons = failed[["key", "error_type", "reason"]].rename(columns={"error_type": "error"})
     in_full = "\n\n".join(
         f"**{key}**\n\n{fenced('text', traceback)}"

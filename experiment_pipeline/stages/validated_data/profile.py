@@ -21,14 +21,7 @@ from experiment_pipeline.errors import EntryCorrupt, listed
 from experiment_pipeline.spec import Drift, ExperimentSpec
 from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.statistics.distances import STATISTIC, difference
-from experiment_pipeline.storage.records import (
-    Journal,
-    Journals,
-    NamedByDigest,
-    from_json,
-    now,
-    to_json,
-)
+from experiment_pipeline.storage import records
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
 from experiment_pipeline.table.preparation import day_columns
@@ -90,7 +83,7 @@ class DataProfile:
 
     def to_bytes(self) -> bytes:
         """The profile as JSON, the same bytes for the same profile."""
-        return to_json(self, not_finite="constants")
+        return records.to_json(self, not_finite="constants")
 
     @cached_property
     def digest(self) -> str:
@@ -100,7 +93,9 @@ class DataProfile:
 
 def profile_from(content: bytes, source: str) -> DataProfile:
     """Return the profile that `to_bytes` wrote; EntryCorrupt, about `source`: it is none."""
-    return from_json(DataProfile, content, EntryCorrupt(source, "is no profile of a table", _FIX))
+    return records.from_json(
+        DataProfile, content, EntryCorrupt(source, "is no profile of a table", _FIX)
+    )
 
 
 def profile(validated: pd.DataFrame, rejection_rate: float) -> DataProfile:
@@ -216,7 +211,7 @@ class ProfileNote:
     profile: str
 
 
-class DataProfiles(Journals):
+class DataProfiles(records.Journals):
     """The profiles of one experiment."""
 
     FOLDER = "data_profiles"
@@ -226,11 +221,11 @@ class DataProfiles(Journals):
         self._profiles.put(profile.to_bytes())
 
     @property
-    def _profiles(self) -> NamedByDigest:
-        return NamedByDigest(self.folder, "json", "is not what was written", _FIX)
+    def _profiles(self) -> records.NamedByDigest:
+        return records.NamedByDigest(self.folder, "json", "is not what was written", _FIX)
 
-    def _notes(self, which: str) -> Journal[ProfileNote]:
-        return Journal(self.folder / which, ProfileNote, "names no profile", _FIX)
+    def _notes(self, which: str) -> records.Journal[ProfileNote]:
+        return records.Journal(self.folder / which, ProfileNote, "names no profile", _FIX)
 
     def latest(self, which: str, warn: Callable[[str], object]) -> DataProfile | None:
         """Return the last profile of RUNS or ACCEPTED that is not damaged; `warn` of those that are."""
@@ -252,7 +247,7 @@ class DataProfiles(Journals):
         notes = self._notes(which)
         latest = next(reversed(notes.notes().values()), None)
         if not isinstance(latest, ProfileNote) or latest.profile != digest:
-            notes.append(ProfileNote(now(), digest), digest)
+            notes.append(ProfileNote(records.now(), digest), digest)
 
 
 def against_the_accepted(

@@ -12,7 +12,7 @@ from types import MappingProxyType
 import pandas as pd
 
 from experiment_pipeline.errors import NotAccepted
-from experiment_pipeline.reporting import numbers
+from experiment_pipeline.reporting import numbers, run_record
 from experiment_pipeline.reporting.document import (
     HOLD_OUT,
     Block,
@@ -30,14 +30,6 @@ from experiment_pipeline.reporting.document import (
 )
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.reporting.outcome import Check, Markdown, Notes, Outcome, PagePath, Rows
-from experiment_pipeline.reporting.run_record import (
-    GateRow,
-    RecordRow,
-    ReportRow,
-    RunFacts,
-    ScoreRow,
-    worst_of,
-)
 from experiment_pipeline.spec.algorithms import ENSEMBLE
 from experiment_pipeline.stages.leaderboard.receipts import generated_section
 from experiment_pipeline.stages.validation_report import audit
@@ -112,13 +104,16 @@ def outcome(
             "looks": report.looks,
         },
         checks=[check],
-        record=[*_record_rows(report), *(ReportRow(name=n, place=p) for n, p in places.items())],
+        record=[
+            *_record_rows(report),
+            *(run_record.ReportRow(name=n, place=p) for n, p in places.items()),
+        ],
     )
 
 
-def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
+def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
     ranking = report.score(report.metric)
-    yield RunFacts(
+    yield run_record.RunFacts(
         validation_score=ranking.interval.estimate,
         validation_low=ranking.interval.low,
         validation_high=ranking.interval.high,
@@ -133,10 +128,10 @@ def _record_rows(report: ValidationReport) -> Iterator[RecordRow]:
         ),
     )
     for score in report.scores:
-        yield ScoreRow.of("validation", score.metric, score.interval, score.baseline)
+        yield run_record.ScoreRow.of("validation", score.metric, score.interval, score.baseline)
     yield from (replace(one, number=n) for n, one in enumerate(report.evidence, start=1))
     for number, gate in enumerate(report.gates, start=1):
-        yield GateRow(
+        yield run_record.GateRow(
             number=number,
             metric=gate.metric,
             rule=gate.rule,
@@ -546,5 +541,5 @@ def worst_rows(report: ValidationReport, rows: pd.DataFrame) -> Section:
         f"{evaluated(report.gap.evaluation).place} set. Ids and features are as delivered. Look for wrong "
         "labels, broken values and missing features. More rows: experiment_pipeline.worst_rows."
     )
-    worst = worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS].reset_index()
+    worst = run_record.worst_of(rows, _WORST_ROWS).iloc[:, :_WORST_COLUMNS].reset_index()
     return Section("Worst rows", (Paragraph(text), rows_table(plain_rows(worst))), folded=True)
