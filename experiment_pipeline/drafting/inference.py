@@ -42,8 +42,6 @@ MOST_ROWS_OF_FOLDS = 50_000
 # lowered the loss by .9 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
 # about twice as long, which a quick search does not ask for.
 FITS, SECONDS_OF_FITS, MOST_ROWS_OF_FITS = 3, 60, 30_000
-# An ensemble of up to ten was better than one of up to five on five of nine tables, and worse on two; by up to 5 %.
-MEMBERS, SECONDS_OF_MEMBERS = 10, 120
 # Whole numbers with more values are quantities, texts with more are not classes.
 MOST_NUMBER_CLASSES, MOST_TEXT_CLASSES = 10, 100
 FEWEST_ROWS_PER_CLASS, RARE = 5, 0.05
@@ -87,7 +85,6 @@ class Draft:
     search: tuple[first_search.Proposal, ...]
     evaluation: Decision | None  # what the choice rests on, where it is not the test set
     fits: int | None  # of the exported model with different seeds, where more than one
-    members: int | None  # of an ensemble at the most, where not the usual ones
     seconds: Decision  # of the budget
 
     @property
@@ -119,8 +116,6 @@ class Draft:
             keys["evaluation"] = self.evaluation.value
         if self.fits is not None:
             keys["export"] = {"fits": self.fits}
-        if self.members is not None:
-            keys["ensemble"] = {"members": self.members}
         if self.max_rejected is not None:
             keys["validation"] = {"max_rejected_fraction": self.max_rejected.value}
         return keys
@@ -181,7 +176,6 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         search=first_search.propose_search(shape),
         evaluation=evaluation,
         fits=FITS if seconds >= SECONDS_OF_FITS and shape.rows <= MOST_ROWS_OF_FITS else None,
-        members=MEMBERS if seconds >= SECONDS_OF_MEMBERS else None,
         seconds=_seconds(shape),
     )
 

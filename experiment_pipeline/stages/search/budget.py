@@ -33,6 +33,8 @@ _REPORT_SECONDS, _ENCODINGS = 2.5, 2.5
 # Seconds to encode a number, a text, and a different text that is read letter by letter; measured.
 _PER_NUMBER, _PER_TEXT, _PER_LETTERS = 1e-7, 3e-6, 8e-5
 _PER_TREE = 1e-3  # of a forest, whatever it reads
+# An ensemble has so many members, each of which is fitted again.
+_MEMBERS = 5
 # Seconds of a pass over one number, measured on 565 to 36,000 rows: boosting also looks through the bins
 # of a column, as long as 10 times the rows, up to 2,000; others; passes where nothing is known.
 _PER_ROW, _BINS, _ROWS_OF_BINS, _OF_OTHERS, _UNKNOWN_PASSES = 1e-9, 10, 2_000, 3.5, 100
@@ -78,7 +80,6 @@ class AfterSearch:
     sets: TrainingSets
     workers: int  # fits at a time
     fits: int = 1  # `export.fits`
-    members: int = 5  # of an ensemble at the most, each of which is fitted again
     _encoding: dict[Features, float] = field(default_factory=dict)
 
     def encoding(self, encoder: Features) -> float:
@@ -194,7 +195,7 @@ class Brake:
         best = best_first(self._here, self._metric)
         if rung.is_full:
             # The best will be fitted again; the ensemble of the best few where there is time for it.
-            endings = [self._ending(*best[:few]) for few in range(self._after.members, 0, -1)]
+            endings = [self._ending(*best[:few]) for few in range(_MEMBERS, 0, -1)]
             self._reserved = next((one for one in endings if one <= self._left), endings[-1])
         else:
             in_time = (self._ending(k) for k in best if self._needed_in_full(k) <= self._left)

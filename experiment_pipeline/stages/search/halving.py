@@ -148,8 +148,7 @@ def search(
         yield SearchNote(f"{what}: what is trained depends on the speed of the machine")
     if spec.budget.failures_in_a_row is not None and engine.workers > 1:
         yield SearchNote("a budget of failures in a row: with several workers it depends on timing")
-    members = spec.ensemble.members if spec.ensemble else 1
-    after = AfterSearch(sets, engine.workers, spec.export.fits, members)
+    after = AfterSearch(sets, engine.workers, spec.export.fits)
     brake = Brake(spec.budget, now, after, spec.metric)
     run = _HalvingRun(sets, spec, known, engine, brake)
     yield from run.events(configurations, alone=len(configurations) == 1)
