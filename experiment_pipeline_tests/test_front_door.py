@@ -21,7 +21,7 @@ from experiment_pipeline.reporting.run_record import (
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline_tests import exported
+from experiment_pipeline_tests import exported, runs
 from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.prediction import promised
 from experiment_pipeline_tests.tracking.history import version_row, write_history
@@ -97,7 +97,8 @@ def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch)
     (example,) = finder.find(names[name], name, globs=known)
     assert example.examples, "give it an example"
     told: list[str] = []
-    doctest.DocTestRunner(verbose=False).run(example, out=told.append)
+    with runs.quickly():
+        doctest.DocTestRunner(verbose=False).run(example, out=told.append)
     assert told == []
 
 
