@@ -24,12 +24,11 @@ def quickly() -> Iterator[None]:
     """Leave out the check in a fresh process, and analyse a table once in this process: both have tests."""
     usual = StageRun.reused_or_made
 
-    def once(run: StageRun, stage: str, fingerprint: str, size: Any, make: Any, said: str) -> Any:
+    def once(run: StageRun, stage: str, key: str, size: Any, make: Any, said: str) -> Any:
         def analysed() -> Mapping[str, bytes]:
-            return _analyses.get(fingerprint) or _analyses.setdefault(fingerprint, make())
+            return _analyses.get(key) or _analyses.setdefault(key, make())
 
-        maker = analysed if stage == "data_analysis" else make
-        return usual(run, stage, fingerprint, size, maker, said)
+        return usual(run, stage, key, size, analysed if stage == "data_analysis" else make, said)
 
     fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
     with fresh, patch.object(StageRun, "reused_or_made", once):

@@ -21,7 +21,7 @@ from experiment_pipeline.reporting.run_record import (
 from experiment_pipeline.storage.registry import Registry
 from experiment_pipeline.storage.tables import to_parquet
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
-from experiment_pipeline_tests import exported, runs
+from experiment_pipeline_tests import exported
 from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.prediction import promised
 from experiment_pipeline_tests.tracking.history import version_row, write_history
@@ -74,7 +74,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch) -> None:
+def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch) -> None:
     """Every function shows how it is called, and what it shows is what comes out."""
     first, _, _, last = write_history()
     later = promised.labelled(60, np.random.default_rng(3))
@@ -97,8 +97,7 @@ def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch)
     (example,) = finder.find(names[name], name, globs=known)
     assert example.examples, "give it an example"
     told: list[str] = []
-    with runs.quickly():
-        doctest.DocTestRunner(verbose=False).run(example, out=told.append)
+    doctest.DocTestRunner(verbose=False).run(example, out=told.append)
     assert told == []
 
 

@@ -248,8 +248,8 @@ def notebooks(host: Host) -> Path:
         (host.folder / file).write_text(quick)
     # The host's experiment has had its model checked in a fresh process; so has one with own code elsewhere.
     unchecked = "from experiment_pipeline.stages.exported_model import export\nexport.check_in_fresh_process = id\n"
-    execute = (ROOT / "experiment_pipeline_tests" / "notebooks.py").read_text()
-    host.run("-c", unchecked + execute, *files)
+    script = ROOT / "experiment_pipeline_tests" / "notebooks.py"
+    host.run("-c", unchecked + script.read_text(), *files)
     return host.folder
 
 
