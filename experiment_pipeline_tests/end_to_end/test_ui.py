@@ -82,8 +82,6 @@ def project(folder, dask):
     quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
     assert quick != settings
     (project.folder / "dagster.yaml").write_text(quick)
-    checked = next(project.folder.rglob("reload_check.py"))  # as tests of commands have it
-    checked.write_text(f"{checked.read_text()}\n\ndef check_in_fresh_process(_): pass\n")
     scenario.write_csv(project.folder / "visits.csv")
     never = {"preparation": {**scenario.PREPARATION, "function": f"{MODULE}:wait"}}
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
