@@ -32,6 +32,8 @@ from experiment_pipeline_tests.stages.leaderboard.board_examples import search_o
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+FORESTS = ("random_forest", "sklearn.ensemble.ExtraTrees")
+FEW_TREES = {"hyperparameters": {"n_estimators": 10}}
 FEATURES = ["distance", "carrier", "day_hour"]
 FITTED = FittedRows(("flight", "day"), np.array([1, 2, 2**63], dtype=np.uint64))
 SCHEMA = """\
@@ -202,7 +204,10 @@ def trained_package(algorithm: str, task: str) -> ModelPackage:
         positive_class=None,
         exclude=dict.fromkeys({"late", "delay"} - {target}, "not used here"),
         metric=metric,
-        search=[{"algorithm": name} for name in algorithm.split("+")],
+        search=[
+            {"algorithm": name} | (FEW_TREES if name.startswith(FORESTS) else {})
+            for name in algorithm.split("+")
+        ],
     )
     features = [name for name in FEATURES if name != target]
     fitted_all = refitted(rows, features, experiment, classes)

@@ -1,13 +1,14 @@
 """Whole experiments in this process: definitions from a specification, one run, its events."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
 
+from experiment_pipeline.experiment.stage_run import StageRun
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.exported_model import export
@@ -15,10 +16,23 @@ from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.files import Location
 from experiment_pipeline.table.features import NamedColumns
 
+_analyses: dict[str, Mapping[str, bytes]] = {}  # by fingerprint
 
-def quickly() -> AbstractContextManager[object]:
-    """Leave out the check in a fresh process: it takes more than half of the CPU time, and has tests."""
-    return patch.object(export, "check_in_fresh_process", lambda _: None)
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Leave out the check in a fresh process, and analyse a table once in this process: both have tests."""
+    usual = StageRun.reused_or_made
+
+    def once(run: StageRun, stage: str, key: str, size: Any, make: Any, said: str) -> Any:
+        def analysed() -> Mapping[str, bytes]:
+            return _analyses.get(key) or _analyses.setdefault(key, make())
+
+        return usual(run, stage, key, size, analysed if stage == "data_analysis" else make, said)
+
+    fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
+    with fresh, patch.object(StageRun, "reused_or_made", once):
+        yield
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ class S3Server:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=os.environ | self.environment,
+                env=os.environ | self.environment | {"GOGC": "800"},
             )
         wait_for(self._process, lambda: self._answers() and self._has_volumes(), log)
         return self

@@ -74,7 +74,7 @@ def test_type_checkers_see_the_same_names() -> None:
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_the_example_of_a_function_is_true(name: str, folder: Path, monkeypatch) -> None:
+def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch) -> None:
     """Every function shows how it is called, and what it shows is what comes out."""
     first, _, _, last = write_history()
     later = promised.labelled(60, np.random.default_rng(3))

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, TypeVar, cast
@@ -57,6 +59,8 @@ _SECRET_SETTING = re.compile(
 _Result = TypeVar("_Result")
 # Bucket → whether its server keeps If-None-Match, once known.
 _KEEPS_CONDITIONS: dict[str, bool] = {}
+# Each session would read AWS's descriptions of its services again: megabytes of JSON, for .2 s.
+_loader = cache(lambda search_path: import_module("botocore.loaders").create_loader(search_path))
 
 
 def storage_root() -> UPath:
@@ -108,6 +112,9 @@ def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) 
     from botocore.handlers import add_expect_header
 
     session = AioSession()
+    session.lazy_register_component(
+        "data_loader", lambda: _loader(session.get_config_variable("data_path"))
+    )
     # aiohttp waits for the answer to `Expect: 100-continue` without any time-out: a PUT to a
     # silent server would hang for ever (marin-community/marin#6719).
     session.unregister("before-call.s3", add_expect_header)
@@ -128,8 +135,7 @@ def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) 
 
 def resolved(path: UPath) -> str:
     """The path without links and detours, to be compared with others."""
-    place = on_disk(path)
-    return str(path) if place is None else str(place.resolve())
+    return str(path if (place := on_disk(path)) is None else place.resolve())
 
 
 def on_disk(path: UPath) -> Path | None:

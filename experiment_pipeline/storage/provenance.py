@@ -40,6 +40,7 @@ _OF_A_REPOSITORY = (
     *("GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX", "GIT_SHALLOW_FILE"),
     "GIT_QUARANTINE_PATH",
 )
+owners = cache(metadata.packages_distributions)  # reads a file of every distribution
 _NOBODY = ("-c", "user.name=experiment-pipeline", "-c", "user.email=experiment-pipeline@localhost")
 
 
@@ -122,12 +123,9 @@ def environment(distributions: Iterable[str], own_packages: Iterable[str] = ()) 
     def normal(name: str) -> str:
         return re.sub(r"[-_.]+", "-", name).lower()
 
-    pinned: dict[str, str | None] = {
-        normal(name): installed_version(name) for name in distributions
-    }
-    owners = metadata.packages_distributions() if own_packages else {}
+    pinned = dict[str, str | None]((normal(one), installed_version(one)) for one in distributions)
     for package in own_packages:
-        (owner, *_) = owners.get(package, [None])
+        (owner, *_) = owners().get(package, [None])
         pinned[normal(owner or package)] = None if owner is None else metadata.version(owner)
     exporter = f"experiment-pipeline {metadata.version('experiment-pipeline')}"
     return Environment(exporter, platform.python_version(), tuple(pinned.items()))

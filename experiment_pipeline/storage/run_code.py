@@ -14,7 +14,6 @@ import sys
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from importlib import metadata
 from importlib.abc import InspectLoader
 from importlib.util import find_spec, resolve_name
@@ -237,11 +236,8 @@ def own_code(module: str) -> dict[str, str | None]:
             # None for a compiled module, which its package's version covers.
             texts = [(found.loader.get_source(module) or "").encode()]
     source = sha256(b"\0".join(texts)) if any(texts) else None  # anew: a kernel may load it again
-    names = sorted({*_installed().get(module.partition(".")[0], ())})
+    names = sorted({*provenance.owners().get(module.partition(".")[0], ())})
     return {SOURCE: source, **{name: metadata.version(name) for name in names}}
-
-
-_installed = cache(metadata.packages_distributions)  # reads a file of every distribution
 
 
 def source_digests(paths: Iterable[str]) -> dict[str, str | None]:

@@ -99,11 +99,7 @@ def _group() -> Group:
     with suppress(OSError):
         (parent / "cgroup.subtree_control").write_text("+memory")
     return Group(
-        parent / name,
-        "memory cgroup (version 2)",
-        "memory.max",
-        "memory.peak",
-        "memory.events",
+        parent / name, "memory cgroup (version 2)", "memory.max", "memory.peak", "memory.events"
     )
 
 

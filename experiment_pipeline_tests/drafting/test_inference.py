@@ -466,12 +466,7 @@ def test_a_sample_tells_counted_rows_and_series_as_the_table_does():
 
 
 @pytest.mark.parametrize(
-    ("other", "numbers"),
-    [
-        ("0,5", EUROPEAN),
-        ("1.234,56", EUROPEAN),
-        ("9,234", {"thousands": ","}),
-    ],
+    ("other", "numbers"), [("0,5", EUROPEAN), ("1.234,56", EUROPEAN), ("9,234", {"thousands": ","})]
 )
 def test_what_a_comma_means_another_column_tells(other: str, numbers: dict[str, str]) -> None:
     """1,234 is a thousand, but in a table that writes decimals with a comma."""

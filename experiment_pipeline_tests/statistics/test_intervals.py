@@ -8,17 +8,9 @@ from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.statistics.caveats import few_clusters_note
-from experiment_pipeline.statistics.interval import (
-    ConsecutiveClusters,
-    difference,
-)
+from experiment_pipeline.statistics.interval import ConsecutiveClusters, difference
 from experiment_pipeline.statistics.metrics import METRICS, names_of
-from experiment_pipeline.statistics.scores import (
-    SetPrediction,
-    net_share,
-    paired_difference,
-    score,
-)
+from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference, score
 
 CLUSTERS, ROWS = 60, 15
 RESAMPLES = 600

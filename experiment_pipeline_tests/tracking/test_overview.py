@@ -6,13 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiment_pipeline.reporting.document import (
-    Document,
-    Link,
-    Paragraph,
-    TableBlock,
-    render,
-)
+from experiment_pipeline.reporting.document import Document, Link, Paragraph, TableBlock, render
 from experiment_pipeline.reporting.run_record import ReportRow, RunFacts
 from experiment_pipeline.storage.files import storage_root
 from experiment_pipeline.tracking import overview as pages

@@ -18,12 +18,7 @@ from experiment_pipeline.reporting.run_record import ReportRow
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.tracking.database.recording import RunRecord
 from experiment_pipeline_tests.command_line import command
-from experiment_pipeline_tests.tracking.history import (
-    KEYS,
-    finding_row,
-    write_history,
-    write_run,
-)
+from experiment_pipeline_tests.tracking.history import KEYS, finding_row, write_history, write_run
 
 
 class Terminal(io.StringIO):

@@ -16,6 +16,9 @@ PROJECT = Path(__file__).parents[4]
 SETTINGS = {
     "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "warning",
     "DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "1",
+    # As docs/cluster/dask.yaml: else each process takes 3 % of a core to look at itself.
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+    "DASK_DISTRIBUTED__ADMIN__TICK__INTERVAL": "1s",
 }
 
 
