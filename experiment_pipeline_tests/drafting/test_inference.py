@@ -427,7 +427,10 @@ def test_a_small_table_is_cross_validated() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "seconds", "fits"),
-    [(30_000, 60, {"fits": 3}), (30_001, 60, None), (30_000, 59, None), (30_000, None, None)],
+    [
+        *((30_000, 60, {"fits": 3}), (30_001, 60, None), (30_000, 59, None), (30_000, None, None)),
+        *((10_000, 300, {"fits": 8}), (10_001, 300, {"fits": 3}), (10_000, 299, {"fits": 3})),
+    ],
 )
 def test_a_table_with_time_exports_the_mean_of_several_fits(rows, seconds, fits) -> None:
     """On more rows the seed hardly matters, and who is in a hurry wants quick predictions."""

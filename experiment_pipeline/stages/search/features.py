@@ -71,8 +71,8 @@ MOST_TEXTS = 20_000
 
 # Two that err differently, and are quick (Geurts et al. 2006).
 FORESTS = ("prediction of random forest", "prediction of extra trees")
-# A row has a prediction out of bag where so many trees have seen no row of its cluster.
-FEWEST_TREES = 3
+# A row has a prediction out of bag where so many trees have seen no row of its cluster; so large a part of them is to.
+FEWEST_TREES, KNOWN = 3, 0.99
 
 _PAIRS = "pairs"  # the step that puts the numbers of each generated pair beside each other
 
@@ -279,7 +279,7 @@ def cross_fitted_forests(
 
 
 def _out_of_bag(forest: Any, encoded: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
-    """Predictions (n, k) of the rows a forest was fitted on; None: too few trees have not drawn a cluster."""
+    """Predictions (n, k) of the rows a forest was fitted on, the mean where all trees know a cluster; None: too often."""
     _, codes = np.unique(clusters, return_inverse=True)
     k = len(getattr(forest, "classes_", [0]))
     sums, counts = np.zeros((len(encoded), k)), np.zeros((len(encoded), 1))
@@ -289,7 +289,10 @@ def _out_of_bag(forest: Any, encoded: np.ndarray, clusters: np.ndarray) -> np.nd
             predict = getattr(tree, "predict_proba", tree.predict)
             sums[left_out] += predict(encoded[left_out]).reshape(-1, k)
             counts[left_out] += 1
-    return sums / counts if counts.min() >= FEWEST_TREES else None
+    known = counts[:, 0] >= FEWEST_TREES
+    made = sums / np.maximum(counts, 1)
+    made[~known] = made[known].mean(axis=0) if known.any() else 0
+    return made if known.mean() >= KNOWN else None
 
 
 def _forests(
