@@ -4,22 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from experiment_pipeline.reporting.run_record import (
-    AuditRow,
-    ConfigurationRow,
-    EvidenceRow,
-    FileRow,
-    FindingRow,
-    GateRow,
-    PredictionRow,
-    RecordRow,
-    ReportRow,
-    RunFacts,
-    ScoreRow,
-    SetRow,
-    VersionRow,
-    WatchRow,
-)
+from experiment_pipeline.reporting import run_record
 from experiment_pipeline.tracking.database.recording import RunRecord, record_rows
 
 FIRST_DAY = datetime(2026, 2, 2, 6, 0, tzinfo=UTC)
@@ -27,15 +12,15 @@ PASSED = "every gate passed; condition: constant_column: year has 1 value"
 KEYS = ("linear__C=0.1", "linear__C=1.0", "lightgbm__7f3a9c2e")
 
 
-def configuration_rows(best: float) -> list[RecordRow]:
+def configuration_rows(best: float) -> list[run_record.RecordRow]:
     """Three configurations, of which two are ranked and one failed."""
     linear = {"C": 0.1, "penalty": "l2"}
     boosted = {"num_leaves": 31, "learning_rate": 0.05}
 
     def ranked(
         number: int, key: str, algorithm: str, given: dict[str, object], score: float
-    ) -> ConfigurationRow:
-        return ConfigurationRow(
+    ) -> run_record.ConfigurationRow:
+        return run_record.ConfigurationRow(
             key=key,
             algorithm=algorithm,
             hyperparameters=given,
@@ -59,7 +44,7 @@ def configuration_rows(best: float) -> list[RecordRow]:
     return [
         replace(first, rounds=140, reason="chosen", is_chosen=True),
         ranked(2, KEYS[0], "linear", linear, best - 0.05),
-        ConfigurationRow(
+        run_record.ConfigurationRow(
             key=KEYS[1],
             algorithm="linear",
             hyperparameters=linear | {"C": 1.0},
@@ -69,11 +54,13 @@ def configuration_rows(best: float) -> list[RecordRow]:
     ]
 
 
-def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> list[RecordRow]:
+def run_rows(
+    number: int, *, status: str = "accepted", best: float = 0.70
+) -> list[run_record.RecordRow]:
     """Everything of a run; the data changes with every second run, the code with every third."""
     started = FIRST_DAY + timedelta(days=number)
-    rows: list[RecordRow] = [
-        RunFacts(
+    rows: list[run_record.RecordRow] = [
+        run_record.RunFacts(
             status=status,  # type: ignore[arg-type]
             triggered_by="schedule" if number % 2 else "command line",
             trigger_name="flight_delay_schedule" if number % 2 else None,
@@ -124,12 +111,12 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             price_per_hour=0.36,
         ),
         *(
-            SetRow(set_name=name, rows=rows, columns=12, digest=f"{name}{number // 2}")
+            run_record.SetRow(set_name=name, rows=rows, columns=12, digest=f"{name}{number // 2}")
             for name, rows in {"train": 6000, "test": 2000, "validation": 2000}.items()
         ),
         finding_row(number=1.0, threshold=1.0, advice="exclude it"),
         *configuration_rows(best),
-        ScoreRow(
+        run_record.ScoreRow(
             set_name="validation",
             metric="roc_auc",
             estimate=best - 0.01,
@@ -138,7 +125,7 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             baseline=0.5,
             greater_is_better=True,
         ),
-        GateRow(
+        run_record.GateRow(
             number=1,
             metric="roc_auc",
             rule="lower bound of roc_auc at least 0.65",
@@ -146,11 +133,17 @@ def run_rows(number: int, *, status: str = "accepted", best: float = 0.70) -> li
             limit_value=0.65,
             outcome="PASS" if status == "accepted" else "FAIL",
         ),
-        AuditRow(column_name="sex", group_name="F", measure="precision", value=0.6, rows=40),
-        EvidenceRow(kind="unknown", what="Drift is not measured."),
-        ReportRow(name="leaderboard", place=f"artifacts/flight_delay/leaderboard/{number}.html"),
-        FileRow(digest=f"yaml{number // 4}", content=f"target: delayed\nseed: {number // 4}\n"),
-        FileRow(digest="schema0", content="columns: {}\n"),
+        run_record.AuditRow(
+            column_name="sex", group_name="F", measure="precision", value=0.6, rows=40
+        ),
+        run_record.EvidenceRow(kind="unknown", what="Drift is not measured."),
+        run_record.ReportRow(
+            name="leaderboard", place=f"artifacts/flight_delay/leaderboard/{number}.html"
+        ),
+        run_record.FileRow(
+            digest=f"yaml{number // 4}", content=f"target: delayed\nseed: {number // 4}\n"
+        ),
+        run_record.FileRow(digest="schema0", content="columns: {}\n"),
     ]
     return rows
 
@@ -177,31 +170,33 @@ def write_history(experiment: str = "flight_delay", runs: int = 4) -> list[str]:
 
 
 def write_run(
-    run_id: str, *rows: RecordRow, experiment: str = "flight_delay", **facts: Any
+    run_id: str, *rows: run_record.RecordRow, experiment: str = "flight_delay", **facts: Any
 ) -> RunRecord:
     """Write a run of the first day, unless it is told when, and rows of it."""
     record = RunRecord(experiment, run_id)
-    record.record([RunFacts(**{"started_at": FIRST_DAY} | facts), *rows])
+    record.record([run_record.RunFacts(**{"started_at": FIRST_DAY} | facts), *rows])
     return record
 
 
 def write_watch(experiment: str = "flight_delay") -> None:
     """Write that a version has predicted, and was watched."""
-    predicted = PredictionRow("v0001", "2026-02-04T06:00:00+00:00", 900, 1, ("no drift",))
+    predicted = run_record.PredictionRow(
+        "v0001", "2026-02-04T06:00:00+00:00", 900, 1, ("no drift",)
+    )
     scores = (0.68, 0.65, 0.71, 0.69, 0.67, 0.71, 0.5)
     watched = ("v0001", "2026-02-05T06:00:00+00:00", "roc_auc", 900, 3, *scores, 0.9)
-    found = WatchRow(*watched, below=False, since=None, recent=None)
+    found = run_record.WatchRow(*watched, below=False, since=None, recent=None)
     record_rows([predicted, found], experiment)
 
 
-def finding_row(**facts: Any) -> FindingRow:
+def finding_row(**facts: Any) -> run_record.FindingRow:
     """A column with one value."""
     known = {"code": "constant_column", "title": "Columns with one value", "severity": "warn"}
     known |= {"column_names": ("year",), "evidence": "year has 1 value", "advice": ""}
-    return FindingRow(**known | facts)
+    return run_record.FindingRow(**known | facts)
 
 
-def version_row(version: str, **facts: Any) -> VersionRow:
+def version_row(version: str, **facts: Any) -> run_record.VersionRow:
     """A version of the first day."""
     known = {"created_at": FIRST_DAY, "place": "p", "configuration": KEYS[2], "headline": "h"}
-    return VersionRow(version=version, fingerprint="f" * 64, **known | facts)
+    return run_record.VersionRow(version=version, fingerprint="f" * 64, **known | facts)
