@@ -110,10 +110,9 @@ class AfterSearch:
         refit = _REFIT * len(self.sets.row_numbers) / max(fitted, 1)
         refits = [refit * seconds for _, seconds in fits]
         encoding = _ENCODINGS * sum(self.encoding(encoder) for encoder in {one for one, _ in fits})
-        # Refits run side by side.
-        return (
-            max([self.fits * sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
-        )
+        # Refits run side by side; the use of features is that of one more, without a fold.
+        each = self.fits + bool(self.sets.folds)
+        return max([each * sum(refits) / self.workers, *refits, 0.0]) + encoding + _REPORT_SECONDS
 
     def of(self, members: Sequence[ModelResult]) -> float:
         """Return the seconds for the members of an ensemble."""

@@ -275,7 +275,8 @@ class _Choice:
         train_only = self.train_only
         if sets.folds:
             sets = sets.folds[0].sets
-            train_only = self.trained.refitted(sets.train, sets, spec)
+            once = spec.model_copy(update={"export": spec.export.model_copy(update={"fits": 1})})
+            train_only = self.trained.refitted(sets.train, sets, once)
         used = effects.usage(
             *(spec, train_only, sets, cut),
             seconds=min(max(wanted, _LEAST_SECONDS), _MOST_SECONDS, left),
