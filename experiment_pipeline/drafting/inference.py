@@ -35,9 +35,8 @@ SMALL_TABLE = 2_000
 FEW_GROUPS = 200
 # From so many seconds on, and up to so many rows for each second, the best have time for five folds. Of 4,300 rows they
 # lowered the loss by 1 to 5 % on three cuts, of 7,000 the choice became a little better. Texts are encoded anew in each.
-SECONDS_OF_FOLDS, ROWS_OF_FOLDS_PER_SECOND = 120, 80
 # On more rows a test set chooses surely enough, and folds would leave time for few configurations.
-MOST_ROWS_OF_FOLDS = 50_000
+SECONDS_OF_FOLDS, ROWS_OF_FOLDS_PER_SECOND, MOST_ROWS_OF_FOLDS = 120, 80, 50_000
 # From so many seconds on, and up to so many rows, the mean of three fits is exported: on 32 tables of up to 2,800 rows it
 # lowered the loss by .9 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
 # about twice as long, which a quick search does not ask for. Eight lowered it by 1.4 %.
@@ -85,7 +84,7 @@ class Draft:
     hints: tuple[str, ...]  # what only people can decide, a sentence each
     search: tuple[first_search.Proposal, ...]
     evaluation: Decision | None  # what the choice rests on, where it is not the test set
-    fits: int | None  # of the exported model with different seeds, where more than one
+    fits: Decision | None  # of the exported model with different seeds, where more than one
     seconds: Decision  # of the budget
 
     @property
@@ -116,7 +115,7 @@ class Draft:
         if self.evaluation is not None:
             keys["evaluation"] = self.evaluation.value
         if self.fits is not None:
-            keys["export"] = {"fits": self.fits}
+            keys["export"] = {"fits": self.fits.value}
         if self.max_rejected is not None:
             keys["validation"] = {"max_rejected_fraction": self.max_rejected.value}
         return keys
@@ -160,9 +159,8 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         seconds=wishes.seconds,
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
     )
-    evaluation, seconds = _evaluation(raw, split.value, shape), shape.seconds or 0
-    has_folds = evaluation is not None and shape.rows >= SMALL_TABLE
-    shape = replace(shape, has_folds=has_folds and seconds >= SECONDS_OF_FOLDS)
+    evaluation = _evaluation(raw, split.value, shape)
+    shape = replace(shape, has_folds=evaluation is not None and shape.rows >= SMALL_TABLE)
     return Draft(
         target=wishes.target,
         task=task,
@@ -245,12 +243,14 @@ def _evaluation(
     return Decision(value, why)
 
 
-def _fits(shape: first_search.Shape) -> int | None:
+def _fits(shape: first_search.Shape) -> Decision | None:
     """Decide how often the exported model is fitted; None: once."""
     rows, seconds = shape.rows, shape.seconds or 0
     if seconds < SECONDS_OF_FITS or rows > MOST_ROWS_OF_FITS:
         return None
-    return 8 if seconds >= SECONDS_OF_MANY_FITS and rows <= MOST_ROWS_OF_MANY_FITS else 3
+    are_quick = rows <= MOST_ROWS_OF_MANY_FITS and not shape.many_texts
+    fits = 8 if seconds >= SECONDS_OF_MANY_FITS and are_quick else 3
+    return Decision(fits, f"of {rows:,} rows a single fit owes much to its seed")
 
 
 def _seconds(shape: first_search.Shape) -> Decision:

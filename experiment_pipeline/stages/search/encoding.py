@@ -138,11 +138,10 @@ def fit_rows(
         parts = encoders.dealt_parts(seen, sets)
         for name, (part, of) in coded.items():
             given = part, seen[of], y, parts, weights
-            if name == STACKED:
-                clusters = encoders.clusters_of(seen, sets)
-                crossed[name] = encoders.cross_fitted_forests(*given, clusters)
-            else:
+            if name != STACKED:
                 crossed[name] = encoders.cross_fitted(*given)
+                continue
+            crossed[name] = encoders.cross_fitted_forests(*given, encoders.clusters_of(seen, sets))
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if held else table

@@ -281,16 +281,15 @@ def cross_fitted_forests(
 def _out_of_bag(forest: Any, encoded: np.ndarray, clusters: np.ndarray) -> np.ndarray | None:
     """Predictions (n, k) of the rows a forest was fitted on, the mean where all trees know a cluster; None: too often."""
     _, codes = np.unique(clusters, return_inverse=True)
-    k = len(getattr(forest, "classes_", [0]))
-    sums, counts = np.zeros((len(encoded), k)), np.zeros((len(encoded), 1))
+    n, k = len(encoded), len(getattr(forest, "classes_", [0]))
+    sums, counts = np.zeros((n, k)), np.zeros((n, 1))
     for tree, drawn in zip(forest.estimators_, forest.estimators_samples_, strict=True):
         left_out = np.bincount(codes[drawn], minlength=len(codes))[codes] == 0
+        predict = getattr(tree, "predict_proba", tree.predict)
         if left_out.any():
-            predict = getattr(tree, "predict_proba", tree.predict)
             sums[left_out] += predict(encoded[left_out]).reshape(-1, k)
             counts[left_out] += 1
-    known = counts[:, 0] >= FEWEST_TREES
-    made = sums / np.maximum(counts, 1)
+    known, made = counts[:, 0] >= FEWEST_TREES, sums / np.maximum(counts, 1)
     made[~known] = made[known].mean(axis=0) if known.any() else 0
     return made if known.mean() >= KNOWN else None
 

@@ -171,7 +171,7 @@ def test_the_latest_note_counts(place: UPath) -> None:
     store.note(ACCEPTED, made(2).digest)
     store.put(made(2))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(profile_module, "now", lambda: "2099-01-01T00:00:00+00:00")
+        patch.setattr(profile_module.records, "now", lambda: "2099-01-01T00:00:00+00:00")
         store.note(RUNS, made(2).digest)  # by a clock that is wrong
     assert store.latest(RUNS, hears_nothing) == made(1)
     assert store.latest(ACCEPTED, hears_nothing) == made(2)
