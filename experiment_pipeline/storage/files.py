@@ -135,7 +135,8 @@ def _s3_options(endpoint_url: str | None, anonymous: bool, read_seconds: float) 
 
 def resolved(path: UPath) -> str:
     """The path without links and detours, to be compared with others."""
-    return str(path if (place := on_disk(path)) is None else place.resolve())
+    place = on_disk(path)
+    return str(path) if place is None else str(place.resolve())
 
 
 def on_disk(path: UPath) -> Path | None:

@@ -32,9 +32,8 @@ class Bins:
     @classmethod
     def of(cls, reference: pd.Series) -> "Bins":
         """Cut numbers and instants with many values at their deciles; else list categories."""
-        if kinds.kind_of(reference) in {*kinds.QUANTITIES, "datetime"} and has_many_values(
-            reference
-        ):
+        kind = kinds.kind_of(reference)
+        if kind in {*kinds.QUANTITIES, "datetime"} and has_many_values(reference):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
             cuts = np.nanquantile(_numbers(reference), deciles, method="lower")
             return cls(np.unique(cuts), pd.Index([]))

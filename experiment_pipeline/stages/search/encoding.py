@@ -141,7 +141,9 @@ def fit_rows(
             if name != STACKED:
                 crossed[name] = encoders.cross_fitted(*given)
                 continue
-            crossed[name] = encoders.cross_fitted_forests(*given, encoders.clusters_of(seen, sets))
+            # In time, neighbours are related as well: no tree leaves all of them out.
+            clusters = None if sets.split.by == "time" else encoders.clusters_of(seen, sets)
+            crossed[name] = encoders.cross_fitted_forests(*given, clusters)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if held else table

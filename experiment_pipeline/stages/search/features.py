@@ -394,10 +394,8 @@ def as_texts() -> list[FunctionTransformer]:
     return [function_step(pd.Series, dtype="str"), function_step(np.expand_dims, axis=1)]
 
 
-def clusters_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray | None:
-    """Return the hash of each row's cluster, uint64 (n,); None under a split by time: neighbours are related."""
-    if sets.split.by == "time":
-        return None
+def clusters_of(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
+    """Return the hash of each row's cluster, uint64 (n,), which no part tears apart."""
     return cluster_hashes(rows, sets.split, sets.target, sets.features, _SALT)
 
 
@@ -408,8 +406,7 @@ def dealt_parts(rows: pd.DataFrame, sets: TrainingSets) -> np.ndarray:
         earlier = pd.Series(times).rank(method="min").to_numpy() - 1
         parts = earlier * PARTS // max(len(rows), 1)
     else:
-        hashes = cluster_hashes(rows, sets.split, sets.target, sets.features, _SALT)
-        parts = hashes % np.uint64(PARTS)
+        parts = clusters_of(rows, sets) % np.uint64(PARTS)
     if len(np.unique(parts)) < 2:
         # All of one group or one time: single rows are dealt.
         parts = numbered(rows, np.full(len(rows), salt_number(_SALT))) % np.uint64(PARTS)

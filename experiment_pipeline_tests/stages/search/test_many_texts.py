@@ -350,11 +350,11 @@ def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
 # --- stacking ---
 
 
-@pytest.mark.parametrize(("trees", "groups"), [(30, 0), (150, ROWS // 2), (10, 60)])
-def test_forests_find_nothing_in_noise(
-    monkeypatch: pytest.MonkeyPatch, trees: int, groups: int
-) -> None:
+# Drawn with replacement, a tree knows two of three single rows.
+@pytest.mark.parametrize("case", [(30, 0, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)])
+def test_forests_find_nothing_in_noise(monkeypatch: pytest.MonkeyPatch, case: tuple) -> None:
     """Rows that are fitted on get predictions as poor as new rows do, also where rows are copies of others."""
+    trees, groups, by_heart = case
     monkeypatch.setattr(many_texts, "TREES", trees)
     sets = shop(noise=True, groups=groups)
     sets = replace(sets, split=GroupSplit(by="group", column="customer")) if groups else sets
@@ -362,8 +362,8 @@ def test_forests_find_nothing_in_noise(
     known, y = transformed(features, sets.train), sets.y_train
     for at in (many_texts.encoded_columns(features)[name] for name in many_texts.FORESTS):
         seen = sets.fit_mask
-        assert np.corrcoef(train[seen, at], y[seen])[0, 1] < 0.2
-        assert np.corrcoef(known[seen, at], y[seen])[0, 1] > 0.6
+        assert abs(np.corrcoef(train[seen, at], y[seen])[0, 1]) < 0.2
+        assert np.corrcoef(known[seen, at], y[seen])[0, 1] > by_heart
         assert np.array_equal(train[~seen, at], known[~seen, at])
 
 
