@@ -135,7 +135,7 @@ class Brake:
         self._most_failures, self._failures = budget.failures_in_a_row, 0
         self._worth, self._rung_began = budget.worth, now()
         self._lock = threading.Lock()
-        self._now, self._started, self._stopped = now, now(), reason
+        self.now, self._started, self._stopped = now, now(), reason
         self._after, self._metric = after, metric
         # Times the usual seconds: of a configuration's last fit, of an algorithm's quickest and slowest.
         self._own, self._paces = dict[str, float](), dict[str, tuple[float, float]]()
@@ -146,6 +146,7 @@ class Brake:
         self._known = 0
         # Seconds of refit and report; why nothing more starts, or a configuration does not.
         self._reserved, self._spent, self._late = 0.0, "", dict[str, str]()
+        self._per_conclusion = 0.0  # seconds to record that one is stopped
 
     @property
     def is_timed(self) -> bool:
@@ -159,7 +160,13 @@ class Brake:
 
     @property
     def _left(self) -> float:
-        return math.inf if self.seconds is None else self.seconds - (self._now() - self._started)
+        return math.inf if self.seconds is None else self.seconds - (self.now() - self._started)
+
+    @property
+    def _kept(self) -> float:
+        """Seconds that are kept to record what is not begun, and for refit and report."""
+        record = self._per_conclusion * max(len(self._entered) - len(self._here), 0)
+        return min(self._reserved + record, (self.seconds or math.inf) * (1 - _LEAST_FOR_FITS))
 
     def reason_of(self, key: str) -> tuple[str, float | None]:
         """Return why a configuration was not begun, and the seconds that it would have taken."""
@@ -172,10 +179,14 @@ class Brake:
     ) -> None:
         """Give a rung an equal share of the seconds, and what those before it have left."""
         self._rung, self._spent, self._late, self._here = rung, "", {}, {}
-        self._rung_began, self._known = self._now(), len(found)
+        self._rung_began, self._known = self.now(), len(found)
         self._entered = {one.key: one for one in entered if competes(one) or one.named}
         for result in found.values():
             self.fit_ended(result)
+
+    def were_concluded(self, began: float, count: int) -> None:
+        """Learn how long it takes to record one that was fitted: in Dagster as long as a quick fit."""
+        self._per_conclusion = (self.now() - began) / count if count else 0.0
 
     def fit_ended(self, result: ModelResult) -> None:
         """Learn from a fit, and estimate what the best so far need after the search."""
@@ -231,21 +242,21 @@ class Brake:
             return False
         if self.seconds is None:
             return True
-        for_fits = max(self.seconds - self._reserved, self.seconds * _LEAST_FOR_FITS)
+        for_fits = self.seconds - self._kept
         share = 1.0 if self._rung is None else self._rung.number / self._rung.of
         if len(self._here) < min(ENOUGH, len(self._entered)):
             share = max(share, _SHARE_UNTIL_ENOUGH)
         if self.seconds - self._left < share * for_fits:
             return self._affords(key, self._needed(key))
         part = "" if share == 1 else f"{for_fits * share:.3g} of "
-        kept = self.seconds - for_fits
+        kept = self._kept
         rest = f", {kept:.1f} are kept for refit and report" if kept >= 0.1 else ""
         self._spent = f"{part}the budget of {self.seconds:g} seconds was spent{rest}"
         return False
 
     def _is_worth_no_more(self) -> bool:
         """Whether so little is to be gained by further fits that this rung ends."""
-        fits, seconds = len(self._here) - self._known, self._now() - self._rung_began
+        fits, seconds = len(self._here) - self._known, self.now() - self._rung_began
         if self._worth is None or fits <= 0 or seconds <= 0:
             return False
         sign, window = metric_of(self._metric).sign, self._worth.per_seconds
@@ -290,7 +301,7 @@ class Brake:
             return 0.0
         fit = _FIT * self._fit(key, self._rung.sets)
         if self._rung.is_full:
-            return fit + self._ending(key)
+            return fit + max(self._ending(key), self._kept)
         # The first fits of an algorithm at a small rung measure what larger ones take.
         return fit + self._needed_in_full(key) if fit else 0.0
 

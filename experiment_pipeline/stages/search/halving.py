@@ -233,9 +233,11 @@ class _HalvingRun:
                 kept = min(kept, max(part, rungs.FEWEST_KEPT))
             still_in = set(rungs.best_first(may_go_on, self.spec.metric)[:kept])
             place = f"not among the best {kept} of {len(entered)} at {rung}"
-            for one in entered:
-                if one.key not in done | still_in:
-                    yield self._stopped(one, rung, place)
+            stopped = [one for one in entered if one.key not in done | still_in]
+            began = self.brake.now()
+            for one in stopped:
+                yield self._stopped(one, rung, place)
+            self.brake.were_concluded(began, sum(one.key in self.fits for one in stopped))
 
     def _climb(
         self, rung: rungs.Rung, entered: Sequence[Configuration]

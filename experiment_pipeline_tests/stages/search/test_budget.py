@@ -113,6 +113,34 @@ def test_what_takes_longer_than_is_left_is_not_begun_and_the_rest_is() -> None:
     assert held.may_start(slow.key)
 
 
+def test_a_fit_ends_before_the_seconds_of_an_ensemble_begin() -> None:
+    """What would leave time for its own refit alone is not begun; the quick baseline still is."""
+    held, clock = brake(60, FULL)
+    done = [fitted(one, 0.9, 2.0) for one in LINEAR[:4]]
+    for one in done:
+        held.fit_ended(one)
+    kept = AFTER.of(done)
+    clock.seconds = 60 - kept - 3.0
+    assert held.may_start(LINEAR[4].key)
+    clock.seconds = 60 - kept - 2.5
+    assert [held.may_start(key) for key in (LINEAR[4].key, DUMMY.key)] == [False, True]
+    assert AFTER.of(done[:1]) + 2.8 < kept
+
+
+def test_time_is_left_to_record_what_is_not_begun() -> None:
+    """As long as the record of one took at the rung before."""
+    held, clock = brake(60, SMALL)
+    clock.seconds = 2.0
+    held.were_concluded(0.0, 10)
+    held.rung_began(FULL, DECLARED, {})
+    held.fit_ended(done := fitted(LINEAR[0], 0.9, 1.0))
+    rest = AFTER.of([done]) + 0.2 * (len(DECLARED) - 1)
+    clock.seconds = 59.9 - rest
+    assert held.may_start()
+    clock.seconds = 60.1 - rest
+    assert not held.may_start()
+
+
 def test_each_rung_has_a_share_of_the_seconds() -> None:
     """A third at the first of three, and more as long as few are compared."""
     held, clock = brake(30, SMALL)
@@ -192,6 +220,8 @@ def test_a_report_has_what_the_search_of_its_run_has_left() -> None:
     clock.seconds = 20.0
     assert left() == -2
     assert left_of({"budget_seconds": 60.0}, [])() == 60
+    # While it runs: what it takes to record what was trained last.
+    assert left_of({}, [SimpleNamespace(start_time=100.0, end_time=None)])() == 29
     assert left_of({}, [], scenario.spec("binary"))() == math.inf
 
 
