@@ -27,7 +27,7 @@ from experiment_pipeline.table.kinds import NUMERIC, kind_of
 # that a small rung may take until enough configurations are compared.
 _LEAST_FOR_FITS, _SHARE_UNTIL_ENOUGH = 0.4, 0.6
 # A fit takes up to so many times its estimate; a refit with its predictions so many times the fit.
-_FIT, _REFIT = 1.4, 1.5
+_FIT, _REFIT = 1.4, 1.8
 # A report loads its libraries, judges and draws; it encodes the rows for two fits and predicts with both.
 _REPORT_SECONDS, _ENCODINGS = 2.5, 2.5
 # Seconds to encode a number, a text, and a different text that is read letter by letter; measured.

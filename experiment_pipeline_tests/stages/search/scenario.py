@@ -13,6 +13,7 @@ from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.fitting import encoded_rows, fitted_pipeline
 from experiment_pipeline.stages.search.learners import learner_of
+from experiment_pipeline.stages.search.learners.hyperparameters import rounds_on
 from experiment_pipeline.stages.search.learners.learner import FitRequest
 from experiment_pipeline.stages.search.results import TrainedModel
 from experiment_pipeline.stages.search.scoring import predict
@@ -112,11 +113,12 @@ def refit(
     spec: ExperimentSpec,
 ) -> Pipeline:
     """Fit a configuration once on other rows, with fresh features and no early stopping."""
-    learner = learner_of(configuration.algorithm)
+    learner, request = learner_of(configuration.algorithm), FitRequest(configuration, sets, spec)
+    rounds = rounds_on(len(rows), rounds, request)
     held = learner.reads_all(configuration)
     with threadpool_limits(limits=1):
         features, encoded = encoded_rows(configuration.features, rows, sets, held=held)
-        model = learner.refit(FitRequest(configuration, sets, spec), rounds, encoded)
+        model = learner.refit(request, rounds, encoded)
     return Pipeline([("features", features), ("model", model)])
 
 

@@ -54,14 +54,15 @@ def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> Non
 
 
 def test_the_kept_model_has_the_median_rounds_of_the_folds() -> None:
-    """What would be exported is what is stored, tree by tree."""
+    """It is fitted on all train rows, tree by tree as a fit of so many rounds."""
     entry = one("lightgbm", learning_rate=0.2)
     spec, plain = asked([entry]), experiment([entry])
     sets = sets_of(spec)
     trained = train_one(spec, sets)
     alone = [train_one(plain, replace(fold.sets, digests=sets.digests)) for fold in sets.folds]
     assert trained.result.rounds == round(float(np.median([one.result.rounds for one in alone])))
-    again = refit(lightgbm(learning_rate=0.2), trained.result.rounds, sets.train, sets, spec)
+    fixed = lightgbm(learning_rate=0.2, early_stopping_round=0)
+    again = refit(fixed, trained.result.rounds, sets.train, sets, spec)
     assert again[-1].booster_.model_to_string() == trained.model.decode()
 
 

@@ -1,6 +1,7 @@
 """The sweep: the same answer however it is run; neither a failure nor the machine spoils another fit."""
 
 import gc
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -297,13 +298,20 @@ def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
         assert np.array_equal(predicted(again, sets), trained.predictions.test)
 
 
-def test_a_refit_has_the_rounds_of_the_chosen_fit() -> None:
-    """No early stopping, exactly the rounds that were chosen, and features of its own rows."""
+def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows() -> None:
+    """No early stopping, no more rounds than the configuration allows, and features of its own rows."""
     spec, sets = experiment([one("lightgbm", n_estimators=500)]), training_sets()
     test = sets.test.assign(carrier=pd.Series("DD", index=sets.test.index, dtype="str"))
     both = pd.concat([sets.train, test])
-    first, second = (refit(configurations(spec)[0], 17, both, sets, spec) for _ in range(2))
-    assert first[-1].booster_.current_iteration() == 17
-    assert first[-1].n_estimators == 17
+    (asked,) = configurations(spec)
+    first, second = (refit(asked, 17, both, sets, spec) for _ in range(2))
+    grown = round(17 * math.sqrt(len(both) / sets.fit_mask.sum()))
+    assert first[-1].booster_.current_iteration() == first[-1].n_estimators == grown > 19
+    assert refit(asked, 499, both, sets, spec)[-1].n_estimators == 500
+    # Rounds that no early stopping found are kept.
+    fixed = replace(asked, hyperparameters={"n_estimators": 500, "early_stopping_round": 0})
+    no_slice = replace(sets, early_stopping=np.zeros(len(sets.train), dtype=bool))
+    assert refit(fixed, 17, both, sets, spec)[-1].n_estimators == 17
+    assert refit(asked, 17, both, no_slice, spec)[-1].n_estimators == 17
     assert persistence.to_bytes(first) == persistence.to_bytes(second)
     assert set(first[0].transform(test)[:, -1]) == {3.0}

@@ -182,6 +182,23 @@ def take_rounds(
     )
 
 
+def rounds_on(rows: int, rounds: int | None, request: FitRequest) -> int | None:
+    """Return the rounds of a refit on so many rows: where early stopping found them, they grow by the
+    root of the rows, up to what the configuration allows.
+    """
+    algorithm, given = request.configuration.algorithm, request.configuration.hyperparameters
+    parts = [fold.sets for fold in request.sets.folds] or [request.sets]
+    stops = all(part.early_stopping.any() for part in parts)
+    if rounds is None or algorithm not in NAMES or not stops:
+        return rounds
+    own = {NAMES[algorithm].own_name.get(name, name): value for name, value in given.items()}
+    if own.get("early_stopping_round") == 0:
+        return rounds
+    most = positive(own.get("num_iterations"), ROUNDS_AT_MOST)
+    fitted = sum(int(part.fit_mask.sum()) for part in parts) / len(parts)
+    return max(rounds, min(round(rounds * math.sqrt(rows / fitted)), int(most)))
+
+
 def watchable(watched: str, task: str, held_out_classes: int) -> str:
     """Return the metric that can be watched: an early-stopping set of one class has no ranking.
 
