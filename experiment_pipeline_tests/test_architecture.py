@@ -163,33 +163,19 @@ def test_no_module_stands_in_a_circle() -> None:
         pytest.fail(" -> ".join(error.args[1]))
 
 
-def test_dagster_is_imported_by_its_own_rooms_alone() -> None:
-    """Only `orchestration` and `definitions.py` know Dagster."""
-    users = {
-        module
-        for module in MODULES
-        if foreign(module, DAGSTER) and room(module) not in {"orchestration", "definitions"}
-    }
-    assert users == set()
-
-
-def test_file_systems_are_imported_by_their_own_rooms_alone() -> None:
-    """Only `storage` and the sources of `raw_data` import a file system or a network."""
-    users = {
-        module
-        for module in MODULES
-        if foreign(module, FILE_SYSTEMS)
-        and room(module) not in {"storage", "tracking"}
-        and module != "stages.raw_data.sources"
-    }
-    assert users == set()
-
-
-def test_dask_is_imported_by_its_own_room_alone() -> None:
-    """Only the Dask engine of the search knows Dask."""
-    users = {module for module in MODULES if foreign(module, CLUSTERS)}
-    home = "stages.search.dask_"
-    assert {module for module in users if not module.startswith(home)} == set()
+@pytest.mark.parametrize(
+    ("libraries", "homes"),
+    [
+        (DAGSTER, ("orchestration.", "definitions")),
+        (FILE_SYSTEMS, ("storage.", "tracking.", "stages.raw_data.sources")),
+        (CLUSTERS, "stages.search.dask_"),
+    ],
+    ids=["Dagster", "a file system or a network", "Dask"],
+)
+def test_a_library_is_imported_by_its_own_rooms_alone(libraries, homes) -> None:
+    """Nothing else knows it."""
+    users = {module for module in MODULES if foreign(module, libraries)}
+    assert {module for module in users if not f"{module}.".startswith(homes)} == set()
 
 
 def test_only_the_component_loads_dagster() -> None:
