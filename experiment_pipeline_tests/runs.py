@@ -1,7 +1,7 @@
 """Whole experiments in this process: definitions from a specification, one run, its events."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
@@ -104,7 +104,8 @@ def run(
     wanted = [dg.AssetKey([spec.name, stage]) for stage in stages] or None
     job = definitions(spec, schema).resolve_job_def(spec.name)
     tags = tags or ({} if stages else range_tags(configurations(spec)))
-    with _instance(instance) as used, quickly():
+    own = dg.DagsterInstance.ephemeral() if instance is None else nullcontext(instance)
+    with own as used, quickly():
         done = job.execute_in_process(
             instance=used, tags=tags, asset_selection=wanted, raise_on_error=False
         )
@@ -116,15 +117,6 @@ def succeeded(*given: Any, **options: Any) -> Run:
     done = run(*given, **options)
     assert done.success, done.failure
     return done
-
-
-@contextmanager
-def _instance(given: dg.DagsterInstance | None) -> Iterator[dg.DagsterInstance]:
-    if given is not None:
-        yield given
-    else:
-        with dg.DagsterInstance.ephemeral() as own:
-            yield own
 
 
 def table_path(root: Location, experiment: str, stage: str) -> Location:

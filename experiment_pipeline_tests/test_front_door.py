@@ -66,10 +66,7 @@ def test_type_checkers_see_the_same_names() -> None:
         if isinstance(node, ast.ImportFrom) and node.module.startswith("experiment_pipeline.")
         for alias in node.names
     }
-    homes = {
-        name: f"experiment_pipeline.{experiment_pipeline._HOMES[name]}"
-        for name in experiment_pipeline.__all__
-    }
+    homes = {name: f"experiment_pipeline.{experiment_pipeline._HOMES[name]}" for name in NAMES}
     assert told == homes
 
 

@@ -38,9 +38,8 @@ def test_the_table_of_assets_names_those_of_the_graph():
 
     keys = defs().resolve_asset_graph().get_all_asset_keys()
     assets = {key.path[-1] for key in keys if key.path[0] == "flight_delay"}
-    table = (
-        (ROOT / "docs/start/dagster.md").read_text().split("## The asset graph")[1].split("## ")[0]
-    )
+    page = (ROOT / "docs/start/dagster.md").read_text()
+    table = page.split("## The asset graph")[1].split("## ")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == assets
 

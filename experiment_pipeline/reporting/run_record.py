@@ -206,15 +206,9 @@ class ScoreRow(RecordRow, table="scores", keys=("set_name", "metric")):
     @classmethod
     def of(cls, set_name: str, metric: str, score: Interval, baseline: float) -> Self:
         """The row of a score with its interval."""
-        return cls(
-            set_name=set_name,
-            metric=metric,
-            estimate=score.estimate,
-            low=score.low,
-            high=score.high,
-            baseline=baseline,
-            greater_is_better=metric_of(metric).greater_is_better,
-        )
+        found: dict[str, Any] = {"estimate": score.estimate, "low": score.low, "high": score.high}
+        found |= {"baseline": baseline, "greater_is_better": metric_of(metric).greater_is_better}
+        return cls(set_name=set_name, metric=metric, **found)
 
 
 @dataclass(frozen=True, kw_only=True)

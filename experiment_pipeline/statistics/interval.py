@@ -106,12 +106,6 @@ class Linearised:
     unseen: float = 0.0
 
 
-def widened(score: Linearised, factor: float) -> Linearised:
-    """Return a score whose variance is multiplied by a factor."""
-    influence = score.influence * math.sqrt(factor)
-    return replace(score, influence=influence, unseen=score.unseen * factor)
-
-
 def undefined(n: int) -> Linearised:
     """Return an undefined score of n rows."""
     return Linearised(float("nan"), np.full(n, np.nan))

@@ -27,7 +27,6 @@ from experiment_pipeline.statistics.interval import (
     undefined,
     weighted,
     weighted_median,
-    widened,
 )
 from experiment_pipeline.statistics.metrics import MetricInput, metric_of
 from experiment_pipeline.statistics.tails import Tail
@@ -143,7 +142,9 @@ class SetPrediction:
     def linearise(self, metric: str, threshold: float = 0.5) -> Linearised:
         """Return the score and the influence of each row."""
         given = (self.y, self.prediction, threshold, self.weights, self.clusters)
-        return widened(linearise(metric, *given), self.variance_factor)
+        found, factor = linearise(metric, *given), self.variance_factor
+        influence = found.influence * math.sqrt(factor)
+        return replace(found, influence=influence, unseen=found.unseen * factor)
 
     def layout(self, metric: str) -> Layout:
         """Return the layout of the set for a metric."""

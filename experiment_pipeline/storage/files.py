@@ -348,12 +348,6 @@ def open_file(path: UPath) -> BinaryIO:
         return cast("BinaryIO", path.fs.open(path.path, "rb", cache_type="none"))
 
 
-def size_of(path: UPath) -> int:
-    """How many bytes a file has."""
-    with explained(path):
-        return int(path.stat().st_size)
-
-
 def remove(path: UPath) -> None:
     """Remove a file, or a folder with all that is in it, where it exists."""
 

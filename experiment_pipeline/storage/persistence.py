@@ -30,18 +30,9 @@ TRUSTED_TYPES: tuple[str, ...] = (
     # Plain attributes and numpy, what scikit-learn's public CalibratedClassifierCV holds.
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
-    "numpy.asarray",
-    "numpy.clip",
-    "numpy.diff",
-    "numpy.dot",
-    "numpy.nan_to_num",
-    "numpy.prod",
-    "numpy.reshape",
-    "numpy.take",
-    "numpy.dtype",
-    "numpy.expand_dims",
-    "pandas.DataFrame",
-    "pandas.Series",
+    *("numpy.asarray", "numpy.clip", "numpy.diff", "numpy.dot", "numpy.nan_to_num", "numpy.prod"),
+    *("numpy.reshape", "numpy.take", "numpy.dtype", "numpy.expand_dims"),
+    *("pandas.DataFrame", "pandas.Series"),
 )
 # What zipfile, zlib, json and numpy raise of a file with a few bytes changed.
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, KeyError, ValueError)

@@ -127,18 +127,13 @@ class ModelPackage:
 
     def manifest(self, version: str) -> Manifest:
         """Return the manifest that makes this package that version."""
+        same = ("experiment", "created", "fingerprint", "identity", "code", "data", "record")
         return Manifest(
             format=_FORMAT,
-            experiment=self.experiment,
             version=version,
-            created=self.created,
-            fingerprint=self.fingerprint,
-            identity=self.identity,
-            code=self.code,
             files={name: sha256(content) for name, content in self.files.items()},
             cpu=cpu_kernel(),
-            data=self.data,
-            record=self.record,
+            **{name: getattr(self, name) for name in same},
         )
 
 

@@ -217,7 +217,8 @@ def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
 
     StorageUnreachable: it cannot be read; EntryCorrupt: it is not a whole Parquet file.
     """
-    whole = files.size_of(path) <= WHOLE_BYTES
+    with files.explained(path):
+        whole = path.stat().st_size <= WHOLE_BYTES
     source = files.read_bytes(path) if whole else files.open_file(path)
     try:
         if isinstance(source, bytes):

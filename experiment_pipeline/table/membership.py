@@ -23,7 +23,7 @@ from experiment_pipeline.table.features import (
 )
 from experiment_pipeline.table.preparation import PreparedTable, prepare
 from experiment_pipeline.table.schema import fit_columns
-from experiment_pipeline.table.table import Keep, in_memory, rows_at, slices
+from experiment_pipeline.table.table import Keep, in_memory, rows_at, slices, with_only
 
 # Set → what it is for.
 ROLES = {
@@ -98,10 +98,7 @@ def has_keys(frame: pd.DataFrame, spec: ExperimentSpec) -> np.ndarray:
     names = list(spec.split.id_columns)
     if spec.split.by != "random":
         names.append(spec.split.column)
-    known = np.ones(len(frame), dtype=bool)
-    for name in names:
-        known &= frame[name].notna().to_numpy()
-    return known
+    return with_only(frame, names).notna().all(axis=1).to_numpy(dtype=bool)
 
 
 def _codes(rows: pd.DataFrame, spec: ExperimentSpec, features: Sequence[str]) -> np.ndarray:

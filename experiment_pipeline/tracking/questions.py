@@ -273,16 +273,6 @@ def ended_as(status: str | None, decision: str | None) -> str:
     return numbers.accepted_under(found) if status == "accepted" else status or ""
 
 
-def last_decided(experiment: str, before: datetime) -> Mapping[str, Any] | None:
-    """Return the last run started before a moment that was accepted or rejected, if any."""
-    query = sa.select(RUNS).where(
-        RUNS.c.experiment == experiment,
-        RUNS.c.status.in_(["accepted", "rejected"]),
-        RUNS.c.started_at < before,
-    )
-    return next(iter(_rows(query.order_by(RUNS.c.started_at.desc()).limit(1))), None)
-
-
 def files_of(run: Mapping[str, Any]) -> dict[str, str]:
     """Return name → text of a run's YAML files, own modules below `code/` and patch, by its row of `runs`."""
     files, digests = TABLES["files"], dict(run["code_files"] or {})

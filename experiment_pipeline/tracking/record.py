@@ -57,9 +57,9 @@ def decided(experiment: str, run_id: str, facts: Row | None = None) -> Decided:
         if one["run_id"] not in {None, run["run_id"]} and one["created_at"] < run["started_at"]
     ]
     names = {before[-1]["run_id"]: before[-1]["version"]} if before else {}
-    last = questions.last_decided(experiment, run["started_at"])
-    if last is not None and last["run_id"] != run["run_id"]:
-        names.setdefault(last["run_id"], "the run before")
+    given = {"status": ["accepted", "rejected"], "until": run["started_at"], "limit": 1}
+    for last in questions.runs(experiment, **given, all_columns=True)["run_id"]:
+        names.setdefault(last, "the run before")
     earlier = {
         which: compared(questions.run_of(experiment, one), run) for one, which in names.items()
     }

@@ -2,12 +2,12 @@
 
 import importlib
 import itertools
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from experiment_pipeline.orchestration.component import Experiment, ReadableTree, load_tree
 
@@ -62,16 +62,7 @@ class ExperimentsFolder:
 
     @contextmanager
     def _tree(self) -> Iterator[ReadableTree]:
-        with _importable(self.root):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(self.root)
             module = importlib.import_module(f"{self.package}.defs")
             yield ReadableTree(defs_module=module, project_root=self.root)
-
-
-@contextmanager
-def _importable(root: Path) -> Iterator[None]:
-    sys.path.insert(0, str(root))
-    importlib.invalidate_caches()
-    try:
-        yield
-    finally:
-        sys.path.remove(str(root))

@@ -228,7 +228,7 @@ def test_the_run_of_a_broken_experiment_fails_with_its_error(sound) -> None:
     assert "broken/defs.yaml:5: targt: unknown key" in said
 
 
-def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys, monkeypatch) -> None:
+def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys) -> None:
     """The log names experiment, file and line; `dg check defs` fails with each that is left out."""
     sound.write(YAML.replace("target", "targt"), "broken")
     for _ in range(2):
@@ -237,11 +237,9 @@ def test_the_errors_are_said_when_they_are_loaded_and_only_once(sound, capsys, m
     assert said.count("broken is left out: ") == 1
     assert "broken/defs.yaml:5: targt: unknown key" in said
     sound.write(YAML.replace("late", "[late"), "unreadable")
-    monkeypatch.setenv(VALIDATION, "1")
-    with pytest.raises(ClickException) as caught:
-        sound.definitions()
-    assert "broken/defs.yaml:5: targt" in caught.value.message
-    assert "unreadable/defs.yaml:6: is not YAML" in caught.value.message
+    message = told(sound)
+    assert "broken/defs.yaml:5: targt" in message
+    assert "unreadable/defs.yaml:6: is not YAML" in message
 
 
 def test_experiments_of_one_name_are_both_left_out(sound) -> None:
@@ -270,7 +268,7 @@ def test_the_file_of_all_experiments_cannot_be_left_out(sound) -> None:
 EXCLUDING = YAML + "  exclude:\n    vist: names the visit\n"
 
 
-def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys, monkeypatch) -> None:
+def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys) -> None:
     """With its line and the likely name, and the experiment stays; a check fails, also for the schema."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/visits.csv").write_text("visit,late\n1,0\n2,1\n")
@@ -281,11 +279,9 @@ def test_a_missing_column_is_told_when_it_is_loaded(sound, tmp_path, capsys, mon
     assert "wrong/defs.yaml:13: exclude.vist: the table has no column 'vist'; did you mean" in said
     assert "sound" not in said
     sound.write(YAML, "another", schema="columns:\n  late: {}\n  lote: {}\n")
-    monkeypatch.setenv(VALIDATION, "1")
-    with pytest.raises(ClickException) as caught:
-        sound.definitions()
-    assert "wrong/defs.yaml:13: exclude.vist" in caught.value.message
-    assert "another/schema.yaml:3: columns.lote: the table lacks" in caught.value.message
+    message = told(sound)
+    assert "wrong/defs.yaml:13: exclude.vist" in message
+    assert "another/schema.yaml:3: columns.lote: the table lacks" in message
 
 
 def test_a_table_that_is_not_there_is_for_the_run_to_say(sound, monkeypatch) -> None:

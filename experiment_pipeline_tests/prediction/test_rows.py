@@ -21,7 +21,6 @@ from experiment_pipeline.prediction.rows import (
     unseen_offsets,
 )
 from experiment_pipeline.stages.validated_data.rows import Origin
-from experiment_pipeline.storage.registry import ModelPackage
 from experiment_pipeline.table.features import feature_columns
 from experiment_pipeline.table.membership import prepare_and_assign
 from experiment_pipeline.table.preparation import prepare
@@ -81,19 +80,15 @@ def predicted(
     )
     ((_, pipeline),) = exported.refitted(train, FEATURES, spec, ("no", "yes"))
     types = train.dtypes.astype("str").to_dict()
+    package = exported.package(pipeline, spec=spec, rows=train, raw_types=types)
     return Model(
         "here",
         pipeline,
         Reading.from_bytes(Reading.of(spec, Origin("", types, "", ())).to_bytes(), "here"),
         load_schema(schema or infer_schema(train, "late")),
-        signature_of(exported.package(pipeline, spec=spec, rows=train, raw_types=types)),
+        Signature.from_bytes(package.files["signature.json"], "here"),
         train,
     ).predict(rows)
-
-
-def signature_of(package: ModelPackage) -> Signature:
-    """The signature as it travels with a model."""
-    return Signature.from_bytes(package.files["signature.json"], "here")
 
 
 @pytest.mark.parametrize(("algorithm", "features"), ALGORITHMS)

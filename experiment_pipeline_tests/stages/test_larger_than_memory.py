@@ -32,12 +32,14 @@ from experiment_pipeline.table.schema import load_schema
 from experiment_pipeline.table.table import Keep, in_memory
 from experiment_pipeline_tests import scenario
 
+IN_GROUPS = 100
 
-def _nothing_fits(patch: pytest.MonkeyPatch, group_rows: int = 100) -> None:
+
+def _nothing_fits(patch: pytest.MonkeyPatch) -> None:
     """Let every file be too large to be read whole, and every column for memory."""
     patch.setattr(sources, "WHOLE_BYTES", 0)
     patch.setattr(tables, "WHOLE_BYTES", 0)
-    patch.setattr(tables, "GROUP_ROWS", group_rows)
+    patch.setattr(tables, "GROUP_ROWS", IN_GROUPS)
     patch.setattr(mapped, "HELD_BYTES", 0)
     patch.setattr(mapped, "COLUMN_BYTES", 0)
 
@@ -93,11 +95,10 @@ def test_a_table_on_maps_gives_the_same_results(tmp_path: Path, kind: str, split
         _twice().to_csv(path, index=False)
     rules = {"max_rejected_fraction": 1, "duplicate_rows": "reject"}
     spec = scenario.spec(split=split_by, url=str(path), validation=rules)
-    in_groups = 100
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "GROUP_ROWS", in_groups)
+        patch.setattr(tables, "GROUP_ROWS", IN_GROUPS)
         expected = _results(tmp_path, spec, in_memory)
-        _nothing_fits(patch, in_groups)
+        _nothing_fits(patch)
         assert _results(tmp_path, spec, spilled) == expected
     assert expected["rejected"][1][0].rule == "repeats an earlier row"
 

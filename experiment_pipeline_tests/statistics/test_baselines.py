@@ -19,10 +19,6 @@ NUMBERS = np.random.default_rng(0).lognormal(size=301)
 LABELS = (np.random.default_rng(1).random(300) < 0.2).astype(int)
 
 
-def _constant(metric: str, y: np.ndarray, value: float) -> float:
-    return scores.score(metric, y, np.full(len(y), value))
-
-
 @pytest.mark.parametrize(
     ("task", "metric"), [(task, one) for task in ("regression", "binary") for one in names_of(task)]
 )
@@ -32,7 +28,7 @@ def test_no_other_constant_suits_the_metric_better(task: str, metric: str) -> No
     assert shares.tolist() == [0.25, 0.25, 0.5, 0]
     y, most = (NUMBERS, 4) if task == "regression" else (LABELS, 1)
     own = baseline_score(metric, y, y, task)
-    others = [_constant(metric, y, value) for value in np.linspace(0, most, 81)]
+    others = [scores.score(metric, y, np.full(len(y), one)) for one in np.linspace(0, most, 81)]
     assert not any(metrics.better(metric, other, own + 1e-12) for other in others)
 
 

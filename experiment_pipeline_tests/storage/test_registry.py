@@ -24,11 +24,8 @@ def package(model: bytes = b"model", **files: bytes) -> ModelPackage:
     """Files that stand for a model; the registry never looks into them."""
     decisive = {
         "trusted_types.json": b"[]",
-        "signature.json": b"{}",
-        "preparation.yaml": b"",
-        "schema.yaml": b"",
-        "hyperparameters.yaml": b"",
-        **dict.fromkeys(("sets.json", "intervals.json"), b"{}"),
+        **dict.fromkeys(("preparation.yaml", "schema.yaml", "hyperparameters.yaml"), b""),
+        **dict.fromkeys(("signature.json", "sets.json", "intervals.json"), b"{}"),
     }
     return ModelPackage(
         experiment="flights",

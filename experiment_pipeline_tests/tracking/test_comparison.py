@@ -135,15 +135,10 @@ def test_other_validation_sets_are_paired_on_the_rows_of_both(tmp_path: Path) ->
     assert list(found.rows.largest["who"]) == list(expected.rows.largest["who"])
 
 
-def better_for_some(part: np.ndarray) -> JudgedRows:
-    """The predictions of a model that is better than `judged(0.5, by=7)` on a part of the rows alone."""
-    old, new = judged(0.5, by=7).rows, judged(2.0, by=7).rows
-    return JudgedRows(new.where(np.broadcast_to(part[:, None], new.shape), old), 0.5)
-
-
 def test_the_rows_that_changed_sides_are_counted_and_the_gain_is_found(tmp_path: Path) -> None:
     """A model that is better for one carrier gains there; the last run, rejected, counts as any."""
-    old, new = judged(0.5, by=7), better_for_some(np.arange(N) % 4 == 0)
+    old, better, some = judged(0.5, by=7), judged(2.0, by=7).rows, np.arange(N) % 4 == 0
+    new = JudgedRows(better.where(np.broadcast_to(some[:, None], better.shape), old.rows), 0.5)
     ids = keep(tmp_path, old, old, old, new)
     found = compare(ids[0], ids[-1])
     before, after = (one.as_prediction.decided(0.5) == one.rows["y"] for one in (old, new))

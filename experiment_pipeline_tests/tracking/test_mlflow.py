@@ -201,8 +201,7 @@ def test_a_server_that_is_away_is_a_warning_without_its_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
 ) -> None:
     """It is printed: where, and what comes of it; the run stays to be written by the next one."""
-    write_history(runs=1)
-    run = RunRecord("flight_delay", "00000000-flight_delay")
+    run = RunRecord("flight_delay", write_history(runs=1)[0])
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
     monkeypatch.setattr(mlflow, "SECONDS", 120)  # of a busy machine, most of them for imports
@@ -219,8 +218,7 @@ def test_a_silent_server_holds_no_run_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], storage: Path
 ) -> None:
     """After the time that a run waits it prints so and goes on, and the upload with it."""
-    write_history(runs=1)
-    run = RunRecord("flight_delay", "00000000-flight_delay")
+    run = RunRecord("flight_delay", write_history(runs=1)[0])
     mlflow.expect(run, None)
     assert mlflow.export(run) == "", "an experiment without MLflow starts nothing"
     monkeypatch.setattr(mlflow, "SECONDS", 1)

@@ -11,6 +11,7 @@ import io
 import itertools
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -89,14 +90,12 @@ class CsvText:
     def _ragged(self) -> str | None:
         """The first line that has not as many fields as the header, in words."""
         width = len(self.names)
-        try:
+        with suppress(csv.Error):  # the csv module gives up, too: Arrow's own message must do
             for line, fields in _records(self.content, self.delimiter):
                 if len(fields) != width:
                     held = numbers.counted(len(fields), "field")
                     where = f"the header has {width} (delimiter {self.delimiter!r})"
                     return f"line {line:,} has {held}, {where}"
-        except csv.Error:
-            pass  # the csv module gives up, too: Arrow's own message must do
         return None
 
     def _refuse_open_quote(self) -> None:

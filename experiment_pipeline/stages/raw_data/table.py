@@ -7,7 +7,7 @@ so does a whole number that a float cannot hold exactly), and each decision is i
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -277,10 +277,8 @@ def _number(name: str, column: pa.ChunkedArray, decided: Decided) -> pa.ChunkedA
 
 def _cast_to_number(column: pa.ChunkedArray) -> pa.ChunkedArray | None:
     for kind in (pa.int64(), pa.float64()):
-        try:
+        with suppress(pa.ArrowInvalid):
             return pc.cast(column, kind)
-        except pa.ArrowInvalid:
-            continue
     return None
 
 

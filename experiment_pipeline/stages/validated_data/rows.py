@@ -166,8 +166,8 @@ def _checked(
         broken += _check_duplicates(columns, _intact(broken, len(index)), spec)
         rare = _rows_of_rare_classes(columns, _intact(broken, len(index)), prepared, spec)
         at, rule = index.get_indexer(rare.index), "is a class with too few rows"
-        broken += _where_any(Broken(str(rare.name), rule, at, rare))
-    return columns, broken, rare
+        broken.append(Broken(str(rare.name), rule, at, rare))
+    return columns, [one for one in broken if len(one.positions)], rare
 
 
 def no_rows_left(rows: int, reasons: Sequence[Counted]) -> DataError:
@@ -204,7 +204,7 @@ def _check_duplicates(
     for name, column in columns.items():
         sums += column_part(column.of_rows(intact), name, "duplicates")
     twice = np.flatnonzero(intact)[pd.Series(sums, copy=False).duplicated().to_numpy()]
-    return _where_any(Broken(None, "repeats an earlier row", twice))
+    return [Broken(None, "repeats an earlier row", twice)]
 
 
 def _check_columns(
@@ -248,7 +248,7 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
     weights = cells.to_numpy(dtype=np.float64, na_value=np.nan)
     odd = ~(np.isfinite(weights) & (weights > 0)) & ~np.isin(positions, known)
     rule = "is not a positive number, which sample_weight asks for"
-    return _where_any(Broken(name, rule, positions[odd], cells[odd]))
+    return [Broken(name, rule, positions[odd], cells[odd])]
 
 
 def _check_rows(
@@ -271,7 +271,7 @@ def _check_rows(
         failed = np.flatnonzero(failing_cells(table, check, "checks"))
         rule = f"fails {shortened(str(check.error or check.name))}"
         broken.append(Broken(None, rule, failed, table.iloc[failed]))
-    return _where_any(*broken)
+    return broken
 
 
 def _check_unique(
@@ -291,11 +291,7 @@ def _check_unique(
         repeated = table.duplicated(keep=KEEP[schema.report_duplicates])
         twice = (repeated & table.notna().any(axis="columns")).to_numpy()
         broken.append(Broken(None, "is not unique", rows[twice], table[twice]))
-    return _where_any(*broken)
-
-
-def _where_any(*broken: Broken) -> list[Broken]:
-    return [rule for rule in broken if len(rule.positions)]
+    return broken
 
 
 def _intact(broken: Sequence[Broken], rows: int) -> np.ndarray:

@@ -131,14 +131,8 @@ def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
         yield run_record.ScoreRow.of("validation", score.metric, score.interval, score.baseline)
     yield from (replace(one, number=n) for n, one in enumerate(report.evidence, start=1))
     for number, gate in enumerate(report.gates, start=1):
-        yield run_record.GateRow(
-            number=number,
-            metric=gate.metric,
-            rule=gate.rule,
-            value=gate.value,
-            limit_value=gate.limit,
-            outcome=gate.outcome,
-        )
+        same = {name: getattr(gate, name) for name in ("metric", "rule", "value", "outcome")}
+        yield run_record.GateRow(number=number, limit_value=gate.limit, **same)
     yield from report.audit
 
 

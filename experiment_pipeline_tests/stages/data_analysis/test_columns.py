@@ -11,10 +11,6 @@ VALUES = pd.Series(np.round(np.random.default_rng(2).uniform(1000, 999_999, ROWS
 DAYS = pd.Series(pd.date_range("2023-05-14 10:30", periods=ROWS, freq="D"))
 
 
-def _german(value: float) -> str:
-    return f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
-
-
 @pytest.mark.parametrize(
     "write",
     [
@@ -23,7 +19,7 @@ def _german(value: float) -> str:
         "${:,.2f}".format,
         "{:.2f} kg".format,
         "-{:.1f} %".format,
-        lambda value: f"{_german(value)} €",
+        lambda value: f"{value:,.2f} €".translate(str.maketrans(",.", ".,")),
         lambda value: f"{value:.2f}".replace(".", ","),
         lambda value: f"{value:,.0f}".replace(",", "'"),
         lambda value: f"{value:,.0f}".replace(",", "\u202f"),

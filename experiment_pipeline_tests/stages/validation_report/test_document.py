@@ -88,13 +88,11 @@ def test_names_from_the_data_are_shown_and_never_run(task: str) -> None:
     """Columns, categories and classes with tags, ampersands and dollars."""
     found = of(task)
     assert not re.search(r"<(b|i|very)>", found.page.partition("</main>")[0])
-    assert STRANGE in [one[0] for one in _rows(found, "Importance of features")]
+    blocks = section(found, "Importance of features")
+    (table,) = [one for one in blocks if isinstance(one, TableBlock)]
+    assert STRANGE in [one[0] for one in table.rows]
     assert "&lt;b&gt;carrier &amp; $x^$&lt;/b&gt;" in found.page
     assert "<b>" not in render(found.document)
-
-
-def _rows(found: Checked, title: str) -> tuple:
-    return next(block.rows for block in section(found, title) if isinstance(block, TableBlock))
 
 
 def test_with_costs_the_cheapest_threshold_is_exported_and_judged_on_validation() -> None:
