@@ -72,7 +72,6 @@ def test_it_stops_on_the_early_stopping_set_alone(algorithm: str) -> None:
     blinded = replace(sets, train=sets.train.assign(late=wrong))
     assert train_one(spec, blinded).model != trained.model
     few = experiment([one(algorithm, **asked | {rounds: 1})])
-    (first,) = configurations(few)
     grown = [train_one(few, each).predictions.test for each in (sets, blinded)]
     assert np.array_equal(*grown)
     again = refit(configurations(spec)[0], trained.result.rounds, sets.train, sets, spec)
