@@ -30,8 +30,7 @@ from experiment_pipeline.stages.search.averaging import (
 from experiment_pipeline.stages.search.configurations import Configuration
 from experiment_pipeline.stages.search.encoding import as_read, encode, fit_features, fit_rows
 from experiment_pipeline.stages.search.features import categorical_positions, directions
-from experiment_pipeline.stages.search.learners import learner_of
-from experiment_pipeline.stages.search.learners.hyperparameters import rounds_on
+from experiment_pipeline.stages.search.learners import hyperparameters, learner_of
 from experiment_pipeline.stages.search.learners.learner import Clock, FitRequest, FittedModel
 from experiment_pipeline.stages.search.results import ModelResult, Predictions, TrainedModel
 from experiment_pipeline.stages.search.scoring import predictions_of, scored_rows, scores
@@ -374,7 +373,7 @@ def refits(
     refit = learner_of(result.algorithm).refit
     request = FitRequest(result.configuration, sets, spec)
     requests = _with_seeds(request, max(result.averaged, spec.export.fits))
-    rounds = rounds_on(len(encoded.y), result.rounds, request)
+    rounds = hyperparameters.rounds_on(len(encoded.y), result.rounds, request)
     return [partial(refit, one, rounds, encoded) for one in requests]
 
 
