@@ -43,7 +43,7 @@ test: .venv/ready-dev system-test ## contributors: set up and run every check an
 	$(MAKE) --jobs=2 lint pytest
 
 pytest: .venv/ready-dev system-test ## contributors: run every test
-	$(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 versions: .venv/uv ## contributors: try the package with other versions (RESOLUTION=lowest-direct PYTHON_VERSION=3.11)
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON_VERSION) .venv-versions

@@ -139,25 +139,14 @@ LONGEST = (
 )
 
 
-# Fixtures that start a server for the whole session.
-SERVERS = {"postgres", "s3", "each_database", "place"}
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files come first, then the others with slow tests.
 
-    Workers take whole files in this order: one that took a long file last would end alone. All that
-    need a server are one group: else each worker would start PostgreSQL and S3 for itself.
+    Workers take whole files in this order: one that took a long file last would end alone.
     """
-    slow = [item for item in items if item.get_closest_marker("slow")]
-    slow_files = {item.path for item in slow}
-    served = {item.path for item in slow if SERVERS & {*item.fixturenames}}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
     places = {Path(__file__).parent / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow_files))
-    for item in items:
-        group = "servers" if item.path in served else item.path
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+    items.sort(key=lambda item: (places.get(item.path, len(places)), item.path not in slow))
 
 
 @pytest.fixture(scope="module")
