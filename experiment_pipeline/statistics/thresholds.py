@@ -236,7 +236,7 @@ class _Cuts:
             scores = declared.sign * np.array(found)
         else:
             raise ValueError(f"{metric} depends on no threshold")
-        best = int(scores.argmax())
+        best = int(np.isclose(scores, scores.max(), 1e-12, 1e-12).argmax())  # the first of equals
         score = float(declared.sign * scores[best])
         return DecisionThreshold(float(self.values[tried[best]]), metric, score)
 
