@@ -247,8 +247,8 @@ def stage_run(
 
     def spent() -> float:
         stats = context.instance.get_run_step_stats(context.run.run_id, [training])
-        took = [one.end_time and one.end_time - (one.start_time or 0.0) for one in stats]
-        return sum(_AROUND_SEARCH if seconds is None else seconds for seconds in took)
+        ended = [one.end_time - (one.start_time or 0.0) for one in stats if one.end_time]
+        return sum(ended) + _AROUND_SEARCH * (len(stats) - len(ended))
 
     return StageRun(
         named,

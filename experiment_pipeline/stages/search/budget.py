@@ -242,14 +242,13 @@ class Brake:
             return False
         if self.seconds is None:
             return True
-        for_fits = self.seconds - self._kept
+        for_fits = self.seconds - (kept := self._kept)
         share = 1.0 if self._rung is None else self._rung.number / self._rung.of
         if len(self._here) < min(ENOUGH, len(self._entered)):
             share = max(share, _SHARE_UNTIL_ENOUGH)
         if self.seconds - self._left < share * for_fits:
             return self._affords(key, self._needed(key))
         part = "" if share == 1 else f"{for_fits * share:.3g} of "
-        kept = self._kept
         rest = f", {kept:.1f} are kept for refit and report" if kept >= 0.1 else ""
         self._spent = f"{part}the budget of {self.seconds:g} seconds was spent{rest}"
         return False

@@ -299,7 +299,7 @@ def test_a_refit_on_the_same_rows_is_the_same_fit(task: str) -> None:
 
 
 def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows() -> None:
-    """No early stopping, no more rounds than the configuration allows, and features of its own rows."""
+    """Where early stopping found them, up to what is allowed; features are of the refit's own rows."""
     spec, sets = experiment([one("lightgbm", n_estimators=500)]), training_sets()
     test = sets.test.assign(carrier=pd.Series("DD", index=sets.test.index, dtype="str"))
     both = pd.concat([sets.train, test])
@@ -308,10 +308,10 @@ def test_the_rounds_of_a_refit_grow_by_the_root_of_its_rows() -> None:
     grown = round(17 * math.sqrt(len(both) / sets.fit_mask.sum()))
     assert first[-1].booster_.current_iteration() == first[-1].n_estimators == grown > 19
     assert refit(asked, 499, both, sets, spec)[-1].n_estimators == 500
-    # Rounds that no early stopping found are kept.
-    fixed = replace(asked, hyperparameters={"n_estimators": 500, "early_stopping_round": 0})
-    no_slice = replace(sets, early_stopping=np.zeros(len(sets.train), dtype=bool))
-    assert refit(fixed, 17, both, sets, spec)[-1].n_estimators == 17
-    assert refit(asked, 17, both, no_slice, spec)[-1].n_estimators == 17
+    fixed, dart = lightgbm(early_stopping_round=0), lightgbm(boosting="dart")
+    none = replace(sets, early_stopping=np.zeros(len(sets.train), dtype=bool))
+    every = replace(sets, early_stopping=~none.early_stopping)
+    for other, of in ((fixed, sets), (dart, sets), (asked, none), (asked, every)):
+        assert refit(other, 17, both, of, spec)[-1].n_estimators == 17
     assert persistence.to_bytes(first) == persistence.to_bytes(second)
     assert set(first[0].transform(test)[:, -1]) == {3.0}

@@ -7,7 +7,7 @@ import importlib
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from experiment_pipeline.errors import InvalidExperiment, did_you_mean
@@ -170,6 +170,8 @@ def take_rounds(
     at_most, patience, min_delta = taken.values()
     held_out = request.sets.early_stopping
     patience = PATIENCE if patience is None else max(int(patience), 0)
+    # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
+    stops = stops and given.get("boosting") not in ("dart", "rf")
     if not (stops and held_out.any() and not held_out.all()):
         patience = 0
     default = ROUNDS_AT_MOST if patience else ROUNDS_FIXED
@@ -186,17 +188,15 @@ def rounds_on(rows: int, rounds: int | None, request: FitRequest) -> int | None:
     """Return the rounds of a refit on so many rows: where early stopping found them, they grow by the
     root of the rows, up to what the configuration allows.
     """
-    algorithm, given = request.configuration.algorithm, request.configuration.hyperparameters
-    parts = [fold.sets for fold in request.sets.folds] or [request.sets]
-    stops = all(part.early_stopping.any() for part in parts)
-    if rounds is None or algorithm not in NAMES or not stops:
+    if rounds is None or (names := NAMES.get(request.configuration.algorithm)) is None:
         return rounds
-    own = {NAMES[algorithm].own_name.get(name, name): value for name, value in given.items()}
-    if own.get("early_stopping_round") == 0:
+    given = names.own_names(request.configuration, request.sets.task)
+    each = [replace(request, sets=fold.sets) for fold in request.sets.folds] or [request]
+    planned = [take_rounds(dict(given), one, stops=True, fixed=None) for one in each]
+    if not all(plan.patience for plan in planned):
         return rounds
-    most = positive(own.get("num_iterations"), ROUNDS_AT_MOST)
-    fitted = sum(int(part.fit_mask.sum()) for part in parts) / len(parts)
-    return max(rounds, min(round(rounds * math.sqrt(rows / fitted)), int(most)))
+    fitted = sum(int(one.sets.fit_mask.sum()) for one in each) / len(each)
+    return max(rounds, min(round(rounds * math.sqrt(rows / fitted)), planned[0].at_most))
 
 
 def watchable(watched: str, task: str, held_out_classes: int) -> str:

@@ -103,8 +103,6 @@ def boosting_plan(
             f"alpha is {given['alpha']}, metric {request.spec.metric} judges the quantile {level:g}",
             "drop alpha, or write the metric of another quantile",
         )
-    # dart rewrites trees it has grown and rf averages them: there is no best round to return to.
-    stops = stops and given.get("boosting") not in ("dart", "rf")
     planned = take_rounds(given, request, stops=stops, fixed=rounds)
     # LightGBM's objectives are called as our tasks are.
     defaults: dict[str, Scalar] = {"objective": sets.task, "learning_rate": LEARNING_RATE}
