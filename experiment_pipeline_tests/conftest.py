@@ -2,10 +2,12 @@
 
 import gc
 import os
+import pickle
 import secrets
 import shutil
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from upath import UPath
 
 from experiment_pipeline.storage.files import STORAGE_VARIABLE, storage_root
 from experiment_pipeline.tracking.database.connection import VARIABLE, database, opened
-from experiment_pipeline_tests.ports import wait_until
+from experiment_pipeline_tests.ports import Server, wait_until
 from experiment_pipeline_tests.postgres_server import PostgresServer
 from experiment_pipeline_tests.s3_server import S3Server
 
@@ -45,6 +47,24 @@ WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 def collected(session: pytest.Session) -> Path:
     """A file of all workers: the first one has collected."""
     return session.config._tmp_path_factory.getbasetemp().parent / "collected"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """Several workers share one server of each kind."""
+    for server in (PostgresServer().start(), S3Server().start()):
+        config.add_cleanup(server.remove)
+        os.environ[type(server).__name__] = pickle.dumps(server).hex()
+
+
+@contextmanager
+def running(kind: type[Server]) -> Iterator[Server]:
+    """The server that the workers share, or else one of this process."""
+    if known := os.environ.get(kind.__name__):
+        yield pickle.loads(bytes.fromhex(known))
+    else:
+        with kind() as server:
+            yield server
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -96,8 +116,8 @@ def metadata_database(empty_database: Path, monkeypatch) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
-    """A real PostgreSQL server, started by the first test that asks for it."""
-    with PostgresServer() as server:
+    """A real PostgreSQL server."""
+    with running(PostgresServer) as server:
         yield server
 
 
@@ -112,11 +132,11 @@ def postgres_database(postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch)
 @pytest.fixture(scope="session")
 def postgres_template(postgres: PostgresServer) -> str:
     """The name of a PostgreSQL database with our tables and no row, made once."""
-    url = postgres.make_database("template_of_tests")
+    url = postgres.make_database(name := f"template_{WORKER}")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(VARIABLE, url)
         database().dispose()
-    return "template_of_tests"
+    return name
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
@@ -132,7 +152,7 @@ def each_database(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
 
 # Each takes a minute or two, most of it for Dagster to start: the longest first.
 LONGEST = (
-    *(f"end_to_end/test_{name}.py" for name in ("ui", "library", "cluster", "commands", "s3")),
+    *(f"end_to_end/test_{name}.py" for name in ("ui", "library", "cluster", "commands")),
     *("storage/test_damage.py", "stages/test_experiment_run.py"),
     *("orchestration/test_killed_stages.py", "stages/validated_data/test_asset.py"),
     "stages/test_decision.py",
@@ -182,8 +202,8 @@ def quick(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3Server]:
-    """A real S3 server, started by the first test that asks for it."""
-    with S3Server() as server:
+    """A real S3 server."""
+    with running(S3Server) as server:
         yield server
 
 
@@ -206,8 +226,8 @@ def s3_bucket(s3: S3Server, s3_keys: None) -> str:
 @pytest.fixture(scope="session")
 def shared_bucket(s3: S3Server) -> str:
     """The name of a bucket for all: the first file of a new one takes a quarter of a second."""
-    s3.make_bucket("shared")
-    return "shared"
+    s3.make_bucket(name := f"shared-{WORKER}x")
+    return name
 
 
 @pytest.fixture(params=["disk", pytest.param("s3", marks=pytest.mark.slow)])

@@ -1,10 +1,14 @@
 """The servers that tests start: ports of loopback, and waiting until they answer."""
 
+import shutil
 import socket
 import subprocess
+import tempfile
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Self
 
 SECONDS_TO_START = 60
 
@@ -21,6 +25,36 @@ def free_ports(count: int) -> list[int]:
 def free_port() -> int:
     """A port that nobody listens on now."""
     return free_ports(1)[0]
+
+
+class Server(ABC):
+    """A server in a temporary folder, which is removed with it; pickled, it can be used elsewhere."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="experiment_pipeline_server_"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def start(self) -> Self:
+        """Start the server and wait until it answers."""
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it at once, as a crash would; what was committed is there again after `start`."""
+
+    def remove(self) -> None:
+        """End the server, and remove its folder."""
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.remove()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_process": None}
 
 
 def wait_for(server: subprocess.Popen[bytes], answers: Callable[[], bool], log: Path) -> None:

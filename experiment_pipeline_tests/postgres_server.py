@@ -13,38 +13,36 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 
-from experiment_pipeline_tests.ports import free_port, wait_for
+from experiment_pipeline_tests.ports import Server, free_port, wait_for
 
 _SETTINGS = {
     "listen_addresses": "127.0.0.1",
     # A test's data need not outlive the machine's power.
     "fsync": "off",
     "shared_buffers": "32MB",
-    "max_connections": "40",
+    "max_connections": "100",
     # Not that of the tests: moments have to come back right all the same.
     "timezone": "Asia/Kathmandu",
 }
 
 
-class PostgresServer:
-    """PostgreSQL in a temporary folder, which is removed with the server."""
+class PostgresServer(Server):
+    """PostgreSQL, its owner and that one's password."""
 
     owner = "owner"
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="experiment_pipeline_postgres_"))
+        super().__init__()
         self._password = secrets.token_hex(8)
         self._user = "nobody" if os.geteuid() == 0 else None
         self._package = _package()
         self.port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
 
     def url(self, database: str, user: str = owner, password: str | None = None) -> str:
         """The URL of a database for a user, as the environment takes it."""
@@ -63,7 +61,7 @@ class PostgresServer:
                 connection.exec_driver_sql(statement)
 
     def start(self) -> Self:
-        """Start the server, and make its data the first time; wait until it answers."""
+        """Make its data the first time, start it, and wait until it answers."""
         if not (self.folder / "data").exists():
             self._initialise()
         settings = [f"-c{name}={value}" for name, value in _SETTINGS.items()]
@@ -85,18 +83,11 @@ class PostgresServer:
         return True
 
     def kill(self) -> None:
-        """End it at once, as a crash would; what was committed is there again after `start`."""
+        """End it at once with SIGQUIT; what was committed is there again after `start`."""
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.send_signal(signal.SIGQUIT)
             self._process.wait()
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _initialise(self) -> None:
         if self._user is not None:

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from functools import cached_property
@@ -15,23 +14,22 @@ from typing import Any, Self
 
 import botocore.session
 
-from experiment_pipeline_tests.ports import free_ports, wait_for
+from experiment_pipeline_tests.ports import Server, free_ports, wait_for
 
 _SERVICES = ("s3", "master", "volume", "filer", "admin")
 
 
-class S3Server:
+class S3Server(Server):
     """`weed mini`: checks keys, keeps If-None-Match, survives kill -9, ready after a second."""
 
     key, secret = "testkey", "testsecret1234567890"
 
     def __init__(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="experiment_pipeline_s3_"))
+        super().__init__()
         ports = free_ports(2 * len(_SERVICES))
         self._ports = dict(zip(_SERVICES, ports[::2], strict=True))
         self._grpc_ports = dict(zip(_SERVICES, ports[1::2], strict=True))
         self.endpoint = f"http://127.0.0.1:{self._ports['s3']}"
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,13 +79,6 @@ class S3Server:
             aws_access_key_id=self.key,
             aws_secret_access_key=self.secret,
         )
-
-    def __enter__(self) -> Self:
-        return self.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _command(self) -> list[str]:
         beside_python = str(Path(sys.executable).parent)
