@@ -15,13 +15,16 @@ from experiment_pipeline.stages.exported_model import export
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.storage.files import Location
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking import outcomes
 
 _analyses: dict[str, Mapping[str, bytes]] = {}  # by fingerprint
 
 
 @contextmanager
 def quickly() -> Iterator[None]:
-    """Leave out the check in a fresh process, and analyse a table once in this process: both have tests."""
+    """Leave out what has tests of its own: the check in a fresh process, the pages of all runs, and a
+    second analysis of a table in this process.
+    """
     usual = StageRun.reused_or_made
 
     def once(run: StageRun, stage: str, key: str, size: Any, make: Any, said: str) -> Any:
@@ -31,7 +34,8 @@ def quickly() -> Iterator[None]:
         return usual(run, stage, key, size, analysed if stage == "data_analysis" else make, said)
 
     fresh = patch.object(export, "check_in_fresh_process", lambda _: None)
-    with fresh, patch.object(StageRun, "reused_or_made", once):
+    pages = patch.object(outcomes, "write_pages", lambda *_: None)
+    with fresh, pages, patch.object(StageRun, "reused_or_made", once):
         yield
 
 

@@ -16,6 +16,7 @@ import pytest
 import experiment_pipeline
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline_tests.fresh_process import printed_by
+from experiment_pipeline_tests.tracking.history import write_history
 
 PACKAGE = Path(experiment_pipeline.__file__).parent
 FLOW = tuple(STAGES)
@@ -179,9 +180,11 @@ def test_a_library_is_imported_by_its_own_rooms_alone(libraries, homes) -> None:
 
 
 def test_only_the_component_loads_dagster() -> None:
-    """In a fresh process, all that is no shell is imported, and `dir()` names what `dg` looks for, without
-    Dagster being loaded; asking for the component loads it.
+    """In a fresh process, a notebook that asks what was tried has its answer before libraries of a run would be
+    loaded; all that is no shell is imported, and `dir()` names what `dg` looks for, without Dagster being
+    loaded; asking for the component loads it.
     """
+    write_history()
     shells = {"orchestration", "definitions"}
     modules = [
         f"{PACKAGE.name}.{module}" for module in MODULES if room(module) not in {None, *shells}
@@ -189,6 +192,10 @@ def test_only_the_component_loads_dagster() -> None:
     script = (
         "import importlib, sys, experiment_pipeline as package\n"
         "assert 'Experiment' in dir(package)\n"
+        "assert len(package.runs('flight_delay')) == 4\n"
+        "assert len(package.experiments()) == 1\n"
+        "assert len(package.leaderboard('flight_delay')) == 2\n"
+        "assert not {'dagster', 'sklearn', 'lightgbm', 'matplotlib'} & sys.modules.keys()\n"
         f"for name in {modules!r}: importlib.import_module(name)\n"
         f"assert not {NEVER_LOADED!r} & sys.modules.keys()\n"
         "assert package.Experiment.__name__ == 'Experiment'\n"

@@ -98,19 +98,6 @@ def test_the_example_of_a_function_is_true(name: str, folder, quick, monkeypatch
     assert told == []
 
 
-def test_asking_what_was_tried_loads_neither_dagster_nor_training() -> None:
-    """A notebook that asks has its answer before the libraries of a run would be loaded."""
-    write_history()
-    script = (
-        "import sys, experiment_pipeline as ep\n"
-        "assert len(ep.runs('flight_delay')) == 4\n"
-        "assert len(ep.experiments()) == 1\n"
-        "assert len(ep.leaderboard('flight_delay')) == 2\n"
-        "print(sorted({'dagster', 'sklearn', 'lightgbm', 'matplotlib'} & set(sys.modules)))\n"
-    )
-    assert printed_by(script) == "[]"
-
-
 def test_dagster_finds_the_component_without_what_loads_an_experiment() -> None:
     """A process of a host that runs no experiment pays for no tables and databases; a prompt completes all."""
     script = (

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -16,6 +16,19 @@ from experiment_pipeline.tracking.database.connection import VARIABLE
 
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
+LEAVES_OUT = """\
+import subprocess
+run = subprocess.run
+subprocess.run = lambda command, **options: "-I" in command or run(command, **options)
+"""
+
+
+class Ci(NamedTuple):
+    """The result of the workflow's command, the folder that it attaches, the summary of its job."""
+
+    done: subprocess.CompletedProcess[str]
+    reports: Path
+    summary: Path
 
 
 @dataclass
@@ -85,6 +98,29 @@ class Project:
     def execute(self, job: str, **options: float) -> subprocess.CompletedProcess[str]:
         """`dagster job execute` of a job."""
         return self.run(*self.execute_command(job), **options)
+
+    def ci(self, experiment: str) -> Ci:
+        """The command of the workflow for CI, for an experiment."""
+        shutil.copytree(ROOT / "docs/ci", self.folder / "docs/ci", dirs_exist_ok=True)
+        workflow = yaml.safe_load((ROOT / "docs/ci/experiment.yml").read_text())
+        steps = workflow["jobs"]["experiment"]["steps"]
+        (command,) = [one["run"] for one in steps if one.get("name") == "Run the experiment"]
+        summary = self.folder / f"{experiment}.md"
+        environment = (f"EXPERIMENT={experiment}", f"GITHUB_STEP_SUMMARY={summary}")
+        done = self.run("env", *environment, "bash", "-c", command)
+        reports = self.folder / f"reports_of_{experiment}"
+        (self.folder / "reports").rename(reports)
+        return Ci(done, reports, summary)
+
+    def registry(self, experiment: str) -> Path:
+        """Where the versions of an experiment's model are."""
+        return self.folder / "artifacts" / experiment / "registry"
+
+    def leave_out_the_fresh_process(self) -> None:
+        """Check no exported model in a fresh process: the tests of the commands do. The package, which workers
+        of a cluster compare, stays as it is.
+        """
+        (self.folder / "sitecustomize.py").write_text(LEAVES_OUT)
 
     @staticmethod
     def execute_command(job: str) -> tuple[str, ...]:

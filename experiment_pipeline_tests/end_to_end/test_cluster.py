@@ -1,6 +1,5 @@
 """The encoder for Slurm as it stands, on this machine: scheduler and two workers over TLS, S3, PostgreSQL."""
 
-import os
 import secrets
 import shutil
 import zlib
@@ -11,7 +10,9 @@ import pytest
 import s3fs
 import sqlalchemy as sa
 
-from experiment_pipeline_tests import scenario
+from experiment_pipeline.prediction.files import load_model
+from experiment_pipeline.storage.files import STORAGE_VARIABLE
+from experiment_pipeline_tests import runs, scenario
 from experiment_pipeline_tests.end_to_end.project import ROOT, Project
 from experiment_pipeline_tests.ports import free_port
 
@@ -33,8 +34,12 @@ def project(tmp_path, s3, s3_bucket, postgres):
     """A project as the encoder wants it: settings in a file, Dagster and the memory on PostgreSQL."""
     project = Project(tmp_path / "project")
     shutil.copytree(ROOT / "docs" / "cluster", project.folder / "docs" / "cluster")
-    scenario.write_csv(project.folder / "visits.csv")
-    project.add_experiment("clinic", scenario.spec_mapping(), scenario.SCHEMA)
+    project.leave_out_the_fresh_process()
+    project.files = s3fs.S3FileSystem(endpoint_url=s3.endpoint, use_listings_cache=False)
+    table = f"s3://{s3_bucket}/in/visits.csv"
+    project.files.pipe(table, scenario.table().to_csv(index=False).encode())
+    project.given = {"url": table, "export": {"url": f"s3://{s3_bucket}/models"}}
+    project.add_experiment("clinic", scenario.spec_mapping(**project.given), scenario.SCHEMA)
     home = tmp_path / "home"
     home.mkdir()
     shutil.copy(ROOT / "docs" / "cluster" / "ssh" / "dagster.yaml", home)
@@ -66,10 +71,11 @@ def project(tmp_path, s3, s3_bucket, postgres):
     return project
 
 
-def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3):
+def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3, tmp_path, monkeypatch):
     """The run is in the database and on the overview with the worker of each configuration; no
     certificate or process of the job is left, and neither it nor a table of the database, Dagster's
-    events among them, tells a secret.
+    events among them, tells a secret. A rerun elsewhere reuses what is in the bucket, and the model
+    predicts from there.
     """
     # What `sbatch` would run.
     done = project.run("bash", "docs/cluster/slurm/experiment.sbatch", "clinic", seconds=500)
@@ -77,13 +83,12 @@ def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3):
     url = project.database.replace("postgresql:", "postgresql+psycopg2:")
     engine = sa.create_engine(url, poolclass=sa.pool.NullPool)
     asked = "SELECT * FROM experiment_pipeline.configurations WHERE run_id = %(run)s"
-    runs = pd.read_sql("SELECT * FROM experiment_pipeline.runs", engine)
-    assert runs["status"].tolist() == ["accepted"]
-    results = pd.read_sql(asked, engine, params={"run": runs["run_id"][0]})
+    known = pd.read_sql("SELECT * FROM experiment_pipeline.runs", engine)
+    assert known["status"].tolist() == ["accepted"]
+    results = pd.read_sql(asked, engine, params={"run": known["run_id"][0]})
     assert results["worker"].nunique() == 2
     assert results["worker"].str.startswith("tls://").all()
-    files = s3fs.S3FileSystem(endpoint_url=os.environ["AWS_ENDPOINT_URL"], use_listings_cache=False)
-    overview = files.cat_file(f"{project.bucket}/lab/overview.html").decode()
+    overview = project.files.cat_file(f"{project.bucket}/lab/overview.html").decode()
     assert "clinic" in overview
     assert not list(project.folder.glob(".dask-tls-*"))
     processes = [one.info["cwd"] for one in psutil.process_iter(["cwd"])]
@@ -92,6 +97,15 @@ def test_an_experiment_trains_on_two_workers_and_says_on_which(project, s3):
     told = [done.stdout, *_texts(engine, "public"), *_texts(engine, "experiment_pipeline")]
     assert len(told) > 1_000
     assert not [text for text in told if any(one in text for one in hidden)]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(STORAGE_VARIABLE, f"s3://{project.bucket}/lab")
+    again = runs.succeeded(scenario.spec(**project.given), scenario.SCHEMA)
+    assert again.metadata("search_results")["reused"] == 4
+    assert not (tmp_path / "artifacts").exists()
+    target, rejected = (f"s3://{project.bucket}/{name}.csv" for name in ("out", "rejected"))
+    model = load_model(f"s3://{project.bucket}/models/clinic/registry/v0001")
+    model.predict_table(project.given["url"], target, rejected)
+    assert project.files.cat_file(target).count(b"\n") > 400
 
 
 def _texts(engine, schema):

@@ -2,11 +2,13 @@
 runs that were killed before it started, and a run on a cluster that is cancelled.
 """
 
+import json
 import os
 import re
 import signal
 import sqlite3
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 from distributed import Client
@@ -82,6 +84,7 @@ def project(folder, dask):
     quick = settings.replace("poll_interval_seconds: 30", "poll_interval_seconds: 2")
     assert quick != settings
     (project.folder / "dagster.yaml").write_text(quick)
+    project.leave_out_the_fresh_process()
     scenario.write_csv(project.folder / "visits.csv")
     never = {"preparation": {**scenario.PREPARATION, "function": f"{MODULE}:wait"}}
     gate = [{"metric": "roc_auc", "at_least": 0.999}]
@@ -202,8 +205,25 @@ def test_killed_runs_free_their_places(ui, killed):
 
 
 def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
-    """A run of the command line is on its job's page; gate, value and report stand in its last event."""
-    assert ui.project.execute(STRICT).returncode == 1
+    """A run of CI ends with exit code 1; gate, value, next search and pages stand last, in one block; CI has
+    JSON and record. It is on its job's page, where they stand in its last event.
+    """
+    refused = ui.project.ci(STRICT)
+    assert refused.done.returncode == 1
+    assert "lower bound of roc_auc at least 0.999" in refused.done.stdout
+    assert "Traceback" not in refused.done.stdout
+    block = refused.done.stdout.partition("FAILED\n\n")[2]
+    assert block.count("\n") < 10
+    (proposed,) = re.findall(r"in (/\S+next_search\S*yaml)", block)
+    assert "algorithm: " in Path(proposed).read_text()
+    pages = [Path(page) for page in re.findall(r"page: (/\S+)", block)]
+    assert pages[0].name.startswith("report")
+    assert [page.exists() for page in pages] == [True, True]
+    assert not ui.project.registry(STRICT).exists()
+    assert json.loads((refused.reports / "run.json").read_text())["status"] == "rejected"
+    record = (refused.reports / "decision_record.md").read_text()
+    assert "Refused: 1 of " in record
+    assert refused.summary.read_text() == record
     ((run_id, tags),) = ui.history(STRICT).items()
     assert tags.items() >= {"experiment": STRICT, "decision": "rejected"}.items()
     page = browser.go(f"/locations/experiment_pipeline/jobs/{STRICT}/runs")

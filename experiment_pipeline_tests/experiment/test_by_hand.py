@@ -40,11 +40,14 @@ def made_by_hand() -> Any:
 
 
 def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
-    """It alone is fitted, on the same rows, and is paired with the best; its note is kept."""
-    found = run(scenario.table(), name="visits")
+    """It alone is fitted, also beyond the budget, on the same rows, and is paired with the best; its note
+    is kept. A name stands for its last run.
+    """
+    found = run(scenario.table(), name="visits", budget={"configurations": 1})
     trees = ExtraTreesClassifier(max_depth=4, n_estimators=40, random_state=7, n_jobs=2)
     more = ep.add(found, trees, "mine", note="what we had")
     assert more.facts["reused"] == found.facts["trained"] == more.facts["trained"] - 1
+    assert more.facts["not_started"] == 1
     (mine,) = more.leaderboard.query("key == 'mine'").to_dict("records")
     assert mine["algorithm"] == "sklearn.ensemble.ExtraTreesClassifier"
     assert (mine["max_depth"], mine["n_estimators"], mine["note"]) == (4, 40, "what we had")
@@ -53,20 +56,12 @@ def test_a_model_of_ones_own_joins_the_leaderboard() -> None:
     assert named_columns(more.save("defs/visits")).spec.search[-1].note == "what we had"
     with pytest.raises(ep.InvalidExperiment, match="the leaderboard has a configuration with"):
         ep.add(more, trees, "again")
-    pipeline = ep.add(more, made_by_hand, "mine")
+    with pytest.raises(ep.UnknownRun, match="did you mean 'visits'"):
+        ep.add("visit", trees, "mine")
+    pipeline = ep.add("visits", made_by_hand, "mine")
     algorithms = pipeline.leaderboard.set_index("key")["algorithm"]
     assert set(algorithms.index) == {*found.leaderboard["key"], "mine"}
     assert algorithms["mine"].endswith("made_by_hand")
-
-
-def test_a_model_of_ones_own_is_fitted_alone_beyond_the_budget() -> None:
-    """What the budget kept from starting does not start now; a name stands for its last run."""
-    short = run(scenario.table(), name="visits", budget={"configurations": 1})
-    more = ep.add("visits", ExtraTreesClassifier(max_depth=4), "mine")
-    assert sorted(more.leaderboard["key"]) == sorted([*short.leaderboard["key"], "mine"])
-    assert (more.facts["reused"], more.facts["not_started"]) == (2, 1)
-    with pytest.raises(ep.UnknownRun, match="did you mean 'visits'"):
-        ep.add("visit", ExtraTreesClassifier(), "mine")
 
 
 @pytest.mark.parametrize(

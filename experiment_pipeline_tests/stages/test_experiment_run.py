@@ -130,6 +130,8 @@ def test_an_own_metric_ranks_gates_and_is_not_needed_to_predict(table, tmp_path,
     """Another source ranks and judges anew and trains nothing; card and database name the metric."""
     spec = scenario.spec(
         url=str(table),
+        search=scenario.SEARCH[:2],
+        ensemble=False,
         metric=PROFIT,
         acceptance=[{"metric": PROFIT, "at_least": 1}, {"metric": "roc_auc", "at_least": 0.5}],
     )

@@ -9,7 +9,8 @@ import pytest
 from sklearn.dummy import DummyRegressor
 
 from experiment_pipeline import errors
-from experiment_pipeline.stages.search.configurations import configurations
+from experiment_pipeline.stages.search.configurations import Configuration, configurations
+from experiment_pipeline.stages.search.fingerprints import fingerprint
 from experiment_pipeline.storage.persistence import (
     check_foreign,
     from_bytes,
@@ -18,13 +19,17 @@ from experiment_pipeline.storage.persistence import (
 )
 from experiment_pipeline_tests.fresh_process import printed_by
 from experiment_pipeline_tests.stages.search.own_estimators import WithHelper
-from experiment_pipeline_tests.stages.search.scenario import experiment, one, refit, training_sets
+from experiment_pipeline_tests.stages.search.scenario import (
+    OWN,
+    experiment,
+    one,
+    refit,
+    training_sets,
+)
 
 DIGESTS = """
-import hashlib
-from experiment_pipeline_tests.storage.test_persistence import pipelines; from experiment_pipeline_tests.storage.test_persistence import to_bytes
-for pipeline in pipelines():
-    print(hashlib.sha256(to_bytes(pipeline)).hexdigest())
+from experiment_pipeline_tests.storage.test_persistence import digests
+print(*digests(), sep="\\n")
 """
 
 
@@ -55,10 +60,17 @@ def test_what_is_stored_comes_back_and_predicts_the_same() -> None:
         assert reloaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
 
 
-def test_two_processes_write_the_same_bytes() -> None:
-    """Neither memory addresses nor the order of hashes nor the time reach the bytes."""
-    here = [sha256(to_bytes(pipeline)).hexdigest() for pipeline in pipelines()]
-    assert len(set(here)) == 4
+def digests() -> list[str]:
+    """Those of the stored pipelines, and the fingerprint of an estimator of one's own."""
+    own = Configuration("key", f"{OWN}.Plain", "onehot", {"b": 1, "a": "x"})
+    print_ = fingerprint(own, training_sets(), experiment([one("lightgbm")]))
+    return [*(sha256(to_bytes(pipeline)).hexdigest() for pipeline in pipelines()), print_]
+
+
+def test_two_processes_write_the_same_bytes_under_the_same_names() -> None:
+    """Neither memory addresses nor the order of hashes nor the time reach bytes or fingerprint."""
+    here = digests()
+    assert len(set(here)) == 5
     assert printed_by(DIGESTS, PYTHONHASHSEED="2").splitlines() == here
 
 

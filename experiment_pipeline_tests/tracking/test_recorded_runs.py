@@ -80,10 +80,6 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     reports = questions.rows_of("reports", row)
     assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
     assert all(Path(place).exists() for place in reports["place"])
-    assert past.name in (past.root / "overview.html").read_text()
-    page = (past.root / past.name / "runs.html").read_text()
-    assert page.count("accepted") >= 2
-    assert "rejected" in page
 
 
 def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(past: Past) -> None:

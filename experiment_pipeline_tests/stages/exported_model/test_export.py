@@ -149,7 +149,6 @@ def test_a_real_model_passes_the_fresh_process(algorithm: str, task: str) -> Non
 def test_a_model_that_needs_this_package_is_refused() -> None:
     """Loading must not import this project: who receives the model does not have it."""
     needy = exported.package()
-    script = needy.files["verify.py"] + b"\nimport experiment_pipeline\n"
-    changed = replace(needy, files={**needy.files, "verify.py": script})
+    changed = replace(needy, files={**needy.files, "verify.py": b"import experiment_pipeline\n"})
     with pytest.raises(PredictionsChanged, match="needs experiment_pipeline to load"):
         check_in_fresh_process(changed)

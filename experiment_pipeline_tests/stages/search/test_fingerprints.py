@@ -1,8 +1,5 @@
 """Fingerprints: everything that decides a model, and nothing else."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -92,12 +89,6 @@ def test_a_encoder_counts_train_rows_and_columns_alone() -> None:
     assert encoder != encoder_fingerprint("ordinal", fewer)
 
 
-PRINT = """
-from experiment_pipeline_tests.stages.search import test_fingerprints
-print(test_fingerprints.own_print())
-"""
-
-
 def own_print() -> str:
     """The fingerprint of an estimator of one's own."""
     own = Configuration("key", "my_models.Model", "onehot", {"b": 1, "a": "x"})
@@ -105,15 +96,12 @@ def own_print() -> str:
 
 
 def test_the_source_of_an_own_estimator_counts(tmp_path, monkeypatch) -> None:
-    """Every process gets the same fingerprint, until the estimator's module is edited."""
+    """The fingerprint is another one when the estimator's module, or what that imports, is edited."""
     module = tmp_path / "my_models.py"
     (other := tmp_path / "my_losses.py").write_text("LOSS = 1")
     module.write_text("import my_losses\nclass Model: pass")
     monkeypatch.syspath_prepend(tmp_path)
     first = own_print()
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
-    command = [sys.executable, "-B", "-c", PRINT]
-    assert subprocess.check_output(command, env=environment, text=True).strip() == first
     other.write_text("LOSS = 2")
     assert own_print() != first
 

@@ -18,10 +18,7 @@ CHANGED = "data_resembles_the_accepted"
 BIAS = "rejected_rows_resemble_the_others"
 RATE = "rejection_rate_within_limit"
 # The sets come after the validation, to see whether they are blocked.
-STAGES = (
-    *("raw_data", "data_analysis", "validated_data", "rejected_rows"),
-    *("train_set", "test_set", "validation_set"),
-)
+STAGES = ("raw_data", "validated_data", "rejected_rows", "train_set", "test_set", "validation_set")
 
 
 def visits(folder: Path, frame: pd.DataFrame | None = None, **validation: object) -> ExperimentSpec:
