@@ -17,6 +17,9 @@ from experiment_pipeline.stages.exported_model.page import AcceptedModel
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.search.configurations import Configuration, configurations
 from experiment_pipeline.stages.search.features import build_features
+from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
+from experiment_pipeline.stages.search.training_sets import TrainingSets
+from experiment_pipeline.stages.search.voting import weighted_mean
 from experiment_pipeline.stages.split_sets.sets import SetTable
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.stages.validation_report.gates import Gate, MetricScore
@@ -27,8 +30,10 @@ from experiment_pipeline.storage.provenance import PATCH, CodeProvenance
 from experiment_pipeline.storage.registry import RECORD, ModelPackage
 from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.table.clusters import FittedRows
+from experiment_pipeline.table.preparation import prepare
 from experiment_pipeline_tests.results import model_result
 from experiment_pipeline_tests.stages.leaderboard.board_examples import search_of, spec_of
+from experiment_pipeline_tests.stages.search.scenario import refit
 from experiment_pipeline_tests.stages.validation_report.report_examples import report_of
 
 CREATED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -88,8 +93,6 @@ def delivered(n: int = 60, seed: int = 0) -> pd.DataFrame:
 
 def prepared(raw: pd.DataFrame) -> pd.DataFrame:
     """The same rows after the preparation that the experiment declares."""
-    from experiment_pipeline.table.preparation import prepare
-
     return prepare(raw, make_spec().preparation).frame
 
 
@@ -114,10 +117,6 @@ def refitted(
     rows: pd.DataFrame, features: Sequence[str], experiment: ExperimentSpec, classes: Any
 ) -> list[tuple[str, Any]]:
     """Key and fitted pipeline of every configuration of an experiment, as a refit makes them."""
-    from experiment_pipeline.stages.search.learners.hyperparameters import NAMES
-    from experiment_pipeline.stages.search.training_sets import TrainingSets
-    from experiment_pipeline_tests.stages.search.scenario import refit
-
     asked = (experiment.target, experiment.task, classes, np.zeros(len(rows), dtype=bool))
     sets = TrainingSets(rows, rows, tuple(features), *asked, digests={"train": "", "test": ""})
     return [
@@ -189,8 +188,6 @@ def package(
 
 def trained_package(algorithm: str, task: str) -> ModelPackage:
     """The files of a model that this project has fitted itself; of `a+b`, of their mean."""
-    from experiment_pipeline.stages.search.voting import weighted_mean
-
     rows = prepared(delivered(200))
     target = {"binary": "late", "multiclass": "carrier", "regression": "delay"}[task]
     rows = rows[rows[target].notna()]

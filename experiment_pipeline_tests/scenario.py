@@ -22,7 +22,6 @@ from experiment_pipeline.stages.split_sets.sets import (
     FITTED,
     STOPS,
     SetTable,
-    SplitSets,
     early_stopping_gap,
     early_stopping_rows,
 )
@@ -123,11 +122,12 @@ def write_csv(path: Path, frame: pd.DataFrame | None = None) -> Path:
 
 
 def spec_mapping(
-    task: str = "binary", split: str = "random", url: str = "visits.csv", **changes: Any
+    task: str = "binary", split: Any = "random", url: str = "visits.csv", **changes: Any
 ) -> dict[str, Any]:
     """Return what the YAML of an experiment on this table says, apart from its name.
 
-    The task decides target and metric; `changes` replace top-level settings.
+    The task decides target and metric; `split` is one of SPLITS, or what the YAML says; `changes`
+    replace top-level settings.
     """
     excluded = {name: WHY_EXCLUDED for other, name in TARGETS.items() if other != task}
     if split != "group":
@@ -139,7 +139,7 @@ def spec_mapping(
         "exclude": excluded,
         "preparation": PREPARATION,
         "validation": {"max_rejected_fraction": 0.05},
-        "split": SPLITS[split],
+        "split": SPLITS[split] if isinstance(split, str) else split,
         "search": SEARCH,
         "metric": METRICS[task],
     }
@@ -149,7 +149,7 @@ def spec_mapping(
 
 
 def spec(
-    task: str = "binary", split: str = "random", url: str = "visits.csv", **changes: Any
+    task: str = "binary", split: Any = "random", url: str = "visits.csv", **changes: Any
 ) -> ExperimentSpec:
     """Return the experiment of `spec_mapping`, named `clinic`."""
     mapping = spec_mapping(task, split, url, **changes)
@@ -238,13 +238,6 @@ def prepared_rows(
 ) -> PreparedTable:
     """Return every row, prepared, with the columns that the schema wants."""
     return fit(prepare(raw, preparation, **absent), raw.columns, schema)
-
-
-def split_sets(train: pd.DataFrame, test: pd.DataFrame, validation: pd.DataFrame) -> SplitSets:
-    """Three sets as their checks take them."""
-    nothing, origin = np.empty(0, np.uint8), Origin("", {}, "", ())
-    sets = [SetTable(rows, "", nothing, origin) for rows in (train, test, validation)]
-    return SplitSets(*sets, notes=(), summary=train)
 
 
 def to_train_on(train: pd.DataFrame, test: pd.DataFrame, spec: ExperimentSpec) -> TrainingSets:

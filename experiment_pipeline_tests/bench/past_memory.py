@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dagster as dg
 import yaml
 from pydantic import TypeAdapter
 
@@ -105,7 +104,12 @@ def measured(rows: int, limit_bytes: int, folder: Path) -> Job:
             )
 
         watched = ran(*project.execute_command(EXPERIMENT))
-        stages = stages_of(watched, orchestration.events_of_last_run(project.folder))
+        steps = orchestration.stretches(orchestration.events_of_last_run(project.folder))
+        # A stage that was ended from outside lasted to the end.
+        stages = {
+            step.removeprefix(f"{EXPERIMENT}__"): watched.spent(since, until or watched.ended)
+            for step, (since, until) in steps.items()
+        }
         how = ending(watched, limit.killed, log.read_text(), [*stages])
         if not how:
             output = str(storage / "predicted.parquet")
@@ -148,14 +152,6 @@ def experiment(url: str, rows: int) -> tuple[dict[str, Any], str]:
     ]
     attributes["halving"]["fractions"] = [FIRST_SHARE, 1.0]
     return attributes, drafted["schema.yaml"]
-
-
-def stages_of(watched: Watched, events: Sequence[dg.EventLogEntry]) -> dict[str, Spent]:
-    """Stage → what it took; one that was ended from outside lasted to the end."""
-    return {
-        step.removeprefix(f"{EXPERIMENT}__"): watched.spent(since, until or watched.ended)
-        for step, (since, until) in orchestration.stretches(events).items()
-    }
 
 
 def ending(watched: Watched, killed: bool, said: str, stages: Sequence[str]) -> str:

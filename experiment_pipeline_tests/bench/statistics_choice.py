@@ -106,11 +106,9 @@ def constant_passes(
 
 
 @repeated
-def weak_signal_passes(
-    generator: _Generator, *, r2: float = 0.05, rows: int = 1_000, metric: str = "r2"
-) -> bool:
+def weak_signal_passes(generator: _Generator, *, metric: str) -> bool:
     """Whether a model passes that explains a small part of a number's variance."""
-    y, seen = [], []
+    r2, rows, y, seen = 0.05, 1_000, [], []
     for n in (3 * rows, rows, rows):
         signal = np.sqrt(r2) * generator.normal(size=n)
         y.append(signal + np.sqrt(1 - r2) * generator.normal(size=n))
@@ -139,14 +137,12 @@ GATES = (
 
 
 @repeated
-def any_look_passes(
-    generator: _Generator, *, looks: int = 30, rows: int = 500, fresh: float = 0.0
-) -> bool:
+def any_look_passes(generator: _Generator, *, fresh: float = 0.0) -> bool:
     """Whether any of several models passes that know nothing, judged on the same rows.
 
     Between two looks a share of the rows is replaced by `fresh` ones.
     """
-    spec = experiment("roc_auc", "binary")
+    spec, looks, rows = experiment("roc_auc", "binary"), 30, 500
     shared = [max(0.0, 1 - fresh * age) for age in range(1, looks)]
     y = _labels(generator, 0.3, rows)
     for look in range(looks):
@@ -274,11 +270,10 @@ def chosen(name: str, *, simulations: int, metric: str, **more: object) -> list[
 
 
 @repeated
-def noise_beats_the_baseline(
-    generator: _Generator, *, metric: str = "f1", count: int = 20, rows: int = 500
-) -> bool:
-    """Whether `winner_beats_baseline` passes with configurations that know nothing."""
-    spec, y = experiment(metric, "binary", count), _labels(generator, 0.2, rows)
+def noise_beats_the_baseline(generator: _Generator) -> bool:
+    """Whether `winner_beats_baseline` passes with 20 configurations that know nothing."""
+    count, rows = 20, 500
+    spec, y = experiment("f1", "binary", count), _labels(generator, 0.2, rows)
     shared = generator.normal(size=(rows, 1))
     noise = 0.5 * (generator.normal(size=(rows, count)) + shared)
     board = _board(spec, y, expit(noise - 1.4), _labels(generator, 0.2, 3 * rows))
@@ -370,20 +365,18 @@ def accused(generator: _Generator, *, metric: str, weak: bool = False, rows: int
 
 
 @repeated
-def said_to_be_worse(
-    generator: _Generator, *, metric: str = "f1", rows: int = 2_000, lost: float = 0.0
-) -> bool:
-    """Whether a model is said to be worse on validation than on test; 5 % are positive.
+def said_to_be_worse(generator: _Generator, *, lost: float = 0.0) -> bool:
+    """Whether a model is said to be worse by f1 on validation than on test; 5 % are positive.
 
     It tells the classes apart by 1.2 standard deviations on test, and by `lost` less on
     validation: with 0 it is as good there, and each such finding is an error.
     """
-    share, seen = 0.05, []
+    share, rows, seen = 0.05, 2_000, []
     for apart in (1.2, 1.2 - lost):
         y = _labels(generator, share, rows)
         logit = apart * y + generator.normal(size=rows) + np.log(share / (1 - share))
         seen.append(_seen(y, expit(logit)))
-    return _judged(metric, "binary", seen[1], seen[0], seen[0].y).gap.worse
+    return _judged("f1", "binary", seen[1], seen[0], seen[0].y).gap.worse
 
 
 @repeated

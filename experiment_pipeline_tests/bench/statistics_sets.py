@@ -21,7 +21,7 @@ from experiment_pipeline_tests.bench.tables import spec_of
 from experiment_pipeline_tests.table.made_rows import cut_rows
 
 TARGET = "bought"
-TRUE_ROWS = 100_000
+ROWS, TRUE_ROWS = 8_000, 100_000
 _SCORES = {"roc_auc": roc_auc_score, "log_loss": log_loss}
 _SPLITS = {
     "random": {"by": "random"},
@@ -91,9 +91,7 @@ def _generators(tables: int, seed: int) -> Iterator[np.random.Generator]:
     return (np.random.default_rng([seed, number]) for number in range(tables))
 
 
-def coverage_of_score(
-    tables: int, seed: int, *, table: str, population: str, metric: str, rows: int = 8_000
-) -> float:
+def coverage_of_score(tables: int, seed: int, *, table: str, population: str, metric: str) -> float:
     """Return how often the interval of a score covers the true one.
 
     A linear model is fitted on the train rows; its interval is that of the validation rows, its
@@ -101,7 +99,7 @@ def coverage_of_score(
     """
     covered = 0
     for rng in _generators(tables, seed):
-        frame = _TABLES[table](rows, rng)
+        frame = _TABLES[table](ROWS, rng)
         # Another cut, too: under one seed the same of many equal rows are taken for every table.
         spec, features = _experiment(seed=int(rng.integers(1_000_000))), _features(frame)
         sets = assign_sets(frame, spec, features)
@@ -115,33 +113,29 @@ def coverage_of_score(
     return covered / tables
 
 
-def share_blocked(
-    tables: int, seed: int, *, table: str, by: str, rows: int = 8_000, leaked: float = 0.0
-) -> float:
+def share_blocked(tables: int, seed: int, *, table: str, by: str, leaked: float = 0.0) -> float:
     """Return how often the check for leaks blocks sets that were split by id, time, column or random.
 
     `leaked` is the share of the rows that copy another row, which may be in another set.
     """
     spec, blocked = _experiment(by), 0
     for rng in _generators(tables, seed):
-        frame = _TABLES[table](rows, rng)
+        frame = _TABLES[table](ROWS, rng)
         features = _features(frame)
-        copies = rng.choice(rows, 2 * int(leaked * rows), replace=False).reshape(2, -1)
+        copies = rng.choice(ROWS, 2 * int(leaked * ROWS), replace=False).reshape(2, -1)
         columns = [*features, TARGET]
         frame.loc[copies[0], columns] = frame.loc[copies[1], columns].to_numpy()
         blocked += bool(check_copies(cut_rows(frame, spec, features), spec, features)[0])
     return blocked / tables
 
 
-def moved_by_adding(
-    tables: int, seed: int, *, table: str, added: int = 2, rows: int = 5_000
-) -> float:
+def moved_by_adding(tables: int, seed: int, *, table: str) -> float:
     """Return which share of the rows changes its set when some are added, at the worst table.
 
     Rows equal in features and target are one and the same to a model: their numbers in each set
     are compared.
     """
-    spec, moved = _experiment(), list[int]()
+    spec, moved, rows, added = _experiment(), list[int](), 5_000, 2
     for rng in _generators(tables, seed):
         frame = _TABLES[table](rows + added, rng)
         features = _features(frame)

@@ -2,10 +2,9 @@
 
 import pytest
 
-from experiment_pipeline.stages.split_sets.page import check_copies, check_leaks
-from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.bench import tables
 from experiment_pipeline_tests.bench.tables import TABLES, TIME_AND_GROUPS, Table
+from experiment_pipeline_tests.table.made_rows import cut_rows, leaks_of
 
 
 @pytest.mark.parametrize("table", [*TABLES, *TIME_AND_GROUPS], ids=lambda table: table.name)
@@ -17,9 +16,8 @@ def test_a_table_is_cut_into_disjoint_sets(table: Table) -> None:
     assert sum(map(len, rows)) == len(set.union(*rows))
     assert len(rows[0]) > 600
     assert min(map(len, rows)) > 200
-    sets = scenario.split_sets(*parts)
-    copies, *_ = check_copies(sets, cut.spec, cut.sets.features)
-    leaks = [*check_leaks(sets, cut.spec), *copies]
+    sets = cut_rows(tables.rows_of(table, cut.spec), cut.spec, cut.sets.features)
+    leaks = leaks_of(sets, cut.spec, cut.sets.features)
     # People of different crashes can be alike in eleven coarse columns.
     assert [leak for leak in leaks if cut.spec.split.by == "random" or "groups" in leak] == []
     assert cut.spec.not_features <= set(cut.sets.train.columns)

@@ -28,6 +28,7 @@ from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline.tracking.database.recording import RunRecord, recorded_runs
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.ports import wait_until
 from experiment_pipeline_tests.tracking.history import write_run
 
 COUNTED = "the search was cancelled after 12 of 40 configurations"
@@ -194,10 +195,7 @@ def test_a_killed_process_is_gone_before_and_after_it_is_reaped() -> None:
     process = waiting_process()
     noted_process = Process.here(process.pid)
     process.kill()
-    deadline = time.monotonic() + 10
-    while not noted_process.is_gone and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert noted_process.is_gone
+    wait_until(lambda: noted_process.is_gone, 10)
     process.communicate()
     assert noted_process.is_gone
     assert dataclasses.replace(noted_process, pid=os.getpid()).is_gone

@@ -91,6 +91,7 @@ IMPOSSIBLE: list[tuple[str, Any, str]] = [
     ("audit", {"columns": ["sex"], "selection_rate_ratio": 1.25}, "less than or equal to 1"),
     ("audit", {"columns": ["sex"], "accuracy_ratio": 0.8}, "no effect on task binary; drop it"),
     ("baseline", "off", "baseline: off leaves no gate; write acceptance criteria, or drop it"),
+    ("export", {"refit": "none", "fits": 3}, "none exports the fit of the search; drop fits"),
     ("freshness", {"fail_after": "7"}, "freshness.fail_after: '7' is not a duration"),
     ("name", "visits", "name: the folder names the experiment (visits); drop this key"),
 ]
@@ -234,12 +235,6 @@ def test_a_column_of_weights_and_a_direction_have_one_role() -> None:
     (problem,) = told(VALID | {"sample_weight": "w", "monotone": {"w": "increasing"}})
     assert "monotone.w: 'w' is not a feat" in problem
     assert told(VALID | {"sample_weight": "w", "monotone": {"age": "decreasing"}}) == []
-
-
-def test_fits_of_the_export_need_a_refit() -> None:
-    """Without one the fit of the search is exported."""
-    (problem,) = told(VALID | {"export": {"refit": "none", "fits": 3}})
-    assert "refit: none exports the fit of the search; drop fits" in problem
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """A stage that may need more memory than is free says so; running out of memory is a clear error."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from experiment_pipeline.stages.registry import STAGES, table_bytes, warn_of_mem
 from experiment_pipeline.storage.mapped import on_map
 from experiment_pipeline.storage.processes import FreeMemory
 from experiment_pipeline_tests import scenario
+from experiment_pipeline_tests.fresh_process import printed_by
 
 ROWS = 20_000
 
@@ -85,6 +84,5 @@ def test_a_stage_that_runs_out_of_memory_ends_with_a_clear_error(tmp_path: Path)
     names = pd.read_csv(scenario.write_csv(tmp_path / "visits.csv")).columns
     cells = np.random.default_rng(0).random(1_000_000)
     pd.DataFrame(dict.fromkeys(names, cells)).to_parquet(path)
-    command = [sys.executable, "-c", STARVED, str(path), "40000000"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    assert done.stdout.startswith("False NotEnoughMemory: the stage raw_data: memory ran out")
+    done = printed_by(STARVED, str(path), "40000000")
+    assert done.startswith("False NotEnoughMemory: the stage raw_data: memory ran out")

@@ -4,12 +4,10 @@ from functools import partial
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
-from scipy.special import expit
 
 from experiment_pipeline.statistics.caveats import caveats
-from experiment_pipeline.statistics.interval import ConsecutiveClusters
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.bench.statistics_coverage import claims, labels
 
 NUMBERS, RANKS = ("rmse", "mae", "r2"), ("roc_auc", "log_loss")
 
@@ -20,12 +18,7 @@ def _numbers(errors: np.ndarray) -> SetPrediction:
 
 
 def _days(generator: np.random.Generator, memory: float) -> SetPrediction:
-    shocks = np.sqrt(1 - memory**2) * generator.normal(size=80)
-    luck = lfilter([1.0], [1.0, -memory], shocks)
-    codes = np.repeat(np.arange(80), 30)
-    known = generator.normal(size=len(codes)) - 1.5
-    y = (generator.random(len(codes)) < expit(known + luck[codes])).astype(int)
-    return SetPrediction(y, expit(known), codes.view(ConsecutiveClusters))
+    return labels(0.2, 30, luck=1.0, memory=memory)(generator, 80)
 
 
 def _said(metrics: tuple[str, ...], predicted: SetPrediction) -> list[str]:
@@ -80,12 +73,6 @@ def test_days_that_resemble_their_neighbours_are_named() -> None:
     assert not _said(("log_loss",), strangers)
 
 
-def _claims(generator: np.random.Generator) -> SetPrediction:
-    claim = generator.random(2_000) < 0.05
-    y = np.where(claim, generator.gamma(2, 0.5, size=2_000), 0.0)
-    return SetPrediction(y, np.full(2_000, 0.05), np.arange(2_000))
-
-
 def _around(centre: float, generator: np.random.Generator) -> SetPrediction:
     known = centre + 0.7 * generator.normal(size=2_000)
     return SetPrediction(known + 0.7 * generator.normal(size=2_000), known, np.arange(2_000))
@@ -96,7 +83,7 @@ def _around(centre: float, generator: np.random.Generator) -> SetPrediction:
     [
         (NUMBERS, lambda generator: _numbers(generator.normal(size=200)), 0, 0.1),
         (NUMBERS, lambda generator: _numbers(generator.exponential(size=400)), 0, 0.1),
-        (NUMBERS, _claims, 0, 0.1),
+        (NUMBERS, lambda generator: claims(0.05)(generator, 2_000), 0, 0.1),
         (RANKS, lambda generator: _days(generator, 0.0), 0, 0.1),
         (("mape",), partial(_around, 4), 0, 0.05),
         (("mape",), partial(_around, 0), 0.95, 1),

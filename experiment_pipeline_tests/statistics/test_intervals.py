@@ -4,13 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from scipy.signal import lfilter
 from scipy.special import expit
 
 from experiment_pipeline.statistics.caveats import few_clusters_note
 from experiment_pipeline.statistics.interval import ConsecutiveClusters, difference
 from experiment_pipeline.statistics.metrics import METRICS, names_of
 from experiment_pipeline.statistics.scores import SetPrediction, net_share, paired_difference, score
+from experiment_pipeline_tests.bench.statistics_coverage import amounts, numbers
 
 CLUSTERS, ROWS = 60, 15
 RESAMPLES = 600
@@ -75,41 +75,29 @@ def test_the_difference_of_two_models_is_covered_as_often_as_promised(name: str)
     assert 0.92 <= held / 400 <= 0.98
 
 
-Sample = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _usual(generator: np.random.Generator, n: int) -> Sample:
+def _usual(generator: np.random.Generator, n: int) -> SetPrediction:
     """Return independent rows of which 1 in 5 is positive."""
     y = (generator.random(n) < 0.2).astype(int)
-    return y, expit(1.5 * y - 1 + generator.normal(size=n)), np.arange(n)
+    return SetPrediction(y, expit(1.5 * y - 1 + generator.normal(size=n)), np.arange(n))
 
 
-def _rare(generator: np.random.Generator, n: int) -> Sample:
+def _rare(generator: np.random.Generator, n: int) -> SetPrediction:
     """Return rows of which 1 in 20 is positive."""
     y = (generator.random(n) < 0.05).astype(int)
-    return y, expit(1.2 * y - 3 + generator.normal(size=n)), np.arange(n)
+    return SetPrediction(y, expit(1.2 * y - 3 + generator.normal(size=n)), np.arange(n))
 
 
-def _amounts(generator: np.random.Generator, n: int) -> Sample:
-    """Return lognormal amounts, half known."""
-    known = np.sqrt(0.5) * generator.normal(size=n)
-    y = np.exp(known + np.sqrt(0.5) * generator.normal(size=n))
-    return y, np.exp(known + 0.25), np.arange(n)
-
-
-def _counts(generator: np.random.Generator, n: int) -> Sample:
+def _counts(generator: np.random.Generator, n: int) -> SetPrediction:
     """Return counts of about 1, whose mean is known but for a third of its variance."""
     known = 0.8 * generator.normal(size=n)
     mean = np.exp(known + 0.5 * generator.normal(size=n) - 0.4)
-    return generator.poisson(mean) * 1.0, np.exp(known - 0.3), np.arange(n)
+    return SetPrediction(generator.poisson(mean) * 1.0, np.exp(known - 0.3), np.arange(n))
 
 
-def _days(generator: np.random.Generator, n: int) -> Sample:
+def _days(generator: np.random.Generator, n: int) -> SetPrediction:
     """Return rows of days, 30 each, whose luck has a correlation of 0.5 with the day before's."""
-    luck = lfilter([1.0], [1.0, -0.5], np.sqrt(0.75) * generator.normal(size=n // 30))
-    codes = np.repeat(np.arange(n // 30), 30)
-    y = 10 + luck[codes] + generator.normal(size=len(codes))
-    return y, np.full(len(codes), 10.0), codes.view(ConsecutiveClusters)
+    days = numbers(np.random.Generator.standard_normal, 30, luck=1.0, memory=0.5)
+    return days(generator, n // 30)
 
 
 @pytest.mark.parametrize(
@@ -117,10 +105,10 @@ def _days(generator: np.random.Generator, n: int) -> Sample:
     [
         ("log_loss", _rare, 200, 0.93),
         ("roc_auc", _rare, 200, 0.93),
-        ("rmse", _amounts, 300, 0.89),
-        ("r2", _amounts, 300, 0.90),
+        ("rmse", amounts, 300, 0.89),
+        ("r2", amounts, 300, 0.90),
         ("mae", _days, 1_800, 0.91),
-        ("pinball_0.9", _amounts, 300, 0.92),
+        ("pinball_0.9", amounts, 300, 0.92),
         ("poisson_deviance", _counts, 300, 0.93),
         *((name, _usual, 120, 0.92) for name in ("roc_auc", "accuracy", "average_precision", "f1")),
     ],
@@ -128,8 +116,8 @@ def _days(generator: np.random.Generator, n: int) -> Sample:
 def test_interval_covers_the_truth_in_95_of_100_samples(name, sample, rows, least) -> None:
     """Nearly as often with few positives, skewed errors and days with a memory, which a normal one misses."""
     generator = np.random.default_rng(6)
-    truth = score(name, *sample(generator, 400_000 if sample is _usual else 1_500_000)[:2])
-    intervals = [SetPrediction(*sample(generator, rows)).interval(name) for _ in range(500)]
+    truth = sample(generator, 400_000 if sample is _usual else 1_500_000).score(name)
+    intervals = [sample(generator, rows).interval(name) for _ in range(500)]
     held = np.mean([one.low <= truth <= one.high for one in intervals])
     assert least <= held <= 0.985
 

@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 
 from experiment_pipeline.statistics.calibration import calibrations, quantile_check, recalibration
 from experiment_pipeline.statistics.scores import SetPrediction
+from experiment_pipeline_tests.bench.statistics_choice import perfect_and_accused
 
 CLASSES = ("no", "yes")
 
@@ -78,14 +79,7 @@ def test_intervals_cover_the_truth_where_rows_of_a_cluster_move_together() -> No
 
 def test_perfect_probabilities_are_seldom_accused() -> None:
     """Slope and intercept are two tests: of 150 perfect models at most 11 are accused."""
-    accused = 0
-    for seed in range(150):
-        generator = np.random.default_rng(seed)
-        said = 1.2 * generator.normal(size=200) - 0.8
-        y = (generator.random(200) < expit(said)).astype(int)
-        (found,) = calibrations(SetPrediction(y, expit(said), np.arange(200)), CLASSES)
-        accused += found.in_doubt
-    assert accused <= 11
+    assert perfect_and_accused(150, 0) <= 11 / 150
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit
 
 from experiment_pipeline.spec import Costs
 from experiment_pipeline.stages.search.results import Predictions
 from experiment_pipeline.stages.search.scoring import scores
 from experiment_pipeline.statistics import thresholds
 from experiment_pipeline.statistics.scores import SetPrediction, score
+from experiment_pipeline_tests.bench.statistics_choice import coverage_of_costs
 from experiment_pipeline_tests.stages.leaderboard.board_examples import spec_of
 
 COSTS = st.builds(Costs, false_positive=st.floats(0.01, 100), false_negative=st.floats(0.01, 100))
@@ -126,13 +126,4 @@ def test_the_error_of_a_threshold_is_the_spread_of_its_choices() -> None:
 
 def test_costs_of_few_positives_have_intervals_that_hold() -> None:
     """Of 300 samples with about 8 positives, which cost 20 when missed, 94 % hold the true cost."""
-    costs = Costs(false_positive=1, false_negative=20)
-
-    def drawn(n: int, seed: int) -> SetPrediction:
-        generator = np.random.default_rng(seed)
-        logit = 1.5 * generator.normal(size=n) - 4
-        return _rows((generator.random(n) < expit(logit)).astype(int), expit(logit))
-
-    truth = thresholds.cost_interval(costs, drawn(1_000_000, -1 % 2**31), 1 / 21).estimate
-    found = [thresholds.cost_interval(costs, drawn(200, seed), 1 / 21) for seed in range(300)]
-    assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.93
+    assert coverage_of_costs(300, 0) >= 0.93

@@ -35,8 +35,7 @@ def made(rows: int, seed: int = 0, **columns) -> pd.DataFrame:
 
 def experiment(by: dict, task: str = "binary"):
     """Return an experiment on such rows that is split as given."""
-    mapping = scenario.spec_mapping(task, exclude={}, preparation={}) | {"split": by}
-    return ExperimentSpec.model_validate({"name": "made", **mapping})
+    return scenario.spec(task, by, name="made", exclude={}, preparation={})
 
 
 RANDOM = {"by": "random"}

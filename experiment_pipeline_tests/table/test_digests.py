@@ -52,32 +52,24 @@ def test_different_values_differ_and_columns_are_told_apart_but_not_ordered():
 
 
 ROWS = pd.RangeIndex(3, name="row_number")
-FRAME = pd.DataFrame(
-    {
-        "n": [1, 2, 3],
-        "x": [0.5, None, 2.0],
-        "t": ["a", None, "c"],
-        "d": pd.to_datetime(["2020-01-01", "2020-01-02", None]),
-    },
-    index=ROWS,
-)
+FRAME = TABLE.set_axis(ROWS)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        FRAME.assign(n=[1, 2, 4]),
-        FRAME.assign(t=["a", "", "c"]),
-        FRAME.assign(x=[0.5, 0.0, 2.0]),
-        FRAME.assign(n=FRAME["n"].astype("int32")),
-        FRAME.assign(n=FRAME["n"].astype("float64")),
-        FRAME.rename(columns={"n": "N"}),
-        FRAME[["x", "n", "t", "d"]],
+        FRAME.assign(a=[1, 2, 4]),
+        FRAME.assign(b=["x", "", "é"]),
+        FRAME.assign(c=[0.5, 0.0, -0.0]),
+        FRAME.assign(a=FRAME["a"].astype("int32")),
+        FRAME.assign(a=FRAME["a"].astype("float64")),
+        FRAME.rename(columns={"a": "A"}),
+        FRAME[["c", "a", "b", "d"]],
         FRAME.iloc[::-1],
         FRAME.iloc[::-1].set_index(ROWS),
         FRAME.iloc[:2],
         FRAME.set_index(pd.Index([0, 1, 3], name="row_number")),
-        FRAME.drop(columns="t"),
+        FRAME.drop(columns="b"),
     ],
 )
 def test_every_difference_changes_the_digest(other: pd.DataFrame) -> None:

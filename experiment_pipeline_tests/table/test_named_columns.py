@@ -3,7 +3,6 @@
 import pytest
 
 from experiment_pipeline.errors import InvalidExperiment, InvalidSchema
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.table.features import NamedColumns
 from experiment_pipeline_tests import scenario
 
@@ -11,8 +10,7 @@ DELIVERED = list(scenario.sound_table().columns)
 
 
 def named(schema: str = scenario.SCHEMA, **changes) -> NamedColumns:
-    mapping = {"name": "clinic", **scenario.spec_mapping(), **changes}
-    spec = ExperimentSpec.model_validate(mapping)
+    spec = scenario.spec(**changes)
     return NamedColumns(spec, schema, lambda at: f"defs.yaml:{'.'.join(map(str, at))}")
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from experiment_pipeline.drafting.files import infer_schema
 from experiment_pipeline.errors import InvalidSchema
-from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.schema import ColumnChecks
 from experiment_pipeline.stages.validated_data.rows import validate
 from experiment_pipeline.table.preparation import prepare
@@ -125,9 +124,7 @@ def test_an_inferred_schema_sets_no_limits_of_the_sample():
     columns = {"a": [1.0, 2.0] * 5, "b": ["x", "y"] * 5, "c": [1, 2] * 5, "d": ["u", "v"] * 5}
     schema = infer_schema(pd.DataFrame(columns), "b")
     later = {"a": [-1e9, 5.0], "b": ["x", "z"], "c": [3, None], "d": ["w", None]}
-    mapping = {**scenario.spec_mapping(), "target": "b", "positive_class": "x", "exclude": {}}
-    split = {"by": "random", "id_columns": []}
-    spec = ExperimentSpec.model_validate({**mapping, "name": "t", "split": split})
+    spec = scenario.spec(split={"by": "random"}, target="b", positive_class="x", exclude={})
     data = checked(later, schema, spec)
     assert reasons(data) == {1: ["b: 'z' fails isin(['x', 'y'])"]}
     assert [note.partition(":")[0] for note in data.notes] == ["c", "d", "d"]

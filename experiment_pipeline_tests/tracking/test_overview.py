@@ -36,10 +36,6 @@ def row(table: TableBlock, first: str) -> dict[str, str]:
     raise KeyError(first)
 
 
-def html_of(place: Path) -> str:
-    return place.read_text(encoding="utf-8")
-
-
 def test_the_overview_has_a_row_per_experiment() -> None:
     """Champion, its review if overdue, its score with interval and gates, the last run, age and cost."""
     *_, third, _ = write_history("flight_delay", runs=4)
@@ -72,7 +68,7 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
     """A first run that is still running, or failed at once, leaves empty cells, not errors."""
     write_run("r1", experiment="fresh", status="running")
     write_pages("fresh", storage_root())
-    text = html_of(storage / "fresh" / "runs.html")
+    text = (storage / "fresh/runs.html").read_text()
     assert "This is its first run." in text
     assert row(tables(overview(NOW))[0], "fresh")["last run (UTC)"].startswith("running")
 
@@ -85,10 +81,10 @@ def test_a_status_has_a_colour_and_a_word(storage: Path, status: str, tone: str)
     """Who cannot tell the colours reads the same."""
     write_run("r1", experiment="visits", status=status, stage="search")
     write_pages("visits", storage_root())
-    text = html_of(storage / "visits" / "runs.html")
+    text = (storage / "visits/runs.html").read_text()
     assert f'<span class="tag {tone}">{status}</span>' in text
     assert re.search(f'<p class="verdict {tone}">Run r1: {status}', text)
-    assert f'<span class="tag {tone}">{status}</span>' in html_of(storage / "overview.html")
+    assert f'<span class="tag {tone}">{status}</span>' in (storage / "overview.html").read_text()
 
 
 def test_where_accepted_is_said_its_conditions_are(storage: Path) -> None:
@@ -98,7 +94,7 @@ def test_where_accepted_is_said_its_conditions_are(storage: Path) -> None:
         facts = RunFacts(status=status, started_at=FIRST_DAY, verdict="go", decision=said)
         RunRecord(status, "r1").record([facts])
         write_pages(status, storage_root())
-    shown = [html_of(storage / page) for page in ("overview.html", "accepted/runs.html")]
+    shown = [(storage / page).read_text() for page in ("overview.html", "accepted/runs.html")]
     shown += [str(terminal.run(questions.run_of("accepted")))]
     shown += [render(decision_record(decided("accepted", "r1"), None)).replace("Acc", "acc")]
     words = "accepted with conditions"
@@ -150,7 +146,7 @@ def test_names_from_data_stay_texts(storage: Path) -> None:
     write_run(EVIL, report, experiment="visits", **facts)
     write_pages("visits", storage_root())
     for page in ("overview.html", "visits/runs.html"):
-        text = html_of(storage / page)
+        text = (storage / page).read_text()
         assert "<script" not in text
         assert f'"{EVIL}' not in text
     assert "&lt;script&gt;" in text
@@ -167,7 +163,7 @@ def test_reports_are_linked_relative_to_the_page(storage: Path) -> None:
     rows = [ReportRow(name=name, place=place) for name, place in places.items()]
     write_run("r1", *rows, experiment="visits", status="accepted")
     write_pages("visits", storage_root())
-    text = html_of(storage / "visits" / "runs.html")
+    text = (storage / "visits/runs.html").read_text()
     links = re.findall('<a href="([^"]+)">([^<]+)</a>', text)
     assert ("leaderboard/a=b/leaderboard.html", "leaderboard") in links
     assert ("registry/v0001/README.md", "card") in links

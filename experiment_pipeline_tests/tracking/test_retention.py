@@ -21,7 +21,7 @@ from upath import UPath
 from experiment_pipeline.experiment import run
 from experiment_pipeline.reporting.run_record import ConfigurationRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
-from experiment_pipeline.storage.files import exists, files_below, storage_root
+from experiment_pipeline.storage.files import exists, files_below, storage_root, write_bytes
 from experiment_pipeline.storage.processes import Process
 from experiment_pipeline.table.digests import sha256
 from experiment_pipeline.table.features import NamedColumns
@@ -64,27 +64,21 @@ def main_file(kind: str, number: int) -> str:
 MODEL = partial(main_file, "trained_model")
 
 
-def put(path: UPath, content: str) -> None:
-    """Write a file, on a disk without waiting for it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content)
-
-
 def write(name: str, runs: Sequence[Made], looks: Iterable[int] = ()) -> UPath:
     """Write four entries of each kind, runs that refer to some, and looks at some models."""
     folder = storage_root() / name
     for kind, number in itertools.product(KINDS, range(4)):
         path = folder / main_file(kind, number)
-        put(path, "0" * 100)
+        write_bytes(path, b"0" * 100)
         if path.name == "page.html":
-            put(path.parent / "result.json", "{}")
-    put(folder / "registry/v0001/manifest.json", MODEL(0))
+            write_bytes(path.parent / "result.json", b"{}")
+    write_bytes(folder / "registry/v0001/manifest.json", MODEL(0).encode())
     for number in looks:
-        put(folder / f"validation_looks/{number}.json", MODEL(number))
+        write_bytes(folder / f"validation_looks/{number}.json", MODEL(number).encode())
     for number, made in enumerate(runs):
         record = RunRecord(name, f"{number:08x}-{name}")
         pages = [f"runs/{record.run_id}.record.html", *(main_file(one, made.page) for one in PAGES)]
-        put(folder / pages[0], "record")
+        write_bytes(folder / pages[0], b"record")
         facts = RunFacts(
             status="rejected",
             started_at=NOW - timedelta(days=made.age),

@@ -18,6 +18,7 @@ from experiment_pipeline_tests.stages.data_analysis.tables import (
     subject,
     table,
 )
+from experiment_pipeline_tests.stages.data_analysis.test_findings import rare
 
 RNG = np.random.default_rng(3)
 ROW = np.arange(ROWS)
@@ -142,22 +143,16 @@ def test_honest_tables_stay_silent() -> None:
         assert finding.outcome == "not_found", problem.name
 
 
-def _classes(*rows: int) -> np.ndarray:
-    y = np.where(ROW % 2 == 0, "often", "usual")
-    y[list(rows)] = "rare"
-    return y
-
-
 def test_a_class_that_a_set_lacks_is_set_aside() -> None:
     """Without a row in the test set a class cannot be judged."""
-    target = subject(table(y=_classes(0, 10, 20)), **MULTICLASS).target
+    target = subject(rare(0, 10, 20), **MULTICLASS).target
     assert target.set_aside == {"rare": 3}
     assert "rare" not in (target.classes or ())
 
 
 def test_the_validation_set_is_estimated_without_its_targets() -> None:
     """Whatever class the validation rows have, the finding stays the same."""
-    y = _classes(0, 6)
-    before = check("too_few_rows_per_class", table(y=y), **MULTICLASS)
-    changed = table(y=np.where(VALIDATION, "rare", y))
+    frame = rare(0, 6)
+    before = check("too_few_rows_per_class", frame, **MULTICLASS)
+    changed = frame.assign(y=frame["y"].mask(VALIDATION, "rare"))
     assert check("too_few_rows_per_class", changed, **MULTICLASS) == before

@@ -127,19 +127,13 @@ class Search:
         self,
         *others: Conclusion,
         results: Sequence[ModelResult] | None = None,
-        y_test: np.ndarray | None = None,
-        clusters: np.ndarray | None = None,
         **changes: object,
     ) -> Leaderboard:
         """Return the leaderboard of the results, or of some, and of others that are unranked."""
         results = self.results if results is None else results
         arguments = {
             "predictions": lambda one: self.predictions[one.key],
-            "rows": RankedRows(
-                self.y_test if y_test is None else y_test,
-                self.clusters if clusters is None else clusters,
-                self.y_train,
-            ),
+            "rows": RankedRows(self.y_test, self.clusters, self.y_train),
             "spec": self.spec,
             "classes": (False, True) if self.spec.task == "binary" else None,
         }

@@ -157,7 +157,7 @@ def test_nothing_to_rank_is_an_error_with_its_most_frequent_reason() -> None:
     """Undefined scores, failures, a budget that ended before the last rung, or no training."""
     search = search_of(spec_of(2), [1, 1])
     with pytest.raises(TrainingError, match="roc_auc is undefined"):
-        search.rank(y_test=np.zeros(len(search.y_test), dtype=int))
+        replace(search, y_test=np.zeros(len(search.y_test), dtype=int)).rank()
     failed = [failure_of("a", "x"), failure_of("b", "y"), failure_of("c", "y")]
     early = stopped(search.results[0], "the budget of 1 seconds was spent")
     for others, message in (
@@ -236,12 +236,13 @@ def test_caveats_of_the_test_set_are_noted() -> None:
     weighted = search_of(spec_of(2, sample_weight="size"), [1, 1]).rank()
     assert any("weight each row by size" in note for note in weighted.notes)
     search = search_of(spec_of(2), [0.1, 5])
-    board = search.rank(clusters=np.zeros(len(search.clusters), dtype=int))
+    board = replace(search, clusters=np.zeros(len(search.clusters), dtype=int)).rank()
     assert len(board.tie_group) == 2
     assert any("no interval can be computed" in note for note in board.notes)
     assert not any("too narrow" in note for note in search.rank().notes)
     rare = np.where(np.cumsum(search.y_test) <= 5, search.y_test, 0)
-    assert any("is in 5 clusters (row)" in note for note in search.rank(y_test=rare).notes)
+    notes = replace(search, y_test=rare).rank().notes
+    assert any("is in 5 clusters (row)" in note for note in notes)
 
 
 def test_of_the_stopped_the_furthest_comes_first() -> None:

@@ -17,27 +17,17 @@ from experiment_pipeline.stages.search.features import build_features
 from experiment_pipeline.stages.search.scoring import predict
 from experiment_pipeline.stages.search.voting import TakenApart, weighted_mean
 from experiment_pipeline.storage.persistence import from_bytes, to_bytes
+from experiment_pipeline_tests.stages.search import scenario
 
-FEATURES = ["size", "weight", "colour"]
+FEATURES = ["distance", "delay", "carrier"]
 LABELS = {"binary": ["bad", "good"], "multiclass": ["bad", "fair", "good"]}
 WEIGHTS = [0.3, 0.7]
 
 
-def rows_of(task: str, n: int = 300) -> tuple[pd.DataFrame, np.ndarray]:
+def rows_of(task: str) -> tuple[pd.DataFrame, np.ndarray]:
     """Return features and a target."""
-    generator = np.random.default_rng(0)
-    table = pd.DataFrame(
-        {
-            "size": generator.normal(size=n),
-            "weight": np.where(generator.random(n) < 0.1, np.nan, generator.normal(size=n)),
-            "colour": pd.Series(generator.choice(["red", "blue", "green"], n), dtype="str"),
-        }
-    )
-    score = table["size"] + (table["colour"] == "red") + generator.normal(size=n)
-    if task == "regression":
-        return table, score.to_numpy()
-    names = LABELS[task]
-    return table, np.array(names)[pd.qcut(score, len(names), labels=False)]
+    table = scenario.table(classes_of(task))
+    return table[FEATURES], table["late"].to_numpy()
 
 
 def pipelines(task: str) -> list[Pipeline]:

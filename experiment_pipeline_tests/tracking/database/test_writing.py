@@ -52,12 +52,9 @@ def test_a_failed_writing_leaves_nothing_behind() -> None:
     """All rows or none: a row that the database refuses takes the others with it."""
     run = RunRecord("e", "r")
     bad = SetRow(set_name="train", rows=None, columns=1, digest="x")  # type: ignore[arg-type]
-    try:
+    with pytest.raises(sa.exc.IntegrityError):
         run.record([RunFacts(status="running"), bad])
-    except sa.exc.IntegrityError:
-        assert all_rows("runs") == []
-    else:
-        raise AssertionError("a set without rows was taken")
+    assert all_rows("runs") == []
 
 
 def test_numbers_that_sql_lacks_are_null() -> None:
