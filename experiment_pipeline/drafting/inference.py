@@ -160,7 +160,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         installed=frozenset(filter(find_spec, first_search.SECONDS_OF_EXTRAS)),
     )
     evaluation = _evaluation(raw, split.value, shape)
-    shape = replace(shape, has_folds=evaluation is not None and shape.rows >= SMALL_TABLE)
+    shape = replace(shape, has_folds=evaluation is not None)
     return Draft(
         target=wishes.target,
         task=task,

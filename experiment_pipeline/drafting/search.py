@@ -20,8 +20,9 @@ SHARE_OF_A_FIT, LEVELS, ROUNDS_THAT_SUFFICE = 1 / 8, 5, 400
 # Fewer rows are cross-validated: each configuration costs many fits.
 FEWEST_TO_PAIR = 1_200
 _WITH_DEVIATIONS = "numbers minus their mean by category as well: only if significantly better"
-# Draws where seconds are asked for: at least so many, so many a second, and no more than pages can show.
-DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, MOST_DRAWS = 200, 10, 2_000
+# Draws where seconds are asked for: at least so many, so many a second (without folds 2 to 9 began, on folds .2 to
+# 5.5), and no more than pages can show. Dagster takes 14 ms for each before a run begins.
+DRAWS_OF_A_BUDGET, DRAWS_PER_SECOND, DRAWS_ON_FOLDS, MOST_DRAWS = 200, 10, 5, 2_000
 # Other boosters join a search of so many seconds, where they are installed. Beside 22 fits of LightGBM on
 # eight tables, four of XGBoost took a quarter of their time in the median, three of CatBoost twice as much;
 # each made the ensemble better on five tables, and XGBoost made it a little worse on three.
@@ -89,7 +90,8 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     cells = rows * shape.features * shape.trees
     draws = 10 if cells > LARGE_CELLS else 20
     if shape.seconds is not None:
-        draws = min(max(DRAWS_OF_A_BUDGET, round(DRAWS_PER_SECOND * shape.seconds)), MOST_DRAWS)
+        draws = round((DRAWS_ON_FOLDS if shape.has_folds else DRAWS_PER_SECOND) * shape.seconds)
+        draws = min(max(DRAWS_OF_A_BUDGET, draws), MOST_DRAWS)
     encoders = {"features": shape.encoders} if len(shape.encoders) > 1 else {}
     asked = [{}, {"extra_trees": True}]
     first: dict[str, Any] = {"algorithm": "lightgbm", "configurations": asked, **encoders}
@@ -150,7 +152,8 @@ def _other_boosters(shape: Shape) -> Iterator[Proposal]:
         },
     }
     for name, least in SECONDS_OF_EXTRAS.items():
-        if name in shape.installed and (seconds := shape.seconds or 0) >= least:
+        seconds = (shape.seconds or 0) / shape.trees
+        if name in shape.installed and seconds >= least:
             loss = _LOSSES_OF_A_MEDIAN[name] if _is_median(shape) else {}
             first = {setting: values[0] for setting, values in loss.items()}
             # CatBoost would take minutes for a fit on what letters become.

@@ -18,8 +18,8 @@ GENERATED: Mapping[str, tuple[str, ...]] = {
     "deviations": ("deviations",),
     "generated": ("arithmetic", "deviations"),
 }
-STACKED = "stacked"  # adds the predictions of two forests to `ordinal`
-TREES = 100  # of each of the two
+STACKED = "stacked"  # adds predictions of two forests and a linear model to `ordinal`
+TREES = 100  # of each of the two forests
 # Of cross-fitting: rows of four parts code the fifth, as scikit-learn's TargetEncoder has it.
 PARTS = 5
 # Up to so many distinct texts are a list of categories, whatever the encoder.

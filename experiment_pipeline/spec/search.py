@@ -40,7 +40,7 @@ class Search(Closed):
     features: Features | tuple[Features, ...] | None = Field(
         None,
         description="How texts reach the model: an encoder, or a list such as [ordinal, target, "
-        "text] to choose from; stacked: ordinal, and the predictions of two forests; arithmetic, deviations or generated (both): ordinal, and "
+        "text] to choose from; stacked: ordinal, and the predictions of two forests and a linear model; arithmetic, deviations or generated (both): ordinal, and "
         "columns made of pairs of features; unset: what suits the algorithm",
     )
     name: str | None = Field(

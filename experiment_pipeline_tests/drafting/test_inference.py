@@ -386,12 +386,16 @@ def test_more_seconds_are_used() -> None:
     ]
     draws = [[one.entry["draws"] for one in each if "draws" in one.entry] for each in found]
     assert draws == [[200], [600, 3, 3], [1_200, 6, 6], [2_000, 180, 180]]
-    more = {"installed": both, "has_folds": True, "many_texts": 1, "seconds": 900}
+    more = {"installed": both, "has_folds": True, "many_texts": 1, "seconds": 360}
     entries = [one.entry for one in propose_search(Shape("binary", "roc_auc", 5_000, 20, **more))]
-    assert [one["draws"] for one in entries if "draws" in one] == [2_000, 15, 15]
+    assert [one["draws"] for one in entries if "draws" in one] == [1_800, 6, 6]
     assert [one.get("features") for one in entries[2:6]] == [["target", "text"]] * 2 + [None] * 2
     encoders = [each[1].entry.get("features") for each in found]
     assert encoders == [None, None, ["ordinal", "stacked"], ["ordinal", "stacked"]]
+    grown = propose_search(
+        Shape("multiclass", "log_loss", 5_000, 20, 3, seconds=120, installed=both)
+    )
+    assert {one.entry["algorithm"] for one in grown} & both == {"xgboost"}, "a tree for each class"
     losses = [one.entry.get("configurations") for one in found[1][2:6:2]]
     assert losses == [[{}, {"objective": "reg:absoluteerror"}], [{}, {"loss_function": "MAE"}]]
 
@@ -450,7 +454,7 @@ def test_a_budget_is_written_with_more_draws_than_it_has_time_for() -> None:
     """The clock ends the search, not the number of draws."""
     said = draft(NUMBERS, {"seconds": 30}).attributes({"url": "t.csv"})
     usual = draft(NUMBERS).attributes({"url": "t.csv"})
-    for found, seconds, draws in ((said, 30, 300), (usual, 50, 20)):
+    for found, seconds, draws in ((said, 30, 200), (usual, 50, 20)):
         assert found["budget"] == {"seconds": seconds}
         assert [one["draws"] for one in found["search"][:2] if "draws" in one] == [draws]
 

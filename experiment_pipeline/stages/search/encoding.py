@@ -93,7 +93,7 @@ def fit_features(
     features = encoders.build_features(encoder, rows, columns, many, further)
     if not many and encoder != STACKED and _at_once(encoder, rows):
         return features.fit(rows[columns])
-    # All at once, it would encode all rows, and let forests predict them, only to put them beside each other.
+    # All at once, it would encode all rows, and let models predict them, only to put them beside each other.
     frozen = [(name, _frozen(part, rows, of), of) for name, part, of in features.transformers]
     whole = ColumnTransformer(frozen, sparse_threshold=0.0).fit(rows[:1][columns])
     if not many:
@@ -143,7 +143,7 @@ def fit_rows(
                 continue
             # In time, neighbours are related as well: no tree leaves all of them out.
             clusters = None if sets.split.by == "time" else encoders.clusters_of(seen, sets)
-            crossed[name] = encoders.cross_fitted_forests(*given, clusters)
+            crossed[name] = encoders.cross_fitted_layer(*given, clusters)
     if not at_once:
         table = _sliced(features, rows, crossed, fit_mask)
         return features, table.held() if held else table

@@ -64,10 +64,10 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def codes_of(sets: TrainingSets, encoder: str) -> np.ndarray:
-    """The train rows' codes of town and text, or their predictions by forests."""
+    """The train rows' codes of town and text, or their predictions by the first layer."""
     features, train = fit_rows(encoder, sets.train, sets.fit_mask, sets)
     columns, learnt = many_texts.encoded_columns(features), ["town", "once"]
-    learnt = learnt if encoder == "target" else [*many_texts.FORESTS]
+    learnt = learnt if encoder == "target" else [*many_texts.LAYER]
     return np.asarray(train[:, np.concatenate([columns[name] for name in learnt])])
 
 
@@ -352,7 +352,7 @@ def test_noise_rarely_makes_a_generated_feature(groups: int) -> None:
 
 # Drawn with replacement, a tree knows two of three single rows.
 @pytest.mark.parametrize("case", [(30, 0, 0.6), (150, ROWS // 2, 0.8), (10, ROWS // 4, 0.9)])
-def test_forests_find_nothing_in_noise(monkeypatch: pytest.MonkeyPatch, case: tuple) -> None:
+def test_a_first_layer_finds_nothing_in_noise(monkeypatch: pytest.MonkeyPatch, case: tuple) -> None:
     """Rows that are fitted on get predictions as poor as new rows do, also where rows are copies of others."""
     trees, groups, by_heart = case
     monkeypatch.setattr(many_texts, "TREES", trees)
@@ -360,22 +360,23 @@ def test_forests_find_nothing_in_noise(monkeypatch: pytest.MonkeyPatch, case: tu
     sets = replace(sets, split=GroupSplit(by="group", column="customer")) if groups else sets
     features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
     known, y = transformed(features, sets.train), sets.y_train
-    for at in (many_texts.encoded_columns(features)[name] for name in many_texts.FORESTS):
-        seen = sets.fit_mask
+    for name in many_texts.LAYER:
+        at, seen = many_texts.encoded_columns(features)[name], sets.fit_mask
         assert abs(np.corrcoef(train[seen, at], y[seen])[0, 1]) < 0.2
-        assert np.corrcoef(known[seen, at], y[seen])[0, 1] > by_heart
+        if name in many_texts.FORESTS:
+            assert np.corrcoef(known[seen, at], y[seen])[0, 1] > by_heart
         assert np.array_equal(train[~seen, at], known[~seen, at])
 
 
 def test_a_class_of_one_part_alone_is_predicted() -> None:
-    """Forests of the other parts give it no probability; those of all rows have its column."""
+    """Models of the other parts give it no probability; those of all rows have its column."""
     sets = with_texts("multiclass")
     once = sets.y_train == 2
     seen = sets.train
     _, forests, of = many_texts.stacked_part(seen, seen, sets.y_train, None, sets)
     parts = np.where(once, 0, 1 + np.arange(len(seen)) % 2)
-    found = many_texts.cross_fitted_forests(forests, seen[of], sets.y_train, parts)
-    assert found.shape == (len(seen), 6)
-    assert not found[once][:, [2, 5]].any()
-    assert found[~once][:, [2, 5]].any(axis=0).all()
+    found = many_texts.cross_fitted_layer(forests, seen[of], sets.y_train, parts)
+    assert found.shape == (len(seen), 9)
+    assert not found[once][:, [2, 5, 8]].any()
+    assert found[~once][:, [2, 5, 8]].any(axis=0).all()
     assert np.allclose(found[:, :3].sum(axis=1), 1)
