@@ -304,8 +304,7 @@ def leaderboard(
 
         def files() -> Mapping[str, bytes]:
             left = stage.seconds_left()()
-            workers = spec.workers or joblib.cpu_count()
-            after = AfterSearch(sets, workers, spec.export.fits)
+            after = AfterSearch(sets, spec.workers or joblib.cpu_count(), spec.export.fits)
             time = None if math.isinf(left) else RefitTime(left, after.of)
             models = TrainedModelStore.of(spec.name)
             ranked = board.leaderboard(

@@ -169,8 +169,7 @@ class Model:
 
     @cached_property
     def _explainer(self) -> Explainer:
-        how = (self.signature, self.reading.preparation, self.examples)
-        return Explainer(self.pipeline, *how)
+        return Explainer(self.pipeline, self.signature, self.reading.preparation, self.examples)
 
     def predict_table(
         self,

@@ -67,8 +67,7 @@ class Reading:
         # Without the format: the next table may be Parquet where this one was CSV.
         data = spec.data or Data(url="frame")
         csv = data.model_dump(mode="json", include=_CSV_SETTINGS, exclude_unset=True)
-        delivered = (origin.raw_types, spec.preparation, spec.validation, origin.offsets)
-        return cls(csv, *delivered)
+        return cls(csv, origin.raw_types, spec.preparation, spec.validation, origin.offsets)
 
     def to_bytes(self) -> bytes:
         """Return the reading as YAML."""
@@ -193,8 +192,7 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
         return column
     wanted = pd.api.types.pandas_dtype(dtype)
     if column.hasnans and not holds_missing(wanted):
-        present = _cast(column.dropna(), dtype)
-        return present.astype("float64").reindex(column.index)
+        return _cast(column.dropna(), dtype).astype("float64").reindex(column.index)
     try:
         cast = column.astype(wanted)
         if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():

@@ -214,9 +214,8 @@ class Layout:
         entity = cluster_codes(clusters[:, 1]) if clusters.ndim == 2 else np.zeros(1)
         if entity.max(initial=0) + 1 < FEWEST_ENTITIES:
             entity = None
-        return cls(
-            cluster, cell, cell_class, number, isinstance(clusters, ConsecutiveClusters), entity
-        )
+        consecutive = isinstance(clusters, ConsecutiveClusters)
+        return cls(cluster, cell, cell_class, number, consecutive, entity)
 
     @property
     def scarcest(self) -> int:

@@ -240,8 +240,7 @@ def write_tables(tables: Mapping[str, Any], folder: Path) -> None:
     arrays = dict[str, Any]()
     for name, table in tables.items():
         if issparse(table):
-            shape = np.array(table.shape, dtype=np.int64)
-            arrays[f"{name}.{type(table).__name__}"] = shape
+            arrays[f"{name}.{type(table).__name__}"] = np.array(table.shape, dtype=np.int64)
             arrays |= {f"{name}.{part}": getattr(table, part) for part in _PARTS}
         else:
             arrays[name] = table

@@ -150,8 +150,7 @@ def untrusted_types(fresh: bytes) -> tuple[str, ...]:
     """Return the types that neither skops nor TRUSTED_TYPES trusts, of bytes just made here."""
     import skops.io
 
-    found = skops.io.get_untrusted_types(data=fresh)
-    return tuple(sorted(set(found) - set(TRUSTED_TYPES)))
+    return tuple(sorted({*skops.io.get_untrusted_types(data=fresh)} - {*TRUSTED_TYPES}))
 
 
 def _canonical(written: io.BytesIO) -> bytes:

@@ -220,8 +220,7 @@ def _pushed(
     parents = ["-p", fetched(branch)] if branch in refs else []
     commit = git(local, *author, "commit-tree", tree, *parents, "-m", message, variables=dates)
     # Not forced: git refuses when the branch has moved or the tag exists by now.
-    pushed = (f"{commit}:{branch}", f"{commit}:{tag}")
-    git(local, "push", "--quiet", "--atomic", "--", url, *pushed)
+    git(local, "push", "--quiet", "--atomic", "--", url, f"{commit}:{branch}", f"{commit}:{tag}")
     return commit, False
 
 

@@ -26,7 +26,7 @@ from experiment_pipeline.table.digests import (
     row_hashes,
     value_hashes,
 )
-from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.table import slices
 
 MICROSECOND = pd.Timedelta("1us")
@@ -77,7 +77,7 @@ def times_of(frame: pd.DataFrame, column: str, gap: pd.Timedelta) -> tuple[np.nd
     times = frame[column]
     kind = kind_of(times)
     if kind == "datetime":
-        return np.where(times.isna(), np.nan, microseconds(times)), gap / MICROSECOND
+        return numbers_of(times), gap / MICROSECOND
     fix = f"Write preparation: types: {{{column}: datetime}}, with datetime_formats if needed"
     if kind not in QUANTITIES:
         rule = f"a split by time needs datetimes or numbers, the column holds {times.dtype}"

@@ -73,7 +73,9 @@ def holds_missing(dtype: Type) -> bool:
 
 
 def numbers_of(column: pd.Series) -> np.ndarray:
-    """A numeric column as float64 (n,), missing as nan."""
+    """A numeric column, or instants in microseconds since 1970, as float64 (n,), missing as nan."""
+    if kind_of_type(column.dtype) == "datetime":
+        return np.where(column.isna(), np.nan, microseconds(column))
     return column.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
@@ -116,7 +118,7 @@ def _parts_of(column: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
     kind = kind_of(column)
     numeric = kind in QUANTITIES
     if numeric and column.nunique() > _RANGES:
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        values = numbers_of(column)
         quantiles = np.quantile(values[np.isfinite(values)], np.linspace(0, 1, _RANGES + 1))
         ends = np.unique(quantiles)
         for low, high in itertools.pairwise(ends):

@@ -165,7 +165,7 @@ def _ranked_sets(strata: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     ranks[order] = np.arange(len(codes)) - np.repeat(np.cumsum(counts) - counts, counts)
     # At least one cluster per set, earlier sets first where they do not suffice.
     sizes = np.zeros((len(shares), len(counts)), dtype=np.int64)
-    for number, share in list(enumerate(shares))[1:]:
+    for number, share in enumerate(shares[1:], 1):
         left = counts - 1 - sizes[1:].sum(axis=0)
         later_sets = len(shares) - 1 - number
         most = np.maximum(left - later_sets, np.minimum(left, 1))

@@ -35,7 +35,7 @@ class Bins:
         kind = kinds.kind_of(reference)
         if kind in {*kinds.QUANTITIES, "datetime"} and has_many_values(reference):
             deciles = np.linspace(0, 1, BINS + 1)[1:-1]
-            cuts = np.nanquantile(_numbers(reference), deciles, method="lower")
+            cuts = np.nanquantile(kinds.numbers_of(reference), deciles, method="lower")
             return cls(np.unique(cuts), pd.Index([]))
         return cls(None, most_frequent(reference).index)
 
@@ -45,7 +45,7 @@ class Bins:
         for rows in slices(len(column)):
             some = column.iloc[rows]
             if self.edges is not None:
-                values = _numbers(some)
+                values = kinds.numbers_of(some)
                 missing = np.isnan(values)
                 inner = np.searchsorted(self.edges, values[~missing], side="right")
                 found = np.bincount(inner, minlength=len(self.edges) + 1)
@@ -70,7 +70,7 @@ def distance(first: pd.Series, second: pd.Series) -> float:
     """Return the distance of two columns, missing values included, 0 … 1; nan: of another kind."""
     kind = kinds.kind_of(first)
     if kind in {*kinds.NUMERIC, "datetime"}:
-        return number_distance(_numbers(first), _numbers(second))
+        return number_distance(kinds.numbers_of(first), kinds.numbers_of(second))
     if kind not in kinds.TEXTS:
         return float("nan")
     codes = pd.factorize(pd.concat([first, second], ignore_index=True), use_na_sentinel=False)[0]
@@ -93,9 +93,3 @@ def most_frequent(column: pd.Series) -> pd.Series:
     if len(column) > _LONG and 2 * first.nunique() > len(first):
         return pd.Series(dtype=np.int64, index=column.iloc[:0])
     return column.value_counts().head(LISTED_CATEGORIES)
-
-
-def _numbers(column: pd.Series) -> np.ndarray:
-    if kinds.kind_of(column) == "datetime":
-        return np.where(column.isna(), np.nan, kinds.microseconds(column))
-    return kinds.numbers_of(column)

@@ -8,7 +8,7 @@ import copy
 import functools
 import operator
 import re
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import get_args
 
 import pandas as pd
@@ -97,13 +97,8 @@ def _built(settings: Settings) -> pa.DataFrameSchema:
     return deserialize_schema(settings)  # type: ignore[no-untyped-call]
 
 
-_COMPARE: dict[str, Callable[[pd.Series, pd.Series], pd.Series]] = dict(
-    zip(
-        get_args(Operator),
-        (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt),
-        strict=True,
-    )
-)
+_OPERATORS = (operator.lt, operator.le, operator.eq, operator.ne, operator.ge, operator.gt)
+_COMPARE = dict(zip(get_args(Operator), _OPERATORS, strict=True))
 
 
 def compare_columns(frame: pd.DataFrame, *, left: str, operator: str, right: str) -> pd.Series:

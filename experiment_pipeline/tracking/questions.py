@@ -193,8 +193,7 @@ def leaderboard(experiment: str, run: str | None = None) -> pd.DataFrame:
     """
     found = results(experiment, run)
     searched = [name for name in found.columns if name not in CONFIGURATIONS.c]
-    ranked = found[found["rank"].notna()].reset_index(drop=True)
-    board = ranked[[*_BOARD, *searched]]
+    board = found.loc[found["rank"].notna(), [*_BOARD, *searched]].reset_index(drop=True)
     return board.dropna(axis=1, how="all") if len(board) else board
 
 

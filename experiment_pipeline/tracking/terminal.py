@@ -77,8 +77,7 @@ def run(row: _Row) -> list[TextTable]:
 
 def run_json(row: _Row) -> str:
     """Everything of one run as one JSON object: the run's own facts, then a list per table."""
-    names = ("sets", "findings", "configurations", "scores", "gates", "reports")
-    parts = {name: _records(questions.rows_of(name, row)) for name in names}
+    parts = {name: _records(questions.rows_of(name, row)) for name in ("sets", *_PARTS)}
     return json.dumps({**_records(pd.DataFrame([row]))[0], **parts}, indent=2)
 
 

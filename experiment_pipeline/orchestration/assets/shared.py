@@ -77,8 +77,6 @@ _WITHOUT_VALUE = {
 MOST_ROWS = 100
 # A cell as short as `0.6772 to 0.7723` stays on one line, so that a screen holds twice the rows.
 _ONE_LINE = 20
-
-
 _SINGLE_RUN = dg.BackfillPolicy.single_run()
 Step = Callable[..., Reported]
 

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, No
 from experiment_pipeline.stages.data_analysis.skill import NAMES
 from experiment_pipeline.storage.records import yaml_bytes
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.table import plain_rows
 
 MOST_COLUMNS = 60
@@ -40,6 +40,12 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
     rows, read = analysis["rows"], analysis["rows_read"]
     sample: dict[str, Fact] = {} if rows == read else {"rows": rows, "rows_read": read}
     names = ("code", "title", "severity", "number", "threshold", "evidence", "advice", "accepted")
+    recorded = [
+        FindingRow(column_names=tuple(one["columns"]), **{name: one[name] for name in names})
+        for one in found
+    ]
+    means = f"{verdict} for predicting {target}: {because}"
+    refusal = None if go else unfit(target, because)
     return Outcome(
         notes=[f"verdict: {verdict}: {because}; report: {place}"] if go else [],
         facts={
@@ -50,24 +56,8 @@ def outcome(analysis: Mapping[str, Any], target: str, markdown: str, place: str)
             "found": Rows(pd.DataFrame(found, columns=shown)),
             "findings": Markdown(markdown),
         },
-        checks=[
-            Check(
-                "fit_for_modelling",
-                passed=go,
-                means=f"{verdict} for predicting {target}: {because}",
-                refusal=None if go else unfit(target, because),
-            )
-        ],
-        record=[
-            RunFacts(verdict=verdict),
-            *(
-                FindingRow(
-                    column_names=tuple(one["columns"]), **{name: one[name] for name in names}
-                )
-                for one in found
-            ),
-            ReportRow(name="data_analysis", place=place),
-        ],
+        checks=[Check("fit_for_modelling", go, means, refusal=refusal)],
+        record=[RunFacts(verdict=verdict), *recorded, ReportRow(name="data_analysis", place=place)],
     )
 
 
@@ -146,6 +136,7 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
         document.Paragraph(_probe_sentence(analysis.probe)),
         document.Paragraph(asked),
     )
+    found = (*map(_card, analysis.found), *_patch(analysis, spec))
     others = tuple(
         (finding.code, finding.outcome.replace("_", " "), finding.evidence)
         for finding in analysis.findings
@@ -164,23 +155,17 @@ def report_html(analysis: DataAnalysis, frame: pd.DataFrame, spec: ExperimentSpe
         f"Skill of a model with one feature, as {NAMES[spec.task]}, on rows it was not fitted on; "
         f"the highest {len(strongest)} of {len(analysis.associations):,}."
     )
-    skills = tuple((one.column, numbers.share(one.skill)) for one in strongest)
+    rows = tuple((one.column, numbers.share(one.skill)) for one in strongest)
+    skills = (document.Paragraph(alone), document.TableBlock(("feature", "skill"), rows))
     sections = (
         document.Section("In short", verdict),
-        document.Section(
-            "Findings",
-            (*map(_card, analysis.found), *_patch(analysis, spec))
-            or (document.Paragraph("None."),),
-        ),
+        document.Section("Findings", found or (document.Paragraph("None."),)),
         document.Section(
             f"{len(others)} rules that found nothing or did not apply",
             (document.TableBlock(("code", "outcome", "evidence"), others),),
             folded=True,
         ),
-        document.Section(
-            "Features that predict the target alone",
-            (document.Paragraph(alone), document.TableBlock(("feature", "skill"), skills)),
-        ),
+        document.Section("Features that predict the target alone", skills),
         document.Section("The table", (document.Paragraph(note), *table)),
     )
     around = document.around(spec.name)
@@ -210,7 +195,7 @@ def _column(column: pd.Series) -> tuple[document.Cell, ...]:
     if len(known) and (kind == "datetime" or kind in QUANTITIES):
         low, middle, high = known.quantile([0.0, 0.5, 1.0], interpolation="lower").map(_value)
         distinct, words = known.nunique(), f"{low} to {high}, median {middle}"
-        values = numbers_of(known) if kind in QUANTITIES else microseconds(known).astype(np.float64)
+        values = numbers_of(known)
         values = values[np.isfinite(values)]
         if kind in QUANTITIES and len(values):
             words += f", mean {numbers.spread(values.mean(), values.std())}"

@@ -199,9 +199,8 @@ def _configuration(spec: ExperimentSpec, model: AcceptedModel) -> Section:
 
 
 def _metrics(spec: ExperimentSpec, model: AcceptedModel) -> Section:
-    reweighted = not model.result.calibration and bool(
-        reweighting(model.configuration.hyperparameters)
-    )
+    setting = reweighting(model.configuration.hyperparameters)
+    reweighted = setting is not None and not model.result.calibration
     table = scores_table(
         (name, named(metric, reweighted=reweighted), interval, baseline)
         for name, metric, interval, baseline in model.scores

@@ -51,14 +51,12 @@ def preview(frame: pd.DataFrame, rows: int = SHOWN_ROWS) -> str:
     """Return the first rows as a table of escaped Markdown, cut to MOST_COLUMNS and MOST_CHARACTERS."""
     shown = frame.iloc[:rows, :MOST_COLUMNS]
     cells = shown.astype("object").where(shown.notna(), "").astype("str").to_numpy()
-
     lines = []
     for row in [list(map(str, shown.columns)), *cells]:
         cut = (c if len(c) <= MOST_CHARACTERS else f"{c[: MOST_CHARACTERS - 1]}…" for c in row)
-        escaped = (html.escape(" ".join(one.splitlines()), quote=False) for one in cut)
-        lines.append(
-            "| " + " | ".join(re.sub(r"([\\`*\[\]~|])", r"\\\1", e) for e in escaped) + " |"
-        )
+        plain = (html.escape(" ".join(one.splitlines()), quote=False) for one in cut)
+        escaped = (re.sub(r"([\\`*\[\]~|])", r"\\\1", one) for one in plain)
+        lines.append(f"| {' | '.join(escaped)} |")
     lines.insert(1, "|" + " --- |" * shown.shape[1])
     hidden = frame.shape[1] - shown.shape[1]
     return "\n".join([*lines, *([f"\n… and {hidden:,} more columns"] if hidden else [])])

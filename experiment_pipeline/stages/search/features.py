@@ -24,14 +24,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn import ensemble
+from sklearn import dummy, ensemble, impute, linear_model
 from sklearn.compose import ColumnTransformer
 from sklearn.decomposition import TruncatedSVD
-from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.frozen import FrozenEstimator
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression, RidgeCV
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
@@ -112,7 +109,7 @@ def build_features(
         # One infinite cell would flatten its whole column.
         of_numbers = make_pipeline(
             *_float_steps(nan=np.nan, posinf=np.nan, neginf=np.nan),
-            SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
+            impute.SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True),
             StandardScaler(),
         )
     else:
@@ -317,17 +314,17 @@ def _layer(
     if is_regression:
         given["max_features"] = 1 / 3
         made = [ensemble.RandomForestRegressor(**given), ensemble.ExtraTreesRegressor(**given)]
-        linear = RidgeCV(np.logspace(-1, 3, 9))
+        linear: Any = linear_model.RidgeCV(np.logspace(-1, 3, 9))
     else:
         made = [ensemble.RandomForestClassifier(**given), ensemble.ExtraTreesClassifier(**given)]
-        linear = LogisticRegression(C=0.3, max_iter=1_000)
+        linear = linear_model.LogisticRegression(C=0.3, max_iter=1_000)
         if y.min() == y.max():  # related rows may hold a class alone
-            linear = DummyClassifier()
+            linear = dummy.DummyClassifier()
     hot = {"sparse_output": False, "handle_unknown": "infrequent_if_exist"}
     codes = OneHotEncoder(min_frequency=5, max_categories=MAX_ONEHOT_CATEGORIES, **hot)
     quantiles = min(_QUANTILES, len(encoded))
     numbers = make_pipeline(
-        SimpleImputer(strategy="median", keep_empty_features=True),
+        impute.SimpleImputer(strategy="median", keep_empty_features=True),
         QuantileTransformer(n_quantiles=quantiles, output_distribution="normal", random_state=0),
     )
     parts = [("codes", codes, categorical_positions(ordinal))]

@@ -308,9 +308,8 @@ def _calibrated(
         cpu_seconds=whole.fitted.cpu_seconds + clock.cpu_seconds,
         wall_seconds=whole.fitted.wall_seconds + clock.wall_seconds,
     )
-    by_seed = whole.by_seed
-    if by_seed is not None:
-        by_seed = np.stack([learnt.applied(one) for one in by_seed])
+    seeds = whole.by_seed
+    by_seed = None if seeds is None else np.stack([learnt.applied(one) for one in seeds])
     whole = replace(whole, fitted=fitted, on_test=on_test, by_seed=by_seed, calibration=method)
     return whole, learnt
 

@@ -198,7 +198,6 @@ class _HalvingRun:
             else:
                 reason = f"the budget is {self.spec.budget.configurations} configurations"
                 yield Conclusion(one.key, one.algorithm, NOT_STARTED, reason)
-
         self.in_full = self._known_in(self.sets, tried)
         still_in = {one.key for one in tried if rungs.competes(one)}
         if alone and self.spec.halving:

@@ -47,16 +47,13 @@ def checks(
 ) -> list[Check]:
     """Return the checks of the three sets together."""
     problems, caveats, notes = check_copies(sets, spec, features)
-    counts = (f"{name} {len(table):,}" for name, table in sets.rows().items())
+    counts = ", ".join(f"{name} {len(table):,}" for name, table in sets.rows().items())
+    disjoint = f"each row is in one set: {counts}; {sets.left_out:,} left out"
     different = check_look_alike(sets, spec, features)
     alarming = int(different["alarming"].sum())
     compared = numbers.counted(len(different), "comparison")
     return [
-        Check.of(
-            "sets_are_disjoint",
-            check_disjoint(sets, validated),
-            holds=f"each row is in one set: {', '.join(counts)}; {sets.left_out:,} left out",
-        ),
+        Check.of("sets_are_disjoint", check_disjoint(sets, validated), holds=disjoint),
         Check.of(
             "nothing_leaks_between_sets",
             [*check_leaks(sets, spec), *problems],

@@ -56,6 +56,9 @@ def validated(
             resembles = Check.of(CHECK, [*stopping, _RAISE], holds=_ALIKE)
         else:
             resembles = Check.of(CHECK, changes.problems(limits), "warning", holds=_ALIKE)
+    parts = f"{len(data.validated):,} validated and {len(data.rejected):,} rejected, as delivered"
+    holds = f"{numbers.counted(len(raw), 'delivered row')}: {parts}"
+    conserved = Check.of("rows_conserved", check_conserved(raw, data), holds=holds)
     return Outcome(
         facts={
             "dagster/row_count": len(data.validated),
@@ -67,18 +70,7 @@ def validated(
             "dagster/column_schema": ColumnTypes(data.validated.iloc[:1]),
             "rejection_rate": data.rejection_rate,
         },
-        checks=[
-            Check.of(
-                "rows_conserved",
-                check_conserved(raw, data),
-                holds=(
-                    f"{numbers.counted(len(raw), 'delivered row')}: {len(data.validated):,} "
-                    f"validated and {len(data.rejected):,} rejected, as delivered"
-                ),
-            ),
-            within,
-            resembles,
-        ],
+        checks=[conserved, within, resembles],
     )
 
 
@@ -93,6 +85,14 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) 
     bias = rejection_bias(prepared, data, spec)
     counted = [(one.rule, one.cells, one.most_often) for one in data.reasons]
     reasons = {rule: rows for rule, rows, _ in counted[:_RECORDED_REASONS]}
+    problems = [
+        f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
+        f"{row.value} ({row.rejected} of {row.rows}), and {data.rejection_rate:.1%} of "
+        "all rows: what is learnt and measured without them may not hold for them"
+        for row in bias[bias["alarming"]].itertuples()
+    ]
+    holds = "no group of rows is rejected more often than chance explains"
+    resemble = Check.of("rejected_rows_resemble_the_others", problems, "warning", holds=holds)
     return Outcome(
         value=data.rejected,
         notes=data.notes,
@@ -102,19 +102,7 @@ def rejected(prepared: pd.DataFrame, data: ValidatedData, spec: ExperimentSpec) 
             "whom_rejecting_hits": Rows(bias),
         },
         record=[RunFacts(rejected_rows=len(data.rejected), rejection_reasons=reasons)],
-        checks=[
-            Check.of(
-                "rejected_rows_resemble_the_others",
-                [
-                    f"rejecting removes {row.rejected_fraction:.0%} of the rows with {row.column} = "
-                    f"{row.value} ({row.rejected} of {row.rows}), and {data.rejection_rate:.1%} of "
-                    "all rows: what is learnt and measured without them may not hold for them"
-                    for row in bias[bias["alarming"]].itertuples()
-                ],
-                "warning",
-                holds="no group of rows is rejected more often than chance explains",
-            )
-        ],
+        checks=[resemble],
     )
 
 

@@ -10,7 +10,7 @@ p-value. Names of rare values are not kept: in a column of ids they would show w
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from experiment_pipeline.stages.validated_data.rows import ValidatedData
 from experiment_pipeline.statistics.distances import STATISTIC, difference
 from experiment_pipeline.storage import records
 from experiment_pipeline.table.digests import sha256
-from experiment_pipeline.table.kinds import QUANTITIES, kind_of, microseconds, numbers_of
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.preparation import day_columns
 from experiment_pipeline.table.samples import BINS, Bins, has_many_values, most_frequent
 
@@ -50,9 +50,7 @@ class ColumnProfile:
     @property
     def bins(self) -> Bins:
         """The bins that `counts` were counted over."""
-        edges = None
-        if self.kind in ("number", "instant"):
-            edges = np.unique(self.deciles[1:-1])
+        edges = np.unique(self.deciles[1:-1]) if self.kind in ("number", "instant") else None
         return Bins(edges, pd.Index(self.categories))
 
     @property
@@ -125,12 +123,10 @@ def _profile(column: pd.Series) -> ColumnProfile:
                 is_plain = isinstance(value, bool | int | float | str)
                 categories.append(value if is_plain else str(value))
     elif len(present := column.dropna()):
-        numbers = microseconds(present) if kind == "instant" else numbers_of(present)
         # "lower" is always a value of the column, so that a rounded one is not cut in between.
-        deciles = [float(one) for one in np.quantile(numbers, DECILES, method="lower")]
+        deciles = np.quantile(numbers_of(present), DECILES, method="lower").tolist()
     empty = ColumnProfile(dtype, kind, tuple(deciles), tuple(categories), ())
-    counts = tuple(int(one) for one in empty.bins.counts(column))
-    return ColumnProfile(dtype, kind, empty.deciles, empty.categories, counts)
+    return replace(empty, counts=tuple(empty.bins.counts(column).tolist()))
 
 
 TARGET, FEATURE, NOT_USED = "target", "feature", "not used"

@@ -21,7 +21,7 @@ from experiment_pipeline.stages.validated_data.columns import (
 )
 from experiment_pipeline.storage.tables import Codes
 from experiment_pipeline.table.digests import column_part
-from experiment_pipeline.table.kinds import QUANTITIES, kind_of
+from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.membership import (
     codes_of,
     may_have_rare_classes,
@@ -245,7 +245,7 @@ def _check_weights(column: CheckedColumn, name: str) -> list[Broken]:
         )
     positions = np.delete(np.arange(len(cells) + len(column.left_out)), column.left_out)
     known = np.concatenate([np.empty(0, int), *(rule.positions for rule in column.broken)])
-    weights = cells.to_numpy(dtype=np.float64, na_value=np.nan)
+    weights = numbers_of(cells)
     odd = ~(np.isfinite(weights) & (weights > 0)) & ~np.isin(positions, known)
     rule = "is not a positive number, which sample_weight asks for"
     return [Broken(name, rule, positions[odd], cells[odd])]

@@ -46,8 +46,7 @@ def audit(
 def _row(column: str, measure: str, group: str, rows: int, of: Interval) -> AuditRow:
     ends = ("value", of.estimate), ("low", of.low), ("high", of.high)
     known = {name: None if math.isnan(end) else end for name, end in ends}
-    names = {"column_name": column, "group_name": group, "measure": measure}
-    return AuditRow(**names, **known, rows=int(rows))
+    return AuditRow(column_name=column, group_name=group, measure=measure, rows=int(rows), **known)
 
 
 def section(audited: Sequence[AuditRow]) -> Iterator[Section]:

@@ -21,7 +21,7 @@ from experiment_pipeline.statistics.calibration import most_frequent, sets_of
 from experiment_pipeline.statistics.expected import ExpectedScores
 from experiment_pipeline.statistics.scores import SetPrediction
 from experiment_pipeline.table.clusters import MICROSECOND, times_of
-from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, parts_of
+from experiment_pipeline.table.kinds import QUANTITIES, TEXTS, kind_of, numbers_of, parts_of
 from experiment_pipeline.table.membership import cut_by_order
 from experiment_pipeline.table.table import of_columns
 
@@ -137,7 +137,7 @@ def _dependence(
     places: tuple[float, ...] = ()
     if kind in QUANTITIES:
         # Quantiles from 2 % to 98 %: beyond them few rows support a curve.
-        every = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        every = numbers_of(column)
         present = np.flatnonzero(np.isfinite(every))
         if not len(present):
             return None

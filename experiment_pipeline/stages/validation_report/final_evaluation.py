@@ -60,8 +60,6 @@ _SHARE_OF_SEARCH, _LEAST_SECONDS, _MOST_SECONDS = 0.075, 1.0, 10.0
 _TO_DRAW_SECONDS = 1.5
 # More rows hardly narrow the interval of the loss from test to validation. Gates use all rows.
 MOST_ROWS_OF_GAP = 20_000
-
-
 _TOO_LONG = (
     "the importance of features is not computed: shuffling each of them once would take longer "
     "than a tenth of the search"

@@ -113,6 +113,8 @@ def outcome(
 
 def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
     ranking = report.score(report.metric)
+    said = [gate.in_words() for gate in report.gates]
+    said += [f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted]
     yield run_record.RunFacts(
         validation_score=ranking.interval.estimate,
         validation_low=ranking.interval.low,
@@ -120,12 +122,7 @@ def _record_rows(report: ValidationReport) -> Iterator[run_record.RecordRow]:
         validation_baseline=ranking.baseline,
         looks=report.looks,
         overlap=report.overlap,
-        decision="; ".join(
-            [
-                *(gate.in_words() for gate in report.gates),
-                *(f"{numbers.CONDITION}{one}" for one in report.conditions if report.accepted),
-            ]
-        ),
+        decision="; ".join(said),
     )
     for score in report.scores:
         yield run_record.ScoreRow.of("validation", score.metric, score.interval, score.baseline)
@@ -382,15 +379,14 @@ def _errors(report: ValidationReport, charts: Charts) -> Iterator[Section]:
     table = TableBlock(("quantile of rows", "5 %", "25 %", "50 %", "75 %", "95 %"), rows)
     shares: list[Block] = []
     if (quantile := report.details.quantile) is not None:
-        shares.append(
-            Paragraph(
-                f"{numbers.share(quantile.level)} of the targets should be below the prediction; "
-                f"{numbers.interval(quantile.below)} of the validation rows are. With "
-                f"{numbers.score(quantile.shift)} added to every prediction, the shift that is right on "
-                f"the rows {evaluated(report.gap.evaluation).by}, "
-                f"{numbers.interval(quantile.shifted)} are. The model itself does not add it."
-            )
+        said = (
+            f"{numbers.share(quantile.level)} of the targets should be below the prediction; "
+            f"{numbers.interval(quantile.below)} of the validation rows are. With "
+            f"{numbers.score(quantile.shift)} added to every prediction, the shift that is right on "
+            f"the rows {evaluated(report.gap.evaluation).by}, "
+            f"{numbers.interval(quantile.shifted)} are. The model itself does not add it."
         )
+        shares.append(Paragraph(said))
     yield Section("Errors", (Paragraph(text), *shares, table, *charts.get("residuals", ())))
 
 

@@ -217,8 +217,8 @@ def judge(
     `y_fitted`, the encoded targets that `exported` was fitted on. `classes` end in the positive one.
     """
     cut, known = threshold_value(threshold), (y_fitted, spec.task, len(classes or ()), w_fitted)
-    scores, level = _scores(spec, exported, cut, known), earlier_looks.level
-    judged = scores if level == LEVEL else _scores(spec, exported, cut, known, level)
+    scores, level = tuple(_scores(spec, exported, cut, known)), earlier_looks.level
+    judged = scores if level == LEVEL else tuple(_scores(spec, exported, cut, known, level))
     binary, held = spec.task == "binary", [one.gate for one in champions]
     setting = None if calibrated_by else reweighting(hyperparameters)
     report = ValidationReport(
@@ -273,7 +273,7 @@ def _scores(
     cut: float,
     known: tuple[np.ndarray, str, int, Weights],
     level: float = LEVEL,
-) -> tuple[MetricScore, ...]:
+) -> Iterator[MetricScore]:
     # With the validation rows: a constant learnt from others does not beat this one by luck.
     y, task, n_classes, weights = known
     if weights is not None and exported.weights is not None:
@@ -283,18 +283,15 @@ def _scores(
     if spec.task == "regression" and (exported.y == 0).any():
         # A relative error is undefined for a target of zero.
         others = tuple(name for name in others if name != "mape")
-    scores = []
     for metric in dict.fromkeys((*spec.metric_names, *others)):
         constant = best_constant(metric, y, task, n_classes, weights)
         without = replace(exported, prediction=repeated(constant, len(exported.y)))
-        score = MetricScore(
+        yield MetricScore(
             metric,
             exported.interval(metric, cut, level),
             without.score(metric),
             difference_to_baseline(metric, exported, constant, cut, level),
         )
-        scores.append(score)
-    return tuple(scores)
 
 
 def _gap(spec: ExperimentSpec, validation: SetPrediction, test: SetPrediction, n_rows: int) -> Gap:
@@ -429,7 +426,6 @@ def _shifted(report: ValidationReport) -> Iterator[str]:
             f"{numbers.interval(checked.below)} of the validation targets are below the prediction, not "
             f"{numbers.share(checked.level)}: add {numbers.score(checked.shift)} to every prediction"
         )
-
     for part in report.coverage.parts:
         if part.clearly_worse:
             held = (
