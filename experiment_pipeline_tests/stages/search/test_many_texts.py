@@ -368,6 +368,16 @@ def test_a_first_layer_finds_nothing_in_noise(monkeypatch: pytest.MonkeyPatch, c
         assert np.array_equal(train[~seen, at], known[~seen, at])
 
 
+def test_each_of_the_first_layer_learns_something() -> None:
+    """Its predictions of rows that it has not seen follow the target."""
+    sets = shop()
+    features, train = fit_rows("stacked", sets.train, sets.fit_mask, sets)
+    for name in many_texts.LAYER:
+        at = many_texts.encoded_columns(features)[name]
+        seen = sets.fit_mask
+        assert np.corrcoef(train[seen, at], sets.y_train[seen])[0, 1] > 0.25, name
+
+
 def test_a_class_of_one_part_alone_is_predicted() -> None:
     """Models of the other parts give it no probability; those of all rows have its column."""
     sets = with_texts("multiclass")
