@@ -17,7 +17,7 @@ fitted on by trees, or by models, that have not seen them).
 generated and its families: as ordinal, with columns made of pairs of features (`generated.py`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Any
@@ -236,9 +236,8 @@ def stacked_part(
     names = [name for name in sets.features if name not in sets.directions]
     ordinal = build_features("ordinal", rows, names).fit(rows[names])
     is_regression = sets.task == "regression"
-    models = [
-        *_layer(ordinal, ordinal.transform(seen[names]), y, weights, is_regression=is_regression)
-    ]
+    encoded = ordinal.transform(seen[names])
+    models = _layer(ordinal, encoded, y, weights, is_regression=is_regression)
     labels = None if is_regression else [(sets.classes or ())[k] for k in models[0].classes_]
     k = len(labels or [0])
     # Of two classes the second says it all.
@@ -307,19 +306,18 @@ def _layer(
     *,
     is_regression: bool,
     first: int = 0,
-) -> Iterator[Any]:
+) -> list[Any]:
     """Fit the models of the layer, from the `first` on, on rows as fitted `ordinal` features encode them."""
     given: dict[str, Any] = {"n_estimators": TREES, "min_samples_leaf": 2, "random_state": 0}
     given["bootstrap"] = True  # each tree leaves rows out
+    forests: list[Any] = [ensemble.RandomForestClassifier, ensemble.ExtraTreesClassifier]
+    linear: Any = linear_model.LogisticRegression(C=0.3, max_iter=1_000)
     if is_regression:
         given["max_features"] = 1 / 3
-        made = [ensemble.RandomForestRegressor(**given), ensemble.ExtraTreesRegressor(**given)]
-        linear: Any = linear_model.RidgeCV(np.logspace(-1, 3, 9))
-    else:
-        made = [ensemble.RandomForestClassifier(**given), ensemble.ExtraTreesClassifier(**given)]
-        linear = linear_model.LogisticRegression(C=0.3, max_iter=1_000)
-        if y.min() == y.max():  # related rows may hold a class alone
-            linear = dummy.DummyClassifier()
+        forests = [ensemble.RandomForestRegressor, ensemble.ExtraTreesRegressor]
+        linear = linear_model.RidgeCV(np.logspace(-1, 3, 9))
+    elif y.min() == y.max():  # related rows may hold a class alone
+        linear = dummy.DummyClassifier()
     hot = {"sparse_output": False, "handle_unknown": "infrequent_if_exist"}
     codes = OneHotEncoder(min_frequency=5, max_categories=MAX_ONEHOT_CATEGORIES, **hot)
     quantiles = min(_QUANTILES, len(encoded))
@@ -329,10 +327,14 @@ def _layer(
     )
     parts = [("codes", codes, categorical_positions(ordinal))]
     columns = ColumnTransformer(parts, remainder=numbers)
-    made.append(Pipeline([("columns", columns), ("model", linear)]))
-    for model in made[first:]:
-        counted = "model__sample_weight" if isinstance(model, Pipeline) else "sample_weight"
-        yield model.fit(encoded, y, **({} if weights is None else {counted: weights}))
+    whole = Pipeline([("columns", columns), ("model", linear)])
+    made = [*(one(**given) for one in forests), whole][first:]
+    # The bits of a linear model may depend on the threads that share it.
+    with threadpool_limits(limits=1):
+        for model in made:
+            counted = "model__sample_weight" if isinstance(model, Pipeline) else "sample_weight"
+            model.fit(encoded, y, **({} if weights is None else {counted: weights}))
+    return made
 
 
 def parts_of(fitted: ColumnTransformer) -> list[Part]:
