@@ -52,9 +52,10 @@ def collected(session: pytest.Session) -> Path:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """Several workers share one server of each kind."""
-    for server in (PostgresServer().start(), S3Server().start()):
-        config.add_cleanup(server.remove)
-        os.environ[type(server).__name__] = pickle.dumps(server).hex()
+    for kind in (PostgresServer, S3Server):
+        server = kind()
+        config.add_cleanup(server.remove)  # also of one that does not answer
+        os.environ[kind.__name__] = pickle.dumps(server.start()).hex()
 
 
 @contextmanager
@@ -226,7 +227,7 @@ def s3_bucket(s3: S3Server, s3_keys: None) -> str:
 @pytest.fixture(scope="session")
 def shared_bucket(s3: S3Server) -> str:
     """The name of a bucket for all: the first file of a new one takes a quarter of a second."""
-    s3.make_bucket(name := f"shared-{WORKER}x")
+    s3.make_bucket(name := f"shared{WORKER}")
     return name
 
 

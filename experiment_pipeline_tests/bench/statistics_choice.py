@@ -361,6 +361,7 @@ def accused(generator: _Generator, *, metric: str, weak: bool = False, rows: int
         seen = _seen(y, np.exp(known))
     frame = pd.DataFrame({"group": group.astype(str), "x": x, "z": generator.normal(size=rows)})
     segments = weakest_segments(frame, list(frame), seen, metric)
+    assert segments
     return any(one.clearly_worse for one in segments)
 
 

@@ -6,6 +6,7 @@ import linecache
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 import pandas as pd
@@ -81,8 +82,9 @@ def test_a_model_of_the_notebook_is_ranked_and_not_exported(monkeypatch) -> None
         made.__qualname__ = "Mine"
         monkeypatch.setattr(sys.modules["__main__"], "Mine", made, raising=False)
         assert ep.add(found, made, "mine").facts["reused"] == found.facts["trained"]
-    monkeypatch.setattr(export, "check_in_fresh_process", FRESH_PROCESS)
-    chosen = ep.choose("visits", "mine", why="it is mine")
+    # Not by `monkeypatch`, which would end after `quick`, and leave its stub to the next test.
+    with patch.object(export, "check_in_fresh_process", FRESH_PROCESS):
+        chosen = ep.choose("visits", "mine", why="it is mine")
     with pytest.raises(ExportError, match="Move it into a module"):
         _ = chosen.model
     assert (chosen.facts["status"], chosen.facts["chosen"]) == ("failed", "mine")

@@ -19,10 +19,12 @@ from experiment_pipeline.experiment.files import named_columns
 from experiment_pipeline.orchestration.job import build_experiment, range_tags
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.table.features import NamedColumns
+from experiment_pipeline.tracking import outcomes
 from experiment_pipeline_tests import own_metrics, scenario
 
 pytestmark = pytest.mark.usefixtures("storage", "quick")
 LINEAR = {"algorithm": "linear", "hyperparameters": {"C": [0.1, 1.0]}}
+WRITE_PAGES = outcomes.write_pages
 FEW = {"search": [LINEAR, {"algorithm": "dummy"}], "evaluation": "test_set"}
 run = functools.partial(ep.run, target="readmitted", progress=False, **FEW)
 
@@ -54,7 +56,8 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     spelt = {" north ": scenario.MARKUP, "North": scenario.MARKUP.upper()}
     scenario.write_csv(Path("visits.csv"), scenario.table().replace({"ward": spelt}))
     given = {"patient": "names a person", "cost": "known later"}
-    found = run("visits.csv", exclude=given, audit=["ward", "cost"])
+    with patch.object(outcomes, "write_pages", WRITE_PAGES):
+        found = run("visits.csv", exclude=given, audit=["ward", "cost"])
     assert found.accepted
     assert found.decision.startswith("visits: accepted with conditions (repeated_entities, ")
     assert found.decision.partition(":")[2].partition(", v0001")[0] in found._repr_html_()
@@ -82,6 +85,7 @@ def test_a_table_gives_a_decision_tables_a_model_and_pages() -> None:
     assert (row["triggered_by"], row["status"], row["version"]) == ("notebook", "accepted", "v0001")
     assert row["data_modified_at"] is not pd.NaT
     assert all(Path(place).exists() for place in found.pages.values())
+    assert Path("artifacts/overview.html").exists()
 
 
 def test_what_is_saved_is_the_same_experiment_for_dagster() -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from experiment_pipeline.errors import UnknownRun
 from experiment_pipeline.reporting.run_record import JUDGED_ROWS, ROW, JudgedRows
@@ -15,6 +16,7 @@ from experiment_pipeline.table.digests import row_hashes
 from experiment_pipeline.tracking import questions
 from experiment_pipeline.tracking.comparison import compare
 from experiment_pipeline.tracking.database.connection import VARIABLE
+from experiment_pipeline.tracking.outcomes import write_pages
 from experiment_pipeline_tests import scenario
 from experiment_pipeline_tests.runs import run
 
@@ -80,6 +82,11 @@ def test_an_accepted_run_is_recorded_from_table_to_version(past: Past) -> None:
     reports = questions.rows_of("reports", row)
     assert set(reports["name"]) >= {"data_analysis", "leaderboard", "validation_report"}
     assert all(Path(place).exists() for place in reports["place"])
+    write_pages(past.name, UPath(past.root))
+    assert past.name in (past.root / "overview.html").read_text()
+    page = (past.root / past.name / "runs.html").read_text()
+    assert page.count("accepted") >= 2
+    assert "rejected" in page
 
 
 def test_an_unchanged_rerun_is_a_run_of_its_own_with_the_same_results(past: Past) -> None:
