@@ -117,7 +117,7 @@ def prepared_rows(
     The data analysis and the validation of one run need them, in one process.
     """
     decides = spec.model_dump(mode="json", include=_DECIDING)
-    key = fingerprint_of({"raw": raw.digest, "schema": named.schema_text, "spec": decides})
+    key = fingerprint_of(raw=raw.digest, schema=named.schema_text, spec=decides)
     prepared = _waiting.pop(key, None)
     _waiting.clear()
     if prepared is None:
@@ -163,14 +163,12 @@ def _analysis_fingerprint(raw_digest: str, named: NamedColumns) -> str:
     """Everything that the analysis is given."""
     given = named.spec.part(STAGES["data_analysis"].reads)
     return fingerprint_of(
-        {
-            "raw": raw_digest,
-            "spec": given.model_dump(mode="json"),
-            "schema": named.schema_text,
-            "version": STAGES["data_analysis"].version,
-            "findings": source_digests(given.analysis.findings),
-            **metric_sources(given),
-        }
+        raw=raw_digest,
+        spec=given.model_dump(mode="json"),
+        schema=named.schema_text,
+        version=STAGES["data_analysis"].version,
+        findings=source_digests(given.analysis.findings),
+        **metric_sources(given),
     )
 
 
@@ -350,16 +348,14 @@ def validation_report(
         analysis = {} if known is None else json.loads(known.files[ANALYSIS])
         # Of all inputs of the report except the number of earlier looks.
         fingerprint = fingerprint_of(
-            {
-                "board": board.board_digest(leaderboard),
-                "validation": validation_set.digest,
-                "spec": given.model_dump(mode="json"),
-                "champions": gates.held_against(current, leaderboard.fingerprint),
-                "conditions": analysis.get("conditions", []),
-                "set_aside": list(validation_set.origin.set_aside),
-                "version": STAGES[name].version,
-                **metric_sources(given),
-            }
+            board=board.board_digest(leaderboard),
+            validation=validation_set.digest,
+            spec=given.model_dump(mode="json"),
+            champions=gates.held_against(current, leaderboard.fingerprint),
+            conditions=analysis.get("conditions", []),
+            set_aside=list(validation_set.origin.set_aside),
+            version=STAGES[name].version,
+            **metric_sources(given),
         )
         tables = (raw_data, sets, validation_set, leaderboard)
         stored = stage.reused_or_made(
@@ -396,7 +392,7 @@ def _evaluated(
     # The mean of other fits is another model to judge.
     judged = ranked.fingerprint
     if given.export.fits > 1:
-        judged = fingerprint_of({"configuration": judged, "fits": given.export.fits})
+        judged = fingerprint_of(configuration=judged, fits=given.export.fits)
     look = (validation_set.digest, judged, delivered, given.split.id_columns)
     ledger = Ledger.of(spec.name)
     earlier = ledger.earlier_looks(*look, tell=stage.log.warning)
@@ -436,14 +432,12 @@ def exported_model(
     with stage.at_work():
         registry, entries = registry_of(spec), stage_entries(spec.name, name)
         fingerprint = fingerprint_of(
-            {
-                "report": validation_report.fingerprint,
-                "raw_types": dict(validation_set.origin.raw_types),
-                "offsets": dict(validation_set.origin.offsets),
-                "schema": stage.named.schema_text,
-                "spec": spec.model_dump(mode="json"),
-                "version": STAGES[name].version,
-            }
+            report=validation_report.fingerprint,
+            raw_types=dict(validation_set.origin.raw_types),
+            offsets=dict(validation_set.origin.offsets),
+            schema=stage.named.schema_text,
+            spec=spec.model_dump(mode="json"),
+            version=STAGES[name].version,
         )
         stored = entries.intact(fingerprint, stage.log.warning)
         required = spec.approval == "required"

@@ -12,7 +12,7 @@ Nothing is read before a note is written, so two runs at once lose none; the nam
 import json
 import math
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -56,14 +56,14 @@ def from_json(
 def sealed(record: object) -> bytes:
     """Return a record as JSON with a digest of its own, so that any change is noticed."""
     content = pydantic_core.to_jsonable_python(record, inf_nan_mode="null")
-    return to_json({**content, "sha256": fingerprint_of(content)})
+    return to_json({**content, "sha256": fingerprint_of(**content)})
 
 
 def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineError) -> _Record:
     """Return the record that `sealed` wrote; arguments as of `from_json`."""
     try:
         values = json.loads(content)
-        if values.pop("sha256") != fingerprint_of(values):
+        if values.pop("sha256") != fingerprint_of(**values):
             raise damage
         return _adapter(kind).validate_python(values, extra="forbid")
     # Without a digest, not an object, or not JSON at all.
@@ -76,7 +76,7 @@ def yaml_bytes(value: Any) -> bytes:
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).encode()
 
 
-def fingerprint_of(parts: Mapping[str, Any]) -> str:
+def fingerprint_of(**parts: Any) -> str:
     """Sha256, in hex, of JSON values by name: the same on every machine; TypeError for others."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return sha256(text.encode())

@@ -238,26 +238,24 @@ def ranking_fingerprint(
     concluded = found.rows[list(_RANKED_BY)].reset_index(drop=True)
     steps = ("fraction", "test_score", "train_score")
     return fingerprint_of(
-        {
-            "results": table_digest(concluded),
-            "rungs": [
-                [key, [[getattr(step, name) for name in steps] for step in path]]
-                for key, path in sorted(found.paths.items())
-            ],
-            "sets": dict(found.digests),
-            "set_aside": list(set_aside),
-            "spec": given.model_dump(mode="json"),
-            "version": version,
-            **metric_sources(given),
-            **({} if seconds is None else {"seconds": seconds}),
-            **({} if by_hand is None else {"by_hand": asdict(by_hand)}),
-        }
+        results=table_digest(concluded),
+        rungs=[
+            [key, [[getattr(step, name) for name in steps] for step in path]]
+            for key, path in sorted(found.paths.items())
+        ],
+        sets=dict(found.digests),
+        set_aside=list(set_aside),
+        spec=given.model_dump(mode="json"),
+        version=version,
+        **metric_sources(given),
+        **({} if seconds is None else {"seconds": seconds}),
+        **({} if by_hand is None else {"by_hand": asdict(by_hand)}),
     )
 
 
 def board_digest(board: Leaderboard) -> str:
     """Return the digest of a leaderboard: of all that a later stage can read from it."""
-    return fingerprint_of({"rows": table_digest(board.rows), "choice": facts_json(board).decode()})
+    return fingerprint_of(rows=table_digest(board.rows), choice=facts_json(board).decode())
 
 
 def chosen_result(board: Leaderboard, store: ModelStore) -> ModelResult:

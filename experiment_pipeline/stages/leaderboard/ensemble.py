@@ -69,7 +69,7 @@ class Ensemble:
     def fingerprint(self) -> str:
         """The digest of its members' fingerprints and their weights."""
         parts = sorted((one.fingerprint, one.weight) for one in self.members)
-        return fingerprint_of({ENSEMBLE: parts})
+        return fingerprint_of(**{ENSEMBLE: parts})
 
     @property
     def configuration(self) -> Configuration:

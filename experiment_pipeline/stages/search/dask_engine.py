@@ -192,18 +192,18 @@ def share_files(
         name: [str(array.dtype), list(array.shape), sha256(np.ascontiguousarray(array).data)]
         for name, array in arrays.items()
     }
-    truth = fingerprint_of(contents)
+    truth = fingerprint_of(**contents)
     if files.lacks(truth):
         files.put(truth, partial(write_tables, arrays))
     shared = dict[Features, tuple[str, ...]]()
     for encoder in dict.fromkeys(one.features for one in configurations):
-        made_by = {
-            "encoder": encoder_fingerprint(encoder, sets),
-            "test": sets.digests["test"],
-            "directions": dict(sets.directions),
-            "truth": truth,
-        }
-        shared[encoder] = truth, (encoded := fingerprint_of(made_by))
+        encoded = fingerprint_of(
+            encoder=encoder_fingerprint(encoder, sets),
+            test=sets.digests["test"],
+            directions=dict(sets.directions),
+            truth=truth,
+        )
+        shared[encoder] = truth, encoded
         if files.lacks(encoded):
             files.put(encoded, partial(_write_encoded, encoder, sets))
     return shared

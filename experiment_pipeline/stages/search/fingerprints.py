@@ -41,23 +41,21 @@ def fingerprint(configuration: Configuration, sets: TrainingSets, spec: Experime
         for fold in sets.folds
     ]
     return fingerprint_of(
-        {
-            "encoder": encoder_fingerprint(configuration.features, sets),
-            "test": sets.digests["test"],
-            "inner": [_digest(sets.early_stopping), _digest(sets.fit_mask)],
-            "target": sets.target,
-            "weights": sets.weight_column,
-            "task": sets.task,
-            "classes": list(sets.classes or ()),
-            "code": code_of(configuration.algorithm),
-            "folds": folds,
-            "directions": dict(sets.directions),
-            "algorithm": configuration.algorithm,
-            "hyperparameters": dict(configuration.hyperparameters),
-            "seed": spec.seed,
-            "watched": learner_of(configuration.algorithm).watched(request),
-            **composition(configuration, spec),
-        }
+        encoder=encoder_fingerprint(configuration.features, sets),
+        test=sets.digests["test"],
+        inner=[_digest(sets.early_stopping), _digest(sets.fit_mask)],
+        target=sets.target,
+        weights=sets.weight_column,
+        task=sets.task,
+        classes=list(sets.classes or ()),
+        code=code_of(configuration.algorithm),
+        folds=folds,
+        directions=dict(sets.directions),
+        algorithm=configuration.algorithm,
+        hyperparameters=dict(configuration.hyperparameters),
+        seed=spec.seed,
+        watched=learner_of(configuration.algorithm).watched(request),
+        **composition(configuration, spec),
     )
 
 
@@ -74,16 +72,14 @@ def encoder_fingerprint(encoder: Features, sets: TrainingSets) -> str:
             **({"directions": dict(sets.directions)} if encoder in (STACKED, *GENERATED) else {}),
         }
     return fingerprint_of(
-        {
-            **seen,
-            "train": sets.digests["train"],
-            # The features of a cross-validated model have seen the test rows as well.
-            "pooled": sets.digests["test"] if sets.folds else None,
-            "features": list(sets.features),
-            "encoder": encoder,
-            "training_version": STAGES["search"].version,
-            "libraries": {name: installed_version(name) for name in _FEATURE_LIBRARIES},
-        }
+        **seen,
+        train=sets.digests["train"],
+        # The features of a cross-validated model have seen the test rows as well.
+        pooled=sets.digests["test"] if sets.folds else None,
+        features=list(sets.features),
+        encoder=encoder,
+        training_version=STAGES["search"].version,
+        libraries={name: installed_version(name) for name in _FEATURE_LIBRARIES},
     )
 
 
