@@ -67,22 +67,15 @@ def test_pairing_finds_differences_that_single_intervals_hide() -> None:
     assert comparison.tied.tolist() == [True, False]
 
 
-def test_equal_configurations_stay_tied_however_many_there_are() -> None:
-    """The truly best one is lost from the tie group in at most about 5 % of experiments."""
-    generator = np.random.default_rng(2)
-    truth = np.zeros(15)
-    kept = [_compared(generator, truth)[1].tied[0] for _ in range(80)]
-    assert np.mean(kept) >= 0.92
-
-
 def test_all_differences_to_the_truly_best_are_covered_at_once() -> None:
-    """Although the control was selected, 93 % of searches cover all differences."""
+    """Although the control was selected, 93 % of searches cover all and lose none of its equals."""
     generator = np.random.default_rng(8)
     truth = np.concatenate([np.zeros(6), -np.linspace(0.005, 0.2, 6)])
     covered = []
     for _ in range(80):
         _, found = _compared(generator, truth)
-        covered.append(((found.low <= truth) & (truth <= found.high)).all())
+        held = (found.low <= truth) & (truth <= found.high) & (found.tied | (truth < 0))
+        covered.append(held.all())
         assert (found.high[found.tied] == 0).all()
         assert (found.low <= found.difference).all()
         assert (found.difference <= found.high).all()
@@ -94,11 +87,9 @@ def test_the_best_of_many_equals_rarely_beats_a_control() -> None:
     generator = np.random.default_rng(10)
     found = []
     for _ in range(80):
-        values = generator.normal(size=(CLUSTERS, 21)) + generator.normal(size=(CLUSTERS, 1))
-        scores = values.mean(axis=0)
-        parts = (values - scores) / CLUSTERS
-        leads = scores[1:] - scores[0]
-        found.append((_lows(leads, parts[:, 1:], parts[:, 0], Drawn(0)) > 0).any())
+        scores, parts = _accuracies(generator, np.zeros(21), shared=0.5)
+        low = _lows(scores[1:] - scores[0], parts[:, 1:], parts[:, 0], Drawn(0))
+        found.append((low > 0).any())
     assert np.mean(found) <= 0.05
 
 

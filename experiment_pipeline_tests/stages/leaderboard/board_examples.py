@@ -124,10 +124,7 @@ class Search:
     clusters: np.ndarray
 
     def rank(
-        self,
-        *others: Conclusion,
-        results: Sequence[ModelResult] | None = None,
-        **changes: object,
+        self, *others: Conclusion, results: Sequence[ModelResult] | None = None, **changes: object
     ) -> Leaderboard:
         """Return the leaderboard of the results, or of some, and of others that are unranked."""
         results = self.results if results is None else results
