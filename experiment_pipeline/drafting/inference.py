@@ -34,9 +34,9 @@ SMALL_TABLE = 2_000
 # model in five and a worse one in two.
 FEW_GROUPS = 200
 # From so many seconds on, and up to so many rows for each second, the best have time for five folds. Of 4,300 rows they
-# lowered the loss on four cuts of five, by up to 7 %, of 7,000 a little on two of three. Texts are encoded anew in each.
+# lowered the loss on four cuts of five, by up to 7 %, of 7,000 a little on two of three. Many texts become many columns.
 # On more rows a test set chooses surely enough, and folds would leave time for few configurations.
-SECONDS_OF_FOLDS, ROWS_OF_FOLDS_PER_SECOND, MOST_ROWS_OF_FOLDS = 120, 80, 50_000
+SECONDS_OF_FOLDS, ROWS_PER_SECOND, TEXTS_PER_SECOND, MOST_ROWS_OF_FOLDS = 120, 80, 10, 50_000
 # From so many seconds on, and up to so many rows, the mean of three fits is exported: on 32 tables of up to 2,800 rows it
 # lowered the loss by .9 % in the mean, on one of 22,000 by .3 %, on two of 47,000 and 80,000 by nothing. Predictions take
 # about twice as long, which a quick search does not ask for. Eight lowered it by 1.4 %.
@@ -225,8 +225,9 @@ def _evaluation(
     """Decide what the choice rests on; None: the test set, as everywhere."""
     rows, by, once = shape.rows, split["by"], {"cross_validation": {"folds": 5, "repeats": 1}}
     seconds = shape.seconds or 0
-    has_time = seconds >= SECONDS_OF_FOLDS and by != "time" and not shape.many_texts
-    in_time = min(round(ROWS_OF_FOLDS_PER_SECOND * seconds), MOST_ROWS_OF_FOLDS)
+    has_time = seconds >= SECONDS_OF_FOLDS and by != "time"
+    per_second = TEXTS_PER_SECOND if shape.many_texts else ROWS_PER_SECOND
+    in_time = min(round(per_second * seconds), MOST_ROWS_OF_FOLDS)
     enough = in_time if has_time else SMALL_TABLE
     by_group = by == "group" and rows <= MOST_ROWS_OF_FOLDS
     if rows < enough:

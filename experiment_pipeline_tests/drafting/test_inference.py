@@ -140,9 +140,9 @@ def test_a_part_of_a_date_may_be_excluded() -> None:
 
 
 def test_texts_of_words_stay_to_be_read_in_the_way_that_a_search_chooses() -> None:
-    """Names and titles are features, however many; only there do boosted trees get encoders to choose from."""
+    """Names and titles are features, however many; only there do trees get other encoders than usual."""
     names, towns = [f"Mr {row} Smith" for row in range(ROWS)], repeated("Bath", "York")
-    encoders = [["ordinal", "target", "text"]] * 2 + [None]
+    encoders = [["ordinal", "target", "text"]] * 2 + ["target"]
     for values, many, offered in ((names, True, encoders), (towns, False, [None] * 3)):
         assert (plan("x", values).many_texts, plan("x", values).excluded) == (many, False)
         search = draft(NUMBERS, x=values).search
@@ -425,6 +425,9 @@ def test_a_small_table_is_cross_validated() -> None:
     ):
         said = infer(frame, Wishes(target="y", seconds=seconds), rows).attributes({"url": "t.csv"})
         assert said.get("evaluation") == evaluation
+    named = frame.assign(name=[f"Mr {row} Smith" for row in range(120)])  # becomes many columns
+    found = [infer(named, Wishes(target="y", seconds=s), 4_000).evaluation for s in (400, 401)]
+    assert [one and one.value for one in found] == [None, once]
 
 
 @pytest.mark.parametrize(

@@ -212,12 +212,12 @@ class Brake:
             self._reserved = next(in_time, 0.0)
 
     def with_time(self, missing: Sequence[Configuration]) -> Sequence[Configuration]:
-        """Return what there is time to fit: the baseline, the best so far, the rest as given."""
+        """Return what there is time to fit: the baseline, the best so far of each kind and of all, the rest."""
         if not self.is_timed:
             return missing
-        place = {key: number for number, key in enumerate(best_first(self._last, self._metric))}
-        last = len(place)
-        ordered = sorted(missing, key=lambda one: (competes(one), place.get(one.key, last)))
+        first = [*self.of_each_kind(self._last), *best_first(self._last, self._metric)]
+        place = {key: number for number, key in enumerate(dict.fromkeys(first))}
+        ordered = sorted(missing, key=lambda one: (competes(one), place.get(one.key, len(place))))
         # Encoders are fitted before the first fit.
         needed = {one.key: self._encoded(one.key) + self._needed(one.key) for one in ordered}
         return [one for one in ordered if self._affords(one.key, needed[one.key])]
@@ -226,6 +226,16 @@ class Brake:
         """Return what is fitted although the time is spent: the baseline, and the quickest other."""
         rivals = sorted(filter(competes, left), key=lambda one: self._needed(one.key))
         return [*(one for one in left if not competes(one)), *rivals[:1]]
+
+    def of_each_kind(self, scored: Mapping[str, ModelResult]) -> list[str]:
+        """Return the best of each algorithm and encoder, the best first; none where time decides nothing."""
+        # Few rows prefer simple models, and codes to what is made of letters; each fold is as large as all.
+        if not self.is_timed or self._after is None or self._after.sets.folds:
+            return []
+        kinds = dict[tuple[str, str], str]()
+        for key in best_first(scored, self._metric):
+            kinds.setdefault((scored[key].algorithm, scored[key].features), key)
+        return list(kinds.values())
 
     def may_go_on(self, scored: Mapping[str, ModelResult]) -> Mapping[str, ModelResult]:
         """Return those that there is time to fit on all rows; all where there are none."""

@@ -230,7 +230,8 @@ class _HalvingRun:
             if self.spec.halving and self.brake.is_out_of_time and rung.number + 1 < rung.of:
                 part = math.ceil(len(scored) * self.spec.halving.keep)
                 kept = min(kept, max(part, rungs.FEWEST_KEPT))
-            still_in = set(rungs.best_first(may_go_on, self.spec.metric)[:kept])
+            best = rungs.best_first(may_go_on, self.spec.metric)[:kept]
+            still_in = {*best, *self.brake.of_each_kind(may_go_on)}
             place = f"not among the best {kept} of {len(entered)} at {rung}"
             stopped = [one for one in entered if one.key not in done | still_in]
             began = self.brake.now()

@@ -187,6 +187,18 @@ def test_what_there_is_no_time_for_leaves_its_place_to_others() -> None:
     assert "left of the budget" in held.reason_of(best.key)[0]
 
 
+def test_the_best_of_each_algorithm_is_fitted_on_all_rows_before_a_second_one() -> None:
+    """Few rows prefer simple models; where time ends nothing, they have no such place."""
+    ordered = [*LINEAR[:2], DECLARED[-1]]
+    scored = {one.key: fitted(one, 0.9 - n / 10, 0.01) for n, one in enumerate(ordered)}
+    assert brake(None, SMALL)[0].of_each_kind(scored) == []
+    held, _ = brake(30, SMALL)
+    assert held.of_each_kind(scored) == [ordered[0].key, ordered[2].key]
+    for result in scored.values():
+        held.fit_ended(result)
+    assert held.with_time(ordered) == [ordered[0], ordered[2], ordered[1]]
+
+
 def test_where_there_is_no_time_the_quickest_is_trained_beyond_it() -> None:
     """Beside the baseline, which costs nothing."""
     held, _ = brake(20, SMALL)
