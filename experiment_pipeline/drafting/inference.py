@@ -110,10 +110,8 @@ class Draft:
             "metric": self.metric.value,
             "budget": {"seconds": self.seconds.value},
         }
-        if self.positive_class is not None:
-            keys["positive_class"] = self.positive_class.value
-        if self.evaluation is not None:
-            keys["evaluation"] = self.evaluation.value
+        optional = {"positive_class": self.positive_class, "evaluation": self.evaluation}
+        keys |= {name: one.value for name, one in optional.items() if one is not None}
         if self.fits is not None:
             keys["export"] = {"fits": self.fits.value}
         if self.max_rejected is not None:

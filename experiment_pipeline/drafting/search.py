@@ -118,20 +118,16 @@ def propose_search(shape: Shape) -> tuple[Proposal, ...]:
     forest["min_samples_leaf"] = [1, 3, 10] if rows < FOREST_ROWS else [5, 20]
     # On three tables of many texts (4,000 to 100,000 rows) the mean of such a forest and boosting was .8 to 2 % better.
     means = {"features": "target"} if shape.many_texts else {}
+    grown = {"algorithm": "random_forest", **means, "hyperparameters": forest}
     strength = {"alpha": [0.1, 1.0, 10.0]} if regression else {"C": [0.01, 0.1, 1.0]}
+    linear = {"algorithm": "linear", "hyperparameters": strength}
     return (
         Proposal(first, "boosted trees by their defaults, and with random splits: fitted first"),
         *([Proposal(twin, _WITH_DEVIATIONS)] if paired else []),
         Proposal({**drawn, "hyperparameters": space}, boosted),
         *_other_boosters(shape),
-        Proposal(
-            {"algorithm": "random_forest", **means, "hyperparameters": forest},
-            "many trees on random parts of the table: robust",
-        ),
-        Proposal(
-            {"algorithm": "linear", "hyperparameters": strength},
-            "if it comes close to the trees, prefer it: it can be explained",
-        ),
+        Proposal(grown, "many trees on random parts of the table: robust"),
+        Proposal(linear, "if it comes close to the trees, prefer it: it can be explained"),
         Proposal({"algorithm": "dummy"}, "ignores the features: what all must beat"),
     )
 

@@ -178,8 +178,7 @@ def run_experiment(
         if isinstance(event, SearchNote):
             log(event.text)
 
-    engine = Threads(workers)
-    found = run_search(configurations(spec), sets, spec, store, engine, listen=listen)
+    found = run_search(configurations(spec), sets, spec, store, Threads(workers), listen=listen)
     run.results = found.results
 
     # Rank and choose.

@@ -150,8 +150,7 @@ class RunResult:
         return f"{row['chosen']}, {said}"
 
     def __repr__(self) -> str:
-        why = [] if self.refused is None else [str(self.refused)]
-        return "\n".join([self.decision, *why])
+        return "\n".join([self.decision, *([] if self.refused is None else [str(self.refused)])])
 
     def _repr_html_(self) -> str:
         """The decision, the top ten, warnings, what was inferred, and links to the pages."""

@@ -381,8 +381,7 @@ class Registry:
     def _claim(self, package: ModelPackage) -> str:
         """Take the next number, which no other exporter gets."""
         claims = self.folder / "claims"
-        taken = [*_numbered(self.folder), *_numbered(claims)]
-        number = max(map(_number, taken), default=0)
+        number = max(map(_number, [*_numbered(self.folder), *_numbered(claims)]), default=0)
         claim = to_json({"created": package.created, "identity": package.identity})
         while True:
             number += 1

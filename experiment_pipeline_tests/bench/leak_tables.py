@@ -85,8 +85,7 @@ def by_time(seed: int) -> Problem:
             "y": sales.ravel(),
         }
     )
-    split = {"split": {"by": "time", "column": "date"}}
-    return Problem(frame, "regression", split)
+    return Problem(frame, "regression", {"split": {"by": "time", "column": "date"}})
 
 
 def by_group(seed: int) -> Problem:
@@ -253,8 +252,7 @@ def _last_years_share(table: pd.DataFrame, rng: np.random.Generator) -> object:
 
 def _calibrated_score(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """An older model's probability, rounded to percent: calibrated, honest."""
-    rows = len(table)
-    odds = rng.normal(size=rows) + 1.5 * _positive(table)
+    odds = rng.normal(size=len(table)) + 1.5 * _positive(table)
     share = _positive(table).mean()
     return (share / (share + (1 - share) * np.exp(1.125 - 1.5 * odds))).round(2)
 
@@ -268,8 +266,7 @@ def _few_positive(seed: int) -> Problem:
     """2 % positive."""
     problem, rng = binary(seed), np.random.default_rng([seed, 4])
     odds = problem.frame["income"] / 15 + rng.logistic(size=len(problem.frame))
-    y = odds > np.quantile(odds, 0.98)
-    return replace(problem, frame=problem.frame.assign(y=y))
+    return replace(problem, frame=problem.frame.assign(y=odds > np.quantile(odds, 0.98)))
 
 
 def real(

@@ -356,8 +356,7 @@ def test_a_target_that_cannot_be_learnt_is_refused(target: Any, message: str) ->
 def test_the_search_shrinks_as_the_table_grows(task: str, size: tuple[int, int]) -> None:
     """Four algorithms always; fewer draws and smaller samples on large tables."""
     rows, features = size
-    metric = names_of(task)[0]
-    shape = Shape(task, metric, rows, features, 3, texts=1)
+    shape = Shape(task, names_of(task)[0], rows, features, 3, texts=1)
     first, *twin, boosted, forest, _, dummy = (p.entry for p in propose_search(shape))
     assert [one["features"] for one in twin] == ["deviations"] * (rows >= 2_000)
     assert first["configurations"] == [{}, {"extra_trees": True}]

@@ -230,8 +230,7 @@ def test_the_page_of_a_failed_run_ends_with_what_to_do(ui, browser, launched):
     expect(page.get_by_text(run_id[:8]).first).to_be_visible()
     browser.page.set_viewport_size({"width": 1500, "height": 1300})
     page = browser.go(f"/runs/{run_id}")
-    last = page.get_by_text("Execution of run for").last
-    expect(last).to_be_visible()
+    expect(page.get_by_text("Execution of run for").last).to_be_visible()
     told = page.get_by_text("NotAccepted: linear: lower bound of roc_auc at least 0.999").last
     expect(told).to_contain_text("page: /")
     expect(told).not_to_contain_text("Stack Trace")

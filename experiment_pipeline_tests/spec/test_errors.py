@@ -51,8 +51,7 @@ def test_every_missing_key_is_asked_for_with_an_example() -> None:
 
 def test_many_problems_fit_on_one_screen() -> None:
     """Beyond a dozen, problems are counted."""
-    raw = {**VALID, **{f"key_{number}": 1 for number in range(30)}}
-    lines = told(raw)
+    lines = told({**VALID, **{f"key_{number}": 1 for number in range(30)}})
     assert len(lines) == MOST_PROBLEMS + 1
     assert lines[-1] == f"and {30 - MOST_PROBLEMS} more"
 

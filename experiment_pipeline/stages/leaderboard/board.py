@@ -17,7 +17,7 @@ from experiment_pipeline.stages.leaderboard.ensemble import (
     Ensemble,
     FoundEnsemble,
     RefitTime,
-    find_ensemble,
+    find_in_time,
 )
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, search_edges
 from experiment_pipeline.stages.leaderboard.ranking import (
@@ -167,11 +167,7 @@ def rank(
     gains = [] if given else receipts_of(measured, rows, spec)
     unsure = {one.key for one in gains if not one.significant}
     rivals = [one for one in measured if one.result.key not in unsure]
-    found, left_out = find_ensemble(rivals, predictions, rows, spec, given), ""
-    if found is not None and time is not None and found.is_better:
-        by_print = {one.fingerprint: one for one in results}
-        left_out = time.why_not([by_print[one.fingerprint] for one in found.ensemble.members])
-        found = None if left_out else found
+    found, left_out = find_in_time(rivals, predictions, rows, spec, given, time)
     if found is not None:
         (own,) = measure([found.result], lambda _, one=found: one.on_test, rows, spec)
         measured.append(replace(own, allowance=found.allowance))

@@ -140,8 +140,7 @@ def folds_of(y: np.ndarray, clusters: np.ndarray, weights: Weights = None) -> Fo
     codes = comparison_codes(clusters)
     rows = np.bincount(codes, relative_weights(weights))
     if isinstance(clusters, ConsecutiveClusters):
-        count = min(FOLDS, len(rows))
-        of_cluster = np.arange(len(rows)) * count // len(rows)
+        of_cluster = np.arange(len(rows)) * min(FOLDS, len(rows)) // len(rows)
     else:
         of_cluster = np.empty(len(rows), dtype=np.int64)
         of_cluster[codes] = fold_of_rows(y, codes)
@@ -344,3 +343,30 @@ class RefitTime:
             f"an ensemble of {len(members)} of them is left out: its refit and report need about "
             f"{needed:.1f} seconds, and {max(self.left, 0.0):.1f} are left of the budget"
         )
+
+
+def find_in_time(
+    measured: Sequence[Measured],
+    predictions: TestPredictions,
+    rows: RankedRows,
+    spec: ExperimentSpec,
+    given: Mapping[str, float] | None,
+    time: RefitTime | None,
+) -> tuple[FoundEnsemble | None, str]:
+    """Return `find_ensemble` of what there is time to fit again, and why a better one is left out."""
+    left_out, found = "", find_ensemble(measured, predictions, rows, spec, given)
+    while found is not None and time is not None and found.is_better:
+        results = {one.result.fingerprint: one.result for one in measured}
+        members = [results[one.fingerprint] for one in found.ensemble.members]
+        if not (why := time.why_not(members)):
+            return found, ""
+        left_out = left_out or why
+        if given:
+            return None, left_out
+        # The best alone is fitted again in any case; beside it, what is quicker than the slowest member.
+        best = _candidates(measured, metric_of(spec.metric).sign)[0].result.fingerprint
+        slowest = max(time.after([one]) for one in members if one.fingerprint != best)
+        quick = {key for key, one in results.items() if key == best or time.after([one]) < slowest}
+        measured = [one for one in measured if one.result.fingerprint in quick]
+        found = find_ensemble(measured, predictions, rows, spec, given)
+    return found, left_out

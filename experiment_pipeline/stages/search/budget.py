@@ -26,6 +26,7 @@ from experiment_pipeline.table.kinds import NUMERIC, kind_of
 # The share of the seconds that fits have at least, however long the rest takes; the share of these
 # that a small rung may take until enough configurations are compared.
 _LEAST_FOR_FITS, _SHARE_UNTIL_ENOUGH = 0.4, 0.6
+_SHARE_OF_A_KIND = 1 / 16  # of the seconds, at most, for the first fit of an algorithm on all rows
 # A fit takes up to so many times its estimate; a refit with its predictions so many times the fit.
 _FIT, _REFIT = 1.4, 1.8
 # A report loads its libraries, judges and draws; it encodes the rows for two fits and predicts with both.
@@ -228,13 +229,14 @@ class Brake:
         return [*(one for one in left if not competes(one)), *rivals[:1]]
 
     def of_each_kind(self, scored: Mapping[str, ModelResult]) -> list[str]:
-        """Return the best of each algorithm and encoder, the best first; none where time decides nothing."""
+        """Return the best of each algorithm and encoder that is quick, the best first; none without a budget."""
         # Few rows prefer simple models, and codes to what is made of letters; each fold is as large as all.
         if not self.is_timed or self._after is None or self._after.sets.folds:
             return []
-        kinds = dict[tuple[str, str], str]()
+        kinds, most = dict[tuple[str, str], str](), _SHARE_OF_A_KIND * (self.seconds or math.inf)
         for key in best_first(scored, self._metric):
-            kinds.setdefault((scored[key].algorithm, scored[key].features), key)
+            if key in self._entered and self._fit(key, self._after.sets) <= most:
+                kinds.setdefault((scored[key].algorithm, scored[key].features), key)
         return list(kinds.values())
 
     def may_go_on(self, scored: Mapping[str, ModelResult]) -> Mapping[str, ModelResult]:
@@ -317,8 +319,7 @@ class Brake:
     def _needed_in_full(self, key: str) -> float:
         """The same from encoding all rows on."""
         assert self._after is not None
-        fit = _FIT * self._fit(key, self._after.sets)
-        return self._encoded(key) + fit + self._ending(key)
+        return self._encoded(key) + _FIT * self._fit(key, self._after.sets) + self._ending(key)
 
     def _encoded(self, key: str) -> float:
         """Seconds to encode all rows, and those of each fold; 0 for the baseline."""

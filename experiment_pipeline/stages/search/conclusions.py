@@ -173,8 +173,7 @@ class SearchResults:
         """Return the results of a search; KeyError: a configuration has no conclusion."""
         by_key = {one.key: one for one in conclusions}
         each = [by_key[configuration.key] for configuration in configurations]
-        placed = any(one.placement is not None for one in each)
-        columns = _COLUMNS | (_PLACED if placed else {})
+        columns = _COLUMNS | (_PLACED if any(one.placement is not None for one in each) else {})
         rows = pd.DataFrame([_row(one) for one in each], columns=list(columns)).astype(columns)
         paths = {one.key: one.path for one in by_key.values() if one.path}
         return cls(rows, metric, digests, paths)

@@ -50,8 +50,7 @@ def as_read(sets: TrainingSets) -> tuple[TrainingSets, tuple[str, ...]]:
         return sets, ()
     fitted, read = through_own(sets.train, sets.fit_mask, sets)
     test = own.read(fitted, sets.test, sets.features, names=read.features)
-    trusted = own.trusted_types(fitted, sets.test, sets.features, test)
-    return replace(read, test=test), trusted
+    return replace(read, test=test), own.trusted_types(fitted, sets.test, sets.features, test)
 
 
 def encode(

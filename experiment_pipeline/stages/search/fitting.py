@@ -84,8 +84,7 @@ def share_work(
     work = shared(sets)
     if sets.folds:
         return replace(work, folds=tuple(shared(fold.sets) for fold in sets.folds))
-    cut = folds_to_calibrate(configurations, sets, spec)
-    return replace(work, folds_to_calibrate=cut)
+    return replace(work, folds_to_calibrate=folds_to_calibrate(configurations, sets, spec))
 
 
 def fit_configuration(
@@ -242,8 +241,7 @@ def _cross_fitted(request: FitRequest, work: SharedWork) -> _Fit:
     ]
     models = [model for model, _, _ in each]
     rounds = _median(models)
-    learner = learner_of(request.configuration.algorithm)
-    whole = learner.fit(request, work, rounds, stored=True)
+    whole = learner_of(request.configuration.algorithm).fit(request, work, rounds, stored=True)
     on_test = np.empty((len(work.y_test), *each[0][1].shape[1:]))
     for fold, (_, predicted, _) in zip(folds, each, strict=True):
         on_test[fold.places] = predicted

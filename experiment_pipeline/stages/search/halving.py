@@ -149,8 +149,7 @@ def search(
     if spec.budget.failures_in_a_row is not None and engine.workers > 1:
         yield SearchNote("a budget of failures in a row: with several workers it depends on timing")
     after = AfterSearch(sets, engine.workers, spec.export.fits)
-    brake = Brake(spec.budget, now, after, spec.metric)
-    run = _HalvingRun(sets, spec, known, engine, brake)
+    run = _HalvingRun(sets, spec, known, engine, Brake(spec.budget, now, after, spec.metric))
     yield from run.events(configurations, alone=len(configurations) == 1)
 
 

@@ -209,8 +209,7 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
         train = some_rows(rows, np.flatnonzero(one.fitted))
         predicted = np.flatnonzero(one.predicted)
         # What stops the fits of a fold is cut out of its own rows, by a draw of its own.
-        draw = f"/{number}"
-        held_out = split_sets.early_stopping_rows(train, spec, sets.features, draw=draw)
+        held_out = split_sets.early_stopping_rows(train, spec, sets.features, draw=f"/{number}")
         of_fold = replace(
             pooled,
             train=train,
@@ -221,6 +220,5 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
         )
         places = one.repeat * len(scored) + np.searchsorted(scored, predicted)
         folds.append(Fold(one.repeat, of_fold, one.fitted, places))
-    repeats = 1 + max(one.repeat for one in cut)
-    test = together([some_rows(rows, scored)] * repeats)
+    test = together([some_rows(rows, scored)] * (1 + max(one.repeat for one in cut)))
     return replace(pooled, test=test, folds=tuple(folds))

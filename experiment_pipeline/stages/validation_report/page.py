@@ -413,8 +413,7 @@ def _classes(report: ValidationReport, charts: Charts) -> Iterator[Section]:
         f"{numbers.share(worst.recall)} of {numbers.counted(worst.support, 'row')}."
     )
     table, *more = first_rows(header, rows, _MOST_CLASSES, "class in report.json")
-    drawn = charts.get("classes", ())
-    yield Section("Class by class", (Paragraph(text), table, *drawn, *more))
+    yield Section("Class by class", (Paragraph(text), table, *charts.get("classes", ()), *more))
 
 
 def _features(report: ValidationReport, charts: Charts) -> Iterator[Section]:

@@ -376,8 +376,7 @@ def _around(
     }
     # What the algorithm's space does not know, as of an own estimator, is searched as before.
     again = {name: declared[name] for name in declared.keys() & given.keys() - new.keys()}
-    beyond = {edge.hyperparameter: _beyond(edge) for edge in edges}
-    return {**new, **fixed, **again, **beyond}
+    return {**new, **fixed, **again, **{edge.hyperparameter: _beyond(edge) for edge in edges}}
 
 
 def _beyond(edge: SearchEdge) -> Range:

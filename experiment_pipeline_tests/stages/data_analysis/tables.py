@@ -98,8 +98,7 @@ def after(finding: Finding, frame: pd.DataFrame, **changes: Any) -> Subject:
     """The table once the finding's YAML was written into the experiment's."""
     assert finding.yaml is not None
     spec = merged(mapping(**changes), yaml.safe_load(finding.yaml))
-    prepared = prepare(frame, experiment(**spec).preparation).frame
-    return subject(prepared, **spec)
+    return subject(prepare(frame, experiment(**spec).preparation).frame, **spec)
 
 
 def analysed(frame: pd.DataFrame, **changes: Any) -> DataAnalysis:

@@ -86,8 +86,7 @@ def test_every_task_has_a_probe_that_beats_its_baseline(frame, changes) -> None:
 
 def test_every_metric_of_the_experiment_is_measured() -> None:
     """Criteria on other metrics than the ranking one are probed too."""
-    acceptance = [{"metric": "accuracy", "at_least": 0.5}]
-    probe = _probe(table(), acceptance=acceptance)
+    probe = _probe(table(), acceptance=[{"metric": "accuracy", "at_least": 0.5}])
     assert {(s.model, s.metric) for s in probe.scores} == {
         (model, metric)
         for model in (BASELINE, "linear", "lightgbm")

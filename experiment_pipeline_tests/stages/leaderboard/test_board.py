@@ -266,8 +266,7 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
     """Else their twin is, and the ensemble does without them; the reason and a receipt say so."""
     entry = {"algorithm": "lightgbm", "features": ["ordinal", "deviations"]}
     spec = spec_of(search=[entry], choice=choice)
-    search = search_of(spec, noises)
-    board = search.rank()
+    board = search_of(spec, noises).rank()
     without, with_them = (one.key for one in configurations(spec))
     assert board.rows["key"].iloc[0] == with_them
     assert (board.single == with_them) == (board.chosen != without) == sure
@@ -283,8 +282,7 @@ def test_generated_features_are_chosen_only_where_they_are_surely_better(
 
 def test_everything_of_a_board_counts() -> None:
     """The same board has one digest wherever it is read; another row or reason has another."""
-    spec = spec_of(3)
-    board = search_of(spec, [1, 2, 3]).rank()
+    board = search_of(spec_of(3), [1, 2, 3]).rank()
     digest = board_digest(board)
     assert board_digest(from_parquet(to_parquet(board), Leaderboard)) == digest
     others = [

@@ -219,6 +219,16 @@ def test_a_budget_without_time_for_its_refit_leaves_it_out_and_says_so() -> None
     assert (hurried.chosen, hurried.reason) == (usual.chosen, usual.reason)
 
 
+def test_a_slow_member_leaves_its_place_to_quicker_ones() -> None:
+    """Better than no ensemble at all; the best is fitted again in any case."""
+    made = search_of(numbers_spec(4), [1.0, 1.0, 1.1, 1.1])
+    best, *_, slow = made.rank().ensemble.keys
+    for one, members in ((slow, made.rank().ensemble.keys[:-1]), (best, None)):
+        after = lambda of, one=one: sum(5.0 + 90.0 * (each.key == one) for each in of)  # noqa: E731
+        board = made.rank(time=ensemble.RefitTime(60.0, after))
+        assert (board.ensemble and sorted(board.ensemble.keys)) == (members and sorted(members))
+
+
 def test_where_the_mean_is_worse_on_other_rows_the_best_alone_is_chosen() -> None:
     """Its row stands there all the same."""
     boards = [search_of(numbers_spec(2), [0.05, 0.25], seed, n=60).rank() for seed in range(12)]

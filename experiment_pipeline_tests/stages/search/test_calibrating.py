@@ -308,8 +308,7 @@ def test_it_is_what_scikit_learn_learns_of_the_same_folds(method: Any, classes: 
 def test_what_it_predicts_does_not_depend_on_where_the_positive_class_sorts(method: Any) -> None:
     """A model that keeps its classes unsorted is calibrated as the one that sorts them."""
     X, y = uneven(("no", "yes"))
-    model = GaussianNB().fit(X, y)
-    positive = model.predict_proba(X)[:, 1]
+    positive = GaussianNB().fit(X, y).predict_proba(X)[:, 1]
     turned = GaussianNB().fit(X, np.where(y == "yes", "a", "b"))
     codes = (y == "yes").astype(int)
     sorted_last = learn_calibration(method, positive, codes, [0, 1])

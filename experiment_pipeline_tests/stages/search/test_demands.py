@@ -91,10 +91,8 @@ def test_equal_weights_train_the_same_models() -> None:
 
 def test_scores_and_the_baseline_are_weighted() -> None:
     """What is stored with a fit is the weighted score of its predictions, on test and train."""
-    weights = np.random.default_rng(0).lognormal(size=ROWS)
-    sets = weighted("regression", weights)
-    spec = experiment([one("dummy")], "regression")
-    trained = train_one(spec, sets)
+    sets = weighted("regression", np.random.default_rng(0).lognormal(size=ROWS))
+    trained = train_one(experiment([one("dummy")], "regression"), sets)
     constant = np.average(sets.y_train, weights=sets.w_train)
     assert trained.predictions.test[0] == pytest.approx(constant)
     result, metric = trained.result, METRIC["regression"]

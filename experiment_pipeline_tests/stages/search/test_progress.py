@@ -63,8 +63,7 @@ def test_it_names_the_best_so_far_in_the_direction_of_the_metric(progress):
 
 def test_a_small_rung_counts_its_own_fits(progress):
     """What was reused is done; a bar gets the part of the way over all rungs."""
-    known = {"d": model_result("d", 0.6)}
-    begun = lines(progress, RungStarted(QUARTER, 8, known))
+    begun = lines(progress, RungStarted(QUARTER, 8, {"d": model_result("d", 0.6)}))
     assert begun == ["rung 1 of 2 (25 % of the train rows): 8 configurations, 1 reused"]
     (line,) = lines(progress, fitted("a", 0.4, QUARTER), elapsed=1.0)
     best = "best log_loss 0.4000 by linear, slowest fit 0.5 s"

@@ -20,6 +20,8 @@ from experiment_pipeline.drafting import Wishes
 from experiment_pipeline.drafting.inference import infer
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
+from experiment_pipeline.stages.leaderboard.ensemble import RefitTime
+from experiment_pipeline.stages.search.budget import AfterSearch
 from experiment_pipeline.stages.search.conclusions import Fitted
 from experiment_pipeline.stages.search.configurations import configurations
 from experiment_pipeline.stages.search.halving import Threads, search
@@ -48,7 +50,9 @@ def fit(job: Job) -> tuple[str, float]:
     )
     fits = [event for event in events if isinstance(event, Fitted) and event.rung.is_full]
     trained = {one.model.key: one.model for one in fits}
-    board = board_examples.board_of(spec, sets, trained)
+    after = AfterSearch(sets, workers, spec.export.fits)
+    time_left = RefitTime(job.said["seconds"] - (time.monotonic() - started), after.of)
+    board = board_examples.board_of(spec, sets, trained, time_left)
     chosen = board_examples.chosen_of(spec, sets, board, trained)
     validation = rows["validation"]
     final = evaluate(
