@@ -359,7 +359,7 @@ def _split(
 ) -> Decision:
     """Decide on the split; the value is `spec.split` without id columns."""
     times = [name for name, plan in plans.items() if plan.times is not None]
-    named = [name for name in plans if _named_sets(raw[name])]
+    named = [name for name in plans if kind_of(raw[name]) in TEXTS and _named_sets(raw[name])]
     entities = [name for name, plan in plans.items() if plan.names_entities]
     why = "given"
     if by is None:

@@ -229,7 +229,7 @@ def declare(
     """Read the table, and complete the settings by what can be inferred from it."""
     source: dict[str, Any] = {}
     if isinstance(data, pd.DataFrame):
-        frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX))
+        frame = data.set_axis(pd.RangeIndex(len(data), name=INDEX)).rename(columns=str)
         raw = RawTable(frame, content_digest(frame), "DataFrame", None, None, None, ())
     else:
         given = data if isinstance(data, Data) else Data(url=str(data))

@@ -205,18 +205,15 @@ class Model:
         number = ROW_NUMBER
         while number in rows.columns:
             number = f"{number}_in_table"
-        predicted, refused, drift = 0, 0, DriftCounts(self.profile)
-        told = time.monotonic()
+        predicted, refused, drift, told = 0, 0, DriftCounts(self.profile), time.monotonic()
         with _written(output) as predictions, _written(rejected) as rejections:
             size = EXPLAINED_ROWS if explain else SLICE_ROWS
-            batches = model._batches(rows, tolerated, reasons, size)  # noqa: SLF001 - itself
-            for found, left, kept in batches:
+            for found, left, kept in model._batches(rows, tolerated, reasons, size):  # noqa: SLF001
                 if found is not None:
                     predicted += len(found)
                     drift.add(kept, found)
                     if explain:
-                        whole = Predicted(found, left)
-                        why = self._explainer.explanation(rows, kept, whole)
+                        why = self._explainer.explanation(rows, kept, Predicted(found, left))
                         found = why.strongest(explain)  # noqa: PLW2901 - with its contributions
                     predictions(found)
                 rejections(left.reset_index(names=number))
@@ -247,7 +244,10 @@ class Model:
         """Yield predictions (None: no row satisfies the schema), rejected rows and valid ones,
         prepared, `size` at a time. Counts of what is tolerated, and of why rows are rejected, add up.
         """
-        signature = self.signature
+        signature, raw = self.signature, raw.rename(columns=str)
+        if raw.empty or not all(one.is_unique and one.nlevels == 1 for one in raw.axes):
+            rule = "there is none, or a label of their index or a column stands twice"
+            raise UnusableTable("rows", rule, "Rename it, or give rows.reset_index(drop=True).")
         more = partial(self.calibrated.columns, self.coverage, signature.classes)
         rules = for_prediction(self.schema, list(signature.features))
         ids = [name for name in signature.id_columns if name in raw.columns]

@@ -135,8 +135,7 @@ def jittered(seed: int, rows: int = 2_000, task: str = "binary") -> Problem:
     original = np.arange(rows) // 3
     known = rng.normal(size=(rows, 10))[original]
     y = (0.5 * known[:, 0] + rng.normal(size=rows)[original]) / 1.1
-    x = known + 0.001 * rng.normal(size=known.shape)
-    return _related(x, y, task, rng)
+    return _related(known + 0.001 * rng.normal(size=known.shape), y, task, rng)
 
 
 def smoted(seed: int, rows: int = 2_000, columns: int = 10) -> Problem:

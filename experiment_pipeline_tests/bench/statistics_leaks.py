@@ -155,8 +155,7 @@ def _rounded(plant: Column) -> Column:
 def _neighbours_mean(table: pd.DataFrame, rng: np.random.Generator) -> object:
     """The mean target of the 10 rows with the most similar income, the row among them."""
     order = np.argsort(table["income"].to_numpy(), kind="stable")
-    means = _number(table["y"]).iloc[order].rolling(10, 1, center=True).mean()
-    return means.sort_index()
+    return _number(table["y"]).iloc[order].rolling(10, 1, center=True).mean().sort_index()
 
 
 def _sorted_id(table: pd.DataFrame, rng: np.random.Generator) -> object:

@@ -67,8 +67,7 @@ def _with_target(values: np.ndarray, rng: np.random.Generator) -> pd.DataFrame:
     """Name the features, and draw a target that follows a logistic model of them."""
     n, d = values.shape
     frame = pd.DataFrame(values.astype(float), columns=[f"f{i}" for i in range(d)])
-    effects = np.linspace(-1.5, 2, d)
-    chance = 1 / (1 + np.exp(-(values @ effects - 0.5)))
+    chance = 1 / (1 + np.exp(-(values @ np.linspace(-1.5, 2, d) - 0.5)))
     return frame.assign(
         **{
             TARGET: (rng.random(n) < chance).astype(int),

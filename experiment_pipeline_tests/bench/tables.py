@@ -66,8 +66,7 @@ def cut(table: Table, seed: int, **changes: object) -> Cut:
     """
     spec = experiment(table, seed, **changes)
     rows = rows_of(table, spec)
-    features = feature_columns(rows, spec)
-    sets = cut_rows(rows, spec, features)
+    sets = cut_rows(rows, spec, feature_columns(rows, spec))
     return Cut(spec, as_evaluated(sets.train, sets.test, spec), sets.validation.rows)
 
 

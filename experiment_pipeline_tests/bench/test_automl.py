@@ -114,8 +114,7 @@ def test_under_a_split_by_time_the_latest_rows_are_hidden():
 
 def test_probabilities_are_read_by_the_names_of_their_columns():
     """Whatever order a tool has its classes in; a class it never saw has no probability."""
-    codes = np.array([1, 0, 1])
-    job = Job(BY_NAME["stops"], 0, {}, ("NO", "YES"), codes, "")
+    job = Job(BY_NAME["stops"], 0, {}, ("NO", "YES"), np.array([1, 0, 1]), "")
     told = np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]])
     assert job.score(told, ["YES", "NO"]) == 1.0
     with pytest.raises(ValueError, match="not finite"):

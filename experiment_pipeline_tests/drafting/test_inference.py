@@ -250,8 +250,7 @@ def test_rows_without_a_target_raise_the_limit_on_rejections() -> None:
 
 def test_the_split_is_random_and_the_others_are_hints() -> None:
     """What the model will meet only people know, so dates and customers are pointed at."""
-    visits = DAYS.repeat(2)[:ROWS]
-    inferred = draft(NUMBERS, day=visits, customer_id=repeated(*range(60)))
+    inferred = draft(NUMBERS, day=DAYS.repeat(2)[:ROWS], customer_id=repeated(*range(60)))
     assert inferred.split.value == {"by": "random"}
     customers, days = inferred.hints
     assert "(split: {by: group, column: customer_id})" in customers

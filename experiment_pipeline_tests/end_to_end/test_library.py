@@ -143,8 +143,7 @@ class Host:
 
     def dg(self, *arguments: str) -> str:
         """Run `dg`, whose script belongs to the environment that the tests run in."""
-        script = "from dagster_dg_cli.cli import main; main()"
-        return self.run("-c", script, *arguments)
+        return self.run("-c", "from dagster_dg_cli.cli import main; main()", *arguments)
 
 
 @pytest.fixture(scope="module")

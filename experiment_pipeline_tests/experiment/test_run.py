@@ -166,6 +166,7 @@ def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
         ({"name": "no good"}, InvalidExperiment, "Give another name"),
         ({"name": "../elsewhere"}, InvalidExperiment, "Give another name"),
         ({"data": pd.DataFrame({"a": [object()] * 9})}, DataError, "Parquet cannot keep"),
+        ({"data": scenario.table().iloc[:, [0, 0]]}, DataError, "the same name; twice"),
         ({"data": "visits"}, DataError, "visits"),
     ],
 )

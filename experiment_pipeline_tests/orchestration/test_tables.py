@@ -102,8 +102,7 @@ def test_what_is_said_of_a_table_goes_with_it() -> None:
 def test_a_table_without_columns_keeps_its_rows(rows: int) -> None:
     """Row numbers survive when no column is left."""
     frame = pd.DataFrame(index=ROWS[:rows])
-    back = from_parquet(to_parquet(frame))
-    pd.testing.assert_index_equal(frame.index, back.index)
+    pd.testing.assert_index_equal(frame.index, from_parquet(to_parquet(frame)).index)
 
 
 @pytest.mark.parametrize(

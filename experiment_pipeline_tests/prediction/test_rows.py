@@ -259,3 +259,6 @@ def test_a_missing_feature_is_named() -> None:
         signature.select(pd.DataFrame({"a": [1], "b": [1.5]}))
     with pytest.raises(UnusableTable, match="column a: holds str"):
         signature.select(pd.DataFrame({"a": ["x"], "b": [1]}))
+    for rows in (never_seen().set_axis([0] * len(never_seen())), never_seen().iloc[:0]):
+        with pytest.raises(UnusableTable, match="there is none, or a label"):
+            predicted(rows)

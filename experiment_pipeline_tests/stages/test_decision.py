@@ -51,8 +51,7 @@ def test_looks_and_champion_through_the_life_of_an_experiment(tmp_path):
     assert registry.versions() == ["v0001"]
 
     # Whoever wants it all the same says so; from then on it is the one to beat.
-    wanted = less.model_copy(update={"not_worse_than_champion": None})
-    runs.succeeded(wanted, schema)
+    runs.succeeded(less.model_copy(update={"not_worse_than_champion": None}), schema)
     assert registry.versions() == ["v0001", "v0002"]
     scenario.write_csv(table, scenario.sound_table())
     runs.succeeded(spec, scenario.SCHEMA)

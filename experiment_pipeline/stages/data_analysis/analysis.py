@@ -63,8 +63,7 @@ def judge(
             reason = f" (accepted: {finding.accepted})" if finding.accepted is not None else ""
             reasons.append(f"{finding.code}{does}{reason}: {finding.evidence}")
     reasons += [f"{_IDLE}: {code}" for code in accepted if code not in found]
-    heaviest = weight(marked[0]) if marked else "note"
-    return _LED_TO[heaviest], tuple(reasons), tuple(marked)
+    return _LED_TO[weight(marked[0]) if marked else "note"], tuple(reasons), tuple(marked)
 
 
 @dataclass(frozen=True)

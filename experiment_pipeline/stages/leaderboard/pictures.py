@@ -128,13 +128,13 @@ def score_charts(shown: SearchShown) -> Iterator[Chart]:
     full = [row for row in full if row["fit_cpu_seconds"] is not None]
     tied = numbers.counted(len(board.tie_group) - 1, "other")
     if full:
-        ends = [row[end] for row in full for end in ("low", "high") if row[end] is not None]
+        known = [r for r in full if r["low"] is not None and math.isfinite(r["high"] - r["low"])]
+        ends = [row[end] for row in known for end in ("low", "high")]
         axis, outside = _score_axis(shown, [row["test_score"] for row in full], ends)
         at = {r["key"]: (max(r["fit_cpu_seconds"], 0.001), r["test_score"]) for r in full}
         spans = [
             item(at[row["key"]][0], row["low"], row["high"], row=shown.places[row["key"]])
-            for row in full
-            if row["low"] is not None
+            for row in known
         ]
         pale = {"color": MUTED, "opacity": 0.5}
         chosen = [item(*at[board.chosen])] if board.chosen in at else []

@@ -276,8 +276,9 @@ def _scores(
 ) -> Iterator[MetricScore]:
     # With the validation rows: a constant learnt from others does not beat this one by luck.
     y, task, n_classes, weights = known
-    if weights is not None and exported.weights is not None:
-        weights = np.concatenate([weights, exported.weights])
+    both = (y, weights), (exported.y, exported.weights)  # None: alike in that set
+    if any(one is not None for _, one in both):
+        weights = np.concatenate([np.ones(len(of)) if one is None else one for of, one in both])
     y = np.concatenate([y, exported.y])
     others = reported_of(spec.task)
     if spec.task == "regression" and (exported.y == 0).any():

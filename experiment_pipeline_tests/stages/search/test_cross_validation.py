@@ -44,8 +44,7 @@ def test_each_row_is_predicted_by_a_model_that_has_not_seen_it(task: str) -> Non
     assert len(sets.test) == len(trained.predictions.test) == 1_600
     fold = sets.folds[-1]
     config = trained.result.configuration
-    by_hand = refit(config, None, fold.sets.train, fold.sets, spec)
-    left_out = predicted(by_hand, fold.sets)
+    left_out = predicted(refit(config, None, fold.sets.train, fold.sets, spec), fold.sets)
     np.testing.assert_allclose(trained.predictions.test[fold.places], left_out, rtol=1e-9)
     two = assembled(trained, sets, spec), refit(config, None, sets.train, sets, spec)
     for rows in (sets.train, sets.test):

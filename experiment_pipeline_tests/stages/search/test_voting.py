@@ -84,8 +84,7 @@ def _relabelled(pipeline: Pipeline, classes: list[str]) -> Pipeline:
 
     class Turned(type(model)):
         def predict_proba(self, X: Any) -> np.ndarray:
-            found = super().predict_proba(X)
-            return found[:, np.argsort(order)]
+            return super().predict_proba(X)[:, np.argsort(order)]
 
     model.__class__ = Turned
     model.classes_ = np.array(classes)

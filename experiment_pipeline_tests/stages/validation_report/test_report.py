@@ -100,6 +100,11 @@ def test_the_baseline_knows_the_rows_of_the_exported_fit_and_of_the_validation_s
     difference = score.difference_to_baseline
     assert difference.estimate == pytest.approx(score.interval.estimate - score.baseline)
     assert difference.low < difference.estimate < difference.high < 0
+    # Weights that differ in one of the sets alone.
+    heavy = report_of(exported=exported, y_fitted=known, w_fitted=np.full(500, 3.0))
+    constant = np.full(1_500, exported.y.sum() / 3_000)
+    expected = scores.score("log_loss", exported.y, constant)
+    assert heavy.score("log_loss").baseline == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])

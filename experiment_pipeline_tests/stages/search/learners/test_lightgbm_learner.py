@@ -93,8 +93,7 @@ def test_an_ordinary_fit_predicts_the_same_bit_for_bit(task: str, encoder: str, 
         sets = replace(sets, train=counts[0], test=counts[1])
     entry = one("lightgbm", num_leaves=[5], min_child_samples=8, subsample=0.8)
     spec = experiment([entry | {"features": encoder}], task, metric=metric)
-    trained = train_one(spec, sets)
-    pipeline = assembled(trained, sets, spec)
+    pipeline = assembled(train_one(spec, sets), sets, spec)
     features, model = pipeline[0], pipeline[-1]
     kept = sets.train[~sets.early_stopping]
     codes = {"categorical_feature": [3]} if encoder == "ordinal" else {}
@@ -165,8 +164,7 @@ def test_stored_train_predictions_are_bit_for_bit_those_of_the_exported_model(
     spec = experiment([one("lightgbm", **hyperparameters)], task)
     trained = train_one(spec, sets)
     pipeline = assembled(trained, sets, spec)
-    scored = scored_rows(600, sets.classes)
-    found = predicted(pipeline, sets, sets.train)[scored]
+    found = predicted(pipeline, sets, sets.train)[scored_rows(600, sets.classes)]
     assert np.array_equal(trained.predictions.train, found)
 
 
