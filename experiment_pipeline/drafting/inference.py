@@ -269,14 +269,14 @@ def _task(target: pd.Series, given: str | None) -> Decision:
     if distinct < 2:
         what = f"{plain(known.iloc[0])!r} in every row" if distinct else "missing in every row"
         raise _unusable(target, f"it is {what}: there is nothing to learn", another)
+    if kind == "datetime":
+        raise _unusable(target, "it holds dates, which no task predicts", another)
     if given is not None:
         return _given_task(known, distinct, given)
     if distinct == 2:
         first, second = sorted(map(plain, known.unique()), key=str)
         return Decision("binary", f"the target holds two values, {first!r} and {second!r}")
     often_enough = len(known) / distinct >= FEWEST_ROWS_PER_CLASS
-    if kind == "datetime":
-        raise _unusable(target, "it holds dates, which no task predicts", another)
     if kind in NUMERIC:
         values = known.to_numpy(dtype=np.float64)
         if not np.all(values == np.floor(values)):

@@ -27,7 +27,7 @@ from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.storage.mapped import spilled
 from experiment_pipeline.storage.records import from_json, to_json, yaml_bytes
 from experiment_pipeline.table.coercion import as_text
-from experiment_pipeline.table.kinds import holds_missing, kind_of, numbers_of
+from experiment_pipeline.table.kinds import holds_missing, holds_objects, kind_of, numbers_of
 from experiment_pipeline.table.preparation import (
     Offsets,
     PreparedTable,
@@ -323,9 +323,9 @@ def golden_rows(rows: pd.DataFrame, features: Sequence[str], plain: int = 50) ->
         absent = table[name].isna().to_numpy()
         if absent.any() and not absent[chosen].any():
             chosen.append(int(absent.argmax()))
-    rng, some = np.random.default_rng(0), table.iloc[chosen].reset_index(drop=True)
+    draw, some = np.random.default_rng(0).permutation, table.iloc[chosen].reset_index(drop=True)
     golden = some.apply(
-        lambda column: column.sort_values().iloc[rng.permutation(len(column))].array
+        lambda c: c.sort_values(key=as_text if holds_objects(c) else None).iloc[draw(len(c))].array
     ).astype(some.dtypes)
     texts = [name for name in features if table[name].dtype.name in {"str", "string"}]
     if not texts or golden.empty:

@@ -2,7 +2,6 @@
 
 import re
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, JsonValue, field_validator, model_validator
 
@@ -45,10 +44,10 @@ class Data(Closed):
     @property
     def shown_url(self) -> str:
         """The URL without user, password and query: what may be logged."""
-        parts = urlsplit(self.url)
-        if not parts.scheme or not parts.netloc:
-            return self.url
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        hidden = r"(?<=://)[^/]*@|[?#].*"
+        each = self.url.split("::")  # zip://a.csv::https://… is a chain
+        shown = [re.sub(hidden, "", one) if re.search("://[^/]", one) else one for one in each]
+        return "::".join(shown)
 
 
 class Numbers(Closed):

@@ -60,7 +60,7 @@ class GroupMeasure:
         if len(self.known) < 2:
             return
         values = {code: one.estimate for code, one in self.known.items()}
-        high, low = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+        high, *_, low = sorted(values, key=values.__getitem__, reverse=True)  # equal ones: two
         lower, upper = self.differences.max(axis=(0, 1)).tolist()
         yield "difference", high, low, Interval(values[high] - values[low], lower, upper)
         if self.ratios is not None and values[high] > 0:

@@ -61,11 +61,11 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
     columns = {}
     for name, column in schema.columns.items():
         if column.regex or name in features:
-            column = copy.deepcopy(column)  # noqa: PLW2901 - the caller's schema stays as it is
+            columns[name] = column = copy.deepcopy(column)  # noqa: PLW2901 - the caller's stays
             column.unique, column.required = False, not column.regex
-            columns[name] = column
     checks = [check for check in schema.checks if set(columns_of(check)) <= set(features)]
-    return pa.DataFrameSchema(columns, checks=checks, coerce=schema.coerce)
+    kept = {name: getattr(schema, name) for name in ("coerce", "add_missing_columns")}
+    return pa.DataFrameSchema(columns, checks=checks, **kept)
 
 
 def _first_problem(name: str, column: Column) -> Problem | None:
@@ -163,7 +163,7 @@ def fit_columns(
         added = {}
         for name in absent:
             value = schema.columns[name].default
-            dtype = None if value else "object"
+            dtype = "object" if value is None else None
             added[name] = pd.Series([value] * len(frame), index=frame.index, dtype=dtype)
         frame = with_columns(frame, added)
         notes.append(f"columns added, because the delivery lacks them: {listed(absent)}")

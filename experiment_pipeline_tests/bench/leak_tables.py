@@ -180,8 +180,7 @@ def _honest(seed: int) -> tuple[np.random.Generator, pd.DataFrame, np.ndarray]:
 
 
 def _positive(table: pd.DataFrame) -> np.ndarray:
-    rarest = table["y"].value_counts().index[-1]
-    return (table["y"] == rarest).to_numpy()
+    return (table["y"] == table["y"].value_counts().index[-1]).to_numpy()
 
 
 def _strong(distance: float) -> Column:

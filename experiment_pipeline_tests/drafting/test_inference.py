@@ -304,8 +304,7 @@ def test_what_is_no_series_is_split_at_random(when: Any) -> None:
 )
 def test_a_split_that_is_asked_for_finds_its_column(wishes: dict[str, Any], split: dict[str, Any]):
     """The one column that can be meant need not be named."""
-    columns = {"day": DAYS, "customer_id": repeated(*range(60))}
-    found = draft(NUMBERS, wishes, **columns)
+    found = draft(NUMBERS, wishes, day=DAYS, customer_id=repeated(*range(60)))
     assert found.split.value == split
     assert any("(gap: 30 days)" in hint for hint in found.hints) is (split["by"] == "time")
 
@@ -341,6 +340,7 @@ def test_what_cannot_be_inferred_is_asked_for_by_name(wishes: dict[str, Any], me
         ([np.nan] * ROWS, "missing in every row"),
         (["a"] * ROWS, "'a' in every row"),
         (DAYS, "it holds dates, which no task predicts"),
+        (DAYS[:2].repeat(ROWS // 2), "it holds dates, which no task predicts"),
         ([f"text {row}" for row in range(ROWS)], "120 different texts in 120 rows"),
     ],
 )

@@ -69,8 +69,7 @@ class DagsterUi:
 
     def __enter__(self) -> Self:
         dev = ("dagster", "dev", "-w", "workspace.yaml", "-p", str(self.port))
-        command = ("experiment-pipeline", "reports", *dev)
-        self._process = self.project.start(*command)
+        self._process = self.project.start("experiment-pipeline", "reports", *dev)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         try:

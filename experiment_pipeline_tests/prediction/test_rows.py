@@ -149,8 +149,7 @@ def test_what_a_schema_says_is_a_rule() -> None:
 def test_predictions_name_classes_by_the_models_own_order() -> None:
     """Multiclass: a column per class, and the prediction is the most probable one."""
     raw = exported.delivered()
-    target = raw["carrier"].replace({"?": "0"})
-    pipeline = exported.fitted(target=target)
+    pipeline = exported.fitted(target=raw["carrier"].replace({"?": "0"}))
     classes = tuple(pipeline.classes_.tolist())
     types = exported.prepared(raw)[exported.FEATURES].dtypes
     features = {name: str(dtype) for name, dtype in types.items()}

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.stages.registry import STAGES
 from experiment_pipeline_tests.spec.spec_scenario import VALID, changed, spec_of, told
@@ -292,3 +292,9 @@ def test_what_people_say_is_text_and_a_day() -> None:
     assert [one.record.model_dump(mode="json")["review_on"] for one in days] == [DAY, DAY]
     wrong = {"purpose": 7, "not_for": "", "review_on": 20270630, "why": "x"}
     assert all(f"record.{key}: " in "".join(told(VALID | {"record": wrong})) for key in wrong)
+
+
+def test_no_part_of_a_chain_of_urls_shows_a_secret() -> None:
+    """Users, passwords and queries are left out wherever they stand."""
+    chain = Data(url="zip://a.csv::https://me:secret@host/t.zip?key=secret")
+    assert chain.shown_url == "zip://a.csv::https://host/t.zip"

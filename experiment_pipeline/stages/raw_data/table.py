@@ -89,10 +89,8 @@ def read(
     if rows == 0:
         fix = "deliver a table that has rows"
         raise UnreadableTable(first.name, "it has a header and no rows", fix)
-    index: pd.Index = pd.RangeIndex(rows, name=INDEX)
     positions = None if chosen is None else chosen(rows)
-    if positions is not None:
-        index = pd.Index(positions, name=INDEX)
+    index = pd.RangeIndex(rows, name=INDEX) if chosen is None else pd.Index(positions, name=INDEX)
     columns = dict[str, pd.Series]()
     for name, cells in found:
         column = cells.to_pandas()
@@ -182,8 +180,10 @@ def _of_parquet(
 
     def typed() -> Columns:
         for name in [*(one for one in schema.names if one not in keys), *keys]:
-            if pa.types.is_nested(_storage(schema.field(name).type)):
-                decided["lists, structs or maps, left out"].append(name)
+            labels = name.startswith("__index_level_")  # of rows: pandas stores and hides them
+            if labels or pa.types.is_nested(_storage(schema.field(name).type)):
+                what = "row labels of pandas" if labels else "lists, structs or maps"
+                decided[f"{what}, left out"].append(name)
                 continue
             column = _stacked(files, [part(*pair, name) for pair in pairs])[name]
             typed_column = _typed_text if name in keys else _plain

@@ -28,8 +28,7 @@ def _twice(frame: pd.DataFrame, every: int) -> pd.DataFrame:
     """Each row twice; the target of every n-th copy is that of another row."""
     copies = frame.copy()
     copies.loc[::every, "y"] = np.roll(frame["y"], 1)[::every]
-    both = pd.concat([frame, copies]).sort_index(kind="stable")
-    return both.reset_index(drop=True)
+    return pd.concat([frame, copies]).sort_index(kind="stable").reset_index(drop=True)
 
 
 def test_the_ceiling_of_contradicted_labels_is_told_and_read_by_later_stages() -> None:

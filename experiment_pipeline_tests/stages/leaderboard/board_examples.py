@@ -134,8 +134,7 @@ class Search:
             "spec": self.spec,
             "classes": (False, True) if self.spec.task == "binary" else None,
         }
-        concluded = [*map(Conclusion.trained, results), *others]
-        return rank(concluded, **(arguments | changes))
+        return rank([*map(Conclusion.trained, results), *others], **(arguments | changes))
 
 
 def search_of(spec: ExperimentSpec, noises: Sequence[float], seed: int = 0, **changes) -> Search:

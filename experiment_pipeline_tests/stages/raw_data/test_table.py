@@ -284,12 +284,14 @@ def test_what_is_no_table_is_refused(case: str) -> None:
 def test_nested_and_opaque_columns_are_told() -> None:
     """What holds no single values is left out, bytes that are no text are missing; the rest is read."""
     delivered = {"l": [[1]], "s": [{"x": 1}], "image": [b"\xff\xd8"], "n": [1]}
+    delivered |= {"__index_level_0__": [7]}
     table = read(parquet(pa.table(delivered)))
     assert list(table.frame) == ["image", "n"]
     assert table.frame["image"].isna().all()
     assert table.notes == (
         "lists, structs or maps, left out: 'l', 's'",
         "bytes that are no text, read as missing: 'image'",
+        "row labels of pandas, left out: '__index_level_0__'",
     )
 
 

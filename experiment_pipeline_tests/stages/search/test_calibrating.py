@@ -272,8 +272,7 @@ def ours(method: Any, X: np.ndarray, y: np.ndarray) -> Any:
     codes = np.searchsorted(model.classes_, y)
     order = range(len(model.classes_))
     prediction = guessed[:, 1] if len(order) == 2 else guessed
-    found = learn_calibration(method, prediction, codes, list(order))
-    return found.around(model)
+    return learn_calibration(method, prediction, codes, list(order)).around(model)
 
 
 @pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c")])

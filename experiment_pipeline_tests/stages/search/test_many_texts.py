@@ -48,8 +48,7 @@ def with_texts(task: str = "binary") -> TrainingSets:
 
 
 def _places() -> Iterator[tuple[int, int]]:
-    places = np.random.default_rng(3).integers(0, TOWNS, ROWS)
-    yield from enumerate(places.tolist())
+    yield from enumerate(np.random.default_rng(3).integers(0, TOWNS, ROWS).tolist())
 
 
 def relabelled(sets: TrainingSets, rows: np.ndarray) -> TrainingSets:

@@ -207,6 +207,9 @@ def test_rows_to_predict_on_need_only_the_features():
     data = validate(raw, prepared, rules)
     assert set(data.rejected.index) == {11, 37, 58, 83}
     assert schema.columns["age"].unique
+    more = load_schema("columns: {age: {dtype: int64, default: 0}}\nadd_missing_columns: true\n")
+    added = scenario.prepared_rows(raw[[]], Preparation(), for_prediction(more, ["age"]))
+    assert set(validate(raw[[]], added, more).validated["age"]) == {0}
 
 
 def test_the_rejection_rate_has_two_limits():
