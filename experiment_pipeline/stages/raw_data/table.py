@@ -89,12 +89,12 @@ def read(
     if rows == 0:
         fix = "deliver a table that has rows"
         raise UnreadableTable(first.name, "it has a header and no rows", fix)
-    positions = None if chosen is None else chosen(rows)
-    index = pd.RangeIndex(rows, name=INDEX) if chosen is None else pd.Index(positions, name=INDEX)
+    kept = None if chosen is None else chosen(rows)
+    index = pd.RangeIndex(rows, name=INDEX) if kept is None else pd.Index(kept, name=INDEX)
     columns = dict[str, pd.Series]()
     for name, cells in found:
         column = cells.to_pandas()
-        columns[name] = spilled(column if positions is None else column.iloc[positions])
+        columns[name] = spilled(column if kept is None else column.iloc[kept])
     notes = []
     if len(files) > 1:
         notes.append(f"{len(files):,} files are one table: {listed([f.name for f in files])}")
