@@ -53,8 +53,7 @@ def written(rows: pd.DataFrame, name: str = "rows.csv") -> Path:
 def test_rows_as_delivered_get_predictions(here: Path) -> None:
     """Each follows from probability and exported threshold; rejected rows of an earlier run do not stay."""
     (here / "predictions.rejected.csv").write_text("old")
-    table = written(exported.delivered(60))
-    result = command("predict", "flights", table)
+    result = command("predict", "flights", written(exported.delivered(60)))
     assert result.exit_code == 0, result.output
     assert "predicted        60 rows  predictions.csv" in result.output
     predictions = pd.read_csv("predictions.csv")

@@ -150,7 +150,8 @@ class RunResult:
         return f"{row['chosen']}, {said}"
 
     def __repr__(self) -> str:
-        return "\n".join([self.decision, *([] if self.refused is None else [str(self.refused)])])
+        why = [] if self.refused is None else [str(self.refused)]
+        return "\n".join([self.decision, *why])
 
     def _repr_html_(self) -> str:
         """The decision, the top ten, warnings, what was inferred, and links to the pages."""

@@ -232,8 +232,7 @@ def read_table(path: files.Location, kind: Any = pd.DataFrame) -> Any:
             for name in file.schema_arrow.names
             if name not in index
         }
-        table = of_columns(columns, kept_index(rows.index, spilled))
-        return _with_facts(kind, table, metadata)
+        return _with_facts(kind, of_columns(columns, kept_index(rows.index, spilled)), metadata)
     except (OSError, ValueError) as error:  # Arrow's errors are one or the other
         raise EntryCorrupt(
             str(path), f"is not a whole Parquet file: {error}", "Materialize its asset again."

@@ -64,8 +64,8 @@ def for_prediction(schema: pa.DataFrameSchema, features: Collection[str]) -> pa.
             columns[name] = column = copy.deepcopy(column)  # noqa: PLW2901 - the caller's stays
             column.unique, column.required = False, not column.regex
     checks = [check for check in schema.checks if set(columns_of(check)) <= set(features)]
-    kept = {name: getattr(schema, name) for name in ("coerce", "add_missing_columns")}
-    return pa.DataFrameSchema(columns, checks=checks, **kept)
+    adds, coerce = schema.add_missing_columns, schema.coerce
+    return pa.DataFrameSchema(columns, checks=checks, coerce=coerce, add_missing_columns=adds)
 
 
 def _first_problem(name: str, column: Column) -> Problem | None:

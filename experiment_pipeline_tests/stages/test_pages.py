@@ -95,8 +95,7 @@ def board_of(count: int) -> Outcome:
 def test_a_configuration_is_told_in_words_and_few_numbers() -> None:
     """Status, algorithm and hyperparameters are texts; what can be compared is a number."""
     spec = spec_of(2)
-    one = configurations(spec)[0]
-    result = result_of(one, 0.6912, spec)
+    result = result_of(configurations(spec)[0], 0.6912, spec)
     shown = search_page.configuration(Conclusion.trained(result), result, "/model")
     first = ["status", "algorithm", "hyperparameters"]
     assert list(shown.facts)[:3] == first

@@ -65,15 +65,21 @@ def test_pairing_finds_differences_that_single_intervals_hide() -> None:
     assert comparison.tied.tolist() == [True, False]
 
 
+def test_equal_configurations_stay_tied_however_many_there_are() -> None:
+    """The truly best one is lost from the tie group in at most about 5 % of experiments."""
+    generator = np.random.default_rng(2)
+    kept = [_compared(generator, np.zeros(15))[1].tied[0] for _ in range(80)]
+    assert np.mean(kept) >= 0.92
+
+
 def test_all_differences_to_the_truly_best_are_covered_at_once() -> None:
-    """Although the control was selected, 93 % of searches cover all and lose none of its equals."""
+    """Although the control was selected, 93 % of searches cover all differences."""
     generator = np.random.default_rng(8)
     truth = np.concatenate([np.zeros(6), -np.linspace(0.005, 0.2, 6)])
     covered = []
     for _ in range(80):
         _, found = _compared(generator, truth)
-        held = (found.low <= truth) & (truth <= found.high) & (found.tied | (truth < 0))
-        covered.append(held.all())
+        covered.append(((found.low <= truth) & (truth <= found.high)).all())
         assert (found.high[found.tied] == 0).all()
         assert ((found.low <= found.difference) & (found.difference <= found.high)).all()
     assert np.mean(covered) >= 0.93

@@ -39,8 +39,7 @@ def test_a_calibrated_model_has_slope_one_and_intercept_zero() -> None:
 @pytest.mark.parametrize(("slope", "intercept"), [(0.5, 0.0), (1.0, 0.8), (2.0, -0.5)])
 def test_a_miscalibrated_model_is_found(slope: float, intercept: float) -> None:
     """The slope is the true one, the interval excludes being right, the curve leaves its band."""
-    predicted = simulated(slope, intercept)
-    (found,) = calibrations(predicted, CLASSES)
+    (found,) = calibrations(simulated(slope, intercept), CLASSES)
     assert found.slope.estimate == pytest.approx(slope, abs=0.15)
     assert found.in_doubt
     assert found.expected_error > 2 * found.by_chance

@@ -151,8 +151,7 @@ def test_a_placeholder_among_whole_numbers_keeps_them_whole():
 
 def test_unparsable_cells_are_named_with_their_original_value():
     """What cannot be read is missing in the table, and listed as delivered."""
-    raw = scenario.table()
-    result = prepare(raw, scenario.spec().preparation)
+    result = prepare(scenario.table(), scenario.spec().preparation)
     visited, weight = result.unparsable
     assert (weight.column, weight.rule, weight.cells[58]) == ("weight", "is not a number", "heavy")
     assert (visited.column, visited.cells[83]) == ("visited", "yesterday")

@@ -68,8 +68,7 @@ def test_an_experiment_without_any_result_has_its_page(storage: Path) -> None:
     """A first run that is still running, or failed at once, leaves empty cells, not errors."""
     write_run("r1", experiment="fresh", status="running")
     write_pages("fresh", storage_root())
-    text = (storage / "fresh/runs.html").read_text()
-    assert "This is its first run." in text
+    assert "This is its first run." in (storage / "fresh/runs.html").read_text()
     assert row(tables(overview(NOW))[0], "fresh")["last run (UTC)"].startswith("running")
 
 

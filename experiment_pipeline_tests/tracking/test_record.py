@@ -40,8 +40,7 @@ def section(record: str, title: str) -> str:
 
 def test_an_accepted_run_says_what_is_shipped_and_why() -> None:
     """Outcome, question, data, choice by how much, gates, looks, cost: with their numbers."""
-    run_id = write_history()[2]
-    record = record_of(run_id)
+    record = record_of(write_history()[2])
     assert "is published as v0003" in section(record, "Decision")
     assert "Approval: not required" in section(record, "Decision")
     assert "| predict | delayed (binary) |" in section(record, "Question")

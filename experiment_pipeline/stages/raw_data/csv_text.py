@@ -79,8 +79,7 @@ class CsvText:
                     strings_can_be_null=False,
                 ),
             ):
-                columns = batch.slice(skipped).columns
-                yield pa.RecordBatch.from_arrays(columns, names=self.names)
+                yield pa.RecordBatch.from_arrays(batch.slice(skipped).columns, names=self.names)
                 skipped = max(0, skipped - batch.num_rows)
         except pa.ArrowInvalid as error:
             rule, fix = self._ragged() or f"cannot be read as CSV: {error}", "correct the file"

@@ -56,11 +56,12 @@ def parse(parts: Sequence[tuple[str, contents.Content]], data: spec.Data) -> Raw
     """Read one table from its files, (name, content) each; a large one lies on maps. Raises
     UnreadableTable: not a table; InvalidExperiment: `data` has a setting without effect on these files.
     """
-    return replace(table := read(parts, data), digest=content_digest(table.frame))
+    table = read(parts, data)
+    return replace(table, digest=content_digest(table.frame))
 
 
 def content_digest(frame: pd.DataFrame) -> str:
-    """Return the digest of a table whatever the order of its columns."""
+    """Return the digest of a table whatever the order of its columns; UnreadableTable: two have one name."""
     contents.refuse_duplicates("the table", [*map(str, frame.columns)])
     return table_digest(with_only(frame, sorted(frame.columns, key=str)))
 

@@ -220,5 +220,6 @@ def _cross_validated(sets: TrainingSets, spec: ExperimentSpec) -> TrainingSets:
         )
         places = one.repeat * len(scored) + np.searchsorted(scored, predicted)
         folds.append(Fold(one.repeat, of_fold, one.fitted, places))
-    test = together([some_rows(rows, scored)] * (1 + max(one.repeat for one in cut)))
+    repeats = 1 + max(one.repeat for one in cut)
+    test = together([some_rows(rows, scored)] * repeats)
     return replace(pooled, test=test, folds=tuple(folds))
