@@ -14,7 +14,6 @@ from typing import Any
 import jinja2
 import numpy as np
 import pandas as pd
-import yaml
 from pydantic import ValidationError
 
 from experiment_pipeline.drafting import Wishes
@@ -23,7 +22,7 @@ from experiment_pipeline.errors import DataError
 from experiment_pipeline.spec import Data, ExperimentSpec
 from experiment_pipeline.spec.experiment import spec_from
 from experiment_pipeline.spec.models import readable
-from experiment_pipeline.spec.reading import explain, invalid
+from experiment_pipeline.spec.reading import explain, invalid, to_yaml
 from experiment_pipeline.stages.data_analysis.analysis import MOST_ROWS, SAMPLED_ROWS
 from experiment_pipeline.stages.raw_data.sources import read_source
 from experiment_pipeline.stages.raw_data.table import RawTable, read
@@ -43,8 +42,6 @@ TEMPLATES = Path(__file__).parent / "templates"
 WIDTH = 100
 MOST_LINES = 8
 LISTED_CATEGORIES = 20
-# Where it was built in, the C writer.
-SafeDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
 @dataclass(frozen=True)
@@ -166,7 +163,7 @@ def with_settings(text: str, settings: Mapping[str, Any]) -> str:
     """Return the text of a drafted defs.yaml with other values, and without the reasons for its own."""
     lines = text.splitlines(keepends=True)
     for key, value in settings.items():
-        written = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
+        written = to_yaml({key: value})
         start = next((n for n, one in enumerate(lines) if one.startswith(f"  {key}:")), len(lines))
         end = start + 1
         while end < len(lines) and lines[end].startswith(("   ", "  -")):
@@ -183,14 +180,7 @@ def with_settings(text: str, settings: Mapping[str, Any]) -> str:
 def in_yaml(value: Any) -> str:
     """One value on one line of YAML, quoted where YAML would read it as something else."""
     style = '"' if isinstance(value, str) and not value.isprintable() else None
-    text = yaml.safe_dump(
-        value,
-        default_flow_style=True,
-        default_style=style,
-        allow_unicode=True,
-        sort_keys=False,
-        width=float("inf"),
-    )
+    text = to_yaml(value, default_flow_style=True, default_style=style, width=10**9)
     return text.removesuffix("...\n").rstrip("\n")
 
 
@@ -272,14 +262,7 @@ def infer_schema(prepared: pd.DataFrame, target: str) -> str:
             facts["isin"] = values if str(name) == target else warns
     settings: dict[str, Any] = {"columns": columns, "coerce": True, "strict": "filter"}
     header = (TEMPLATES / "schema_header.txt").read_text(encoding="utf-8")
-    return header + yaml.dump(
-        settings,
-        Dumper=SafeDumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=None,
-        width=WIDTH,
-    )
+    return header + to_yaml(settings, default_flow_style=None)
 
 
 def _dtype(column: pd.Series) -> str | None:

@@ -28,7 +28,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 from rich import get_console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -55,7 +54,7 @@ from experiment_pipeline.reporting.outcome import Check, Outcome
 from experiment_pipeline.reporting.run_record import EvidenceRow, RunFacts, Trigger
 from experiment_pipeline.spec import NAME
 from experiment_pipeline.spec.algorithms import ENSEMBLE
-from experiment_pipeline.spec.reading import YamlFile, read_component
+from experiment_pipeline.spec.reading import YamlFile, read_component, to_yaml
 from experiment_pipeline.stages.leaderboard.board import ChoiceByHand
 from experiment_pipeline.stages.raw_data.table import RawTable, content_digest
 from experiment_pipeline.stages.registry import STAGES
@@ -515,7 +514,7 @@ def _searching(
     names = {one["name"] for one in search}
     kept = [one for one in given["search"] if keep and one.get("name") not in names]
     given |= {"search": [*kept, *search]}
-    text = yaml.safe_dump({"type": EXPERIMENT, "attributes": given}, sort_keys=False)
+    text = to_yaml({"type": EXPERIMENT, "attributes": given})
     if "\n  search:" in named.yaml_text:
         text = with_settings(named.yaml_text, {"search": given["search"]})
     return judged(named.spec.name, YamlFile(text, file.path), named.schema_text, named.schema_path)

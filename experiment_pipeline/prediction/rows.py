@@ -8,6 +8,7 @@ it is loaded. In: files, or a raw table; a fitted pipeline. Out: prepared rows, 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ from experiment_pipeline import errors
 from experiment_pipeline.errors import InvalidModel, UnusableTable
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import Data, ExperimentSpec, Preparation, Scalar, Validation
+from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.raw_data import table as raw_data
 from experiment_pipeline.stages.raw_data.contents import Content, open_contents
 from experiment_pipeline.stages.validated_data.columns import Counted
 from experiment_pipeline.stages.validated_data.rows import Origin
 from experiment_pipeline.statistics.importance import spread_evenly
 from experiment_pipeline.storage.mapped import spilled
-from experiment_pipeline.storage.records import from_json, to_json, yaml_bytes
+from experiment_pipeline.storage.records import from_json, to_json
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import holds_missing, holds_objects, kind_of, numbers_of
 from experiment_pipeline.table.preparation import (
@@ -71,16 +73,14 @@ class Reading:
 
     def to_bytes(self) -> bytes:
         """Return the reading as YAML."""
-        declared = self.preparation.model_dump(mode="json", exclude_unset=True)
-        return yaml_bytes(
-            {
-                "csv": dict(self.csv),
-                "raw_types": dict(self.raw_types),
-                "preparation": declared,
-                **{name: getattr(self.validation, name) for name in _UNSEEN},
-                "offsets": {name: dict(found) for name, found in self.offsets.items()},
-            }
-        )
+        content = {
+            "csv": dict(self.csv),
+            "raw_types": dict(self.raw_types),
+            "preparation": self.preparation.model_dump(mode="json", exclude_unset=True),
+            **{name: getattr(self.validation, name) for name in _UNSEEN},
+            "offsets": {name: dict(found) for name, found in self.offsets.items()},
+        }
+        return to_yaml(content).encode()
 
     @classmethod
     def from_bytes(cls, data: bytes, source: str) -> "Reading":
@@ -221,7 +221,18 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
     declared = {name for _, name in declared_columns(preparation)}
     # A user's own function gets every column: it does not declare what it reads.
     rows = raw[needed] if preparation.function is None else raw
-    return prepare(rows, preparation, may_be_absent=declared - set(needed))
+    times = {
+        name: _in_zone(rows[name], getattr(pd.api.types.pandas_dtype(trained), "tz", None))
+        for name, trained in reading.raw_types.items()
+        if name in rows and trained.startswith("datetime64") and kind_of(rows[name]) == "datetime"
+    }
+    return prepare(with_columns(rows, times), preparation, may_be_absent=declared - set(needed))
+
+
+def _in_zone(column: pd.Series, zone: tzinfo | None) -> pd.Series:
+    """The same instants in another zone, on which their hours and days depend; without one: in UTC."""
+    instants = column if column.dt.tz is not None else column.dt.tz_localize("UTC")
+    return instants.dt.tz_convert(zone)
 
 
 def source_columns(

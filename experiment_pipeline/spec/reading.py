@@ -39,15 +39,25 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
     """The C parser, where it was built in; booleans and exponents as in YAML 1.2."""
 
 
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]
+    """The C writer, where it was built in."""
+
+
 _BOOL, _FLOAT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:float"
 _Loader.yaml_implicit_resolvers = {  # pyrefly: ignore[instance-var-assign]
     first: [(tag, pattern) for tag, pattern in rules if tag != _BOOL]
     for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(_BOOL, re.compile("(true|True|TRUE|false|False|FALSE)$"), [*"tTfF"])
-_Loader.add_implicit_resolver(
-    _FLOAT, re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), [*"-+.0123456789"]
-)
+_EXPONENT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+for _one in (_Loader, _Dumper):  # the one reads a number there, the other quotes a text
+    _one.add_implicit_resolver(_FLOAT, _EXPONENT, [*"-+.0123456789"])
+
+
+def to_yaml(value: Any, width: int = 100, **style: Any) -> str:
+    """Write plain values, keys in the order given, so that they are read back as they were."""
+    settings = {"sort_keys": False, "allow_unicode": True, "width": width}
+    return yaml.dump(value, Dumper=_Dumper, **settings, **style)
 
 
 @dataclass(frozen=True)

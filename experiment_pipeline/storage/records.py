@@ -19,7 +19,6 @@ from functools import cache
 from typing import Annotated, Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 import pydantic_core
-import yaml
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from experiment_pipeline.errors import EntryCorrupt, ExperimentPipelineError
@@ -69,11 +68,6 @@ def unsealed(kind: type[_Record], content: bytes, damage: ExperimentPipelineErro
     # Without a digest, not an object, or not JSON at all.
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise damage from error
-
-
-def yaml_bytes(value: Any) -> bytes:
-    """Return YAML of plain values, keys in the order given."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100).encode()
 
 
 def fingerprint_of(**parts: Any) -> str:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from experiment_pipeline.reporting import numbers
+from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.data_analysis.subject import Subject
-from experiment_pipeline.storage.records import yaml_bytes
 
 Outcome = Literal["found", "not_found", "not_applicable"]
 Severity = Literal["blocks", "condition", "note"]
@@ -104,7 +104,7 @@ class Rule:
             return self.not_found(evidence, number, threshold)
         if fix is None and self.excluded:
             fix = {"exclude": dict.fromkeys(columns[:_MOST_IN_YAML], self.excluded)}
-        yaml = yaml_bytes(fix).decode() if fix else None
+        yaml = to_yaml(fix) if fix else None
         measured = (tuple(columns), number, threshold, evidence, self.advice, yaml)
         return Finding(self.code, self.title, "found", severity, *measured)
 

@@ -15,11 +15,11 @@ from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.reporting.outcome import Check, Fact, Markdown, Outcome, PagePath, Rows
 from experiment_pipeline.reporting.run_record import FindingRow, ReportRow, RunFacts
 from experiment_pipeline.spec import ExperimentSpec
+from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.data_analysis.analysis import DataAnalysis, unfit, weight
 from experiment_pipeline.stages.data_analysis.finding import Finding, Severity
 from experiment_pipeline.stages.data_analysis.findings.probe import BASELINE, NoProbe, Probe
 from experiment_pipeline.stages.data_analysis.skill import NAMES
-from experiment_pipeline.storage.records import yaml_bytes
 from experiment_pipeline.table.coercion import as_text
 from experiment_pipeline.table.kinds import QUANTITIES, kind_of, numbers_of
 from experiment_pipeline.table.table import plain_rows
@@ -103,7 +103,7 @@ def _patch(analysis: DataAnalysis, spec: ExperimentSpec) -> Iterator[document.Bl
             "it keeps; remove what does not apply."
         )
         yield document.Paragraph(said)
-        yield document.Code("yaml", indent(yaml_bytes(patch).decode(), "  ").rstrip())
+        yield document.Code("yaml", indent(to_yaml(patch), "  ").rstrip())
 
 
 def _merged(old: Any, new: Any) -> Any:

@@ -25,13 +25,14 @@ from experiment_pipeline.prediction.rows import (
 from experiment_pipeline.reporting import document, numbers
 from experiment_pipeline.spec import ExperimentSpec
 from experiment_pipeline.spec.algorithms import ALGORITHMS, ENSEMBLE
+from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.exported_model.page import AcceptedModel, build_card
 from experiment_pipeline.stages.exported_model.reload_check import VERIFY, check_in_fresh_process
 from experiment_pipeline.stages.validation_report.gates import best_after
 from experiment_pipeline.storage import persistence, provenance
 from experiment_pipeline.storage import registry as versions
 from experiment_pipeline.storage.files import redacted
-from experiment_pipeline.storage.records import to_json, yaml_bytes
+from experiment_pipeline.storage.records import to_json
 from experiment_pipeline.storage.registry import PublishedVersion, Registry
 from experiment_pipeline.storage.run_code import RunCode
 from experiment_pipeline.table.clusters import FITTED_ROWS
@@ -87,16 +88,17 @@ def package_model(
         "fingerprint": result.fingerprint,
         "software": environment.in_words(),
     }
+    declared = spec.model_dump(mode="json", exclude_unset=True)
     files = {
         versions.MODEL: data,
         versions.TRUSTED: to_json(trusted),
         SIGNATURE: signature.to_bytes(),
-        "hyperparameters.yaml": yaml_bytes(_hyperparameters(model)),
+        "hyperparameters.yaml": to_yaml(_hyperparameters(model)).encode(),
         versions.METRICS: to_json(_metrics(model)),
         PREPARATION: Reading.of(spec, model.validation.origin).to_bytes(),
         INTERVALS: to_json(report.coverage.calibrated),
         versions.SCHEMA: model.schema_text.encode(),
-        "experiment.yaml": yaml_bytes(redacted(spec.model_dump(mode="json", exclude_unset=True))),
+        "experiment.yaml": to_yaml(redacted(declared)).encode(),
         "sets.json": to_json({s.name: {"rows": s.rows, "sha256": s.digest} for s in model.sets}),
         provenance.ENVIRONMENT: environment.requirements().encode(),
         FITTED_ROWS: model.fitted_rows.to_bytes(),

@@ -18,6 +18,7 @@ from experiment_pipeline.reporting import numbers
 from experiment_pipeline.reporting.numbers import evaluated
 from experiment_pipeline.spec import ExperimentSpec, Range, Scalar, Search, algorithms
 from experiment_pipeline.spec.algorithms import ALGORITHMS, Direction
+from experiment_pipeline.spec.reading import to_yaml
 from experiment_pipeline.stages.leaderboard.board import Leaderboard
 from experiment_pipeline.stages.leaderboard.notes import SearchEdge, cluster_in_words, rounded
 from experiment_pipeline.stages.search import rungs
@@ -43,7 +44,6 @@ from experiment_pipeline.statistics.metrics import (
 )
 from experiment_pipeline.statistics.scores import SetPrediction, layout, paired_difference
 from experiment_pipeline.statistics.thresholds import scoring_threshold
-from experiment_pipeline.storage.records import yaml_bytes
 
 # Algorithms that are suggested although the YAML does not name them.
 FAMILIES = tuple(name for name, one in ALGORITHMS.items() if one.classifier.spaces)
@@ -353,7 +353,7 @@ def next_search(
     ]
     extras = sorted({one.algorithm for one in searches} & _EXTRAS)
     needed = f"# pip install 'experiment-pipeline[{','.join(extras)}]'\n" if extras else ""
-    return NextSearch(found, indent(needed + yaml_bytes({"search": written}).decode(), "  "))
+    return NextSearch(found, indent(needed + to_yaml({"search": written}), "  "))
 
 
 def _around(
