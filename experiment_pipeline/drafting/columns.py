@@ -1,7 +1,7 @@
 """What a column of an unknown table is: a feature as it stands, one to prepare, or none at all."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress
 from typing import Any
@@ -63,14 +63,14 @@ class ColumnPlan:
     times: Times | None = None  # of a datetime column
     many_texts: bool = False  # free ones, or more of them than codes tell apart
 
-    def with_days(self) -> "ColumnPlan":
-        """Let dates count as days, too, where the sets share their time."""
-        parts = self.preparation.get("calendar", [])
-        if self.times is None or self.times.days < 2 or not parts or "days" in parts:
+    def dated(self, columns: Collection[str], *, with_days: bool) -> "ColumnPlan":
+        """Let dates count as days, too, and become nothing that the table has a column of."""
+        if self.times is None or not (before := self.preparation.get("calendar", [])):
             return self
-        why = self.why.replace("read as ", "read as days, ", 1)
-        preparation = {**self.preparation, "calendar": ["days", *parts]}
-        return replace(self, why=why, preparation=preparation)
+        days = ["days"] if with_days and self.times.days > 1 and "days" not in before else []
+        parts = [one for one in (*days, *before) if f"{self.name}_{one}" not in columns]
+        why = self.why.replace(", ".join(before), ", ".join(parts) or "nothing", 1)
+        return replace(self, why=why, preparation={**self.preparation, "calendar": parts})
 
     def as_category(self, distinct: int, why: str) -> "ColumnPlan":
         """Let an excluded column of `distinct` entities be a feature."""

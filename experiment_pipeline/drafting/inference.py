@@ -131,9 +131,9 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
     positive = _positive_class(target, task, wishes.positive_class)
     share = None if positive is None else float((target == positive.value).sum() / target.count())
     split = _split(raw, plans, wishes.split, wishes.split_column)
-    if split.value["by"] != "time":
-        # Under a split by time every later set holds days that training has not seen.
-        plans = {name: plan.with_days() for name, plan in plans.items()}
+    # Under a split by time every later set holds days that training has not seen.
+    days = split.value["by"] != "time"
+    plans = {name: plan.dated(raw.columns, with_days=days) for name, plan in plans.items()}
     plans |= _met_again(raw, plans, split.value)
     ids = tuple(wishes.id_column) or tuple(n for n, p in plans.items() if p.identifies_rows)[:1]
     split_column = split.value.get("column")
@@ -142,7 +142,7 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
         **dict.fromkeys(wishes.exclude, "excluded on the command line"),
     }
     excluded.pop(split_column, None)
-    prepared = [target_plan] if target_plan.preparation and kind_of(target) in NUMERIC else []
+    prepared = [target_plan] if target_plan.preparation.get("types") == "number" else []
     prepared += [plan for name, plan in plans.items() if plan.preparation and name not in excluded]
     metric = _metric(task.value, wishes.metric, share)
     features = plans.keys() - excluded.keys() - {*ids, split_column}
@@ -179,11 +179,9 @@ def infer(raw: pd.DataFrame, wishes: Wishes, rows: int | None = None) -> Draft:
 
 def _check_names(raw: pd.DataFrame, wishes: Wishes) -> None:
     if not wishes.target:
-        raise UnusableTable(
-            "--target",
-            f"is missing: the column to predict; the table has {listed(raw.columns)}",
-            "add --target and one of these",
-        )
+        rule = f"is missing: the column to predict; the table has {listed(raw.columns)}"
+        fix = "add --target and one of these"
+        raise UnusableTable("--target", rule, fix)
     parts = (calendar_columns(*one) for one in product(raw.columns, get_args(CalendarPart)))
     made = set(chain.from_iterable(parts))  # what a date may become is no column of the table
     for option, name in [
@@ -311,11 +309,9 @@ def _positive_class(target: pd.Series, task: Decision, given: str | None) -> Dec
     """Decide which of two classes is predicted; None for other tasks."""
     if task.value != "binary":
         if given is not None:
-            raise UnusableTable(
-                f"--positive-class {given}",
-                f"has no effect on task {task.value} ({task.why})",
-                "drop it, or add --task binary",
-            )
+            rule = f"has no effect on task {task.value} ({task.why})"
+            fix = "drop it, or add --task binary"
+            raise UnusableTable(f"--positive-class {given}", rule, fix)
         return None
     counts = target.dropna().value_counts()
     classes = [plain(value) for value in counts.index]
@@ -323,11 +319,9 @@ def _positive_class(target: pd.Series, task: Decision, given: str | None) -> Dec
         for value in classes:
             if str(value).casefold() == given.casefold():
                 return Decision(value, "given")
-        raise _unusable(
-            target,
-            f"it never holds {given!r}; it holds {', '.join(map(repr, classes))}",
-            "name one of these as --positive-class",
-        )
+        rule = f"it never holds {given!r}; it holds {', '.join(map(repr, classes))}"
+        fix = "name one of these as --positive-class"
+        raise _unusable(target, rule, fix)
     named = [value for value in classes if str(value).strip().casefold() in _POSITIVE_WORDS]
     if len(named) == 1:
         return Decision(named[0], f"of {' and '.join(sorted(map(repr, classes)))} the affirmative")
@@ -388,11 +382,9 @@ def _split(
     column = column or candidates[0]
     if by != "group" and column not in candidates:
         what = "hold dates" if by == "time" else "name train, test and validation"
-        raise UnusableTable(
-            f"--split-column {column}",
-            f"its values do not {what}; columns that do: {listed(candidates)}",
-            "name one of these, prepare it in the source, or write the split into defs.yaml",
-        )
+        rule = f"its values do not {what}; columns that do: {listed(candidates)}"
+        fix = "name one of these, prepare it in the source, or write the split into defs.yaml"
+        raise UnusableTable(f"--split-column {column}", rule, fix)
     # The settings train, test and validation that differ from the set's own name.
     sets = _named_sets(raw[column]) if by == "column" else {}
     own = {name: values for name, values in sets.items() if values != [name]}

@@ -322,7 +322,8 @@ def _drafted(
 
 
 def _written(value: Any, key: str) -> Any:
-    """A setting as YAML holds it: classes and functions as their import paths."""
+    """A setting as YAML holds it: classes and functions as their import paths, no values of numpy."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, Mapping):
         return {str(name): _written(item, str(name)) for name, item in value.items()}
     if isinstance(value, list | tuple):

@@ -95,11 +95,9 @@ class Reading:
                 dict(found.get("offsets", {})),
             )
         except (yaml.YAMLError, KeyError, TypeError, ValueError):
-            raise InvalidModel(
-                source,
-                f"{PREPARATION} does not describe how a table is read",
-                "Use it with the version of experiment-pipeline that exported it.",
-            ) from None
+            rule = f"{PREPARATION} does not describe how a table is read"
+            fix = "Use it with the version of experiment-pipeline that exported it."
+            raise InvalidModel(source, rule, fix) from None
 
     def rows(
         self, parts: Sequence[tuple[str, Content]], url: str, keep: Collection[str] = ()
@@ -147,11 +145,9 @@ class Signature:
         """
         missing = [name for name in self.features if name not in prepared.columns]
         if missing:
-            raise UnusableTable(
-                f"columns {errors.listed(missing)}",
-                f"{len(missing)} of the model's {len(self.features)} features are missing",
-                "Deliver the columns the model was trained on, or those they are made from.",
-            )
+            rule = f"{len(missing)} of the model's {len(self.features)} features are missing"
+            fix = "Deliver the columns the model was trained on, or those they are made from."
+            raise UnusableTable(f"columns {errors.listed(missing)}", rule, fix)
         columns = {name: _cast(prepared[name], dtype) for name, dtype in self.features.items()}
         return pd.DataFrame(columns, index=prepared.index)
 
@@ -198,11 +194,9 @@ def _cast(column: pd.Series, dtype: str) -> pd.Series:
         if kind_of(cast) in ("integer", "boolean") and not (cast == column).all():
             raise ValueError("values would change")  # noqa: TRY301 - one error for both
     except (ValueError, TypeError) as error:
-        raise UnusableTable(
-            f"column {column.name}",
-            f"holds {column.dtype}, the model wants {dtype}: {str(error)[:120]}",
-            "Deliver the column as the model was trained on it.",
-        ) from None
+        rule = f"holds {column.dtype}, the model wants {dtype}: {str(error)[:120]}"
+        fix = "Deliver the column as the model was trained on it."
+        raise UnusableTable(f"column {column.name}", rule, fix) from None
     return cast
 
 
@@ -230,9 +224,16 @@ def prepared(raw: pd.DataFrame, reading: Reading, signature: Signature) -> Prepa
 
 
 def _in_zone(column: pd.Series, zone: tzinfo | None) -> pd.Series:
-    """The same instants in another zone, on which their hours and days depend; without one: in UTC."""
-    instants = column if column.dt.tz is not None else column.dt.tz_localize("UTC")
-    return instants.dt.tz_convert(zone)
+    """The same instants in the zone of training, on which their hours and days depend."""
+    if (column.dt.tz is None) != (zone is None):
+        raise _other_offsets(column.name, has_one=zone is None)
+    return column if zone is None else column.dt.tz_convert(zone)
+
+
+def _other_offsets(name: object, *, has_one: bool) -> UnusableTable:
+    here, there = ("an", "none") if has_one else ("no", "one")
+    rule = f"its times have {here} offset from UTC, those of training have {there}"
+    return UnusableTable(f"column {name}", rule, "Write them alike: hours would shift.")
 
 
 def source_columns(
@@ -272,9 +273,7 @@ def unseen_offsets(made: PreparedTable, reading: Reading) -> Iterator[Counted]:
     for name, found in made.offsets.items():
         seen = reading.offsets.get(name) or found
         if any(found) != any(seen):
-            here, there = ("an", "none") if any(found) else ("no", "one")
-            rule = f"its times have {here} offset from UTC, those of training have {there}"
-            raise UnusableTable(f"column {name}", rule, "Write them alike: hours would shift.")
+            raise _other_offsets(name, has_one=any(found))
         unseen: dict[object, int] = {key: rows for key, rows in found.items() if key not in seen}
         what = "with an offset from UTC that training did not see"
         yield Counted(name, "value", what, sum(unseen.values()), unseen)

@@ -139,12 +139,16 @@ class Preparation(Closed):
     )
     @classmethod
     def _one_format_alone(cls, value: Any) -> Any:
+        import pandas as pd
+
         if not isinstance(value, dict):
             return value
-        found = {k: (text,) if isinstance(text, str) else text for k, text in value.items()}
+        found = {k: v if isinstance(v, list | tuple) else (v,) for k, v in value.items()}
         for name, formats in found.items():
-            if not any("%" in str(one) for one in formats or ()):
+            if not any("%" in str(one) for one in formats):
                 raise ValueError(f"{name}: write strptime formats, such as '%d.%m.%Y'")
+            for one in formats:
+                pd.to_datetime(pd.Series(dtype="str"), format=str(one))  # ValueError: it is none
         return found
 
     @field_validator(
@@ -154,7 +158,8 @@ class Preparation(Closed):
     )
     @classmethod
     def _usual_parts(cls, value: Any) -> Any:
-        return dict.fromkeys(value, CALENDAR_PARTS) if isinstance(value, list | tuple) else value
+        names = isinstance(value, list | tuple) and all(isinstance(one, str) for one in value)
+        return dict.fromkeys(value, CALENDAR_PARTS) if names else value
 
     @model_validator(mode="after")
     def _settings_have_an_effect(self) -> Self:

@@ -316,7 +316,8 @@ class FittedRows:
     def to_bytes(self) -> bytes:
         """Return them as a Parquet file of one column, whose name is the names of all."""
         sink = io.BytesIO()
-        pq.write_table(pa.table({"\n".join(self.columns): self.hashes}), sink)
+        names = "".join(f"{name}\x1f" for name in self.columns)
+        pq.write_table(pa.table({names: self.hashes}), sink)
         return sink.getvalue()
 
     @classmethod
@@ -325,7 +326,9 @@ class FittedRows:
         try:
             table = pq.read_table(io.BytesIO(content))
             [names] = table.column_names
-            return cls(tuple(names.split("\n")), table[names].to_numpy())
+            # Before \x1f ended each, there were line breaks between them.
+            columns = names.split("\x1f")[:-1] or names.split("\n")
+            return cls(tuple(columns), table[names].to_numpy())
         except (pa.ArrowException, OSError, ValueError):
             raise InvalidModel(
                 source, f"{FITTED_ROWS} holds no rows", "Name a complete version folder."

@@ -46,7 +46,7 @@ def as_text(column: pd.Series) -> pd.Series:
     if kind == "text":
         return column.astype("str")
     if kind == "category":
-        return as_text(column.astype(column.cat.categories.dtype))
+        return on_distinct(column, lambda them: as_text(them.astype(them.cat.categories.dtype)))
     return on_distinct(column, lambda values: values.map(value_as_text).astype("str"))
 
 

@@ -59,7 +59,7 @@ def _by_slices(column: pd.Series, hashed: Callable[[pd.Series], np.ndarray]) -> 
 def _value_hashes(column: pd.Series) -> np.ndarray:
     kind = kind_of_type(column.dtype)
     if kind == "category":
-        return _value_hashes(column.astype(column.cat.categories.dtype))
+        return np.append(_value_hashes(pd.Series(column.cat.categories)), MISSING)[column.cat.codes]
     if kind == "datetime":
         return np.where(column.isna(), MISSING, microseconds(column).view(np.uint64))
     if kind in ("integer", "boolean"):

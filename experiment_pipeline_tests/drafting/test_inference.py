@@ -209,6 +209,16 @@ def test_a_row_id_decides_the_rows_set() -> None:
     assert draft(NUMBERS, {"id_column": ("other_id",)}, **ids).id_columns == ("other_id",)
 
 
+def test_a_draft_names_no_column_twice() -> None:
+    """A date does not become what the table has already; a target called like an id stays a number."""
+    found = infer(
+        table(day=DAYS, day_month=DAYS.month, y_id=repeated(*range(9))), Wishes(target="y_id")
+    )
+    [day] = found.prepared
+    assert day.preparation["calendar"] == ["day_of_week"]
+    assert day.why == "dates, read as day_of_week"
+
+
 SHOPS, SALES = 60, 1_200
 DAY = np.arange(SALES) // SHOPS
 SALE = {

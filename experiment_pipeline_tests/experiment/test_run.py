@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 import dagster as dg
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -143,9 +144,11 @@ def test_an_interrupted_run_goes_on_where_it_was(monkeypatch, caplog) -> None:
 
 
 def test_a_model_that_is_not_good_enough_is_not_handed_out() -> None:
-    """It is refused with gate and fix. A metric may be the object: the YAML has its import path."""
+    """It is refused with gate and fix. Metric and number may be objects: the YAML has path and digits."""
     own = {"metric": own_metrics.profit, "at_least": 1}
-    found = run(scenario.table(), acceptance=[{"metric": "roc_auc", "at_least": 0.999}, own])
+    found = run(
+        scenario.table(), acceptance=[{"metric": "roc_auc", "at_least": np.float64(0.999)}, own]
+    )
     assert "- metric: experiment_pipeline_tests.own_metrics:profit" in found.named.yaml_text
     assert not found.accepted
     assert len(found.leaderboard)

@@ -209,6 +209,24 @@ def test_times_are_written_as_in_training() -> None:
         unseen("")
 
 
+def test_an_instant_has_the_hour_of_training_in_every_zone() -> None:
+    """A calendar of a typed column reads hours in the zone of training; without a zone there are none."""
+    spec = exported.make_spec(split={"by": "random"}, preparation={"calendar": {"day": ["hour"]}})
+    days = pd.date_range("2024-01-01", periods=3, freq="5h", tz="Europe/Berlin")
+    origin = Origin("", {"day": str(days.dtype)}, "", ())
+
+    def hours(times: pd.DatetimeIndex) -> list[float]:
+        rows, wanted = (
+            pd.DataFrame({"day": times}),
+            Signature("binary", "late", {"day_hour": "float64"}),
+        )
+        return prepared(rows, Reading.of(spec, origin), wanted).frame["day_hour"].tolist()
+
+    assert hours(days) == hours(days.tz_convert("Asia/Tokyo")) == [0, 5, 10]
+    with pytest.raises(UnusableTable, match="no offset from UTC, those of training have one"):
+        hours(days.tz_localize(None))
+
+
 def test_golden_rows_hold_what_is_awkward() -> None:
     """Missing values of every feature that has them, and an unseen category, types kept."""
     rows = exported.prepared(exported.delivered())

@@ -3,9 +3,11 @@
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experiment_pipeline.errors import InvalidExperiment
-from experiment_pipeline.spec.reading import MOST_REPEATED, YamlFile, read_component
+from experiment_pipeline.spec.reading import MOST_REPEATED, YamlFile, read_component, to_yaml
 
 TEXT = """\
 columns:
@@ -54,6 +56,16 @@ def test_yaml_is_read_as_people_mean_it() -> None:
     *others, day = YamlFile(text, "a.yaml").values()
     assert others == ["yes", "NO", "on", "Off", True, False, 0.001, -2e5, 3, 0.5, "1e", "e3"]
     assert day.year == 2024
+
+
+@given(
+    st.lists(
+        st.one_of(st.text(), st.from_regex(r"[-+]?\d*\.?\d*[eE]?\d*"), st.floats(allow_nan=False))
+    )
+)
+def test_what_is_written_is_read_as_it_was(values: list[str | float]) -> None:
+    """A text that looks like a number stays one."""
+    assert YamlFile(to_yaml({"a": values, "b": 0}), "a.yaml").values() == {"a": values, "b": 0}
 
 
 @pytest.mark.parametrize(

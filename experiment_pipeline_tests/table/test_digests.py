@@ -33,6 +33,8 @@ def test_a_value_hashes_the_same_in_every_type():
     texts = pd.Series(["x", None])
     for other in (texts.astype(object), texts.astype("category"), texts.astype("string")):
         assert (value_hashes(other) == value_hashes(texts)).all()
+    gap = pd.Series([1, None], dtype="Int64")
+    assert (value_hashes(gap.astype("category")) == value_hashes(gap)).all()
     instants = pd.Series(pd.to_datetime(["2024-01-01"]))
     for other in (instants.astype("datetime64[ns]"), instants.dt.tz_localize("UTC")):
         assert (value_hashes(other) == value_hashes(instants)).all()

@@ -78,14 +78,14 @@ def test_wide_tables_keep_the_ids_and_the_columns_that_tell_most() -> None:
 
 def test_fitted_rows_know_their_rows_and_survive_storing() -> None:
     """Every train row is found, no other; without the column nothing can be told."""
-    rows, others = _table(), _table(seed=1)
-    spec = spec_of(split={"by": "random", "id_columns": ["id"]})
+    rows, others = (_table(seed=seed).rename(columns={"id": "the\nid"}) for seed in (0, 1))
+    spec = spec_of(split={"by": "random", "id_columns": ["the\nid"]})
     fitted = FittedRows.of(rows, spec, ["age", "income"])
     again = FittedRows.from_bytes(fitted.to_bytes(), "v0001")
-    assert again.columns == ("id",)
+    assert again.columns == ("the\nid",)
     both = pd.concat([others, rows[:7]])
     assert again.among(both).sum() == 7
-    assert again.among(both.drop(columns="id")) is None
+    assert again.among(both.drop(columns="the\nid")) is None
     with pytest.raises(InvalidModel, match="v0001"):
         FittedRows.from_bytes(b"PAR1", "v0001")
     # They go by what the split keeps together: groups, or equal features where there are no ids.

@@ -120,6 +120,7 @@ def test_categories_get_one_spelling():
     rule = {"trim": True, "case": "lower", "variants": {"airbus": ["AIRBUS  Industrie"]}}
     cells = [" Airbus ", "AIRBUS INDUSTRIE", "Boeing", None]
     assert read(cells, categories={"x": rule}) == ["airbus", "airbus", "boeing", None]
+    assert read(pd.Categorical([7, None]), types={"x": "text"}) == ["7", None]
 
 
 @pytest.mark.parametrize(
